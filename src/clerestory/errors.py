@@ -1,0 +1,83 @@
+"""Everything that Clerestory raises on purpose.
+
+    ClerestoryError
+    ├── ModelError        no such model, a damaged or unsuitable folder
+    ├── SiteError         no such site, step or unit                   (LookupError)
+    ├── PromptError       an empty prompt, one that the model cannot take (ValueError)
+    ├── SeedError         a range of seeds that makes no sense         (ValueError)
+    ├── EditError         an edit that does not fit its site           (ValueError)
+    ├── OutputError       a folder that is not empty, a file in the way (OSError)
+    ├── EvidenceError     data that cannot carry the claim asked of it (ValueError)
+    ├── RegistryError     a name that nothing is registered under      (LookupError)
+    ├── ArtError          the art that Lancet's world is drawn from is missing (OSError)
+    ├── TableError        a world's table or a study's file is wrong   (ValueError)
+    └── TrainingError     a checkpoint or a stage that does not fit    (RuntimeError)
+
+A message is one line: what was wrong, what was got, what was expected, what to do next. The command
+line prints it and exits with status 1; nothing that was already written is touched.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtError",
+    "ClerestoryError",
+    "EditError",
+    "EvidenceError",
+    "ModelError",
+    "OutputError",
+    "PromptError",
+    "RegistryError",
+    "SeedError",
+    "SiteError",
+    "TableError",
+    "TrainingError",
+]
+
+
+class ClerestoryError(Exception):
+    """The root: catch this to catch all that Clerestory raises on purpose."""
+
+
+class ModelError(ClerestoryError, RuntimeError):
+    """A model cannot be opened: unknown name, no pipeline, damaged weights."""
+
+
+class SiteError(ClerestoryError, LookupError):
+    """An address, step or unit that the model does not have."""
+
+
+class PromptError(ClerestoryError, ValueError):
+    """A prompt that is empty or longer than the model's text window."""
+
+
+class SeedError(ClerestoryError, ValueError):
+    """A range of seeds that holds no seed or cannot be read."""
+
+
+class EditError(ClerestoryError, ValueError):
+    """An edit whose direction, strength or site does not fit."""
+
+
+class OutputError(ClerestoryError, OSError):
+    """A place to write to that is taken or cannot be written."""
+
+
+class EvidenceError(ClerestoryError, ValueError):
+    """Data that cannot carry the claim: an empty side, no pairs, overlapping conditions."""
+
+
+class RegistryError(ClerestoryError, LookupError):
+    """A name that nothing is registered under."""
+
+
+class ArtError(ClerestoryError, OSError):
+    """The art folder of Lancet's world is missing, incomplete or altered."""
+
+
+class TableError(ClerestoryError, ValueError):
+    """A world's table, or a study's file, says something impossible."""
+
+
+class TrainingError(ClerestoryError, RuntimeError):
+    """A training stage cannot start or go on: missing stage, unfitting checkpoint."""

@@ -1,0 +1,1 @@
+"""Lancet, the embedded model: its world, its training, its weights."""
