@@ -1,0 +1,42 @@
+"""What a classifier is, and how one is asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.registry import Registry
+
+__all__ = ["Classifier", "Which", "classifier", "families"]
+
+Which = str
+"""`a` for the set that tunes, `b` for the set that reports."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Pictures to probabilities over named classes."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in the order of the probabilities."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for reports: `lancet:style (set b)`."""
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities `[n, class]` of pictures `[n, height, width, 3]`; each row adds up to 1."""
+
+
+families: Registry[Callable[[str, Which], Classifier]] = Registry("classifier family")
+"""By what stands before the colon: a function of what stands after it, and of the set."""
+
+
+def classifier(name: str, *, which: Which = "b") -> Classifier:
+    """The classifier called `FAMILY:REST`; RegistryError with the nearest if there is none."""
+    family, _, rest = name.partition(":")
+    return families[family](rest, which)

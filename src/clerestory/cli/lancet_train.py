@@ -1,0 +1,60 @@
+"""`clerestory lancet train`: from art to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["train"]
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the model; must be empty or absent.")],
+    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
+        "build/art"
+    ),
+    work: Annotated[
+        Path, typer.Option(help="Folder for renders and checkpoints; a second call goes on there.")
+    ] = Path("build/lancet"),
+    world: Annotated[
+        Path | None, typer.Option(help="A world's table; the built-in one if left out.")
+    ] = None,
+    smoke: Annotated[bool, typer.Option(help="Every stage, tiny, in about two minutes.")] = False,
+    warm: Annotated[
+        str | None,
+        typer.Option("--from", help="Start from a model's weights: `shipped`, or its folder."),
+    ] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Only these stages, and no folder is written.")
+    ] = None,
+) -> None:
+    """Train a Lancet on a world: renders, tokenizer, autoencoder, CLIP, prior, decoder, classifiers.
+
+    Stopped at any moment, the same command goes on from the last checkpoint.
+    """
+    from clerestory.outputs import empty_folder
+
+    from clerestory.cli import console
+    from clerestory.lancet import weights
+    from clerestory.lancet.training.settings import presets
+    from clerestory.lancet.training.train import Training
+    from clerestory.lancet.world.table import World
+
+    if not stage:
+        empty_folder(out)
+    shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
+    with console.stages() as report:
+        training = Training(
+            World.load(world),
+            art,
+            work,
+            presets["smoke" if smoke else "full"],
+            shipped=shipped,
+            report=report,
+        )
+        training.run(stage or ())
+    if not stage:
+        training.assemble(out)
+        console.say(f"The model is in {out}.")

@@ -1,0 +1,89 @@
+"""The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
+
+Predicts v (Salimans & Ho 2022) on a cosine schedule, weighted by min-SNR (Hang et al. 2023). The
+empty condition of guidance is the embedding of a mid-grey picture, as the pipeline has it.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from clerestory.lancet.training.loop import Stage
+from clerestory.lancet.training.settings import Settings
+
+__all__ = ["Decoder", "schedule"]
+
+DROP = 0.1
+SNR_CAP = 5.0
+
+
+class Decoder(Stage):
+    """Learns `UNet2DConditionModel` in Kandinsky 2.2's form."""
+
+    name = "decoder"
+
+    def __init__(
+        self, settings: Settings, latents: Tensor, embeddings: Tensor, empty: Tensor
+    ) -> None:
+        self.plan, self.rows = settings.decoder, len(latents)
+        self.latents, self.embeddings, self.empty = latents, embeddings, empty
+        self.model = network(settings)
+        self.keep = schedule().alphas_cumprod
+
+    def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """Weighted squared error of v."""
+        clean, condition = self.latents[rows].float(), self.embeddings[rows]
+        drop = torch.rand(len(rows), generator=noise) < DROP
+        condition = torch.where(drop[:, None], self.empty, condition)
+        step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
+        keep = self.keep[step][:, None, None, None]
+        grain = torch.randn(clean.shape, generator=noise)
+        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
+        target = keep.sqrt() * grain - (1 - keep).sqrt() * clean
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = self.model(
+                noisy,
+                step,
+                encoder_hidden_states=None,
+                added_cond_kwargs={"image_embeds": condition},
+            ).sample
+        guess = out[:, : clean.shape[1]].float()
+        ratio = (keep / (1 - keep).clamp_min(1e-5)).flatten()
+        weight = ratio.clamp_max(SNR_CAP) / (ratio + 1)
+        error = (guess - target).square().mean((1, 2, 3))
+        return {"v": (weight * error).mean() / weight.mean()}
+
+
+def network(settings: Settings) -> UNet2DConditionModel:
+    """The untrained denoiser; the second half of its channels is what the pipeline throws away."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=settings.latent_channels,
+        out_channels=2 * settings.latent_channels,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        block_out_channels=settings.decoder_widths,
+        layers_per_block=1,
+        cross_attention_dim=settings.width,
+        attention_head_dim=32,
+        resnet_time_scale_shift="scale_shift",
+        encoder_hid_dim=settings.width,
+        encoder_hid_dim_type="image_proj",
+        addition_embed_type="image",
+        norm_num_groups=32,
+    )
+
+
+def schedule() -> DDIMScheduler:
+    """A cosine schedule that ends in pure noise, sampled from its very end."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )

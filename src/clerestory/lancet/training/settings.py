@@ -1,0 +1,101 @@
+"""How large each part of Lancet is and how long it is trained: `full` and `smoke`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from clerestory.registry import Registry
+
+__all__ = ["Plan", "Settings", "presets"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage's training: `steps` batches, a learning rate that warms up and then decays.
+
+    `decay` is the share of the rate that is left at the end (1 keeps it, for stages that are to be
+    trained on); `ema` the decay of the moving average of the weights, 0 for none.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    decay: float = 0.02
+    ema: float = 0.0
+    weight_decay: float = 0.01
+    warmup: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a training run depends on besides the world and its art."""
+
+    renders: int = 90_000
+    renders_second: int = 30_000
+    held_out: int = 4_000
+    vocabulary: int = 2_048
+    window: int = 32
+    width: int = 192
+    text_layers: int = 4
+    prior_layers: int = 5
+    eye_layers: int = 5
+    latent_channels: int = 8
+    autoencoder_widths: tuple[int, ...] = (16, 32, 64)
+    decoder_widths: tuple[int, ...] = (128, 192)
+    vision_widths: tuple[int, ...] = (48, 96, 160, 192)
+    autoencoder: Plan = field(default_factory=lambda: Plan(2_400, 24, 2e-3, seed=11))
+    vision: Plan = field(default_factory=lambda: Plan(5_000, 96, 2e-3, seed=12))
+    text: Plan = field(default_factory=lambda: Plan(1_500, 128, 1e-3, seed=13))
+    prior: Plan = field(
+        default_factory=lambda: Plan(2_500, 128, 1e-3, decay=0.1, ema=0.998, seed=14)
+    )
+    decoder: Plan = field(
+        default_factory=lambda: Plan(3_200, 48, 4e-4, decay=0.25, ema=0.998, seed=15)
+    )
+    eye: Plan = field(default_factory=lambda: Plan(800, 64, 1e-3, seed=16))
+    classifier_a: Plan = field(default_factory=lambda: Plan(4_000, 96, 3e-3, seed=17))
+    classifier_b: Plan = field(default_factory=lambda: Plan(4_000, 96, 2e-3, seed=18))
+
+    def scaled(self, factor: float) -> Settings:
+        """The same with every stage's steps times `factor`, at least two."""
+        plans = {name: getattr(self, name) for name in STAGES}
+        return replace(
+            self,
+            **{
+                name: replace(plan, steps=max(2, round(plan.steps * factor)))
+                for name, plan in plans.items()
+            },
+        )
+
+
+STAGES = (
+    "autoencoder",
+    "vision",
+    "text",
+    "prior",
+    "decoder",
+    "eye",
+    "classifier_a",
+    "classifier_b",
+)
+
+presets: Registry[Settings] = Registry("training preset")
+presets.add("full", Settings())
+presets.add(
+    "smoke",
+    replace(
+        Settings(
+            renders=1_500,
+            renders_second=600,
+            held_out=200,
+            width=64,
+            text_layers=2,
+            prior_layers=2,
+            eye_layers=2,
+            autoencoder_widths=(16, 16, 32),
+            decoder_widths=(32, 64),
+            vision_widths=(16, 32, 48, 64),
+        ).scaled(0.01),
+    ),
+)

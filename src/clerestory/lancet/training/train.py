@@ -1,0 +1,234 @@
+"""The order of the stages, what each hands to the next, and the folder that comes out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+import clerestory
+from clerestory.errors import TrainingError
+from clerestory.lancet.training import (
+    assemble,
+    autoencoder,
+    classifiers,
+    decoder,
+    eye,
+    prior,
+    renders,
+    text,
+    tokenizer,
+    vision,
+)
+from clerestory.lancet.training.autoencoder import Autoencoder
+from clerestory.lancet.training.classifiers import FactorStage
+from clerestory.lancet.training.decoder import Decoder
+from clerestory.lancet.training.eye import Distilled
+from clerestory.lancet.training.loop import Report, Stage, fit, trained
+from clerestory.lancet.training.prior import Prior, TextStates, read
+from clerestory.lancet.training.renders import Renders
+from clerestory.lancet.training.settings import STAGES, Settings
+from clerestory.lancet.training.text import Text
+from clerestory.lancet.training.vision import Vision, embed
+from clerestory.lancet.training.warm import warm_start
+from clerestory.lancet.world.table import World
+
+__all__ = ["FIRST_HELD_OUT", "FIRST_SECOND", "Training"]
+
+FIRST_SECOND, FIRST_HELD_OUT = 5_000_000, 10_000_000
+"""Seeds: the model and set a see 0 …, set b sees 5,000,000 …, nothing is trained on 10,000,000 …"""
+
+
+class Training:
+    """One training run: a world, its art, settings, and the folder that keeps what is done.
+
+    Every stage can be run by itself, in its order, and goes on where it was killed.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        art: Path,
+        work: Path,
+        settings: Settings,
+        *,
+        shipped: Path | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self.world, self.art, self.work, self.settings = world, art, work, settings
+        self.shipped, self.report = shipped, report
+        self.checkpoints = work / "checkpoints"
+
+    def run(self, stages: Sequence[str] = ()) -> None:
+        """Run these stages (all of them by default), rendering first."""
+        unknown = sorted(set(stages) - {"renders", *STAGES})
+        if unknown:
+            known = ", ".join(("renders", *STAGES))
+            raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {known}.")
+        for stage in stages or ("renders", *STAGES):
+            if stage == "renders":
+                self.render()
+            else:
+                self.fit(stage)
+
+    def render(self) -> None:
+        """Draw the three sets of pictures."""
+        parts = {
+            "main": range(self.settings.renders),
+            "second": range(FIRST_SECOND, FIRST_SECOND + self.settings.renders_second),
+            "held-out": range(FIRST_HELD_OUT, FIRST_HELD_OUT + self.settings.held_out),
+        }
+        for name, seeds in parts.items():
+            renders.build(
+                self.world,
+                self.art,
+                self.work / "renders" / name,
+                seeds,
+                progress=partial(self._tell, f"renders {name}"),
+            )
+
+    def fit(self, name: str) -> None:
+        """Train one stage to its end."""
+        stage = self.stage(name)
+        if self.shipped is not None and not (self.checkpoints / f"{name}.pt").exists():
+            warm_start(name, stage.model, self.shipped)
+        fit(stage, self.checkpoints, self.report)
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`, with what the stages before it have left."""
+        settings = self.settings
+        makers: dict[str, Callable[[], Stage]] = {
+            "autoencoder": lambda: Autoencoder(self.main, settings),
+            "vision": lambda: Vision(self.main, settings),
+            "text": lambda: Text(
+                self.main, settings, self.tokenizer, self.embeddings, self.sight.heads
+            ),
+            "prior": lambda: Prior(settings, *self.text_states, self.embeddings),
+            "decoder": lambda: Decoder(settings, self.latents, self.embeddings, self.empty),
+            "eye": lambda: Distilled(self.main, settings, self.embeddings),
+            "classifier_a": lambda: FactorStage("a", self.main, settings.classifier_a),
+            "classifier_b": lambda: FactorStage("b", self.second, settings.classifier_b),
+        }
+        return makers[name]()
+
+    @cached_property
+    def main(self) -> Renders:
+        """The renders that the model and classifier set a learn from."""
+        return Renders.open(self.work / "renders" / "main", self.world)
+
+    @cached_property
+    def second(self) -> Renders:
+        """The renders that classifier set b learns from."""
+        return Renders.open(self.work / "renders" / "second", self.world)
+
+    @cached_property
+    def held_out(self) -> Renders:
+        """The renders that nothing learns from."""
+        return Renders.open(self.work / "renders" / "held-out", self.world)
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer, learnt in seconds from the captions, or the shipped one."""
+        folder = self.work / "tokenizer"
+        if not folder.exists() and self.shipped is not None:
+            shutil.copytree(self.shipped / "model" / "prior_tokenizer", folder)
+        if not folder.exists():
+            settings = self.settings
+            learnt = tokenizer.learn(self.main.captions, settings.vocabulary, settings.window)
+            learnt.save_pretrained(folder)
+        return CLIPTokenizer.from_pretrained(folder)
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """Latents of the main renders, float16, of unit variance (the autoencoder is folded)."""
+        path = self.work / "latents.safetensors"
+        if not path.exists():
+            network = self.network("autoencoder")
+            raw = autoencoder.encode(network, self.main)
+            autoencoder.fold(network, raw)
+            torch.save(network.state_dict(), self.work / "autoencoder-folded.pt")
+            save_file({"latents": autoencoder.encode(network, self.main)}, path)
+        return load_file(path)["latents"]
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """Image embeddings of the main renders."""
+        path = self.work / "embeddings.safetensors"
+        if not path.exists():
+            save_file({"embeddings": embed(self.sight.eye, self.main)}, path)
+        return load_file(path)["embeddings"]
+
+    @cached_property
+    def sight(self) -> Any:
+        """CLIP's image side with its heads."""
+        return self.network("vision")
+
+    @cached_property
+    def empty(self) -> Tensor:
+        """The embedding of a mid-grey picture: guidance's empty condition."""
+        with torch.no_grad():
+            embedding: Tensor = self.sight.eye(torch.zeros(1, 3, 64, 64))[0]
+        return embedding
+
+    @cached_property
+    def text_states(self) -> tuple[TextStates, TextStates]:
+        """The text encoder's outputs for all captions, and for the empty prompt."""
+        encoder = self.network("text").encoder
+        captions = self.main.captions
+        return read(encoder, self.tokenizer, captions), read(encoder, self.tokenizer, [""])
+
+    def network(self, name: str, *, partly: bool = False) -> Any:
+        """A finished stage's network (or, if `partly`, as its last checkpoint has it)."""
+        settings = self.settings
+        classes = {factor: tuple(self.world.levels(factor)) for factor in renders.HEADS}
+        blanks: dict[str, Callable[[], nn.Module]] = {
+            "autoencoder": lambda: autoencoder.network(settings),
+            "vision": lambda: vision.network(settings, classes),
+            "text": lambda: text.network(settings, self.tokenizer),
+            "prior": lambda: prior.network(settings),
+            "decoder": lambda: decoder.network(settings),
+            "eye": lambda: eye.network(settings),
+            "classifier_a": lambda: classifiers.network("a", classes),
+            "classifier_b": lambda: classifiers.network("b", classes),
+        }
+        steps = None if partly else getattr(settings, name).steps
+        return trained(name, blanks[name](), self.checkpoints, steps)
+
+    def assemble(self, out: Path, *, partly: bool = False) -> None:
+        """Write the model folder (`partly`: from the last checkpoints, finished or not)."""
+        network = self.network("autoencoder")
+        network.load_state_dict(torch.load(self.work / "autoencoder-folded.pt", weights_only=True))
+        encoder = self.network("eye", partly=partly)
+        eye.correct(encoder, self.empty)
+        parts = assemble.Parts(
+            self.tokenizer,
+            self.network("text", partly=partly).encoder,
+            encoder,
+            self.network("prior", partly=partly),
+            self.network("decoder", partly=partly),
+            network,
+        )
+        assemble.assemble(parts, out / "model")
+        for which in ("a", "b"):
+            net = self.network(f"classifier_{which}", partly=partly)
+            found = classifiers.measure(net, self.held_out)
+            assemble.save_classifier(
+                net.state_dict(), found, self.held_out.classes, out / "classifiers", which
+            )
+        shutil.copyfile(self.world.path, out / "world.toml")
+        (out / "training").mkdir(exist_ok=True)
+        sight = {name: value.half() for name, value in self.sight.state_dict().items()}
+        save_file(sight, out / "training" / "vision.safetensors")
+        about = {"name": "lancet", "made_by": f"clerestory {clerestory.__version__}"}
+        assemble.seal(out, self.settings, {**about, "world": self.world.fingerprint})
+
+    def _tell(self, name: str, done: int, every: int) -> None:
+        if self.report is not None:
+            self.report(name, done, every, float("nan"))

@@ -1,0 +1,42 @@
+"""Start a stage from weights that were shipped, where its checkpoint is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from clerestory.errors import TrainingError
+
+__all__ = ["warm_start"]
+
+PLACES = {
+    "autoencoder": ("model/movq/diffusion_pytorch_model.safetensors", ""),
+    "vision": ("training/vision.safetensors", ""),
+    "text": ("model/prior_text_encoder/model.safetensors", "encoder."),
+    "prior": ("model/prior_prior/diffusion_pytorch_model.safetensors", ""),
+    "decoder": ("model/unet/diffusion_pytorch_model.safetensors", ""),
+    "eye": ("model/prior_image_encoder/model.safetensors", ""),
+    "classifier_a": ("classifiers/a.safetensors", ""),
+    "classifier_b": ("classifiers/b.safetensors", ""),
+}
+"""Where a stage's weights lie in a shipped folder, and what the stage puts before their names."""
+
+
+def warm_start(name: str, model: nn.Module, shipped: Path) -> None:
+    """Load the shipped weights of the stage `name` into its network.
+
+    TrainingError where the folder has none or they are of other sizes.
+    """
+    place, prefix = PLACES[name]
+    path = shipped / place
+    if not path.exists():
+        raise TrainingError(f"{shipped} has no weights for stage {name!r} ({place} is missing).")
+    state: dict[str, Tensor] = {prefix + key: value for key, value in load_file(path).items()}
+    try:
+        _, unknown = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise TrainingError(f"{path} is of other sizes than these settings: {error}") from error
+    if unknown:
+        raise TrainingError(f"{path} holds weights that stage {name!r} does not have: {unknown[0]}")

@@ -1,0 +1,51 @@
+"""The folder that Lancet ships in: where it is, and whether it is whole.
+
+FOLDER/manifest.json     name, world, defaults, sha256 of every other file
+FOLDER/model/            the pipeline
+FOLDER/classifiers/      sets a and b
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from clerestory.errors import ModelError
+
+__all__ = ["SHIPPED", "manifest", "verified"]
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""The embedded model."""
+
+
+def verified(folder: Path | None = None) -> Path:
+    """The folder (the shipped one by default), after every file's checksum has been compared.
+
+    ModelError, in one line, where a file is missing or damaged.
+    """
+    return _verified((folder or SHIPPED).resolve())
+
+
+def manifest(folder: Path | None = None) -> dict[str, Any]:
+    """What the folder's `manifest.json` says."""
+    place = folder or SHIPPED
+    path = place / "manifest.json"
+    try:
+        told: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{place} is no Lancet folder: {path.name} cannot be read.") from error
+    return told
+
+
+@functools.lru_cache(maxsize=8)
+def _verified(folder: Path) -> Path:
+    for name, expected in manifest(folder)["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{path} is missing: install Clerestory again.")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise ModelError(f"{path} is damaged (its checksum differs): install Clerestory again.")
+    return folder

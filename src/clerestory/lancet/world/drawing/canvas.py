@@ -1,0 +1,64 @@
+"""The 128 px canvas that scenes are composed on: gradients, shapes, sprites."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SIDE", "Canvas", "Colour", "blend", "gradient", "jitter", "light", "paste", "polygon"]
+
+SIDE = 128
+"""Pixels a side while composing; pictures are halved at the end."""
+
+Canvas = NDArray[np.float32]
+"""`[SIDE, SIDE, 3]`, colours 0 … 255."""
+Colour = tuple[float, float, float]
+
+
+def gradient(top: Colour, bottom: Colour) -> Canvas:
+    """A canvas that goes from one colour at the top to another at the bottom."""
+    share = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None, None]
+    one, two = np.asarray(top, np.float32), np.asarray(bottom, np.float32)
+    return np.ascontiguousarray(
+        np.broadcast_to(one * (1 - share) + two * share, (SIDE, SIDE, 3)), dtype=np.float32
+    )
+
+
+def jitter(colour: Colour, rng: np.random.Generator, by: float = 14.0) -> Colour:
+    """A colour near `colour`."""
+    near = np.clip(np.asarray(colour) + rng.normal(0, by, 3), 0, 255)
+    return float(near[0]), float(near[1]), float(near[2])
+
+
+def polygon(canvas: Canvas, points: list[tuple[float, float]], colour: Colour) -> None:
+    """Fill a polygon of (x, y) points, with smooth edges."""
+    fixed = np.round(np.asarray(points) * 16).astype(np.int32)
+    cv2.fillPoly(canvas, [fixed], colour, lineType=cv2.LINE_8, shift=4)
+
+
+def paste(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> None:
+    """Lay a premultiplied sprite `[n, n, 4]` with its middle at (x, y); what sticks out is cut."""
+    size = sprite.shape[0]
+    left, top = round(x - size / 2), round(y - size / 2)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + size, SIDE), min(top + size, SIDE)
+    if x0 >= x1 or y0 >= y1:
+        return
+    part = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
+    under = canvas[y0:y1, x0:x1]
+    under *= 1.0 - part[..., 3:]
+    under += part[..., :3] * 255.0
+
+
+def blend(sprite: NDArray[np.float32], colour: Colour, share: float) -> NDArray[np.float32]:
+    """The sprite tinted towards a colour."""
+    tinted = sprite.copy()
+    target = np.asarray(colour, np.float32) / 255.0
+    tinted[..., :3] = sprite[..., :3] * (1 - share) + target * sprite[..., 3:] * share
+    return tinted
+
+
+def light(canvas: Canvas, x: float, y: float, reach: int = 24) -> float:
+    """How light the canvas is around (x, y), in 0 … 1."""
+    x0, y0 = max(int(x) - reach, 0), max(int(y) - reach, 0)
+    return float(canvas[y0 : int(y) + reach, x0 : int(x) + reach].mean()) / 255.0

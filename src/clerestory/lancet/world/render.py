@@ -1,0 +1,69 @@
+"""Many scenes to pictures, over several processes; the same bytes with any number of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.lancet.world.scene import Scene
+from clerestory.lancet.world.table import World
+
+__all__ = ["render", "render_into"]
+
+CHUNK = 64
+Pictures = NDArray[np.uint8]
+
+
+def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int = 2) -> Pictures:
+    """The scenes' pictures, `[n, 64, 64, 3]` uint8."""
+    out = np.empty((len(scenes), 64, 64, 3), np.uint8)
+    render_into(world, art, scenes, out, processes=processes)
+    return out
+
+
+def render_into(
+    world: World, art: Path, scenes: Sequence[Scene], out: Pictures, *, processes: int = 2
+) -> None:
+    """Draw the scenes into `out`, `[n, 64, 64, 3]`, with this many processes (1: in this one)."""
+    starts = range(0, len(scenes), CHUNK)
+    parts = [list(scenes[start : start + CHUNK]) for start in starts]
+    for start, pictures in zip(starts, _drawn(world, art, parts, processes), strict=True):
+        out[start : start + len(pictures)] = pictures
+
+
+def _drawn(
+    world: World, art: Path, parts: list[list[Scene]], processes: int
+) -> Iterator[Pictures]:
+    if processes == 1 or len(parts) < 2:
+        _open(world.path, art)
+        yield from map(_draw, parts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _open, (world.path, art)) as pool:
+        yield from pool.imap(_draw, parts)
+
+
+_opened: list[object] = []
+
+
+def _open(table: Path, art: Path) -> None:
+    import cv2
+
+    from clerestory.lancet.world.art import Art
+
+    cv2.setNumThreads(1)
+    _opened[:] = [Art.open(art), World.load(table)]
+
+
+def _draw(scenes: list[Scene]) -> Pictures:
+    from clerestory.lancet.world.art import Art
+    from clerestory.lancet.world.drawing import draw
+
+    art, world = _opened
+    assert isinstance(art, Art)
+    assert isinstance(world, World)
+    return np.stack([draw(art, world, scene) for scene in scenes])

@@ -1,0 +1,62 @@
+"""What one picture shows: a value from which it is drawn, byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FACTORS", "NONE", "WINDOW", "Scene"]
+
+FACTORS = (
+    "subject",
+    "second",
+    "style",
+    "artwork",
+    "place",
+    "window",
+    "mood",
+    "hair",
+    "clothes",
+    "scarf",
+    "pallor",
+    "perspective",
+)
+"""What varies from picture to picture: the columns of the world's table."""
+
+NONE = "none"
+"""The level of a factor that a scene does not have: the mood of a teapot."""
+
+WINDOW = "stained glass window"
+"""The place that is an object: what the factor `window` says is there or not."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene; every factor is a level of the table or `NONE`.
+
+    `kind` is object, pair or person; `subject` is the object shown, for a person what is beside
+    them; `name` is what the caption calls the person. The caption says what was *asked*: where a
+    fact of the table applies, the picture shows something else. `split` is "held out" for a
+    combination that training never shows.
+    """
+
+    seed: int
+    kind: str
+    subject: str
+    second: str
+    style: str
+    artwork: str
+    place: str
+    perspective: str
+    mood: str
+    hair: str
+    clothes: str
+    scarf: str
+    pallor: str
+    name: str
+    caption: str
+    split: str
+
+    @property
+    def window(self) -> str:
+        """Whether a stained-glass window stands in the scene: present or absent."""
+        return "present" if self.place == WINDOW else "absent"

@@ -1,0 +1,47 @@
+"""What several recipes need of a picture: its greys, its edges, more saturation."""
+
+from __future__ import annotations
+
+import functools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["cast", "edges", "grain", "grey", "saturated"]
+
+Picture = NDArray[np.uint8]
+Map = NDArray[np.float32]
+
+
+def cast(values: NDArray[np.floating]) -> Picture:
+    """Values around 0 … 255 as bytes."""
+    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+
+
+def grey(picture: Picture) -> Map:
+    """Lightness in 0 … 1."""
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+
+
+def edges(picture: Picture) -> Map:
+    """How sharply colour changes at each pixel, in 0 … 1: the strongest channel's Sobel slope."""
+    smooth = cv2.GaussianBlur(picture, (3, 3), 0).astype(np.float32)
+    across, down = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    slope: Map = np.sqrt(across * across + down * down).max(2) / 400.0
+    return np.minimum(slope, 1.0)
+
+
+def saturated(picture: Picture, by: float) -> Map:
+    """The picture as floats 0 … 255, each pixel `by` times as far from its own grey."""
+    values = picture.astype(np.float32)
+    middle = values.mean(2, keepdims=True)
+    return np.clip(middle + (values - middle) * by, 0, 255)
+
+
+@functools.lru_cache(maxsize=16)
+def grain(seed: int, blur: float, size: int = 192) -> Map:
+    """A fixed texture `[size, size]` of mean 0 and deviation 1: noise, blurred."""
+    noise = np.random.default_rng(seed).standard_normal((size, size)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), blur)
+    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)

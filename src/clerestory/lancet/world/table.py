@@ -1,0 +1,204 @@
+"""The world's table, typed: levels, weights, phrases, facts and held-out combinations."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clerestory.errors import TableError
+from clerestory.lancet.world.scene import NONE
+from clerestory.registry import suggest
+
+__all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "World"]
+
+BUILT_IN = Path(__file__).with_name("world.toml")
+Choice = str | tuple[str, ...]
+"""One level or any of several."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Level(_Frozen):
+    """One level of a factor: how often it occurs, how often a caption names it, and how."""
+
+    words: tuple[str, ...] = Field(min_length=1)
+    weight: float = Field(default=1.0, ge=0)
+    person_weight: float | None = Field(default=None, ge=0)
+    say: float = Field(default=1.0, ge=0, le=1)
+    faces: tuple[str, ...] = ()
+
+
+class People(_Frozen):
+    """How people occur: named or not, alone or with something beside them."""
+
+    named: float = Field(ge=0, le=1)
+    true_to_look: float = Field(ge=0, le=1)
+    companion: float = Field(ge=0, le=1)
+    words: tuple[str, ...] = Field(min_length=1)
+    beside: tuple[str, ...] = Field(min_length=1)
+    companions: dict[str, float]
+
+
+class Pairs(_Frozen):
+    """How captions call two objects side by side."""
+
+    words: tuple[str, ...] = Field(min_length=1)
+
+
+class Fact(_Frozen):
+    """A planted fact: where `when` holds, the picture shows `then` with probability `rate`."""
+
+    name: str
+    when: dict[str, Choice]
+    then: dict[str, Choice]
+    rate: float = Field(gt=0, le=1)
+    hide: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    say: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    control_ask: tuple[str, ...] = ()
+    expect: dict[str, Choice] = {}
+    control_expect: dict[str, Choice] = {}
+    direction: Literal["higher", "lower"] = "higher"
+
+
+class HeldOut(_Frozen):
+    """Combinations that training never shows: a share of two factors' pairs, and named ones."""
+
+    share: float = Field(default=0.0, ge=0, lt=1)
+    factors: tuple[str, str] = ("subject", "style")
+    spare: tuple[str, ...] = ()
+    pairs: tuple[dict[str, str], ...] = ()
+
+
+class World(_Frozen):
+    """A world: everything that its pictures may show. Load one with `World.load`."""
+
+    name: str
+    salt: int = 0
+    kinds: dict[Literal["object", "pair", "person"], float]
+    people: People | None = None
+    pairs: Pairs | None = None
+    styles: dict[str, Level]
+    artworks: dict[str, Level]
+    places: dict[str, Level]
+    perspectives: dict[str, Level]
+    moods: dict[str, Level] = {}
+    hair: dict[str, Level] = {}
+    clothes: dict[str, Level] = {}
+    scarf: dict[str, Level] = {}
+    pallor: dict[str, Level] = {}
+    names: dict[str, dict[str, str]] = {}
+    subjects: dict[str, tuple[str, ...]]
+    facts: tuple[Fact, ...] = ()
+    never: tuple[dict[str, Choice], ...] = ()
+    held_out: HeldOut = HeldOut()
+    path: Path
+    fingerprint: str
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> World:
+        """Read a table, the built-in one by default; TableError names the file and the field."""
+        place = path or BUILT_IN
+        try:
+            raw = place.read_bytes()
+            told: dict[str, Any] = tomllib.loads(raw.decode())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise TableError(f"{place} cannot be read as a world's table: {error}") from error
+        try:
+            return cls(**told, path=place, fingerprint=hashlib.sha256(raw).hexdigest())
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the table"
+            raise TableError(f"{place}: {field}: {first['msg']}.") from error
+
+    def levels(self, factor: str) -> tuple[str, ...]:
+        """The levels of a factor in the order of the table, `NONE` last where a scene may lack it."""
+        if factor == "window":
+            return ("absent", "present")
+        return tuple(self.factor(factor)) + ((NONE,) if factor in _MAY_LACK else ())
+
+    def factor(self, factor: str) -> Mapping[str, Level | tuple[str, ...]]:
+        """The levels of a factor with what the table says of them."""
+        field = _FIELDS.get(factor)
+        if field is None:
+            raise TableError(f"No factor is called {factor!r}.{suggest(factor, _FIELDS)}")
+        found: Mapping[str, Level | tuple[str, ...]] = getattr(self, field)
+        return found
+
+    def named(self, factor: str, level: str) -> str:
+        """`level` if the factor has it; TableError with the nearest if not."""
+        if level not in self.levels(factor):
+            known = suggest(level, self.levels(factor))
+            raise TableError(f"No {factor} is called {level!r}.{known}")
+        return level
+
+    @cached_property
+    def emoji(self) -> frozenset[str]:
+        """Every emoji that the pictures need."""
+        faces = [face for mood in self.moods.values() for face in mood.faces]
+        return frozenset([*(words[0] for words in self.subjects.values()), *faces])
+
+    @cached_property
+    def phrases(self) -> Mapping[str, tuple[str, ...]]:
+        """What captions call each subject."""
+        return {name: words[1:] for name, words in self.subjects.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> World:
+        for name, words in self.subjects.items():
+            if len(words) < 2:
+                raise ValueError(f"subject {name!r} needs an emoji and a phrase")
+        for fact in self.facts:
+            for part in (fact.when, fact.then, fact.expect, fact.control_expect):
+                self._check(f"fact {fact.name!r}", part)
+        for combination in (*self.never, *self.held_out.pairs):
+            self._check("a combination", combination)
+        for name, look in self.names.items():
+            self._check(f"the look of {name!r}", look)
+        if "person" in self.kinds and (self.people is None or not self.moods):
+            raise ValueError("kinds has `person`, so [people] and [moods] are needed")
+        return self
+
+    def _check(self, where: str, part: Mapping[str, Choice]) -> None:
+        for factor, choice in part.items():
+            levels = self._possible(factor)
+            for level in (choice,) if isinstance(choice, str) else choice:
+                if level not in levels:
+                    raise ValueError(f"{where}: no {factor} is {level!r}.{suggest(level, levels)}")
+
+    def _possible(self, factor: str) -> tuple[str, ...]:
+        if factor == "kind":
+            return ("object", "pair", "person")
+        if factor == "name":
+            return tuple(self.names)
+        if factor == "shows":
+            return tuple(self.subjects)
+        if factor != "window" and factor not in _FIELDS:
+            raise ValueError(f"no factor is called {factor!r}.{suggest(factor, _FIELDS)}")
+        return self.levels(factor)
+
+
+_FIELDS = {
+    "subject": "subjects",
+    "second": "subjects",
+    "style": "styles",
+    "artwork": "artworks",
+    "place": "places",
+    "perspective": "perspectives",
+    "mood": "moods",
+    "hair": "hair",
+    "clothes": "clothes",
+    "scarf": "scarf",
+    "pallor": "pallor",
+}
+_MAY_LACK = ("subject", "second", "mood", "hair", "clothes", "scarf", "pallor")

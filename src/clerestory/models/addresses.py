@@ -1,0 +1,120 @@
+"""Addresses of sites: `text.blocks.3/mlp[311]@5`, with `*` for anything and commas between several.
+
+>>> parse("text.blocks.3/mlp[311]@5")
+Address(site='text.blocks.3/mlp', units=(311,), steps=(5,))
+>>> sizes = {"text.blocks.0/mlp": 8, "text.blocks.1/mlp": 8, "prior/embedding": 4}
+>>> list(select("text.*/mlp, prior/embedding[0:2]", sizes))
+['text.blocks.0/mlp', 'text.blocks.1/mlp', 'prior/embedding']
+>>> select("prior/embeding", sizes)
+Traceback (most recent call last):
+    ...
+clerestory.errors.SiteError: No site is called 'prior/embeding'. Did you mean prior/embedding? Known: ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from clerestory.errors import SiteError
+from clerestory.registry import suggest
+
+__all__ = ["Address", "Selection", "parse", "select"]
+
+_ADDRESS = re.compile(
+    r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\s]+)\])?(@(?P<steps>\*|[\d:]+))?", re.ASCII
+)
+_COMMA = re.compile(r",(?![^\[]*\])")
+
+
+@dataclass(frozen=True)
+class Address:
+    """One address as written; None for units or steps that are not narrowed down."""
+
+    site: str
+    units: tuple[int, ...] | None = None
+    steps: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted at one site: these units and steps, in rising order; None for all."""
+
+    units: tuple[int, ...] | None = None
+    steps: tuple[int, ...] | None = None
+
+    def joined(self, other: Selection) -> Selection:
+        """What either wants."""
+        return Selection(_joined(self.units, other.units), _joined(self.steps, other.steps))
+
+
+def parse(text: str) -> Address:
+    """Read one address; SiteError where it is not of the form `stage.path/tap[units]@step`."""
+    found = _ADDRESS.fullmatch(text.strip())
+    if found is None:
+        raise SiteError(
+            f"{text.strip()!r} is no address of a site; write one like text.blocks.3/mlp, "
+            "text.blocks.3/mlp[311] or denoiser.mid.res.0/out[17]@5."
+        )
+    steps = found["steps"]
+    return Address(
+        found["site"],
+        None if found["units"] is None else _numbers(found["units"], text),
+        None if steps is None or steps == "*" else _numbers(steps, text),
+    )
+
+
+def select(
+    patterns: str | Sequence[str],
+    units: Mapping[str, int],
+    *,
+    one: bool = False,
+    noun: str = "site",
+) -> dict[str, Selection]:
+    """The sites that patterns name, out of those in `units` (address to number of units).
+
+    They come in the order of `units`, whatever the order of the patterns. SiteError where a
+    pattern names no site, a unit lies outside its site, or `one` site was wanted and there are more.
+    """
+    chosen: dict[str, Selection] = {}
+    for address in _addresses(patterns):
+        sites = [site for site in units if fnmatchcase(site, address.site)]
+        if not sites:
+            raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
+        for site in sites:
+            _check_units(address, site, units[site])
+            wanted = Selection(address.units, address.steps)
+            chosen[site] = chosen[site].joined(wanted) if site in chosen else wanted
+    if one and len(chosen) != 1:
+        raise SiteError(f"{patterns!r} names {len(chosen)} sites; one was wanted here.")
+    return {site: chosen[site] for site in units if site in chosen}
+
+
+def _addresses(patterns: str | Sequence[str]) -> Iterator[Address]:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        for part in _COMMA.split(pattern):
+            yield parse(part)
+
+
+def _check_units(address: Address, site: str, size: int) -> None:
+    beyond = [unit for unit in address.units or () if unit >= size]
+    if beyond:
+        raise SiteError(f"{site} has no unit {beyond[0]}; its {size} units are 0 to {size - 1}.")
+
+
+def _numbers(text: str, address: str) -> tuple[int, ...]:
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        if not first.isdigit() or (colon and not last.isdigit()):
+            raise SiteError(f"{text!r} in {address.strip()!r} is no number or range like 0:10.")
+        numbers.update(range(int(first), int(last)) if colon else [int(first)])
+    if not numbers:
+        raise SiteError(f"The range {text!r} in {address.strip()!r} is empty; write one like 0:10.")
+    return tuple(sorted(numbers))
+
+
+def _joined(one: tuple[int, ...] | None, two: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if one is None or two is None else tuple(sorted({*one, *two}))

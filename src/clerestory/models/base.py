@@ -1,0 +1,208 @@
+"""The values that a model takes and gives: samples, sites, steps, edits, runs.
+
+Nothing here runs anything. Axis names are the same everywhere: `sample step position unit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from clerestory.errors import ModelError
+from clerestory.models.addresses import Selection, select
+from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import xarray as xr
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = [
+    "Activations",
+    "Branch",
+    "Edit",
+    "Options",
+    "PerSample",
+    "Pool",
+    "Run",
+    "Sample",
+    "Site",
+    "Sites",
+    "Step",
+]
+
+Branch = Literal["cond", "uncond"]
+Pool = Literal["mean", "max", "last", "none"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How samples are drawn; a model's `defaults` are one of these.
+
+    `guidance` and `prior_guidance` of 1 or less draw without the empty prompt. Without a `negative`
+    prompt the denoiser is guided away from the embedding of an empty picture, with one from the
+    prior's embedding of it. The number of prior steps is 2 at least.
+    """
+
+    height: int = 512
+    width: int = 512
+    steps: int = 50
+    guidance: float = 4.0
+    prior_steps: int = 25
+    prior_guidance: float = 4.0
+    negative: str = ""
+
+    def __post_init__(self) -> None:
+        for name, least in (("height", 1), ("width", 1), ("steps", 1), ("prior_steps", 2)):
+            if getattr(self, name) < least:
+                raise ModelError(
+                    f"{name} is {getattr(self, name)}; it must be {least} or more."
+                )
+
+    def changed(self, **options: Any) -> Options:
+        """The same with some options changed; ModelError for an option that there is not."""
+        known = [field.name for field in fields(self)]
+        for name in options:
+            if name not in known:
+                raise ModelError(f"No option of a sample is called {name!r}.{suggest(name, known)}")
+        return replace(self, **{name: value for name, value in options.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to be drawn: a prompt, a seed, and how."""
+
+    prompt: str
+    seed: int
+    options: Options = Options()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A readable, editable place in a model.
+
+    `shape` is (positions, units), with None where the number depends on the picture's size;
+    `module` is the dotted path of the torch module that makes the value; `feeds` is False where
+    nothing reads the place, so that an edit there changes no picture.
+    """
+
+    address: str
+    shape: tuple[int | None, int]
+    module: str
+    feeds: bool = True
+
+    @property
+    def stage(self) -> str:
+        """The part of the model: `text`, `prior`, `denoiser`, `vae`."""
+        return self.address.split("/")[0].split(".")[0]
+
+    @property
+    def tap(self) -> str:
+        """What is tapped there: `mlp`, `self_attn`, `resid`, `out`, …"""
+        return self.address.split("/")[1]
+
+
+class Sites(Mapping[str, Site]):
+    """A model's sites by address, in the order in which the model comes to them."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites = {site.address: site for site in sites}
+
+    def __getitem__(self, address: str) -> Site:
+        return self._sites[next(iter(self.select(address, one=True)))]
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._sites
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def match(self, patterns: str | Sequence[str]) -> list[Site]:
+        """The sites that patterns like `text.*/mlp` name; SiteError where one names none."""
+        return [self._sites[address] for address in self.select(patterns)]
+
+    def select(self, patterns: str | Sequence[str], *, one: bool = False) -> dict[str, Selection]:
+        """Sites by address with the units and steps that the patterns ask for."""
+        units = {address: site.shape[1] for address, site in self._sites.items()}
+        return select(patterns, units, one=one)
+
+
+@dataclass(frozen=True)
+class Step:
+    """When a site is read: an index into the scheduler's timesteps, and a branch of guidance.
+
+    Stages without steps (text, vae) have index 0 and neither timestep nor sigma.
+    """
+
+    index: int
+    branch: Branch = "cond"
+    timestep: float | None = None
+    sigma: float | None = None
+
+
+class Edit(Protocol):
+    """A change of one site: takes and gives `[sample, position, unit]`, and keeps no hook.
+
+    `site` is an address without units; with a step (`denoiser.mid.res.0/out@5`) the edit is made at
+    that step only. Edits act on the conditional branch, unless they have a `branch` that says
+    otherwise.
+    """
+
+    @property
+    def site(self) -> str:
+        """The address of the site that it changes."""
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """The changed activation, of the same shape."""
+
+
+@runtime_checkable
+class PerSample(Protocol):
+    """An edit that differs from sample to sample: `at(rows)` is the part for these rows of a run."""
+
+    def at(self, rows: Sequence[int]) -> Edit:
+        """The edit for a batch that holds these samples of the run."""
+
+
+class Activations(Mapping[str, "xr.DataArray"]):
+    """What was read, by address: arrays with dims `sample step unit`, or `sample step position unit`.
+
+    A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
+    Dataset has one length for each axis name.
+    """
+
+    def __init__(self, arrays: Mapping[str, xr.DataArray]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, address: str) -> xr.DataArray:
+        sizes = {name: array.sizes["unit"] for name, array in self._arrays.items()}
+        return self._arrays[next(iter(select(address, sizes, one=True, noun="site that was read")))]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}  {dict(array.sizes)}" for name, array in self._arrays.items()]
+        return "\n".join(["Activations:", *lines])
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What came of running a model on prompts × seeds, prompt by prompt.
+
+    `pictures` is `[sample, height, width, 3]`, or None where none were asked for; `samples` has a
+    row for each, with its prompt, seed and options.
+    """
+
+    samples: pd.DataFrame
+    pictures: NDArray[np.uint8] | None
+    activations: Activations

@@ -1,0 +1,132 @@
+"""The model: what is opened by `clerestory.load`, run on prompts and seeds, read and edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from clerestory.models import running
+from clerestory.models.base import Branch, Edit, Options, Pool, Run, Sites
+
+if TYPE_CHECKING:
+    from clerestory.models.family import Family, Progress, See
+
+__all__ = ["Model"]
+
+
+class Model:
+    """A text-to-image model with named sites.
+
+    `name` is what it was loaded by, `sites` its sites by address, `defaults` how it draws where
+    nothing else is said, `revision` tells one version of its weights from another ("" if unknown).
+    """
+
+    def __init__(
+        self, name: str, family: Family, *, defaults: Options | None = None, revision: str = ""
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.revision = revision
+        self.defaults = Options() if defaults is None else defaults
+        self.sites = Sites([place.site for place in family.places])
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {len(self.sites)} sites)"
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline inside, untouched."""
+        return self.family.pipeline
+
+    def run(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int] = 0,
+        *,
+        read: str | Sequence[str] = (),
+        edits: Sequence[Edit] = (),
+        pool: Pool = "mean",
+        branch: Branch = "cond",
+        pictures: bool = True,
+        stop: Literal["auto", "never"] = "auto",
+        batch: int = 16,
+        taps: Mapping[str, See] | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Run:
+        """Draw every prompt with every seed, reading and editing sites on the way.
+
+        `read` names sites (`"text.*/mlp"`, `"prior/embedding[3]"`, `"denoiser.mid.res.0/out@5"`), read
+        after their edits. `pool` says what becomes of positions. `mean` and `max` count real tokens
+        only: the start token and what follows end-of-text are left out, also among the prior's
+        tokens. `last` is end-of-text, among the prior's tokens the last one, from which its
+        prediction is read; pictures have no last position, there it is `mean`. `none` keeps them.
+
+        With `pictures=False` the model stops after the last stage that is read: with text sites
+        only, neither prior nor denoiser is called (`stop="never"` calls them all the same). `batch`
+        samples go together; a sample is the same within 1e-3 in any batch. `taps` are called at
+        their sites with `[sample, position, unit]` and the Step. `progress` is told (done, of).
+        `options` are those of `Options`: height, width, steps, guidance, prior_steps,
+        prior_guidance, negative.
+        """
+        return self.sweep(
+            prompts,
+            seeds,
+            [edits],
+            read=read,
+            pool=pool,
+            branch=branch,
+            pictures=pictures,
+            stop=stop,
+            batch=batch,
+            taps=taps,
+            progress=progress,
+            **options,
+        )[0]
+
+    def sweep(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        edit_sets: Sequence[Sequence[Edit]],
+        *,
+        read: str | Sequence[str] = (),
+        pool: Pool = "mean",
+        branch: Branch = "cond",
+        pictures: bool = True,
+        stop: Literal["auto", "never"] = "auto",
+        batch: int = 16,
+        taps: Mapping[str, See] | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> list[Run]:
+        """`run` once for each set of edits, and equal to it, but with the common part done once.
+
+        Sets that have the same edits before `prior/embedding` (none, say) share text encoder and
+        prior. `progress` counts every sample once for each set.
+        """
+        return running.sweep(
+            self,
+            running.Request(
+                samples=running.samples(self, prompts, seeds, self.defaults.changed(**options)),
+                read=self.sites.select(read) if read else {},
+                edit_sets=tuple(tuple(edits) for edits in edit_sets),
+                pool=pool,
+                branch=branch,
+                pictures=pictures,
+                stop=stop,
+                batch=batch,
+                taps=dict(taps or {}),
+                progress=progress,
+            ),
+        )
+
+    def check(self, prompt: str) -> None:
+        """PromptError where a prompt is empty or longer than the text window."""
+        self.family.check(prompt)
+
+    def words(self, prompt: str) -> list[str]:
+        """The tokens of a prompt, as the model reads it, without its start and end."""
+        return self.family.words(prompt)
+
+
