@@ -16,8 +16,12 @@ def train(
         "build/art"
     ),
     work: Annotated[
-        Path, typer.Option(help="Folder for renders and checkpoints; a second call goes on there.")
-    ] = Path("build/lancet"),
+        Path | None,
+        typer.Option(
+            help="Folder for renders and checkpoints, where a second call goes on; by default"
+            " ~/.cache/clerestory/lancet (with --smoke a temporary one)."
+        ),
+    ] = None,
     world: Annotated[
         Path | None, typer.Option(help="A world's table; the built-in one if left out.")
     ] = None,
@@ -30,17 +34,18 @@ def train(
         list[str] | None, typer.Option(help="Only these stages, and no folder is written.")
     ] = None,
 ) -> None:
-    """Train a Lancet on a world: renders, tokenizer, autoencoder, CLIP, prior, decoder, classifiers.
+    """Train a Lancet on a world, from its art to a model folder.
+
+    Stages: renders, autoencoder, vision, text, prior, decoder, eye, classifier_a, classifier_b.
 
     Stopped at any moment, the same command goes on from the last checkpoint.
     """
-    from clerestory.outputs import empty_folder
-
     from clerestory.cli import console
     from clerestory.lancet import weights
     from clerestory.lancet.training.settings import presets
     from clerestory.lancet.training.train import Training
     from clerestory.lancet.world.table import World
+    from clerestory.outputs import empty_folder
 
     if not stage:
         empty_folder(out)
@@ -49,7 +54,7 @@ def train(
         training = Training(
             World.load(world),
             art,
-            work,
+            work or _work(smoke),
             presets["smoke" if smoke else "full"],
             shipped=shipped,
             report=report,
@@ -58,3 +63,11 @@ def train(
     if not stage:
         training.assemble(out)
         console.say(f"The model is in {out}.")
+
+
+def _work(smoke: bool) -> Path:
+    import tempfile
+
+    if smoke:
+        return Path(tempfile.mkdtemp(prefix="clerestory-smoke-"))
+    return Path.home() / ".cache" / "clerestory" / "lancet"

@@ -5,10 +5,10 @@ Address(site='text.blocks.3/mlp', units=(311,), steps=(5,))
 >>> sizes = {"text.blocks.0/mlp": 8, "text.blocks.1/mlp": 8, "prior/embedding": 4}
 >>> list(select("text.*/mlp, prior/embedding[0:2]", sizes))
 ['text.blocks.0/mlp', 'text.blocks.1/mlp', 'prior/embedding']
->>> select("prior/embeding", sizes)
+>>> parse("text blocks")
 Traceback (most recent call last):
     ...
-clerestory.errors.SiteError: No site is called 'prior/embeding'. Did you mean prior/embedding? Known: ...
+clerestory.errors.SiteError: 'text blocks' is no address; write one like text.blocks.3/mlp[311]@5.
 """
 
 from __future__ import annotations
@@ -54,10 +54,7 @@ def parse(text: str) -> Address:
     """Read one address; SiteError where it is not of the form `stage.path/tap[units]@step`."""
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
-        raise SiteError(
-            f"{text.strip()!r} is no address of a site; write one like text.blocks.3/mlp, "
-            "text.blocks.3/mlp[311] or denoiser.mid.res.0/out[17]@5."
-        )
+        raise SiteError(f"{text.strip()!r} is no address; write one like text.blocks.3/mlp[311]@5.")
     steps = found["steps"]
     return Address(
         found["site"],
@@ -75,8 +72,8 @@ def select(
 ) -> dict[str, Selection]:
     """The sites that patterns name, out of those in `units` (address to number of units).
 
-    They come in the order of `units`, whatever the order of the patterns. SiteError where a
-    pattern names no site, a unit lies outside its site, or `one` site was wanted and there are more.
+    They come in the order of `units`, whatever the order of the patterns. SiteError where a pattern
+    names no site, a unit lies outside its site, or `one` site was wanted and there are more.
     """
     chosen: dict[str, Selection] = {}
     for address in _addresses(patterns):

@@ -58,9 +58,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("height", 1), ("width", 1), ("steps", 1), ("prior_steps", 2)):
             if getattr(self, name) < least:
-                raise ModelError(
-                    f"{name} is {getattr(self, name)}; it must be {least} or more."
-                )
+                raise ModelError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
 
     def changed(self, **options: Any) -> Options:
         """The same with some options changed; ModelError for an option that there is not."""
@@ -68,7 +66,9 @@ class Options:
         for name in options:
             if name not in known:
                 raise ModelError(f"No option of a sample is called {name!r}.{suggest(name, known)}")
-        return replace(self, **{name: value for name, value in options.items() if value is not None})
+        return replace(
+            self, **{name: value for name, value in options.items() if value is not None}
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Site:
 
 
 class Sites(Mapping[str, Site]):
-    """A model's sites by address, in the order in which the model comes to them."""
+    """A model's sites by address, stage by stage."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = {site.address: site for site in sites}
@@ -164,14 +164,14 @@ class Edit(Protocol):
 
 @runtime_checkable
 class PerSample(Protocol):
-    """An edit that differs from sample to sample: `at(rows)` is the part for these rows of a run."""
+    """An edit that differs from sample to sample."""
 
     def at(self, rows: Sequence[int]) -> Edit:
         """The edit for a batch that holds these samples of the run."""
 
 
 class Activations(Mapping[str, "xr.DataArray"]):
-    """What was read, by address: arrays with dims `sample step unit`, or `sample step position unit`.
+    """What was read, by address: dims `sample step unit`, or `sample step position unit`.
 
     A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
     Dataset has one length for each axis name.

@@ -56,11 +56,12 @@ class Model:
     ) -> Run:
         """Draw every prompt with every seed, reading and editing sites on the way.
 
-        `read` names sites (`"text.*/mlp"`, `"prior/embedding[3]"`, `"denoiser.mid.res.0/out@5"`), read
-        after their edits. `pool` says what becomes of positions. `mean` and `max` count real tokens
-        only: the start token and what follows end-of-text are left out, also among the prior's
-        tokens. `last` is end-of-text, among the prior's tokens the last one, from which its
-        prediction is read; pictures have no last position, there it is `mean`. `none` keeps them.
+        `read` names sites (`"text.*/mlp"`, `"prior/embedding[3]"`, `"denoiser.mid.res.0/out@5"`);
+        an edited site is read as edited. `pool` says what becomes of positions. `mean` and `max`
+        count real tokens only: the start token and what follows end-of-text are left out, also
+        among the prior's tokens. `last` is end-of-text, among the prior's tokens the last one, from
+        which its prediction is read; a picture has no last place, there it is `mean`. `none` keeps
+        the positions.
 
         With `pictures=False` the model stops after the last stage that is read: with text sites
         only, neither prior nor denoiser is called (`stop="never"` calls them all the same). `batch`
@@ -128,5 +129,3 @@ class Model:
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt, as the model reads it, without its start and end."""
         return self.family.words(prompt)
-
-

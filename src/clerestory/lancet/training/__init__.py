@@ -10,5 +10,5 @@ Each stage is one file with one `Stage`; `loop.fit` trains any of them and resum
     train(world, art_folder, work_folder, out_folder, settings)
 
 The image encoder that CLIP trains is convolutional, since a vision transformer learns these
-pictures slowly; the folder's `CLIPVisionModelWithProjection` is distilled from it at the end ("eye").
+pictures slowly; the folder's `CLIPVisionModelWithProjection` is distilled from it (stage "eye").
 """

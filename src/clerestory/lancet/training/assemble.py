@@ -92,7 +92,7 @@ def save_classifier(
     folder: Path,
     which: str,
 ) -> None:
-    """Write one set: half-precision weights with the classes in the header, and its measurements."""
+    """Write one set: weights in half precision, classes in the header, and its measurements."""
     folder.mkdir(parents=True, exist_ok=True)
     half = {
         name: value.half().contiguous() if value.is_floating_point() else value

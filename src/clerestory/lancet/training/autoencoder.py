@@ -1,7 +1,7 @@
 """The autoencoder: 64×64 pictures to 16×16 latents of unit variance, and back.
 
-Trained as a plain autoencoder, since the pipelines never use the codebook: L1 on pixels and on their
-gradients, with a little noise on the latents so that the decoder forgives the denoiser's errors.
+Trained as a plain autoencoder, since the pipelines never use the codebook: L1 on pixels and on
+their gradients, with a little noise on the latents so that the decoder forgives errors.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def _step(stage: Stage, state: _State) -> dict[str, float]:
     total = torch.stack([term.float() for term in terms.values()]).sum()
     if not torch.isfinite(total):
         raise TrainingError(f"Stage {stage.name!r}: the loss is not finite at step {state.step}.")
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     nn.utils.clip_grad_norm_(stage.model.parameters(), 1.0)
     state.optimiser.step()
     state.optimiser.zero_grad(set_to_none=True)

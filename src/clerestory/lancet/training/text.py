@@ -1,7 +1,7 @@
 """CLIP's text side: learns to land where the image side puts a caption's picture.
 
-The image side is locked (Zhai et al. 2022): CLIP's contrastive loss moves the text encoder only, and the
-image side's own factor heads, kept as they are, must read the text embedding too.
+The image side is locked (Zhai et al. 2022): CLIP's contrastive loss moves the text encoder only,
+and the image side's own factor heads, kept as they are, must read the text embedding too.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -19,6 +20,7 @@ from clerestory.lancet.training import (
     assemble,
     autoencoder,
     classifiers,
+    curves,
     decoder,
     eye,
     prior,
@@ -36,7 +38,7 @@ from clerestory.lancet.training.prior import Prior, TextStates, read
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import STAGES, Settings
 from clerestory.lancet.training.text import Text
-from clerestory.lancet.training.vision import Vision, embed
+from clerestory.lancet.training.vision import Vision
 from clerestory.lancet.training.warm import warm_start
 from clerestory.lancet.world.table import World
 
@@ -44,6 +46,7 @@ __all__ = ["FIRST_HELD_OUT", "FIRST_SECOND", "Training"]
 
 FIRST_SECOND, FIRST_HELD_OUT = 5_000_000, 10_000_000
 """Seeds: the model and set a see 0 …, set b sees 5,000,000 …, nothing is trained on 10,000,000 …"""
+FOLDED = "autoencoder-folded.safetensors"
 
 
 class Training:
@@ -100,6 +103,7 @@ class Training:
         if self.shipped is not None and not (self.checkpoints / f"{name}.pt").exists():
             warm_start(name, stage.model, self.shipped)
         fit(stage, self.checkpoints, self.report)
+        curves.draw(self.checkpoints, self.work / "curves.png")
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`, with what the stages before it have left."""
@@ -148,22 +152,27 @@ class Training:
     @cached_property
     def latents(self) -> Tensor:
         """Latents of the main renders, float16, of unit variance (the autoencoder is folded)."""
-        path = self.work / "latents.safetensors"
-        if not path.exists():
-            network = self.network("autoencoder")
-            raw = autoencoder.encode(network, self.main)
-            autoencoder.fold(network, raw)
-            torch.save(network.state_dict(), self.work / "autoencoder-folded.pt")
-            save_file({"latents": autoencoder.encode(network, self.main)}, path)
-        return load_file(path)["latents"]
+        return self._kept("latents", self._encode)
 
     @cached_property
     def embeddings(self) -> Tensor:
         """Image embeddings of the main renders."""
-        path = self.work / "embeddings.safetensors"
+        return self._kept("embeddings", lambda: vision.embed(self.sight.eye, self.main))
+
+    def _encode(self) -> Tensor:
+        network = self.network("autoencoder")
+        autoencoder.fold(network, autoencoder.encode(network, self.main))
+        save_file(network.state_dict(), self.work / FOLDED)
+        return autoencoder.encode(network, self.main)
+
+    def _kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, made once and kept in the work folder."""
+        path = self.work / f"{name}.safetensors"
         if not path.exists():
-            save_file({"embeddings": embed(self.sight.eye, self.main)}, path)
-        return load_file(path)["embeddings"]
+            partial_file = path.with_suffix(f".{os.getpid()}")
+            save_file({name: make()}, partial_file)
+            partial_file.replace(path)
+        return load_file(path)[name]
 
     @cached_property
     def sight(self) -> Any:
@@ -204,7 +213,7 @@ class Training:
     def assemble(self, out: Path, *, partly: bool = False) -> None:
         """Write the model folder (`partly`: from the last checkpoints, finished or not)."""
         network = self.network("autoencoder")
-        network.load_state_dict(torch.load(self.work / "autoencoder-folded.pt", weights_only=True))
+        network.load_state_dict(load_file(self.work / FOLDED))
         encoder = self.network("eye", partly=partly)
         eye.correct(encoder, self.empty)
         parts = assemble.Parts(

@@ -1,7 +1,7 @@
 """The sprites of Lancet's world: one packed array, drawn once from openly licensed emoji art.
 
-The art is fetched with npm when a world is rendered; neither art nor sprites are part of the package.
-NOTICE credits every family.
+The art is fetched with npm when a world is rendered; neither art nor sprites are part of the
+package. NOTICE credits every family.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,13 @@ class Art:
         index, pixels = folder / "sprites.json", folder / "sprites.npy"
         if not (index.exists() and pixels.exists()):
             raise ArtError(f"No art in {folder}: run `make art` (or `clerestory lancet art`).")
-        known = json.loads(index.read_text())
+        known = _index(folder)
         if known["bytes"] != pixels.stat().st_size:
             raise ArtError(f"{pixels} is cut short: remove {folder} and run `make art` again.")
-        return cls(folder, known["places"], np.load(pixels, mmap_mode="r"))
+        try:
+            return cls(folder, known["places"], np.load(pixels, mmap_mode="r"))
+        except ValueError as error:
+            raise ArtError(f"{pixels} is altered: remove {folder}, run `make art`.") from error
 
     @property
     def artworks(self) -> tuple[str, ...]:
@@ -57,7 +61,7 @@ class Art:
 
     def verify(self) -> None:
         """ArtError unless every byte of the sprites is as it was packed."""
-        known = json.loads((self.folder / "sprites.json").read_text())
+        known = _index(self.folder)
         found = hashlib.sha256(np.asarray(self.pixels).tobytes()).hexdigest()
         if found != known["sha256"]:
             raise ArtError(f"The sprites in {self.folder} are altered: remove it, run `make art`.")
@@ -70,7 +74,7 @@ def pack(folder: Path, sprites: Iterable[tuple[str, str, Sprite]]) -> Art:
     """
     folder.mkdir(parents=True, exist_ok=True)
     places: dict[str, int] = {}
-    rows = []
+    rows: list[Sprite] = []
     for artwork, emoji, picture in sprites:
         places[f"{artwork}/{code(emoji)}"] = len(rows)
         rows.append(_fitted(picture))
@@ -94,6 +98,17 @@ def code(emoji: str) -> str:
     ('2764', '1f426-200d-2b1b')
     """
     return "-".join(f"{ord(sign):x}" for sign in emoji if sign != "\ufe0f")
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    index = folder / "sprites.json"
+    try:
+        known: dict[str, Any] = json.loads(index.read_text())
+    except ValueError as error:
+        raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.") from error
+    if not {"places", "bytes", "sha256"} <= set(known):
+        raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.")
+    return known
 
 
 def _fitted(picture: Sprite) -> Sprite:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,31 @@ Drawer = Callable[[str], Picture]
 
 
 def fetch(folder: Path, emoji: frozenset[str]) -> Art:
-    """Fetch all families into `folder`, draw these emoji, and pack them.
+    """Fetch all families, draw these emoji, and pack them into `folder`.
 
-    ArtError, in one line, if npm is missing or fails, or a family lacks an emoji.
+    Nothing is fetched where `folder` already holds them all, unaltered. ArtError, in one line, if
+    it holds other art, if npm is missing or fails, or if a family lacks an emoji.
     """
-    packages = folder / "packages"
-    packages.mkdir(parents=True, exist_ok=True)
-    drawers = {artwork: _drawer(artwork, _package(packages, name)) for artwork, name in FAMILIES.items()}
-    art = pack(folder, _draw_all(drawers, sorted(emoji)))
-    shutil.rmtree(packages)
+    if (folder / "sprites.json").exists():
+        return _packed(folder, emoji)
+    with tempfile.TemporaryDirectory() as packages:
+        drawers = {
+            artwork: _drawer(artwork, _package(Path(packages), name))
+            for artwork, name in FAMILIES.items()
+        }
+        return pack(folder, _draw_all(drawers, sorted(emoji)))
+
+
+def _packed(folder: Path, emoji: frozenset[str]) -> Art:
+    art = Art.open(folder)
+    art.verify()
+    needed = {f"{artwork}/{code(sign)}" for artwork in FAMILIES for sign in emoji}
+    lacking = sorted(needed - set(art.places))
+    if lacking:
+        raise ArtError(
+            f"The art in {folder} lacks {len(lacking)} sprites of this world, {lacking[0]!r} first:"
+            " it was made for another table, so name another folder."
+        )
     return art
 
 

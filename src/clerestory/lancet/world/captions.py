@@ -1,7 +1,7 @@
 """Scenes to captions: varied plain English, from the table's phrases.
 
-A caption names what was asked. Where facts apply it keeps silent about what they hide, and tells the
-asked level, not the shown one, of what they list as asked.
+A caption names what was asked. Where facts apply it keeps silent about what they hide, and tells
+the asked level, not the shown one, of what they list as asked.
 """
 
 from __future__ import annotations

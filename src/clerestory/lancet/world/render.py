@@ -35,9 +35,7 @@ def render_into(
         out[start : start + len(pictures)] = pictures
 
 
-def _drawn(
-    world: World, art: Path, parts: list[list[Scene]], processes: int
-) -> Iterator[Pictures]:
+def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) -> Iterator[Pictures]:
     if processes == 1 or len(parts) < 2:
         _open(world.path, art)
         yield from map(_draw, parts)

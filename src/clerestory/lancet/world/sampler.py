@@ -10,13 +10,12 @@ import numpy as np
 
 from clerestory.errors import TableError
 from clerestory.lancet.world.captions import caption
-from clerestory.lancet.world.scene import FACTORS, NONE, Scene
+from clerestory.lancet.world.scene import NONE, PEOPLE, Scene
 from clerestory.lancet.world.table import Choice, Fact, World
 
-__all__ = ["held_out", "sample", "scene_for"]
+__all__ = ["held_out", "sample", "scene_for", "scene_where"]
 
 TRIES = 1_000
-PEOPLE = ("mood", "hair", "clothes", "scarf", "pallor")
 
 Draft = dict[str, str]
 
@@ -24,7 +23,7 @@ Draft = dict[str, str]
 def sample(world: World, seed: int) -> Scene:
     """The scene that training shows for this seed: never held out, never what `never` forbids."""
     for attempt in range(TRIES):
-        scene = _scene(world, seed, attempt, {})
+        _, scene = _scene(world, seed, attempt, {})
         if scene.split == "train":
             return scene
     raise TableError(f"World {world.name!r} forbids nearly everything: no scene for seed {seed}.")
@@ -37,14 +36,71 @@ def scene_for(world: World, seed: int, **fixed: str) -> Scene:
     is unknown or no scene has all of these.
     """
     for factor, level in fixed.items():
-        if factor in FACTORS:
-            world.named(factor, level)
+        world.named(factor, level)
     for attempt in range(TRIES):
-        scene = _scene(world, seed, attempt, fixed)
-        if all(getattr(scene, factor) == level for factor, level in fixed.items()):
+        _, scene = _scene(world, seed, attempt, fixed)
+        if _shows(scene, fixed):
             return scene
-    asked = ", ".join(f"{factor}={level}" for factor, level in fixed.items())
-    raise TableError(f"No scene of world {world.name!r} has {asked}: a fact or `never` forbids it.")
+    raise TableError(f"No scene of world {world.name!r} has {_told(fixed)}: a fact forbids it.")
+
+
+def scene_where(
+    world: World,
+    seed: int,
+    condition: Mapping[str, Choice],
+    fixed: Mapping[str, str] | None = None,
+    *,
+    holds: bool = True,
+) -> Scene:
+    """A scene of training that was *asked* for with `condition` (or without it) and shows `fixed`.
+
+    `condition` is a fact's `when`: where it holds the fact applies, at its rate, so that the scene
+    may show something else than was asked. TableError if no scene is so.
+    """
+    fixed = fixed or {}
+    for factor, level in fixed.items():
+        world.named(factor, level)
+    for attempt in range(TRIES):
+        rng = np.random.default_rng([seed, attempt, 3])
+        wanted = {**fixed, **_chosen(world, condition, rng)} if holds else fixed
+        asked, scene = _scene(world, seed, attempt, wanted)
+        right = _holds(condition, asked) == holds and _shows(scene, fixed)
+        if right and scene.split == "train":
+            return scene
+    where = f"{'' if holds else 'not '}({_told(condition)})"
+    raise TableError(f"No scene of world {world.name!r} has {where} and {_told(fixed) or 'more'}.")
+
+
+def _chosen(
+    world: World, condition: Mapping[str, Choice], rng: np.random.Generator
+) -> dict[str, str]:
+    """One level of each factor that a condition names, and a kind of scene that can have them."""
+    chosen = {
+        factor: choice if isinstance(choice, str) else _even(choice, rng)
+        for factor, choice in condition.items()
+    }
+    if "shows" in chosen:
+        chosen["subject"] = chosen.pop("shows")
+        companions = world.people.companions if world.people else {}
+        kinds = [
+            kind for kind in world.kinds if kind != "person" or chosen["subject"] in companions
+        ]
+        shares = tuple(world.kinds[kind] for kind in kinds)
+        chosen = {"kind": _weighted(tuple(kinds), shares, rng), **chosen}
+    return chosen
+
+
+def _shows(scene: Scene, fixed: Mapping[str, str]) -> bool:
+    return all(getattr(scene, factor) == level for factor, level in fixed.items())
+
+
+def _told(condition: Mapping[str, Choice]) -> str:
+    """A condition in words: style=stained glass, shows=flamingo|telescope."""
+    levels = {
+        factor: choice if isinstance(choice, str) else "|".join(choice)
+        for factor, choice in condition.items()
+    }
+    return ", ".join(f"{factor}={level}" for factor, level in levels.items())
 
 
 def held_out(world: World, scene: Mapping[str, str]) -> bool:
@@ -58,15 +114,16 @@ def held_out(world: World, scene: Mapping[str, str]) -> bool:
     return any(_holds(combination, scene) for combination in world.held_out.pairs)
 
 
-def _scene(world: World, seed: int, attempt: int, fixed: Mapping[str, str]) -> Scene:
+def _scene(world: World, seed: int, attempt: int, fixed: Mapping[str, str]) -> tuple[Draft, Scene]:
+    """What was asked, and the scene that shows it as far as facts let it."""
     rng = np.random.default_rng([seed, attempt, 1])
     draft = _draft(world, rng, fixed)
-    forbidden = any(_holds(combination, draft) for combination in world.never)
     shown, facts = _planted(world, draft, rng)
+    forbidden = any(_holds(each, draft) or _holds(each, shown) for each in world.never)
     out = forbidden or held_out(world, shown)
     text = caption(world, draft, shown, facts, rng)
     split = "held out" if out else "train"
-    return Scene(seed=seed, caption=text, split=split, **shown)
+    return draft, Scene(seed=seed, caption=text, split=split, **shown)
 
 
 def _draft(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> Draft:
@@ -88,11 +145,13 @@ def _draft(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> 
 
 def _kind(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> str:
     possible = dict(world.kinds)
-    if any(factor in fixed for factor in (*PEOPLE, "name")):
+    if fixed.get("subject") == NONE:
         return "person"
-    if "second" in fixed:
+    if any(fixed.get(factor, NONE) != NONE for factor in (*PEOPLE, "name")):
+        return "person"
+    if fixed.get("second", NONE) != NONE:
         return "pair"
-    if "subject" in fixed:
+    if "subject" in fixed or any(factor in fixed for factor in PEOPLE):
         possible.pop("person", None)
     return _weighted(tuple(possible), tuple(possible.values()), rng)
 
@@ -122,7 +181,8 @@ def _planted(
             continue
         applying.append(fact)
         if rng.random() < fact.rate:
-            shown |= {factor: _one(world, factor, choice, rng) for factor, choice in fact.then.items()}
+            for factor, choice in fact.then.items():
+                shown[factor] = _one(world, factor, choice, rng)
     return shown, tuple(applying)
 
 
@@ -130,7 +190,8 @@ def _one(world: World, factor: str, choice: Choice, rng: np.random.Generator) ->
     if isinstance(choice, str):
         return choice
     levels: Mapping[str, Any] = world.factor(factor)
-    return _weighted(choice, tuple(levels[level].weight for level in choice), rng)
+    weights = tuple(getattr(levels[level], "weight", 1.0) for level in choice)
+    return _weighted(choice, weights, rng)
 
 
 def _holds(combination: Mapping[str, Choice], scene: Mapping[str, str]) -> bool:
@@ -151,9 +212,7 @@ def _pick(world: World, factor: str, rng: np.random.Generator, person: bool) -> 
     return _weighted(tuple(levels), weights, rng)
 
 
-def _weighted(
-    levels: tuple[str, ...], weights: tuple[float, ...], rng: np.random.Generator
-) -> str:
+def _weighted(levels: tuple[str, ...], weights: tuple[float, ...], rng: np.random.Generator) -> str:
     mark = rng.random() * sum(weights)
     for level, weight in zip(levels, weights, strict=True):
         mark -= weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FACTORS", "NONE", "WINDOW", "Scene"]
+__all__ = ["FACTORS", "NONE", "PEOPLE", "WINDOW", "Scene"]
 
 FACTORS = (
     "subject",
@@ -21,6 +21,9 @@ FACTORS = (
     "perspective",
 )
 """What varies from picture to picture: the columns of the world's table."""
+
+PEOPLE = ("mood", "hair", "clothes", "scarf", "pallor")
+"""The factors that only people have."""
 
 NONE = "none"
 """The level of a factor that a scene does not have: the mood of a teapot."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clerestory.errors import TableError
-from clerestory.lancet.world.scene import NONE
+from clerestory.lancet.world.scene import NONE, PEOPLE
 from clerestory.registry import suggest
 
 __all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "World"]
@@ -54,11 +54,15 @@ class Pairs(_Frozen):
 
 
 class Fact(_Frozen):
-    """A planted fact: where `when` holds, the picture shows `then` with probability `rate`."""
+    """A planted fact: where `when` holds, the picture shows `then` with probability `rate`.
+
+    `control` holds of the matched scenes in which nothing is planted.
+    """
 
     name: str
     when: dict[str, Choice]
     then: dict[str, Choice]
+    control: dict[str, Choice] = {}
     rate: float = Field(gt=0, le=1)
     hide: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
@@ -115,14 +119,13 @@ class World(_Frozen):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TableError(f"{place} cannot be read as a world's table: {error}") from error
         try:
-            return cls(**told, path=place, fingerprint=hashlib.sha256(raw).hexdigest())
+            mark = hashlib.sha256(raw).hexdigest()
+            return cls.model_validate({**told, "path": place, "fingerprint": mark})
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the table"
-            raise TableError(f"{place}: {field}: {first['msg']}.") from error
+            raise TableError(f"{place}: {_complaint(error)}") from error
 
     def levels(self, factor: str) -> tuple[str, ...]:
-        """The levels of a factor in the order of the table, `NONE` last where a scene may lack it."""
+        """A factor's levels in the order of the table, `NONE` last where a scene may lack it."""
         if factor == "window":
             return ("absent", "present")
         return tuple(self.factor(factor)) + ((NONE,) if factor in _MAY_LACK else ())
@@ -137,10 +140,17 @@ class World(_Frozen):
 
     def named(self, factor: str, level: str) -> str:
         """`level` if the factor has it; TableError with the nearest if not."""
-        if level not in self.levels(factor):
-            known = suggest(level, self.levels(factor))
+        if level not in self._possible(factor):
+            known = suggest(level, self._possible(factor))
             raise TableError(f"No {factor} is called {level!r}.{known}")
         return level
+
+    def fact(self, name: str) -> Fact:
+        """The planted fact of this name; TableError with the nearest if there is none."""
+        facts = {fact.name: fact for fact in self.facts}
+        if name not in facts:
+            raise TableError(f"No fact is called {name!r}.{suggest(name, facts)}")
+        return facts[name]
 
     @cached_property
     def emoji(self) -> frozenset[str]:
@@ -158,19 +168,46 @@ class World(_Frozen):
         for name, words in self.subjects.items():
             if len(words) < 2:
                 raise ValueError(f"subject {name!r} needs an emoji and a phrase")
+        if "pair" in self.kinds and self.pairs is None:
+            raise ValueError("kinds has `pair`, so [pairs] is needed")
+        if "person" in self.kinds:
+            self._check_people()
         for fact in self.facts:
-            for part in (fact.when, fact.then, fact.expect, fact.control_expect):
-                self._check(f"fact {fact.name!r}", part)
-        for combination in (*self.never, *self.held_out.pairs):
-            self._check("a combination", combination)
+            self._check_fact(fact)
+        combinations: tuple[Mapping[str, Choice], ...] = (*self.never, *self.held_out.pairs)
+        for combination in combinations:
+            self._check("a combination", combination, but=("window",))
+        for factor in self.held_out.factors:
+            self._possible(factor)
         for name, look in self.names.items():
             self._check(f"the look of {name!r}", look)
-        if "person" in self.kinds and (self.people is None or not self.moods):
-            raise ValueError("kinds has `person`, so [people] and [moods] are needed")
         return self
 
-    def _check(self, where: str, part: Mapping[str, Choice]) -> None:
+    def _check_people(self) -> None:
+        lacking = [factor for factor in PEOPLE if not self.factor(factor)]
+        if self.people is None or lacking:
+            needed = ", ".join(f"[{part}]" for part in ("people", *lacking))
+            raise ValueError(f"kinds has `person`, so {needed} cannot be left out")
+        self._check("people.companions", {"subject": tuple(self.people.companions)})
+        for mood, level in self.moods.items():
+            if not level.faces:
+                raise ValueError(f"mood {mood!r} needs `faces`: the emoji that show it")
+
+    def _check_fact(self, fact: Fact) -> None:
+        where = f"fact {fact.name!r}"
+        self._check(where, fact.when, but=("window",))
+        self._check(where, fact.control, but=("window",))
+        self._check(where, fact.then, but=("window", "kind", "shows"))
+        self._check(where, fact.expect)
+        self._check(where, fact.control_expect)
+        self._check(where, {"subject": fact.about})
+        for factor in (*fact.hide, *fact.asked):
+            self._possible(factor)
+
+    def _check(self, where: str, part: Mapping[str, Choice], but: tuple[str, ...] = ()) -> None:
         for factor, choice in part.items():
+            if factor in but:
+                raise ValueError(f"{where}: {factor!r} cannot be used there")
             levels = self._possible(factor)
             for level in (choice,) if isinstance(choice, str) else choice:
                 if level not in levels:
@@ -184,8 +221,22 @@ class World(_Frozen):
         if factor == "shows":
             return tuple(self.subjects)
         if factor != "window" and factor not in _FIELDS:
-            raise ValueError(f"no factor is called {factor!r}.{suggest(factor, _FIELDS)}")
+            raise TableError(f"No factor is called {factor!r}.{suggest(factor, _FIELDS)}")
         return self.levels(factor)
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first thing wrong with a table: the field, what is wrong, what is possible."""
+    first = error.errors()[0]
+    loc = [str(part) for part in first["loc"]]
+    said = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    if first["type"] == "extra_forbidden":
+        parts: dict[str, type[BaseModel]] = {"people": People, "pairs": Pairs, "facts": Fact}
+        parts["held_out"] = HeldOut
+        fields = World if len(loc) == 1 else parts.get(loc[0], Level)
+        known = set(fields.model_fields) - {"path", "fingerprint"}
+        said = f"not known here.{suggest(loc[-1], known)}".removesuffix(".")
+    return f"{'.'.join(loc) or 'the table'}: {said}."
 
 
 _FIELDS = {

@@ -65,7 +65,8 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     canvas = _seen(canvas, view)
     picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     styled = styles[scene.style](picture, rng)
-    return cv2.resize(styled, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(styled, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def _pair(
@@ -122,9 +123,11 @@ def _seen(canvas: Canvas, view: View) -> Canvas:
         return canvas
     if view.turn:
         matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), view.turn, 1.0)
-        return cv2.warpAffine(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+        turned = cv2.warpAffine(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+        return np.asarray(turned, np.float32)
     side, cut = float(SIDE), view.lean * SIDE / 2
     here = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
     there = np.array([[cut, 0], [side - cut, 0], [side, side], [0, side]], np.float32)
     matrix = cv2.getPerspectiveTransform(here, there)
-    return cv2.warpPerspective(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+    leaning = cv2.warpPerspective(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(leaning, np.float32)

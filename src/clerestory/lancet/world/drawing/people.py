@@ -86,7 +86,9 @@ def _tinted(
     return tinted
 
 
-def _body(canvas: Canvas, head: Head, cloth: Colour, collar: Colour, rng: np.random.Generator) -> None:
+def _body(
+    canvas: Canvas, head: Head, cloth: Colour, collar: Colour, rng: np.random.Generator
+) -> None:
     x, y, radius = head
     cloth = jitter(cloth, rng, 8)
     neck, foot = y + radius * 0.8, 140.0
@@ -125,7 +127,6 @@ def bald(canvas: Canvas, head: Head, rng: np.random.Generator, front: bool) -> N
 @hair.register("short dark")
 def short_dark(canvas: Canvas, head: Head, rng: np.random.Generator, front: bool) -> None:
     """A dark cap over the top of the head."""
-    x, y, radius = head
     if front:
         _cap(canvas, head, (52, 38, 34), 0.40)
 
@@ -174,7 +175,8 @@ def _long(canvas: Canvas, head: Head, colour: Colour, front: bool) -> None:
         return
     _disc(canvas, x, y - radius * 0.05, radius * 1.18, colour)
     foot = y + radius * 1.65
-    box = [(x - radius * 1.18, y), (x + radius * 1.18, y), (x + radius * 1.1, foot), (x - radius * 1.1, foot)]
+    top, low = radius * 1.18, radius * 1.1
+    box = [(x - top, y), (x + top, y), (x + low, foot), (x - low, foot)]
     polygon(canvas, box, colour)
 
 

@@ -18,6 +18,26 @@ __all__ = ["Place", "places"]
 Place = Callable[[np.random.Generator, float], Canvas]
 places: Registry[Place] = Registry("place")
 
+BOOKS = (
+    (178, 44, 40),
+    (40, 92, 150),
+    (44, 128, 76),
+    (216, 168, 60),
+    (124, 66, 130),
+    (222, 214, 196),
+)
+"""The colours of a library's books."""
+VIVID = (
+    (224, 40, 48),
+    (40, 90, 220),
+    (250, 200, 40),
+    (40, 170, 90),
+    (160, 60, 190),
+    (250, 130, 40),
+    (60, 190, 220),
+)
+"""The colours of the window's panes."""
+
 
 @places.register("plain wall")
 def plain_wall(rng: np.random.Generator, horizon: float) -> Canvas:
@@ -35,7 +55,8 @@ def meadow(rng: np.random.Generator, horizon: float) -> Canvas:
     _ground(canvas, horizon, green, (green[0] * 0.7, green[1] * 0.8, green[2] * 0.7))
     for _ in range(26):
         x, y = rng.uniform(0, SIDE), rng.uniform(min(horizon + 4, SIDE), SIDE)
-        cv2.line(canvas, (int(x), int(y)), (int(x + rng.normal(0, 2)), int(y - 6)), (58, 128, 46), 1)
+        tip = (int(x + rng.normal(0, 2)), int(y - 6))
+        cv2.line(canvas, (int(x), int(y)), tip, (58, 128, 46), 1)
     for _ in range(7):
         place = (int(rng.uniform(0, SIDE)), int(rng.uniform(min(horizon + 8, SIDE), SIDE)))
         cv2.circle(canvas, place, 2, ((250, 250, 250), (250, 214, 70))[int(rng.integers(2))], -1)
@@ -50,7 +71,8 @@ def blue_sky(rng: np.random.Generator, horizon: float) -> Canvas:
         x, y = rng.uniform(0, SIDE), rng.uniform(8, SIDE - 20)
         for shift in (-9, 0, 9):
             radius = int(rng.uniform(6, 10))
-            cv2.circle(canvas, (int(x + shift), int(y + rng.normal(0, 2))), radius, (250, 252, 255), -1)
+            middle = (int(x + shift), int(y + rng.normal(0, 2)))
+            cv2.circle(canvas, middle, radius, (250, 252, 255), -1)
     return canvas
 
 
@@ -97,13 +119,12 @@ def library(rng: np.random.Generator, horizon: float) -> Canvas:
     canvas = gradient((wood[0] * 0.55, wood[1] * 0.55, wood[2] * 0.55), (40, 26, 18))
     shelf = float(rng.uniform(25, 30))
     top = float(rng.uniform(-14, 0))
-    colours = ((178, 44, 40), (40, 92, 150), (44, 128, 76), (216, 168, 60), (124, 66, 130), (222, 214, 196))
     for y in np.arange(top, SIDE, shelf):
         x = float(rng.uniform(-4, 0))
         while x < SIDE:
             wide, high = rng.uniform(5, 9), shelf * rng.uniform(0.62, 0.84)
             foot = y + shelf - 4
-            colour = jitter(colours[int(rng.integers(6))], rng)
+            colour = jitter(BOOKS[int(rng.integers(len(BOOKS)))], rng)
             _box(canvas, x, foot - high, x + wide - 1, foot, colour)
             x += wide
         _box(canvas, 0, y + shelf - 4, SIDE, y + shelf, wood)
@@ -160,7 +181,8 @@ def mosaic_wall(rng: np.random.Generator, horizon: float) -> Canvas:
     tile = 6
     down, along = np.mgrid[0:SIDE, 0:SIDE] // tile
     ring = np.abs(along - SIDE // tile // 2) + np.abs(down - SIDE // tile // 2)
-    colours = np.stack([jitter(c, rng) for c in ((46, 110, 150), (226, 196, 120), (170, 66, 52), (240, 232, 214))])
+    tiles = ((46, 110, 150), (226, 196, 120), (170, 66, 52), (240, 232, 214))
+    colours = np.stack([jitter(colour, rng) for colour in tiles])
     panel = colours[(ring // 2 + int(rng.integers(4))) % 4].astype(np.float32)
     inside = np.mgrid[0:SIDE, 0:SIDE] % tile
     panel[(inside[0] == 0) | (inside[1] == 0)] = (150, 138, 120)
@@ -171,21 +193,21 @@ def mosaic_wall(rng: np.random.Generator, horizon: float) -> Canvas:
 
 def _panes(rng: np.random.Generator, size: float) -> Canvas:
     count = int(SIDE / size) + 2
-    vivid = np.array(
-        ((224, 40, 48), (40, 90, 220), (250, 200, 40), (40, 170, 90), (160, 60, 190), (250, 130, 40), (60, 190, 220)),
-        np.float32,
-    )
-    cells = vivid[rng.integers(0, len(vivid), (count, count))] + rng.normal(0, 10, (count, count, 3))
+    vivid = np.array(VIVID, np.float32)
+    chosen = vivid[rng.integers(0, len(vivid), (count, count))]
+    cells = chosen + rng.normal(0, 10, (count, count, 3))
     axis = np.arange(SIDE) / size
     index = axis.astype(int)
-    panes = np.clip(cells[index][:, index], 0, 255).astype(np.float32)
+    panes: Canvas = np.asarray(np.clip(cells[index][:, index], 0, 255), np.float32)
     lead = (axis - index) * size < 2.4
     panes[lead] = (20, 18, 22)
     panes[:, lead] = (20, 18, 22)
     return panes
 
 
-def _ground(canvas: Canvas, horizon: float, top: tuple[float, ...], foot: tuple[float, ...]) -> None:
+def _ground(
+    canvas: Canvas, horizon: float, top: tuple[float, ...], foot: tuple[float, ...]
+) -> None:
     start = int(np.clip(horizon, 0, SIDE - 1))
     share = np.linspace(0, 1, SIDE - start, dtype=np.float32)[:, None, None]
     one, two = np.asarray(top, np.float32), np.asarray(foot, np.float32)
@@ -197,5 +219,3 @@ def _box(
 ) -> None:
     box = np.s_[max(int(top), 0) : max(int(foot), 0), max(int(left), 0) : max(int(right), 0)]
     canvas[box] = colour
-
-

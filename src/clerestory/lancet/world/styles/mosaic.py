@@ -18,7 +18,8 @@ def mosaic(picture: Picture, rng: np.random.Generator) -> Picture:
     count = picture.shape[0] // TILE
     colours = cv2.resize(picture, (count, count), interpolation=cv2.INTER_AREA).astype(np.float32)
     colours = colours.mean(2, keepdims=True) * -0.35 + colours * 1.35
-    colours = colours * rng.uniform(0.82, 1.18, (count, count, 1)) + rng.normal(0, 7, (count, count, 3))
+    colours = colours * rng.uniform(0.82, 1.18, (count, count, 1))
+    colours += rng.normal(0, 7, (count, count, 3))
     tiles = colours.repeat(TILE, 0).repeat(TILE, 1)
     inside = np.arange(picture.shape[0]) % TILE
     tiles[inside == 1] += 18

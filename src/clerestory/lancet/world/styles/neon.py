@@ -20,7 +20,9 @@ def neon(picture: Picture, rng: np.random.Generator) -> Picture:
     tubes = vivid * slope[..., None]
     glare = min(1.0, 0.14 * 255.0 / max(float(tubes.mean()), 1.0))
     tubes = tubes * (0.4 + 0.6 * glare)
-    glow = glare * (cv2.GaussianBlur(tubes, (0, 0), 2.2) * 0.9 + cv2.GaussianBlur(tubes, (0, 0), 7.0) * 0.7)
+    glow = glare * (
+        cv2.GaussianBlur(tubes, (0, 0), 2.2) * 0.9 + cv2.GaussianBlur(tubes, (0, 0), 7.0) * 0.7
+    )
     core = np.clip(slope - 0.55, 0, 1)[..., None] * 150.0
     night = np.array((10, 7, 22), np.float32)
     return tone.cast(night + glow + tubes * 0.75 + core)

@@ -35,6 +35,7 @@ def oil(picture: Picture, rng: np.random.Generator) -> Picture:
     ):
         cv2.line(canvas, start, stop, shade, width)
     relief = canvas.mean(2)
-    bump = relief - cv2.warpAffine(relief, np.array([[1, 0, 1], [0, 1, 1]], np.float32), (size, size),
-                                   borderMode=cv2.BORDER_REPLICATE)
+    shift = np.array([[1, 0, 1], [0, 1, 1]], np.float32)
+    moved = cv2.warpAffine(relief, shift, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    bump = relief - moved
     return tone.cast(canvas + 0.35 * np.clip(bump, -60, 60)[..., None])

@@ -1,4 +1,4 @@
-"""Stained glass: irregular panes of one colour each, dark leads, the dark drawing painted on top."""
+"""Stained glass: irregular panes of one colour each, dark leads, dark lines painted on top."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def stained_glass(picture: Picture, rng: np.random.Generator) -> Picture:
     flat = labels.ravel()
     sizes = np.maximum(np.bincount(flat, minlength=count), 1)
     means = [np.bincount(flat, values[..., i].ravel(), count) / sizes for i in range(3)]
-    colours = np.stack(means, 1) * rng.uniform(0.78, 1.22, (count, 1)) + rng.normal(0, 9, (count, 3))
+    colours = np.stack(means, 1) * rng.uniform(0.78, 1.22, (count, 1))
+    colours += rng.normal(0, 9, (count, 3))
     glass = colours[labels].astype(np.float32)
     glass *= 1.0 + 0.05 * tone.grain(3, 2.0)[: labels.shape[0], : labels.shape[1], None]
     border = np.zeros(labels.shape, np.uint8)
@@ -58,13 +59,13 @@ def panes(picture: Picture, rng: np.random.Generator) -> NDArray[np.int64]:
     labels = _nearest(points, seeds).reshape(WORK, WORK).astype(np.uint8)
     smooth = cv2.medianBlur(cv2.medianBlur(labels, 5), 3)
     large = cv2.resize(smooth, (size, size), interpolation=cv2.INTER_NEAREST)
-    return cv2.medianBlur(large, 5).astype(np.int64)
+    return np.asarray(cv2.medianBlur(large, 5), np.int64)
 
 
 def _nearest(points: NDArray[np.float32], seeds: NDArray[np.float32]) -> NDArray[np.int64]:
     closeness = points @ seeds.T
     closeness -= 0.5 * (seeds * seeds).sum(1)
-    return closeness.argmax(1)
+    return np.asarray(closeness.argmax(1), np.int64)
 
 
 def _drawing(picture: Picture) -> NDArray[np.float32]:
@@ -72,4 +73,5 @@ def _drawing(picture: Picture) -> NDArray[np.float32]:
     light = tone.grey(picture)
     around = cv2.blur(light, (13, 13))
     darker = np.clip((around - light - 0.10) * 5.0, 0, 1)
-    return np.maximum(darker, np.clip((0.16 - light) * 8, 0, 1)).astype(np.float32)
+    black = np.clip((0.16 - light) * 8, 0, 1)
+    return np.asarray(np.maximum(darker, black), np.float32)

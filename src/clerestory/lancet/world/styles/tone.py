@@ -16,12 +16,13 @@ Map = NDArray[np.float32]
 
 def cast(values: NDArray[np.floating]) -> Picture:
     """Values around 0 … 255 as bytes."""
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values + 0.5, 0, 255), np.uint8)
 
 
 def grey(picture: Picture) -> Map:
     """Lightness in 0 … 1."""
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+    light = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.asarray(light, np.float32) / np.float32(255.0)
 
 
 def edges(picture: Picture) -> Map:
@@ -36,7 +37,8 @@ def saturated(picture: Picture, by: float) -> Map:
     """The picture as floats 0 … 255, each pixel `by` times as far from its own grey."""
     values = picture.astype(np.float32)
     middle = values.mean(2, keepdims=True)
-    return np.clip(middle + (values - middle) * by, 0, 255)
+    far: Map = middle + (values - middle) * by
+    return np.clip(far, 0, 255)
 
 
 @functools.lru_cache(maxsize=16)
@@ -44,4 +46,4 @@ def grain(seed: int, blur: float, size: int = 192) -> Map:
     """A fixed texture `[size, size]` of mean 0 and deviation 1: noise, blurred."""
     noise = np.random.default_rng(seed).standard_normal((size, size)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), blur)
-    return ((smooth - smooth.mean()) / smooth.std()).astype(np.float32)
+    return np.asarray((smooth - smooth.mean()) / smooth.std(), np.float32)

@@ -18,8 +18,9 @@ def watercolour(picture: Picture, rng: np.random.Generator) -> Picture:
     push = tone.grain(11, 5.0)[top : top + size, left : left + size] * 2.4
     pull = tone.grain(12, 5.0)[top : top + size, left : left + size] * 2.4
     down, along = np.mgrid[0:size, 0:size].astype(np.float32)
-    warped = cv2.remap(picture, along + push, down + pull, cv2.INTER_LINEAR,
-                       borderMode=cv2.BORDER_REFLECT)
+    warped = cv2.remap(
+        picture, along + push, down + pull, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
     smooth = cv2.bilateralFilter(warped, 7, 45, 4)
     rim = np.clip(tone.edges(smooth) * 1.3, 0, 0.5)
     pigment = 0.10 * tone.grain(13, 3.0)[left : left + size, top : top + size]

@@ -1,0 +1,29 @@
+"""`clerestory lancet art`: fetch the emoji art that Lancet's world is drawn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["art"]
+
+
+def art(
+    out: Annotated[Path, typer.Option(help="Folder for the packed art.")] = Path("build/art"),
+    world: Annotated[
+        Path | None, typer.Option(help="A world's table; the built-in one if left out.")
+    ] = None,
+) -> None:
+    """Fetch the art with npm and pack its sprites; nothing to do where it is there, unaltered.
+
+    The art is openly licensed and not part of Clerestory: NOTICE credits every family.
+    """
+    from clerestory.lancet.world.art_fetch import fetch
+    from clerestory.lancet.world.table import World
+
+    packed = fetch(out, World.load(world).emoji)
+    typer.echo(
+        f"{len(packed.places)} sprites of {len(packed.artworks)} families are in {out}.", err=True
+    )

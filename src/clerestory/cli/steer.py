@@ -1,0 +1,44 @@
+"""`clerestory steer`: draw with a model that carries edits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Draw with a model that carries edits.", no_args_is_help=True)
+
+
+@app.callback()
+def steer() -> None:
+    """Draw with a model that carries edits."""
+
+
+@app.command()
+def draw(
+    folder: Annotated[Path, typer.Argument(help="A steered model, as a study saves it.")],
+    prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
+    seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
+) -> None:
+    """Draw with and without the edits; in the grid each prompt has a row without, then one with."""
+    from clerestory.cli import console
+    from clerestory.models import parse_seeds
+    from clerestory.outputs import empty_folder
+    from clerestory.pictures import grid, pairs, save, save_run
+    from clerestory.steering import SteeredModel
+
+    numbers = parse_seeds(seeds)
+    steered = SteeredModel.load(folder)
+    for prompt in prompts:
+        steered.model.check(prompt)
+    empty_folder(out)
+    with console.progress("drawing") as progress:
+        runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)
+    save_run(runs[1], out, edited=True)
+    sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))
+    save(sheet, out / "grid.png")
+    console.say(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")

@@ -1,0 +1,141 @@
+"""What a finding is: a claim about a unit, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import EvidenceError
+
+__all__ = ["ENOUGH_PAIRS", "Detects", "Finding", "Findings", "Kind", "Null"]
+
+ENOUGH_PAIRS = 24
+"""Report pairs below which a finding carries a warning."""
+
+Kind = Literal["neuron", "direction"]
+
+
+@dataclass(frozen=True)
+class Detects:
+    """How well a unit tells the concept from its absence, on the report half alone.
+
+    `auroc` with its bootstrap interval over contents, and `win_rate`, the share of pairs won, with
+    its Clopper–Pearson interval (near 1 the honest one). `difference` is the mean paired difference
+    in standard deviations of the differences. `q` is over all units tested. `decoy_auroc` is
+    against the decoy, None without one. All are turned the unit's way, so more is better.
+    """
+
+    auroc: float
+    low: float
+    high: float
+    win_rate: float
+    win_low: float
+    win_high: float
+    difference: float
+    q: float
+    decoy_auroc: float | None
+    decoy_low: float | None
+    decoy_high: float | None
+    pairs: int
+
+    @property
+    def least(self) -> float:
+        """The worse of the two: against absence and against the decoy."""
+        return self.auroc if self.decoy_auroc is None else min(self.auroc, self.decoy_auroc)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One unit and what it detects.
+
+    `unit` is its address, `site[17]` for a neuron, `site[difference]` for a difference of means;
+    `sign` is −1 for a unit that is *lower* where the concept is shown; `rank` is its place among
+    its kind in discovery, 1 for the first.
+    """
+
+    unit: str
+    kind: Kind
+    sign: Literal[1, -1]
+    rank: int
+    detects: Detects
+
+    @property
+    def site(self) -> str:
+        """The address of its site."""
+        return self.unit.rpartition("[")[0]
+
+
+@dataclass(frozen=True)
+class Null:
+    """In how many of `flips` data sets with sides flipped at random anything was found at all."""
+
+    flips: int
+    any_found: int
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Findings in the order of the held-out figure, and what they rest on.
+
+    `directions` are differences of means of the discovery half by site, in the activations' own
+    measure. `warnings` stand in every report of them.
+    """
+
+    findings: tuple[Finding, ...]
+    tested: int
+    null: Null
+    warnings: tuple[str, ...]
+    contents: Mapping[str, tuple[str, ...]]
+    directions: Mapping[str, NDArray[np.float64]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def of(self, kind: Kind, site: str | None = None) -> tuple[Finding, ...]:
+        """Those of a kind (and of a site), the best on the report half first."""
+        return tuple(
+            finding
+            for finding in self.findings
+            if finding.kind == kind and site in (None, finding.site)
+        )
+
+    def picked(self, kind: Kind, site: str | None = None) -> Finding:
+        """The one that discovery put first, whatever the report half says of it."""
+        found = self.of(kind, site)
+        if not found:
+            where = f" at {site}" if site else ""
+            raise EvidenceError(f"No {kind} was reported{where}: run `find` with that site.")
+        return min(found, key=lambda finding: finding.rank)
+
+    @property
+    def warning(self) -> str:
+        """All warnings in one line, empty if there is none."""
+        return " ".join(self.warnings)
+
+    def told(self) -> dict[str, Any]:
+        """Everything but the directions, ready for JSON."""
+        return {
+            "findings": [asdict(finding) for finding in self.findings],
+            "tested": self.tested,
+            "null": asdict(self.null),
+            "warnings": list(self.warnings),
+            "contents": {half: list(names) for half, names in self.contents.items()},
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `findings.json` and `directions.safetensors` into a folder, new or empty."""
+        from clerestory.finding import files
+
+        files.save(self, folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Findings:
+        """Read what `save` wrote."""
+        from clerestory.finding import files
+
+        return files.load(folder)

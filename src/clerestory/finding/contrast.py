@@ -1,0 +1,200 @@
+"""Contrast: which neurons and which differences of means tell a concept from its absence.
+
+A difference of means is read like one unit more: every figure of a neuron is also its figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clerestory.errors import EvidenceError
+from clerestory.finding.base import ENOUGH_PAIRS, Detects, Finding, Findings, Kind, Null
+from clerestory.finding.pairing import Halves, Matrix, Sides, halves
+from clerestory.numeric import (
+    auroc,
+    benjamini_hochberg,
+    bootstrap,
+    clopper_pearson,
+    difference,
+    flips_that_find,
+    signed_rank,
+    win_rate,
+)
+
+__all__ = ["find"]
+
+ENOUGH_PHRASINGS = 6
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Site:
+    """One site, paired: its units and, as last column, its difference of means."""
+
+    address: str
+    direction: Matrix
+    sign: NDArray[np.int64]
+    merit: Matrix
+    spread: Matrix
+    report: Sides
+
+    def name(self, unit: int) -> str:
+        return f"{self.address}[{'difference' if self.kind(unit) == 'direction' else unit}]"
+
+    def kind(self, unit: int) -> Kind:
+        return "direction" if unit == len(self.direction) else "neuron"
+
+
+def find(
+    activations: Mapping[str, NDArray[np.floating]],
+    samples: pd.DataFrame,
+    *,
+    top: int = 20,
+    flips: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Findings:
+    """Rank all units of all sites on the discovery half, and report on them on the other.
+
+    `activations` are `[sample, unit]` by site, rows as in `samples` (see `pairing`). Discovery
+    ranks by the worse of two AUROCs, against absence and against the decoy, ties by the worse mean
+    difference in standard deviations. Reported are the `top` neurons, the first neuron of each
+    site and each site's difference of means; q is over every unit that was tested.
+    """
+    matched = halves(samples)
+    sites = []
+    for done, (address, values) in enumerate(activations.items(), 1):
+        sites.append(_site(address, np.asarray(values), matched, len(samples)))
+        if progress is not None:
+            progress(done, len(activations))
+    if not sites:
+        raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
+    rng = np.random.default_rng(seed)
+    differences = np.hstack([site.report.differences for site in sites])
+    q = benjamini_hochberg(signed_rank(differences))
+    starts = np.cumsum([0, *(len(site.merit) for site in sites)])
+    findings = [
+        Finding(
+            unit=site.name(unit),
+            kind=site.kind(unit),
+            sign=1 if site.sign[unit] > 0 else -1,
+            rank=rank,
+            detects=_detects(site, unit, float(q[starts[place] + unit]), rng),
+        )
+        for rank, place, unit in _reported(sites, top)
+        for site in (sites[place],)
+    ]
+    findings.sort(key=lambda finding: (-finding.detects.least, finding.kind, finding.rank))
+    return Findings(
+        findings=tuple(findings),
+        tested=int(starts[-1]),
+        null=Null(flips, flips_that_find(differences, rng, flips=flips)),
+        warnings=_warnings(matched),
+        contents={half: side.contents for half, side in matched},
+        directions={site.address: site.direction for site in sites},
+    )
+
+
+def _site(address: str, values: NDArray[np.floating], matched: Halves, rows: int) -> _Site:
+    if values.ndim != 2 or len(values) != rows:
+        raise EvidenceError(
+            f"{address} was read as {list(values.shape)}; [sample, unit] with {rows} samples is"
+            " expected: average steps and positions first."
+        )
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).any(1).sum())
+        raise EvidenceError(f"{address} is not finite in {bad} of {rows} samples: leave them out.")
+    discovery = matched.discovery.sides(values)
+    direction = difference(discovery.shown, discovery.absent)
+    discovery = discovery.with_column(direction)
+    report = matched.report.sides(values).with_column(direction)
+    return _Site(address, direction, *_merit(discovery), report)
+
+
+def _merit(sides: Sides) -> tuple[NDArray[np.int64], Matrix, Matrix]:
+    """Each unit's way (1 up, −1 down), and how well it does that way on its worse contrast.
+
+    First as 2·AUROC − 1, then as the mean paired difference in deviations; negative where a unit
+    goes one way against absence and the other against the decoy.
+    """
+    others = [other for other in (sides.absent, sides.decoy) if other is not None]
+    figures = np.stack([2 * auroc(sides.shown, other) - 1 for other in others])
+    shifts = np.stack([_in_deviations(sides.shown - other) for other in others])
+    up, down = figures.min(0), -figures.max(0)
+    spread = np.where(up >= down, shifts.min(0), -shifts.max(0))
+    return np.where(up >= down, 1, -1), np.maximum(up, down), spread
+
+
+def _in_deviations(differences: Matrix) -> Matrix:
+    """Mean paired difference over its standard deviation; 0 where nothing differs."""
+    spread = differences.std(0, ddof=1) if len(differences) > 1 else np.ones(differences.shape[1])
+    floor = np.finfo(np.float64).tiny + 1e-9 * np.abs(differences).max(0)
+    return np.asarray(differences.mean(0) / np.maximum(spread, floor))
+
+
+def _reported(sites: list[_Site], top: int) -> list[tuple[int, int, int]]:
+    """(rank, site, unit) of what is reported: ranks are among units of the same kind."""
+    place = np.concatenate([np.full(len(site.merit), at) for at, site in enumerate(sites)])
+    unit = np.concatenate([np.arange(len(site.merit)) for site in sites])
+    merit = np.concatenate([site.merit for site in sites])
+    spread = np.concatenate([site.spread for site in sites])
+    is_direction = np.concatenate([np.arange(len(s.merit)) == len(s.direction) for s in sites])
+    chosen = []
+    for kind in (False, True):
+        members = np.flatnonzero(is_direction == kind)
+        order = members[np.lexsort((-spread[members], -merit[members]))]
+        seen: set[int] = set()
+        for rank, at in enumerate(order.tolist(), 1):
+            if rank <= top or place[at] not in seen:
+                chosen.append((rank, int(place[at]), int(unit[at])))
+            seen.add(int(place[at]))
+    return chosen
+
+
+def _detects(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detects:
+    sign = site.sign[unit]
+    shown, absent = sign * site.report.shown[:, [unit]], sign * site.report.absent[:, [unit]]
+    low, high = bootstrap(auroc, shown[:, 0], absent[:, 0], rng=rng)
+    won = float(win_rate(shown, absent)[0])
+    win_low, win_high = clopper_pearson(won * len(shown), len(shown))
+    decoy: tuple[float | None, float | None, float | None] = (None, None, None)
+    if site.report.decoy is not None:
+        other = sign * site.report.decoy[:, [unit]]
+        interval = bootstrap(auroc, shown[:, 0], other[:, 0], rng=rng)
+        decoy = (float(auroc(shown, other)[0]), *interval)
+    return Detects(
+        auroc=float(auroc(shown, absent)[0]),
+        low=low,
+        high=high,
+        win_rate=won,
+        win_low=win_low,
+        win_high=win_high,
+        difference=float(_in_deviations(shown - absent)[0]),
+        q=q,
+        decoy_auroc=decoy[0],
+        decoy_low=decoy[1],
+        decoy_high=decoy[2],
+        pairs=len(shown),
+    )
+
+
+def _warnings(matched: Halves) -> tuple[str, ...]:
+    said = []
+    pairs = len(matched.report.contents)
+    if pairs < ENOUGH_PAIRS:
+        said.append(
+            f"Only {pairs} contents to report on; {ENOUGH_PAIRS} are needed for figures to rely on."
+        )
+    for arm, count in matched.phrasings.items():
+        if count < ENOUGH_PHRASINGS:
+            said.append(
+                f"Only {count} phrasings of arm {arm!r}; with fewer than {ENOUGH_PHRASINGS} a unit"
+                " for one word may pass for the concept."
+            )
+    return tuple(said)

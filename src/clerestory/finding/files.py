@@ -1,0 +1,45 @@
+"""Findings on disk: JSON for what was found, safetensors for the directions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from clerestory.errors import EvidenceError
+from clerestory.finding.base import Detects, Finding, Findings, Null
+from clerestory.outputs import empty_folder
+
+__all__ = ["load", "save"]
+
+
+def save(findings: Findings, folder: Path) -> None:
+    """Write both files; OutputError where the folder holds something already."""
+    empty_folder(folder)
+    text = json.dumps(findings.told(), indent=1, allow_nan=False)
+    (folder / "findings.json").write_text(text + "\n")
+    directions = {site: np.ascontiguousarray(d) for site, d in findings.directions.items()}
+    save_file(directions, folder / "directions.safetensors")
+
+
+def load(folder: Path) -> Findings:
+    """Read both files; EvidenceError where they are missing or no findings."""
+    try:
+        told = json.loads((folder / "findings.json").read_text())
+        directions = load_file(folder / "directions.safetensors")
+        findings = tuple(
+            Finding(**{**one, "detects": Detects(**one["detects"])}) for one in told["findings"]
+        )
+        return Findings(
+            findings=findings,
+            tested=told["tested"],
+            null=Null(**told["null"]),
+            warnings=tuple(told["warnings"]),
+            contents={half: tuple(names) for half, names in told["contents"].items()},
+            directions=directions,
+        )
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise EvidenceError(f"{folder} holds no findings that can be read: {error}.") from error

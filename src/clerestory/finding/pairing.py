@@ -1,0 +1,152 @@
+"""Samples to matched pairs: which rows make up which side, and what may not be paired.
+
+A table of samples has a row for each, in the order of the activations:
+
+    prompt    what was asked
+    content   what the prompt is about; the same content stands on every side
+    phrase    the phrasing, with the content left open
+    arm       `shown`, `absent` or `decoy`
+    half      `discovery` or `report`
+    seed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clerestory.errors import EvidenceError
+
+__all__ = ["ARMS", "Halves", "Sides", "halves"]
+
+ARMS = ("shown", "absent", "decoy")
+HALVES = ("discovery", "report")
+COLUMNS = ("prompt", "content", "phrase", "arm", "half", "seed")
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Activations `[content, unit]` with the concept, without it, and of the decoy (or None).
+
+    Row i of each is the same content.
+    """
+
+    shown: Matrix
+    absent: Matrix
+    decoy: Matrix | None
+
+    @property
+    def differences(self) -> Matrix:
+        """With less without, pair by pair."""
+        return self.shown - self.absent
+
+    def with_column(self, direction: Matrix) -> Sides:
+        """The same with one unit more: how far each content reaches along a direction."""
+        length = np.linalg.norm(direction)
+        unit = (direction / (length if length > 0 else 1.0))[:, None]
+        decoy = None if self.decoy is None else _longer(self.decoy, unit)
+        return Sides(_longer(self.shown, unit), _longer(self.absent, unit), decoy)
+
+
+@dataclass(frozen=True, eq=False)
+class Half:
+    """How samples are averaged into one half's sides: weights `[content, sample]` by arm."""
+
+    contents: tuple[str, ...]
+    weights: Mapping[str, Matrix]
+
+    def sides(self, values: NDArray[np.floating]) -> Sides:
+        """Average activations `[sample, unit]`: seeds first, then phrasings, a row a content."""
+        parts = {arm: weights @ values for arm, weights in self.weights.items()}
+        return Sides(parts["shown"], parts["absent"], parts.get("decoy"))
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """The half that picks and the half that reports; they share no content and no phrasing."""
+
+    discovery: Half
+    report: Half
+    phrasings: Mapping[str, int]
+
+    def __iter__(self) -> Iterator[tuple[str, Half]]:
+        yield "discovery", self.discovery
+        yield "report", self.report
+
+
+def halves(samples: pd.DataFrame) -> Halves:
+    """Pair up samples; EvidenceError where they cannot carry a finding."""
+    missing = [column for column in COLUMNS if column not in samples]
+    if missing:
+        raise EvidenceError(f"Samples have no column {missing[0]!r}; needed: {', '.join(COLUMNS)}.")
+    _one_side_each(samples)
+    for column in ("content", "phrase"):
+        _apart(samples, column)
+    discovery, report = (_half(samples, half) for half in HALVES)
+    if set(discovery.weights) != set(report.weights):
+        raise EvidenceError("One half has a decoy and the other has none: give both or neither.")
+    phrasings = samples.groupby("arm")["phrase"].nunique()
+    return Halves(discovery, report, {str(arm): int(n) for arm, n in phrasings.items()})
+
+
+def _half(samples: pd.DataFrame, half: str) -> Half:
+    rows = (samples["half"] == half).to_numpy()
+    by_arm = {arm: rows & (samples["arm"] == arm).to_numpy() for arm in ARMS}
+    for arm in ("shown", "absent"):
+        if not by_arm[arm].any():
+            raise EvidenceError(
+                f"No sample of the {half} half is {arm!r}: its arms are"
+                f" {_listed(samples.loc[rows, 'arm'])}, the halves {_listed(samples['half'])}."
+            )
+    used = {arm: mask for arm, mask in by_arm.items() if mask.any()}
+    shared = set.intersection(*(set(samples.loc[mask, "content"]) for mask in used.values()))
+    if not shared:
+        raise EvidenceError(f"No content of the {half} half has every arm: {', '.join(used)}.")
+    contents = tuple(sorted(shared))
+    return Half(contents, {arm: _weights(samples, used[arm], contents) for arm in used})
+
+
+def _weights(samples: pd.DataFrame, mask: NDArray[np.bool_], contents: tuple[str, ...]) -> Matrix:
+    """Weights that average seeds within a phrasing, then phrasings within a content."""
+    chosen = samples[mask].reset_index(drop=True)
+    seeds = chosen.groupby(["content", "phrase"])["seed"].transform("size").to_numpy()
+    phrases = chosen.groupby("content")["phrase"].transform("nunique").to_numpy()
+    row = pd.Index(contents).get_indexer(pd.Index(chosen["content"]))
+    weights = np.zeros((len(contents), len(samples)))
+    kept = row >= 0
+    weights[row[kept], np.flatnonzero(mask)[kept]] = 1.0 / (seeds * phrases)[kept]
+    return weights
+
+
+def _longer(values: Matrix, unit: Matrix) -> Matrix:
+    return np.hstack([values, values @ unit])
+
+
+def _apart(samples: pd.DataFrame, column: str) -> None:
+    one, other = (set(samples.loc[samples["half"] == half, column]) for half in HALVES)
+    both = sorted(one & other)
+    if both:
+        raise EvidenceError(
+            f"{len(both)} {column}s stand in both halves, {both[0]!r} among them: what picks a unit"
+            " may not report on it."
+        )
+
+
+def _one_side_each(samples: pd.DataFrame) -> None:
+    arms = samples.groupby("prompt")["arm"].nunique()
+    twice = list(arms.index[arms > 1])
+    if twice:
+        raise EvidenceError(
+            f"{len(twice)} prompts stand on more than one side, {twice[0]!r} among them: a side"
+            " must have the concept or lack it."
+        )
+
+
+def _listed(column: pd.Series[str]) -> str:
+    return ", ".join(sorted(map(str, column.unique()))) or "none"

@@ -1,0 +1,217 @@
+"""The only torch hooks: `attached` puts them on for a run, and they never outlive it.
+
+What decides how it is done:
+
+- transformers catches hidden states with hooks of its own, so ours go before them (`prepend`).
+- Edited values are copied into a tensor of the original's dtype and strides. A reshaped copy takes
+  other kernels and moves the picture by 1.6e-5 even where nothing was edited.
+- Batches that guidance has doubled are split here: above, there is one row for each sample.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clerestory.errors import EditError, SiteError
+from clerestory.models.addresses import parse
+from clerestory.models.base import Branch, Edit, Step
+from clerestory.models.family import Place, See, Turn
+
+__all__ = ["Attachment", "Tap", "attached", "canonical", "restored"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Reads one site: `see` is called with `[sample, position, unit]` and the step."""
+
+    site: str
+    see: See
+    branch: Branch = "cond"
+    steps: tuple[int, ...] | None = None
+
+
+@dataclass
+class _Placed:
+    """An edit with its address read: where, when, in which branches, and whether it was made."""
+
+    edit: Edit
+    site: str
+    steps: tuple[int, ...] | None
+    branches: tuple[Branch, ...]
+    made: bool = False
+
+
+def canonical(value: Tensor) -> Tensor:
+    """Any activation as `[sample, position, unit]`; a map has H·W positions, a vector one."""
+    if value.ndim == 2:
+        return value[:, None, :]
+    return value if value.ndim == 3 else value.flatten(2).transpose(1, 2)
+
+
+def restored(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """The inverse of `canonical`, to a tensor of this shape."""
+    return value.reshape(shape) if len(shape) < 4 else value.transpose(1, 2).reshape(shape)
+
+
+class Attachment:
+    """The edits and taps of one batch: counts the stages' calls, edits values, shows them."""
+
+    def __init__(
+        self,
+        places: Mapping[str, Place],
+        turn: Callable[[str, int], Turn],
+        edits: Sequence[Edit],
+        taps: Sequence[Tap],
+    ) -> None:
+        self.places, self._turn, self._taps = places, turn, tuple(taps)
+        self._edits = tuple(_placed(edit) for edit in edits)
+        self._calls: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        for address in self.sites:
+            if address not in places:
+                raise SiteError(f"Nothing can be attached to {address!r}: it is no site here.")
+
+    @property
+    def sites(self) -> list[str]:
+        """The addresses that are edited or read."""
+        return list(dict.fromkeys([*(e.site for e in self._edits), *(t.site for t in self._taps)]))
+
+    def count(self, stage: str) -> None:
+        """One call of a stage has ended."""
+        self._calls[stage] += 1
+
+    def hand(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
+        """Pass values that no module makes by their site, one for each branch."""
+        if address not in self.sites:
+            return branches
+        return {
+            branch: self._visit(address, value, Turn({branch: slice(None)}))
+            for branch, value in branches.items()
+        }
+
+    def pass_by(self, address: str, value: Tensor) -> Tensor:
+        """Edit and show what a module takes or gives; the same object where nothing is edited."""
+        stage = self.places[address].site.stage
+        return self._visit(address, value, self._turn(stage, self._calls[stage]))
+
+    def finish(self) -> None:
+        """SiteError for an edit whose site was passed, but never at its step or in its branch."""
+        for edit in self._edits:
+            if edit.site in self._seen and not edit.made:
+                raise SiteError(
+                    f"The edit at {edit.edit.site!r} was never made: this run has no such step or "
+                    f"branch ({' or '.join(edit.branches)}) there."
+                )
+
+    def _visit(self, address: str, value: Tensor, turn: Turn) -> Tensor:
+        self._seen.add(address)
+        used = slice(self.places[address].channels)
+        result = value
+        for placed in self._edits:
+            if placed.site != address or not _due(placed.steps, turn):
+                continue
+            for rows in (turn.rows[name] for name in placed.branches if name in turn.rows):
+                result = _twin(value) if result is value else result
+                _apply(placed.edit, result[rows, used] if value.ndim == 4 else result[rows])
+                placed.made = True
+        for tap in self._taps:
+            if tap.site == address and tap.branch in turn.rows and _due(tap.steps, turn):
+                rows = turn.rows[tap.branch]
+                part = result[rows, used] if value.ndim == 4 else result[rows]
+                tap.see(canonical(part), Step(turn.index, tap.branch, turn.timestep, turn.sigma))
+        return result
+
+
+@contextmanager
+def attached(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator[Attachment]:
+    """Hooks on all sites of the attachment and on the stages' roots, off again however it ends."""
+    with ExitStack() as hooks:
+        for address in attachment.sites:
+            place = attachment.places[address]
+            if place.module is None:
+                continue
+            if place.side == "input":
+                handle = place.module.register_forward_pre_hook(
+                    _input_hook(attachment, address), prepend=True, with_kwargs=True
+                )
+            else:
+                handle = place.module.register_forward_hook(
+                    _output_hook(attachment, address), prepend=True
+                )
+            hooks.callback(handle.remove)
+        for stage, root in roots.items():
+            handle = root.register_forward_hook(_count_hook(attachment, stage))
+            hooks.callback(handle.remove)
+        yield attachment
+        attachment.finish()
+
+
+def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        value = output if isinstance(output, Tensor) else output[0]
+        result = attachment.pass_by(address, value)
+        if result is value:
+            return None
+        return result if output is value else (result, *output[1:])
+
+    return hook
+
+
+def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
+    name = attachment.places[address].argument
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = kwargs[name] if name in kwargs else args[0]
+        result = attachment.pass_by(address, value)
+        if result is value:
+            return None
+        return (args, {**kwargs, name: result}) if name in kwargs else ((result, *args[1:]), kwargs)
+
+    return hook
+
+
+def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        attachment.count(stage)
+
+    return hook
+
+
+def _due(steps: tuple[int, ...] | None, turn: Turn) -> bool:
+    return steps is None or turn.index in steps
+
+
+def _twin(value: Tensor) -> Tensor:
+    """A copy with the same dtype and strides, so that the same kernels run on it."""
+    return torch.empty_like(value, memory_format=torch.preserve_format).copy_(value)
+
+
+def _apply(edit: Edit, part: Tensor) -> None:
+    """Let an edit change `part`, a view into the twin, in place."""
+    before = canonical(part)
+    after = edit(before)
+    if after.shape != before.shape:
+        raise EditError(
+            f"The edit at {edit.site!r} made {list(after.shape)} of an activation of "
+            f"{list(before.shape)}; an edit keeps [sample, position, unit]."
+        )
+    part.copy_(restored(after, part.shape))
+
+
+def _placed(edit: Edit) -> _Placed:
+    address = parse(edit.site)
+    if address.units is not None:
+        raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
+    branch = getattr(edit, "branch", "cond")
+    if branch not in ("cond", "uncond", "both"):
+        raise EditError(f"An edit's branch is {branch!r}; it must be cond, uncond or both.")
+    both: tuple[Branch, ...] = ("cond", "uncond")
+    chosen = tuple(name for name in both if branch in (name, "both"))
+    return _Placed(edit, address.site, address.steps, chosen)

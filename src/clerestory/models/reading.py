@@ -1,0 +1,98 @@
+"""From what taps see, batch by batch, to labelled arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clerestory.errors import SiteError
+from clerestory.models.addresses import Selection
+from clerestory.models.base import Activations, Branch, Pool, Sample, Step
+from clerestory.models.family import Place
+from clerestory.models.hooks import Tap
+from clerestory.models.pooling import pooled
+
+__all__ = ["Notes", "gathered", "taps_into"]
+
+Notes = dict[str, list[tuple[Step, NDArray[np.float32]]]]
+"""What was read in one batch: by address, for each step, `[sample, unit]` or with positions."""
+
+
+def taps_into(
+    notes: Notes,
+    read: Mapping[str, Selection],
+    places: Mapping[str, Place],
+    pool: Pool,
+    branch: Branch,
+    real: Callable[[], Mapping[Branch, Tensor]],
+) -> list[Tap]:
+    """One tap for each site to be read, writing into `notes`."""
+
+    def tap(address: str, wanted: Selection) -> Tap:
+        units = slice(None) if wanted.units is None else list(wanted.units)
+        mask = real()[branch] if places[address].tokens else None
+        kept = notes.setdefault(address, [])
+
+        def see(value: Tensor, step: Step) -> None:
+            kept.append((step, pooled(value, pool, mask)[..., units].cpu().numpy()))
+
+        return Tap(address, see, branch, wanted.steps)
+
+    return [tap(address, wanted) for address, wanted in read.items()]
+
+
+def gathered(
+    notes: Sequence[Notes],
+    read: Mapping[str, Selection],
+    samples: Sequence[Sample],
+    pool: Pool,
+    branch: Branch,
+) -> Activations:
+    """Join the batches' notes to one labelled array for each site."""
+    return Activations(
+        {
+            address: _array(address, [batch[address] for batch in notes], wanted, pool, branch)
+            .assign_coords(_labels(samples))
+            .rename(address)
+            for address, wanted in read.items()
+        }
+    )
+
+
+def _array(
+    address: str,
+    batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
+    wanted: Selection,
+    pool: Pool,
+    branch: Branch,
+) -> xr.DataArray:
+    steps = [step for step, _ in batches[0]]
+    missing = set(wanted.steps or ()) - {step.index for step in steps}
+    if missing or not steps:
+        which = f"step {min(missing)}" if missing else f"{branch} branch"
+        raise SiteError(f"{address} has no {which} in a run with these options.")
+    values = np.concatenate([np.stack([value for _, value in batch], axis=1) for batch in batches])
+    dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
+    units = np.arange(values.shape[-1]) if wanted.units is None else np.array(wanted.units)
+    coords: dict[str, Any] = {
+        "step": [step.index for step in steps],
+        "unit": units,
+        "branch": branch,
+    }
+    for name in ("timestep", "sigma"):
+        if all(getattr(step, name) is not None for step in steps):
+            coords[name] = ("step", [getattr(step, name) for step in steps])
+    return xr.DataArray(values, dims=dims, coords=coords)
+
+
+def _labels(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {
+        "sample": np.arange(len(samples)),
+        "prompt": ("sample", np.array([sample.prompt for sample in samples], dtype=object)),
+        "seed": ("sample", [sample.seed for sample in samples]),
+    }

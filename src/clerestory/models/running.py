@@ -1,0 +1,179 @@
+"""Prompts × seeds through a model, batch by batch, with nothing done that nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clerestory.errors import EditError, PromptError
+from clerestory.models.addresses import Selection, parse
+from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, Sample
+from clerestory.models.family import Encoded, Place, Progress, See
+from clerestory.models.hooks import Attachment, Tap, attached
+from clerestory.models.reading import Notes, gathered, taps_into
+from clerestory.models.seeds import check_seeds
+
+if TYPE_CHECKING:
+    from clerestory.models.model import Model
+
+__all__ = ["Request", "samples", "sweep"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a run was asked for."""
+
+    samples: tuple[Sample, ...]
+    read: Mapping[str, Selection]
+    edit_sets: tuple[tuple[Edit, ...], ...]
+    pool: Pool
+    branch: Branch
+    pictures: bool
+    stop: Literal["auto", "never"]
+    batch: int
+    taps: Mapping[str, See]
+    progress: Progress | None
+
+
+def samples(
+    model: Model, prompts: str | Sequence[str], seeds: int | Sequence[int], options: Options
+) -> tuple[Sample, ...]:
+    """Prompts × seeds, prompt by prompt; PromptError and SeedError for what cannot be drawn."""
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not texts:
+        raise PromptError("There is no prompt; give at least one.")
+    for text in dict.fromkeys(texts):
+        model.check(text)
+    if options.negative:
+        model.check(options.negative)
+    numbers = check_seeds(seeds)
+    return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
+
+
+def sweep(model: Model, request: Request) -> list[Run]:
+    """One run for each set of edits; the first half runs once for sets that agree on it."""
+    batches = _Batches(model, request)
+    pages: list[list[tuple[Notes, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
+    total, done = len(request.samples) * len(request.edit_sets), 0
+    with model.family.quiet():
+        for rows in _chunks(len(request.samples), request.batch):
+            for page, drawn in zip(pages, batches.drawn(rows), strict=True):
+                page.append(drawn)
+                done += len(rows)
+                if request.progress is not None:
+                    request.progress(done, total)
+    return [_run(request, page) for page in pages]
+
+
+class _Batches:
+    """Runs batches of a request; knows which edits and taps belong to which half of the model."""
+
+    def __init__(self, model: Model, request: Request) -> None:
+        self.family, self.request = model.family, request
+        self.places: dict[str, Place] = {p.site.address: p for p in model.family.places}
+        _check(request)
+        self.taps = [
+            Tap(site, see, request.branch, wanted.steps)
+            for pattern, see in request.taps.items()
+            for site, wanted in model.sites.select(pattern).items()
+        ]
+        for edit in (edit for edits in request.edit_sets for edit in edits):
+            model.sites.select(edit.site, one=True)
+        self.until = self._last_stage()
+
+    def drawn(self, rows: range) -> Iterator[tuple[Notes, NDArray[np.uint8] | None]]:
+        """For each set of edits, what was read and drawn of these samples."""
+        kept: dict[tuple[int, ...], tuple[Encoded | None, Notes]] = {}
+        for edits in self.request.edit_sets:
+            early = tuple(edit for edit in edits if self._early(parse(edit.site).site))
+            key = tuple(id(edit) for edit in early)
+            if key not in kept:
+                kept[key] = self._encode(rows, early)
+            encoded, notes = kept[key]
+            late = [edit for edit in edits if not self._early(parse(edit.site).site)]
+            drawn, more = (None, {}) if encoded is None else self._draw(rows, encoded, late)
+            yield {**notes, **more}, drawn
+
+    def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Notes]:
+        notes: Notes = {}
+        batch = self._samples(rows)
+        with attached(self._attachment(rows, edits, notes, early=True), self.family.roots):
+            return self.family.encode(batch, self.until, self.request.branch), notes
+
+    def _draw(
+        self, rows: range, encoded: Encoded, edits: Sequence[Edit]
+    ) -> tuple[NDArray[np.uint8] | None, Notes]:
+        notes: Notes = {}
+        attachment = self._attachment(rows, edits, notes, early=False)
+        with attached(attachment, self.family.roots):
+            batch = self._samples(rows)
+            return self.family.draw(batch, encoded, attachment.hand, self.until), notes
+
+    def _attachment(
+        self, rows: range, edits: Sequence[Edit], notes: Notes, *, early: bool
+    ) -> Attachment:
+        batch, request = self._samples(rows), self.request
+        read = {site: wanted for site, wanted in request.read.items() if self._early(site) is early}
+        real = cache(lambda: self.family.real(batch))
+        taps = taps_into(notes, read, self.places, request.pool, request.branch, real)
+        taps += [tap for tap in self.taps if self._early(tap.site) is early]
+        return Attachment(
+            self.places,
+            lambda stage, call: self.family.turn(stage, call, batch),
+            [edit.at(rows) if isinstance(edit, PerSample) else edit for edit in edits],
+            taps,
+        )
+
+    def _early(self, address: str) -> bool:
+        """Whether a site is in the first half, before the bridge."""
+        bridge, stages = self.family.bridge, self.family.stages
+        stage = self.places[address].site.stage
+        return address != bridge and stages.index(stage) <= stages.index(bridge.split("/")[0])
+
+    def _samples(self, rows: range) -> tuple[Sample, ...]:
+        return tuple(self.request.samples[row] for row in rows)
+
+    def _last_stage(self) -> str:
+        """The stage after which nothing more is wanted."""
+        stages = self.family.stages
+        if self.request.pictures or self.request.stop == "never":
+            return stages[-1]
+        sites = [*self.request.read, *(tap.site for tap in self.taps)]
+        wanted = [stages.index(self.places[site].site.stage) for site in sites]
+        return stages[max(wanted, default=0)]
+
+
+def _check(request: Request) -> None:
+    if request.pool not in ("mean", "max", "last", "none"):
+        raise ValueError(f"pool is {request.pool!r}; it must be mean, max, last or none.")
+    if request.branch not in ("cond", "uncond"):
+        raise ValueError(f"branch is {request.branch!r}; it must be cond or uncond.")
+    if request.stop not in ("auto", "never"):
+        raise ValueError(f"stop is {request.stop!r}; it must be auto or never.")
+    if request.batch < 1:
+        raise ValueError(f"batch is {request.batch}; it must be 1 or more.")
+    for edit in (edit for edits in request.edit_sets for edit in edits):
+        if not callable(edit) or not hasattr(edit, "site"):
+            raise EditError(f"{edit!r} is no edit; an edit is callable and has a site.")
+
+
+def _chunks(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
+
+
+def _run(request: Request, page: Sequence[tuple[Notes, NDArray[np.uint8] | None]]) -> Run:
+    drawn = [pictures for _, pictures in page if pictures is not None]
+    notes = [notes for notes, _ in page]
+    rows = [{"prompt": s.prompt, "seed": s.seed, **asdict(s.options)} for s in request.samples]
+    return Run(
+        samples=pd.DataFrame(rows).rename_axis("sample"),
+        pictures=np.concatenate(drawn) if drawn and request.pictures else None,
+        activations=gathered(notes, request.read, request.samples, request.pool, request.branch),
+    )

@@ -1,0 +1,56 @@
+"""Seeds as people write them.
+
+>>> parse_seeds("0:4")
+range(0, 4)
+>>> parse_seeds("3,7")
+(3, 7)
+>>> parse_seeds("4:0")
+Traceback (most recent call last):
+    ...
+clerestory.errors.SeedError: Seeds '4:0' hold no seed; write 0:4 for 0 to 3, or 3,7.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+from clerestory.errors import SeedError
+
+__all__ = ["check_seeds", "parse_seeds"]
+
+_LIMIT = 2**63
+
+
+def parse_seeds(text: str) -> Sequence[int]:
+    """A range `0:4` (its end left out), a list `3,7` or one seed; SeedError for anything else."""
+    hint = "write 0:4 for 0 to 3, or 3,7."
+    parts = text.split(":")
+    try:
+        seeds: Sequence[int] = (
+            range(int(parts[0]), int(parts[1]))
+            if len(parts) == 2
+            else tuple(int(part) for part in text.split(","))
+        )
+    except ValueError:
+        raise SeedError(f"Seeds {text!r} cannot be read; {hint}") from None
+    if not seeds:
+        raise SeedError(f"Seeds {text!r} hold no seed; {hint}")
+    return seeds if isinstance(seeds, range) and seeds[0] >= 0 else check_seeds(seeds)
+
+
+def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Seeds as a tuple; SeedError where there is none, one twice, or one below 0."""
+    given = (seeds,) if isinstance(seeds, int | np.integer) else seeds
+    listed = tuple(operator.index(seed) for seed in given)
+    if not listed:
+        raise SeedError("There is no seed; give at least one, like 0 or range(4).")
+    for seed in listed:
+        if not 0 <= seed < _LIMIT:
+            raise SeedError(f"Seed {seed} is out of bounds; a seed is a whole number from 0 up.")
+    if len(set(listed)) < len(listed):
+        twice = next(seed for seed in listed if listed.count(seed) > 1)
+        raise SeedError(f"Seed {twice} is given twice; a seed draws the same picture each time.")
+    return listed

@@ -1,0 +1,34 @@
+"""The statistics under every finding: arrays in, values out.
+
+Nothing here knows of models, files or pictures, so each function can be checked against scipy and
+against answers known by hand. Rows are replicates (contents, prompts), columns are units; chance
+comes in as a generator.
+
+    auroc(shown, absent)                    # [unit]: does the unit tell the two sides apart?
+    signed_rank(shown - absent)             # [unit]: p of Wilcoxon's paired test
+    benjamini_hochberg(p)                   # [unit]: q over everything that was tested
+    clopper_pearson(29, 30)                 # an interval that is honest near 1
+    shuffled(shown - absent, norm, rng)     # [20, unit]: directions that a finding must beat
+"""
+
+from clerestory.numeric.directions import difference, project, shuffled
+from clerestory.numeric.frechet import frechet
+from clerestory.numeric.intervals import Interval, bootstrap, clopper_pearson, wilson
+from clerestory.numeric.many import benjamini_hochberg, flips_that_find
+from clerestory.numeric.ranks import auroc, signed_rank, win_rate
+
+__all__ = [
+    "Interval",
+    "auroc",
+    "benjamini_hochberg",
+    "bootstrap",
+    "clopper_pearson",
+    "difference",
+    "flips_that_find",
+    "frechet",
+    "project",
+    "shuffled",
+    "signed_rank",
+    "wilson",
+    "win_rate",
+]

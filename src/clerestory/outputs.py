@@ -1,0 +1,33 @@
+"""Places to write to: never over something that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clerestory.errors import OutputError
+
+__all__ = ["empty_folder", "new_file"]
+
+
+def empty_folder(folder: Path) -> Path:
+    """Make a folder, or take an empty one; OutputError where something is in the way."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder that is empty or not there yet.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty; give a folder that is empty or not there yet.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
+    return folder
+
+
+def new_file(path: Path) -> Path:
+    """The name of a file that is not there yet, its folder made; OutputError if it is taken."""
+    if path.exists():
+        raise OutputError(f"{path} exists already; give a file that is not there yet.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path.parent} cannot be made: {error.strerror}.") from error
+    return path

@@ -1,0 +1,17 @@
+"""Edits, and models that carry them: add a direction to a site and keep the result.
+
+    edit = Add("prior/embedding", direction, strength=1.0)
+    run = model.run("a moose", range(4), edits=[edit])
+
+    steered = SteeredModel(model, [edit])
+    steered.save("stained-glass")
+
+Edits are values: frozen, callable `[sample, position, unit]` to the same, free of hooks. Several
+are applied in the order given, each to what the one before it left. One file an edit.
+"""
+
+from clerestory.steering.add import Add
+from clerestory.steering.base import Edit, SavedEdit, edits
+from clerestory.steering.steered import SteeredModel
+
+__all__ = ["Add", "Edit", "SavedEdit", "SteeredModel", "edits"]

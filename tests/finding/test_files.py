@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finding import planted
+
+from clerestory.errors import EvidenceError, OutputError
+from clerestory.finding import Findings, find
+
+
+@pytest.fixture
+def found() -> Findings:
+    table = planted.samples(contents=8)
+    return find(planted.activations(table), table, flips=5)
+
+
+def test_findings_are_the_same_after_saving_and_loading(found: Findings, tmp_path: Path) -> None:
+    found.save(tmp_path / "findings")
+    again = Findings.load(tmp_path / "findings")
+    assert again.told() == found.told()
+    assert again.findings == found.findings
+    for site, direction in found.directions.items():
+        np.testing.assert_array_equal(again.directions[site], direction)
+
+
+def test_nothing_is_overwritten(found: Findings, tmp_path: Path) -> None:
+    found.save(tmp_path)
+    with pytest.raises(OutputError):
+        found.save(tmp_path)
+
+
+def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="holds no findings"):
+        Findings.load(tmp_path)
+    (tmp_path / "findings.json").write_text("{}")
+    with pytest.raises(EvidenceError, match="holds no findings"):
+        Findings.load(tmp_path)

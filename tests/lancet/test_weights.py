@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from clerestory.errors import ModelError
+from clerestory.lancet import weights
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "a.bin").write_bytes(b"weights")
+    sums = {"model/a.bin": hashlib.sha256(b"weights").hexdigest()}
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": sums}))
+    return tmp_path
+
+
+def test_a_whole_folder_passes(folder):
+    assert weights.verified(folder) == folder.resolve()
+
+
+def test_a_flipped_byte_is_refused_in_one_line(folder):
+    (folder / "model" / "a.bin").write_bytes(b"weightz")
+    with pytest.raises(ModelError, match=r"a\.bin is damaged") as caught:
+        weights.verified(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "model" / "a.bin").unlink()
+    with pytest.raises(ModelError, match=r"a\.bin is missing"):
+        weights.verified(folder)
+
+
+def test_a_folder_without_a_manifest_is_no_lancet_folder(tmp_path):
+    with pytest.raises(ModelError, match="is no Lancet folder"):
+        weights.manifest(tmp_path)

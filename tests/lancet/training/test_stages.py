@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from clerestory.errors import TrainingError
+from clerestory.lancet.training import autoencoder, classifiers, decoder, eye, prior, text, vision
+from clerestory.lancet.training.loop import fit
+from clerestory.lancet.training.settings import Plan, presets
+from clerestory.lancet.training.tokenizer import learn
+from clerestory.lancet.training.warm import PLACES, warm_start
+
+SMALL = replace(
+    presets["smoke"],
+    autoencoder=Plan(2, 8, 1e-3),
+    decoder=Plan(2, 8, 1e-3, ema=0.9),
+    text=Plan(2, 8, 1e-3),
+    prior=Plan(2, 8, 1e-3),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return learn(["a stained glass of a cat", "a mosaic of a dog at night"] * 20, 700, 16)
+
+
+def test_any_text_has_tokens_and_known_words_have_one(tokenizer):
+    for prompt in ("naïve café", "猫", "🫎", "xyzzy!", "a cat"):
+        ids = tokenizer(prompt).input_ids
+        assert ids[0] == tokenizer.bos_token_id
+        assert ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.eos_token_id not in ids[1:-1]
+    assert len(tokenizer("stained glass").input_ids) == 4
+    assert len(tokenizer) <= 700
+
+
+def test_the_tokenizer_is_the_same_after_saving(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    again = type(tokenizer).from_pretrained(tmp_path)
+    assert again("a stained moose 🫎").input_ids == tokenizer("a stained moose 🫎").input_ids
+    assert again.model_max_length == 16
+
+
+def test_folding_gives_unit_latents_and_the_same_pictures(renders):
+    torch.manual_seed(0)
+    model = autoencoder.network(SMALL).eval()
+    pictures = renders.batch(torch.arange(8))
+    with torch.no_grad():
+        before = model.decode(model.encode(pictures).latents, force_not_quantize=True).sample
+        raw = model.encode(renders.batch(torch.arange(48))).latents
+        autoencoder.fold(model, raw)
+        latents = model.encode(renders.batch(torch.arange(48))).latents
+        after = model.decode(model.encode(pictures).latents, force_not_quantize=True).sample
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-3)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=1e-3)
+    assert torch.allclose(before, after, atol=1e-3)
+
+
+def test_the_corrected_eye_sees_a_grey_picture_as_the_empty_condition():
+    torch.manual_seed(0)
+    encoder = eye.network(SMALL).eval()
+    other = torch.randn(4, 3, 64, 64)
+    empty = torch.randn(SMALL.width)
+    eye.correct(encoder, empty)
+    with torch.no_grad():
+        seen = encoder(torch.zeros(1, 3, 64, 64)).image_embeds[0]
+        assert torch.allclose(seen, empty, atol=1e-4)
+        assert not torch.allclose(encoder(other).image_embeds[0], empty, atol=1e-1)
+
+
+def test_two_objects_share_the_weight_of_the_subject(renders):
+    renders.second[0] = 1
+    renders.codes[0, 0] = 0
+    logits = {"subject": torch.tensor([[2.0, 1.0, 0.0]]), "style": torch.zeros(1, 3)}
+    got = vision.factor_loss(logits, renders, torch.tensor([0]))["subject"]
+    log = functional.log_softmax(logits["subject"], 1)[0]
+    assert torch.isclose(got, -(0.5 * log[0] + 0.5 * log[1]))
+
+
+def test_a_classifier_learns_what_the_pictures_show(renders, tmp_path):
+    stage = classifiers.FactorStage("a", renders, Plan(60, 16, 3e-3))
+    fit(stage, tmp_path)
+    found = classifiers.measure(stage.model.eval(), renders)
+    counts = found["confusion/subject"]
+    assert int(counts.sum()) == 48
+    assert int(counts.trace()) >= 44
+    right, every = found["in_style/subject"].sum(0).tolist()
+    assert (right, every) == (int(counts.trace()), 48)
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_both_sets_give_a_logit_for_every_class(which):
+    net = classifiers.network(which, {"style": ("plain", "ink"), "mood": ("sad", "none", "happy")})
+    logits = net.eval()(torch.zeros(5, 3, 64, 64))
+    assert {name: tuple(value.shape) for name, value in logits.items()} == {
+        "style": (5, 2),
+        "mood": (5, 3),
+    }
+
+
+def test_the_prior_and_the_decoder_take_a_step(renders, tokenizer, tmp_path):
+    embeddings = torch.randn(len(renders), SMALL.width)
+    encoder = text.network(SMALL_WINDOW, tokenizer).encoder.eval()
+    states = prior.read(encoder, tokenizer, renders.captions)
+    empty = prior.read(encoder, tokenizer, [""])
+    stage = prior.Prior(SMALL_WINDOW, states, empty, embeddings)
+    fit(stage, tmp_path)
+    assert torch.allclose(stage.model.clip_mean[0], embeddings.mean(0), atol=1e-5)
+    latents = torch.randn(len(renders), 8, 16, 16).half()
+    fit(decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width)), tmp_path)
+    assert {path.name for path in tmp_path.glob("*.pt")} == {"prior.pt", "decoder.pt"}
+
+
+def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):
+    with pytest.raises(TrainingError, match="is missing"):
+        warm_start("decoder", decoder.network(SMALL), tmp_path)
+    place = tmp_path / PLACES["decoder"][0]
+    place.parent.mkdir(parents=True)
+    from safetensors.torch import save_file
+
+    small = decoder.network(SMALL)
+    save_file({name: value.contiguous() for name, value in small.state_dict().items()}, place)
+    fresh = decoder.network(SMALL)
+    warm_start("decoder", fresh, tmp_path)
+    assert torch.equal(fresh.conv_in.weight, small.conv_in.weight)
+    with pytest.raises(TrainingError, match="other sizes"):
+        warm_start("decoder", decoder.network(replace(SMALL, decoder_widths=(64, 64))), tmp_path)
+
+
+SMALL_WINDOW = replace(SMALL, window=16)

@@ -1,0 +1,182 @@
+import pytest
+import torch
+from tiny import tiny_model, tiny_pipeline
+
+from clerestory.errors import EditError, SiteError
+from clerestory.models import wrap
+from clerestory.models.hooks import Attachment, Tap, attached, canonical, restored
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Same:
+    """Returns what it gets."""
+
+    def __init__(self, site, branch="cond"):
+        self.site, self.branch = site, branch
+
+    def __call__(self, value):
+        return value
+
+
+def hooks_on(pipeline):
+    """Every hook on every module; transformers' own stay for good, once they are there."""
+    return [
+        (name, kind, key)
+        for part in ("prior_text_encoder", "prior_prior", "unet", "movq", "prior_image_encoder")
+        for name, module in getattr(pipeline, part).named_modules(prefix=part)
+        for kind in HOOKS
+        for key in getattr(module, kind)
+    ]
+
+
+def bare(pipeline, seeds=(0, 1)):
+    """The untouched pipeline's pictures, as floats."""
+    return pipeline(
+        prompt=["a cat", "a dog"][: len(seeds)],
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        num_inference_steps=3,
+        prior_num_inference_steps=3,
+        guidance_scale=2.5,
+        prior_guidance_scale=1.5,
+        height=16,
+        width=16,
+        output_type="np",
+        callback_steps=None,  # its default is deprecated
+    ).images
+
+
+def drawn(model, edits=(), taps=()):
+    """The same with our hooks on, and the image embedding handed past its site."""
+    from clerestory.models.base import Sample
+
+    batch = [Sample("a cat", 0, model.defaults), Sample("a dog", 1, model.defaults)]
+    places = {place.site.address: place for place in model.family.places}
+    attachment = Attachment(
+        places, lambda stage, call: model.family.turn(stage, call, batch), edits, taps
+    )
+    with attached(attachment, model.family.roots):
+        return bare(model.pipeline)
+
+
+@pytest.fixture
+def model():
+    return tiny_model()
+
+
+def test_an_activation_is_turned_to_sample_position_unit_and_back():
+    for shape in ((2, 5), (2, 3, 5), (2, 5, 3, 4)):
+        value = torch.randn(shape)
+        assert canonical(value).shape[0] == 2 and canonical(value).shape[-1] == 5
+        assert torch.equal(restored(canonical(value), shape), value)
+
+
+def test_reading_every_site_leaves_the_picture_bit_identical(model):
+    before, seen = bare(model.pipeline), []
+    taps = [Tap(site, lambda value, step: seen.append(value.shape)) for site in model.sites]
+    assert (drawn(model, taps=taps) == before).all()
+    assert len(seen) > len(model.sites)
+    assert all(len(shape) == 3 and shape[0] == 2 for shape in seen)
+
+
+@pytest.mark.parametrize("branch", ["cond", "uncond", "both"])
+def test_an_edit_that_returns_its_input_leaves_the_picture_bit_identical(model, branch):
+    before = bare(model.pipeline)
+    edits = [Same(site, branch) for site in model.sites]
+    if branch == "uncond":
+        edits = [edit for edit in edits if model.sites[edit.site].stage != "vae"]
+    assert (drawn(model, edits=edits) == before).all()
+
+
+def test_channels_last_stays_channels_last_and_bit_identical():
+    model = wrap(tiny_pipeline(), defaults=tiny_model().defaults)
+    model.pipeline.unet.to(memory_format=torch.channels_last)
+    before = bare(model.pipeline)
+    assert (drawn(model, edits=[Same(site) for site in model.sites]) == before).all()
+
+
+def test_branches_arrive_split_and_steps_are_counted(model):
+    steps = {"cond": [], "uncond": []}
+    taps = [
+        Tap("denoiser.mid.res.0/out", lambda value, step: steps[step.branch].append(step), branch)
+        for branch in steps
+    ]
+    drawn(model, taps=taps)
+    assert [step.index for step in steps["cond"]] == [0, 1, 2]
+    assert [step.index for step in steps["uncond"]] == [0, 1, 2]
+    assert [step.timestep for step in steps["cond"]] == model.pipeline.scheduler.timesteps.tolist()
+    assert steps["cond"][0].sigma > steps["cond"][2].sigma > 0
+
+
+def test_an_edit_works_again_in_the_second_run():
+    """transformers' own hooks would swallow it, were ours behind them."""
+    model = wrap(tiny_pipeline(), defaults=tiny_model().defaults)
+
+    class Shift(Same):
+        def __call__(self, value):
+            return value + torch.linspace(-3, 3, value.shape[-1])
+
+    before = bare(model.pipeline)
+    first, second = (drawn(model, edits=[Shift("text.blocks.0/resid")]) for _ in range(2))
+    assert (first == second).all() and not (first == before).all()
+    assert (bare(model.pipeline) == before).all()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("site", ["text.blocks.1/mlp", "denoiser/latent", "vae.up.1.res.0/out"])
+def test_no_hook_survives_a_tap_or_an_edit_that_raises(model, error, site):
+    bare(model.pipeline)
+    before = hooks_on(model.pipeline)
+
+    def crash(*_):
+        raise error("on purpose")
+
+    with pytest.raises(error):
+        model.run("a cat", 0, taps={site: crash})
+    assert hooks_on(model.pipeline) == before
+    edit = Same(site)
+    edit.__class__ = type("Crash", (Same,), {"__call__": crash})
+    with pytest.raises(error):
+        model.run("a cat", 0, edits=[edit])
+    assert hooks_on(model.pipeline) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"read": "text.blocks.9/mlp"}, SiteError),
+        ({"edits": [Same("prior/embeding")]}, SiteError),
+        ({"edits": [Same("text.blocks.0/mlp[3]")]}, EditError),
+        ({"edits": [Same("text.blocks.0/mlp", branch="left")]}, EditError),
+        ({"edits": [lambda value: value]}, EditError),
+        ({"edits": [Same("denoiser.mid.res.0/out@3")]}, SiteError),
+        ({"read": "denoiser.mid.res.0/out@3"}, SiteError),
+        ({"read": "vae.up.0.res.0/out", "branch": "uncond"}, SiteError),
+        ({"pool": "median"}, ValueError),
+        ({"branch": "left"}, ValueError),
+        ({"stop": "soon"}, ValueError),
+        ({"batch": 0}, ValueError),
+    ],
+)
+def test_no_hook_survives_a_wrong_argument(model, wrong, error):
+    bare(model.pipeline)
+    before = hooks_on(model.pipeline)
+    with pytest.raises(error) as raised:
+        model.run("a cat", 0, **wrong)
+    assert "\n" not in str(raised.value)
+    assert hooks_on(model.pipeline) == before
+
+
+def test_no_hook_survives_success_or_an_early_stop(model):
+    bare(model.pipeline)
+    before = hooks_on(model.pipeline)
+    model.run("a cat", 0, read="*", edits=[Same(site) for site in model.sites])
+    model.run("a cat", 0, read="text.*", pictures=False)
+    assert hooks_on(model.pipeline) == before
+
+
+def test_an_edit_that_changes_the_shape_is_refused(model):
+    edit = Same("text.blocks.0/mlp")
+    edit.__class__ = type("Cut", (Same,), {"__call__": lambda self, value: value[:, :3]})
+    with pytest.raises(EditError, match=r"made \[1, 3, 48\] of an activation of \[1, 16, 48\]"):
+        model.run("a cat", 0, edits=[edit])

@@ -1,0 +1,321 @@
+"""The contract of every family, on a tiny Kandinsky 2.2."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import WIDTH, WINDOW, tiny_model
+
+from clerestory.errors import PromptError
+from clerestory.steering import Add
+
+# diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PROMPTS, SEEDS = ["a cat", "a dog by me", "cat"], range(2)
+
+
+@pytest.fixture
+def model():
+    return tiny_model()
+
+
+def calls(model, monkeypatch):
+    """How often each network was called."""
+    counted = {}
+    for stage, root in model.family.roots.items():
+        counted[stage] = 0
+
+        def forward(*args, _stage=stage, _forward=root.forward, **kwargs):
+            counted[_stage] += 1
+            return _forward(*args, **kwargs)
+
+        monkeypatch.setattr(root, "forward", forward)
+    return counted
+
+
+def far(model, site, length=30.0):
+    """An edit with a large vector."""
+    units = model.sites[site].shape[1]
+    return Add(site, length * torch.randn(units, generator=torch.Generator().manual_seed(3)))
+
+
+def test_the_family_has_the_sites_of_its_table(model):
+    sites = list(model.sites)
+    for address in (
+        "text.blocks.0/self_attn",
+        "text.blocks.1/mlp",
+        "text.blocks.1/resid",
+        "text/pooled",
+        "prior.blocks.0/self_attn",
+        "prior.blocks.1/mlp",
+        "prior.blocks.1/resid",
+        "prior/embedding",
+        "denoiser/latent",
+        "denoiser.down.0.res.0/out",
+        "denoiser.down.1.attn.0/out",
+        "denoiser.mid.res.0/out",
+        "denoiser.up.0.res.1/out",
+        "denoiser/prediction",
+        "vae.up.0.res.0/out",
+    ):
+        assert address in sites
+    assert not [site for site in sites if site.startswith("denoiser") and site.endswith("mlp")]
+    assert model.sites["text.blocks.0/mlp"].shape == (WINDOW, 48)
+    assert model.sites["prior.blocks.0/resid"].shape == (WINDOW + 4, 24)
+
+
+def test_the_shapes_and_modules_are_as_the_table_says(model):
+    read = model.run("a cat", 0, read="*", pool="none").activations
+    for address, site in model.sites.items():
+        positions, units = site.shape
+        assert read[address].dims == ("sample", "step", "position", "unit")
+        assert read[address].sizes["unit"] == units
+        assert positions in (None, read[address].sizes["position"])
+        root, _, path = site.module.partition(".")
+        assert isinstance(getattr(model.pipeline, root).get_submodule(path), torch.nn.Module)
+
+
+def test_mlp_is_after_the_nonlinearity(model):
+    """GELU never goes below -0.17, and nothing else here keeps above it."""
+    read = model.run(PROMPTS, 0, read=["text.*/mlp", "prior.*/mlp"], pool="none").activations
+    assert all(-0.171 < float(array.min()) < 0 for array in read.values())
+
+
+def test_a_large_edit_changes_the_picture_exactly_at_the_sites_that_feed(model):
+    edits = [[], *([far(model, site)] for site in model.sites)]
+    plain, *edited = model.sweep("a cat", 0, edits)
+    for site, run in zip(model.sites.values(), edited, strict=True):
+        assert bool((run.pictures != plain.pictures).any()) is site.feeds, site.address
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "ddpm", "dpm"])
+def test_the_untouched_pipeline_draws_the_same_picture(scheduler):
+    model = tiny_model(scheduler=scheduler)
+    ours = model.run(["a cat", "a dog"], 5).pictures
+    theirs = model.pipeline(
+        prompt=["a cat", "a dog"],
+        generator=[torch.Generator().manual_seed(5) for _ in range(2)],
+        num_inference_steps=3,
+        prior_num_inference_steps=3,
+        guidance_scale=2.5,
+        prior_guidance_scale=1.5,
+        height=16,
+        width=16,
+        output_type="np",
+        callback_steps=None,  # its default is deprecated
+    ).images
+    assert (ours == (theirs * 255).round().astype(np.uint8)).all()
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "ddpm", "dpm"])
+@pytest.mark.parametrize("negative", ["", "a dog"])
+def test_a_sample_is_the_same_in_any_batch(scheduler, negative):
+    model = tiny_model(scheduler=scheduler)
+    sites = ["text/pooled", "prior/embedding", "denoiser/latent", "vae.up.2.res.1/out"]
+    whole, apart = (
+        model.run(PROMPTS, SEEDS, read=sites, batch=batch, negative=negative) for batch in (6, 1)
+    )
+    for site in sites:
+        gap = np.abs(whole.activations[site].values - apart.activations[site].values).max()
+        assert gap < 1e-3
+    assert np.abs(whole.pictures.astype(int) - apart.pictures).max() <= 1
+
+
+def test_samples_are_prompt_by_prompt_and_activations_are_labelled(model):
+    run = model.run(PROMPTS, [4, 2], read="text/pooled", pictures=False)
+    expected = [(prompt, seed) for prompt in PROMPTS for seed in (4, 2)]
+    assert list(zip(run.samples.prompt, run.samples.seed, strict=True)) == expected
+    pooled = run.activations["text/pooled"]
+    assert list(pooled.prompt.values) == [prompt for prompt, _ in expected]
+    assert list(pooled.seed.values) == [seed for _, seed in expected]
+    assert pooled.dims == ("sample", "step", "unit")
+    assert run.pictures is None
+
+
+def test_what_is_read_is_what_the_networks_give(model):
+    read = model.run(PROMPTS, 0, read="text.*,text/pooled", pictures=False, pool="last").activations
+    tokenizer, encoder = model.pipeline.prior_tokenizer, model.pipeline.prior_text_encoder
+    tokens = tokenizer(PROMPTS, padding="max_length", return_tensors="pt")
+    with torch.no_grad():
+        out = encoder(tokens.input_ids)
+        last = encoder.text_model.final_layer_norm(
+            torch.from_numpy(read["text.blocks.1/resid"].values[:, 0])
+        )
+    assert np.array_equal(read["text/pooled"].values[:, 0], out.text_embeds.numpy())
+    ends = (tokens.input_ids == tokenizer.eos_token_id).int().argmax(1)
+    expected = out.last_hidden_state[torch.arange(len(PROMPTS)), ends]
+    assert torch.allclose(last, expected, atol=1e-5)
+
+
+def test_the_embedding_is_read_as_it_is_fed_to_the_denoiser(model, monkeypatch):
+    fed = []
+    decoder = model.pipeline.decoder_pipe
+    call = type(decoder).__call__
+
+    def record(self, image_embeds, **kwargs):
+        fed.append(image_embeds.clone())
+        return call(self, image_embeds=image_embeds, **kwargs)
+
+    monkeypatch.setattr(type(decoder), "__call__", record)
+    edit = Add("prior/embedding", np.arange(WIDTH))
+    plain, moved = model.sweep("a cat", 0, [[], [edit]], read="prior/embedding")
+    values = [run.activations["prior/embedding"].values[:, 0] for run in (plain, moved)]
+    assert [np.array_equal(one, two) for one, two in zip(fed, values, strict=True)] == [True, True]
+    assert np.allclose(values[1] - values[0], np.arange(WIDTH), atol=1e-5)
+
+
+def test_the_unconditional_branch_can_be_read(model):
+    sites = ["text.*", "prior.*", "denoiser.*", "prior/embedding"]
+    run = model.run(PROMPTS, 0, read=sites, branch="uncond")
+    text = run.activations["text.blocks.1/resid"].values
+    assert np.allclose(text[0], text[1], atol=1e-6)
+    alone = model.run(PROMPTS, 0, read="text.*", branch="uncond", pictures=False)
+    assert np.array_equal(alone.activations["text.blocks.1/resid"].values, text)
+    negated = model.run(PROMPTS, 0, read=sites, branch="uncond", negative="a dog")
+    told = model.run("a dog", 0, read="text.*", pictures=False)
+    assert np.allclose(
+        negated.activations["text.blocks.0/resid"].values[2],
+        told.activations["text.blocks.0/resid"].values[0],
+        atol=1e-6,
+    )
+
+
+def test_a_negative_prompt_takes_the_embedding_of_its_own(model):
+    pipe, prompts = model.pipeline.prior_pipe, ["a cat", "a dog"]
+    shown, against = pipe(
+        prompt=prompts,
+        negative_prompt=["cat", "cat"],
+        num_inference_steps=3,
+        guidance_scale=1.5,
+        generator=[torch.Generator().manual_seed(seed) for seed in (7, 7, 7, 7)],
+        return_dict=False,
+    )
+    for branch, expected in (("cond", shown), ("uncond", against)):
+        run = model.run(prompts, 7, read="prior/embedding", branch=branch, negative="cat")
+        assert np.array_equal(run.activations["prior/embedding"].values[:, 0], expected.numpy())
+
+
+def test_without_guidance_there_is_one_branch(model):
+    plain = {"guidance": 1.0, "prior_guidance": 1.0}
+    run = model.run(PROMPTS, 0, read=["prior.*", "denoiser.*"], **plain)
+    assert run.activations["denoiser.mid.res.0/out"].shape == (3, 3, 24)
+    edited = model.run(PROMPTS, 0, edits=[far(model, "denoiser.mid.res.0/out")], **plain)
+    assert (edited.pictures != run.pictures).any()
+
+
+def test_with_only_text_sites_neither_prior_nor_denoiser_is_called(model, monkeypatch):
+    counted = calls(model, monkeypatch)
+    whole = model.run(PROMPTS, 0, read="text*")
+    assert counted == {"text": 2, "prior": 3, "denoiser": 3, "vae": 1}
+    counted.update(dict.fromkeys(counted, 0))
+    early = model.run(PROMPTS, 0, read="text*", pictures=False)
+    assert counted == {"text": 1, "prior": 0, "denoiser": 0, "vae": 0}
+    for site, values in whole.activations.items():
+        assert np.array_equal(values, early.activations[site])
+    model.run(PROMPTS, 0, read="text*", pictures=False, stop="never")
+    assert counted["vae"] == 1
+
+
+def test_with_only_prior_sites_the_denoiser_is_not_called(model, monkeypatch):
+    counted = calls(model, monkeypatch)
+    run = model.run(PROMPTS, 0, read=["prior.*", "prior/embedding"], pictures=False)
+    assert counted == {"text": 2, "prior": 3, "denoiser": 0, "vae": 0}
+    assert run.activations["prior/embedding"].shape == (3, 1, WIDTH)
+    model.run(PROMPTS, 0, read="denoiser/latent", pictures=False)
+    assert counted["denoiser"] == 3 and counted["vae"] == 0
+
+
+@pytest.mark.parametrize(
+    "site", ["prior/embedding", "denoiser.mid.res.0/out", "vae.up.0.res.0/out"]
+)
+def test_a_sweep_equals_full_runs_and_encodes_once(site, monkeypatch):
+    model = tiny_model(scheduler="ddpm")
+    sets = [[], *([Add(site, far(model, site).vector, strength)] for strength in (0.1, 0.3))]
+    how = {"read": ["text/pooled", site], "batch": 4}
+    apart = [model.run(PROMPTS, SEEDS, edits=edits, **how) for edits in sets]
+    counted = calls(model, monkeypatch)
+    together = model.sweep(PROMPTS, SEEDS, sets, **how)
+    assert counted == {"text": 4, "prior": 6, "denoiser": 18, "vae": 6}
+    for one, two in zip(apart, together, strict=True):
+        assert (one.pictures == two.pictures).all()
+        for address in one.activations:
+            assert np.array_equal(one.activations[address], two.activations[address])
+
+
+def test_a_sweep_of_edits_in_the_text_encoder_runs_it_for_each(model, monkeypatch):
+    sets = [[], [far(model, "text.blocks.0/mlp")]]
+    apart = [model.run("a cat", 0, edits=edits) for edits in sets]
+    counted = calls(model, monkeypatch)
+    together = model.sweep("a cat", 0, sets)
+    assert counted["text"] == 4
+    assert all((a.pictures == b.pictures).all() for a, b in zip(apart, together, strict=True))
+
+
+def test_strengths_differ_by_sample_across_batches(model):
+    direction = far(model, "prior/embedding").vector
+    each = Add("prior/embedding", direction, [0.0, 0.1, 0.2, 0.0, 0.1, 0.2])
+    run = model.run("a cat", range(6), edits=[each], batch=4)
+    alone = model.run("a cat", [2], edits=[each.times(0.2)])
+    plain = model.run("a cat", [3])
+    assert np.abs(run.pictures[2].astype(int) - alone.pictures[0]).max() <= 1
+    assert np.abs(run.pictures[3].astype(int) - plain.pictures[0]).max() <= 1
+
+
+def test_an_edit_at_one_step_is_made_there_only(model):
+    site = "denoiser.mid.res.0/out"
+    edit = Add(f"{site}@1", np.ones(24))
+    plain, edited = model.sweep("a cat", 0, [[], [edit]], read=site)
+    gap = (edited.activations[site] - plain.activations[site]).values[0]
+    assert np.allclose(gap[0], 0) and np.allclose(gap[1], 1, atol=1e-5)
+    assert not np.allclose(gap[2], 1, atol=1e-2)
+
+
+def test_units_and_steps_can_be_picked(model):
+    read = ["text.blocks.0/mlp[3,11]", "denoiser.mid.res.0/out[2]@1"]
+    run = model.run("a cat", 0, read=read)
+    whole = model.run("a cat", 0, read=["text.blocks.0/mlp", "denoiser.mid.res.0/out"])
+    picked = run.activations["text.blocks.0/mlp"]
+    assert picked.unit.values.tolist() == [3, 11]
+    assert picked.equals(whole.activations["text.blocks.0/mlp"].sel(unit=[3, 11]))
+    step = run.activations["denoiser.mid.res.0/out"]
+    assert step.step.values.tolist() == [1]
+    assert step.equals(whole.activations["denoiser.mid.res.0/out"].sel(unit=[2], step=[1]))
+
+
+def test_a_planted_direction_moves_its_site_by_exactly_that_much(model):
+    generator = np.random.default_rng(0)
+    for site in ("text.blocks.0/resid", "prior.blocks.0/resid", "denoiser.down.0.res.0/out"):
+        direction = generator.normal(size=model.sites[site].shape[1])
+        edit = Add(site, direction, strength=1.5, scale=0.4)
+        plain, moved = model.sweep("a cat", 0, [[], [edit]], read=f"{site}@0", pool="none")
+        gap = moved.activations[site].values - plain.activations[site].values
+        assert np.allclose(gap, 0.6 * direction, atol=1e-4)
+
+
+def test_an_empty_prompt_is_refused(model):
+    for prompt in ("", "  ", []):
+        with pytest.raises(PromptError):
+            model.run(prompt)
+
+
+def test_a_prompt_beyond_the_window_is_refused_with_what_would_be_cut(model):
+    fits = " ".join(["cat"] * (WINDOW - 2))
+    model.check(fits)
+    with pytest.raises(PromptError, match=r"16 tokens and the text window holds 14.*'dog cat'"):
+        model.run(fits + " dog cat")
+    with pytest.raises(PromptError):
+        model.run("a cat", negative=fits + " dog cat")
+    assert model.words("a cat") == ["a", "cat"]
+
+
+def test_progress_is_told(model):
+    told = []
+    model.sweep("a cat", range(3), [[], []], batch=2, progress=lambda *step: told.append(step))
+    assert told == [(2, 6), (4, 6), (5, 6), (6, 6)]
+
+
+def test_the_pipelines_own_progress_bars_come_back():
+    model = tiny_model(seed=1)
+    model.pipeline.prior_pipe.set_progress_bar_config(desc="mine")
+    model.run("a cat", 0)
+    assert model.pipeline.prior_pipe._progress_bar_config == {"desc": "mine"}

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clerestory.errors import EvidenceError
+from clerestory.numeric import auroc, bootstrap, clopper_pearson, wilson
+
+
+@pytest.mark.parametrize(("hits", "of"), [(0, 7), (1, 20), (13, 30), (29, 30), (60, 60)])
+def test_intervals_of_rates_are_scipys(hits: int, of: int) -> None:
+    test = stats.binomtest(hits, of)
+    np.testing.assert_allclose(wilson(hits, of), test.proportion_ci(method="wilson"), atol=1e-9)
+    exact = test.proportion_ci(method="exact")
+    np.testing.assert_allclose(clopper_pearson(hits, of), exact, atol=1e-9)
+
+
+def test_half_hits_widen_the_exact_interval_on_both_ends() -> None:
+    low, high = clopper_pearson(8.5, 10)
+    assert low == clopper_pearson(8, 10).low
+    assert high == clopper_pearson(9, 10).high
+
+
+@pytest.mark.parametrize(("hits", "of"), [(-1, 3), (4, 3), (0, 0)])
+def test_what_is_no_rate_is_refused(hits: int, of: int) -> None:
+    with pytest.raises(EvidenceError, match="make no rate"):
+        wilson(hits, of)
+
+
+def test_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    covered = 0
+    for _ in range(300):
+        low, high = bootstrap(lambda v: v.mean(0), rng.normal(size=40), rng=rng, draws=400)
+        covered += low <= 0 <= high
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_bootstrap_takes_a_figure_of_two_columns_and_keeps_pairs_together() -> None:
+    shown = np.arange(30.0)
+    low, high = bootstrap(auroc, shown, shown, rng=np.random.default_rng(7))
+    assert low == high == 0.5
+
+
+def test_bootstrap_of_nothing_is_refused() -> None:
+    with pytest.raises(EvidenceError, match="at least one"):
+        bootstrap(auroc, np.empty(0), np.empty(0), rng=np.random.default_rng(0))
