@@ -138,7 +138,7 @@ def tiny_pipeline(seed: int = 0, *, layers: int = 2, scheduler: str = "ddim") ->
         tokenizer = tiny_tokenizer()
         pipeline = KandinskyV22CombinedPipeline(
             unet=tiny_denoiser(),
-            scheduler=kinds[scheduler](beta_schedule="squaredcos_cap_v2", **more),
+            scheduler=kinds[scheduler](beta_schedule="scaled_linear", **more),
             movq=tiny_autoencoder(),
             prior_prior=tiny_prior(layers),
             prior_image_encoder=tiny_eye(),

@@ -170,8 +170,10 @@ def test_no_hook_survives_a_wrong_argument(model, wrong, error):
 def test_no_hook_survives_success_or_an_early_stop(model):
     bare(model.pipeline)
     before = hooks_on(model.pipeline)
-    model.run("a cat", 0, read="*", edits=[Same(site) for site in model.sites])
+    plain = model.run("a cat", 0)
+    same = model.run("a cat", 0, read="*", edits=[Same(site) for site in model.sites])
     model.run("a cat", 0, read="text.*", pictures=False)
+    assert (same.pictures == plain.pictures).all()
     assert hooks_on(model.pipeline) == before
 
 

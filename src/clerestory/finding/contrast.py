@@ -77,28 +77,33 @@ def find(
         raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
     rng = np.random.default_rng(seed)
     differences = np.hstack([site.report.differences for site in sites])
-    q = benjamini_hochberg(signed_rank(differences))
-    starts = np.cumsum([0, *(len(site.merit) for site in sites)])
-    findings = [
-        Finding(
-            unit=site.name(unit),
-            kind=site.kind(unit),
-            sign=1 if site.sign[unit] > 0 else -1,
-            rank=rank,
-            detects=_detects(site, unit, float(q[starts[place] + unit]), rng),
-        )
-        for rank, place, unit in _reported(sites, top)
-        for site in (sites[place],)
-    ]
-    findings.sort(key=lambda finding: (-finding.detects.least, finding.kind, finding.rank))
     return Findings(
-        findings=tuple(findings),
-        tested=int(starts[-1]),
+        findings=_findings(sites, benjamini_hochberg(signed_rank(differences)), top, rng),
+        tested=differences.shape[1],
         null=Null(flips, flips_that_find(differences, rng, flips=flips)),
         warnings=_warnings(matched),
         contents={half: side.contents for half, side in matched},
         directions={site.address: site.direction for site in sites},
     )
+
+
+def _findings(
+    sites: list[_Site], q: Matrix, top: int, rng: np.random.Generator
+) -> tuple[Finding, ...]:
+    """What is reported, the best on the report half first; `q` is of all sites in their order."""
+    starts = np.cumsum([0, *(len(site.merit) for site in sites)])
+    findings = [
+        Finding(
+            unit=sites[place].name(unit),
+            kind=sites[place].kind(unit),
+            sign=1 if sites[place].sign[unit] > 0 else -1,
+            rank=rank,
+            detects=_detects(sites[place], unit, float(q[starts[place] + unit]), rng),
+        )
+        for rank, place, unit in _reported(sites, top)
+    ]
+    findings.sort(key=lambda finding: (-finding.detects.least, finding.kind, finding.rank))
+    return tuple(findings)
 
 
 def _site(address: str, values: NDArray[np.floating], matched: Halves, rows: int) -> _Site:

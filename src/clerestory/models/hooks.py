@@ -202,6 +202,8 @@ def _apply(edit: Edit, part: Tensor) -> None:
             f"The edit at {edit.site!r} made {list(after.shape)} of an activation of "
             f"{list(before.shape)}; an edit keeps [sample, position, unit]."
         )
+    if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
+        after = after.clone()  # torch refuses to copy a tensor onto another view of itself
     part.copy_(restored(after, part.shape))
 
 

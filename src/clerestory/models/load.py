@@ -78,16 +78,17 @@ def _pipeline(folder: Path, device: str) -> Any:
     kind = _kind(folder)
     if kind not in families:
         raise ModelError(
-            f"{folder} holds a {kind}, which cannot be opened.{suggest(kind, families)}"
+            f"The pipeline in {folder} is {kind}, which cannot be opened.{suggest(kind, families)}"
         )
+    target = _device(device)
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+            folder, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{folder} cannot be opened as a {kind}: {reason}") from error
-    return pipeline.to(_device(device))
+    return pipeline.to(target, torch.float32)
 
 
 def _kind(folder: Path) -> str:

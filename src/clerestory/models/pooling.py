@@ -29,4 +29,5 @@ def pooled(value: Tensor, pool: Pool, real: Tensor | None) -> Tensor:
         return value[torch.arange(len(value)), (counted * places).argmax(1)]
     if pool == "max":
         return value.masked_fill(~counted[..., None], float("-inf")).amax(1)
-    return (value * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
+    shares = counted / counted.sum(1, keepdim=True)
+    return torch.bmm(shares[:, None], value)[:, 0]

@@ -54,11 +54,16 @@ def gathered(
     branch: Branch,
 ) -> Activations:
     """Join the batches' notes to one labelled array for each site."""
+    labels = {
+        "sample": np.arange(len(samples)),
+        "prompt": ("sample", np.array([sample.prompt for sample in samples], dtype=object)),
+        "seed": ("sample", [sample.seed for sample in samples]),
+        "branch": branch,
+    }
+    dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
     return Activations(
         {
-            address: _array(address, [batch[address] for batch in notes], wanted, pool, branch)
-            .assign_coords(_labels(samples))
-            .rename(address)
+            address: _array(address, [batch[address] for batch in notes], wanted, dims, labels)
             for address, wanted in read.items()
         }
     )
@@ -68,31 +73,18 @@ def _array(
     address: str,
     batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
     wanted: Selection,
-    pool: Pool,
-    branch: Branch,
+    dims: tuple[str, ...],
+    labels: Mapping[str, Any],
 ) -> xr.DataArray:
     steps = [step for step, _ in batches[0]]
     missing = set(wanted.steps or ()) - {step.index for step in steps}
     if missing or not steps:
-        which = f"step {min(missing)}" if missing else f"{branch} branch"
+        which = f"step {min(missing)}" if missing else f"{labels['branch']} branch"
         raise SiteError(f"{address} has no {which} in a run with these options.")
     values = np.concatenate([np.stack([value for _, value in batch], axis=1) for batch in batches])
-    dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
     units = np.arange(values.shape[-1]) if wanted.units is None else np.array(wanted.units)
-    coords: dict[str, Any] = {
-        "step": [step.index for step in steps],
-        "unit": units,
-        "branch": branch,
-    }
+    coords = {**labels, "step": [step.index for step in steps], "unit": units}
     for name in ("timestep", "sigma"):
         if all(getattr(step, name) is not None for step in steps):
             coords[name] = ("step", [getattr(step, name) for step in steps])
-    return xr.DataArray(values, dims=dims, coords=coords)
-
-
-def _labels(samples: Sequence[Sample]) -> dict[str, Any]:
-    return {
-        "sample": np.arange(len(samples)),
-        "prompt": ("sample", np.array([sample.prompt for sample in samples], dtype=object)),
-        "seed": ("sample", [sample.seed for sample in samples]),
-    }
+    return xr.DataArray(values, dims=dims, coords=coords, name=address)

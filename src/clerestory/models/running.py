@@ -171,9 +171,13 @@ def _chunks(count: int, size: int) -> Iterator[range]:
 def _run(request: Request, page: Sequence[tuple[Notes, NDArray[np.uint8] | None]]) -> Run:
     drawn = [pictures for _, pictures in page if pictures is not None]
     notes = [notes for notes, _ in page]
-    rows = [{"prompt": s.prompt, "seed": s.seed, **asdict(s.options)} for s in request.samples]
+    table = {
+        "prompt": [sample.prompt for sample in request.samples],
+        "seed": [sample.seed for sample in request.samples],
+        **asdict(request.samples[0].options),
+    }
     return Run(
-        samples=pd.DataFrame(rows).rename_axis("sample"),
+        samples=pd.DataFrame(table).rename_axis("sample"),
         pictures=np.concatenate(drawn) if drawn and request.pictures else None,
         activations=gathered(notes, request.read, request.samples, request.pool, request.branch),
     )

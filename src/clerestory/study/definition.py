@@ -33,7 +33,7 @@ class Concept(_Frozen):
 
 
 class Phrasings(_Frozen):
-    """One half's phrasings by arm; phrasing i of every arm is drawn beside phrasing i of the rest."""
+    """One half's phrasings by arm; phrasing i of one arm is drawn beside phrasing i of the rest."""
 
     shown: tuple[str, ...] = Field(min_length=1)
     absent: tuple[str, ...] = Field(min_length=1)

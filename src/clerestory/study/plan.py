@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from clerestory.errors import TableError
 from clerestory.models import Model
 from clerestory.study.definition import HALVES, Definition, Half
 
@@ -36,28 +37,30 @@ class Plan:
 
 
 def plan(study: Definition, model: Model) -> Plan:
-    """Count a study's samples and pictures; SiteError where the model lacks its sites."""
+    """Count a study's samples and pictures; SiteError where the model lacks its sites.
+
+    TableError where the edited site is not read.
+    """
     sites = model.sites.match(study.read.sites)
-    edit = model.sites[study.edit.site]
-    stages = {site.stage for site in sites}
-    drawn, strengths, every = study.pictures, len(study.edit.strengths), len(study.contents.report)
+    if study.edit.site not in {site.address for site in sites}:
+        raise TableError(
+            f"Study {study.name!r} edits {study.edit.site}, which is not among the sites that it"
+            " reads: add it to read.sites."
+        )
+    drawn, strengths = study.pictures, len(study.edit.strengths)
+    tuned, every = len(study.contents.discovery), len(study.contents.report)
     pictures = (
-        min(drawn.tune, len(study.contents.discovery)) * (1 + strengths)
-        + 3 * every * len(drawn.seeds)
-        + min(drawn.curve, every) * (strengths - 1 + 1)
+        min(drawn.tune, tuned) * (1 + strengths)
+        + every * len(drawn.seeds) * 3  # unedited, edited, words
+        + min(drawn.curve, every) * strengths  # all other strengths, and the decoy's words
         + min(drawn.shuffled, every) * study.edit.shuffled
-        + min(drawn.probes, every) * len(probed(stages, edit.stage))
+        + min(drawn.probes, every) * 2 * len({site.stage for site in sites})
     )
     return Plan(len(readings(study)), len(sites), pictures)
 
 
-def probed(stages: set[str], edited: str) -> tuple[str, ...]:
-    """The stages of which the first neuron is changed too, to see whether it controls."""
-    return tuple(sorted(stages))
-
-
 def readings(study: Definition) -> pd.DataFrame:
-    """Every sample that is read, prompt by prompt and seed by seed, as `finding.pairing` wants it."""
+    """Every sample that is read, prompt by prompt, with the columns of `finding.pairing`."""
     rows = [
         (phrase.replace("{x}", name), content, phrase, arm, half, seed)
         for half in HALVES
@@ -70,7 +73,7 @@ def readings(study: Definition) -> pd.DataFrame:
 
 
 def asked(study: Definition, half: Half, arm: str, count: int | None = None) -> Asked:
-    """One prompt a content (the first `count`), phrasings in turn: row i is the same in every arm."""
+    """One prompt a content (the first `count`), phrasings in turn, row i alike in every arm."""
     phrases: tuple[str, ...] = getattr(getattr(study.phrasings, half), arm)
     contents: dict[str, str] = getattr(study.contents, half)
     chosen = list(contents.items())[:count]

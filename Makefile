@@ -1,0 +1,57 @@
+# Everything that this project is worked with. On a bare machine, `make demo` and `make test` need
+# Python >= 3.11 and make; they set up .venv by themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+ART := build/art
+DEMO := build/demo
+LANCET ?= build/lancet-model
+
+.PHONY: demo test check fix bench docs art lancet lancet-smoke clean
+
+demo: $(READY) ## find "stained glass" in the embedded model and build a generator from it
+	@rm -rf $(DEMO)
+	@$(BIN)/clerestory study run stained-glass --out $(DEMO)
+
+test: $(READY) ## all tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, documents
+	@$(BIN)/ruff format --check src tests bench docs
+	@$(BIN)/ruff check src tests bench docs
+	@$(BIN)/mypy
+	@$(BIN)/python docs/generate.py --check
+
+fix: $(READY) ## format, and mend what ruff can mend
+	@$(BIN)/ruff format src tests bench docs
+	@$(BIN)/ruff check --fix src tests bench docs
+
+bench: $(READY) ## speed, as ratios measured side by side
+	@$(BIN)/python bench/run.py
+
+docs: $(READY) ## write the generated pages of docs/reference
+	@$(BIN)/python docs/generate.py
+
+art: $(READY) ## fetch the emoji art that Lancet's world is drawn from (needs npm)
+	@$(BIN)/clerestory lancet art --out $(ART)
+
+lancet: art ## from art to weights; a second call goes on where the first was stopped
+	@$(BIN)/clerestory lancet train --art $(ART) --out $(LANCET)
+
+lancet-smoke: art ## every stage of the training, tiny, into a temporary folder
+	@$(BIN)/clerestory lancet train --smoke --art $(ART) --out $$(mktemp -d)/lancet
+
+clean: ## remove what was built
+	@rm -rf build $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) …" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e ".[world]" --group dev
+	@touch $(READY)

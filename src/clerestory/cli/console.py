@@ -1,0 +1,102 @@
+"""What commands say: progress and words to stderr, one JSON object to stdout.
+
+Progress bars are shown to a terminal only; elsewhere a stage says when it begins and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["emit", "plain", "progress", "say", "stages"]
+
+
+class StageReport(Protocol):
+    """Told how far a named stage is, and its loss where it has one."""
+
+    def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
+        """`done` of `of` steps of `stage` are done."""
+
+
+def say(text: str) -> None:
+    """One line to stderr."""
+    sys.stderr.write(plain(text) + "\n")
+
+
+def emit(value: Any) -> None:
+    """One JSON value to stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(text: str) -> str:
+    """The text without control characters, which could otherwise steer the terminal.
+
+    >>> plain("a\\x1b[31mcat")
+    'a[31mcat'
+    """
+    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for one piece of work; gives a function of (done, of)."""
+    with stages() as report:
+        yield lambda done, of: report(label, done, of)
+
+
+@contextmanager
+def stages() -> Iterator[StageReport]:
+    """A bar for each stage, as it is first heard of."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    with _bars() as bars:
+        yield _Bars(bars)
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("·"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+        console=Console(stderr=True),
+    )
+
+
+class _Bars:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(plain(stage), total=of, loss="")
+        shown = "" if loss is None or loss != loss else f"loss {loss:.4f}"
+        self._bars.update(self._tasks[stage], completed=done, total=of, loss=shown)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
+        if stage not in self._began:
+            self._began[stage] = time.monotonic()
+            say(f"{stage} …")
+        if done == of:
+            say(f"{stage}: {of} in {time.monotonic() - self._began[stage]:.0f} s")

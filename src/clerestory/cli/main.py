@@ -1,0 +1,73 @@
+"""`clerestory`: the commands, gathered; errors as one line and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from clerestory import __version__
+from clerestory.cli import (
+    console,
+    draw,
+    lancet_art,
+    lancet_evaluate,
+    lancet_render,
+    lancet_train,
+    sites,
+    steer,
+    study,
+)
+from clerestory.errors import ClerestoryError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="clerestory",
+    help="Find out what a text-to-image model knows, where it keeps it, and how to change it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+lancet = typer.Typer(
+    help="The embedded model: its world, its training, how well it draws.", no_args_is_help=True
+)
+
+app.command()(draw.draw)
+app.command()(sites.sites)
+app.add_typer(study.app, name="study")
+app.add_typer(steer.app, name="steer")
+app.add_typer(lancet, name="lancet")
+lancet.command()(lancet_render.render)
+lancet.command()(lancet_evaluate.evaluate)
+lancet.command()(lancet_train.train)
+lancet.command()(lancet_art.art)
+
+
+def main() -> None:
+    """Run the command line; what Clerestory raises on purpose becomes one line and status 1."""
+    try:
+        app()
+    except ClerestoryError as error:
+        line = " ".join(str(error).split())
+        console.say(f"clerestory: {line}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.say("clerestory: interrupted")
+        sys.exit(130)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clerestory {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def clerestory(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Find out what a text-to-image model knows, where it keeps it, and how to change it."""

@@ -1,0 +1,60 @@
+"""`clerestory study`: questions written down, answered end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Questions written down, answered end to end.", no_args_is_help=True)
+
+
+@app.callback()
+def study() -> None:
+    """Questions written down, answered end to end."""
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="A built-in study, or a file that ends in .toml.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report; must be empty or absent.")],
+    model: Annotated[str, typer.Option(help="`lancet`, or a folder with a pipeline.")] = "lancet",
+    json: Annotated[bool, typer.Option(help="Print results.json to stdout.")] = False,
+) -> None:
+    """Answer a study's question about a model: report.html, results.json and the steered model."""
+    import clerestory
+    from clerestory.cli import console
+    from clerestory.outputs import empty_folder
+    from clerestory.study import Definition, plan
+    from clerestory.study import run as answer
+
+    chosen = Definition.load(name)
+    empty_folder(out)
+    opened = clerestory.load(model)
+    console.say(str(plan(chosen, opened)))
+    with console.stages() as progress:
+        results = answer(chosen, opened, out, progress=progress)
+    console.say(results.answer)
+    if json:
+        typer.echo(results.json(), nl=False)
+    console.say(f"The report is {out / 'report.html'}")
+
+
+@app.command("list")
+def listing(
+    json: Annotated[bool, typer.Option(help="Print a list of names and questions.")] = False,
+) -> None:
+    """The studies that come with Clerestory, and what they ask."""
+    from json import dumps
+
+    from clerestory.study.definition import built_in
+
+    studies = built_in()
+    if json:
+        typer.echo(dumps([{"name": one.name, "question": one.question} for one in studies]))
+        return
+    for one in studies:
+        typer.echo(f"{one.name}: {one.question}")

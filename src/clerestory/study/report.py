@@ -1,0 +1,143 @@
+"""The report: one HTML file that needs nothing else, for a reader who has not seen the code."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from clerestory.finding import Finding, Findings
+from clerestory.study import charts
+from clerestory.study.controlling import Controls, Gallery
+from clerestory.study.judging import Rate
+from clerestory.study.results import Results
+
+__all__ = ["page"]
+
+SHOWN = 8
+"""Contents in the strip of pictures: the first ones of the report half, not the best ones."""
+
+TOP = 8
+"""Neurons in the table of units."""
+
+HOW = {
+    "unedited": "the prompt as it is",
+    "edited": "the same, with the direction added",
+    "words": "saying the words instead",
+    "shuffled": "one of the shuffled directions added",
+}
+
+
+def page(results: Results, gallery: Gallery) -> str:
+    """The report as HTML. Whatever comes from prompts, names or models is escaped."""
+    loader = jinja2.PackageLoader("clerestory.study", "pages")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "span": _span, "figure": _figure, "small": _small}
+    environment.tests["rate"] = lambda value: isinstance(value, Rate)
+    found, controls = results.findings, results.controls
+    return environment.get_template("report.html").render(
+        results=results,
+        study=results.study,
+        controls=controls,
+        direction=found.picked("direction", controls.site),
+        ways=_ways(controls),
+        strip=_strip(gallery),
+        shown=gallery.contents[:SHOWN],
+        prompts=gallery.prompts[:SHOWN],
+        seed=gallery.seed,
+        units=_units(found, controls),
+        probes={probe.unit: probe.drawn for probe in controls.probes},
+        neuron_map=Markup(charts.svg(charts.site_map(found, "neuron"))),
+        direction_map=Markup(charts.svg(charts.site_map(found, "direction"))),
+        frontier=Markup(charts.svg(charts.frontier(controls))),
+    )
+
+
+def _ways(controls: Controls) -> list[dict[str, Any]]:
+    """The rows of the table of ways to draw."""
+    mixed = controls.shuffled
+    rows: list[dict[str, Any]] = [
+        {"how": "the plain prompt", "drawn": controls.unedited, "own": True},
+        {"how": "with the direction added", "drawn": controls.edited, "key": True},
+        {"how": "saying the words", "drawn": controls.words},
+        {"how": "asking for the window", "drawn": controls.decoy},
+    ]
+    told = [
+        {
+            "how": row["how"],
+            "key": row.get("key", False),
+            "style": row["drawn"].style,
+            "kept": None if row.get("own") else row["drawn"].subject_kept,
+            "object": row["drawn"].object,
+        }
+        for row in rows
+    ]
+    how = f"{len(mixed.rates)} shuffled directions"
+    told.append(
+        {"how": how, "key": False, "style": mixed.style, "kept": mixed.subject_kept, "object": None}
+    )
+    return told
+
+
+def _units(found: Findings, controls: Controls) -> list[Finding]:
+    """The edited direction, then the best others of each kind, and whatever else was changed."""
+    first = found.picked("direction", controls.site)
+    tried = {probe.unit for probe in controls.probes}
+    neurons = found.of("neuron")[:TOP]
+    directions = found.of("direction")[: TOP // 2]
+    more = [finding for finding in found.findings if finding.unit in tried]
+    listed = {finding.unit: finding for finding in (first, *directions, *neurons, *more)}
+    rest = list(listed.values())[1:]
+    return [first, *sorted(rest, key=lambda finding: (finding.kind, -finding.detects.least))]
+
+
+def _strip(gallery: Gallery) -> list[dict[str, Any]]:
+    return [
+        {"how": how, "says": HOW[how], "pictures": [_png(p) for p in pictures[:SHOWN]]}
+        for how, pictures in gallery.rows.items()
+    ]
+
+
+def _png(picture: NDArray[np.uint8]) -> str:
+    """A picture as a data address."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}".replace("%", " %")
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low * 100:.0f}–{high * 100:.0f}"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".rstrip("0").ljust(4, "0")
+
+
+def _small(value: float) -> str:
+    """A q or p: two figures, or a power of ten.
+
+    >>> _small(0.0312), _small(3.2e-6)
+    ('0.031', '3×10⁻⁶')
+    """
+    if value >= 0.001:
+        return f"{value:.2g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = str(abs(int(exponent))).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa}×10⁻{power}"

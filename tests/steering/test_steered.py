@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import WIDTH, tiny_model
+
+from clerestory.errors import EditError, ModelError, OutputError, RegistryError, SiteError
+from clerestory.steering import Add, SteeredModel, edits
+
+RNG = np.random.default_rng(5)
+EDITS = [
+    Add("prior/embedding", RNG.normal(size=WIDTH), strength=1.5, scale=0.7),
+    Add("denoiser.mid.res.0/out@1", RNG.normal(size=24), strength=-1.0),
+    Add("text.blocks.0/mlp", RNG.normal(size=48), branch="both"),
+]
+
+
+@pytest.fixture
+def model():
+    return tiny_model()
+
+
+def test_a_steered_model_draws_with_its_edits_in_order(model):
+    steered = SteeredModel(model, EDITS[:2])
+    expected = model.run("a cat", range(2), edits=EDITS).pictures
+    assert (steered.run("a cat", range(2), edits=EDITS[2:]).pictures == expected).all()
+    assert not (steered.draw("a cat", range(2)) == model.run("a cat", range(2)).pictures).all()
+
+
+def test_edits_of_one_site_are_applied_in_order(model):
+    class Twice:
+        site = "prior/embedding"
+
+        def __call__(self, value):
+            return 2 * value
+
+    one = Add("prior/embedding", np.ones(WIDTH))
+    read = "prior/embedding"
+    plain, first, last = (
+        model.run("a cat", edits=edits, read=read, pictures=False).activations[read].values
+        for edits in ([], [one, Twice()], [Twice(), one])
+    )
+    assert np.allclose(first, 2 * (plain + 1), atol=1e-5)
+    assert np.allclose(last, 2 * plain + 1, atol=1e-5)
+
+
+def test_a_saved_one_draws_the_same(model, tmp_path):
+    steered = SteeredModel(model, EDITS, provenance={"study": "test", "auroc": 0.9})
+    place = steered.save(tmp_path / "saved")
+    again = SteeredModel.load(place, model)
+    assert (again.draw("a dog", [4]) == steered.draw("a dog", [4])).all()
+    assert again.provenance == {"study": "test", "auroc": 0.9}
+    told = json.loads((place / "steered.json").read_text())
+    assert told["model"] == "tiny" and told["edits"][0]["scale"] == 0.7
+    assert sorted(path.name for path in place.iterdir()) == ["edits.safetensors", "steered.json"]
+
+
+def test_nothing_is_overwritten(model, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        SteeredModel(model, EDITS).save(tmp_path)
+    with pytest.raises(OutputError, match="is a file"):
+        SteeredModel(model, EDITS).save(tmp_path / "mine.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_edit_that_cannot_be_saved_leaves_no_folder(model, tmp_path):
+    class Mine:
+        site = "prior/embedding"
+
+        def __call__(self, value):
+            return value
+
+    with pytest.raises(EditError, match="A Mine cannot be saved"):
+        SteeredModel(model, [Mine()]).save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_edits_that_do_not_fit_the_model_are_refused(model):
+    with pytest.raises(SiteError, match="prior/embedding"):
+        SteeredModel(model, [Add("prior/embeding", np.ones(WIDTH))])
+    with pytest.raises(EditError, match="has 3 units and the site has 32"):
+        SteeredModel(model, [Add("prior/embedding", np.ones(3))])
+
+
+def test_what_is_no_steered_model_is_refused_in_one_line(model, tmp_path):
+    with pytest.raises(ModelError, match="holds no steered model"):
+        SteeredModel.load(tmp_path)
+    place = SteeredModel(model, EDITS).save(tmp_path / "saved")
+    text = (place / "steered.json").read_text()
+    for old, new, error, words in (
+        ('"add"', '"ad"', RegistryError, "Did you mean add"),
+        ('"format": 1', '"format": 9', ModelError, "format 1"),
+        ('"revision": ""', '"revision": "x"', ModelError, "make it again"),
+        ('"strength"', '"strenght"', ModelError, "does not fit"),
+    ):
+        (place / "steered.json").write_text(text.replace(old, new))
+        with pytest.raises(error, match=words) as raised:
+            SteeredModel.load(place, model)
+        assert "\n" not in str(raised.value)
+    (place / "steered.json").write_text(text)
+    (place / "edits.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="damaged"):
+        SteeredModel.load(place, model)
+
+
+def test_every_kind_of_edit_is_what_its_tensors_and_settings_say():
+    for name, kind in edits.items():
+        edit = kind.restored({"site": "a/mlp"}, {"direction": torch.ones(3)})
+        again = kind.restored(edit.settings(), edit.tensors())
+        value = torch.randn(2, 4, 3)
+        assert torch.equal(edit(value), again(value)), name

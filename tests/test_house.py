@@ -1,0 +1,138 @@
+"""What holds for the whole tree: layers, hooks, documents, sizes, names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clerestory
+from clerestory.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "clerestory"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+LAYERS = [
+    {"errors", "registry"},
+    {"numeric", "outputs"},
+    {"pictures"},
+    {"models"},
+    {"steering"},
+    {"classifying"},
+    {"finding"},
+    {"study"},
+    {"cli"},
+]
+"""From the bottom up; a package may import its own layer and those below. `lancet` stands beside."""
+
+
+def imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def layer(package: str) -> int | None:
+    return next((height for height, names in enumerate(LAYERS) if package in names), None)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_only_go_down_the_map(path):
+    parts = path.relative_to(SOURCE).parts
+    ours = layer(parts[0].removesuffix(".py"))
+    for name in imports(path):
+        if ours is None or not name.startswith("clerestory."):
+            continue
+        theirs = layer(name.split(".")[1])
+        assert theirs is None or theirs <= ours, f"{path} imports {name}"
+
+
+def test_the_numeric_core_knows_no_files_hooks_or_pictures():
+    banned = {"diffusers", "pathlib", "PIL", "zarr", "transformers", "torch"}
+    for path in sorted((SOURCE / "numeric").glob("*.py")):
+        assert not banned & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_hooks_live_in_one_file():
+    found = [path.name for path in FILES if "register_forward" in path.read_text()]
+    assert found == ["hooks.py"]
+
+
+def test_no_file_is_over_300_lines_and_no_function_over_40():
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and not _is_command(node):
+                assert node.end_lineno - node.lineno < 40 + _docstring(node), (path, node.name)
+
+
+def _is_command(node: ast.FunctionDef) -> bool:
+    """Whether a function is a command, most of whose lines declare its options."""
+    return "typer.Option" in ast.unparse(node.args)
+
+
+def _docstring(node: ast.FunctionDef) -> int:
+    return len((ast.get_docstring(node) or "").splitlines())
+
+
+def modules() -> list[str]:
+    walked = pkgutil.walk_packages(clerestory.__path__, "clerestory.")
+    return [module.name for module in walked if not module.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_has_a_docstring_and_sorted_names(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    names = list(getattr(module, "__all__", ()))
+    assert names == sorted(names)
+    assert all(hasattr(module, entry) for entry in names)
+
+
+def test_every_registered_name_is_documented():
+    pages = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    for name in modules():
+        for value in vars(importlib.import_module(name)).values():
+            if isinstance(value, Registry):
+                for entry in value:
+                    assert f"`{entry}`" in pages, f"{value.noun} {entry!r} is in no reference page"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['clerestory', '--help']\n"
+        "from clerestory.cli.main import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'xarray', 'diffusers', 'PIL', 'altair', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_no_tracked_text_names_a_registry_host_or_a_machine_path():
+    hosts = re.compile(r"registry\.npm|files\.pythonhosted|pypi\.org|/work/|/root/", re.IGNORECASE)
+    tracked = [*FILES, ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "constraints.txt"]
+    tracked += [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "NOTICE"]
+    for path in tracked:
+        assert not hosts.search(path.read_text()), path
+
+
+def test_links_between_documents_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
