@@ -43,6 +43,7 @@ def cli() -> str:
 
 def registries() -> str:
     """Everything that is looked up by name, with the first line of what it says of itself."""
+    import clerestory.models.unclip  # noqa: F401  (registers itself)
     from clerestory.classifying import families as classifiers
     from clerestory.lancet.training.settings import presets
     from clerestory.lancet.world.drawing.compose import views

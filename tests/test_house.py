@@ -22,8 +22,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     {"errors", "registry"},
     {"numeric", "outputs"},
-    {"pictures"},
     {"models"},
+    {"pictures"},
     {"steering"},
     {"classifying"},
     {"finding"},
@@ -93,12 +93,10 @@ def modules() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules())
-def test_every_module_has_a_docstring_and_sorted_names(name):
+def test_every_module_has_a_docstring_and_the_names_that_it_offers(name):
     module = importlib.import_module(name)
     assert module.__doc__
-    names = list(getattr(module, "__all__", ()))
-    assert names == sorted(names)
-    assert all(hasattr(module, entry) for entry in names)
+    assert all(hasattr(module, entry) for entry in getattr(module, "__all__", ()))
 
 
 def test_every_registered_name_is_documented():

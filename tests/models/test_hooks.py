@@ -4,6 +4,7 @@ from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models import wrap
+from clerestory.models.family import Turn
 from clerestory.models.hooks import Attachment, Tap, attached, canonical, restored
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -108,18 +109,35 @@ def test_branches_arrive_split_and_steps_are_counted(model):
     assert steps["cond"][0].sigma > steps["cond"][2].sigma > 0
 
 
-def test_an_edit_works_again_in_the_second_run():
-    """transformers' own hooks would swallow it, were ours behind them."""
-    model = wrap(tiny_pipeline(), defaults=tiny_model().defaults)
+class Shift(Same):
+    """Adds a ramp."""
 
-    class Shift(Same):
-        def __call__(self, value):
-            return value + torch.linspace(-3, 3, value.shape[-1])
+    def __call__(self, value):
+        return value + torch.linspace(-3, 3, value.shape[-1])
 
+
+def test_an_edit_works_again_in_the_second_run(model):
     before = bare(model.pipeline)
     first, second = (drawn(model, edits=[Shift("text.blocks.0/resid")]) for _ in range(2))
     assert (first == second).all() and not (first == before).all()
     assert (bare(model.pipeline) == before).all()
+
+
+def test_an_edit_is_in_the_hidden_states_that_transformers_catches_every_time():
+    """It catches them with hooks of its own, put on in the first run: ours must come before."""
+    model = wrap(tiny_pipeline(), defaults=tiny_model().defaults)
+    encoder, ids = model.pipeline.prior_text_encoder, torch.tensor([[516, 5, 517]])
+    places = {place.site.address: place for place in model.family.places}
+
+    def states(*edits):
+        attachment = Attachment(places, lambda stage, call: Turn({"cond": slice(0, 1)}), edits, [])
+        with torch.no_grad(), attached(attachment, {}):
+            return encoder(ids, output_hidden_states=True).hidden_states[1]
+
+    edit, plain = Shift("text.blocks.0/resid"), states()
+    ramp = torch.linspace(-3, 3, plain.shape[-1]).expand_as(plain)
+    for _ in range(2):
+        assert torch.allclose(states(edit) - plain, ramp, atol=1e-5)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

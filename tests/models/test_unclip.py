@@ -195,6 +195,48 @@ def test_a_negative_prompt_takes_the_embedding_of_its_own(model):
         assert np.array_equal(run.activations["prior/embedding"].values[:, 0], expected.numpy())
 
 
+def test_an_edit_of_the_prior_leaves_a_negative_prompts_embedding_alone(model):
+    edit = far(model, "prior.blocks.1/resid", 3.0)
+    for branch, moves in (("cond", True), ("uncond", False)):
+        plain, edited = (
+            run.activations["prior/embedding"].values
+            for run in model.sweep(
+                PROMPTS,
+                0,
+                [[], [edit]],
+                read="prior/embedding",
+                branch=branch,
+                negative="dog",
+                pictures=False,
+            )
+        )
+        assert (np.abs(edited - plain).max(axis=-1) > 1e-3).all() == moves
+        assert np.array_equal(edited, plain) != moves
+
+
+def test_only_the_conditional_branch_knows_the_prompt(model):
+    sites = ["prior.blocks.0/resid@0", "denoiser.down.1.attn.0/out@0"]
+    for branch, same in (("cond", False), ("uncond", True)):
+        read = model.run(["a cat", "a dog by me"], 0, read=sites, branch=branch).activations
+        for site, values in read.items():
+            assert np.allclose(values[0], values[1], atol=1e-5) == same, (branch, site)
+
+
+def test_mean_leaves_out_the_start_token_and_what_follows_the_end(model):
+    sites, prompts = ["text.blocks.1/mlp", "prior.blocks.0/resid"], ["a cat", "a dog by me"]
+    for branch, tokens in (("cond", (2, 12)), ("uncond", (0, 0))):
+        mean, kept = (
+            model.run(prompts, 0, read=sites, branch=branch, pool=pool, pictures=False).activations
+            for pool in ("mean", "none")
+        )
+        for row, count in enumerate(tokens):
+            text, prior = (kept[site].values[row] for site in sites)
+            assert count == 0 or len(model.words(prompts[row])) == count
+            assert np.allclose(mean[sites[0]][row], text[:, 1 : count + 2].mean(1), atol=1e-5)
+            real = np.concatenate([prior[:, 1 : count + 2], prior[:, WINDOW:]], axis=1)
+            assert np.allclose(mean[sites[1]][row], real.mean(1), atol=1e-5)
+
+
 def test_without_guidance_there_is_one_branch(model):
     plain = {"guidance": 1.0, "prior_guidance": 1.0}
     run = model.run(PROMPTS, 0, read=["prior.*", "denoiser.*"], **plain)

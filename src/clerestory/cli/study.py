@@ -39,7 +39,7 @@ def run(
         results = answer(chosen, opened, out, progress=progress)
     console.say(results.answer)
     if json:
-        typer.echo(results.json(), nl=False)
+        console.emit(results.told())
     console.say(f"The report is {out / 'report.html'}")
 
 
@@ -48,13 +48,12 @@ def listing(
     json: Annotated[bool, typer.Option(help="Print a list of names and questions.")] = False,
 ) -> None:
     """The studies that come with Clerestory, and what they ask."""
-    from json import dumps
-
+    from clerestory.cli import console
     from clerestory.study.definition import built_in
 
     studies = built_in()
     if json:
-        typer.echo(dumps([{"name": one.name, "question": one.question} for one in studies]))
+        console.emit([{"name": one.name, "question": one.question} for one in studies])
         return
     for one in studies:
         typer.echo(f"{one.name}: {one.question}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ class Text:
     def __init__(self, tokenizer: Any, encoder: Any) -> None:
         self.tokenizer, self.encoder = tokenizer, encoder
         self.window = int(tokenizer.model_max_length)
+        # A batch is tokenised once for the encoder and once for its mask of real tokens.
+        self._tokens = lru_cache(maxsize=4)(self._tokenised)
 
     def places(self, stage: str, root: str) -> list[Place]:
         """Self-attention, MLP and stream of every block, and the pooled, projected embedding."""
@@ -47,36 +50,39 @@ class Text:
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> None:
         """Run the encoder as the pipelines do, for those who look on."""
-        self.encoder(self._tokens(texts).input_ids.to(self.encoder.device))
+        self.encoder(self._tokens(tuple(texts)).input_ids.to(self.encoder.device))
 
     def real(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
-        real: Tensor = self._tokens(texts).attention_mask.bool()
+        real: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
         real[:, 0] = False
         return real.to(self.encoder.device)
 
     def words(self, prompt: str) -> list[str]:
         """The tokens between start and end, without the mark of a word's end."""
-        ids = self._ids(prompt)[1:-1]
+        ids = self._ids([prompt])[0][1:-1]
         return [word.removesuffix("</w>") for word in self.tokenizer.convert_ids_to_tokens(ids)]
 
-    def check(self, prompt: str) -> None:
+    def check(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or longer than the window."""
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
-        ids = self._ids(prompt)
-        if len(ids) > self.window:
-            cut = self.tokenizer.decode(ids[self.window - 1 : -1]).strip()
-            raise PromptError(
-                f"The prompt has {len(ids) - 2} tokens and the text window holds "
-                f"{self.window - 2}; this would be cut: {cut!r}. Shorten it."
-            )
+        for prompt in prompts:
+            if not isinstance(prompt, str) or not prompt.strip():
+                raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
+        for ids in self._ids(prompts):
+            if len(ids) > self.window:
+                cut = self.tokenizer.decode(ids[self.window - 1 : -1]).strip()
+                raise PromptError(
+                    f"The prompt has {len(ids) - 2} tokens and the text window holds "
+                    f"{self.window - 2}; this would be cut: {cut!r}. Shorten it."
+                )
 
-    def _ids(self, prompt: str) -> list[int]:
-        ids: list[int] = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(
+            list(texts), truncation=False, verbose=False
+        ).input_ids
         return ids
 
-    def _tokens(self, texts: Sequence[str]) -> Any:
+    def _tokenised(self, texts: tuple[str, ...]) -> Any:
         return self.tokenizer(
             list(texts),
             padding="max_length",

@@ -103,7 +103,7 @@ class Family(Protocol):
     def real(self, batch: Sequence[Sample]) -> Mapping[Branch, Tensor]:
         """Which positions of the text window hold real tokens: bool `[sample, position]`."""
 
-    def check(self, prompt: str) -> None:
+    def check(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or too long."""
 
     def words(self, prompt: str) -> list[str]:

@@ -124,7 +124,7 @@ class Model:
 
     def check(self, prompt: str) -> None:
         """PromptError where a prompt is empty or longer than the text window."""
-        self.family.check(prompt)
+        self.family.check([prompt])
 
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt, as the model reads it, without its start and end."""

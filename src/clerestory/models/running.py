@@ -48,10 +48,7 @@ def samples(
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise PromptError("There is no prompt; give at least one.")
-    for text in dict.fromkeys(texts):
-        model.check(text)
-    if options.negative:
-        model.check(options.negative)
+    model.family.check(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
     numbers = check_seeds(seeds)
     return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
 

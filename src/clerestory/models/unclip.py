@@ -126,9 +126,9 @@ class UnCLIP:
             "uncond": self.text.real([sample.options.negative for sample in batch]),
         }
 
-    def check(self, prompt: str) -> None:
+    def check(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or longer than the text window."""
-        self.text.check(prompt)
+        self.text.check(prompts)
 
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt."""

@@ -92,9 +92,11 @@ def frontier(controls: Controls) -> Any:
         dots.mark_circle(size=46, color=MARKERS["quiet"], opacity=0.45),
         line.mark_line(color=accent, strokeWidth=1.5).encode(order=alt.Order("strength:Q")),
         line.mark_circle(size=90, stroke=accent, strokeWidth=1.5, opacity=1).encode(fill=fill),
-        line.mark_text(dy=-13, fontSize=11, color=accent).encode(text="label:N"),
+        line.mark_text(dx=6, dy=-12, align="left", fontSize=11, color=accent).encode(
+            text="label:N"
+        ),
         diamond.mark_point(shape="diamond", size=110, filled=True, color=gold, opacity=1),
-        diamond.mark_text(dy=18, fontSize=11, color=gold).encode(text="label:N"),
+        diamond.mark_text(dx=-10, align="right", fontSize=11, color=gold).encode(text="label:N"),
     ]
     return _dressed(alt.layer(*layers).properties(width=300, height=260))
 
@@ -122,7 +124,7 @@ def _dressed(chart: Any) -> Any:
     quiet, line = MARKERS["quiet"], MARKERS["line"]
     axis = {"labelColor": quiet, "titleColor": quiet, "gridColor": line, "labelFontSize": 11}
     return (
-        chart.configure_view(stroke=None)
-        .configure(background="transparent", padding=2)
+        chart.configure(background="transparent", padding=2)
+        .configure_view(stroke=None)
         .configure_axis(**axis, titleFontWeight="normal", titleFontSize=11, labelLimit=120)
     )

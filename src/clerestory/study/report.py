@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from clerestory.finding import Finding, Findings
 from clerestory.study import charts
 from clerestory.study.controlling import Controls, Gallery
-from clerestory.study.judging import Rate
 from clerestory.study.results import Results
 
 __all__ = ["page"]
@@ -44,14 +43,13 @@ def page(results: Results, gallery: Gallery) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "span": _span, "figure": _figure, "small": _small}
-    environment.tests["rate"] = lambda value: isinstance(value, Rate)
     found, controls = results.findings, results.controls
     return environment.get_template("report.html").render(
         results=results,
         study=results.study,
         controls=controls,
         direction=found.picked("direction", controls.site),
-        ways=_ways(controls),
+        ways=_ways(controls, results.study.concept.decoy),
         strip=_strip(gallery),
         shown=gallery.contents[:SHOWN],
         prompts=gallery.prompts[:SHOWN],
@@ -64,14 +62,14 @@ def page(results: Results, gallery: Gallery) -> str:
     )
 
 
-def _ways(controls: Controls) -> list[dict[str, Any]]:
+def _ways(controls: Controls, decoy: str) -> list[dict[str, Any]]:
     """The rows of the table of ways to draw."""
     mixed = controls.shuffled
     rows: list[dict[str, Any]] = [
         {"how": "the plain prompt", "drawn": controls.unedited, "own": True},
         {"how": "with the direction added", "drawn": controls.edited, "key": True},
         {"how": "saying the words", "drawn": controls.words},
-        {"how": "asking for the window", "drawn": controls.decoy},
+        {"how": f"asking for {decoy}", "drawn": controls.decoy},
     ]
     told = [
         {
@@ -119,7 +117,7 @@ def _png(picture: NDArray[np.uint8]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value:.0%}".replace("%", " %")
+    return f"{value:.0%}"
 
 
 def _span(low: float, high: float) -> str:
@@ -127,7 +125,7 @@ def _span(low: float, high: float) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}".rstrip("0").ljust(4, "0")
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _small(value: float) -> str:

@@ -90,16 +90,18 @@ def verdict(detects: Detects, controls: Controls) -> Verdict:
 def answer(study: Definition, said: Verdict, detects: Detects, controls: Controls) -> str:
     """One sentence, from the figures alone."""
     name, site = study.concept.name, controls.site
-    edited, strength = controls.edited, f"{controls.strength:g}"
+    edited, times = controls.edited, f"{controls.strength:g} times " * (controls.strength != 1)
     said_so, mixed = controls.words.style.rate, controls.shuffled.style.rate
     rates = (
-        f"{edited.style.rate:.0%} of the pictures come out in the style ({said_so:.0%} when the"
-        f" prompt says so, {mixed:.0%} with shuffled directions)"
+        f"{edited.style.rate:.0%} of the pictures come out in the style (95% interval"
+        f" {edited.style.low:.0%} to {edited.style.high:.0%}; {said_so:.0%} when the prompt says so,"
+        f" {mixed:.0%} with shuffled directions)"
     )
     if said == "found":
         return (
-            f"Yes: one direction at {site} stands for {name}. With {strength} times this direction"
-            f" added, {rates}, {edited.subject_kept.rate:.0%} keep their subject,"
+            f"Yes: one direction at {site} stands for {name}. With {times}this direction added,"
+            f" {rates}, {edited.subject_kept.rate:.0%} keep their subject"
+            f" ({controls.words.subject_kept.rate:.0%} with the words),"
             f" and {study.concept.decoy} is drawn {_added(edited.object_added.change)}."
         )
     if said == "not found":

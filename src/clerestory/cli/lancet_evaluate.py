@@ -1,0 +1,62 @@
+"""`clerestory lancet evaluate`: how well a Lancet draws what it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clerestory.lancet.evaluate import Evaluation
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
+    ] = "lancet",
+    sheet: Annotated[
+        Path | None, typer.Option(help="Save all pictures with their prompts here; a new PNG.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+) -> None:
+    """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
+    import clerestory
+    from clerestory.cli import console
+    from clerestory.lancet import contact
+    from clerestory.lancet import evaluate as evaluation
+    from clerestory.outputs import new_file
+
+    if sheet is not None:
+        new_file(sheet)
+    opened = clerestory.load(model)
+    folder = None if model == "lancet" else Path(model)
+    with console.progress("drawing") as progress:
+        came = evaluation.evaluate(opened, folder, progress=progress)
+    if sheet is not None:
+        contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(sheet)
+        console.say(f"{len(came.asks)} pictures are on {sheet}.")
+    if as_json:
+        console.emit(came.told())
+    else:
+        _print(came)
+
+
+def _print(came: Evaluation) -> None:
+    """The figures as a table, rates with their intervals."""
+    typer.echo(f"{len(came.asks)} prompts, as classified by set b:")
+    for name, rate in came.rates.items():
+        label = name.replace("_", " ")
+        said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
+        typer.echo(f"  {label:18}{said}" + (f"  of {rate.of}" if rate else ""))
+    typer.echo("the classifiers themselves, on held-out renders:")
+    for name, rate in came.classifiers.items():
+        typer.echo(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
+    typer.echo(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
+    typer.echo(f"seconds per picture: {came.seconds_per_picture:.3f}")
+
+
+def _span(rate: float, low: float, high: float) -> str:
+    return f"{rate:6.1%}  ({low:.1%} to {high:.1%})"

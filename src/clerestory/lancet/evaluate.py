@@ -1,0 +1,146 @@
+"""How well a Lancet draws what it is asked for: rates by the classifiers of set b, with intervals.
+
+evaluation = evaluate(clerestory.load("lancet"))
+evaluation.rates["style"]          # Rate(rate=0.93, low=0.90, high=0.95, of=412)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.classifying import LancetClassifiers
+from clerestory.lancet import weights
+from clerestory.lancet.grid import Ask, captions_seen, grid
+from clerestory.lancet.world.scene import NONE
+from clerestory.lancet.world.table import World
+from clerestory.models import Model
+from clerestory.numeric import frechet, wilson
+
+__all__ = ["Evaluation", "Rate", "draw", "evaluate", "judge", "prompts"]
+
+Progress = Callable[[int, int], None]
+Pictures = NDArray[np.uint8]
+
+ASKED = ("style", "subject", "place", "mood")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A rate over prompts, each drawn once, with its Wilson interval."""
+
+    rate: float
+    low: float
+    high: float
+    of: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of the grid. A rate of nothing (a world without moods) is None.
+
+    `classifiers` is how often set b itself is right about held-out renders: no rate can be trusted
+    closer than that. `frechet` is between the grid's pictures and held-out renders, in the features
+    of set b; it contains that the grid asks for styles and places evenly and the world does not, so
+    compare it only with that of another model on the same grid.
+    """
+
+    rates: Mapping[str, Rate | None]
+    classifiers: Mapping[str, Rate]
+    frechet: float
+    seconds_per_picture: float
+    asks: tuple[Ask, ...] = field(repr=False)
+    pictures: Pictures = field(repr=False)
+
+    def told(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return {
+            "rates": {
+                name: None if rate is None else {k: v for k, v in asdict(rate).items() if k != "of"}
+                for name, rate in self.rates.items()
+            },
+            "classifiers": {name: rate.rate for name, rate in self.classifiers.items()},
+            "frechet": self.frechet,
+            "seconds_per_picture": self.seconds_per_picture,
+        }
+
+
+def evaluate(
+    model: Model, folder: Path | None = None, *, progress: Progress | None = None
+) -> Evaluation:
+    """Draw and judge the grid. `folder` is the Lancet's, the shipped one by default."""
+    asks = prompts(folder)
+    start = time.perf_counter()
+    pictures = draw(model, asks, progress)
+    seconds = (time.perf_counter() - start) / len(asks)
+    classifiers = LancetClassifiers.load("b", folder)
+    features = classifiers.features(pictures).astype(np.float64)
+    drawn = (features.mean(0), np.cov(features.T))
+    return Evaluation(
+        rates=judge(asks, classifiers, pictures),
+        classifiers={
+            factor: _rate(*classifiers.accuracy(factor)) for factor in classifiers.classes
+        },
+        frechet=frechet(drawn, classifiers.reference()),
+        seconds_per_picture=seconds,
+        asks=asks,
+        pictures=pictures,
+    )
+
+
+def prompts(folder: Path | None = None) -> tuple[Ask, ...]:
+    """The grid of the world that a Lancet was taught, without captions that it has seen."""
+    place = weights.verified(folder)
+    world = World.load(place / "world.toml")
+    return grid(world, captions_seen(world, weights.manifest(folder)["settings"]["renders"]))
+
+
+def draw(model: Model, asks: Sequence[Ask], progress: Progress | None = None) -> Pictures:
+    """Draw every prompt once, with its seed."""
+    drawn: dict[int, Pictures] = {}
+    done = 0
+    for seed in sorted({ask.seed for ask in asks}):
+        rows = [row for row, ask in enumerate(asks) if ask.seed == seed]
+
+        def tell(now: int, _: int, before: int = done) -> None:
+            if progress is not None:
+                progress(before + now, len(asks))
+
+        came = model.run([asks[row].prompt for row in rows], seed, progress=tell).pictures
+        assert came is not None
+        drawn |= dict(zip(rows, came, strict=True))
+        done += len(rows)
+    return np.stack([drawn[row] for row in range(len(asks))])
+
+
+def judge(
+    asks: Sequence[Ask], classifiers: LancetClassifiers, pictures: Pictures
+) -> dict[str, Rate | None]:
+    """How often the pictures show what was asked, and the window where it was not asked for."""
+    said = {
+        factor: np.array(classifiers.classes[factor])[values.argmax(1)]
+        for factor, values in classifiers.probabilities(pictures).items()
+    }
+    rates: dict[str, Rate | None] = {}
+    for factor in ASKED:
+        asked = np.array([getattr(ask, factor) for ask in asks])
+        rates[factor] = _share(said[factor] == asked, asked != NONE)
+    shown = said["window"] == "present"
+    window = np.array([ask.window for ask in asks])
+    rates["window_asked"] = _share(shown, window)
+    rates["window_not_asked"] = _share(shown, ~window)
+    return rates
+
+
+def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Rate | None:
+    return _rate(int(hits[among].sum()), int(among.sum())) if among.any() else None
+
+
+def _rate(right: int, of: int) -> Rate:
+    return Rate(right / of, *wilson(right, of), of)
