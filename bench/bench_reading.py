@@ -1,4 +1,4 @@
-"""Reading every site of Lancet, pooled, against the bare pipeline; and a sweep at `prior/embedding`."""
+"""Reading every site of Lancet against the bare pipeline; a sweep at `prior/embedding`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ LAYERS = [
     {"study"},
     {"cli"},
 ]
-"""From the bottom up; a package may import its own layer and those below. `lancet` stands beside."""
+"""From the bottom up; a package imports its own layer and those below. `lancet` stands beside."""
 
 
 def imports(path: Path) -> list[str]:

@@ -224,7 +224,7 @@ def test_only_the_conditional_branch_knows_the_prompt(model):
 
 def test_mean_leaves_out_the_start_token_and_what_follows_the_end(model):
     sites, prompts = ["text.blocks.1/mlp", "prior.blocks.0/resid"], ["a cat", "a dog by me"]
-    for branch, tokens in (("cond", (2, 12)), ("uncond", (0, 0))):
+    for branch, tokens in (("cond", (2, 6)), ("uncond", (0, 0))):
         mean, kept = (
             model.run(prompts, 0, read=sites, branch=branch, pool=pool, pictures=False).activations
             for pool in ("mean", "none")

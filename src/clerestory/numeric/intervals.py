@@ -14,6 +14,9 @@ from clerestory.errors import EvidenceError
 __all__ = ["Interval", "bootstrap", "clopper_pearson", "wilson"]
 
 
+Real = float | int  # said in full: beartype takes an int for no float
+
+
 class Interval(NamedTuple):
     """Both ends of an interval."""
 
@@ -21,7 +24,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(hits: float, of: float, level: float = 0.95) -> Interval:
+def wilson(hits: Real, of: Real, level: float = 0.95) -> Interval:
     """Interval of a rate: close to its stated level on average. `hits` may be a fraction.
 
     Source: Wilson 1927, as in `scipy.stats.binomtest(…).proportion_ci("wilson")`.
@@ -40,7 +43,7 @@ def wilson(hits: float, of: float, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
-def clopper_pearson(hits: float, of: float, level: float = 0.95) -> Interval:
+def clopper_pearson(hits: Real, of: Real, level: float = 0.95) -> Interval:
     """Interval of a rate that holds at least its level, also near 0 and 1.
 
     Half hits (ties) widen it: the low end counts them as misses, the high end as hits.
@@ -84,6 +87,6 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
-def _checked(hits: float, of: float) -> None:
+def _checked(hits: Real, of: Real) -> None:
     if not 0 <= hits <= of or of <= 0:
         raise EvidenceError(f"{hits:g} hits of {of:g} make no rate: 0 ≤ hits ≤ of, of > 0.")

@@ -94,8 +94,8 @@ def answer(study: Definition, said: Verdict, detects: Detects, controls: Control
     said_so, mixed = controls.words.style.rate, controls.shuffled.style.rate
     rates = (
         f"{edited.style.rate:.0%} of the pictures come out in the style (95% interval"
-        f" {edited.style.low:.0%} to {edited.style.high:.0%}; {said_so:.0%} when the prompt says so,"
-        f" {mixed:.0%} with shuffled directions)"
+        f" {edited.style.low:.0%} to {edited.style.high:.0%}; {said_so:.0%} when the prompt says"
+        f" so, {mixed:.0%} with shuffled directions)"
     )
     if said == "found":
         return (

@@ -28,7 +28,7 @@ from clerestory.study.judging import Known, Lookup, Panel, known
 from clerestory.study.plan import plan, readings
 from clerestory.study.results import Results, answer, headline, verdict
 
-__all__ = ["run"]
+__all__ = ["run", "write"]
 
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers", "numpy", "scipy")
 
@@ -64,7 +64,7 @@ def run(
         came, gallery = controls(study, model, chosen, differences, found, look, tell)
     about = {**_about(study, model), "plan": asdict(counted), "seconds": clock.seconds}
     results = _results(study, found, tuning, came, _known(study, look), about)
-    _write(results, gallery, model, chosen, folder)
+    write(results, gallery, model, chosen, folder)
     return results
 
 
@@ -110,7 +110,8 @@ def _results(
     )
 
 
-def _write(results: Results, gallery: Gallery, model: Model, edit: Add, folder: Path) -> None:
+def write(results: Results, gallery: Gallery, model: Model, edit: Add, folder: Path) -> None:
+    """Write the findings, the figures, the report and, unless nothing was found, the model."""
     results.findings.save(folder / "findings")
     if results.verdict != "not found":
         provenance = {
