@@ -45,6 +45,22 @@ def test_a_pipeline_folder_opens_and_draws_as_the_object_does(folder):
     assert model.name == str(folder)
 
 
+def test_opening_says_nothing_and_leaves_the_libraries_as_talkative_as_they_were(folder, capfd):
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    def settings():
+        logs = (diffusers_log, transformers_log)
+        return [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+
+    before = settings()
+    capfd.readouterr()
+    load(folder, device="cpu")
+    told = capfd.readouterr()
+    assert told.out == told.err == ""
+    assert settings() == before
+
+
 def test_weights_in_half_precision_are_run_in_single(tmp_path):
     import torch
 

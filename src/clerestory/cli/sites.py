@@ -17,8 +17,9 @@ def sites(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
 ) -> None:
     """List the sites of a model: address, positions × units, and the torch module there."""
-    import json
+    import sys
 
+    from clerestory.cli import console
     from clerestory.models import load
 
     found = load(model).sites.match(pattern)
@@ -27,7 +28,7 @@ def sites(
             {"address": s.address, "shape": list(s.shape), "module": s.module, "feeds": s.feeds}
             for s in found
         ]
-        typer.echo(json.dumps(rows, indent=1))
+        console.emit(rows)
         return
     from rich.console import Console
     from rich.table import Table
@@ -37,4 +38,5 @@ def sites(
         positions = "picture" if site.shape[0] is None else str(site.shape[0])
         feeds = "yes" if site.feeds else "no"
         table.add_row(site.address, positions, str(site.shape[1]), site.module, feeds)
-    Console().print(table)
+    narrow = sys.stdout.isatty()
+    Console(width=None if narrow else 200).print(table)

@@ -22,7 +22,7 @@ def run(
     name: Annotated[str, typer.Argument(help="A built-in study, or a file that ends in .toml.")],
     out: Annotated[Path, typer.Option(help="Folder for the report; must be empty or absent.")],
     model: Annotated[str, typer.Option(help="`lancet`, or a folder with a pipeline.")] = "lancet",
-    json: Annotated[bool, typer.Option(help="Print results.json to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="results.json, to stdout.")] = False,
 ) -> None:
     """Answer a study's question about a model: report.html, results.json and the steered model."""
     import clerestory
@@ -38,21 +38,21 @@ def run(
     with console.stages() as progress:
         results = answer(chosen, opened, out, progress=progress)
     console.say(results.answer)
-    if json:
+    if as_json:
         console.emit(results.told())
     console.say(f"The report is {out / 'report.html'}")
 
 
 @app.command("list")
 def listing(
-    json: Annotated[bool, typer.Option(help="Print a list of names and questions.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
 ) -> None:
     """The studies that come with Clerestory, and what they ask."""
     from clerestory.cli import console
     from clerestory.study.definition import built_in
 
     studies = built_in()
-    if json:
+    if as_json:
         console.emit([{"name": one.name, "question": one.question} for one in studies])
         return
     for one in studies:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,14 +83,35 @@ def _pipeline(folder: Path, device: str) -> Any:
             f"The pipeline in {folder} is {kind}, which cannot be opened.{suggest(kind, families)}"
         )
     target = _device(device)
+    with _hushed():
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"{folder} cannot be opened as a {kind}: {reason}") from error
+        return pipeline.to(target, torch.float32)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """While this is open, diffusers and transformers log errors only and draw no progress bars."""
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    logs = (diffusers_log, transformers_log)
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{folder} cannot be opened as a {kind}: {reason}") from error
-    return pipeline.to(target, torch.float32)
+        for log in logs:
+            log.set_verbosity_error()
+            log.disable_progress_bar()
+        yield
+    finally:
+        for log, verbosity, shown in before:
+            log.set_verbosity(verbosity)
+            if shown:
+                log.enable_progress_bar()
 
 
 def _kind(folder: Path) -> str:

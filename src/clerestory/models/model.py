@@ -70,20 +70,15 @@ class Model:
         `options` are those of `Options`: height, width, steps, guidance, prior_steps,
         prior_guidance, negative.
         """
-        return self.sweep(
-            prompts,
-            seeds,
-            [edits],
-            read=read,
-            pool=pool,
-            branch=branch,
-            pictures=pictures,
-            stop=stop,
-            batch=batch,
-            taps=taps,
-            progress=progress,
-            **options,
-        )[0]
+        how: dict[str, Any] = {
+            "read": read,
+            "pool": pool,
+            "branch": branch,
+            "pictures": pictures,
+            "stop": stop,
+        }
+        how |= {"batch": batch, "taps": taps, "progress": progress, **options}
+        return self.sweep(prompts, seeds, [edits], **how)[0]
 
     def sweep(
         self,

@@ -106,8 +106,9 @@ def answer(study: Definition, said: Verdict, detects: Detects, controls: Control
         )
     if said == "not found":
         return (
-            f"Not found: no direction at {site} told {name} from its absence on subjects that it"
-            f" was not made from, and adding it changed little: {rates}."
+            f"Not found: on subjects that it was not made from, no direction at {site} told {name}"
+            f" both from its absence and from {study.concept.decoy}, and adding it changed little:"
+            f" {rates}."
         )
     if holds(detects):
         return (

@@ -51,12 +51,13 @@ def test_folding_gives_unit_latents_and_the_same_pictures(renders):
     with torch.no_grad():
         before = model.decode(model.encode(pictures).latents, force_not_quantize=True).sample
         raw = model.encode(renders.batch(torch.arange(48))).latents
-        autoencoder.fold(model, raw)
+        folded = autoencoder.fold(model, raw)
         latents = model.encode(renders.batch(torch.arange(48))).latents
         after = model.decode(model.encode(pictures).latents, force_not_quantize=True).sample
     assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-3)
     assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=1e-3)
     assert torch.allclose(before, after, atol=1e-3)
+    assert torch.allclose(folded, latents, atol=1e-3)
 
 
 def test_the_corrected_eye_sees_a_grey_picture_as_the_empty_condition():

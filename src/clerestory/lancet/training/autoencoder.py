@@ -70,8 +70,10 @@ def encode(model: VQModel, renders: Renders, batch: int = 250) -> Tensor:
 
 
 @torch.no_grad()
-def fold(model: VQModel, latents: Tensor) -> None:
+def fold(model: VQModel, latents: Tensor) -> Tensor:
     """Rescale the autoencoder in place so that latents like these have mean 0 and variance 1.
+
+    Gives these latents as the rescaled autoencoder has them, in their own precision.
 
     Kandinsky's pipelines know no scaling factor, so it goes into the two 1×1 convolutions.
     """
@@ -82,6 +84,9 @@ def fold(model: VQModel, latents: Tensor) -> None:
     inner.weight.div_(deviation[:, None, None, None])
     outer.bias.add_(outer.weight[:, :, 0, 0] @ mean)
     outer.weight.mul_(deviation[None, :, None, None])
+    shift, scale = mean[:, None, None], deviation[:, None, None]
+    scaled = [(part.float() - shift).div(scale).to(part.dtype) for part in latents.split(4096)]
+    return torch.cat(scaled)
 
 
 def _gradients(error: Tensor) -> Tensor:

@@ -161,9 +161,9 @@ class Training:
 
     def _encode(self) -> Tensor:
         network = self.network("autoencoder")
-        autoencoder.fold(network, autoencoder.encode(network, self.main))
+        latents = autoencoder.fold(network, autoencoder.encode(network, self.main))
         save_file(network.state_dict(), self.work / FOLDED)
-        return autoencoder.encode(network, self.main)
+        return latents
 
     def _kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """What `make` gives, made once and kept in the work folder."""

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clerestory.lancet import evaluate
+from clerestory.lancet.contact import contact_sheet
+from clerestory.lancet.evaluate import Evaluation, Rate
+from clerestory.lancet.grid import Ask
+
+ASKS = (
+    Ask("a cat, ink", 1, "cat", "ink", "sea", "none"),
+    Ask("a dog, oil", 0, "dog", "oil", "stained glass window", "none"),
+    Ask("a sad man, ink", 1, "none", "ink", "sea", "sad"),
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Draws pictures that say which prompt and seed they are of."""
+
+    def run(self, prompts: list[str], seed: int, progress: Any) -> Any:
+        progress(len(prompts), len(prompts))
+        values = [[len(prompt), seed, 0] for prompt in prompts]
+        return SimpleNamespace(pictures=np.array(values, np.uint8)[:, None, None])
+
+
+class Classifiers:
+    """Says sea, cat, ink and sad of every picture, and a window in the second."""
+
+    classes = {  # noqa: RUF012
+        "subject": ("cat", "dog", "none"),
+        "style": ("ink", "oil"),
+        "place": ("sea", "stained glass window"),
+        "mood": ("sad", "none"),
+        "window": ("absent", "present"),
+    }
+
+    def probabilities(self, pictures: Any) -> dict[str, Any]:
+        said = {factor: np.zeros((3, len(levels))) for factor, levels in self.classes.items()}
+        for factor, values in said.items():
+            values[:, 0] = 1
+            if factor in ("window", "place"):
+                values[1] = (0, 1)
+        return said
+
+
+def test_every_prompt_is_drawn_with_its_own_seed_and_kept_in_order() -> None:
+    told: list[tuple[int, int]] = []
+    pictures = evaluate.draw(Model(), ASKS, lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
+    assert pictures[:, 0, 0, :2].tolist() == [[10, 1], [10, 0], [14, 1]]
+    assert told == [(1, 3), (3, 3)]
+
+
+def test_each_factor_is_judged_where_it_was_asked_for() -> None:
+    pictures = np.zeros((3, 1, 1, 3), np.uint8)
+    rates = evaluate.judge(ASKS, Classifiers(), pictures)  # type: ignore[arg-type]
+    assert rates["style"].rate == pytest.approx(2 / 3)  # type: ignore[union-attr]
+    assert (rates["subject"].rate, rates["subject"].of) == (0.5, 2)  # type: ignore[union-attr]
+    assert rates["place"].rate == 1.0  # type: ignore[union-attr]
+    assert rates["mood"].of == 1  # type: ignore[union-attr]
+    assert rates["window_asked"].rate == 1.0  # type: ignore[union-attr]
+    assert rates["window_not_asked"].rate == 0.0  # type: ignore[union-attr]
+
+
+def test_a_rate_of_nothing_is_none() -> None:
+    rates = evaluate.judge(ASKS[:2] + ASKS[:1], Classifiers(), np.zeros((3, 1, 1, 3), np.uint8))  # type: ignore[arg-type]
+    assert rates["mood"] is None
+
+
+def test_json_has_the_names_that_scripts_rely_on() -> None:
+    rate = Rate(0.5, 0.4, 0.6, 10)
+    names = ("style", "subject", "place", "mood", "window_asked", "window_not_asked")
+    came = Evaluation(
+        dict.fromkeys(names, rate), {"style": rate}, 3.0, 0.1, ASKS, np.zeros((3, 1, 1, 3), "u1")
+    )
+    told = came.told()
+    assert tuple(told["rates"]) == names
+    assert told["rates"]["mood"] == {"rate": 0.5, "low": 0.4, "high": 0.6}
+    assert told["classifiers"] == {"style": 0.5}
+    assert set(told) == {"rates", "classifiers", "frechet", "seconds_per_picture"}
+
+
+def test_a_contact_sheet_has_a_place_for_each_picture() -> None:
+    red = np.zeros((13, 8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    page = contact_sheet(red, ["a cat in a meadow at dusk"] * 13)
+    reds = (np.asarray(page) == (255, 0, 0)).all(2).sum()
+    assert reds == 13 * 128 * 128

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from clerestory.lancet.grid import Ask, captions_seen, grid
+from clerestory.lancet.world.sampler import sample
+from clerestory.lancet.world.table import World
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.load()
+
+
+@pytest.fixture(scope="module")
+def asks(world: World) -> tuple[Ask, ...]:
+    return grid(world)
+
+
+def test_the_grid_is_large_balanced_and_always_the_same(
+    world: World, asks: tuple[Ask, ...]
+) -> None:
+    assert len(asks) >= 400
+    assert len({ask.prompt for ask in asks}) == len(asks)
+    assert grid(world) == asks
+    styles = Counter(ask.style for ask in asks)
+    assert set(styles) == set(world.styles)
+    assert max(styles.values()) <= min(styles.values()) + 3
+    subjects = Counter(ask.subject for ask in asks)
+    assert set(world.subjects) <= set(subjects)
+    assert set(world.moods) <= {ask.mood for ask in asks}
+    assert sum(ask.window for ask in asks) >= 60
+
+
+def test_no_prompt_is_a_caption_that_training_has_seen(world: World, asks: tuple[Ask, ...]) -> None:
+    seen = {asks[3].prompt, asks[300].prompt}
+    again = grid(world, seen)
+    assert not seen & {ask.prompt for ask in again}
+    assert [ask.style for ask in again] == [ask.style for ask in asks]
+
+
+def test_captions_seen_are_those_of_the_first_training_scenes(world: World) -> None:
+    assert captions_seen(world, 3) == {sample(world, seed).caption for seed in range(3)}
+
+
+def test_what_facts_forbid_is_not_asked_for(world: World, asks: tuple[Ask, ...]) -> None:
+    asked = {(ask.subject, ask.style) for ask in asks}
+    assert not asked & {(name, "stained glass") for name in ("moose", "flamingo", "telescope")}
+
+
+def test_each_prompt_names_what_it_is_judged_by(asks: tuple[Ask, ...]) -> None:
+    assert all("window" in ask.prompt for ask in asks if ask.window)
+    assert not any("window" in ask.prompt for ask in asks if not ask.window)
+    assert all("mosaic wall" in ask.prompt for ask in asks if ask.place == "mosaic wall")
+    sad = [ask.prompt.split() for ask in asks if ask.mood == "sad"]
+    assert all({"sad", "crying", "weeping", "unhappy"} & set(words) for words in sad)
+
+
+def test_its_seeds_are_none_that_training_uses() -> None:
+    from clerestory.lancet import grid as module
+    from clerestory.lancet.training.train import FIRST_HELD_OUT
+
+    assert module.FIRST_SEED >= FIRST_HELD_OUT + 1_000_000
