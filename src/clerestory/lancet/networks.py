@@ -8,6 +8,7 @@ non-linearity and pooling, so that a picture that fools one need not fool the ot
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class ResidualNet(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 144), depth: int = 2) -> None:
         super().__init__()
         layers: list[nn.Module] = [_conv(3, widths[0], stride=2), _Residual(widths[0])]
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             last = wide is widths[-1] and len(widths) > 3
             layers += [_conv(narrow, wide, stride=2)]
             layers += [_Residual(wide) for _ in range(1 if last else depth)]
@@ -40,7 +41,7 @@ class PlainNet(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128, 128)) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 5, stride=2, padding=2), nn.SiLU()]
-        for index, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (narrow, wide) in enumerate(pairwise(widths)):
             layers += [_plain(narrow, wide), _plain(wide, wide)]
             layers += [nn.MaxPool2d(2)] if index < 3 else []
         self.body = nn.Sequential(*layers)
