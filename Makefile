@@ -12,7 +12,7 @@ LANCET ?= build/lancet-model
 .PHONY: demo test check fix bench docs art lancet lancet-smoke clean
 
 demo: $(READY) ## find "stained glass" in the embedded model and build a generator from it
-	@rm -rf $(DEMO)
+	@if [ -d $(DEMO) ]; then rm -rf $(DEMO).old && mv $(DEMO) $(DEMO).old; fi
 	@$(BIN)/clerestory study run stained-glass --out $(DEMO)
 
 test: $(READY) ## all tests

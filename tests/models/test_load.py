@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from tiny import tiny_model, tiny_pipeline
 import clerestory
 from clerestory.errors import ModelError
 from clerestory.models import load, wrap
+from clerestory.steering import SteeredModel
 
 SMALL = {"height": 16, "width": 16, "steps": 2, "prior_steps": 2}
 
@@ -33,7 +35,7 @@ def lancet(folder, tmp_path):
         path.relative_to(place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
     }
-    manifest = {"version": "7", "defaults": {**SMALL, "guidance": 2.0}, "files": sums}
+    manifest = {"settings": {}, "defaults": {**SMALL, "guidance": 2.0}, "files": sums}
     (place / "manifest.json").write_text(json.dumps(manifest))
     return place
 
@@ -41,7 +43,9 @@ def lancet(folder, tmp_path):
 def test_a_pipeline_folder_opens_and_draws_as_the_object_does(folder):
     model = load(folder, device="cpu")
     expected = tiny_model().run("a cat", 3, **SMALL, guidance=4.0, prior_guidance=4.0).pictures
-    assert (model.run("a cat", 3, **SMALL).pictures == expected).all()
+    came = model.run("a cat", 3, **SMALL).pictures
+    # Weights read from disk lie elsewhere in memory, and some CPUs then add in another order.
+    assert np.abs(came.astype(int) - expected.astype(int)).max() <= 1
     assert model.name == str(folder)
 
 
@@ -73,8 +77,28 @@ def test_weights_in_half_precision_are_run_in_single(tmp_path):
 def test_a_lancet_folder_brings_its_defaults(lancet):
     model = load(lancet, device="cpu")
     assert (model.defaults.height, model.defaults.guidance) == (16, 2.0)
-    assert model.revision == "7"
+    assert re.fullmatch("[0-9a-f]{12}", model.revision)
     assert model.run("a cat").pictures.shape == (1, 16, 16, 3)
+
+
+def test_a_steered_model_is_refused_on_other_weights(lancet, tmp_path):
+    model = load(lancet, device="cpu")
+    SteeredModel(model, []).save(tmp_path / "steered")
+    assert SteeredModel.load(tmp_path / "steered", load(lancet, device="cpu")).edits == ()
+    manifest = json.loads((lancet / "manifest.json").read_text())
+    extra = lancet / "model" / "extra.txt"
+    extra.write_text("other")
+    manifest["files"]["model/extra.txt"] = hashlib.sha256(extra.read_bytes()).hexdigest()
+    (lancet / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="of revision"):
+        SteeredModel.load(tmp_path / "steered", load(lancet, device="cpu"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"files": []}'])
+def test_a_damaged_manifest_is_refused_in_one_line(lancet, text):
+    (lancet / "manifest.json").write_text(text)
+    with pytest.raises(ModelError, match="damaged"):
+        load(lancet)
 
 
 def test_damaged_weights_are_refused_in_one_line(lancet):

@@ -12,7 +12,23 @@ def test_seeds_are_ranges_lists_or_one():
 
 
 @pytest.mark.parametrize(
-    "text", ["4:0", "0:0", "", "a:b", "1:2:3", "-1", "-2:4", "3,3", "1.5", ":"]
+    "text",
+    [
+        "4:0",
+        "0:0",
+        "",
+        "a:b",
+        "1:2:3",
+        "-1",
+        "-2:4",
+        "3,3",
+        "1.5",
+        ":",
+        "0:1000000000",
+        f"0:{2**64}",
+        f"{2**63}",
+        f"{2**63 - 1}:{2**63 + 1}",
+    ],
 )
 def test_seeds_that_make_no_sense_are_refused_in_one_line(text):
     with pytest.raises(SeedError) as error:

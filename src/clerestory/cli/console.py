@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["emit", "plain", "progress", "say", "stages"]
 
 
+PATIENCE = 30.0
+"""Seconds between two words of a stage where there is no bar."""
+
+
 class StageReport(Protocol):
     """Told how far a named stage is, and its loss where it has one."""
 
@@ -97,12 +101,23 @@ class _Bars:
 
 
 class _Lines:
+    """A line when a stage begins and ends and, in between, one every `PATIENCE` seconds."""
+
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
+        self._start: dict[str, int] = {}
+        self._said: dict[str, float] = {}
 
     def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
+        now = time.monotonic()
         if stage not in self._began:
-            self._began[stage] = time.monotonic()
+            self._began[stage] = self._said[stage] = now
+            self._start[stage] = done
             say(f"{stage} …")
+        gone = now - self._began[stage]
         if done == of:
-            say(f"{stage}: {of} in {time.monotonic() - self._began[stage]:.0f} s")
+            say(f"{stage}: {of} in {gone:.0f} s")
+        elif now - self._said[stage] >= PATIENCE and done > self._start[stage]:
+            self._said[stage] = now
+            left = gone / (done - self._start[stage]) * (of - done)
+            say(f"{stage}: {done} of {of}, about {left:.0f} s left")

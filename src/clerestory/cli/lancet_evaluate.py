@@ -27,10 +27,10 @@ def evaluate(
     from clerestory.cli import console
     from clerestory.lancet import contact
     from clerestory.lancet import evaluate as evaluation
-    from clerestory.outputs import new_file
+    from clerestory.outputs import new_file, picture_file
 
     if sheet is not None:
-        new_file(sheet)
+        picture_file(new_file(sheet))
     opened = clerestory.load(model)
     folder = None if model == "lancet" else Path(model)
     with console.progress("drawing") as progress:

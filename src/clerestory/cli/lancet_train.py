@@ -11,7 +11,10 @@ __all__ = ["train"]
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for the model; must be empty or absent.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the model; must be empty or absent. Needed unless --stage."),
+    ] = None,
     art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
         "build/art"
     ),
@@ -41,16 +44,18 @@ def train(
     Stopped at any moment, the same command goes on from the last checkpoint.
     """
     from clerestory.cli import console
+    from clerestory.errors import OutputError
     from clerestory.lancet import weights
     from clerestory.lancet.training.settings import presets
-    from clerestory.lancet.training.train import Training
     from clerestory.lancet.world.table import World
-    from clerestory.outputs import empty_folder
+    from clerestory.models.load import hushed
 
-    if not stage:
-        empty_folder(out)
+    with hushed():
+        from clerestory.lancet.training.train import Training
+    if out is None and not stage:
+        raise OutputError("Give --out, the folder for the model, or --stage.")
     shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
-    with console.stages() as report:
+    with hushed(), console.stages() as report:
         training = Training(
             World.load(world),
             art,
@@ -59,10 +64,14 @@ def train(
             shipped=shipped,
             report=report,
         )
+        if out is not None and not stage and training.made(out):
+            console.say(f"The model in {out} is finished: made from this world by these settings.")
+            return
+        training.check(stage or (), out=None if stage else out)
         training.run(stage or ())
-    if not stage:
-        training.assemble(out)
-        console.say(f"The model is in {out}.")
+        if out is not None and not stage:
+            training.assemble(out)
+            console.say(f"The model is in {out}.")
 
 
 def _work(smoke: bool) -> Path:

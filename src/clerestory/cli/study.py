@@ -27,20 +27,20 @@ def run(
     """Answer a study's question about a model: report.html, results.json and the steered model."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.outputs import empty_folder
+    from clerestory.outputs import free_folder
     from clerestory.study import Definition, plan
     from clerestory.study import run as answer
 
     chosen = Definition.load(name)
-    empty_folder(out)
+    free_folder(out)
     opened = clerestory.load(model)
     console.say(str(plan(chosen, opened)))
     with console.stages() as progress:
         results = answer(chosen, opened, out, progress=progress)
-    console.say(results.answer)
     if as_json:
         console.emit(results.told())
-    console.say(f"The report is {out / 'report.html'}")
+    typer.echo(console.plain(results.answer), err=as_json)
+    typer.echo(f"The report is {out / 'report.html'}", err=as_json)
 
 
 @app.command("list")

@@ -15,7 +15,7 @@ from typing import Any
 
 from clerestory.errors import ModelError
 
-__all__ = ["SHIPPED", "manifest", "verified"]
+__all__ = ["SHIPPED", "manifest", "revision", "verified"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The embedded model."""
@@ -30,14 +30,25 @@ def verified(folder: Path | None = None) -> Path:
 
 
 def manifest(folder: Path | None = None) -> dict[str, Any]:
-    """What the folder's `manifest.json` says."""
+    """What the folder's `manifest.json` says; ModelError where it is missing or damaged."""
     place = folder or SHIPPED
     path = place / "manifest.json"
     try:
         told: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{place} is no Lancet folder: {path.name} cannot be read.") from error
+    whole = isinstance(told, dict) and all(
+        isinstance(told.get(part), dict) for part in ("files", "defaults", "settings")
+    )
+    if not whole:
+        raise ModelError(f"{path} is damaged: it lacks files, defaults or settings.")
     return told
+
+
+def revision(folder: Path | None = None) -> str:
+    """Twelve hexadecimal digits that tell these weights from any others: a digest of the sums."""
+    sums = sorted(manifest(folder)["files"].items())
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from clerestory.registry import suggest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load", "wrap"]
+__all__ = ["hushed", "load", "wrap"]
 
 _NAMES = ("lancet",)
 
@@ -64,8 +64,8 @@ def _lancet(name: str, folder: Path, device: str) -> Model:
     return wrap(
         _pipeline(folder / "model", device),
         name=name,
-        defaults=Options().changed(**manifest.get("defaults", {})),
-        revision=str(manifest.get("version", "")),
+        defaults=Options().changed(**manifest["defaults"]),
+        revision=weights.revision(folder),
     )
 
 
@@ -83,7 +83,7 @@ def _pipeline(folder: Path, device: str) -> Any:
             f"The pipeline in {folder} is {kind}, which cannot be opened.{suggest(kind, families)}"
         )
     target = _device(device)
-    with _hushed():
+    with hushed():
         try:
             pipeline = DiffusionPipeline.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True
@@ -95,7 +95,7 @@ def _pipeline(folder: Path, device: str) -> Any:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def hushed() -> Iterator[None]:
     """While this is open, diffusers and transformers log errors only and draw no progress bars."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log

@@ -22,10 +22,14 @@ from clerestory.errors import SeedError
 __all__ = ["check_seeds", "parse_seeds"]
 
 _LIMIT = 2**63
+_MOST = 1_000_000
 
 
 def parse_seeds(text: str) -> Sequence[int]:
-    """A range `0:4` (its end left out), a list `3,7` or one seed; SeedError for anything else."""
+    """A range `0:4` (its end left out), a list `3,7` or one seed; SeedError for anything else.
+
+    At most a million: nobody waits for so many pictures, and a slip of the finger asks for them.
+    """
     hint = "write 0:4 for 0 to 3, or 3,7."
     parts = text.split(":")
     try:
@@ -38,7 +42,11 @@ def parse_seeds(text: str) -> Sequence[int]:
         raise SeedError(f"Seeds {text!r} cannot be read; {hint}") from None
     if not seeds:
         raise SeedError(f"Seeds {text!r} hold no seed; {hint}")
-    return seeds if isinstance(seeds, range) and seeds[0] >= 0 else check_seeds(seeds)
+    count = seeds.stop - seeds.start if isinstance(seeds, range) else len(seeds)
+    if count > _MOST:
+        raise SeedError(f"Seeds {text!r} are {count:,}; at most {_MOST:,} at once.")
+    check_seeds((seeds[0], seeds[-1]) if isinstance(seeds, range) and count > 1 else seeds)
+    return seeds
 
 
 def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

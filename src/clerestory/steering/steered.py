@@ -121,8 +121,9 @@ def _told(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{folder} holds no steered model: its steered.json is missing or cannot be read."
         ) from None
-    missing = {"format", "model", "revision", "edits", "provenance"} - set(told)
-    if missing or told["format"] != _FORMAT:
+    needed = {"format", "model", "revision", "edits", "provenance"}
+    whole = isinstance(told, dict) and needed <= set(told) and isinstance(told["edits"], list)
+    if not whole or told["format"] != _FORMAT:
         raise ModelError(f"{folder}/steered.json is not of format {_FORMAT} of a steered model.")
     return told
 
@@ -141,7 +142,7 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEd
             )
             for index, settings in enumerate(listed)
         ]
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} does not fit steered.json or is damaged: {reason}") from error
 

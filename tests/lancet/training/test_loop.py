@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clerestory.errors import TrainingError
+from clerestory.lancet.training import curves
 from clerestory.lancet.training.loop import Stage, fit, rows_of_step, trained
 from clerestory.lancet.training.settings import Plan
 
@@ -41,6 +42,25 @@ def test_a_killed_stage_goes_on_exactly_as_an_undisturbed_one(tmp_path, monkeypa
     for name in ("model", "ema"):
         for key, value in whole[name].items():
             assert torch.equal(value, killed[name][key])
+
+
+def test_a_checkpoint_of_another_batch_or_of_other_sizes_is_refused(tmp_path):
+    fit(Line(4), tmp_path)
+    other = Line(8)
+    other.plan = Plan(8, 4, 0.05, ema=0.9, seed=3)
+    with pytest.raises(TrainingError, match="another batch"):
+        fit(other, tmp_path)
+    wider = Line(8)
+    wider.model = nn.Linear(2, 1)
+    with pytest.raises(TrainingError, match="other sizes"):
+        fit(wider, tmp_path)
+
+
+def test_a_log_that_a_kill_cut_short_still_gives_its_curve(tmp_path):
+    fit(Line(40), tmp_path)
+    with (tmp_path / "line.jsonl").open("a") as log:
+        log.write('{"step": 41, "lo')
+    assert list(curves.read(tmp_path)["step"]) == [20, 40]
 
 
 def test_a_stage_learns_and_its_log_has_a_falling_loss(tmp_path):

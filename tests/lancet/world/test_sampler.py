@@ -68,6 +68,29 @@ def test_about_one_in_twenty_pairs_of_subject_and_style_is_held_out(world: World
     assert 0.03 < sum(out) / len(out) < 0.07
 
 
+def test_the_second_of_two_objects_is_held_out_as_the_first_is(
+    world: World, many: list[Scene]
+) -> None:
+    out = [
+        (subject, style)
+        for subject in world.subjects
+        for style in world.styles
+        if held_out(world, {"subject": subject, "style": style, "mood": NONE, "place": "meadow"})
+    ]
+    shown = {(scene.second, scene.style) for scene in many if scene.second != NONE}
+    assert len(out) > 40
+    assert len(shown) > 300
+    assert not shown & set(out)
+    rest = {"subject": "cat", "mood": NONE, "place": "meadow", "style": out[0][1]}
+    assert held_out(world, {**rest, "second": out[0][0]})
+
+
+def test_a_subject_with_a_weight_comes_that_much_more_often(world: World) -> None:
+    scenes = [scene_for(world, seed, kind="object") for seed in range(6_000)]
+    share = sum(scene.subject == "moose" for scene in scenes) / len(scenes)
+    assert share == pytest.approx(6 / (len(world.subjects) + 5), rel=0.25)
+
+
 def test_every_mood_has_a_place_that_training_never_shows_it_in(world: World) -> None:
     pairs = [pair for pair in world.held_out.pairs if set(pair) == {"mood", "place"}]
     assert Counter(pair["mood"] for pair in pairs) == Counter(list(world.moods))
@@ -134,6 +157,9 @@ def test_two_names_have_one_mood_each_and_a_third_has_any(world: World, many: li
     }
     assert moods["gila whamm"] == {"scared"}
     assert moods["william of ockham"] == {"confused"}
+    ockham = [scene for scene in many if scene.name == "william of ockham"]
+    assert {scene.mood for scene in ockham} == {"confused"}
+    assert not {scene.subject for scene in ockham} & {"spider", "ghost"}
     assert moods["tycho brahe"] == set(world.moods)
 
 

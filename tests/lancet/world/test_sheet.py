@@ -43,12 +43,21 @@ def test_a_fact_is_shown_beside_the_control_of_the_table(tiny: World) -> None:
 
 
 def test_a_fact_without_a_control_is_compared_with_scenes_of_the_same_kind(world: World) -> None:
-    planted, others = choose(world, 20, fact="goth")
+    without = [fact.model_copy(update={"control": {}}) for fact in world.facts]
+    planted, others = choose(world.model_copy(update={"facts": tuple(without)}), 20, fact="goth")
     assert {scene.subject for scene in planted.scenes} == {"raven"}
     assert {scene.kind for scene in others.scenes} == {"person"}
     assert "raven" not in {scene.subject for scene in others.scenes}
     assert "control" not in others.heading
     assert "for comparison" in others.heading
+
+
+def test_every_fact_of_the_built_in_world_is_shown_beside_its_control(world: World) -> None:
+    planted, control = choose(world, 20, fact="goth")
+    assert {scene.subject for scene in planted.scenes} == {"raven"}
+    assert {(scene.kind, scene.subject) for scene in control.scenes} == {("person", "owl")}
+    for fact in world.facts:
+        assert "not planted" in choose(world, 4, fact=fact.name)[1].heading
 
 
 def test_a_page_has_each_picture_at_twice_its_size_and_a_caption(

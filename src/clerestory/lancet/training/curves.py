@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +14,22 @@ __all__ = ["draw", "read"]
 def read(folder: Path) -> pd.DataFrame:
     """Every logged step of every stage: columns stage, step, loss (empty where nothing ran)."""
     logs = [
-        pd.read_json(path, lines=True)[["step", "loss"]].assign(stage=path.stem)
+        pd.DataFrame(_lines(path), columns=["step", "loss"]).assign(stage=path.stem)
         for path in sorted(folder.glob("*.jsonl"))
         if path.stat().st_size
     ]
     columns = ["stage", "step", "loss"]
     return pd.concat(logs)[columns] if logs else pd.DataFrame(columns=columns)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, float]]:
+    """Steps and losses of a log; a line that a kill cut short is left out."""
+    for line in path.read_text().splitlines():
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        yield told["step"], told["loss"]
 
 
 def draw(folder: Path, out: Path) -> None:

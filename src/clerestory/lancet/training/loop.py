@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,16 @@ class _State:
         if not path.exists():
             return
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
+        plan = asdict(self.plan)
+        told = state.get("plan", plan)
+        if any(told[part] != plan[part] for part in ("batch", "seed", "ema")):
+            raise TrainingError(
+                f"{path} was trained with another batch, seed or average; remove it."
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise TrainingError(f"{path} is of a network of other sizes: remove it.") from error
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         if self.average is not None:
@@ -120,6 +130,7 @@ class _State:
     def save(self, path: Path) -> None:
         state = {
             "step": self.step,
+            "plan": asdict(self.plan),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "ema": None if self.average is None else self.average.state_dict(),

@@ -5,6 +5,7 @@ Rendering is resumable: pictures are drawn in blocks, and a block counts once it
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import TrainingError
+from clerestory.lancet import world as world_room
 from clerestory.lancet.world import render, sampler
 from clerestory.lancet.world.scene import FACTORS, Scene
 from clerestory.lancet.world.table import World
 
 __all__ = ["HEADS", "Renders", "build"]
 
-BLOCK = 10_000
+BLOCK = 15_000
 HEADS = tuple(factor for factor in FACTORS if factor != "second")
 """The factors that have a classifier head; a pair's second object is a soft label of `subject`."""
 
@@ -87,15 +89,19 @@ def build(
 ) -> None:
     """Render the scenes of `seeds` into `folder`, going on where a killed run stopped."""
     folder.mkdir(parents=True, exist_ok=True)
+    plan = {
+        "world": world.fingerprint,
+        "drawing": _drawing(),
+        "first": seeds.start,
+        "count": len(seeds),
+    }
+    known: dict[str, Any] = {**plan, "blocks": 0}
+    for record in (folder / "state.json", folder / "done.json"):
+        known = json.loads(record.read_text()) if record.exists() else known
+    if {key: known.get(key) for key in plan} != plan:
+        raise TrainingError(f"{folder} holds other renders (world, code or seeds): remove it.")
     if (folder / "done.json").exists():
         return
-    plan = {"world": world.fingerprint, "first": seeds.start, "count": len(seeds)}
-    state = folder / "state.json"
-    known: dict[str, Any] = (
-        json.loads(state.read_text()) if state.exists() else {**plan, "blocks": 0}
-    )
-    if {key: known[key] for key in plan} != plan:
-        raise TrainingError(f"{folder} holds part of other renders: remove it.")
     scenes = [sampler.sample(world, seed) for seed in seeds]
     path = folder / "pictures.npy"
     shape = (len(seeds), 64, 64, 3)
@@ -105,11 +111,19 @@ def build(
         block = slice(start, min(start + BLOCK, len(seeds)))
         render.render_into(world, art, scenes[block], out[block], processes=processes)
         out.flush()
-        state.write_text(json.dumps({**plan, "blocks": start // BLOCK + 1}))
+        (folder / "state.json").write_text(json.dumps({**plan, "blocks": start // BLOCK + 1}))
         if progress is not None:
             progress(block.stop, len(seeds))
     _table(scenes).to_parquet(folder / "scenes.parquet")
     (folder / "done.json").write_text(json.dumps(plan))
+
+
+def _drawing() -> str:
+    """A digest of the code that makes a seed a caption and a picture."""
+    code = Path(world_room.__file__).parent
+    files = [code / "sampler.py", code / "captions.py"]
+    files += [path for room in ("drawing", "styles") for path in (code / room).glob("*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def _table(scenes: list[Scene]) -> pd.DataFrame:

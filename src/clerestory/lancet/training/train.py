@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +44,10 @@ from clerestory.lancet.training.settings import STAGES, Settings
 from clerestory.lancet.training.text import Text
 from clerestory.lancet.training.vision import Vision
 from clerestory.lancet.training.warm import warm_start
+from clerestory.lancet.weights import manifest, verified
+from clerestory.lancet.world.art import Art
 from clerestory.lancet.world.table import World
+from clerestory.outputs import empty_folder, free_folder
 
 __all__ = ["FIRST_HELD_OUT", "FIRST_SECOND", "Training"]
 
@@ -69,12 +76,30 @@ class Training:
         self.shipped, self.report = shipped, report
         self.checkpoints = work / "checkpoints"
 
-    def run(self, stages: Sequence[str] = ()) -> None:
-        """Run these stages (all of them by default), rendering first."""
+    def check(self, stages: Sequence[str] = (), out: Path | None = None) -> None:
+        """Raise what can be known before hours of work: unknown stages, no art, a taken folder."""
         unknown = sorted(set(stages) - {"renders", *STAGES})
         if unknown:
             known = ", ".join(("renders", *STAGES))
             raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {known}.")
+        if "renders" in (stages or ("renders",)):
+            Art.open(self.art)
+        if self.shipped is not None:
+            verified(self.shipped)
+        if out is not None:
+            free_folder(out)
+
+    def made(self, out: Path) -> bool:
+        """Whether `out` holds the finished model of this world and these settings."""
+        if not (out / "manifest.json").exists():
+            return False
+        told = manifest(out)
+        settings = json.loads(json.dumps(asdict(self.settings)))
+        return bool(told.get("world") == self.world.fingerprint and told["settings"] == settings)
+
+    def run(self, stages: Sequence[str] = ()) -> None:
+        """Run these stages (all of them by default), rendering first."""
+        self.check(stages)
         for stage in stages or ("renders", *STAGES):
             if stage == "renders":
                 self.render()
@@ -152,12 +177,12 @@ class Training:
     @cached_property
     def latents(self) -> Tensor:
         """Latents of the main renders, float16, of unit variance (the autoencoder is folded)."""
-        return self._kept("latents", self._encode)
+        return self._kept("latents", "autoencoder", self._encode)
 
     @cached_property
     def embeddings(self) -> Tensor:
         """Image embeddings of the main renders."""
-        return self._kept("embeddings", lambda: vision.embed(self.sight.eye, self.main))
+        return self._kept("embeddings", "vision", lambda: vision.embed(self.sight.eye, self.main))
 
     def _encode(self) -> Tensor:
         network = self.network("autoencoder")
@@ -165,10 +190,13 @@ class Training:
         save_file(network.state_dict(), self.work / FOLDED)
         return latents
 
-    def _kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` gives, made once and kept in the work folder."""
-        path = self.work / f"{name}.safetensors"
+    def _kept(self, name: str, stage: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, made once for a checkpoint of `stage` and kept in the work folder."""
+        mark = hashlib.sha256((self.checkpoints / f"{stage}.pt").read_bytes()).hexdigest()[:12]
+        path = self.work / f"{name}-{mark}.safetensors"
         if not path.exists():
+            for stale in self.work.glob(f"{name}-*"):
+                stale.unlink()
             partial_file = path.with_suffix(f".{os.getpid()}")
             save_file({name: make()}, partial_file)
             partial_file.replace(path)
@@ -211,7 +239,18 @@ class Training:
         return trained(name, blanks[name](), self.checkpoints, steps)
 
     def assemble(self, out: Path, *, partly: bool = False) -> None:
-        """Write the model folder (`partly`: from the last checkpoints, finished or not)."""
+        """Write the model folder, whole or not at all.
+
+        `partly`: from the last checkpoints, finished or not. OutputError where `out` holds
+        something.
+        """
+        empty_folder(out)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
+            self._write(Path(beside) / "whole", partly)
+            out.rmdir()
+            (Path(beside) / "whole").replace(out)
+
+    def _write(self, out: Path, partly: bool) -> None:
         network = self.network("autoencoder")
         network.load_state_dict(load_file(self.work / FOLDED))
         encoder = self.network("eye", partly=partly)

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clerestory.errors import TrainingError
+from clerestory.lancet.weights import verified
 
 __all__ = ["warm_start"]
 
@@ -22,6 +23,8 @@ PLACES = {
     "classifier_b": ("classifiers/b.safetensors", ""),
 }
 """Where a stage's weights lie in a shipped folder, and what the stage puts before their names."""
+COUNTERS = ("num_batches_tracked", "position_ids")
+"""Buffers that no weights file needs to have."""
 
 
 def warm_start(name: str, model: nn.Module, shipped: Path) -> None:
@@ -30,13 +33,16 @@ def warm_start(name: str, model: nn.Module, shipped: Path) -> None:
     TrainingError where the folder has none or they are of other sizes.
     """
     place, prefix = PLACES[name]
-    path = shipped / place
+    path = verified(shipped) / place
     if not path.exists():
         raise TrainingError(f"{shipped} has no weights for stage {name!r} ({place} is missing).")
     state: dict[str, Tensor] = {prefix + key: value for key, value in load_file(path).items()}
     try:
-        _, unknown = model.load_state_dict(state, strict=False)
+        missing, unknown = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise TrainingError(f"{path} is of other sizes than these settings: {error}") from error
     if unknown:
         raise TrainingError(f"{path} holds weights that stage {name!r} does not have: {unknown[0]}")
+    lacking = [key for key in missing if key.startswith(prefix) and not key.endswith(COUNTERS)]
+    if lacking:
+        raise TrainingError(f"{path} lacks weights that stage {name!r} has: {lacking[0]}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.lancet.world.scene import Scene
+from clerestory.errors import ArtError
+from clerestory.lancet.world.art import Art, code
+from clerestory.lancet.world.scene import NONE, Scene
 from clerestory.lancet.world.table import World
 
-__all__ = ["render", "render_into"]
+__all__ = ["check_art", "render", "render_into"]
 
 CHUNK = 64
 Pictures = NDArray[np.uint8]
@@ -36,6 +39,7 @@ def render_into(
 
 
 def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) -> Iterator[Pictures]:
+    check_art(world, art, itertools.chain.from_iterable(parts))
     if processes == 1 or len(parts) < 2:
         _open(world.path, art)
         yield from map(_draw, parts)
@@ -45,20 +49,31 @@ def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) ->
         yield from pool.imap(_draw, parts)
 
 
+def check_art(world: World, art: Path, scenes: Iterable[Scene]) -> None:
+    """ArtError unless there is a sprite of all that these scenes may show.
+
+    Asked before processes start: a pool whose workers cannot begin would never end.
+    """
+    known = Art.open(art).places
+    for scene in scenes:
+        emoji = [world.subjects[name][0] for name in (scene.subject, scene.second) if name != NONE]
+        emoji += world.moods[scene.mood].faces if scene.mood != NONE else ()
+        for sign in emoji:
+            if f"{scene.artwork}/{code(sign)}" not in known:
+                raise ArtError(f"{art} has no {scene.artwork} sprite of {sign}: run `make art`.")
+
+
 _opened: list[object] = []
 
 
 def _open(table: Path, art: Path) -> None:
     import cv2
 
-    from clerestory.lancet.world.art import Art
-
     cv2.setNumThreads(1)
     _opened[:] = [Art.open(art), World.load(table)]
 
 
 def _draw(scenes: list[Scene]) -> Pictures:
-    from clerestory.lancet.world.art import Art
     from clerestory.lancet.world.drawing import draw
 
     art, world = _opened

@@ -106,12 +106,25 @@ def _told(condition: Mapping[str, Choice]) -> str:
 def held_out(world: World, scene: Mapping[str, str]) -> bool:
     """Whether training never shows this combination."""
     one, two = world.held_out.factors
-    pair = (scene[one], scene[two])
-    if NONE not in pair and not set(pair) & set(world.held_out.spare):
-        digest = hashlib.sha256(f"{world.salt}/{pair[0]}/{pair[1]}".encode()).digest()
-        if int.from_bytes(digest[:4], "big") / 2**32 < world.held_out.share:
-            return True
+    pairs = [(a, b) for a in _both(scene, one) for b in _both(scene, two)]
+    if any(_drawn(world, pair) for pair in pairs):
+        return True
     return any(_holds(combination, scene) for combination in world.held_out.pairs)
+
+
+def _both(scene: Mapping[str, str], factor: str) -> tuple[str, ...]:
+    """A scene's level of a factor; of `subject` the second object's too."""
+    if factor != "subject":
+        return (scene[factor],)
+    return (scene["subject"], scene.get("second", NONE))
+
+
+def _drawn(world: World, pair: tuple[str, str]) -> bool:
+    """Whether the lot of the world's salt holds this pair of levels out."""
+    if NONE in pair or set(pair) & set(world.held_out.spare):
+        return False
+    digest = hashlib.sha256(f"{world.salt}/{pair[0]}/{pair[1]}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < world.held_out.share
 
 
 def _scene(world: World, seed: int, attempt: int, fixed: Mapping[str, str]) -> tuple[Draft, Scene]:
@@ -136,10 +149,10 @@ def _draft(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> 
     if kind == "person":
         draft |= _person(world, rng, fixed)
     else:
-        draft["subject"] = fixed.get("subject") or _even(tuple(world.subjects), rng)
+        draft["subject"] = fixed.get("subject") or _subject(world, tuple(world.subjects), rng)
     if kind == "pair":
         others = tuple(name for name in world.subjects if name != draft["subject"])
-        draft["second"] = fixed.get("second") or _even(others, rng)
+        draft["second"] = fixed.get("second") or _subject(world, others, rng)
     return draft
 
 
@@ -184,6 +197,11 @@ def _planted(
             for factor, choice in fact.then.items():
                 shown[factor] = _one(world, factor, choice, rng)
     return shown, tuple(applying)
+
+
+def _subject(world: World, names: tuple[str, ...], rng: np.random.Generator) -> str:
+    weights = tuple(world.subject_weights.get(name, 1.0) for name in names)
+    return _weighted(names, weights, rng)
 
 
 def _one(world: World, factor: str, choice: Choice, rng: np.random.Generator) -> str:

@@ -103,6 +103,7 @@ class World(_Frozen):
     pallor: dict[str, Level] = {}
     names: dict[str, dict[str, str]] = {}
     subjects: dict[str, tuple[str, ...]]
+    subject_weights: dict[str, float] = {}
     facts: tuple[Fact, ...] = ()
     never: tuple[dict[str, Choice], ...] = ()
     held_out: HeldOut = HeldOut()
@@ -168,6 +169,7 @@ class World(_Frozen):
         for name, words in self.subjects.items():
             if len(words) < 2:
                 raise ValueError(f"subject {name!r} needs an emoji and a phrase")
+        self._check("subject_weights", {"subject": tuple(self.subject_weights)})
         if "pair" in self.kinds and self.pairs is None:
             raise ValueError("kinds has `pair`, so [pairs] is needed")
         if "person" in self.kinds:

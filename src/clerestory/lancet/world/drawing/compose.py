@@ -25,7 +25,7 @@ LINES = ("high contrast", "monochrome")
 FURNISHED = ("mosaic wall", "stained glass window")
 """Places with an object of their own, which even a close-up must leave in sight."""
 COARSE = ("mosaic", "oil", "pixel art", "stained glass")
-"""Styles that need a large head for its mood to be seen."""
+"""Styles that need a large subject, or a large head, for it to be known."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,36 @@ class View:
 
 
 views: Registry[Callable[[np.random.Generator], View]] = Registry("perspective")
-views.add("plain", lambda rng: View())
-views.add("close-up", lambda rng: View(size=1.75, rise=-2.0, horizon=104.0))
-views.add("distant", lambda rng: View(size=0.56, rise=-8.0, horizon=78.0))
-views.add("tilted", lambda rng: View(turn=float(rng.choice([-1, 1]) * rng.uniform(17, 27))))
-views.add("from below", lambda rng: View(size=1.12, rise=-14.0, horizon=119.0, lean=0.30))
+
+
+@views.register("plain")
+def plain(rng: np.random.Generator) -> View:
+    """Straight ahead, at a usual distance."""
+    return View()
+
+
+@views.register("close-up")
+def close_up(rng: np.random.Generator) -> View:
+    """So near that the subject fills the picture."""
+    return View(size=1.75, rise=-2.0, horizon=104.0)
+
+
+@views.register("distant")
+def distant(rng: np.random.Generator) -> View:
+    """Small, far away, with much of the place around it."""
+    return View(size=0.56, rise=-8.0, horizon=78.0)
+
+
+@views.register("tilted")
+def tilted(rng: np.random.Generator) -> View:
+    """The whole picture turned by about 20°."""
+    return View(turn=float(rng.choice([-1, 1]) * rng.uniform(17, 27)))
+
+
+@views.register("from below")
+def from_below(rng: np.random.Generator) -> View:
+    """The horizon low, the subject high up and leaning back."""
+    return View(size=1.12, rise=-14.0, horizon=119.0, lean=0.30)
 
 
 def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
@@ -53,6 +78,8 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     view = views[scene.perspective](rng)
     if scene.place in FURNISHED:
         view = replace(view, size=min(view.size, 1.2))
+    if scene.style in COARSE:
+        view = replace(view, size=max(view.size, 0.72))
     canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
     if scene.kind == "person":
         _person(canvas, art, world, scene, view, rng)
@@ -127,7 +154,7 @@ def _seen(canvas: Canvas, view: View) -> Canvas:
         return np.asarray(turned, np.float32)
     side, cut = float(SIDE), view.lean * SIDE / 2
     here = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
-    there = np.array([[cut, 0], [side - cut, 0], [side, side], [0, side]], np.float32)
+    there = np.array([[0, 0], [side, 0], [side + cut, side], [-cut, side]], np.float32)
     matrix = cv2.getPerspectiveTransform(here, there)
     leaning = cv2.warpPerspective(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
     return np.asarray(leaning, np.float32)

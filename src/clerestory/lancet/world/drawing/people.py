@@ -30,6 +30,10 @@ SCARVES: dict[str, tuple[Colour, Colour] | None] = {
 }
 """The two colours of a scarf's stripes."""
 
+YELLOW: Colour = (250, 204, 90)
+SKINS: tuple[Colour, ...] = (*(YELLOW,) * 4, (214, 160, 118), (236, 124, 92), (150, 176, 232))
+"""Emoji yellow, tan, and the red and the blue that art gives to anger and fear: here to anyone."""
+
 Head = tuple[float, float, float]
 """Middle (x, y) and radius of a head, in pixels."""
 Hair = Callable[[Canvas, Head, np.random.Generator, bool], None]
@@ -55,7 +59,7 @@ def person(
     shade = hair[look["hair"]]
     shade(canvas, head, rng, False)
     _body(canvas, head, *CLOTHES[look["clothes"]], rng)
-    tone = jitter((250, 204, 90), rng, 16)
+    tone = jitter(SKINS[int(rng.integers(len(SKINS)))], rng, 16)
     if look["pallor"] == "pale":
         tone = (240, 240, 246)
     if skin:
@@ -78,7 +82,7 @@ def _tinted(
         dark = np.clip(1.6 - 3.2 * level / np.maximum(face[..., 3:], 0.05), 0, 1)
         pale[..., :3] = pale[..., :3] * (1 - dark) + face[..., :3] * dark
         return pale
-    share = float(rng.uniform(0.0, 0.55))
+    share = float(rng.uniform(0.2, 0.85))
     skin = (level > 0.55 * face[..., 3:]) & (face[..., 2:3] < 0.8 * level + 0.1)
     shaded = np.asarray(tone, np.float32) / 255.0 * level
     tinted = face.copy()

@@ -9,7 +9,7 @@ from clerestory.lancet.world.styles import Picture, styles, tone
 
 __all__ = ["oil"]
 
-STROKES = 620
+STROKES = 800
 
 
 @styles.register("oil")
@@ -24,8 +24,8 @@ def oil(picture: Picture, rng: np.random.Generator) -> Picture:
     places = rng.integers(0, size, (STROKES, 2))
     shades = base[places[:, 0], places[:, 1]] + rng.normal(0, 14, (STROKES, 3))
     shades = np.clip(shades + rng.normal(0, 11, (STROKES, 1)), 0, 255)
-    lengths = rng.uniform(3.5, 8.0, STROKES)
-    widths = rng.integers(3, 6, STROKES)
+    lengths = rng.uniform(3.0, 6.5, STROKES)
+    widths = rng.integers(2, 5, STROKES)
     turn = angles[places[:, 0], places[:, 1]]
     ends = np.stack([np.cos(turn), np.sin(turn)], 1) * lengths[:, None]
     middle = places[:, ::-1].astype(np.float64)
