@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from clerestory.errors import ModelError
 from clerestory.lancet import evaluate
 from clerestory.lancet.contact import contact_sheet
 from clerestory.lancet.evaluate import Evaluation, Rate
-from clerestory.lancet.grid import Ask
+from clerestory.lancet.grid import Ask, digest
+from clerestory.lancet.world.sampler import sample
+from clerestory.lancet.world.table import World
 
 ASKS = (
     Ask("a cat, ink", 1, "cat", "ink", "sea", "none"),
@@ -70,6 +75,20 @@ def test_each_factor_is_judged_where_it_was_asked_for() -> None:
 def test_a_rate_of_nothing_is_none() -> None:
     rates = evaluate.judge(ASKS[:2] + ASKS[:1], Classifiers(), np.zeros((3, 1, 1, 3), np.uint8))  # type: ignore[arg-type]
     assert rates["mood"] is None
+
+
+def test_a_lancet_whose_training_captions_cannot_be_told_is_not_evaluated(tmp_path: Path) -> None:
+    from clerestory.lancet.world.table import BUILT_IN
+
+    (tmp_path / "world.toml").write_bytes(BUILT_IN.read_bytes())
+    told = {"files": {}, "defaults": {}, "settings": {"renders": 5}, "captions": "others"}
+    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="training captions"):
+        evaluate.prompts(tmp_path)
+    world = World.load()
+    told["captions"] = digest(sample(world, seed).caption for seed in range(5))
+    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    assert len(evaluate.prompts(tmp_path)) >= 400
 
 
 def test_json_has_the_names_that_scripts_rely_on() -> None:

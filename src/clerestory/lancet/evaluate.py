@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying import LancetClassifiers
+from clerestory.errors import ModelError
 from clerestory.lancet import weights
-from clerestory.lancet.grid import Ask, captions_seen, grid
+from clerestory.lancet.grid import Ask, captions_seen, digest, grid
 from clerestory.lancet.world.scene import NONE
 from clerestory.lancet.world.table import World
 from clerestory.models import Model
@@ -95,10 +96,19 @@ def evaluate(
 
 
 def prompts(folder: Path | None = None) -> tuple[Ask, ...]:
-    """The grid of the world that a Lancet was taught, without captions that it has seen."""
+    """The grid of the world that a Lancet was taught, without captions that it has seen.
+
+    ModelError where the captions of its training cannot be told any more: sampling has changed.
+    """
     place = weights.verified(folder)
+    told = weights.manifest(folder)
     world = World.load(place / "world.toml")
-    return grid(world, captions_seen(world, weights.manifest(folder)["settings"]["renders"]))
+    seen = captions_seen(world, told["settings"]["renders"])
+    if digest(seen) != told.get("captions"):
+        raise ModelError(
+            f"{place}: its training captions are not those of this Clerestory's world."
+        )
+    return grid(world, frozenset(seen))
 
 
 def draw(model: Model, asks: Sequence[Ask], progress: Progress | None = None) -> Pictures:

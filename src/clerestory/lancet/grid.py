@@ -6,8 +6,9 @@ factor that it is judged by, and one that training has seen word for word gives 
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from clerestory.lancet.world.sampler import sample, scene_for
 from clerestory.lancet.world.scene import NONE, WINDOW, Scene
 from clerestory.lancet.world.table import World
 
-__all__ = ["Ask", "captions_seen", "grid"]
+__all__ = ["Ask", "captions_seen", "digest", "grid"]
 
 FIRST_SEED = 20_000_000
 TRIES = 200
@@ -46,9 +47,14 @@ class Ask:
         return self.place == WINDOW
 
 
-def captions_seen(world: World, scenes: int) -> Set[str]:
-    """The captions of the first so many training scenes."""
-    return {sample(world, seed).caption for seed in range(scenes)}
+def captions_seen(world: World, scenes: int) -> list[str]:
+    """The captions of the first so many training scenes, in their order."""
+    return [sample(world, seed).caption for seed in range(scenes)]
+
+
+def digest(captions: Iterable[str]) -> str:
+    """What tells these captions, in this order, from any others."""
+    return hashlib.sha256("\n".join(captions).encode()).hexdigest()
 
 
 def grid(world: World, seen: Set[str] = frozenset()) -> tuple[Ask, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -116,6 +117,8 @@ def test_the_prior_and_the_decoder_take_a_step(renders, tokenizer, tmp_path):
 
 
 def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):
+    told = {"files": {}, "defaults": {}, "settings": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(told))
     with pytest.raises(TrainingError, match="is missing"):
         warm_start("decoder", decoder.network(SMALL), tmp_path)
     place = tmp_path / PLACES["decoder"][0]
@@ -127,6 +130,10 @@ def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):
     fresh = decoder.network(SMALL)
     warm_start("decoder", fresh, tmp_path)
     assert torch.equal(fresh.conv_in.weight, small.conv_in.weight)
+    part = {name: value.contiguous() for name, value in list(small.state_dict().items())[1:]}
+    save_file(part, place)
+    with pytest.raises(TrainingError, match="lacks weights"):
+        warm_start("decoder", decoder.network(SMALL), tmp_path)
     with pytest.raises(TrainingError, match="other sizes"):
         warm_start("decoder", decoder.network(replace(SMALL, decoder_widths=(64, 64))), tmp_path)
 

@@ -20,6 +20,7 @@ from transformers import CLIPTokenizer
 
 import clerestory
 from clerestory.errors import TrainingError
+from clerestory.lancet.grid import digest
 from clerestory.lancet.training import (
     assemble,
     autoencoder,
@@ -274,8 +275,13 @@ class Training:
         (out / "training").mkdir(exist_ok=True)
         sight = {name: value.half() for name, value in self.sight.state_dict().items()}
         save_file(sight, out / "training" / "vision.safetensors")
-        about = {"name": "lancet", "made_by": f"clerestory {clerestory.__version__}"}
-        assemble.seal(out, self.settings, {**about, "world": self.world.fingerprint})
+        about = {
+            "name": "lancet",
+            "made_by": f"clerestory {clerestory.__version__}",
+            "world": self.world.fingerprint,
+            "captions": digest(self.main.captions),
+        }
+        assemble.seal(out, self.settings, about)
 
     def _tell(self, name: str, done: int, every: int) -> None:
         if self.report is not None:
