@@ -91,6 +91,11 @@ def test_a_classifier_learns_what_the_pictures_show(renders, tmp_path):
     assert int(counts.trace()) >= 44
     right, every = found["in_style/subject"].sum(0).tolist()
     assert (right, every) == (int(counts.trace()), 48)
+    said = stage.model.heads["subject"](stage.model.body(renders.batch(torch.arange(48)))).argmax(1)
+    other = replace(renders, codes=(renders.codes + 1) % 3, second=said.detach())
+    of_a_pair = classifiers.measure(stage.model, other)["confusion/subject"]
+    shown = said != renders.classes["subject"].index("none")
+    assert int(of_a_pair.trace()) >= int(shown.sum()), "either of two objects is right"
 
 
 @pytest.mark.parametrize("which", ["a", "b"])

@@ -13,6 +13,7 @@ from clerestory.lancet.training.loop import Stage
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import Plan
 from clerestory.lancet.training.vision import factor_loss, shifted
+from clerestory.lancet.world.scene import NONE
 
 __all__ = ["FactorStage", "measure", "network"]
 
@@ -44,6 +45,9 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
 
     `confusion/FACTOR`: counts `[true, said]`; `in_style/FACTOR`: `[style, 2]`, right ones and
     all, by the picture's style; `features/mean` and `features/covariance`, for Fréchet distances.
+
+    Of two objects either is a right answer for `subject`: the picture is counted as one of the
+    object that was named, where it is one of the two.
     """
     rows = torch.arange(len(renders)).split(250)
     features = torch.cat([net.body(renders.batch(part)) for part in rows])
@@ -54,6 +58,9 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
     }
     for place, (factor, levels) in enumerate(renders.classes.items()):
         truth, said = renders.codes[:, place], net.heads[factor](features).argmax(1)
+        if factor == "subject":
+            paired = renders.second != levels.index(NONE)
+            truth = torch.where(paired & (said == renders.second), said, truth)
         cells = torch.bincount(truth * len(levels) + said, minlength=len(levels) ** 2)
         found[f"confusion/{factor}"] = cells.view(len(levels), -1).int()
         styles = len(renders.classes["style"])
