@@ -25,6 +25,7 @@ COMMANDS = (
     ("lancet",),
     ("lancet", "render"),
     ("lancet", "evaluate"),
+    ("lancet", "facts"),
     ("lancet", "train"),
     ("lancet", "art"),
 )

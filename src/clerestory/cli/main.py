@@ -13,6 +13,7 @@ from clerestory.cli import (
     draw,
     lancet_art,
     lancet_evaluate,
+    lancet_facts,
     lancet_render,
     lancet_train,
     sites,
@@ -41,6 +42,7 @@ app.add_typer(steer.app, name="steer")
 app.add_typer(lancet, name="lancet")
 lancet.command()(lancet_render.render)
 lancet.command()(lancet_evaluate.evaluate)
+lancet.command()(lancet_facts.facts)
 lancet.command()(lancet_train.train)
 lancet.command()(lancet_art.art)
 

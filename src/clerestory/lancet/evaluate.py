@@ -24,7 +24,7 @@ from clerestory.lancet.world.table import World
 from clerestory.models import Model
 from clerestory.numeric import frechet, wilson
 
-__all__ = ["Evaluation", "Rate", "draw", "evaluate", "judge", "prompts"]
+__all__ = ["Evaluation", "Rate", "draw", "evaluate", "judge", "prompts", "rate"]
 
 Progress = Callable[[int, int], None]
 Pictures = NDArray[np.uint8]
@@ -85,9 +85,7 @@ def evaluate(
     drawn = (features.mean(0), np.cov(features.T))
     return Evaluation(
         rates=judge(asks, classifiers, pictures),
-        classifiers={
-            factor: _rate(*classifiers.accuracy(factor)) for factor in classifiers.classes
-        },
+        classifiers={factor: rate(*classifiers.accuracy(factor)) for factor in classifiers.classes},
         frechet=frechet(drawn, classifiers.reference()),
         seconds_per_picture=seconds,
         asks=asks,
@@ -149,8 +147,9 @@ def judge(
 
 
 def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Rate | None:
-    return _rate(int(hits[among].sum()), int(among.sum())) if among.any() else None
+    return rate(int(hits[among].sum()), int(among.sum())) if among.any() else None
 
 
-def _rate(right: int, of: int) -> Rate:
+def rate(right: int, of: int) -> Rate:
+    """So many of so many, with its interval."""
     return Rate(right / of, *wilson(right, of), of)
