@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from clerestory.classifying import LancetClassifiers
 from clerestory.lancet import weights
 from clerestory.lancet.evaluate import Rate, rate
-from clerestory.lancet.grid import SEEDS
+from clerestory.lancet.grid import SEEDS, stands
 from clerestory.lancet.world.sampler import scene_where
 from clerestory.lancet.world.table import Choice, Fact, Level, World
 from clerestory.models import Model
@@ -85,7 +85,7 @@ def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...
     for said in range(1, len(free) + 1):
         contexts = list(itertools.product(*(_phrases(world, factor) for factor in free[:said])))
         for at in np.random.default_rng(said).permutation(len(contexts)):
-            asked |= dict.fromkeys(_within(core, free, contexts[at]) for core in cores)
+            asked |= dict.fromkeys(_within(core, world, free, contexts[at]) for core in cores)
         if len(asked) >= PROMPTS:
             break
     return tuple(asked)[:PROMPTS]
@@ -185,11 +185,13 @@ def _phrases(world: World, factor: str) -> list[str]:
     return ["", *(words for level in free for words in level.words)]
 
 
-def _within(core: str, factors: Sequence[str], context: Sequence[str]) -> str:
+def _within(core: str, world: World, factors: Sequence[str], context: Sequence[str]) -> str:
+    """The pattern in its context; what it says of a factor by itself is not said twice."""
+    prompt = core
     for factor, words in zip(factors, context, strict=False):
-        if words:
-            core = f"{core} {words}" if factor == "place" else words.replace("{x}", core)
-    return core
+        if words and not any(stands(phrase, core) for phrase in _phrases(world, factor) if phrase):
+            prompt = f"{prompt} {words}" if factor == "place" else words.replace("{x}", prompt)
+    return prompt
 
 
 def _levels(choice: Choice) -> tuple[str, ...]:

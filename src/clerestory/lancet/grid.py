@@ -19,7 +19,7 @@ from clerestory.lancet.world.sampler import sample, scene_for
 from clerestory.lancet.world.scene import NONE, WINDOW, Scene
 from clerestory.lancet.world.table import World
 
-__all__ = ["Ask", "captions_seen", "digest", "grid"]
+__all__ = ["Ask", "captions_seen", "digest", "grid", "stands"]
 
 FIRST_SEED = 20_000_000
 TRIES = 200
@@ -117,15 +117,15 @@ def _told(world: World, scene: Scene) -> bool:
     factors = ("style", "place", *(("mood",) if scene.mood != NONE else ()))
     for factor in factors:
         levels: Mapping[str, Any] = world.factor(factor)
-        if not any(_stands(words, scene.caption) for words in levels[getattr(scene, factor)].words):
+        if not any(stands(words, scene.caption) for words in levels[getattr(scene, factor)].words):
             return False
     return True
 
 
-def _stands(words: str, caption: str) -> bool:
+def stands(words: str, caption: str) -> bool:
     """Whether a phrase, open at {x}, stands in a caption.
 
-    >>> _stands("a mosaic of {x}", "a mosaic of a cat"), _stands("mad", "a cat made of tiles")
+    >>> stands("a mosaic of {x}", "a mosaic of a cat"), stands("mad", "a cat made of tiles")
     (True, False)
     """
     parts = [re.escape(part.strip()) for part in words.split("{x}")]
