@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from clerestory.lancet.ceilings import Ceilings
     from clerestory.lancet.evaluate import Evaluation
 
 __all__ = ["evaluate"]
@@ -20,6 +21,12 @@ def evaluate(
     sheet: Annotated[
         Path | None, typer.Option(help="Save all pictures with their prompts here; a new PNG.")
     ] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Also what each stage loses by itself; needs the art.")
+    ] = False,
+    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
+        "build/art"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
@@ -29,6 +36,10 @@ def evaluate(
     from clerestory.lancet import evaluate as evaluation
     from clerestory.outputs import new_file, picture_file
 
+    if stages:
+        from clerestory.lancet.world.art import Art
+
+        Art.open(art)
     if sheet is not None:
         picture_file(new_file(sheet))
     opened = clerestory.load(model)
@@ -38,10 +49,18 @@ def evaluate(
     if sheet is not None:
         contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(sheet)
         console.say(f"{len(came.asks)} pictures are on {sheet}.")
+    limits = None
+    if stages:
+        from clerestory.lancet.ceilings import ceilings
+
+        with console.stages() as report:
+            limits = ceilings(opened, art, folder, progress=report)
     if as_json:
-        console.emit(came.told())
-    else:
-        _print(came)
+        console.emit({**came.told(), **({"stages": limits.told()} if limits else {})})
+        return
+    _print(came)
+    if limits:
+        _print_stages(limits)
 
 
 def _print(came: Evaluation) -> None:
@@ -56,6 +75,17 @@ def _print(came: Evaluation) -> None:
         typer.echo(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
     typer.echo(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
     typer.echo(f"seconds per picture: {came.seconds_per_picture:.3f}")
+
+
+def _print_stages(came: Ceilings) -> None:
+    """What is right on held-out renders, through the autoencoder, and decoded from embeddings."""
+    typer.echo(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
+    typer.echo(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
+    for factor, rate in came.renders.items():
+        through, decoded = came.autoencoder[factor].rate, came.decoder[factor].rate
+        typer.echo(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
+    typer.echo(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
+    typer.echo(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
 
 
 def _span(rate: float, low: float, high: float) -> str:

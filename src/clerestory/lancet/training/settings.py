@@ -44,7 +44,7 @@ class Settings:
     autoencoder_widths: tuple[int, ...] = (16, 32, 64)
     decoder_widths: tuple[int, ...] = (96, 192)
     vision_widths: tuple[int, ...] = (32, 64, 128, 192)
-    autoencoder: Plan = field(default_factory=lambda: Plan(2_000, 24, 2e-3, seed=11))
+    autoencoder: Plan = field(default_factory=lambda: Plan(5_000, 24, 2e-3, seed=11))
     vision: Plan = field(default_factory=lambda: Plan(4_000, 96, 3e-3, seed=12))
     text: Plan = field(default_factory=lambda: Plan(1_800, 128, 1.5e-3, seed=13))
     prior: Plan = field(
