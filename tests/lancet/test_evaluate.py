@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +43,7 @@ class Classifiers:
         "place": ("sea", "stained glass window"),
         "mood": ("sad", "none"),
         "window": ("absent", "present"),
+        "perspective": ("plain", "tilted"),
     }
 
     def probabilities(self, pictures: Any) -> dict[str, Any]:
@@ -51,6 +52,8 @@ class Classifiers:
             values[:, 0] = 1
             if factor in ("window", "place"):
                 values[1] = (0, 1)
+            if factor == "subject":
+                values[:, 1] = 0.5
         return said
 
 
@@ -70,6 +73,21 @@ def test_each_factor_is_judged_where_it_was_asked_for() -> None:
     assert rates["mood"].of == 1  # type: ignore[union-attr]
     assert rates["window_asked"].rate == 1.0  # type: ignore[union-attr]
     assert rates["window_not_asked"].rate == 0.0  # type: ignore[union-attr]
+
+
+def test_other_parts_have_rates_of_their_own() -> None:
+    asks = (
+        replace(ASKS[0], part="held out"),
+        replace(ASKS[1], part="pair", second="cat"),
+        replace(ASKS[0], part="perspective", perspective="tilted"),
+    )
+    pictures = np.zeros((3, 1, 1, 3), np.uint8)
+    rates = evaluate.judge(asks, Classifiers(), pictures)  # type: ignore[arg-type]
+    assert rates["style"] is None
+    assert (rates["two_objects"].rate, rates["two_objects"].of) == (1.0, 1)  # type: ignore[union-attr]
+    assert (rates["perspective"].rate, rates["perspective"].of) == (0.0, 1)  # type: ignore[union-attr]
+    apart = evaluate.held_out(asks, Classifiers(), pictures)  # type: ignore[arg-type]
+    assert (apart["subject"].rate, apart["subject"].of) == (1.0, 1)  # type: ignore[union-attr]
 
 
 def test_a_rate_of_nothing_is_none() -> None:
@@ -95,13 +113,26 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
     rate = Rate(0.5, 0.4, 0.6, 10)
     names = ("style", "subject", "place", "mood", "window_asked", "window_not_asked")
     came = Evaluation(
-        dict.fromkeys(names, rate), {"style": rate}, 3.0, 0.1, ASKS, np.zeros((3, 1, 1, 3), "u1")
+        dict.fromkeys(names, rate),
+        {"style": None},
+        {"style": rate},
+        3.0,
+        0.1,
+        ASKS,
+        np.zeros((3, 1, 1, 3), "u1"),
     )
     told = came.told()
     assert tuple(told["rates"]) == names
     assert told["rates"]["mood"] == {"rate": 0.5, "low": 0.4, "high": 0.6}
+    assert told["held_out"] == {"style": None}
     assert told["classifiers"] == {"style": 0.5}
-    assert set(told) == {"rates", "classifiers", "frechet", "seconds_per_picture"}
+    assert set(told) == {
+        "rates",
+        "held_out",
+        "classifiers",
+        "frechet",
+        "seconds_per_picture",
+    }
 
 
 def test_a_contact_sheet_has_a_place_for_each_picture() -> None:

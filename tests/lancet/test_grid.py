@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 
 from clerestory.lancet.grid import Ask, captions_seen, grid
-from clerestory.lancet.world.sampler import sample
+from clerestory.lancet.world.sampler import held_out, sample
 from clerestory.lancet.world.table import World
 
 
@@ -25,13 +26,26 @@ def test_the_grid_is_large_balanced_and_always_the_same(
     assert len(asks) >= 400
     assert len({ask.prompt for ask in asks}) == len(asks)
     assert grid(world) == asks
-    styles = Counter(ask.style for ask in asks)
+    styles = Counter(ask.style for ask in asks if ask.part == "main")
     assert set(styles) == set(world.styles)
     assert max(styles.values()) <= min(styles.values()) + 3
     subjects = Counter(ask.subject for ask in asks)
     assert set(world.subjects) <= set(subjects)
     assert set(world.moods) <= {ask.mood for ask in asks}
     assert sum(ask.window for ask in asks) >= 60
+
+
+def test_the_parts_ask_for_what_they_are_named_after(world: World, asks: tuple[Ask, ...]) -> None:
+    parts = Counter(ask.part for ask in asks)
+    assert parts == {"main": 412, "perspective": 80, "pair": 100, "held out": 95}
+    assert {ask.perspective for ask in asks if ask.part == "main"} == {"plain"}
+    views = Counter(ask.perspective for ask in asks if ask.part == "perspective")
+    assert views == {"close-up": 20, "distant": 20, "tilted": 20, "from below": 20}
+    assert all((ask.second == "none") == (ask.part != "pair") for ask in asks)
+    blank = {"second": "none", "kind": "object", "name": "none"}
+    for ask in asks:
+        out = held_out(world, {**asdict(ask), **blank})
+        assert out == (ask.part == "held out") or ask.part in ("pair", "perspective"), ask
 
 
 def test_no_prompt_is_a_caption_that_training_has_seen(world: World, asks: tuple[Ask, ...]) -> None:

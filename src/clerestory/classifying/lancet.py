@@ -29,7 +29,8 @@ class LancetClassifiers:
     """One set of classifiers, with what they made of held-out renders.
 
     `measured` has `confusion/FACTOR`, counts `[true, said]`; `in_style/FACTOR`, `[style, 2]`, right
-    ones and all; and `features/mean` and `features/covariance` of the held-out renders.
+    ones and all; `pairs`, the same of two objects at once; and `features/mean` and
+    `features/covariance` of the held-out renders.
     """
 
     which: Which
@@ -83,6 +84,11 @@ class LancetClassifiers:
         """The same, of the held-out renders in this style."""
         row = self.measured[f"in_style/{factor}"][self.classes["style"].index(style)]
         return int(row[0]), int(row[1])
+
+    def both(self) -> tuple[int, int]:
+        """How many held-out renders of two objects have both as likeliest, and of how many."""
+        right, every = self.measured["pairs"]
+        return int(right), int(every)
 
     def reference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and covariance of the features of held-out renders."""

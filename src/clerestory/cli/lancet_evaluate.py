@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from clerestory.lancet.ceilings import Ceilings
-    from clerestory.lancet.evaluate import Evaluation
+    from clerestory.lancet.evaluate import Evaluation, Rate
 
 __all__ = ["evaluate"]
 
@@ -66,15 +67,21 @@ def evaluate(
 def _print(came: Evaluation) -> None:
     """The figures as a table, rates with their intervals."""
     typer.echo(f"{len(came.asks)} prompts, as classified by set b:")
-    for name, rate in came.rates.items():
-        label = name.replace("_", " ")
-        said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
-        typer.echo(f"  {label:18}{said}" + (f"  of {rate.of}" if rate else ""))
+    _print_rates(came.rates)
+    typer.echo("in combinations that training never shows:")
+    _print_rates(came.held_out)
     typer.echo("the classifiers themselves, on held-out renders:")
     for name, rate in came.classifiers.items():
         typer.echo(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
     typer.echo(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
     typer.echo(f"seconds per picture: {came.seconds_per_picture:.3f}")
+
+
+def _print_rates(rates: Mapping[str, Rate | None]) -> None:
+    for name, rate in rates.items():
+        label = name.replace("_", " ")
+        said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
+        typer.echo(f"  {label:18}{said}" + (f"  of {rate.of}" if rate else ""))
 
 
 def _print_stages(came: Ceilings) -> None:

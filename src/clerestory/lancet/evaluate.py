@@ -24,7 +24,7 @@ from clerestory.lancet.world.table import World
 from clerestory.models import Model
 from clerestory.numeric import frechet, wilson
 
-__all__ = ["Evaluation", "Rate", "draw", "evaluate", "judge", "prompts", "rate"]
+__all__ = ["Evaluation", "Rate", "draw", "evaluate", "held_out", "judge", "prompts", "rate"]
 
 Progress = Callable[[int, int], None]
 Pictures = NDArray[np.uint8]
@@ -53,6 +53,7 @@ class Evaluation:
     """
 
     rates: Mapping[str, Rate | None]
+    held_out: Mapping[str, Rate | None]
     classifiers: Mapping[str, Rate]
     frechet: float
     seconds_per_picture: float
@@ -62,10 +63,8 @@ class Evaluation:
     def told(self) -> dict[str, Any]:
         """The figures as plain values."""
         return {
-            "rates": {
-                name: None if rate is None else {k: v for k, v in asdict(rate).items() if k != "of"}
-                for name, rate in self.rates.items()
-            },
+            "rates": _spans(self.rates),
+            "held_out": _spans(self.held_out),
             "classifiers": {name: rate.rate for name, rate in self.classifiers.items()},
             "frechet": self.frechet,
             "seconds_per_picture": self.seconds_per_picture,
@@ -85,7 +84,11 @@ def evaluate(
     drawn = (features.mean(0), np.cov(features.T))
     return Evaluation(
         rates=judge(asks, classifiers, pictures),
-        classifiers={factor: rate(*classifiers.accuracy(factor)) for factor in classifiers.classes},
+        held_out=held_out(asks, classifiers, pictures),
+        classifiers={
+            **{factor: rate(*classifiers.accuracy(factor)) for factor in classifiers.classes},
+            "two_objects": rate(*classifiers.both()),
+        },
         frechet=frechet(drawn, classifiers.reference()),
         seconds_per_picture=seconds,
         asks=asks,
@@ -130,20 +133,64 @@ def draw(model: Model, asks: Sequence[Ask], progress: Progress | None = None) ->
 def judge(
     asks: Sequence[Ask], classifiers: LancetClassifiers, pictures: Pictures
 ) -> dict[str, Rate | None]:
-    """How often the pictures show what was asked, and the window where it was not asked for."""
+    """How often the pictures show what was asked, and the window where it was not asked for.
+
+    Of the main part, all but `perspective`, asked for in prompts of its own, and `two_objects`: the
+    two that were asked for are the two subjects that the classifier holds likeliest.
+    """
+    odds = classifiers.probabilities(pictures)
     said = {
         factor: np.array(classifiers.classes[factor])[values.argmax(1)]
-        for factor, values in classifiers.probabilities(pictures).items()
+        for factor, values in odds.items()
     }
+    part = np.array([ask.part for ask in asks])
+    rates = _shown(asks, said, part == "main")
+    view = np.array([ask.perspective for ask in asks])
+    rates["perspective"] = _share(said["perspective"] == view, part == "perspective")
+    rates["two_objects"] = _share(_both(asks, classifiers, odds["subject"]), part == "pair")
+    return rates
+
+
+def held_out(
+    asks: Sequence[Ask], classifiers: LancetClassifiers, pictures: Pictures
+) -> dict[str, Rate | None]:
+    """The rates of style, subject, place and mood in combinations that training never shows."""
+    odds = classifiers.probabilities(pictures)
+    said = {
+        factor: np.array(classifiers.classes[factor])[odds[factor].argmax(1)]
+        for factor in (*ASKED, "window")
+    }
+    return _shown(asks, said, np.array([ask.part == "held out" for ask in asks]))
+
+
+def _shown(
+    asks: Sequence[Ask], said: Mapping[str, NDArray[np.str_]], among: NDArray[np.bool_]
+) -> dict[str, Rate | None]:
     rates: dict[str, Rate | None] = {}
     for factor in ASKED:
         asked = np.array([getattr(ask, factor) for ask in asks])
-        rates[factor] = _share(said[factor] == asked, asked != NONE)
-    shown = said["window"] == "present"
+        rates[factor] = _share(said[factor] == asked, (asked != NONE) & among)
     window = np.array([ask.window for ask in asks])
-    rates["window_asked"] = _share(shown, window)
-    rates["window_not_asked"] = _share(shown, ~window)
+    rates["window_asked"] = _share(said["window"] == "present", window & among)
+    rates["window_not_asked"] = _share(said["window"] == "present", ~window & among)
     return rates
+
+
+def _both(
+    asks: Sequence[Ask], classifiers: LancetClassifiers, odds: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Whether the two likeliest subjects are the two that were asked for."""
+    names = np.array(classifiers.classes["subject"])
+    likeliest = names[np.argsort(odds, axis=1)[:, -2:]]
+    wanted = [{ask.subject, ask.second} for ask in asks]
+    return np.array([set(two) == both for two, both in zip(likeliest, wanted, strict=True)])
+
+
+def _spans(rates: Mapping[str, Rate | None]) -> dict[str, Any]:
+    return {
+        name: None if rate is None else {k: v for k, v in asdict(rate).items() if k != "of"}
+        for name, rate in rates.items()
+    }
 
 
 def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Rate | None:

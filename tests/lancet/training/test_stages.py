@@ -95,6 +95,7 @@ def test_a_classifier_learns_what_the_pictures_show(renders, tmp_path):
     other = replace(renders, codes=(renders.codes + 1) % 3, second=said.detach())
     of_a_pair = classifiers.measure(stage.model, other)["confusion/subject"]
     shown = said != renders.classes["subject"].index("none")
+    assert classifiers.measure(stage.model, other)["pairs"].tolist()[1] == int(shown.sum())
     assert int(of_a_pair.trace()) >= int(shown.sum()), "either of two objects is right"
 
 

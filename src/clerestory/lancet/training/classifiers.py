@@ -46,6 +46,8 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
     `confusion/FACTOR`: counts `[true, said]`; `in_style/FACTOR`: `[style, 2]`, right ones and
     all, by the picture's style; `features/mean` and `features/covariance`, for Fréchet distances.
 
+    `pairs`: how many pictures of two objects have both among the two likeliest subjects, of all.
+
     Of two objects either is a right answer for `subject`: the picture is counted as one of the
     object that was named, where it is one of the two.
     """
@@ -60,6 +62,10 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
         truth, said = renders.codes[:, place], net.heads[factor](features).argmax(1)
         if factor == "subject":
             paired = renders.second != levels.index(NONE)
+            likeliest = net.heads[factor](features).topk(2).indices.sort(1).values
+            wanted = torch.stack([truth, renders.second], 1).sort(1).values
+            both = (likeliest == wanted).all(1) & paired
+            found["pairs"] = torch.stack([both.sum(), paired.sum()]).int()
             truth = torch.where(paired & (said == renders.second), said, truth)
         cells = torch.bincount(truth * len(levels) + said, minlength=len(levels) ** 2)
         found[f"confusion/{factor}"] = cells.view(len(levels), -1).int()
