@@ -28,7 +28,7 @@ def test_the_grid_is_large_balanced_and_always_the_same(
     assert grid(world) == asks
     styles = Counter(ask.style for ask in asks if ask.part == "main")
     assert set(styles) == set(world.styles)
-    assert max(styles.values()) <= min(styles.values()) + 3
+    assert max(styles.values()) <= 1.4 * min(styles.values())
     subjects = Counter(ask.subject for ask in asks)
     assert set(world.subjects) <= set(subjects)
     assert set(world.moods) <= {ask.mood for ask in asks}
