@@ -29,11 +29,12 @@ class FactorStage(Stage):
     def __init__(self, which: str, renders: Renders, plan: Plan) -> None:
         self.name = f"classifier_{which}"
         self.renders, self.rows, self.plan = renders, len(renders), plan
-        self.model = network(which, renders.classes)
+        self.model = network(which, renders.classes).to(memory_format=torch.channels_last)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of every factor on pictures moved, blurred and made grainy at random."""
         pictures = _worn(shifted(self.renders.batch(rows), noise), noise)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = self.model(pictures)
         return factor_loss(logits, self.renders, rows)

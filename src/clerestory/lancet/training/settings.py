@@ -32,7 +32,7 @@ class Settings:
     """Everything that a training run depends on besides the world and its art."""
 
     renders: int = 90_000
-    renders_second: int = 30_000
+    renders_second: int = 60_000
     held_out: int = 4_000
     vocabulary: int = 2_048
     window: int = 32
@@ -45,8 +45,8 @@ class Settings:
     decoder_widths: tuple[int, ...] = (96, 192)
     vision_widths: tuple[int, ...] = (32, 64, 128, 192)
     autoencoder: Plan = field(default_factory=lambda: Plan(5_000, 24, 2e-3, seed=11))
-    vision: Plan = field(default_factory=lambda: Plan(4_000, 96, 3e-3, seed=12))
-    text: Plan = field(default_factory=lambda: Plan(1_800, 128, 1.5e-3, seed=13))
+    vision: Plan = field(default_factory=lambda: Plan(8_000, 96, 3e-3, seed=12))
+    text: Plan = field(default_factory=lambda: Plan(2_400, 128, 1.5e-3, seed=13))
     prior: Plan = field(
         default_factory=lambda: Plan(2_000, 96, 1.5e-3, decay=0.05, ema=0.99, seed=14)
     )
@@ -54,8 +54,8 @@ class Settings:
         default_factory=lambda: Plan(7_000, 32, 5e-4, decay=0.1, ema=0.998, seed=15)
     )
     eye: Plan = field(default_factory=lambda: Plan(150, 64, 1e-3, seed=16))
-    classifier_a: Plan = field(default_factory=lambda: Plan(4_000, 96, 3e-3, seed=17))
-    classifier_b: Plan = field(default_factory=lambda: Plan(4_000, 96, 2e-3, seed=18))
+    classifier_a: Plan = field(default_factory=lambda: Plan(8_000, 96, 3e-3, seed=17))
+    classifier_b: Plan = field(default_factory=lambda: Plan(8_000, 96, 2e-3, seed=18))
 
     def scaled(self, factor: float) -> Settings:
         """The same with every stage's steps times `factor`, at least two."""

@@ -18,6 +18,10 @@ from clerestory.lancet.training.settings import Settings
 __all__ = ["Eye", "Vision", "embed", "factor_loss", "shifted"]
 
 
+HARDEST = 2.0
+"""The weight of `subject`, much the hardest of the factors; the others have 1."""
+
+
 class Eye(nn.Module):
     """Pictures to embeddings `[n, width]`, each coordinate of mean 0, variance 1 over renders."""
 
@@ -53,13 +57,16 @@ class Vision(Stage):
 
     def __init__(self, renders: Renders, settings: Settings) -> None:
         self.renders, self.rows, self.plan = renders, len(renders), settings.vision
-        self.model: _Sight = network(settings, renders.classes)
+        self.model: _Sight = network(settings, renders.classes).to(
+            memory_format=torch.channels_last
+        )
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of every factor, and the error of the thumbnail."""
         pictures = self.renders.batch(rows)
+        moved = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            embedding = self.model.eye(shifted(pictures, noise))
+            embedding = self.model.eye(moved)
             embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
             logits = self.model.heads(embedding)
             guess = self.model.thumbnail(embedding).float()
@@ -79,7 +86,8 @@ def factor_loss(logits: dict[str, Tensor], renders: Renders, rows: Tensor) -> di
             other = functional.one_hot(second, len(levels)).float()
             pair = (second != levels.index("none"))[:, None].float() * 0.5
             truth = (1 - pair) * truth + pair * other
-        terms[factor] = functional.cross_entropy(score, truth)
+        weight = HARDEST if factor == "subject" else 1.0
+        terms[factor] = weight * functional.cross_entropy(score, truth)
     return terms
 
 

@@ -57,7 +57,7 @@ def close_up(rng: np.random.Generator) -> View:
 @views.register("distant")
 def distant(rng: np.random.Generator) -> View:
     """Small, far away, with much of the place around it."""
-    return View(size=0.56, rise=-8.0, horizon=78.0)
+    return View(size=0.68, rise=-8.0, horizon=78.0)
 
 
 @views.register("tilted")
@@ -79,7 +79,7 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     if scene.place in FURNISHED:
         view = replace(view, size=min(view.size, 1.2))
     if scene.style in COARSE:
-        view = replace(view, size=max(view.size, 0.72))
+        view = replace(view, size=max(view.size, 0.8))
     canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
     if scene.kind == "person":
         _person(canvas, art, world, scene, view, rng)
@@ -101,7 +101,7 @@ def _pair(
 ) -> None:
     reach = 31 * min(view.size, 1.25)
     for side, name in ((-1, scene.subject), (1, scene.second)):
-        size = rng.uniform(58, 68) * view.size
+        size = rng.uniform(64, 74) * view.size
         x, y = 64 + side * reach + rng.normal(0, 2), 76 + view.rise + rng.normal(0, 4)
         _thing(canvas, art, world, scene, name, (x, y, size), rng)
 
