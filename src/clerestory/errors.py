@@ -2,13 +2,13 @@
 
     ClerestoryError
     ├── ModelError        no such model, a damaged or unsuitable folder
-    ├── SiteError         no such site, step or unit                   (LookupError)
+    ├── SiteError         no such site, step or unit                   (KeyError)
     ├── PromptError       an empty prompt, one that the model cannot take (ValueError)
     ├── SeedError         a range of seeds that makes no sense         (ValueError)
     ├── EditError         an edit that does not fit its site           (ValueError)
     ├── OutputError       a folder that is not empty, a file in the way (OSError)
     ├── EvidenceError     data that cannot carry the claim asked of it (ValueError)
-    ├── RegistryError     a name that nothing is registered under      (LookupError)
+    ├── RegistryError     a name that nothing is registered under      (KeyError)
     ├── ArtError          the art that Lancet's world is drawn from is missing (OSError)
     ├── TableError        a world's table or a study's file is wrong   (ValueError)
     └── TrainingError     a checkpoint or a stage that does not fit    (RuntimeError)
@@ -43,8 +43,10 @@ class ModelError(ClerestoryError, RuntimeError):
     """A model cannot be opened: unknown name, no pipeline, damaged weights."""
 
 
-class SiteError(ClerestoryError, LookupError):
+class SiteError(ClerestoryError, KeyError):
     """An address, step or unit that the model does not have."""
+
+    __str__ = Exception.__str__
 
 
 class PromptError(ClerestoryError, ValueError):
@@ -67,8 +69,10 @@ class EvidenceError(ClerestoryError, ValueError):
     """Data that cannot carry the claim: an empty side, no pairs, overlapping conditions."""
 
 
-class RegistryError(ClerestoryError, LookupError):
+class RegistryError(ClerestoryError, KeyError):
     """A name that nothing is registered under."""
+
+    __str__ = Exception.__str__
 
 
 class ArtError(ClerestoryError, OSError):

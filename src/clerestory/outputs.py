@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from clerestory.errors import OutputError
@@ -15,7 +16,11 @@ def free_folder(folder: Path) -> Path:
     """A folder that is empty or not there yet, and stays so; OutputError if something is in it."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; give a folder that is empty or not there yet.")
-    if folder.is_dir() and any(folder.iterdir()):
+    try:
+        taken = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be read: {error.strerror}.") from error
+    if taken:
         raise OutputError(f"{folder} is not empty; give a folder that is empty or not there yet.")
     return folder
 
@@ -25,8 +30,10 @@ def empty_folder(folder: Path) -> Path:
     free_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}.") from error
+        raise OutputError(f"{folder} cannot be written to: {error.strerror}.") from error
     return folder
 
 

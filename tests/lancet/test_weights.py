@@ -14,7 +14,9 @@ def folder(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "a.bin").write_bytes(b"weights")
     sums = {"model/a.bin": hashlib.sha256(b"weights").hexdigest()}
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": sums, "defaults": {}, "settings": {}}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"files": sums, "defaults": {}, "settings": {}})
+    )
     return tmp_path
 
 

@@ -144,6 +144,36 @@ def test_cut_weights_are_refused_in_one_line(folder, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("part", ["prior_text_encoder", "unet", "movq"])
+def test_a_part_that_lacks_a_weight_is_refused_by_name(folder, tmp_path, part):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    place = tmp_path / "lacking"
+    shutil.copytree(folder, place)
+    path = next((place / part).glob("*.safetensors"))
+    state = load_file(path)
+    lost = max(state)
+    save_file(
+        {name: value for name, value in state.items() if name != lost}, path, {"format": "pt"}
+    )
+    with pytest.raises(ModelError, match="cannot be opened") as error:
+        load(place, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_of_another_kind_is_refused_in_one_line(folder, tmp_path):
+    import shutil
+
+    place = tmp_path / "odd"
+    shutil.copytree(folder, place)
+    (place / "prior_text_encoder" / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match="cannot be opened") as error:
+        load(place, device="cpu")
+    assert "\n" not in str(error.value)
+
+
 def test_weights_in_pickles_are_not_read(folder, tmp_path):
     import shutil
 

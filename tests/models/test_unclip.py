@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import WIDTH, WINDOW, tiny_model
 
-from clerestory.errors import PromptError
+from clerestory.errors import PromptError, SiteError
 from clerestory.steering import Add
 
 # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
@@ -361,3 +361,24 @@ def test_the_pipelines_own_progress_bars_come_back():
     model.pipeline.prior_pipe.set_progress_bar_config(desc="mine")
     model.run("a cat", 0)
     assert model.pipeline.prior_pipe._progress_bar_config == {"desc": "mine"}
+
+
+def test_what_was_read_is_asked_for_by_address_unit_and_step():
+    model = tiny_model()
+    read = ["prior/embedding", "text.blocks.0/mlp[3,11]"]
+    activations = model.run("a cat", 0, read=read, pictures=False).activations
+    assert "nope" not in activations
+    assert activations.get("nope") is None
+    assert model.sites.get("nope") is None
+    assert activations["prior/embedding[0:2]"].sizes["unit"] == 2
+    one = activations["text.blocks.0/mlp[11]"]
+    assert one.sizes["unit"] == 1
+    assert (one.to_numpy() == activations["text.blocks.0/mlp"].to_numpy()[..., 1:]).all()
+    with pytest.raises(SiteError, match=r"unit 5 of text\.blocks\.0/mlp was not read"):
+        activations["text.blocks.0/mlp[5]"]
+
+
+def test_an_edit_at_a_pattern_is_refused():
+    model = tiny_model()
+    with pytest.raises(SiteError, match="is a pattern"):
+        model.run("a cat", 0, edits=[Add("prior/emb*", torch.ones(32))])

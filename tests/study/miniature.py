@@ -12,6 +12,7 @@ from clerestory.study import Definition
 
 HOSTILE = "<script>"
 """A content that must come out of the report as text."""
+SUBJECTS = ("ant", "owl", "fox", "bee", "none", "cat", "dog", "hat", "cup")
 
 
 def told(**changed: Any) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def told(**changed: Any) -> dict[str, Any]:
             },
         },
         "contents": {
-            "discovery": {name: name for name in ("cat", "dog", "hat", "cup")},
-            "report": {name: name for name in (HOSTILE, "ant", "owl", "fox", "bee")},
+            "discovery": {name: name for name in SUBJECTS[5:]},
+            "report": {name: name for name in (HOSTILE, *SUBJECTS[:4])},
         },
         "read": {"sites": ["prior/embedding", "text.*/mlp", "prior.*/resid"], "seeds": [0, 1]},
         "edit": {"site": "prior/embedding", "strengths": [0.5, 1.0, 2.0], "shuffled": 20},
@@ -73,6 +74,6 @@ def stubs(name: str, which: str) -> Stub:
     kinds = {
         "stub:style": Stub(("glass", "plain"), 0),
         "stub:object": Stub(("present", "absent"), 1),
-        "stub:subject": Stub(("ant", "owl"), 2),
+        "stub:subject": Stub((*SUBJECTS, HOSTILE), 2),
     }
     return kinds[name]

@@ -89,3 +89,14 @@ def test_what_breaks_the_rules_of_evidence_is_refused(spoil: Any, message: str) 
     spoil(told)
     with pytest.raises(ValidationError, match=message):
         Definition(**told)
+
+
+def test_one_content_under_two_names_and_one_phrasing_twice_are_refused() -> None:
+    told = miniature.told()
+    told["contents"]["report"]["kitty"] = "cat"
+    with pytest.raises(ValueError, match="both called 'cat'"):
+        miniature.definition(**told)
+    told = miniature.told()
+    told["phrasings"]["report"]["decoy"] = ["g {x}", "{x} v"]
+    with pytest.raises(ValueError, match="stands twice in one half"):
+        miniature.definition(**told)

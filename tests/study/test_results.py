@@ -7,7 +7,7 @@ import pytest
 from study import miniature
 
 from clerestory.finding import Detects
-from clerestory.study.controlling import Controls, Point, Shuffled, knee
+from clerestory.study.controlling import Controls, Point, Shuffled, Span, knee
 from clerestory.study.judging import Change, Drawn, Rate, rate
 from clerestory.study.results import answer, verdict
 
@@ -28,7 +28,8 @@ def _drawn(style: int) -> Drawn:
 
 
 def _controls(style: int, mixed: int = 0) -> Controls:
-    other = Shuffled(_rate(mixed), _rate(15), (mixed / 30,) * 20, (0.5,) * 20)
+    share, half = (Span(r.rate, r.low, r.high) for r in (_rate(mixed), _rate(15)))
+    other = Shuffled(share, half, (mixed / 30,) * 20, (0.5,) * 20, 8)
     point = Point(1.0, _drawn(style))
     return Controls(
         "prior/embedding", 1.0, _drawn(style), _drawn(1), _drawn(28), _drawn(2), other, (point,),

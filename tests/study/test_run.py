@@ -136,6 +136,78 @@ def test_a_study_of_sites_that_the_model_lacks_is_refused_before_anything_is_wri
     assert not (tmp_path / "out").exists()
 
 
+def test_set_a_tunes_on_one_half_and_set_b_reports_on_the_other(tmp_path: Path) -> None:
+    sets: dict[str, list[str]] = {"a": [], "b": []}
+    now = "reading"
+
+    def lookup(name: str, which: str) -> Any:
+        stub = miniature.stubs(name, which)
+
+        class Spy:
+            classes, source = stub.classes, stub.source
+
+            def __call__(self, pictures: Any) -> Any:
+                sets[which].append(now)
+                return stub(pictures)
+
+        return Spy()
+
+    def progress(what: str, done: int, of: int) -> None:
+        nonlocal now
+        now = what
+
+    model, asked_for = tiny_model(), {}
+    sweep = model.sweep
+
+    def spied(prompts: Any, seeds: Any, sets: Any, **how: Any) -> Any:
+        runs = sweep(prompts, seeds, sets, **how)
+        asked_for.setdefault(now, set()).update(prompts)
+        return runs
+
+    model.sweep = spied  # type: ignore[method-assign]
+    run(miniature.definition(), model, tmp_path / "out", progress=progress, lookup=lookup)
+    assert set(sets["a"]) == {"tuning"}
+    assert sets["b"]
+    assert "tuning" not in sets["b"]
+    contents = miniature.told()["contents"]
+    asked_for.pop("reading")
+    tuned = " ".join(asked_for.pop("tuning")).split()
+    assert set(tuned) & set(contents["discovery"])
+    assert not set(tuned) & set(contents["report"])
+    reported = " ".join(" ".join(prompts) for prompts in asked_for.values()).split()
+    assert set(reported) & set(contents["report"])
+    assert not set(reported) & set(contents["discovery"])
+
+
+def test_units_in_the_report_are_the_first_of_discovery(done: Any) -> None:
+    results, folder, _ = done
+    page = (folder / "report.html").read_text()
+    first = [found.unit for found in results.findings.of("neuron") if found.rank <= 8]
+    assert len(first) == 8
+    assert all(f"<code>{unit}</code>" in page for unit in first)
+
+
+def test_shuffled_directions_stand_beside_what_directions_detect(done: Any) -> None:
+    findings = done[0].findings
+    assert all(len(found.detects.shuffled) == 20 for found in findings.of("direction"))
+    assert all(0.5 <= value <= 1 for f in findings.of("direction") for value in f.detects.shuffled)
+    assert not any(found.detects.shuffled for found in findings.of("neuron"))
+
+
+def test_what_cannot_be_judged_or_read_whole_is_refused_before_anything_is_read(
+    tmp_path: Path,
+) -> None:
+    told = miniature.told()
+    told["read"]["sites"] = ["prior/embedding", "text.blocks.0/mlp[10:14]"]
+    with pytest.raises(TableError, match="reads a part of"):
+        run(miniature.definition(**told), tiny_model(), tmp_path / "out", lookup=miniature.stubs)
+    told = miniature.told()
+    told["contents"]["report"]["catt"] = "catt"
+    with pytest.raises(TableError, match=r"no class 'catt'.*Did you mean cat"):
+        run(miniature.definition(**told), tiny_model(), tmp_path / "out", lookup=miniature.stubs)
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_content_stands_in_every_phrasing_of_its_half_once_a_seed() -> None:
     table = readings(miniature.definition())
     assert not table.duplicated(["prompt", "seed"]).any()

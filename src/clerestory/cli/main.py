@@ -55,6 +55,9 @@ def main() -> None:
         line = " ".join(str(error).split())
         console.say(f"clerestory: {line}")
         sys.exit(1)
+    except OSError as error:
+        console.say(f"clerestory: {error.filename or 'a file'} cannot be used: {error.strerror}.")
+        sys.exit(1)
     except KeyboardInterrupt:
         console.say("clerestory: interrupted")
         sys.exit(130)

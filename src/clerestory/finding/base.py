@@ -28,6 +28,9 @@ class Detects:
     its Clopper–Pearson interval (near 1 the honest one). `difference` is the mean paired difference
     in standard deviations of the differences. `q` is over all units tested. `decoy_auroc` is
     against the decoy, None without one. All are turned the unit's way, so more is better.
+
+    `shuffled` are the AUROCs against absence of 20 directions at the same site from shuffled pairs
+    of discovery, each turned the way that is better for it; empty for neurons.
     """
 
     auroc: float
@@ -42,6 +45,7 @@ class Detects:
     decoy_low: float | None
     decoy_high: float | None
     pairs: int
+    shuffled: tuple[float, ...] = ()
 
     @property
     def least(self) -> float:

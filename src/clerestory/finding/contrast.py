@@ -22,6 +22,7 @@ from clerestory.numeric import (
     clopper_pearson,
     difference,
     flips_that_find,
+    shuffled,
     signed_rank,
     win_rate,
 )
@@ -43,6 +44,7 @@ class _Site:
     merit: Matrix
     spread: Matrix
     report: Sides
+    differences: Matrix
 
     def name(self, unit: int) -> str:
         return f"{self.address}[{'difference' if self.kind(unit) == 'direction' else unit}]"
@@ -117,9 +119,9 @@ def _site(address: str, values: NDArray[np.floating], matched: Halves, rows: int
         raise EvidenceError(f"{address} is not finite in {bad} of {rows} samples: leave them out.")
     discovery = matched.discovery.sides(values)
     direction = difference(discovery.shown, discovery.absent)
-    discovery = discovery.with_column(direction)
+    merit = _merit(discovery.with_column(direction))
     report = matched.report.sides(values).with_column(direction)
-    return _Site(address, direction, *_merit(discovery), report)
+    return _Site(address, direction, *merit, report, discovery.differences)
 
 
 def _merit(sides: Sides) -> tuple[NDArray[np.int64], Matrix, Matrix]:
@@ -186,7 +188,19 @@ def _detects(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Dete
         decoy_low=decoy[1],
         decoy_high=decoy[2],
         pairs=len(shown),
+        shuffled=_shuffled(site, rng) if site.kind(unit) == "direction" else (),
     )
+
+
+def _shuffled(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
+    """What directions from shuffled pairs detect; none where nothing is left to shuffle."""
+    try:
+        made = shuffled(site.differences, 1.0, rng)
+    except EvidenceError:
+        return ()
+    shown, absent = (side[:, :-1] @ made.T for side in (site.report.shown, site.report.absent))
+    found = auroc(shown, absent)
+    return tuple(np.maximum(found, 1 - found).tolist())
 
 
 def _warnings(matched: Halves) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -31,7 +32,7 @@ def load(folder: Path) -> Findings:
         told = json.loads((folder / "findings.json").read_text())
         directions = load_file(folder / "directions.safetensors")
         findings = tuple(
-            Finding(**{**one, "detects": Detects(**one["detects"])}) for one in told["findings"]
+            Finding(**{**one, "detects": _detects(one["detects"])}) for one in told["findings"]
         )
         return Findings(
             findings=findings,
@@ -43,3 +44,7 @@ def load(folder: Path) -> Findings:
         )
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise EvidenceError(f"{folder} holds no findings that can be read: {error}.") from error
+
+
+def _detects(told: dict[str, Any]) -> Detects:
+    return Detects(**{**told, "shuffled": tuple(told["shuffled"])})

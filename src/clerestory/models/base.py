@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from clerestory.errors import ModelError
-from clerestory.models.addresses import Selection, select
+from clerestory.errors import ModelError, SiteError
+from clerestory.models.addresses import Selection, parse, select
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -181,8 +181,17 @@ class Activations(Mapping[str, "xr.DataArray"]):
         self._arrays = dict(arrays)
 
     def __getitem__(self, address: str) -> xr.DataArray:
+        asked = parse(address)
         sizes = {name: array.sizes["unit"] for name, array in self._arrays.items()}
-        return self._arrays[next(iter(select(address, sizes, one=True, noun="site that was read")))]
+        found = next(iter(select(asked.site, sizes, one=True, noun="site that was read")))
+        array = self._arrays[found]
+        for axis, wanted in (("unit", asked.units), ("step", asked.steps)):
+            if wanted is not None:
+                lacking = sorted(set(wanted) - set(array[axis].to_numpy().tolist()))
+                if lacking:
+                    raise SiteError(f"{axis} {lacking[0]} of {found} was not read.")
+                array = array.sel({axis: list(wanted)})
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)

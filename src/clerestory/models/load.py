@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["hushed", "load", "wrap"]
 
 _NAMES = ("lancet",)
+UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError)
+"""What the libraries raise at folders that are not as they should be."""
 
 
 def load(what: str | Path = "lancet", *, device: str = "auto") -> Model:
@@ -72,7 +74,6 @@ def _lancet(name: str, folder: Path, device: str) -> Model:
 def _pipeline(folder: Path, device: str) -> Any:
     import torch
     from diffusers import DiffusionPipeline
-    from safetensors import SafetensorError
 
     from clerestory.models import unclip  # noqa: F401  (enters its family)
     from clerestory.models.family import families
@@ -88,10 +89,32 @@ def _pipeline(folder: Path, device: str) -> Any:
             pipeline = DiffusionPipeline.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            _check_whole(folder, pipeline)
+            return pipeline.to(target, torch.float32)
+        except UNREADABLE as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"{folder} cannot be opened as a {kind}: {reason}") from error
-        return pipeline.to(target, torch.float32)
+
+
+def _check_whole(folder: Path, pipeline: Any) -> None:
+    """RuntimeError where a part's file lacks a weight, which the libraries would make up."""
+    from safetensors import safe_open
+
+    for name, part in pipeline.components.items():
+        files = sorted((folder / name).glob("*.safetensors"))
+        if not files or not hasattr(part, "named_parameters"):
+            continue
+        held: set[str] = set()
+        for path in files:
+            with safe_open(path, framework="pt") as opened:
+                held |= {key.removeprefix("text_model.") for key in opened.keys()}  # noqa: SIM118
+        for key, _ in part.named_parameters():
+            if key.removeprefix("text_model.") not in held and not _tied(part, key):
+                raise RuntimeError(f"{name} has no weight {key} in its files.")
+
+
+def _tied(part: Any, key: str) -> bool:
+    return key in (getattr(part, "_tied_weights_keys", None) or ())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.errors import EditError, PromptError
+from clerestory.errors import EditError, PromptError, SiteError
 from clerestory.models.addresses import Selection, parse
 from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, Sample
 from clerestory.models.family import Encoded, Place, Progress, See
@@ -81,7 +81,9 @@ class _Batches:
             for site, wanted in model.sites.select(pattern).items()
         ]
         for edit in (edit for edits in request.edit_sets for edit in edits):
-            model.sites.select(edit.site, one=True)
+            if parse(edit.site).site not in model.sites:
+                model.sites.select(edit.site, one=True)
+                raise SiteError(f"{edit.site!r} is a pattern; an edit needs one address.")
         self.until = self._last_stage()
 
     def drawn(self, rows: range) -> Iterator[tuple[Notes, NDArray[np.uint8] | None]]:

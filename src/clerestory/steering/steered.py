@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.errors import EditError, ModelError
+from clerestory.errors import EditError, ModelError, RegistryError
 from clerestory.models import Edit, Model, Run, load
 from clerestory.outputs import empty_folder
 from clerestory.steering.base import SavedEdit, edits, name_of
@@ -142,6 +142,8 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEd
             )
             for index, settings in enumerate(listed)
         ]
+    except RegistryError:
+        raise
     except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} does not fit steered.json or is damaged: {reason}") from error

@@ -107,7 +107,7 @@ UNIT = alt.Scale(domain=[0, 1], nice=False)
 def _cell(finding: Finding) -> dict[str, Any]:
     place, _, tap = finding.site.partition("/")
     stage, _, path = place.partition(".")
-    number = path.rpartition(".")[2]
+    number = path.removeprefix("blocks.")
     return {
         "row": f"{stage} {tap}",
         "block": number if number.isdigit() else (path or OUT),

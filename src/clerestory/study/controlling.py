@@ -6,6 +6,7 @@ drawn from the report half and judged by set `b`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from clerestory.models import Edit, Model
 from clerestory.numeric import shuffled, wilson
 from clerestory.steering import Add
 from clerestory.study.definition import Definition, Half
-from clerestory.study.judging import Drawn, Judged, Lookup, Panel, Pictures, Rate, compared, rate
+from clerestory.study.judging import Drawn, Judged, Panel, Pictures, Rate, compared, rate
 from clerestory.study.plan import asked
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Point",
     "Probe",
     "Shuffled",
+    "Span",
     "Tuning",
     "controls",
     "knee",
@@ -54,16 +56,31 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A mean over directions, with its interval over directions."""
+
+    rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Shuffled:
     """Directions from shuffled pairs, of the same length: each one's style rate, and all together.
 
-    The interval counts directions.
+    Each of the `directions` was drawn with as many `contents`.
     """
 
-    style: Rate
-    subject_kept: Rate
+    style: Span
+    subject_kept: Span
     rates: tuple[float, ...]
     kept: tuple[float, ...]
+    contents: int
+
+    @property
+    def directions(self) -> int:
+        """How many there are."""
+        return len(self.rates)
 
 
 @dataclass(frozen=True)
@@ -105,9 +122,8 @@ class Gallery:
     rows: dict[str, Pictures] = field(repr=False)
 
 
-def tune(study: Definition, model: Model, edit: Add, lookup: Lookup, progress: Progress) -> Tuning:
-    """Choose the strength on the discovery half."""
-    panel = Panel.open(study, "a", lookup)
+def tune(study: Definition, model: Model, edit: Add, panel: Panel, progress: Progress) -> Tuning:
+    """Choose the strength on the discovery half; `panel` is of set `a`."""
     draw = _Draw(study, model, panel, "discovery", progress)
     steps = study.edit.strengths
     count = min(study.pictures.tune, len(study.contents.discovery))
@@ -137,11 +153,11 @@ def controls(
     edit: Add,
     differences: np.ndarray,
     findings: Findings,
-    lookup: Lookup,
+    panel: Panel,
     progress: Progress,
 ) -> tuple[Controls, Gallery]:
-    """Draw the report half in every way, and judge it. `edit` is at the chosen strength."""
-    draw = _Draw(study, model, Panel.open(study, "b", lookup), "report", progress)
+    """Draw the report half in every way, and judge it by set `b`. `edit` is as strong as chosen."""
+    draw = _Draw(study, model, panel, "report", progress)
     every, seeds = len(study.contents.report), len(study.pictures.seeds)
     unedited, edited = draw("with and without", "absent", every, seeds, [(), [edit]])
     (words,) = draw("saying the words", "shown", every, seeds, [()])
@@ -230,7 +246,7 @@ def _shuffled(
     came = [draw.compare(pictures, unedited) for pictures in drawn]
     rates = tuple(each.style.rate for each in came)
     kept = tuple(each.subject_kept.rate for each in came)
-    return Shuffled(_over(rates), _over(kept), rates, kept), drawn[0]
+    return Shuffled(_over(rates), _over(kept), rates, kept, count), drawn[0]
 
 
 def _probes(
@@ -267,11 +283,13 @@ def _moved(finding: Finding, findings: Findings, strength: float) -> Add:
     return Add(finding.site, direction, strength)
 
 
-def _over(rates: tuple[float, ...]) -> Rate:
-    return Rate(float(np.mean(rates)), *wilson(float(np.sum(rates)), len(rates)), len(rates))
+def _over(rates: tuple[float, ...]) -> Span:
+    return Span(float(np.mean(rates)), *wilson(float(np.sum(rates)), len(rates)))
 
 
 def _repeat(judged: Judged) -> Rate | None:
     if judged.subject.shape[1] < 2:
         return None
-    return rate((judged.subject[:, :1] == judged.subject[:, 1:]).all(1, keepdims=True))
+    pairs = itertools.combinations(range(judged.subject.shape[1]), 2)
+    same = [judged.subject[:, one] == judged.subject[:, two] for one, two in pairs]
+    return rate(np.stack(same, 1))

@@ -127,6 +127,8 @@ class Definition(_Frozen):
     edit: Editing
     pictures: Pictures
     classifiers: Judges
+    file: str = ""
+    """The file that it was read from, as it was named; empty for a built-in study."""
 
     @classmethod
     def load(cls, what: str | Path) -> Definition:
@@ -137,7 +139,7 @@ class Definition(_Frozen):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TableError(f"{path} cannot be read as a study: {error}") from error
         try:
-            return cls(**told)
+            return cls(**told, file="" if path.parent == FOLDER else str(what))
         except (ValidationError, TypeError) as error:
             raise TableError(f"{path}: {_first(error)}.") from error
 
@@ -146,12 +148,21 @@ class Definition(_Frozen):
         both = sorted(set(self.contents.discovery) & set(self.contents.report))
         if both:
             raise ValueError(f"content {both[0]!r} stands in both halves; it may stand in one")
+        names = [*self.contents.discovery.values(), *self.contents.report.values()]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two contents are both called {twice!r} in prompts")
         one, other = (
             {phrase for _, phrases in half for phrase in phrases}
             for half in (self.phrasings.discovery, self.phrasings.report)
         )
         if one & other:
             raise ValueError(f"phrasing {min(one & other)!r} stands in both halves")
+        for half in (self.phrasings.discovery, self.phrasings.report):
+            every = [phrase for _, phrases in half for phrase in phrases]
+            if len(set(every)) < len(every):
+                twice = next(phrase for phrase in every if every.count(phrase) > 1)
+                raise ValueError(f"phrasing {twice!r} stands twice in one half")
         return self
 
 

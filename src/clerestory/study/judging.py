@@ -84,11 +84,16 @@ class Panel:
 
     @classmethod
     def open(cls, study: Definition, which: str, lookup: Lookup) -> Panel:
-        """The study's classifiers of set `a` or `b`; TableError where one lacks the class asked."""
+        """The study's classifiers of set `a` or `b`; TableError where one lacks a class."""
         judges = study.classifiers
         style = _opened(judges.style, which, lookup)
         thing = _opened(judges.object, which, lookup)
-        return cls(study, style, thing, lookup(judges.subject.name, which))
+        subject = lookup(judges.subject.name, which)
+        for content in (*study.contents.discovery, *study.contents.report):
+            if content not in subject.classes:
+                hint = suggest(content, subject.classes)
+                raise TableError(f"{subject.source} has no class {content!r} to judge by.{hint}")
+        return cls(study, style, thing, subject)
 
     def judge(self, pictures: Pictures) -> Judged:
         """Judge pictures `[content, seed, height, width, 3]`."""

@@ -39,9 +39,12 @@ class Plan:
 def plan(study: Definition, model: Model) -> Plan:
     """Count a study's samples and pictures; SiteError where the model lacks its sites.
 
-    TableError where the edited site is not read.
+    TableError where the edited site is not read, or a site is read in part.
     """
     sites = model.sites.match(study.read.sites)
+    for address, wanted in model.sites.select(study.read.sites).items():
+        if wanted.units is not None:
+            raise TableError(f"Study {study.name!r} reads a part of {address}: read it whole.")
     if study.edit.site not in {site.address for site in sites}:
         raise TableError(
             f"Study {study.name!r} edits {study.edit.site}, which is not among the sites that it"

@@ -22,7 +22,7 @@ SHOWN = 8
 """Contents in the strip of pictures: the first ones of the report half, not the best ones."""
 
 TOP = 8
-"""Neurons in the table of units."""
+"""Neurons in the table of units: the first of discovery, whatever the report half says of them."""
 
 HOW = {
     "unedited": "the prompt as it is",
@@ -78,22 +78,29 @@ def _ways(controls: Controls, decoy: str) -> list[dict[str, Any]]:
             "style": row["drawn"].style,
             "kept": None if row.get("own") else row["drawn"].subject_kept,
             "object": row["drawn"].object,
+            "of": f"{row['drawn'].style.contents} contents",
         }
         for row in rows
     ]
-    how = f"{len(mixed.rates)} shuffled directions"
     told.append(
-        {"how": how, "key": False, "style": mixed.style, "kept": mixed.subject_kept, "object": None}
+        {
+            "how": f"{mixed.directions} shuffled directions",
+            "key": False,
+            "style": mixed.style,
+            "kept": mixed.subject_kept,
+            "object": None,
+            "of": f"{mixed.directions} directions, {mixed.contents} contents each",
+        }
     )
     return told
 
 
 def _units(found: Findings, controls: Controls) -> list[Finding]:
-    """The edited direction, then the best others of each kind, and whatever else was changed."""
+    """The edited direction, discovery's first of each kind, and whatever else was changed."""
     first = found.picked("direction", controls.site)
     tried = {probe.unit for probe in controls.probes}
-    neurons = found.of("neuron")[:TOP]
-    directions = found.of("direction")[: TOP // 2]
+    neurons = [finding for finding in found.of("neuron") if finding.rank <= TOP]
+    directions = [finding for finding in found.of("direction") if finding.rank <= TOP // 2]
     more = [finding for finding in found.findings if finding.unit in tried]
     listed = {finding.unit: finding for finding in (first, *directions, *neurons, *more)}
     rest = list(listed.values())[1:]

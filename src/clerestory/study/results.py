@@ -107,13 +107,14 @@ def answer(study: Definition, said: Verdict, detects: Detects, controls: Control
     if said == "not found":
         return (
             f"Not found: on subjects that it was not made from, no direction at {site} told {name}"
-            f" both from its absence and from {study.concept.decoy}, and adding it changed little:"
-            f" {rates}."
+            f" both from its absence and from {study.concept.decoy}, and adding it drew the style"
+            f" no more clearly than the plain prompt and shuffled directions do: {rates}."
         )
     if holds(detects):
         return (
             f"Half an answer: a direction at {site} tells {name} from its absence"
-            f" (AUROC {detects.auroc:.2f}), but adding it did not clearly draw it: {rates}."
+            f" (AUROC {detects.auroc:.2f}), but adding it drew it no more clearly than the plain"
+            f" prompt and shuffled directions do: {rates}."
         )
     return (
         f"Half an answer: adding the direction at {site} draws {name}: {rates}. But on subjects"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,9 +48,10 @@ def run(
     among the registered ones.
     """
     counted = plan(study, model)
+    look = lookup or (lambda name, which: classifier(name, which=which))
+    tuning_panel, panel = (Panel.open(study, which, look) for which in ("a", "b"))
     empty_folder(folder)
     clock, tell = _Clock(), progress or (lambda what, done, of: None)
-    look = lookup or (lambda name, which: classifier(name, which=which))
     samples = readings(study)
     with clock("reading"):
         activations = _read(study, model, samples, tell)
@@ -57,13 +59,13 @@ def run(
         found = find(activations, samples, progress=lambda n, of: tell("finding", n, of))
     edit = Add(study.edit.site, found.directions[study.edit.site])
     with clock("tuning"):
-        tuning = tune(study, model, edit, look, tell)
+        tuning = tune(study, model, edit, tuning_panel, tell)
     chosen = edit.times(tuning.strength)
     differences = halves(samples).discovery.sides(activations[edit.site]).differences
     with clock("drawing"):
-        came, gallery = controls(study, model, chosen, differences, found, look, tell)
+        came, gallery = controls(study, model, chosen, differences, found, panel, tell)
     about = {**_about(study, model), "plan": asdict(counted), "seconds": clock.seconds}
-    results = _results(study, found, tuning, came, _known(study, look), about)
+    results = _results(study, found, tuning, came, _known(panel), about)
     write(results, gallery, model, chosen, folder)
     return results
 
@@ -124,15 +126,16 @@ def write(results: Results, gallery: Gallery, model: Model, edit: Add, folder: P
     (folder / "report.html").write_text(report.page(results, gallery), encoding="utf-8")
 
 
-def _known(study: Definition, look: Lookup) -> dict[str, Known]:
+def _known(panel: Panel) -> dict[str, Known]:
     """What is known of the reporting classifiers' own error."""
-    panel, style = Panel.open(study, "b", look), study.classifiers.style.shows
+    style = panel.study.classifiers.style.shows
     judges = {"style": panel.style, "subject": panel.subject, "object": panel.object}
     return {name: known(judge, style) for name, judge in judges.items()}
 
 
 def _about(study: Definition, model: Model) -> dict[str, Any]:
     """What the figures depend on besides the study's file."""
+    words = ["clerestory", "study", "run", study.file or study.name, "--model", model.name]
     return {
         "model": model.name,
         "revision": model.revision,
@@ -140,7 +143,7 @@ def _about(study: Definition, model: Model) -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
-        "command": f"clerestory study run {study.name} --model {model.name} --out DIR",
+        "command": shlex.join(words) + " --out DIR",
     }
 
 

@@ -12,7 +12,7 @@ from clerestory.lancet.networks import FactorNet, classifier_net
 from clerestory.lancet.training.loop import Stage
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import Plan
-from clerestory.lancet.training.vision import factor_loss, shifted
+from clerestory.lancet.training.vision import channels_last, factor_loss, shifted
 from clerestory.lancet.world.scene import NONE
 
 __all__ = ["FactorStage", "measure", "network"]
@@ -29,7 +29,7 @@ class FactorStage(Stage):
     def __init__(self, which: str, renders: Renders, plan: Plan) -> None:
         self.name = f"classifier_{which}"
         self.renders, self.rows, self.plan = renders, len(renders), plan
-        self.model = network(which, renders.classes).to(memory_format=torch.channels_last)
+        self.model = channels_last(network(which, renders.classes))
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of every factor on pictures moved, blurred and made grainy at random."""
