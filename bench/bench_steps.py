@@ -1,0 +1,34 @@
+"""Quality against steps: the main prompts of the evaluation, drawn with more and more steps."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import clerestory
+from clerestory.classifying import LancetClassifiers
+from clerestory.lancet.evaluate import judge, prompts
+
+STEPS = (4, 6, 8, 12, 16, 24)
+SHARE = 3
+"""Every third prompt is drawn."""
+
+if __name__ == "__main__":
+    model, classifiers = clerestory.load("lancet"), LancetClassifiers.load("a")
+    asks = [ask for ask in prompts() if ask.part == "main"][::SHARE]
+    print(f"{len(asks)} prompts, as classified by set a:")
+    for steps in STEPS:
+        start = time.perf_counter()
+        drawn = [
+            model.run([ask.prompt for ask in asks[at : at + 16]], 0, steps=steps).pictures
+            for at in range(0, len(asks), 16)
+        ]
+        seconds = (time.perf_counter() - start) / len(asks)
+        rates = judge(
+            asks, classifiers, np.concatenate([part for part in drawn if part is not None])
+        )
+        told = ", ".join(
+            f"{name} {rates[name].rate:.2f}" for name in ("style", "subject", "place", "mood")
+        )  # type: ignore[union-attr]
+        print(f"{steps:3} steps: {told}; {seconds:.2f} s a picture")
