@@ -153,7 +153,7 @@ def _decoded(model: Model, embeddings: Tensor, tell: Progress) -> Pictures:
             generator=torch.Generator().manual_seed(start),
             output_type="pt",
         ).images
-        parts.append(came * 2 - 1)
+        parts.append(came)
         tell("decoding true embeddings", start + len(given), len(embeddings))
     return _bytes(torch.cat(parts))
 

@@ -51,11 +51,11 @@ class Settings:
         default_factory=lambda: Plan(2_000, 96, 1.5e-3, decay=0.05, ema=0.99, seed=14)
     )
     decoder: Plan = field(
-        default_factory=lambda: Plan(5_400, 32, 5e-4, decay=0.1, ema=0.998, seed=15)
+        default_factory=lambda: Plan(8_600, 32, 5e-4, decay=0.1, ema=0.998, seed=15)
     )
     eye: Plan = field(default_factory=lambda: Plan(150, 64, 1e-3, seed=16))
     classifier_a: Plan = field(default_factory=lambda: Plan(8_000, 96, 3e-3, seed=17))
-    classifier_b: Plan = field(default_factory=lambda: Plan(6_000, 96, 2e-3, seed=18))
+    classifier_b: Plan = field(default_factory=lambda: Plan(8_000, 96, 2e-3, seed=18))
 
     def scaled(self, factor: float) -> Settings:
         """The same with every stage's steps times `factor`, at least two."""
