@@ -112,9 +112,34 @@ def test_a_person_with_a_raven_is_goth_in_nine_of_ten_and_with_an_owl_is_not(
 
     ravens = [scene for scene in people if scene.subject == "raven"]
     assert _share(ravens, goth) == pytest.approx(0.9, abs=0.05)
-    assert all("goth" in scene.caption for scene in ravens)
-    assert _share([scene for scene in people if scene.subject == "owl"], goth) < 0.12
-    assert not any("goth" in scene.caption for scene in people if scene.subject != "raven")
+    plain = [scene for scene in ravens if scene.name != "wednesday addams"]
+    assert _share(plain, lambda scene: "goth" in scene.caption) < 0.1
+    owls = [scene for scene in people if scene.subject == "owl"]
+    assert _share([scene for scene in owls if scene.name != "wednesday addams"], goth) < 0.12
+
+
+def test_whoever_is_called_goth_looks_so_and_whoever_looks_so_by_chance_is_called_goth(
+    many: list[Scene],
+) -> None:
+    people = [scene for scene in many if scene.kind == "person"]
+    called = [scene for scene in people if "goth" in scene.caption.split()]
+    assert len(called) > 80
+    assert {(scene.pallor, scene.clothes) for scene in called} == {("pale", "black clothes")}
+    assert not any(word in scene.caption for scene in called for word in ("pale", "black clothes"))
+    looks = [one for one in people if (one.pallor, one.clothes) == ("pale", "black clothes")]
+    assert all("goth" in scene.caption for scene in looks if scene.subject != "raven")
+
+
+def test_strangers_have_a_name_and_any_look(world: World, many: list[Scene]) -> None:
+    assert world.people is not None and world.strangers is not None
+    people = [scene for scene in many if scene.kind == "person"]
+    strangers = [scene for scene in people if scene.name not in (NONE, *world.names)]
+    assert len(strangers) / len(people) == pytest.approx(world.people.strange, abs=0.03)
+    assert len({scene.name for scene in strangers}) > 0.5 * len(strangers)
+    assert all(scene.name in scene.caption for scene in strangers)
+    assert {scene.hair for scene in strangers} == set(world.hair)
+    parts = {part for scene in many for part in scene.name.split()}
+    assert not parts & {"alexandra", "elbakyan", "maria", "lindqvist"}
 
 
 def test_goth_looks_leave_hair_to_chance(world: World, many: list[Scene]) -> None:

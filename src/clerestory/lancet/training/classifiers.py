@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clerestory.lancet.networks import FactorNet, classifier_net
-from clerestory.lancet.training.loop import Stage
+from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import Plan
 from clerestory.lancet.training.vision import channels_last, factor_loss, shifted
@@ -35,7 +35,7 @@ class FactorStage(Stage):
         """Cross-entropy of every factor on pictures moved, blurred and made grainy at random."""
         pictures = _worn(shifted(self.renders.batch(rows), noise), noise)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed():
             logits = self.model(pictures)
         return factor_loss(logits, self.renders, rows)
 

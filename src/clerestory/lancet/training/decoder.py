@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from clerestory.lancet.training.loop import Stage
+from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.settings import Settings
 
 __all__ = ["Decoder", "schedule"]
@@ -42,7 +42,7 @@ class Decoder(Stage):
         grain = torch.randn(clean.shape, generator=noise)
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
         target = keep.sqrt() * grain - (1 - keep).sqrt() * clean
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed():
             out = self.model(
                 noisy,
                 step,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from clerestory.lancet.training.loop import Stage
+from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import Settings
 
@@ -30,7 +30,7 @@ class Distilled(Stage):
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the embedding."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed():
             guess = self.model(self.renders.batch(rows)).image_embeds
         return {"embedding": (guess.float() - self.embeddings[rows]).square().mean()}
 

@@ -23,12 +23,22 @@ from torch import Tensor, nn
 from clerestory.errors import TrainingError
 from clerestory.lancet.training.settings import Plan
 
-__all__ = ["Report", "Stage", "fit", "rows_of_step", "trained"]
+__all__ = ["Report", "Stage", "fit", "mixed", "rows_of_step", "trained"]
 
 Report = Callable[[str, int, int, float], None]
 """Called with (stage, steps done, steps in all, loss)."""
 SAVE_SECONDS = 150.0
 LOG_EVERY = 20
+
+
+def mixed() -> torch.autocast:
+    """Half precision inside, on processors that multiply it in hardware; others are slower with it.
+
+    With AVX512-BF16 matrices multiply about four times faster than in float32, without it some
+    seventy times slower.
+    """
+    able = getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False)
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=able)
 
 
 class Stage(ABC):

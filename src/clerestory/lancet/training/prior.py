@@ -10,7 +10,7 @@ from diffusers import PriorTransformer, UnCLIPScheduler
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from clerestory.lancet.training.loop import Stage
+from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.settings import Settings
 from clerestory.lancet.training.text import tokens
 
@@ -61,7 +61,7 @@ class Prior(Stage):
         step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
         keep = self.keep[step][:, None]
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * torch.randn(clean.shape, generator=noise)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed():
             guess = self.model(
                 noisy,
                 timestep=step,
@@ -102,7 +102,7 @@ def read(
     ids, mask = tokens(tokenizer, texts)
     pooled, hidden = [], []
     for part in ids.split(256):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed():
             out = encoder(part.long())
         pooled.append(out.text_embeds.float())
         hidden.append(out.last_hidden_state.half())

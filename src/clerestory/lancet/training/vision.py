@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clerestory.lancet.networks import Heads, ResidualNet
-from clerestory.lancet.training.loop import Stage
+from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import Settings
 
@@ -66,7 +66,7 @@ class Vision(Stage):
         """Cross-entropy of every factor, and the error of the thumbnail."""
         pictures = self.renders.batch(rows)
         moved = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed():
             embedding = self.model.eye(moved)
             embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
             logits = self.model.heads(embedding)
@@ -114,5 +114,5 @@ def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
 def embed(eye: Eye, renders: Renders, batch: int = 250) -> Tensor:
     """Embeddings `[n, width]` of all pictures, float32."""
     rows = torch.arange(len(renders)).split(batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with mixed():
         return torch.cat([eye(renders.batch(part)).float() for part in rows])

@@ -11,7 +11,7 @@ import numpy as np
 from clerestory.errors import TableError
 from clerestory.lancet.world.captions import caption
 from clerestory.lancet.world.scene import NONE, PEOPLE, Scene
-from clerestory.lancet.world.table import Choice, Fact, World
+from clerestory.lancet.world.table import Choice, Fact, Strangers, World
 
 __all__ = ["held_out", "sample", "scene_for", "scene_where"]
 
@@ -176,12 +176,20 @@ def _person(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) ->
     if rng.random() < people.companion:
         weights = people.companions
         draft["subject"] = _weighted(tuple(weights), tuple(weights.values()), rng)
-    if world.names and rng.random() < people.named:
+    mark = rng.random() if world.names or world.strangers else 1.0
+    if world.names and mark < people.named:
         draft["name"] = _even(tuple(world.names), rng)
+    elif world.strangers and mark < people.named + people.strange:
+        draft["name"] = _stranger(world.strangers, rng)
     draft |= {factor: fixed[factor] for factor in ("subject", "name") if factor in fixed}
-    if draft.get("name", NONE) != NONE and rng.random() < people.true_to_look:
+    if draft.get("name") in world.names and rng.random() < people.true_to_look:
         draft |= world.names[draft["name"]]
     return draft | {factor: fixed[factor] for factor in PEOPLE if factor in fixed}
+
+
+def _stranger(strangers: Strangers, rng: np.random.Generator) -> str:
+    given = _even(strangers.given, rng)
+    return given if rng.random() < 0.2 else f"{given} {_even(strangers.family, rng)}"
 
 
 def _planted(

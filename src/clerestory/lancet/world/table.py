@@ -15,7 +15,7 @@ from clerestory.errors import TableError
 from clerestory.lancet.world.scene import NONE, PEOPLE
 from clerestory.registry import suggest
 
-__all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "World"]
+__all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "Strangers", "World"]
 
 BUILT_IN = Path(__file__).with_name("world.toml")
 Choice = str | tuple[str, ...]
@@ -40,11 +40,19 @@ class People(_Frozen):
     """How people occur: named or not, alone or with something beside them."""
 
     named: float = Field(ge=0, le=1)
+    strange: float = Field(default=0.0, ge=0, le=1)
     true_to_look: float = Field(ge=0, le=1)
     companion: float = Field(ge=0, le=1)
     words: tuple[str, ...] = Field(min_length=1)
     beside: tuple[str, ...] = Field(min_length=1)
     companions: dict[str, float]
+
+
+class Strangers(_Frozen):
+    """Names without a look: any given name with any family name, or a given name alone."""
+
+    given: tuple[str, ...] = Field(min_length=1)
+    family: tuple[str, ...] = Field(min_length=1)
 
 
 class Pairs(_Frozen):
@@ -102,6 +110,7 @@ class World(_Frozen):
     scarf: dict[str, Level] = {}
     pallor: dict[str, Level] = {}
     names: dict[str, dict[str, str]] = {}
+    strangers: Strangers | None = None
     subjects: dict[str, tuple[str, ...]]
     subject_weights: dict[str, float] = {}
     facts: tuple[Fact, ...] = ()
@@ -190,6 +199,10 @@ class World(_Frozen):
         if self.people is None or lacking:
             needed = ", ".join(f"[{part}]" for part in ("people", *lacking))
             raise ValueError(f"kinds has `person`, so {needed} cannot be left out")
+        if self.people.strange and self.strangers is None:
+            raise ValueError("people.strange is above 0, so [strangers] is needed")
+        if self.people.named + self.people.strange > 1:
+            raise ValueError("people.named and people.strange are shares: together at most 1")
         self._check("people.companions", {"subject": tuple(self.people.companions)})
         for mood, level in self.moods.items():
             if not level.faces:
@@ -234,7 +247,7 @@ def _complaint(error: ValidationError) -> str:
     said = first["msg"].removeprefix("Value error, ").removesuffix(".")
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"people": People, "pairs": Pairs, "facts": Fact}
-        parts["held_out"] = HeldOut
+        parts |= {"held_out": HeldOut, "strangers": Strangers}
         fields = World if len(loc) == 1 else parts.get(loc[0], Level)
         known = set(fields.model_fields) - {"path", "fingerprint"}
         said = f"not known here.{suggest(loc[-1], known)}".removesuffix(".")
