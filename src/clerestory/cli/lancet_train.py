@@ -48,7 +48,7 @@ def train(
     from clerestory.lancet import weights
     from clerestory.lancet.training.settings import presets
     from clerestory.lancet.world.table import World
-    from clerestory.models.load import hushed
+    from clerestory.models.opening import hushed
 
     with hushed():
         from clerestory.lancet.training.train import Training

@@ -25,7 +25,7 @@ def sites(
     found = load(model).sites.match(pattern)
     if as_json:
         rows = [
-            {"address": s.address, "shape": list(s.shape), "module": s.module, "feeds": s.feeds}
+            {"address": s.address, "shape": list(s.shape), "module": s.path, "feeds": s.feeds}
             for s in found
         ]
         console.emit(rows)
@@ -37,6 +37,6 @@ def sites(
     for site in found:
         positions = "picture" if site.shape[0] is None else str(site.shape[0])
         feeds = "yes" if site.feeds else "no"
-        table.add_row(site.address, positions, str(site.shape[1]), site.module, feeds)
+        table.add_row(site.address, positions, str(site.shape[1]), site.path, feeds)
     narrow = sys.stdout.isatty()
     Console(width=None if narrow else 200).print(table)

@@ -168,7 +168,7 @@ def _predicted(model: Model, scenes: Sequence[Scene], tell: Progress) -> Tensor:
         pictures=False,
         progress=lambda done, of: tell("embedding captions", done, of),
     )
-    values = run.activations[address].mean(("step", "position")).values
+    values = run.activations[address].mean("step").values
     rows = {prompt: at for at, prompt in enumerate(run.samples["prompt"])}
     return torch.from_numpy(np.stack([values[rows[scene.caption]] for scene in scenes]))
 

@@ -1,5 +1,7 @@
 """Addresses of sites: `text.blocks.3/mlp[311]@5`, with `*` for anything and commas between several.
 
+`[311]` is a unit, `[0:4]` are four, `[h2]` are the units of attention head 2; `@5` is a step.
+
 >>> parse("text.blocks.3/mlp[311]@5")
 Address(site='text.blocks.3/mlp', units=(311,), steps=(5,))
 >>> sizes = {"text.blocks.0/mlp": 8, "text.blocks.1/mlp": 8, "prior/embedding": 4}
@@ -21,21 +23,22 @@ from fnmatch import fnmatchcase
 from clerestory.errors import SiteError
 from clerestory.registry import suggest
 
-__all__ = ["Address", "Selection", "parse", "select"]
+__all__ = ["Address", "Selection", "of_heads", "parse", "select"]
 
 _ADDRESS = re.compile(
-    r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\s]+)\])?(@(?P<steps>\*|[\d:]+))?", re.ASCII
+    r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\sh]+)\])?(@(?P<steps>\*|[\d:]+))?", re.ASCII
 )
 _COMMA = re.compile(r",(?![^\[]*\])")
 
 
 @dataclass(frozen=True)
 class Address:
-    """One address as written; None for units or steps that are not narrowed down."""
+    """One address as written; None for units, heads or steps that are not narrowed down."""
 
     site: str
     units: tuple[int, ...] | None = None
     steps: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,24 +58,30 @@ def parse(text: str) -> Address:
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
         raise SiteError(f"{text.strip()!r} is no address; write one like text.blocks.3/mlp[311]@5.")
-    steps = found["steps"]
+    steps, units = found["steps"], found["units"]
+    heads = None
+    if units is not None and "h" in units:
+        heads, units = _numbers(units.replace("h", "", 1), text), None
     return Address(
         found["site"],
-        None if found["units"] is None else _numbers(found["units"], text),
+        None if units is None else _numbers(units, text),
         None if steps is None or steps == "*" else _numbers(steps, text),
+        heads,
     )
 
 
 def select(
     patterns: str | Sequence[str],
-    units: Mapping[str, int],
+    units: Mapping[str, int | None],
     *,
     one: bool = False,
     noun: str = "site",
+    heads: Mapping[str, int | None] | None = None,
 ) -> dict[str, Selection]:
     """The sites that patterns name, out of those in `units` (address to number of units).
 
-    They come in the order of `units`, whatever the order of the patterns. SiteError where a pattern
+    The number is None where it is not known yet; `heads` has the number of attention heads. They
+    come in the order of `units`, whatever the order of the patterns. SiteError where a pattern
     names no site, a unit lies outside its site, or `one` site was wanted and there are more.
     """
     chosen: dict[str, Selection] = {}
@@ -82,7 +91,8 @@ def select(
             raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
         for site in sites:
             _check_units(address, site, units[site])
-            wanted = Selection(address.units, address.steps)
+            within = of_heads(address, site, units[site], (heads or {}).get(site))
+            wanted = Selection(within, address.steps)
             chosen[site] = chosen[site].joined(wanted) if site in chosen else wanted
     if one and len(chosen) != 1:
         raise SiteError(f"{patterns!r} names {len(chosen)} sites; one was wanted here.")
@@ -95,7 +105,24 @@ def _addresses(patterns: str | Sequence[str]) -> Iterator[Address]:
             yield parse(part)
 
 
-def _check_units(address: Address, site: str, size: int) -> None:
+def of_heads(
+    address: Address, site: str, size: int | None, heads: int | None
+) -> tuple[int, ...] | None:
+    """The units that an address asks for, those of its heads spelt out."""
+    if address.heads is None:
+        return address.units
+    if not heads or size is None:
+        raise SiteError(f"{site} has no heads; only the taps q, k and v have.")
+    beyond = [head for head in address.heads if head >= heads]
+    if beyond:
+        raise SiteError(f"{site} has no head {beyond[0]}; its {heads} heads are 0 to {heads - 1}.")
+    each = size // heads
+    return tuple(head * each + unit for head in address.heads for unit in range(each))
+
+
+def _check_units(address: Address, site: str, size: int | None) -> None:
+    if size is None:
+        return
     beyond = [unit for unit in address.units or () if unit >= size]
     if beyond:
         raise SiteError(f"{site} has no unit {beyond[0]}; its {size} units are 0 to {size - 1}.")

@@ -6,11 +6,11 @@ Nothing here runs anything. Axis names are the same everywhere: `sample step pos
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from clerestory.errors import ModelError, SiteError
-from clerestory.models.addresses import Selection, parse, select
+from clerestory.models.addresses import Selection, of_heads, parse, select
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -35,16 +35,20 @@ __all__ = [
 ]
 
 Branch = Literal["cond", "uncond"]
-Pool = Literal["mean", "max", "last", "none"]
+Pool = str
+"""What becomes of positions: `mean`, `max`, `last`, `none`, or `tokens:WORD`."""
 
 
 @dataclass(frozen=True)
 class Options:
     """How samples are drawn; a model's `defaults` are one of these.
 
-    `guidance` and `prior_guidance` of 1 or less draw without the empty prompt. Without a `negative`
-    prompt the denoiser is guided away from the embedding of an empty picture, with one from the
-    prior's embedding of it. The number of prior steps is 2 at least.
+    `guidance` and `prior_guidance` of 1 or less draw without the empty prompt. Models that take
+    guidance as an input (Flux) have no second branch, unless there is a `negative` prompt: then
+    `true_guidance` is how far they are led away from it. `prior_steps` and `prior_guidance` are for
+    models with a prior; there are 2 steps at least. With a prior and without a `negative` prompt
+    the denoiser is guided away from the embedding of an empty picture, with one from the prior's
+    embedding of it.
     """
 
     height: int = 512
@@ -53,6 +57,7 @@ class Options:
     guidance: float = 4.0
     prior_steps: int = 25
     prior_guidance: float = 4.0
+    true_guidance: float = 4.0
     negative: str = ""
 
     def __post_init__(self) -> None:
@@ -62,7 +67,7 @@ class Options:
 
     def changed(self, **options: Any) -> Options:
         """The same with some options changed; ModelError for an option that there is not."""
-        known = [field.name for field in fields(self)]
+        known = [one.name for one in fields(self)]
         for name in options:
             if name not in known:
                 raise ModelError(f"No option of a sample is called {name!r}.{suggest(name, known)}")
@@ -84,19 +89,23 @@ class Sample:
 class Site:
     """A readable, editable place in a model.
 
-    `shape` is (positions, units), with None where the number depends on the picture's size;
-    `module` is the dotted path of the torch module that makes the value; `feeds` is False where
-    nothing reads the place, so that an edit there changes no picture.
+    `shape` is (positions, units), with None where the number depends on the picture's size or is
+    not known before a run; `path` is the dotted path of the torch module that makes the value and
+    `module` the module itself, None where a value is handed on from one part to the next. `feeds`
+    is False where nothing reads the place, so that an edit there changes no picture, and None where
+    that is not known. The units of a tap with `heads` are those of head 0, then those of head 1, …
     """
 
     address: str
-    shape: tuple[int | None, int]
-    module: str
-    feeds: bool = True
+    shape: tuple[int | None, int | None]
+    path: str
+    feeds: bool | None = True
+    heads: int | None = None
+    module: Any = field(default=None, repr=False, compare=False)
 
     @property
     def stage(self) -> str:
-        """The part of the model: `text`, `prior`, `denoiser`, `vae`."""
+        """The part of the model: `text`, `text_2`, `prior`, `denoiser`, `vae`, …"""
         return self.address.split("/")[0].split(".")[0]
 
     @property
@@ -130,7 +139,8 @@ class Sites(Mapping[str, Site]):
     def select(self, patterns: str | Sequence[str], *, one: bool = False) -> dict[str, Selection]:
         """Sites by address with the units and steps that the patterns ask for."""
         units = {address: site.shape[1] for address, site in self._sites.items()}
-        return select(patterns, units, one=one)
+        heads = {address: site.heads for address, site in self._sites.items()}
+        return select(patterns, units, one=one, heads=heads)
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,8 @@ class Activations(Mapping[str, "xr.DataArray"]):
         sizes = {name: array.sizes["unit"] for name, array in self._arrays.items()}
         found = next(iter(select(asked.site, sizes, one=True, noun="site that was read")))
         array = self._arrays[found]
-        for axis, wanted in (("unit", asked.units), ("step", asked.steps)):
+        units = of_heads(asked, found, array.attrs.get("units"), array.attrs.get("heads"))
+        for axis, wanted in (("unit", units), ("step", asked.steps)):
             if wanted is not None:
                 lacking = sorted(set(wanted) - set(array[axis].to_numpy().tolist()))
                 if lacking:

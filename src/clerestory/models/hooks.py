@@ -6,13 +6,14 @@ What decides how it is done:
 - Edited values are copied into a tensor of the original's dtype and strides. A reshaped copy takes
   other kernels and moves the picture by 1.6e-5 even where nothing was edited.
 - Batches that guidance has doubled are split here: above, there is one row for each sample.
+- A run that ends early ends by an exception that is raised and caught here.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from clerestory.models.addresses import parse
 from clerestory.models.base import Branch, Edit, Step
 from clerestory.models.family import Place, See, Turn
 
-__all__ = ["Attachment", "Tap", "attached", "canonical", "restored"]
+__all__ = ["Attachment", "Tap", "attached", "canonical", "halted", "restored"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class _Placed:
 
 def canonical(value: Tensor) -> Tensor:
     """Any activation as `[sample, position, unit]`; a map has H·W positions, a vector one."""
-    if value.ndim == 2:
-        return value[:, None, :]
+    if value.ndim < 3:
+        return value.reshape(-1, 1, value.shape[-1] if value.ndim else 1)
     return value if value.ndim == 3 else value.flatten(2).transpose(1, 2)
 
 
@@ -113,19 +114,20 @@ class Attachment:
     def _visit(self, address: str, value: Tensor, turn: Turn) -> Tensor:
         self._seen.add(address)
         used = slice(self.places[address].channels)
+        fold = turn.rows["cond"].stop if turn.folded else 0
         result = value
         for placed in self._edits:
             if placed.site != address or not _due(placed.steps, turn):
                 continue
             for rows in (turn.rows[name] for name in placed.branches if name in turn.rows):
                 result = _twin(value) if result is value else result
-                _apply(placed.edit, result[rows, used] if value.ndim == 4 else result[rows])
+                _apply(placed.edit, _part(result, rows, used, fold), fold)
                 placed.made = True
         for tap in self._taps:
             if tap.site == address and tap.branch in turn.rows and _due(tap.steps, turn):
-                rows = turn.rows[tap.branch]
-                part = result[rows, used] if value.ndim == 4 else result[rows]
-                tap.see(canonical(part), Step(turn.index, tap.branch, turn.timestep, turn.sigma))
+                part = canonical(_part(result, turn.rows[tap.branch], used, fold))
+                step = Step(turn.index, tap.branch, turn.timestep, turn.sigma)
+                tap.see(_folded(part, fold) if fold else part, step)
         return result
 
 
@@ -153,26 +155,60 @@ def attached(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator
         attachment.finish()
 
 
+class _HaltError(Exception):
+    """Raised by `halted` and by nobody else."""
+
+
+@contextmanager
+def halted(before: Sequence[nn.Module]) -> Iterator[None]:
+    """Leave the block, without an error, when one of these modules is about to be called."""
+
+    def halt(module: nn.Module, args: Any) -> None:
+        raise _HaltError
+
+    with ExitStack() as hooks:
+        for module in before:
+            hooks.callback(module.register_forward_pre_hook(halt, prepend=True).remove)
+        hooks.enter_context(suppress(_HaltError))
+        yield
+
+
 def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
+    part = attachment.places[address].part
+
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        value = output if isinstance(output, Tensor) else output[0]
+        value = output if isinstance(output, Tensor) else output[part]
+        if not isinstance(value, Tensor):
+            return None
         result = attachment.pass_by(address, value)
         if result is value:
             return None
-        return result if output is value else (result, *output[1:])
+        return result if output is value else _with(output, part, result)
 
     return hook
 
 
+def _with(output: Any, part: int, value: Tensor) -> Any:
+    """A module's several values with one of them changed."""
+    if isinstance(output, Mapping):
+        names = list(output)
+        return type(output)(**{**output, names[part]: value})
+    return tuple(value if index == part else one for index, one in enumerate(output))
+
+
 def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
-    name = attachment.places[address].argument
+    name, at = attachment.places[address].argument, attachment.places[address].at
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        value = kwargs[name] if name in kwargs else args[0]
+        value = kwargs[name] if name in kwargs else args[at] if at < len(args) else None
+        if not isinstance(value, Tensor):
+            return None
         result = attachment.pass_by(address, value)
         if result is value:
             return None
-        return (args, {**kwargs, name: result}) if name in kwargs else ((result, *args[1:]), kwargs)
+        if name in kwargs:
+            return args, {**kwargs, name: result}
+        return (*args[:at], result, *args[at + 1 :]), kwargs
 
     return hook
 
@@ -193,15 +229,41 @@ def _twin(value: Tensor) -> Tensor:
     return torch.empty_like(value, memory_format=torch.preserve_format).copy_(value)
 
 
-def _apply(edit: Edit, part: Tensor) -> None:
+def _part(value: Tensor, rows: slice, used: slice, fold: int) -> Tensor:
+    """A branch's rows and the channels that are used; all rows where they are folded."""
+    chosen = value if fold else value[rows]
+    return chosen[:, used] if value.ndim == 4 else chosen
+
+
+def _folded(value: Tensor, samples: int) -> Tensor:
+    """`[branch × sample, position, unit]` as `[sample, branch × position, unit]`."""
+    if len(value) % samples:
+        return value
+    _, positions, units = value.shape
+    apart = value.reshape(-1, samples, positions, units).transpose(0, 1)
+    return apart.reshape(samples, -1, units)
+
+
+def _unfolded(value: Tensor, rows: int) -> Tensor:
+    """The inverse of `_folded`, to so many rows."""
+    samples, _, units = value.shape
+    if rows == samples:
+        return value
+    apart = value.reshape(samples, rows // samples, -1, units).transpose(0, 1)
+    return apart.reshape(rows, -1, units)
+
+
+def _apply(edit: Edit, part: Tensor, fold: int = 0) -> None:
     """Let an edit change `part`, a view into the twin, in place."""
-    before = canonical(part)
+    whole = canonical(part)
+    before = _folded(whole, fold) if fold else whole
     after = edit(before)
     if after.shape != before.shape:
         raise EditError(
             f"The edit at {edit.site!r} made {list(after.shape)} of an activation of "
             f"{list(before.shape)}; an edit keeps [sample, position, unit]."
         )
+    after = _unfolded(after, len(whole)) if fold else after
     if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
         after = after.clone()  # torch refuses to copy a tensor onto another view of itself
     part.copy_(restored(after, part.shape))

@@ -1,12 +1,10 @@
-"""Open a model: the embedded Lancet by name, or a folder with a pipeline."""
+"""Open a model by name: Lancet, a hub id, a folder, a single file, or a pipeline that is there."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.errors import ModelError
 from clerestory.models.base import Options
@@ -16,149 +14,185 @@ from clerestory.registry import suggest
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["hushed", "load", "wrap"]
+__all__ = ["load", "wrap"]
 
 _NAMES = ("lancet",)
-UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError)
-"""What the libraries raise at folders that are not as they should be."""
+DTYPES = ("float32", "float16", "bfloat16")
 
 
-def load(what: str | Path = "lancet", *, device: str = "auto") -> Model:
-    """Open `lancet`, a folder made by `clerestory lancet train`, or a diffusers pipeline folder.
+def load(
+    what: Any = "lancet",
+    *,
+    device: str = "auto",
+    dtype: Any = "auto",
+    offload: Literal["model", "sequential"] | None = None,
+    prior: str | Path | None = None,
+    lora: str | Path | None = None,
+    config: str | Path | None = None,
+    pickles: bool = False,
+) -> Model:
+    """Open a text-to-image model.
 
-    Only safetensors are read. `device` is `auto` (an accelerator where there is one), `cpu` or
-    `cuda`. ModelError, in one line, for an unknown name, a folder that is no pipeline of a family
-    that is served, and damaged weights.
+    `what` is `lancet`, a folder made by `clerestory lancet train`, a folder written by diffusers, a
+    hub id (`owner/name`), a single `.safetensors` file, or a pipeline object, which stays as it is
+    but for what you ask for here.
+
+    `device` is `auto` (an accelerator where there is one), `cpu`, `cuda` or `mps`; `dtype` is
+    `auto` (float32 on a CPU, half precision elsewhere), `float32`, `float16` or `bfloat16`.
+    `offload` keeps the weights in main memory, and brings a whole `model` part or, `sequential`, a
+    module at a time to the accelerator. `prior` is the prior of a Kandinsky 2.2 decoder, `lora` a
+    LoRA file, folder or id, `config` the configuration of a single file's parts. Weights are read
+    from safetensors, unless `pickles` allows what can run code.
+
+    ModelError, in one line, for what is not there, cannot be reached, is no pipeline, draws from
+    pictures and not from text, or is damaged.
     """
-    from clerestory.lancet import weights
+    from clerestory.models.opening import Opening, opened
 
-    if what == "lancet":
-        return _lancet("lancet", weights.SHIPPED, device)
-    folder = Path(what)
-    if not folder.is_dir():
-        raise ModelError(
-            f"No model is called {str(what)!r}, and there is no such folder."
-            f"{suggest(str(what), _NAMES)}"
-        )
-    if (folder / "manifest.json").is_file() and (folder / "model").is_dir():
-        return _lancet(str(what), folder, device)
-    return wrap(_pipeline(folder, device), name=str(what))
+    target = _device(device)
+    precision = _precision(dtype, target)
+    if not isinstance(what, str | Path):
+        model = wrap(what)
+        home = what.device if device == "auto" and offload is None else target
+        wanted = what.dtype if dtype == "auto" else precision(type(what).__name__)
+        _settle(what, home, wanted, offload, lora)
+        return model
+    if what == "lancet" or _is_lancet(Path(what)):
+        place, about = _lancet(what)
+        opening = Opening(precision)
+    else:
+        _check_named(what)
+        place, about = what, {"name": str(what)}
+        opening = Opening(precision, prior, config, pickles)
+    pipeline = opened(place, opening)
+    model = wrap(pipeline, **about)
+    _settle(pipeline, target, precision(type(pipeline).__name__), offload, lora)
+    return model
 
 
 def wrap(
     pipeline: Any, *, name: str = "", defaults: Options | None = None, revision: str = ""
 ) -> Model:
-    """A model around a pipeline object, which stays as it is."""
-    from clerestory.models import unclip  # noqa: F401  (enters its family)
-    from clerestory.models.family import families
+    """A model around a pipeline object, which stays as it is.
+
+    A class that no family serves is taken as it comes, by `clerestory.models.generic`.
+    """
+    from clerestory.models.generic import Generic
+    from clerestory.models.served import served
 
     kind = type(pipeline).__name__
-    if kind not in families:
-        raise ModelError(f"{kind} is no pipeline that can be opened.{suggest(kind, families)}")
-    return Model(name or kind, families[kind](pipeline), defaults=defaults, revision=revision)
+    if not hasattr(pipeline, "components") or not callable(pipeline):
+        raise ModelError(f"{kind} is no diffusers pipeline, so it cannot be opened.")
+    families = served()
+    family = families[kind](pipeline) if kind in families else Generic(pipeline)
+    return Model(name or kind, family, defaults=defaults, revision=revision)
 
 
-def _lancet(name: str, folder: Path, device: str) -> Model:
+def _lancet(what: str | Path) -> tuple[str | Path, dict[str, Any]]:
+    """The pipeline's folder of a Lancet, and what is known about it."""
     from clerestory.lancet import weights
 
-    folder = weights.verified(folder)
-    manifest = weights.manifest(folder)
-    return wrap(
-        _pipeline(folder / "model", device),
-        name=name,
-        defaults=Options().changed(**manifest["defaults"]),
-        revision=weights.revision(folder),
-    )
+    folder = weights.verified(weights.SHIPPED if what == "lancet" else Path(what))
+    defaults = Options().changed(**weights.manifest(folder)["defaults"])
+    about = {"name": str(what), "defaults": defaults, "revision": weights.revision(folder)}
+    return folder / "model", about
 
 
-def _pipeline(folder: Path, device: str) -> Any:
-    import torch
-    from diffusers import DiffusionPipeline
+def _settle(
+    pipeline: Any,
+    target: torch.device,
+    dtype: torch.dtype,
+    offload: str | None,
+    lora: str | Path | None,
+) -> None:
+    """Put a pipeline where it is to run, in the precision it is to have, with its LoRA."""
+    if lora is not None:
+        _add_lora(pipeline, str(lora))
+    if offload not in (None, "model", "sequential"):
+        raise ModelError(f"offload is {offload!r}; it must be model or sequential.")
+    if offload is None:
+        if (pipeline.device, pipeline.dtype) != (target, dtype):
+            pipeline.to(target, dtype)
+        return
+    if target.type == "cpu":
+        raise ModelError(f"offload={offload!r} needs an accelerator; torch finds none here.")
+    pipeline.to(dtype)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=target)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=target)
 
-    from clerestory.models import unclip  # noqa: F401  (enters its family)
-    from clerestory.models.family import families
 
-    kind = _kind(folder)
-    if kind not in families:
-        raise ModelError(
-            f"The pipeline in {folder} is {kind}, which cannot be opened.{suggest(kind, families)}"
-        )
-    target = _device(device)
-    with hushed():
-        try:
-            pipeline = DiffusionPipeline.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True
+def _add_lora(pipeline: Any, lora: str) -> None:
+    from clerestory.models.opening import UNREADABLE, hushed
+
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
+    path = Path(lora)
+    if path.suffix in (".bin", ".pt", ".ckpt"):
+        raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
+    where = {"weight_name": path.name} if path.is_file() else {}
+    try:
+        with hushed():
+            pipeline.load_lora_weights(
+                str(path.parent) if path.is_file() else lora, use_safetensors=True, **where
             )
-            _check_whole(folder, pipeline)
-            return pipeline.to(target, torch.float32)
-        except UNREADABLE as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(f"{folder} cannot be opened as a {kind}: {reason}") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        if "PEFT" in reason:
+            reason = "it needs the package peft: pip install 'clerestory[lora]'"
+        raise ModelError(f"The LoRA {lora} cannot be loaded: {reason}") from error
 
 
-def _check_whole(folder: Path, pipeline: Any) -> None:
-    """RuntimeError where a part's file lacks a weight, which the libraries would make up."""
-    from safetensors import safe_open
+def _check_named(what: str | Path) -> None:
+    """ModelError where a name is neither a path that is there nor an id."""
+    from clerestory.models.opening import is_hub_id
 
-    for name, part in pipeline.components.items():
-        files = sorted((folder / name).glob("*.safetensors"))
-        if not files or not hasattr(part, "named_parameters"):
-            continue
-        held: set[str] = set()
-        for path in files:
-            with safe_open(path, framework="pt") as opened:
-                held |= {key.removeprefix("text_model.") for key in opened.keys()}  # noqa: SIM118
-        for key, _ in part.named_parameters():
-            if key.removeprefix("text_model.") not in held and not _tied(part, key):
-                raise RuntimeError(f"{name} has no weight {key} in its files.")
-
-
-def _tied(part: Any, key: str) -> bool:
-    return key in (getattr(part, "_tied_weights_keys", None) or ())
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """While this is open, diffusers and transformers log errors only and draw no progress bars."""
-    from diffusers.utils import logging as diffusers_log
-    from transformers.utils import logging as transformers_log
-
-    logs = (diffusers_log, transformers_log)
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    try:
-        for log in logs:
-            log.set_verbosity_error()
-            log.disable_progress_bar()
-        yield
-    finally:
-        for log, verbosity, shown in before:
-            log.set_verbosity(verbosity)
-            if shown:
-                log.enable_progress_bar()
-
-
-def _kind(folder: Path) -> str:
-    index = folder / "model_index.json"
-    try:
-        return str(json.loads(index.read_text())["_class_name"])
-    except FileNotFoundError:
+    if not Path(what).exists() and not is_hub_id(str(what)):
         raise ModelError(
-            f"{folder} is no pipeline: it has no model_index.json. Expected a folder written by "
-            "diffusers' save_pretrained."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ModelError(f"{folder} is no pipeline: its model_index.json cannot be read.") from None
+            f"No model is called {str(what)!r}, and there is no such file or folder."
+            f"{suggest(str(what), _NAMES)}"
+        )
+
+
+def _is_lancet(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and (folder / "model").is_dir()
 
 
 def _device(name: str) -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ModelError(f"No device is called {name!r}; write auto, cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"No device is called {name!r}; write auto, cpu, cuda or mps.") from None
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
         raise ModelError(f"The device {name!r} was asked for, and torch finds none; use cpu.")
     return device
+
+
+def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
+    """The torch dtype for a pipeline's class; `auto` is float32 on a CPU and half elsewhere."""
+    import torch
+
+    from clerestory.models.family import Family
+    from clerestory.models.served import served
+
+    if name != "auto" and name not in DTYPES and not isinstance(name, torch.dtype):
+        raise ModelError(f"No precision is called {name!r}; write auto, {', '.join(DTYPES)}.")
+
+    def precision(kind: str) -> torch.dtype:
+        if isinstance(name, torch.dtype):
+            return name
+        families = served()
+        half = getattr(families.get(kind, Family), "half", Family.half)
+        told = name if name != "auto" else "float32" if target.type == "cpu" else half
+        found: torch.dtype = getattr(torch, told)
+        return found
+
+    return precision

@@ -27,11 +27,16 @@ class Model:
         self.name = name
         self.family = family
         self.revision = revision
-        self.defaults = Options() if defaults is None else defaults
+        self.defaults = family.defaults if defaults is None else defaults
         self.sites = Sites([place.site for place in family.places])
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.sites)} sites)"
+
+    @property
+    def about(self) -> str:
+        """What to know of how this family is served; "" where there is nothing to say."""
+        return self.family.about
 
     @property
     def pipeline(self) -> Any:
@@ -60,15 +65,16 @@ class Model:
         an edited site is read as edited. `pool` says what becomes of positions. `mean` and `max`
         count real tokens only: the start token and what follows end-of-text are left out, also
         among the prior's tokens. `last` is end-of-text, among the prior's tokens the last one, from
-        which its prediction is read; a picture has no last place, there it is `mean`. `none` keeps
-        the positions.
+        which its prediction is read; a picture has no last place, there it is `mean`. `tokens:WORD`
+        is the mean over the tokens of a word, which every prompt must have. `none` keeps the
+        positions.
 
         With `pictures=False` the model stops after the last stage that is read: with text sites
         only, neither prior nor denoiser is called (`stop="never"` calls them all the same). `batch`
         samples go together; a sample is the same within 1e-3 in any batch. `taps` are called at
         their sites with `[sample, position, unit]` and the Step. `progress` is told (done, of).
         `options` are those of `Options`: height, width, steps, guidance, prior_steps,
-        prior_guidance, negative.
+        prior_guidance, true_guidance, negative.
         """
         how: dict[str, Any] = {
             "read": read,

@@ -7,27 +7,31 @@ from torch import Tensor
 
 from clerestory.models.base import Pool
 
-__all__ = ["pooled"]
+__all__ = ["POOLS", "WORD", "pooled"]
+
+POOLS = ("mean", "max", "last", "none")
+WORD = "tokens:"
+"""What stands before the word whose tokens are averaged."""
 
 
-def pooled(value: Tensor, pool: Pool, real: Tensor | None) -> Tensor:
+def pooled(value: Tensor, pool: Pool, counted: Tensor | None) -> Tensor:
     """Pool over positions, in float32; `none` gives `[sample, position, unit]` back.
 
-    `real`, bool `[sample, token]`, says which of the first positions hold real tokens; positions
-    after those count as real. None where positions are no tokens: all count, and since a picture
-    has no last place, `last` is the mean there.
+    `counted`, bool `[sample, token]`, says which of the first positions count: real tokens, or a
+    word's. Positions after those count as well, unless a word was asked for. None where positions
+    are no tokens: all count, and since a picture has no last place, `last` is the mean there.
     """
     value = value.float()
     if pool == "none":
         return value
-    if real is None:
+    if counted is None:
         return value.amax(1) if pool == "max" else value.mean(1)
-    counted = torch.ones(value.shape[:2], dtype=torch.bool, device=value.device)
-    counted[:, : real.shape[1]] = real
+    keep = torch.full(value.shape[:2], not pool.startswith(WORD), device=value.device)
+    keep[:, : counted.shape[1]] = counted.to(value.device)
     if pool == "last":
         places = torch.arange(value.shape[1], device=value.device)
-        return value[torch.arange(len(value)), (counted * places).argmax(1)]
+        return value[torch.arange(len(value), device=value.device), (keep * places).argmax(1)]
     if pool == "max":
-        return value.masked_fill(~counted[..., None], float("-inf")).amax(1)
-    shares = counted / counted.sum(1, keepdim=True)
+        return value.masked_fill(~keep[..., None], float("-inf")).amax(1)
+    shares = keep / keep.sum(1, keepdim=True)
     return torch.bmm(shares[:, None], value)[:, 0]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clerestory.errors import SiteError
 from clerestory.models.addresses import Selection
-from clerestory.models.base import Activations, Branch, Pool, Sample, Step
+from clerestory.models.base import Activations, Branch, Pool, Sample, Site, Step
 from clerestory.models.family import Place
 from clerestory.models.hooks import Tap
 from clerestory.models.pooling import pooled
@@ -29,16 +29,24 @@ def taps_into(
     places: Mapping[str, Place],
     pool: Pool,
     branch: Branch,
-    real: Callable[[], Mapping[Branch, Tensor]],
+    counted: Callable[[str], Tensor],
 ) -> list[Tap]:
-    """One tap for each site to be read, writing into `notes`."""
+    """One tap for each site to be read, writing into `notes`.
+
+    `counted` says which positions of a text window are pooled.
+    """
 
     def tap(address: str, wanted: Selection) -> Tap:
         units = slice(None) if wanted.units is None else list(wanted.units)
-        mask = real()[branch] if places[address].tokens else None
+        window = places[address].tokens
+        mask = counted(window) if window and pool != "none" else None
         kept = notes.setdefault(address, [])
 
         def see(value: Tensor, step: Step) -> None:
+            if wanted.units is not None and wanted.units[-1] >= value.shape[-1]:
+                raise SiteError(
+                    f"{address} has no unit {wanted.units[-1]}; it has {value.shape[-1]}."
+                )
             kept.append((step, pooled(value, pool, mask)[..., units].cpu().numpy()))
 
         return Tap(address, see, branch, wanted.steps)
@@ -49,6 +57,7 @@ def taps_into(
 def gathered(
     notes: Sequence[Notes],
     read: Mapping[str, Selection],
+    places: Mapping[str, Place],
     samples: Sequence[Sample],
     pool: Pool,
     branch: Branch,
@@ -63,14 +72,16 @@ def gathered(
     dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
     return Activations(
         {
-            address: _array(address, [batch[address] for batch in notes], wanted, dims, labels)
+            address: _array(
+                places[address].site, [batch[address] for batch in notes], wanted, dims, labels
+            )
             for address, wanted in read.items()
         }
     )
 
 
 def _array(
-    address: str,
+    site: Site,
     batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
     wanted: Selection,
     dims: tuple[str, ...],
@@ -80,11 +91,12 @@ def _array(
     missing = set(wanted.steps or ()) - {step.index for step in steps}
     if missing or not steps:
         which = f"step {min(missing)}" if missing else f"{labels['branch']} branch"
-        raise SiteError(f"{address} has no {which} in a run with these options.")
+        raise SiteError(f"{site.address} has no {which} in a run with these options.")
     values = np.concatenate([np.stack([value for _, value in batch], axis=1) for batch in batches])
     units = np.arange(values.shape[-1]) if wanted.units is None else np.array(wanted.units)
     coords = {**labels, "step": [step.index for step in steps], "unit": units}
     for name in ("timestep", "sigma"):
         if all(getattr(step, name) is not None for step in steps):
             coords[name] = ("step", [getattr(step, name) for step in steps])
-    return xr.DataArray(values, dims=dims, coords=coords, name=address)
+    shape = {"units": site.shape[1], "heads": site.heads} if site.heads else {}
+    return xr.DataArray(values, dims=dims, coords=coords, name=site.address, attrs=shape)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clerestory.errors import EditError, PromptError, SiteError
 from clerestory.models.addresses import Selection, parse
 from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, Sample
 from clerestory.models.family import Encoded, Place, Progress, See
 from clerestory.models.hooks import Attachment, Tap, attached
+from clerestory.models.pooling import POOLS, WORD
 from clerestory.models.reading import Notes, gathered, taps_into
 from clerestory.models.seeds import check_seeds
 
@@ -56,16 +58,17 @@ def samples(
 def sweep(model: Model, request: Request) -> list[Run]:
     """One run for each set of edits; the first half runs once for sets that agree on it."""
     batches = _Batches(model, request)
+    size = min(request.batch, model.family.most or request.batch)
     pages: list[list[tuple[Notes, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
     total, done = len(request.samples) * len(request.edit_sets), 0
     with model.family.quiet():
-        for rows in _chunks(len(request.samples), request.batch):
+        for rows in _chunks(len(request.samples), size):
             for page, drawn in zip(pages, batches.drawn(rows), strict=True):
                 page.append(drawn)
                 done += len(rows)
                 if request.progress is not None:
                     request.progress(done, total)
-    return [_run(request, page) for page in pages]
+    return [_run(request, batches.places, page) for page in pages]
 
 
 class _Batches:
@@ -84,7 +87,10 @@ class _Batches:
             if parse(edit.site).site not in model.sites:
                 model.sites.select(edit.site, one=True)
                 raise SiteError(f"{edit.site!r} is a pattern; an edit needs one address.")
+        stages, first = self.family.stages, self.family.first
+        self.order = (*first, self.family.bridge, *(one for one in stages if one not in first))
         self.until = self._last_stage()
+        self._check_word()
 
     def drawn(self, rows: range) -> Iterator[tuple[Notes, NDArray[np.uint8] | None]]:
         """For each set of edits, what was read and drawn of these samples."""
@@ -119,8 +125,8 @@ class _Batches:
     ) -> Attachment:
         batch, request = self._samples(rows), self.request
         read = {site: wanted for site, wanted in request.read.items() if self._early(site) is early}
-        real = cache(lambda: self.family.real(batch))
-        taps = taps_into(notes, read, self.places, request.pool, request.branch, real)
+        counted = cache(partial(self._counted, batch))
+        taps = taps_into(notes, read, self.places, request.pool, request.branch, counted)
         taps += [tap for tap in self.taps if self._early(tap.site) is early]
         return Attachment(
             self.places,
@@ -129,28 +135,52 @@ class _Batches:
             taps,
         )
 
+    def _counted(self, batch: Sequence[Sample], window: str) -> Tensor:
+        """Which positions of a text window are pooled: a word's, or those of real tokens."""
+        tokens, pool = self.family.windows[window], self.request.pool
+        texts = self.family.filled(window, self.request.branch, batch)
+        if pool.startswith(WORD):
+            return tokens.spans(texts, pool.removeprefix(WORD))
+        return tokens.real(texts)
+
     def _early(self, address: str) -> bool:
-        """Whether a site is in the first half, before the bridge."""
-        bridge, stages = self.family.bridge, self.family.stages
-        stage = self.places[address].site.stage
-        return address != bridge and stages.index(stage) <= stages.index(bridge.split("/")[0])
+        """Whether a site is in the first half, before what is handed over."""
+        place = self.places[address]
+        return address not in self.family.handed and place.site.stage in self.family.first
 
     def _samples(self, rows: range) -> tuple[Sample, ...]:
         return tuple(self.request.samples[row] for row in rows)
 
     def _last_stage(self) -> str:
         """The stage after which nothing more is wanted."""
-        stages = self.family.stages
         if self.request.pictures or self.request.stop == "never":
-            return stages[-1]
+            return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
-        wanted = [stages.index(self.places[site].site.stage) for site in sites]
-        return stages[max(wanted, default=0)]
+        ends = [
+            self.family.bridge if site in self.family.handed else self.places[site].site.stage
+            for site in sites
+        ]
+        return self.order[max((self.order.index(end) for end in ends), default=0)]
+
+    def _check_word(self) -> None:
+        """SiteError or PromptError where a word is to be pooled that is not there to be found."""
+        pool = self.request.pool
+        if not pool.startswith(WORD):
+            return
+        for address in self.request.read:
+            window = self.places[address].tokens
+            if not window:
+                raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
+            texts = self.family.filled(window, self.request.branch, self.request.samples)
+            self.family.windows[window].spans(list(dict.fromkeys(texts)), pool.removeprefix(WORD))
 
 
 def _check(request: Request) -> None:
-    if request.pool not in ("mean", "max", "last", "none"):
-        raise ValueError(f"pool is {request.pool!r}; it must be mean, max, last or none.")
+    word = request.pool.removeprefix(WORD) if request.pool.startswith(WORD) else None
+    if request.pool not in POOLS and not (word and word.strip()):
+        raise ValueError(
+            f"pool is {request.pool!r}; it must be mean, max, last, none, or tokens:WORD."
+        )
     if request.branch not in ("cond", "uncond"):
         raise ValueError(f"branch is {request.branch!r}; it must be cond or uncond.")
     if request.stop not in ("auto", "never"):
@@ -167,7 +197,11 @@ def _chunks(count: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, count))
 
 
-def _run(request: Request, page: Sequence[tuple[Notes, NDArray[np.uint8] | None]]) -> Run:
+def _run(
+    request: Request,
+    places: Mapping[str, Place],
+    page: Sequence[tuple[Notes, NDArray[np.uint8] | None]],
+) -> Run:
     drawn = [pictures for _, pictures in page if pictures is not None]
     notes = [notes for notes, _ in page]
     table = {
@@ -178,5 +212,7 @@ def _run(request: Request, page: Sequence[tuple[Notes, NDArray[np.uint8] | None]
     return Run(
         samples=pd.DataFrame(table).rename_axis("sample"),
         pictures=np.concatenate(drawn) if drawn and request.pictures else None,
-        activations=gathered(notes, request.read, request.samples, request.pool, request.branch),
+        activations=gathered(
+            notes, request.read, places, request.samples, request.pool, request.branch
+        ),
     )

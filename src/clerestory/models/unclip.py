@@ -11,42 +11,69 @@ generator of the same seed; those rows are neither read nor edited, only what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from clerestory.models import clip_text
-from clerestory.models.base import Branch, Sample, Site
-from clerestory.models.family import Encoded, Hand, Place, Turn, families, sigma_of
+from clerestory.models.base import Branch, Options, Sample, Site
+from clerestory.models.clip_text import ClipText
+from clerestory.models.family import (
+    Encoded,
+    Family,
+    Hand,
+    Place,
+    Turn,
+    continued,
+    families,
+    quiet,
+    seeded,
+    sigma_of,
+)
+from clerestory.models.networks import (
+    attention_places,
+    end_places,
+    map_places,
+    mlp_place,
+    tap_place,
+    unet_places,
+)
 
 __all__ = ["UnCLIP"]
 
 
 @families.register("KandinskyV22CombinedPipeline")
-class UnCLIP:
-    """A `KandinskyV22CombinedPipeline` and its sites."""
+class UnCLIP(Family):
+    """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder."""
 
-    stages: tuple[str, ...] = ("text", "prior", "denoiser", "vae")
-    bridge: str = "prior/embedding"
+    stages = ("text", "prior", "denoiser", "vae")
+    first = ("text", "prior")
+    bridge = "prior/embedding"
+    handed = (bridge,)
+    defaults = Options(512, 512, steps=50, guidance=4.0, prior_steps=25, prior_guidance=4.0)
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
-        self.text = clip_text.Text(pipeline.prior_tokenizer, pipeline.prior_text_encoder)
-        self.places: Sequence[Place] = [
-            *self.text.places("text", "prior_text_encoder"),
+        self.text = ClipText(
+            pipeline.prior_tokenizer, pipeline.prior_text_encoder, "text", "prior_text_encoder"
+        )
+        self.windows = {"text": self.text}
+        unet, channels = pipeline.unet, pipeline.unet.config.in_channels
+        latent, prediction = end_places("unet", unet, channels, channels, "sample")
+        self.places = [
+            *self.text.places(),
             *_prior_places(pipeline.prior_prior, self.text.window),
-            *_denoiser_places(pipeline.unet),
-            *_vae_places(pipeline.movq.decoder),
+            latent,
+            *unet_places("unet", unet),
+            prediction,
+            *map_places("vae", "movq.decoder", pipeline.movq.decoder),
         ]
-        self.roots: Mapping[str, nn.Module] = {
+        self.roots = {
             "text": pipeline.prior_text_encoder,
             "prior": pipeline.prior_prior,
-            "denoiser": pipeline.unet,
+            "denoiser": unet,
             "vae": pipeline.movq.decoder,
         }
 
@@ -58,11 +85,9 @@ class UnCLIP:
             if branch == "uncond":
                 self.text.encode([options.negative] * len(batch))
             return None
-        generators = [torch.Generator().manual_seed(sample.seed) for sample in batch]
-        negative, theirs = None, []
+        generators, negative, theirs = seeded(batch), None, []
         if options.negative:
-            negative = [options.negative] * len(batch)
-            theirs = [torch.Generator().manual_seed(sample.seed) for sample in batch]
+            negative, theirs = [options.negative] * len(batch), seeded(batch)
         shown, empty = self.pipeline.prior_pipe(
             prompt=prompts,
             negative_prompt=negative,
@@ -72,26 +97,23 @@ class UnCLIP:
             return_dict=False,
         )
         states = [generator.get_state() for generator in generators]
-        return Encoded({"cond": shown, "uncond": empty}, states)
+        return Encoded({self.bridge: {"cond": shown, "uncond": empty}}, states)
 
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
     ) -> NDArray[np.uint8] | None:
         """Hand over the image embedding, then the decoder pipeline where it is wanted."""
-        handed, options = hand(self.bridge, encoded.branches), batch[0].options
-        if until == "prior":
+        embedding, options = hand(self.bridge, encoded.handed[self.bridge]), batch[0].options
+        if until in ("prior", self.bridge):
             return None
-        generators = [torch.Generator() for _ in batch]
-        for generator, state in zip(generators, encoded.generators, strict=True):
-            generator.set_state(state)
         (drawn,) = self.pipeline.decoder_pipe(
-            image_embeds=handed["cond"],
-            negative_image_embeds=handed["uncond"],
+            image_embeds=embedding["cond"],
+            negative_image_embeds=embedding["uncond"],
             height=options.height,
             width=options.width,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
-            generator=generators,
+            generator=continued(encoded.generators),
             output_type="np" if until == "vae" else "latent",
             return_dict=False,
         )
@@ -119,33 +141,18 @@ class UnCLIP:
         )
         return Turn(rows, call, float(scheduler.timesteps[call]), sigma_of(scheduler, call))
 
-    def real(self, batch: Sequence[Sample]) -> Mapping[Branch, Tensor]:
-        """Real tokens of the prompts and of the negative (or empty) prompts."""
-        return {
-            "cond": self.text.real([sample.prompt for sample in batch]),
-            "uncond": self.text.real([sample.options.negative for sample in batch]),
-        }
-
     def check(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or longer than the text window."""
+        super().check(prompts)
         self.text.check(prompts)
 
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt."""
         return self.text.words(prompt)
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """No progress bars while this is open; the pipelines' own settings come back."""
-        pipes = (self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
-        before = [getattr(pipe, "_progress_bar_config", None) for pipe in pipes]
-        try:
-            for pipe, config in zip(pipes, before, strict=True):
-                pipe._progress_bar_config = {**(config or {}), "disable": True}
-            yield
-        finally:
-            for pipe, config in zip(pipes, before, strict=True):
-                pipe._progress_bar_config = {} if config is None else config
+    def quiet(self) -> AbstractContextManager[None]:
+        """No progress bars while this is open."""
+        return quiet(self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
 
 
 def _prior_places(prior: Any, window: int) -> list[Place]:
@@ -153,57 +160,16 @@ def _prior_places(prior: Any, window: int) -> list[Place]:
     places: list[Place] = []
     length = window + prior.additional_embeddings
     width = prior.config.num_attention_heads * prior.config.attention_head_dim
+    where = {"length": length, "tokens": "text"}
     for index, block in enumerate(prior.transformer_blocks):
-        gate = block.ff.net[0]
-        for tap, module, path, units in (
-            ("self_attn", block.attn1, "attn1", width),
-            ("mlp", gate, "ff.net.0", block.ff.net[2].in_features),
-            ("resid", block, "", width),
-        ):
-            dotted = f"prior_prior.transformer_blocks.{index}.{path}".rstrip(".")
-            site = Site(f"prior.blocks.{index}/{tap}", (length, units), dotted)
-            places.append(Place(site, module, tokens=True))
+        address, dotted = f"prior.blocks.{index}", f"prior_prior.transformer_blocks.{index}"
+        places += [
+            *attention_places(
+                address, f"{dotted}.attn1", block.attn1, length=length, tokens="text"
+            ),
+            tap_place(address, "self_attn", f"{dotted}.attn1", block.attn1, width, **where),
+            mlp_place(address, f"{dotted}.ff", block.ff, **where),
+            tap_place(address, "resid", dotted, block, width, **where),
+        ]
     embedding = Site("prior/embedding", (1, prior.clip_mean.shape[-1]), "prior_prior")
-    return [*places, Place(embedding, None)]
-
-
-def _denoiser_places(unet: Any) -> list[Place]:
-    """The latent as it comes in, the blocks, and the half of the prediction that is used."""
-    used = unet.config.in_channels
-    latent = Site("denoiser/latent", (None, used), "unet")
-    prediction = Site("denoiser/prediction", (None, used), "unet")
-    return [
-        Place(latent, unet, "input", "sample"),
-        *_map_places("denoiser", "unet", unet),
-        Place(prediction, unet, channels=used),
-    ]
-
-
-def _vae_places(decoder: Any) -> list[Place]:
-    return _map_places("vae", "movq.decoder", decoder)
-
-
-def _map_places(stage: str, root: str, net: Any) -> list[Place]:
-    """Every residual block, attention and resampling of a UNet-like network, by its place in it."""
-    blocks = [
-        (f"down.{i}", f"down_blocks.{i}") for i in range(len(getattr(net, "down_blocks", ())))
-    ]
-    blocks += [("mid", "mid_block")] if net.mid_block is not None else []
-    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(net.up_blocks))]
-    places: list[Place] = []
-    for name, path in blocks:
-        block = net.get_submodule(path)
-        for short, attribute in (
-            ("res", "resnets"),
-            ("attn", "attentions"),
-            ("down", "downsamplers"),
-            ("up", "upsamplers"),
-        ):
-            for index, module in enumerate(getattr(block, attribute, None) or ()):
-                if module is None:
-                    continue
-                units = getattr(module, "out_channels", None) or module.out_dim
-                address = f"{stage}.{name}.{short}.{index}/out"
-                dotted = f"{root}.{path}.{attribute}.{index}"
-                places.append(Place(Site(address, (None, units), dotted), module))
-    return places
+    return [*places, Place(embedding)]

@@ -32,8 +32,8 @@ class FactorStage(Stage):
         self.model = channels_last(network(which, renders.classes))
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy of every factor on pictures moved, blurred and made grainy at random."""
-        pictures = _worn(shifted(self.renders.batch(rows), noise), noise)
+        """Cross-entropy of every factor on pictures moved, mirrored, blurred, made grainy."""
+        pictures = _worn(shifted(_mirrored(self.renders.batch(rows), noise), noise), noise)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with mixed():
             logits = self.model(pictures)
@@ -75,6 +75,12 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
         every = torch.bincount(style, minlength=styles)
         found[f"in_style/{factor}"] = torch.stack([right.long(), every], 1).int()
     return found
+
+
+def _mirrored(pictures: Tensor, noise: torch.Generator) -> Tensor:
+    """Half of the pictures, left and right changed: what they show does not depend on it."""
+    turned = torch.rand(len(pictures), 1, 1, 1, generator=noise) < 0.5
+    return torch.where(turned, pictures.flip(-1), pictures)
 
 
 def _worn(pictures: Tensor, noise: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ def pencil(picture: Picture, rng: np.random.Generator) -> Picture:
     size = light.shape[0]
     blurred = cv2.GaussianBlur(1.0 - light, (0, 0), 5)
     dodge = np.minimum(light / np.maximum(1.0 - blurred, 0.05), 1.0)
-    lines = np.clip(tone.edges(picture) * 2.6 - 0.12, 0, 1)
+    lines = np.clip(tone.edges(picture) * 2.4 - 0.36, 0, 1)
     down, along = np.mgrid[0:size, 0:size].astype(np.float32)
     wobble = 3.0 * tone.grain(5, 9.0)[:size, :size]
     hatch = 0.5 + 0.5 * np.sin((down + along + wobble) * rng.uniform(1.0, 1.25))

@@ -1,0 +1,37 @@
+"""The families that are served: those of this package, and those of plug-ins.
+
+A plug-in package names, as an entry point of the group `clerestory.families`, a module that
+registers its families when it is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from clerestory.models.family import Family, families
+from clerestory.registry import Registry
+
+__all__ = ["MODULES", "served"]
+
+MODULES = (
+    "unclip",
+    "stable_diffusion",
+    "stable_diffusion_xl",
+    "stable_diffusion_3",
+    "flux",
+    "pixart",
+)
+
+
+@functools.cache
+def served() -> Registry[Callable[[Any], Family]]:
+    """The registry of families, with all of them entered."""
+    for module in MODULES:
+        importlib.import_module(f"clerestory.models.{module}")
+    for entry in entry_points(group="clerestory.families"):
+        entry.load()
+    return families

@@ -1,0 +1,113 @@
+"""A text encoder with its tokenizer: real tokens, words, what it cannot take.
+
+What differs between kinds of encoders, their sites, is in `clip_text.py` and `t5_text.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clerestory.errors import PromptError
+from clerestory.models.family import Place
+
+__all__ = ["Text"]
+
+
+class Text(ABC):
+    """One text encoder, called `stage`; `root` is its attribute of the pipeline.
+
+    `window` is how many tokens it takes, as long as its tokenizer says unless told otherwise.
+    """
+
+    begins = False
+    """Whether a start token stands before the text."""
+
+    def __init__(
+        self, tokenizer: Any, encoder: Any, stage: str, root: str, window: int | None = None
+    ) -> None:
+        self.tokenizer, self.encoder = tokenizer, encoder
+        self.stage, self.root = stage, root
+        self.window = int(tokenizer.model_max_length if window is None else window)
+        # A batch is tokenised once for the encoder and once for its mask of real tokens.
+        self._tokens = lru_cache(maxsize=4)(self._tokenised)
+
+    @abstractmethod
+    def places(self, *, unread: int = 0) -> list[Place]:
+        """The encoder's sites; the last `unread` blocks feed nothing."""
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> None:
+        """Run the encoder as the pipelines do, for those who look on."""
+        self.encoder(self._tokens(tuple(texts)).input_ids.to(self.encoder.device))
+
+    def real(self, texts: Sequence[str]) -> Tensor:
+        """Bool `[text, position]`: no start token, nothing after end-of-text."""
+        real: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
+        if self.begins:
+            real[:, 0] = False
+        return real
+
+    def spans(self, texts: Sequence[str], word: str) -> Tensor:
+        """Bool `[text, position]`: the tokens of this word, also where it is split.
+
+        Whole words, in any case; a phrase of several words is one. PromptError, naming the texts,
+        where it is absent.
+        """
+        shown = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
+        found = torch.zeros(len(texts), self.window, dtype=torch.bool)
+        for row, text in enumerate(texts):
+            offsets = self.tokenizer(
+                text, truncation=True, max_length=self.window, return_offsets_mapping=True
+            ).offset_mapping
+            for hit in shown.finditer(text):
+                for place, (start, end) in enumerate(offsets):
+                    # The space before a word belongs to its token in some tokenizers.
+                    inside = start < hit.end() and end > hit.start() and text[start:end].strip()
+                    found[row, place] |= bool(inside)
+        lacking = [text for text, hits in zip(texts, found, strict=True) if not hits.any()]
+        if lacking:
+            raise PromptError(
+                f"The word {word!r} is absent from {len(lacking)} of {len(texts)} prompts, such as "
+                f"{lacking[0]!r}; tokens:{word} needs it in each."
+            )
+        return found
+
+    def words(self, prompt: str) -> list[str]:
+        """The tokens of a prompt, without marks of words, start and end."""
+        ids = self._ids([prompt])[0]
+        ids = [one for one in ids if one not in self.tokenizer.all_special_ids]
+        words = self.tokenizer.convert_ids_to_tokens(ids)
+        return [word.removesuffix("</w>").removeprefix("▁") for word in words]
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """PromptError where a prompt is longer than the window."""
+        extra = 2 if self.begins else 1
+        for ids in self._ids(prompts):
+            if len(ids) > self.window:
+                cut = self.tokenizer.decode(ids[self.window - 1 : -1]).strip()
+                raise PromptError(
+                    f"The prompt has {len(ids) - extra} tokens and the text window holds "
+                    f"{self.window - extra}; this would be cut: {cut!r}. Shorten it."
+                )
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(
+            list(texts), truncation=False, verbose=False
+        ).input_ids
+        return ids
+
+    def _tokenised(self, texts: tuple[str, ...]) -> Any:
+        return self.tokenizer(
+            list(texts),
+            padding="max_length",
+            max_length=self.window,
+            truncation=True,
+            return_tensors="pt",
+        )

@@ -1,0 +1,325 @@
+"""A tiny random-weight pipeline of every family, built from config classes in a second or two."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tiny import WINDOW, tiny_pipeline, tiny_text, tiny_tokenizer
+
+SIDE = 16
+"""Pictures of 16×16; latents of 8×8."""
+
+
+def tiny_t5_tokenizer(window: int = 512) -> Any:
+    """T5's tokenizer with single letters and two whole words."""
+    from transformers import T5Tokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'"
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁cat", -3.0)]
+    words += [("▁a", -3.0), *((letter, -4.0) for letter in letters)]
+    return T5Tokenizer(vocab=words, extra_ids=0, model_max_length=window)
+
+
+def tiny_t5(tokenizer: Any) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=0,
+    )
+    return T5EncoderModel(config)
+
+
+def tiny_vae(channels: int = 4) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=channels,
+        norm_num_groups=4,
+        layers_per_block=1,
+        sample_size=SIDE,
+        shift_factor=0.0,
+        scaling_factor=0.5,
+    )
+
+
+def tiny_unet(**more: Any) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    settings = {
+        "sample_size": 8,
+        "block_out_channels": (16, 24),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 32,
+        "attention_head_dim": 2,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**{**settings, **more})
+
+
+def _schedulers() -> dict[str, Callable[[], Any]]:
+    import diffusers
+
+    known = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    known |= {"steps_offset": 1}
+    return {
+        "ddim": lambda: diffusers.DDIMScheduler(**known, clip_sample=False),
+        "pndm": lambda: diffusers.PNDMScheduler(**known, skip_prk_steps=True),
+        "heun": lambda: diffusers.HeunDiscreteScheduler(**known),
+        "ancestral": lambda: diffusers.EulerAncestralDiscreteScheduler(**known),
+        "turbo": lambda: diffusers.EulerAncestralDiscreteScheduler(
+            **known, timestep_spacing="trailing"
+        ),
+        "dpm": lambda: diffusers.DPMSolverMultistepScheduler(**known),
+        "flow": lambda: diffusers.FlowMatchEulerDiscreteScheduler(),
+    }
+
+
+def stable_diffusion(scheduler: str = "pndm") -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    tokenizer = tiny_tokenizer()
+    return StableDiffusionPipeline(
+        vae=tiny_vae(),
+        text_encoder=_without_projection(tokenizer),
+        tokenizer=tokenizer,
+        unet=tiny_unet(),
+        scheduler=_schedulers()[scheduler](),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def stable_diffusion_xl(scheduler: str = "ancestral", *, zeros: bool = True) -> Any:
+    from diffusers import StableDiffusionXLPipeline
+
+    tokenizer = tiny_tokenizer()
+    unet = tiny_unet(
+        cross_attention_dim=64,
+        transformer_layers_per_block=(1, 2),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+        attention_head_dim=(2, 3),
+        use_linear_projection=True,
+    )
+    return StableDiffusionXLPipeline(
+        vae=tiny_vae(),
+        text_encoder=_without_projection(tokenizer),
+        text_encoder_2=tiny_text(tokenizer),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=_schedulers()[scheduler](),
+        force_zeros_for_empty_prompt=zeros,
+        add_watermarker=False,
+    )
+
+
+def stable_diffusion_3(scheduler: str = "flow", *, third: bool = True) -> Any:
+    from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    tokenizer, t5 = tiny_tokenizer(), tiny_t5_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=80,
+        pooled_projection_dim=64,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+        pos_embed_max_size=16,
+    )
+    return StableDiffusion3Pipeline(
+        vae=tiny_vae(),
+        text_encoder=tiny_text(tokenizer),
+        text_encoder_2=tiny_text(tokenizer),
+        text_encoder_3=_wide_t5(t5, 80) if third else None,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=t5 if third else None,
+        transformer=transformer,
+        scheduler=_schedulers()[scheduler](),
+    )
+
+
+def flux(scheduler: str = "flow", *, guided: bool = True) -> Any:
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+
+    tokenizer, t5 = tiny_tokenizer(), tiny_t5_tokenizer()
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        guidance_embeds=guided,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return FluxPipeline(
+        vae=tiny_vae(),
+        text_encoder=_without_projection(tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=tiny_t5(t5),
+        tokenizer_2=t5,
+        transformer=transformer,
+        scheduler=_schedulers()[scheduler](),
+    )
+
+
+def pixart(scheduler: str = "dpm", *, sigma: bool = False) -> Any:
+    from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
+
+    t5 = tiny_t5_tokenizer()
+    transformer = PixArtTransformer2DModel(
+        sample_size=8,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_channels=32,
+        in_channels=4,
+        cross_attention_dim=32,
+        out_channels=8,
+        use_additional_conditions=False,
+    )
+    kind = PixArtSigmaPipeline if sigma else PixArtAlphaPipeline
+    return kind(
+        tokenizer=t5,
+        text_encoder=tiny_t5(t5),
+        vae=tiny_vae(),
+        transformer=transformer,
+        scheduler=_schedulers()[scheduler](),
+    )
+
+
+def karlo() -> Any:
+    """Karlo, of no family here: the generic one serves it."""
+    from diffusers import UnCLIPPipeline, UnCLIPScheduler, UNet2DModel
+    from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
+    from tiny import tiny_prior
+
+    tokenizer = tiny_tokenizer()
+    small = {"block_out_channels": (8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+    small |= {"down_block_types": ("ResnetDownsampleBlock2D",) * 2}
+    small |= {"up_block_types": ("ResnetUpsampleBlock2D",) * 2, "in_channels": 6, "out_channels": 3}
+    decoder = tiny_unet(
+        in_channels=3,
+        out_channels=6,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        resnet_time_scale_shift="scale_shift",
+        class_embed_type="identity",
+        cross_attention_dim=32,
+        attention_head_dim=8,
+    )
+    return UnCLIPPipeline(
+        prior=tiny_prior(),
+        decoder=decoder,
+        text_encoder=tiny_text(tokenizer),
+        tokenizer=tokenizer,
+        text_proj=UnCLIPTextProjModel(
+            clip_embeddings_dim=32, time_embed_dim=64, cross_attention_dim=32
+        ),
+        super_res_first=UNet2DModel(sample_size=16, **small),
+        super_res_last=UNet2DModel(sample_size=16, **small),
+        prior_scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", num_train_timesteps=1000
+        ),
+        decoder_scheduler=UnCLIPScheduler(
+            variance_type="learned_range", prediction_type="epsilon", num_train_timesteps=1000
+        ),
+        super_res_scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="epsilon", num_train_timesteps=1000
+        ),
+    )
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "unclip": tiny_pipeline,
+    "stable_diffusion": stable_diffusion,
+    "stable_diffusion_xl": stable_diffusion_xl,
+    "stable_diffusion_3": stable_diffusion_3,
+    "flux": flux,
+    "pixart": pixart,
+}
+
+
+def _without_projection(tokenizer: Any) -> Any:
+    from transformers import CLIPTextModel
+
+    return CLIPTextModel(tiny_text(tokenizer).config)
+
+
+def _wide_t5(tokenizer: Any, width: int) -> Any:
+    from transformers import T5EncoderModel
+
+    config = tiny_t5(tokenizer).config
+    config.d_model = width
+    return T5EncoderModel(config)
+
+
+def built(make: Callable[..., Any], *args: Any, seed: int = 0, **how: Any) -> Any:
+    """A pipeline with the same random weights for a seed, ready to draw."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pipeline = make(*args, **how)
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.eval()
+                _liven(part)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _liven(part: torch.nn.Module) -> None:
+    """Gates and outputs that start at zero would hide every edit behind them."""
+    for weight in part.parameters():
+        if weight.ndim > 1 and float(weight.detach().abs().max()) == 0.0:
+            torch.nn.init.normal_(weight, std=0.1)
+
+
+@functools.cache
+def family_model(name: str) -> Any:
+    """A model of a family, with small defaults; one for the whole test run."""
+    return small_model(built(FAMILIES[name]))
+
+
+def small_model(pipeline: Any, **options: Any) -> Any:
+    """A model around a pipeline that draws 16×16 pictures in three steps."""
+    from clerestory.models import wrap
+
+    model = wrap(pipeline)
+    told = {"height": SIDE, "width": SIDE, "steps": 3, "prior_steps": 3, "prior_guidance": 1.5}
+    told |= {"guidance": 3.0}
+    model.defaults = model.defaults.changed(**{**told, **options})
+    return model
+
+
+__all__ = ["FAMILIES", "SIDE", "WINDOW", "built", "family_model", "karlo", "small_model"]
