@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from clerestory.cli.opening import Asked, with_model
 
 __all__ = ["draw"]
 
 
+@with_model
 def draw(
     prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
+    model: Asked,
     seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
-    model: Annotated[str, typer.Option(help="`lancet`, or a pipeline's folder.")] = "lancet",
+    negative: Annotated[str | None, typer.Option(help="What to be led away from.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly the prompt leads; by default the family's.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of denoising.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="`512`, or width and height as `768x512`.")
+    ] = None,
 ) -> None:
     """Draw one picture a prompt and seed, and a grid of all with a row for each prompt."""
     from clerestory.cli import console
-    from clerestory.models import load, parse_seeds
-    from clerestory.outputs import empty_folder
+    from clerestory.models import parse_seeds, parse_size
+    from clerestory.outputs import empty_folder, free_folder
     from clerestory.pictures import grid, save, save_run
 
-    numbers = parse_seeds(seeds)
-    opened = load(model)
+    numbers, sides = parse_seeds(seeds), {} if size is None else parse_size(size)
+    free_folder(out)
+    opened = model.open()
     for prompt in prompts:
         opened.check(prompt)
+    options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
+    opened.defaults.changed(**options)
     empty_folder(out)
     with console.progress("drawing") as progress:
-        run = opened.run(prompts, numbers, progress=progress)
+        run = opened.run(prompts, numbers, progress=progress, **options)
     save_run(run, out)
     assert run.pictures is not None
     save(grid(run.pictures, columns=len(numbers)), out / "grid.png")

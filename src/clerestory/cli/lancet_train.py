@@ -34,7 +34,10 @@ def train(
         typer.Option("--from", help="Start from a model's weights: `shipped`, or its folder."),
     ] = None,
     stage: Annotated[
-        list[str] | None, typer.Option(help="Only these stages, and no folder is written.")
+        list[str] | None,
+        typer.Option(
+            help="Only these stages. A folder is written where --from gives the other parts."
+        ),
     ] = None,
 ) -> None:
     """Train a Lancet on a world, from its art to a model folder.
@@ -54,6 +57,10 @@ def train(
         from clerestory.lancet.training.train import Training
     if out is None and not stage:
         raise OutputError("Give --out, the folder for the model, or --stage.")
+    if out is not None and stage and warm is None:
+        raise OutputError(
+            "With --stage and --out, give --from too: where the other parts are from."
+        )
     shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
     with hushed(), console.stages() as report:
         training = Training(
@@ -67,9 +74,9 @@ def train(
         if out is not None and not stage and training.made(out):
             console.say(f"The model in {out} is finished: made from this world by these settings.")
             return
-        training.check(stage or (), out=None if stage else out)
+        training.check(stage or (), out=out)
         training.run(stage or ())
-        if out is not None and not stage:
+        if out is not None:
             training.assemble(out)
             console.say(f"The model is in {out}.")
 

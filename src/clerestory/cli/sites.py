@@ -6,23 +6,25 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.opening import Asked, with_model
+
 __all__ = ["sites"]
 
 
+@with_model
 def sites(
+    model: Asked,
     pattern: Annotated[
         str, typer.Argument(help="Which sites: `text.*/mlp`, several with commas.")
     ] = "*",
-    model: Annotated[str, typer.Option(help="`lancet`, or a pipeline's folder.")] = "lancet",
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
 ) -> None:
     """List the sites of a model: address, positions × units, and the torch module there."""
     import sys
 
     from clerestory.cli import console
-    from clerestory.models import load
 
-    found = load(model).sites.match(pattern)
+    found = model.open().sites.match(pattern)
     if as_json:
         rows = [
             {"address": s.address, "shape": list(s.shape), "module": s.path, "feeds": s.feeds}
@@ -35,8 +37,10 @@ def sites(
 
     table = Table("address", "positions", "units", "module", "feeds", box=None)
     for site in found:
-        positions = "picture" if site.shape[0] is None else str(site.shape[0])
-        feeds = "yes" if site.feeds else "no"
-        table.add_row(site.address, positions, str(site.shape[1]), site.path, feeds)
+        positions = "varies" if site.shape[0] is None else str(site.shape[0])
+        units = "?" if site.shape[1] is None else str(site.shape[1])
+        units += f" in {site.heads} heads" if site.heads else ""
+        feeds = {True: "yes", False: "no", None: "?"}[site.feeds]
+        table.add_row(site.address, positions, units, site.path, feeds)
     narrow = sys.stdout.isatty()
     Console(width=None if narrow else 200).print(table)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.opening import Asked, with_model
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Draw with a model that carries edits.", no_args_is_help=True)
@@ -18,13 +20,18 @@ def steer() -> None:
 
 
 @app.command()
+@with_model
 def draw(
     folder: Annotated[Path, typer.Argument(help="A steered model, as a study saves it.")],
     prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
+    model: Asked,
     seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
 ) -> None:
-    """Draw with and without the edits; in the grid each prompt has a row without, then one with."""
+    """Draw with and without the edits; in the grid each prompt has a row without, then one with.
+
+    The model is the one that the edits were made for, unless you name another copy of it.
+    """
     from clerestory.cli import console
     from clerestory.models import parse_seeds
     from clerestory.outputs import empty_folder
@@ -32,7 +39,7 @@ def draw(
     from clerestory.steering import SteeredModel
 
     numbers = parse_seeds(seeds)
-    steered = SteeredModel.load(folder)
+    steered = SteeredModel.load(folder, None if model.name is None else model.open())
     for prompt in prompts:
         steered.model.check(prompt)
     empty_folder(out)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.opening import Asked, with_model
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Questions written down, answered end to end.", no_args_is_help=True)
@@ -18,14 +20,14 @@ def study() -> None:
 
 
 @app.command()
+@with_model
 def run(
     name: Annotated[str, typer.Argument(help="A built-in study, or a file that ends in .toml.")],
     out: Annotated[Path, typer.Option(help="Folder for the report; must be empty or absent.")],
-    model: Annotated[str, typer.Option(help="`lancet`, or a folder with a pipeline.")] = "lancet",
+    model: Asked,
     as_json: Annotated[bool, typer.Option("--json", help="results.json, to stdout.")] = False,
 ) -> None:
     """Answer a study's question about a model: report.html, results.json and the steered model."""
-    import clerestory
     from clerestory.cli import console
     from clerestory.outputs import free_folder
     from clerestory.study import Definition, plan
@@ -33,7 +35,7 @@ def run(
 
     chosen = Definition.load(name)
     free_folder(out)
-    opened = clerestory.load(model)
+    opened = model.open()
     console.say(str(plan(chosen, opened)))
     with console.stages() as progress:
         results = answer(chosen, opened, out, progress=progress)

@@ -10,7 +10,8 @@ the way; nothing of ours stays on the model afterwards.
     run.activations["text.blocks.0/mlp"]    # xarray, dims sample step unit
 
 `base.py` has the values, `family.py` what a family of models must say about itself, one file each
-(`unclip.py`) says it, `hooks.py` has the only torch hooks.
+(`unclip.py`, `stable_diffusion.py`, …) says it, `generic.py` serves what no family knows,
+`hooks.py` has the only torch hooks.
 """
 
 from clerestory.models.base import (
@@ -28,7 +29,7 @@ from clerestory.models.base import (
 )
 from clerestory.models.load import load, wrap
 from clerestory.models.model import Model
-from clerestory.models.seeds import check_seeds, parse_seeds
+from clerestory.models.seeds import check_seeds, parse_seeds, parse_size
 
 __all__ = [
     "Activations",
@@ -46,5 +47,6 @@ __all__ = [
     "check_seeds",
     "load",
     "parse_seeds",
+    "parse_size",
     "wrap",
 ]

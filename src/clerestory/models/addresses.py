@@ -86,7 +86,8 @@ def select(
     """
     chosen: dict[str, Selection] = {}
     for address in _addresses(patterns):
-        sites = [site for site in units if fnmatchcase(site, address.site)]
+        exact = [address.site] if address.site in units else []
+        sites = exact or [site for site in units if fnmatchcase(site, address.site)]
         if not sites:
             raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
         for site in sites:

@@ -5,7 +5,8 @@ Nothing here runs anything. Axis names are the same everywhere: `sample step pos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -184,17 +185,18 @@ class Activations(Mapping[str, "xr.DataArray"]):
     """What was read, by address: dims `sample step unit`, or `sample step position unit`.
 
     A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
-    Dataset has one length for each axis name.
+    Dataset has one length for each axis name. Labels cost more time than reading does, so an array
+    gets its own when it is first asked for: `arrays` are functions that make them.
     """
 
-    def __init__(self, arrays: Mapping[str, xr.DataArray]) -> None:
-        self._arrays = dict(arrays)
+    def __init__(self, arrays: Mapping[str, Callable[[], xr.DataArray]]) -> None:
+        self._arrays = {address: functools.cache(make) for address, make in arrays.items()}
 
     def __getitem__(self, address: str) -> xr.DataArray:
         asked = parse(address)
-        sizes = {name: array.sizes["unit"] for name, array in self._arrays.items()}
-        found = next(iter(select(asked.site, sizes, one=True, noun="site that was read")))
-        array = self._arrays[found]
+        names: dict[str, int | None] = dict.fromkeys(self._arrays)
+        found = next(iter(select(asked.site, names, one=True, noun="site that was read")))
+        array = self._arrays[found]()
         units = of_heads(asked, found, array.attrs.get("units"), array.attrs.get("heads"))
         for axis, wanted in (("unit", units), ("step", asked.steps)):
             if wanted is not None:
@@ -211,7 +213,7 @@ class Activations(Mapping[str, "xr.DataArray"]):
         return len(self._arrays)
 
     def __repr__(self) -> str:
-        lines = [f"  {name}  {dict(array.sizes)}" for name, array in self._arrays.items()]
+        lines = [f"  {name}  {dict(self[name].sizes)}" for name in self]
         return "\n".join(["Activations:", *lines])
 
 

@@ -112,6 +112,7 @@ def tap_place(
 def unet_places(root: str, net: Any, tokens: str = "", window: int = 0) -> list[Place]:
     """Every block of a conditional UNet, and what is inside its attentions."""
     places: list[Place] = []
+    images = getattr(getattr(net, "encoder_hid_proj", None), "num_image_text_embeds", None)
     for address, dotted, module in _parts("denoiser", root, net):
         places.append(_map_place(address, dotted, module))
         for index, block in enumerate(getattr(module, "transformer_blocks", ())):
@@ -120,7 +121,9 @@ def unet_places(root: str, net: Any, tokens: str = "", window: int = 0) -> list[
             places += basic_places(inside, path, block, tokens, window)
         if hasattr(module, "to_q"):
             places += attention_places(address, dotted, module)
-            places += attention_places(address, dotted, module, ADDED, prefix="condition_")
+            places += attention_places(
+                address, dotted, module, ADDED, prefix="condition_", length=images
+            )
     return places
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError
+from clerestory.models.served import served
 
 __all__ = ["Opening", "hushed", "is_hub_id", "opened"]
 
@@ -64,19 +65,21 @@ def opened(what: str | Path, how: Opening) -> Any:
         return _single(path, how)
     told = _index(what)
     kind = _kind(what, told)
-    _check_kind(what, kind)
     if kind == PRIORLESS:
         return _with_prior(what, how)
+    if kind not in served():
+        with hushed():
+            _check_kind(what, kind)
     return _pretrained(what, how, kind, **_unchecked(kind))
 
 
 def _pretrained(what: str | Path, how: Opening, kind: str, **more: Any) -> Any:
-    from diffusers import DiffusionPipeline
-
     local = Path(what).is_dir()
     if local and not how.pickles:
         _check_pickles(Path(what))
     with hushed(), _one_line(what, kind):
+        from diffusers import DiffusionPipeline
+
         pipeline = DiffusionPipeline.from_pretrained(
             what,
             use_safetensors=None if how.pickles else True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def gathered(
     dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
     return Activations(
         {
-            address: _array(
+            address: _labelled(
                 places[address].site, [batch[address] for batch in notes], wanted, dims, labels
             )
             for address, wanted in read.items()
@@ -80,18 +81,30 @@ def gathered(
     )
 
 
-def _array(
+def _labelled(
     site: Site,
     batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
     wanted: Selection,
     dims: tuple[str, ...],
     labels: Mapping[str, Any],
-) -> xr.DataArray:
+) -> Callable[[], xr.DataArray]:
+    """What makes the array; SiteError, at once, where a step or branch that was asked for lacks."""
     steps = [step for step, _ in batches[0]]
     missing = set(wanted.steps or ()) - {step.index for step in steps}
     if missing or not steps:
         which = f"step {min(missing)}" if missing else f"{labels['branch']} branch"
         raise SiteError(f"{site.address} has no {which} in a run with these options.")
+    return partial(_array, site, steps, batches, wanted, dims, labels)
+
+
+def _array(
+    site: Site,
+    steps: Sequence[Step],
+    batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
+    wanted: Selection,
+    dims: tuple[str, ...],
+    labels: Mapping[str, Any],
+) -> xr.DataArray:
     values = np.concatenate([np.stack([value for _, value in batch], axis=1) for batch in batches])
     units = np.arange(values.shape[-1]) if wanted.units is None else np.array(wanted.units)
     coords = {**labels, "step": [step.index for step in steps], "unit": units}

@@ -1,4 +1,4 @@
-"""Seeds as people write them.
+"""Seeds and sizes as people write them.
 
 >>> parse_seeds("0:4")
 range(0, 4)
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clerestory.errors import SeedError
+from clerestory.errors import ModelError, SeedError
 
-__all__ = ["check_seeds", "parse_seeds"]
+__all__ = ["check_seeds", "parse_seeds", "parse_size"]
 
 _LIMIT = 2**63
 _MOST = 1_000_000
@@ -62,3 +62,15 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         twice = next(seed for seed in listed if listed.count(seed) > 1)
         raise SeedError(f"Seed {twice} is given twice; a seed draws the same picture each time.")
     return listed
+
+
+def parse_size(text: str) -> dict[str, int]:
+    """A side `512`, or width and height `768x512`; ModelError for anything else.
+
+    >>> parse_size("768x512")
+    {'height': 512, 'width': 768}
+    """
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
+        raise ModelError(f"The size {text!r} cannot be read; write 512, or 768x512.")
+    return {"height": int(sides[-1]), "width": int(sides[0])}

@@ -41,7 +41,7 @@ class Prior(Stage):
         self.plan, self.rows = settings.prior, len(embeddings)
         self.states, self.empty = states, empty
         mean, deviation = embeddings.mean(0), embeddings.std(0).clamp_min(1e-3)
-        self.clean = (embeddings - mean) / deviation
+        self.embeddings = embeddings
         self.model: PriorTransformer = network(settings)
         self.model.clip_mean.data.copy_(mean[None]).requires_grad_(False)
         self.model.clip_std.data.copy_(deviation[None]).requires_grad_(False)
@@ -51,7 +51,8 @@ class Prior(Stage):
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the predicted clean embedding."""
-        clean = self.clean[rows]
+        # Normalised by what the model has, which weights that it started from may have brought.
+        clean = (self.embeddings[rows] - self.model.clip_mean) / self.model.clip_std
         pooled, hidden, mask = self.states[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
         none = self.empty[torch.zeros(len(rows), dtype=torch.long)]

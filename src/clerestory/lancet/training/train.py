@@ -44,7 +44,7 @@ from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import STAGES, Settings
 from clerestory.lancet.training.text import Text
 from clerestory.lancet.training.vision import Vision
-from clerestory.lancet.training.warm import warm_start
+from clerestory.lancet.training.warm import PLACES, warm_start
 from clerestory.lancet.weights import manifest, verified
 from clerestory.lancet.world.art import Art
 from clerestory.lancet.world.table import World
@@ -126,10 +126,14 @@ class Training:
     def fit(self, name: str) -> None:
         """Train one stage to its end."""
         stage = self.stage(name)
-        if self.shipped is not None and not (self.checkpoints / f"{name}.pt").exists():
+        if self.shipped is not None and not self.checkpoint(name).exists():
             warm_start(name, stage.model, self.shipped)
         fit(stage, self.checkpoints, self.report)
         curves.draw(self.checkpoints, self.work / "curves.png")
+
+    def checkpoint(self, name: str) -> Path:
+        """Where a stage's checkpoint is kept."""
+        return self.checkpoints / f"{name}.pt"
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`, with what the stages before it have left."""
@@ -187,13 +191,18 @@ class Training:
 
     def _encode(self) -> Tensor:
         network = self.network("autoencoder")
-        latents = autoencoder.fold(network, autoencoder.encode(network, self.main))
+        latents = autoencoder.encode(network, self.main)
+        if self.checkpoint("autoencoder").exists():  # shipped weights are folded already
+            latents = autoencoder.fold(network, latents)
         save_file(network.state_dict(), self.work / FOLDED)
         return latents
 
     def _kept(self, name: str, stage: str, make: Callable[[], Tensor]) -> Tensor:
         """What `make` gives, made once for a checkpoint of `stage` and kept in the work folder."""
-        mark = hashlib.sha256((self.checkpoints / f"{stage}.pt").read_bytes()).hexdigest()[:12]
+        source = self.checkpoint(stage)
+        if self.shipped is not None and not source.exists():
+            source = self.shipped / PLACES[stage][0]
+        mark = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
         path = self.work / f"{name}-{mark}.safetensors"
         if not path.exists():
             for stale in self.work.glob(f"{name}-*"):
@@ -223,7 +232,7 @@ class Training:
         return read(encoder, self.tokenizer, captions), read(encoder, self.tokenizer, [""])
 
     def network(self, name: str, *, partly: bool = False) -> Any:
-        """A finished stage's network (or, if `partly`, as its last checkpoint has it)."""
+        """A finished stage's network; if `partly`, as its checkpoint has it; else as shipped."""
         settings = self.settings
         classes = {factor: tuple(self.world.levels(factor)) for factor in renders.HEADS}
         blanks: dict[str, Callable[[], nn.Module]] = {
@@ -236,14 +245,17 @@ class Training:
             "classifier_a": lambda: classifiers.network("a", classes),
             "classifier_b": lambda: classifiers.network("b", classes),
         }
+        if self.shipped is not None and not self.checkpoint(name).exists():
+            blank = blanks[name]()
+            warm_start(name, blank, self.shipped)
+            return blank.eval().requires_grad_(False)
         steps = None if partly else getattr(settings, name).steps
         return trained(name, blanks[name](), self.checkpoints, steps)
 
     def assemble(self, out: Path, *, partly: bool = False) -> None:
         """Write the model folder, whole or not at all.
 
-        `partly`: from the last checkpoints, finished or not. OutputError where `out` holds
-        something.
+        `partly`: from the last checkpoints, finished or not. OutputError where `out` is not empty.
         """
         empty_folder(out)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
@@ -253,7 +265,8 @@ class Training:
 
     def _write(self, out: Path, partly: bool) -> None:
         network = self.network("autoencoder")
-        network.load_state_dict(load_file(self.work / FOLDED))
+        if self.checkpoint("autoencoder").exists():
+            network.load_state_dict(load_file(self.work / FOLDED))
         encoder = self.network("eye", partly=partly)
         eye.correct(encoder, self.empty)
         parts = assemble.Parts(
@@ -275,13 +288,9 @@ class Training:
         (out / "training").mkdir(exist_ok=True)
         sight = {name: value.half() for name, value in self.sight.state_dict().items()}
         save_file(sight, out / "training" / "vision.safetensors")
-        about = {
-            "name": "lancet",
-            "made_by": f"clerestory {clerestory.__version__}",
-            "world": self.world.fingerprint,
-            "captions": digest(self.main.captions),
-        }
-        assemble.seal(out, self.settings, about)
+        made_by = f"clerestory {clerestory.__version__}"
+        about = {"name": "lancet", "made_by": made_by, "world": self.world.fingerprint}
+        assemble.seal(out, self.settings, {**about, "captions": digest(self.main.captions)})
 
     def _tell(self, name: str, done: int, every: int) -> None:
         if self.report is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clerestory.errors import TrainingError
 from clerestory.lancet.weights import verified
 
-__all__ = ["warm_start"]
+__all__ = ["PLACES", "warm_start"]
 
 PLACES = {
     "autoencoder": ("model/movq/diffusion_pytorch_model.safetensors", ""),

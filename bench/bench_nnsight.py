@@ -1,0 +1,81 @@
+"""Our overhead against nnsight's: the same sites of Lancet's text encoder.
+
+(ours − bare) / (nnsight − bare), each the median of runs that take turns. All keep every position.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import clerestory
+
+PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
+ROUNDS = 15
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def told(
+    name: str, bare: Callable[[], object], ours: Callable[[], object], theirs: Callable[[], object]
+) -> None:
+    for work in (bare, ours, theirs):
+        work()
+    rounds = [[seconds(work) for work in (bare, ours, theirs)] for _ in range(ROUNDS)]
+    plain, mine, other = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ratio = (mine - plain) / (other - plain)
+    print(
+        f"{name}: our overhead is {ratio:.2f} × nnsight's (aim: 0.5); over bare, ours"
+        f" {mine / plain:.2f} ×, nnsight {other / plain:.2f} ×"
+    )
+
+
+def _envoy(root: Any, path: str) -> Any:
+    """nnsight's name for the module at this path."""
+    for part in path.split("."):
+        root = root[int(part)] if part.isdigit() else getattr(root, part)
+    return root
+
+
+def text(model: clerestory.Model) -> None:
+    from nnsight import NNsight
+
+    pipeline = model.pipeline
+    encoder, tokenizer = pipeline.prior_text_encoder, pipeline.prior_tokenizer
+    traced = NNsight(encoder)
+    sites = model.sites.match("text.*/mlp,text.*/resid,text.*/self_attn")
+    envoys = [_envoy(traced, site.path.partition(".")[2]) for site in sites]
+
+    def ids() -> torch.Tensor:
+        return tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
+
+    def bare() -> object:
+        with torch.no_grad():
+            return encoder(ids())
+
+    def theirs() -> object:
+        with torch.no_grad(), traced.trace(ids()) as tracer:
+            cache = tracer.cache(modules=envoys).save()
+        return cache
+
+    read = [site.address for site in sites]
+    told(
+        f"{len(read)} text sites",
+        bare,
+        lambda: model.run(PROMPTS, 0, read=read, pool="none", pictures=False),
+        theirs,
+    )
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    text(clerestory.load("lancet"))

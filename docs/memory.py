@@ -1,0 +1,190 @@
+"""How much memory the weights of each family take, counted from published configurations.
+
+Networks are built on torch's meta device, which has sizes and no values: nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
+CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}
+
+
+def _clip(heads: int, projection: int = 0, **sizes: int) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=49408, num_attention_heads=heads, projection_dim=projection or 512, **sizes
+    )
+    return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)
+
+
+def _eye() -> Any:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=1664,
+            intermediate_size=8192,
+            num_hidden_layers=48,
+            num_attention_heads=16,
+            patch_size=14,
+            projection_dim=1280,
+        )
+    )
+
+
+def _t5() -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=32128,
+            d_model=4096,
+            d_kv=64,
+            d_ff=10240,
+            num_layers=24,
+            num_heads=64,
+            feed_forward_proj="gated-gelu",
+        )
+    )
+
+
+def _vae(channels: int = 4) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=channels,
+    )
+
+
+def _unet(**more: Any) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(**more)
+
+
+def _kandinsky() -> list[Any]:
+    from diffusers import PriorTransformer, VQModel
+
+    unet = _unet(
+        out_channels=8,
+        block_out_channels=(384, 768, 1152, 1536),
+        layers_per_block=3,
+        down_block_types=("ResnetDownsampleBlock2D",) + ("SimpleCrossAttnDownBlock2D",) * 3,
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D",) * 3 + ("ResnetUpsampleBlock2D",),
+        cross_attention_dim=768,
+        attention_head_dim=64,
+        resnet_time_scale_shift="scale_shift",
+        encoder_hid_dim=1280,
+        encoder_hid_dim_type="image_proj",
+        addition_embed_type="image",
+    )
+    movq = VQModel(
+        block_out_channels=(128, 256, 256, 512),
+        down_block_types=("DownEncoderBlock2D",) * 3 + ("AttnDownEncoderBlock2D",),
+        up_block_types=("AttnUpDecoderBlock2D",) + ("UpDecoderBlock2D",) * 3,
+        layers_per_block=2,
+        latent_channels=4,
+        num_vq_embeddings=16384,
+        norm_type="spatial",
+    )
+    prior = PriorTransformer(embedding_dim=1280, num_layers=20)
+    return [_clip(20, 1280, **CLIP_G), _eye(), prior, unet, movq]
+
+
+def _sd3() -> list[Any]:
+    from diffusers import SD3Transformer2DModel
+
+    net = SD3Transformer2DModel(
+        num_layers=24,
+        num_attention_heads=24,
+        caption_projection_dim=1536,
+        pos_embed_max_size=192,
+    )
+    return [_clip(12, 768, **CLIP_L), _clip(20, 1280, **CLIP_G), _t5(), net, _vae(16)]
+
+
+def _flux() -> list[Any]:
+    from diffusers import FluxTransformer2DModel
+
+    return [_clip(12, **CLIP_L), _t5(), FluxTransformer2DModel(guidance_embeds=True), _vae(16)]
+
+
+def _pixart() -> list[Any]:
+    from diffusers import PixArtTransformer2DModel
+
+    return [_t5(), PixArtTransformer2DModel(sample_size=128, caption_channels=4096), _vae()]
+
+
+def _sdxl() -> list[Any]:
+    unet = _unet(
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(5, 10, 20),
+        transformer_layers_per_block=(1, 2, 10),
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
+    )
+    return [_clip(12, **CLIP_L), _clip(20, 1280, **CLIP_G), unet, _vae()]
+
+
+def _sd1() -> list[Any]:
+    return [_clip(12, **CLIP_L), _unet(cross_attention_dim=768, attention_head_dim=8), _vae()]
+
+
+def _sd2() -> list[Any]:
+    heads = {"attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True}
+    return [_clip(16, **CLIP_H), _unet(cross_attention_dim=1024, **heads), _vae()]
+
+
+INTRO = """# Memory
+
+Generated by `make docs`: weights of the published configurations, counted. Activations come on
+top: reading keeps what you read in main memory, and a step holds one batch (`batch=1` at least).
+With `offload="model"` one part at a time is on the accelerator: the largest counts.
+"""
+
+MODELS: dict[str, Callable[[], list[Any]]] = {
+    "Stable Diffusion 1.5": _sd1,
+    "Stable Diffusion 2.1": _sd2,
+    "SDXL": _sdxl,
+    "Kandinsky 2.2 with prior": _kandinsky,
+    "Stable Diffusion 3 medium with T5": _sd3,
+    "PixArt Sigma": _pixart,
+    "Flux.1 dev": _flux,
+}
+
+
+def page() -> str:
+    """The page."""
+    import torch
+
+    parts = [
+        INTRO,
+        "| model | parameters | float32 | half precision | half, with offload |",
+        "|---|---|---|---|---|",
+    ]
+    for name, make in MODELS.items():
+        with torch.device("meta"):
+            counts = [sum(w.numel() for w in part.parameters()) for part in make()]
+        whole, largest = sum(counts), max(counts)
+        cells = [_gigabytes(whole, 4), _gigabytes(whole, 2), _gigabytes(largest, 2)]
+        parts.append(f"| {name} | {whole / 1e9:.2f} billion | " + " | ".join(cells) + " |")
+    return "\n".join(parts) + "\n"
+
+
+def _gigabytes(count: int, each: int) -> str:
+    return f"{count * each / 2**30:.1f} GiB"

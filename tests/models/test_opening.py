@@ -1,0 +1,201 @@
+"""Opening by folder, id, file and object, for every family; what cannot be opened, in one line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from families import FAMILIES, built, small_model, stable_diffusion
+
+from clerestory.errors import ModelError
+from clerestory.models import load, wrap
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
+]
+SMALL = {"height": 16, "width": 16, "steps": 2, "prior_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("pipelines") / "sd"
+    built(stable_diffusion).save_pretrained(place)
+    return place
+
+
+def refused(match, *args, **how):
+    with pytest.raises(ModelError, match=match) as error:
+        load(*args, device="cpu", **how)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "unclip"])
+def test_every_family_opens_from_its_folder_and_draws_the_same(name, tmp_path):
+    pipeline = built(FAMILIES[name])
+    pipeline.save_pretrained(tmp_path / "model")
+    model = load(tmp_path / "model", device="cpu")
+    assert type(model.pipeline) is type(pipeline)
+    expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures
+    came = model.run("a cat", 3, **SMALL).pictures
+    assert np.abs(came.astype(int) - expected).max() <= 1
+
+
+def test_a_pipeline_object_stays_where_and_as_it_is():
+    pipeline = built(stable_diffusion).to(torch.float64)
+    model = load(pipeline)
+    assert model.pipeline is pipeline and pipeline.dtype == torch.float64
+    assert load(pipeline, dtype="float32").pipeline.dtype == torch.float32
+
+
+def test_precision_is_single_on_a_cpu_unless_asked_for(folder):
+    assert load(folder, device="cpu").pipeline.unet.dtype == torch.float32
+    assert load(folder, device="cpu", dtype="bfloat16").pipeline.unet.dtype == torch.bfloat16
+    refused("No precision is called 'half'", folder, dtype="half")
+
+
+def test_a_kandinsky_decoder_takes_its_prior_and_says_so_without(tmp_path):
+    pipeline = built(FAMILIES["unclip"])
+    pipeline.decoder_pipe.save_pretrained(tmp_path / "decoder")
+    pipeline.prior_pipe.save_pretrained(tmp_path / "prior")
+    refused(
+        "is a Kandinsky 2.2 decoder and has no prior: name one with --prior", tmp_path / "decoder"
+    )
+    refused("is a Kandinsky 2.2 prior alone", tmp_path / "prior")
+    refused("the prior must be", tmp_path / "decoder", prior=tmp_path / "decoder")
+    model = load(tmp_path / "decoder", prior=tmp_path / "prior", device="cpu")
+    expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures
+    assert np.abs(model.run("a cat", 3, **SMALL).pictures.astype(int) - expected).max() <= 1
+
+
+def test_an_id_that_cannot_be_reached_says_so():
+    refused(
+        "The model 'nobody/nothing' cannot be fetched: the hub cannot be reached", "nobody/nothing"
+    )
+    refused("No model is called 'a/b/c'", "a/b/c")
+
+
+def test_what_the_hub_answers_is_told(monkeypatch):
+    from types import SimpleNamespace
+
+    import huggingface_hub
+    from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
+
+    def answer(kind, status):
+        response = SimpleNamespace(status_code=status, headers={}, request=None)
+
+        def fetch(*_, **__):
+            raise kind("long\ntext", response=response)
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+
+    answer(RepositoryNotFoundError, 401)
+    refused("there is none, or it is private", "some/model")
+    answer(RepositoryNotFoundError, 403)
+    refused("its licence must be accepted", "some/model")
+    answer(RemoteEntryNotFoundError, 404)
+    refused("some/model is no pipeline: it has no model_index.json", "some/model")
+
+
+def test_a_pipeline_that_changes_pictures_is_refused(folder, tmp_path):
+    place = tmp_path / "img2img"
+    shutil.copytree(folder, place)
+    for kind, task in (
+        ("StableDiffusionImg2ImgPipeline", "it changes pictures"),
+        ("StableDiffusionXLInpaintPipeline", "it fills in pictures"),
+    ):
+        index = json.loads((place / "model_index.json").read_text())
+        (place / "model_index.json").write_text(json.dumps({**index, "_class_name": kind}))
+        refused(f"is a {kind}: {task} that it is given", place)
+
+
+def test_code_that_comes_with_a_checkpoint_is_never_run(folder, tmp_path):
+    place = tmp_path / "remote"
+    shutil.copytree(folder, place)
+    index = json.loads((place / "model_index.json").read_text())
+    ran = tmp_path / "ran"
+    (place / "pipeline.py").write_text(f"open({str(ran)!r}, 'w')\nclass Mine: pass\n")
+    told = json.dumps({**index, "_class_name": ["pipeline", "Mine"]})
+    (place / "model_index.json").write_text(told)
+    refused("needs code of its own", place)
+    (place / "unet" / "mine.py").write_text(f"open({str(ran)!r}, 'w')\nclass Net: pass\n")
+    told = json.dumps({**index, "unet": ["mine", "Net"]})
+    (place / "model_index.json").write_text(told)
+    refused("cannot be opened", place)
+    assert not ran.exists()
+
+
+def test_pickles_are_refused_by_name_and_read_when_allowed(folder, tmp_path):
+    place = tmp_path / "pickled"
+    shutil.copytree(folder, place)
+    for part in ("unet", "vae"):
+        path = place / part / "diffusion_pytorch_model.safetensors"
+        torch.save(getattr(built(stable_diffusion), part).state_dict(), path.with_suffix(".bin"))
+        path.unlink()
+    refused(r"unet/diffusion_pytorch_model\.bin is a pickle.*--allow-pickles", place)
+    came = load(place, device="cpu", pickles=True).run("a cat", 3, **SMALL).pictures
+    expected = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
+    assert np.abs(came.astype(int) - expected).max() <= 1
+    checkpoint = tmp_path / "model.ckpt"
+    torch.save({}, checkpoint)
+    refused("model.ckpt is a pickle", checkpoint)
+
+
+def test_a_single_file_goes_to_the_pipeline_of_its_weights(folder, tmp_path, monkeypatch):
+    import diffusers
+    from diffusers.loaders import single_file_utils
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(1)}, path)
+    (tmp_path / "notes.txt").write_text("?")
+    refused("is no checkpoint", tmp_path / "notes.txt")
+    asked = {}
+
+    def from_single_file(where, **how):
+        asked.update(how, where=where)
+        return built(stable_diffusion)
+
+    monkeypatch.setattr(single_file_utils, "infer_diffusers_model_type", lambda _: "v1")
+    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "from_single_file", from_single_file)
+    model = load(path, device="cpu", config=folder)
+    assert asked["where"] == str(path) and asked["config"] == str(folder)
+    assert asked["safety_checker"] is None
+    assert model.name == str(path)
+    monkeypatch.setattr(single_file_utils, "infer_diffusers_model_type", lambda _: "controlnet")
+    refused("looks like 'controlnet', which is no text-to-image pipeline", path)
+
+
+def test_a_lora_is_loaded_and_a_wrong_one_refused(folder, tmp_path):
+    peft = pytest.importorskip("peft")
+    from diffusers import StableDiffusionPipeline
+    from peft.utils import get_peft_model_state_dict
+
+    pipeline = built(stable_diffusion)
+    config = peft.LoraConfig(
+        r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False
+    )
+    torch.manual_seed(0)
+    pipeline.unet.add_adapter(config)
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path, unet_lora_layers=get_peft_model_state_dict(pipeline.unet)
+    )
+    plain = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
+    model = load(folder, device="cpu", lora=tmp_path / "pytorch_lora_weights.safetensors")
+    came = model.run("a cat", 3, read="denoiser.*", **SMALL).pictures
+    expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures
+    assert np.abs(came.astype(int) - expected).max() <= 1
+    assert (came != plain).any()
+    refused("The LoRA .* cannot be loaded", folder, lora=tmp_path / "none.safetensors")
+    refused("is a pickle", folder, lora=tmp_path / "lora.bin")
+
+
+def test_offloading_without_an_accelerator_is_refused(folder):
+    refused("offload='model' needs an accelerator", folder, offload="model")
+    refused("offload is 'disk'", folder, offload="disk")
+
+
+def test_the_options_of_a_sample_are_kept_with_it():
+    run = small_model(built(stable_diffusion)).run("a cat", 1, steps=2, negative="dog")
+    assert run.samples.loc[0, ["steps", "negative", "height"]].tolist() == [2, "dog", 16]
