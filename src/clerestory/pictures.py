@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,11 @@ def slug(text: str, length: int = 60) -> str:
     return re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:length].rstrip("-") or "picture"
 
 
-def grid(pictures: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+def grid(
+    pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], columns: int
+) -> NDArray[np.uint8]:
     """Pictures `[n, height, width, 3]` in rows of `columns`, on white, small ones enlarged."""
+    pictures = np.stack(list(pictures))
     count, height, width, _ = pictures.shape
     scale = max(1, -(-_LEAST // height))
     tiles = pictures.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -19,7 +19,7 @@ from clerestory.study import Definition
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """`study run` on the miniature study and a tiny pipeline, with stub classifiers."""
     run = clerestory.study.run
-    monkeypatch.setattr(clerestory.models, "load", lambda name: tiny_model())
+    monkeypatch.setattr(clerestory.models, "load", lambda name, **how: tiny_model())
     monkeypatch.setattr(Definition, "load", lambda name: miniature.definition())
     monkeypatch.setattr(
         clerestory.study, "run", lambda *args, **how: run(*args, lookup=miniature.stubs, **how)

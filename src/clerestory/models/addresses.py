@@ -3,7 +3,7 @@
 `[311]` is a unit, `[0:4]` are four, `[h2]` are the units of attention head 2; `@5` is a step.
 
 >>> parse("text.blocks.3/mlp[311]@5")
-Address(site='text.blocks.3/mlp', units=(311,), steps=(5,))
+Address(site='text.blocks.3/mlp', units=(311,), steps=(5,), heads=None)
 >>> sizes = {"text.blocks.0/mlp": 8, "text.blocks.1/mlp": 8, "prior/embedding": 4}
 >>> list(select("text.*/mlp, prior/embedding[0:2]", sizes))
 ['text.blocks.0/mlp', 'text.blocks.1/mlp', 'prior/embedding']
