@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from clerestory.errors import ModelError, SiteError
@@ -221,10 +221,22 @@ class Activations(Mapping[str, "xr.DataArray"]):
 class Run:
     """What came of running a model on prompts × seeds, prompt by prompt.
 
-    `pictures` is `[sample, height, width, 3]`, or None where none were asked for; `samples` has a
-    row for each, with its prompt, seed and options.
+    `drawn` are the samples, `samples` a table of them; `pictures` is `[sample, height, width, 3]`,
+    or None where none were asked for.
     """
 
-    samples: pd.DataFrame
-    pictures: NDArray[np.uint8] | None
+    drawn: Sequence[Sample] = field(repr=False)
+    pictures: NDArray[np.uint8] | None = field(repr=False)
     activations: Activations
+
+    @functools.cached_property
+    def samples(self) -> pd.DataFrame:
+        """A row for each sample: its prompt, its seed and its options."""
+        import pandas as pd
+
+        table = {
+            "prompt": [sample.prompt for sample in self.drawn],
+            "seed": [sample.seed for sample in self.drawn],
+            **asdict(self.drawn[0].options),
+        }
+        return pd.DataFrame(table).rename_axis("sample")

@@ -21,9 +21,9 @@ def pooled(value: Tensor, pool: Pool, counted: Tensor | None) -> Tensor:
     word's. Positions after those count as well, unless a word was asked for. None where positions
     are no tokens: all count, and since a picture has no last place, `last` is the mean there.
     """
-    value = value.float()
+    value = value.detach().float()
     if pool == "none":
-        return value
+        return value.clone()  # the model may go on to change its own
     if counted is None:
         return value.amax(1) if pool == "max" else value.mean(1)
     keep = torch.full(value.shape[:2], not pool.startswith(WORD), device=value.device)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -204,13 +203,8 @@ def _run(
 ) -> Run:
     drawn = [pictures for _, pictures in page if pictures is not None]
     notes = [notes for notes, _ in page]
-    table = {
-        "prompt": [sample.prompt for sample in request.samples],
-        "seed": [sample.seed for sample in request.samples],
-        **asdict(request.samples[0].options),
-    }
     return Run(
-        samples=pd.DataFrame(table).rename_axis("sample"),
+        drawn=request.samples,
         pictures=np.concatenate(drawn) if drawn and request.pictures else None,
         activations=gathered(
             notes, request.read, places, request.samples, request.pool, request.branch
