@@ -29,6 +29,7 @@ fix: $(READY) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix src tests bench docs
 
 bench: $(READY) ## speed, as ratios measured side by side
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
 	@$(BIN)/python bench/run.py
 
 docs: $(READY) ## write the generated pages of docs/reference
