@@ -22,6 +22,7 @@ def small(monkeypatch):
     """The command line's models are the tiny one."""
     opened = lambda *_, **__: tiny_model()  # noqa: E731
     monkeypatch.setattr("clerestory.models.load", opened)
+    monkeypatch.setattr("clerestory.load", opened, raising=False)
     monkeypatch.setattr("clerestory.steering.steered.load", opened)
 
 

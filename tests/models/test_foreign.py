@@ -74,6 +74,18 @@ def test_the_pages_code_serves_a_foreign_generator(model):
     assert run.activations["denoiser/latent"].sizes == {"sample": 4, "step": 4, "unit": 3}
 
 
+def test_a_class_that_is_registered_opens_by_load(model):
+    import clerestory
+    from clerestory.models.family import families
+
+    families.add("Sketch", type(model.family))
+    try:
+        opened = clerestory.load(model.pipeline)
+    finally:
+        del families._entries["Sketch"]
+    assert np.array_equal(opened.run("a cat", 1).pictures, model.run("a cat", 1).pictures)
+
+
 def test_a_foreign_generator_is_swept_stopped_and_edited_like_any_other(model):
     seen = []
     model.pipeline.encoder.register_forward_hook(lambda *_: seen.append("text"))

@@ -71,7 +71,8 @@ def test_a_kandinsky_decoder_takes_its_prior_and_says_so_without(tmp_path):
 
 def test_an_id_that_cannot_be_reached_says_so():
     refused(
-        "The model 'nobody/nothing' cannot be fetched: the hub cannot be reached", "nobody/nothing"
+        "'nobody/nothing' is no folder here and cannot be fetched: the hub cannot be reached",
+        "nobody/nothing",
     )
     refused("No model is called 'a/b/c'", "a/b/c")
 
@@ -101,13 +102,20 @@ def test_what_the_hub_answers_is_told(monkeypatch):
 def test_a_pipeline_that_changes_pictures_is_refused(folder, tmp_path):
     place = tmp_path / "img2img"
     shutil.copytree(folder, place)
-    for kind, task in (
-        ("StableDiffusionImg2ImgPipeline", "it changes pictures"),
-        ("StableDiffusionXLInpaintPipeline", "it fills in pictures"),
+    for kind in (
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionXLInpaintPipeline",
+        "StableDiffusionInstructPix2PixPipeline",
+        "StableDiffusionUpscalePipeline",
     ):
         index = json.loads((place / "model_index.json").read_text())
         (place / "model_index.json").write_text(json.dumps({**index, "_class_name": kind}))
-        refused(f"is a {kind}: {task} that it is given", place)
+        refused(f"is a {kind}: it changes or fills in pictures that it is given", place)
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    parts = built(stable_diffusion).components
+    with pytest.raises(ModelError, match="StableDiffusionImg2ImgPipeline: it changes"):
+        wrap(StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False))
 
 
 def test_code_that_comes_with_a_checkpoint_is_never_run(folder, tmp_path):
@@ -137,6 +145,10 @@ def test_pickles_are_refused_by_name_and_read_when_allowed(folder, tmp_path):
     came = load(place, device="cpu", pickles=True).run("a cat", 3, **SMALL).pictures
     expected = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
     assert np.abs(came.astype(int) - expected).max() <= 1
+    shutil.copytree(folder, tmp_path / "trained")
+    (tmp_path / "trained" / "checkpoint-500").mkdir()
+    torch.save({}, tmp_path / "trained" / "checkpoint-500" / "optimizer.bin")
+    assert load(tmp_path / "trained", device="cpu")
     checkpoint = tmp_path / "model.ckpt"
     torch.save({}, checkpoint)
     refused("model.ckpt is a pickle", checkpoint)
@@ -183,10 +195,17 @@ def test_a_lora_is_loaded_and_a_wrong_one_refused(folder, tmp_path):
     )
     plain = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
     model = load(folder, device="cpu", lora=tmp_path / "pytorch_lora_weights.safetensors")
-    came = model.run("a cat", 3, read="denoiser.*", **SMALL).pictures
-    expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures
-    assert np.abs(came.astype(int) - expected).max() <= 1
-    assert (came != plain).any()
+    run = model.run("a cat", 3, read="denoiser.*/q", **SMALL)
+    expected = wrap(pipeline).run("a cat", 3, read="denoiser.*/q", **SMALL)
+    assert np.abs(run.pictures.astype(int) - expected.pictures).max() <= 1
+    assert (run.pictures != plain).any()
+    for address, values in run.activations.items():
+        assert np.allclose(values, expected.activations[address], atol=1e-4), address
+        site = model.sites[address]
+        root, _, path = site.path.partition(".")
+        assert site.module is getattr(model.pipeline, root).get_submodule(path)
+        assert hasattr(site.module, "lora_A")
+    assert model.how == {"lora": str(tmp_path / "pytorch_lora_weights.safetensors")}
     refused("The LoRA .* cannot be loaded", folder, lora=tmp_path / "none.safetensors")
     refused("is a pickle", folder, lora=tmp_path / "lora.bin")
 
@@ -199,3 +218,48 @@ def test_offloading_without_an_accelerator_is_refused(folder):
 def test_the_options_of_a_sample_are_kept_with_it():
     run = small_model(built(stable_diffusion)).run("a cat", 1, steps=2, negative="dog")
     assert run.samples.loc[0, ["steps", "negative", "height"]].tolist() == [2, "dog", 16]
+
+
+def test_older_files_with_other_names_for_the_same_weights_open(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    place = tmp_path / "older"
+    shutil.copytree(folder, place)
+    path = place / "vae" / "diffusion_pytorch_model.safetensors"
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = {}
+    for key, value in load_file(path).items():
+        for new, old in names.items():
+            key = key.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+        state[key] = value
+    assert any(".proj_attn." in key for key in state)
+    save_file(state, path, {"format": "pt"})
+    came = load(place, device="cpu").run("a cat", 3, **SMALL).pictures
+    expected = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
+    assert np.abs(came.astype(int) - expected).max() <= 1
+
+
+def test_parts_keep_the_precision_that_they_have_on_purpose(tmp_path):
+    from families import pixart
+
+    built(pixart).save_pretrained(tmp_path / "pixart")
+    pipeline = load(tmp_path / "pixart", device="cpu", dtype="float16").pipeline
+    layer = pipeline.text_encoder.encoder.block[0].layer[1].DenseReluDense
+    assert (layer.wo.weight.dtype, layer.wi_0.weight.dtype) == (torch.float32, torch.float16)
+
+
+def test_what_is_damaged_cut_short_or_mistyped_is_one_line(folder, tmp_path):
+    place = tmp_path / "damaged"
+    shutil.copytree(folder, place)
+    (place / "text_encoder" / "model.safetensors").write_text("version https://git-lfs\n")
+    refused("cannot be opened", place)
+    refused("there is no such file or folder", "checkpoints/my-sd.safetensors")
+    lacking = built(stable_diffusion)
+    lacking.text_encoder = None
+    with pytest.raises(ModelError, match="has no text_encoder"):
+        wrap(lacking)
+
+
+def test_a_size_that_cannot_be_drawn_is_refused():
+    with pytest.raises(ModelError, match=r"height is 20; .* draws multiples of 8"):
+        small_model(built(stable_diffusion)).run("a cat", height=20)

@@ -39,7 +39,7 @@ def draw(
     for prompt in prompts:
         opened.check(prompt)
     options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
-    opened.defaults.changed(**options)
+    opened.options(**options)
     empty_folder(out)
     with console.progress("drawing") as progress:
         run = opened.run(prompts, numbers, progress=progress, **options)

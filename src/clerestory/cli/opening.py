@@ -11,7 +11,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -86,12 +85,14 @@ class Asked:
     name: str | None
     how: dict[str, Any]
 
-    def open(self, default: str | Path = "lancet") -> Model:
-        """The model; what is to be known of how it is served goes to stderr."""
+    def open(self, default: str = "lancet", **default_how: str) -> Model:
+        """The model, or the default; what is to be known of how it is served goes to stderr."""
         import clerestory
         from clerestory.cli import console
 
-        model = clerestory.load(self.name or default, **self.how)
+        given = {name: value for name, value in self.how.items() if value is not None}
+        how = given if self.name else {**default_how, **given}
+        model = clerestory.load(self.name or default, **how)
         if model.about:
             console.say(f"{model.name}: {model.about}")
         return model

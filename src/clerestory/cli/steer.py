@@ -37,9 +37,11 @@ def draw(
     from clerestory.outputs import empty_folder
     from clerestory.pictures import grid, pairs, save, save_run
     from clerestory.steering import SteeredModel
+    from clerestory.steering.steered import opened_as
 
     numbers = parse_seeds(seeds)
-    steered = SteeredModel.load(folder, None if model.name is None else model.open())
+    name, opened_with = opened_as(folder)
+    steered = SteeredModel.load(folder, model.open(name, **opened_with))
     for prompt in prompts:
         steered.model.check(prompt)
     empty_folder(out)

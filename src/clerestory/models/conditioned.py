@@ -32,7 +32,7 @@ from clerestory.models.family import (
 )
 from clerestory.models.text import Text
 
-__all__ = ["CONDITION", "POOLED", "Conditioned", "Joined", "handed_place"]
+__all__ = ["CONDITION", "POOLED", "Conditioned", "Joined", "handed_place", "sides"]
 
 CONDITION, POOLED = "denoiser/condition", "denoiser/pooled"
 
@@ -179,6 +179,12 @@ class Conditioned(Family):
     def quiet(self) -> AbstractContextManager[None]:
         """No progress bars while this is open."""
         return quiet(self.pipeline)
+
+
+def sides(sample_size: Any, scale: int) -> tuple[int, int]:
+    """Height and width in pixels of a network's own sample size, one number or two."""
+    height, width = sample_size if isinstance(sample_size, list | tuple) else (sample_size,) * 2
+    return int(height) * scale, int(width) * scale
 
 
 def handed_place(address: str, shape: tuple[int | None, int], tokens: str = "") -> Place:

@@ -35,6 +35,7 @@ __all__ = [
     "quiet",
     "seeded",
     "sigma_of",
+    "undisturbed",
 ]
 
 See = Callable[[Tensor, Step], None]
@@ -108,7 +109,7 @@ class Tokens(Protocol):
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
 
     def spans(self, texts: Sequence[str], word: str) -> Tensor:
-        """Bool `[text, position]`: the tokens of this word, wherever it stands."""
+        """Bool `[text, position]`: the tokens of this word, wherever it stands, or none."""
 
 
 class Family(ABC):
@@ -130,6 +131,8 @@ class Family(ABC):
     windows: Mapping[str, Tokens] = {}
     defaults: Options = Options()
     about: str = ""
+    multiple: int = 1
+    """What the sides of a picture must be multiples of."""
     most: int | None = None
     """The most samples that can go together; None for any number."""
     half: ClassVar[str] = "float16"
@@ -198,8 +201,40 @@ def quiet(*pipes: Any) -> Iterator[None]:
             pipe._progress_bar_config = {} if config is None else config
 
 
+@contextmanager
+def undisturbed(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
+    """While this is open: no safety checker, which would blacken pictures.
+
+    With `whole_vae` the autoencoder decodes a batch at once, neither sliced nor tiled. At the end
+    parts that are offloaded leave the accelerator, also after an early end or an error.
+    """
+    changed: list[tuple[Any, str, Any]] = []
+    vae = getattr(pipeline, "vae", None) or getattr(pipeline, "movq", None)
+    for owner, name, off in (
+        (pipeline, "safety_checker", None),
+        *((vae, name, False) for name in ("use_slicing", "use_tiling") if whole_vae),
+    ):
+        was = getattr(owner, name, None)
+        if was:
+            changed.append((owner, name, was))
+            setattr(owner, name, off)
+    try:
+        yield
+    finally:
+        for owner, name, was in changed:
+            setattr(owner, name, was)
+        if getattr(pipeline, "_all_hooks", None):
+            pipeline.maybe_free_model_hooks()
+
+
 def sigma_of(scheduler: Any, index: int) -> float | None:
-    """Noise over signal at a step, from the scheduler's own sigmas or its products of alphas."""
+    """The scheduler's own sigma at a step, or noise over signal from its products of alphas.
+
+    Of schedulers of flow matching it is the share of noise, of all others noise over signal.
+    """
+    between = getattr(scheduler, "sigmas_interpol", None)
+    if between is not None and index % 2:
+        return float(between[index])
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None and len(sigmas) >= len(scheduler.timesteps):
         return float(sigmas[index])

@@ -70,6 +70,7 @@ class Flux(Conditioned):
             prediction,
             *map_places("vae", "vae.decoder", pipeline.vae.decoder),
         ]
+        self.multiple = pipeline.vae_scale_factor * 2
         side = pipeline.default_sample_size * pipeline.vae_scale_factor
         steps, guidance = (28, 3.5) if guided else (4, 0.0)
         self.defaults = Options(side, side, steps=steps, guidance=guidance)

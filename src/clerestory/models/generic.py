@@ -64,11 +64,11 @@ class Generic(Family):
         self.takes = inspect.signature(pipeline.__call__).parameters
         if "prompt" not in self.takes:
             raise ModelError(f"{type(pipeline).__name__} takes no prompt, so it cannot be opened.")
-        found = {
-            _stage(name): (name, part)
-            for name, part in pipeline.components.items()
-            if isinstance(part, nn.Module)
-        }
+        found: dict[str, tuple[str, nn.Module]] = {}
+        for name, part in pipeline.components.items():
+            if isinstance(part, nn.Module):
+                stage = _stage(name)
+                found[name if stage in found else stage] = (name, part)
         self.stages = tuple(sorted(found, key=_rank))
         self.roots = {stage: found[stage][1] for stage in self.stages}
         self.places = [place for stage in self.stages for place in _places(stage, *found[stage])]
@@ -86,7 +86,11 @@ class Generic(Family):
         sample, drawn = batch[0], None
         given = {"prompt": sample.prompt, **self._asked(sample.options)}
         given |= {"generator": continued(encoded.generators)[0], "output_type": "np"}
-        with halted([self.roots[stage] for stage in later]):
+        roots = [self.roots[stage] for stage in later]
+        # Pipelines call an autoencoder's `decode`, which is no module; its decoder is one.
+        inner: list[Any] = [getattr(root, "decoder", None) for root in roots]
+        roots += [each for each in inner if isinstance(each, nn.Module)]
+        with halted(roots):
             drawn = self.pipeline(**{k: v for k, v in given.items() if k in self.takes})
         if drawn is None or later:
             return None
@@ -101,7 +105,10 @@ class Generic(Family):
         return quiet(self.pipeline)
 
     def _asked(self, options: Options) -> dict[str, Any]:
+        """What the pipeline takes of the options; its own size where none was asked for."""
         told = {name: getattr(options, ours) for ours, names in ARGUMENTS.items() for name in names}
+        if (options.height, options.width) == (self.defaults.height, self.defaults.width):
+            told = {name: value for name, value in told.items() if name not in ("height", "width")}
         return {name: value for name, value in told.items() if value != ""}
 
     def _own_defaults(self) -> dict[str, Any]:

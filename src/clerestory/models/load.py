@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,12 +51,16 @@ def load(
 
     target = _device(device)
     precision = _precision(dtype, target)
+    _check_offload(offload, target)
+    told = {"prior": prior, "lora": lora, "config": config}
+    how = {part: str(value) for part, value in told.items() if value is not None}
     if not isinstance(what, str | Path):
-        model = wrap(what)
-        home = what.device if device == "auto" and offload is None else target
-        wanted = what.dtype if dtype == "auto" else precision(type(what).__name__)
-        _settle(what, home, wanted, offload, lora)
-        return model
+        if hasattr(what, "components"):
+            if dtype != "auto":
+                what.to(precision(type(what).__name__))
+            home = None if device == "auto" and offload is None else target
+            _settle(what, home, offload, lora)
+        return wrap(what, how=how)
     if what == "lancet" or _is_lancet(Path(what)):
         place, about = _lancet(what)
         opening = Opening(precision)
@@ -65,27 +69,36 @@ def load(
         place, about = what, {"name": str(what)}
         opening = Opening(precision, prior, config, pickles)
     pipeline = opened(place, opening)
-    model = wrap(pipeline, **about)
-    _settle(pipeline, target, precision(type(pipeline).__name__), offload, lora)
-    return model
+    _settle(pipeline, target, offload, lora)
+    return wrap(pipeline, **about, how=how)
 
 
 def wrap(
-    pipeline: Any, *, name: str = "", defaults: Options | None = None, revision: str = ""
+    pipeline: Any,
+    *,
+    name: str = "",
+    defaults: Options | None = None,
+    revision: str = "",
+    how: Mapping[str, str] | None = None,
 ) -> Model:
     """A model around a pipeline object, which stays as it is.
 
-    A class that no family serves is taken as it comes, by `clerestory.models.generic`.
+    A class that no family serves is taken as it comes, by `clerestory.models.generic`. `how` is
+    what it was opened with besides its name, to be opened so again.
     """
     from clerestory.models.generic import Generic
+    from clerestory.models.opening import check_task
     from clerestory.models.served import served
 
-    kind = type(pipeline).__name__
-    if not hasattr(pipeline, "components") or not callable(pipeline):
+    kind, families = type(pipeline).__name__, served()
+    if kind in families:
+        family = families[kind](pipeline)
+    elif not hasattr(pipeline, "components") or not callable(pipeline):
         raise ModelError(f"{kind} is no diffusers pipeline, so it cannot be opened.")
-    families = served()
-    family = families[kind](pipeline) if kind in families else Generic(pipeline)
-    return Model(name or kind, family, defaults=defaults, revision=revision)
+    else:
+        check_task(name or "This", type(pipeline))
+        family = Generic(pipeline)
+    return Model(name or kind, family, defaults=defaults, revision=revision, how=how)
 
 
 def _lancet(what: str | Path) -> tuple[str | Path, dict[str, Any]]:
@@ -99,28 +112,27 @@ def _lancet(what: str | Path) -> tuple[str | Path, dict[str, Any]]:
 
 
 def _settle(
-    pipeline: Any,
-    target: torch.device,
-    dtype: torch.dtype,
-    offload: str | None,
-    lora: str | Path | None,
+    pipeline: Any, target: torch.device | None, offload: str | None, lora: str | Path | None
 ) -> None:
-    """Put a pipeline where it is to run, in the precision it is to have, with its LoRA."""
+    """Give a pipeline its LoRA and put it where it is to run (None: it stays).
+
+    Its precision is left alone: some parts keep another than the rest on purpose.
+    """
     if lora is not None:
         _add_lora(pipeline, str(lora))
-    if offload not in (None, "model", "sequential"):
-        raise ModelError(f"offload is {offload!r}; it must be model or sequential.")
-    if offload is None:
-        if (pipeline.device, pipeline.dtype) != (target, dtype):
-            pipeline.to(target, dtype)
-        return
-    if target.type == "cpu":
-        raise ModelError(f"offload={offload!r} needs an accelerator; torch finds none here.")
-    pipeline.to(dtype)
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=target)
-    else:
+    elif offload == "sequential":
         pipeline.enable_sequential_cpu_offload(device=target)
+    elif target is not None and pipeline.device != target:
+        pipeline.to(target)
+
+
+def _check_offload(offload: str | None, target: torch.device) -> None:
+    if offload not in (None, "model", "sequential"):
+        raise ModelError(f"offload is {offload!r}; it must be model or sequential.")
+    if offload is not None and target.type == "cpu":
+        raise ModelError(f"offload={offload!r} needs an accelerator; torch finds none here.")
 
 
 def _add_lora(pipeline: Any, lora: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from clerestory.errors import ModelError
 from clerestory.models import running
 from clerestory.models.base import Branch, Edit, Options, Pool, Run, Sites
 
@@ -18,15 +19,23 @@ class Model:
     """A text-to-image model with named sites.
 
     `name` is what it was loaded by, `sites` its sites by address, `defaults` how it draws where
-    nothing else is said, `revision` tells one version of its weights from another ("" if unknown).
+    nothing else is said, `revision` tells one version of its weights from another ("" if unknown),
+    `how` is what it was opened with besides: its prior, its LoRA.
     """
 
     def __init__(
-        self, name: str, family: Family, *, defaults: Options | None = None, revision: str = ""
+        self,
+        name: str,
+        family: Family,
+        *,
+        defaults: Options | None = None,
+        revision: str = "",
+        how: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.family = family
         self.revision = revision
+        self.how = dict(how or {})
         self.defaults = family.defaults if defaults is None else defaults
         self.sites = Sites([place.site for place in family.places])
 
@@ -110,7 +119,7 @@ class Model:
         return running.sweep(
             self,
             running.Request(
-                samples=running.samples(self, prompts, seeds, self.defaults.changed(**options)),
+                samples=running.samples(self, prompts, seeds, self.options(**options)),
                 read=self.sites.select(read) if read else {},
                 edit_sets=tuple(tuple(edits) for edits in edit_sets),
                 pool=pool,
@@ -122,6 +131,17 @@ class Model:
                 progress=progress,
             ),
         )
+
+    def options(self, **changed: Any) -> Options:
+        """The defaults with some options changed; ModelError for what this family cannot draw."""
+        options = self.defaults.changed(**changed)
+        for name in ("height", "width"):
+            if getattr(options, name) % self.family.multiple:
+                raise ModelError(
+                    f"{name} is {getattr(options, name)}; {self.name} draws multiples of"
+                    f" {self.family.multiple}."
+                )
+        return options
 
     def check(self, prompt: str) -> None:
         """PromptError where a prompt is empty or longer than the text window."""

@@ -144,8 +144,8 @@ def _parts(stage: str, root: str, net: Any) -> Iterator[tuple[str, str, Any]]:
     blocks = [
         (f"down.{i}", f"down_blocks.{i}") for i in range(len(getattr(net, "down_blocks", ())))
     ]
-    blocks += [("mid", "mid_block")] if net.mid_block is not None else []
-    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(net.up_blocks))]
+    blocks += [("mid", "mid_block")] if getattr(net, "mid_block", None) is not None else []
+    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(getattr(net, "up_blocks", ())))]
     for name, path in blocks:
         block = net.get_submodule(path)
         for short, attribute in (

@@ -6,6 +6,7 @@ can run code. Code that comes with a checkpoint is never run.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from clerestory.errors import ModelError
+from clerestory.models.files import PICKLES, check_pickles, check_whole, pickle_error
 from clerestory.models.served import served
 
-__all__ = ["Opening", "hushed", "is_hub_id", "opened"]
+__all__ = ["Opening", "check_task", "hushed", "is_hub_id", "opened"]
 
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-UNREADABLE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ImportError,
+    SafetensorError,
+)
 """What the libraries raise at folders and files that are not as they should be."""
 PRIORLESS = "KandinskyV22Pipeline"
 SINGLE = {
@@ -55,7 +67,9 @@ class Opening:
 
 def is_hub_id(what: str) -> bool:
     """Whether this could be the id of a model on a hub: `owner/name`."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", what, re.ASCII) is not None and ".." not in what
+    file = what.lower().endswith((".safetensors", *PICKLES))
+    named = re.fullmatch(r"[\w.-]+/[\w.-]+", what, re.ASCII) is not None
+    return named and ".." not in what and not file
 
 
 def opened(what: str | Path, how: Opening) -> Any:
@@ -68,15 +82,14 @@ def opened(what: str | Path, how: Opening) -> Any:
     if kind == PRIORLESS:
         return _with_prior(what, how)
     if kind not in served():
-        with hushed():
-            _check_kind(what, kind)
+        _check_kind(what, kind)
     return _pretrained(what, how, kind, **_unchecked(kind))
 
 
 def _pretrained(what: str | Path, how: Opening, kind: str, **more: Any) -> Any:
     local = Path(what).is_dir()
     if local and not how.pickles:
-        _check_pickles(Path(what))
+        check_pickles(Path(what), _index(what))
     with hushed(), _one_line(what, kind):
         from diffusers import DiffusionPipeline
 
@@ -89,7 +102,7 @@ def _pretrained(what: str | Path, how: Opening, kind: str, **more: Any) -> Any:
             **more,
         )
         if local:
-            _check_whole(Path(what), pipeline)
+            check_whole(Path(what), pipeline)
     return pipeline
 
 
@@ -113,7 +126,7 @@ def _with_prior(what: str | Path, how: Opening) -> Any:
 def _single(path: Path, how: Opening) -> Any:
     """A pipeline whose parts are all in one safetensors file."""
     if path.suffix.lower() in PICKLES and not how.pickles:
-        raise _pickle(path)
+        raise pickle_error(path)
     if path.suffix.lower() not in (".safetensors", *PICKLES):
         raise ModelError(f"{path} is no checkpoint: expected a .safetensors file, or a folder.")
     import diffusers
@@ -131,9 +144,12 @@ def _single(path: Path, how: Opening) -> Any:
                 f" from a single file. Known: {', '.join(sorted(SINGLE))}."
             )
         config = {} if how.config is None else {"config": str(how.config)}
-        return getattr(diffusers, kind).from_single_file(
-            str(path), dtype=how.precision(kind), **config, **_unchecked(kind)
-        )
+        try:
+            return getattr(diffusers, kind).from_single_file(
+                str(path), dtype=how.precision(kind), **config, **_unchecked(kind)
+            )
+        except single_file_utils.SingleFileComponentError as error:
+            raise RuntimeError(f"it does not hold all parts: {error}") from error
 
 
 def _unchecked(kind: str) -> dict[str, Any]:
@@ -178,7 +194,9 @@ def _fetched_index(name: str) -> Path:
         }.get(status or 0, f"the hub answered {status}")
     except OSError as error:
         reason = " ".join(str(error).split())[:200]
-    raise ModelError(f"The model {name!r} cannot be fetched: {reason}.") from None
+    raise ModelError(
+        f"The model {name!r} is no folder here and cannot be fetched: {reason}."
+    ) from None
 
 
 def _kind(what: str | Path, told: Mapping[str, Any]) -> str:
@@ -191,46 +209,34 @@ def _kind(what: str | Path, told: Mapping[str, Any]) -> str:
 
 
 def _check_kind(what: str | Path, kind: str) -> None:
-    """ModelError for what does not make pictures from text alone."""
-    import diffusers
-    from diffusers.pipelines import auto_pipeline
-
-    if not hasattr(diffusers, kind):
-        raise ModelError(f"{what} is a {kind}, which this version of diffusers does not know.")
+    """ModelError for a class that is not there or does not make pictures from text alone."""
     if kind == "KandinskyV22PriorPipeline":
         raise ModelError(
             f"{what} is a Kandinsky 2.2 prior alone: open a decoder, and name this with --prior."
         )
-    drawing = {one.__name__ for one in auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
-    for mapping, task in (
-        (auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, "changes pictures"),
-        (auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING, "fills in pictures"),
-    ):
-        names = {one.__name__ for one in mapping.values()}
-        if kind in names - drawing or (kind not in drawing and _of(kind, task)):
-            raise ModelError(
-                f"{what} is a {kind}: it {task} that it is given, and here pictures are drawn from"
-                " text alone. Open the text-to-image pipeline of the same weights."
-            )
+    with hushed():
+        import diffusers
+
+        found = getattr(diffusers, kind, None)
+    if found is None:
+        raise ModelError(f"{what} is a {kind}, which this version of diffusers does not know.")
+    check_task(what, found)
 
 
-def _of(kind: str, task: str) -> bool:
-    return ("Img2Img" if task == "changes pictures" else "Inpaint") in kind
+def check_task(what: str | Path, kind: type[Any]) -> None:
+    """ModelError for a pipeline class that works on pictures which it is given."""
+    if "image" not in inspect.signature(kind.__call__).parameters:
+        return
+    with hushed():
+        from diffusers.pipelines import auto_pipeline
 
-
-def _check_pickles(folder: Path) -> None:
-    """ModelError, naming the file, where a part has pickled weights only."""
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-        pickled = sorted(path for path in part.iterdir() if path.suffix in PICKLES)
-        if pickled and not any(part.glob("*.safetensors")):
-            raise _pickle(pickled[0])
-
-
-def _pickle(path: Path | str) -> ModelError:
-    return ModelError(
-        f"{path} is a pickle, which can run code when it is loaded. If you trust where it comes"
-        " from: --allow-pickles (in Python pickles=True)."
-    )
+        drawing = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
+    if kind not in drawing:
+        raise ModelError(
+            f"{what} is a {kind.__name__}: it changes or fills in pictures that it is given, and"
+            " here pictures are drawn from text alone. Open the text-to-image pipeline of the same"
+            " weights."
+        )
 
 
 @contextmanager
@@ -246,32 +252,8 @@ def _one_line(what: str | Path, kind: str) -> Iterator[None]:
             r"necessary `?safetensors`? weights in .*?['\"]([^'\"]+\.bin)['\"]", reason
         )
         if lacking is not None:
-            raise _pickle(f"{what}/{lacking[1]}") from error
+            raise pickle_error(f"{what}/{lacking[1]}") from error
         raise ModelError(f"{what} cannot be opened as a {kind}: {reason[:300]}") from error
-
-
-def _check_whole(folder: Path, pipeline: Any) -> None:
-    """RuntimeError where a part's file lacks a weight, which the libraries would make up."""
-    from safetensors import safe_open
-
-    for name, part in pipeline.components.items():
-        files = sorted((folder / name).glob("*.safetensors"))
-        if not files or not hasattr(part, "named_parameters"):
-            continue
-        held: set[str] = set()
-        for path in files:
-            with safe_open(path, framework="pt") as opened_file:
-                held |= {
-                    key.removeprefix("text_model.")
-                    for key in opened_file.keys()  # noqa: SIM118
-                }
-        for key, _ in part.named_parameters():
-            if key.removeprefix("text_model.") not in held and not _tied(part, key):
-                raise RuntimeError(f"{name} has no weight {key} in its files.")
-
-
-def _tied(part: Any, key: str) -> bool:
-    return key in (getattr(part, "_tied_weights_keys", None) or ())
 
 
 @contextmanager

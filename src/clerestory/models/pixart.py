@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clerestory.models.base import Options
-from clerestory.models.conditioned import CONDITION, Conditioned, handed_place
+from clerestory.models.conditioned import CONDITION, Conditioned, handed_place, sides
 from clerestory.models.family import families
 from clerestory.models.networks import basic_places, end_places, map_places
 from clerestory.models.t5_text import T5Text
@@ -25,7 +25,7 @@ class PixArt(Conditioned):
         net, config = pipeline.transformer, pipeline.transformer.config
         self.window = LONGEST[type(pipeline).__name__]
         text = T5Text(
-            pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder", self.window
+            pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder", self.window, _plain
         )
         super().__init__(pipeline, net, [text])
         channels = config.in_channels
@@ -48,8 +48,9 @@ class PixArt(Conditioned):
             prediction,
             *map_places("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        side = int(config.sample_size) * pipeline.vae_scale_factor
-        self.defaults = Options(side, side, steps=20, guidance=4.5)
+        self.multiple = pipeline.vae_scale_factor
+        height, width = sides(config.sample_size, pipeline.vae_scale_factor)
+        self.defaults = Options(height, width, steps=20, guidance=4.5)
 
     def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
         """T5's last states with their masks; captions are not cleaned of what looks like HTML."""
@@ -76,3 +77,8 @@ class PixArt(Conditioned):
             "use_resolution_binning": False,
             "clean_caption": False,
         }
+
+
+def _plain(text: str) -> str:
+    """What the pipeline does to a caption that it does not clean."""
+    return text.lower().strip()

@@ -41,6 +41,7 @@ def taps_into(
         units = slice(None) if wanted.units is None else list(wanted.units)
         window = places[address].tokens
         mask = counted(window) if window and pool != "none" else None
+        row = places[address].site.shape[0] is not None
         kept = notes.setdefault(address, [])
 
         def see(value: Tensor, step: Step) -> None:
@@ -48,7 +49,8 @@ def taps_into(
                 raise SiteError(
                     f"{address} has no unit {wanted.units[-1]}; it has {value.shape[-1]}."
                 )
-            kept.append((step, pooled(value, pool, mask)[..., units].cpu().numpy()))
+            part = pooled(value, pool, mask, row=row)[..., units]
+            kept.append((step, part.cpu().numpy()))
 
         return Tap(address, see, branch, wanted.steps)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from clerestory.errors import EditError, PromptError, SiteError
 from clerestory.models.addresses import Selection, parse
 from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, Sample
-from clerestory.models.family import Encoded, Place, Progress, See
+from clerestory.models.family import Encoded, Place, Progress, See, Tokens, undisturbed
 from clerestory.models.hooks import Attachment, Tap, attached
 from clerestory.models.pooling import POOLS, WORD
 from clerestory.models.reading import Notes, gathered, taps_into
@@ -60,7 +60,8 @@ def sweep(model: Model, request: Request) -> list[Run]:
     size = min(request.batch, model.family.most or request.batch)
     pages: list[list[tuple[Notes, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
     total, done = len(request.samples) * len(request.edit_sets), 0
-    with model.family.quiet():
+    whole = "vae" in batches.stages
+    with model.family.quiet(), undisturbed(model.pipeline, whole_vae=whole):
         for rows in _chunks(len(request.samples), size):
             for page, drawn in zip(pages, batches.drawn(rows), strict=True):
                 page.append(drawn)
@@ -88,6 +89,9 @@ class _Batches:
                 raise SiteError(f"{edit.site!r} is a pattern; an edit needs one address.")
         stages, first = self.family.stages, self.family.first
         self.order = (*first, self.family.bridge, *(one for one in stages if one not in first))
+        edited = [parse(edit.site).site for edits in request.edit_sets for edit in edits]
+        sites = [*request.read, *(tap.site for tap in self.taps), *edited]
+        self.stages = {self.places[site].site.stage for site in sites}
         self.until = self._last_stage()
         self._check_word()
 
@@ -139,7 +143,7 @@ class _Batches:
         tokens, pool = self.family.windows[window], self.request.pool
         texts = self.family.filled(window, self.request.branch, batch)
         if pool.startswith(WORD):
-            return tokens.spans(texts, pool.removeprefix(WORD))
+            return _found(tokens, texts, pool.removeprefix(WORD))
         return tokens.real(texts)
 
     def _early(self, address: str) -> bool:
@@ -171,7 +175,20 @@ class _Batches:
             if not window:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
             texts = self.family.filled(window, self.request.branch, self.request.samples)
-            self.family.windows[window].spans(list(dict.fromkeys(texts)), pool.removeprefix(WORD))
+            tokens, word = self.family.windows[window], pool.removeprefix(WORD)
+            _found(tokens, list(dict.fromkeys(texts)), word)
+
+
+def _found(tokens: Tokens, texts: Sequence[str], word: str) -> Tensor:
+    """The tokens of a word in each text; PromptError, naming a text, where it is absent."""
+    found = tokens.spans(texts, word)
+    lacking = [text for text, hits in zip(texts, found, strict=True) if not hits.any()]
+    if lacking:
+        raise PromptError(
+            f"The word {word!r} is absent from {len(lacking)} of {len(texts)} prompts (or beyond"
+            f" the text window), such as {lacking[0]!r}; tokens:{word} needs it in each."
+        )
+    return found
 
 
 def _check(request: Request) -> None:

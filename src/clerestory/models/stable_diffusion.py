@@ -1,21 +1,13 @@
-"""Stable Diffusion 1 and 2: one CLIP text encoder, a UNet with cross-attention.
-
-The safety checker, which blackens pictures, is off while a model runs.
-"""
+"""Stable Diffusion 1 and 2: one CLIP text encoder, a UNet with cross-attention."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clerestory.models.base import Options, Sample
+from clerestory.models.base import Options
 from clerestory.models.clip_text import ClipText
-from clerestory.models.conditioned import CONDITION, Conditioned, handed_place
-from clerestory.models.family import Encoded, Hand, families
+from clerestory.models.conditioned import CONDITION, Conditioned, handed_place, sides
+from clerestory.models.family import families
 from clerestory.models.networks import end_places, map_places, unet_places
 
 __all__ = ["StableDiffusion"]
@@ -39,8 +31,9 @@ class StableDiffusion(Conditioned):
             prediction,
             *map_places("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        side = int(unet.config.sample_size) * pipeline.vae_scale_factor
-        self.defaults = Options(side, side, steps=50, guidance=7.5)
+        self.multiple = 8
+        height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
+        self.defaults = Options(height, width, steps=50, guidance=7.5)
 
     def two(self, options: Options) -> bool:
         """Not where guidance was distilled into the UNet (latent consistency models)."""
@@ -55,21 +48,3 @@ class StableDiffusion(Conditioned):
             "prompt_embeds": cond,
             "negative_prompt_embeds": uncond if negatives is not None else None,
         }
-
-    def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
-    ) -> NDArray[np.uint8] | None:
-        """As every family, without the safety checker."""
-        with _unchecked(self.pipeline):
-            return super().draw(batch, encoded, hand, until)
-
-
-@contextmanager
-def _unchecked(pipeline: Any) -> Iterator[None]:
-    """No safety checker while this is open."""
-    checker = pipeline.safety_checker
-    pipeline.safety_checker = None
-    try:
-        yield
-    finally:
-        pipeline.safety_checker = checker

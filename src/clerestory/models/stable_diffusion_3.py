@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 
 from clerestory.models.base import Options
 from clerestory.models.clip_text import ClipText
-from clerestory.models.conditioned import CONDITION, POOLED, Conditioned, Joined, handed_place
+from clerestory.models.conditioned import (
+    CONDITION,
+    POOLED,
+    Conditioned,
+    Joined,
+    handed_place,
+    sides,
+)
 from clerestory.models.family import Place, families
 from clerestory.models.networks import (
     ADDED,
@@ -71,8 +78,9 @@ class StableDiffusion3(Conditioned):
             prediction,
             *map_places("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        side = int(config.sample_size) * pipeline.vae_scale_factor
-        self.defaults = Options(side, side, steps=28, guidance=7.0)
+        self.multiple = pipeline.vae_scale_factor * pipeline.patch_size
+        height, width = sides(config.sample_size, pipeline.vae_scale_factor)
+        self.defaults = Options(height, width, steps=28, guidance=7.0)
 
     def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
         """CLIP's penultimate states, then T5's; and CLIP's pooled ones side by side."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from clerestory.models.base import Options
 from clerestory.models.clip_text import ClipText
-from clerestory.models.conditioned import CONDITION, POOLED, Conditioned, handed_place
+from clerestory.models.conditioned import CONDITION, POOLED, Conditioned, handed_place, sides
 from clerestory.models.family import families
 from clerestory.models.networks import end_places, map_places, unet_places
 
@@ -45,10 +45,11 @@ class StableDiffusionXL(Conditioned):
             prediction,
             *map_places("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        side = int(unet.config.sample_size) * pipeline.vae_scale_factor
+        self.multiple = 8
+        height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
         turbo = _turbo(pipeline.scheduler)
         steps, guidance = (4, 0.0) if turbo else (50, 5.0)
-        self.defaults = Options(side, side, steps=steps, guidance=guidance)
+        self.defaults = Options(height, width, steps=steps, guidance=guidance)
 
     def two(self, options: Options) -> bool:
         """Not where guidance was distilled into the UNet (latent consistency models)."""

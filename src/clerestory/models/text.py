@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clerestory.errors import PromptError
+from clerestory.errors import ModelError, PromptError
 from clerestory.models.family import Place
 
 __all__ = ["Text"]
@@ -23,15 +23,25 @@ __all__ = ["Text"]
 class Text(ABC):
     """One text encoder, called `stage`; `root` is its attribute of the pipeline.
 
-    `window` is how many tokens it takes, as long as its tokenizer says unless told otherwise.
+    `window` is how many tokens it takes, as long as its tokenizer says unless told otherwise;
+    `prepare` is what the pipeline does to texts first. ModelError where the pipeline lacks it.
     """
 
     begins = False
     """Whether a start token stands before the text."""
 
     def __init__(
-        self, tokenizer: Any, encoder: Any, stage: str, root: str, window: int | None = None
+        self,
+        tokenizer: Any,
+        encoder: Any,
+        stage: str,
+        root: str,
+        window: int | None = None,
+        prepare: Callable[[str], str] = str,
     ) -> None:
+        if tokenizer is None or encoder is None:
+            raise ModelError(f"The pipeline has no {root} or no tokenizer for it: load it whole.")
+        self.prepare = prepare
         self.tokenizer, self.encoder = tokenizer, encoder
         self.stage, self.root = stage, root
         self.window = int(tokenizer.model_max_length if window is None else window)
@@ -43,9 +53,9 @@ class Text(ABC):
         """The encoder's sites; the last `unread` blocks feed nothing."""
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> None:
+    def encode(self, texts: Sequence[str], device: torch.device) -> None:
         """Run the encoder as the pipelines do, for those who look on."""
-        self.encoder(self._tokens(tuple(texts)).input_ids.to(self.encoder.device))
+        self.encoder(self._tokens(tuple(texts)).input_ids.to(device))
 
     def real(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
@@ -57,12 +67,12 @@ class Text(ABC):
     def spans(self, texts: Sequence[str], word: str) -> Tensor:
         """Bool `[text, position]`: the tokens of this word, also where it is split.
 
-        Whole words, in any case; a phrase of several words is one. PromptError, naming the texts,
-        where it is absent.
+        Whole words, in any case; a phrase of several words is one. None where it is absent, or
+        beyond the window.
         """
         shown = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
         found = torch.zeros(len(texts), self.window, dtype=torch.bool)
-        for row, text in enumerate(texts):
+        for row, text in enumerate(map(self.prepare, texts)):
             offsets = self.tokenizer(
                 text, truncation=True, max_length=self.window, return_offsets_mapping=True
             ).offset_mapping
@@ -71,12 +81,6 @@ class Text(ABC):
                     # The space before a word belongs to its token in some tokenizers.
                     inside = start < hit.end() and end > hit.start() and text[start:end].strip()
                     found[row, place] |= bool(inside)
-        lacking = [text for text, hits in zip(texts, found, strict=True) if not hits.any()]
-        if lacking:
-            raise PromptError(
-                f"The word {word!r} is absent from {len(lacking)} of {len(texts)} prompts, such as "
-                f"{lacking[0]!r}; tokens:{word} needs it in each."
-            )
         return found
 
     def words(self, prompt: str) -> list[str]:
@@ -99,13 +103,13 @@ class Text(ABC):
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(
-            list(texts), truncation=False, verbose=False
+            [self.prepare(text) for text in texts], truncation=False, verbose=False
         ).input_ids
         return ids
 
     def _tokenised(self, texts: tuple[str, ...]) -> Any:
         return self.tokenizer(
-            list(texts),
+            [self.prepare(text) for text in texts],
             padding="max_length",
             max_length=self.window,
             truncation=True,

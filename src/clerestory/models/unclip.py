@@ -81,9 +81,10 @@ class UnCLIP(Family):
         """Text encoder alone, or the prior pipeline, which runs the text encoder itself."""
         prompts, options = [sample.prompt for sample in batch], batch[0].options
         if until == "text":
-            self.text.encode(prompts)
+            device = self.pipeline.prior_pipe._execution_device
+            self.text.encode(prompts, device)
             if branch == "uncond":
-                self.text.encode([options.negative] * len(batch))
+                self.text.encode([options.negative] * len(batch), device)
             return None
         generators, negative, theirs = seeded(batch), None, []
         if options.negative:

@@ -20,7 +20,7 @@ from clerestory.models import Edit, Model, Run, load
 from clerestory.outputs import empty_folder
 from clerestory.steering.base import SavedEdit, edits, name_of
 
-__all__ = ["SteeredModel"]
+__all__ = ["SteeredModel", "opened_as"]
 
 _FORMAT = 1
 
@@ -79,6 +79,7 @@ class SteeredModel:
             "revision": self.model.revision,
             "edits": listed,
             "provenance": self.provenance,
+            "opened_with": self.model.how,
         }
         text = json.dumps(told, indent=1) + "\n"
         place = empty_folder(Path(folder))
@@ -94,13 +95,19 @@ class SteeredModel:
         """
         told = _told(Path(folder))
         if model is None:
-            model = load(told["model"])
+            model = load(told["model"], **told.get("opened_with", {}))
         if told["revision"] != model.revision:
             raise ModelError(
                 f"{folder} was made for {told['model']} of revision {told['revision']!r}, and the "
                 f"model here is {model.name} of revision {model.revision!r}: make it again."
             )
         return cls(model, _restored(Path(folder), told["edits"]), provenance=told["provenance"])
+
+
+def opened_as(folder: str | Path) -> tuple[str, dict[str, str]]:
+    """The model that a saved one names, and what it was opened with besides."""
+    told = _told(Path(folder))
+    return told["model"], told.get("opened_with", {})
 
 
 def _check(model: Model, edit: Edit) -> None:
