@@ -47,7 +47,7 @@ An address is `stage.path/tap`, with units in brackets and a step after `@`:
 attention head 2. Every site hands over `[sample, position, unit]`: a map has height × width
 positions, tokens one each, a vector one.
 
-One and the same vector added to *all* keys of a plain attention changes nothing, since softmax takes
+One and the same vector added to *all* keys of a plain attention changes nothing: softmax takes
 no notice of what all of its inputs share: edit keys position by position, or edit `v`.
 """
 

@@ -70,10 +70,7 @@ def test_a_kandinsky_decoder_takes_its_prior_and_says_so_without(tmp_path):
 
 
 def test_an_id_that_cannot_be_reached_says_so():
-    refused(
-        "'nobody/nothing' is no folder here and cannot be fetched: the hub cannot be reached",
-        "nobody/nothing",
-    )
+    refused("is no folder here and cannot be fetched: the hub cannot be reached", "nobody/nothing")
     refused("No model is called 'a/b/c'", "a/b/c")
 
 
