@@ -4,14 +4,12 @@ import functools
 
 import numpy as np
 import pytest
-import torch
+from contract import PROMPTS, Boom, Ramp, Same, bare, calls, far, hooks_on
 from families import (
     FAMILIES,
-    SIDE,
     built,
     family_model,
     flux,
-    karlo,
     pixart,
     small_model,
     stable_diffusion,
@@ -20,7 +18,6 @@ from families import (
 )
 
 from clerestory.errors import PromptError, SiteError
-from clerestory.models import Options
 from clerestory.steering import Add
 
 pytestmark = [
@@ -28,8 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
 ]
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-PROMPTS = ["a cat", "a dog by me", "cat"]
 GUIDED = [name for name in FAMILIES if name != "flux"]
 
 
@@ -46,88 +41,6 @@ def lancet():
     model = clerestory.load("lancet", device="cpu")
     model.defaults = model.defaults.changed(steps=2, prior_steps=3)
     return model
-
-
-class Same:
-    """Returns what it gets."""
-
-    def __init__(self, site, branch="both"):
-        self.site, self.branch = site, branch
-
-    def __call__(self, value):
-        return value
-
-
-class Boom(Same):
-    def __call__(self, value):
-        raise self.branch_error
-
-    branch_error = RuntimeError("boom")
-
-
-class Ramp(Same):
-    """Adds a large vector, more of it from position to position.
-
-    The same vector on all keys would change nothing: softmax takes no notice of what all share.
-    """
-
-    def __call__(self, value):
-        vector = 30 * torch.randn(value.shape[-1], generator=torch.Generator().manual_seed(3))
-        return value + torch.linspace(1, 2, value.shape[1])[:, None] * vector
-
-
-def far(model, site, length=30.0):
-    """An edit with a large vector."""
-    units = model.sites[site].shape[1]
-    return Add(site, length * torch.randn(units, generator=torch.Generator().manual_seed(3)))
-
-
-def bare(model, prompts, seed, **options):
-    """What the untouched pipeline draws, called as its own documentation has it."""
-    pipeline, told = model.pipeline, model.defaults.changed(**options)
-    given = {"height": told.height, "width": told.width, "num_inference_steps": told.steps}
-    given |= {"guidance_scale": told.guidance}
-    kind = type(pipeline).__name__
-    if kind.startswith("Kandinsky"):
-        given |= {"prior_num_inference_steps": told.prior_steps, "callback_steps": None}
-        given |= {"prior_guidance_scale": told.prior_guidance}
-    if kind.startswith("PixArt"):
-        given |= {"use_resolution_binning": False, "clean_caption": False}
-    if kind.startswith("Flux"):
-        given |= {"true_cfg_scale": told.true_guidance} if told.negative else {}
-        given |= {"max_sequence_length": 512}
-    if told.negative:
-        given |= {"negative_prompt": [told.negative] * len(prompts)}
-    generators = [torch.Generator().manual_seed(seed) for _ in prompts]
-    with torch.no_grad():
-        drawn = pipeline(prompts, generator=generators, output_type="np", **given).images
-    return (drawn * 255).round().astype(np.uint8)
-
-
-def hooks_on(pipeline):
-    """Every hook on every module; transformers' own stay for good, once they are there."""
-    return [
-        (part, name, kind, key)
-        for part, module in pipeline.components.items()
-        if isinstance(module, torch.nn.Module)
-        for name, inner in module.named_modules()
-        for kind in HOOKS
-        for key in getattr(inner, kind)
-    ]
-
-
-def calls(model, monkeypatch):
-    """How often each stage's network was called."""
-    counted = {}
-    for stage, root in model.family.roots.items():
-        counted[stage] = 0
-
-        def forward(*args, _stage=stage, _forward=root.forward, **kwargs):
-            counted[_stage] += 1
-            return _forward(*args, **kwargs)
-
-        monkeypatch.setattr(root, "forward", forward)
-    return counted
 
 
 def test_the_untouched_pipeline_draws_the_same_picture(model):
@@ -192,92 +105,6 @@ def test_branches_arrive_split_and_steps_are_counted(name):
     assert (np.diff(cond.sigma.values) <= 0).all()
     assert np.allclose(uncond[0, 0], uncond[1, 0], atol=1e-4)
     assert not np.allclose(cond[0, 0], cond[1, 0], atol=1e-4)
-
-
-def test_flux_runs_its_branches_in_calls_of_their_own():
-    model, site = family_model("flux"), "denoiser/prediction"
-    options = {"negative": "dog", "true_guidance": 3.0}
-    expected = bare(model, PROMPTS[:2], 4, **options)
-    run = model.run(PROMPTS[:2], 4, read=site, **options)
-    assert np.array_equal(run.pictures, expected)
-    other = model.run(PROMPTS[:2], 4, read=site, branch="uncond", **options)
-    assert other.activations[site].step.values.tolist() == [0, 1, 2]
-    plain = model.run("dog", 4, read=site)
-    first = other.activations[site].values[:, 0]
-    assert np.allclose(first, plain.activations[site].values[:, 0], atol=1e-4)
-    with pytest.raises(SiteError, match="has no uncond branch"):
-        model.run("a cat", 0, read=site, branch="uncond")
-    assert not np.array_equal(model.run(PROMPTS[:2], 4).pictures, expected)
-
-
-def test_sdxl_never_encodes_the_empty_prompt_unless_its_checkpoint_does(monkeypatch):
-    model = small_model(built(stable_diffusion_xl))
-    counted = calls(model, monkeypatch)
-    condition = model.run("a cat", 0, read="denoiser/condition", branch="uncond").activations
-    assert (condition["denoiser/condition"] == 0).all()
-    assert counted["text"] == counted["text_2"] == 1
-    with pytest.raises(SiteError, match=r"text\.blocks\.0/mlp has no uncond branch"):
-        model.run("a cat", 0, read="text.blocks.0/mlp", branch="uncond")
-    counted["text"] = 0
-    model.run("a cat", 0, negative="dog")
-    assert counted["text"] == 2
-    other = small_model(built(stable_diffusion_xl, zeros=False))
-    assert np.array_equal(other.run("a cat", 3).pictures, bare(other, ["a cat"], 3))
-    assert (other.run("a cat", 0, read="text.*", branch="uncond").pictures).any()
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: built(stable_diffusion, "heun"),
-        lambda: built(stable_diffusion, "ancestral"),
-        lambda: built(stable_diffusion_xl, "turbo"),
-        lambda: built(stable_diffusion_3, third=False),
-        lambda: built(flux, guided=False),
-        lambda: built(pixart, sigma=True),
-    ],
-    ids=["heun", "ancestral", "turbo", "no third encoder", "schnell", "sigma"],
-)
-def test_what_differs_within_a_family_is_drawn_and_read_as_well(make):
-    model = small_model(make(), guidance=1.0 if "guided" in str(make) else 3.0)
-    expected = _bare_other(model, PROMPTS[:2], 5)
-    read = model.run(PROMPTS[:2], 5, read="*")
-    assert np.array_equal(read.pictures, expected)
-    edits = [Same(site) for site in model.sites]
-    assert np.array_equal(model.run(PROMPTS[:2], 5, edits=edits).pictures, expected)
-    steps = read.activations["denoiser/latent"]
-    assert steps.sizes["step"] == len(model.pipeline.scheduler.timesteps)
-
-
-def _bare_other(model, prompts, seed):
-    kind = type(model.pipeline).__name__
-    if kind == "FluxPipeline":
-        with torch.no_grad():
-            drawn = model.pipeline(
-                prompts,
-                height=SIDE,
-                width=SIDE,
-                num_inference_steps=3,
-                guidance_scale=model.defaults.guidance,
-                max_sequence_length=256,
-                generator=[torch.Generator().manual_seed(seed) for _ in prompts],
-                output_type="np",
-            ).images
-        return (drawn * 255).round().astype(np.uint8)
-    return bare(model, prompts, seed)
-
-
-def test_a_family_brings_its_defaults():
-    from clerestory.models import wrap
-
-    assert wrap(built(stable_diffusion)).defaults == Options(16, 16, steps=50, guidance=7.5)
-    assert wrap(built(stable_diffusion_xl)).defaults.guidance == 5.0
-    turbo = wrap(built(stable_diffusion_xl, "turbo")).defaults
-    assert (turbo.steps, turbo.guidance) == (4, 0.0)
-    assert wrap(built(stable_diffusion_3)).defaults.steps == 28
-    dev, schnell = (wrap(built(flux, guided=guided)).defaults for guided in (True, False))
-    assert (dev.steps, dev.guidance, schnell.steps, schnell.guidance) == (28, 3.5, 4, 0.0)
-    assert wrap(built(pixart)).defaults.guidance == 4.5
 
 
 @pytest.mark.parametrize("negative", ["", "a dog"])
@@ -453,100 +280,3 @@ def test_a_prompt_beyond_the_window_is_refused(model):
     with pytest.raises(PromptError, match="empty"):
         model.run(" ")
     assert model.words("a cat") == ["a", "cat"]
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_an_autoencoder_that_slices_is_read_whole(name):
-    model = small_model(built(FAMILIES[name]))
-    vae = getattr(model.pipeline, "vae", None) or model.pipeline.movq
-    if not hasattr(vae, "use_slicing"):
-        return
-    plain = model.run("a cat", range(3), read="vae.up.0.res.0/out")
-    vae.use_slicing = True
-    sliced = model.run("a cat", range(3), read="vae.up.0.res.0/out")
-    assert np.array_equal(plain.pictures, sliced.pictures) and vae.use_slicing
-    read = (run.activations["vae.up.0.res.0/out"] for run in (plain, sliced))
-    assert next(read).equals(next(read))
-
-
-def test_pixart_reads_captions_in_small_letters_and_so_do_masks_and_words():
-    model, texts = family_model("pixart"), ["  A Cat BY Zoe ", "a cat by zoe"]
-    tokens = model.family.windows["text"]
-    assert torch.equal(*(tokens.real([text])[0] for text in texts))
-    assert torch.equal(*(tokens.spans([text], "Cat")[0] for text in texts))
-    assert tokens.spans(texts[:1], "Cat").any()
-
-
-def test_parts_leave_the_accelerator_after_an_early_end_and_an_error(monkeypatch):
-    for name in ("unclip", "stable_diffusion"):
-        model, freed = small_model(built(FAMILIES[name])), []
-        model.pipeline._all_hooks = [object()]
-        monkeypatch.setattr(model.pipeline, "maybe_free_model_hooks", lambda to=freed: to.append(1))
-        model.run("a cat", 0, read="text.*", pictures=False)
-        assert freed == [1]
-        with pytest.raises(RuntimeError):
-            model.run("a cat", 0, edits=[Boom("denoiser/latent")])
-        assert len(freed) == 2
-
-
-def test_last_is_the_end_of_the_text_where_a_pictures_positions_follow():
-    model, site = family_model("flux"), "denoiser.single.0/mlp"
-    kept, last = (
-        model.run("a cat", 0, read=site, pool=pool).activations[site].values
-        for pool in ("none", "last")
-    )
-    end = int(model.family.windows["text_2"].real(["a cat"])[0].nonzero()[-1])
-    assert np.allclose(last[0, :], kept[0, :, end], atol=1e-5)
-
-
-def test_a_word_beyond_clips_window_is_found_where_t5_has_it():
-    model = family_model("stable_diffusion_3")
-    prompt = "a cat by a dog by a man in a hat with a zebra"
-    word = {"pool": "tokens:zebra", "pictures": False}
-    assert model.run(prompt, 0, read="denoiser/condition", **word)
-    with pytest.raises(PromptError, match="or beyond the text window"):
-        model.run(prompt, 0, read="text.*", **word)
-
-
-def test_the_safety_checker_is_off_while_it_runs_and_there_again_afterwards():
-    pipeline = built(stable_diffusion)
-    expected = bare(small_model(pipeline), ["a cat"], 0)
-
-    def blacken(images, clip_input):
-        raise AssertionError("it was asked")
-
-    pipeline.safety_checker = blacken
-    model = small_model(pipeline)
-    assert np.array_equal(model.run("a cat", 0).pictures, expected)
-    assert pipeline.safety_checker is blacken
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
-    pipeline = built(karlo)
-    expected = pipeline(
-        "a cat",
-        generator=torch.Generator().manual_seed(3),
-        prior_num_inference_steps=3,
-        decoder_num_inference_steps=3,
-        prior_guidance_scale=1.5,
-        decoder_guidance_scale=3.0,
-        output_type="np",
-    ).images
-    model = small_model(pipeline)
-    assert "not told apart" in model.about and model.sites["denoiser/latent"].feeds is None
-    assert {"denoiser/latent", "denoiser/condition", "denoiser/prediction"} <= set(model.sites)
-    assert model.family.stages[0] == "text" and model.family.stages[-1] != "text"
-    before = hooks_on(pipeline)
-    run = model.run(["a cat", "a dog"], 3, read="*")
-    assert np.array_equal(run.pictures[:1], (expected * 255).round().astype(np.uint8))
-    same = model.run("a cat", 3, edits=[Same(site) for site in model.sites])
-    assert np.array_equal(same.pictures[0], run.pictures[0])
-    assert run.activations["denoiser/latent"].sizes["step"] == 3
-    moved = model.run("a cat", 3, edits=[Add("denoiser/prediction", np.ones(6))])
-    assert not np.array_equal(moved.pictures[0], run.pictures[0])
-    counted = calls(model, monkeypatch)
-    early = model.run("a cat", 3, read="text.*", pictures=False)
-    assert counted["text"] and not counted["prior"] and not counted["denoiser"]
-    assert early.pictures is None
-    assert hooks_on(pipeline) == before

@@ -1,34 +1,12 @@
 import pytest
 import torch
+from contract import Same, hooks_on
 from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models import wrap
 from clerestory.models.family import Turn
 from clerestory.models.hooks import Attachment, Tap, attached, canonical, restored
-
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-class Same:
-    """Returns what it gets."""
-
-    def __init__(self, site, branch="cond"):
-        self.site, self.branch = site, branch
-
-    def __call__(self, value):
-        return value
-
-
-def hooks_on(pipeline):
-    """Every hook on every module; transformers' own stay for good, once they are there."""
-    return [
-        (name, kind, key)
-        for part in ("prior_text_encoder", "prior_prior", "unet", "movq", "prior_image_encoder")
-        for name, module in getattr(pipeline, part).named_modules(prefix=part)
-        for kind in HOOKS
-        for key in getattr(module, kind)
-    ]
 
 
 def bare(pipeline, seeds=(0, 1)):

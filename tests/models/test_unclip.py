@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from contract import calls, far
 from tiny import WIDTH, WINDOW, tiny_model
 
 from clerestory.errors import PromptError, SiteError
@@ -17,26 +18,6 @@ PROMPTS, SEEDS = ["a cat", "a dog by me", "cat"], range(2)
 @pytest.fixture
 def model():
     return tiny_model()
-
-
-def calls(model, monkeypatch):
-    """How often each network was called."""
-    counted = {}
-    for stage, root in model.family.roots.items():
-        counted[stage] = 0
-
-        def forward(*args, _stage=stage, _forward=root.forward, **kwargs):
-            counted[_stage] += 1
-            return _forward(*args, **kwargs)
-
-        monkeypatch.setattr(root, "forward", forward)
-    return counted
-
-
-def far(model, site, length=30.0):
-    """An edit with a large vector."""
-    units = model.sites[site].shape[1]
-    return Add(site, length * torch.randn(units, generator=torch.Generator().manual_seed(3)))
 
 
 def test_the_family_has_the_sites_of_its_table(model):

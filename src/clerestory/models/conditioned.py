@@ -32,9 +32,21 @@ from clerestory.models.family import (
 )
 from clerestory.models.text import Text
 
-__all__ = ["CONDITION", "POOLED", "Conditioned", "Joined", "handed_place", "sides"]
+__all__ = [
+    "CONDITION",
+    "POOLED",
+    "WITH_POOLED",
+    "Conditioned",
+    "Joined",
+    "handed_place",
+    "sides",
+]
 
 CONDITION, POOLED = "denoiser/condition", "denoiser/pooled"
+STATES = {CONDITION: ("prompt_embeds", "negative_prompt_embeds")}
+"""By site, what pipelines call the values of the branches cond and uncond."""
+WITH_POOLED = {**STATES, POOLED: ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")}
+"""The same for pipelines that take a pooled embedding as well."""
 
 
 class Joined:
@@ -60,13 +72,13 @@ def _blank(texts: Sequence[str], length: int) -> Tensor:
 
 
 class Conditioned(Family):
-    """A pipeline that takes `prompt_embeds`; `net` is its denoiser, `texts` its text encoders."""
+    """A pipeline that takes `prompt_embeds`; `net` is its denoiser, `texts` its text encoders.
+
+    `handing` is `STATES`, or `WITH_POOLED`.
+    """
 
     bridge = CONDITION
-    handing: ClassVar[Mapping[str, tuple[str, str]]] = {
-        CONDITION: ("prompt_embeds", "negative_prompt_embeds")
-    }
-    """By site, what the pipeline calls the values of the branches cond and uncond."""
+    handing: ClassVar[Mapping[str, tuple[str, str]]] = STATES
 
     def __init__(self, pipeline: Any, net: Any, texts: Sequence[Text]) -> None:
         self.pipeline, self.net, self.texts = pipeline, net, tuple(texts)

@@ -152,10 +152,6 @@ class Family(ABC):
         """What the stage's call number `call` is: by default all samples, step by step."""
         return Turn({"cond": slice(0, len(batch))}, call)
 
-    def filled(self, window: str, branch: Branch, batch: Sequence[Sample]) -> Sequence[str]:
-        """The texts that fill a window in a branch: the prompts, or the negative prompts."""
-        return [one.prompt if branch == "cond" else one.options.negative for one in batch]
-
     def check(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or too long."""
         for prompt in prompts:

@@ -12,11 +12,11 @@ text first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from clerestory.models.base import Branch, Options, Sample
 from clerestory.models.clip_text import ClipText
-from clerestory.models.conditioned import CONDITION, POOLED, Conditioned, handed_place
+from clerestory.models.conditioned import CONDITION, POOLED, WITH_POOLED, Conditioned, handed_place
 from clerestory.models.family import Place, Turn, families
 from clerestory.models.networks import attention_places, end_places, map_places, tap_place
 from clerestory.models.stable_diffusion_3 import stream_places
@@ -33,10 +33,7 @@ class Flux(Conditioned):
     """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
     half = "bfloat16"
-    handing: ClassVar = {
-        CONDITION: ("prompt_embeds", "negative_prompt_embeds"),
-        POOLED: ("pooled_prompt_embeds", "negative_pooled_prompt_embeds"),
-    }
+    handing = WITH_POOLED
 
     def __init__(self, pipeline: Any) -> None:
         net, guided = pipeline.transformer, pipeline.transformer.config.guidance_embeds

@@ -141,7 +141,7 @@ class _Batches:
     def _counted(self, batch: Sequence[Sample], window: str) -> Tensor:
         """Which positions of a text window are pooled: a word's, or those of real tokens."""
         tokens, pool = self.family.windows[window], self.request.pool
-        texts = self.family.filled(window, self.request.branch, batch)
+        texts = _texts(batch, self.request.branch)
         if pool.startswith(WORD):
             return _found(tokens, texts, pool.removeprefix(WORD))
         return tokens.real(texts)
@@ -174,9 +174,14 @@ class _Batches:
             window = self.places[address].tokens
             if not window:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
-            texts = self.family.filled(window, self.request.branch, self.request.samples)
+            texts = _texts(self.request.samples, self.request.branch)
             tokens, word = self.family.windows[window], pool.removeprefix(WORD)
             _found(tokens, list(dict.fromkeys(texts)), word)
+
+
+def _texts(batch: Sequence[Sample], branch: Branch) -> list[str]:
+    """What fills the text windows in a branch: the prompts, or the negative prompts."""
+    return [one.prompt if branch == "cond" else one.options.negative for one in batch]
 
 
 def _found(tokens: Tokens, texts: Sequence[str], word: str) -> Tensor:

@@ -6,13 +6,14 @@ Each block of the denoiser has a stream of the picture, `denoiser.blocks.3/…`,
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from clerestory.models.base import Options
 from clerestory.models.clip_text import ClipText
 from clerestory.models.conditioned import (
     CONDITION,
     POOLED,
+    WITH_POOLED,
     Conditioned,
     Joined,
     handed_place,
@@ -41,10 +42,7 @@ class StableDiffusion3(Conditioned):
     """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
 
     half = "bfloat16"
-    handing: ClassVar = {
-        CONDITION: ("prompt_embeds", "negative_prompt_embeds"),
-        POOLED: ("pooled_prompt_embeds", "negative_pooled_prompt_embeds"),
-    }
+    handing = WITH_POOLED
 
     def __init__(self, pipeline: Any) -> None:
         net, third = pipeline.transformer, pipeline.text_encoder_3

@@ -6,11 +6,18 @@ checkpoint says so (most do), the empty prompt is never encoded: its states are 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from clerestory.models.base import Options
 from clerestory.models.clip_text import ClipText
-from clerestory.models.conditioned import CONDITION, POOLED, Conditioned, handed_place, sides
+from clerestory.models.conditioned import (
+    CONDITION,
+    POOLED,
+    WITH_POOLED,
+    Conditioned,
+    handed_place,
+    sides,
+)
 from clerestory.models.family import families
 from clerestory.models.networks import end_places, map_places, unet_places
 
@@ -21,10 +28,7 @@ __all__ = ["StableDiffusionXL"]
 class StableDiffusionXL(Conditioned):
     """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
 
-    handing: ClassVar = {
-        CONDITION: ("prompt_embeds", "negative_prompt_embeds"),
-        POOLED: ("pooled_prompt_embeds", "negative_pooled_prompt_embeds"),
-    }
+    handing = WITH_POOLED
 
     def __init__(self, pipeline: Any) -> None:
         texts = [

@@ -34,8 +34,8 @@ LOG_EVERY = 20
 def mixed() -> torch.autocast:
     """Half precision inside, on processors that multiply it in hardware; others are slower with it.
 
-    With AVX512-BF16 matrices multiply about four times faster than in float32, without it some
-    seventy times slower.
+    With AVX512-BF16 matrices multiplied about four times faster than in float32; on a processor
+    without it, seventy times more slowly.
     """
     able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = able.get("avx512_bf16", False)
