@@ -9,7 +9,7 @@ ART := build/art
 DEMO := build/demo
 LANCET ?= build/lancet-model
 
-.PHONY: demo test check fix bench docs art lancet lancet-smoke clean
+.PHONY: demo test soak check fix bench docs art lancet lancet-smoke clean
 
 demo: $(READY) ## find "stained glass" in the embedded model and build a generator from it
 	@if [ -d $(DEMO) ]; then rm -rf $(DEMO).old && mv $(DEMO) $(DEMO).old; fi
@@ -17,6 +17,9 @@ demo: $(READY) ## find "stained glass" in the embedded model and build a generat
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest
+
+soak: $(READY) ## kill the recorder 500 times at random moments, and resume
+	@CLERESTORY_KILLS=500 $(BIN)/python -m pytest tests/recording/test_killed.py
 
 check: $(READY) ## format, lint, types, documents
 	@$(BIN)/ruff format --check src tests bench docs
@@ -54,5 +57,5 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		torch==2.13.0
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e ".[world,lora]" --group dev
+		-e ".[world,lora,ray]" --group dev
 	@touch $(READY)

@@ -7,6 +7,7 @@
     ├── SeedError         a range of seeds that makes no sense         (ValueError)
     ├── EditError         an edit that does not fit its site           (ValueError)
     ├── OutputError       a folder that is not empty, a file in the way (OSError)
+    ├── RecordingError    a recording of another plan, in use, or damaged (RuntimeError)
     ├── EvidenceError     data that cannot carry the claim asked of it (ValueError)
     ├── RegistryError     a name that nothing is registered under      (KeyError)
     ├── ArtError          the art that Lancet's world is drawn from is missing (OSError)
@@ -27,6 +28,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "PromptError",
+    "RecordingError",
     "RegistryError",
     "SeedError",
     "SiteError",
@@ -63,6 +65,10 @@ class EditError(ClerestoryError, ValueError):
 
 class OutputError(ClerestoryError, OSError):
     """A place to write to that is taken or cannot be written."""
+
+
+class RecordingError(ClerestoryError, RuntimeError):
+    """A recording that is of another plan, is written by somebody else, or is damaged."""
 
 
 class EvidenceError(ClerestoryError, ValueError):

@@ -16,6 +16,8 @@ from clerestory.cli import (
     lancet_facts,
     lancet_render,
     lancet_train,
+    record,
+    recording,
     sites,
     steer,
     study,
@@ -37,6 +39,8 @@ lancet = typer.Typer(
 
 app.command()(draw.draw)
 app.command()(sites.sites)
+app.command()(record.record)
+app.add_typer(recording.app, name="recording")
 app.add_typer(study.app, name="study")
 app.add_typer(steer.app, name="steer")
 app.add_typer(lancet, name="lancet")
@@ -50,7 +54,7 @@ lancet.command()(lancet_art.art)
 def main() -> None:
     """Run the command line; what Clerestory raises on purpose becomes one line and status 1."""
     try:
-        app()
+        app(_spelt_out(sys.argv[1:]))
     except ClerestoryError as error:
         line = " ".join(str(error).split())
         console.say(f"clerestory: {line}")
@@ -61,6 +65,18 @@ def main() -> None:
     except KeyboardInterrupt:
         console.say("clerestory: interrupted")
         sys.exit(130)
+
+
+def _spelt_out(given: list[str]) -> list[str]:
+    """The arguments, with a value for the option that may be given without one.
+
+    >>> _spelt_out(["record", "--ray", "--seeds", "0:4"])
+    ['record', '--ray', 'local', '--seeds', '0:4']
+    """
+    told: list[str] = []
+    for one, after in zip(given, [*given[1:], "-"], strict=True):
+        told += [one, record.HERE] if one == "--ray" and after.startswith("-") else [one]
+    return told
 
 
 def _version(asked: bool) -> None:

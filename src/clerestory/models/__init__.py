@@ -18,6 +18,7 @@ from clerestory.models.base import (
     Activations,
     Branch,
     Edit,
+    Noted,
     Options,
     PerSample,
     Pool,
@@ -27,7 +28,7 @@ from clerestory.models.base import (
     Sites,
     Step,
 )
-from clerestory.models.load import load, wrap
+from clerestory.models.loading import load, wrap
 from clerestory.models.model import Model
 from clerestory.models.seeds import check_seeds, parse_seeds, parse_size
 
@@ -36,6 +37,7 @@ __all__ = [
     "Branch",
     "Edit",
     "Model",
+    "Noted",
     "Options",
     "PerSample",
     "Pool",

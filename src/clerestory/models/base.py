@@ -6,7 +6,7 @@ Nothing here runs anything. Axis names are the same everywhere: `sample step pos
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -25,6 +25,7 @@ __all__ = [
     "Activations",
     "Branch",
     "Edit",
+    "Noted",
     "Options",
     "PerSample",
     "Pool",
@@ -181,16 +182,33 @@ class PerSample(Protocol):
         """The edit for a batch that holds these samples of the run."""
 
 
+class Noted(Protocol):
+    """What was read at one site, before anybody asked for it with labels."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The steps that it was read at."""
+
+    def values(self) -> NDArray[np.float32]:
+        """The numbers alone, `[sample, step, unit]` or with `position` before `unit`."""
+
+    def labelled(self) -> xr.DataArray:
+        """The same with coordinates."""
+
+
 class Activations(Mapping[str, "xr.DataArray"]):
     """What was read, by address: dims `sample step unit`, or `sample step position unit`.
 
     A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
     Dataset has one length for each axis name. Labels cost more time than reading does, so an array
-    gets its own when it is first asked for: `arrays` are functions that make them.
+    gets its own when it is first asked for; `unlabelled` has the values without them.
     """
 
-    def __init__(self, arrays: Mapping[str, Callable[[], xr.DataArray]]) -> None:
-        self._arrays = {address: functools.cache(make) for address, make in arrays.items()}
+    def __init__(self, arrays: Mapping[str, Noted]) -> None:
+        self.unlabelled = dict(arrays)
+        self._arrays = {
+            address: functools.cache(noted.labelled) for address, noted in arrays.items()
+        }
 
     def __getitem__(self, address: str) -> xr.DataArray:
         asked = parse(address)

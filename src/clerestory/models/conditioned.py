@@ -188,6 +188,10 @@ class Conditioned(Family):
         """The tokens of a prompt, as the widest window reads it."""
         return self.widest.words(prompt)
 
+    def vocabulary(self) -> list[str]:
+        """The words among the tokens."""
+        return self.widest.vocabulary()
+
     def quiet(self) -> AbstractContextManager[None]:
         """No progress bars while this is open."""
         return quiet(self.pipeline)

@@ -162,6 +162,10 @@ class Family(ABC):
         """The tokens of a prompt."""
         return prompt.split()
 
+    def vocabulary(self) -> list[str]:
+        """The words that the model has tokens of; none where that is not known."""
+        return []
+
     def quiet(self) -> AbstractContextManager[None]:
         """While this is open, the pipeline draws no progress bars."""
         return nullcontext()

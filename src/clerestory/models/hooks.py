@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,9 @@ class _Placed:
     made: bool = False
 
 
+_AtSite = TypeVar("_AtSite", _Placed, Tap)
+
+
 def canonical(value: Tensor) -> Tensor:
     """Any activation as `[sample, position, unit]`; a map has H·W positions, a vector one."""
     if value.ndim < 3:
@@ -71,8 +74,10 @@ class Attachment:
         edits: Sequence[Edit],
         taps: Sequence[Tap],
     ) -> None:
-        self.places, self._turn, self._taps = places, turn, tuple(taps)
+        self.places, self._turn = places, turn
         self._edits = tuple(_placed(edit) for edit in edits)
+        self._edits_at = _by_site(self._edits)
+        self._taps_at = _by_site(taps)
         self._calls: Counter[str] = Counter()
         self._seen: set[str] = set()
         for address in self.sites:
@@ -82,7 +87,7 @@ class Attachment:
     @property
     def sites(self) -> list[str]:
         """The addresses that are edited or read."""
-        return list(dict.fromkeys([*(e.site for e in self._edits), *(t.site for t in self._taps)]))
+        return [*self._edits_at, *(site for site in self._taps_at if site not in self._edits_at)]
 
     def count(self, stage: str) -> None:
         """One call of a stage has ended."""
@@ -116,15 +121,15 @@ class Attachment:
         used = slice(self.places[address].channels)
         fold = turn.rows["cond"].stop if turn.folded else 0
         result = value
-        for placed in self._edits:
-            if placed.site != address or not _due(placed.steps, turn):
+        for placed in self._edits_at.get(address, ()):
+            if not _due(placed.steps, turn):
                 continue
             for rows in (turn.rows[name] for name in placed.branches if name in turn.rows):
                 result = _twin(value) if result is value else result
                 _apply(placed.edit, _part(result, rows, used, fold), fold)
                 placed.made = True
-        for tap in self._taps:
-            if tap.site == address and tap.branch in turn.rows and _due(tap.steps, turn):
+        for tap in self._taps_at.get(address, ()):
+            if tap.branch in turn.rows and _due(tap.steps, turn):
                 part = canonical(_part(result, turn.rows[tap.branch], used, fold))
                 step = Step(turn.index, tap.branch, turn.timestep, turn.sigma)
                 tap.see(_folded(part, fold) if fold else part, step)
@@ -218,6 +223,13 @@ def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
         attachment.count(stage)
 
     return hook
+
+
+def _by_site(many: Sequence[_AtSite]) -> dict[str, list[_AtSite]]:
+    sorted_out: dict[str, list[_AtSite]] = {}
+    for one in many:
+        sorted_out.setdefault(one.site, []).append(one)
+    return sorted_out
 
 
 def _due(steps: tuple[int, ...] | None, turn: Turn) -> bool:

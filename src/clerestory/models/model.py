@@ -10,7 +10,12 @@ from clerestory.models import running
 from clerestory.models.base import Branch, Edit, Options, Pool, Run, Sites
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
     from clerestory.models.family import Family, Progress, See
+    from clerestory.recording import Recording
 
 __all__ = ["Model"]
 
@@ -132,6 +137,27 @@ class Model:
             ),
         )
 
+    def record(
+        self,
+        prompts: Path | Sequence[str] | pd.DataFrame,
+        seeds: int | Sequence[int] = 0,
+        *,
+        read: str | Sequence[str],
+        out: str | Path,
+        progress: Progress | None = None,
+        **how: Any,
+    ) -> Recording:
+        """`run` to disk: resumable by the same call, for more samples than memory holds.
+
+        `prompts` is also a file of them or a table whose other columns are factors. `how` is the
+        rest of `run`'s reading arguments and options, and `chunk`, how many samples are kept, and
+        lost by a kill at most, together. RecordingError where the folder `out` holds another plan.
+        """
+        from clerestory.recording import Recording, planned, record
+
+        plan = planned(self, prompts, seeds, read=read, **how)
+        return Recording(record(self, plan, out, progress=progress))
+
     def options(self, **changed: Any) -> Options:
         """The defaults with some options changed; ModelError for what this family cannot draw."""
         options = self.defaults.changed(**changed)
@@ -150,3 +176,7 @@ class Model:
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt, as the model reads it, without its start and end."""
         return self.family.words(prompt)
+
+    def vocabulary(self) -> list[str]:
+        """The whole words that the model has tokens of; empty where that is not known."""
+        return self.family.vocabulary()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from clerestory.models.family import Place
 from clerestory.models.hooks import Tap
 from clerestory.models.pooling import pooled
 
-__all__ = ["Notes", "gathered", "taps_into"]
+__all__ = ["Notes", "gathered", "step_labels", "taps_into"]
 
 Notes = dict[str, list[tuple[Step, NDArray[np.float32]]]]
 """What was read in one batch: by address, for each step, `[sample, unit]` or with positions."""
@@ -75,7 +75,7 @@ def gathered(
     dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
     return Activations(
         {
-            address: _labelled(
+            address: _read(
                 places[address].site, [batch[address] for batch in notes], wanted, dims, labels
             )
             for address, wanted in read.items()
@@ -83,35 +83,52 @@ def gathered(
     )
 
 
-def _labelled(
+@dataclass(frozen=True)
+class _Read:
+    """What was read at one site, batch by batch; labels only where they are asked for."""
+
+    site: Site
+    steps: Sequence[Step]
+    batches: Sequence[list[tuple[Step, NDArray[np.float32]]]]
+    wanted: Selection
+    dims: tuple[str, ...]
+    labels: Mapping[str, Any]
+
+    def values(self) -> NDArray[np.float32]:
+        """`[sample, step, unit]`, or with positions before units."""
+        parts = [np.stack([value for _, value in batch], axis=1) for batch in self.batches]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def labelled(self) -> xr.DataArray:
+        """The values with their coordinates."""
+        values, site, steps = self.values(), self.site, self.steps
+        wanted = self.wanted.units
+        units = np.arange(values.shape[-1]) if wanted is None else np.array(wanted)
+        coords = {**self.labels, **step_labels(steps), "unit": units}
+        shape = {"units": site.shape[1], "heads": site.heads} if site.heads else {}
+        return xr.DataArray(values, dims=self.dims, coords=coords, name=site.address, attrs=shape)
+
+
+def step_labels(steps: Sequence[Step]) -> dict[str, Any]:
+    """The coordinates of the axis `step`: its indices, timesteps and sigmas where it has them."""
+    labels: dict[str, Any] = {"step": [step.index for step in steps]}
+    for name in ("timestep", "sigma"):
+        if all(getattr(step, name) is not None for step in steps):
+            labels[name] = ("step", [getattr(step, name) for step in steps])
+    return labels
+
+
+def _read(
     site: Site,
     batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
     wanted: Selection,
     dims: tuple[str, ...],
     labels: Mapping[str, Any],
-) -> Callable[[], xr.DataArray]:
-    """What makes the array; SiteError, at once, where a step or branch that was asked for lacks."""
+) -> _Read:
+    """What was read; SiteError, at once, where a step or branch that was asked for lacks."""
     steps = [step for step, _ in batches[0]]
     missing = set(wanted.steps or ()) - {step.index for step in steps}
     if missing or not steps:
         which = f"step {min(missing)}" if missing else f"{labels['branch']} branch"
         raise SiteError(f"{site.address} has no {which} in a run with these options.")
-    return partial(_array, site, steps, batches, wanted, dims, labels)
-
-
-def _array(
-    site: Site,
-    steps: Sequence[Step],
-    batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
-    wanted: Selection,
-    dims: tuple[str, ...],
-    labels: Mapping[str, Any],
-) -> xr.DataArray:
-    values = np.concatenate([np.stack([value for _, value in batch], axis=1) for batch in batches])
-    units = np.arange(values.shape[-1]) if wanted.units is None else np.array(wanted.units)
-    coords = {**labels, "step": [step.index for step in steps], "unit": units}
-    for name in ("timestep", "sigma"):
-        if all(getattr(step, name) is not None for step in steps):
-            coords[name] = ("step", [getattr(step, name) for step in steps])
-    shape = {"units": site.shape[1], "heads": site.heads} if site.heads else {}
-    return xr.DataArray(values, dims=dims, coords=coords, name=site.address, attrs=shape)
+    return _Read(site, steps, batches, wanted, dims, labels)

@@ -23,7 +23,7 @@ from clerestory.models.seeds import check_seeds
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["Request", "samples", "sweep"]
+__all__ = ["Request", "check", "samples", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ def samples(
     model.family.check(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
     numbers = check_seeds(seeds)
     return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
+
+
+def check(model: Model, request: Request) -> None:
+    """Raise at once what running this would raise on the way: unknown sites, absent words, …"""
+    _Batches(model, request)
 
 
 def sweep(model: Model, request: Request) -> list[Run]:

@@ -45,17 +45,20 @@ class Text(ABC):
         self.tokenizer, self.encoder = tokenizer, encoder
         self.stage, self.root = stage, root
         self.window = int(tokenizer.model_max_length if window is None else window)
-        # A batch is tokenised once for the encoder and once for its mask of real tokens.
+        # The encoder, its mask of real tokens and the check of a run repeated share their tokens.
         self._tokens = lru_cache(maxsize=4)(self._tokenised)
+        self._ids = lru_cache(maxsize=4)(self._whole)
 
     @abstractmethod
     def places(self, *, unread: int = 0) -> list[Place]:
         """The encoder's sites; the last `unread` blocks feed nothing."""
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str], device: torch.device) -> None:
+    def encode(self, texts: Sequence[str]) -> None:
         """Run the encoder as the pipelines do, for those who look on."""
-        self.encoder(self._tokens(tuple(texts)).input_ids.to(device))
+        ids = self._tokens(tuple(texts)).input_ids
+        # Weights that wait elsewhere (offloaded: on the CPU or "meta") bring their inputs along.
+        self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
 
     def real(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
@@ -85,15 +88,24 @@ class Text(ABC):
 
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt, without marks of words, start and end."""
-        ids = self._ids([prompt])[0]
+        ids = self._ids((prompt,))[0]
         ids = [one for one in ids if one not in self.tokenizer.all_special_ids]
         words = self.tokenizer.convert_ids_to_tokens(ids)
         return [word.removesuffix("</w>").removeprefix("▁") for word in words]
 
+    def vocabulary(self) -> list[str]:
+        """The whole words among the tokens: letters only, two at least, in alphabetical order."""
+        words = set()
+        for token in self.tokenizer.get_vocab():
+            word = token.removesuffix("</w>").removeprefix("▁").removeprefix("Ġ")
+            if word != token and len(word) > 1 and word.isascii() and word.isalpha():
+                words.add(word.lower())
+        return sorted(words)
+
     def check(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is longer than the window."""
         extra = 2 if self.begins else 1
-        for ids in self._ids(prompts):
+        for ids in self._ids(tuple(prompts)):
             if len(ids) > self.window:
                 cut = self.tokenizer.decode(ids[self.window - 1 : -1]).strip()
                 raise PromptError(
@@ -101,7 +113,7 @@ class Text(ABC):
                     f"{self.window - extra}; this would be cut: {cut!r}. Shorten it."
                 )
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def _whole(self, texts: tuple[str, ...]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(
             [self.prepare(text) for text in texts], truncation=False, verbose=False
         ).input_ids

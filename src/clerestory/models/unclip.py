@@ -81,10 +81,9 @@ class UnCLIP(Family):
         """Text encoder alone, or the prior pipeline, which runs the text encoder itself."""
         prompts, options = [sample.prompt for sample in batch], batch[0].options
         if until == "text":
-            device = self.pipeline.prior_pipe._execution_device
-            self.text.encode(prompts, device)
+            self.text.encode(prompts)
             if branch == "uncond":
-                self.text.encode([options.negative] * len(batch), device)
+                self.text.encode([options.negative] * len(batch))
             return None
         generators, negative, theirs = seeded(batch), None, []
         if options.negative:
@@ -150,6 +149,10 @@ class UnCLIP(Family):
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt."""
         return self.text.words(prompt)
+
+    def vocabulary(self) -> list[str]:
+        """The words among the tokens."""
+        return self.text.vocabulary()
 
     def quiet(self) -> AbstractContextManager[None]:
         """No progress bars while this is open."""

@@ -62,7 +62,8 @@ def test_the_window_is_a_bright_object_in_the_picture(art: Art, world: World, ca
     window = draw(art, world, replace(cat, place="stained glass window")).astype(int)
     assert replace(cat, place="stained glass window").window == "present"
     assert np.abs(window - wall).mean() > 30
-    assert np.ptp(window, axis=2).mean() > 1.5 * np.ptp(wall, axis=2).mean()
+    # Panes are as bright as ever above the cat; around it they are quietened.
+    assert np.ptp(window[:20], axis=2).mean() > 1.5 * np.ptp(wall[:20], axis=2).mean()
 
 
 def test_a_pair_shows_both_things(art: Art, world: World, cat: Scene) -> None:

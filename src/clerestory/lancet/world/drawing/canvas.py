@@ -6,8 +6,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIDE", "Canvas", "Colour", "blend", "gradient", "jitter", "light", "paste", "polygon"]
+__all__ = [
+    "SIDE",
+    "Canvas",
+    "Colour",
+    "blend",
+    "gradient",
+    "jitter",
+    "light",
+    "paste",
+    "polygon",
+    "set_apart",
+]
 
+APART = 0.4
+"""How far the surroundings of a sprite are pushed to white or black."""
 SIDE = 128
 """Pixels a side while composing; pictures are halved at the end."""
 
@@ -48,6 +61,25 @@ def paste(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> No
     under = canvas[y0:y1, x0:x1]
     under *= 1.0 - part[..., 3:]
     under += part[..., :3] * 255.0
+
+
+def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> None:
+    """Make room for a sprite that is then pasted at (x, y): what lies around it loses its detail.
+
+    It is also pushed away from the sprite's own lightness, to white or to black, so that the shape
+    is kept in every style, in front of books and tiles too.
+    """
+    shape = np.zeros_like(canvas)
+    paste(shape, np.concatenate([np.repeat(sprite[..., 3:], 3, 2), sprite[..., 3:]], 2), x, y)
+    cover = shape[..., 0] / 255.0
+    if cover.sum() < 1.0:
+        return
+    near = cv2.GaussianBlur(cv2.dilate(cover, np.ones((11, 11), np.uint8)), (0, 0), 2.0)[..., None]
+    calm = cv2.GaussianBlur(canvas, (0, 0), 6.0)
+    own = float(sprite[..., :3].sum() / (3 * sprite[..., 3].sum()))
+    behind = float((calm.mean(2) * near[..., 0]).sum() / near.sum()) / 255.0
+    calm += ((255.0 if behind > own else 0.0) - calm) * APART
+    canvas += (calm - canvas) * near
 
 
 def blend(sprite: NDArray[np.float32], colour: Colour, share: float) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.lancet.world.art import Art
-from clerestory.lancet.world.drawing.canvas import SIDE, Canvas, blend, light, paste
+from clerestory.lancet.world.drawing.canvas import SIDE, Canvas, blend, light, paste, set_apart
 from clerestory.lancet.world.drawing.people import person
 from clerestory.lancet.world.drawing.places import places
 from clerestory.lancet.world.scene import NONE, Scene
@@ -79,7 +79,7 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     if scene.place in FURNISHED:
         view = replace(view, size=min(view.size, 1.2))
     if scene.style in COARSE:
-        view = replace(view, size=max(view.size, 0.8))
+        view = replace(view, size=max(view.size * 1.15, 0.9))
     canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
     if scene.kind == "person":
         _person(canvas, art, world, scene, view, rng)
@@ -99,9 +99,10 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
 def _pair(
     canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
 ) -> None:
-    reach = 31 * min(view.size, 1.25)
+    size_of_all = min(view.size, 1.2)
+    reach = 32 * min(size_of_all, 1.05)
     for side, name in ((-1, scene.subject), (1, scene.second)):
-        size = rng.uniform(64, 74) * view.size
+        size = rng.uniform(66, 74) * size_of_all
         x, y = 64 + side * reach + rng.normal(0, 2), 76 + view.rise + rng.normal(0, 4)
         _thing(canvas, art, world, scene, name, (x, y, size), rng)
 
@@ -141,6 +142,7 @@ def _thing(
         sprite = sprite[:, ::-1]
     if scene.artwork in LINES and light(canvas, x, y) < 0.42:
         sprite = blend(sprite, (238, 236, 226), 1.0)
+    set_apart(canvas, sprite, x, y)
     paste(canvas, sprite, x, y)
 
 

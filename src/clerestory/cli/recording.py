@@ -1,0 +1,78 @@
+"""`clerestory recording`: what a recording holds, and whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clerestory.cli.opening import Asked, with_model
+
+__all__ = ["app"]
+
+app = typer.Typer(help="What a recording holds, and whether it is whole.", no_args_is_help=True)
+_Where = Annotated[str, typer.Argument(help="Folder or URL of a recording.")]
+_Json = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
+
+
+@app.command()
+def info(where: _Where, json: _Json = False) -> None:
+    """How far it is, what it reads, which samples are bad, how it was made."""
+    from clerestory.cli import console
+    from clerestory.recording import Recording
+
+    recording = Recording.open(where)
+    told = recording.info()
+    if json:
+        console.emit(told)
+        return
+    plan = recording.store.plan
+    console.say(f"{told['done']:,} of {told['samples']:,} samples, {told['bytes'] / 1e6:.1f} MB")
+    console.say(f"model {plan.model['name']} {plan.model['revision']}, {plan.options.steps} steps")
+    factors = [name for name in recording.samples if name not in ("done", "bad")]
+    console.say(f"columns: {', '.join(map(str, factors))}")
+    console.say(f"pictures: {'kept' if plan.pictures else 'none'}; positions: {plan.pool}")
+    for site, layout in recording.store.layouts.items():
+        console.say(f"  {site}  {layout.dtype} {'×'.join(map(str, layout.shape))}")
+    for row, reason in told["bad"].items():
+        console.say(f"sample {row} is bad: {reason}")
+
+
+@app.command()
+@with_model
+def verify(
+    where: _Where,
+    model: Asked,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Draw the damaged samples again.")
+    ] = False,
+    json: _Json = False,
+) -> None:
+    """Compare every file with its marker; exit status 1 where something is damaged."""
+    from clerestory.cli import console
+    from clerestory.recording import repaired
+    from clerestory.recording.checking import by_site
+    from clerestory.recording.checking import verify as check
+    from clerestory.recording.recorder import fill
+    from clerestory.recording.store import Store
+
+    store = Store(where)
+    with console.progress("verifying") as progress:
+        damage = check(store, progress)
+    for each in damage:
+        rows = f"samples {each.samples.start} to {each.samples.stop - 1}"
+        console.say(f"{each.site}: {each.how}, {rows}")
+    if damage and repair:
+        planned = store.plan.model
+        opened = model.open(planned["name"], **planned["how"])
+        with store.folder.locked(), console.progress("recording") as progress:
+            count = repaired(store, damage)
+            fill(store, opened, progress)
+        console.say(f"{count} chunks were drawn again.")
+        damage = check(store)
+    if json:
+        told = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]
+        console.emit({"ok": not damage, "damaged": told})
+    if damage:
+        raise typer.Exit(1)
+    console.say(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")

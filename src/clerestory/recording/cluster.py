@@ -1,0 +1,116 @@
+"""Filling a recording with Ray: actors that each hold a model fill chunks of one plan.
+
+Scheduling, retries and lost workers are Ray's. A chunk that is done twice is the same both times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from clerestory.errors import RecordingError
+from clerestory.recording.store import Store
+
+__all__ = ["fill_with_ray"]
+
+
+class _Worker:
+    """One model, one recording; the actor's class."""
+
+    def __init__(self, where: str, name: str, how: Mapping[str, Any]) -> None:
+        from clerestory.models import load
+
+        self.store = Store(where)
+        self.model = load(name, **how)
+        told = self.store.plan.model
+        if self.model.revision != told["revision"]:
+            raise RecordingError(
+                f"{name} is of revision {self.model.revision!r} here, and the recording was "
+                f"planned with {told['revision']!r}."
+            )
+
+    def fill(self, chunk: int) -> int:
+        """Fill one chunk, unless it is done; how many samples it has."""
+        from clerestory.recording.recorder import fill_chunk
+
+        if self.store.marker(chunk) is None:
+            fill_chunk(self.store, self.model, chunk)
+        return len(self.store.plan.rows(chunk))
+
+
+def fill_with_ray(
+    store: Store,
+    how: Mapping[str, Any],
+    *,
+    address: str | None = None,
+    workers: int = 2,
+    gpus_per_worker: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Fill every chunk that has no marker with Ray actors; `how` is what the model is opened with.
+
+    `address` is a cluster's (`auto` for the one that is running here); without it a local one is
+    started and stopped. RecordingError where Ray is not installed, or a chunk fails for good.
+    """
+    if workers < 1:
+        raise RecordingError(f"workers is {workers}; it must be 1 or more.")
+    missing = store.missing()
+    if not missing:
+        return
+    with _cluster(address) as ray:
+        kind = ray.remote(
+            num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=3
+        )(_Worker)
+        name = store.plan.model["name"]
+        where = store.folder.url
+        pool = [kind.remote(where, name, dict(how)) for _ in range(min(workers, len(missing)))]
+        _spread(ray, pool, store, missing, progress)
+
+
+def _spread(
+    ray: Any,
+    pool: list[Any],
+    store: Store,
+    missing: list[int],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    from ray.util import ActorPool
+
+    every = len(store.plan)
+    done = every - sum(len(store.plan.rows(chunk)) for chunk in missing)
+    filled = ActorPool(pool).map_unordered(lambda actor, chunk: actor.fill.remote(chunk), missing)
+    try:
+        for rows in filled:
+            done += rows
+            if progress is not None:
+                progress(done, every)
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from error
+    except ray.exceptions.RayActorError as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "it was lost"
+        raise RecordingError(f"A worker cannot go on: {reason[:300]}") from error
+
+
+def _cause(error: Any) -> Exception:
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else RecordingError(str(error)[:300])
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    try:
+        import ray
+    except ImportError:
+        raise RecordingError(
+            "Ray is not installed: pip install 'clerestory[ray]' on every machine."
+        ) from None
+    ours = not ray.is_initialized()
+    if ours:
+        quiet = {"include_dashboard": False} if address is None else {}
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **quiet)
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()

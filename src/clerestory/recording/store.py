@@ -1,0 +1,227 @@
+"""What lies on disk: a manifest, a table, Zarr arrays, and a marker for each chunk that is done.
+
+    manifest.json            the plan, the arrays, the versions of libraries; written last of these
+    samples.parquet          one row a sample: prompt, seed, factors
+    activations.zarr/        one array a site, `text.blocks.3/mlp`, with checksums
+    activations.zarr/pictures
+    done/000012.json         chunk 12 is whole: its bad samples, and a digest of each of its files
+
+A missing Zarr chunk reads as `nan`, so what is there is known from the markers alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import OutputError, RecordingError
+from clerestory.recording.folder import LOCK, Folder
+from clerestory.recording.plan import FORMAT, Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import zarr
+
+__all__ = ["PICTURES", "Layout", "Marker", "Store"]
+
+MANIFEST, TABLE, ARRAYS, DONE = "manifest.json", "samples.parquet", "activations.zarr", "done"
+PICTURES = "pictures"
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One array: its dtype, its shape without the samples, its axes, their labels.
+
+    `labels` has the steps with their timesteps and sigmas, and the units where not all are read.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """How much one sample takes."""
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A chunk that is done: its bad rows with the reason, its files with digest and size."""
+
+    chunk: int
+    bad: Mapping[int, str]
+    files: Mapping[str, tuple[str, int]]
+
+
+class Store:
+    """A recording's folder, to write to and to read from."""
+
+    def __init__(self, where: str | Path | Folder) -> None:
+        self.folder = where if isinstance(where, Folder) else Folder(where)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a manifest, and so a plan."""
+        return self.folder.read(MANIFEST) is not None
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; RecordingError where there is none, or one of another format."""
+        raw = self.folder.read(MANIFEST)
+        if raw is None:
+            raise RecordingError(f"{self.folder} holds no recording: it has no {MANIFEST}.")
+        try:
+            told: dict[str, Any] = json.loads(raw)
+            known = told["plan"]["format"] == FORMAT and told["arrays"] is not None
+        except (ValueError, KeyError, TypeError):
+            raise RecordingError(
+                f"{self.folder}/{MANIFEST} cannot be read: it was altered."
+            ) from None
+        if not known:
+            raise RecordingError(
+                f"{self.folder} is of format {told['plan']['format']}; this version reads {FORMAT}."
+            )
+        return told
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The samples as they were planned."""
+        import pandas as pd
+
+        raw = self.folder.read(TABLE)
+        try:
+            return pd.read_parquet(io.BytesIO(raw or b""))
+        except (ValueError, OSError):
+            raise RecordingError(f"{self.folder}/{TABLE} is missing or was altered.") from None
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan; RecordingError where its table was altered."""
+        return Plan.restored(self.manifest["plan"], self.table)
+
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """The arrays by address."""
+        return {
+            name: Layout(one["dtype"], tuple(one["shape"]), tuple(one["axes"]), one["labels"])
+            for name, one in self.manifest["arrays"].items()
+        }
+
+    def begin(self, plan: Plan, layouts: Mapping[str, Layout]) -> None:
+        """Write the plan: table and empty arrays, then, last, the manifest.
+
+        OutputError where the folder holds anything but the beginnings of a recording.
+        """
+        strange = set(self.folder.names()) - {TABLE, ARRAYS, LOCK}
+        if strange:
+            raise OutputError(
+                f"{self.folder} is not empty (it has {min(strange)}): choose another folder."
+            )
+        self.folder.remove(ARRAYS)
+        raw = io.BytesIO()
+        plan.table.to_parquet(raw)
+        self.folder.write(TABLE, raw.getvalue())
+        self._make_arrays(plan, layouts)
+        told = {
+            "made_by": f"clerestory {version('clerestory')}",
+            "plan": plan.told(),
+            "arrays": {name: asdict(layout) for name, layout in layouts.items()},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in LIBRARIES},
+            },
+        }
+        self.folder.write(MANIFEST, (json.dumps(told, indent=1) + "\n").encode())
+
+    def _make_arrays(self, plan: Plan, layouts: Mapping[str, Layout]) -> None:
+        import zarr
+        from zarr.codecs import Crc32cCodec, ZstdCodec
+
+        group = zarr.create_group(self.folder.zarr(ARRAYS, read_only=False), zarr_format=3)
+        for name, layout in layouts.items():
+            picture = name == PICTURES
+            group.create_array(
+                name,
+                shape=(len(plan), *layout.shape),
+                chunks=(min(plan.chunk, len(plan)), *layout.shape),
+                dtype=layout.dtype,
+                compressors=[ZstdCodec(level=3), Crc32cCodec()] if picture else [Crc32cCodec()],
+                fill_value=0 if picture else float("nan"),
+                dimension_names=("sample", *layout.axes),
+                attributes=dict(layout.labels),
+            )
+
+    def arrays(self) -> zarr.Group:
+        """The arrays, to read from."""
+        import zarr
+
+        try:
+            return zarr.open_group(self.folder.zarr(ARRAYS, read_only=True), mode="r")
+        except (FileNotFoundError, ValueError):
+            raise RecordingError(f"{self.folder}/{ARRAYS} is missing or was altered.") from None
+
+    @cached_property
+    def _writable(self) -> tuple[zarr.Group, dict[str, tuple[str, int]]]:
+        import zarr
+
+        from clerestory.recording.noting import noting
+
+        files: dict[str, tuple[str, int]] = {}
+        store = noting(self.folder.zarr(ARRAYS, read_only=False), files)
+        return zarr.open_group(store, mode="r+"), files
+
+    def write(self, chunk: int, arrays: Mapping[str, NDArray[Any]], bad: Mapping[int, str]) -> None:
+        """Write a chunk of every array, then its marker; OutputError where the disk is full."""
+        group, files = self._writable
+        rows = self.plan.rows(chunk)
+        files.clear()
+        for name, values in arrays.items():
+            array = group[name]
+            array[rows.start : rows.stop] = values  # type: ignore[index]
+        told = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
+        self.folder.write(_marker(chunk), json.dumps(told).encode())
+
+    def mark_undone(self, chunk: int) -> None:
+        """Take a chunk's marker away, so that it is filled again."""
+        self.folder.remove(_marker(chunk))
+
+    def done(self) -> list[int]:
+        """The chunks that have a marker, in order."""
+        names = [name.partition(".") for name in self.folder.names(DONE)]
+        return sorted(int(stem) for stem, _, end in names if end == "json" and stem.isdigit())
+
+    def marker(self, chunk: int) -> Marker | None:
+        """A chunk's marker; None where there is none that can be read."""
+        try:
+            told = json.loads(self.folder.read(_marker(chunk)) or b"")
+            bad = {int(row): str(reason) for row, reason in told["bad"].items()}
+            files = {str(name): (str(d), int(size)) for name, (d, size) in told["files"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return Marker(chunk, bad, files)
+
+    def missing(self) -> list[int]:
+        """The chunks that are still to be filled."""
+        done = set(self.done())
+        return [chunk for chunk in range(self.plan.chunks) if chunk not in done]
+
+    def file(self, name: str) -> bytes | None:
+        """The bytes of one of a marker's files."""
+        return self.folder.read(f"{ARRAYS}/{name}")
+
+
+def _marker(chunk: int) -> str:
+    return f"{DONE}/{chunk:06d}.json"

@@ -1,0 +1,73 @@
+"""A local Ray cluster of two workers, one of them killed on the way."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from tiny import tiny_pipeline
+
+from clerestory.errors import RecordingError
+from clerestory.models import load
+from clerestory.recording import Store, planned, record
+from clerestory.recording.cluster import fill_with_ray
+from clerestory.recording.recorder import begin
+from recording.small import HOW, PROMPTS, contents
+
+ray = pytest.importorskip("ray")
+SMALL = {"height": 16, "width": 16}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A plan begun in two folders, of a model that workers can open."""
+    folder = tmp_path / "model"
+    tiny_pipeline().save_pretrained(folder)
+    model = load(folder, device="cpu")
+    plan = planned(model, PROMPTS, range(4), **{**HOW, **SMALL, "chunk": 2})
+    record(model, plan, tmp_path / "whole")
+    store = Store(tmp_path / "rec")
+    begin(store, model, plan)
+    return store, contents(tmp_path / "whole")
+
+
+def workers():
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [""])[0].startswith("ray::_Worker")
+    ]
+
+
+def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
+    store, expected = begun
+    killed, told = [], []
+
+    def progress(done, of):
+        told.append((done, of))
+        if not killed:
+            killed.append(workers()[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    fill_with_ray(store, {"device": "cpu"}, workers=2, progress=progress)
+    assert killed
+    assert told[-1] == (40, 40)
+    assert contents(store.folder.root) == expected
+
+
+def test_a_worker_with_another_model_says_so(begun, tmp_path):
+    manifest = tmp_path / "rec" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"revision": ""', '"revision": "other"'))
+    with pytest.raises(RecordingError, match=r"planned with 'other'|cannot go on"):
+        fill_with_ray(Store(tmp_path / "rec"), {"device": "cpu"}, workers=1)
+
+
+def test_fewer_than_one_worker_is_refused(begun):
+    with pytest.raises(RecordingError, match="workers is 0"):
+        fill_with_ray(begun[0], {}, workers=0)
