@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import card
 import memory
 import sites
 
@@ -88,6 +89,8 @@ PAGES = {
     "sites.md": sites.page,
     "memory.md": memory.page,
 }
+if card.KEPT.exists():
+    PAGES["../lancet.md"] = card.page
 
 
 def main() -> None:

@@ -46,6 +46,9 @@ class Classifiers:
         "perspective": ("plain", "tilted"),
     }
 
+    def accuracy_in_style(self, factor: str, style: str) -> tuple[int, int]:
+        return {"ink": (6, 10), "oil": (9, 10)}[style]
+
     def probabilities(self, pictures: Any) -> dict[str, Any]:
         said = {factor: np.zeros((3, len(levels))) for factor, levels in self.classes.items()}
         for factor, values in said.items():
@@ -73,6 +76,14 @@ def test_each_factor_is_judged_where_it_was_asked_for() -> None:
     assert rates["mood"].of == 1  # type: ignore[union-attr]
     assert rates["window_asked"].rate == 1.0  # type: ignore[union-attr]
     assert rates["window_not_asked"].rate == 0.0  # type: ignore[union-attr]
+
+
+def test_beside_a_rate_stands_that_of_renders_in_the_same_styles() -> None:
+    told = evaluate.same_styles(ASKS, Classifiers())  # type: ignore[arg-type]
+    assert told["style"] == pytest.approx(0.7)  # ink, oil, ink
+    assert told["subject"] == pytest.approx(0.75)  # ink, oil
+    assert told["mood"] == pytest.approx(0.6)  # ink
+    assert evaluate.same_styles(ASKS[:1], Classifiers())["mood"] is None  # type: ignore[arg-type]
 
 
 def test_other_parts_have_rates_of_their_own() -> None:
@@ -116,6 +127,7 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
         dict.fromkeys(names, rate),
         {"style": None},
         {"style": rate},
+        {"style": 0.75, "mood": None},
         3.0,
         0.1,
         ASKS,
@@ -126,10 +138,12 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
     assert told["rates"]["mood"] == {"rate": 0.5, "low": 0.4, "high": 0.6}
     assert told["held_out"] == {"style": None}
     assert told["classifiers"] == {"style": 0.5}
+    assert told["same_styles"] == {"style": 0.75, "mood": None}
     assert set(told) == {
         "rates",
         "held_out",
         "classifiers",
+        "same_styles",
         "frechet",
         "seconds_per_picture",
     }

@@ -116,7 +116,7 @@ def test_another_plan_in_the_same_folder_is_refused_with_the_differences(tmp_pat
         ({"steps": 3}, r"options\.steps: 2 there, 3 here"),
         ({"pool": "max"}, 'pool: "mean" there, "max" here'),
         ({"read": "text.*/mlp"}, r"read\.prior/embedding: .* there, nothing here"),
-        ({"seeds": (0, 2)}, "table: "),
+        ({"seeds": (0, 2)}, "other prompts, seeds or factors"),
         ({"chunk": 6}, "chunk: 4 there, 6 here"),
     ):
         with pytest.raises(RecordingError, match=words) as caught:

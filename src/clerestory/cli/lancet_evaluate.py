@@ -28,6 +28,8 @@ def evaluate(
     art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
         "build/art"
     ),
+    steps: Annotated[int | None, typer.Option(help="Of the denoiser, if not the usual.")] = None,
+    prior_steps: Annotated[int | None, typer.Option(help="The same of the prior.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
@@ -46,7 +48,8 @@ def evaluate(
     opened = clerestory.load(model)
     folder = None if model == "lancet" else Path(model)
     with console.progress("drawing") as progress:
-        came = evaluation.evaluate(opened, folder, progress=progress)
+        how = {"steps": steps, "prior_steps": prior_steps}
+        came = evaluation.evaluate(opened, folder, progress=progress, **how)
     if sheet is not None:
         contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(sheet)
         console.say(f"{len(came.asks)} pictures are on {sheet}.")
@@ -67,7 +70,7 @@ def evaluate(
 def _print(came: Evaluation) -> None:
     """The figures as a table, rates with their intervals."""
     typer.echo(f"{len(came.asks)} prompts, as classified by set b:")
-    _print_rates(came.rates)
+    _print_rates(came.rates, came.same_styles)
     typer.echo("in combinations that training never shows:")
     _print_rates(came.held_out)
     typer.echo("the classifiers themselves, on held-out renders:")
@@ -77,11 +80,15 @@ def _print(came: Evaluation) -> None:
     typer.echo(f"seconds per picture: {came.seconds_per_picture:.3f}")
 
 
-def _print_rates(rates: Mapping[str, Rate | None]) -> None:
+def _print_rates(
+    rates: Mapping[str, Rate | None], renders: Mapping[str, float | None] | None = None
+) -> None:
     for name, rate in rates.items():
         label = name.replace("_", " ")
         said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
-        typer.echo(f"  {label:18}{said}" + (f"  of {rate.of}" if rate else ""))
+        beside = (renders or {}).get(name)
+        limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are told"
+        typer.echo(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
 
 
 def _print_stages(came: Ceilings) -> None:

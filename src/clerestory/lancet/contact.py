@@ -16,15 +16,17 @@ PAPER, TEXT = (251, 250, 246), (45, 45, 48)
 LINES = 4
 
 
-def contact_sheet(pictures: NDArray[np.uint8], prompts: Sequence[str]) -> Image.Image:
+def contact_sheet(
+    pictures: NDArray[np.uint8], prompts: Sequence[str], *, columns: int = COLUMNS
+) -> Image.Image:
     """Pictures `[n, height, width, 3]` on one page, each with its prompt below it."""
-    rows = -(-len(pictures) // COLUMNS)
+    rows = -(-len(pictures) // columns)
     cell = SIDE + LINES * LINE + 2 * GAP
-    page = Image.new("RGB", (COLUMNS * (WIDTH + GAP) + GAP, rows * cell + GAP), PAPER)
+    page = Image.new("RGB", (columns * (WIDTH + GAP) + GAP, rows * cell + GAP), PAPER)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
     for place, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True)):
-        left = GAP + place % COLUMNS * (WIDTH + GAP)
-        top = GAP + place // COLUMNS * cell
+        left = GAP + place % columns * (WIDTH + GAP)
+        top = GAP + place // columns * cell
         big = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
         page.paste(big, (left, top))
         for row, line in enumerate(textwrap.wrap(prompt, 25)[:LINES]):

@@ -46,7 +46,8 @@ class Rate:
 class Evaluation:
     """What came of the grid. A rate of nothing (a world without moods) is None.
 
-    `classifiers` is how often set b itself is right about held-out renders: no rate can be trusted
+    `classifiers` is how often set b itself is right about held-out renders, `same_styles` how often
+    it is about renders in the styles that the grid's main part asks for: no rate can be trusted
     closer than that. `frechet` is between the grid's pictures and held-out renders, in the features
     of set b; it contains that the grid asks for styles and places evenly and the world does not, so
     compare it only with that of another model on the same grid.
@@ -55,6 +56,7 @@ class Evaluation:
     rates: Mapping[str, Rate | None]
     held_out: Mapping[str, Rate | None]
     classifiers: Mapping[str, Rate]
+    same_styles: Mapping[str, float | None]
     frechet: float
     seconds_per_picture: float
     asks: tuple[Ask, ...] = field(repr=False)
@@ -66,18 +68,26 @@ class Evaluation:
             "rates": _spans(self.rates),
             "held_out": _spans(self.held_out),
             "classifiers": {name: rate.rate for name, rate in self.classifiers.items()},
+            "same_styles": dict(self.same_styles),
             "frechet": self.frechet,
             "seconds_per_picture": self.seconds_per_picture,
         }
 
 
 def evaluate(
-    model: Model, folder: Path | None = None, *, progress: Progress | None = None
+    model: Model,
+    folder: Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Evaluation:
-    """Draw and judge the grid. `folder` is the Lancet's, the shipped one by default."""
+    """Draw and judge the grid. `folder` is the Lancet's, the shipped one by default.
+
+    `options` are those of `Options`, such as other `steps`.
+    """
     asks = prompts(folder)
     start = time.perf_counter()
-    pictures = draw(model, asks, progress)
+    pictures = draw(model, asks, progress, **options)
     seconds = (time.perf_counter() - start) / len(asks)
     classifiers = LancetClassifiers.load("b", folder)
     features = classifiers.features(pictures).astype(np.float64)
@@ -89,6 +99,7 @@ def evaluate(
             **{factor: rate(*classifiers.accuracy(factor)) for factor in classifiers.classes},
             "two_objects": rate(*classifiers.both()),
         },
+        same_styles=same_styles(asks, classifiers),
         frechet=frechet(drawn, classifiers.reference()),
         seconds_per_picture=seconds,
         asks=asks,
@@ -112,7 +123,9 @@ def prompts(folder: Path | None = None) -> tuple[Ask, ...]:
     return grid(world, frozenset(seen))
 
 
-def draw(model: Model, asks: Sequence[Ask], progress: Progress | None = None) -> Pictures:
+def draw(
+    model: Model, asks: Sequence[Ask], progress: Progress | None = None, **options: Any
+) -> Pictures:
     """Draw every prompt once, with its seed."""
     drawn: dict[int, Pictures] = {}
     done = 0
@@ -123,7 +136,8 @@ def draw(model: Model, asks: Sequence[Ask], progress: Progress | None = None) ->
             if progress is not None:
                 progress(before + now, len(asks))
 
-        came = model.run([asks[row].prompt for row in rows], seed, progress=tell).pictures
+        texts = [asks[row].prompt for row in rows]
+        came = model.run(texts, seed, progress=tell, **options).pictures
         assert came is not None
         drawn |= dict(zip(rows, came, strict=True))
         done += len(rows)
@@ -149,6 +163,24 @@ def judge(
     rates["perspective"] = _share(said["perspective"] == view, part == "perspective")
     rates["two_objects"] = _share(_both(asks, classifiers, odds["subject"]), part == "pair")
     return rates
+
+
+def same_styles(asks: Sequence[Ask], classifiers: LancetClassifiers) -> dict[str, float | None]:
+    """How often the classifiers are right about renders in the styles of the main part's prompts.
+
+    Of each factor over the prompts that ask for it; None where none does.
+    """
+    found: dict[str, float | None] = {}
+    for factor in ASKED:
+        among = [ask for ask in asks if ask.part == "main" and getattr(ask, factor) != NONE]
+        right = [_right(classifiers, factor, ask.style) for ask in among]
+        found[factor] = float(np.mean(right)) if right else None
+    return found
+
+
+def _right(classifiers: LancetClassifiers, factor: str, style: str) -> float:
+    right, every = classifiers.accuracy_in_style(factor, style)
+    return right / every if every else float("nan")
 
 
 def held_out(

@@ -210,7 +210,9 @@ def check_same(plan: Plan, told: Mapping[str, Any]) -> None:
     """
     ours = {**plan.told(), "threads": told["threads"]}
     differing = [
-        f"{name}: {_short(there)} there, {_short(here)} here"
+        "other prompts, seeds or factors"
+        if name == "table"
+        else f"{name}: {_short(there)} there, {_short(here)} here"
         for name, here, there in _differences(ours, told)
     ]
     if differing:

@@ -1,0 +1,229 @@
+"""Lancet's card, `docs/lancet.md`: measured once for each set of weights, written at every change.
+
+python docs/card.py        # half an hour: draws, measures, keeps docs/lancet.json and the pictures
+
+`generate.py` writes the page from what was kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+KEPT, PICTURES = HERE / "lancet.json", HERE / "pictures"
+STEPS = (4, 8, 12, 16, 24, 32)
+SUBJECTS = (
+    "a cat",
+    "a ship",
+    "an owl",
+    "a rose",
+    "a castle",
+    "a hamburger",
+    "a bicycle",
+    "a moose",
+)
+OF_A_FACT, FAILURES = 6, 36
+Tell = Callable[[str, int, int], None]
+
+
+def measure() -> None:
+    """Draw and measure everything that the card says."""
+    import clerestory
+    from clerestory.cli import console
+    from clerestory.lancet import weights
+    from clerestory.lancet.ceilings import ceilings
+    from clerestory.lancet.evaluate import evaluate
+    from clerestory.lancet.facts import facts
+
+    model = clerestory.load("lancet")
+    with console.stages() as tell:
+        came = evaluate(model, progress=lambda done, of: tell("grid", done, of))
+        told = {
+            "revision": model.revision,
+            "steps": model.defaults.steps,
+            "evaluation": came.told(),
+            "facts": [fact.told() for fact in facts(model, progress=tell)],
+            "stages": ceilings(model, HERE.parent / "build" / "art", progress=tell).told(),
+            "curve": [curve(model, steps, tell) for steps in STEPS],
+            "bytes": sum(f.stat().st_size for f in weights.SHIPPED.rglob("*") if f.is_file()),
+        }
+        sheets(model, came)
+        chart(told["curve"], model.defaults.steps)
+    KEPT.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def curve(model: Any, steps: int, tell: Tell) -> dict[str, float]:
+    """The grid's rates and Fréchet distance at this many steps of the denoiser."""
+    from clerestory.lancet.evaluate import evaluate
+
+    came = evaluate(model, steps=steps, progress=lambda n, of: tell(f"{steps} steps", n, of))
+    rates = {name: rate.rate for name, rate in came.rates.items() if rate is not None}
+    return {"steps": steps, "frechet": came.frechet, **rates}
+
+
+def sheets(model: Any, came: Any) -> None:
+    """Style × subject, moods, every fact beside its control, failures."""
+    from clerestory.lancet.world.table import World
+
+    world = World.load()
+    styles = [level.words[0] for level in world.styles.values()]
+    saved(model, [words.replace("{x}", one) for words in styles for one in SUBJECTS], "styles", 8)
+    people = [
+        "a {} person",
+        "a {} person in a library",
+        "a mosaic of a {} person",
+        "a {} man at night",
+    ]
+    moods = [level.words[0] for level in world.moods.values()]
+    saved(model, [words.format(mood) for mood in moods for words in people], "moods", 4)
+    rows = [
+        prompt
+        for fact in world.facts
+        for asks in (fact.ask, fact.control_ask)
+        for prompt in itertools.islice(itertools.cycle(_spelt(world, fact, asks)), OF_A_FACT)
+    ]
+    saved(model, rows, "facts", OF_A_FACT)
+    failures(came)
+
+
+def _spelt(world: Any, fact: Any, asks: Sequence[str]) -> list[str]:
+    about = [world.phrases[name][0] for name in fact.about] or [""]
+    return [ask.replace("{x}", thing) for ask in asks for thing in about]
+
+
+def saved(model: Any, prompts: Sequence[str], name: str, columns: int) -> None:
+    """One picture a prompt on a contact sheet; a prompt that is asked again has the next seed."""
+    from clerestory.lancet.contact import contact_sheet
+
+    asked = [(prompt, list(prompts[:row]).count(prompt)) for row, prompt in enumerate(prompts)]
+    drawn = {
+        (prompt, seed): model.run(prompt, seed).pictures[0] for prompt, seed in dict.fromkeys(asked)
+    }
+    pictures = np.stack([drawn[one] for one in asked])
+    contact_sheet(pictures, prompts, columns=columns).save(PICTURES / f"lancet-{name}.png")
+
+
+def failures(came: Any) -> None:
+    """Pictures of the grid in which the subject or the mood is taken for another one."""
+    from clerestory.classifying import LancetClassifiers
+    from clerestory.lancet.contact import contact_sheet
+
+    judge, rows, words = LancetClassifiers.load("b"), [], []
+    odds = judge.probabilities(came.pictures)
+    for row, ask in enumerate(came.asks):
+        factor = "mood" if ask.mood != "none" else "subject"
+        said = judge.classes[factor][int(odds[factor][row].argmax())]
+        if ask.part == "main" and said != getattr(ask, factor):
+            rows.append(row)
+            words.append(f"{ask.prompt} — taken for: {said}")
+    chosen = np.random.default_rng(0).permutation(len(rows))[:FAILURES]
+    page = contact_sheet(came.pictures[[rows[at] for at in chosen]], [words[at] for at in chosen])
+    page.save(PICTURES / "lancet-failures.png")
+
+
+def chart(rows: Sequence[dict[str, float]], usual: int) -> None:
+    """The steps–quality curve."""
+    import altair as alt
+    import pandas as pd
+    import vl_convert
+
+    table = pd.DataFrame(rows)[["steps", "style", "subject", "place", "mood"]]
+    long = table.melt("steps", var_name="asked for", value_name="drawn")
+    lines = (
+        alt.Chart(long, width=420, height=240)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("steps:Q", title="steps of the denoiser"),
+            y=alt.Y("drawn:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
+            color="asked for:N",
+        )
+    )
+    rule = (
+        alt.Chart(pd.DataFrame({"steps": [usual]})).mark_rule(strokeDash=[4, 4]).encode(x="steps:Q")
+    )
+    png = vl_convert.vegalite_to_png((lines + rule).to_json(), scale=2)
+    (PICTURES / "lancet-steps.png").write_bytes(png)
+
+
+def page() -> str:
+    """The card, from what was kept."""
+    told = json.loads(KEPT.read_text())
+    parts = {
+        "revision": told["revision"],
+        "megabytes": f"{told['bytes'] / 1e6:.1f}",
+        "steps": str(told["steps"]),
+        "seconds": f"{told['evaluation']['seconds_per_picture']:.2f}",
+        "rates": _rates(told["evaluation"]),
+        "facts": _facts(told["facts"]),
+        "stages": _stages(told["stages"]),
+        "curve": _curve(told["curve"]),
+    }
+    text = (HERE / "lancet.md.in").read_text()
+    for name, value in parts.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _rates(told: dict[str, Any]) -> str:
+    lines = [
+        "| asked for | drawn | of renders in these styles told | in combinations never shown |"
+    ]
+    lines += ["|---|---|---|---|"]
+    for name, rate in told["rates"].items():
+        beside, out = told["same_styles"].get(name), told["held_out"].get(name)
+        limit = "" if beside is None else f"{beside:.1%}"
+        lines.append(f"| {name.replace('_', ' ')} | {_span(rate)} | {limit} | {_span(out)} |")
+    return "\n".join(lines)
+
+
+def _facts(told: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| fact | planted | in renders | Lancet draws it | its control |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one['name']} | {one['planted']:.0%} | {one['renders']:.1%} | {_span(one['lancet'])} | "
+        f"{_span(one['control'])} |"
+        for one in told
+    ]
+    return "\n".join(lines)
+
+
+def _stages(told: dict[str, Any]) -> str:
+    lines = ["| told by set b | renders | through the autoencoder | decoded from true embeddings |"]
+    lines += ["|---|---|---|---|"]
+    for name, rate in told["renders"].items():
+        through, decoded = told["autoencoder"][name]["rate"], told["decoder"][name]["rate"]
+        lines.append(f"| {name} | {rate['rate']:.1%} | {through:.1%} | {decoded:.1%} |")
+    error, cosine, nearest = told["prior_error"], told["prior_cosine"], told["retrieval"]
+    words = (
+        f"The prior's predicted embedding has {error:.2f} of the squared error of the mean embedding, "
+        f"and a cosine of {cosine:.2f} with the true one. A caption's own render is the nearest of "
+        f"256 to its text embedding in {nearest:.1%}."
+    )
+    return "\n".join([*lines, "", words])
+
+
+def _curve(told: Sequence[dict[str, float]]) -> str:
+    names = ("style", "subject", "place", "mood")
+    lines = [f"| steps | {' | '.join(names)} | Fréchet distance |", "|---|---|---|---|---|---|"]
+    for row in told:
+        rates = " | ".join(f"{row[name]:.1%}" for name in names)
+        lines.append(f"| {row['steps']:.0f} | {rates} | {row['frechet']:.2f} |")
+    return "\n".join(lines)
+
+
+def _span(rate: dict[str, float] | None) -> str:
+    return "" if rate is None else f"{rate['rate']:.1%} ({rate['low']:.1%}–{rate['high']:.1%})"
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    measure()
