@@ -204,9 +204,9 @@ def _stages(told: dict[str, Any]) -> str:
         lines.append(f"| {name} | {rate['rate']:.1%} | {through:.1%} | {decoded:.1%} |")
     error, cosine, nearest = told["prior_error"], told["prior_cosine"], told["retrieval"]
     words = (
-        f"The prior's predicted embedding has {error:.2f} of the squared error of the mean embedding, "
-        f"and a cosine of {cosine:.2f} with the true one. A caption's own render is the nearest of "
-        f"256 to its text embedding in {nearest:.1%}."
+        f"The prior's predicted embedding has {error:.2f} of the squared error of the mean "
+        f"embedding, and a cosine of {cosine:.2f} with the true one. A caption's own render is the "
+        f"nearest of 256 to its text embedding in {nearest:.1%}."
     )
     return "\n".join([*lines, "", words])
 

@@ -8,7 +8,16 @@ import torch
 from torch.nn import functional
 
 from clerestory.errors import TrainingError
-from clerestory.lancet.training import autoencoder, classifiers, decoder, eye, prior, text, vision
+from clerestory.lancet.training import (
+    autoencoder,
+    classifiers,
+    decoder,
+    eye,
+    latent_eye,
+    prior,
+    text,
+    vision,
+)
 from clerestory.lancet.training.loop import fit
 from clerestory.lancet.training.settings import Plan, presets
 from clerestory.lancet.training.tokenizer import learn
@@ -18,6 +27,7 @@ SMALL = replace(
     presets["smoke"],
     autoencoder=Plan(2, 8, 1e-3),
     decoder=Plan(2, 8, 1e-3, ema=0.9),
+    latent_eye=Plan(2, 8, 1e-3),
     text=Plan(2, 8, 1e-3),
     prior=Plan(2, 8, 1e-3),
 )
@@ -118,8 +128,33 @@ def test_the_prior_and_the_decoder_take_a_step(renders, tokenizer, tmp_path):
     fit(stage, tmp_path)
     assert torch.allclose(stage.model.clip_mean[0], embeddings.mean(0), atol=1e-5)
     latents = torch.randn(len(renders), 8, 16, 16).half()
-    fit(decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width)), tmp_path)
-    assert {path.name for path in tmp_path.glob("*.pt")} == {"prior.pt", "decoder.pt"}
+    watched = latent_eye.LatentEye(SMALL, latents, embeddings)
+    fit(watched, tmp_path)
+    empty = torch.zeros(SMALL.width)
+    fit(decoder.Decoder(SMALL, latents, embeddings, empty, watched.model), tmp_path)
+    names = {path.name for path in tmp_path.glob("*.pt")}
+    assert names == {"prior.pt", "latent_eye.pt", "decoder.pt"}
+
+
+def test_a_drawing_that_shows_something_else_costs_more_and_the_eye_itself_does_not_learn(renders):
+    class Says(torch.nn.Linear):
+        def forward(self, latents):
+            return super().forward(latents.mean((2, 3)))
+
+    torch.manual_seed(0)
+    eye = Says(8, SMALL.width)
+    latents = torch.randn(len(renders), 8, 16, 16)
+    rows = torch.arange(8)
+    right, wrong = (
+        decoder.Decoder(SMALL, latents, seen, torch.zeros(SMALL.width), eye)
+        for seen in (eye(latents).detach(), eye(latents.roll(1, 0) + 2).detach())
+    )
+    wrong.model.load_state_dict(right.model.state_dict())
+    terms = [stage.loss(rows, torch.Generator().manual_seed(3)) for stage in (right, wrong)]
+    assert terms[1]["sight"] > terms[0]["sight"] > 0
+    sum(terms[0].values()).backward()
+    assert eye.weight.grad is None
+    assert any(weight.grad is not None for weight in right.model.parameters())
 
 
 def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):

@@ -1,4 +1,4 @@
-"""A table of one's own makes another organism: trained, opened and measured like the built-in one."""
+"""A table of one's own makes another organism, opened and measured like the built-in one."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
 """The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
 
-Predicts v (Salimans & Ho 2022) on a cosine schedule, weighted by min-SNR (Hang et al. 2023). The
-empty condition of guidance is the embedding of a mid-grey picture, as the pipeline has it.
+Predicts v (Salimans & Ho 2022) on a cosine schedule, weighted by min-SNR (Hang et al. 2023), and so
+that an eye for latents sees in the drawing what was asked for (`latent_eye.py`). The empty condition
+of guidance is the embedding of a mid-grey picture, as the pipeline has it.
 """
 
 from __future__ import annotations
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.settings import Settings
@@ -17,6 +18,8 @@ __all__ = ["Decoder", "schedule"]
 
 DROP = 0.1
 SNR_CAP = 5.0
+SIGHT = 0.25
+"""How much what is seen in the drawn latents counts beside their error."""
 
 
 class Decoder(Stage):
@@ -25,15 +28,21 @@ class Decoder(Stage):
     name = "decoder"
 
     def __init__(
-        self, settings: Settings, latents: Tensor, embeddings: Tensor, empty: Tensor
+        self,
+        settings: Settings,
+        latents: Tensor,
+        embeddings: Tensor,
+        empty: Tensor,
+        eye: nn.Module,
     ) -> None:
         self.plan, self.rows = settings.decoder, len(latents)
         self.latents, self.embeddings, self.empty = latents, embeddings, empty
+        self.eye = eye.eval().requires_grad_(False)
         self.model = network(settings)
         self.keep = schedule().alphas_cumprod
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Weighted squared error of v."""
+        """Weighted squared error of v, and that of the embedding of the latents that it means."""
         clean, condition = self.latents[rows].float(), self.embeddings[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
         condition = torch.where(drop[:, None], self.empty, condition)
@@ -53,7 +62,14 @@ class Decoder(Stage):
         ratio = (keep / (1 - keep).clamp_min(1e-5)).flatten()
         weight = ratio.clamp_max(SNR_CAP) / (ratio + 1)
         error = (guess - target).square().mean((1, 2, 3))
-        return {"v": (weight * error).mean() / weight.mean()}
+        meant = keep.sqrt() * noisy - (1 - keep).sqrt() * guess
+        with mixed():
+            seen = self.eye(meant).float()
+        amiss = (seen - self.embeddings[rows]).square().mean(1) * ~drop
+        return {
+            "v": (weight * error).mean() / weight.mean(),
+            "sight": SIGHT * (keep.flatten() * amiss).mean(),
+        }
 
 
 def network(settings: Settings) -> UNet2DConditionModel:

@@ -28,6 +28,7 @@ from clerestory.lancet.training import (
     curves,
     decoder,
     eye,
+    latent_eye,
     prior,
     renders,
     text,
@@ -36,8 +37,6 @@ from clerestory.lancet.training import (
 )
 from clerestory.lancet.training.autoencoder import Autoencoder
 from clerestory.lancet.training.classifiers import FactorStage
-from clerestory.lancet.training.decoder import Decoder
-from clerestory.lancet.training.eye import Distilled
 from clerestory.lancet.training.loop import Report, Stage, fit, trained
 from clerestory.lancet.training.prior import Prior, TextStates, read
 from clerestory.lancet.training.renders import Renders
@@ -95,8 +94,8 @@ class Training:
         if not (out / "manifest.json").exists():
             return False
         told = manifest(out)
-        settings = json.loads(json.dumps(asdict(self.settings)))
-        return bool(told.get("world") == self.world.fingerprint and told["settings"] == settings)
+        same = told["settings"] == json.loads(json.dumps(asdict(self.settings)))
+        return bool(same and told.get("world") == self.world.fingerprint)
 
     def run(self, stages: Sequence[str] = ()) -> None:
         """Run these stages (all of them by default), rendering first."""
@@ -126,7 +125,7 @@ class Training:
     def fit(self, name: str) -> None:
         """Train one stage to its end."""
         stage = self.stage(name)
-        if self.shipped is not None and not self.checkpoint(name).exists():
+        if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
             warm_start(name, stage.model, self.shipped)
         fit(stage, self.checkpoints, self.report)
         curves.draw(self.checkpoints, self.work / "curves.png")
@@ -145,8 +144,11 @@ class Training:
                 self.main, settings, self.tokenizer, self.embeddings, self.sight.heads
             ),
             "prior": lambda: Prior(settings, *self.text_states, self.embeddings),
-            "decoder": lambda: Decoder(settings, self.latents, self.embeddings, self.empty),
-            "eye": lambda: Distilled(self.main, settings, self.embeddings),
+            "latent_eye": lambda: latent_eye.LatentEye(settings, self.latents, self.embeddings),
+            "decoder": lambda: decoder.Decoder(
+                settings, self.latents, self.embeddings, self.empty, self.network("latent_eye")
+            ),
+            "eye": lambda: eye.Distilled(self.main, settings, self.embeddings),
             "classifier_a": lambda: FactorStage("a", self.main, settings.classifier_a),
             "classifier_b": lambda: FactorStage("b", self.second, settings.classifier_b),
         }
@@ -240,12 +242,13 @@ class Training:
             "vision": lambda: vision.network(settings, classes),
             "text": lambda: text.network(settings, self.tokenizer),
             "prior": lambda: prior.network(settings),
+            "latent_eye": lambda: latent_eye.network(settings),
             "decoder": lambda: decoder.network(settings),
             "eye": lambda: eye.network(settings),
             "classifier_a": lambda: classifiers.network("a", classes),
             "classifier_b": lambda: classifiers.network("b", classes),
         }
-        if self.shipped is not None and not self.checkpoint(name).exists():
+        if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
             blank = blanks[name]()
             warm_start(name, blank, self.shipped)
             return blank.eval().requires_grad_(False)
