@@ -1,8 +1,8 @@
 """The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
 
 Predicts v (Salimans & Ho 2022) on a cosine schedule, weighted by min-SNR (Hang et al. 2023), and so
-that an eye for latents sees in the drawing what was asked for (`latent_eye.py`). The empty condition
-of guidance is the embedding of a mid-grey picture, as the pipeline has it.
+that an eye for latents sees in the drawing what was asked for (`latent_eye.py`). The empty
+condition of guidance is the embedding of a mid-grey picture, as the pipeline has it.
 """
 
 from __future__ import annotations
