@@ -7,13 +7,13 @@ import pytest
 from finding import planted
 
 from clerestory.errors import EvidenceError, OutputError
-from clerestory.finding import Findings, find
+from clerestory.finding import Findings, contrast
 
 
 @pytest.fixture
 def found() -> Findings:
     table = planted.samples(contents=8)
-    return find(planted.activations(table), table, flips=5)
+    return contrast(planted.activations(table), table, flips=5)
 
 
 def test_findings_are_the_same_after_saving_and_loading(found: Findings, tmp_path: Path) -> None:

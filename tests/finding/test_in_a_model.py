@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tiny import tiny_model
 
-from clerestory.finding import find
+from clerestory.finding import contrast
 from clerestory.steering import Add
 
 CONTENTS = ("cat", "dog", "ant", "owl", "fox", "bee", "cow", "hen")
@@ -38,11 +38,11 @@ def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
         site: np.concatenate([run[arm][site].mean("step").to_numpy() for arm in run])
         for site in run["shown"]
     }
-    found = find(activations, both, flips=10)
+    found = contrast(activations, both, flips=10)
     first = found.picked("direction")
     assert first.unit == "prior/embedding[difference]"
     assert first.detects.auroc == 1.0
-    made = found.directions["prior/embedding"]
+    made = found.direction("prior/embedding")
     np.testing.assert_allclose(made, planted, atol=1e-4)
     others = [f for f in found.of("direction") if f.site != "prior/embedding"]
     assert {finding.detects.auroc for finding in others} == {0.5}

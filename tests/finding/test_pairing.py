@@ -80,6 +80,7 @@ def test_what_cannot_carry_a_finding_is_refused_in_one_line(spoil, message) -> N
 
 def test_sides_grow_by_a_projection() -> None:
     sides = halves(planted.samples(contents=2)).report.sides(np.ones((72, 2)))
-    longer = sides.with_column(np.array([3.0, 4.0]))
+    longer = sides.beside(sides.along(np.array([3.0, 4.0])))
+    assert longer.shown.shape == (2, 3)
     np.testing.assert_allclose(longer.shown[:, -1], 1.4)
-    np.testing.assert_allclose(sides.with_column(np.zeros(2)).shown[:, -1], 0.0)
+    np.testing.assert_allclose(sides.along(np.zeros(2)).shown, 0.0)

@@ -106,7 +106,7 @@ def test_a_study_that_finds_nothing_says_so_and_saves_no_model(done: Any) -> Non
 def test_a_study_that_finds_something_saves_a_model_that_draws(done: Any, tmp_path: Path) -> None:
     results, _, _ = done
     model = tiny_model()
-    edit = Add("prior/embedding", results.findings.directions["prior/embedding"], 2.0)
+    edit = Add("prior/embedding", results.findings.direction("prior/embedding"), 2.0)
     pictures = np.zeros((5, 16, 16, 3), np.uint8)
     names = ("unedited", "edited", "words", "shuffled")
     gallery = Gallery(("a",) * 5, ("q a",) * 5, 0, dict.fromkeys(names, pictures))

@@ -4,14 +4,29 @@ Contents (subjects, say) come with and without the concept in several phrasings,
 that has the same words but not the concept. Half of the contents and phrasings pick units, the
 other half says how good they are; seeds are averaged first, for the content is the replicate.
 
-    found = find(activations, samples)       # samples: prompt, content, phrase, arm, half, seed
+    found = find(recording, shown="style == 'ink'", absent="style == 'plain'", match="subject")
     found.picked("direction").detects.auroc  # the one picked before the report half was looked at
-    found.directions["prior/embedding"]      # [unit], ready for `steering.Add`
+    found.direction("prior/embedding")       # [unit], ready for `steering.Add`
     found.save(Path("findings")); Findings.load(Path("findings"))
+
+`contrast` is the same on arrays in memory, with a table that says of each sample what it is.
 """
 
+from clerestory.finding.asking import find
 from clerestory.finding.base import Detects, Finding, Findings, Null
-from clerestory.finding.contrast import find
+from clerestory.finding.contrasting import contrast
 from clerestory.finding.pairing import Halves, Sides, halves
+from clerestory.finding.ways import ways
 
-__all__ = ["Detects", "Finding", "Findings", "Halves", "Null", "Sides", "find", "halves"]
+__all__ = [
+    "Detects",
+    "Finding",
+    "Findings",
+    "Halves",
+    "Null",
+    "Sides",
+    "contrast",
+    "find",
+    "halves",
+    "ways",
+]

@@ -11,13 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
+from clerestory.registry import suggest
 
-__all__ = ["ENOUGH_PAIRS", "Detects", "Finding", "Findings", "Kind", "Null"]
+__all__ = ["ENOUGH_PAIRS", "Detects", "Finding", "Findings", "Kind", "Null", "unit_name"]
 
 ENOUGH_PAIRS = 24
 """Report pairs below which a finding carries a warning."""
 
 Kind = Literal["neuron", "direction"]
+
+
+def unit_name(site: str, unit: str | int) -> str:
+    """A unit's address: its site's, with the unit before the step.
+
+    >>> unit_name("denoiser.mid.res.0/out@5", 17)
+    'denoiser.mid.res.0/out[17]@5'
+    """
+    place, at, step = site.partition("@")
+    return f"{place}[{unit}]{at}{step}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Detects:
 class Finding:
     """One unit and what it detects.
 
-    `unit` is its address, `site[17]` for a neuron, `site[difference]` for a difference of means;
+    `unit` is its address, `site[17]` for a neuron, `site[difference]` for a difference of means,
+    `site[probe]` and `site[sparse]` for logistic probes, with `@5` where it is of a step;
     `sign` is −1 for a unit that is *lower* where the concept is shown; `rank` is its place among
     its kind in discovery, 1 for the first.
     """
@@ -70,8 +82,9 @@ class Finding:
 
     @property
     def site(self) -> str:
-        """The address of its site."""
-        return self.unit.rpartition("[")[0]
+        """The address of its site, with the step where it has one."""
+        place, _, rest = self.unit.rpartition("[")
+        return place + rest.partition("]")[2]
 
 
 @dataclass(frozen=True)
@@ -86,8 +99,9 @@ class Null:
 class Findings:
     """Findings in the order of the held-out figure, and what they rest on.
 
-    `directions` are differences of means of the discovery half by site, in the activations' own
-    measure. `warnings` stand in every report of them.
+    `directions` are those fitted on the discovery half by unit, in the activations' own measure.
+    `curves` say of some sites how well so many of their neurons do together on the report half:
+    (neurons, AUROC, AUROC against the decoy). `warnings` stand in every report of them.
     """
 
     findings: tuple[Finding, ...]
@@ -96,6 +110,18 @@ class Findings:
     warnings: tuple[str, ...]
     contents: Mapping[str, tuple[str, ...]]
     directions: Mapping[str, NDArray[np.float64]] = field(repr=False)
+    curves: Mapping[str, tuple[tuple[int, float, float | None], ...]] = field(default_factory=dict)
+
+    def direction(self, unit: str, way: str = "difference") -> NDArray[np.float64]:
+        """The direction `[unit]` of a finding's unit, or of a site by one of the ways.
+
+        EvidenceError where none was fitted there.
+        """
+        named = unit if unit in self.directions else unit_name(unit, way)
+        if named not in self.directions:
+            known = suggest(named, self.directions)
+            raise EvidenceError(f"No direction is called {named!r} here.{known}")
+        return self.directions[named]
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -129,6 +155,9 @@ class Findings:
             "null": asdict(self.null),
             "warnings": list(self.warnings),
             "contents": {half: list(names) for half, names in self.contents.items()},
+            "curves": {
+                site: [list(point) for point in curve] for site, curve in self.curves.items()
+            },
         }
 
     def save(self, folder: Path) -> None:

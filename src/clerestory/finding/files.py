@@ -41,6 +41,10 @@ def load(folder: Path) -> Findings:
             warnings=tuple(told["warnings"]),
             contents={half: tuple(names) for half, names in told["contents"].items()},
             directions=directions,
+            curves={
+                site: tuple((int(k), auroc, decoy) for k, auroc, decoy in curve)
+                for site, curve in told.get("curves", {}).items()
+            },
         )
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise EvidenceError(f"{folder} holds no findings that can be read: {error}.") from error

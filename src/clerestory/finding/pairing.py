@@ -46,12 +46,26 @@ class Sides:
         """With less without, pair by pair."""
         return self.shown - self.absent
 
-    def with_column(self, direction: Matrix) -> Sides:
-        """The same with one unit more: how far each content reaches along a direction."""
+    def of(self, contents: NDArray[np.integer]) -> Sides:
+        """Some of the contents."""
+        decoy = None if self.decoy is None else self.decoy[contents]
+        return Sides(self.shown[contents], self.absent[contents], decoy)
+
+    def beside(self, other: Sides) -> Sides:
+        """The same contents with the other's units after their own."""
+        decoy = None
+        if self.decoy is not None and other.decoy is not None:
+            decoy = np.hstack([self.decoy, other.decoy])
+        return Sides(
+            np.hstack([self.shown, other.shown]), np.hstack([self.absent, other.absent]), decoy
+        )
+
+    def along(self, direction: Matrix) -> Sides:
+        """One unit: how far each content reaches along a direction."""
         length = np.linalg.norm(direction)
         unit = (direction / (length if length > 0 else 1.0))[:, None]
-        decoy = None if self.decoy is None else _longer(self.decoy, unit)
-        return Sides(_longer(self.shown, unit), _longer(self.absent, unit), decoy)
+        decoy = None if self.decoy is None else self.decoy @ unit
+        return Sides(self.shown @ unit, self.absent @ unit, decoy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +94,18 @@ class Halves:
         yield "report", self.report
 
 
-def halves(samples: pd.DataFrame) -> Halves:
-    """Pair up samples; EvidenceError where they cannot carry a finding."""
+def halves(samples: pd.DataFrame, *, phrasings_apart: bool = True, within: bool = False) -> Halves:
+    """Pair up samples; EvidenceError where they cannot carry a finding.
+
+    `phrasings_apart` is False where both halves have to share their phrasings, `within` True where
+    seeds of one prompt stand on different sides.
+    """
     missing = [column for column in COLUMNS if column not in samples]
     if missing:
         raise EvidenceError(f"Samples have no column {missing[0]!r}; needed: {', '.join(COLUMNS)}.")
-    _one_side_each(samples)
-    for column in ("content", "phrase"):
+    if not within:
+        _one_side_each(samples)
+    for column in ("content", "phrase") if phrasings_apart else ("content",):
         _apart(samples, column)
     discovery, report = (_half(samples, half) for half in HALVES)
     if set(discovery.weights) != set(report.weights):
@@ -122,10 +141,6 @@ def _weights(samples: pd.DataFrame, mask: NDArray[np.bool_], contents: tuple[str
     kept = row >= 0
     weights[row[kept], np.flatnonzero(mask)[kept]] = 1.0 / (seeds * phrases)[kept]
     return weights
-
-
-def _longer(values: Matrix, unit: Matrix) -> Matrix:
-    return np.hstack([values, values @ unit])
 
 
 def _apart(samples: pd.DataFrame, column: str) -> None:

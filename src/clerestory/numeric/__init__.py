@@ -15,6 +15,7 @@ from clerestory.numeric.directions import difference, project, shuffled
 from clerestory.numeric.frechet import frechet
 from clerestory.numeric.intervals import Interval, bootstrap, clopper_pearson, wilson
 from clerestory.numeric.many import benjamini_hochberg, flips_that_find
+from clerestory.numeric.probes import logistic, standing_out
 from clerestory.numeric.ranks import auroc, signed_rank, win_rate
 
 __all__ = [
@@ -26,9 +27,11 @@ __all__ = [
     "difference",
     "flips_that_find",
     "frechet",
+    "logistic",
     "project",
     "shuffled",
     "signed_rank",
+    "standing_out",
     "wilson",
     "win_rate",
 ]

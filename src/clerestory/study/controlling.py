@@ -276,7 +276,7 @@ def _chosen(model: Model, findings: Findings, edited: str) -> list[Finding]:
 
 def _moved(finding: Finding, findings: Findings, strength: float) -> Add:
     """The finding's part of its site's difference of means, as an edit."""
-    direction = findings.directions[finding.site]
+    direction = findings.direction(finding.site)
     if finding.kind == "neuron":
         unit = int(finding.unit.rpartition("[")[2].removesuffix("]"))
         direction = np.where(np.arange(len(direction)) == unit, direction, 0.0)

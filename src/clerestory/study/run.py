@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from clerestory.classifying import classifier
-from clerestory.finding import Findings, find, halves
+from clerestory.finding import Findings, contrast, halves
 from clerestory.models import Model
 from clerestory.outputs import empty_folder
 from clerestory.steering import Add, SteeredModel
@@ -56,8 +56,8 @@ def run(
     with clock("reading"):
         activations = _read(study, model, samples, tell)
     with clock("finding"):
-        found = find(activations, samples, progress=lambda n, of: tell("finding", n, of))
-    edit = Add(study.edit.site, found.directions[study.edit.site])
+        found = contrast(activations, samples, progress=lambda n, of: tell("finding", n, of))
+    edit = Add(study.edit.site, found.direction(study.edit.site))
     with clock("tuning"):
         tuning = tune(study, model, edit, tuning_panel, tell)
     chosen = edit.times(tuning.strength)

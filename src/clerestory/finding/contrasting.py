@@ -1,11 +1,11 @@
-"""Contrast: which neurons and which differences of means tell a concept from its absence.
+"""Contrast: which neurons and which directions tell a concept from its absence.
 
-A difference of means is read like one unit more: every figure of a neuron is also its figure.
+A direction is read like one unit more: every figure of a neuron is also its figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,50 +13,69 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
-from clerestory.finding.base import ENOUGH_PAIRS, Detects, Finding, Findings, Kind, Null
+from clerestory.finding.base import (
+    ENOUGH_PAIRS,
+    Detects,
+    Finding,
+    Findings,
+    Kind,
+    Null,
+    unit_name,
+)
 from clerestory.finding.pairing import Halves, Matrix, Sides, halves
+from clerestory.finding.ways import crossed, first, ways
 from clerestory.numeric import (
     auroc,
     benjamini_hochberg,
     bootstrap,
     clopper_pearson,
-    difference,
     flips_that_find,
     shuffled,
     signed_rank,
     win_rate,
 )
 
-__all__ = ["find"]
+__all__ = ["contrast"]
 
 ENOUGH_PHRASINGS = 6
+COUNTS = (1, 2, 4, 8, 16, 32, 64)
+"""Neurons on the curves of how few together reach a direction."""
+CURVES = 20
+"""Sites that have one: those of the best directions."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class _Site:
-    """One site, paired: its units and, as last column, its difference of means."""
+    """One site, paired: its units and, as last columns, its directions."""
 
     address: str
-    direction: Matrix
+    directions: Mapping[str, Matrix]
     sign: NDArray[np.int64]
     merit: Matrix
     spread: Matrix
     report: Sides
-    differences: Matrix
+    discovery: Sides
+
+    @property
+    def units(self) -> int:
+        return len(self.merit) - len(self.directions)
 
     def name(self, unit: int) -> str:
-        return f"{self.address}[{'difference' if self.kind(unit) == 'direction' else unit}]"
+        way = list(self.directions)[unit - self.units] if unit >= self.units else unit
+        return unit_name(self.address, way)
 
     def kind(self, unit: int) -> Kind:
-        return "direction" if unit == len(self.direction) else "neuron"
+        return "direction" if unit >= self.units else "neuron"
 
 
-def find(
+def contrast(
     activations: Mapping[str, NDArray[np.floating]],
     samples: pd.DataFrame,
     *,
+    matched: Halves | None = None,
+    by: Sequence[str] = ("difference",),
     top: int = 20,
     flips: int = 200,
     seed: int = 0,
@@ -64,28 +83,35 @@ def find(
 ) -> Findings:
     """Rank all units of all sites on the discovery half, and report on them on the other.
 
-    `activations` are `[sample, unit]` by site, rows as in `samples` (see `pairing`). Discovery
-    ranks by the worse of two AUROCs, against absence and against the decoy, ties by the worse mean
-    difference in standard deviations. Reported are the `top` neurons, the first neuron of each
-    site and each site's difference of means; q is over every unit that was tested.
+    `activations` are `[sample, unit]` by site, rows as in `samples` (see `pairing`, which makes
+    `matched` of them). Discovery ranks by the worse of two AUROCs, against absence and against the
+    decoy, ties by the worse mean difference in standard deviations; directions, fitted in these
+    ways (`by`), by readings of contents that they were not fitted on. Reported are the `top`
+    neurons, the first neuron of each site and each site's directions; q is over every unit tested.
     """
-    matched = halves(samples)
+    pairs = halves(samples) if matched is None else matched
     sites = []
     for done, (address, values) in enumerate(activations.items(), 1):
-        sites.append(_site(address, np.asarray(values), matched, len(samples)))
+        sites.append(_site(address, np.asarray(values), pairs, len(samples), by))
         if progress is not None:
             progress(done, len(activations))
     if not sites:
         raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
     rng = np.random.default_rng(seed)
     differences = np.hstack([site.report.differences for site in sites])
+    findings = _findings(sites, benjamini_hochberg(signed_rank(differences)), top, rng)
     return Findings(
-        findings=_findings(sites, benjamini_hochberg(signed_rank(differences)), top, rng),
+        findings=findings,
         tested=differences.shape[1],
         null=Null(flips, flips_that_find(differences, rng, flips=flips)),
-        warnings=_warnings(matched),
-        contents={half: side.contents for half, side in matched},
-        directions={site.address: site.direction for site in sites},
+        warnings=_warnings(pairs),
+        contents={half: side.contents for half, side in pairs},
+        directions={
+            unit_name(site.address, way): direction
+            for site in sites
+            for way, direction in site.directions.items()
+        },
+        curves=_curves(sites, findings) if len(by) > 1 else {},
     )
 
 
@@ -108,7 +134,9 @@ def _findings(
     return tuple(findings)
 
 
-def _site(address: str, values: NDArray[np.floating], matched: Halves, rows: int) -> _Site:
+def _site(
+    address: str, values: NDArray[np.floating], matched: Halves, rows: int, by: Sequence[str]
+) -> _Site:
     if values.ndim != 2 or len(values) != rows:
         raise EvidenceError(
             f"{address} was read as {list(values.shape)}; [sample, unit] with {rows} samples is"
@@ -117,11 +145,32 @@ def _site(address: str, values: NDArray[np.floating], matched: Halves, rows: int
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).any(1).sum())
         raise EvidenceError(f"{address} is not finite in {bad} of {rows} samples: leave them out.")
-    discovery = matched.discovery.sides(values)
-    direction = difference(discovery.shown, discovery.absent)
-    merit = _merit(discovery.with_column(direction))
-    report = matched.report.sides(values).with_column(direction)
-    return _Site(address, direction, *merit, report, discovery.differences)
+    discovery, report = matched.discovery.sides(values), matched.report.sides(values)
+    directions = {way: ways[way](discovery) for way in by}
+    ranked, read = discovery, report
+    for way, direction in directions.items():
+        ranked = ranked.beside(crossed(discovery, ways[way]))
+        read = read.beside(report.along(direction))
+    return _Site(address, directions, *_merit(ranked), read, discovery)
+
+
+def _curves(
+    sites: list[_Site], findings: Sequence[Finding]
+) -> dict[str, tuple[tuple[int, float, float | None], ...]]:
+    """Of the sites of the best directions: how well few neurons do together."""
+    best = list(dict.fromkeys(one.site for one in findings if one.kind == "direction"))[:CURVES]
+    return {
+        site.address: tuple(_point(site, count) for count in COUNTS if count <= site.units)
+        for site in sites
+        if site.address in best
+    }
+
+
+def _point(site: _Site, count: int) -> tuple[int, float, float | None]:
+    direction = np.append(first(site.discovery, count), np.zeros(len(site.directions)))
+    read = site.report.along(direction)
+    decoy = None if read.decoy is None else float(auroc(read.shown, read.decoy)[0])
+    return count, float(auroc(read.shown, read.absent)[0]), decoy
 
 
 def _merit(sides: Sides) -> tuple[NDArray[np.int64], Matrix, Matrix]:
@@ -151,14 +200,14 @@ def _reported(sites: list[_Site], top: int) -> list[tuple[int, int, int]]:
     unit = np.concatenate([np.arange(len(site.merit)) for site in sites])
     merit = np.concatenate([site.merit for site in sites])
     spread = np.concatenate([site.spread for site in sites])
-    is_direction = np.concatenate([np.arange(len(s.merit)) == len(s.direction) for s in sites])
+    is_direction = np.concatenate([np.arange(len(s.merit)) >= s.units for s in sites])
     chosen = []
     for kind in (False, True):
         members = np.flatnonzero(is_direction == kind)
         order = members[np.lexsort((-spread[members], -merit[members]))]
         seen: set[int] = set()
         for rank, at in enumerate(order.tolist(), 1):
-            if rank <= top or place[at] not in seen:
+            if kind or rank <= top or place[at] not in seen:
                 chosen.append((rank, int(place[at]), int(unit[at])))
             seen.add(int(place[at]))
     return chosen
@@ -195,10 +244,11 @@ def _detects(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Dete
 def _shuffled(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
     """What directions from shuffled pairs detect; none where nothing is left to shuffle."""
     try:
-        made = shuffled(site.differences, 1.0, rng)
+        made = shuffled(site.discovery.differences, 1.0, rng)
     except EvidenceError:
         return ()
-    shown, absent = (side[:, :-1] @ made.T for side in (site.report.shown, site.report.absent))
+    units = site.units
+    shown, absent = (side[:, :units] @ made.T for side in (site.report.shown, site.report.absent))
     found = auroc(shown, absent)
     return tuple(np.maximum(found, 1 - found).tolist())
 
