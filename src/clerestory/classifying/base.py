@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from clerestory.registry import Registry
 
-__all__ = ["Classifier", "Which", "classifier", "families"]
+__all__ = ["Classifier", "Which", "classifier", "families", "known"]
 
 Which = str
 """`a` for the set that tunes, `b` for the set that reports."""
@@ -18,7 +21,10 @@ Which = str
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Pictures to probabilities over named classes."""
+    """Pictures to probabilities over named classes.
+
+    One that can change under the same `source` has a `mark` as well, to tell its versions apart.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -34,9 +40,20 @@ class Classifier(Protocol):
 
 families: Registry[Callable[[str, Which], Classifier]] = Registry("classifier family")
 """By what stands before the colon: a function of what stands after it, and of the set."""
+MODULES = ("lancet", "hub", "function")
+
+
+@functools.cache
+def known() -> Registry[Callable[[str, Which], Classifier]]:
+    """The families, with those of installed plug-ins (entry points `clerestory.classifiers`)."""
+    for module in MODULES:
+        importlib.import_module(f"clerestory.classifying.{module}")
+    for entry in entry_points(group="clerestory.classifiers"):
+        entry.load()
+    return families
 
 
 def classifier(name: str, *, which: Which = "b") -> Classifier:
     """The classifier called `FAMILY:REST`; RegistryError with the nearest if there is none."""
     family, _, rest = name.partition(":")
-    return families[family](rest, which)
+    return known()[family](rest, which)

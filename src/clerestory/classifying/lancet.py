@@ -37,6 +37,7 @@ class LancetClassifiers:
     classes: Mapping[str, tuple[str, ...]]
     measured: Mapping[str, NDArray[np.generic]]
     net: FactorNet = field(repr=False)
+    mark: str = ""
 
     @classmethod
     def load(cls, which: Which = "b", folder: Path | None = None) -> LancetClassifiers:
@@ -113,6 +114,11 @@ class FactorClassifier:
         """`lancet:style (set b)`."""
         return f"lancet:{self.factor} (set {self.of.which})"
 
+    @property
+    def mark(self) -> str:
+        """What tells these weights from others."""
+        return self.of.mark
+
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[n, class]`."""
         return self.of.probabilities(pictures)[self.factor]
@@ -133,6 +139,7 @@ def _loaded(which: Which, folder: Path) -> LancetClassifiers:
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
+    from clerestory.lancet import weights
     from clerestory.lancet.networks import classifier_net
 
     path = folder / "classifiers" / f"{which}.safetensors"
@@ -146,7 +153,8 @@ def _loaded(which: Which, folder: Path) -> LancetClassifiers:
     if lost or missing.unexpected_keys:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
     measured = load_file(folder / "classifiers" / f"{which}-held-out.safetensors")
-    return LancetClassifiers(which, classes, measured, net.eval().requires_grad_(False))
+    mark = weights.manifest(folder)["files"][f"classifiers/{which}.safetensors"]
+    return LancetClassifiers(which, classes, measured, net.eval().requires_grad_(False), mark)
 
 
 def _check(pictures: NDArray[np.uint8]) -> None:

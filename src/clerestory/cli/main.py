@@ -11,6 +11,7 @@ from clerestory import __version__
 from clerestory.cli import (
     console,
     draw,
+    find,
     lancet_art,
     lancet_evaluate,
     lancet_facts,
@@ -40,6 +41,7 @@ lancet = typer.Typer(
 app.command()(draw.draw)
 app.command()(sites.sites)
 app.command()(record.record)
+app.command()(find.find)
 app.add_typer(recording.app, name="recording")
 app.add_typer(study.app, name="study")
 app.add_typer(steer.app, name="steer")

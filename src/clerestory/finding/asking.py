@@ -15,14 +15,16 @@ Conditions are over the recording's columns, and over what classifiers see in it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clerestory.classifying import label
+from clerestory.classifying.labels import RULED_OUT
 from clerestory.errors import EvidenceError
 from clerestory.finding.base import Findings, Kind
 from clerestory.finding.contrasting import contrast
@@ -45,8 +47,6 @@ PHRASING = "phrasing"
 _DOTTED = re.compile(r"(?<![\w`.])drawn(?:\.\w+)+")
 
 Progress = Callable[[int, int], None]
-Label = Callable[[pd.Series, str], Mapping[str, NDArray[Any]]]
-"""Given which rows to label, and a column's name, the columns `drawn.…` of those rows."""
 
 
 def find(
@@ -62,6 +62,8 @@ def find(
     top: int = 20,
     flips: int = 200,
     seed: int = 0,
+    classifiers: Mapping[str, str] | None = None,
+    gate: str | None = None,
     labels: Mapping[str, pd.DataFrame] | None = None,
     progress: Progress | None = None,
 ) -> Findings:
@@ -70,13 +72,19 @@ def find(
     `match` names the columns that stand for the content, the same on every side; contents, and the
     levels of the column `phrasing` (the recording's own, if it has one), are halved at random:
     half discover, half report. `within="prompt"` contrasts the seeds of one prompt instead: each
-    prompt that has both is a pair. `labels` has columns `drawn.…` by half, `discovery` from one set
-    of classifiers and `report` from another. EvidenceError where samples cannot carry a finding.
+    prompt that has both is a pair.
+
+    `drawn.mood` in a condition is what `classifiers["mood"]` sees, by default `lancet:mood`: set a
+    for the half that discovers, set b for the half that reports. Pictures that `gate`, as
+    `python:mine:face=present`, rules out meet no condition. `labels` are such columns made
+    elsewhere, by half. EvidenceError where samples cannot carry a finding.
     """
     if by not in BY:
         raise EvidenceError(f"by is {by!r}; it must be one of {', '.join(BY)}.")
     table = recording.samples.iloc[recording.rows].reset_index(drop=True)
     sides = {"shown": shown, "absent": absent} | ({"decoy": decoy} if decoy else {})
+    if labels is None:
+        labels = _seen(recording, sides.values(), classifiers or {}, gate)
     rng = np.random.default_rng(seed)
     content = _contents(table, match, within)
     half = _halved(content, rng)
@@ -108,6 +116,26 @@ def find(
     kept = tuple(one for one in found.findings if one.kind in BY[by])
     said = _said(recording, samples, apart is None and within is None)
     return replace(found, findings=kept, warnings=(*found.warnings, *said))
+
+
+def _seen(
+    recording: Recording,
+    conditions: Iterable[str],
+    classifiers: Mapping[str, str],
+    gate: str | None,
+) -> Mapping[str, pd.DataFrame] | None:
+    """The columns `drawn.…` that conditions name, by half; None where they name none."""
+    named = [name.split(".")[1] for each in conditions for name in _DOTTED.findall(each)]
+    if not named:
+        return None
+    asked = {name: classifiers.get(name, f"lancet:{name}") for name in dict.fromkeys(named)}
+    found = {}
+    for half, which in zip(HALVES, ("a", "b"), strict=True):
+        columns = [
+            label(recording, of, column=name, which=which, gate=gate) for name, of in asked.items()
+        ]
+        found[half] = pd.concat(columns, axis=1).reset_index(drop=True)
+    return found
 
 
 class _Read(Mapping[str, NDArray[np.float32]]):
@@ -175,16 +203,18 @@ def _arms(
     for name in HALVES:
         rows = half == name
         seen = table if labels is None else pd.concat([table, labels[name]], axis=1)
+        drawn = seen.filter(regex=r"^drawn\.\w+$")
+        possible = rows & ~(drawn == RULED_OUT).any(axis=1)
         for side, condition in sides.items():
-            met = _met(seen, side, condition)[rows]
-            twice = met & (arm[rows] != "")
+            met = _met(seen, side, condition) & possible
+            twice = met & (arm != "")
             if twice.any():
-                row = np.flatnonzero(rows)[twice.to_numpy().argmax()]
+                row = int(twice.to_numpy().argmax())
                 raise EvidenceError(
                     f"{int(twice.sum())} samples meet both {arm.iloc[row]!r} and {side!r}, such as "
                     f"{table['prompt'].iloc[row]!r}: a sample must show the concept or lack it."
                 )
-            arm[met.index[met]] = side
+            arm[met] = side
     for side, condition in sides.items():
         if not (arm == side).any():
             raise EvidenceError(

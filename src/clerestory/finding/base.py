@@ -160,6 +160,12 @@ class Findings:
             },
         }
 
+    def map(self, kind: Kind = "direction") -> Any:
+        """Sites × steps as an Altair chart, shown by a notebook as it is."""
+        from clerestory.finding import charts
+
+        return charts.site_map(self, kind)
+
     def save(self, folder: Path) -> None:
         """Write `findings.json` and `directions.safetensors` into a folder, new or empty."""
         from clerestory.finding import files

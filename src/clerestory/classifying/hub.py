@@ -1,0 +1,108 @@
+"""Classifiers from elsewhere: any of transformers', zero-shot ones with classes of your own.
+
+classifier("classifier:google/vit-base-patch16-224")
+classifier("zero-shot:openai/clip-vit-base-patch32[a photograph, a stained glass, a mosaic]")
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.classifying.base import Classifier, Which, families
+from clerestory.errors import ModelError, RegistryError
+
+__all__ = ["Hosted"]
+
+BATCH = 32
+_ZERO_SHOT = re.compile(r"(?P<model>.+?)\[(?P<classes>[^\[\]]+)\]")
+
+
+@dataclass(frozen=True, eq=False)
+class Hosted:
+    """A transformers model that gives a logit for each class."""
+
+    source: str
+    classes: tuple[str, ...]
+    model: Any = field(repr=False)
+    prepare: Any = field(repr=False)
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities `[n, class]`."""
+        import torch
+
+        parts = [np.empty((0, len(self.classes)), np.float32)]
+        for start in range(0, len(pictures), BATCH):
+            given = self.prepare(list(pictures[start : start + BATCH]))
+            with torch.no_grad():
+                out = self.model(**given)
+            logits = getattr(out, "logits_per_image", None)
+            logits = out.logits if logits is None else logits
+            parts.append(np.asarray(logits.float().softmax(-1), np.float32))
+        return np.concatenate(parts)
+
+
+@families.register("classifier")
+def image_classifier(name: str, which: Which) -> Classifier:
+    """`classifier:MODEL`: any transformers image classifier, by hub id or folder."""
+    return _image_classifier(name)
+
+
+@families.register("zero-shot")
+def zero_shot(name: str, which: Which) -> Classifier:
+    """`zero-shot:MODEL[a class, another]`: CLIP or SigLIP with classes in your own words."""
+    found = _ZERO_SHOT.fullmatch(name)
+    classes = [] if found is None else [one.strip() for one in found["classes"].split(",")]
+    if found is None or len(classes) < 2 or not all(classes):
+        raise RegistryError(
+            f"{name!r} names no model with classes; write zero-shot:MODEL[a cat, a dog]."
+        )
+    return _zero_shot(found["model"], tuple(classes))
+
+
+@functools.lru_cache(maxsize=4)
+def _image_classifier(name: str) -> Hosted:
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    model = _opened(AutoModelForImageClassification, name)
+    processor = _opened(AutoImageProcessor, name)
+    labels = model.config.id2label
+    classes = tuple(str(labels[at]) for at in range(len(labels)))
+    return Hosted(
+        f"classifier:{name}", classes, model, lambda given: processor(given, return_tensors="pt")
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _zero_shot(name: str, classes: Sequence[str]) -> Hosted:
+    from transformers import (
+        AutoImageProcessor,
+        AutoModelForZeroShotImageClassification,
+        AutoTokenizer,
+    )
+
+    model = _opened(AutoModelForZeroShotImageClassification, name)
+    processor, tokenizer = _opened(AutoImageProcessor, name), _opened(AutoTokenizer, name)
+    texts = tokenizer(list(classes), padding=True, return_tensors="pt")
+
+    def prepare(given: Any) -> dict[str, Any]:
+        return {**texts, **processor(given, return_tensors="pt")}
+
+    return Hosted(f"zero-shot:{name}[{', '.join(classes)}]", tuple(classes), model, prepare)
+
+
+def _opened(kind: Any, name: str) -> Any:
+    """A part of a hosted classifier, weights from safetensors only; ModelError where it is none."""
+    weights = {"use_safetensors": True} if hasattr(kind, "from_config") else {}
+    try:
+        part = kind.from_pretrained(name, trust_remote_code=False, **weights)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{name} cannot be opened as a classifier: {reason}") from error
+    return part.eval().requires_grad_(False) if hasattr(part, "eval") else part

@@ -1,0 +1,129 @@
+"""What classifiers see in a recording's pictures, as columns; each picture is looked at once.
+
+label(recording, "lancet:mood")      # columns drawn.mood, drawn.mood.confidence
+
+Labels are kept in the recording's folder by the picture's content, so a picture that is drawn
+again, in this recording or in a copy, is not classified again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.classifying.base import Classifier, classifier
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clerestory.recording import Recording
+
+__all__ = ["label"]
+
+BATCH = 256
+FOLDER = "labels"
+RULED_OUT = ""
+"""The label of a picture that the gate rules out."""
+
+Progress = Callable[[int, int], None]
+
+
+def label(
+    recording: Recording,
+    name: str,
+    *,
+    column: str | None = None,
+    which: str = "b",
+    gate: str | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Two columns for the recording's good samples: the likeliest class, and its probability.
+
+    `column` is what they are called after `drawn.`, by default the last part of the classifier's
+    name. With `gate`, a condition `CLASSIFIER=CLASS`, pictures of which that classifier does not
+    say so have the label "". RecordingError where no pictures were kept.
+    """
+    import pandas as pd
+
+    rows = recording.rows
+    said, sure = _labels(recording, classifier(name, which=which), rows, progress)
+    if gate is not None:
+        judge, _, wanted = gate.rpartition("=")
+        passed, _ = _labels(recording, classifier(judge, which=which), rows, None)
+        said = np.where(passed == wanted, said, RULED_OUT)
+    called = column or name.rpartition(":")[2]
+    table = {f"drawn.{called}": said, f"drawn.{called}.confidence": sure}
+    return pd.DataFrame(table, index=rows)
+
+
+def _labels(
+    recording: Recording,
+    judge: Classifier,
+    rows: NDArray[np.integer],
+    progress: Progress | None,
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    kept = _Kept(recording, judge)
+    before = len(kept.found)
+    digests: list[str] = []
+    for part in _parts(rows):
+        pictures = recording.pictures(part)
+        own = [hashlib.blake2b(one.tobytes(), digest_size=16).hexdigest() for one in pictures]
+        new = [at for at, digest in enumerate(own) if digest not in kept.found]
+        if new:
+            kept.add([own[at] for at in new], judge(pictures[new]))
+        digests += own
+        if progress is not None:
+            progress(len(digests), len(rows))
+    if len(kept.found) > before:
+        kept.write()
+    told = [kept.found[digest] for digest in digests]
+    said = np.array([name for name, _ in told], dtype=object)
+    return said, np.array([sure for _, sure in told], dtype=np.float64)
+
+
+def _parts(rows: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]
+
+
+class _Kept:
+    """One classifier's labels in a recording's folder, by the digest of the picture."""
+
+    def __init__(self, recording: Recording, judge: Classifier) -> None:
+        self.folder, self.classes = recording.store.folder, judge.classes
+        mark = getattr(judge, "mark", judge.source)
+        told = "\n".join([judge.source, mark, *judge.classes])
+        stem = "".join(sign if sign.isalnum() else "-" for sign in judge.source).strip("-")
+        digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
+        self.name = f"{FOLDER}/{stem}-{digest}.parquet"
+        self.found = self._read()
+
+    def add(self, digests: list[str], odds: NDArray[np.float32]) -> None:
+        """Note the likeliest class of each picture."""
+        for digest, row in zip(digests, odds, strict=True):
+            best = int(row.argmax())
+            self.found[digest] = (self.classes[best], float(row[best]))
+
+    def write(self) -> None:
+        """Write all labels, whole or not at all."""
+        import pandas as pd
+
+        rows = [(digest, said, sure) for digest, (said, sure) in self.found.items()]
+        raw = io.BytesIO()
+        pd.DataFrame(rows, columns=["picture", "said", "confidence"]).to_parquet(raw)
+        self.folder.write(self.name, raw.getvalue())
+
+    def _read(self) -> dict[str, tuple[str, float]]:
+        import pandas as pd
+
+        raw = self.folder.read(self.name)
+        if raw is None:
+            return {}
+        table = pd.read_parquet(io.BytesIO(raw))
+        told = zip(table["said"].tolist(), table["confidence"].tolist(), strict=True)
+        return dict(zip(table["picture"].tolist(), told, strict=True))
