@@ -33,7 +33,7 @@ def site_map(found: Findings, kind: Kind = "direction") -> Any:
     sites = sorted(table["site"].unique(), key=_in_order)
     steps = sorted(table["step"].unique(), key=lambda step: (step != WITHOUT_STEPS, _number(step)))
     base = alt.Chart(table).encode(
-        x=alt.X("step:N", sort=steps, title="step of the denoiser", axis=alt.Axis(labelAngle=0)),
+        x=alt.X("step:N", sort=steps, title="step", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=240)),
         tooltip=["unit:N", "auroc:Q", "decoy:Q", "q:Q"],
     )

@@ -1,0 +1,74 @@
+import json
+
+import numpy as np
+import pytest
+import typer
+from finding.recorded import factorial, noise, recording_of
+from typer.testing import CliRunner
+
+from clerestory.cli import find
+from clerestory.errors import ClerestoryError, EvidenceError, OutputError, RegistryError
+from clerestory.finding import Findings
+
+app = typer.Typer()
+app.command("find")(find.find)
+app.callback()(lambda: None)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    table = factorial(contents=48, phrasings=6)
+    arrays = noise(table, 0, {"prior/embedding": (1, 6), "text.blocks.0/mlp": (1, 6)})
+    arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 3] -= 5
+    folder = tmp_path_factory.mktemp("find") / "rec"
+    recording_of(table, arrays, folder)
+    return folder
+
+
+def call(recording, *more):
+    asked = ["--shown", "style == 'glass'", "--absent", "style == 'plain'", "--match", "subject"]
+    arguments = ["find", recording, *asked, *more]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, ClerestoryError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_json_has_the_names_that_scripts_rely_on(recording):
+    told = json.loads(call(recording, "--decoy", "style == 'window'", "--json").stdout)
+    assert {"findings", "tested", "null"} <= set(told)
+    assert set(told["null"]) == {"flips", "any_found"}
+    neuron = next(one for one in told["findings"] if one["kind"] == "neuron")
+    assert neuron["unit"] == "prior/embedding[3]"
+    names = {"auroc", "low", "high", "win_rate", "win_low", "q", "decoy_auroc", "pairs"}
+    assert names <= set(neuron["detects"])
+
+
+def test_a_person_reads_the_best_of_each_kind_and_what_noise_would_find(recording):
+    words = call(recording).stdout
+    assert "18 units tested; figures are of 24 contents held out from it" in words
+    lines = [line for line in words.splitlines() if line.startswith(("+ ", "- "))]
+    assert any(line.startswith("- prior/embedding[3]") for line in lines)
+    assert "of 200 found anything" in words
+
+
+def test_the_folder_holds_findings_and_maps(recording, tmp_path):
+    call(recording, "--out", tmp_path / "out", "--by", "neuron", "--top", 3)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["directions.safetensors", "findings.json", "map-neurons.png"]
+    found = Findings.load(tmp_path / "out")
+    assert found.picked("neuron").sign == -1
+    assert np.isfinite(found.findings[0].detects.auroc)
+
+
+def test_what_cannot_be_asked_is_refused(recording, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    for more, error in (
+        (["--out", tmp_path], OutputError),
+        (["--by", "unit"], EvidenceError),
+        (["--decoy", "style == 'oil'"], EvidenceError),
+        (["--classifier", "mood"], RegistryError),
+    ):
+        with pytest.raises(error):
+            call(recording, *more)

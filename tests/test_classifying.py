@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import tiny_model, tiny_text, tiny_tokenizer
+
+from clerestory.classifying import classifier, label
+from clerestory.errors import ModelError, RecordingError, RegistryError
+
+MINE = """
+import numpy as np
+calls = []
+def brightness(pictures):
+    calls.append(len(pictures))
+    light = pictures.mean((1, 2, 3)) / 255
+    return np.stack([1 - light, light], 1)
+brightness.classes = ("dark", "light")
+def face(pictures):
+    first = pictures[:, 0, 0, 0] > 127
+    return np.stack([first, ~first], 1).astype(float)
+face.classes = ("present", "none")
+def wrong(pictures):
+    return np.ones((len(pictures), 3))
+wrong.classes = ("a", "b")
+def without(pictures):
+    return np.ones((len(pictures), 2)) / 2
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "mine_for_tests.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield __import__("mine_for_tests")
+    sys.modules.pop("mine_for_tests")
+
+
+def noise(count: int = 6) -> Any:
+    return np.random.default_rng(0).integers(0, 255, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def test_a_function_of_ones_own_is_a_classifier(mine: Any) -> None:
+    judge = classifier("python:mine_for_tests:brightness")
+    assert judge.classes == ("dark", "light")
+    pictures = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (0, 255)])
+    assert np.allclose(judge(pictures), [[1, 0], [0, 1]])
+    with pytest.raises(ModelError, match=r"gave \[6, 3\].*\[6, 2\] are expected"):
+        classifier("python:mine_for_tests:wrong")(noise())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("python:mine_for_tests:without", "an attribute `classes`"),
+        ("python:mine_for_tests:nothing", "cannot be used"),
+        ("python:no_such_module_here:f", "cannot be used: No module named"),
+        ("zero-shot:some/model", "names no model with classes"),
+        ("zero-shot:some/model[one]", "names no model with classes"),
+        ("lancet:moood", "mood"),
+        ("oracle:mood", "No classifier family is called 'oracle'.*lancet.*zero-shot"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_in_one_line(mine: Any, name: str, words: str) -> None:
+    with pytest.raises(RegistryError, match=words) as caught:
+        classifier(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_classifier_of_transformers_answers_as_it_does_itself(tmp_path: Path) -> None:
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        id2label={0: "fear", 1: "joy", 2: "anger"},
+        label2id={"fear": 0, "joy": 1, "anger": 2},
+    )
+    model = ViTForImageClassification(config).eval()
+    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
+    model.save_pretrained(tmp_path / "vit")
+    processor.save_pretrained(tmp_path / "vit")
+    judge = classifier(f"classifier:{tmp_path / 'vit'}")
+    assert judge.classes == ("fear", "joy", "anger")
+    with torch.no_grad():
+        given = processor(list(noise()), return_tensors="pt")
+        expected = model(**given).logits.softmax(-1).numpy()
+    assert np.allclose(judge(noise()), expected, atol=1e-5)
+    assert judge(noise(0)).shape == (0, 3)
+
+
+def test_a_zero_shot_classifier_takes_classes_in_any_words(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    tokenizer = tiny_tokenizer()
+    text = tiny_text(tokenizer).config
+    vision = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    vision |= {"intermediate_size": 48, "image_size": 32, "patch_size": 16}
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision, projection_dim=16)
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    tokenizer.save_pretrained(tmp_path / "clip")
+    size = {"height": 32, "width": 32}
+    CLIPImageProcessor(size=size, crop_size=size).save_pretrained(tmp_path / "clip")
+    judge = classifier(f"zero-shot:{tmp_path / 'clip'}[a cat, a dog,  a cat b]")
+    assert judge.classes == ("a cat", "a dog", "a cat b")
+    odds = judge(noise())
+    assert odds.shape == (6, 3)
+    assert np.allclose(odds.sum(1), 1, atol=1e-5)
+    other = classifier(f"zero-shot:{tmp_path / 'clip'}[a dog, a cat]")(noise())
+    pair = odds[:, [1, 0]] / odds[:, :2].sum(1, keepdims=True)
+    assert np.allclose(other, pair, atol=1e-4)
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be opened as a classifier") as caught:
+        classifier(f"classifier:{tmp_path / 'nowhere'}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Any:
+    how: Any = {"read": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
+    return tiny_model().record(["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
+
+
+def test_labels_are_columns_and_each_picture_is_looked_at_once(recording: Any, mine: Any) -> None:
+    name = "python:mine_for_tests:brightness"
+    table = label(recording, name)
+    assert list(table) == ["drawn.brightness", "drawn.brightness.confidence"]
+    light = recording.pictures(range(8)).mean((1, 2, 3)) / 255
+    assert list(table.iloc[:, 0]) == ["light" if one > 0.5 else "dark" for one in light]
+    assert np.allclose(table.iloc[:, 1], np.maximum(light, 1 - light), atol=1e-6)
+    assert sum(mine.calls) == 8
+    again = label(recording, name, column="tone")
+    assert list(again) == ["drawn.tone", "drawn.tone.confidence"]
+    assert sum(mine.calls) == 8
+
+
+def test_a_gate_rules_pictures_out(recording: Any, mine: Any) -> None:
+    gated = label(
+        recording, "python:mine_for_tests:brightness", gate="python:mine_for_tests:face=present"
+    )
+    face = recording.pictures(range(8))[:, 0, 0, 0] > 127
+    assert list(gated.iloc[:, 0] != "") == face.tolist()
+
+
+def test_without_pictures_there_is_nothing_to_label(tmp_path: Path, mine: Any) -> None:
+    bare = tiny_model().record(["a cat"], read="text/pooled", out=tmp_path / "bare", pictures=False)
+    with pytest.raises(RecordingError, match="holds no pictures"):
+        label(bare, "python:mine_for_tests:brightness")
