@@ -1,4 +1,4 @@
-"""How often the search is right where the truth is known, and how often it finds what is not there."""
+"""How often the search is right where the truth is known, and finds what is not there."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from clerestory.models.addresses import Selection
 from clerestory.models.base import Activations, Branch, Pool, Sample, Site, Step
 from clerestory.models.family import Place
 from clerestory.models.hooks import Tap
-from clerestory.models.pooling import pooled
+from clerestory.models.pooling import Pooler
 
 __all__ = ["Notes", "gathered", "step_labels", "taps_into"]
 
@@ -37,11 +38,13 @@ def taps_into(
     `counted` says which positions of a text window are pooled.
     """
 
+    @cache
+    def pooler(window: str, row: bool) -> Pooler:
+        return Pooler(pool, counted(window) if window and pool != "none" else None, row=row)
+
     def tap(address: str, wanted: Selection) -> Tap:
         units = slice(None) if wanted.units is None else list(wanted.units)
-        window = places[address].tokens
-        mask = counted(window) if window and pool != "none" else None
-        row = places[address].site.shape[0] is not None
+        pooled = pooler(places[address].tokens, places[address].site.shape[0] is not None)
         kept = notes.setdefault(address, [])
 
         def see(value: Tensor, step: Step) -> None:
@@ -49,7 +52,7 @@ def taps_into(
                 raise SiteError(
                     f"{address} has no unit {wanted.units[-1]}; it has {value.shape[-1]}."
                 )
-            part = pooled(value, pool, mask, row=row)[..., units]
+            part = pooled(value)[..., units]
             kept.append((step, part.cpu().numpy()))
 
         return Tap(address, see, branch, wanted.steps)

@@ -118,13 +118,19 @@ def _put(
     """Copy values of a batch, noting the rows that hold what cannot be kept."""
     with np.errstate(over="ignore"):
         array[place] = values
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 or _finite(array[place]):
         return
     fine = np.isfinite(array[place]).reshape(len(values), -1).all(1)
     for row in np.flatnonzero(~fine).tolist():
         finite = bool(np.isfinite(values[row]).all())
         reason = f"beyond {array.dtype}" if finite else "not finite"
         bad.setdefault(first + row, f"{name}: {reason}")
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    """Whether all are; their sum tells in one pass."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float32)))
 
 
 @contextmanager
