@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,34 +55,38 @@ def find(
 ) -> None:
     """Find the neurons and directions that tell a concept, by evidence that was held out."""
     from clerestory.cli import console
-    from clerestory.finding import find as ask
     from clerestory.outputs import free_folder
-    from clerestory.recording import Recording
 
     if out is not None:
         free_folder(out)
-    with console.progress("finding") as progress:
-        found = ask(
-            Recording.open(recording),
-            shown=shown,
-            absent=absent,
-            decoy=decoy,
-            match=match or (),
-            within=within,
-            phrasing=phrasing,
-            by=by,
-            top=top,
-            classifiers=_named(classifier or []),
-            gate=gate,
-            seed=seed,
-            progress=progress,
-        )
+    sides = {"shown": shown, "absent": absent, "decoy": decoy}
+    found = _found(
+        recording,
+        **sides,
+        match=match or (),
+        within=within,
+        phrasing=phrasing,
+        by=by,
+        top=top,
+        classifiers=_named(classifier or []),
+        gate=gate,
+        seed=seed,
+    )
     if out is not None:
         _write(found, out)
     if json:
         console.emit(found.told())
     else:
         _print(found, top)
+
+
+def _found(recording: str, **asked: Any) -> Findings:
+    from clerestory.cli import console
+    from clerestory.finding import find as ask
+    from clerestory.recording import Recording
+
+    with console.progress("finding") as progress:
+        return ask(Recording.open(recording), **asked, progress=progress)
 
 
 def _named(given: list[str]) -> dict[str, str]:

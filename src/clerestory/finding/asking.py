@@ -85,28 +85,12 @@ def find(
     sides = {"shown": shown, "absent": absent} | ({"decoy": decoy} if decoy else {})
     if labels is None:
         labels = _seen(recording, sides.values(), classifiers or {}, gate)
-    rng = np.random.default_rng(seed)
     content = _contents(table, match, within)
-    half = _halved(content, rng)
-    arm = _arms(table, sides, half, labels)
-    phrase, apart = _phrases(table, phrasing, within, rng)
-    right_half = np.ones(len(table), bool) if apart is None else (apart == half).to_numpy()
-    used = (arm != "").to_numpy() & right_half
-    samples = pd.DataFrame(
-        {
-            "prompt": table["prompt"],
-            "content": content,
-            "phrase": (arm + " " + phrase),
-            "arm": arm,
-            "half": half,
-            "seed": table["seed"],
-        }
-    )[used].reset_index(drop=True)
-    matched = halves(samples, phrasings_apart=apart is not None, within=within is not None)
+    samples, apart = _sorted_out(table, content, sides, phrasing, within, labels, seed)
     found = contrast(
-        _Read(recording, np.flatnonzero(used)),
+        _Read(recording, samples.index.to_numpy()),
         samples,
-        matched=matched,
+        matched=halves(samples, phrasings_apart=apart, within=within is not None),
         by=tuple(ways) if "direction" in BY[by] else (),
         top=top if "neuron" in BY[by] else 0,
         flips=flips,
@@ -114,8 +98,38 @@ def find(
         progress=progress,
     )
     kept = tuple(one for one in found.findings if one.kind in BY[by])
-    said = _said(recording, samples, apart is None and within is None)
+    said = _said(recording, samples, not apart and within is None)
     return replace(found, findings=kept, warnings=(*found.warnings, *said))
+
+
+def _sorted_out(
+    table: pd.DataFrame,
+    content: pd.Series,
+    sides: Mapping[str, str],
+    phrasing: str | None,
+    within: str | None,
+    labels: Mapping[str, pd.DataFrame] | None,
+    seed: int,
+) -> tuple[pd.DataFrame, bool]:
+    """The samples that are used, as `pairing` takes them, and whether phrasings are halved too."""
+    rng = np.random.default_rng(seed)
+    half = _halved(content, rng)
+    arm = _arms(table, sides, half, labels)
+    phrase, own_half = _phrases(table, phrasing, within, rng)
+    used = arm != ""
+    if own_half is not None:
+        used &= own_half == half
+    samples = pd.DataFrame(
+        {
+            "prompt": table["prompt"],
+            "content": content,
+            "phrase": arm + " " + phrase,
+            "arm": arm,
+            "half": half,
+            "seed": table["seed"],
+        }
+    )
+    return samples[used], own_half is not None
 
 
 def _seen(
