@@ -1,7 +1,7 @@
 """How well a Lancet draws what it is asked for: rates by the classifiers of set b, with intervals.
 
 evaluation = evaluate(clerestory.load("lancet"))
-evaluation.rates["style"]          # Rate(rate=0.93, low=0.90, high=0.95, of=412)
+evaluation.rates["style"]          # Rate(rate=0.93, low=0.90, high=0.95, of=404)
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ __all__ = ["Ask", "captions_seen", "digest", "grid", "stands"]
 
 FIRST_SEED = 20_000_000
 TRIES = 200
-OF_A_SUBJECT, OF_A_MOOD = 2, 16
-"""Prompts for each subject and each mood in the main part: 412 with Lancet's own table."""
+OF_A_SUBJECT, OF_A_MOOD = 2, 20
+"""Prompts for each subject and each mood in the main part: 404 with Lancet's own table."""
 OF_A_PERSPECTIVE, PAIRS, HELD_OUT = 20, 100, 100
 """Prompts of the other parts: for each perspective but the usual, for two objects, held out."""
 
