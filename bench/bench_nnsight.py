@@ -6,23 +6,17 @@
 from __future__ import annotations
 
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from beside import encoded, seconds
 
 import clerestory
 
 PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
 ROUNDS = 15
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def told(
@@ -59,8 +53,7 @@ def text(model: clerestory.Model) -> None:
         return tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
 
     def bare() -> object:
-        with torch.no_grad():
-            return encoder(ids())
+        return encoded(model, PROMPTS)
 
     def theirs() -> object:
         with torch.no_grad(), traced.trace(ids()) as tracer:

@@ -117,6 +117,7 @@ def test_help_imports_nothing_heavy():
         "try: app()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'pandas', 'xarray', 'diffusers', 'PIL', 'altair', 'pydantic'}\n"
+        "heavy |= {'zarr', 'ray', 'sklearn', 'fsspec', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,14 +1,15 @@
+import functools
 import json
 
+import commands
 import numpy as np
 import pytest
 import typer
 from PIL import Image
 from tiny import tiny_model
-from typer.testing import CliRunner
 
 from clerestory.cli import draw, sites, steer
-from clerestory.errors import ClerestoryError, OutputError, PromptError, SeedError, SiteError
+from clerestory.errors import OutputError, PromptError, SeedError, SiteError
 from clerestory.steering import Add, SteeredModel
 
 app = typer.Typer()
@@ -26,12 +27,7 @@ def small(monkeypatch):
     monkeypatch.setattr("clerestory.steering.steered.load", opened)
 
 
-def call(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, ClerestoryError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
+call = functools.partial(commands.call, app)
 
 
 def test_draw_writes_a_picture_for_each_seed_and_a_grid(tmp_path):

@@ -1,13 +1,13 @@
 import json
 
+import commands
 import numpy as np
 import pytest
 import typer
 from finding.recorded import factorial, noise, recording_of
-from typer.testing import CliRunner
 
 from clerestory.cli import find
-from clerestory.errors import ClerestoryError, EvidenceError, OutputError, RegistryError
+from clerestory.errors import EvidenceError, OutputError, RegistryError
 from clerestory.finding import Findings
 
 app = typer.Typer()
@@ -27,12 +27,7 @@ def recording(tmp_path_factory):
 
 def call(recording, *more):
     asked = ["--shown", "style == 'glass'", "--absent", "style == 'plain'", "--match", "subject"]
-    arguments = ["find", recording, *asked, *more]
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, ClerestoryError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
+    return commands.call(app, "find", recording, *asked, *more)
 
 
 def test_json_has_the_names_that_scripts_rely_on(recording):

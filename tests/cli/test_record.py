@@ -1,14 +1,15 @@
+import functools
 import json
 import re
 
+import commands
 import pytest
 import typer
 from tiny import tiny_model
-from typer.testing import CliRunner
 
 from clerestory.cli import record, recording
 from clerestory.cli.main import _spelt_out
-from clerestory.errors import ClerestoryError, OutputError, PromptError, RecordingError, SeedError
+from clerestory.errors import OutputError, PromptError, RecordingError, SeedError
 from clerestory.recording import Recording
 
 app = typer.Typer()
@@ -28,12 +29,7 @@ def prompts(tmp_path):
     return tmp_path / "p.csv"
 
 
-def call(*arguments, status=0):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, ClerestoryError):
-        raise result.exception
-    assert result.exit_code == status, result.output
-    return result
+call = functools.partial(commands.call, app)
 
 
 def command(prompts, out, *more):

@@ -136,12 +136,20 @@ def test_another_model_is_refused(tmp_path):
         other.name = name
 
 
-def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path):
+def test_a_kill_while_a_file_of_the_plan_is_written_leaves_a_folder_to_go_on_with(tmp_path):
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec" / "samples.parquet.123.partial").write_bytes(b"half")
+    (tmp_path / "rec" / "manifest.json.123.partial").write_bytes(b"half")
+    assert recorded(tmp_path / "rec").samples["done"].all()
+    assert not list((tmp_path / "rec").rglob("*.partial"))
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.setattr("clerestory.recording.recorder.survey", None)  # refused before a dry batch
     with pytest.raises(OutputError, match=r"not empty .it has mine\.txt"):
         recorded(tmp_path)
-    assert (tmp_path / "mine.txt").read_text() == "mine"
-    assert not (tmp_path / "manifest.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_a_second_recorder_is_refused_until_the_first_has_ended(tmp_path):

@@ -89,7 +89,11 @@ def _zero_shot(name: str, classes: Sequence[str]) -> Hosted:
 
     model = _opened(AutoModelForZeroShotImageClassification, name)
     processor, tokenizer = _opened(AutoImageProcessor, name), _opened(AutoTokenizer, name)
-    texts = tokenizer(list(classes), padding=True, return_tensors="pt")
+    # SigLIP was trained on texts that fill the window.
+    whole = "siglip" in model.config.model_type
+    texts = tokenizer(
+        list(classes), padding="max_length" if whole else True, truncation=True, return_tensors="pt"
+    )
 
     def prepare(given: Any) -> dict[str, Any]:
         return {**texts, **processor(given, return_tensors="pt")}

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, classifier
+from clerestory.models.family import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +30,6 @@ BATCH = 256
 FOLDER = "labels"
 RULED_OUT = ""
 """The label of a picture that the gate rules out."""
-
-Progress = Callable[[int, int], None]
 
 
 def label(

@@ -137,7 +137,7 @@ def _recorded(
     from clerestory.recording.cluster import fill_with_ray
 
     store = Store(out)
-    with store.folder.locked():
+    with store.locked():
         begin(store, opened, plan, lambda found: console.say(found.line()))
         with console.progress("recording") as progress:
             if cluster is None:

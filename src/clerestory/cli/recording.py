@@ -65,7 +65,7 @@ def verify(
     if damage and repair:
         planned = store.plan.model
         opened = model.open(planned["name"], **planned["how"])
-        with store.folder.locked(), console.progress("recording") as progress:
+        with store.locked(), console.progress("recording") as progress:
             count = repaired(store, damage)
             fill(store, opened, progress)
         console.say(f"{count} chunks were drawn again.")

@@ -15,7 +15,7 @@ Conditions are over the recording's columns, and over what classifiers see in it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from clerestory.finding.base import Findings, Kind
 from clerestory.finding.contrasting import contrast
 from clerestory.finding.pairing import ARMS, HALVES, halves
 from clerestory.finding.ways import ways
+from clerestory.models.family import Progress
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ BY: Mapping[str, tuple[Kind, ...]] = {
 PHRASING = "phrasing"
 """The column of phrasings that is taken where none is named."""
 _DOTTED = re.compile(r"(?<![\w`.])drawn(?:\.\w+)+")
-
-Progress = Callable[[int, int], None]
 
 
 def find(

@@ -88,6 +88,7 @@ def contrast(
     decoy, ties by the worse mean difference in standard deviations; directions, fitted in these
     ways (`by`), by readings of contents that they were not fitted on. Reported are the `top`
     neurons, the first neuron of each site and each site's directions; q is over every unit tested.
+    Curves of few neurons come with sparse probes.
     """
     pairs = halves(samples) if matched is None else matched
     sites = []
@@ -111,7 +112,7 @@ def contrast(
             for site in sites
             for way, direction in site.directions.items()
         },
-        curves=_curves(sites, findings) if len(by) > 1 else {},
+        curves=_curves(sites, findings) if "sparse" in by else {},
     )
 
 

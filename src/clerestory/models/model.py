@@ -178,5 +178,5 @@ class Model:
         return self.family.words(prompt)
 
     def vocabulary(self) -> list[str]:
-        """The whole words that the model has tokens of; empty where that is not known."""
+        """Words that the model has tokens of; empty where that is not known."""
         return self.family.vocabulary()

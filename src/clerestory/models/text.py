@@ -94,7 +94,10 @@ class Text(ABC):
         return [word.removesuffix("</w>").removeprefix("▁") for word in words]
 
     def vocabulary(self) -> list[str]:
-        """The whole words among the tokens: letters only, two at least, in alphabetical order."""
+        """Tokens that can stand as a word: two letters or more, in alphabetical order.
+
+        CLIP's tokenizer does not tell whole words from endings, so some are endings.
+        """
         words = set()
         for token in self.tokenizer.get_vocab():
             word = token.removesuffix("</w>").removeprefix("▁").removeprefix("Ġ")

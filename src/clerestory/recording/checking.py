@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clerestory.errors import RecordingError
+from clerestory.models.family import Progress
 from clerestory.recording.folder import digest
 from clerestory.recording.store import Marker, Store
 
@@ -26,7 +27,7 @@ class Damage:
     how: str
 
 
-def verify(store: Store, progress: Callable[[int, int], None] | None = None) -> list[Damage]:
+def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
     """What is damaged among the chunks that count as done; RecordingError if the plan is."""
     plan, chunks = store.plan, store.done()
     _check_arrays(store)

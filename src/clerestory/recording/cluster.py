@@ -5,11 +5,12 @@ Scheduling, retries and lost workers are Ray's. A chunk that is done twice is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from clerestory.errors import RecordingError
+from clerestory.models.family import Progress
 from clerestory.recording.store import Store
 
 __all__ = ["fill_with_ray"]
@@ -46,7 +47,7 @@ def fill_with_ray(
     address: str | None = None,
     workers: int = 2,
     gpus_per_worker: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Fill every chunk that has no marker with Ray actors; `how` is what the model is opened with.
 
@@ -73,7 +74,7 @@ def _spread(
     pool: list[Any],
     store: Store,
     missing: list[int],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     from ray.util import ActorPool
 

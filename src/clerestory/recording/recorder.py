@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from clerestory.errors import OutputError
 from clerestory.models import Model, Run, running
+from clerestory.models.family import Progress
 from clerestory.recording.plan import Plan, check_same
 from clerestory.recording.store import PICTURES, Store
 from clerestory.recording.survey import Survey, survey
 
 __all__ = ["begin", "fill", "fill_chunk", "record"]
 
-Progress = Callable[[int, int], None]
 Told = Callable[[Survey], None]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -42,17 +42,19 @@ def record(
     another plan or somebody is writing to it, OutputError where it is in use or the disk is full.
     """
     store = Store(out)
-    with store.folder.locked():
+    with store.locked():
         begin(store, model, plan, told)
         fill(store, model, progress)
     return store
 
 
 def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> None:
-    """Write the plan into a new folder, or check that the folder was begun with it."""
+    """Write the plan into a new folder, or check that the folder was begun with it.
+
+    The folder is to be locked meanwhile (`Store.locked`), and while it is filled.
+    """
     if store.begun:
         check_same(plan, store.manifest["plan"])
-        store.folder.swept()
         return
     with _threads(plan.threads):
         found = survey(model, plan)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import OutputError, RecordingError
-from clerestory.recording.folder import LOCK, Folder
+from clerestory.recording.folder import LOCK, PARTIAL, Folder
 from clerestory.recording.plan import FORMAT, Plan
 
 if TYPE_CHECKING:
@@ -120,16 +121,27 @@ class Store:
             for name, one in self.manifest["arrays"].items()
         }
 
-    def begin(self, plan: Plan, layouts: Mapping[str, Layout]) -> None:
-        """Write the plan: table and empty arrays, then, last, the manifest.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else records here while this is open, and what a kill left of files is gone.
 
-        OutputError where the folder holds anything but the beginnings of a recording.
+        RecordingError where somebody does; OutputError, with nothing touched, where the folder
+        holds anything but a recording or the beginnings of one.
         """
-        strange = set(self.folder.names()) - {TABLE, ARRAYS, LOCK}
-        if strange:
-            raise OutputError(
-                f"{self.folder} is not empty (it has {min(strange)}): choose another folder."
-            )
+        if not self.begun:
+            ours = {TABLE, ARRAYS, LOCK}
+            names = [name for name in self.folder.names() if not name.endswith(PARTIAL)]
+            strange = sorted(set(names) - ours)
+            if strange:
+                raise OutputError(
+                    f"{self.folder} is not empty (it has {strange[0]}): choose another folder."
+                )
+        with self.folder.locked():
+            self.folder.swept()
+            yield
+
+    def begin(self, plan: Plan, layouts: Mapping[str, Layout]) -> None:
+        """Write the plan: table and empty arrays, then, last, the manifest."""
         self.folder.remove(ARRAYS)
         raw = io.BytesIO()
         plan.table.to_parquet(raw)

@@ -1,8 +1,7 @@
 """An eye for latents: the image embedding, read off what the decoder draws while it learns to.
 
-Squared error of latents is mostly about texture, and a decoder learns late what a picture is *of*.
-This network says what latents show; the decoder's loss asks that it be what was asked for. It is
-needed in training alone.
+This network says what latents show; the decoder's loss asks that it be what was asked for, which
+the squared error of latents asks only by the way. It is needed in training alone.
 """
 
 from __future__ import annotations
