@@ -19,10 +19,26 @@ from clerestory.models.family import Place
 from clerestory.models.hooks import Tap
 from clerestory.models.pooling import Pooler
 
-__all__ = ["Notes", "gathered", "step_labels", "taps_into"]
+__all__ = ["Batch", "Notes", "gathered", "packed", "step_labels", "taps_into"]
 
 Notes = dict[str, list[tuple[Step, NDArray[np.float32]]]]
-"""What was read in one batch: by address, for each step, `[sample, unit]` or with positions."""
+"""What is read in one batch: by address, for each step, `[sample, unit]` or with positions."""
+Batch = Mapping[str, tuple[Sequence[Step], NDArray[np.float32]]]
+"""What was read in one batch: by address, the steps and `[sample, step, unit]`."""
+
+
+def packed(notes: Notes) -> Batch:
+    """The notes of a batch, with one array for each site.
+
+    Many small arrays, made between the large ones of a model that runs, keep the memory of those
+    from being given back: gigabytes for some thousand samples.
+    """
+    return {
+        address: ([step for step, _ in read], np.stack([value for _, value in read], axis=1))
+        if read
+        else ([], np.empty(0, np.float32))
+        for address, read in notes.items()
+    }
 
 
 def taps_into(
@@ -61,14 +77,14 @@ def taps_into(
 
 
 def gathered(
-    notes: Sequence[Notes],
+    batches: Sequence[Batch],
     read: Mapping[str, Selection],
     places: Mapping[str, Place],
     samples: Sequence[Sample],
     pool: Pool,
     branch: Branch,
 ) -> Activations:
-    """Join the batches' notes to one labelled array for each site."""
+    """Join what the batches read to one labelled array for each site."""
     labels = {
         "sample": np.arange(len(samples)),
         "prompt": ("sample", np.array([sample.prompt for sample in samples], dtype=object)),
@@ -79,7 +95,7 @@ def gathered(
     return Activations(
         {
             address: _read(
-                places[address].site, [batch[address] for batch in notes], wanted, dims, labels
+                places[address].site, [batch[address] for batch in batches], wanted, dims, labels
             )
             for address, wanted in read.items()
         }
@@ -92,15 +108,14 @@ class _Read:
 
     site: Site
     steps: Sequence[Step]
-    batches: Sequence[list[tuple[Step, NDArray[np.float32]]]]
+    batches: Sequence[NDArray[np.float32]]
     wanted: Selection
     dims: tuple[str, ...]
     labels: Mapping[str, Any]
 
     def values(self) -> NDArray[np.float32]:
         """`[sample, step, unit]`, or with positions before units."""
-        parts = [np.stack([value for _, value in batch], axis=1) for batch in self.batches]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
 
     def labelled(self) -> xr.DataArray:
         """The values with their coordinates."""
@@ -123,15 +138,15 @@ def step_labels(steps: Sequence[Step]) -> dict[str, Any]:
 
 def _read(
     site: Site,
-    batches: Sequence[list[tuple[Step, NDArray[np.float32]]]],
+    batches: Sequence[tuple[Sequence[Step], NDArray[np.float32]]],
     wanted: Selection,
     dims: tuple[str, ...],
     labels: Mapping[str, Any],
 ) -> _Read:
     """What was read; SiteError, at once, where a step or branch that was asked for lacks."""
-    steps = [step for step, _ in batches[0]]
+    steps = batches[0][0]
     missing = set(wanted.steps or ()) - {step.index for step in steps}
     if missing or not steps:
         which = f"step {min(missing)}" if missing else f"{labels['branch']} branch"
         raise SiteError(f"{site.address} has no {which} in a run with these options.")
-    return _Read(site, steps, batches, wanted, dims, labels)
+    return _Read(site, steps, [values for _, values in batches], wanted, dims, labels)

@@ -17,7 +17,7 @@ from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, 
 from clerestory.models.family import Encoded, Place, Progress, See, Tokens, undisturbed
 from clerestory.models.hooks import Attachment, Tap, attached
 from clerestory.models.pooling import POOLS, WORD
-from clerestory.models.reading import Notes, gathered, taps_into
+from clerestory.models.reading import Batch, Notes, gathered, packed, taps_into
 from clerestory.models.seeds import check_seeds
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def sweep(model: Model, request: Request) -> list[Run]:
     """One run for each set of edits; the first half runs once for sets that agree on it."""
     batches = _Batches(model, request)
     size = min(request.batch, model.family.most or request.batch)
-    pages: list[list[tuple[Notes, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
+    pages: list[list[tuple[Batch, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
     total, done = len(request.samples) * len(request.edit_sets), 0
     whole = "vae" in batches.stages
     with model.family.quiet(), undisturbed(model.pipeline, whole_vae=whole):
@@ -100,33 +100,35 @@ class _Batches:
         self.until = self._last_stage()
         self._check_word()
 
-    def drawn(self, rows: range) -> Iterator[tuple[Notes, NDArray[np.uint8] | None]]:
+    def drawn(self, rows: range) -> Iterator[tuple[Batch, NDArray[np.uint8] | None]]:
         """For each set of edits, what was read and drawn of these samples."""
-        kept: dict[tuple[int, ...], tuple[Encoded | None, Notes]] = {}
+        kept: dict[tuple[int, ...], tuple[Encoded | None, Batch]] = {}
         for edits in self.request.edit_sets:
             early = tuple(edit for edit in edits if self._early(parse(edit.site).site))
             key = tuple(id(edit) for edit in early)
             if key not in kept:
                 kept[key] = self._encode(rows, early)
-            encoded, notes = kept[key]
+            encoded, read = kept[key]
             late = [edit for edit in edits if not self._early(parse(edit.site).site)]
             drawn, more = (None, {}) if encoded is None else self._draw(rows, encoded, late)
-            yield {**notes, **more}, drawn
+            yield {**read, **more}, drawn
 
-    def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Notes]:
+    def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Batch]:
         notes: Notes = {}
         batch = self._samples(rows)
         with attached(self._attachment(rows, edits, notes, early=True), self.family.roots):
-            return self.family.encode(batch, self.until, self.request.branch), notes
+            encoded = self.family.encode(batch, self.until, self.request.branch)
+        return encoded, packed(notes)
 
     def _draw(
         self, rows: range, encoded: Encoded, edits: Sequence[Edit]
-    ) -> tuple[NDArray[np.uint8] | None, Notes]:
+    ) -> tuple[NDArray[np.uint8] | None, Batch]:
         notes: Notes = {}
         attachment = self._attachment(rows, edits, notes, early=False)
         with attached(attachment, self.family.roots):
             batch = self._samples(rows)
-            return self.family.draw(batch, encoded, attachment.hand, self.until), notes
+            drawn = self.family.draw(batch, encoded, attachment.hand, self.until)
+        return drawn, packed(notes)
 
     def _attachment(
         self, rows: range, edits: Sequence[Edit], notes: Notes, *, early: bool
@@ -226,14 +228,14 @@ def _chunks(count: int, size: int) -> Iterator[range]:
 def _run(
     request: Request,
     places: Mapping[str, Place],
-    page: Sequence[tuple[Notes, NDArray[np.uint8] | None]],
+    page: Sequence[tuple[Batch, NDArray[np.uint8] | None]],
 ) -> Run:
     drawn = [pictures for _, pictures in page if pictures is not None]
-    notes = [notes for notes, _ in page]
+    batches = [read for read, _ in page]
     return Run(
         drawn=request.samples,
         pictures=np.concatenate(drawn) if drawn and request.pictures else None,
         activations=gathered(
-            notes, request.read, places, request.samples, request.pool, request.branch
+            batches, request.read, places, request.samples, request.pool, request.branch
         ),
     )
