@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from clerestory.errors import EvidenceError
-from clerestory.numeric import auroc, bootstrap, clopper_pearson, wilson
+from clerestory.numeric import auroc, bootstrap_auroc, clopper_pearson, wilson
 
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 7), (1, 20), (13, 30), (29, 30), (60, 60)])
@@ -28,21 +28,36 @@ def test_what_is_no_rate_is_refused(hits: int, of: int) -> None:
         wilson(hits, of)
 
 
-def test_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
+def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(6)
+    truth = stats.norm.cdf(0.5 / np.sqrt(2))
     covered = 0
     for _ in range(300):
-        low, high = bootstrap(lambda v: v.mean(0), rng.normal(size=40), rng=rng, draws=400)
-        covered += low <= 0 <= high
+        shown, absent = rng.normal(0.5, 1, 40), rng.normal(size=40)
+        low, high = bootstrap_auroc(shown, absent, rng=rng, draws=400)
+        covered += low <= truth <= high
     assert 0.90 <= covered / 300 <= 0.98
 
 
-def test_bootstrap_takes_a_figure_of_two_columns_and_keeps_pairs_together() -> None:
+def test_the_bootstrap_keeps_pairs_together() -> None:
     shown = np.arange(30.0)
-    low, high = bootstrap(auroc, shown, shown, rng=np.random.default_rng(7))
+    low, high = bootstrap_auroc(shown, shown, rng=np.random.default_rng(7))
     assert low == high == 0.5
 
 
-def test_bootstrap_of_nothing_is_refused() -> None:
+def test_the_bootstrap_of_nothing_is_refused() -> None:
     with pytest.raises(EvidenceError, match="at least one"):
-        bootstrap(auroc, np.empty(0), np.empty(0), rng=np.random.default_rng(0))
+        bootstrap_auroc(np.empty(0), np.empty(0), rng=np.random.default_rng(0))
+
+
+def test_the_bootstrap_of_auroc_is_that_of_ranking_every_draw() -> None:
+    rng = np.random.default_rng(3)
+    for shown, absent in (
+        (rng.normal(0.5, 1, 30), rng.normal(size=30)),
+        (rng.integers(0, 4, 24).astype(float), rng.integers(0, 4, 24).astype(float)),
+    ):
+        fast = bootstrap_auroc(shown, absent, rng=np.random.default_rng(0))
+        count = len(shown)
+        picks = np.random.default_rng(0).integers(count, size=(count, 2_000))
+        slow = np.quantile(auroc(shown[picks], absent[picks]), [0.025, 0.975])
+        np.testing.assert_allclose(fast, slow, atol=1e-12)

@@ -27,7 +27,7 @@ from clerestory.finding.ways import crossed, first, ways
 from clerestory.numeric import (
     auroc,
     benjamini_hochberg,
-    bootstrap,
+    bootstrap_auroc,
     clopper_pearson,
     flips_that_find,
     shuffled,
@@ -217,13 +217,13 @@ def _reported(sites: list[_Site], top: int) -> list[tuple[int, int, int]]:
 def _detects(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detects:
     sign = site.sign[unit]
     shown, absent = sign * site.report.shown[:, [unit]], sign * site.report.absent[:, [unit]]
-    low, high = bootstrap(auroc, shown[:, 0], absent[:, 0], rng=rng)
+    low, high = bootstrap_auroc(shown[:, 0], absent[:, 0], rng=rng)
     won = float(win_rate(shown, absent)[0])
     win_low, win_high = clopper_pearson(won * len(shown), len(shown))
     decoy: tuple[float | None, float | None, float | None] = (None, None, None)
     if site.report.decoy is not None:
         other = sign * site.report.decoy[:, [unit]]
-        interval = bootstrap(auroc, shown[:, 0], other[:, 0], rng=rng)
+        interval = bootstrap_auroc(shown[:, 0], other[:, 0], rng=rng)
         decoy = (float(auroc(shown, other)[0]), *interval)
     return Detects(
         auroc=float(auroc(shown, absent)[0]),

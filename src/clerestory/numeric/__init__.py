@@ -13,7 +13,12 @@ comes in as a generator.
 
 from clerestory.numeric.directions import difference, project, shuffled
 from clerestory.numeric.frechet import frechet
-from clerestory.numeric.intervals import Interval, bootstrap, clopper_pearson, wilson
+from clerestory.numeric.intervals import (
+    Interval,
+    bootstrap_auroc,
+    clopper_pearson,
+    wilson,
+)
 from clerestory.numeric.many import benjamini_hochberg, flips_that_find
 from clerestory.numeric.probes import logistic, standing_out
 from clerestory.numeric.ranks import auroc, signed_rank, win_rate
@@ -22,7 +27,7 @@ __all__ = [
     "Interval",
     "auroc",
     "benjamini_hochberg",
-    "bootstrap",
+    "bootstrap_auroc",
     "clopper_pearson",
     "difference",
     "flips_that_find",
