@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional
 
 from clerestory.errors import TrainingError
@@ -15,6 +16,7 @@ from clerestory.lancet.training import (
     eye,
     latent_eye,
     prior,
+    renders,
     text,
     vision,
 )
@@ -22,6 +24,7 @@ from clerestory.lancet.training.loop import fit
 from clerestory.lancet.training.settings import Plan, presets
 from clerestory.lancet.training.tokenizer import learn
 from clerestory.lancet.training.warm import PLACES, warm_start
+from clerestory.lancet.world.table import BUILT_IN, World
 
 SMALL = replace(
     presets["smoke"],
@@ -164,7 +167,6 @@ def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):
         warm_start("decoder", decoder.network(SMALL), tmp_path)
     place = tmp_path / PLACES["decoder"][0]
     place.parent.mkdir(parents=True)
-    from safetensors.torch import save_file
 
     small = decoder.network(SMALL)
     save_file({name: value.contiguous() for name, value in small.state_dict().items()}, place)
@@ -177,6 +179,32 @@ def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):
         warm_start("decoder", decoder.network(SMALL), tmp_path)
     with pytest.raises(TrainingError, match="other sizes"):
         warm_start("decoder", decoder.network(replace(SMALL, decoder_widths=(64, 64))), tmp_path)
+
+
+def test_heads_are_taken_over_by_the_names_of_levels(tmp_path):
+    table = BUILT_IN.read_text()
+    (tmp_path / "world.toml").write_text(table)
+    another = tmp_path / "another.toml"
+    another.write_text(table.replace("sleepy", "yawning"))
+    before, now = World.load(), World.load(another)
+    old, new = before.levels("mood"), now.levels("mood")
+    assert set(new) - set(old) == {"yawning"}
+
+    def net(world: World) -> torch.nn.Module:
+        return classifiers.network("b", {name: world.levels(name) for name in renders.HEADS})
+
+    shipped, fresh = net(before), net(now)
+    place = tmp_path / PLACES["classifier_b"][0]
+    place.parent.mkdir()
+    save_file({name: value.contiguous() for name, value in shipped.state_dict().items()}, place)
+    told = {"files": {}, "defaults": {}, "settings": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    untouched = fresh.heads["mood"].weight[new.index("yawning")].detach().clone()
+    warm_start("classifier_b", fresh, tmp_path, now)
+    for row, level in enumerate(new):
+        known = shipped.heads["mood"].weight[old.index(level)] if level in old else untouched
+        assert torch.equal(fresh.heads["mood"].weight[row], known)
+    assert torch.equal(fresh.heads["style"].weight, shipped.heads["style"].weight)
 
 
 SMALL_WINDOW = replace(SMALL, window=16)

@@ -126,7 +126,7 @@ class Training:
         """Train one stage to its end."""
         stage = self.stage(name)
         if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
-            warm_start(name, stage.model, self.shipped)
+            warm_start(name, stage.model, self.shipped, self.world)
         fit(stage, self.checkpoints, self.report)
         curves.draw(self.checkpoints, self.work / "curves.png")
 
@@ -250,7 +250,7 @@ class Training:
         }
         if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
             blank = blanks[name]()
-            warm_start(name, blank, self.shipped)
+            warm_start(name, blank, self.shipped, self.world)
             return blank.eval().requires_grad_(False)
         steps = None if partly else getattr(settings, name).steps
         return trained(name, blanks[name](), self.checkpoints, steps)
