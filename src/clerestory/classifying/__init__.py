@@ -9,7 +9,19 @@ set `b` reports, so that what was tuned to please the one is judged by the other
 """
 
 from clerestory.classifying.base import Classifier, classifier, families
+from clerestory.classifying.checking import Check, check, checked, sheet
 from clerestory.classifying.labels import label
 from clerestory.classifying.lancet import FactorClassifier, LancetClassifiers
 
-__all__ = ["Classifier", "FactorClassifier", "LancetClassifiers", "classifier", "families", "label"]
+__all__ = [
+    "Check",
+    "Classifier",
+    "FactorClassifier",
+    "LancetClassifiers",
+    "check",
+    "checked",
+    "classifier",
+    "families",
+    "label",
+    "sheet",
+]

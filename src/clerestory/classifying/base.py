@@ -23,7 +23,8 @@ Which = str
 class Classifier(Protocol):
     """Pictures to probabilities over named classes.
 
-    One that can change under the same `source` has a `mark` as well, to tell its versions apart.
+    One that can change under the same `source` has a `mark` as well, to tell its versions apart;
+    one whose weights a generator may have too has their marks as `weights` (`models/marks.py`).
     """
 
     @property

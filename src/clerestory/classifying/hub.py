@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, Which, families
 from clerestory.errors import ModelError, RegistryError
+from clerestory.models.marks import weight_marks
 
 __all__ = ["Hosted"]
 
@@ -32,6 +33,11 @@ class Hosted:
     classes: tuple[str, ...]
     model: Any = field(repr=False)
     prepare: Any = field(repr=False)
+
+    @functools.cached_property
+    def weights(self) -> list[str]:
+        """The marks of its weights, to tell whether the model that is studied has them too."""
+        return weight_marks([self.model])
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[n, class]`."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from clerestory.recording import Recording
 
-__all__ = ["label"]
+__all__ = ["label", "picture_digest", "place", "seen"]
 
 BATCH = 256
 FOLDER = "labels"
@@ -50,28 +50,29 @@ def label(
     import pandas as pd
 
     rows = recording.rows
-    said, sure = _labels(recording, classifier(name, which=which), rows, progress)
+    said, sure = seen(recording, classifier(name, which=which), rows, progress)
     if gate is not None:
         judge, _, wanted = gate.rpartition("=")
-        passed, _ = _labels(recording, classifier(judge, which=which), rows, None)
+        passed, _ = seen(recording, classifier(judge, which=which), rows)
         said = np.where(passed == wanted, said, RULED_OUT)
     called = column or name.rpartition(":")[2]
     table = {f"drawn.{called}": said, f"drawn.{called}.confidence": sure}
     return pd.DataFrame(table, index=rows)
 
 
-def _labels(
+def seen(
     recording: Recording,
     judge: Classifier,
     rows: NDArray[np.integer],
-    progress: Progress | None,
+    progress: Progress | None = None,
 ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    """The likeliest class of each of these samples' pictures, and its probability."""
     kept = _Kept(recording, judge)
     before = len(kept.found)
     digests: list[str] = []
     for part in _parts(rows):
         pictures = recording.pictures(part)
-        own = [hashlib.blake2b(one.tobytes(), digest_size=16).hexdigest() for one in pictures]
+        own = [picture_digest(one) for one in pictures]
         new = [at for at, digest in enumerate(own) if digest not in kept.found]
         if new:
             kept.add([own[at] for at in new], judge(pictures[new]))
@@ -85,6 +86,20 @@ def _labels(
     return said, np.array([sure for _, sure in told], dtype=np.float64)
 
 
+def picture_digest(picture: NDArray[np.uint8]) -> str:
+    """What a picture is known by: BLAKE2b of its pixels."""
+    return hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest()
+
+
+def place(judge: Classifier, ending: str) -> str:
+    """Where a recording's folder keeps what is of this classifier, as it is now."""
+    mark = getattr(judge, "mark", judge.source)
+    told = "\n".join([judge.source, mark, *judge.classes])
+    stem = "".join(sign if sign.isalnum() else "-" for sign in judge.source).strip("-")
+    digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
+    return f"{FOLDER}/{stem}-{digest}{ending}"
+
+
 def _parts(rows: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
     for start in range(0, len(rows), BATCH):
         yield rows[start : start + BATCH]
@@ -95,11 +110,7 @@ class _Kept:
 
     def __init__(self, recording: Recording, judge: Classifier) -> None:
         self.folder, self.classes = recording.store.folder, judge.classes
-        mark = getattr(judge, "mark", judge.source)
-        told = "\n".join([judge.source, mark, *judge.classes])
-        stem = "".join(sign if sign.isalnum() else "-" for sign in judge.source).strip("-")
-        digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
-        self.name = f"{FOLDER}/{stem}-{digest}.parquet"
+        self.name = place(judge, ".parquet")
         self.found = self._read()
 
     def add(self, digests: list[str], odds: NDArray[np.float32]) -> None:

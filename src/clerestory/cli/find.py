@@ -123,6 +123,8 @@ def _print(found: Findings, top: int) -> None:
             typer.echo(console.plain(_row(one)))
     null = found.null
     typer.echo(f"\nWith sides flipped at random, {null.any_found} of {null.flips} found anything.")
+    for sentence in found.eyes:
+        console.say(sentence)
     for warning in found.warnings:
         console.say(f"warning: {warning}")
 

@@ -9,6 +9,7 @@ import typer
 
 from clerestory import __version__
 from clerestory.cli import (
+    classifier,
     console,
     draw,
     find,
@@ -43,6 +44,7 @@ app.command()(sites.sites)
 app.command()(record.record)
 app.command()(find.find)
 app.add_typer(recording.app, name="recording")
+app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")
 app.add_typer(steer.app, name="steer")
 app.add_typer(lancet, name="lancet")

@@ -15,7 +15,7 @@ Conditions are over the recording's columns, and over what classifiers see in it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.classifying import label
 from clerestory.classifying.labels import RULED_OUT
 from clerestory.errors import EvidenceError
 from clerestory.finding.base import Findings, Kind
 from clerestory.finding.contrasting import contrast
+from clerestory.finding.drawn import DOTTED, Eyes
 from clerestory.finding.pairing import ARMS, HALVES, halves
 from clerestory.finding.ways import ways
 from clerestory.models.family import Progress
@@ -45,7 +45,6 @@ BY: Mapping[str, tuple[Kind, ...]] = {
 }
 PHRASING = "phrasing"
 """The column of phrasings that is taken where none is named."""
-_DOTTED = re.compile(r"(?<![\w`.])drawn(?:\.\w+)+")
 
 
 def find(
@@ -78,27 +77,32 @@ def find(
     `python:mine:face=present`, rules out meet no condition. `labels` are such columns made
     elsewhere, by half. EvidenceError where samples cannot carry a finding.
     """
-    if by not in BY:
-        raise EvidenceError(f"by is {by!r}; it must be one of {', '.join(BY)}.")
+    kinds = _kinds(by)
     table = recording.samples.iloc[recording.rows].reset_index(drop=True)
     sides = {"shown": shown, "absent": absent} | ({"decoy": decoy} if decoy else {})
-    if labels is None:
-        labels = _seen(recording, sides.values(), classifiers or {}, gate)
-    content = _contents(table, match, within)
+    eyes = Eyes.of(recording, () if labels else sides.values(), classifiers or {}, gate)
+    labels = labels or eyes.labels()
+    content, one_prompt = _contents(table, match, within), within is not None
     samples, apart = _sorted_out(table, content, sides, phrasing, within, labels, seed)
     found = contrast(
         _Read(recording, samples.index.to_numpy()),
         samples,
-        matched=halves(samples, phrasings_apart=apart, within=within is not None),
-        by=tuple(ways) if "direction" in BY[by] else (),
-        top=top if "neuron" in BY[by] else 0,
+        matched=halves(samples, phrasings_apart=apart, within=one_prompt),
+        by=tuple(ways) if "direction" in kinds else (),
+        top=top if "neuron" in kinds else 0,
         flips=flips,
         seed=seed,
         progress=progress,
     )
-    kept = tuple(one for one in found.findings if one.kind in BY[by])
-    said = _said(recording, samples, not apart and within is None)
-    return replace(found, findings=kept, warnings=(*found.warnings, *said))
+    kept = tuple(one for one in found.findings if one.kind in kinds)
+    said = (*found.warnings, *_said(recording, samples, not apart and not one_prompt), *eyes.kin())
+    return replace(found, findings=kept, warnings=said, classifiers=eyes.checks())
+
+
+def _kinds(by: str) -> tuple[Kind, ...]:
+    if by not in BY:
+        raise EvidenceError(f"by is {by!r}; it must be one of {', '.join(BY)}.")
+    return BY[by]
 
 
 def _sorted_out(
@@ -129,26 +133,6 @@ def _sorted_out(
         }
     )
     return samples[used], own_half is not None
-
-
-def _seen(
-    recording: Recording,
-    conditions: Iterable[str],
-    classifiers: Mapping[str, str],
-    gate: str | None,
-) -> Mapping[str, pd.DataFrame] | None:
-    """The columns `drawn.…` that conditions name, by half; None where they name none."""
-    named = [name.split(".")[1] for each in conditions for name in _DOTTED.findall(each)]
-    if not named:
-        return None
-    asked = {name: classifiers.get(name, f"lancet:{name}") for name in dict.fromkeys(named)}
-    found = {}
-    for half, which in zip(HALVES, ("a", "b"), strict=True):
-        columns = [
-            label(recording, of, column=name, which=which, gate=gate) for name, of in asked.items()
-        ]
-        found[half] = pd.concat(columns, axis=1).reset_index(drop=True)
-    return found
 
 
 class _Read(Mapping[str, NDArray[np.float32]]):
@@ -216,8 +200,8 @@ def _arms(
     for name in HALVES:
         rows = half == name
         seen = table if labels is None else pd.concat([table, labels[name]], axis=1)
-        drawn = seen.filter(regex=r"^drawn\.\w+$")
-        possible = rows & ~(drawn == RULED_OUT).any(axis=1)
+        labelled = seen.filter(regex=r"^drawn\.\w+$")
+        possible = rows & ~(labelled == RULED_OUT).any(axis=1)
         for side, condition in sides.items():
             met = _met(seen, side, condition) & possible
             twice = met & (arm != "")
@@ -238,7 +222,7 @@ def _arms(
 
 def _met(table: pd.DataFrame, side: str, condition: str) -> pd.Series:
     """Which rows meet a condition; EvidenceError where it cannot be read."""
-    quoted = _DOTTED.sub(lambda name: f"`{name[0]}`", condition)
+    quoted = DOTTED.sub(lambda name: f"`{name[0]}`", condition)
     try:
         met = table.eval(quoted, engine="python")
     except Exception as error:

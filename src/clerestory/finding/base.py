@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
 from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    from clerestory.classifying import Check
 
 __all__ = ["ENOUGH_PAIRS", "Detects", "Finding", "Findings", "Kind", "Null", "unit_name"]
 
@@ -102,6 +105,8 @@ class Findings:
     `directions` are those fitted on the discovery half by unit, in the activations' own measure.
     `curves` say of some sites how well so many of their neurons do together on the report half:
     (neurons, AUROC, AUROC against the decoy). `warnings` stand in every report of them.
+    `classifiers` are those that said on the report half what is drawn, with a person's check of
+    each, None where nobody has checked it on these pictures.
     """
 
     findings: tuple[Finding, ...]
@@ -111,6 +116,7 @@ class Findings:
     contents: Mapping[str, tuple[str, ...]]
     directions: Mapping[str, NDArray[np.float64]] = field(repr=False)
     curves: Mapping[str, tuple[tuple[int, float, float | None], ...]] = field(default_factory=dict)
+    classifiers: Mapping[str, Check | None] = field(default_factory=dict)
 
     def direction(self, unit: str, way: str = "difference") -> NDArray[np.float64]:
         """The direction `[unit]` of a finding's unit, or of a site by one of the ways.
@@ -158,7 +164,21 @@ class Findings:
             "curves": {
                 site: [list(point) for point in curve] for site, curve in self.curves.items()
             },
+            "classifiers": {
+                source: None if check is None else check.told()
+                for source, check in self.classifiers.items()
+            },
         }
+
+    @property
+    def eyes(self) -> tuple[str, ...]:
+        """How far each classifier's word can be trusted, a sentence each."""
+        return tuple(
+            f"{source} was not checked by a person on these pictures."
+            if check is None
+            else check.sentence
+            for source, check in self.classifiers.items()
+        )
 
     def map(self, kind: Kind = "direction") -> Any:
         """Sites × steps as an Altair chart, shown by a notebook as it is."""

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from clerestory.classifying import Check
 from clerestory.errors import EvidenceError
 from clerestory.finding.base import Detects, Finding, Findings, Null
 from clerestory.outputs import empty_folder
@@ -44,6 +45,10 @@ def load(folder: Path) -> Findings:
             curves={
                 site: tuple((int(k), auroc, decoy) for k, auroc, decoy in curve)
                 for site, curve in told.get("curves", {}).items()
+            },
+            classifiers={
+                source: None if check is None else Check.read(check)
+                for source, check in told.get("classifiers", {}).items()
             },
         )
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from clerestory.errors import OutputError
 from clerestory.models import Model, Run, running
 from clerestory.models.family import Progress
+from clerestory.models.marks import encoder_marks
 from clerestory.recording.plan import Plan, check_same
 from clerestory.recording.store import PICTURES, Store
 from clerestory.recording.survey import Survey, survey
@@ -61,7 +62,7 @@ def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> N
     if told is not None:
         told(found)
     with _room(store, plan):
-        store.begin(plan, found.layouts)
+        store.begin(plan, found.layouts, encoder_marks(model.pipeline))
 
 
 def fill(store: Store, model: Model, progress: Progress | None = None) -> None:

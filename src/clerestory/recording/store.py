@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -140,8 +140,13 @@ class Store:
             self.folder.swept()
             yield
 
-    def begin(self, plan: Plan, layouts: Mapping[str, Layout]) -> None:
-        """Write the plan: table and empty arrays, then, last, the manifest."""
+    def begin(
+        self, plan: Plan, layouts: Mapping[str, Layout], encoders: Sequence[str] = ()
+    ) -> None:
+        """Write the plan: table and empty arrays, then, last, the manifest.
+
+        `encoders` are the marks of the model's encoders (`models/marks.py`).
+        """
         self.folder.remove(ARRAYS)
         raw = io.BytesIO()
         plan.table.to_parquet(raw)
@@ -151,6 +156,7 @@ class Store:
             "made_by": f"clerestory {version('clerestory')}",
             "plan": plan.told(),
             "arrays": {name: asdict(layout) for name, layout in layouts.items()},
+            "encoders": list(encoders),
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in LIBRARIES},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,33 +12,6 @@ from tiny import tiny_model, tiny_text, tiny_tokenizer
 
 from clerestory.classifying import classifier, label
 from clerestory.errors import ModelError, RecordingError, RegistryError
-
-MINE = """
-import numpy as np
-calls = []
-def brightness(pictures):
-    calls.append(len(pictures))
-    light = pictures.mean((1, 2, 3)) / 255
-    return np.stack([1 - light, light], 1)
-brightness.classes = ("dark", "light")
-def face(pictures):
-    first = pictures[:, 0, 0, 0] > 127
-    return np.stack([first, ~first], 1).astype(float)
-face.classes = ("present", "none")
-def wrong(pictures):
-    return np.ones((len(pictures), 3))
-wrong.classes = ("a", "b")
-def without(pictures):
-    return np.ones((len(pictures), 2)) / 2
-"""
-
-
-@pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "mine_for_tests.py").write_text(MINE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield __import__("mine_for_tests")
-    sys.modules.pop("mine_for_tests")
 
 
 def noise(count: int = 6) -> Any:
@@ -125,12 +100,6 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def recording(tmp_path: Path) -> Any:
-    how: Any = {"read": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
-    return tiny_model().record(["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
-
-
 def test_labels_are_columns_and_each_picture_is_looked_at_once(recording: Any, mine: Any) -> None:
     name = "python:mine_for_tests:brightness"
     table = label(recording, name)
@@ -156,3 +125,27 @@ def test_without_pictures_there_is_nothing_to_label(tmp_path: Path, mine: Any) -
     bare = tiny_model().record(["a cat"], read="text/pooled", out=tmp_path / "bare", pictures=False)
     with pytest.raises(RecordingError, match="holds no pictures"):
         label(bare, "python:mine_for_tests:brightness")
+
+
+def test_a_plug_in_package_adds_a_family(tmp_path: Path) -> None:
+    (tmp_path / "plugged.py").write_text(
+        "from clerestory.classifying import families\n"
+        "class Sure:\n"
+        "    classes, source = ('yes', 'no'), 'sure'\n"
+        "    def __call__(self, pictures): ...\n"
+        "@families.register('sure')\n"
+        "def sure(name, which): return Sure()\n"
+    )
+    told = tmp_path / "plugged-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("[clerestory.classifiers]\nsure = plugged\n")
+    code = "from clerestory.classifying import classifier; print(classifier('sure:x').classes)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == "('yes', 'no')"
