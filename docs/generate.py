@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import card
+import concepts
 import memory
 import sites
 
@@ -26,6 +27,8 @@ COMMANDS = (
     ("recording", "info"),
     ("recording", "verify"),
     ("find",),
+    ("classifier",),
+    ("classifier", "check"),
     ("study",),
     ("study", "run"),
     ("study", "list"),
@@ -93,6 +96,8 @@ PAGES = {
 }
 if card.KEPT.exists():
     PAGES["../lancet.md"] = card.page
+if concepts.KEPT.exists():
+    PAGES["../explanation/where-concepts-are.md"] = concepts.page
 
 
 def main() -> None:
