@@ -1,4 +1,4 @@
-"""Our overhead against nnsight's: the same sites of Lancet's text encoder.
+"""Our overhead against nnsight's, on Lancet: the same sites of the text encoder, of the denoiser.
 
 (ours − bare) / (nnsight − bare), each the median of runs that take turns. All keep every position.
 """
@@ -11,20 +11,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from beside import encoded, seconds
+from beside import drawn, encoded, quiet, seconds
 
 import clerestory
+from clerestory.lancet import weights
 
 PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
-ROUNDS = 15
 
 
 def told(
-    name: str, bare: Callable[[], object], ours: Callable[[], object], theirs: Callable[[], object]
+    name: str,
+    bare: Callable[[], object],
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    times: int = 15,
 ) -> None:
     for work in (bare, ours, theirs):
         work()
-    rounds = [[seconds(work) for work in (bare, ours, theirs)] for _ in range(ROUNDS)]
+    rounds = [[seconds(work) for work in (bare, ours, theirs)] for _ in range(times)]
     plain, mine, other = (statistics.median(times) for times in zip(*rounds, strict=True))
     ratio = (mine - plain) / (other - plain)
     print(
@@ -80,6 +84,45 @@ def text(model: clerestory.Model) -> None:
     told("the same by plain torch hooks, which is the least", bare, hooked, theirs)
 
 
+def pictures(model: clerestory.Model) -> None:
+    """The whole pipeline, drawn by nnsight's `DiffusionModel` from the same folder."""
+    from nnsight.modeling.diffusion import DiffusionModel
+
+    quiet(model)
+    traced = DiffusionModel(str(weights.SHIPPED / "model"), dispatch=True)
+    for part in (traced.pipeline.prior_pipe, traced.pipeline.decoder_pipe):
+        part.set_progress_bar_config(disable=True)
+    sites, options = model.sites.match("denoiser.*.res.*/out"), model.defaults
+    envoys = [_envoy(traced, site.path) for site in sites]
+
+    def theirs() -> object:
+        with (
+            torch.no_grad(),
+            traced.generate(
+                PROMPTS,
+                seed=0,
+                height=options.height,
+                width=options.width,
+                num_inference_steps=options.steps,
+                guidance_scale=options.guidance,
+                prior_num_inference_steps=options.prior_steps,
+                prior_guidance_scale=options.prior_guidance,
+            ) as tracer,
+        ):
+            cache = tracer.cache(modules=envoys).save()
+        return cache
+
+    read = [site.address for site in sites]
+    told(
+        f"{len(read)} denoiser sites at {options.steps} steps, and the pictures",
+        lambda: drawn(model, PROMPTS),
+        lambda: model.run(PROMPTS, 0, read=read, pool="none"),
+        theirs,
+        times=7,
+    )
+
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     text(clerestory.load("lancet"))
+    pictures(clerestory.load("lancet"))

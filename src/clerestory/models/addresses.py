@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from clerestory.errors import SiteError
 from clerestory.registry import suggest
@@ -53,6 +54,7 @@ class Selection:
         return Selection(_joined(self.units, other.units), _joined(self.steps, other.steps))
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Address:
     """Read one address; SiteError where it is not of the form `stage.path/tap[units]@step`."""
     found = _ADDRESS.fullmatch(text.strip())

@@ -121,6 +121,8 @@ class Sites(Mapping[str, Site]):
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = {site.address: site for site in sites}
+        self._units = {site.address: site.shape[1] for site in sites}
+        self._heads = {site.address: site.heads for site in sites}
 
     def __getitem__(self, address: str) -> Site:
         return self._sites[next(iter(self.select(address, one=True)))]
@@ -140,9 +142,7 @@ class Sites(Mapping[str, Site]):
 
     def select(self, patterns: str | Sequence[str], *, one: bool = False) -> dict[str, Selection]:
         """Sites by address with the units and steps that the patterns ask for."""
-        units = {address: site.shape[1] for address, site in self._sites.items()}
-        heads = {address: site.heads for address, site in self._sites.items()}
-        return select(patterns, units, one=one, heads=heads)
+        return select(patterns, self._units, one=one, heads=self._heads)
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,16 @@ def packed(notes: Notes) -> Batch:
     from being given back: gigabytes for some thousand samples.
     """
     return {
-        address: ([step for step, _ in read], np.stack([value for _, value in read], axis=1))
-        if read
-        else ([], np.empty(0, np.float32))
+        address: ([step for step, _ in read], _stacked([value for _, value in read]))
         for address, read in notes.items()
     }
+
+
+def _stacked(values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The values of all steps, the step as second axis; one step is not copied."""
+    if not values:
+        return np.empty(0, np.float32)
+    return values[0][:, None] if len(values) == 1 else np.stack(values, axis=1)
 
 
 def taps_into(
