@@ -24,12 +24,19 @@ def wrong(pictures):
 wrong.classes = ("a", "b")
 def without(pictures):
     return np.ones((len(pictures), 2)) / 2
+def twice(pictures):
+    return np.ones((len(pictures), 2)) / 2
+twice.classes = ("a", "a")
+def spelt(pictures):
+    return np.ones((len(pictures), 4)) / 4
+spelt.classes = "dark"
 """
 
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "mine_for_tests.py").write_text(MINE)
+    (tmp_path / "broken_for_tests.py").write_text("def f(:")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield __import__("mine_for_tests")
     sys.modules.pop("mine_for_tests")

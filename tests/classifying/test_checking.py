@@ -12,11 +12,12 @@ import pytest
 from commands import call
 from tiny import tiny_model
 
-from clerestory.classifying import Check, check, checked, classifier, sheet
+from clerestory.classifying import Check, check, checked, classifier, label, sheet
 from clerestory.classifying.hub import Hosted
 from clerestory.cli.main import app
-from clerestory.errors import EvidenceError, OutputError
+from clerestory.errors import EvidenceError, OutputError, RecordingError
 from clerestory.finding.drawn import Eyes
+from clerestory.recording import Recording
 
 NAME = "python:mine_for_tests:brightness"
 
@@ -29,9 +30,15 @@ def marked(folder: Path, levels: Any) -> Path:
     return folder / "marks.csv"
 
 
-def made(confusion: list[list[int]], said: tuple[float, ...], pictures: int = 1000) -> Check:
+def made(
+    confusion: list[list[int]],
+    said: tuple[float, ...],
+    pictures: int = 1000,
+    unsure: list[int] | None = None,
+) -> Check:
     classes = tuple("abc"[: len(said)])
-    return Check("judge", classes, np.array(confusion), said, pictures)
+    unsure = np.zeros(len(said), int) if unsure is None else np.array(unsure)
+    return Check("judge", classes, np.array(confusion), unsure, said, pictures)
 
 
 def test_the_sheet_shows_pictures_and_not_what_was_said(
@@ -49,7 +56,8 @@ def test_the_sheet_shows_pictures_and_not_what_was_said(
             assert np.array_equal(np.asarray(picture), recording.pictures(row)[0])
     page = (tmp_path / "sheet" / "page.html").read_text()
     assert all(file in page for file in table["picture"])
-    assert mine.calls == []
+    assert "drawn.brightness" not in page
+    assert sum(mine.calls) == 1
     assert sheet(recording, NAME, tmp_path / "all") == 8
 
 
@@ -105,7 +113,7 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
         judge = Hosted("judge", ("a", "b"), network, None)
         eyes = Eyes(found, {"tone": "judge"})
         with patch("clerestory.finding.drawn.classifier", return_value=judge):
-            assert [said[6:28] for said in eyes.kin()] == kin
+            assert [said[6:28] for said in eyes.warnings()[:-1]] == kin
 
 
 def test_a_function_that_changed_is_not_checked_any_more(
@@ -144,6 +152,18 @@ def test_the_corrected_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert held >= 0.95 * 400
 
 
+def test_what_a_person_cannot_tell_widens_the_interval_by_the_worst_of_it() -> None:
+    sure = made([[30, 0], [0, 60]], (0.30, 0.70))
+    unsure = made([[30, 0], [0, 60]], (0.30, 0.70), unsure=[2, 8])
+    assert unsure.corrected("a").rate == sure.corrected("a").rate == 0.30
+    assert unsure.corrected("a").high > 0.30 + 8 / 100
+    assert unsure.corrected("a").low < 0.30 - 2 / 100
+    assert unsure.corrected("b").high > 0.70 + 2 / 100
+    assert "agrees on 90 of 90 pictures" in unsure.sentence
+    assert unsure.sentence.endswith("and cannot tell 10 more.")
+    assert unsure.shares(["drawn.x == 'a'"]).startswith("Of all pictures: a 30%, corrected ")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -155,6 +175,7 @@ def test_the_corrected_interval_holds_the_truth_as_often_as_it_says() -> None:
             "line 2: .* no 'drak'.* Did you mean dark",
         ),
         ("sample,picture,marked\nzero,pictures/x.png,dark\n", "'zero' is no sample"),
+        ("sample,picture,marked\n0,pictures/x.png,?\n", "is another picture"),
         ("sample,picture,marked\n0,pictures/x.png,dark\n", "is another picture"),
         ("sample,picture,marked\n99,pictures/x.png,dark\n", "is another picture"),
     ],
@@ -167,6 +188,45 @@ def test_what_are_no_marks_of_these_pictures_is_refused_in_one_line(
     with pytest.raises(EvidenceError, match=words) as caught:
         check(recording, NAME, tmp_path / "marks.csv")
     assert "\n" not in str(caught.value)
+
+
+def test_two_tables_of_the_same_pictures_are_not_twice_the_evidence(
+    recording: Any, mine: Any, tmp_path: Path
+) -> None:
+    sheet(recording, NAME, tmp_path / "sheet")
+    marks = marked(tmp_path / "sheet", lambda sample: "dark")
+    lines = marks.read_text().splitlines()
+    marks.write_text("\n".join([*lines, lines[1]]) + "\n")
+    with pytest.raises(EvidenceError, match=r"line 10: sample \d is marked twice"):
+        check(recording, NAME, marks)
+
+
+def test_only_a_whole_recording_can_be_checked(mine: Any, tmp_path: Path) -> None:
+    how: Any = {"read": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
+    half = tiny_model().record(["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
+    half.store.mark_undone(1)
+    with pytest.raises(RecordingError, match="lacks 4 samples yet"):
+        sheet(Recording.open(tmp_path / "rec"), NAME, tmp_path / "sheet")
+
+
+def test_names_of_classes_do_not_break_the_page(recording: Any, mine: Any, tmp_path: Path) -> None:
+    mine.brightness.classes = ("</script><b>dark", 'it\'s & "light"')
+    sheet(recording, NAME, tmp_path / "sheet")
+    page = (tmp_path / "sheet" / "page.html").read_text()
+    assert page.count("</script>") == 1
+    assert "<b>dark" not in page
+
+
+def test_a_damaged_check_is_one_line(recording: Any, mine: Any, tmp_path: Path) -> None:
+    sheet(recording, NAME, tmp_path / "sheet")
+    check(recording, NAME, marked(tmp_path / "sheet", lambda sample: "dark"))
+    (file,) = (tmp_path / "rec" / "labels").glob("*.check.json")
+    file.write_text(file.read_text()[:40])
+    with pytest.raises(RecordingError, match="remove it, and check again"):
+        checked(recording, classifier(NAME))
+    (labels,) = (tmp_path / "rec" / "labels").glob("*.parquet")
+    labels.write_bytes(b"PAR1")
+    assert len(label(recording, NAME)) == 8
 
 
 def test_the_command_writes_a_sheet_and_reads_it(recording: Any, mine: Any, tmp_path: Path) -> None:

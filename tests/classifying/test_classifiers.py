@@ -12,6 +12,7 @@ from tiny import tiny_model, tiny_text, tiny_tokenizer
 
 from clerestory.classifying import classifier, label
 from clerestory.errors import ModelError, RecordingError, RegistryError
+from clerestory.finding.drawn import PASSED, Eyes
 
 
 def noise(count: int = 6) -> Any:
@@ -36,6 +37,9 @@ def test_a_function_of_ones_own_is_a_classifier(mine: Any) -> None:
         ("zero-shot:some/model", "names no model with classes"),
         ("zero-shot:some/model[one]", "names no model with classes"),
         ("lancet:moood", "mood"),
+        ("python:mine_for_tests:twice", "the classes 'a', 'a'; two or more are expected"),
+        ("python:mine_for_tests:spelt", "has the classes ; two or more"),
+        ("python:broken_for_tests:f", "cannot be used: invalid syntax"),
         ("oracle:mood", "No classifier family is called 'oracle'.*lancet.*zero-shot"),
     ],
 )
@@ -94,6 +98,35 @@ def test_a_zero_shot_classifier_takes_classes_in_any_words(tmp_path: Path) -> No
     assert np.allclose(other, pair, atol=1e-4)
 
 
+def test_a_checkpoint_without_a_trained_head_is_no_classifier(tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil, ViTModel
+
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 16, "image_size": 32, "patch_size": 16}
+    for name, made in (
+        ("body", ViTModel(ViTConfig(**sizes))),
+        ("age", ViTForImageClassification(ViTConfig(**sizes, num_labels=1))),
+        ("cranes", ViTForImageClassification(ViTConfig(**sizes, id2label=CRANES))),
+    ):
+        made.save_pretrained(tmp_path / name)
+        ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / name)
+    with pytest.raises(ModelError, match="no finished classifier: its weights lack classifier"):
+        classifier(f"classifier:{tmp_path / 'body'}")
+    with pytest.raises(ModelError, match="has one output"):
+        classifier(f"classifier:{tmp_path / 'age'}")
+    cranes: Any = classifier(f"classifier:{tmp_path / 'cranes'}")
+    assert cranes.classes == ("crane 0", "drake", "crane 2")
+    mark = cranes.mark
+    assert mark == type(cranes)(*[getattr(cranes, one) for one in FIELDS]).mark
+    other = type(cranes)(*[getattr(cranes, one) for one in FIELDS])
+    next(other.model.parameters()).data += 1
+    assert other.mark != mark
+
+
+CRANES = {0: "crane", 1: "drake", 2: "crane"}
+FIELDS = ("source", "classes", "model", "prepare")
+
+
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be opened as a classifier") as caught:
         classifier(f"classifier:{tmp_path / 'nowhere'}")
@@ -119,6 +152,37 @@ def test_a_gate_rules_pictures_out(recording: Any, mine: Any) -> None:
     )
     face = recording.pictures(range(8))[:, 0, 0, 0] > 127
     assert list(gated.iloc[:, 0] != "") == face.tolist()
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [("face", "is no gate"), ("python:mine_for_tests:face=presnt", "no class 'presnt'.*present")],
+)
+def test_what_is_no_gate_is_refused(recording: Any, mine: Any, gate: str, words: str) -> None:
+    with pytest.raises(RegistryError, match=words):
+        label(recording, "python:mine_for_tests:brightness", gate=gate)
+
+
+def test_a_gate_holds_also_where_no_condition_asks_what_is_drawn(recording: Any, mine: Any) -> None:
+    eyes = Eyes.of(recording, ["prompt == 'a cat'"], {}, "python:mine_for_tests:face=present")
+    face = recording.pictures(range(8))[:, 0, 0, 0] > 127
+    for table in eyes.labels().values():
+        assert table[PASSED].tolist() == face.tolist()
+
+
+def test_a_function_beside_the_caller_is_found_by_the_command(tmp_path: Path) -> None:
+    (tmp_path / "mine_here.py").write_text(
+        "def face(pictures): ...\nface.classes = ('present', 'none')\n"
+    )
+    code = "from clerestory.classifying import classifier\n"
+    code += "print(classifier('python:mine_here:face').source)"
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(code)
+    ran = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "python:mine_here:face" in ran.stdout
 
 
 def test_without_pictures_there_is_nothing_to_label(tmp_path: Path, mine: Any) -> None:

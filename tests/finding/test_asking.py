@@ -178,6 +178,33 @@ def test_each_half_sees_the_labels_of_its_own_classifiers(tmp_path: Path) -> Non
     assert fooled.picked("neuron").detects.auroc < 0.75
 
 
+def test_labels_are_those_of_their_samples_also_where_some_are_bad(tmp_path: Path) -> None:
+    table = factorial(contents=24, phrasings=2)
+    arrays = noise(table, 0, {"prior/embedding": (1, 4)})
+    arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 1] += 8
+    recording = recording_of(table, arrays, tmp_path, {3: "not finite"})
+    seen = pd.DataFrame({"drawn.style": table["style"]})
+    conditions = {"shown": "drawn.style == 'glass'", "absent": "drawn.style == 'plain'"}
+    how: dict[str, Any] = {**conditions, "match": "subject", "flips": 5}
+    found = find(recording, labels=dict.fromkeys(("discovery", "report"), seen), **how)
+    assert found.picked("neuron").detects.auroc == 1.0
+    with pytest.raises(EvidenceError, match="labels have no row of sample 5"):
+        few = dict.fromkeys(("discovery", "report"), seen.drop(index=5))
+        find(recording, labels=few, **how)
+
+
+def test_phrasings_are_halved_side_by_side(tmp_path: Path) -> None:
+    table = factorial(contents=24, phrasings=2)
+    table["phrasing"] = table["style"] + " " + table["phrasing"].astype(str)
+    recording = recording_of(table, noise(table, 0, SITES), tmp_path / "each")
+    for seed in range(6):
+        assert "Phrasings are not told apart" not in find(recording, **ASKED, seed=seed).warning
+    one = table[(table["style"] != "glass") | (table["phrasing"] == "glass 0")]
+    one = one.reset_index(drop=True)
+    found = find(recording_of(one, noise(one, 0, SITES), tmp_path / "one"), **ASKED)
+    assert "Phrasings are not told apart" in found.warning
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -185,7 +212,7 @@ def test_each_half_sees_the_labels_of_its_own_classifiers(tmp_path: Path) -> Non
             {"shown": "style == 'oil'"},
             r"No sample meets shown .* There is style: glass, plain, window",
         ),
-        ({"shown": "style = 'glass'"}, "is no condition; write style == 'ink'"),
+        ({"shown": "style = 'glass'"}, "cannot be read .*; write style == 'ink'"),
         ({"shown": "style == "}, "cannot be read"),
         (
             {"shown": "stlye == 'glass'"},
@@ -197,6 +224,15 @@ def test_each_half_sees_the_labels_of_its_own_classifiers(tmp_path: Path) -> Non
         ({"match": ()}, "No column is matched"),
         ({"phrasing": "phrase"}, r"no column 'phrase'.*phrasing"),
         ({"within": "subject"}, "only the seeds of one 'prompt'"),
+        ({"within": "prompt"}, "Within a prompt nothing is matched"),
+        ({"classifiers": {"moood": "lancet:mood"}}, "drawn.moood, and no condition asks for that"),
+        (
+            {"shown": "style == 'glass' and @pd.io.common.os.system('touch x') == 0"},
+            "cannot be read",
+        ),
+        ({"shown": "style.to_csv('x') == 1"}, "has a call"),
+        ({"shown": "style.__class__ == 1"}, "has a attribute"),
+        ({"shown": "[one for one in style] == 1"}, "has a listcomp"),
     ],
 )
 def test_what_cannot_carry_a_finding_is_refused_in_one_line(

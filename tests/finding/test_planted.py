@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from finding.recorded import factorial, noise, recording_of
 from scipy import stats
@@ -57,3 +58,26 @@ def test_where_nothing_is_planted_something_is_found_in_at_most_10_of_100(tmp_pa
         assert found.tested == len(found.findings)
         anything += any(one.detects.q <= 0.05 for one in found.findings)
     assert anything <= 10
+
+
+@pytest.mark.slow
+def test_where_nothing_is_planted_in_skewed_units_seeds_of_a_prompt_find_it_no_more(
+    tmp_path: Path,
+) -> None:
+    prompts = [{"prompt": f"p {at:02}", "seed": seed} for at in range(80) for seed in range(8)]
+    table = pd.DataFrame(prompts)
+    how: dict[str, Any] = {"within": "prompt", "by": "neuron", "flips": 1, "top": 1000}
+    anything = 0
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        rare = pd.DataFrame({"drawn.it": np.where(rng.random(len(table)) < 0.15, "yes", "no")})
+        arrays = {"prior/embedding": np.maximum(rng.normal(size=(len(table), 1, 100)) - 1, 0)}
+        recording = recording_of(table, arrays, tmp_path / str(trial))
+        both = dict.fromkeys(("discovery", "report"), rare)
+        found = find(
+            recording, shown="drawn.it == 'yes'", absent="drawn.it == 'no'", labels=both, **how
+        )
+        anything += any(one.detects.q <= 0.05 for one in found.findings)
+        assert "samples of larger sides were left out" in found.warning
+        assert "phrasing" not in found.warning
+    assert anything <= 6

@@ -16,6 +16,12 @@ def test_intervals_of_rates_are_scipys(hits: int, of: int) -> None:
     np.testing.assert_allclose(clopper_pearson(hits, of), exact, atol=1e-9)
 
 
+def test_a_rate_times_its_count_has_the_interval_of_the_whole_number() -> None:
+    for of in range(10, 101):
+        for hits in range(of + 1):
+            assert clopper_pearson(hits / of * of, of) == clopper_pearson(hits, of)
+
+
 def test_half_hits_widen_the_exact_interval_on_both_ends() -> None:
     low, high = clopper_pearson(8.5, 10)
     assert low == clopper_pearson(8, 10).low

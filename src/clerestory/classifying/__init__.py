@@ -10,7 +10,7 @@ set `b` reports, so that what was tuned to please the one is judged by the other
 
 from clerestory.classifying.base import Classifier, classifier, families
 from clerestory.classifying.checking import Check, check, checked, sheet
-from clerestory.classifying.labels import label
+from clerestory.classifying.labels import label, passes
 from clerestory.classifying.lancet import FactorClassifier, LancetClassifiers
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "classifier",
     "families",
     "label",
+    "passes",
     "sheet",
 ]

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.errors import RegistryError
 from clerestory.registry import Registry
 
 __all__ = ["Classifier", "Which", "classifier", "families", "known"]
@@ -50,11 +51,25 @@ def known() -> Registry[Callable[[str, Which], Classifier]]:
     for module in MODULES:
         importlib.import_module(f"clerestory.classifying.{module}")
     for entry in entry_points(group="clerestory.classifiers"):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error
     return families
 
 
 def classifier(name: str, *, which: Which = "b") -> Classifier:
-    """The classifier called `FAMILY:REST`; RegistryError with the nearest if there is none."""
+    """The classifier called `FAMILY:REST`.
+
+    RegistryError with the nearest if there is none, or where its classes cannot be told apart.
+    """
     family, _, rest = name.partition(":")
-    return known()[family](rest, which)
+    judge = known()[family](rest, which)
+    classes = judge.classes
+    if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
+        raise RegistryError(
+            f"{name} has the classes {', '.join(map(repr, classes))}; two or more are expected, "
+            "each with a name of its own."
+        )
+    return judge

@@ -10,7 +10,9 @@ check is kept in the recording's folder, and every finding that uses the classif
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, classifier
 from clerestory.classifying.labels import picture_digest, place, seen
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, RecordingError
 from clerestory.numeric import clopper_pearson, wilson
 from clerestory.outputs import empty_folder
 from clerestory.registry import suggest
@@ -51,19 +53,21 @@ class Corrected(NamedTuple):
 class Check:
     """What a person's marks say of a classifier on one recording's pictures.
 
-    `confusion` counts marked pictures, `[marked as, said]` over `classes`; `said` is the share of
-    each class among all `pictures` of the recording.
+    `confusion` counts marked pictures, `[marked as, said]` over `classes`; `unsure` those of which
+    the person could not tell, by what was said; `said` is the share of each class among all
+    `pictures` of the recording.
     """
 
     source: str
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
+    unsure: NDArray[np.int64]
     said: tuple[float, ...]
     pictures: int
 
     @property
     def marked(self) -> int:
-        """How many pictures were marked, those left out not counted."""
+        """How many pictures were marked as a class."""
         return int(self.confusion.sum())
 
     @property
@@ -76,28 +80,42 @@ class Check:
 
         What was said, plus the share that was missed, less the share that was said wrongly; the
         interval adds both shares' exact ones, at half of the error each, so it holds at least its
-        level. Source: Angelopoulos et al. 2023 (prediction-powered inference), made exact.
+        level. Of pictures that the person could not tell it supposes the worst, either way, since
+        those are the ones that classifiers get wrong. Source: Angelopoulos et al. 2023
+        (prediction-powered inference), made exact.
         """
         at = self.classes.index(name)
         right = int(self.confusion[at, at])
         missed = int(self.confusion[at].sum()) - right
         wrong = int(self.confusion[:, at].sum()) - right
+        said, own = self.said[at], int(self.unsure[at])
+        other, every = int(self.unsure.sum()) - own, self.marked + int(self.unsure.sum())
         half = 1 - (1 - LEVEL) / 2
-        more = clopper_pearson(missed, self.marked, half)
-        less = clopper_pearson(wrong, self.marked, half)
-        said = self.said[at]
-        rate = said + (missed - wrong) / self.marked
-        ends = (rate, said + more.low - less.high, said + more.high - less.low)
+        low = clopper_pearson(missed, every, half).low
+        low -= clopper_pearson(wrong + own, every, half).high
+        high = clopper_pearson(missed + other, every, half).high
+        high -= clopper_pearson(wrong, every, half).low
+        ends = (said + (missed - wrong) / self.marked, said + low, said + high)
         return Corrected(said, *(min(1.0, max(0.0, end)) for end in ends))
 
     @property
     def sentence(self) -> str:
         """The check in one line, for reports."""
         low, high = wilson(self.agreed, self.marked)
+        left = int(self.unsure.sum())
         return (
             f"{self.source}: a person who did not see what it said agrees on {self.agreed} of "
-            f"{self.marked} pictures ({low:.0%} to {high:.0%})."
+            f"{self.marked} pictures ({low:.0%} to {high:.0%})"
+            + (f" and cannot tell {left} more." if left else ".")
         )
+
+    def shares(self, conditions: Iterable[str]) -> str:
+        """In a line, the corrected shares of the classes that conditions name."""
+        asked = " ".join(conditions)
+        named = [name for name in self.classes if re.search(rf"['\"=]{re.escape(name)}\b", asked)]
+        told = [(name, self.corrected(name)) for name in named]
+        spans = [f"{name} {c.said:.0%}, corrected {c.low:.0%} to {c.high:.0%}" for name, c in told]
+        return f"Of all pictures: {'; '.join(spans)}." if spans else ""
 
     def told(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -107,6 +125,7 @@ class Check:
             "source": self.source,
             "marked": self.marked,
             "agreed": self.agreed,
+            "unsure": self.unsure.tolist(),
             "agreement": {"rate": self.agreed / self.marked, "low": low, "high": high},
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
@@ -121,6 +140,7 @@ class Check:
             source=told["source"],
             classes=tuple(told["classes"]),
             confusion=np.array(told["confusion"], np.int64),
+            unsure=np.array(told["unsure"], np.int64),
             said=tuple(told["rates"][name]["said"] for name in told["classes"]),
             pictures=told["pictures"],
         )
@@ -138,15 +158,16 @@ def sheet(
     """Write the pictures to be marked into `out`, a page that marks them, and an empty table.
 
     Gives how many there are: `size`, or all that the recording has. OutputError where the folder
-    holds something; RecordingError where no pictures were kept.
+    holds something; RecordingError where no pictures were kept, or not all are drawn yet, of which
+    some would be no random ones; ModelError where the classifier cannot read them.
     """
     import pandas as pd
     from PIL import Image
 
     judge = classifier(name, which=which)
-    rng = np.random.default_rng(seed)
-    rows = recording.rows
-    chosen = rng.permutation(rows)[:size]
+    _whole(recording)
+    chosen = np.random.default_rng(seed).permutation(recording.rows)[:size]
+    judge(recording.pictures(chosen[:1]))
     pictures = recording.pictures(np.sort(chosen))
     by_row = dict(zip(np.sort(chosen).tolist(), pictures, strict=True))
     empty_folder(out)
@@ -168,54 +189,69 @@ def check(recording: Recording, name: str, marks: Path, *, which: str = "b") -> 
     EvidenceError where the table is of other pictures, or marks a class that there is not.
     """
     judge = classifier(name, which=which)
-    rows, marked = _marks(recording, judge, marks)
+    _whole(recording)
+    marked = _marks(recording, judge, marks)
     everywhere, _ = seen(recording, judge, recording.rows)
     by_row = dict(zip(recording.rows.tolist(), everywhere, strict=True))
     places = {level: at for at, level in enumerate(judge.classes)}
     confusion = np.zeros((len(places), len(places)), np.int64)
-    for row, level in zip(rows, marked, strict=True):
-        confusion[places[level], places[by_row[row]]] += 1
+    unsure = np.zeros(len(places), np.int64)
+    for row, level in marked.items():
+        if level == UNSURE:
+            unsure[places[by_row[row]]] += 1
+        else:
+            confusion[places[level], places[by_row[row]]] += 1
+    if not confusion.any():
+        raise EvidenceError(f"{marks} has no marks yet: fill in the column 'marked'.")
     said = tuple(float((everywhere == level).mean()) for level in judge.classes)
-    found = Check(judge.source, tuple(judge.classes), confusion, said, len(everywhere))
+    found = Check(judge.source, tuple(judge.classes), confusion, unsure, said, len(everywhere))
     recording.store.folder.write(place(judge, ENDING), json.dumps(found.told()).encode())
     return found
 
 
 def checked(recording: Recording, judge: Classifier) -> Check | None:
     """The check of this classifier that the recording's folder keeps; None without one."""
-    raw = recording.store.folder.read(place(judge, ENDING))
-    return None if raw is None else Check.read(json.loads(raw))
-
-
-def _marks(recording: Recording, judge: Classifier, marks: Path) -> tuple[list[int], list[str]]:
-    """The samples that were marked, and as what."""
-    table = _table(marks)
-    rows, levels = [], []
-    for line, (row, file, level) in enumerate(table.itertuples(index=False), start=2):
-        if level in ("", UNSURE):
-            continue
-        if level not in judge.classes:
-            near = suggest(level, judge.classes)
-            raise EvidenceError(f"{marks}, line {line}: {judge.source} has no {level!r}.{near}")
-        rows.append(_row(marks, line, row))
-        levels.append(level)
-        if rows[-1] not in recording.rows or Path(file).stem != picture_digest(
-            recording.pictures(rows[-1])[0]
-        ):
-            raise EvidenceError(
-                f"{marks}, line {line}: sample {row} of {recording.store.folder} is another "
-                "picture; these marks are of another recording."
-            )
-    if not rows:
-        raise EvidenceError(f"{marks} has no marks yet: fill in the column 'marked'.")
-    return rows, levels
-
-
-def _row(marks: Path, line: int, row: str) -> int:
+    name = place(judge, ENDING)
+    raw = recording.store.folder.read(name)
     try:
-        return int(row)
-    except ValueError:
-        raise EvidenceError(f"{marks}, line {line}: {row!r} is no sample.") from None
+        return None if raw is None else Check.read(json.loads(raw))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordingError(
+            f"{recording.store.folder}/{name} cannot be read: remove it, and check again."
+        ) from error
+
+
+def _whole(recording: Recording) -> None:
+    missing = int((~recording.samples["done"]).sum())
+    if missing:
+        raise RecordingError(
+            f"{recording.store.folder} lacks {missing} samples yet: finish the recording first."
+        )
+
+
+def _marks(recording: Recording, judge: Classifier, marks: Path) -> dict[int, str]:
+    """What each marked sample was marked as: a class, or that it cannot be told."""
+    table, found = _table(marks), {}
+    for line, (sample, file, level) in enumerate(table.itertuples(index=False), start=2):
+        where = f"{marks}, line {line}"
+        if level == "":
+            continue
+        if level not in (*judge.classes, UNSURE):
+            near = suggest(level, judge.classes)
+            raise EvidenceError(f"{where}: {judge.source} has no {level!r}.{near}")
+        if not sample.isdecimal():
+            raise EvidenceError(f"{where}: {sample!r} is no sample.")
+        row = int(sample)
+        if row in found:
+            raise EvidenceError(f"{where}: sample {row} is marked twice.")
+        known = row in recording.rows and picture_digest(recording.pictures(row)[0])
+        if Path(file).stem != known:
+            raise EvidenceError(
+                f"{where}: sample {row} of {recording.store.folder} is another picture; these "
+                "marks are of another recording."
+            )
+        found[row] = level
+    return found
 
 
 def _table(marks: Path) -> pd.DataFrame:
@@ -243,6 +279,7 @@ def _page(judge: Classifier, table: pd.DataFrame) -> str:
         undefined=jinja2.StrictUndefined,
     )
     asked = {
+        "sheet": secrets.token_hex(8),
         "classes": list(judge.classes),
         "unsure": UNSURE,
         "pictures": table[["sample", "picture"]].to_dict("records"),

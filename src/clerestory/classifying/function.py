@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,20 +55,24 @@ class Own:
 def own_classifier(name: str, which: Which) -> Classifier:
     """`python:MODULE:FUNCTION`: a function of yours, with an attribute `classes`."""
     module, _, function = name.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` has it, and a console script has not
     try:
-        answer = getattr(importlib.import_module(module), function)
-        classes = tuple(map(str, answer.classes))
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        home = importlib.import_module(module)
+        answer = getattr(home, function)
+        classes = tuple(map(str, () if isinstance(answer.classes, str) else answer.classes))
+    except Exception as error:  # the module's own code may raise anything
+        reason = " ".join(str(error).split())[:160]
         raise RegistryError(
-            f"python:{name} cannot be used: {error}. Write python:MODULE:FUNCTION, and give the "
+            f"python:{name} cannot be used: {reason}. Write python:MODULE:FUNCTION, and give the "
             "function an attribute `classes`."
         ) from error
-    return Own(f"python:{name}", classes, answer, _code(answer))
+    return Own(f"python:{name}", classes, answer, _code(home))
 
 
-def _code(answer: Any) -> str:
-    """The function's own text, so that labels of an older version are not taken for its."""
+def _code(module: Any) -> str:
+    """The module's text, so that labels of an older version are not taken for its."""
     try:
-        return inspect.getsource(answer)
+        return inspect.getsource(module)
     except (OSError, TypeError):
         return ""

@@ -7,12 +7,15 @@ classifier("zero-shot:openai/clip-vit-base-patch32[a photograph, a stained glass
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, Which, families
@@ -35,14 +38,21 @@ class Hosted:
     prepare: Any = field(repr=False)
 
     @functools.cached_property
+    def mark(self) -> str:
+        """A digest of its weights: other weights under the same name are another classifier."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, weight in sorted(self.model.state_dict().items()):
+            raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(name.encode() + raw.numpy().tobytes())
+        return digest.hexdigest()
+
+    @functools.cached_property
     def weights(self) -> list[str]:
         """The marks of its weights, to tell whether the model that is studied has them too."""
         return weight_marks([self.model])
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[n, class]`."""
-        import torch
-
         parts = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pictures), BATCH):
             given = self.prepare(list(pictures[start : start + BATCH]))
@@ -79,7 +89,9 @@ def _image_classifier(name: str) -> Hosted:
     model = _opened(AutoModelForImageClassification, name)
     processor = _opened(AutoImageProcessor, name)
     labels = model.config.id2label
-    classes = tuple(str(labels[at]) for at in range(len(labels)))
+    if len(labels) < 2:
+        raise ModelError(f"{name} has one output, so it is no classifier of classes.")
+    classes = _distinct([str(labels[at]) for at in range(len(labels))])
     return Hosted(
         f"classifier:{name}", classes, model, lambda given: processor(given, return_tensors="pt")
     )
@@ -107,12 +119,31 @@ def _zero_shot(name: str, classes: Sequence[str]) -> Hosted:
     return Hosted(f"zero-shot:{name}[{', '.join(classes)}]", tuple(classes), model, prepare)
 
 
+def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels, with its number behind one that stands for several classes, as ImageNet's crane.
+
+    >>> _distinct(["crane", "drake", "crane"])
+    ('crane 0', 'drake', 'crane 2')
+    """
+    counts = Counter(labels)
+    return tuple(
+        label if counts[label] == 1 else f"{label} {at}" for at, label in enumerate(labels)
+    )
+
+
 def _opened(kind: Any, name: str) -> Any:
     """A part of a hosted classifier, weights from safetensors only; ModelError where it is none."""
-    weights = {"use_safetensors": True} if hasattr(kind, "from_config") else {}
+    is_model = hasattr(kind, "from_config")
+    how = {"use_safetensors": True, "output_loading_info": True} if is_model else {}
     try:
-        part = kind.from_pretrained(name, trust_remote_code=False, **weights)
+        part = kind.from_pretrained(name, trust_remote_code=False, **how)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{name} cannot be opened as a classifier: {reason}") from error
-    return part.eval().requires_grad_(False) if hasattr(part, "eval") else part
+    if not is_model:
+        return part
+    model, info = part
+    if info["missing_keys"]:
+        lacking = sorted(info["missing_keys"])[0]
+        raise ModelError(f"{name} is no finished classifier: its weights lack {lacking}.")
+    return model.eval().requires_grad_(False)

@@ -11,20 +11,23 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, classifier
+from clerestory.errors import RegistryError
 from clerestory.models.family import Progress
+from clerestory.registry import suggest
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clerestory.recording import Recording
 
-__all__ = ["label", "picture_digest", "place", "seen"]
+__all__ = ["label", "passes", "picture_digest", "place", "seen"]
 
 BATCH = 256
 FOLDER = "labels"
@@ -52,12 +55,27 @@ def label(
     rows = recording.rows
     said, sure = seen(recording, classifier(name, which=which), rows, progress)
     if gate is not None:
-        judge, _, wanted = gate.rpartition("=")
-        passed, _ = seen(recording, classifier(judge, which=which), rows)
-        said = np.where(passed == wanted, said, RULED_OUT)
+        said = np.where(passes(recording, gate, which=which), said, RULED_OUT)
     called = column or name.rpartition(":")[2]
     table = {f"drawn.{called}": said, f"drawn.{called}.confidence": sure}
     return pd.DataFrame(table, index=rows)
+
+
+def passes(recording: Recording, gate: str, *, which: str = "b") -> NDArray[np.bool_]:
+    """Which good samples' pictures a gate `CLASSIFIER=CLASS` lets through.
+
+    RegistryError where the classifier has no such class.
+    """
+    name, equals, wanted = gate.rpartition("=")
+    if not equals:
+        raise RegistryError(
+            f"{gate!r} is no gate; write CLASSIFIER=CLASS, as lancet:window=absent."
+        )
+    judge = classifier(name, which=which)
+    if wanted not in judge.classes:
+        raise RegistryError(f"{name} has no class {wanted!r}.{suggest(wanted, judge.classes)}")
+    said, _ = seen(recording, judge, recording.rows)
+    return np.asarray(said == wanted)
 
 
 def seen(
@@ -80,7 +98,8 @@ def seen(
         if progress is not None:
             progress(len(digests), len(rows))
     if len(kept.found) > before:
-        kept.write()
+        with suppress(OSError):  # a folder that cannot be written to is looked at again each time
+            kept.write()
     told = [kept.found[digest] for digest in digests]
     said = np.array([name for name, _ in told], dtype=object)
     return said, np.array([sure for _, sure in told], dtype=np.float64)
@@ -95,7 +114,7 @@ def place(judge: Classifier, ending: str) -> str:
     """Where a recording's folder keeps what is of this classifier, as it is now."""
     mark = getattr(judge, "mark", judge.source)
     told = "\n".join([judge.source, mark, *judge.classes])
-    stem = "".join(sign if sign.isalnum() else "-" for sign in judge.source).strip("-")
+    stem = "".join(sign if sign.isalnum() else "-" for sign in judge.source).strip("-")[:60]
     digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
     return f"{FOLDER}/{stem}-{digest}{ending}"
 
@@ -132,8 +151,9 @@ class _Kept:
         import pandas as pd
 
         raw = self.folder.read(self.name)
-        if raw is None:
+        try:
+            table = pd.read_parquet(io.BytesIO(raw or b""))
+        except (OSError, ValueError):  # none yet, or damaged: the pictures are there to be asked
             return {}
-        table = pd.read_parquet(io.BytesIO(raw))
         told = zip(table["said"].tolist(), table["confidence"].tolist(), strict=True)
         return dict(zip(table["picture"].tolist(), told, strict=True))

@@ -161,5 +161,5 @@ def _check(pictures: NDArray[np.uint8]) -> None:
     if pictures.ndim != 4 or pictures.shape[1:] != (64, 64, 3) or pictures.dtype != np.uint8:
         raise ModelError(
             f"Lancet's classifiers read pictures [n, 64, 64, 3] of bytes, got"
-            f" {list(pictures.shape)} of {pictures.dtype}: resize them first."
+            f" {list(pictures.shape)} of {pictures.dtype}. Name a classifier of your own for them."
         )

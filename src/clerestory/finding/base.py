@@ -106,7 +106,8 @@ class Findings:
     `curves` say of some sites how well so many of their neurons do together on the report half:
     (neurons, AUROC, AUROC against the decoy). `warnings` stand in every report of them.
     `classifiers` are those that said on the report half what is drawn, with a person's check of
-    each, None where nobody has checked it on these pictures.
+    each, None where nobody has checked it on these pictures. `asked` are the conditions of the
+    sides, and the gate.
     """
 
     findings: tuple[Finding, ...]
@@ -117,6 +118,7 @@ class Findings:
     directions: Mapping[str, NDArray[np.float64]] = field(repr=False)
     curves: Mapping[str, tuple[tuple[int, float, float | None], ...]] = field(default_factory=dict)
     classifiers: Mapping[str, Check | None] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     def direction(self, unit: str, way: str = "difference") -> NDArray[np.float64]:
         """The direction `[unit]` of a finding's unit, or of a site by one of the ways.
@@ -164,6 +166,7 @@ class Findings:
             "curves": {
                 site: [list(point) for point in curve] for site, curve in self.curves.items()
             },
+            "asked": dict(self.asked),
             "classifiers": {
                 source: None if check is None else check.told()
                 for source, check in self.classifiers.items()
@@ -172,11 +175,11 @@ class Findings:
 
     @property
     def eyes(self) -> tuple[str, ...]:
-        """How far each classifier's word can be trusted, a sentence each."""
+        """How far each classifier's word can be trusted: agreement, shares as a person has them."""
         return tuple(
             f"{source} was not checked by a person on these pictures."
             if check is None
-            else check.sentence
+            else f"{check.sentence} {check.shares(self.asked.values())}".strip()
             for source, check in self.classifiers.items()
         )
 

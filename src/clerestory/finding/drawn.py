@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clerestory.classifying import Check, Classifier, checked, classifier, label
+from clerestory.classifying import Check, Classifier, checked, classifier, label, passes
+from clerestory.errors import EvidenceError
 from clerestory.finding.pairing import HALVES
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
     from clerestory.recording import Recording
 
-__all__ = ["DOTTED", "Eyes"]
+__all__ = ["DOTTED", "PASSED", "Eyes"]
 
 DOTTED = re.compile(r"(?<![\w`.])drawn(?:\.\w+)+")
+PASSED = "gate.passed"
+"""The column that says which pictures the gate lets through."""
 SETS = ("a", "b")
 """Which set of classifiers the half that discovers goes by, and which the half that reports."""
 
@@ -38,45 +41,67 @@ class Eyes:
         classifiers: Mapping[str, str],
         gate: str | None,
     ) -> Eyes:
-        """Those of the columns `drawn.NAME` that conditions name; else `lancet:NAME`."""
-        named = [name.split(".")[1] for each in conditions for name in DOTTED.findall(each)]
-        by = {name: classifiers.get(name, f"lancet:{name}") for name in dict.fromkeys(named)}
-        return cls(recording, by, gate if by else None)
+        """Those of the columns `drawn.NAME` that conditions name; else `lancet:NAME`.
 
-    def labels(self) -> Mapping[str, pd.DataFrame] | None:
-        """The columns, by half; None where there are none."""
+        EvidenceError where a classifier is given for a column that no condition names.
+        """
+        named = [name.split(".")[1] for each in conditions for name in DOTTED.findall(each)]
+        idle = sorted(set(classifiers) - set(named))
+        if idle:
+            raise EvidenceError(
+                f"A classifier is given for drawn.{idle[0]}, and no condition asks for that. They "
+                f"ask for: {', '.join(f'drawn.{name}' for name in dict.fromkeys(named)) or 'none'}."
+            )
+        by = {name: classifiers.get(name, f"lancet:{name}") for name in dict.fromkeys(named)}
+        return cls(recording, by, gate)
+
+    def labels(self, made: Mapping[str, pd.DataFrame] | None = None) -> dict[str, pd.DataFrame]:
+        """The columns, by half, a row a good sample; beside them those that were `made` elsewhere.
+
+        EvidenceError where those lack a sample.
+        """
         import pandas as pd
 
-        if not self.by:
-            return None
         found = {}
         for half, which in zip(HALVES, SETS, strict=True):
             columns = [
-                label(self.recording, of, column=name, which=which, gate=self.gate)
-                for name, of in self.by.items()
+                label(self.recording, of, column=name, which=which) for name, of in self.by.items()
             ]
-            found[half] = pd.concat(columns, axis=1).reset_index(drop=True)
+            columns += [] if made is None else [self._whole(made[half])]
+            table = pd.concat([pd.DataFrame(index=self.recording.rows), *columns], axis=1)
+            if self.gate is not None:
+                table[PASSED] = passes(self.recording, self.gate, which=which)
+            found[half] = table
         return found
+
+    def _whole(self, table: pd.DataFrame) -> pd.DataFrame:
+        missing = sorted(set(self.recording.rows.tolist()) - set(table.index))
+        if missing:
+            raise EvidenceError(f"The labels have no row of sample {missing[0]}.")
+        return table.loc[self.recording.rows]
 
     def checks(self) -> dict[str, Check | None]:
         """Of each that the reporting half goes by, a person's check; None without one."""
-        return {judge.source: checked(self.recording, judge) for judge in self._judges()}
+        return {judge.source: checked(self.recording, judge) for judge in self._judges(SETS[1])}
 
-    def kin(self) -> list[str]:
-        """A warning for each that has weights of the model that was recorded."""
+    def warnings(self) -> list[str]:
+        """What stands against their word: weights of the model in them, one set for both halves."""
         recorded = set(self.recording.manifest.get("encoders", ()))
         said = []
-        for judge in self._judges():
-            own = set(getattr(judge, "weights", ()))
+        pairs = zip(self._judges(SETS[0]), self._judges(SETS[1]), strict=True)
+        for discovers, reports in pairs:
+            own = set(getattr(reports, "weights", ()))
             if own & recorded:
                 share = len(own & recorded) / len(own)
                 said.append(
-                    f"{judge.source} has {share:.0%} of its weight matrices from the model that "
+                    f"{reports.source} has {share:.0%} of its weight matrices from the model that "
                     "was recorded: it may see what the model meant for that reason."
                 )
+            if discovers.source == reports.source:
+                said.append(f"{reports.source} has one set of eyes for discovery and report.")
         return said
 
-    def _judges(self) -> list[Classifier]:
+    def _judges(self, which: str) -> list[Classifier]:
         gate = [self.gate.rpartition("=")[0]] if self.gate else []
         names = dict.fromkeys([*self.by.values(), *gate])
-        return [classifier(name, which=SETS[1]) for name in names]
+        return [classifier(name, which=which) for name in names]

@@ -46,6 +46,7 @@ def load(folder: Path) -> Findings:
                 site: tuple((int(k), auroc, decoy) for k, auroc, decoy in curve)
                 for site, curve in told.get("curves", {}).items()
             },
+            asked=told.get("asked", {}),
             classifiers={
                 source: None if check is None else Check.read(check)
                 for source, check in told.get("classifiers", {}).items()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["ARMS", "Halves", "Sides", "halves"]
+__all__ = ["ARMS", "Halves", "Sides", "evened", "halves"]
 
 ARMS = ("shown", "absent", "decoy")
 HALVES = ("discovery", "report")
@@ -83,7 +83,10 @@ class Half:
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """The half that picks and the half that reports; they share no content and no phrasing."""
+    """The half that picks and the half that reports; they share no content and no phrasing.
+
+    `phrasings` counts them by arm; it is empty where the seeds of a prompt are contrasted.
+    """
 
     discovery: Half
     report: Half
@@ -110,8 +113,23 @@ def halves(samples: pd.DataFrame, *, phrasings_apart: bool = True, within: bool 
     discovery, report = (_half(samples, half) for half in HALVES)
     if set(discovery.weights) != set(report.weights):
         raise EvidenceError("One half has a decoy and the other has none: give both or neither.")
-    phrasings = samples.groupby("arm")["phrase"].nunique()
+    phrasings = {} if within else samples.groupby("arm")["phrase"].nunique().to_dict()
     return Halves(discovery, report, {str(arm): int(n) for arm, n in phrasings.items()})
+
+
+def evened(samples: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The samples without so many of each content's larger side that both sides have as many.
+
+    A mean of few less a mean of many lies askew of zero where a unit's values do, also where there
+    is nothing to find, and the tests of pairs take that for a difference. Which ones are left out
+    is drawn at random; the decoy is not touched.
+    """
+    mixed = samples.iloc[rng.permutation(len(samples))]
+    place = mixed.groupby(["content", "arm"]).cumcount()
+    counts = pd.crosstab(mixed["content"], mixed["arm"])
+    fewest = counts.reindex(columns=["shown", "absent"], fill_value=0).min(axis=1)
+    kept = (mixed["arm"] == "decoy") | (place < mixed["content"].map(fewest))
+    return samples[kept.reindex(samples.index)]
 
 
 def _half(samples: pd.DataFrame, half: str) -> Half:
@@ -159,7 +177,7 @@ def _one_side_each(samples: pd.DataFrame) -> None:
     if twice:
         raise EvidenceError(
             f"{len(twice)} prompts stand on more than one side, {twice[0]!r} among them: a side"
-            " must have the concept or lack it."
+            " must have the concept or lack it. To contrast the seeds of a prompt, ask within it."
         )
 
 

@@ -13,6 +13,8 @@ from clerestory.errors import EvidenceError
 __all__ = ["Interval", "bootstrap_auroc", "clopper_pearson", "wilson"]
 
 
+TINY = 1e-9
+"""Hits that are a rate times a count are off by less than this from whole ones."""
 Real = float | int  # said in full: beartype takes an int for no float
 
 
@@ -54,7 +56,7 @@ def clopper_pearson(hits: Real, of: Real, level: float = 0.95) -> Interval:
     """
     _checked(hits, of)
     tail = (1 - level) / 2
-    least, most = np.floor(hits), np.ceil(hits)
+    least, most = np.floor(hits + TINY), np.ceil(hits - TINY)
     low = 0.0 if least == 0 else float(special.betaincinv(least, of - least + 1, tail))
     high = 1.0 if most == of else float(special.betaincinv(most + 1, of - most, 1 - tail))
     return Interval(low, high)
