@@ -1,8 +1,10 @@
 """The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
 
-Predicts v (Salimans & Ho 2022) on a cosine schedule, weighted by min-SNR (Hang et al. 2023), and so
-that an eye for latents sees in the drawing what was asked for (`latent_eye.py`). The empty
-condition of guidance is the embedding of a mid-grey picture, as the pipeline has it.
+Predicts v (Salimans & Ho 2022) on a cosine schedule, and so that an eye for latents sees in the
+drawing what was asked for (`latent_eye.py`). Errors of the clean latents are weighted by SNR + 1, at
+most 5: min-SNR (Hang et al. 2023), but with pure noise at 1 and not at 0, since there the embedding
+alone says what shape is to be drawn. The empty condition of guidance is the embedding of a mid-grey
+picture, as the pipeline has it.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from torch import Tensor, nn
 from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.settings import Settings
 
-__all__ = ["Decoder", "schedule"]
+__all__ = ["Decoder", "schedule", "weights"]
 
 DROP = 0.1
 SNR_CAP = 5.0
-SIGHT = 0.25
+SIGHT = 0.5
 """How much what is seen in the drawn latents counts beside their error."""
 
 
@@ -59,8 +61,7 @@ class Decoder(Stage):
                 added_cond_kwargs={"image_embeds": condition},
             ).sample
         guess = out[:, : clean.shape[1]].float()
-        ratio = (keep / (1 - keep).clamp_min(1e-5)).flatten()
-        weight = ratio.clamp_max(SNR_CAP) / (ratio + 1)
+        weight = weights(keep.flatten())
         error = (guess - target).square().mean((1, 2, 3))
         meant = keep.sqrt() * noisy - (1 - keep).sqrt() * guess
         with mixed():
@@ -68,8 +69,18 @@ class Decoder(Stage):
         amiss = (seen - self.embeddings[rows]).square().mean(1) * ~drop
         return {
             "v": (weight * error).mean() / weight.mean(),
-            "sight": SIGHT * (keep.flatten() * amiss).mean(),
+            "sight": SIGHT * amiss.mean(),
         }
+
+
+def weights(keep: Tensor) -> Tensor:
+    """What an error of v counts at these shares of signal, `[n]`.
+
+    >>> weights(torch.tensor([0.0, 0.8, 0.9]))
+    tensor([1.0000, 1.0000, 0.5000])
+    """
+    ratio = keep / (1 - keep).clamp_min(1e-5)
+    return (ratio + 1).clamp_max(SNR_CAP) / (ratio + 1)
 
 
 def network(settings: Settings) -> UNet2DConditionModel:
