@@ -1,10 +1,10 @@
 """The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
 
 Predicts v (Salimans & Ho 2022) on a cosine schedule, and so that an eye for latents sees in the
-drawing what was asked for (`latent_eye.py`). Errors of the clean latents are weighted by SNR + 1, at
-most 5: min-SNR (Hang et al. 2023), but with pure noise at 1 and not at 0, since there the embedding
-alone says what shape is to be drawn. The empty condition of guidance is the embedding of a mid-grey
-picture, as the pipeline has it.
+drawing what was asked for (`latent_eye.py`). Errors of the clean latents are weighted by SNR + 1,
+at most 5: min-SNR (Hang et al. 2023), but with pure noise at 1 and not at 0, since there the
+embedding alone says what shape is to be drawn. The empty condition of guidance is the embedding of
+a mid-grey picture, as the pipeline has it.
 """
 
 from __future__ import annotations
