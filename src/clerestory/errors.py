@@ -6,6 +6,7 @@
     ├── PromptError       an empty prompt, one that the model cannot take (ValueError)
     ├── SeedError         a range of seeds that makes no sense         (ValueError)
     ├── EditError         an edit that does not fit its site           (ValueError)
+    ├── OptionError       an argument of a run that there is not       (ValueError)
     ├── OutputError       a folder that is not empty, a file in the way (OSError)
     ├── RecordingError    a recording of another plan, in use, or damaged (RuntimeError)
     ├── EvidenceError     data that cannot carry the claim asked of it (ValueError)
@@ -26,6 +27,7 @@ __all__ = [
     "EditError",
     "EvidenceError",
     "ModelError",
+    "OptionError",
     "OutputError",
     "PromptError",
     "RecordingError",
@@ -61,6 +63,10 @@ class SeedError(ClerestoryError, ValueError):
 
 class EditError(ClerestoryError, ValueError):
     """An edit whose direction, strength or site does not fit."""
+
+
+class OptionError(ClerestoryError, ValueError):
+    """An argument of a run that is none of those that there are."""
 
 
 class OutputError(ClerestoryError, OSError):

@@ -5,12 +5,13 @@ import signal
 
 import psutil
 import pytest
-from tiny import tiny_pipeline
+from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import RecordingError
 from clerestory.models import load
 from clerestory.recording import Store, planned, record
 from clerestory.recording.cluster import fill_with_ray
+from clerestory.recording.plan import check_model
 from clerestory.recording.recorder import begin
 from recording.small import HOW, PROMPTS, contents
 
@@ -61,11 +62,23 @@ def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
     assert contents(store.folder.root) == expected
 
 
-def test_a_worker_with_another_model_says_so(begun, tmp_path):
+@pytest.mark.parametrize(
+    ("there", "planned"),
+    [('"revision": ""', '"revision": "other"'), ('"dtype": "float32"', '"dtype": "float16"')],
+)
+def test_a_worker_with_another_model_says_so(begun, tmp_path, there, planned):
     manifest = tmp_path / "rec" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"revision": ""', '"revision": "other"'))
-    with pytest.raises(RecordingError, match=r"planned with 'other'|cannot go on"):
+    assert there in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(there, planned))
+    with pytest.raises(RecordingError, match=r"planned with another model|cannot go on"):
         fill_with_ray(Store(tmp_path / "rec"), {"device": "cpu"}, workers=1)
+
+
+def test_a_model_of_another_precision_or_revision_is_told(begun):
+    plan = begun[0].plan
+    model = tiny_model()
+    with pytest.raises(RecordingError, match=r"another model \(name: .* there, .* here"):
+        check_model(model, plan)
 
 
 def test_fewer_than_one_worker_is_refused(begun):

@@ -12,7 +12,7 @@ from tiny import tiny_model
 from clerestory.errors import OutputError, PromptError, RecordingError, SeedError, SiteError
 from clerestory.recording import Recording, Store, planned, record, survey
 from clerestory.recording.folder import Folder
-from clerestory.recording.recorder import fill_chunk
+from clerestory.recording.recorder import begin, fill_chunk
 from recording.small import HOW, PROMPTS, contents, recorded
 
 
@@ -337,3 +337,20 @@ def test_a_place_in_an_object_store_will_do(tmp_path):
         assert np.array_equal(Recording.open(url).pictures([7]), local.pictures([7]))
     finally:
         fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_a_plan_that_somebody_else_begins_meanwhile_is_not_begun_again(tmp_path, monkeypatch):
+    import clerestory.recording.recorder as room
+
+    whole = recorded(tmp_path / "whole")
+    store = Store(tmp_path / "rec")
+
+    def slow(model, plan):
+        found = survey(model, plan)
+        Store(tmp_path / "rec").begin(plan, found.layouts)
+        fill_chunk(Store(tmp_path / "rec"), model, 0)
+        return found
+
+    monkeypatch.setattr(room, "survey", slow)
+    begin(store, tiny_model(), whole.store.plan)
+    assert store.missing() == list(range(1, whole.store.plan.chunks))

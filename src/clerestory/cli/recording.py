@@ -53,6 +53,7 @@ def verify(
     from clerestory.recording import repaired
     from clerestory.recording.checking import by_site
     from clerestory.recording.checking import verify as check
+    from clerestory.recording.plan import check_model
     from clerestory.recording.recorder import fill
     from clerestory.recording.store import Store
 
@@ -65,6 +66,7 @@ def verify(
     if damage and repair:
         planned = store.plan.model
         opened = model.open(planned["name"], **planned["how"])
+        check_model(opened, store.plan)
         with store.locked(), console.progress("recording") as progress:
             count = repaired(store, damage)
             fill(store, opened, progress)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.errors import EditError, PromptError, SiteError
+from clerestory.errors import EditError, OptionError, PromptError, SiteError
 from clerestory.models.addresses import Selection, parse
 from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, Sample
 from clerestory.models.family import Encoded, Place, Progress, See, Tokens, undisturbed
@@ -206,15 +206,15 @@ def _found(tokens: Tokens, texts: Sequence[str], word: str) -> Tensor:
 def _check(request: Request) -> None:
     word = request.pool.removeprefix(WORD) if request.pool.startswith(WORD) else None
     if request.pool not in POOLS and not (word and word.strip()):
-        raise ValueError(
+        raise OptionError(
             f"pool is {request.pool!r}; it must be mean, max, last, none, or tokens:WORD."
         )
     if request.branch not in ("cond", "uncond"):
-        raise ValueError(f"branch is {request.branch!r}; it must be cond or uncond.")
+        raise OptionError(f"branch is {request.branch!r}; it must be cond or uncond.")
     if request.stop not in ("auto", "never"):
-        raise ValueError(f"stop is {request.stop!r}; it must be auto or never.")
+        raise OptionError(f"stop is {request.stop!r}; it must be auto or never.")
     if request.batch < 1:
-        raise ValueError(f"batch is {request.batch}; it must be 1 or more.")
+        raise OptionError(f"batch is {request.batch}; it must be 1 or more.")
     for edit in (edit for edits in request.edit_sets for edit in edits):
         if not callable(edit) or not hasattr(edit, "site"):
             raise EditError(f"{edit!r} is no edit; an edit is callable and has a site.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from clerestory.errors import RecordingError
 from clerestory.models.family import Progress
+from clerestory.recording.plan import check_model
 from clerestory.recording.store import Store
 
 __all__ = ["fill_with_ray"]
@@ -24,12 +25,7 @@ class _Worker:
 
         self.store = Store(where)
         self.model = load(name, **how)
-        told = self.store.plan.model
-        if self.model.revision != told["revision"]:
-            raise RecordingError(
-                f"{name} is of revision {self.model.revision!r} here, and the recording was "
-                f"planned with {told['revision']!r}."
-            )
+        check_model(self.model, self.store.plan)
 
     def fill(self, chunk: int) -> int:
         """Fill one chunk, unless it is done; how many samples it has."""
@@ -109,7 +105,12 @@ def _cluster(address: str | None) -> Iterator[Any]:
     ours = not ray.is_initialized()
     if ours:
         quiet = {"include_dashboard": False} if address is None else {}
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **quiet)
+        where = address or "local"  # None would join whatever cluster was here last
+        try:
+            ray.init(address=where, log_to_driver=False, logging_level="ERROR", **quiet)
+        except (ImportError, ConnectionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RecordingError(f"The cluster {where} cannot be joined: {reason}") from error
     try:
         yield ray
     finally:

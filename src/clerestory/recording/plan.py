@@ -24,7 +24,7 @@ from clerestory.recording.prompts import prompt_table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "Plan", "check_same", "planned"]
+__all__ = ["FORMAT", "Plan", "check_model", "check_same", "planned"]
 
 FORMAT = 1
 """The version of what lies on disk."""
@@ -201,6 +201,22 @@ def _told(model: Model) -> dict[str, Any]:
         "scheduler": type(scheduler).__name__ if scheduler is not None else "",
         "dtype": str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
     }
+
+
+def check_model(model: Model, plan: Plan) -> None:
+    """RecordingError, naming the differences, where a plan was made with another model than this.
+
+    It is told by its name, what it was opened with, its pipeline, scheduler and precision, and, of
+    a Lancet, its revision.
+    """
+    differing = [
+        f"{name}: {_short(there)} there, {_short(here)} here"
+        for name, here, there in _differences(_told(model), plan.model)
+    ]
+    if differing:
+        raise RecordingError(
+            f"The recording was planned with another model ({'; '.join(differing[:6])})."
+        )
 
 
 def check_same(plan: Plan, told: Mapping[str, Any]) -> None:

@@ -61,6 +61,9 @@ def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> N
         found = survey(model, plan)
     if told is not None:
         told(found)
+    if store.begun:  # by somebody else meanwhile, where no lock holds: in an object store
+        check_same(plan, store.manifest["plan"])
+        return
     with _room(store, plan):
         store.begin(plan, found.layouts, encoder_marks(model.pipeline))
 

@@ -2,6 +2,7 @@
 
 OUT/model/            the pipeline; DiffusionPipeline.from_pretrained(OUT/model) draws with it
 OUT/classifiers/      a.safetensors, b.safetensors, and what they make of held-out renders
+OUT/training/         vision.safetensors, latent_eye.safetensors: what training goes on with
 OUT/world.toml        the table of the world that it was taught
 OUT/manifest.json     version, sizes, defaults, sha256 of every file
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 from diffusers import KandinskyV22CombinedPipeline, PriorTransformer, UNet2DConditionModel, VQModel
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     CLIPImageProcessor,
     CLIPTextModelWithProjection,
@@ -29,7 +31,7 @@ from transformers import (
 from clerestory.lancet.training import decoder, prior
 from clerestory.lancet.training.settings import Settings
 
-__all__ = ["DEFAULTS", "Parts", "assemble", "save_classifier", "seal"]
+__all__ = ["DEFAULTS", "Parts", "assemble", "save_classifier", "save_training", "seal"]
 
 DEFAULTS: dict[str, float | int] = {
     "height": 64,
@@ -83,6 +85,14 @@ def assemble(parts: Parts, folder: Path) -> None:
         config = folder / part / "config.json"
         told = json.loads(config.read_text())
         config.write_text(json.dumps({**told, "dtype": "float32"}, indent=2) + "\n")
+
+
+def save_training(nets: Mapping[str, nn.Module], folder: Path) -> None:
+    """Write what training alone needs, in half precision, a file each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, net in nets.items():
+        state = {key: value.half().contiguous() for key, value in net.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
 
 
 def save_classifier(

@@ -43,8 +43,8 @@ from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import STAGES, Settings
 from clerestory.lancet.training.text import Text
 from clerestory.lancet.training.vision import Vision
-from clerestory.lancet.training.warm import PLACES, warm_start
-from clerestory.lancet.weights import manifest, verified
+from clerestory.lancet.training.warm import PLACES, warm_start, whole
+from clerestory.lancet.weights import manifest
 from clerestory.lancet.world.art import Art
 from clerestory.lancet.world.table import World
 from clerestory.outputs import empty_folder, free_folder
@@ -85,7 +85,7 @@ class Training:
         if "renders" in (stages or ("renders",)):
             Art.open(self.art)
         if self.shipped is not None:
-            verified(self.shipped)
+            whole(self.shipped)
         if out is not None:
             free_folder(out)
 
@@ -288,9 +288,8 @@ class Training:
                 net.state_dict(), found, self.held_out.classes, out / "classifiers", which
             )
         shutil.copyfile(self.world.path, out / "world.toml")
-        (out / "training").mkdir(exist_ok=True)
-        sight = {name: value.half() for name, value in self.sight.state_dict().items()}
-        save_file(sight, out / "training" / "vision.safetensors")
+        watching = {"vision": self.sight, "latent_eye": self.network("latent_eye", partly=partly)}
+        assemble.save_training(watching, out / "training")
         made_by = f"clerestory {clerestory.__version__}"
         about = {"name": "lancet", "made_by": made_by, "world": self.world.fingerprint}
         assemble.seal(out, self.settings, {**about, "captions": digest(self.main.captions)})

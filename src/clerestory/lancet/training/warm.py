@@ -12,13 +12,14 @@ from clerestory.lancet.training.renders import HEADS
 from clerestory.lancet.weights import verified
 from clerestory.lancet.world.table import World
 
-__all__ = ["PLACES", "warm_start"]
+__all__ = ["PLACES", "warm_start", "whole"]
 
 PLACES = {
     "autoencoder": ("model/movq/diffusion_pytorch_model.safetensors", ""),
     "vision": ("training/vision.safetensors", ""),
     "text": ("model/prior_text_encoder/model.safetensors", "encoder."),
     "prior": ("model/prior_prior/diffusion_pytorch_model.safetensors", ""),
+    "latent_eye": ("training/latent_eye.safetensors", ""),
     "decoder": ("model/unet/diffusion_pytorch_model.safetensors", ""),
     "eye": ("model/prior_image_encoder/model.safetensors", ""),
     "classifier_a": ("classifiers/a.safetensors", ""),
@@ -27,6 +28,14 @@ PLACES = {
 """Where a stage's weights lie in a shipped folder, and what the stage puts before their names."""
 COUNTERS = ("num_batches_tracked", "position_ids")
 """Buffers that no weights file needs to have."""
+
+
+def whole(shipped: Path) -> None:
+    """TrainingError where a folder lacks a stage's weights, ModelError where a file is damaged."""
+    folder = verified(shipped)
+    for name, (place, _) in PLACES.items():
+        if not (folder / place).exists():
+            raise TrainingError(f"{shipped} has no weights for stage {name!r}: {place} is missing.")
 
 
 def warm_start(name: str, model: nn.Module, shipped: Path, world: World | None = None) -> None:
