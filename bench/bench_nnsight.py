@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from beside import drawn, encoded, quiet, seconds
+from beside import drawn, encoded, quiet, seconds, usual
 
 import clerestory
 from clerestory.lancet import weights
@@ -92,29 +92,17 @@ def pictures(model: clerestory.Model) -> None:
     traced = DiffusionModel(str(weights.SHIPPED / "model"), dispatch=True)
     for part in (traced.pipeline.prior_pipe, traced.pipeline.decoder_pipe):
         part.set_progress_bar_config(disable=True)
-    sites, options = model.sites.match("denoiser.*.res.*/out"), model.defaults
+    sites = model.sites.match("denoiser.*.res.*/out")
     envoys = [_envoy(traced, site.path) for site in sites]
 
     def theirs() -> object:
-        with (
-            torch.no_grad(),
-            traced.generate(
-                PROMPTS,
-                seed=0,
-                height=options.height,
-                width=options.width,
-                num_inference_steps=options.steps,
-                guidance_scale=options.guidance,
-                prior_num_inference_steps=options.prior_steps,
-                prior_guidance_scale=options.prior_guidance,
-            ) as tracer,
-        ):
+        with torch.no_grad(), traced.generate(PROMPTS, seed=0, **usual(model)) as tracer:
             cache = tracer.cache(modules=envoys).save()
         return cache
 
     read = [site.address for site in sites]
     told(
-        f"{len(read)} denoiser sites at {options.steps} steps, and the pictures",
+        f"{len(read)} denoiser sites at {model.defaults.steps} steps, and the pictures",
         lambda: drawn(model, PROMPTS),
         lambda: model.run(PROMPTS, 0, read=read, pool="none"),
         theirs,

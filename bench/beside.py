@@ -28,17 +28,24 @@ def quiet(model: clerestory.Model) -> None:
         part.set_progress_bar_config(disable=True)
 
 
+def usual(model: clerestory.Model) -> dict[str, object]:
+    """The model's defaults, as the pipeline calls them."""
+    options = model.defaults
+    return {
+        "height": options.height,
+        "width": options.width,
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance,
+        "prior_num_inference_steps": options.prior_steps,
+        "prior_guidance_scale": options.prior_guidance,
+    }
+
+
 def drawn(model: clerestory.Model, prompts: Sequence[str]) -> object:
     """The bare pipeline, as the model's defaults have it."""
-    options = model.defaults
     return model.pipeline(
         list(prompts),
-        height=options.height,
-        width=options.width,
-        num_inference_steps=options.steps,
-        guidance_scale=options.guidance,
-        prior_num_inference_steps=options.prior_steps,
-        prior_guidance_scale=options.prior_guidance,
+        **usual(model),
         generator=[torch.Generator().manual_seed(seed) for seed in range(len(prompts))],
     )
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Corrected", "check", "checked", "sheet"]
 
 UNSURE = "?"
-"""The mark of a picture of which the person cannot tell: it is left out."""
+"""The mark of a picture of which the person cannot tell: it is no class, and widens intervals."""
 ENDING = ".check.json"
 LEVEL = 0.95
 
