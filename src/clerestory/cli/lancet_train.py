@@ -42,8 +42,7 @@ def train(
 ) -> None:
     """Train a Lancet on a world, from its art to a model folder.
 
-    Stages: renders, autoencoder, vision, text, prior, latent_eye, decoder, eye, classifier_a,
-    classifier_b.
+    Stages: renders, autoencoder, vision, text, prior, decoder, eye, classifier_a, classifier_b.
 
     Stopped at any moment, the same command goes on from the last checkpoint.
     """

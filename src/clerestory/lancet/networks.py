@@ -19,16 +19,9 @@ __all__ = ["FactorNet", "Heads", "PlainNet", "ResidualNet", "classifier_net"]
 class ResidualNet(nn.Module):
     """A small ResNet: batch norm, ReLU, mean and max pooling. Source: He et al. 2016."""
 
-    def __init__(
-        self,
-        widths: tuple[int, ...] = (32, 64, 128, 144),
-        depth: int = 2,
-        *,
-        channels: int = 3,
-        stride: int = 2,
-    ) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 144), depth: int = 2) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_conv(channels, widths[0], stride), _Residual(widths[0])]
+        layers: list[nn.Module] = [_conv(3, widths[0], stride=2), _Residual(widths[0])]
         for narrow, wide in pairwise(widths):
             last = wide is widths[-1] and len(widths) > 3
             layers += [_conv(narrow, wide, stride=2)]

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -137,6 +138,11 @@ class Family(ABC):
     """The most samples that can go together; None for any number."""
     half: ClassVar[str] = "float16"
     """The precision that `dtype="auto"` takes on an accelerator."""
+
+    @cached_property
+    def by_address(self) -> dict[str, Place]:
+        """The places by their sites' addresses."""
+        return {place.site.address: place for place in self.places}
 
     @abstractmethod
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:

@@ -79,6 +79,7 @@ class Attachment:
         self._edits_at = _by_site(self._edits)
         self._taps_at = _by_site(taps)
         self._calls: Counter[str] = Counter()
+        self._turns: dict[str, Turn] = {}
         self._seen: set[str] = set()
         for address in self.sites:
             if address not in places:
@@ -92,6 +93,7 @@ class Attachment:
     def count(self, stage: str) -> None:
         """One call of a stage has ended."""
         self._calls[stage] += 1
+        self._turns.pop(stage, None)
 
     def hand(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
         """Pass values that no module makes by their site, one for each branch."""
@@ -105,7 +107,9 @@ class Attachment:
     def pass_by(self, address: str, value: Tensor) -> Tensor:
         """Edit and show what a module takes or gives; the same object where nothing is edited."""
         stage = self.places[address].site.stage
-        return self._visit(address, value, self._turn(stage, self._calls[stage]))
+        if stage not in self._turns:
+            self._turns[stage] = self._turn(stage, self._calls[stage])
+        return self._visit(address, value, self._turns[stage])
 
     def finish(self) -> None:
         """SiteError for an edit whose site was passed, but never at its step or in its branch."""
@@ -138,7 +142,7 @@ class Attachment:
 
 @contextmanager
 def attached(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator[Attachment]:
-    """Hooks on all sites of the attachment and on the stages' roots, off again however it ends."""
+    """Hooks on the attachment's sites and on their stages' roots, off again however it ends."""
     with ExitStack() as hooks:
         for address in attachment.sites:
             place = attachment.places[address]
@@ -153,8 +157,9 @@ def attached(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator
                     _output_hook(attachment, address), prepend=True
                 )
             hooks.callback(handle.remove)
-        for stage, root in roots.items():
-            handle = root.register_forward_hook(_count_hook(attachment, stage))
+        stages = {attachment.places[address].site.stage for address in attachment.sites}
+        for stage in stages & roots.keys():
+            handle = roots[stage].register_forward_hook(_count_hook(attachment, stage))
             hooks.callback(handle.remove)
         yield attachment
         attachment.finish()

@@ -64,17 +64,15 @@ def taps_into(
         return Pooler(pool, counted(window) if window and pool != "none" else None, row=row)
 
     def tap(address: str, wanted: Selection) -> Tap:
-        units = slice(None) if wanted.units is None else list(wanted.units)
+        units = None if wanted.units is None else list(wanted.units)
         pooled = pooler(places[address].tokens, places[address].site.shape[0] is not None)
         kept = notes.setdefault(address, [])
 
         def see(value: Tensor, step: Step) -> None:
-            if wanted.units is not None and wanted.units[-1] >= value.shape[-1]:
-                raise SiteError(
-                    f"{address} has no unit {wanted.units[-1]}; it has {value.shape[-1]}."
-                )
-            part = pooled(value)[..., units]
-            kept.append((step, part.cpu().numpy()))
+            if units is not None and units[-1] >= value.shape[-1]:
+                raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
+            part = pooled(value)
+            kept.append((step, (part if units is None else part[..., units]).cpu().numpy()))
 
         return Tap(address, see, branch, wanted.steps)
 
@@ -90,17 +88,26 @@ def gathered(
     branch: Branch,
 ) -> Activations:
     """Join what the batches read to one labelled array for each site."""
-    labels = {
-        "sample": np.arange(len(samples)),
-        "prompt": ("sample", np.array([sample.prompt for sample in samples], dtype=object)),
-        "seed": ("sample", [sample.seed for sample in samples]),
-        "branch": branch,
-    }
+
+    @cache
+    def labels() -> Mapping[str, Any]:
+        return {
+            "sample": np.arange(len(samples)),
+            "prompt": ("sample", np.array([sample.prompt for sample in samples], dtype=object)),
+            "seed": ("sample", [sample.seed for sample in samples]),
+            "branch": branch,
+        }
+
     dims = ("sample", "step", "position", "unit") if pool == "none" else ("sample", "step", "unit")
     return Activations(
         {
             address: _read(
-                places[address].site, [batch[address] for batch in batches], wanted, dims, labels
+                places[address].site,
+                [batch[address] for batch in batches],
+                wanted,
+                dims,
+                labels,
+                branch,
             )
             for address, wanted in read.items()
         }
@@ -116,7 +123,7 @@ class _Read:
     batches: Sequence[NDArray[np.float32]]
     wanted: Selection
     dims: tuple[str, ...]
-    labels: Mapping[str, Any]
+    labels: Callable[[], Mapping[str, Any]]
 
     def values(self) -> NDArray[np.float32]:
         """`[sample, step, unit]`, or with positions before units."""
@@ -127,7 +134,7 @@ class _Read:
         values, site, steps = self.values(), self.site, self.steps
         wanted = self.wanted.units
         units = np.arange(values.shape[-1]) if wanted is None else np.array(wanted)
-        coords = {**self.labels, **step_labels(steps), "unit": units}
+        coords = {**self.labels(), **step_labels(steps), "unit": units}
         shape = {"units": site.shape[1], "heads": site.heads} if site.heads else {}
         return xr.DataArray(values, dims=self.dims, coords=coords, name=site.address, attrs=shape)
 
@@ -146,12 +153,13 @@ def _read(
     batches: Sequence[tuple[Sequence[Step], NDArray[np.float32]]],
     wanted: Selection,
     dims: tuple[str, ...],
-    labels: Mapping[str, Any],
+    labels: Callable[[], Mapping[str, Any]],
+    branch: Branch,
 ) -> _Read:
     """What was read; SiteError, at once, where a step or branch that was asked for lacks."""
     steps = batches[0][0]
     missing = set(wanted.steps or ()) - {step.index for step in steps}
     if missing or not steps:
-        which = f"step {min(missing)}" if missing else f"{labels['branch']} branch"
+        which = f"step {min(missing)}" if missing else f"{branch} branch"
         raise SiteError(f"{site.address} has no {which} in a run with these options.")
     return _Read(site, steps, [values for _, values in batches], wanted, dims, labels)

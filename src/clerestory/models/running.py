@@ -81,7 +81,7 @@ class _Batches:
 
     def __init__(self, model: Model, request: Request) -> None:
         self.family, self.request = model.family, request
-        self.places: dict[str, Place] = {p.site.address: p for p in model.family.places}
+        self.places = model.family.by_address
         _check(request)
         self.taps = [
             Tap(site, see, request.branch, wanted.steps)

@@ -14,7 +14,6 @@ from clerestory.lancet.training import (
     classifiers,
     decoder,
     eye,
-    latent_eye,
     prior,
     renders,
     text,
@@ -30,7 +29,6 @@ SMALL = replace(
     presets["smoke"],
     autoencoder=Plan(2, 8, 1e-3),
     decoder=Plan(2, 8, 1e-3, ema=0.9),
-    latent_eye=Plan(2, 8, 1e-3),
     text=Plan(2, 8, 1e-3),
     prior=Plan(2, 8, 1e-3),
 )
@@ -131,12 +129,31 @@ def test_the_prior_and_the_decoder_take_a_step(renders, tokenizer, tmp_path):
     fit(stage, tmp_path)
     assert torch.allclose(stage.model.clip_mean[0], embeddings.mean(0), atol=1e-5)
     latents = torch.randn(len(renders), 8, 16, 16).half()
-    watched = latent_eye.LatentEye(SMALL, latents, embeddings)
-    fit(watched, tmp_path)
-    empty = torch.zeros(SMALL.width)
-    fit(decoder.Decoder(SMALL, latents, embeddings, empty, watched.model), tmp_path)
-    names = {path.name for path in tmp_path.glob("*.pt")}
-    assert names == {"prior.pt", "latent_eye.pt", "decoder.pt"}
+    watch = decoder.Watch(
+        autoencoder.network(SMALL), vision.network(SMALL, renders.classes).eye
+    )
+    fit(decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width), watch), tmp_path)
+    assert {path.name for path in tmp_path.glob("*.pt")} == {"prior.pt", "decoder.pt"}
+
+
+def test_steps_are_drawn_as_often_as_they_count_and_every_second_picture_is_looked_at(renders):
+    looked: list[torch.Tensor] = []
+
+    class Watches(torch.nn.Module):
+        def forward(self, latents):
+            looked.append(latents)
+            return torch.zeros(len(latents), SMALL.width)
+
+    latents, embeddings = torch.randn(48, 8, 16, 16), torch.randn(48, SMALL.width)
+    stage = decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width), Watches())
+    steps: list[torch.Tensor] = []
+    stage.model.register_forward_pre_hook(lambda _, given: steps.append(given[1]))
+    for seed in range(40):
+        stage.loss(torch.arange(48), torch.Generator().manual_seed(seed))
+    assert all(len(part) == 24 for part in looked)
+    late = (torch.cat(steps) < 200).float().mean()
+    counted = decoder.weights(decoder.schedule().alphas_cumprod)
+    assert late < 0.12 and abs(late - counted[:200].sum() / counted.sum()) < 0.03
 
 
 def test_a_drawing_that_shows_something_else_costs_more_and_the_eye_itself_does_not_learn(renders):

@@ -2,7 +2,7 @@
 
 OUT/model/            the pipeline; DiffusionPipeline.from_pretrained(OUT/model) draws with it
 OUT/classifiers/      a.safetensors, b.safetensors, and what they make of held-out renders
-OUT/training/         vision.safetensors, latent_eye.safetensors: what training goes on with
+OUT/training/         vision.safetensors: CLIP's image side, which training goes on with
 OUT/world.toml        the table of the world that it was taught
 OUT/manifest.json     version, sizes, defaults, sha256 of every file
 """

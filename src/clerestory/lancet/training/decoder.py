@@ -1,27 +1,45 @@
 """The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
 
-Predicts v (Salimans & Ho 2022) on a cosine schedule, and so that an eye for latents sees in the
-drawing what was asked for (`latent_eye.py`). Errors of the clean latents are weighted by SNR + 1,
-at most 5: min-SNR (Hang et al. 2023), but with pure noise at 1 and not at 0, since there the
-embedding alone says what shape is to be drawn. The empty condition of guidance is the embedding of
-a mid-grey picture, as the pipeline has it.
+Predicts v (Salimans & Ho 2022) on a cosine schedule, and so that CLIP's image side sees in the
+picture that is meant what was asked for. Errors of the clean latents count SNR + 1, at most 5:
+min-SNR (Hang et al. 2023), but with pure noise at 1 and not at 0, since there the embedding alone
+says what shape is to be drawn. Steps are drawn as often as they count. The empty condition of
+guidance is the embedding of a mid-grey picture, as the pipeline has it.
 """
 
 from __future__ import annotations
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
 from torch import Tensor, nn
 
 from clerestory.lancet.training.loop import Stage, mixed
 from clerestory.lancet.training.settings import Settings
 
-__all__ = ["Decoder", "schedule", "weights"]
+__all__ = ["Decoder", "Watch", "schedule", "weights"]
 
 DROP = 0.1
 SNR_CAP = 5.0
 SIGHT = 0.5
-"""How much what is seen in the drawn latents counts beside their error."""
+"""How much what is seen in the drawn pictures counts beside the error of their latents."""
+SEEN = 2
+"""One in so many pictures is looked at: it costs half as much as drawing."""
+
+
+class Watch(nn.Module):
+    """Latents `[n, channel, 16, 16]` to the image embeddings of their pictures, `[n, width]`."""
+
+    def __init__(self, autoencoder: VQModel, eye: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder, self.eye = autoencoder, eye
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """The embeddings, float32."""
+        pictures = self.autoencoder.decode(latents, force_not_quantize=True).sample
+        seen: Tensor = self.eye(pictures.contiguous(memory_format=torch.channels_last))
+        return seen.float()
+
+
 
 
 class Decoder(Stage):
@@ -35,20 +53,21 @@ class Decoder(Stage):
         latents: Tensor,
         embeddings: Tensor,
         empty: Tensor,
-        eye: nn.Module,
+        watch: nn.Module,
     ) -> None:
         self.plan, self.rows = settings.decoder, len(latents)
         self.latents, self.embeddings, self.empty = latents, embeddings, empty
-        self.eye = eye.eval().requires_grad_(False)
+        self.watch = watch.eval().requires_grad_(False)
         self.model = network(settings)
         self.keep = schedule().alphas_cumprod
+        self.often = weights(self.keep)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Weighted squared error of v, and that of the embedding of the latents that it means."""
+        """Squared error of v, and that of the embedding of the picture that it means."""
         clean, condition = self.latents[rows].float(), self.embeddings[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
         condition = torch.where(drop[:, None], self.empty, condition)
-        step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
+        step = torch.multinomial(self.often, len(rows), replacement=True, generator=noise)
         keep = self.keep[step][:, None, None, None]
         grain = torch.randn(clean.shape, generator=noise)
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
@@ -61,20 +80,15 @@ class Decoder(Stage):
                 added_cond_kwargs={"image_embeds": condition},
             ).sample
         guess = out[:, : clean.shape[1]].float()
-        weight = weights(keep.flatten())
-        error = (guess - target).square().mean((1, 2, 3))
         meant = keep.sqrt() * noisy - (1 - keep).sqrt() * guess
         with mixed():
-            seen = self.eye(meant).float()
-        amiss = (seen - self.embeddings[rows]).square().mean(1) * ~drop
-        return {
-            "v": (weight * error).mean() / weight.mean(),
-            "sight": SIGHT * amiss.mean(),
-        }
+            seen = self.watch(meant[::SEEN])
+        amiss = (seen - self.embeddings[rows[::SEEN]]).square().mean(1) * ~drop[::SEEN]
+        return {"v": (guess - target).square().mean(), "sight": SIGHT * amiss.mean()}
 
 
 def weights(keep: Tensor) -> Tensor:
-    """What an error of v counts at these shares of signal, `[n]`.
+    """What an error of v counts at these shares of signal, `[n]`; so often is each drawn.
 
     >>> weights(torch.tensor([0.0, 0.8, 0.9]))
     tensor([1.0000, 1.0000, 0.5000])

@@ -44,14 +44,12 @@ class Settings:
     autoencoder_widths: tuple[int, ...] = (16, 32, 64)
     decoder_widths: tuple[int, ...] = (96, 192)
     vision_widths: tuple[int, ...] = (32, 64, 128, 192)
-    latent_eye_widths: tuple[int, ...] = (64, 128, 160)
     autoencoder: Plan = field(default_factory=lambda: Plan(5_000, 24, 2e-3, seed=11))
     vision: Plan = field(default_factory=lambda: Plan(8_000, 96, 3e-3, seed=12))
     text: Plan = field(default_factory=lambda: Plan(2_400, 128, 1.5e-3, seed=13))
     prior: Plan = field(
         default_factory=lambda: Plan(2_000, 96, 1.5e-3, decay=0.05, ema=0.99, seed=14)
     )
-    latent_eye: Plan = field(default_factory=lambda: Plan(3_000, 128, 2e-3, seed=19))
     decoder: Plan = field(
         default_factory=lambda: Plan(8_600, 32, 5e-4, decay=0.1, ema=0.998, seed=15)
     )
@@ -76,7 +74,6 @@ STAGES = (
     "vision",
     "text",
     "prior",
-    "latent_eye",
     "decoder",
     "eye",
     "classifier_a",
@@ -99,7 +96,6 @@ presets.add(
             autoencoder_widths=(16, 16, 32),
             decoder_widths=(32, 64),
             vision_widths=(16, 32, 48, 64),
-            latent_eye_widths=(16, 32, 48),
         ).scaled(0.01),
     ),
 )

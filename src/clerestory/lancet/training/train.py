@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import VQModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
@@ -28,7 +29,6 @@ from clerestory.lancet.training import (
     curves,
     decoder,
     eye,
-    latent_eye,
     prior,
     renders,
     text,
@@ -144,9 +144,8 @@ class Training:
                 self.main, settings, self.tokenizer, self.embeddings, self.sight.heads
             ),
             "prior": lambda: Prior(settings, *self.text_states, self.embeddings),
-            "latent_eye": lambda: latent_eye.LatentEye(settings, self.latents, self.embeddings),
             "decoder": lambda: decoder.Decoder(
-                settings, self.latents, self.embeddings, self.empty, self.network("latent_eye")
+                settings, self.latents, self.embeddings, self.empty, self.watch
             ),
             "eye": lambda: eye.Distilled(self.main, settings, self.embeddings),
             "classifier_a": lambda: FactorStage("a", self.main, settings.classifier_a),
@@ -220,6 +219,19 @@ class Training:
         return self.network("vision")
 
     @cached_property
+    def folded(self) -> VQModel:
+        """The autoencoder whose latents have unit variance."""
+        network: VQModel = self.network("autoencoder")
+        if self.checkpoint("autoencoder").exists():  # shipped weights are folded already
+            network.load_state_dict(load_file(self.work / FOLDED))
+        return network
+
+    @property
+    def watch(self) -> decoder.Watch:
+        """What the decoder's pictures are looked at with, while it learns."""
+        return decoder.Watch(self.folded, self.sight.eye)
+
+    @cached_property
     def empty(self) -> Tensor:
         """The embedding of a mid-grey picture: guidance's empty condition."""
         with torch.no_grad():
@@ -242,7 +254,6 @@ class Training:
             "vision": lambda: vision.network(settings, classes),
             "text": lambda: text.network(settings, self.tokenizer),
             "prior": lambda: prior.network(settings),
-            "latent_eye": lambda: latent_eye.network(settings),
             "decoder": lambda: decoder.network(settings),
             "eye": lambda: eye.network(settings),
             "classifier_a": lambda: classifiers.network("a", classes),
@@ -267,9 +278,6 @@ class Training:
             (Path(beside) / "whole").replace(out)
 
     def _write(self, out: Path, partly: bool) -> None:
-        network = self.network("autoencoder")
-        if self.checkpoint("autoencoder").exists():
-            network.load_state_dict(load_file(self.work / FOLDED))
         encoder = self.network("eye", partly=partly)
         eye.correct(encoder, self.empty)
         parts = assemble.Parts(
@@ -278,7 +286,7 @@ class Training:
             encoder,
             self.network("prior", partly=partly),
             self.network("decoder", partly=partly),
-            network,
+            self.folded,
         )
         assemble.assemble(parts, out / "model")
         for which in ("a", "b"):
@@ -288,8 +296,7 @@ class Training:
                 net.state_dict(), found, self.held_out.classes, out / "classifiers", which
             )
         shutil.copyfile(self.world.path, out / "world.toml")
-        watching = {"vision": self.sight, "latent_eye": self.network("latent_eye", partly=partly)}
-        assemble.save_training(watching, out / "training")
+        assemble.save_training({"vision": self.sight}, out / "training")
         made_by = f"clerestory {clerestory.__version__}"
         about = {"name": "lancet", "made_by": made_by, "world": self.world.fingerprint}
         assemble.seal(out, self.settings, {**about, "captions": digest(self.main.captions)})

@@ -19,7 +19,6 @@ PLACES = {
     "vision": ("training/vision.safetensors", ""),
     "text": ("model/prior_text_encoder/model.safetensors", "encoder."),
     "prior": ("model/prior_prior/diffusion_pytorch_model.safetensors", ""),
-    "latent_eye": ("training/latent_eye.safetensors", ""),
     "decoder": ("model/unet/diffusion_pytorch_model.safetensors", ""),
     "eye": ("model/prior_image_encoder/model.safetensors", ""),
     "classifier_a": ("classifiers/a.safetensors", ""),
