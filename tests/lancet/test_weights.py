@@ -24,6 +24,13 @@ def test_a_whole_folder_passes(folder):
     assert weights.verified(folder) == folder.resolve()
 
 
+def test_the_version_is_told_with_what_the_weights_are(folder):
+    plain = weights.revision(folder)
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**told, "version": "1.0"}))
+    assert weights.revision(folder) == f"1.0-{plain}"
+
+
 def test_a_flipped_byte_is_refused_in_one_line(folder):
     (folder / "model" / "a.bin").write_bytes(b"weightz")
     with pytest.raises(ModelError, match=r"a\.bin is damaged") as caught:

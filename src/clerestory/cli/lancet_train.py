@@ -39,6 +39,7 @@ def train(
             help="Only these stages. A folder is written where --from gives the other parts."
         ),
     ] = None,
+    version: Annotated[str, typer.Option(help="Kept with the model, and told by it: 1.0.")] = "",
 ) -> None:
     """Train a Lancet on a world, from its art to a model folder.
 
@@ -77,7 +78,7 @@ def train(
         training.check(stage or (), out=out)
         training.run(stage or ())
         if out is not None:
-            training.assemble(out)
+            training.assemble(out, version=version)
             console.say(f"The model is in {out}.")
 
 

@@ -1,6 +1,6 @@
 """The folder that Lancet ships in: where it is, and whether it is whole.
 
-FOLDER/manifest.json     name, world, defaults, sha256 of every other file
+FOLDER/manifest.json     name, version, world, defaults, sha256 of every other file
 FOLDER/model/            the pipeline
 FOLDER/classifiers/      sets a and b
 """
@@ -46,9 +46,14 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
 
 
 def revision(folder: Path | None = None) -> str:
-    """Twelve hexadecimal digits that tell these weights from any others: a digest of the sums."""
-    sums = sorted(manifest(folder)["files"].items())
-    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()[:12]
+    """What tells these weights from any others: a digest of the sums, after the version if any.
+
+    Two folders of one version, such as "1.0-0123456789ab", hold the same bytes.
+    """
+    told = manifest(folder)
+    sums = json.dumps(sorted(told["files"].items()))
+    digest = hashlib.sha256(sums.encode()).hexdigest()[:12]
+    return "-".join(filter(None, [told.get("version"), digest]))
 
 
 @functools.lru_cache(maxsize=8)

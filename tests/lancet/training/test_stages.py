@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,45 +130,51 @@ def test_the_prior_and_the_decoder_take_a_step(renders, tokenizer, tmp_path):
     fit(stage, tmp_path)
     assert torch.allclose(stage.model.clip_mean[0], embeddings.mean(0), atol=1e-5)
     latents = torch.randn(len(renders), 8, 16, 16).half()
-    watch = decoder.Watch(
-        autoencoder.network(SMALL), vision.network(SMALL, renders.classes).eye
-    )
-    fit(decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width), watch), tmp_path)
+    coder, sight = autoencoder.network(SMALL), vision.network(SMALL, renders.classes).eye
+    empty = torch.zeros(SMALL.width)
+    fit(decoder.Decoder(SMALL, latents, embeddings, empty, coder, sight), tmp_path)
     assert {path.name for path in tmp_path.glob("*.pt")} == {"prior.pt", "decoder.pt"}
 
 
-def test_steps_are_drawn_as_often_as_they_count_and_every_second_picture_is_looked_at(renders):
-    looked: list[torch.Tensor] = []
+class Flat(torch.nn.Module):
+    """In the place of an autoencoder: a picture that is the first channels of the latents."""
 
-    class Watches(torch.nn.Module):
-        def forward(self, latents):
-            looked.append(latents)
-            return torch.zeros(len(latents), SMALL.width)
+    def decode(self, latents, force_not_quantize):
+        assert force_not_quantize
+        return SimpleNamespace(sample=latents[:, :3])
 
+
+class Says(torch.nn.Linear):
+    """In the place of the image side: sees the mean colour, and keeps what it was shown."""
+
+    def forward(self, pictures):
+        self.shown = pictures
+        return super().forward(pictures.mean((2, 3)))
+
+
+def test_steps_are_drawn_as_often_as_they_count_and_every_second_picture_is_looked_at():
     latents, embeddings = torch.randn(48, 8, 16, 16), torch.randn(48, SMALL.width)
-    stage = decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width), Watches())
+    says = Says(3, SMALL.width)
+    stage = decoder.Decoder(SMALL, latents, embeddings, torch.zeros(SMALL.width), Flat(), says)
     steps: list[torch.Tensor] = []
     stage.model.register_forward_pre_hook(lambda _, given: steps.append(given[1]))
     for seed in range(40):
         stage.loss(torch.arange(48), torch.Generator().manual_seed(seed))
-    assert all(len(part) == 24 for part in looked)
+        assert len(says.shown) == 24
     late = (torch.cat(steps) < 200).float().mean()
     counted = decoder.weights(decoder.schedule().alphas_cumprod)
-    assert late < 0.12 and abs(late - counted[:200].sum() / counted.sum()) < 0.03
+    assert late < 0.12
+    assert abs(late - counted[:200].sum() / counted.sum()) < 0.03
 
 
 def test_a_drawing_that_shows_something_else_costs_more_and_the_eye_itself_does_not_learn(renders):
-    class Says(torch.nn.Linear):
-        def forward(self, latents):
-            return super().forward(latents.mean((2, 3)))
-
     torch.manual_seed(0)
-    eye = Says(8, SMALL.width)
+    eye = Says(3, SMALL.width)
     latents = torch.randn(len(renders), 8, 16, 16)
     rows = torch.arange(8)
     right, wrong = (
-        decoder.Decoder(SMALL, latents, seen, torch.zeros(SMALL.width), eye)
-        for seen in (eye(latents).detach(), eye(latents.roll(1, 0) + 2).detach())
+        decoder.Decoder(SMALL, latents, seen, torch.zeros(SMALL.width), Flat(), eye)
+        for seen in (eye(latents[:, :3]).detach(), eye(latents[:, :3].roll(1, 0) + 2).detach())
     )
     wrong.model.load_state_dict(right.model.state_dict())
     terms = [stage.loss(rows, torch.Generator().manual_seed(3)) for stage in (right, wrong)]

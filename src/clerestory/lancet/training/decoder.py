@@ -40,8 +40,6 @@ class Watch(nn.Module):
         return seen.float()
 
 
-
-
 class Decoder(Stage):
     """Learns `UNet2DConditionModel` in Kandinsky 2.2's form."""
 
@@ -53,11 +51,12 @@ class Decoder(Stage):
         latents: Tensor,
         embeddings: Tensor,
         empty: Tensor,
-        watch: nn.Module,
+        autoencoder: VQModel,
+        eye: nn.Module,
     ) -> None:
         self.plan, self.rows = settings.decoder, len(latents)
         self.latents, self.embeddings, self.empty = latents, embeddings, empty
-        self.watch = watch.eval().requires_grad_(False)
+        self.watch = Watch(autoencoder, eye).eval().requires_grad_(False)
         self.model = network(settings)
         self.keep = schedule().alphas_cumprod
         self.often = weights(self.keep)

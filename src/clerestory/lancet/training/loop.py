@@ -6,8 +6,10 @@ exactly as an undisturbed one would.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -18,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clerestory.errors import TrainingError
 from clerestory.lancet.training.settings import Plan
 
-__all__ = ["Report", "Stage", "fit", "mixed", "rows_of_step", "trained"]
+__all__ = ["Report", "Stage", "fit", "kept", "mixed", "rows_of_step", "trained"]
 
 Report = Callable[[str, int, int, float], None]
 """Called with (stage, steps done, steps in all, loss)."""
@@ -94,6 +97,19 @@ def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.
         raise TrainingError(f"Stage {name!r} is not trained yet: nothing finished in {path}.")
     model.load_state_dict(state["ema"] or state["model"])
     return model.eval().requires_grad_(False)
+
+
+def kept(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) -> Tensor:
+    """What `make` gives, made once for these bytes of `source` and kept in the folder."""
+    mark = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    path = folder / f"{name}-{mark}.safetensors"
+    if not path.exists():
+        for stale in folder.glob(f"{name}-*"):
+            stale.unlink()
+        partial = path.with_suffix(f".{os.getpid()}")
+        save_file({name: make()}, partial)
+        partial.replace(path)
+    return load_file(path)[name]
 
 
 def rows_of_step(plan: Plan, step: int, rows: int) -> Tensor:

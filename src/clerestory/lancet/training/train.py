@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -37,7 +35,7 @@ from clerestory.lancet.training import (
 )
 from clerestory.lancet.training.autoencoder import Autoencoder
 from clerestory.lancet.training.classifiers import FactorStage
-from clerestory.lancet.training.loop import Report, Stage, fit, trained
+from clerestory.lancet.training.loop import Report, Stage, fit, kept, trained
 from clerestory.lancet.training.prior import Prior, TextStates, read
 from clerestory.lancet.training.renders import Renders
 from clerestory.lancet.training.settings import STAGES, Settings
@@ -130,9 +128,9 @@ class Training:
         fit(stage, self.checkpoints, self.report)
         curves.draw(self.checkpoints, self.work / "curves.png")
 
-    def checkpoint(self, name: str) -> Path:
-        """Where a stage's checkpoint is kept."""
-        return self.checkpoints / f"{name}.pt"
+    def checkpoint(self, stage: str) -> Path:
+        """Where it is kept."""
+        return self.checkpoints / f"{stage}.pt"
 
     def stage(self, name: str) -> Stage:
         """The stage called `name`, with what the stages before it have left."""
@@ -145,7 +143,7 @@ class Training:
             ),
             "prior": lambda: Prior(settings, *self.text_states, self.embeddings),
             "decoder": lambda: decoder.Decoder(
-                settings, self.latents, self.embeddings, self.empty, self.watch
+                settings, self.latents, self.embeddings, self.empty, self.folded, self.sight.eye
             ),
             "eye": lambda: eye.Distilled(self.main, settings, self.embeddings),
             "classifier_a": lambda: FactorStage("a", self.main, settings.classifier_a),
@@ -203,15 +201,7 @@ class Training:
         source = self.checkpoint(stage)
         if self.shipped is not None and not source.exists():
             source = self.shipped / PLACES[stage][0]
-        mark = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-        path = self.work / f"{name}-{mark}.safetensors"
-        if not path.exists():
-            for stale in self.work.glob(f"{name}-*"):
-                stale.unlink()
-            partial_file = path.with_suffix(f".{os.getpid()}")
-            save_file({name: make()}, partial_file)
-            partial_file.replace(path)
-        return load_file(path)[name]
+        return kept(self.work, name, source, make)
 
     @cached_property
     def sight(self) -> Any:
@@ -225,11 +215,6 @@ class Training:
         if self.checkpoint("autoencoder").exists():  # shipped weights are folded already
             network.load_state_dict(load_file(self.work / FOLDED))
         return network
-
-    @property
-    def watch(self) -> decoder.Watch:
-        """What the decoder's pictures are looked at with, while it learns."""
-        return decoder.Watch(self.folded, self.sight.eye)
 
     @cached_property
     def empty(self) -> Tensor:
@@ -266,18 +251,18 @@ class Training:
         steps = None if partly else getattr(settings, name).steps
         return trained(name, blanks[name](), self.checkpoints, steps)
 
-    def assemble(self, out: Path, *, partly: bool = False) -> None:
-        """Write the model folder, whole or not at all.
+    def assemble(self, out: Path, *, version: str = "", partly: bool = False) -> None:
+        """Write the model folder, whole or not at all; `version` is kept in its manifest.
 
         `partly`: from the last checkpoints, finished or not. OutputError where `out` is not empty.
         """
         empty_folder(out)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
-            self._write(Path(beside) / "whole", partly)
+            self._write(Path(beside) / "whole", version, partly)
             out.rmdir()
             (Path(beside) / "whole").replace(out)
 
-    def _write(self, out: Path, partly: bool) -> None:
+    def _write(self, out: Path, version: str, partly: bool) -> None:
         encoder = self.network("eye", partly=partly)
         eye.correct(encoder, self.empty)
         parts = assemble.Parts(
@@ -298,7 +283,12 @@ class Training:
         shutil.copyfile(self.world.path, out / "world.toml")
         assemble.save_training({"vision": self.sight}, out / "training")
         made_by = f"clerestory {clerestory.__version__}"
-        about = {"name": "lancet", "made_by": made_by, "world": self.world.fingerprint}
+        about = {
+            "name": "lancet",
+            "version": version,
+            "made_by": made_by,
+            "world": self.world.fingerprint,
+        }
         assemble.seal(out, self.settings, {**about, "captions": digest(self.main.captions)})
 
     def _tell(self, name: str, done: int, every: int) -> None:
