@@ -27,6 +27,7 @@ COMMANDS = (
     ("recording", "info"),
     ("recording", "verify"),
     ("find",),
+    ("verify",),
     ("classifier",),
     ("classifier", "check"),
     ("study",),

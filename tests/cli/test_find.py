@@ -51,7 +51,8 @@ def test_a_person_reads_the_best_of_each_kind_and_what_noise_would_find(recordin
 def test_the_folder_holds_findings_and_maps(recording, tmp_path):
     call(recording, "--out", tmp_path / "out", "--by", "neuron", "--top", 3)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["directions.safetensors", "findings.json", "map-neurons.png"]
+    files = ["directions.safetensors", "findings.json", "map-neurons.png", "samples.parquet"]
+    assert names == files
     found = Findings.load(tmp_path / "out")
     assert found.picked("neuron").sign == -1
     assert np.isfinite(found.findings[0].detects.auroc)

@@ -23,6 +23,7 @@ from clerestory.cli import (
     sites,
     steer,
     study,
+    verify,
 )
 from clerestory.errors import ClerestoryError
 
@@ -43,6 +44,7 @@ app.command()(draw.draw)
 app.command()(sites.sites)
 app.command()(record.record)
 app.command()(find.find)
+app.command()(verify.verify)
 app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")

@@ -10,16 +10,25 @@ other half says how good they are; seeds are averaged first, for the content is 
     found.save(Path("findings")); Findings.load(Path("findings"))
 
 `contrast` is the same on arrays in memory, with a table that says of each sample what it is.
+Whether a unit *controls* the picture is another question, which changing it answers:
+
+    causes = verify(found, model, "lancet:style", "stained glass")
+    causes.sentences()
 """
 
 from clerestory.finding.asking import find
 from clerestory.finding.base import Detects, Finding, Findings, Null
+from clerestory.finding.causes import Causes, Control, Effect
 from clerestory.finding.contrasting import contrast
 from clerestory.finding.pairing import Halves, Sides, halves
+from clerestory.finding.verifying import verify
 from clerestory.finding.ways import ways
 
 __all__ = [
+    "Causes",
+    "Control",
     "Detects",
+    "Effect",
     "Finding",
     "Findings",
     "Halves",
@@ -28,5 +37,6 @@ __all__ = [
     "contrast",
     "find",
     "halves",
+    "verify",
     "ways",
 ]

@@ -14,6 +14,8 @@ from clerestory.errors import EvidenceError
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from clerestory.classifying import Check
 
 __all__ = ["ENOUGH_PAIRS", "Detects", "Finding", "Findings", "Kind", "Null", "unit_name"]
@@ -107,7 +109,7 @@ class Findings:
     (neurons, AUROC, AUROC against the decoy). `warnings` stand in every report of them.
     `classifiers` are those that said on the report half what is drawn, with a person's check of
     each, None where nobody has checked it on these pictures. `asked` are the conditions of the
-    sides, and the gate.
+    sides, and the gate; `samples` the samples themselves, as `pairing` takes them.
     """
 
     findings: tuple[Finding, ...]
@@ -119,6 +121,7 @@ class Findings:
     curves: Mapping[str, tuple[tuple[int, float, float | None], ...]] = field(default_factory=dict)
     classifiers: Mapping[str, Check | None] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
+    samples: pd.DataFrame | None = field(default=None, repr=False)
 
     def direction(self, unit: str, way: str = "difference") -> NDArray[np.float64]:
         """The direction `[unit]` of a finding's unit, or of a site by one of the ways.
@@ -156,7 +159,7 @@ class Findings:
         return " ".join(self.warnings)
 
     def told(self) -> dict[str, Any]:
-        """Everything but the directions, ready for JSON."""
+        """Everything but directions and samples, ready for JSON."""
         return {
             "findings": [asdict(finding) for finding in self.findings],
             "tested": self.tested,
@@ -190,7 +193,7 @@ class Findings:
         return charts.site_map(self, kind)
 
     def save(self, folder: Path) -> None:
-        """Write `findings.json` and `directions.safetensors` into a folder, new or empty."""
+        """Write JSON, directions and samples into a folder, new or empty."""
         from clerestory.finding import files
 
         files.save(self, folder)

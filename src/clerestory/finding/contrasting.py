@@ -113,6 +113,7 @@ def contrast(
             for way, direction in site.directions.items()
         },
         curves=_curves(sites, findings) if "sparse" in by else {},
+        samples=samples,
     )
 
 

@@ -1,4 +1,4 @@
-"""Findings on disk: JSON for what was found, safetensors for the directions."""
+"""Findings on disk: JSON for what was found, safetensors for directions, Parquet for samples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -17,18 +18,22 @@ from clerestory.outputs import empty_folder
 
 __all__ = ["load", "save"]
 
+SAMPLES = "samples.parquet"
+
 
 def save(findings: Findings, folder: Path) -> None:
-    """Write both files; OutputError where the folder holds something already."""
+    """Write the files; OutputError where the folder holds something already."""
     empty_folder(folder)
     text = json.dumps(findings.told(), indent=1, allow_nan=False)
     (folder / "findings.json").write_text(text + "\n")
     directions = {site: np.ascontiguousarray(d) for site, d in findings.directions.items()}
     save_file(directions, folder / "directions.safetensors")
+    if findings.samples is not None:
+        findings.samples.to_parquet(folder / SAMPLES)
 
 
 def load(folder: Path) -> Findings:
-    """Read both files; EvidenceError where they are missing or no findings."""
+    """Read the files; EvidenceError where they are missing or no findings."""
     try:
         told = json.loads((folder / "findings.json").read_text())
         directions = load_file(folder / "directions.safetensors")
@@ -51,6 +56,7 @@ def load(folder: Path) -> Findings:
                 source: None if check is None else Check.read(check)
                 for source, check in told.get("classifiers", {}).items()
             },
+            samples=pd.read_parquet(folder / SAMPLES) if (folder / SAMPLES).exists() else None,
         )
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise EvidenceError(f"{folder} holds no findings that can be read: {error}.") from error

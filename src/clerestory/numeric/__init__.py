@@ -17,6 +17,7 @@ from clerestory.numeric.intervals import (
     Interval,
     bootstrap_auroc,
     clopper_pearson,
+    newcombe,
     wilson,
 )
 from clerestory.numeric.many import benjamini_hochberg, flips_that_find
@@ -33,6 +34,7 @@ __all__ = [
     "flips_that_find",
     "frechet",
     "logistic",
+    "newcombe",
     "project",
     "shuffled",
     "signed_rank",

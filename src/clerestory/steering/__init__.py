@@ -12,6 +12,8 @@ are applied in the order given, each to what the one before it left. One file an
 
 from clerestory.steering.add import Add
 from clerestory.steering.base import Edit, SavedEdit, edits
+from clerestory.steering.patch import Patch
+from clerestory.steering.project import Project
 from clerestory.steering.steered import SteeredModel
 
-__all__ = ["Add", "Edit", "SavedEdit", "SteeredModel", "edits"]
+__all__ = ["Add", "Edit", "Patch", "Project", "SavedEdit", "SteeredModel", "edits"]

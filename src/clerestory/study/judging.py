@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clerestory.classifying import Classifier, FactorClassifier
 from clerestory.errors import TableError
-from clerestory.numeric import wilson
+from clerestory.numeric import newcombe, wilson
 from clerestory.registry import suggest
 from clerestory.study.definition import Definition, Judge
 
@@ -136,10 +136,9 @@ def change(one: Rate, other: Rate) -> Change:
     >>> change(Rate(0.5, 0.3, 0.7, 10), Rate(0.5, 0.3, 0.7, 10)).change
     0.0
     """
-    apart = one.rate - other.rate
-    down = np.hypot(one.rate - one.low, other.high - other.rate)
-    up = np.hypot(one.high - one.rate, other.rate - other.low)
-    return Change(apart, float(apart - down), float(apart + up))
+    hits, others = one.rate * one.contents, other.rate * other.contents
+    low, high = newcombe(hits, one.contents, others, other.contents)
+    return Change(one.rate - other.rate, low, high)
 
 
 def compared(judged: Judged, unedited: Judged, contents: tuple[str, ...]) -> Drawn:

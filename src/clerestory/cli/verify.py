@@ -1,0 +1,115 @@
+"""`clerestory verify`: do the units of findings control the picture?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clerestory.cli.opening import Asked, with_model
+
+if TYPE_CHECKING:
+    from clerestory.finding import Causes, Control, Effect
+
+__all__ = ["verify"]
+
+
+@with_model
+def verify(
+    findings: Annotated[Path, typer.Argument(help="The folder that `find --out` wrote.")],
+    model: Asked,
+    classifier: Annotated[str, typer.Option(help="Who says what is drawn: lancet:style.")],
+    shows: Annotated[str, typer.Option("--class", help="Its class for the concept.")],
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these units; else the first of each kind in each stage."),
+    ] = None,
+    contents: Annotated[
+        int, typer.Option(min=2, help="Contents to draw, of the report half.")
+    ] = 24,
+    seeds: Annotated[str, typer.Option(help="`0:2` for 0 and 1: the same on both sides.")] = "0",
+    directions: Annotated[
+        int, typer.Option(min=1, help="Directions from shuffled pairs beside each unit.")
+    ] = 20,
+    maps: Annotated[bool, typer.Option(help="Trace where, when and from which sample.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for causes and maps; new.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+) -> None:
+    """Change the units of findings, and count what becomes of the picture.
+
+    Detecting is not controlling: each unit is added where the concept is absent and ablated where
+    it is said, beside saying the words and beside shuffled directions of the same length; whole
+    sites, ranges of blocks and of steps are put from one prompt into the other.
+    """
+    from clerestory.cli import console
+    from clerestory.finding import Findings
+    from clerestory.finding import verify as ask
+    from clerestory.finding.range_charts import save_ranges
+    from clerestory.models import parse_seeds
+    from clerestory.outputs import free_folder
+
+    if out is not None:
+        free_folder(out)
+    found, numbers = Findings.load(findings), parse_seeds(seeds)
+    opened = model.open()
+    with console.stages() as tell:
+        causes = ask(
+            found,
+            opened,
+            classifier,
+            shows,
+            units=unit or (),
+            contents=contents,
+            seeds=numbers,
+            directions=directions,
+            maps=maps,
+            progress=tell,
+        )
+    if out is not None:
+        causes.save(out)
+        save_ranges(causes, out)
+        console.say(f"The causes are in {out}.")
+    if json:
+        console.emit(causes.told())
+    else:
+        _print(causes)
+
+
+def _print(causes: Causes) -> None:
+    """Detects and controls side by side, then the answer in words."""
+    from clerestory.cli import console
+
+    typer.echo(
+        f"{causes.classifier} sees {causes.shows!r} in {causes.unedited:.0%} of {causes.contents} "
+        f"prompts without it; saying the words adds {_span(causes.words)}.\n"
+    )
+    head = f"{'detects':>8} {'controls':>19} {'ablated':>19} {'patched':>8} {'back':>6}"
+    typer.echo(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
+    for one in causes.controls:
+        typer.echo(console.plain(_row(one)))
+    typer.echo()
+    for sentence in causes.sentences():
+        typer.echo(console.plain(sentence))
+    for swap in causes.swaps:
+        typer.echo(
+            f"{swap.factor}: {swap.condition:.0%} by the condition, {swap.noise:.0%} by the noise "
+            f"({swap.pictures} pictures)"
+        )
+    for warning in causes.warnings:
+        console.say(f"warning: {warning}")
+
+
+def _row(one: Control) -> str:
+    patched = "–" if one.patching is None else f"{one.patching.effect:.2f}"
+    back = "–" if one.back is None else f"{one.back.effect:.2f}"
+    mixed = f"{one.shuffled.low:.2f}–{one.shuffled.high:.2f}"
+    kept = f"{min(one.collateral.values()):.2f}" if one.collateral else "–"
+    return (
+        f"{one.unit:42}{one.detects:8.3f} {_span(one.addition):>19} {_span(one.ablation):>19} "
+        f"{patched:>8} {back:>6} {mixed:>12}  {kept:>5}"
+    )
+
+
+def _span(effect: Effect) -> str:
+    return f"{effect.effect:.2f} ({effect.low:.2f}–{effect.high:.2f})"

@@ -1,0 +1,239 @@
+"""Detecting is not controlling: findings are changed, and what becomes of the picture is counted.
+
+    causes = verify(found, model, "lancet:style", "stained glass")
+    causes.sentences()
+
+Everything is drawn from the half that reports; how far a unit is moved comes from the half that
+discovers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.classifying import Classifier, FactorClassifier
+from clerestory.classifying import classifier as named
+from clerestory.errors import EvidenceError, RegistryError
+from clerestory.finding.base import Finding, Findings
+from clerestory.finding.causes import Band, Causes, Control, Effect, change
+from clerestory.finding.swapping import swapped
+from clerestory.finding.tracing import LEAST, patched, when, where
+from clerestory.finding.trials import Drawn, Tell, Trials, matched_prompts
+from clerestory.models import Edit, Model
+from clerestory.models.addresses import parse
+from clerestory.numeric import shuffled
+from clerestory.registry import suggest
+from clerestory.steering import Add, Project
+
+__all__ = ["verify"]
+
+OF_A_DIRECTION, OF_A_MAP = 8, 12
+"""Contents that each shuffled direction, and each range of a map, is drawn with."""
+Matrix = NDArray[np.float64]
+
+
+def verify(
+    findings: Findings,
+    model: Model,
+    classifier: str | Classifier,
+    shows: str,
+    *,
+    units: Sequence[str] = (),
+    contents: int = 24,
+    seeds: Sequence[int] = (0,),
+    directions: int = 20,
+    maps: bool = True,
+    others: Sequence[str] | None = None,
+    progress: Tell | None = None,
+) -> Causes:
+    """Change each unit and count how often `classifier` then sees the class `shows`.
+
+    `units` are addresses of findings; by default the first neuron and the first direction of each
+    stage, by discovery. `contents` and `seeds` say how much is drawn, `directions` how many
+    shuffled ones each unit is held to, `maps` whether it is traced where, when and from which
+    sample the concept comes. `others` are classifiers that should see no change, by default the
+    rest of Lancet's where `classifier` is one of them. EvidenceError where nothing can be checked.
+    """
+    judge = named(classifier) if isinstance(classifier, str) else classifier
+    if shows not in judge.classes:
+        hint = suggest(shows, judge.classes)
+        raise RegistryError(f"{judge.source} has no class {shows!r}.{hint}")
+    chosen = _chosen(findings, model, units)
+    pairs = matched_prompts(findings, model, "report", contents)
+    tell = progress or (lambda what, done, of: None)
+    beside = {name: named(name) for name in _others(judge) if others is None} | {
+        name: named(name) for name in others or ()
+    }
+    trials = Trials(model, pairs, tuple(seeds), judge, shows, tell, beside)
+    (unedited,) = trials.draw("as it is", "absent")
+    (said,) = trials.draw("saying the words", "shown")
+    moves = _moves(findings, model, chosen, trials, contents)
+    controls = _controls(trials, chosen, moves, unedited, said, directions)
+    traced, warnings = where(trials, OF_A_MAP) if maps else ([], [])
+    return Causes(
+        classifier=judge.source,
+        shows=shows,
+        contents=len(pairs),
+        unedited=float(unedited.shows.mean()),
+        words=change(said.shows, unedited.shows),
+        controls=controls,
+        where=tuple(traced),
+        when=tuple(when(trials, model.defaults.steps, OF_A_MAP)) if maps else (),
+        swaps=tuple(swapped(trials, OF_A_MAP)) if maps else (),
+        warnings=(*findings.warnings, *warnings),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """How far a unit is moved: along `direction` (of length one), from one level to another."""
+
+    site: str
+    direction: Matrix
+    without: float
+    within: float
+    differences: Matrix
+
+    @property
+    def length(self) -> float:
+        return abs(self.within - self.without)
+
+
+def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
+    by_unit = {finding.unit: finding for finding in findings.findings}
+    for unit in units:
+        if unit not in by_unit:
+            raise EvidenceError(f"No finding is of {unit!r}.{suggest(unit, by_unit)}")
+    if units:
+        return [by_unit[unit] for unit in units]
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(findings.findings, key=lambda one: one.rank):
+        site = model.sites[parse(finding.site).site]
+        if site.feeds is not False and _is_there(findings, finding):
+            first.setdefault((site.stage, finding.kind), finding)
+    if not first:
+        raise EvidenceError("No finding is of a site that the picture depends on.")
+    return list(first.values())
+
+
+def _is_there(findings: Findings, finding: Finding) -> bool:
+    """A direction of length zero is none."""
+    return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
+
+
+def _others(judge: Classifier) -> Mapping[str, str]:
+    if not isinstance(judge, FactorClassifier):
+        return {}
+    return {f"lancet:{name}": name for name in judge.of.classes if name != judge.factor}
+
+
+def _moves(
+    findings: Findings, model: Model, chosen: Sequence[Finding], trials: Trials, contents: int
+) -> list[_Move]:
+    """Read the half that discovers, at the chosen sites, on both sides."""
+    pairs = matched_prompts(findings, model, "discovery", contents)
+    sites = list(dict.fromkeys(parse(finding.site).site for finding in chosen))
+    read: dict[str, dict[str, Matrix]] = {}
+    for side in ("shown", "absent"):
+        run = model.run(
+            list(pairs[side]),
+            trials.seeds,
+            read=sites,
+            pictures=False,
+            progress=lambda done, of: trials.tell("reading", done, of),
+        )
+        read[side] = {
+            finding.site: _of_contents(run.activations[finding.site].mean("step").to_numpy(), pairs)
+            for finding in chosen
+        }
+    return [_move(findings, finding, read) for finding in chosen]
+
+
+def _of_contents(values: NDArray[np.float32], pairs: object) -> Matrix:
+    """`[content, unit]` of `[content × seed, unit]`."""
+    count = len(pairs)  # type: ignore[arg-type]
+    return np.asarray(values.reshape(count, -1, values.shape[-1]).mean(1), np.float64)
+
+
+def _move(findings: Findings, finding: Finding, read: Mapping[str, Mapping[str, Matrix]]) -> _Move:
+    shown, absent = read["shown"][finding.site], read["absent"][finding.site]
+    if finding.kind == "neuron":
+        unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
+        direction = np.eye(1, shown.shape[1], unit)[0]
+    else:
+        direction = findings.direction(finding.unit)
+    length = float(np.linalg.norm(direction))
+    if length == 0:
+        raise EvidenceError(f"The direction {finding.unit} is zero: there is nothing to change.")
+    along = direction / length
+    levels = float((absent @ along).mean()), float((shown @ along).mean())
+    return _Move(finding.site, along, *levels, shown - absent)
+
+
+def _controls(
+    trials: Trials,
+    chosen: Sequence[Finding],
+    moves: Sequence[_Move],
+    unedited: Drawn,
+    said: Drawn,
+    directions: int,
+) -> tuple[Control, ...]:
+    added = trials.draw(
+        "adding units", "absent", [[_addition(*both)] for both in zip(chosen, moves, strict=True)]
+    )
+    held = [[Project(move.site, move.direction, move.without)] for move in moves]
+    ablated = trials.draw("ablating units", "shown", held)
+    sites = list(dict.fromkeys(move.site for move in moves))
+    patches = {site: _patching(trials, site) for site in sites}
+    return tuple(
+        Control(
+            unit=finding.unit,
+            kind=finding.kind,
+            detects=finding.detects.auroc,
+            addition=change(more.shows, unedited.shows),
+            ablation=change(less.shows, said.shows, lost=True),
+            patching=patches[move.site][0],
+            back=patches[move.site][1],
+            shuffled=_shuffled(trials, move, unedited, directions),
+            collateral=trials.kept(more, unedited),
+        )
+        for finding, move, more, less in zip(chosen, moves, added, ablated, strict=True)
+    )
+
+
+def _addition(finding: Finding, move: _Move) -> Edit:
+    """A direction is added; a neuron is held where it is with the concept."""
+    if finding.kind == "neuron":
+        return Project(move.site, move.direction, move.within)
+    return Add(move.site, move.direction * (move.within - move.without))
+
+
+def _shuffled(trials: Trials, move: _Move, unedited: Drawn, directions: int) -> Band:
+    try:
+        made = shuffled(move.differences, move.length, np.random.default_rng(0), directions)
+    except EvidenceError:  # all pairs differ alike: no other direction is as typical of the site
+        return Band(0.0, 0.0, 0.0, 0)
+    sets = [[Add(move.site, direction)] for direction in made]
+    drawn = trials.draw("shuffled directions", "absent", sets, contents=OF_A_DIRECTION)
+    before = unedited.first(OF_A_DIRECTION).shows
+    effects = [change(one.shows, before).effect for one in drawn]
+    return Band(float(np.mean(effects)), min(effects), max(effects), len(effects))
+
+
+def _patching(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
+    """The site's whole activation put from one side into the other, both ways."""
+    fitting = bool(trials.model.family.by_address[parse(site).site].tokens)
+    if fitting and trials.pairs["fits"].sum() < LEAST:
+        return None, None
+    effects = []
+    for side in ("absent", "shown"):
+        (before,) = trials.draw("patching", side, contents=OF_A_MAP, fitting=fitting)
+        (after,) = patched(
+            trials, "patching", [[site]], into=side, contents=OF_A_MAP, fitting=fitting
+        )
+        effects.append(change(after, before.shows, lost=side == "shown"))
+    return effects[0], effects[1]
