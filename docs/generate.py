@@ -28,6 +28,7 @@ COMMANDS = (
     ("recording", "verify"),
     ("find",),
     ("verify",),
+    ("group",),
     ("classifier",),
     ("classifier", "check"),
     ("study",),

@@ -2,6 +2,7 @@
 
 A prompt with the word `glass` sets the units 0 and 1 of the text. Block 2 of four adds unit 0 to
 the picture at step 3 of six; nothing reads unit 1, nor units 2 to 5, which tell contents apart.
+The word `night` raises unit 2.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _Denoiser(nn.Module):
 def _told(prompt: str) -> torch.Tensor:
     lit = float("glass" in prompt.split())
     rng = np.random.default_rng(zlib.crc32(prompt.split()[-1].encode()))
-    other = rng.normal(size=UNITS - 2)
+    other = rng.normal(size=UNITS - 2) + np.eye(1, UNITS - 2)[0] * 4 * ("night" in prompt.split())
     return torch.tensor([[lit, 2 * lit + 0.1 * rng.normal(), *other]], dtype=torch.float32)
 
 
@@ -108,3 +109,11 @@ class Light:
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         lit = pictures.mean((1, 2, 3)) > 100
         return np.stack([~lit, lit], 1).astype(np.float32)
+
+
+def light(pictures: np.ndarray) -> np.ndarray:
+    """The same as a function, for `python:finding.causal:light`."""
+    return Light()(pictures)
+
+
+light.classes = Light().classes  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from clerestory.cli import (
     console,
     draw,
     find,
+    group,
     lancet_art,
     lancet_evaluate,
     lancet_facts,
@@ -45,6 +46,7 @@ app.command()(sites.sites)
 app.command()(record.record)
 app.command()(find.find)
 app.command()(verify.verify)
+app.command()(group.group)
 app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")

@@ -14,12 +14,17 @@ Whether a unit *controls* the picture is another question, which changing it ans
 
     causes = verify(found, model, "lancet:style", "stained glass")
     causes.sentences()
+
+Without a concept in mind: `group(recording, "lancet:mood")` sorts the pictures of random prompts,
+and says what those of one class share.
 """
 
 from clerestory.finding.asking import find
 from clerestory.finding.base import Detects, Finding, Findings, Null
 from clerestory.finding.causes import Causes, Control, Effect
 from clerestory.finding.contrasting import contrast
+from clerestory.finding.grouping import group
+from clerestory.finding.groups import Groups
 from clerestory.finding.pairing import Halves, Sides, halves
 from clerestory.finding.verifying import verify
 from clerestory.finding.ways import ways
@@ -31,11 +36,13 @@ __all__ = [
     "Effect",
     "Finding",
     "Findings",
+    "Groups",
     "Halves",
     "Null",
     "Sides",
     "contrast",
     "find",
+    "group",
     "halves",
     "verify",
     "ways",

@@ -34,7 +34,7 @@ from clerestory.models.family import Progress
 if TYPE_CHECKING:
     from clerestory.recording import Recording
 
-__all__ = ["BY", "find"]
+__all__ = ["BY", "Read", "find"]
 
 BY: Mapping[str, tuple[Kind, ...]] = {
     "neuron": ("neuron",),
@@ -82,7 +82,7 @@ def find(
     chosen = sort_out(recording, sides, eyes.labels(labels), match, within, phrasing, seed)
     samples, warned = chosen.samples, (*chosen.warnings(recording), *eyes.warnings())
     found = contrast(
-        _Read(recording, samples.index.to_numpy()),
+        Read(recording, samples.index.to_numpy()),
         samples,
         matched=halves(samples, phrasings_apart=chosen.apart, within=within is not None),
         by=tuple(ways) if "direction" in kinds else (),
@@ -103,7 +103,7 @@ def _kinds(by: str) -> tuple[Kind, ...]:
     return BY[by]
 
 
-class _Read(Mapping[str, NDArray[np.float32]]):
+class Read(Mapping[str, NDArray[np.float32]]):
     """A recording's sites, each step by itself, `[sample, unit]`; read when they are asked for."""
 
     def __init__(self, recording: Recording, rows: NDArray[np.integer]) -> None:

@@ -23,6 +23,7 @@ from clerestory.numeric.intervals import (
 from clerestory.numeric.many import benjamini_hochberg, flips_that_find
 from clerestory.numeric.probes import logistic, standing_out
 from clerestory.numeric.ranks import auroc, signed_rank, win_rate
+from clerestory.numeric.variance import omega_squared
 
 __all__ = [
     "Interval",
@@ -35,6 +36,7 @@ __all__ = [
     "frechet",
     "logistic",
     "newcombe",
+    "omega_squared",
     "project",
     "shuffled",
     "signed_rank",

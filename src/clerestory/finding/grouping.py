@@ -1,0 +1,253 @@
+"""Groups of pictures: random prompts are drawn, classified, and what each class shares is sought.
+
+    groups = group(recording, "lancet:mood", classes=("scared", "happy"), control="place")
+    groups["scared"].units[0].unit
+    verify(groups.findings("scared"), model, "lancet:mood", "scared")
+
+A prompt is a replicate, and belongs to a group where all of its seeds do. Each prompt of a group
+has a prompt of the others for a partner, drawn at random among those that are alike in what is
+controlled; so all that holds of matched pairs holds here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from clerestory.classifying import classifier as named
+from clerestory.errors import EvidenceError, RegistryError
+from clerestory.finding.asking import Read, find
+from clerestory.finding.base import Findings
+from clerestory.finding.contrasting import contrast
+from clerestory.finding.drawn import PASSED, Eyes
+from clerestory.finding.groups import Groups
+from clerestory.finding.pairing import HALVES, halves
+from clerestory.finding.sharing import Values, group_of
+from clerestory.models.family import Progress
+from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    from clerestory.recording import Recording
+
+__all__ = ["group"]
+
+LEAST = 6
+"""Prompts of a half below which a class makes no group."""
+SEEN, SURE = "drawn.group", "drawn.group.confidence"
+
+
+def group(
+    recording: Recording,
+    classifier: str,
+    *,
+    classes: Sequence[str] = (),
+    min_confidence: float = 0.0,
+    gate: str | None = None,
+    control: str | Sequence[str] = (),
+    within: str | None = None,
+    top: int = 20,
+    flips: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Groups:
+    """Group a recording's pictures by what `classifier` sees, and find what sets each group apart.
+
+    `classes` are compared, by default all that have prompts enough. Pictures that are seen with
+    less than `min_confidence`, or that `gate` (`CLASSIFIER=CLASS`) rules out, are left out.
+    `control` names columns, or classifiers such as `lancet:place`, within whose levels prompts are
+    compared. `within="prompt"` contrasts the seeds of each prompt that came out both ways instead.
+    Set a of a classifier sorts the half that discovers, set b the half that reports.
+    EvidenceError where there are not two groups.
+    """
+    chosen, controlled = _classes(classifier, classes), _listed(control)
+    table, warnings = _table(recording, classifier, chosen, min_confidence, gate, controlled, seed)
+    split = int(table.groupby("prompt")["group"].nunique().gt(1).sum())
+    if within is not None:
+        if controlled:
+            raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
+        how: dict[str, Any] = {
+            "within": within,
+            "gate": gate,
+            "top": top,
+            "flips": flips,
+            "seed": seed,
+        }
+        found = _within(recording, classifier, chosen, min_confidence, how)
+    else:
+        table = _agreed(table)
+        found = {
+            name: _between(recording, table, name, controlled, top, flips, seed, progress)
+            for name in _enough(table, chosen)
+        }
+    values = Values(recording, table)
+    return Groups(
+        classifier=classifier,
+        groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
+        split=split,
+        controlled=controlled,
+        within=within,
+        warnings=tuple(dict.fromkeys([*warnings, *_said(found)])),
+        table=table,
+    )
+
+
+def _said(found: Mapping[str, Findings]) -> list[str]:
+    """Warnings of the groups' findings; partners are of one phrasing, as every prompt is."""
+    return [
+        f"Group {name!r}: {warning}"
+        for name, own in found.items()
+        for warning in own.warnings
+        if "phrasings of arm" not in warning
+    ]
+
+
+def _listed(control: str | Sequence[str]) -> tuple[str, ...]:
+    names = [control] if isinstance(control, str) else control
+    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
+
+
+def _classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
+    known = named(classifier).classes
+    for name in classes:
+        if name not in known:
+            raise RegistryError(f"{classifier} has no class {name!r}.{suggest(name, known)}")
+    return tuple(dict.fromkeys(classes)) or known
+
+
+def _table(
+    recording: Recording,
+    classifier: str,
+    classes: Sequence[str],
+    min_confidence: float,
+    gate: str | None,
+    control: Sequence[str],
+    seed: int,
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row for each good sample that is in a group, by its place among the good ones."""
+    seen = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
+    eyes = Eyes(recording, {"group": classifier, **seen}, gate)
+    labels, own = eyes.labels(), recording.samples.iloc[recording.rows].reset_index(names="sample")
+    prompts = sorted(own["prompt"].unique())
+    order = np.random.default_rng(seed).permutation(len(prompts))
+    half = {prompts[at]: HALVES[place % 2] for place, at in enumerate(order)}
+    table = own[["sample", "prompt", "seed"]].assign(half=own["prompt"].map(half))
+    parts = []
+    for name in HALVES:
+        rows = (table["half"] == name).to_numpy()
+        said = labels[name][rows]
+        part = table[rows].assign(group=said[SEEN].to_numpy())
+        for at, control_name in enumerate(control):
+            drawn = ":" in control_name
+            level = said[f"drawn.c{at}"] if drawn else _column(own, control_name)[rows]
+            part[f"={control_name}"] = level.astype(str).to_numpy()
+        kept = (said[SURE] >= min_confidence) & said[SEEN].isin(classes)
+        if PASSED in said:
+            kept &= said[PASSED]
+        parts.append(part[kept.to_numpy()])
+    return pd.concat(parts).sort_index(), eyes.warnings()
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table:
+        hint = suggest(name, [str(column) for column in table])
+        raise EvidenceError(
+            f"There is no column {name!r} to control; lancet:{name} would ask the pictures.{hint}"
+        )
+    return table[name]
+
+
+def _agreed(table: pd.DataFrame) -> pd.DataFrame:
+    """The samples of prompts whose seeds are all of one group."""
+    return table[table.groupby("prompt")["group"].transform("nunique") == 1]
+
+
+def _enough(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """The classes with prompts enough in both halves; EvidenceError for fewer than two."""
+    counts = table.groupby(["group", "half"])["prompt"].nunique()
+    kept = [
+        name for name in classes if all(counts.get((name, half), 0) >= LEAST for half in HALVES)
+    ]
+    if len(kept) < 2:
+        told = table.groupby("group")["prompt"].nunique().to_dict()
+        sizes = ", ".join(f"{name}: {count}" for name, count in told.items()) or "none"
+        raise EvidenceError(
+            f"Fewer than two classes have {LEAST} prompts in each half (prompts: {sizes}). Record "
+            "more of them, or name fewer conditions."
+        )
+    return kept
+
+
+def _between(
+    recording: Recording,
+    table: pd.DataFrame,
+    name: str,
+    controlled: Sequence[str],
+    top: int,
+    flips: int,
+    seed: int,
+    progress: Progress | None,
+) -> Findings:
+    """A group's prompts beside partners from the others."""
+    rng = np.random.default_rng(seed)
+    samples = _partners(table, name, controlled, rng)
+    return contrast(
+        Read(recording, samples.index.to_numpy()),
+        samples.reset_index(drop=True),
+        matched=halves(samples.reset_index(drop=True), phrasings_apart=False),
+        by=("difference",),
+        top=top,
+        flips=flips,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _partners(
+    table: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Samples as `pairing` takes them, a content for each pair; EvidenceError for no partner."""
+    prompts = table.drop_duplicates("prompt").set_index("prompt")
+    contents: dict[str, tuple[str, str]] = {}
+    for _, stratum in prompts.groupby(["half", *(f"={one}" for one in controlled)]):
+        own = rng.permutation(stratum.index[stratum["group"] == name])
+        others = rng.permutation(stratum.index[stratum["group"] != name])
+        for one, other in zip(own, others, strict=False):
+            contents[one], contents[other] = (one, "shown"), (one, "absent")
+    used = table[table["prompt"].isin(contents)]
+    sides = [contents[prompt] for prompt in used["prompt"]]
+    samples = used.assign(content=[one for one, _ in sides], arm=[arm for _, arm in sides])
+    if samples.empty or samples["half"].nunique() < 2:
+        raise EvidenceError(
+            f"No prompt of group {name!r} has a partner that is alike in what is controlled: "
+            "control less, or record more."
+        )
+    return samples.assign(phrase=samples["arm"])
+
+
+def _within(
+    recording: Recording,
+    classifier: str,
+    classes: Sequence[str],
+    min_confidence: float,
+    how: Mapping[str, Any],
+) -> dict[str, Findings]:
+    """Each class that has prompts of which some seeds came out in it, and others in another."""
+    found = {}
+    sure = f"{SURE} >= {min_confidence}"
+    for name in classes:
+        others = [other for other in classes if other != name]
+        sides: dict[str, Any] = {
+            "shown": f"{SEEN} == {name!r} and {sure}",
+            "absent": f"{SEEN} in {others!r} and {sure}",
+        }
+        try:
+            found[name] = find(recording, **sides, classifiers={"group": classifier}, **how)
+        except EvidenceError as error:
+            if "No sample" not in str(error) and "No content" not in str(error):
+                raise
+    if not found:
+        raise EvidenceError("No prompt came out in two classes: more seeds of each are needed.")
+    return found

@@ -1,0 +1,46 @@
+import json
+import re
+
+import commands
+import pytest
+import typer
+from finding import test_grouping
+
+from clerestory.cli import group
+from clerestory.errors import EvidenceError, RegistryError
+from clerestory.finding import Findings
+
+app = typer.Typer()
+app.command("group")(group.group)
+app.callback()(lambda: None)
+recording = test_grouping.recording
+
+
+def call(recording, *more):
+    folder = recording.store.folder.where
+    return commands.call(app, "group", folder, "--classifier", test_grouping.LIGHT, *more)
+
+
+def test_json_has_the_names_that_scripts_rely_on(recording):
+    told = json.loads(call(recording, "--json").stdout)
+    light = told["groups"]["light"]
+    assert {"prompts", "units"} <= set(light)
+    assert {"unit", "auroc", "low", "high", "q", "omega2"} <= set(light["units"][0])
+
+
+def test_the_report_shows_pictures_and_holds_nothing_from_outside(recording, tmp_path):
+    words = call(recording, "--control", "place", "--out", tmp_path / "out").stdout
+    assert "light:" in words and "dark:" in words
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/png") > 60
+    assert "alike in place" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    found = Findings.load(tmp_path / "out" / "findings" / "00")
+    assert found.samples is not None
+
+
+def test_what_is_wrong_is_one_line(recording):
+    with pytest.raises(RegistryError, match="no class 'bright'"):
+        call(recording, "--classes", "bright,light")
+    with pytest.raises(EvidenceError, match="leave `control` out"):
+        call(recording, "--control", "place", "--within", "prompt")
