@@ -65,23 +65,16 @@ def group(
     chosen, controlled = _classes(classifier, classes), _listed(control)
     table, warnings = _table(recording, classifier, chosen, min_confidence, gate, controlled, seed)
     split = int(table.groupby("prompt")["group"].nunique().gt(1).sum())
+    how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
     if within is not None:
         if controlled:
             raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
-        how: dict[str, Any] = {
-            "within": within,
-            "gate": gate,
-            "top": top,
-            "flips": flips,
-            "seed": seed,
-        }
+        how |= {"within": within, "gate": gate}
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
         table = _agreed(table)
-        found = {
-            name: _between(recording, table, name, controlled, top, flips, seed, progress)
-            for name in _enough(table, chosen)
-        }
+        names = _enough(table, chosen)
+        found = {name: _between(recording, table, name, controlled, how) for name in names}
     values = Values(recording, table)
     return Groups(
         classifier=classifier,
@@ -185,24 +178,14 @@ def _between(
     table: pd.DataFrame,
     name: str,
     controlled: Sequence[str],
-    top: int,
-    flips: int,
-    seed: int,
-    progress: Progress | None,
+    how: Mapping[str, Any],
 ) -> Findings:
     """A group's prompts beside partners from the others."""
-    rng = np.random.default_rng(seed)
-    samples = _partners(table, name, controlled, rng)
-    return contrast(
-        Read(recording, samples.index.to_numpy()),
-        samples.reset_index(drop=True),
-        matched=halves(samples.reset_index(drop=True), phrasings_apart=False),
-        by=("difference",),
-        top=top,
-        flips=flips,
-        seed=seed,
-        progress=progress,
-    )
+    samples = _partners(table, name, controlled, np.random.default_rng(how["seed"]))
+    read = Read(recording, samples.index.to_numpy())
+    samples = samples.reset_index(drop=True)
+    matched = halves(samples, phrasings_apart=False)
+    return contrast(read, samples, matched=matched, by=("difference",), **how)
 
 
 def _partners(

@@ -58,17 +58,17 @@ def verify(
     sample the concept comes. `others` are classifiers that should see no change, by default the
     rest of Lancet's where `classifier` is one of them. EvidenceError where nothing can be checked.
     """
-    judge = named(classifier) if isinstance(classifier, str) else classifier
-    if shows not in judge.classes:
-        hint = suggest(shows, judge.classes)
-        raise RegistryError(f"{judge.source} has no class {shows!r}.{hint}")
+    judge = _judge(classifier, shows)
     chosen = _chosen(findings, model, units)
-    pairs = matched_prompts(findings, model, "report", contents)
-    tell = progress or (lambda what, done, of: None)
-    beside = {name: named(name) for name in _others(judge) if others is None} | {
-        name: named(name) for name in others or ()
-    }
-    trials = Trials(model, pairs, tuple(seeds), judge, shows, tell, beside)
+    trials = Trials(
+        model=model,
+        pairs=matched_prompts(findings, model, "report", contents),
+        seeds=tuple(seeds),
+        judge=judge,
+        shows=shows,
+        tell=progress or (lambda what, done, of: None),
+        others={name: named(name) for name in (_rest(judge) if others is None else others)},
+    )
     (unedited,) = trials.draw("as it is", "absent")
     (said,) = trials.draw("saying the words", "shown")
     moves = _moves(findings, model, chosen, trials, contents)
@@ -77,7 +77,7 @@ def verify(
     return Causes(
         classifier=judge.source,
         shows=shows,
-        contents=len(pairs),
+        contents=len(trials.pairs),
         unedited=float(unedited.shows.mean()),
         words=change(said.shows, unedited.shows),
         controls=controls,
@@ -86,6 +86,14 @@ def verify(
         swaps=tuple(swapped(trials, OF_A_MAP)) if maps else (),
         warnings=(*findings.warnings, *warnings),
     )
+
+
+def _judge(classifier: str | Classifier, shows: str) -> Classifier:
+    judge = named(classifier) if isinstance(classifier, str) else classifier
+    if shows not in judge.classes:
+        hint = suggest(shows, judge.classes)
+        raise RegistryError(f"{judge.source} has no class {shows!r}.{hint}")
+    return judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +133,11 @@ def _is_there(findings: Findings, finding: Finding) -> bool:
     return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
 
 
-def _others(judge: Classifier) -> Mapping[str, str]:
+def _rest(judge: Classifier) -> list[str]:
+    """Lancet's other factors, where the classifier is one of its own."""
     if not isinstance(judge, FactorClassifier):
-        return {}
-    return {f"lancet:{name}": name for name in judge.of.classes if name != judge.factor}
+        return []
+    return [f"lancet:{name}" for name in judge.of.classes if name != judge.factor]
 
 
 def _moves(
