@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ def verify(
     (said,) = trials.draw("saying the words", "shown")
     moves = _moves(findings, model, chosen, trials, contents)
     controls = _controls(trials, chosen, moves, unedited, said, directions)
-    traced, warnings = where(trials, OF_A_MAP) if maps else ([], [])
+    warnings, traced = _traced(trials) if maps else ((), {})
     return Causes(
         classifier=judge.source,
         shows=shows,
@@ -81,11 +82,17 @@ def verify(
         unedited=float(unedited.shows.mean()),
         words=change(said.shows, unedited.shows),
         controls=controls,
-        where=tuple(traced),
-        when=tuple(when(trials, model.defaults.steps, OF_A_MAP)) if maps else (),
-        swaps=tuple(swapped(trials, OF_A_MAP)) if maps else (),
         warnings=(*findings.warnings, *warnings),
+        **traced,
     )
+
+
+def _traced(trials: Trials) -> tuple[Sequence[str], dict[str, Any]]:
+    """Where, when and from which sample the concept comes; what stands against the maps."""
+    found, warnings = where(trials, OF_A_MAP)
+    steps = when(trials, trials.model.defaults.steps, OF_A_MAP)
+    swaps = swapped(trials, OF_A_MAP)
+    return warnings, {"where": tuple(found), "when": tuple(steps), "swaps": tuple(swaps)}
 
 
 def _judge(classifier: str | Classifier, shows: str) -> Classifier:
