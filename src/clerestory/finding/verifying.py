@@ -70,8 +70,7 @@ def verify(
         tell=progress or (lambda what, done, of: None),
         others={name: named(name) for name in (_rest(judge) if others is None else others)},
     )
-    (unedited,) = trials.draw("as it is", "absent")
-    (said,) = trials.draw("saying the words", "shown")
+    (unedited,), (said,) = trials.draw("as it is", "absent"), trials.draw("as said", "shown")
     moves = _moves(findings, model, chosen, trials, contents)
     controls = _controls(trials, chosen, moves, unedited, said, directions)
     warnings, traced = _traced(trials) if maps else ((), {})
