@@ -73,8 +73,8 @@ def test_the_maps_peak_at_the_planted_block_and_step(causes):
 def test_the_answer_names_the_least_that_does_it(causes):
     said = " ".join(causes.sentences())
     assert "2 control 'light'" in said
-    assert f"blocks denoiser.blocks.{CAUSE[0]} put in 100% of it" in said
-    assert f"steps {CAUSE[1]} put in 100% of it" in said
+    assert f"blocks denoiser.blocks.{CAUSE[0]} put in 1.00 of it" in said
+    assert f"steps {CAUSE[1]} put in 1.00 of it" in said
 
 
 def test_the_condition_decides_what_the_noise_does_not(causes):
@@ -113,9 +113,45 @@ def test_what_cannot_be_checked_is_said_in_one_line(found):
         verify(found, model(), Light(), "light", units=[f"{TEXT}[9]"])
     with pytest.raises(EvidenceError, match="find them again"):
         verify(replace(found, samples=None), model(), Light(), "light")
+    seen = replace(found, classifiers={"light": None})
+    with pytest.raises(EvidenceError, match="with seed 0: drawn again it proves nothing"):
+        verify(seen, model(), Light(), "light", seeds=[0, 3])
+    with pytest.raises(EvidenceError, match="at least 2"):
+        verify(found, model(), Light(), "light", contents=1)
+    part = {unit: way[:3] for unit, way in found.directions.items()}
+    with pytest.raises(EvidenceError, match="record all of them"):
+        units = [f"{TEXT}[difference]"]
+        verify(replace(found, directions=part), model(), Light(), "light", units=units)
     one_prompt = found.samples.assign(prompt="p")
     with pytest.raises(EvidenceError, match="seeds of one prompt"):
         verify(replace(found, samples=one_prompt), model(), Light(), "light")
+
+
+def test_what_any_other_prompt_does_is_taken_off_a_map():
+    """Late predictions of any other prompt are seen as the concept: no range is its cause."""
+    from finding.causal import Light, model
+
+    from clerestory.finding.tracing import when
+    from clerestory.finding.trials import Trials
+
+    class Always(Light):
+        def __call__(self, pictures):
+            return np.tile(np.float32([[0, 1]]), (len(pictures), 1))
+
+    pairs = pd.DataFrame(
+        [
+            {"content": c, "shown": f"r glass {c}", "absent": f"r plain {c}", "fits": True}
+            for c in "abcd"
+        ]
+    )
+    trials = Trials(model(), pairs, (0,), Always(), "light", lambda what, done, of: None)
+    assert {one.effect.effect for one in when(trials, 4)} == {0.0}
+
+
+def test_where_all_pairs_differ_alike_no_unit_is_said_to_control(found):
+    causes = verify(found, model(), Light(), "light", units=[f"{TOLD}[0]"], maps=False)
+    assert causes.controls[0].shuffled is None
+    assert not causes.controls[0].controls
 
 
 def test_samples_come_back_with_the_findings(found, tmp_path):

@@ -77,9 +77,12 @@ def _print(found: Groups) -> None:
     from clerestory.cli import console
 
     if found.within is None:
-        typer.echo(f"{found.split} prompts whose seeds disagree are in no group.")
+        typer.echo(
+            f"{found.split} prompts whose seeds disagree are in no group, nor are {found.unsure} "
+            "of no class that was asked for."
+        )
     for name, own in found.groups.items():
-        typer.echo(console.plain(f"\n{name}: {own.prompts} prompts report"))
+        typer.echo(console.plain(f"\n{name}: {own.prompts} prompts report, each beside another's"))
         typer.echo(f"  {'':42}{'AUROC':>6} {'95%':>11} {'q':>8} {'ω²':>6} {'common':>7}")
         for kind in ("direction", "neuron"):
             for one in [unit for unit in own.units if unit.kind == kind][:5]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,9 @@ def verify(
     contents: Annotated[
         int, typer.Option(min=2, help="Contents to draw, of the report half.")
     ] = 24,
-    seeds: Annotated[str, typer.Option(help="`0:2` for 0 and 1: the same on both sides.")] = "0",
+    seeds: Annotated[
+        str | None, typer.Option(help="`7,8`; by default one that was not recorded.")
+    ] = None,
     directions: Annotated[
         int, typer.Option(min=1, help="Directions from shuffled pairs beside each unit.")
     ] = 20,
@@ -51,7 +54,7 @@ def verify(
 
     if out is not None:
         free_folder(out)
-    found, numbers = Findings.load(findings), parse_seeds(seeds)
+    found, numbers = Findings.load(findings), parse_seeds(seeds) if seeds else None
     opened = model.open()
     with console.stages() as tell:
         causes = ask(
@@ -82,7 +85,8 @@ def _print(causes: Causes) -> None:
 
     typer.echo(
         f"{causes.classifier} sees {causes.shows!r} in {causes.unedited:.0%} of {causes.contents} "
-        f"prompts without it; saying the words adds {_span(causes.words)}.\n"
+        f"prompts without it; the prompts with it add {_span(causes.words)}"
+        f"{_least(causes.words_keep)}.\n"
     )
     head = f"{'detects':>8} {'controls':>19} {'ablated':>19} {'patched':>8} {'back':>6}"
     typer.echo(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
@@ -100,10 +104,19 @@ def _print(causes: Causes) -> None:
         console.say(f"warning: {warning}")
 
 
+def _least(kept: Mapping[str, float]) -> str:
+    """What is kept least; "" where nothing else is looked at."""
+    if not kept:
+        return ""
+    name = min(kept, key=lambda each: kept[each])
+    return f" and keep, at worst, {kept[name]:.0%} of {name}"
+
+
 def _row(one: Control) -> str:
     patched = "–" if one.patching is None else f"{one.patching.effect:.2f}"
     back = "–" if one.back is None else f"{one.back.effect:.2f}"
-    mixed = f"{one.shuffled.low:.2f}–{one.shuffled.high:.2f}"
+    band = one.shuffled
+    mixed = "–" if band is None else f"{band.low:.2f}–{band.high:.2f}"
     kept = f"{min(one.collateral.values()):.2f}" if one.collateral else "–"
     return (
         f"{one.unit:42}{one.detects:8.3f} {_span(one.addition):>19} {_span(one.ablation):>19} "

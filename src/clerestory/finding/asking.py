@@ -81,9 +81,11 @@ def find(
     checks = eyes.checks()
     chosen = sort_out(recording, sides, eyes.labels(labels), match, within, phrasing, seed)
     samples, warned = chosen.samples, (*chosen.warnings(recording), *eyes.warnings())
+    read = Read(recording, samples.index.to_numpy())
     found = contrast(
-        Read(recording, samples.index.to_numpy()),
+        read,
         samples,
+        units=read.units,
         matched=halves(samples, phrasings_apart=chosen.apart, within=within is not None),
         by=tuple(ways) if "direction" in kinds else (),
         top=top if "neuron" in kinds else 0,
@@ -92,8 +94,7 @@ def find(
         progress=progress,
     )
     kept = tuple(one for one in found.findings if one.kind in kinds)
-    warned = (*found.warnings, *warned)
-    asked = sides | ({"gate": gate} if gate else {})
+    asked, warned = sides | ({"gate": gate} if gate else {}), (*found.warnings, *warned)
     return replace(found, findings=kept, warnings=warned, classifiers=checks, asked=asked)
 
 
@@ -110,11 +111,16 @@ class Read(Mapping[str, NDArray[np.float32]]):
         self.recording, self.rows = recording, rows
         self.arrays = recording.to_xarray()
         self.steps: dict[str, tuple[str, int]] = {}
+        self.units: dict[str, list[int]] = {}
+        """The units that the columns are, by site, where not all were recorded."""
         for site in recording.sites:
-            labels = list(recording.store.layouts[site].labels["step"])
-            for place, step in enumerate(labels):
-                name = site if len(labels) == 1 else f"{site}@{step}"
+            labels = recording.store.layouts[site].labels
+            alone = list(labels["step"]) == [0] and "timestep" not in labels
+            for place, step in enumerate(labels["step"]):
+                name = site if alone else f"{site}@{step}"
                 self.steps[name] = (site, place)
+                if "unit" in labels:
+                    self.units[name] = list(labels["unit"])
         self._last: tuple[str, NDArray[np.float32]] | None = None
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:

@@ -32,24 +32,29 @@ class Effect:
 
 @dataclass(frozen=True)
 class Band:
-    """The effects of directions from shuffled pairs: their mean, the least and the greatest."""
+    """The effects of directions from shuffled pairs: their mean, the least and the greatest.
+
+    `beside` is the unit's own effect on the same `contents`.
+    """
 
     mean: float
     low: float
     high: float
     directions: int
+    contents: int
+    beside: float
 
 
 @dataclass(frozen=True)
 class Control:
     """One unit: what it detects (AUROC held out) and what it controls.
 
-    `addition`: moved, in prompts without the concept, to where it is with it. `ablation`: held, in
-    prompts that say it, where it is without it; the rate that is lost. `patching`: the whole site's
-    activation of the prompt that says it put into its matched prompt, and `back`, the rate lost
-    the other way round; None where no matched prompts fit. `shuffled` are directions of the same
-    length at the same site. `collateral`: how often each other classifier sees with the addition
-    what it saw without.
+    `addition`: moved, in prompts without the concept, as far as the concept moves it. `ablation`:
+    held, in prompts that say it, where it is without it; the rate that is lost. `patching`: the
+    whole site's activation of the prompt that says it put into its matched prompt, and `back`, the
+    rate lost the other way round; None where no matched prompts fit. `shuffled` are directions of
+    the same length at the same site, None where all pairs differ alike. `collateral`: how often
+    each other classifier sees with the addition what it saw without.
     """
 
     unit: str
@@ -59,23 +64,28 @@ class Control:
     ablation: Effect
     patching: Effect | None
     back: Effect | None
-    shuffled: Band
+    shuffled: Band | None
     collateral: Mapping[str, float]
 
     @property
     def controls(self) -> bool:
-        """Whether the addition does more than chance and than every shuffled direction."""
-        return self.addition.low > 0 and self.addition.effect > self.shuffled.high
+        """Whether the addition does more than chance, and more than every shuffled direction."""
+        band = self.shuffled
+        return band is not None and self.addition.low > 0 and band.beside > band.high
 
 
 @dataclass(frozen=True)
 class Range:
-    """What putting a contiguous range of a stage's blocks, or of steps, into the other run does."""
+    """What putting a contiguous range of a stage's blocks, or of steps, into the other run does.
+
+    `holds` is True where whole outputs are put in, which hold what came before as well.
+    """
 
     stage: str
     first: str
     last: str
     effect: Effect
+    holds: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,9 @@ class Swap:
 class Causes:
     """Units that were changed, and where and when the concept gets into the picture.
 
-    `words` is the change by saying them. `unedited` is the rate without, in `contents` contents.
+    `words` is the change by saying them (after `group`: from others' prompts to the group's own),
+    and `words_keep` how often other classifiers then see what they saw. `unedited` is the rate
+    without, in `contents` contents.
     """
 
     classifier: str
@@ -104,6 +116,7 @@ class Causes:
     contents: int
     unedited: float
     words: Effect
+    words_keep: Mapping[str, float]
     controls: tuple[Control, ...]
     where: tuple[Range, ...] = ()
     when: tuple[Range, ...] = ()
@@ -113,9 +126,9 @@ class Causes:
     def told(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         told = asdict(self)
-        for one in told["controls"]:
-            one["words"] = told["words"]
-        return told
+        for one, own in zip(told["controls"], self.controls, strict=True):
+            one |= {"words": told["words"], "controls": own.controls}
+        return {**told, "sentences": list(self.sentences())}
 
     def sentences(self) -> tuple[str, ...]:
         """The answer in words, and never more than the figures show."""
@@ -153,18 +166,32 @@ def _stages(ranges: tuple[Range, ...]) -> list[str]:
 
 
 def _shortest(what: str, stage: str, ranges: tuple[Range, ...]) -> str:
-    """The shortest range that does nearly as much as the best one of its stage."""
-    own = [one for one in ranges if one.stage == stage]
-    best = max(one.effect.effect for one in own)
-    if best < 0.1 or max(one.effect.low for one in own) <= 0:
-        return f"Of the {stage} alone, no range of {_KINDS[what]} does it."
-    enough = [one for one in own if one.effect.effect >= 0.9 * best]
-    least = min(enough, key=lambda one: _length(own, one))
-    span = least.first if least.first == least.last else f"{least.first} to {least.last}"
-    return f"In the {stage}, {_KINDS[what]} {span} put in {least.effect.effect:.0%} of it."
+    """The shortest range that does nearly as much as the best one of its stage.
+
+    Of whole outputs, which hold all that came before: the one that ends first.
+    """
+    own, kind = [one for one in ranges if one.stage == stage], _KINDS[what]
+    sure = [one for one in own if one.effect.low > 0]
+    if not sure and max(one.effect.high for one in own) < NEARLY:
+        return f"In the {stage}, no range of {kind} does it by itself."
+    if not sure:
+        return f"In the {stage}, it cannot be told whether a range of {kind} does it."
+    best = max(one.effect.effect for one in sure)
+    enough = [one for one in sure if one.effect.effect >= 0.9 * best]
+    order = list(dict.fromkeys(one.last for one in own))
+    chosen = min(enough, key=lambda one: order.index(one.last) if one.holds else _length(own, one))
+    span = chosen.first if chosen.first == chosen.last else f"{chosen.first} to {chosen.last}"
+    does = chosen.effect
+    verb = "hold" if chosen.holds else "put in"
+    return (
+        f"In the {stage}, {kind} {span} {verb} {does.effect:.2f} of it "
+        f"({does.low:.2f} to {does.high:.2f}; the best of {len(own)} ranges has {best:.2f})."
+    )
 
 
 _KINDS = {"where": "blocks", "when": "steps"}
+NEARLY = 0.15
+"""An effect that is surely below this is called none."""
 
 
 def _length(own: list[Range], one: Range) -> int:

@@ -57,14 +57,16 @@ class _Site:
     spread: Matrix
     report: Sides
     discovery: Sides
+    labels: Sequence[int] | None
 
     @property
     def units(self) -> int:
         return len(self.merit) - len(self.directions)
 
     def name(self, unit: int) -> str:
-        way = list(self.directions)[unit - self.units] if unit >= self.units else unit
-        return unit_name(self.address, way)
+        if unit >= self.units:
+            return unit_name(self.address, list(self.directions)[unit - self.units])
+        return unit_name(self.address, unit if self.labels is None else self.labels[unit])
 
     def kind(self, unit: int) -> Kind:
         return "direction" if unit >= self.units else "neuron"
@@ -75,6 +77,7 @@ def contrast(
     samples: pd.DataFrame,
     *,
     matched: Halves | None = None,
+    units: Mapping[str, Sequence[int]] | None = None,
     by: Sequence[str] = ("difference",),
     top: int = 20,
     flips: int = 200,
@@ -84,16 +87,18 @@ def contrast(
     """Rank all units of all sites on the discovery half, and report on them on the other.
 
     `activations` are `[sample, unit]` by site, rows as in `samples` (see `pairing`, which makes
-    `matched` of them). Discovery ranks by the worse of two AUROCs, against absence and against the
-    decoy, ties by the worse mean difference in standard deviations; directions, fitted in these
-    ways (`by`), by readings of contents that they were not fitted on. Reported are the `top`
+    `matched` of them); `units` says which units the columns of a site are, where not all. Discovery
+    ranks by the worse of two AUROCs, against absence and against the decoy, ties by the worse mean
+    difference in standard deviations; directions, fitted in these ways (`by`), by readings of
+    contents that they were not fitted on. Reported are the `top`
     neurons, the first neuron of each site and each site's directions; q is over every unit tested.
     Curves of few neurons come with sparse probes.
     """
     pairs = halves(samples) if matched is None else matched
     sites = []
     for done, (address, values) in enumerate(activations.items(), 1):
-        sites.append(_site(address, np.asarray(values), pairs, len(samples), by))
+        own = (units or {}).get(address)
+        sites.append(_site(address, np.asarray(values), pairs, len(samples), by, own))
         if progress is not None:
             progress(done, len(activations))
     if not sites:
@@ -137,7 +142,12 @@ def _findings(
 
 
 def _site(
-    address: str, values: NDArray[np.floating], matched: Halves, rows: int, by: Sequence[str]
+    address: str,
+    values: NDArray[np.floating],
+    matched: Halves,
+    rows: int,
+    by: Sequence[str],
+    labels: Sequence[int] | None,
 ) -> _Site:
     if values.ndim != 2 or len(values) != rows:
         raise EvidenceError(
@@ -153,7 +163,7 @@ def _site(
     for way, direction in directions.items():
         ranked = ranked.beside(crossed(discovery, ways[way]))
         read = read.beside(report.along(direction))
-    return _Site(address, directions, *_merit(ranked), read, discovery)
+    return _Site(address, directions, *_merit(ranked), read, discovery, labels)
 
 
 def _curves(

@@ -33,7 +33,7 @@ def page(groups: Groups, recording: Recording) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    values = Values(recording, groups.table)
+    values = Values(recording, groups.table, groups.controlled, groups.within is not None)
     parts = [_part(name, group, groups, values, recording) for name, group in groups.groups.items()]
     return environment.get_template("groups.html").render(groups=groups, parts=parts)
 

@@ -12,6 +12,7 @@ controlled; so all that holds of matched pairs holds here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,23 +64,32 @@ def group(
     EvidenceError where there are not two groups.
     """
     chosen, controlled = _classes(classifier, classes), _listed(control)
-    table, warnings = _table(recording, classifier, chosen, min_confidence, gate, controlled, seed)
-    split = int(table.groupby("prompt")["group"].nunique().gt(1).sum())
+    table, warnings, eyes = _table(
+        recording, classifier, chosen, min_confidence, gate, controlled, seed
+    )
+    by_prompt = table.groupby("prompt")
+    split = by_prompt["group"].nunique().gt(1)
+    whole = ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
     if within is not None:
         if controlled:
             raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
         how |= {"within": within, "gate": gate}
+        table = table[table["kept"]]
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
-        table = _agreed(table)
-        names = _enough(table, chosen)
-        found = {name: _between(recording, table, name, controlled, how) for name in names}
-    values = Values(recording, table)
+        table = table[table["prompt"].map(whole)]
+        found, alone = _between(recording, table, _enough(table, chosen), controlled, how)
+        warnings += alone
+    values = Values(recording, table, controlled, within is not None)
     return Groups(
         classifier=classifier,
-        groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
-        split=split,
+        groups={
+            name: group_of(name, replace(own, classifiers=eyes.checks()), values, list(found))
+            for name, own in found.items()
+        },
+        split=int(split.sum()),
+        unsure=int((~split & ~whole).sum()),
         controlled=controlled,
         within=within,
         warnings=tuple(dict.fromkeys([*warnings, *_said(found)])),
@@ -118,15 +128,19 @@ def _table(
     gate: str | None,
     control: Sequence[str],
     seed: int,
-) -> tuple[pd.DataFrame, list[str]]:
-    """A row for each good sample that is in a group, by its place among the good ones."""
+) -> tuple[pd.DataFrame, list[str], Eyes]:
+    """A row for each good sample, by its place among them.
+
+    `group` is what is seen, `kept` whether that is of a class that is asked for, seen with enough
+    confidence and let through the gate, `level` what is controlled, as one.
+    """
     seen = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
     eyes = Eyes(recording, {"group": classifier, **seen}, gate)
     labels, own = eyes.labels(), recording.samples.iloc[recording.rows].reset_index(names="sample")
     prompts = sorted(own["prompt"].unique())
     order = np.random.default_rng(seed).permutation(len(prompts))
     half = {prompts[at]: HALVES[place % 2] for place, at in enumerate(order)}
-    table = own[["sample", "prompt", "seed"]].assign(half=own["prompt"].map(half))
+    table = own[["sample", "prompt", "seed"]].assign(half=own["prompt"].map(half), level="")
     parts = []
     for name in HALVES:
         rows = (table["half"] == name).to_numpy()
@@ -136,11 +150,12 @@ def _table(
             drawn = ":" in control_name
             level = said[f"drawn.c{at}"] if drawn else _column(own, control_name)[rows]
             part[f"={control_name}"] = level.astype(str).to_numpy()
+            part["level"] += "\n" + part[f"={control_name}"]
         kept = (said[SURE] >= min_confidence) & said[SEEN].isin(classes)
         if PASSED in said:
             kept &= said[PASSED]
-        parts.append(part[kept.to_numpy()])
-    return pd.concat(parts).sort_index(), eyes.warnings()
+        parts.append(part.assign(kept=kept.to_numpy()))
+    return pd.concat(parts).sort_index(), eyes.warnings(), eyes
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
@@ -150,11 +165,6 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
             f"There is no column {name!r} to control; lancet:{name} would ask the pictures.{hint}"
         )
     return table[name]
-
-
-def _agreed(table: pd.DataFrame) -> pd.DataFrame:
-    """The samples of prompts whose seeds are all of one group."""
-    return table[table.groupby("prompt")["group"].transform("nunique") == 1]
 
 
 def _enough(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
@@ -176,22 +186,36 @@ def _enough(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 def _between(
     recording: Recording,
     table: pd.DataFrame,
-    name: str,
+    names: Sequence[str],
     controlled: Sequence[str],
     how: Mapping[str, Any],
-) -> Findings:
-    """A group's prompts beside partners from the others."""
-    samples = _partners(table, name, controlled, np.random.default_rng(how["seed"]))
-    read = Read(recording, samples.index.to_numpy())
-    samples = samples.reset_index(drop=True)
-    matched = halves(samples, phrasings_apart=False)
-    return contrast(read, samples, matched=matched, by=("difference",), **how)
+) -> tuple[dict[str, Findings], list[str]]:
+    """Each group's prompts beside partners from the others; those that have too few are named."""
+    found, alone = {}, []
+    for name in names:
+        samples = _partners(table, name, controlled, np.random.default_rng(how["seed"]))
+        pairs = samples.groupby("half")["content"].nunique().reindex(HALVES, fill_value=0)
+        if pairs.min() < LEAST:
+            alone.append(
+                f"Group {name!r} is left out: fewer than {LEAST} of its prompts in a half have a "
+                "partner that is alike in what is controlled."
+            )
+            continue
+        read = Read(recording, samples.index.to_numpy())
+        samples = samples.reset_index(drop=True)
+        matched = halves(samples, phrasings_apart=False)
+        found[name] = contrast(
+            read, samples, matched=matched, units=read.units, by=("difference",), **how
+        )
+    if not found:
+        raise EvidenceError(f"{alone[0]} Control less, or record more.")
+    return found, alone
 
 
 def _partners(
     table: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Samples as `pairing` takes them, a content for each pair; EvidenceError for no partner."""
+    """Samples as `pairing` takes them, a content for each pair."""
     prompts = table.drop_duplicates("prompt").set_index("prompt")
     contents: dict[str, tuple[str, str]] = {}
     for _, stratum in prompts.groupby(["half", *(f"={one}" for one in controlled)]):
@@ -201,13 +225,8 @@ def _partners(
             contents[one], contents[other] = (one, "shown"), (one, "absent")
     used = table[table["prompt"].isin(contents)]
     sides = [contents[prompt] for prompt in used["prompt"]]
-    samples = used.assign(content=[one for one, _ in sides], arm=[arm for _, arm in sides])
-    if samples.empty or samples["half"].nunique() < 2:
-        raise EvidenceError(
-            f"No prompt of group {name!r} has a partner that is alike in what is controlled: "
-            "control less, or record more."
-        )
-    return samples.assign(phrase=samples["arm"])
+    arms = [arm for _, arm in sides]
+    return used.assign(content=[one for one, _ in sides], arm=arms, phrase=arms)
 
 
 def _within(

@@ -27,8 +27,9 @@ class Shared:
 
     `auroc` is group against rest, turned the unit's way; `q` over all units. `omega2` is the share
     of the unit's variance that lies between all groups. `common`: in which share of the group's
-    prompts the unit is beyond the quarter of all prompts that is farthest its way. `against`: its
-    AUROC against each other group.
+    prompts the unit is beyond three quarters of the other groups' prompts. `against`: its AUROC
+    against each other group. These three are of all prompts of the half that reports, each around
+    the mean of those that are alike in what is controlled.
     """
 
     unit: str
@@ -45,7 +46,7 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One class: how many prompts report on it, its units, the best first, and their findings."""
+    """One class: how many of its prompts report, each beside another's; units, the best first."""
 
     prompts: int
     units: tuple[Shared, ...]
@@ -56,15 +57,16 @@ class Group:
 class Groups:
     """The groups of a recording's pictures, as `classifier` sees them, by class.
 
-    `split` counts prompts whose seeds came out in more than one class; without `within` they are in
-    no group. `controlled` are the columns within whose levels prompts were compared. `table` has a
-    row for each prompt (each sample, where seeds are contrasted): its `group`, its `half`, its
-    first `sample`.
+    `split` counts prompts whose seeds came out in more than one class, `unsure` those that were
+    left out for another reason: a class not asked for, too little confidence, the gate. Without
+    `within` they are in no group. `controlled` are the columns within whose levels prompts were
+    compared. `table` has a row for each sample: its `group`, its `half`, its number.
     """
 
     classifier: str
     groups: Mapping[str, Group]
     split: int
+    unsure: int
     controlled: tuple[str, ...]
     within: str | None
     warnings: tuple[str, ...]
@@ -94,6 +96,7 @@ class Groups:
                 for name, group in self.groups.items()
             },
             "split": self.split,
+            "unsure": self.unsure,
             "controlled": list(self.controlled),
             "within": self.within,
             "warnings": list(self.warnings),

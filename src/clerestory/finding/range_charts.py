@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["range_map", "save_ranges"]
 
 TITLES = {
-    "where": "Where {x} gets in: what these blocks add, put into the prompt without it",
+    "where": "Where {x} gets in: these blocks, put into the prompt without it",
     "when": "When {x} gets in: predictions of these steps, put into the prompt without it",
 }
 LOST = 0.02
@@ -73,7 +73,8 @@ def _triangle(own: list[Range], stage: str) -> Any:
     ink = alt.condition(alt.datum.effect > 0.6, alt.value("white"), alt.value("#333"))
     cells = base.mark_rect(cornerRadius=2).encode(color=colour)
     words = base.mark_text(fontSize=10).encode(text=alt.Text("effect:Q", format=".2f"), color=ink)
-    return (cells + words).properties(width=alt.Step(36), height=alt.Step(26), title=stage)
+    title = f"{stage}: whole outputs" if own[0].holds else stage
+    return (cells + words).properties(width=alt.Step(36), height=alt.Step(26), title=title)
 
 
 def _short(name: str, stage: str) -> str:

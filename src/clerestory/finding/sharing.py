@@ -22,32 +22,47 @@ if TYPE_CHECKING:
 __all__ = ["Values", "group_of"]
 
 FAR = 0.25
-"""The share of prompts that are called far out in a unit."""
+"""The share of the other groups' prompts that are called far out in a unit."""
 Matrix = NDArray[np.float64]
 
 
 class Values:
     """Values of units in the prompts of the half that reports, and what belongs to each prompt.
 
-    `groups` and `samples` are its group and the number of its first sample.
+    `groups` and `samples` are its group and the number of its first sample. Values are around the
+    mean of the prompts that are alike in what is controlled; within a prompt, around the prompt's.
     """
 
-    def __init__(self, recording: Recording, table: pd.DataFrame) -> None:
+    def __init__(
+        self, recording: Recording, table: pd.DataFrame, controlled: Sequence[str], within: bool
+    ) -> None:
         own = table[table["half"] == HALVES[1]]
+        if within:
+            own = own[own.groupby("prompt")["group"].transform("nunique") > 1]
         rows = own.groupby(["prompt", "group"], sort=True)
         self.groups: NDArray[np.str_] = np.array(rows["group"].first(), dtype=str)
         self.samples = rows["sample"].first().to_numpy()
         self.read, self.codes = Read(recording, own.index.to_numpy()), rows.ngroup().to_numpy()
+        first = rows.head(1).assign(code=rows.ngroup()).sort_values("code")
+        alike = ["prompt"] if within else [f"={name}" for name in controlled]
+        self.strata = first.groupby(alike).ngroup().to_numpy() if alike else None
 
     def of(self, finding: Finding, direction: Matrix | None) -> Matrix:
         """The unit, the way that it goes, `[prompt]`; seeds averaged."""
         values = self.read[finding.site].astype(np.float64)
         if direction is None:
-            column = values[:, int(finding.unit.rpartition("[")[2].partition("]")[0])]
+            column = values[:, self._column(finding)]
         else:
             column = values @ direction
-        sums = np.bincount(self.codes, weights=column, minlength=len(self.groups))
-        return np.asarray(finding.sign * sums / np.bincount(self.codes))
+        means = _averaged(column, self.codes)
+        if self.strata is not None:
+            means = means - _averaged(means, self.strata)[self.strata]
+        return np.asarray(finding.sign * means)
+
+    def _column(self, finding: Finding) -> int:
+        unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
+        own = self.read.units.get(finding.site)
+        return unit if own is None else own.index(unit)
 
 
 def group_of(name: str, found: Findings, values: Values, names: Sequence[str]) -> Group:
@@ -56,22 +71,22 @@ def group_of(name: str, found: Findings, values: Values, names: Sequence[str]) -
     for finding in found.findings:
         direction = found.direction(finding.unit) if finding.kind == "direction" else None
         units.append(_shared(name, finding, values.of(finding, direction), values.groups, names))
-    prompts = int((values.groups == name).sum())
-    return Group(prompts, tuple(units), found)
+    return Group(len(found.contents[HALVES[1]]), tuple(units), found)
 
 
 def _shared(
     name: str, finding: Finding, value: Matrix, groups: NDArray[np.str_], names: Sequence[str]
 ) -> Shared:
     kept = np.isin(groups, list(names))
-    own = groups == name
+    own, others = value[groups == name], value[kept & (groups != name)]
     against: Mapping[str, float] = {
-        other: float(auroc(value[own][:, None], value[groups == other][:, None])[0])
+        other: float(auroc(own[:, None], value[groups == other][:, None])[0])
         for other in names
         if other != name and (groups == other).any()
     }
     told = finding.detects
     codes = np.unique(groups[kept], return_inverse=True)[1]
+    several = len(np.unique(codes)) > 1
     return Shared(
         unit=finding.unit,
         kind=finding.kind,
@@ -80,9 +95,11 @@ def _shared(
         low=told.low,
         high=told.high,
         q=told.q,
-        omega2=float(omega_squared(value[kept][:, None], codes)[0])
-        if len(np.unique(codes)) > 1
-        else 0.0,
-        common=float((value[own] >= np.quantile(value, 1 - FAR)).mean()),
+        omega2=float(omega_squared(value[kept][:, None], codes)[0]) if several else 0.0,
+        common=float((own > np.quantile(others, 1 - FAR)).mean()) if len(others) else 0.0,
         against=against,
     )
+
+
+def _averaged(values: Matrix, codes: NDArray[np.integer]) -> Matrix:
+    return np.asarray(np.bincount(codes, weights=values) / np.bincount(codes))

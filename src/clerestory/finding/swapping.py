@@ -27,6 +27,8 @@ Pictures = NDArray[np.uint8]
 
 def swapped(trials: Trials, contents: int) -> list[Swap]:
     """Each content's prompt that says the concept, with the next content's that does not."""
+    if trials.model.family.bridge not in trials.model.sites:
+        return []
     shown, absent = (trials.prompts(side, contents) for side in ("shown", "absent"))
     absent = [*absent[1:], absent[0]]
     seed, other = trials.seeds[0], trials.seeds[0] + 1

@@ -1,7 +1,8 @@
 """Where and when a concept gets into the picture: activations of one run put into another.
 
-A prompt that says the concept and its matched prompt are drawn with one seed. What some blocks add
+A prompt that says the concept and its matched prompt are drawn with one seed. What some blocks make
 in the first run is put into the second: if the concept then shows, it went through those blocks.
+Activations of another prompt without the concept, put in the same way, are what it is held to.
 Source: causal tracing (Meng et al. 2022), for diffusion Basu et al. 2024.
 """
 
@@ -27,13 +28,13 @@ PARTS = 6
 LEAST = 8
 """Matched prompts of one length below which nothing is put from text to text."""
 ADDING = ("mlp", "self_attn", "cross_attn")
-"""What a transformer's block adds to its stream; where a block has an `out`, that is taken."""
+"""What a transformer's block adds to its stream. Of a UNet's block there is its whole output."""
 LAST = "vae"
 """The stage that only decodes."""
 
 
 def blocks(model: Model) -> dict[str, dict[str, list[str]]]:
-    """By stage and block the sites of all that the block adds, in the order that they run."""
+    """By stage and block the sites that are put in: what it adds, or of a UNet what it gives."""
     found: dict[str, dict[str, list[str]]] = {}
     for address, site in model.sites.items():
         if site.stage == LAST or site.feeds is False:
@@ -45,7 +46,10 @@ def blocks(model: Model) -> dict[str, dict[str, list[str]]]:
 
 
 def where(trials: Trials, contents: int) -> tuple[list[Range], list[str]]:
-    """For each stage every contiguous range of its blocks, and what stands against the map."""
+    """For each stage every contiguous range of its parts, and what stands against the map.
+
+    A stage has at most six parts, of one block or more in the order of their sites.
+    """
     found, warnings = [], []
     for stage, own in blocks(trials.model).items():
         fitting = any(_tokens(trials, site) for sites in own.values() for site in sites)
@@ -61,18 +65,25 @@ def where(trials: Trials, contents: int) -> tuple[list[Range], list[str]]:
         ]
         effects = _effects(trials, f"where: {stage}", sets, contents, fitting)
         found += [
-            Range(stage, parts[first][0], parts[last][-1], effect)
+            Range(stage, parts[first][0], parts[last][-1], effect, _holds(own))
             for (first, last), effect in zip(spans, effects, strict=True)
         ]
     return found, warnings
 
 
-def when(trials: Trials, steps: int, contents: int) -> list[Range]:
-    """Every contiguous range of the denoiser's steps: its predictions put into the other run."""
+def when(trials: Trials, contents: int) -> list[Range]:
+    """Every contiguous range of the denoiser's calls: its predictions put into the other run.
+
+    A prediction is of its own run's latent. What that does by itself is what another prompt's
+    predictions do, which is taken off.
+    """
     site = "denoiser/prediction"
     if site not in trials.model.sites:
         return []
-    parts = [part.tolist() for part in np.array_split(np.arange(steps), PARTS) if len(part)]
+    asked = trials.prompts("shown", 1)
+    read = trials.model.run(asked, trials.seeds[0], read=[site], pool="none", pictures=False)
+    steps = [step.index for step in read.activations.unlabelled[site].steps]
+    parts = [part.tolist() for part in np.array_split(steps, PARTS) if len(part)]
     spans = list(_spans(len(parts)))
     sets = [
         [f"{site}@{step}" for part in parts[first : last + 1] for step in part]
@@ -93,10 +104,14 @@ def patched(
     into: str = "absent",
     contents: int | None = None,
     fitting: bool = False,
+    givers: Sequence[str] = (),
 ) -> list[Flags]:
-    """Flags `[content, seed]` for each set of sites (or `site@step`) put in from the other side."""
+    """Flags `[content, seed]` for each set of sites (or `site@step`) put in from `givers`.
+
+    By default those are the prompts of the other side.
+    """
     source = "shown" if into == "absent" else "absent"
-    givers = trials.prompts(source, contents, fitting=fitting)
+    givers = givers or trials.prompts(source, contents, fitting=fitting)
     takers = trials.prompts(into, contents, fitting=fitting)
     came: list[list[Flags]] = [[] for _ in sets]
     for start in range(0, len(takers), CHUNK):
@@ -114,9 +129,21 @@ def patched(
 def _effects(
     trials: Trials, what: str, sets: list[list[str]], contents: int, fitting: bool
 ) -> list[Effect]:
-    (before,) = trials.draw(what, "absent", contents=contents, fitting=fitting)
+    """Beside putting in what the next content's prompt without the concept has.
+
+    Texts only fit texts of their own length: they are held to the prompt as it is.
+    """
     came = patched(trials, what, sets, contents=contents, fitting=fitting)
-    return [change(flags, before.shows) for flags in came]
+    if fitting:
+        (before,) = trials.draw(what, "absent", contents=contents, fitting=True)
+        return [change(flags, before.shows) for flags in came]
+    plain = trials.prompts("absent", contents)
+    held = patched(trials, what, sets, contents=contents, givers=[*plain[1:], plain[0]])
+    return [change(flags, before) for flags, before in zip(came, held, strict=True)]
+
+
+def _holds(own: dict[str, list[str]]) -> bool:
+    return any(site.endswith("/out") for sites in own.values() for site in sites)
 
 
 def _patches(
@@ -145,7 +172,7 @@ def _patches(
 
 
 def _outermost(own: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Without blocks inside other blocks that have an output of their own."""
+    """Where there are blocks with an output, those alone."""
     whole = {block for block, sites in own.items() if any(site.endswith("/out") for site in sites)}
     if not whole:
         return own

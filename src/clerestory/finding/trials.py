@@ -93,7 +93,9 @@ class Trials:
 
 
 def matched_prompts(findings: Findings, model: Model, half: str, contents: int) -> pd.DataFrame:
-    """For each content of a half one prompt a side, if possible with as many tokens.
+    """For each of some contents of a half, at random, one prompt a side.
+
+    If possible the two have as many tokens.
 
     EvidenceError where the findings do not know their samples, or contrast seeds.
     """
@@ -106,23 +108,26 @@ def matched_prompts(findings: Findings, model: Model, half: str, contents: int) 
         raise EvidenceError(
             "These findings contrast the seeds of one prompt: there are no two prompts to compare."
         )
+    if contents < 2:
+        raise EvidenceError(f"contents is {contents}; at least 2 are needed for any figure.")
+    order = np.random.default_rng(0).permutation(findings.contents[half])
     rows = []
-    for content in list(findings.contents[half])[:contents]:
+    for place, content in enumerate(order[:contents]):
+        mine = own[own["content"] == content]
         sides = {
-            arm: list(
-                dict.fromkeys(own.loc[(own["arm"] == arm) & (own["content"] == content), "prompt"])
-            )
+            arm: list(dict.fromkeys(mine.loc[mine["arm"] == arm, "prompt"]))
             for arm in ("shown", "absent")
         }
-        rows.append({"content": content, **_alike(sides["shown"], sides["absent"], model)})
+        rows.append({"content": content, **_alike(sides["shown"], sides["absent"], model, place)})
     return pd.DataFrame(rows)
 
 
-def _alike(shown: Sequence[str], absent: Sequence[str], model: Model) -> dict[str, object]:
-    """The first two prompts of one length, else the first two."""
+def _alike(
+    shown: Sequence[str], absent: Sequence[str], model: Model, place: int
+) -> dict[str, object]:
+    """Two prompts of one length if there are any; phrasings take turns from content to content."""
     lengths = {prompt: len(model.words(prompt)) for prompt in (*shown, *absent)}
-    for one in shown:
-        for other in absent:
-            if lengths[one] == lengths[other]:
-                return {"shown": one, "absent": other, "fits": True}
-    return {"shown": shown[0], "absent": absent[0], "fits": False}
+    pairs = [(one, other) for one in shown for other in absent]
+    fitting = [(one, other) for one, other in pairs if lengths[one] == lengths[other]]
+    one, other = (fitting or pairs)[place % len(fitting or pairs)]
+    return {"shown": one, "absent": other, "fits": bool(fitting)}

@@ -3,7 +3,8 @@
     causes = verify(found, model, "lancet:style", "stained glass")
     causes.sentences()
 
-Everything is drawn from the half that reports; how far a unit is moved comes from the half that
+Everything is drawn from the half that reports, with seeds that were not recorded, so that samples
+which were chosen by what was drawn are drawn anew; how far a unit is moved comes from the half that
 discovers.
 """
 
@@ -24,15 +25,16 @@ from clerestory.finding.causes import Band, Causes, Control, Effect, change
 from clerestory.finding.swapping import swapped
 from clerestory.finding.tracing import LEAST, patched, when, where
 from clerestory.finding.trials import Drawn, Tell, Trials, matched_prompts
-from clerestory.models import Edit, Model
+from clerestory.models import Model
 from clerestory.models.addresses import parse
+from clerestory.models.seeds import check_seeds
 from clerestory.numeric import shuffled
 from clerestory.registry import suggest
 from clerestory.steering import Add, Project
 
 __all__ = ["verify"]
 
-OF_A_DIRECTION, OF_A_MAP = 8, 12
+OF_A_DIRECTION, OF_A_MAP = 12, 12
 """Contents that each shuffled direction, and each range of a map, is drawn with."""
 Matrix = NDArray[np.float64]
 
@@ -45,7 +47,7 @@ def verify(
     *,
     units: Sequence[str] = (),
     contents: int = 24,
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] | None = None,
     directions: int = 20,
     maps: bool = True,
     others: Sequence[str] | None = None,
@@ -54,17 +56,18 @@ def verify(
     """Change each unit and count how often `classifier` then sees the class `shows`.
 
     `units` are addresses of findings; by default the first neuron and the first direction of each
-    stage, by discovery. `contents` and `seeds` say how much is drawn, `directions` how many
-    shuffled ones each unit is held to, `maps` whether it is traced where, when and from which
-    sample the concept comes. `others` are classifiers that should see no change, by default the
-    rest of Lancet's where `classifier` is one of them. EvidenceError where nothing can be checked.
+    stage, by discovery. `contents` and `seeds` (one that was not recorded, by default) say how much
+    is drawn, `directions` how many shuffled ones each unit is held to, `maps` whether it is traced
+    where, when and from which sample the concept comes. `others` are classifiers that should see no
+    change, by default the rest of Lancet's where `classifier` is one of them. EvidenceError where
+    nothing can be checked.
     """
     judge = _judge(classifier, shows)
     chosen = _chosen(findings, model, units)
     trials = Trials(
         model=model,
         pairs=matched_prompts(findings, model, "report", contents),
-        seeds=tuple(seeds),
+        seeds=_seeds(findings, seeds),
         judge=judge,
         shows=shows,
         tell=progress or (lambda what, done, of: None),
@@ -80,6 +83,7 @@ def verify(
         contents=len(trials.pairs),
         unedited=float(unedited.shows.mean()),
         words=change(said.shows, unedited.shows),
+        words_keep=trials.kept(said, unedited),
         controls=controls,
         warnings=(*findings.warnings, *warnings),
         **traced,
@@ -89,9 +93,24 @@ def verify(
 def _traced(trials: Trials) -> tuple[Sequence[str], dict[str, Any]]:
     """Where, when and from which sample the concept comes; what stands against the maps."""
     found, warnings = where(trials, OF_A_MAP)
-    steps = when(trials, trials.model.defaults.steps, OF_A_MAP)
+    steps = when(trials, OF_A_MAP)
     swaps = swapped(trials, OF_A_MAP)
     return warnings, {"where": tuple(found), "when": tuple(steps), "swaps": tuple(swaps)}
+
+
+def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Those given; EvidenceError where samples were chosen by what was drawn with one of them."""
+    recorded = [] if findings.samples is None else findings.samples["seed"].tolist()
+    if seeds is None:
+        return (max(recorded, default=-1) + 1,)
+    chosen = check_seeds(seeds)
+    both = sorted(set(chosen) & set(recorded))
+    if both and findings.classifiers:
+        raise EvidenceError(
+            f"Samples were chosen by what was drawn with seed {both[0]}: drawn again it proves "
+            f"nothing. Take others, such as {max(recorded) + 1}."
+        )
+    return chosen
 
 
 def _judge(classifier: str | Classifier, shows: str) -> Classifier:
@@ -113,8 +132,9 @@ class _Move:
     differences: Matrix
 
     @property
-    def length(self) -> float:
-        return abs(self.within - self.without)
+    def far(self) -> float:
+        """How far it goes, and which way."""
+        return self.within - self.without
 
 
 def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
@@ -122,6 +142,8 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
     for unit in units:
         if unit not in by_unit:
             raise EvidenceError(f"No finding is of {unit!r}.{suggest(unit, by_unit)}")
+        if model.sites[parse(by_unit[unit].site).site].feeds is False:
+            raise EvidenceError(f"Nothing reads {unit}: changing it changes no picture.")
     if units:
         return [by_unit[unit] for unit in units]
     first: dict[tuple[str, str], Finding] = {}
@@ -181,6 +203,11 @@ def _move(findings: Findings, finding: Finding, read: Mapping[str, Mapping[str, 
         direction = np.eye(1, shown.shape[1], unit)[0]
     else:
         direction = findings.direction(finding.unit)
+    if len(direction) != shown.shape[1]:
+        raise EvidenceError(
+            f"{finding.unit} was found among {len(direction)} of the site's {shown.shape[1]} "
+            "units; record all of them to change it."
+        )
     length = float(np.linalg.norm(direction))
     if length == 0:
         raise EvidenceError(f"The direction {finding.unit} is zero: there is nothing to change.")
@@ -197,9 +224,8 @@ def _controls(
     said: Drawn,
     directions: int,
 ) -> tuple[Control, ...]:
-    added = trials.draw(
-        "adding units", "absent", [[_addition(*both)] for both in zip(chosen, moves, strict=True)]
-    )
+    moved = [[Add(move.site, move.direction * move.far)] for move in moves]
+    added = trials.draw("adding units", "absent", moved)
     held = [[Project(move.site, move.direction, move.without)] for move in moves]
     ablated = trials.draw("ablating units", "shown", held)
     sites = list(dict.fromkeys(move.site for move in moves))
@@ -213,30 +239,34 @@ def _controls(
             ablation=change(less.shows, said.shows, lost=True),
             patching=patches[move.site][0],
             back=patches[move.site][1],
-            shuffled=_shuffled(trials, move, unedited, directions),
+            shuffled=_shuffled(trials, move, unedited, more, directions),
             collateral=trials.kept(more, unedited),
         )
         for finding, move, more, less in zip(chosen, moves, added, ablated, strict=True)
     )
 
 
-def _addition(finding: Finding, move: _Move) -> Edit:
-    """A direction is added; a neuron is held where it is with the concept."""
-    if finding.kind == "neuron":
-        return Project(move.site, move.direction, move.within)
-    return Add(move.site, move.direction * (move.within - move.without))
-
-
-def _shuffled(trials: Trials, move: _Move, unedited: Drawn, directions: int) -> Band:
+def _shuffled(
+    trials: Trials, move: _Move, unedited: Drawn, added: Drawn, directions: int
+) -> Band | None:
+    """Directions of the same length, on fewer contents; the unit's own effect on those beside."""
+    length = abs(move.far)
     try:
-        made = shuffled(move.differences, move.length, np.random.default_rng(0), directions)
+        made = shuffled(move.differences, length, np.random.default_rng(0), directions)
     except EvidenceError:  # all pairs differ alike: no other direction is as typical of the site
-        return Band(0.0, 0.0, 0.0, 0)
+        return None
     sets = [[Add(move.site, direction)] for direction in made]
     drawn = trials.draw("shuffled directions", "absent", sets, contents=OF_A_DIRECTION)
     before = unedited.first(OF_A_DIRECTION).shows
     effects = [change(one.shows, before).effect for one in drawn]
-    return Band(float(np.mean(effects)), min(effects), max(effects), len(effects))
+    return Band(
+        mean=float(np.mean(effects)),
+        low=min(effects),
+        high=max(effects),
+        directions=len(effects),
+        contents=len(before),
+        beside=change(added.first(OF_A_DIRECTION).shows, before).effect,
+    )
 
 
 def _patching(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
