@@ -67,27 +67,22 @@ def group(
     table, warnings, eyes = _table(
         recording, classifier, chosen, min_confidence, gate, controlled, seed
     )
-    by_prompt = table.groupby("prompt")
-    split = by_prompt["group"].nunique().gt(1)
-    whole = ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
+    split, whole = _agreement(table)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
+    if within is not None and controlled:
+        raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
     if within is not None:
-        if controlled:
-            raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
-        how |= {"within": within, "gate": gate}
-        table = table[table["kept"]]
+        table, how = table[table["kept"]], {**how, "within": within, "gate": gate}
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
         table = table[table["prompt"].map(whole)]
         found, alone = _between(recording, table, _enough(table, chosen), controlled, how)
         warnings += alone
     values = Values(recording, table, controlled, within is not None)
+    found = {name: replace(own, classifiers=eyes.checks()) for name, own in found.items()}
     return Groups(
         classifier=classifier,
-        groups={
-            name: group_of(name, replace(own, classifiers=eyes.checks()), values, list(found))
-            for name, own in found.items()
-        },
+        groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
         split=int(split.sum()),
         unsure=int((~split & ~whole).sum()),
         controlled=controlled,
@@ -156,6 +151,13 @@ def _table(
             kept &= said[PASSED]
         parts.append(part.assign(kept=kept.to_numpy()))
     return pd.concat(parts).sort_index(), eyes.warnings(), eyes
+
+
+def _agreement(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """By prompt: whether its seeds came out in several classes, whether all of them are in one."""
+    by_prompt = table.groupby("prompt")
+    split = by_prompt["group"].nunique().gt(1)
+    return split, ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

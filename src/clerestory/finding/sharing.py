@@ -50,10 +50,7 @@ class Values:
     def of(self, finding: Finding, direction: Matrix | None) -> Matrix:
         """The unit, the way that it goes, `[prompt]`; seeds averaged."""
         values = self.read[finding.site].astype(np.float64)
-        if direction is None:
-            column = values[:, self._column(finding)]
-        else:
-            column = values @ direction
+        column = values[:, self._column(finding)] if direction is None else values @ direction
         means = _averaged(column, self.codes)
         if self.strata is not None:
             means = means - _averaged(means, self.strata)[self.strata]
