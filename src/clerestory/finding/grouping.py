@@ -54,7 +54,7 @@ def group(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Groups:
-    """Group a recording's pictures by what `classifier` sees, and find what sets each group apart.
+    """Group a recording's pictures by what `classifier` sees; find what sets each group apart.
 
     `classes` are compared, by default all that have prompts enough. Pictures that are seen with
     less than `min_confidence`, or that `gate` (`CLASSIFIER=CLASS`) rules out, are left out.
@@ -63,14 +63,11 @@ def group(
     Set a of a classifier sorts the half that discovers, set b the half that reports.
     EvidenceError where there are not two groups.
     """
-    chosen, controlled = _classes(classifier, classes), _listed(control)
-    table, warnings, eyes = _table(
-        recording, classifier, chosen, min_confidence, gate, controlled, seed
-    )
+    chosen, controlled = _classes(classifier, classes), _listed(control, within)
+    asked = (chosen, min_confidence, gate)
+    table, warnings, eyes = _table(recording, classifier, *asked, controlled, seed)
     split, whole = _agreement(table)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
-    if within is not None and controlled:
-        raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
     if within is not None:
         table, how = table[table["kept"]], {**how, "within": within, "gate": gate}
         found = _within(recording, classifier, chosen, min_confidence, how)
@@ -78,11 +75,12 @@ def group(
         table = table[table["prompt"].map(whole)]
         found, alone = _between(recording, table, _enough(table, chosen), controlled, how)
         warnings += alone
-    values = Values(recording, table, controlled, within is not None)
-    found = {name: replace(own, classifiers=eyes.checks()) for name, own in found.items()}
+    values, checks = Values(recording, table, controlled, within is not None), eyes.checks()
+    found = {name: replace(own, classifiers=checks) for name, own in found.items()}
+    groups = {name: group_of(name, own, values, list(found)) for name, own in found.items()}
     return Groups(
         classifier=classifier,
-        groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
+        groups=groups,
         split=int(split.sum()),
         unsure=int((~split & ~whole).sum()),
         controlled=controlled,
@@ -102,7 +100,9 @@ def _said(found: Mapping[str, Findings]) -> list[str]:
     ]
 
 
-def _listed(control: str | Sequence[str]) -> tuple[str, ...]:
+def _listed(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
+    if within is not None and control:
+        raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
     names = [control] if isinstance(control, str) else control
     return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
 
