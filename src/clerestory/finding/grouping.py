@@ -73,14 +73,12 @@ def group(
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
         table = table[table["prompt"].map(whole)]
-        found, alone = _between(recording, table, _enough(table, chosen), controlled, how)
-        warnings += alone
+        found = _between(recording, table, _enough(table, chosen), controlled, how, warnings)
     values, checks = Values(recording, table, controlled, within is not None), eyes.checks()
     found = {name: replace(own, classifiers=checks) for name, own in found.items()}
-    groups = {name: group_of(name, own, values, list(found)) for name, own in found.items()}
     return Groups(
         classifier=classifier,
-        groups=groups,
+        groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
         split=int(split.sum()),
         unsure=int((~split & ~whole).sum()),
         controlled=controlled,
@@ -191,9 +189,10 @@ def _between(
     names: Sequence[str],
     controlled: Sequence[str],
     how: Mapping[str, Any],
-) -> tuple[dict[str, Findings], list[str]]:
-    """Each group's prompts beside partners from the others; those that have too few are named."""
-    found, alone = {}, []
+    alone: list[str],
+) -> dict[str, Findings]:
+    """Each group's prompts beside partners from the others; `alone` gets those with too few."""
+    found = {}
     for name in names:
         samples = _partners(table, name, controlled, np.random.default_rng(how["seed"]))
         pairs = samples.groupby("half")["content"].nunique().reindex(HALVES, fill_value=0)
@@ -210,8 +209,8 @@ def _between(
             read, samples, matched=matched, units=read.units, by=("difference",), **how
         )
     if not found:
-        raise EvidenceError(f"{alone[0]} Control less, or record more.")
-    return found, alone
+        raise EvidenceError(f"{alone[-1]} Control less, or record more.")
+    return found
 
 
 def _partners(
