@@ -64,8 +64,9 @@ def group(
     EvidenceError where there are not two groups.
     """
     chosen, controlled = _classes(classifier, classes), _listed(control, within)
-    asked = (chosen, min_confidence, gate)
-    table, warnings, eyes = _table(recording, classifier, *asked, controlled, seed)
+    table, said, eyes = _table(
+        recording, classifier, chosen, min_confidence, gate, controlled, seed
+    )
     split, whole = _agreement(table)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
     if within is not None:
@@ -73,7 +74,7 @@ def group(
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
         table = table[table["prompt"].map(whole)]
-        found = _between(recording, table, _enough(table, chosen), controlled, how, warnings)
+        found = _between(recording, table, _enough(table, chosen), controlled, how, said)
     values, checks = Values(recording, table, controlled, within is not None), eyes.checks()
     found = {name: replace(own, classifiers=checks) for name, own in found.items()}
     return Groups(
@@ -83,7 +84,7 @@ def group(
         unsure=int((~split & ~whole).sum()),
         controlled=controlled,
         within=within,
-        warnings=tuple(dict.fromkeys([*warnings, *_said(found)])),
+        warnings=tuple(dict.fromkeys([*said, *_said(found)])),
         table=table,
     )
 
