@@ -67,7 +67,7 @@ def group(
     table, said, eyes = _table(
         recording, classifier, chosen, min_confidence, gate, controlled, seed
     )
-    split, whole = _agreement(table)
+    whole, counts = _agreement(table)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
     if within is not None:
         table, how = table[table["kept"]], {**how, "within": within, "gate": gate}
@@ -80,8 +80,7 @@ def group(
     return Groups(
         classifier=classifier,
         groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
-        split=int(split.sum()),
-        unsure=int((~split & ~whole).sum()),
+        **counts,
         controlled=controlled,
         within=within,
         warnings=tuple(dict.fromkeys([*said, *_said(found)])),
@@ -152,11 +151,12 @@ def _table(
     return pd.concat(parts).sort_index(), eyes.warnings(), eyes
 
 
-def _agreement(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """By prompt: whether its seeds came out in several classes, whether all of them are in one."""
+def _agreement(table: pd.DataFrame) -> tuple[pd.Series, dict[str, int]]:
+    """By prompt whether all of its seeds are in one group; how many prompts are not, and why."""
     by_prompt = table.groupby("prompt")
     split = by_prompt["group"].nunique().gt(1)
-    return split, ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
+    whole = ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
+    return whole, {"split": int(split.sum()), "unsure": int((~split & ~whole).sum())}
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
