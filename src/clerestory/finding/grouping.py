@@ -63,10 +63,8 @@ def group(
     Set a of a classifier sorts the half that discovers, set b the half that reports.
     EvidenceError where there are not two groups.
     """
-    chosen, controlled = _classes(classifier, classes), _listed(control, within)
-    table, said, eyes = _table(
-        recording, classifier, chosen, min_confidence, gate, controlled, seed
-    )
+    chosen, alike = _classes(classifier, classes), _listed(control, within)
+    table, said, eyes = _table(recording, classifier, chosen, min_confidence, gate, alike, seed)
     whole, counts = _agreement(table)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
     if within is not None:
@@ -74,14 +72,14 @@ def group(
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
         table = table[table["prompt"].map(whole)]
-        found = _between(recording, table, _enough(table, chosen), controlled, how, said)
-    values, checks = Values(recording, table, controlled, within is not None), eyes.checks()
+        found = _between(recording, table, _enough(table, chosen), alike, how, said)
+    values, checks = Values(recording, table, alike, within is not None), eyes.checks()
     found = {name: replace(own, classifiers=checks) for name, own in found.items()}
     return Groups(
         classifier=classifier,
         groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
         **counts,
-        controlled=controlled,
+        controlled=alike,
         within=within,
         warnings=tuple(dict.fromkeys([*said, *_said(found)])),
         table=table,
