@@ -82,12 +82,17 @@ def verify(
         shows=shows,
         contents=len(trials.pairs),
         unedited=float(unedited.shows.mean()),
-        words=change(said.shows, unedited.shows),
-        words_keep=trials.kept(said, unedited),
+        **_words(trials, unedited, said),
         controls=controls,
         warnings=(*findings.warnings, *warnings),
         **traced,
     )
+
+
+def _words(trials: Trials, unedited: Drawn, said: Drawn) -> dict[str, Any]:
+    """What the prompts with the concept do, and what they keep."""
+    words = change(said.shows, unedited.shows)
+    return {"words": words, "words_keep": trials.kept(said, unedited)}
 
 
 def _traced(trials: Trials) -> tuple[Sequence[str], dict[str, Any]]:
