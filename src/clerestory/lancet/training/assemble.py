@@ -39,7 +39,7 @@ DEFAULTS: dict[str, float | int] = {
     "steps": 16,
     "guidance": 2.5,
     "prior_steps": 10,
-    "prior_guidance": 1.5,
+    "prior_guidance": 3.0,
 }
 
 
