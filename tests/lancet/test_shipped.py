@@ -50,6 +50,11 @@ def test_every_file_is_in_the_manifest():
     assert files - {"manifest.json"} == set(weights.manifest()["files"])
 
 
+def test_these_weights_are_frozen():
+    """Neurons' numbers, tutorials and figures rest on them: other weights are another version."""
+    assert weights.revision() == "1.0-7bffcc90d109"
+
+
 def test_a_damaged_copy_is_refused_in_one_line(tmp_path):
     import shutil
 
