@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from clerestory.lancet.ceilings import _bytes, _cosine, _error, _right, _through
+from clerestory.errors import PromptError
+from clerestory.lancet.ceilings import _bytes, _cosine, _error, _fits, _right, _through
 
 
 def test_the_mean_embedding_has_error_one_and_the_truth_none():
@@ -47,3 +48,12 @@ def test_pictures_through_an_autoencoder_that_changes_nothing_come_back_as_they_
     assert np.array_equal(_bytes(scaled), raw)
     model = SimpleNamespace(pipeline=SimpleNamespace(movq=Same()))
     assert np.array_equal(_through(model, scaled), raw)
+
+
+def test_captions_that_training_cuts_are_left_out():
+    def check(prompt):
+        if len(prompt.split()) > 3:
+            raise PromptError("this would be cut")
+
+    model = SimpleNamespace(check=check)
+    assert [_fits(model, words) for words in ("a cat", "a cat in a library")] == [True, False]

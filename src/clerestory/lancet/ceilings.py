@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clerestory.classifying import LancetClassifiers
+from clerestory.errors import PromptError
 from clerestory.lancet import weights
 from clerestory.lancet.evaluate import Rate, rate
 from clerestory.lancet.training.settings import Settings
@@ -73,7 +75,8 @@ def ceilings(
     tell = progress or (lambda what, done, of: None)
     place = weights.verified(folder)
     world = World.load(place / "world.toml")
-    scenes = [sample(world, seed) for seed in range(FIRST_HELD_OUT, FIRST_HELD_OUT + COUNT)]
+    held_out = (sample(world, seed) for seed in count(FIRST_HELD_OUT))
+    scenes = list(islice((scene for scene in held_out if _fits(model, scene.caption)), COUNT))
     truth = render(world, art, scenes)
     scaled = torch.from_numpy(truth).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
     embeddings = _eye(place)(scaled)
@@ -88,6 +91,15 @@ def ceilings(
         retrieval=retrieval(_texts(model, scenes), embeddings, AMONG),
         count=COUNT,
     )
+
+
+def _fits(model: Model, caption: str) -> bool:
+    """Whether a caption fits the text window: training cuts those that do not."""
+    try:
+        model.check(caption)
+    except PromptError:
+        return False
+    return True
 
 
 def _eye(folder: Path) -> Eye:
