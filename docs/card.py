@@ -129,7 +129,7 @@ def failures(came: Any) -> None:
         said = judge.classes[factor][int(odds[factor][row].argmax())]
         if ask.part == "main" and said != getattr(ask, factor):
             rows.append(row)
-            words.append(f"{ask.prompt} — taken for: {said}")
+            words.append(f"{said}? {ask.prompt}")
     chosen = np.random.default_rng(0).permutation(len(rows))[:FAILURES]
     pictures = came.pictures[[rows[at] for at in chosen]]
     _save(contact_sheet(pictures, [words[at] for at in chosen]), "failures")
