@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from clerestory.models import Run
 
-__all__ = ["grid", "pairs", "save", "save_run", "slug"]
+__all__ = ["data_address", "grid", "pairs", "save", "save_run", "slug"]
 
 _GAP = 4
 _LEAST = 128
@@ -47,6 +49,15 @@ def grid(
         left = _GAP + index % columns * (width + _GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet
+
+
+def data_address(picture: NDArray[np.uint8]) -> str:
+    """A picture as a PNG in a `data:` address, for pages that hold all that they show."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def pairs(without: Run, edited: Run, columns: int) -> NDArray[np.uint8]:

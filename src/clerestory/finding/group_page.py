@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from clerestory.finding.groups import Group, Groups
 from clerestory.finding.pairing import HALVES
 from clerestory.finding.sharing import Values
+from clerestory.pictures import data_address
 
 if TYPE_CHECKING:
     from clerestory.recording import Recording
@@ -72,14 +71,6 @@ def _pictures(recording: Recording, samples: NDArray[np.integer]) -> list[dict[s
     if not len(samples):
         return []
     return [
-        {"src": _png(picture), "prompt": str(prompts[sample])}
+        {"src": data_address(picture), "prompt": str(prompts[sample])}
         for picture, sample in zip(recording.pictures(samples), samples.tolist(), strict=True)
     ]
-
-
-def _png(picture: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

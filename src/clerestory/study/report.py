@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import jinja2
-import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from clerestory.finding import Finding, Findings
+from clerestory.pictures import data_address
 from clerestory.study import charts
 from clerestory.study.controlling import Controls, Gallery
 from clerestory.study.results import Results
@@ -109,18 +106,9 @@ def _units(found: Findings, controls: Controls) -> list[Finding]:
 
 def _strip(gallery: Gallery) -> list[dict[str, Any]]:
     return [
-        {"how": how, "says": HOW[how], "pictures": [_png(p) for p in pictures[:SHOWN]]}
+        {"how": how, "says": HOW[how], "pictures": [data_address(p) for p in pictures[:SHOWN]]}
         for how, pictures in gallery.rows.items()
     ]
-
-
-def _png(picture: NDArray[np.uint8]) -> str:
-    """A picture as a data address."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _percent(value: float) -> str:
