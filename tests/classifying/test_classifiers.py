@@ -28,9 +28,21 @@ def test_a_function_of_ones_own_is_a_classifier(mine: Any) -> None:
         classifier("python:mine_for_tests:wrong")(noise())
 
 
+def test_colours_are_measured() -> None:
+    tint, light = classifier("colour:tint"), classifier("colour:light")
+    tones = [(40, 60, 120), (120, 120, 120), (220, 200, 140)]
+    pictures = np.stack([np.full((8, 8, 3), tone, np.uint8) for tone in tones])
+    assert [tint.classes[at] for at in tint(pictures).argmax(1)] == ["cool", "neutral", "warm"]
+    assert [light.classes[at] for at in light(pictures).argmax(1)] == ["dark", "middling", "light"]
+    between = np.full((1, 8, 8, 3), round(0.625 * 255), np.uint8)
+    assert np.allclose(light(between)[0, 1:], 0.5, atol=0.02)
+    assert np.allclose(tint(noise()).sum(1), 1, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("colour:hue", "No colour is called 'hue'"),
         ("python:mine_for_tests:without", "an attribute `classes`"),
         ("python:mine_for_tests:nothing", "cannot be used"),
         ("python:no_such_module_here:f", "cannot be used: No module named"),

@@ -32,7 +32,8 @@ def test_the_report_shows_pictures_and_holds_nothing_from_outside(recording, tmp
     words = call(recording, "--control", "place", "--out", tmp_path / "out").stdout
     assert "light:" in words and "dark:" in words
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("data:image/png") > 60
+    shown, kept = set(re.findall(r'class="(p\d+)"', page)), set(re.findall(r"\.(p\d+) \{", page))
+    assert shown == kept and len(kept) == page.count("data:image/png") > 30, "each picture once"
     assert "alike in place" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     found = Findings.load(tmp_path / "out" / "findings" / "00")

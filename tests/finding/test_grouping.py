@@ -95,14 +95,14 @@ def test_prompts_whose_seeds_disagree_are_counted_and_make_the_contrast_within(
     prompts = [f"a clay w{number}" for number in range(60)]
     recording = model().record(prompts, range(4), read=[TEXT], out=tmp_path / "rec")
     split = group(recording, "python:finding.causal:parity", within="prompt", flips=20)
-    assert split.split > 30
+    assert len(split.split) > 30
     assert all(unit.q > 0.05 for own in split.groups.values() for unit in own.units)
 
 
 def test_a_prompt_is_in_a_group_only_if_all_of_its_seeds_are(recording):
     """Half of what is seen is of no class that is asked for: those prompts are in no group."""
     found = group(recording, LIGHT, min_confidence=0.5, flips=5)
-    assert (found.split, found.unsure) == (0, 0)
+    assert (found.split, found.unsure) == ({}, 0)
     with pytest.raises(EvidenceError, match="Fewer than two"):
         group(recording, LIGHT, gate=f"{LIGHT}=light", flips=5)
 

@@ -10,7 +10,7 @@ from finding.causal import CAUSE, Light, model
 from numpy.testing import assert_allclose
 
 from clerestory.errors import EvidenceError, RegistryError
-from clerestory.finding import Findings, contrast, verify
+from clerestory.finding import Findings, contrast, trace, verify
 from clerestory.finding.causes import change
 from clerestory.finding.tracing import blocks
 from clerestory.numeric import newcombe
@@ -146,6 +146,25 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
     )
     trials = Trials(model(), pairs, (0,), Always(), "light", lambda what, done, of: None)
     assert {one.effect.effect for one in when(trials, 4)} == {0.0}
+
+
+def test_two_lists_of_prompts_are_traced_without_findings():
+    shown = [f"r glass {content}" for content in CONTENTS]
+    absent = [f"r plain {content}" for content in CONTENTS]
+    causes = trace(model(), shown, absent, Light(), "light")
+    assert not causes.controls and causes.words.effect == 1.0
+    assert any(f"blocks.{CAUSE[0]} put in 1.00" in each for each in causes.sentences())
+    assert not any("units" in each for each in causes.sentences())
+    with pytest.raises(EvidenceError, match="20 prompts show it and 3 do not"):
+        trace(model(), shown, absent[:3], Light(), "light")
+
+
+def test_a_stage_that_would_not_fit_into_memory_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr("clerestory.finding.tracing.HELD", 10)
+    shown, absent = [[f"r {kind} {c}" for c in CONTENTS[:4]] for kind in ("glass", "plain")]
+    causes = trace(model(), shown, absent, Light(), "light")
+    assert not [one for one in causes.where if one.stage == "denoiser"]
+    assert any("denoiser is not traced: 0 GiB a prompt" in each for each in causes.warnings)
 
 
 def test_where_all_pairs_differ_alike_no_unit_is_said_to_control(found):

@@ -25,7 +25,8 @@ class Classifier(Protocol):
     """Pictures to probabilities over named classes.
 
     One that can change under the same `source` has a `mark` as well, to tell its versions apart;
-    one whose weights a generator may have too has their marks as `weights` (`models/marks.py`).
+    one whose weights a generator may have too has their marks as `weights` (`models/marks.py`); one
+    that measures and has learnt nothing says `measured`.
     """
 
     @property
@@ -42,7 +43,7 @@ class Classifier(Protocol):
 
 families: Registry[Callable[[str, Which], Classifier]] = Registry("classifier family")
 """By what stands before the colon: a function of what stands after it, and of the set."""
-MODULES = ("lancet", "hub", "function")
+MODULES = ("lancet", "colour", "hub", "function")
 
 
 @functools.cache

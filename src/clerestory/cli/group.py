@@ -78,8 +78,8 @@ def _print(found: Groups) -> None:
 
     if found.within is None:
         typer.echo(
-            f"{found.split} prompts whose seeds disagree are in no group, nor are {found.unsure} "
-            "of no class that was asked for."
+            f"{len(found.split)} prompts whose seeds disagree are in no group, nor are "
+            f"{found.unsure} of no class that was asked for."
         )
     for name, own in found.groups.items():
         typer.echo(console.plain(f"\n{name}: {own.prompts} prompts report, each beside another's"))

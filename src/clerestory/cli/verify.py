@@ -97,8 +97,8 @@ def _print(causes: Causes) -> None:
         typer.echo(console.plain(sentence))
     for swap in causes.swaps:
         typer.echo(
-            f"{swap.factor}: {swap.condition:.0%} by the condition, {swap.noise:.0%} by the noise "
-            f"({swap.pictures} pictures)"
+            f"{swap.factor}: {swap.condition:.0%} ({swap.low:.0%}–{swap.high:.0%}) by the "
+            f"condition, {swap.noise:.0%} by the noise ({swap.pictures} pictures)"
         )
     for warning in causes.warnings:
         console.say(f"warning: {warning}")

@@ -15,12 +15,14 @@ Whether a unit *controls* the picture is another question, which changing it ans
     causes = verify(found, model, "lancet:style", "stained glass")
     causes.sentences()
 
-Without a concept in mind: `group(recording, "lancet:mood")` sorts the pictures of random prompts,
+`trace` maps where and when the pictures of two lists of prompts part, without findings.
+Without a concept in mind, `group(recording, "lancet:mood")` sorts the pictures of random prompts,
 and says what those of one class share.
 """
 
 from clerestory.finding.asking import find
 from clerestory.finding.base import Detects, Finding, Findings, Null
+from clerestory.finding.between import trace
 from clerestory.finding.causes import Causes, Control, Effect
 from clerestory.finding.contrasting import contrast
 from clerestory.finding.grouping import group
@@ -44,6 +46,7 @@ __all__ = [
     "find",
     "group",
     "halves",
+    "trace",
     "verify",
     "ways",
 ]

@@ -92,12 +92,15 @@ class Range:
 class Swap:
     """Of pictures with the condition of one sample and the noise of another: whom they take after.
 
-    Shares of pictures in which a classifier sees what it saw in the one parent (`condition`), in
-    the other (`noise`); counted where it saw two things. `layout`: whose 8×8 greys are nearer.
+    Shares of pictures in which a classifier sees what it saw in the one parent (`condition`, with
+    a 95% interval), in the other (`noise`); counted where it saw two things. `layout`: whose 8×8
+    greys are nearer.
     """
 
     factor: str
     condition: float
+    low: float
+    high: float
     noise: float
     pictures: int
 
@@ -117,7 +120,7 @@ class Causes:
     unedited: float
     words: Effect
     words_keep: Mapping[str, float]
-    controls: tuple[Control, ...]
+    controls: tuple[Control, ...] = ()
     where: tuple[Range, ...] = ()
     when: tuple[Range, ...] = ()
     swaps: tuple[Swap, ...] = ()
@@ -132,16 +135,17 @@ class Causes:
 
     def sentences(self) -> tuple[str, ...]:
         """The answer in words, and never more than the figures show."""
-        holding = [one.unit for one in self.controls if one.controls]
-        said = [
-            f"Of {len(self.controls)} units, {len(holding)} control {self.shows!r}: "
-            f"{', '.join(holding)}."
-            if holding
-            else f"None of {len(self.controls)} units controls {self.shows!r}."
-        ]
+        said = [self._holding()] if self.controls else []
         for what, ranges in (("where", self.where), ("when", self.when)):
             said += [_shortest(what, stage, ranges) for stage in dict.fromkeys(_stages(ranges))]
         return tuple(said)
+
+    def _holding(self) -> str:
+        holding = [one.unit for one in self.controls if one.controls]
+        if not holding:
+            return f"None of {len(self.controls)} units controls {self.shows!r}."
+        names = ", ".join(holding)
+        return f"Of {len(self.controls)} units, {len(holding)} control {self.shows!r}: {names}."
 
     def save(self, folder: Path) -> None:
         """Write `causes.json` into a folder, new or empty."""

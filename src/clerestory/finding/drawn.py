@@ -97,7 +97,7 @@ class Eyes:
                     f"{reports.source} has {share:.0%} of its weight matrices from the model that "
                     "was recorded: it may see what the model meant for that reason."
                 )
-            if discovers.source == reports.source:
+            if discovers.source == reports.source and not getattr(reports, "measured", False):
                 said.append(f"{reports.source} has one set of eyes for discovery and report.")
         return said
 

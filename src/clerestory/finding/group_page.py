@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-SHOWN, ROW, UNITS = 16, 8, 4
-"""Pictures of a group; of a unit's most and least; units that have such rows."""
+SHOWN, ROW, DIRECTIONS = 16, 8, 4
+"""Pictures of a group; of a unit's most and least; directions that are listed."""
+ENDS = ("most", "least")
+Shown = NDArray[np.integer]
+"""Numbers of samples."""
 
 
 def page(groups: Groups, recording: Recording) -> str:
@@ -33,44 +36,42 @@ def page(groups: Groups, recording: Recording) -> str:
         lstrip_blocks=True,
     )
     values = Values(recording, groups.table, groups.controlled, groups.within is not None)
-    parts = [_part(name, group, groups, values, recording) for name, group in groups.groups.items()]
-    return environment.get_template("groups.html").render(groups=groups, parts=parts)
+    parts = [_part(name, group, groups, values) for name, group in groups.groups.items()]
+    named: list[Shown] = [
+        shown
+        for part in parts
+        for shown in (part["pictures"], *(row[end] for row in part["rows"] for end in ENDS))
+    ]
+    samples = np.unique(np.concatenate(named))
+    pictures = zip(samples.tolist(), recording.pictures(samples), strict=True)
+    return environment.get_template("groups.html").render(
+        groups=groups,
+        parts=parts,
+        pictures={sample: data_address(picture) for sample, picture in pictures},
+        prompts=recording.samples["prompt"],
+    )
 
 
-def _part(
-    name: str, group: Group, groups: Groups, values: Values, recording: Recording
-) -> dict[str, Any]:
+def _part(name: str, group: Group, groups: Groups, values: Values) -> dict[str, Any]:
     table = groups.table
     own = table[(table["group"] == name) & (table["half"] == HALVES[1])].drop_duplicates("prompt")
-    shown = own["sample"].to_numpy()[:SHOWN]
     best = [one for kind in ("neuron", "direction") for one in group.units if one.kind == kind]
-    neurons = [one for one in best if one.kind == "neuron"][: 2 * UNITS]
-    directions = [one for one in best if one.kind == "direction"][:UNITS]
+    neurons = [one for one in best if one.kind == "neuron"]
+    directions = [one for one in best if one.kind == "direction"][:DIRECTIONS]
     return {
         "name": name,
         "group": group,
-        "pictures": _pictures(recording, shown),
+        "pictures": own["sample"].to_numpy()[:SHOWN],
         "units": [*directions, *neurons],
-        "rows": [_row(one.unit, group, values, recording) for one in neurons[:UNITS]],
+        "neuron": neurons[0].unit if neurons else None,
+        "rows": [_row(one.unit, group, values) for one in (*directions, *neurons)],
     }
 
 
-def _row(unit: str, group: Group, values: Values, recording: Recording) -> dict[str, Any]:
-    """A neuron's most and least exciting prompts, of all groups."""
+def _row(unit: str, group: Group, values: Values) -> dict[str, Any]:
+    """The samples that excite a unit most and least, one a prompt, of all groups."""
     finding = next(one for one in group.findings.findings if one.unit == unit)
-    order = np.argsort(finding.sign * values.of(finding, None))
-    return {
-        "unit": unit,
-        "most": _pictures(recording, values.samples[order[::-1][:ROW]]),
-        "least": _pictures(recording, values.samples[order[:ROW]]),
-    }
-
-
-def _pictures(recording: Recording, samples: NDArray[np.integer]) -> list[dict[str, str]]:
-    prompts = recording.samples["prompt"]
-    if not len(samples):
-        return []
-    return [
-        {"src": data_address(picture), "prompt": str(prompts[sample])}
-        for picture, sample in zip(recording.pictures(samples), samples.tolist(), strict=True)
-    ]
+    way = group.findings.direction(unit) if finding.kind == "direction" else None
+    order = np.argsort(finding.sign * values.of(finding, way))
+    most, least = (values.samples[places] for places in (order[::-1][:ROW], order[:ROW]))
+    return {"unit": unit, "most": most, "least": least}

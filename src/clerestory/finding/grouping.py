@@ -149,12 +149,14 @@ def _table(
     return pd.concat(parts).sort_index(), eyes.warnings(), eyes
 
 
-def _agreement(table: pd.DataFrame) -> tuple[pd.Series, dict[str, int]]:
-    """By prompt whether all of its seeds are in one group; how many prompts are not, and why."""
+def _agreement(table: pd.DataFrame) -> tuple[pd.Series, dict[str, Any]]:
+    """By prompt whether all of its seeds are in one group; which prompts are not, or how many."""
     by_prompt = table.groupby("prompt")
-    split = by_prompt["group"].nunique().gt(1)
+    seen = by_prompt["group"].unique()
+    split = seen.map(len).gt(1)
     whole = ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
-    return whole, {"split": int(split.sum()), "unsure": int((~split & ~whole).sum())}
+    named = {str(prompt): tuple(map(str, groups)) for prompt, groups in seen[split].items()}
+    return whole, {"split": named, "unsure": int((~split & ~whole).sum())}
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

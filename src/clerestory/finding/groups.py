@@ -57,15 +57,15 @@ class Group:
 class Groups:
     """The groups of a recording's pictures, as `classifier` sees them, by class.
 
-    `split` counts prompts whose seeds came out in more than one class, `unsure` those that were
-    left out for another reason: a class not asked for, too little confidence, the gate. Without
-    `within` they are in no group. `controlled` are the columns within whose levels prompts were
-    compared. `table` has a row for each sample: its `group`, its `half`, its number.
+    `split` has the prompts whose seeds came out in several classes, and which; `unsure` counts
+    those that were left out for another reason: a class not asked for, too little confidence, the
+    gate. Without `within` they are in no group. `controlled` are the columns within whose levels
+    prompts were compared. `table` has a row for each sample: its `group`, its `half`, its number.
     """
 
     classifier: str
     groups: Mapping[str, Group]
-    split: int
+    split: Mapping[str, tuple[str, ...]]
     unsure: int
     controlled: tuple[str, ...]
     within: str | None
@@ -95,7 +95,7 @@ class Groups:
                 }
                 for name, group in self.groups.items()
             },
-            "split": self.split,
+            "split": {prompt: list(names) for prompt, names in self.split.items()},
             "unsure": self.unsure,
             "controlled": list(self.controlled),
             "within": self.within,

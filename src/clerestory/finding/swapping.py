@@ -15,6 +15,7 @@ from clerestory.classifying import Classifier
 from clerestory.finding.causes import Swap
 from clerestory.finding.trials import Trials
 from clerestory.models import Model
+from clerestory.numeric import wilson
 from clerestory.steering import Patch
 
 __all__ = ["swapped"]
@@ -69,13 +70,20 @@ def _classes(
     apart = first != second
     count = int(apart.sum())
     share = [float((mixed == one)[apart].mean()) if count else 0.0 for one in (first, second)]
-    return Swap(name, share[0], share[1], count)
+    return _swap(name, share[0], share[1], count)
 
 
 def _layout(given: Pictures, noise: Pictures, both: Pictures) -> Swap:
     first, second, mixed = (_greys(pictures) for pictures in (given, noise, both))
     near = ((mixed - first) ** 2).sum(1) < ((mixed - second) ** 2).sum(1)
-    return Swap(LAYOUT, float(near.mean()), float(1 - near.mean()), len(near))
+    return _swap(LAYOUT, float(near.mean()), float(1 - near.mean()), len(near))
+
+
+def _swap(name: str, condition: float, noise: float, count: int) -> Swap:
+    """Two pictures have the same parents, so the interval counts half as many."""
+    pairs = -(-count // 2)
+    span = wilson(condition * pairs, pairs) if pairs else (0.0, 1.0)
+    return Swap(name, condition, *span, noise, count)
 
 
 def _greys(pictures: Pictures) -> NDArray[np.float64]:

@@ -19,10 +19,10 @@ from clerestory.models import Model
 from clerestory.models.addresses import parse
 from clerestory.steering import Patch
 
-__all__ = ["LEAST", "blocks", "patched", "when", "where"]
+__all__ = ["LEAST", "blocks", "held_bytes", "patched", "when", "where"]
 
-CHUNK = 4
-"""Contents whose activations are held at a time."""
+CHUNK, HELD = 4, 4 << 30
+"""Contents whose activations are held at a time, if that takes no more than so many bytes."""
 PARTS = 6
 """Parts that the blocks of a stage, and the steps, are divided into at most."""
 LEAST = 8
@@ -55,6 +55,13 @@ def where(trials: Trials, contents: int) -> tuple[list[Range], list[str]]:
         fitting = any(_tokens(trials, site) for sites in own.values() for site in sites)
         if fitting and trials.pairs["fits"].sum() < LEAST:
             warnings.append(f"Too few matched prompts have as many tokens to trace the {stage}.")
+            continue
+        needed = held_bytes(trials, [site for sites in own.values() for site in sites])
+        if needed > HELD:
+            warnings.append(
+                f"The {stage} is not traced: {needed / 2**30:.0f} GiB a prompt would be held, more "
+                f"than {HELD / 2**30:.0f}. Fewer steps, or smaller pictures, need less."
+            )
             continue
         parts = [[str(name) for name in part] for part in np.array_split(list(own), PARTS)]
         parts = [part for part in parts if part]
@@ -114,9 +121,11 @@ def patched(
     givers = givers or trials.prompts(source, contents, fitting=fitting)
     takers = trials.prompts(into, contents, fitting=fitting)
     came: list[list[Flags]] = [[] for _ in sets]
-    for start in range(0, len(takers), CHUNK):
+    sites = list(dict.fromkeys(parse(address).site for one in sets for address in one))
+    size = max(1, min(CHUNK, int(HELD // max(held_bytes(trials, sites), 1))))
+    for start in range(0, len(takers), size):
         trials.tell(what, start, len(takers))
-        chunk = slice(start, start + CHUNK)
+        chunk = slice(start, start + size)
         edits = _patches(trials, givers[chunk], sets)
         runs = trials.model.sweep(takers[chunk], trials.seeds, edits)
         for page, run in zip(came, runs, strict=True):
@@ -124,6 +133,19 @@ def patched(
             page.append(trials.sees(run.pictures).reshape(-1, len(trials.seeds)))
     trials.tell(what, len(takers), len(takers))
     return [np.concatenate(page) for page in came]
+
+
+def held_bytes(trials: Trials, sites: Sequence[str]) -> int:
+    """What the sites' activations of one prompt take, over all steps; measured in two of them."""
+    model = trials.model
+    prompt = trials.prompts("shown", 1)
+    read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).activations
+    needed = 0.0
+    for site in sites:
+        noted = read.unlabelled[site]
+        stepped = model.sites[site].stage == "denoiser" and len(noted.steps) > 1
+        needed += noted.values().nbytes * (model.defaults.steps / 2 if stepped else 1)
+    return int(needed * len(trials.seeds))
 
 
 def _effects(

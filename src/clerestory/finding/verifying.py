@@ -12,18 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifying import Classifier, FactorClassifier
+from clerestory.classifying import Classifier
 from clerestory.classifying import classifier as named
-from clerestory.errors import EvidenceError, RegistryError
+from clerestory.errors import EvidenceError
 from clerestory.finding.base import Finding, Findings
+from clerestory.finding.between import OF_A_MAP, judge_of, rest_of, said_by, traced
 from clerestory.finding.causes import Band, Causes, Control, Effect, change
-from clerestory.finding.swapping import swapped
-from clerestory.finding.tracing import LEAST, patched, when, where
+from clerestory.finding.tracing import LEAST, patched
 from clerestory.finding.trials import Drawn, Tell, Trials, matched_prompts
 from clerestory.models import Model
 from clerestory.models.addresses import parse
@@ -34,8 +33,8 @@ from clerestory.steering import Add, Project
 
 __all__ = ["verify"]
 
-OF_A_DIRECTION, OF_A_MAP = 12, 12
-"""Contents that each shuffled direction, and each range of a map, is drawn with."""
+OF_A_DIRECTION = 12
+"""Contents that each shuffled direction is drawn with."""
 Matrix = NDArray[np.float64]
 
 
@@ -62,7 +61,7 @@ def verify(
     change, by default the rest of Lancet's where `classifier` is one of them. EvidenceError where
     nothing can be checked.
     """
-    judge = _judge(classifier, shows)
+    judge = judge_of(classifier, shows)
     chosen = _chosen(findings, model, units)
     trials = Trials(
         model=model,
@@ -71,36 +70,22 @@ def verify(
         judge=judge,
         shows=shows,
         tell=progress or (lambda what, done, of: None),
-        others={name: named(name) for name in (_rest(judge) if others is None else others)},
+        others={name: named(name) for name in (rest_of(judge) if others is None else others)},
     )
     (unedited,), (said,) = trials.draw("as it is", "absent"), trials.draw("as said", "shown")
     moves = _moves(findings, model, chosen, trials, contents)
     controls = _controls(trials, chosen, moves, unedited, said, directions)
-    warnings, traced = _traced(trials) if maps else ((), {})
+    warnings, drawn = traced(trials) if maps else ((), {})
     return Causes(
         classifier=judge.source,
         shows=shows,
         contents=len(trials.pairs),
         unedited=float(unedited.shows.mean()),
-        **_words(trials, unedited, said),
+        **said_by(trials, unedited, said),
         controls=controls,
         warnings=(*findings.warnings, *warnings),
-        **traced,
+        **drawn,
     )
-
-
-def _words(trials: Trials, unedited: Drawn, said: Drawn) -> dict[str, Any]:
-    """What the prompts with the concept do, and what they keep."""
-    words = change(said.shows, unedited.shows)
-    return {"words": words, "words_keep": trials.kept(said, unedited)}
-
-
-def _traced(trials: Trials) -> tuple[Sequence[str], dict[str, Any]]:
-    """Where, when and from which sample the concept comes; what stands against the maps."""
-    found, warnings = where(trials, OF_A_MAP)
-    steps = when(trials, OF_A_MAP)
-    swaps = swapped(trials, OF_A_MAP)
-    return warnings, {"where": tuple(found), "when": tuple(steps), "swaps": tuple(swaps)}
 
 
 def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -116,14 +101,6 @@ def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, 
             f"nothing. Take others, such as {max(recorded) + 1}."
         )
     return chosen
-
-
-def _judge(classifier: str | Classifier, shows: str) -> Classifier:
-    judge = named(classifier) if isinstance(classifier, str) else classifier
-    if shows not in judge.classes:
-        hint = suggest(shows, judge.classes)
-        raise RegistryError(f"{judge.source} has no class {shows!r}.{hint}")
-    return judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +141,6 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
 def _is_there(findings: Findings, finding: Finding) -> bool:
     """A direction of length zero is none."""
     return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
-
-
-def _rest(judge: Classifier) -> list[str]:
-    """Lancet's other factors, where the classifier is one of its own."""
-    if not isinstance(judge, FactorClassifier):
-        return []
-    return [f"lancet:{name}" for name in judge.of.classes if name != judge.factor]
 
 
 def _moves(

@@ -36,7 +36,7 @@ __all__ = ["DEFAULTS", "Parts", "assemble", "save_classifier", "save_training", 
 DEFAULTS: dict[str, float | int] = {
     "height": 64,
     "width": 64,
-    "steps": 16,
+    "steps": 8,
     "guidance": 2.5,
     "prior_steps": 10,
     "prior_guidance": 3.0,

@@ -1,0 +1,168 @@
+"""What controls Lancet's pictures, `docs/explanation/what-controls-the-picture.md`.
+
+python docs/causes.py [glass|moose|scared|moods|views]      # all by default; about an hour
+
+Each part keeps its figures in docs/causes/PART.json, and its maps as pictures. Recordings stay in
+build/causes. `generate.py` writes the page from what was kept.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+KEPT, PICTURES, BUILD = HERE / "causes", HERE / "pictures", HERE.parent / "build" / "causes"
+READ = ["text.*/mlp", "prior.*/mlp@9", "prior/embedding", "denoiser.*/out@4"]
+CONTROL = ["place", "colour:tint"]
+PLACES = [
+    "",
+    " in a meadow",
+    " at night",
+    " by the sea",
+    " at dusk",
+    " under a blue sky",
+    " in a library",
+    " in a church",
+]
+STYLED = ["a stained glass of {x}", "stained glass art of {x}"]
+Tell = Callable[[str, int, int], None]
+
+
+def glass(model: Any, tell: Tell) -> dict[str, Any]:
+    """Stained glass: every kind of unit, both maps, whose noise and whose condition."""
+    from clerestory.finding import find, verify
+
+    recording = model.record(
+        HERE / "concepts" / "styles.toml",
+        read=READ,
+        out=BUILD / "styles",
+        progress=lambda done, of: tell("recording styles", done, of),
+    )
+    found = find(
+        recording,
+        shown="style == 'stained glass'",
+        absent="style == 'plain'",
+        decoy="style == 'stained-glass window'",
+        match="subject",
+    )
+    causes = verify(found, model, "lancet:style", "stained glass", progress=tell)
+    keep(causes, "stained-glass")
+    return told(causes)
+
+
+def moose(model: Any, tell: Tell) -> dict[str, Any]:
+    """A cat in stained glass put, part by part, into a moose asked for in stained glass."""
+    from clerestory.finding import trace
+
+    lists = [
+        [text.replace("{x}", one + place) for text in STYLED for place in PLACES]
+        for one in ("a cat", "a moose")
+    ]
+    causes = trace(model, *lists, "lancet:style", "stained glass", progress=tell)
+    keep(causes, "moose")
+    return told(causes)
+
+
+def scared(model: Any, tell: Tell) -> dict[str, Any]:
+    """Scared, where no prompt says so."""
+    return grouped(model, tell, "people", "lancet:mood", ("scared",), 240, range(2))
+
+
+def moods(model: Any, tell: Tell) -> dict[str, Any]:
+    """Every mood that comes of random prompts."""
+    return grouped(model, tell, "anything", "lancet:mood", None, 700, 0)
+
+
+def views(model: Any, tell: Tell) -> dict[str, Any]:
+    """Every perspective that comes of the same prompts."""
+    return grouped(model, tell, "anything", "lancet:perspective", None, 700, 0)
+
+
+def grouped(
+    model: Any,
+    tell: Tell,
+    prompts: str,
+    classifier: str,
+    classes: tuple[str, ...] | None,
+    count: int,
+    seeds: Any,
+) -> dict[str, Any]:
+    """The groups of random prompts; of each that is asked for what its units do to the picture."""
+    from clerestory.finding import group, verify
+    from clerestory.finding.group_page import page
+    from clerestory.recording import random_prompts
+
+    recording = model.record(
+        random_prompts(KEPT / f"{prompts}.toml", count),
+        seeds,
+        read=READ,
+        out=BUILD / prompts,
+        progress=lambda done, of: tell(f"recording {prompts}", done, of),
+    )
+    groups = group(recording, classifier, control=CONTROL)
+    (BUILD / f"{classifier.partition(':')[2]}-{prompts}.html").write_text(page(groups, recording))
+    found: dict[str, Any] = {}
+    for name in classes or groups.groups:
+        findings = groups.findings(name)
+        units = None if classes else chosen(findings, model)
+        causes = verify(
+            findings,
+            model,
+            classifier,
+            name,
+            units=units or (),
+            maps=False,
+            progress=lambda what, done, of, name=name: tell(f"{name}: {what}", done, of),
+        )
+        found[name] = {**told(causes), "group": groups.told()["groups"][name]}
+    return {"groups": found, "split": len(groups.split), "warnings": list(groups.warnings)}
+
+
+def chosen(findings: Any, model: Any) -> list[str]:
+    """The direction between prior and denoiser, and discovery's first neuron that is read."""
+    first = next(
+        one.unit
+        for one in sorted(findings.of("neuron"), key=lambda one: one.rank)
+        if model.sites[one.site.partition("@")[0]].feeds is not False
+    )
+    return ["prior/embedding[difference]", first]
+
+
+def told(causes: Any) -> dict[str, Any]:
+    """All figures, and the answer in words."""
+    return json.loads(json.dumps(causes.told()))
+
+
+def keep(causes: Any, name: str) -> None:
+    """The maps, as pictures of the page."""
+    import shutil
+
+    from clerestory.finding.range_charts import save_ranges
+
+    folder = BUILD / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in save_ranges(causes, folder):
+        shutil.copy(path, PICTURES / f"{path.stem}-{name}.png")
+
+
+PARTS = {part.__name__: part for part in (glass, moose, scared, moods, views)}
+
+
+def measure(names: list[str]) -> None:
+    """Measure the parts, and keep what came."""
+    import clerestory
+    from clerestory.cli import console
+
+    model = clerestory.load("lancet")
+    with console.stages() as tell:
+        for name in names or PARTS:
+            came = {"revision": model.revision, **PARTS[name](model, tell)}
+            (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    measure(sys.argv[1:])
