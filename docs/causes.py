@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,21 +35,14 @@ Tell = Callable[[str, int, int], None]
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass: every kind of unit, both maps, whose noise and whose condition."""
+    import concepts
+
     from clerestory.finding import find, verify
 
-    recording = model.record(
-        HERE / "concepts" / "styles.toml",
-        read=READ,
-        out=BUILD / "styles",
-        progress=lambda done, of: tell("recording styles", done, of),
-    )
-    found = find(
-        recording,
-        shown="style == 'stained glass'",
-        absent="style == 'plain'",
-        decoy="style == 'stained-glass window'",
-        match="subject",
-    )
+    asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
+    how = asked["concepts"]["stained glass"]
+    recording = concepts.recorded(model, how.pop("template"), asked["read"]["sites"], tell)
+    found = find(recording, **how)
     causes = verify(found, model, "lancet:style", "stained glass", progress=tell)
     keep(causes, "stained-glass")
     return told(causes)
@@ -74,12 +68,12 @@ def scared(model: Any, tell: Tell) -> dict[str, Any]:
 
 def moods(model: Any, tell: Tell) -> dict[str, Any]:
     """Every mood that comes of random prompts."""
-    return grouped(model, tell, "anything", "lancet:mood", None, 700, 0)
+    return grouped(model, tell, "anything", "lancet:mood", None, 600, 0)
 
 
 def views(model: Any, tell: Tell) -> dict[str, Any]:
     """Every perspective that comes of the same prompts."""
-    return grouped(model, tell, "anything", "lancet:perspective", None, 700, 0)
+    return grouped(model, tell, "anything", "lancet:perspective", None, 600, 0)
 
 
 def grouped(
@@ -108,28 +102,18 @@ def grouped(
     found: dict[str, Any] = {}
     for name in classes or groups.groups:
         findings = groups.findings(name)
-        units = None if classes else chosen(findings, model)
+        units = () if classes else ("prior/embedding[difference]",)
         causes = verify(
             findings,
             model,
             classifier,
             name,
-            units=units or (),
+            units=units,
             maps=False,
             progress=lambda what, done, of, name=name: tell(f"{name}: {what}", done, of),
         )
         found[name] = {**told(causes), "group": groups.told()["groups"][name]}
     return {"groups": found, "split": len(groups.split), "warnings": list(groups.warnings)}
-
-
-def chosen(findings: Any, model: Any) -> list[str]:
-    """The direction between prior and denoiser, and discovery's first neuron that is read."""
-    first = next(
-        one.unit
-        for one in sorted(findings.of("neuron"), key=lambda one: one.rank)
-        if model.sites[one.site.partition("@")[0]].feeds is not False
-    )
-    return ["prior/embedding[difference]", first]
 
 
 def told(causes: Any) -> dict[str, Any]:

@@ -33,18 +33,23 @@ def measure() -> None:
     with console.stages() as tell:
         for name, how in asked["concepts"].items():
             template = how.pop("template")
-            recording = model.record(
-                ASKED / f"{template}.toml",
-                read=asked["read"]["sites"],
-                out=RECORDINGS / f"{template}-{model.revision[:12]}",
-                progress=lambda done, of, what=template: tell(f"recording {what}", done, of),
-            )
+            recording = recorded(model, template, asked["read"]["sites"], tell)
             found = find(
                 recording, **how, progress=lambda done, of, what=name: tell(what, done, of)
             )
             told["concepts"][name] = {**_best(found), **_beside(found)}
             save_map(found, HERE / "pictures" / f"map-{name.replace(' ', '-')}.png")
     KEPT.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def recorded(model: Any, template: str, sites: list[str], tell: Any) -> Any:
+    """The recording of a template's prompts, gone on with where there is one."""
+    return model.record(
+        ASKED / f"{template}.toml",
+        read=sites,
+        out=RECORDINGS / f"{template}-{model.revision[:12]}",
+        progress=lambda done, of: tell(f"recording {template}", done, of),
+    )
 
 
 def _best(found: Any) -> dict[str, Any]:

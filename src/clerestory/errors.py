@@ -32,6 +32,7 @@ __all__ = [
     "PromptError",
     "RecordingError",
     "RegistryError",
+    "SearchError",
     "SeedError",
     "SiteError",
     "TableError",
@@ -79,6 +80,10 @@ class RecordingError(ClerestoryError, RuntimeError):
 
 class EvidenceError(ClerestoryError, ValueError):
     """Data that cannot carry the claim: an empty side, no pairs, overlapping conditions."""
+
+
+class SearchError(ClerestoryError, ValueError):
+    """A search that cannot be made: an objective that is none, a space with nothing in it."""
 
 
 class RegistryError(ClerestoryError, KeyError):

@@ -103,8 +103,30 @@ def test_a_prompt_is_in_a_group_only_if_all_of_its_seeds_are(recording):
     """Half of what is seen is of no class that is asked for: those prompts are in no group."""
     found = group(recording, LIGHT, min_confidence=0.5, flips=5)
     assert (found.split, found.unsure) == ({}, 0)
-    with pytest.raises(EvidenceError, match="Fewer than two"):
+    with pytest.raises(EvidenceError, match="No class has 6"):
         group(recording, LIGHT, gate=f"{LIGHT}=light", flips=5)
+
+
+def test_prompts_that_disagree_are_beside_a_group_that_none_of_their_seeds_is_in(
+    tmp_path, monkeypatch
+):
+    """Dark pictures are of two kinds, seed by seed: light ones are a group all the same."""
+    from finding import causal
+
+    def told(pictures):
+        lit, odd = pictures.mean((1, 2, 3)) > 100, pictures[:, 0, 0, 0] % 2 == 1
+        return np.stack([lit, ~lit & odd, ~lit & ~odd], 1).astype(np.float32)
+
+    told.classes = ("light", "odd", "even")
+    monkeypatch.setattr(causal, "kinds", told, raising=False)
+    prompts = [f"a {kind} w{number}" for number in range(40) for kind in ("glass", "clay")]
+    recording = model().record(prompts, range(8), read=[TEXT], out=tmp_path / "rec")
+    found = group(recording, "python:finding.causal:kinds", flips=5)
+    assert set(found.groups) == {"light"} and len(found.split) > 30
+    best = found["light"].units[0]
+    assert best.auroc == 1.0 and best.common == 1.0
+    with pytest.raises(EvidenceError, match="No class has 6"):
+        group(recording, "python:finding.causal:kinds", classes=["odd", "even"], flips=5)
 
 
 def test_units_are_called_by_their_own_numbers_and_steps(tmp_path):
@@ -119,7 +141,7 @@ def test_units_are_called_by_their_own_numbers_and_steps(tmp_path):
 def test_what_cannot_be_grouped_is_said_in_one_line(recording):
     with pytest.raises(RegistryError, match="no class 'bright'"):
         group(recording, LIGHT, classes=["bright"])
-    with pytest.raises(EvidenceError, match="Fewer than two classes"):
+    with pytest.raises(EvidenceError, match="No class has 6"):
         group(recording, LIGHT, classes=["light"])
     with pytest.raises(EvidenceError, match="no column 'weather'"):
         group(recording, LIGHT, control="weather")

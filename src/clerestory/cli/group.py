@@ -78,8 +78,8 @@ def _print(found: Groups) -> None:
 
     if found.within is None:
         typer.echo(
-            f"{len(found.split)} prompts whose seeds disagree are in no group, nor are "
-            f"{found.unsure} of no class that was asked for."
+            f"{len(found.split)} prompts whose seeds disagree are in no group; {found.unsure} are "
+            "left out (no class that was asked for, unsure, or not alike in what is controlled)."
         )
     for name, own in found.groups.items():
         typer.echo(console.plain(f"\n{name}: {own.prompts} prompts report, each beside another's"))

@@ -12,6 +12,7 @@ from clerestory.cli import (
     classifier,
     console,
     draw,
+    excite,
     find,
     group,
     lancet_art,
@@ -47,6 +48,7 @@ app.command()(record.record)
 app.command()(find.find)
 app.command()(verify.verify)
 app.command()(group.group)
+app.command()(excite.excite)
 app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clerestory.finding.groups import Group, Groups
 from clerestory.finding.pairing import HALVES
-from clerestory.finding.sharing import Values
+from clerestory.finding.sharing import Values, sides_of
 from clerestory.pictures import data_address
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def page(groups: Groups, recording: Recording) -> str:
 
 def _part(name: str, group: Group, groups: Groups, values: Values) -> dict[str, Any]:
     table = groups.table
-    own = table[(table["group"] == name) & (table["half"] == HALVES[1])].drop_duplicates("prompt")
+    own = table[(table["group"] == name) & (table["half"] == HALVES[1])]
+    if groups.within is None:
+        own = own[own["prompt"].isin(sides_of(table, name)[0])]
+    own = own.drop_duplicates("prompt")
     best = [one for kind in ("neuron", "direction") for one in group.units if one.kind == kind]
     neurons = [one for one in best if one.kind == "neuron"]
     directions = [one for one in best if one.kind == "direction"][:DIRECTIONS]

@@ -5,7 +5,7 @@
     verify(groups.findings("scared"), model, "lancet:mood", "scared")
 
 A prompt is a replicate, and belongs to a group where all of its seeds do. Each prompt of a group
-has a prompt of the others for a partner, drawn at random among those that are alike in what is
+has a partner of which no seed does, drawn at random among the prompts that are alike in what is
 controlled; so all that holds of matched pairs holds here.
 """
 
@@ -26,7 +26,7 @@ from clerestory.finding.contrasting import contrast
 from clerestory.finding.drawn import PASSED, Eyes
 from clerestory.finding.groups import Groups
 from clerestory.finding.pairing import HALVES, halves
-from clerestory.finding.sharing import Values, group_of
+from clerestory.finding.sharing import Values, group_of, sides_of
 from clerestory.models.family import Progress
 from clerestory.registry import suggest
 
@@ -61,17 +61,17 @@ def group(
     `control` names columns, or classifiers such as `lancet:place`, within whose levels prompts are
     compared. `within="prompt"` contrasts the seeds of each prompt that came out both ways instead.
     Set a of a classifier sorts the half that discovers, set b the half that reports.
-    EvidenceError where there are not two groups.
+    EvidenceError where there is no group, or nothing beside it.
     """
     chosen, alike = _classes(classifier, classes), _listed(control, within)
     table, said, eyes = _table(recording, classifier, chosen, min_confidence, gate, alike, seed)
-    whole, counts = _agreement(table)
+    usable, counts = _agreement(table)
     how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
     if within is not None:
         table, how = table[table["kept"]], {**how, "within": within, "gate": gate}
         found = _within(recording, classifier, chosen, min_confidence, how)
     else:
-        table = table[table["prompt"].map(whole)]
+        table = table[table["prompt"].map(usable)]
         found = _between(recording, table, _enough(table, chosen), alike, how, said)
     values, checks = Values(recording, table, alike, within is not None), eyes.checks()
     found = {name: replace(own, classifiers=checks) for name, own in found.items()}
@@ -150,13 +150,14 @@ def _table(
 
 
 def _agreement(table: pd.DataFrame) -> tuple[pd.Series, dict[str, Any]]:
-    """By prompt whether all of its seeds are in one group; which prompts are not, or how many."""
+    """By prompt whether all of its seeds count, alike in what is controlled; which disagree."""
     by_prompt = table.groupby("prompt")
     seen = by_prompt["group"].unique()
-    split = seen.map(len).gt(1)
-    whole = ~split & by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
-    named = {str(prompt): tuple(map(str, groups)) for prompt, groups in seen[split].items()}
-    return whole, {"split": named, "unsure": int((~split & ~whole).sum())}
+    usable = by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
+    split = {
+        str(prompt): tuple(map(str, names)) for prompt, names in seen.items() if len(names) > 1
+    }
+    return usable, {"split": split, "unsure": int((~usable).sum())}
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
@@ -169,17 +170,19 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _enough(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """The classes with prompts enough in both halves; EvidenceError for fewer than two."""
-    counts = table.groupby(["group", "half"])["prompt"].nunique()
+    """The classes with prompts enough in both halves, in them and not; EvidenceError for none."""
+    sides = {name: sides_of(table, name) for name in classes}
+    halved = table.drop_duplicates("prompt").set_index("prompt")["half"]
     kept = [
-        name for name in classes if all(counts.get((name, half), 0) >= LEAST for half in HALVES)
+        name
+        for name, two in sides.items()
+        if all(int((halved[list(own)] == half).sum()) >= LEAST for own in two for half in HALVES)
     ]
-    if len(kept) < 2:
-        told = table.groupby("group")["prompt"].nunique().to_dict()
-        sizes = ", ".join(f"{name}: {count}" for name, count in told.items()) or "none"
+    if not kept:
+        sizes = ", ".join(f"{name}: {len(own)}" for name, (own, _) in sides.items() if len(own))
         raise EvidenceError(
-            f"Fewer than two classes have {LEAST} prompts in each half (prompts: {sizes}). Record "
-            "more of them, or name fewer conditions."
+            f"No class has {LEAST} prompts in each half, and as many without it (prompts: "
+            f"{sizes or 'none'}). Record more of them, or name fewer conditions."
         )
     return kept
 
@@ -218,11 +221,12 @@ def _partners(
     table: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
     """Samples as `pairing` takes them, a content for each pair."""
+    within, without = sides_of(table, name)
     prompts = table.drop_duplicates("prompt").set_index("prompt")
     contents: dict[str, tuple[str, str]] = {}
     for _, stratum in prompts.groupby(["half", *(f"={one}" for one in controlled)]):
-        own = rng.permutation(stratum.index[stratum["group"] == name])
-        others = rng.permutation(stratum.index[stratum["group"] != name])
+        own = rng.permutation(stratum.index[stratum.index.isin(within)])
+        others = rng.permutation(stratum.index[stratum.index.isin(without)])
         for one, other in zip(own, others, strict=False):
             contents[one], contents[other] = (one, "shown"), (one, "absent")
     used = table[table["prompt"].isin(contents)]

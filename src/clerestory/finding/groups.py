@@ -57,10 +57,11 @@ class Group:
 class Groups:
     """The groups of a recording's pictures, as `classifier` sees them, by class.
 
-    `split` has the prompts whose seeds came out in several classes, and which; `unsure` counts
-    those that were left out for another reason: a class not asked for, too little confidence, the
-    gate. Without `within` they are in no group. `controlled` are the columns within whose levels
-    prompts were compared. `table` has a row for each sample: its `group`, its `half`, its number.
+    `split` has the prompts whose seeds came out in several classes, and which: they are in no
+    group, and beside a group only where none of their seeds is in it. `unsure` counts the prompts
+    that were left out: a class not asked for, too little confidence, the gate, seeds that differ in
+    what is controlled. `controlled` are the columns within whose levels prompts were compared.
+    `table` has a row for each sample: its `group`, its `half`, its number.
     """
 
     classifier: str

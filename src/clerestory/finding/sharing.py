@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from clerestory.recording import Recording
 
-__all__ = ["Values", "group_of"]
+__all__ = ["MIXED", "Values", "group_of", "sides_of"]
 
+MIXED = ""
+"""The group of a prompt whose seeds disagree."""
 FAR = 0.25
 """The share of the other groups' prompts that are called far out in a unit."""
 Matrix = NDArray[np.float64]
@@ -29,8 +31,9 @@ Matrix = NDArray[np.float64]
 class Values:
     """Values of units in the prompts of the half that reports, and what belongs to each prompt.
 
-    `groups` and `samples` are its group and the number of its first sample. Values are around the
-    mean of the prompts that are alike in what is controlled; within a prompt, around the prompt's.
+    `groups` and `samples` are its group, `MIXED` where its seeds disagree, and the number of its
+    first sample; `sets` all that its seeds came out in. Values are around the mean of the prompts
+    that are alike in what is controlled; within a prompt, around the prompt's.
     """
 
     def __init__(
@@ -39,8 +42,9 @@ class Values:
         own = table[table["half"] == HALVES[1]]
         if within:
             own = own[own.groupby("prompt")["group"].transform("nunique") > 1]
-        rows = own.groupby(["prompt", "group"], sort=True)
-        self.groups: NDArray[np.str_] = np.array(rows["group"].first(), dtype=str)
+        rows = own.groupby(["prompt", "group"] if within else "prompt", sort=True)
+        self.sets = [frozenset(map(str, names)) for names in rows["group"].unique()]
+        self.groups = np.array([next(iter(s)) if len(s) == 1 else MIXED for s in self.sets])
         self.samples = rows["sample"].first().to_numpy()
         self.read, self.codes = Read(recording, own.index.to_numpy()), rows.ngroup().to_numpy()
         first = rows.head(1).assign(code=rows.ngroup()).sort_values("code")
@@ -62,20 +66,27 @@ class Values:
         return unit if own is None else own.index(unit)
 
 
+def sides_of(table: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
+    """The prompts all of whose seeds are of a class, and those of which none is."""
+    hits = (table["group"] == name).groupby(table["prompt"]).mean()
+    return set(hits.index[hits == 1]), set(hits.index[hits == 0])
+
+
 def group_of(name: str, found: Findings, values: Values, names: Sequence[str]) -> Group:
     """A class's group, with the figures of its findings' units."""
     units = []
     for finding in found.findings:
         direction = found.direction(finding.unit) if finding.kind == "direction" else None
-        units.append(_shared(name, finding, values.of(finding, direction), values.groups, names))
+        units.append(_shared(name, finding, values.of(finding, direction), values, names))
     return Group(len(found.contents[HALVES[1]]), tuple(units), found)
 
 
 def _shared(
-    name: str, finding: Finding, value: Matrix, groups: NDArray[np.str_], names: Sequence[str]
+    name: str, finding: Finding, value: Matrix, values: Values, names: Sequence[str]
 ) -> Shared:
-    kept = np.isin(groups, list(names))
-    own, others = value[groups == name], value[kept & (groups != name)]
+    groups, kept = values.groups, values.groups != MIXED
+    own = value[groups == name]
+    others = value[np.array([name not in seen for seen in values.sets])]
     against: Mapping[str, float] = {
         other: float(auroc(own[:, None], value[groups == other][:, None])[0])
         for other in names

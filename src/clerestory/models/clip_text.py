@@ -36,7 +36,7 @@ class ClipText(Text):
                 address = f"{self.stage}.blocks.{index}/{tap}"
                 site = Site(address, (self.window, units), dotted, feeds, split, module)
                 places.append(Place(site, tokens=self.stage))
-        return [*places, *self._pooled()]
+        return [self.embedded(f"{prefix}embeddings.token_embedding"), *places, *self._pooled()]
 
     def _pooled(self) -> list[Place]:
         projection = getattr(self.encoder, "text_projection", None)

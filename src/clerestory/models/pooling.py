@@ -31,7 +31,7 @@ class Pooler:
 
     def __call__(self, value: Tensor) -> Tensor:
         """`[sample, position, unit]` to `[sample, unit]`."""
-        value = value.detach().float()
+        value = value.float()
         if self.pool == "none":
             return value.clone()  # the model may go on to change its own
         if self.counted is None:

@@ -71,7 +71,7 @@ def taps_into(
         def see(value: Tensor, step: Step) -> None:
             if units is not None and units[-1] >= value.shape[-1]:
                 raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
-            part = pooled(value)
+            part = pooled(value.detach())
             kept.append((step, (part if units is None else part[..., units]).cpu().numpy()))
 
         return Tap(address, see, branch, wanted.steps)

@@ -33,4 +33,4 @@ class T5Text(Text):
                 address = f"{self.stage}.blocks.{index}/{tap}"
                 site = Site(address, (self.window, units), dotted, feeds, split, module)
                 places.append(Place(site, side=side, tokens=self.stage))  # type: ignore[arg-type]
-        return places
+        return [self.embedded("encoder.embed_tokens"), *places]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import ModelError, PromptError
+from clerestory.models.base import Site
 from clerestory.models.family import Place
 
 __all__ = ["Text"]
@@ -53,12 +54,19 @@ class Text(ABC):
     def places(self, *, unread: int = 0) -> list[Place]:
         """The encoder's sites; the last `unread` blocks feed nothing."""
 
-    @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> None:
-        """Run the encoder as the pipelines do, for those who look on."""
+    def embedded(self, path: str) -> Place:
+        """`text/tokens`: the embeddings of the tokens, before anything is made of them."""
+        module: Any = self.encoder.get_submodule(path)
+        shape = (self.window, module.embedding_dim)
+        site = Site(f"{self.stage}/tokens", shape, f"{self.root}.{path}", module=module)
+        return Place(site, tokens=self.stage)
+
+    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
+        """Run the encoder as the pipelines do, for those who look on; `graph` for gradients."""
         ids = self._tokens(tuple(texts)).input_ids
         # Weights that wait elsewhere (offloaded: on the CPU or "meta") bring their inputs along.
-        self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
+        with torch.set_grad_enabled(graph):
+            self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
 
     def real(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
@@ -92,6 +100,17 @@ class Text(ABC):
         ids = [one for one in ids if one not in self.tokenizer.all_special_ids]
         words = self.tokenizer.convert_ids_to_tokens(ids)
         return [word.removesuffix("</w>").removeprefix("▁") for word in words]
+
+    def reread(self, texts: Sequence[str]) -> list[str]:
+        """What the tokens of each text say, decoded; cut where the window ends."""
+        ids = [one[: self.window] for one in self._ids(tuple(texts))]
+        said: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in said]
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, without start and end; not cut."""
+        special = set(self.tokenizer.all_special_ids)
+        return [[one for one in ids if one not in special] for ids in self._ids(tuple(texts))]
 
     def vocabulary(self) -> list[str]:
         """Tokens that can stand as a word: two letters or more, in alphabetical order.

@@ -1,0 +1,98 @@
+"""Several searches at equal numbers of evaluations, over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import SearchError
+from clerestory.exciting.excite import Progress, excite
+from clerestory.exciting.objectives import Objective
+from clerestory.models import Model
+
+__all__ = ["Compared", "compare"]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The best score so far, `[seed, evaluation]`, of each search."""
+
+    objective: str
+    budget: int
+    curves: dict[str, NDArray[np.float64]] = field(repr=False)
+
+    def told(self) -> dict[str, Any]:
+        """The end of each: median over seeds, least and greatest; ready for JSON."""
+        ends = {name: curve[:, -1] for name, curve in self.curves.items()}
+        return {
+            "objective": self.objective,
+            "budget": self.budget,
+            "compare": {
+                name: {
+                    "median": float(np.median(end)),
+                    "low": float(end.min()),
+                    "high": float(end.max()),
+                    "seeds": len(end),
+                }
+                for name, end in ends.items()
+            },
+        }
+
+    def chart(self) -> Any:
+        """An Altair chart: the median, with the range over seeds, against evaluations."""
+        import altair as alt
+        import pandas as pd
+
+        rows = []
+        for name, curve in self.curves.items():
+            shown = np.unique(np.geomspace(1, curve.shape[1], 80).astype(int)) - 1
+            part = np.where(np.isfinite(curve[:, shown]), curve[:, shown], np.nan)
+            columns = {"low": part.min(0), "median": np.median(part, 0), "high": part.max(0)}
+            rows.append(pd.DataFrame({"search": name, "evaluations": shown + 1, **columns}))
+        base = alt.Chart(pd.concat(rows), title=f"{self.objective}: the best so far").encode(
+            x=alt.X("evaluations:Q", scale=alt.Scale(type="log"), title="evaluations"),
+            color=alt.Color("search:N"),
+        )
+        band = base.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q")
+        line = base.mark_line().encode(y=alt.Y("median:Q", title="score"))
+        return (band + line).properties(width=460, height=260)
+
+
+def compare(
+    model: Model,
+    objective: Objective | str,
+    searches: Sequence[str],
+    *,
+    budget: int,
+    repeats: int = 5,
+    progress: Progress | None = None,
+    **how: Any,
+) -> Compared:
+    """Run each search `repeats` times with seeds of its own; `how` is the rest of `excite`'s.
+
+    SearchError for fewer than two searches.
+    """
+    names = list(dict.fromkeys(searches))
+    if len(names) < 2 or repeats < 1:
+        raise SearchError("Name two searches or more to compare, and one seed or more.")
+    curves, done = {}, 0
+    for name in names:
+        rows = []
+        for seed in range(repeats):
+            found = excite(
+                model, objective, search=name, budget=budget, seed=seed, draw=False, **how
+            )
+            curve = np.full(budget, -np.inf)
+            own = found.so_far()
+            curve[: len(own)] = own
+            curve[len(own) :] = own[-1]
+            rows.append(curve)
+            done += 1
+            if progress is not None:
+                progress(done, repeats * len(names))
+        curves[name] = np.array(rows)
+    return Compared(found.objective, budget, curves)

@@ -1,0 +1,79 @@
+"""A search's pages: the best prompts with their pictures, the curve, the null distribution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clerestory.exciting.comparing import Compared
+from clerestory.exciting.excited import Excited
+from clerestory.outputs import empty_folder
+from clerestory.pictures import data_address
+
+__all__ = ["curve", "keep", "keep_compared"]
+
+
+def keep(found: Excited, folder: Path) -> Path:
+    """Write figures, trail, plot and `gallery.html`; the gallery's path."""
+    import jinja2
+    import vl_convert
+
+    found.save(folder)
+    spec = curve(found).to_json()
+    (folder / "curve.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clerestory.exciting", "pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawn: Any = found.pictures if found.pictures is not None else [[] for _ in found.best]
+    rows = [
+        {"of": one, "pictures": [data_address(picture) for picture in pictures]}
+        for one, pictures in zip(found.best, drawn, strict=True)
+    ]
+    plot = vl_convert.vegalite_to_svg(spec)
+    page = environment.get_template("gallery.html").render(found=found, rows=rows, plot=plot)
+    path = folder / "gallery.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def keep_compared(found: Compared, folder: Path) -> Path:
+    """Write `compared.json` and `compared.png`, whose path it gives, into a new folder."""
+    import json
+
+    import vl_convert
+
+    empty_folder(folder)
+    (folder / "compared.json").write_text(json.dumps(found.told(), indent=1) + "\n")
+    path = folder / "compared.png"
+    path.write_bytes(vl_convert.vegalite_to_png(found.chart().to_json(), scale=2))
+    return path
+
+
+def curve(found: Excited) -> Any:
+    """An Altair chart: the best so far against evaluations, random prompts beside it."""
+    import altair as alt
+    import pandas as pd
+
+    best = found.so_far()
+    shown = np.unique(np.geomspace(1, len(best), 120).astype(int)) - 1
+    table = pd.DataFrame({"evaluations": shown + 1, "score": best[shown]})
+    table = table[np.isfinite(table["score"])]
+    line = (
+        alt.Chart(table, title="The best so far; random prompts at the right")
+        .mark_line(interpolate="step-after", color="#234f8c")
+        .encode(x=alt.X("evaluations:Q", scale=alt.Scale(type="log")), y="score:Q")
+        .properties(width=420, height=220)
+    )
+    random = (
+        alt.Chart(pd.DataFrame({"score": found.null.scores}))
+        .mark_bar(color="#b9b3a4")
+        .encode(y=alt.Y("score:Q", bin=alt.Bin(maxbins=40), title=None), x=alt.X("count()"))
+        .properties(width=120, height=220)
+    )
+    return line | random

@@ -1,0 +1,69 @@
+"""A search's trail on disk: every prompt that was scored, so that a killed search goes on.
+
+FOLDER/search.json       what the trail is of
+FOLDER/scored.parquet    prompt, score
+
+A search is replayed by its seed. What was scored before is not scored again, so a second call comes
+to where the first was stopped, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clerestory.errors import SearchError
+from clerestory.outputs import empty_folder
+
+__all__ = ["Trail"]
+
+PLAN, SCORED = "search.json", "scored.parquet"
+
+
+class Trail:
+    """The scores of a search in a folder; nothing is kept where that is None.
+
+    SearchError where the folder has the trail of another search, with the differences.
+    """
+
+    def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
+        self.folder = folder
+        if folder is None:
+            return
+        if not (folder / PLAN).exists():
+            empty_folder(folder)
+            (folder / PLAN).write_text(json.dumps(plan, indent=1) + "\n")
+            return
+        try:
+            before = json.loads((folder / PLAN).read_text())
+        except ValueError as error:
+            raise SearchError(f"{folder / PLAN} cannot be read: {error}") from error
+        differ = [
+            f"{name}: {before.get(name)!r} there, {value!r} now"
+            for name, value in plan.items()
+            if before.get(name) != value
+        ]
+        if differ:
+            raise SearchError(f"{folder} has another search's trail ({'; '.join(differ)}).")
+
+    def known(self) -> dict[str, float]:
+        """What was scored before."""
+        import pandas as pd
+
+        if self.folder is None or not (self.folder / SCORED).exists():
+            return {}
+        table = pd.read_parquet(self.folder / SCORED)
+        return dict(zip(table["prompt"], table["score"], strict=True))
+
+    def keep(self, known: Mapping[str, float]) -> None:
+        """Put the scores in the place of those before, whole or not at all."""
+        import pandas as pd
+
+        if self.folder is None:
+            return
+        table = pd.DataFrame({"prompt": list(known), "score": list(known.values())})
+        beside = self.folder / f"{SCORED}.part"
+        table.to_parquet(beside, index=False)
+        beside.replace(self.folder / SCORED)
