@@ -148,5 +148,91 @@ def measure(names: list[str]) -> None:
             (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
 
 
+def page() -> str:
+    """The page, from what was kept."""
+    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
+    glass, moose, one = kept["glass"], kept["moose"], kept["scared"]["groups"]["scared"]
+    return (
+        (KEPT / "page.md.in")
+        .read_text()
+        .format(
+            revision=glass["revision"],
+            glass_contents=glass["contents"],
+            glass_unedited=f"{glass['unedited']:.0%}",
+            glass_words=_span(glass["words"]),
+            glass_rows=_controls(glass["controls"]),
+            glass_said=_said(glass["sentences"]),
+            glass_swaps=_swaps(glass["swaps"]),
+            moose_contents=moose["contents"],
+            moose_said=_said(moose["sentences"]),
+            scared_contents=one["contents"],
+            scared_rows=_controls(one["controls"]),
+            scared_said=" ".join(one["sentences"]),
+            scared_words=_span(one["words"]),
+            groups_rows=_groups({**kept["moods"]["groups"], **kept["views"]["groups"]}),
+            groups_missing=_missing(kept["moods"], kept["views"]),
+        )
+    )
+
+
+def _controls(controls: list[dict[str, Any]]) -> str:
+    head = "| unit | detects | controls | ablated | patched | shuffled | kept, at worst |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *map(_control, controls)])
+
+
+def _control(one: dict[str, Any]) -> str:
+    band, patch = one["shuffled"], one["patching"]
+    kept = min(one["collateral"].items(), key=lambda pair: pair[1], default=("", 1.0))
+    mixed = "" if band is None else f"{band['low']:.2f}–{band['high']:.2f}"
+    return (
+        f"| `{one['unit']}` | {one['detects']:.3f} | {_span(one['addition'])} | "
+        f"{_span(one['ablation'])} | {'' if patch is None else _span(patch)} | {mixed} | "
+        f"{kept[0].removeprefix('lancet:')} {kept[1]:.2f} |"
+    )
+
+
+def _groups(groups: dict[str, Any]) -> str:
+    lines = [
+        "| class | prompts | detects | q | controls | shuffled | ablated | holds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in groups.items():
+        unit, group = one["controls"][0], one["group"]
+        q = next(each["q"] for each in group["units"] if each["unit"] == unit["unit"])
+        band = unit["shuffled"]
+        lines.append(
+            f"| {name} | {group['prompts']} | {unit['detects']:.3f} | {q:.1e} | "
+            f"{_span(unit['addition'])} | {band['low']:.2f}–{band['high']:.2f} | "
+            f"{_span(unit['ablation'])} | {'yes' if unit['controls'] else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+def _missing(*parts: dict[str, Any]) -> str:
+    warned = [warning for part in parts for warning in part["warnings"]]
+    return _said(warned) if warned else ""
+
+
+def _swaps(swaps: list[dict[str, Any]]) -> str:
+    lines = [
+        "| what | as the condition's sample | as the noise's | pictures |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one['factor'].removeprefix('lancet:')} | {one['condition']:.0%} "
+        f"({one['low']:.0%}–{one['high']:.0%}) | {one['noise']:.0%} | {one['pictures']} |"
+        for one in swaps
+    ]
+    return "\n".join(lines)
+
+
+def _said(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _span(effect: dict[str, float]) -> str:
+    return f"{effect['effect']:.2f} ({effect['low']:.2f}–{effect['high']:.2f})"
+
+
 if __name__ == "__main__":
     measure(sys.argv[1:])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import card
+import causes
 import concepts
 import memory
 import sites
@@ -113,6 +114,8 @@ if card.KEPT.exists():
     PAGES["../lancet.md"] = card.page
 if concepts.KEPT.exists():
     PAGES["../explanation/where-concepts-are.md"] = concepts.page
+if all((causes.KEPT / f"{part}.json").exists() for part in causes.PARTS):
+    PAGES["../explanation/what-controls-the-picture.md"] = causes.page
 
 
 def main() -> None:
