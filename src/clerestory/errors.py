@@ -25,6 +25,7 @@ __all__ = [
     "ArtError",
     "ClerestoryError",
     "EditError",
+    "EmptySideError",
     "EvidenceError",
     "ModelError",
     "OptionError",
@@ -80,6 +81,10 @@ class RecordingError(ClerestoryError, RuntimeError):
 
 class EvidenceError(ClerestoryError, ValueError):
     """Data that cannot carry the claim: an empty side, no pairs, overlapping conditions."""
+
+
+class EmptySideError(EvidenceError):
+    """A side of a contrast without a sample, or without a content that the other side has."""
 
 
 class SearchError(ClerestoryError, ValueError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from clerestory.errors import EvidenceError
+from clerestory.errors import EmptySideError, EvidenceError
 from clerestory.finding.conditions import levels, met
 from clerestory.finding.drawn import PASSED
 from clerestory.finding.pairing import ARMS, HALVES, evened
@@ -147,7 +147,9 @@ def _arms(
             arm[found] = side
     for side, condition in sides.items():
         if not (arm == side).any():
-            raise EvidenceError(f"No sample meets {side} = {condition!r}.{levels(seen, condition)}")
+            raise EmptySideError(
+                f"No sample meets {side} = {condition!r}.{levels(seen, condition)}"
+            )
     return arm
 
 

@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from clerestory.errors import EditError
-from clerestory.models.addresses import parse
 from clerestory.models.base import Branch
-from clerestory.steering.base import edits
+from clerestory.steering.base import check_width, edits, vector_of
 
 __all__ = ["Add"]
 
@@ -43,17 +42,7 @@ class Add:
     """The direction as a float32 tensor of its own."""
 
     def __post_init__(self) -> None:
-        if parse(self.site).units is not None:
-            raise EditError(f"Add changes a whole site, not single units: got {self.site!r}.")
-        given = self.direction
-        if isinstance(given, Tensor):
-            given = given.detach().cpu().numpy()
-        vector = np.array(given, dtype=np.float32)
-        if vector.ndim != 1 or not np.isfinite(vector).all():
-            raise EditError(
-                f"The direction for {self.site} has shape {list(vector.shape)} or is not finite; "
-                "expected one finite number for each unit."
-            )
+        vector = vector_of(self.site, self.direction).astype(np.float32)
         strength = np.asarray(self.strength, dtype=float)
         if strength.ndim > 1 or not np.isfinite([*strength.flat, self.scale]).all():
             raise EditError(
@@ -86,11 +75,7 @@ class Add:
 
     def __call__(self, value: Tensor) -> Tensor:
         """`value` `[sample, position, unit]`, moved."""
-        if value.shape[-1] != len(self.vector):
-            raise EditError(
-                f"The direction for {self.site} has {len(self.vector)} units and the site has "
-                f"{value.shape[-1]}."
-            )
+        check_width(self.site, self.vector, value)
         strength = torch.tensor(self.strength, dtype=torch.float32, device=value.device)
         if strength.ndim and len(strength) != len(value):
             raise EditError(

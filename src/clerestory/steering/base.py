@@ -13,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from clerestory.errors import EditError
+from clerestory.models.addresses import parse
 from clerestory.models.base import Branch, Edit
 from clerestory.registry import Registry
 
-__all__ = ["Edit", "SavedEdit", "edits", "name_of"]
+__all__ = ["Edit", "SavedEdit", "check_width", "edits", "name_of", "vector_of"]
 
 
 class SavedEdit(Protocol):
@@ -45,6 +48,28 @@ class SavedEdit(Protocol):
     @classmethod
     def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The edit again, from what `settings` and `tensors` gave."""
+
+
+def vector_of(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """A direction `[unit]` for a whole site; EditError for anything else."""
+    if parse(site).units is not None:
+        raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
+    given = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
+    vector = np.array(given, dtype=np.float64)
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise EditError(
+            f"The direction for {site} has shape {list(vector.shape)} or is not finite; expected "
+            "one finite number for each unit."
+        )
+    return vector
+
+
+def check_width(site: str, vector: Tensor, value: Tensor) -> None:
+    """EditError where an activation has another number of units than a direction."""
+    if value.shape[-1] != len(vector):
+        raise EditError(
+            f"The direction for {site} has {len(vector)} units and the site has {value.shape[-1]}."
+        )
 
 
 edits: Registry[type[SavedEdit]] = Registry("edit")

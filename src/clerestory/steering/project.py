@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from clerestory.errors import EditError
-from clerestory.models.addresses import parse
 from clerestory.models.base import Branch
-from clerestory.steering.base import edits
+from clerestory.steering.base import check_width, edits, vector_of
 
 __all__ = ["Project"]
 
@@ -40,18 +39,10 @@ class Project:
     """The direction as a float32 tensor of its own, of length one."""
 
     def __post_init__(self) -> None:
-        if parse(self.site).units is not None:
-            raise EditError(f"Project changes a whole site, not single units: got {self.site!r}.")
-        given = self.direction
-        if isinstance(given, Tensor):
-            given = given.detach().cpu().numpy()
-        vector = np.array(given, dtype=np.float64)
-        length = float(np.linalg.norm(vector)) if vector.ndim == 1 else 0.0
-        if not np.isfinite(length) or length == 0:
-            raise EditError(
-                f"The direction for {self.site} has shape {list(vector.shape)}, is zero or is not "
-                "finite; expected one finite number for each unit."
-            )
+        vector = vector_of(self.site, self.direction)
+        length = float(np.linalg.norm(vector))
+        if length == 0:
+            raise EditError(f"The direction for {self.site} is zero; nothing reaches along it.")
         if not np.isfinite(self.level):
             raise EditError(f"The level at {self.site} must be a finite number, not {self.level}.")
         object.__setattr__(self, "level", float(self.level))
@@ -64,11 +55,7 @@ class Project:
 
     def __call__(self, value: Tensor) -> Tensor:
         """`value` `[sample, position, unit]`, at that level."""
-        if value.shape[-1] != len(self.vector):
-            raise EditError(
-                f"The direction for {self.site} has {len(self.vector)} units and the site has "
-                f"{value.shape[-1]}."
-            )
+        check_width(self.site, self.vector, value)
         along = self.vector.to(value.device)
         lacking = self.level - value.float() @ along
         return (value + lacking[..., None] * along).to(value.dtype)
