@@ -1,6 +1,6 @@
 """What controls Lancet's pictures, `docs/explanation/what-controls-the-picture.md`.
 
-python docs/causes.py [glass|moose|scared|moods|views]      # all by default; about an hour
+python docs/causes.py [glass|moose|scared|brought|moods|views]      # all by default; about an hour
 
 Each part keeps its figures in docs/causes/PART.json, and its maps as pictures. Recordings stay in
 build/causes. `generate.py` writes the page from what was kept.
@@ -18,6 +18,8 @@ from typing import Any
 HERE = Path(__file__).parent
 KEPT, PICTURES, BUILD = HERE / "causes", HERE / "pictures", HERE.parent / "build" / "causes"
 READ = ["text.*/mlp", "prior.*/mlp@9", "prior/embedding", "denoiser.*/out@4"]
+BETWEEN = "prior/embedding[difference]"
+"""The direction between prior and denoiser, of whatever group."""
 CONTROL = ["place", "colour:tint"]
 PLACES = [
     "",
@@ -66,6 +68,28 @@ def scared(model: Any, tell: Tell) -> dict[str, Any]:
     return grouped(model, tell, "people", "lancet:mood", ("scared",), 240, range(2))
 
 
+def brought(model: Any, tell: Tell) -> dict[str, Any]:
+    """What else the direction of "scared" brings: subjects before and after, as set b sees them."""
+    from collections import Counter
+
+    from clerestory import Add
+    from clerestory.classifying import classifier
+    from clerestory.finding import group
+    from clerestory.finding.trials import matched_prompts
+    from clerestory.pictures import grid, save
+
+    recording = random_people(model, tell, "people", 240, range(2))
+    found = group(recording, "lancet:mood", control=CONTROL).findings("scared")
+    prompts = list(matched_prompts(found, model, "report", 24)["absent"])
+    edit = Add(BETWEEN.partition("[")[0], found.direction(BETWEEN))
+    runs = model.sweep(prompts, 5, [[], [edit]])
+    judge = classifier("lancet:subject")
+    rows = [picture for run in runs for picture in run.pictures[:12]]
+    save(grid(rows, columns=12), PICTURES / "scared-edit.png")
+    seen = [Counter(judge.classes[at] for at in judge(run.pictures).argmax(1)) for run in runs]
+    return {"before": dict(seen[0]), "after": dict(seen[1])}
+
+
 def moods(model: Any, tell: Tell) -> dict[str, Any]:
     """Every mood that comes of random prompts."""
     return grouped(model, tell, "anything", "lancet:mood", None, 600, 0)
@@ -88,21 +112,14 @@ def grouped(
     """The groups of random prompts; of each that is asked for what its units do to the picture."""
     from clerestory.finding import group, verify
     from clerestory.finding.group_page import page
-    from clerestory.recording import random_prompts
 
-    recording = model.record(
-        random_prompts(KEPT / f"{prompts}.toml", count),
-        seeds,
-        read=READ,
-        out=BUILD / prompts,
-        progress=lambda done, of: tell(f"recording {prompts}", done, of),
-    )
+    recording = random_people(model, tell, prompts, count, seeds)
     groups = group(recording, classifier, control=CONTROL)
     (BUILD / f"{classifier.partition(':')[2]}-{prompts}.html").write_text(page(groups, recording))
     found: dict[str, Any] = {}
     for name in classes or groups.groups:
         findings = groups.findings(name)
-        units = () if classes else ("prior/embedding[difference]",)
+        units = () if classes else (BETWEEN,)
         causes = verify(
             findings,
             model,
@@ -114,6 +131,19 @@ def grouped(
         )
         found[name] = {**told(causes), "group": groups.told()["groups"][name]}
     return {"groups": found, "split": len(groups.split), "warnings": list(groups.warnings)}
+
+
+def random_people(model: Any, tell: Tell, prompts: str, count: int, seeds: Any) -> Any:
+    """The recording of random fills of a template, gone on with where there is one."""
+    from clerestory.recording import random_prompts
+
+    return model.record(
+        random_prompts(KEPT / f"{prompts}.toml", count),
+        seeds,
+        read=READ,
+        out=BUILD / prompts,
+        progress=lambda done, of: tell(f"recording {prompts}", done, of),
+    )
 
 
 def told(causes: Any) -> dict[str, Any]:
@@ -133,7 +163,7 @@ def keep(causes: Any, name: str) -> None:
         shutil.copy(path, PICTURES / f"{path.stem}-{name}.png")
 
 
-PARTS = {part.__name__: part for part in (glass, moose, scared, moods, views)}
+PARTS = {part.__name__: part for part in (glass, moose, scared, brought, moods, views)}
 
 
 def measure(names: list[str]) -> None:
@@ -169,6 +199,8 @@ def page() -> str:
             scared_rows=_controls(one["controls"]),
             scared_said=" ".join(one["sentences"]),
             scared_words=_span(one["words"]),
+            before=_counts(kept["brought"]["before"]),
+            after=_counts(kept["brought"]["after"]),
             groups_rows=_groups({**kept["moods"]["groups"], **kept["views"]["groups"]}),
             groups_missing=_missing(kept["moods"], kept["views"]),
         )
@@ -224,6 +256,11 @@ def _swaps(swaps: list[dict[str, Any]]) -> str:
         for one in swaps
     ]
     return "\n".join(lines)
+
+
+def _counts(seen: dict[str, int]) -> str:
+    ordered = sorted(seen.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name} {count}" for name, count in ordered)
 
 
 def _said(sentences: list[str]) -> str:
