@@ -156,7 +156,7 @@ def _print(found: Excited) -> None:
     )
     typer.echo(f"{'score':>9} {'z':>6} {'above':>6} {'chains':>6}  prompt  (what each word brings)")
     for one in found.best:
-        parts = ", ".join(f"{word} {loss:+.2f}" for word, loss in one.without.items())
+        parts = ", ".join(f"{word} {loss:+.2f}" for word, loss in one.without)
         typer.echo(
             console.plain(
                 f"{one.score:9.3f} {one.z:6.1f} {one.percentile:5.0f}% {one.chains:6}  "

@@ -233,16 +233,18 @@ def _different(words: Any, order: NDArray[np.integer], count: int) -> list[int]:
     return chosen
 
 
-def _without(space: Space, scorer: Scorer, state: State, score: float) -> dict[str, float]:
+def _without(
+    space: Space, scorer: Scorer, state: State, score: float
+) -> tuple[tuple[str, float], ...]:
     """What the score loses without each word; none for a single one, which leaves nothing."""
     if len(state) < 2:
-        return {}
+        return ()
     less = [(*state[:at], *state[at + 1 :]) for at in range(len(state))]
     scores = scorer([space.text(one) for one in less])
-    return {
-        space.vocabulary[word].strip(): float(score - rest)
+    return tuple(
+        (space.vocabulary[word].strip(), float(score - rest))
         for word, rest in zip(state, scores, strict=True)
-    }
+    )
 
 
 def _drawn(result: Excited, model: Model, scorer: Scorer) -> Excited:

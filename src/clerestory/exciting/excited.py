@@ -59,7 +59,7 @@ class Exciting:
     percentile: float
     fluency: float
     chains: int
-    without: Mapping[str, float]
+    without: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
