@@ -24,7 +24,7 @@ def verify(
     shows: Annotated[str, typer.Option("--class", help="Its class for the concept.")],
     unit: Annotated[
         list[str] | None,
-        typer.Option(help="Only these units; else the first of each kind in each stage."),
+        typer.Option(help="Only these; else the first of each kind in each stage, and between."),
     ] = None,
     contents: Annotated[
         int, typer.Option(min=2, help="Contents to draw, of the report half.")

@@ -55,11 +55,11 @@ def verify(
     """Change each unit and count how often `classifier` then sees the class `shows`.
 
     `units` are addresses of findings; by default the first neuron and the first direction of each
-    stage, by discovery. `contents` and `seeds` (one that was not recorded, by default) say how much
-    is drawn, `directions` how many shuffled ones each unit is held to, `maps` whether it is traced
-    where, when and from which sample the concept comes. `others` are classifiers that should see no
-    change, by default the rest of Lancet's where `classifier` is one of them. EvidenceError where
-    nothing can be checked.
+    stage, by discovery, and the first direction at what is handed to the denoiser. `contents` and
+    `seeds` (one that was not recorded, by default) say how much is drawn, `directions` how many
+    shuffled ones each unit is held to, `maps` whether it is traced where, when and from which
+    sample the concept comes. `others` are classifiers that should see no change, by default the
+    rest of Lancet's where `classifier` is one of them. EvidenceError where nothing can be checked.
     """
     judge = judge_of(classifier, shows)
     chosen = _chosen(findings, model, units)
@@ -131,11 +131,14 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
     first: dict[tuple[str, str], Finding] = {}
     for finding in sorted(findings.findings, key=lambda one: one.rank):
         site = model.sites[parse(finding.site).site]
-        if site.feeds is not False and _is_there(findings, finding):
-            first.setdefault((site.stage, finding.kind), finding)
+        if site.feeds is False or not _is_there(findings, finding):
+            continue
+        first.setdefault((site.stage, finding.kind), finding)
+        if site.address == model.family.bridge and finding.kind == "direction":
+            first.setdefault((site.address, finding.kind), finding)
     if not first:
         raise EvidenceError("No finding is of a site that the picture depends on.")
-    return list(first.values())
+    return list(dict.fromkeys(first.values()))
 
 
 def _is_there(findings: Findings, finding: Finding) -> bool:
