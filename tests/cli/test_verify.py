@@ -40,7 +40,7 @@ def test_both_columns_are_printed_and_maps_written(folder, tmp_path):
     assert row.split()[1:3] == ["1.000", "1.00"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["causes.json", "when.png", "where.png"]
-    assert "1 control 'light'" in words
+    assert "1 controls 'light'" in words
 
 
 def test_a_taken_folder_and_no_findings_are_refused(folder, tmp_path):

@@ -145,7 +145,8 @@ class Causes:
         if not holding:
             return f"None of {len(self.controls)} units controls {self.shows!r}."
         names = ", ".join(holding)
-        return f"Of {len(self.controls)} units, {len(holding)} control {self.shows!r}: {names}."
+        verb = "controls" if len(holding) == 1 else "control"
+        return f"Of {len(self.controls)} units, {len(holding)} {verb} {self.shows!r}: {names}."
 
     def save(self, folder: Path) -> None:
         """Write `causes.json` into a folder, new or empty."""
