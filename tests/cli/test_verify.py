@@ -18,7 +18,7 @@ app.callback()(lambda: None)
 def folder(found, tmp_path, monkeypatch):
     found.save(tmp_path / "findings")
     monkeypatch.setattr(opening.Asked, "open", lambda self: causal.model())
-    monkeypatch.setattr("clerestory.finding.verifying.named", lambda name: causal.Light())
+    monkeypatch.setattr("clerestory.finding.between.named", lambda name: causal.Light())
     return tmp_path / "findings"
 
 
