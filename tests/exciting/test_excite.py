@@ -161,6 +161,54 @@ def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
         excite(model, unit(UNIT), seed=1, **how)
 
 
+def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):
+    site, way = "text.blocks.1/mlp", np.arange(4.0)
+    how = {"search": "random", "budget": 20, "null": 5, "draw": False, "space": space}
+    first = excite(model, along(site, way), out=tmp_path / "s", **how)
+    assert first.best[0].score != excite(model, along(site, -way), **how).best[0].score
+    with pytest.raises(SearchError, match=r"another search's trail.*mark"):
+        excite(model, along(site, -way), out=tmp_path / "s", **how)
+
+
+def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
+    from clerestory.exciting.random import Random
+
+    def stop(self, problem):
+        yield from ()
+        problem.scores([(0, 1)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Random, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare(model, unit(UNIT), ["random", "evolve"], budget=30, space=space, null=4)
+
+
+def test_raw_tokens_are_scored_as_those_tokens_only(model):
+    raw = words_of(model, words=2, tokens=True)
+    rng = np.random.default_rng(0)
+    states = [raw.random(rng) for _ in range(400)]
+    window = model.family.windows["text"]
+    good = [s for s, fine in zip(states, raw.valid(states), strict=True) if fine]
+    assert 0 < len(good) < 400
+    for state in good:
+        assert window.ids([raw.text(state)])[0] == [raw.tokens[place] for place in state]
+    slope = Slope(Scorer(model, unit(UNIT)), raw)
+    assert slope.pieces.shape[1] == 1
+
+
+def test_what_is_longer_than_the_window_is_no_prompt(model):
+    room = model.family.windows["text"].room
+    long = words_of(model, words=(room - 1, room + 1), vocabulary=["b", "c"])
+    assert long.valid([(0,) * (room - 1), (0,) * room, (0,) * (room + 1)]) == [True, True, False]
+
+
+def test_single_words_are_all_shown(model):
+    one = words_of(model, words=1, vocabulary=[*WORDS, "CAT"])
+    found = excite(model, unit(UNIT), search="exhaustive", space=one, budget=50, null=5, draw=False)
+    assert len(found.best) == 8
+    assert len({word.casefold() for word in one.vocabulary}) == len(one.vocabulary)
+
+
 def test_fluency_weighs_and_gives_a_front(model, space):
     bigrams = Bigrams.of([space.words((0, 1))] * 50 + [space.words((2, 3))])
     assert bigrams([space.words((0, 1))])[0] > bigrams([space.words((1, 0))])[0]
@@ -227,7 +275,7 @@ def test_the_gallery_escapes_what_it_shows(found, tmp_path):
 @pytest.mark.weights
 def test_the_command_prints_json_and_keeps_a_gallery(tmp_path):
     words = tmp_path / "words.txt"
-    words.write_text("cat glass stained ship moose ink window")
+    words.write_text("cat\nglass\nstained\nship\nmoose\nink\nwindow\n")
     call = [
         "excite",
         "text.blocks.2/mlp[498]",

@@ -145,10 +145,12 @@ def test_what_is_banned_or_not_read_as_written_is_never_scored():
         2,
         banned=("stained", "glass"),
         joint="",
-        reads=lambda texts: [text != "aa" for text in texts],
+        reads=lambda states, texts: [text != "aa" for text in texts],
     )
     states = [(0, 1), (0, 2), (2, 3), (2, 2), (2,)]
     assert space.valid(states) == [False, True, False, False, False]
+    apart = Space(("rain", "bow", "x"), 1, 3, banned=("rainbow",))
+    assert apart.valid([(0, 1), (0, 2, 1), (1, 0)]) == [False, True, True]
     rng = np.random.default_rng(0)
     problem = Problem(space, 10, rng, lambda texts: np.zeros(len(texts)))
     assert problem.scores(states).tolist() == [-np.inf, 0.0, -np.inf, -np.inf, -np.inf]

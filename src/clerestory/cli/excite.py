@@ -90,11 +90,12 @@ def _how(
     shortest, _, longest = words.partition(":")
     try:
         lengths = int(shortest), int(longest or shortest)
-        listed = None if vocabulary is None else vocabulary.read_text(encoding="utf-8").split()
     except ValueError as error:
         raise SearchError(f"--words is {words!r}; write 3, or 1:4.") from error
-    except OSError as error:
-        raise SearchError(f"{vocabulary} cannot be read: {error.strerror}.") from error
+    try:
+        listed = None if vocabulary is None else vocabulary.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SearchError(f"{vocabulary} cannot be read: {error}.") from error
     space = words_of(
         model, words=lengths, template=template, vocabulary=listed, banned=ban, tokens=tokens
     )
@@ -121,8 +122,11 @@ def _compare(
     from clerestory.cli import console
     from clerestory.exciting.comparing import compare
     from clerestory.exciting.gallery import keep_compared
+    from clerestory.outputs import free_folder
 
     how.pop("best")
+    if out is not None:
+        free_folder(out)
     with console.progress("comparing") as progress:
         found: Compared = compare(
             model,
@@ -159,7 +163,7 @@ def _print(found: Excited) -> None:
         parts = ", ".join(f"{word} {loss:+.2f}" for word, loss in one.without)
         typer.echo(
             console.plain(
-                f"{one.score:9.3f} {one.z:6.1f} {one.percentile:5.0f}% {one.chains:6}  "
+                f"{one.score:9.3f} {one.z:6.1f} {one.percentile:5.1f}% {one.chains:6}  "
                 f"{one.prompt}  ({parts})"
             )
         )

@@ -63,7 +63,8 @@ class Problem:
 
     `value` scores prompts, `fluency` says how likely their words are (nats per word), and weighs
     `weight`; `slope` gives the gains of gradient searches. `scale` is the standard deviation of
-    random prompts' scores: temperatures are in its units. `trail` has every scored prompt once.
+    random prompts' scores: temperatures are in its units. `trail` has every scored prompt once,
+    `states` the sequence of each, `visits` the chains that came by a sequence.
     """
 
     space: Space
@@ -78,9 +79,15 @@ class Problem:
     trail: list[Row] = field(default_factory=list, repr=False)
     about: dict[str, Any] = field(default_factory=dict)
     visits: dict[State, set[int]] = field(default_factory=dict, repr=False)
+    states: dict[str, State] = field(default_factory=dict, repr=False)
     _asked: int = 0
     _seen: dict[State, tuple[float, float]] = field(default_factory=dict, repr=False)
     _slopes: dict[State, Gains] = field(default_factory=dict, repr=False)
+
+    @property
+    def asked(self) -> int:
+        """Sequences that were asked for, scored before or not."""
+        return self._asked
 
     @property
     def left(self) -> int:
@@ -104,10 +111,10 @@ class Problem:
         """`[state, 2]`: score and fluency apart."""
         self._asked += len(states)
         self._score([one for one in dict.fromkeys(states) if one not in self._seen], states, chains)
-        if self._asked > PATIENCE * self.budget:
-            raise SpentError
         for place, state in enumerate(states):
             self.visits.setdefault(state, set()).add(0 if chains is None else chains[place])
+        if self._asked > PATIENCE * self.budget:
+            raise SpentError
         return np.array([self._seen[state] for state in states]).reshape(-1, 2)
 
     def gains(self, states: Sequence[State]) -> list[Gains]:
@@ -149,6 +156,7 @@ class Problem:
         for state, text, value, fluent in zip(good, texts, values, likely, strict=True):
             self.spent += 1
             self._seen[state] = (float(value), float(fluent))
+            self.states[text] = state
             words, chain = self.space.words(state), by_state.get(state, 0)
             self.trail.append(Row(words, text, float(value), float(fluent), self.spent, chain))
 

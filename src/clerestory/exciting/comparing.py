@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
-from clerestory.exciting.excite import Progress, excite
+from clerestory.exciting.excite import Progress, excite, named_search
 from clerestory.exciting.objectives import Objective
 from clerestory.models import Model
 
@@ -79,6 +79,8 @@ def compare(
     names = list(dict.fromkeys(searches))
     if len(names) < 2 or repeats < 1:
         raise SearchError("Name two searches or more to compare, and one seed or more.")
+    for name in names:
+        named_search(name)
     curves, done = {}, 0
     for name in names:
         rows = []
@@ -86,6 +88,8 @@ def compare(
             found = excite(
                 model, objective, search=name, budget=budget, seed=seed, draw=False, **how
             )
+            if found.stopped:
+                raise KeyboardInterrupt
             curve = np.full(budget, -np.inf)
             own = found.so_far()
             curve[: len(own)] = own

@@ -48,7 +48,7 @@ class Evolve:
             for each, island in enumerate(people):
                 young = [self._child(island, problem) for _ in range(own)]
                 problem.scores(young, [each] * own)
-                people[each], top = self._kept([*island, *young], own, problem)
+                people[each], top = self._kept([*island, *young], own, problem, each)
                 idle[each] = 0 if top > best[each] else idle[each] + 1
                 best[each] = max(best[each], top)
                 if idle[each] > self.patience:
@@ -67,10 +67,12 @@ class Evolve:
             one = changed or one
         return one
 
-    def _kept(self, island: list[State], count: int, problem: Problem) -> tuple[list[State], float]:
+    def _kept(
+        self, island: list[State], count: int, problem: Problem, number: int
+    ) -> tuple[list[State], float]:
         """The best for each weight in turn, each once; the best score of all."""
         states = list(dict.fromkeys(island))
-        parts = problem.parts(states, [0] * len(states))
+        parts = problem.parts(states, [number] * len(states))
         weights = self.weights if problem.fluency is not None else (0.0,)
         orders = [
             np.argsort(-(parts[:, 0] + (problem.weight + w * problem.scale) * parts[:, 1]))

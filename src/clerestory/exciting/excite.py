@@ -6,7 +6,7 @@ found.best[0].prompt, found.best[0].z
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,15 +66,16 @@ def excite(
     how = named_search(search)
     if budget < 1 or null < 2:
         raise SearchError(f"A budget of {budget} and {null} random prompts are too few.")
+    likely = _fluent(model, fluency, fluent)
     scorer = Scorer(model, aim, check_of(seeds), batch)
     trail = Trail(out, _plan(model, aim, place, how, seed, fluency, scorer))
     scorer.known |= trail.known()
     problem = Problem(
         place, budget, np.random.default_rng(seed), scorer, slope=_slope(scorer, place)
     )
-    random = _null(problem, scorer, null)
+    random = _null(problem, scorer, null, trail)
     problem.scale, problem.weight = random.sd or 1.0, fluency * (random.sd or 1.0)
-    problem.fluency = _fluent(model, fluency, fluent)
+    problem.fluency = likely
     stopped = _run(how, problem, trail, scorer, progress)
     result = _result(aim, how, problem, scorer, random, best, stopped)
     return _drawn(result, model, scorer) if draw else result
@@ -106,12 +107,13 @@ def _plan(
         "model": model.name,
         "revision": model.revision,
         "objective": aim.name,
+        "mark": aim.mark,
         "search": repr(how),
         "seed": seed,
         "seeds": list(scorer.seeds),
         "template": space.template,
         "words": [space.shortest, space.longest],
-        "vocabulary": len(space.vocabulary),
+        "vocabulary": hashlib.sha256("\n".join(space.vocabulary).encode()).hexdigest()[:16],
         "banned": list(space.banned),
         "fluency": fluency,
     }
@@ -120,17 +122,23 @@ def _plan(
 def _slope(scorer: Scorer, space: Space) -> Slope | None:
     try:
         return Slope(scorer, space)
-    except (SearchError, SiteError):
+    except (SearchError, SiteError, NotImplementedError):  # the last: weights that wait elsewhere
         return None
 
 
-def _null(problem: Problem, scorer: Scorer, count: int) -> Null:
-    """Random valid prompts, by a generator of their own; SearchError where all score alike."""
+def _null(problem: Problem, scorer: Scorer, count: int, trail: Trail) -> Null:
+    """Random valid prompts, by a generator of their own; SearchError for scores that are none."""
     from clerestory.exciting.metropolis import started
 
     rng = np.random.default_rng([0, count])
     lone = Problem(problem.space, count, rng, scorer)
-    scores = scorer([problem.space.text(state) for state in started(lone, count)])
+    texts = [problem.space.text(state) for state in started(lone, count)]
+    for start in range(0, count, scorer.batch):
+        scorer(texts[start : start + scorer.batch])
+        trail.keep(scorer.known, every=SAVED)
+    scores = scorer(texts)
+    if not np.isfinite(scores).all():
+        raise SearchError("Random prompts have scores that are not finite: nothing compares them.")
     return Null(scores)
 
 
@@ -150,14 +158,11 @@ def _run(
     how: Search, problem: Problem, trail: Trail, scorer: Scorer, progress: Progress | None
 ) -> bool:
     """Whether it was stopped; what was scored until then is kept."""
-    last = time.monotonic()
     try:
         for spent in how.run(problem):
             if progress is not None:
                 progress(spent, problem.budget)
-            if time.monotonic() - last > SAVED:
-                trail.keep(scorer.known)
-                last = time.monotonic()
+            trail.keep(scorer.known, every=SAVED)
     except SpentError:
         pass
     except KeyboardInterrupt:
@@ -182,15 +187,15 @@ def _result(
         raise SearchError("Nothing was scored: the budget is too small, or it was stopped at once.")
     table = pd.DataFrame([vars(row) for row in problem.trail])
     total = table["score"] + problem.weight * table["fluency"]
-    chosen = _different(table["words"], np.argsort(-total.to_numpy(), kind="stable"), best)
+    order = np.argsort(-total.to_numpy(), kind="stable")
+    chosen = _different([problem.states[row.prompt] for row in problem.trail], order, best)
     edge: list[int] = []
     if problem.fluency is not None:
         edge = front(table["score"].to_numpy(), table["fluency"].to_numpy())[: 2 * best]
-    states = {problem.space.text(state): state for state in problem.visits}
 
     def told(at: int) -> Exciting:
         row = problem.trail[at]
-        return _told(row, states[row.prompt], problem, scorer, null)
+        return _told(row, problem.states[row.prompt], problem, scorer, null)
 
     return Excited(
         objective=aim.name,
@@ -214,18 +219,20 @@ def _told(row: Row, state: State, problem: Problem, scorer: Scorer, null: Null) 
         z=null.z(row.score),
         percentile=null.percentile(row.score),
         fluency=row.fluency,
-        chains=len(problem.visits[state]),
+        chains=len(problem.visits.get(state, {0})),
         without=_without(problem.space, scorer, state, row.score),
     )
 
 
-def _different(words: Any, order: NDArray[np.integer], count: int) -> list[int]:
-    """The best places of which no two have all words but one in common."""
+def _different(states: Sequence[State], order: NDArray[np.integer], count: int) -> list[int]:
+    """The best places of which no two have all words but one in common; of single words, any."""
     chosen: list[int] = []
-    bags: list[Counter[str]] = []
+    bags: list[Counter[int]] = []
     for at in order.tolist():
-        bag = Counter(words[at].split())
-        if all(max((bag - other).total(), (other - bag).total()) > 1 for other in bags):
+        bag = Counter(states[at])
+        shared = [min(bag.total() - 1, 1) for _ in bags]
+        apart = [max((bag - other).total(), (other - bag).total()) for other in bags]
+        if all(far > near for far, near in zip(apart, shared, strict=True)):
             chosen.append(at)
             bags.append(bag)
         if len(chosen) == count:
@@ -250,7 +257,7 @@ def _without(
 def _drawn(result: Excited, model: Model, scorer: Scorer) -> Excited:
     from dataclasses import replace
 
-    seeds = scorer.seeds if len(scorer.seeds) > 1 else range(4)
+    seeds = range(4) if scorer.noiseless else scorer.seeds
     run = model.run([one.prompt for one in result.best], list(seeds))
     assert run.pictures is not None
     shape = (len(result.best), len(seeds), *run.pictures.shape[1:])

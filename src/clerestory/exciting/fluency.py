@@ -23,6 +23,8 @@ CAPTIONS = 8_000
 MINE, ONE = 0.7, 0.999
 """How much a pair of words counts against its second word alone, and that against any word."""
 START = "<s>"
+UNKNOWN = -20.0
+"""What a single token counts with a language model that has no start token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +97,11 @@ def language_model(name: str) -> Fluent:
 
 def _likely(model: torch.nn.Module, tokenizer: Callable[..., object], text: str) -> float:
     ids = tokenizer(text, return_tensors="pt").input_ids  # type: ignore[attr-defined]
+    start = getattr(tokenizer, "bos_token_id", None)
+    if start is not None and ids[0, 0] != start:
+        ids = torch.cat([torch.tensor([[start]]), ids], 1)
     if ids.shape[1] < 2:
-        return 0.0
+        return UNKNOWN
     logs = model(ids).logits.log_softmax(-1)[0, :-1]
     return float(logs[torch.arange(len(logs)), ids[0, 1:]].mean())
 

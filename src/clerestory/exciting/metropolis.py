@@ -57,10 +57,15 @@ class Metropolis:
         try:
             while True:
                 chains.step(self._proposed(problem, chains))
-                chains.exchange(adapt=problem.spent < self.burn * problem.budget)
+                chains.exchange(adapt=self._burning(problem))
                 yield problem.spent
         finally:
             problem.about |= chains.about()
+
+    def _burning(self, problem: Problem) -> bool:
+        """Until a share of the budget is spent, or asked for ten times, as small spaces need."""
+        end = self.burn * problem.budget
+        return problem.spent < end and problem.asked < 10 * end
 
     def _proposed(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
         return [moved(state, problem.space, problem.rng) for state in chains.states]
@@ -159,6 +164,7 @@ class Chains:
             axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
             told["r_hat"] = float(array_stats.rhat(drawn, **axes))
             told["effective"] = float(array_stats.ess(drawn, **axes))
+        told = {name: of for name, of in told.items() if np.isfinite(of).all()}
         return told
 
 

@@ -8,6 +8,8 @@ along("prior/embedding", found.direction("prior/embedding"))
 from __future__ import annotations
 
 import ast
+import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +65,16 @@ class Objective:
             lead = f" {sign} " if said else ("-" if weight < 0 else "")
             said += f"{lead}{size}{term.name}"
         return said
+
+    @property
+    def mark(self) -> str:
+        """A digest of all that the value depends on: directions of one name may differ."""
+        digest = hashlib.sha256()
+        for weight, term in self.terms:
+            digest.update(repr((weight, term.name)).encode())
+            if isinstance(term, Along):
+                digest.update(term.site.encode() + term.direction.tobytes())
+        return digest.hexdigest()[:16]
 
     def __add__(self, other: Objective) -> Objective:
         return Objective((*self.terms, *other.terms))
@@ -146,8 +158,9 @@ def _step(name: str) -> str:
 def _evaluated(node: ast.expr, leaf: Callable[[str], Objective]) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return leaf(node.value)
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return float(node.value)
+    number = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(number, int | float) and math.isfinite(number):
+        return float(number)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_evaluated(node.operand, leaf)
     if isinstance(node, ast.BinOp):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.classifying import classifier
+from clerestory.errors import SearchError
 from clerestory.exciting.base import Gains
 from clerestory.exciting.objectives import Along, Drawn, Objective, Term
 from clerestory.exciting.space import Space, State
@@ -42,6 +43,8 @@ class Scorer:
     known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if any(term.pool == "none" for term in self._along):
+            raise SearchError("A score is one number: pool positions by mean, max or last.")
         self.seeds = check_seeds(self.seeds)
         if self.noiseless:
             self.seeds = self.seeds[:1]
@@ -179,7 +182,8 @@ class Slope:
 
     def _pieces(self) -> NDArray[np.int64]:
         """Each word's tokens, `[vocabulary, most]`, -1 where it has no more."""
-        ids = self.window.ids(list(self.space.vocabulary))
+        raw = self.space.tokens
+        ids = self.window.ids(self.space.vocabulary) if raw is None else [[one] for one in raw]
         table = np.full((len(ids), max(map(len, ids), default=1) or 1), -1)
         for row, own in enumerate(ids):
             table[row, : len(own)] = own

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clerestory.errors import SearchError
+from clerestory.models.text import Text
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -31,9 +32,9 @@ class Space:
     """Sequences of `shortest` to `longest` words of a vocabulary, put into a template.
 
     `banned` are never part of what is put in, in whatever case, however it is cut into words.
-    `reads` says of texts which of them the model reads as they are written (all, if None).
-    `joint` stands between words: a blank, or nothing where they are raw tokens with blanks of their
-    own. SearchError for a space with nothing in it.
+    `reads` says of sequences and their texts which the model reads as they are written (all, if
+    None). `joint` stands between words: a blank, or nothing where they are raw tokens with blanks
+    of their own; `tokens` are the numbers of these. SearchError for a space with nothing in it.
     """
 
     vocabulary: tuple[str, ...]
@@ -42,7 +43,10 @@ class Space:
     template: str = GAP
     banned: tuple[str, ...] = ()
     joint: str = " "
-    reads: Callable[[Sequence[str]], Sequence[bool]] | None = field(default=None, repr=False)
+    reads: Callable[[Sequence[State], Sequence[str]], Sequence[bool]] | None = field(
+        default=None, repr=False
+    )
+    tokens: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.template.count(GAP) != 1:
@@ -73,8 +77,8 @@ class Space:
         fine = [self._allowed(state) for state in states]
         if self.reads is None or not any(fine):
             return fine
-        texts = [self.text(state) for state, good in zip(states, fine, strict=True) if good]
-        read = iter(self.reads(texts))
+        chosen = [state for state, good in zip(states, fine, strict=True) if good]
+        read = iter(self.reads(chosen, [self.text(state) for state in chosen]))
         return [good and bool(next(read)) for good in fine]
 
     def random(self, rng: np.random.Generator) -> State:
@@ -91,7 +95,10 @@ class Space:
         if not self.shortest <= len(state) <= self.longest:
             return False
         said = self.words(state).casefold()
-        return bool(said) and not any(ban.casefold() in said for ban in self.banned)
+        whole = _plain(said)
+        return bool(whole) and not any(
+            ban.casefold() in said or _plain(ban) in whole for ban in self.banned
+        )
 
 
 def words_of(
@@ -109,27 +116,48 @@ def words_of(
     nothing to choose from.
     """
     window = next(iter(model.family.windows.values()), None)
-    reread, ids = getattr(window, "reread", None), getattr(window, "ids", None)
-    if tokens and (window is None or reread is None):
+    if tokens and vocabulary is not None:
+        raise SearchError("Raw tokens are the tokenizer's own: give a vocabulary, or `tokens`.")
+    if tokens and not isinstance(window, Text):
         raise SearchError(f"{model.name} does not tell its tokens: search over words.")
-    known = _raw(window) if tokens else list(vocabulary or model.vocabulary())
+    given = model.vocabulary() if vocabulary is None else vocabulary
+    numbers = dict.fromkeys((one.strip() for one in given), 0)
+    if tokens and isinstance(window, Text):
+        numbers = _raw(window)
     low = [ban.casefold() for ban in banned]
-    kept = dict.fromkeys(word for word in known if not any(ban in word.casefold() for ban in low))
+    kept = [word for word in numbers if word and not any(ban in word.casefold() for ban in low)]
+    if not tokens:
+        kept = list({word.casefold(): word for word in reversed(kept)}.values())[::-1]
     if len(kept) < 2:
         raise SearchError(
             f"There are {len(kept)} words to search among; give a vocabulary of your own."
         )
     shortest, longest = (words, words) if isinstance(words, int) else words
-
-    def survives(texts: Sequence[str]) -> list[bool]:
-        assert reread is not None and ids is not None
-        back = reread(texts)
-        same = [_plain(one) == _plain(other) for one, other in zip(back, texts, strict=True)]
-        return [a and b == c for a, b, c in zip(same, ids(texts), ids(back), strict=True)]
-
-    reads = None if reread is None else survives
+    own = tuple(numbers[word] for word in kept) if tokens else None
+    reads = _survivor(window, template, own) if isinstance(window, Text) else None
     joint = "" if tokens else " "
-    return Space(tuple(kept), shortest, longest, template, tuple(banned), joint, reads)
+    return Space(tuple(kept), shortest, longest, template, tuple(banned), joint, reads, own)
+
+
+def _survivor(
+    window: Text, template: str, own: tuple[int, ...] | None
+) -> Callable[[Sequence[State], Sequence[str]], list[bool]]:
+    """Whether texts are read as they are written: decoded, encoded again, and as these tokens."""
+    lead, _, tail = template.partition(GAP)
+    before, after = window.ids([lead or " "])[0], window.ids([tail or " "])[0]
+
+    def survives(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
+        back, ids = window.reread(texts), window.ids(texts)
+        again = window.ids(back)
+        fine = []
+        for state, text, said, one, other in zip(states, texts, back, ids, again, strict=True):
+            good = _plain(said) == _plain(text) and one == other and len(one) <= window.room
+            if good and own is not None:
+                good = one == [*before, *(own[place] for place in state), *after]
+            fine.append(good)
+        return fine
+
+    return survives
 
 
 def _plain(text: str) -> str:
@@ -137,13 +165,12 @@ def _plain(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def _raw(window: object) -> list[str]:
-    """The tokens as they read within a text, blanks and all."""
-    tokenizer = window.tokenizer  # type: ignore[attr-defined]
-    special = set(tokenizer.all_special_ids)
-    said = [
-        (token.replace("</w>", " ").replace("▁", " ").replace("Ġ", " "), place)
-        for token, place in tokenizer.get_vocab().items()
-        if place not in special
-    ]
-    return [text for text, _ in sorted(said, key=lambda one: one[1]) if text.strip().isprintable()]
+def _raw(window: Text) -> dict[str, int]:
+    """The tokens as they read within a text, blanks and all, and their numbers."""
+    special = set(window.tokenizer.all_special_ids)
+    found: dict[str, int] = {}
+    for token, place in sorted(window.tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
+        text = token.replace("</w>", " ").replace("▁", " ").replace("Ġ", " ")
+        if place not in special and text.strip() and text.isascii() and text.isprintable():
+            found.setdefault(text, place)
+    return found

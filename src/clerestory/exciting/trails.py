@@ -10,6 +10,7 @@ to where the first was stopped, and goes on from there.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ class Trail:
     """
 
     def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
-        self.folder = folder
+        self.folder, self._kept = folder, time.monotonic()
         if folder is None:
             return
         if not (folder / PLAN).exists():
             empty_folder(folder)
-            (folder / PLAN).write_text(json.dumps(plan, indent=1) + "\n")
+            beside = folder / f"{PLAN}.part"
+            beside.write_text(json.dumps(plan, indent=1) + "\n")
+            beside.replace(folder / PLAN)
             return
         try:
             before = json.loads((folder / PLAN).read_text())
@@ -57,12 +60,16 @@ class Trail:
         table = pd.read_parquet(self.folder / SCORED)
         return dict(zip(table["prompt"], table["score"], strict=True))
 
-    def keep(self, known: Mapping[str, float]) -> None:
-        """Put the scores in the place of those before, whole or not at all."""
+    def keep(self, known: Mapping[str, float], *, every: float = 0.0) -> None:
+        """Put the scores in the place of those before, whole or not at all.
+
+        Not more often than `every` so many seconds.
+        """
         import pandas as pd
 
-        if self.folder is None:
+        if self.folder is None or time.monotonic() - self._kept < every:
             return
+        self._kept = time.monotonic()
         table = pd.DataFrame({"prompt": list(known), "score": list(known.values())})
         beside = self.folder / f"{SCORED}.part"
         table.to_parquet(beside, index=False)

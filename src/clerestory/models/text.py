@@ -107,6 +107,11 @@ class Text(ABC):
         said: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in said]
 
+    @property
+    def room(self) -> int:
+        """How many tokens of a text's own the window holds."""
+        return self.window - (2 if self.begins else 1)
+
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, without start and end; not cut."""
         special = set(self.tokenizer.all_special_ids)
