@@ -13,12 +13,14 @@ clerestory.errors.RegistryError: No greeting is called 'helo'. Did you mean hell
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
 from typing import TypeVar
 
 from clerestory.errors import RegistryError
 
-__all__ = ["Registry", "suggest"]
+__all__ = ["Registry", "filled", "suggest"]
 
 T = TypeVar("T")
 
@@ -63,3 +65,20 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def filled(registry: Registry[T], package: str, modules: Iterable[str], group: str) -> Registry[T]:
+    """The registry, once these modules of a package and the plug-ins of a group are imported.
+
+    A plug-in package names, as an entry point of the group, a module that registers its own.
+    RegistryError, in one line, for one that cannot be imported.
+    """
+    for module in modules:
+        importlib.import_module(f"{package}.{module}")
+    for entry in entry_points(group=group):
+        try:
+            entry.load()
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error
+    return registry

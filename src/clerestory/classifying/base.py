@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RegistryError
-from clerestory.registry import Registry
+from clerestory.registry import Registry, filled
 
 __all__ = ["Classifier", "Which", "classifier", "families", "known"]
 
@@ -49,15 +47,7 @@ MODULES = ("lancet", "colour", "hub", "function")
 @functools.cache
 def known() -> Registry[Callable[[str, Which], Classifier]]:
     """The families, with those of installed plug-ins (entry points `clerestory.classifiers`)."""
-    for module in MODULES:
-        importlib.import_module(f"clerestory.classifying.{module}")
-    for entry in entry_points(group="clerestory.classifiers"):
-        try:
-            entry.load()
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error
-    return families
+    return filled(families, "clerestory.classifying", MODULES, "clerestory.classifiers")
 
 
 def classifier(name: str, *, which: Which = "b") -> Classifier:

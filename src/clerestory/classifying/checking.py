@@ -25,6 +25,7 @@ from clerestory.classifying.labels import picture_digest, place, seen
 from clerestory.errors import EvidenceError, RecordingError
 from clerestory.numeric import clopper_pearson, wilson
 from clerestory.outputs import empty_folder
+from clerestory.pages import environment
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -271,17 +272,11 @@ def _table(marks: Path) -> pd.DataFrame:
 
 def _page(judge: Classifier, table: pd.DataFrame) -> str:
     """The page that shows one picture after the other; whatever comes from outside is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clerestory.classifying", "pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     asked = {
         "sheet": secrets.token_hex(8),
         "classes": list(judge.classes),
         "unsure": UNSURE,
         "pictures": table[["sample", "picture"]].to_dict("records"),
     }
-    return environment.get_template("check.html").render(asked=asked, source=judge.source)
+    page = environment("clerestory.classifying").get_template("check.html")
+    return page.render(asked=asked, source=judge.source)

@@ -6,25 +6,23 @@ class Mine:
     def run(self, problem):
         while True:
             states = [problem.space.random(problem.rng) for _ in range(64)]
-            problem.scores(states)          # raises Spent when the budget is
+            problem.scores(states)          # raises SpentError at the end
             yield problem.spent
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.errors import RegistryError, SearchError
+from clerestory.errors import SearchError
 from clerestory.exciting.space import Space, State
-from clerestory.registry import Registry
+from clerestory.registry import Registry, filled
 
 __all__ = ["Gains", "Problem", "Row", "Search", "SpentError", "known_searches", "searches"]
 
@@ -64,7 +62,8 @@ class Problem:
     `value` scores prompts, `fluency` says how likely their words are (nats per word), and weighs
     `weight`; `slope` gives the gains of gradient searches. `scale` is the standard deviation of
     random prompts' scores: temperatures are in its units. `trail` has every scored prompt once,
-    `states` the sequence of each, `visits` the chains that came by a sequence.
+    `states` the sequence of each, `visits` the chains that came by a sequence; `asked` counts
+    sequences that were asked for, scored before or not.
     """
 
     space: Space
@@ -76,18 +75,13 @@ class Problem:
     slope: Callable[[Sequence[State]], list[Gains]] | None = None
     scale: float = 1.0
     spent: int = 0
+    asked: int = 0
     trail: list[Row] = field(default_factory=list, repr=False)
     about: dict[str, Any] = field(default_factory=dict)
     visits: dict[State, set[int]] = field(default_factory=dict, repr=False)
     states: dict[str, State] = field(default_factory=dict, repr=False)
-    _asked: int = 0
     _seen: dict[State, tuple[float, float]] = field(default_factory=dict, repr=False)
     _slopes: dict[State, Gains] = field(default_factory=dict, repr=False)
-
-    @property
-    def asked(self) -> int:
-        """Sequences that were asked for, scored before or not."""
-        return self._asked
 
     @property
     def left(self) -> int:
@@ -109,11 +103,11 @@ class Problem:
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
         """`[state, 2]`: score and fluency apart."""
-        self._asked += len(states)
+        self.asked += len(states)
         self._score([one for one in dict.fromkeys(states) if one not in self._seen], states, chains)
         for place, state in enumerate(states):
             self.visits.setdefault(state, set()).add(0 if chains is None else chains[place])
-        if self._asked > PATIENCE * self.budget:
+        if self.asked > PATIENCE * self.budget:
             raise SpentError
         return np.array([self._seen[state] for state in states]).reshape(-1, 2)
 
@@ -169,12 +163,4 @@ MODULES = ("random", "metropolis", "gradient", "gradient_metropolis", "evolve", 
 @functools.cache
 def known_searches() -> Registry[Callable[..., Search]]:
     """The searches, with those of installed plug-ins (entry points `clerestory.searches`)."""
-    for module in MODULES:
-        importlib.import_module(f"clerestory.exciting.{module}")
-    for entry in entry_points(group="clerestory.searches"):
-        try:
-            entry.load()
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error
-    return searches
+    return filled(searches, "clerestory.exciting", MODULES, "clerestory.searches")

@@ -10,6 +10,7 @@ import numpy as np
 from clerestory.exciting.comparing import Compared
 from clerestory.exciting.excited import Excited
 from clerestory.outputs import empty_folder
+from clerestory.pages import environment
 from clerestory.pictures import data_address
 
 __all__ = ["curve", "keep", "keep_compared"]
@@ -17,26 +18,19 @@ __all__ = ["curve", "keep", "keep_compared"]
 
 def keep(found: Excited, folder: Path) -> Path:
     """Write figures, trail, plot and `gallery.html`; the gallery's path."""
-    import jinja2
     import vl_convert
 
     found.save(folder)
     spec = curve(found).to_json()
     (folder / "curve.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clerestory.exciting", "pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn: Any = found.pictures if found.pictures is not None else [[] for _ in found.best]
     rows = [
         {"of": one, "pictures": [data_address(picture) for picture in pictures]}
         for one, pictures in zip(found.best, drawn, strict=True)
     ]
     plot = vl_convert.vegalite_to_svg(spec)
-    page = environment.get_template("gallery.html").render(found=found, rows=rows, plot=plot)
+    template = environment("clerestory.exciting").get_template("gallery.html")
+    page = template.render(found=found, rows=rows, plot=plot)
     path = folder / "gallery.html"
     path.write_text(page, encoding="utf-8")
     return path

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clerestory.finding.groups import Group, Groups
 from clerestory.finding.pairing import HALVES
 from clerestory.finding.sharing import Values, sides_of
+from clerestory.pages import environment
 from clerestory.pictures import data_address
 
 if TYPE_CHECKING:
@@ -26,15 +27,6 @@ Shown = NDArray[np.integer]
 
 def page(groups: Groups, recording: Recording) -> str:
     """One HTML file that needs nothing else; whatever comes from prompts or names is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clerestory.finding", "pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     values = Values(recording, groups.table, groups.controlled, groups.within is not None)
     parts = [_part(name, group, groups, values) for name, group in groups.groups.items()]
     named: list[Shown] = [
@@ -44,7 +36,8 @@ def page(groups: Groups, recording: Recording) -> str:
     ]
     samples = np.unique(np.concatenate(named))
     pictures = zip(samples.tolist(), recording.pictures(samples), strict=True)
-    return environment.get_template("groups.html").render(
+    template = environment("clerestory.finding").get_template("groups.html")
+    return template.render(
         groups=groups,
         parts=parts,
         pictures={sample: data_address(picture) for sample, picture in pictures},

@@ -7,13 +7,11 @@ registers its families when it is imported.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any
 
 from clerestory.models.family import Family, families
-from clerestory.registry import Registry
+from clerestory.registry import Registry, filled
 
 __all__ = ["MODULES", "served"]
 
@@ -30,8 +28,4 @@ MODULES = (
 @functools.cache
 def served() -> Registry[Callable[[Any], Family]]:
     """The registry of families, with all of them entered."""
-    for module in MODULES:
-        importlib.import_module(f"clerestory.models.{module}")
-    for entry in entry_points(group="clerestory.families"):
-        entry.load()
-    return families
+    return filled(families, "clerestory.models", MODULES, "clerestory.families")

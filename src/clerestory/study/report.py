@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from clerestory.finding import Finding, Findings
+from clerestory.pages import environment
 from clerestory.pictures import data_address
 from clerestory.study import charts
 from clerestory.study.controlling import Controls, Gallery
@@ -31,17 +31,10 @@ HOW = {
 
 def page(results: Results, gallery: Gallery) -> str:
     """The report as HTML. Whatever comes from prompts, names or models is escaped."""
-    loader = jinja2.PackageLoader("clerestory.study", "pages")
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "span": _span, "figure": _figure, "small": _small}
+    made = environment("clerestory.study")
+    made.filters |= {"percent": _percent, "span": _span, "figure": _figure, "small": _small}
     found, controls = results.findings, results.controls
-    return environment.get_template("report.html").render(
+    return made.get_template("report.html").render(
         results=results,
         study=results.study,
         controls=controls,
