@@ -27,7 +27,8 @@ LAYERS = [
     {"pictures"},
     {"steering"},
     {"classifying"},
-    {"finding"},
+    {"finding", "exciting"},
+    {"building"},
     {"study"},
     {"cli"},
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -159,6 +160,41 @@ def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
     assert not set(scored) & set(half.trail["prompt"])
     with pytest.raises(SearchError, match=r"another search's trail.*seed: 0 there, 1 now"):
         excite(model, unit(UNIT), seed=1, **how)
+
+
+def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pictures(
+    model, space, tmp_path, monkeypatch
+):
+    heard = []
+    how = {"space": space, "budget": 60, "null": 40, "search": "random"}
+    excite(model, unit(UNIT), announce=heard.append, draw=False, **how)
+    (forecast,) = heard
+    assert forecast.prompts == 100 and forecast.reach == "as far as text"
+    assert forecast.seconds == pytest.approx(100 * forecast.each)
+    assert "100 prompts at" in str(forecast)
+    both = Scorer(model, unit("prior/embedding[0]"), seeds=(0, 1))
+    assert both.reach == "as far as prior, 2 seeds each"
+
+    def stop(*args, **rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[excite.__module__], "_drawn", stop)
+    with pytest.raises(KeyboardInterrupt):
+        excite(model, unit(UNIT), out=tmp_path / "s", **how)
+    assert json.loads((tmp_path / "s" / "excited.json").read_text())["evaluations"] > 0
+
+
+def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, space, tmp_path):
+    import pandas as pd
+
+    def stop(forecast):
+        raise KeyboardInterrupt
+
+    how = {"space": space, "budget": 60, "null": 40, "out": tmp_path / "s", "draw": False}
+    with pytest.raises(KeyboardInterrupt):
+        excite(model, unit(UNIT), announce=stop, **how)
+    assert len(pd.read_parquet(tmp_path / "s" / "scored.parquet")) >= 16
+    assert excite(model, unit(UNIT), **how).evaluations > 0
 
 
 def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):

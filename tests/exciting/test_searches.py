@@ -14,7 +14,7 @@ from clerestory.errors import SearchError
 from clerestory.exciting.base import Problem, SpentError, known_searches
 from clerestory.exciting.evolve import front
 from clerestory.exciting.gradient_metropolis import GradientMetropolis
-from clerestory.exciting.metropolis import Metropolis
+from clerestory.exciting.metropolis import Metropolis, best_started
 from clerestory.exciting.moves import moved
 from clerestory.exciting.space import Space
 from exciting.planted import Planted
@@ -129,6 +129,27 @@ def test_the_ladder_is_frozen_after_burn_in_and_convergence_is_told():
     assert {"r_hat", "effective", "accepted"} <= set(told)
     assert told["temperatures"] == sorted(told["temperatures"])
     assert 0.8 < told["r_hat"] < 2
+
+
+def test_chains_begin_on_the_best_of_their_own_random_sequences():
+    problem = Planted(30, 3, 0).problem(4000, 1)
+    states, scores = best_started(problem, 2, 50, 3)
+    assert problem.spent == len({row.prompt for row in problem.trail})
+    own = [[row.score for row in problem.trail if row.chain == chain] for chain in (0, 1)]
+    assert scores.reshape(2, 3)[:, 0].tolist() == [max(each) for each in own]
+    assert (np.diff(scores.reshape(2, 3), axis=1) <= 0).all()
+    assert problem.scores(states).tolist() == scores.tolist()
+
+
+def test_a_refused_proposal_is_no_find_and_samples_are_where_chains_were():
+    problem = Planted(30, 3, 0).problem(3000, 1)
+    with contextlib.suppress(SpentError):
+        list(Metropolis(chains=3).run(problem))
+    taken, tried = set(problem.visits), set(problem.states.values())
+    assert taken < tried
+    assert {sample.chain for sample in problem.samples} == {0, 1, 2}
+    words = {problem.space.words(state) for state in taken}
+    assert {sample.words for sample in problem.samples} <= words
 
 
 def test_a_search_without_a_gradient_says_so():

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["emit", "plain", "progress", "say", "stages"]
+__all__ = ["emit", "plain", "progress", "say", "stages", "table"]
 
 
 PATIENCE = 30.0
@@ -46,6 +46,19 @@ def plain(text: str) -> str:
     'a[31mcat'
     """
     return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys, in columns under their names.
+
+    >>> print(table([{"way": "words", "rate": 0.5}]))
+    way    rate
+    words  0.5
+    """
+    cells = [list(rows[0]), *([plain(str(of)) for of in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    return "\n".join(lines)
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def excite(
     search: Annotated[str, typer.Option(help="By name, such as metropolis.")] = "metropolis",
     compare: Annotated[str, typer.Option(help="Several, as random,metropolis, side by side.")] = "",
     repeats: Annotated[int, typer.Option(min=1, help="Seeds of each that is compared.")] = 5,
-    budget: Annotated[int, typer.Option(min=1, help="Prompts to score.")] = 2000,
+    budget: Annotated[int, typer.Option(min=1, help="Prompts to score.")] = 20_000,
+    null: Annotated[int, typer.Option(min=2, help="Random prompts to hold it to.")] = 500,
     template: Annotated[str, typer.Option(help="Where the words go is {}.")] = "{}",
     words: Annotated[str, typer.Option(help="How many: 3, or 1:4 for one to four.")] = "3",
     tokens: Annotated[bool, typer.Option(help="Raw tokens, not words.")] = False,
@@ -61,11 +62,12 @@ def excite(
     how = _how(opened, template, words, tokens, ban or [], vocabulary)
     how |= {"objective": _objective(objective, pool, findings), "budget": budget}
     how |= {"fluency": fluency, "fluent": language_model, "seeds": _seeds(seeds), "best": best}
+    how |= {"null": null, "seed": seed, "announce": lambda forecast: console.say(str(forecast))}
     if compare:
         _compare(opened, compare, repeats, out, json, how)
         return
     with console.progress("searching") as progress:
-        found = search_for(opened, search=search, seed=seed, out=out, progress=progress, **how)
+        found = search_for(opened, search=search, out=out, progress=progress, **how)
     if out is not None:
         console.say(f"The gallery is {keep(found, out)}.")
     if json:

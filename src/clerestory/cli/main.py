@@ -22,6 +22,7 @@ from clerestory.cli import (
     lancet_train,
     record,
     recording,
+    rival,
     sites,
     steer,
     study,
@@ -49,6 +50,7 @@ app.command()(find.find)
 app.command()(verify.verify)
 app.command()(group.group)
 app.command()(excite.excite)
+app.command()(rival.rival)
 app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")

@@ -24,7 +24,16 @@ from clerestory.errors import SearchError
 from clerestory.exciting.space import Space, State
 from clerestory.registry import Registry, filled
 
-__all__ = ["Gains", "Problem", "Row", "Search", "SpentError", "known_searches", "searches"]
+__all__ = [
+    "Gains",
+    "Problem",
+    "Row",
+    "Sample",
+    "Search",
+    "SpentError",
+    "known_searches",
+    "searches",
+]
 
 Gains = NDArray[np.float64]
 """`[word, vocabulary]`: about how much better a sequence gets by this word at this place."""
@@ -55,6 +64,16 @@ class Row:
     chain: int
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Where a chain was after burn-in: at one score after another, as exp(score / T) says."""
+
+    chain: int
+    draw: int
+    words: str
+    score: float
+
+
 @dataclass(eq=False)
 class Problem:
     """What a search works on.
@@ -62,8 +81,9 @@ class Problem:
     `value` scores prompts, `fluency` says how likely their words are (nats per word), and weighs
     `weight`; `slope` gives the gains of gradient searches. `scale` is the standard deviation of
     random prompts' scores: temperatures are in its units. `trail` has every scored prompt once,
-    `states` the sequence of each, `visits` the chains that came by a sequence; `asked` counts
-    sequences that were asked for, scored before or not.
+    `states` the sequence of each, `visits` the chains that took a sequence, and not only tried it;
+    `samples` what chains of a stationary distribution drew from it. `asked` counts sequences that
+    were asked for, scored before or not.
     """
 
     space: Space
@@ -77,6 +97,7 @@ class Problem:
     spent: int = 0
     asked: int = 0
     trail: list[Row] = field(default_factory=list, repr=False)
+    samples: list[Sample] = field(default_factory=list, repr=False)
     about: dict[str, Any] = field(default_factory=dict)
     visits: dict[State, set[int]] = field(default_factory=dict, repr=False)
     states: dict[str, State] = field(default_factory=dict, repr=False)
@@ -105,11 +126,14 @@ class Problem:
         """`[state, 2]`: score and fluency apart."""
         self.asked += len(states)
         self._score([one for one in dict.fromkeys(states) if one not in self._seen], states, chains)
-        for place, state in enumerate(states):
-            self.visits.setdefault(state, set()).add(0 if chains is None else chains[place])
         if self.asked > PATIENCE * self.budget:
             raise SpentError
         return np.array([self._seen[state] for state in states]).reshape(-1, 2)
+
+    def visit(self, states: Sequence[State], chains: Sequence[int]) -> None:
+        """Each of these chains is at, or keeps, this sequence: its own find."""
+        for state, chain in zip(states, chains, strict=True):
+            self.visits.setdefault(state, set()).add(chain)
 
     def gains(self, states: Sequence[State]) -> list[Gains]:
         """For each the gains of every word at every place; each new gradient is two evaluations.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
 from clerestory.exciting.excite import Progress, excite, named_search
+from clerestory.exciting.forecast import Announce, Forecast
 from clerestory.exciting.objectives import Objective
 from clerestory.models import Model
 
@@ -69,10 +70,14 @@ def compare(
     *,
     budget: int,
     repeats: int = 5,
+    seed: int = 0,
+    announce: Announce | None = None,
     progress: Progress | None = None,
     **how: Any,
 ) -> Compared:
-    """Run each search `repeats` times with seeds of its own; `how` is the rest of `excite`'s.
+    """Run each search `repeats` times, with seeds from `seed` on; `how` is the rest of `excite`'s.
+
+    `announce` is told what all of it will take.
 
     SearchError for fewer than two searches.
     """
@@ -81,22 +86,37 @@ def compare(
         raise SearchError("Name two searches or more to compare, and one seed or more.")
     for name in names:
         named_search(name)
-    curves, done = {}, 0
+    curves, done, told = {}, 0, announce
+    times = repeats * len(names)
+
+    def first(forecast: Forecast) -> None:
+        nonlocal told
+        if told is not None:
+            told(replace(forecast, prompts=times * forecast.prompts))
+        told = None
+
     for name in names:
         rows = []
-        for seed in range(repeats):
+        for own in range(seed, seed + repeats):
             found = excite(
-                model, objective, search=name, budget=budget, seed=seed, draw=False, **how
+                model,
+                objective,
+                search=name,
+                budget=budget,
+                seed=own,
+                draw=False,
+                announce=first,
+                **how,
             )
             if found.stopped:
                 raise KeyboardInterrupt
             curve = np.full(budget, -np.inf)
-            own = found.so_far()
-            curve[: len(own)] = own
-            curve[len(own) :] = own[-1]
+            best = found.so_far()
+            curve[: len(best)] = best
+            curve[len(best) :] = best[-1]
             rows.append(curve)
             done += 1
             if progress is not None:
-                progress(done, repeats * len(names))
+                progress(done, times)
         curves[name] = np.array(rows)
     return Compared(found.objective, budget, curves)

@@ -49,6 +49,7 @@ class Evolve:
                 young = [self._child(island, problem) for _ in range(own)]
                 problem.scores(young, [each] * own)
                 people[each], top = self._kept([*island, *young], own, problem, each)
+                problem.visit(people[each], [each] * len(people[each]))
                 idle[each] = 0 if top > best[each] else idle[each] + 1
                 best[each] = max(best[each], top)
                 if idle[each] > self.patience:

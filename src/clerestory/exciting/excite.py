@@ -20,6 +20,8 @@ from clerestory.exciting.base import Problem, Row, Search, SpentError, known_sea
 from clerestory.exciting.evolve import front
 from clerestory.exciting.excited import Excited, Exciting, Null
 from clerestory.exciting.fluency import Fluent, caption_bigrams, language_model
+from clerestory.exciting.forecast import Announce, measured
+from clerestory.exciting.metropolis import started
 from clerestory.exciting.objectives import Objective, parse_objective
 from clerestory.exciting.scoring import Scorer, Slope
 from clerestory.exciting.space import Space, State, words_of
@@ -38,7 +40,7 @@ def excite(
     objective: Objective | str,
     *,
     search: str | Search = "metropolis",
-    budget: int = 2_000,
+    budget: int = 20_000,
     space: Space | None = None,
     fluency: float = 0.0,
     fluent: Fluent | str | None = None,
@@ -50,6 +52,7 @@ def excite(
     draw: bool = True,
     out: Path | None = None,
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> Excited:
     """Search a `space` of prompts (three words, by default) for those with the highest objective.
 
@@ -58,8 +61,9 @@ def excite(
     by default bigrams of Lancet's captions, or a causal language model by its name. `seeds` are
     drawn with where the objective is not of the text alone; a classifier answers with its set a.
     `seed` replays the search. `null` random prompts are what it is held to, and the first `best`
-    different prompts are shown. With `out` the trail is kept as it grows: the same call, after a
-    kill or Ctrl-C, goes on. SearchError for what cannot be searched.
+    different prompts are shown. `announce` is told, before the search begins, what it will take.
+    With `out` the trail is kept as it grows, and the result before its pictures are drawn: the same
+    call, after a kill or Ctrl-C, goes on. SearchError for what cannot be searched.
     """
     aim = parse_objective(objective) if isinstance(objective, str) else objective
     place = space or words_of(model)
@@ -73,11 +77,13 @@ def excite(
     problem = Problem(
         place, budget, np.random.default_rng(seed), scorer, slope=_slope(scorer, place)
     )
-    random = _null(problem, scorer, null, trail)
+    random = _null(problem, scorer, null, trail, announce)
     problem.scale, problem.weight = random.sd or 1.0, fluency * (random.sd or 1.0)
     problem.fluency = likely
     stopped = _run(how, problem, trail, scorer, progress)
     result = _result(aim, how, problem, scorer, random, best, stopped)
+    if out is not None:
+        result.save(out)
     return _drawn(result, model, scorer) if draw else result
 
 
@@ -126,16 +132,22 @@ def _slope(scorer: Scorer, space: Space) -> Slope | None:
         return None
 
 
-def _null(problem: Problem, scorer: Scorer, count: int, trail: Trail) -> Null:
+def _null(
+    problem: Problem, scorer: Scorer, count: int, trail: Trail, announce: Announce | None
+) -> Null:
     """Random valid prompts, by a generator of their own; SearchError for scores that are none."""
-    from clerestory.exciting.metropolis import started
-
     rng = np.random.default_rng([0, count])
     lone = Problem(problem.space, count, rng, scorer)
     texts = [problem.space.text(state) for state in started(lone, count)]
-    for start in range(0, count, scorer.batch):
-        scorer(texts[start : start + scorer.batch])
-        trail.keep(scorer.known, every=SAVED)
+    try:
+        forecast = measured(scorer, texts, problem.budget + count)
+        if announce is not None and forecast is not None:
+            announce(forecast)
+        for start in range(0, count, scorer.batch):
+            scorer(texts[start : start + scorer.batch])
+            trail.keep(scorer.known, every=SAVED)
+    finally:
+        trail.keep(scorer.known)
     scores = scorer(texts)
     if not np.isfinite(scores).all():
         raise SearchError("Random prompts have scores that are not finite: nothing compares them.")
@@ -207,6 +219,9 @@ def _result(
         front=tuple(map(told, edge)),
         null=null,
         trail=table,
+        samples=pd.DataFrame(
+            [vars(one) for one in problem.samples], columns=["chain", "draw", "words", "score"]
+        ),
         about=problem.about,
     )
 

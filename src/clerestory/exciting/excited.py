@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Excited", "Exciting", "Null"]
 
-FILE, TRAIL = "excited.json", "trail.parquet"
+FILE, TRAIL, SAMPLES = "excited.json", "trail.parquet", "samples.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ class Null:
 class Exciting:
     """One prompt: its words, and by how much the score falls without each.
 
-    `chains` is how many independent chains came by it, of those that the search has. `fluency` is
-    in nats a word, 0 where it was not asked for.
+    `chains` is how many independent chains took it, of those that the search has: a proposal that
+    was refused is no find. `fluency` is in nats a word, 0 where it was not asked for.
     """
 
     prompt: str
@@ -68,8 +68,10 @@ class Excited:
 
     `best` are different: no two have all words but one in common. `front` is what no other prompt
     beats in score and fluency both, where fluency was asked for. `trail` has every scored prompt
-    once, in order. `about` is what the search says of itself: R̂, effective sample size.
-    `pictures` are of the best, `[prompt, seed, height, width, 3]`, None where none were drawn.
+    once, in order; `samples` are where chains were after burn-in, for searches that have such:
+    columns chain, draw, words, score. `about` is what the search says of itself: R̂, effective
+    sample size. `pictures` are of the best, `[prompt, seed, height, width, 3]`, None where none
+    were drawn.
     """
 
     objective: str
@@ -81,6 +83,7 @@ class Excited:
     front: tuple[Exciting, ...]
     null: Null
     trail: pd.DataFrame = field(repr=False)
+    samples: pd.DataFrame = field(repr=False)
     about: Mapping[str, Any]
     pictures: NDArray[np.uint8] | None = field(default=None, repr=False)
 
@@ -111,6 +114,8 @@ class Excited:
         return np.maximum.accumulate(best)
 
     def save(self, folder: Path) -> None:
-        """Write `excited.json`, the trail beside it; the folder is there already."""
+        """Write `excited.json`, trail and samples beside it; the folder is there already."""
         (folder / FILE).write_text(json.dumps(self.told(), indent=1, allow_nan=False) + "\n")
         self.trail.to_parquet(folder / TRAIL, index=False)
+        if len(self.samples):
+            self.samples.to_parquet(folder / SAMPLES, index=False)

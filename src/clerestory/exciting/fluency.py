@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import ModelError
 
-__all__ = ["Bigrams", "Fluent", "caption_bigrams", "language_model"]
+__all__ = ["Bigrams", "Fluent", "caption_bigrams", "caption_words", "language_model"]
 
 Fluent = Callable[[Sequence[str]], NDArray[np.float64]]
 """From texts to the mean log probability of a word, or of a token, in nats."""
@@ -74,6 +74,11 @@ def caption_bigrams() -> Bigrams:
 
     world = World.load()
     return Bigrams.of([sample(world, seed).caption for seed in range(CAPTIONS)])
+
+
+def caption_words() -> list[str]:
+    """The words of those captions, in the order of the alphabet."""
+    return sorted(word for word in caption_bigrams().words if word[:1].isalnum())
 
 
 @functools.lru_cache(maxsize=1)

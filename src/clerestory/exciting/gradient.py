@@ -23,19 +23,25 @@ __all__ = ["Gradient"]
 @searches.register("gradient")
 @dataclass(frozen=True)
 class Gradient:
-    """`candidates` single replacements a round, each among the `top` words of its place."""
+    """`candidates` single replacements a round, each among the `top` words of its place.
+
+    Each start is the best of `drawn` random sequences: where a unit is silent the gradient is dumb.
+    """
 
     candidates: int = 64
     top: int = 64
+    drawn: int = 64
     patience: int = 3
 
     def run(self, problem: Problem) -> Iterator[int]:
         """Until the budget is spent; after `patience` rounds without gain from a new start."""
         start = 0
         while True:
-            (state,) = started(problem, 1)
-            score, idle = problem.scores([state], [start])[0], 0
+            drawn = started(problem, min(self.drawn, max(problem.left, 1)))
+            scores = problem.scores(drawn, [start] * len(drawn))
+            state, score, idle = drawn[int(scores.argmax())], scores.max(), 0
             while idle < self.patience:
+                problem.visit([state], [start])
                 (gains,) = problem.gains([state])
                 tried = self._tried(state, gains, problem)
                 scores = problem.scores(tried, [start] * len(tried))

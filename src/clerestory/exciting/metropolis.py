@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
-from clerestory.exciting.base import Problem, SpentError, searches
+from clerestory.exciting.base import Problem, Sample, SpentError, searches
 from clerestory.exciting.moves import moved
 from clerestory.exciting.space import State
 
-__all__ = ["Chains", "Metropolis", "started"]
+__all__ = ["Chains", "Metropolis", "best_started", "started"]
 
 SWAPPED = 0.3
 """The share of exchanges between neighbours that the ladder is set to during burn-in."""
@@ -34,7 +34,8 @@ Values = NDArray[np.float64]
 class Metropolis:
     """`chains` ladders of `rungs` temperatures each, from `coldest` to `hottest`.
 
-    Temperatures are in standard deviations of random prompts' scores, unless `absolute`. For the
+    Temperatures are in standard deviations of random prompts' scores, unless `absolute`. The share
+    `drawn` of the budget goes into random sequences, on the best of which chains begin. For the
     share `burn` of the budget the rungs between the ends are moved so that neighbours exchange
     alike often; then they are frozen. R̂ and the effective sample size of the coldest rung's scores
     after that are in the result, as far as there are two chains.
@@ -44,6 +45,7 @@ class Metropolis:
     rungs: int = 6
     coldest: float = 0.1
     hottest: float = 1.0
+    drawn: float = 0.1
     burn: float = 0.2
     absolute: bool = False
 
@@ -87,12 +89,13 @@ class Chains:
 
     @classmethod
     def begin(cls, how: Metropolis, problem: Problem) -> Chains:
-        """Each chain at a valid random sequence."""
+        """Each chain on the best of random sequences of its own, the coldest rung on the best."""
         scale = 1.0 if how.absolute else (problem.scale or 1.0)
         cold, hot = (float(np.log(scale * end)) for end in (how.coldest, how.hottest))
-        states = started(problem, how.chains * how.rungs)
-        chains = cls(problem, how.chains, states, np.empty(0), np.linspace(cold, hot, how.rungs))
-        chains.scores = problem.scores(states, chains.numbers)
+        each = max(int(how.drawn * problem.budget) // how.chains, how.rungs)
+        states, scores = best_started(problem, how.chains, each, how.rungs)
+        chains = cls(problem, how.chains, states, scores, np.linspace(cold, hot, how.rungs))
+        problem.visit(states, chains.numbers)
         return chains
 
     @property
@@ -118,6 +121,7 @@ class Chains:
             new if yes else old for new, old, yes in zip(states, self.states, taken, strict=True)
         ]
         self.scores = np.where(taken, scores, self.scores)
+        self.problem.visit(self.states, self.numbers)
         self.tried, self.accepted = self.tried + len(states), self.accepted + int(taken.sum())
 
     def exchange(self, *, adapt: bool) -> None:
@@ -135,7 +139,17 @@ class Chains:
                 if adapt:
                     self._widen(rung, min(1.0, float(np.exp(min(gain, 0.0)))))
         if not adapt:
-            self.kept.append(self.scores[::rungs].copy())
+            self._keep(rungs)
+
+    def _keep(self, rungs: int) -> None:
+        """Note where the coldest rung of each chain is."""
+        scores, words = self.scores[::rungs].copy(), self.problem.space.words
+        draw = len(self.kept)
+        self.kept.append(scores)
+        self.problem.samples += [
+            Sample(chain, draw, words(state), float(score))
+            for chain, (state, score) in enumerate(zip(self.states[::rungs], scores, strict=True))
+        ]
 
     def _swap(self, one: int) -> None:
         states = self.states
@@ -166,6 +180,16 @@ class Chains:
             told["effective"] = float(array_stats.ess(drawn, **axes))
         told = {name: of for name, of in told.items() if np.isfinite(of).all()}
         return told
+
+
+def best_started(problem: Problem, chains: int, each: int, kept: int) -> tuple[list[State], Values]:
+    """Of `each` valid random sequences a chain, the `kept` best, chain by chain, best first."""
+    drawn = started(problem, chains * each)
+    numbers = [place // each for place in range(len(drawn))]
+    scores = problem.scores(drawn, numbers).reshape(chains, each)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+    states = [drawn[chain * each + at] for chain, row in enumerate(best) for at in row.tolist()]
+    return states, np.take_along_axis(scores, best, axis=1).ravel()
 
 
 def started(problem: Problem, count: int) -> list[State]:

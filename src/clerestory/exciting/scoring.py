@@ -62,6 +62,16 @@ class Scorer:
         texts = {stage for stage in stages if stage.startswith("text")}
         return not self._drawn and stages <= ({first} | texts)
 
+    @property
+    def reach(self) -> str:
+        """How far the model has to run: `as far as text`, `whole pictures, 2 seeds each`."""
+        seeds = "" if len(self.seeds) == 1 else f", {len(self.seeds)} seeds each"
+        stages = {self.model.sites[parse(term.site).site].stage for term in self._along}
+        if self._drawn:
+            return f"whole pictures{seeds}"
+        last = list(dict.fromkeys(site.stage for site in self.model.sites.values()))
+        return f"as far as {max(stages, key=last.index)}{seeds}"
+
     def __call__(self, texts: Sequence[str]) -> Matrix:
         """A score for each prompt."""
         new = [text for text in dict.fromkeys(texts) if text not in self.known]

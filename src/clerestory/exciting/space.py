@@ -112,7 +112,8 @@ def words_of(
 ) -> Space:
     """The space of a model's prompts: whole words, or raw `tokens`.
 
-    `vocabulary` is by default all words that the model has tokens of. SearchError where there is
+    `vocabulary` is by default the words of Lancet's captions; with other models all that ends a
+    word among the model's tokens, ends of longer words with them. SearchError where there is
     nothing to choose from.
     """
     window = next(iter(model.family.windows.values()), None)
@@ -120,7 +121,7 @@ def words_of(
         raise SearchError("Raw tokens are the tokenizer's own: give a vocabulary, or `tokens`.")
     if tokens and not isinstance(window, Text):
         raise SearchError(f"{model.name} does not tell its tokens: search over words.")
-    given = model.vocabulary() if vocabulary is None else vocabulary
+    given = _words(model) if vocabulary is None else vocabulary
     numbers = dict.fromkeys((one.strip() for one in given), 0)
     if tokens and isinstance(window, Text):
         numbers = _raw(window)
@@ -137,6 +138,14 @@ def words_of(
     reads = _survivor(window, template, own) if isinstance(window, Text) else None
     joint = "" if tokens else " "
     return Space(tuple(kept), shortest, longest, template, tuple(banned), joint, reads, own)
+
+
+def _words(model: Model) -> list[str]:
+    if model.name != "lancet":
+        return model.vocabulary()
+    from clerestory.exciting.fluency import caption_words
+
+    return caption_words()
 
 
 def _survivor(

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying import Classifier, FactorClassifier
+from clerestory.classifying.outcomes import Change, Rate, change, rate
 from clerestory.errors import TableError
-from clerestory.numeric import newcombe, wilson
+from clerestory.numeric import wilson
 from clerestory.registry import suggest
 from clerestory.study.definition import Definition, Judge
 
@@ -23,25 +24,6 @@ Flags = NDArray[np.bool_]
 Pictures = NDArray[np.uint8]
 Lookup = Callable[[str, str], Classifier]
 """A classifier by name and set, `a` or `b`."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A rate over contents, with its Wilson interval."""
-
-    rate: float
-    low: float
-    high: float
-    contents: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """A rate less another, with Newcombe's interval."""
-
-    change: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,29 +98,6 @@ class Known:
     source: str
     right: Rate | None
     right_in_style: Rate | None
-
-
-def rate(hits: Flags) -> Rate:
-    """The rate of hits `[content, seed]`, seeds averaged first.
-
-    >>> rate(np.array([[True, False], [True, True]])).rate
-    0.75
-    """
-    means = hits.mean(1)
-    return Rate(float(means.mean()), *wilson(float(means.sum()), len(means)), len(means))
-
-
-def change(one: Rate, other: Rate) -> Change:
-    """`one` less `other`; the interval takes them for independent, which pairs make too wide.
-
-    Source: Newcombe 1998, method 10.
-
-    >>> change(Rate(0.5, 0.3, 0.7, 10), Rate(0.5, 0.3, 0.7, 10)).change
-    0.0
-    """
-    hits, others = one.rate * one.contents, other.rate * other.contents
-    low, high = newcombe(hits, one.contents, others, other.contents)
-    return Change(one.rate - other.rate, low, high)
 
 
 def compared(judged: Judged, unedited: Judged, contents: tuple[str, ...]) -> Drawn:

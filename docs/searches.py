@@ -1,0 +1,140 @@
+"""What searches find on Lancet, `docs/explanation/what-searches-find.md`.
+
+python docs/searches.py [fifty|glass|scared]      # all by default; about an hour
+
+Each part keeps its figures in docs/searches/PART.json. `generate.py` writes the page from them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+KEPT, PICTURES = HERE / "searches", HERE / "pictures"
+INFORMED = ["metropolis", "gradient", "gradient-metropolis", "evolve"]
+NEURONS, BUDGET = 50, 2_000
+DIRECTION = "prior/embedding[difference]"
+CONTENTS, SEEDS, DRAWN = 24, range(2), 1_000
+NO_GLASS = ["stain", "glass", "window"]
+Tell = Callable[[str, int, int], None]
+
+
+def fifty(model: Any, tell: Tell) -> dict[str, Any]:
+    """Fifty random neurons of the text encoder: who beats random prompts at equal budgets?"""
+    import numpy as np
+
+    from clerestory.exciting import excite, unit, words_of
+
+    rng, space = np.random.default_rng(0), words_of(model)
+    ends: dict[str, list[float]] = {name: [] for name in ("random", *INFORMED)}
+    for turn in range(NEURONS):
+        place = f"text.blocks.{rng.integers(0, 4)}/mlp[{rng.integers(0, 768)}]"
+        for name, scores in ends.items():
+            found = excite(
+                model,
+                unit(place),
+                search=name,
+                budget=BUDGET,
+                space=space,
+                null=100,
+                seed=turn,
+                draw=False,
+                best=1,
+            )
+            scores.append(float(found.trail["score"].max()))
+        tell("neurons", turn + 1, NEURONS)
+    better = {
+        name: int(np.sum(np.array(ends[name]) > np.array(ends["random"]))) for name in INFORMED
+    }
+    return {"neurons": NEURONS, "budget": BUDGET, "better": better, "ends": ends}
+
+
+def glass(model: Any, tell: Tell) -> dict[str, Any]:
+    """Stained glass without its words."""
+    return concept(model, tell, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {x}")
+
+
+def scared(model: Any, tell: Tell) -> dict[str, Any]:
+    """Scared without a word of any mood."""
+    from clerestory.lancet.world.table import World
+
+    moods = World.load().moods
+    banned = [word for name, level in moods.items() for word in (name, *level.words)]
+    return concept(model, tell, "scared", "lancet:mood", banned, "{x}, scared")
+
+
+def concept(
+    model: Any, tell: Tell, name: str, judge: str, banned: list[str], said: str
+) -> dict[str, Any]:
+    """Both objectives, and whether what they find beats the words."""
+    from clerestory.classifying.outcomes import Panel
+    from clerestory.cli.contents import contents_of
+    from clerestory.exciting import along, drawn, excite, words_of
+    from clerestory.exciting.rival import rival
+    from clerestory.pictures import grid, save
+
+    space = words_of(model, words=(1, 3), banned=list(dict.fromkeys(banned)))
+    way = along("prior/embedding", direction(model, name, tell), name=DIRECTION)
+    told: dict[str, Any] = {"banned": list(space.banned), "searches": {}}
+    for kind, aim, budget in (("inside", way, 4 * DRAWN), ("drawn", drawn(judge, name), DRAWN)):
+        found = excite(
+            model,
+            aim,
+            space=space,
+            budget=budget,
+            null=200,
+            progress=lambda done, of, what=kind: tell(f"{name}, {what}", done, of),
+        )
+        told["searches"][kind] = found.told()
+    words = [one["words"] for kind in told["searches"].values() for one in kind["best"][:3]]
+    contents = contents_of(model, None, judge, CONTENTS)
+    panel = Panel.of(judge, name)
+    came = rival(model, words, panel, said=said, contents=contents, seeds=SEEDS, progress=tell)
+    alone = model.run(words, 7).pictures
+    told["alone"] = [panel.concept.classes[at] for at in panel.concept(alone).argmax(1)]
+    told["rivals"] = [one.told() for one in came]
+    rows = [picture for one in came for picture in one.pictures[:8, 0]]
+    save(grid(rows, columns=8), PICTURES / f"rival-{name.replace(' ', '-')}.png")
+    return told
+
+
+def direction(model: Any, name: str, tell: Tell) -> Any:
+    """The concept's direction between prior and denoiser, as `docs/concepts.py` finds it."""
+    import tomllib
+
+    import concepts
+
+    from clerestory.finding import find
+
+    asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
+    how = asked["concepts"][name]
+    recording = concepts.recorded(model, how.pop("template"), asked["read"]["sites"], tell)
+    return find(recording, **how).direction(DIRECTION)
+
+
+PARTS: dict[str, Callable[[Any, Tell], dict[str, Any]]] = {
+    "fifty": fifty,
+    "glass": glass,
+    "scared": scared,
+}
+
+
+def measure(names: list[str]) -> None:
+    """Measure these parts and keep what came."""
+    import clerestory
+    from clerestory.cli import console
+
+    model = clerestory.load("lancet")
+    KEPT.mkdir(exist_ok=True)
+    with console.stages() as tell:
+        for name in names or PARTS:
+            came = {"revision": model.revision, **PARTS[name](model, tell)}
+            (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    measure(sys.argv[1:])

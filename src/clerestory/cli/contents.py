@@ -1,0 +1,51 @@
+"""What to draw a concept with: a file of contents, or Lancet's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clerestory.models import Model
+
+__all__ = ["contents_of"]
+
+PLAIN = ("style",)
+"""What Lancet's contents never mention, besides the concept: in a style less can be seen."""
+
+
+def contents_of(
+    model: Model, file: Path | None, judge: str, count: int, start: int = 0
+) -> tuple[str, ...]:
+    """`count` contents from `start` on; EvidenceError where there are too few, or none are known.
+
+    Lancet's own say nothing of the factor that `judge`, such as `lancet:mood`, tells.
+    """
+    from clerestory.errors import EvidenceError
+
+    if file is not None:
+        try:
+            lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise EvidenceError(f"{file} cannot be read: {error}.") from error
+        listed = tuple(dict.fromkeys(filter(None, lines)))[start : start + count]
+        if len(listed) < 2:
+            raise EvidenceError(f"{file} has too few contents: {start + 2} or more are needed.")
+        return listed
+    if model.name != "lancet":
+        raise EvidenceError("Name a file of contents, one a line: only Lancet has some of its own.")
+    return _own(judge, count, start)
+
+
+def _own(judge: str, count: int, start: int) -> tuple[str, ...]:
+    from clerestory.lancet.contents import contents
+    from clerestory.lancet.world.table import World
+
+    factor = judge.removeprefix("lancet:")
+    world = World.load()
+    told = factor if factor in FACTORS_SAID else "style"
+    people = True if told == "mood" else None
+    return contents(count, *dict.fromkeys((told, *PLAIN)), start=start, people=people, world=world)
+
+
+FACTORS_SAID = ("style", "mood", "place", "perspective", "artwork", "hair", "clothes")

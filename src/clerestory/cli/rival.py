@@ -1,0 +1,73 @@
+"""`clerestory rival`: do found words draw a concept better than saying it does?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clerestory.cli.opening import Asked, with_model
+
+__all__ = ["rival"]
+
+
+@with_model
+def rival(
+    folder: Annotated[Path, typer.Argument(help="What `excite --out` wrote.")],
+    concept: Annotated[str, typer.Argument(help="CLASSIFIER=CLASS, as lancet:mood=scared.")],
+    said: Annotated[str, typer.Argument(help="The words: `a stained glass of {x}`.")],
+    model: Asked,
+    contents: Annotated[
+        Path | None, typer.Option(help="A file with a content a line; Lancet has its own.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, help="Contents to draw.")] = 24,
+    seeds: Annotated[str, typer.Option(help="Noises: 0:2.")] = "0:2",
+    best: Annotated[int, typer.Option(min=1, help="Found prompts that compete.")] = 3,
+    put: Annotated[str, typer.Option(help="Where found words stand.")] = "{x}, {found}",
+    steered: Annotated[
+        Path | None, typer.Option(help="A steered model that competes, its folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the sheet of pictures.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+) -> None:
+    """Draw the same contents by found words, by the words themselves, and by a steered model.
+
+    Classifiers of set b tell how often the concept is there and how much of the rest is kept.
+    """
+    from clerestory.classifying.outcomes import Panel
+    from clerestory.cli import console
+    from clerestory.cli.contents import contents_of
+    from clerestory.exciting.rival import found_words, rows_of
+    from clerestory.exciting.rival import rival as compete
+    from clerestory.models import parse_seeds
+    from clerestory.outputs import empty_folder
+    from clerestory.pictures import grid, save
+    from clerestory.steering import SteeredModel
+
+    judge, _, shows = concept.rpartition("=")
+    panel, words = Panel.of(judge, shows), found_words(folder, best)
+    opened = model.open()
+    chosen = contents_of(opened, contents, judge, count)
+    edits = () if steered is None else SteeredModel.load(steered, opened).edits
+    with console.stages() as tell:
+        came = compete(
+            opened,
+            words,
+            panel,
+            said=said,
+            contents=chosen,
+            seeds=parse_seeds(seeds),
+            put=put,
+            steered=edits,
+            progress=tell,
+        )
+    if out is not None:
+        empty_folder(out)
+        shown = [picture for one in came for picture in one.pictures[:8, 0]]
+        save(grid(shown, columns=min(8, len(chosen))), out / "rival.png")
+        console.say(f"Pictures, a row for each way, are in {out / 'rival.png'}.")
+    if json:
+        console.emit([one.told() for one in came])
+        return
+    typer.echo(console.table([rows_of(one) for one in came]))
