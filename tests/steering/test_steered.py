@@ -2,11 +2,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from tiny import WIDTH, tiny_model
 
 from clerestory.errors import EditError, ModelError, OutputError, RegistryError, SiteError
-from clerestory.steering import Add, SteeredModel, edits
+from clerestory.steering import Add, SteeredModel
 
 RNG = np.random.default_rng(5)
 EDITS = [
@@ -51,9 +50,13 @@ def test_a_saved_one_draws_the_same(model, tmp_path):
     again = SteeredModel.load(place, model)
     assert (again.draw("a dog", [4]) == steered.draw("a dog", [4])).all()
     assert again.provenance == {"study": "test", "auroc": 0.9}
-    told = json.loads((place / "steered.json").read_text())
-    assert told["model"] == "tiny" and told["edits"][0]["scale"] == 0.7
-    assert sorted(path.name for path in place.iterdir()) == ["edits.safetensors", "steered.json"]
+    told = json.loads((place / "steering.json").read_text())
+    assert told["base"]["name"] == "tiny" and told["edits"][0]["scale"] == 0.7
+    assert sorted(path.name for path in place.iterdir()) == [
+        "card.md",
+        "edits.safetensors",
+        "steering.json",
+    ]
 
 
 def test_nothing_is_overwritten(model, tmp_path):
@@ -88,26 +91,19 @@ def test_what_is_no_steered_model_is_refused_in_one_line(model, tmp_path):
     with pytest.raises(ModelError, match="holds no steered model"):
         SteeredModel.load(tmp_path)
     place = SteeredModel(model, EDITS).save(tmp_path / "saved")
-    text = (place / "steered.json").read_text()
+    text = (place / "steering.json").read_text()
     for old, new, error, words in (
         ('"add"', '"ad"', RegistryError, "Did you mean add"),
-        ('"format": 1', '"format": 9', ModelError, "format 1"),
+        ('"format": 2', '"format": 9', ModelError, "format 2"),
+        ('"versions"', '"news"', ModelError, "has unknown fields: news.*newer Clerestory"),
         ('"revision": ""', '"revision": "x"', ModelError, "make it again"),
         ('"strength"', '"strenght"', ModelError, "does not fit"),
     ):
-        (place / "steered.json").write_text(text.replace(old, new))
+        (place / "steering.json").write_text(text.replace(old, new))
         with pytest.raises(error, match=words) as raised:
             SteeredModel.load(place, model)
         assert "\n" not in str(raised.value)
-    (place / "steered.json").write_text(text)
+    (place / "steering.json").write_text(text)
     (place / "edits.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="damaged"):
         SteeredModel.load(place, model)
-
-
-def test_every_kind_of_edit_is_what_its_tensors_and_settings_say():
-    for name, kind in edits.items():
-        edit = kind.restored({"site": "a/mlp"}, {"direction": torch.ones(3)})
-        again = kind.restored(edit.settings(), edit.tensors())
-        value = torch.randn(2, 4, 3)
-        assert torch.equal(edit(value), again(value)), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -86,37 +87,41 @@ def compare(
         raise SearchError("Name two searches or more to compare, and one seed or more.")
     for name in names:
         named_search(name)
-    curves, done, told = {}, 0, announce
     times = repeats * len(names)
+    first = None if announce is None else _once(announce, times)
+    curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    for done, (name, own) in enumerate(product(names, range(seed, seed + repeats)), 1):
+        found = excite(
+            model,
+            objective,
+            search=name,
+            budget=budget,
+            seed=own,
+            draw=False,
+            announce=first,
+            **how,
+        )
+        if found.stopped:
+            raise KeyboardInterrupt
+        curves[name].append(_whole(found.so_far(), budget))
+        if progress is not None:
+            progress(done, times)
+    stacked = {name: np.array(rows) for name, rows in curves.items()}
+    return Compared(found.objective, budget, stacked)
 
-    def first(forecast: Forecast) -> None:
-        nonlocal told
-        if told is not None:
-            told(replace(forecast, prompts=times * forecast.prompts))
-        told = None
 
-    for name in names:
-        rows = []
-        for own in range(seed, seed + repeats):
-            found = excite(
-                model,
-                objective,
-                search=name,
-                budget=budget,
-                seed=own,
-                draw=False,
-                announce=first,
-                **how,
-            )
-            if found.stopped:
-                raise KeyboardInterrupt
-            curve = np.full(budget, -np.inf)
-            best = found.so_far()
-            curve[: len(best)] = best
-            curve[len(best) :] = best[-1]
-            rows.append(curve)
-            done += 1
-            if progress is not None:
-                progress(done, times)
-        curves[name] = np.array(rows)
-    return Compared(found.objective, budget, curves)
+def _once(announce: Announce, times: int) -> Announce:
+    """Tell what all the searches take together, when the first is about to begin."""
+    heard: list[Forecast] = []
+
+    def tell(forecast: Forecast) -> None:
+        heard.append(forecast)
+        if len(heard) == 1:
+            announce(replace(forecast, prompts=times * forecast.prompts))
+
+    return tell
+
+
+def _whole(best: NDArray[np.float64], budget: int) -> NDArray[np.float64]:
+    """The curve to the end of the budget: what is not spent brings nothing more."""
+    return np.concatenate([best, np.full(budget - len(best), best[-1])])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.exciting.base import Problem, searches
-from clerestory.exciting.metropolis import started
+from clerestory.exciting.metropolis import best_started, started
 from clerestory.exciting.moves import moved
 from clerestory.exciting.space import State
 
@@ -26,6 +26,8 @@ __all__ = ["Evolve", "front"]
 class Evolve:
     """`population` sequences on `islands`; `weights` of fluency beside the search's own.
 
+    An island begins with the best of random sequences, four times its size but for all of them
+    not much over the share `drawn` of the budget.
     Weights are in standard deviations of random prompts' scores, and count only where fluency is
     asked for. Where a generation has brought nothing new for `patience` generations, an island
     begins again but for its best one.
@@ -33,17 +35,18 @@ class Evolve:
 
     population: int = 48
     islands: int = 3
-    crossed: float = 0.4
+    crossed: float = 0.2
+    drawn: float = 0.1
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     patience: int = 12
 
     def run(self, problem: Problem) -> Iterator[int]:
         """Until the budget is spent."""
         own = max(self.population // self.islands, 4)
-        people = [started(problem, own) for _ in range(self.islands)]
+        each = own + min(int(self.drawn * problem.budget) // self.islands, 3 * own)
+        states, _ = best_started(problem, self.islands, each, own)
+        people = [states[start : start + own] for start in range(0, len(states), own)]
         best, idle = [-np.inf] * self.islands, [0] * self.islands
-        for each, island in enumerate(people):
-            problem.scores(island, [each] * len(island))
         while True:
             for each, island in enumerate(people):
                 young = [self._child(island, problem) for _ in range(own)]

@@ -27,8 +27,6 @@ __all__ = ["GradientMetropolis"]
 class GradientMetropolis(Metropolis):
     """As `metropolis`; the share `informed` of its proposals are replacements by the gradient."""
 
-    chains: int = 2
-    rungs: int = 4
     informed: float = 0.5
 
     def run(self, problem: Problem) -> Iterator[int]:

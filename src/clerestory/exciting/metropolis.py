@@ -41,10 +41,10 @@ class Metropolis:
     after that are in the result, as far as there are two chains.
     """
 
-    chains: int = 4
-    rungs: int = 6
-    coldest: float = 0.1
-    hottest: float = 1.0
+    chains: int = 2
+    rungs: int = 4
+    coldest: float = 0.05
+    hottest: float = 0.5
     drawn: float = 0.1
     burn: float = 0.2
     absolute: bool = False

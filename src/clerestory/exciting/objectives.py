@@ -113,7 +113,10 @@ def along(
 
 
 def drawn(classifier: str, shows: str) -> Objective:
-    """How sure a classifier is that the picture shows a class; SearchError if it has none such."""
+    """How sure a classifier is that the picture shows a class, in log odds (nats).
+
+    Probabilities would be flat where nothing shows it. SearchError if it has no such class.
+    """
     from clerestory.classifying import classifier as named
     from clerestory.registry import suggest
 

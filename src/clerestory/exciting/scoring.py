@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logit
 from torch import Tensor
 
 from clerestory.classifying import classifier
@@ -25,6 +26,8 @@ from clerestory.models.seeds import check_seeds
 
 __all__ = ["Scorer", "Slope"]
 
+CERTAIN = 1e-6
+"""How near to 0 and 1 a classifier's probability counts."""
 Matrix = NDArray[np.float64]
 
 
@@ -127,7 +130,8 @@ class Scorer:
         found: dict[Term, Matrix] = {}
         for term in self._drawn:
             judge = classifier(term.classifier, which=self.which)
-            found[term] = np.asarray(judge(pictures)[:, judge.classes.index(term.shows)], float)
+            odds = judge(pictures)[:, judge.classes.index(term.shows)].astype(float)
+            found[term] = np.asarray(logit(odds.clip(CERTAIN, 1 - CERTAIN)))
         return found
 
 

@@ -29,7 +29,7 @@ from clerestory.models.addresses import parse
 from clerestory.models.seeds import check_seeds
 from clerestory.numeric import shuffled
 from clerestory.registry import suggest
-from clerestory.steering import Add, Project
+from clerestory.steering import Ablate, Add
 
 __all__ = ["verify"]
 
@@ -204,7 +204,7 @@ def _controls(
 ) -> tuple[Control, ...]:
     moved = [[Add(move.site, move.direction * move.far)] for move in moves]
     added = trials.draw("adding units", "absent", moved)
-    held = [[Project(move.site, move.direction, move.without)] for move in moves]
+    held = [[Ablate(move.site, move.direction, move.without)] for move in moves]
     ablated = trials.draw("ablating units", "shown", held)
     sites = list(dict.fromkeys(move.site for move in moves))
     patches = {site: _patching(trials, site) for site in sites}

@@ -16,6 +16,7 @@ from clerestory.models.addresses import Selection, parse
 from clerestory.models.base import Branch, Edit, Options, PerSample, Pool, Run, Sample
 from clerestory.models.family import Encoded, Place, Progress, See, Tokens, undisturbed
 from clerestory.models.hooks import Attachment, Tap, attached
+from clerestory.models.partly import partly
 from clerestory.models.pooling import POOLS, WORD
 from clerestory.models.reading import Batch, Notes, gathered, packed, taps_into
 from clerestory.models.seeds import check_seeds
@@ -141,8 +142,19 @@ class _Batches:
         return Attachment(
             self.places,
             lambda stage, call: self.family.turn(stage, call, batch),
-            [edit.at(rows) if isinstance(edit, PerSample) else edit for edit in edits],
+            [self._of(edit, rows, batch) for edit in edits],
             taps,
+        )
+
+    def _of(self, edit: Edit, rows: range, batch: Sequence[Sample]) -> Edit:
+        """The edit for these samples, at the positions that it names."""
+        own = edit.at(rows) if isinstance(edit, PerSample) else edit
+        texts, windows = _texts(batch, "cond"), self.family.windows
+        return partly(
+            own,
+            self.places[parse(edit.site).site].tokens,
+            lambda window: windows[window].real(texts),
+            lambda window, word: _found(windows[window], texts, word),
         )
 
     def _counted(self, batch: Sequence[Sample], window: str) -> Tensor:

@@ -10,10 +10,26 @@ Edits are values: frozen, callable `[sample, position, unit]` to the same, free 
 are applied in the order given, each to what the one before it left. One file an edit.
 """
 
+from clerestory.steering.ablate import Ablate
 from clerestory.steering.add import Add
 from clerestory.steering.base import Edit, SavedEdit, edits
+from clerestory.steering.clamp import Clamp
+from clerestory.steering.erase import Erase
 from clerestory.steering.patch import Patch
-from clerestory.steering.project import Project
+from clerestory.steering.reflect import Reflect
+from clerestory.steering.scale import Scale
 from clerestory.steering.steered import SteeredModel
 
-__all__ = ["Add", "Edit", "Patch", "Project", "SavedEdit", "SteeredModel", "edits"]
+__all__ = [
+    "Ablate",
+    "Add",
+    "Clamp",
+    "Edit",
+    "Erase",
+    "Patch",
+    "Reflect",
+    "SavedEdit",
+    "Scale",
+    "SteeredModel",
+    "edits",
+]

@@ -12,32 +12,31 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from clerestory.errors import EditError
-from clerestory.models.base import Branch
-from clerestory.steering.base import check_width, edits, vector_of
+from clerestory.steering.base import Placed, check_width, edits, renormed, vector_of
 
 __all__ = ["Add"]
 
 
 @edits.register("add")
 @dataclass(frozen=True, eq=False)
-class Add:
+class Add(Placed):
     """Moves every position of a site by strength × scale × direction.
 
     `direction` is `[unit]`, of any length. `scale` says what a strength of one means: with 1, the
     direction as given (a difference of two means, say); `Add.in_deviations` makes an edit whose
     strength counts standard deviations of the site's own activations along the direction. The
-    strength may also be one for each sample of a run, in the order of the run.
+    strength may also be one for each sample of a run, in the order of the run. With `renorm` each
+    position keeps its length, so that only where it points to changes.
 
     >>> edit = Add("prior/embedding", [1.0, 0.0], strength=2.0, scale=0.5)
     >>> edit(torch.zeros(1, 1, 2))
     tensor([[[1., 0.]]])
     """
 
-    site: str
     direction: ArrayLike | Tensor = field(repr=False)
     strength: float | Sequence[float] = 1.0
     scale: float = 1.0
-    branch: Branch = "cond"
+    renorm: bool = field(default=False, kw_only=True)
     vector: Tensor = field(init=False, repr=False)
     """The direction as a float32 tensor of its own."""
 
@@ -83,7 +82,8 @@ class Add:
                 "give one strength, or one for each sample of the run."
             )
         shift = strength.reshape(-1, 1, 1) * self.scale * self.vector.to(value.device)
-        return (value + shift).to(value.dtype)
+        moved = value + shift
+        return (renormed(moved, value.float()) if self.renorm else moved).to(value.dtype)
 
     def times(self, strength: float | Sequence[float]) -> Add:
         """The same edit at another strength."""
@@ -103,10 +103,10 @@ class Add:
     def settings(self) -> dict[str, Any]:
         """All but the direction."""
         return {
-            "site": self.site,
+            **self.place,
             "strength": self.strength,
             "scale": self.scale,
-            "branch": self.branch,
+            "renorm": self.renorm,
         }
 
     def tensors(self) -> dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,28 +12,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import EditError
-from clerestory.models.base import Branch
+from clerestory.steering.base import Placed, edits
 
 __all__ = ["Patch"]
 
 
+@edits.register("patch")
 @dataclass(frozen=True, eq=False)
-class Patch:
+class Patch(Placed):
     """Replaces a site's activation by `values` `[sample, position, unit]`, in the order of the run.
 
-    They come from a run with `pool="none"`, so positions must fit: texts of as many tokens,
-    pictures of one size. A patch is of its run, and is not saved with a model.
+    They come from a run with `pool="none"`, or from a recording, so positions must fit: texts of as
+    many tokens, pictures of one size. The values of one sample go into every sample.
 
     >>> Patch("prior/embedding", np.full((1, 1, 2), 3.0, np.float32))(torch.zeros(1, 1, 2))
     tensor([[[3., 3.]]])
     """
 
-    site: str
     values: NDArray[np.float32] = field(repr=False)
-    branch: Branch = "cond"
 
     def at(self, rows: Sequence[int]) -> Patch:
         """The part for these samples of a run."""
+        if len(self.values) == 1:
+            return self
         if max(rows) >= len(self.values):
             raise EditError(
                 f"The patch at {self.site} has {len(self.values)} samples and the run has more."
@@ -41,9 +43,24 @@ class Patch:
 
     def __call__(self, value: Tensor) -> Tensor:
         """The other run's activation."""
-        if tuple(value.shape) != self.values.shape:
+        whole = self.values.shape[0] in (1, len(value))
+        if not whole or tuple(value.shape[1:]) != self.values.shape[1:]:
             raise EditError(
                 f"The patch at {self.site} is {list(self.values.shape)} and the activation "
                 f"{list(value.shape)}: positions must fit, as texts of as many tokens do."
             )
-        return torch.from_numpy(self.values).to(value.device, value.dtype)
+        put = torch.from_numpy(self.values).to(value.device, value.dtype)
+        return put.expand_as(value).clone()
+
+    def settings(self) -> dict[str, Any]:
+        """Where it applies."""
+        return self.place
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The values."""
+        return {"values": torch.from_numpy(np.ascontiguousarray(self.values))}
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The edit that gave these."""
+        return cls(values=tensors["values"].numpy(), **settings)

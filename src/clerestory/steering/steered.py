@@ -1,7 +1,8 @@
 """A model with edits: run it, draw with it, save it, share it.
 
-A saved one is a folder: `steered.json` (the model's name, the edits' settings, where they come
-from) and `edits.safetensors` (their tensors). It holds no weights of the model.
+A saved one is a folder: `steering.json` (the base model and its revision, the edits' settings, what
+was measured, versions), `edits.safetensors` (their tensors) and `card.md` (what it does, for
+people). It holds no weights of the model.
 """
 
 from __future__ import annotations
@@ -18,25 +19,34 @@ from torch import Tensor
 from clerestory.errors import EditError, ModelError, RegistryError
 from clerestory.models import Edit, Model, Run, load
 from clerestory.outputs import empty_folder
-from clerestory.steering.base import SavedEdit, edits, name_of
+from clerestory.steering.base import SavedEdit, known_edits, name_of
+from clerestory.steering.card import card, versions
 
-__all__ = ["SteeredModel", "opened_as"]
+__all__ = ["SteeredModel", "opened_as", "steering_of"]
 
-_FORMAT = 1
+_FORMAT = 2
+FILE, TENSORS, CARD = "steering.json", "edits.safetensors", "card.md"
+FIELDS = {"format", "base", "edits", "calibration", "provenance", "versions"}
+BASE = ("name", "revision", "opened_with")
 
 
 class SteeredModel:
     """`model` with `edits` always on, in their order; further edits of a run come after them.
 
-    `provenance` is anything that JSON can hold: which finding the edits come from, how they were
-    measured.
+    `provenance` says where the edits come from, `calibration` what they were measured to do, as
+    `steer build` does: anything that JSON can hold.
     """
 
     def __init__(
-        self, model: Model, edits: Sequence[Edit], *, provenance: Mapping[str, Any] | None = None
+        self,
+        model: Model,
+        edits: Sequence[Edit],
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        calibration: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.edits = model, tuple(edits)
-        self.provenance = dict(provenance or {})
+        self.provenance, self.calibration = dict(provenance or {}), dict(calibration or {})
         for edit in self.edits:
             _check(model, edit)
 
@@ -73,41 +83,61 @@ class SteeredModel:
             listed.append({"kind": kind, **saved.settings()})
             for name, tensor in saved.tensors().items():
                 tensors[f"{index}.{name}"] = tensor.contiguous()
+        base = {"name": self.model.name, "revision": self.model.revision}
         told = {
             "format": _FORMAT,
-            "model": self.model.name,
-            "revision": self.model.revision,
+            "base": {**base, "opened_with": self.model.how},
             "edits": listed,
+            "calibration": self.calibration,
             "provenance": self.provenance,
-            "opened_with": self.model.how,
+            "versions": versions(),
         }
         text = json.dumps(told, indent=1) + "\n"
         place = empty_folder(Path(folder))
-        save_file(tensors, place / "edits.safetensors")
-        (place / "steered.json").write_text(text)
+        save_file(tensors, place / TENSORS)
+        (place / FILE).write_text(text)
+        (place / CARD).write_text(card(told))
         return place
 
     @classmethod
     def load(cls, folder: str | Path, model: Model | None = None) -> SteeredModel:
         """Open a saved one, on the model that it names or on the one given.
 
-        ModelError where the folder holds no steered model, or one for a model of another revision.
+        ModelError where the folder holds no steered model, one of a newer version, or one for
+        another base model; the message says what differs.
         """
-        told = _told(Path(folder))
+        told = steering_of(Path(folder))
+        base = told["base"]
         if model is None:
-            model = load(told["model"], **told.get("opened_with", {}))
-        if told["revision"] != model.revision:
-            raise ModelError(
-                f"{folder} was made for {told['model']} of revision {told['revision']!r}, and the "
-                f"model here is {model.name} of revision {model.revision!r}: make it again."
-            )
-        return cls(model, _restored(Path(folder), told["edits"]), provenance=told["provenance"])
+            model = load(base["name"], **base["opened_with"])
+        _same(Path(folder), base, model)
+        return cls(
+            model,
+            _restored(Path(folder), told["edits"]),
+            provenance=told["provenance"],
+            calibration=told["calibration"],
+        )
 
 
 def opened_as(folder: str | Path) -> tuple[str, dict[str, str]]:
     """The model that a saved one names, and what it was opened with besides."""
-    told = _told(Path(folder))
-    return told["model"], told.get("opened_with", {})
+    base = steering_of(Path(folder))["base"]
+    return base["name"], base["opened_with"]
+
+
+def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
+    """ModelError where the model is not the one that the edits were made for.
+
+    A copy of the same weights may lie under another name.
+    """
+    if base["revision"] != model.revision:
+        raise ModelError(
+            f"{folder} was made for {base['name']} of revision {base['revision']!r}, and the model "
+            f"here is {model.name} of revision {model.revision!r}: make it again."
+        )
+    lora, own = (dict(how).get("lora") for how in (base["opened_with"], model.how))
+    if lora != own:
+        raise ModelError(f"{folder} was made with the LoRA {lora!r}, and the model has {own!r}.")
 
 
 def _check(model: Model, edit: Edit) -> None:
@@ -121,17 +151,26 @@ def _check(model: Model, edit: Edit) -> None:
         )
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def steering_of(folder: Path) -> dict[str, Any]:
+    """What `steering.json` says; ModelError where it is none, or of another version."""
     try:
-        told: dict[str, Any] = json.loads((folder / "steered.json").read_text())
+        told: Any = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
         raise ModelError(
-            f"{folder} holds no steered model: its steered.json is missing or cannot be read."
+            f"{folder} holds no steered model: its {FILE} is missing or cannot be read."
         ) from None
-    needed = {"format", "model", "revision", "edits", "provenance"}
-    whole = isinstance(told, dict) and needed <= set(told) and isinstance(told["edits"], list)
-    if not whole or told["format"] != _FORMAT:
-        raise ModelError(f"{folder}/steered.json is not of format {_FORMAT} of a steered model.")
+    if not isinstance(told, dict) or told.get("format") != _FORMAT:
+        raise ModelError(f"{folder}/{FILE} is not of format {_FORMAT} of a steered model.")
+    unknown, lacking = sorted(set(told) - FIELDS), sorted(FIELDS - set(told))
+    base = told.get("base")
+    lacking += [f"base.{name}" for name in BASE if not isinstance(base, dict) or name not in base]
+    if unknown or lacking or not isinstance(told["edits"], list):
+        said = (
+            f"has unknown fields: {', '.join(unknown)}"
+            if unknown
+            else f"lacks {', '.join(lacking)}"
+        )
+        raise ModelError(f"{folder}/{FILE} {said}. A newer Clerestory may have written it.")
     return told
 
 
@@ -139,11 +178,11 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEd
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / "edits.safetensors"
+    path = folder / TENSORS
     try:
         tensors = load_file(path)
         return [
-            edits[settings["kind"]].restored(
+            known_edits()[settings["kind"]].restored(
                 {name: value for name, value in settings.items() if name != "kind"},
                 _own(tensors, f"{index}."),
             )
@@ -153,7 +192,7 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEd
         raise
     except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} does not fit steered.json or is damaged: {reason}") from error
+        raise ModelError(f"{path} does not fit steering.json or is damaged: {reason}") from error
 
 
 def _own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
