@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["contents_of"]
+__all__ = ["contents_of", "words_for"]
 
 PLAIN = ("style",)
 """What Lancet's contents never mention, besides the concept: in a style less can be seen."""
@@ -35,6 +35,22 @@ def contents_of(
     if model.name != "lancet":
         raise EvidenceError("Name a file of contents, one a line: only Lancet has some of its own.")
     return _own(judge, count, start)
+
+
+def words_for(model: Model, judge: str, shows: str) -> str:
+    """How to say a class of a classifier of what is in place of `{x}`.
+
+    In Lancet's captions' first way where they have one that holds the content, else after a comma.
+    """
+    from clerestory.lancet.world.table import World
+
+    factor = judge.removeprefix("lancet:")
+    if model.name == "lancet" and factor in FACTORS_SAID:
+        level = World.load().factor(factor).get(shows)
+        said = getattr(level, "words", ())
+        if said and "{x}" in said[0]:
+            return str(said[0])
+    return f"{{x}}, {shows}"
 
 
 def _own(judge: str, count: int, start: int) -> tuple[str, ...]:

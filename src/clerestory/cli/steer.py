@@ -1,4 +1,4 @@
-"""`clerestory steer`: draw with a model that carries edits."""
+"""`clerestory steer`: build models that carry edits, draw with them, bake them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli import steer_bake, steer_build
 from clerestory.cli.opening import Asked, with_model
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Draw with a model that carries edits.", no_args_is_help=True)
+app = typer.Typer(help="Models that carry edits: build, draw, show, bake.", no_args_is_help=True)
 
 
 @app.callback()
 def steer() -> None:
-    """Draw with a model that carries edits."""
+    """Models that carry edits: build, draw, show, bake."""
 
 
 @app.command()
@@ -51,3 +52,8 @@ def draw(
     sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))
     save(sheet, out / "grid.png")
     console.say(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")
+
+
+app.command()(steer_build.build)
+app.command()(steer_bake.show)
+app.command()(steer_bake.bake)

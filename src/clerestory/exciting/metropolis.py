@@ -43,8 +43,8 @@ class Metropolis:
 
     chains: int = 2
     rungs: int = 4
-    coldest: float = 0.05
-    hottest: float = 0.5
+    coldest: float = 0.02
+    hottest: float = 0.3
     drawn: float = 0.1
     burn: float = 0.2
     absolute: bool = False

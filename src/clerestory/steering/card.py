@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["BEFORE_AFTER", "FRONTIER", "card", "versions"]
 
 BEFORE_AFTER, FRONTIER = "before-after.png", "frontier.png"
+THIS = "**this model**"
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers")
 
 
@@ -52,7 +53,7 @@ def _edit(one: Mapping[str, Any]) -> str:
 
 
 def _measured(measured: Mapping[str, Any]) -> list[str]:
-    rows = {"**this model**": measured, **measured.get("baselines", {})}
+    rows = {THIS: measured, **measured.get("baselines", {})}
     lines = [
         "## What it does",
         "",
@@ -76,13 +77,13 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
 
 
 def _row(name: str, one: Mapping[str, Any]) -> str:
-    concept, kept = one["concept_rate"], one["kept"]
-    subject = kept.get("subject")
-    added = one.get("decoy_added")
+    low, high = one["concept_interval"]
+    subject, added = one["kept"].get("subject"), one["decoy_added"]
     return (
-        f"| {_text(name)} | {concept['rate']:.2f} ({concept['low']:.2f}-{concept['high']:.2f}) | "
-        f"{one['all_kept']:.2f} | {'' if subject is None else format(subject['rate'], '.2f')} | "
-        f"{'' if added is None else format(added['change'], '+.2f')} |"
+        f"| {_text(name) if name != THIS else name} | {one['concept_rate']:.2f} "
+        f"({low:.2f}-{high:.2f}) | {one['all_kept']:.2f} | "
+        f"{'' if subject is None else format(subject, '.2f')} | "
+        f"{'' if added is None else format(added, '+.2f')} |"
     )
 
 

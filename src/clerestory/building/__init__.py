@@ -1,0 +1,15 @@
+"""Steered models from findings: what to edit, where, how strongly, and what that does.
+
+    built = build(model, found, "lancet:style", "stained glass", said="a stained glass of {x}",
+                  tune=contents[:24], report=contents[24:])
+    built.save("stained-glass")          # a steered model with its card
+    bake("stained-glass", "baked")       # a plain diffusers pipeline
+
+Classifiers of set a tune on some contents, those of set b report on others.
+"""
+
+from clerestory.building.bake import Baked, bake
+from clerestory.building.build import Built, build
+from clerestory.building.points import Point, frontier, picked
+
+__all__ = ["Baked", "Built", "Point", "bake", "build", "frontier", "picked"]

@@ -1,0 +1,205 @@
+"""Bake a steered model: the edits folded into weights, for people who have never heard of us.
+
+`bake` writes a plain diffusers pipeline, or a LoRA file, where what changes are matrices by a low
+rank. Nothing is approximated: an edit that is no matrix at every step, branch and position is
+refused, and the nearest edit that is one is told with how far its pictures are from its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clerestory.building.folding import Fold, fold, in_order, nearest
+from clerestory.errors import EditError
+from clerestory.models import Edit
+from clerestory.outputs import empty_folder
+from clerestory.steering import SteeredModel
+
+__all__ = ["Baked", "Refusal", "bake"]
+
+PROMPTS, SEEDS = ("a cat", "a house"), (0, 1)
+"""What differences are measured with."""
+EXACT = 1e-3
+TOLERANCE = 1e-5
+"""Singular values below this share of the largest count as none."""
+LORA = "pytorch_lora_weights.safetensors"
+NOTE = "steering.md"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An edit that cannot be folded and why; the nearest that can.
+
+    `apart` is the mean difference of its pictures from the edit's, of 255.
+    """
+
+    edit: str
+    why: str
+    offer: str | None
+    apart: float | None
+
+
+@dataclass(frozen=True)
+class Baked:
+    """What was written: `folder` is None where something was refused, and then nothing is.
+
+    `max_difference` is the largest difference of the denoiser's last prediction between the baked
+    model and the one with edits, in units of the noise; `pictures_apart` that of pictures, of 255;
+    `from_base` the same from the model without edits.
+    """
+
+    folder: Path | None
+    refused: tuple[Refusal, ...]
+    max_difference: float | None = None
+    pictures_apart: int | None = None
+    from_base: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether it draws what the edits draw, to 1e-3."""
+        return self.max_difference is not None and self.max_difference <= EXACT
+
+    def told(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "folder": None if self.folder is None else str(self.folder),
+            "exact": self.exact,
+            "max_difference": self.max_difference,
+            "pictures_apart": self.pictures_apart,
+            "from_base": self.from_base,
+            "refused": [vars(one) for one in self.refused],
+        }
+
+
+def bake(
+    steered: SteeredModel, out: str | Path, *, lora: bool = False, measure: bool = True
+) -> Baked:
+    """Fold the edits into weights and write them to a folder that is empty or not there yet.
+
+    Where an edit cannot be folded nothing is written. `measure` draws a few pictures both ways.
+    """
+    refused = _refused(steered, lora=lora, measure=measure)
+    if refused:
+        return Baked(None, tuple(refused))
+    place = empty_folder(Path(out))
+    hooked = _seen(steered, steered.edits) if measure else None
+    base = _seen(steered, ()) if measure else None
+    with _folded(steered, steered.edits) as folds:
+        if lora:
+            _save_lora(folds, place)
+        else:
+            steered.model.pipeline.save_pretrained(place, safe_serialization=True)
+        baked = _seen(steered, ()) if measure else None
+    (place / NOTE).write_text(_note(steered, lora=lora))
+    if hooked is None or base is None or baked is None:
+        return Baked(place, ())
+    apart = (int(np.abs(one[1] - baked[1]).max()) for one in (hooked, base))
+    return Baked(place, (), float(np.abs(hooked[0] - baked[0]).max()), *apart)
+
+
+def _refused(steered: SteeredModel, *, lora: bool, measure: bool) -> list[Refusal]:
+    found = []
+    for edit in steered.edits:
+        why = _why_not(steered, edit, lora=lora)
+        if why:
+            found.append(_refusal(steered, edit, why, lora=lora, measure=measure))
+    return found
+
+
+def _why_not(steered: SteeredModel, edit: Edit, *, lora: bool) -> str:
+    """Why an edit cannot be folded; "" where it can."""
+    try:
+        made = fold(steered.model, edit)
+        if lora:
+            _low_rank(made)
+    except EditError as error:
+        return str(error)
+    return ""
+
+
+def _refusal(steered: SteeredModel, edit: Edit, why: str, *, lora: bool, measure: bool) -> Refusal:
+    other = nearest(edit)
+    if other is None or _why_not(steered, other, lora=lora):
+        return Refusal(repr(edit), why, None, None)
+    if not measure:
+        return Refusal(repr(edit), why, repr(other), None)
+    own, theirs = (_seen(steered, [one])[1] for one in (edit, other))
+    return Refusal(repr(edit), why, repr(other), float(np.abs(own - theirs).mean()))
+
+
+def _seen(steered: SteeredModel, edits: Sequence[Edit]) -> tuple[np.ndarray, np.ndarray]:
+    """The last prediction and the pictures."""
+    read = "denoiser/prediction"
+    run = steered.model.run(PROMPTS, SEEDS, read=read, pool="none", edits=edits)
+    assert run.pictures is not None
+    return run.activations[read].to_numpy()[:, -1], run.pictures.astype(int)
+
+
+@contextmanager
+def _folded(steered: SteeredModel, edits: Sequence[Edit]) -> Iterator[list[Fold]]:
+    """The model with its weights changed, and as it was afterwards."""
+    folds: list[Fold] = []
+    try:
+        for edit in in_order(steered.model, edits):
+            made = fold(steered.model, edit)
+            assert made.before
+            folds.append(made)
+            made.put(made.values)
+        yield folds
+    finally:
+        for made in reversed(folds):
+            made.put(made.before)
+
+
+def _low_rank(made: Fold) -> tuple[Tensor, Tensor]:
+    """`A` and `B` with `B A` the change of the weight; EditError where that is not all of it."""
+    changed = {name: made.values[name] - old for name, old in made.before.items()}
+    if "weight" not in changed:
+        raise EditError("it changes no matrix, and a LoRA changes nothing else")
+    for name, by in changed.items():
+        if name != "weight" and by.abs().max() > TOLERANCE:
+            raise EditError("it shifts a bias, and a LoRA changes matrices only")
+    left, sizes, right = torch.linalg.svd(changed["weight"], full_matrices=False)
+    rank = int((sizes > TOLERANCE * sizes[0].clamp_min(1e-30)).sum())
+    if rank > min(changed["weight"].shape) // 4:
+        raise EditError(f"it changes the matrix by rank {rank}, which is no low one")
+    root = sizes[:rank].sqrt()
+    return root[:, None] * right[:rank], left[:, :rank] * root
+
+
+def _save_lora(folds: Sequence[Fold], place: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    for made in folds:
+        if f"{made.path}.lora_A.weight" in tensors:
+            raise EditError(f"Two edits change {made.path}: a LoRA has room for one; bake weights.")
+        down, up = _low_rank(made)
+        tensors[f"{made.path}.lora_A.weight"] = down.float().contiguous()
+        tensors[f"{made.path}.lora_B.weight"] = up.float().contiguous()
+    save_file(tensors, place / LORA, metadata={"format": "pt"})
+
+
+def _note(steered: SteeredModel, *, lora: bool) -> str:
+    model = steered.model
+    options = ", ".join(f"{name}={value!r}" for name, value in vars(model.defaults).items())
+    kind = f"LoRA for {model.name}" if lora else f"copy of {model.name}"
+    exact = (
+        "Drawn without a negative prompt it is exactly the steered model; with one, the embedding "
+        "of the negative prompt is changed as well."
+        if any(edit.site == "prior/embedding" for edit in steered.edits)
+        else "It is exactly the steered model."
+    )
+    return (
+        f"# {steered.calibration.get('shows', 'A steered model')}\n\nA {kind} (revision "
+        f"`{model.revision}`) with edits folded into its weights, to be opened by diffusers alone. "
+        f"{exact}\n\nIt was measured with these options: {options}.\n"
+    )

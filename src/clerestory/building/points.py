@@ -1,0 +1,82 @@
+"""What a sweep tried, the frontier of concept against content, and which point is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clerestory.classifying.outcomes import Outcome
+from clerestory.steering import Add
+
+__all__ = ["Point", "frontier", "picked"]
+
+ENOUGH = 0.97
+"""The knee is where a point reaches this share of what the best one does, and keeps most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One edit at one strength, in standard deviations of its site, and how it came out.
+
+    `goal` is the concept's rate, or where it is to go, one less that. `strange` says that the
+    pictures left the distribution: they are farther from those that have it by the words (in
+    Fréchet distance) than pictures without it are.
+    """
+
+    edit: Add
+    outcome: Outcome
+    goal: float
+    strange: bool
+
+    @property
+    def kept(self) -> float:
+        """The mean over the other classifiers of what is kept."""
+        return self.outcome.all_kept
+
+    def told(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "site": self.edit.site,
+            "strength": self.edit.strength,
+            "concept_rate": self.outcome.concept.rate,
+            "kept": self.kept,
+            "distance": self.outcome.distance,
+            "frechet": self.outcome.frechet,
+            "strange": self.strange,
+        }
+
+
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats in goal and content both, the highest goal first."""
+    found: list[Point] = []
+    most = -1.0
+    for point in sorted(points, key=lambda one: (-one.goal, -one.kept)):
+        if point.kept > most:
+            found.append(point)
+            most = point.kept
+    return found
+
+
+def picked(points: Sequence[Point], keep: float | None = None) -> tuple[Point, list[str]]:
+    """The point to take, and what the user should know of it.
+
+    With `keep`, of the points that keep so much the one that reaches most; else the knee. Points
+    that left the distribution of pictures are taken only where there are no others.
+    """
+    warnings: list[str] = []
+    fine = [point for point in points if not point.strange]
+    if not fine:
+        fine = list(points)
+        warnings.append("Every edit that was tried leaves the distribution of pictures.")
+    if keep is not None:
+        enough = [point for point in fine if point.kept >= keep]
+        if enough:
+            return max(enough, key=lambda one: (one.goal, one.kept)), warnings
+        warnings.append(
+            f"Nothing that was tried keeps {keep:.0%} of the content; this is the knee."
+        )
+    most = max(point.goal for point in fine)
+    if most == 0:
+        warnings.append("No edit that was tried does anything to the concept.")
+    return max((p for p in fine if p.goal >= ENOUGH * most), key=lambda one: one.kept), warnings

@@ -1,0 +1,136 @@
+"""What a steered model does, on contents that did not build it, beside everything it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.building.moving import Move
+from clerestory.classifying.outcomes import Outcome, Panel, Progress, Way, judged, outcomes
+from clerestory.errors import EvidenceError
+from clerestory.models import Model
+from clerestory.models.addresses import parse
+from clerestory.models.seeds import check_seeds
+from clerestory.steering import Add
+
+__all__ = ["Report", "reported"]
+
+PLAIN, EDITED, SAID, SEARCHED = "unedited", "edited", "words", "searched"
+OF_A_DIRECTION = 8
+"""Contents that each shuffled direction is drawn with, one seed each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Outcomes by way, all of set b; `unedited` and `edited` among them.
+
+    `shuffled` are those of directions from shuffled pairs, as strong, on fewer contents.
+    """
+
+    outcomes: Mapping[str, Outcome] = field(repr=False)
+    shuffled: tuple[Outcome, ...] = field(repr=False)
+    contents: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def told(self) -> dict[str, Any]:
+        """The figures of `steering.json`."""
+        rest = {name: _figures(one) for name, one in self.outcomes.items() if name != EDITED}
+        if self.shuffled:
+            rest["shuffled"] = self._mixed()
+        return {
+            **_figures(self.outcomes[EDITED]),
+            "set": "set b",
+            "contents": len(self.contents),
+            "seeds": len(self.seeds),
+            "baselines": rest,
+        }
+
+    def _mixed(self) -> dict[str, Any]:
+        rates = [one.concept.rate for one in self.shuffled]
+        names = self.shuffled[0].kept
+        added = [one.decoy_added.change for one in self.shuffled if one.decoy_added is not None]
+        return {
+            "concept_rate": float(np.mean(rates)),
+            "concept_interval": [min(rates), max(rates)],
+            "kept": {n: float(np.mean([o.kept[n].rate for o in self.shuffled])) for n in names},
+            "all_kept": float(np.mean([one.all_kept for one in self.shuffled])),
+            "decoy_added": float(np.mean(added)) if added else None,
+            "directions": len(rates),
+            "contents": self.shuffled[0].concept.contents,
+        }
+
+
+def reported(
+    model: Model,
+    edit: Add,
+    move: Move,
+    panel: Panel,
+    *,
+    said: str,
+    remove: bool,
+    contents: Sequence[str],
+    seeds: int | Sequence[int],
+    shuffled: int,
+    searched: str | None,
+    others: Mapping[str, Callable[[Sequence[str], Sequence[int]], NDArray[np.uint8]]],
+    progress: Progress,
+) -> Report:
+    """Draw the edit and its baselines; where the concept is removed, from prompts that say it."""
+    base, other = (said, "{x}") if remove else ("{x}", said)
+    numbers = check_seeds(seeds)
+    ways = [Way(PLAIN, base), Way(EDITED, base, (edit,)), Way(SAID, other)]
+    if searched is not None and not remove:
+        ways.append(Way(SEARCHED, searched))
+    drawn = outcomes(model, ways, contents, numbers, panel, said=SAID, progress=progress)
+    found = {one.name: one for one in drawn}
+    first = found[PLAIN].pictures
+    for name, draw in others.items():
+        progress(f"drawing {name}", 0, 1)
+        pictures = draw(ways[0].prompts(contents), numbers).reshape(first.shape)
+        found[name] = judged(panel, {PLAIN: first, name: pictures})[1]
+        progress(f"drawing {name}", 1, 1)
+    return Report(
+        found,
+        _shuffled(model, edit, move, panel, base, contents, shuffled, progress),
+        tuple(contents),
+        numbers,
+    )
+
+
+def _shuffled(
+    model: Model,
+    edit: Add,
+    move: Move,
+    panel: Panel,
+    base: str,
+    contents: Sequence[str],
+    count: int,
+    progress: Progress,
+) -> tuple[Outcome, ...]:
+    if not count:
+        return ()
+    steps = parse(edit.site).steps or ()
+    try:
+        made = move.shuffled(float(np.asarray(edit.strength)), count, steps)
+    except EvidenceError:  # all contents differ alike: no other direction is as typical of the site
+        return ()
+    ways = [Way(PLAIN, base), *(Way(f"shuffled {n}", base, (one,)) for n, one in enumerate(made))]
+    return tuple(outcomes(model, ways, contents[:OF_A_DIRECTION], 0, panel, progress=progress)[1:])
+
+
+def _figures(one: Outcome) -> dict[str, Any]:
+    rate, added = one.concept, one.decoy_added
+    return {
+        "concept_rate": rate.rate,
+        "concept_interval": [rate.low, rate.high],
+        "kept": {name: kept.rate for name, kept in one.kept.items()},
+        "all_kept": one.all_kept,
+        "decoy_added": None if added is None else added.change,
+        "decoy_added_interval": None if added is None else [added.low, added.high],
+        "frechet": one.frechet,
+        "distance": one.distance,
+    }

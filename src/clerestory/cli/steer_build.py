@@ -1,0 +1,142 @@
+"""`clerestory steer build`: a steered model from a finding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clerestory.cli.opening import Asked, with_model
+
+__all__ = ["build"]
+
+
+@with_model
+def build(
+    finding: Annotated[Path, typer.Option("--from", help="What `find --out` wrote.")],
+    classifier: Annotated[str, typer.Option(help="Who sees it, such as lancet:style.")],
+    shows: Annotated[str, typer.Option("--class", help="What it should see.")],
+    out: Annotated[Path, typer.Option(help="Folder for the steered model; empty or absent.")],
+    model: Asked,
+    words: Annotated[
+        str | None, typer.Option(help="How to say it: `a stained glass of {x}`.")
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Content to keep; else the knee is taken.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it out of the pictures.")] = False,
+    decoy: Annotated[
+        str | None, typer.Option(help="What must not come with it: lancet:window=present.")
+    ] = None,
+    site: Annotated[list[str] | None, typer.Option(help="Only here; else the best few.")] = None,
+    strengths: Annotated[
+        str, typer.Option(help="To try, in standard deviations of the site: 1,2,4.")
+    ] = "",
+    contents: Annotated[
+        Path | None, typer.Option(help="A file with a content a line; Lancet has its own.")
+    ] = None,
+    tune: Annotated[int, typer.Option(min=4, help="Contents that choose.")] = 24,
+    report: Annotated[int, typer.Option(min=4, help="Others, that report.")] = 48,
+    seeds: Annotated[str, typer.Option(help="Noises of the report: 0:2.")] = "0:2",
+    searched: Annotated[
+        Path | None, typer.Option(help="What `excite --out` wrote: its best stands beside.")
+    ] = None,
+    slider: Annotated[
+        int, typer.Option(min=0, help="Steps to train a LoRA slider that stands beside.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="What was measured, to stdout.")] = False,
+) -> None:
+    """Try strengths, sites and steps of a finding's directions, and save the best as a model.
+
+    Contents that choose are judged by classifiers of set a, those that report by set b, beside
+    plain words, shuffled directions and whatever else is given.
+    """
+    from clerestory.building import build as make
+    from clerestory.building.slider import Slider
+    from clerestory.cli import console
+    from clerestory.cli.contents import contents_of, words_for
+    from clerestory.exciting.rival import found_words
+    from clerestory.finding import Findings
+    from clerestory.models import parse_seeds
+    from clerestory.outputs import free_folder
+
+    free_folder(out)
+    found, opened = Findings.load(finding), model.open()
+    listed = contents_of(opened, contents, classifier, tune + report)
+    best = None if searched is None else f"{{x}}, {found_words(searched, 1)[0]}"
+    said = words or words_for(opened, classifier, shows)
+    with console.stages() as tell:
+        others = {}
+        if slider:
+            others["lora"] = Slider.trained(
+                opened, said, listed[:tune], steps=slider, progress=tell
+            ).draw
+        built = make(
+            opened,
+            found,
+            classifier,
+            shows,
+            said=said,
+            tune=listed[:tune],
+            report=listed[tune:],
+            seeds=parse_seeds(seeds),
+            keep=keep,
+            remove=remove,
+            decoy=_pair(decoy),
+            sites=site or (),
+            strengths=_numbers(strengths),
+            searched=best,
+            others=others,
+            source=str(finding),
+            progress=tell,
+        )
+    built.save(out)
+    told = built.steered.calibration
+    console.say(f"The steered model and its card are in {out}.")
+    for warning in told["warnings"]:
+        console.say(f"Note: {warning}")
+    if json:
+        console.emit({"calibration": told})
+    else:
+        typer.echo(console.table(rows(told)))
+
+
+def rows(told: dict[str, object]) -> list[dict[str, object]]:
+    """A row for the model and for each baseline."""
+    baselines = told["baselines"]
+    assert isinstance(baselines, dict)
+    found = []
+    for name, one in {"this model": told, **baselines}.items():
+        low, high = one["concept_interval"]
+        added = one["decoy_added"]
+        found.append(
+            {
+                "way": name,
+                "concept": f"{one['concept_rate']:.2f} ({low:.2f}-{high:.2f})",
+                "kept": f"{one['all_kept']:.2f}",
+                **{other: f"{kept:.2f}" for other, kept in one["kept"].items()},
+                "decoy added": "" if added is None else f"{added:+.2f}",
+            }
+        )
+    return found
+
+
+def _pair(text: str | None) -> tuple[str, str] | None:
+    from clerestory.errors import OptionError
+
+    if text is None:
+        return None
+    name, equals, shows = text.rpartition("=")
+    if not equals:
+        raise OptionError(f"--decoy is {text!r}; write CLASSIFIER=CLASS.")
+    return name, shows
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    from clerestory.errors import OptionError
+
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise OptionError(f"--strengths is {text!r}; write numbers: 1,2,4.") from error
