@@ -135,17 +135,24 @@ def every(model: Any, factor: str, tell: Tell) -> dict[str, Any]:
 
 
 def built(
-    model: Any, factor: str, level: str, contents: tuple[str, ...], tell: Tell, **how: Any
+    model: Any,
+    factor: str,
+    level: str,
+    contents: tuple[str, ...],
+    tell: Tell,
+    *,
+    decoy: tuple[str, str] | None = None,
+    remove: bool = False,
+    **how: Any,
 ) -> Any:
     """A steered model from pairs of prompts; the same for every concept."""
-    from clerestory.building import build
+    from clerestory.building import Concept, build
 
+    concept = Concept(f"lancet:{factor}", level, words(factor, level), decoy, remove)
     return build(
         model,
         found(model, factor, level, contents[:FOUND], tell),
-        f"lancet:{factor}",
-        level,
-        said=words(factor, level),
+        concept,
         tune=contents[FOUND : FOUND + TUNED],
         report=contents[FOUND + TUNED :],
         seeds=SEEDS,

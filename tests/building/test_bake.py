@@ -96,7 +96,7 @@ def test_a_baked_model_draws_the_same_where_this_library_cannot_be_imported(fami
     }[family]()
     steered = SteeredModel(model, edits)
     made = bake(steered, tmp_path / "baked")
-    assert made.exact and made.refused == () and made.from_base > 10
+    assert made.exact and made.refused == () and made.from_base > 3
     usual = model.defaults
     options = {
         "height": usual.height,
@@ -113,7 +113,7 @@ def test_a_baked_model_draws_the_same_where_this_library_cannot_be_imported(fami
     alone = (np.load(out)[0] * 255).round().astype(int)
     hooked, base = (run.pictures[0].astype(int) for run in model.sweep("a cat", 4, [edits, []]))
     assert np.abs(alone - hooked).max() <= 1
-    assert np.abs(alone - base).max() > 10
+    assert np.abs(alone - base).max() > 3
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from finding.causal import model
 
-from clerestory.building import build, frontier, picked
+from clerestory.building import Concept, build, frontier, picked
 from clerestory.building.points import Point
 from clerestory.errors import EvidenceError
 from clerestory.finding import contrast
@@ -43,8 +43,10 @@ def found(planted):
 
 
 def made(planted, found, **how):
-    told = {"said": "glass {x}", "tune": CONTENTS[:8], "report": CONTENTS[8:], "shuffled": 4}
-    return build(planted, found, JUDGE, "light", **{**told, **how})
+    said, remove = how.pop("said", "glass {x}"), how.pop("remove", False)
+    concept = Concept(JUDGE, "light", said, remove=remove)
+    told = {"tune": CONTENTS[:8], "report": CONTENTS[8:], "shuffled": 4}
+    return build(planted, found, concept, **{**told, **how})
 
 
 def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(

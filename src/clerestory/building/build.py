@@ -5,31 +5,30 @@ Contents that tune and contents that report are apart, and so are the classifier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clerestory.building.concept import Concept
 from clerestory.building.moving import Move, moves
 from clerestory.building.points import Point, picked
-from clerestory.building.reporting import Report, reported
-from clerestory.classifying.outcomes import Panel, Progress, Way, outcomes
+from clerestory.building.reporting import Beside, Draw, Report, reported
+from clerestory.classifying.outcomes import Progress, Way, outcomes
 from clerestory.errors import EvidenceError
 from clerestory.finding import Findings
 from clerestory.models import Model
 from clerestory.steering import Add, SteeredModel
 
-__all__ = ["Built", "Draw", "build"]
+__all__ = ["Built", "build"]
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """Strengths that are tried, as shares of how far the concept's prompts lie from those without."""
 HALVES = 4
 """Stages of so many steps or more are also edited in their first and in their second half."""
 PLAIN, SAID = "unedited", "words"
-Draw = Callable[[Sequence[str], Sequence[int]], NDArray[np.uint8]]
-"""Another way of drawing: from prompts and seeds to pictures `[sample, height, width, 3]`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +52,12 @@ class Built:
 def build(
     model: Model,
     findings: Findings,
-    classifier: str,
-    shows: str,
+    concept: Concept,
     *,
-    said: str,
     tune: Sequence[str],
     report: Sequence[str],
     seeds: int | Sequence[int] = (0, 1),
     keep: float | None = None,
-    remove: bool = False,
-    decoy: tuple[str, str] | None = None,
     sites: Sequence[str] = (),
     strengths: Sequence[float] = (),
     shuffled: int = 20,
@@ -71,70 +66,66 @@ def build(
     source: str = "",
     progress: Progress | None = None,
 ) -> Built:
-    """The steered model that draws `shows`, or with `remove` no longer does.
+    """The steered model that draws a concept, or no longer does.
 
-    `said` says the concept of a content, `{x}`. `tune` and `report` are contents that never mention
-    it, apart from each other. Of `strengths` (in standard deviations of the site's own activations;
-    by default shares of what lies between prompts without and with the concept), of `sites` (the
-    bridge and discovery's first) and of steps, the knee is taken, or what does most and still keeps
-    `keep`. `searched` is a found prompt as a pattern, and `others` are further ways of drawing, to
-    stand beside it. EvidenceError where contents are too few or shared.
+    `tune` and `report` are contents that never mention it, apart from each other. Of `strengths`
+    (in standard deviations of the site's own activations; by default shares of what lies between
+    prompts without and with the concept), of `sites` (the bridge and discovery's first) and of
+    steps, the knee is taken, or what does most and still keeps `keep`. `searched` is a found prompt
+    as a pattern, and `others` are further ways of drawing, to stand beside it. EvidenceError where
+    contents are too few or shared.
     """
-    if set(tune) & set(report):
-        raise EvidenceError("Contents that tune a model must not report on it: they are shared.")
-    if min(len(set(tune)), len(set(report))) < 4:
-        raise EvidenceError("Give four contents or more to tune with, and four to report on.")
+    _apart(tune, report)
     tell = progress or _silent
     ways = moves(
         model,
         findings,
         tune,
-        Way(SAID, said).prompts(tune),
+        Way(SAID, concept.said).prompts(tune),
         0,
         sites=sites,
         progress=lambda done, of: tell("reading the sites", done, of),
     )
-    panel = Panel.of(classifier, shows, which="a", decoy=decoy)
-    tried = _edits(model, ways, strengths, remove)
-    points = _swept(model, [edit for edit, _ in tried], tune, panel, said, remove, tell)
+    tried = _edits(model, ways, strengths, concept)
+    points = _swept(model, [edit for edit, _ in tried], tune, concept, tell)
     pick, warnings = picked(points, keep)
-    found = reported(
-        model,
-        pick.edit,
-        tried[points.index(pick)][1],
-        Panel.of(classifier, shows, which="b", decoy=decoy),
-        said=said,
-        remove=remove,
-        contents=report,
-        seeds=seeds,
-        shuffled=shuffled,
-        searched=searched,
-        others=others or {},
-        progress=tell,
-    )
+    move = tried[points.index(pick)][1]
+    beside = Beside(shuffled, searched, others or {})
+    found = reported(model, pick.edit, move, concept, report, seeds, beside, tell)
     calibration = {
         **found.told(),
-        "shows": shows,
-        "removed": remove,
-        "said": said,
-        "classifier": classifier,
+        **asdict(concept),
+        **_tuned(points, pick, len(tune)),
         "warnings": warnings,
-        "picked": pick.told(),
-        "tuned": {"contents": len(tune), "set": "set a", "points": [p.told() for p in points]},
     }
-    steered = SteeredModel(
-        model, [pick.edit], provenance={"finding": source}, calibration=calibration
-    )
+    provenance = {"finding": source, "unit": move.unit}
+    steered = SteeredModel(model, [pick.edit], provenance=provenance, calibration=calibration)
     return Built(steered, tuple(points), pick, found)
 
 
+def _tuned(points: Sequence[Point], pick: Point, contents: int) -> dict[str, Any]:
+    """What was tried, as set a saw it, and what was taken."""
+    tried = [point.told() for point in points]
+    return {
+        "picked": pick.told(),
+        "tuned": {"contents": contents, "set": "set a", "points": tried},
+    }
+
+
+def _apart(tune: Sequence[str], report: Sequence[str]) -> None:
+    if set(tune) & set(report):
+        raise EvidenceError("Contents that tune a model must not report on it: they are shared.")
+    if min(len(set(tune)), len(set(report))) < 4:
+        raise EvidenceError("Give four contents or more to tune with, and four to report on.")
+
+
 def _edits(
-    model: Model, ways: Sequence[Move], strengths: Sequence[float], remove: bool
+    model: Model, ways: Sequence[Move], strengths: Sequence[float], concept: Concept
 ) -> list[tuple[Add, Move]]:
     """Every edit to try; at sites with several steps also in each half of them."""
     found = []
     for way in ways:
-        sign = -1.0 if remove else 1.0
+        sign = -1.0 if concept.remove else 1.0
         sizes = strengths or [sign * share * way.far for share in FRACTIONS]
         steps = _steps(model, way.site)
         halves = [steps[: len(steps) // 2], steps[len(steps) // 2 :]]
@@ -150,26 +141,16 @@ def _steps(model: Model, site: str) -> Sequence[int]:
 
 
 def _swept(
-    model: Model,
-    edits: Sequence[Add],
-    contents: Sequence[str],
-    panel: Panel,
-    said: str,
-    remove: bool,
-    tell: Progress,
+    model: Model, edits: Sequence[Add], contents: Sequence[str], concept: Concept, tell: Progress
 ) -> list[Point]:
-    """Each edit on contents that tune, one seed each."""
-    base, other = (said, "{x}") if remove else ("{x}", said)
-    ways = [Way(PLAIN, base), Way(SAID, other)]
-    ways += [Way(str(place), base, (edit,)) for place, edit in enumerate(edits)]
+    """Each edit on contents that tune, one seed each, as set a sees it."""
+    ways = [Way(PLAIN, concept.base), Way(SAID, concept.other)]
+    ways += [Way(str(place), concept.base, (edit,)) for place, edit in enumerate(edits)]
+    panel = concept.panel("a")
     plain, _, *tried = outcomes(model, ways, contents, 0, panel, said=SAID, progress=tell)
+    limit = np.inf if plain.frechet is None else plain.frechet
     return [
-        Point(
-            edit,
-            one,
-            1 - one.concept.rate if remove else one.concept.rate,
-            one.frechet is not None and plain.frechet is not None and one.frechet > plain.frechet,
-        )
+        Point(edit, one, concept.goal(one.concept.rate), (one.frechet or 0.0) > limit)
         for edit, one in zip(edits, tried, strict=True)
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +46,7 @@ class Move:
     def shuffled(self, strength: float, count: int, steps: Sequence[int] = ()) -> list[Add]:
         """As strong edits along directions of pairs whose sides were shuffled."""
         made = shuffled(self.differences, 1.0, np.random.default_rng(0), count)
-        return [
-            type(self)(self.unit, self.site, one, self.sd, 0, 0, self.differences).edit(
-                strength, steps
-            )
-            for one in made
-        ]
+        return [replace(self, direction=one).edit(strength, steps) for one in made]
 
 
 def moves(

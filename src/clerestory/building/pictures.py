@@ -45,7 +45,7 @@ def chart(built: Built) -> Any:
         }
         for point in built.points
     )
-    removed = built.steered.calibration.get("removed")
+    removed = built.steered.calibration.get("remove")
     title = "share of pictures without it" if removed else "concept rate"
     base = alt.Chart(table, title="What was tried; the ringed point was taken").encode(
         x=alt.X("reached:Q", title=title, scale=alt.Scale(domain=[0, 1])),

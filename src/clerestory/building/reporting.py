@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.building.concept import Concept
 from clerestory.building.moving import Move
 from clerestory.classifying.outcomes import Outcome, Panel, Progress, Way, judged, outcomes
 from clerestory.errors import EvidenceError
@@ -17,11 +18,24 @@ from clerestory.models.addresses import parse
 from clerestory.models.seeds import check_seeds
 from clerestory.steering import Add
 
-__all__ = ["Report", "reported"]
+__all__ = ["Beside", "Draw", "Report", "reported"]
 
 PLAIN, EDITED, SAID, SEARCHED = "unedited", "edited", "words", "searched"
 OF_A_DIRECTION = 8
 """Contents that each shuffled direction is drawn with, one seed each."""
+
+
+Draw = Callable[[Sequence[str], Sequence[int]], NDArray[np.uint8]]
+"""Another way of drawing: from prompts and seeds to pictures `[sample, height, width, 3]`."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the edit: so many shuffled directions, a found prompt, other ways."""
+
+    shuffled: int = 20
+    searched: str | None = None
+    others: Mapping[str, Draw] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,37 +82,26 @@ def reported(
     model: Model,
     edit: Add,
     move: Move,
-    panel: Panel,
-    *,
-    said: str,
-    remove: bool,
+    concept: Concept,
     contents: Sequence[str],
     seeds: int | Sequence[int],
-    shuffled: int,
-    searched: str | None,
-    others: Mapping[str, Callable[[Sequence[str], Sequence[int]], NDArray[np.uint8]]],
+    beside: Beside,
     progress: Progress,
 ) -> Report:
     """Draw the edit and its baselines; where the concept is removed, from prompts that say it."""
-    base, other = (said, "{x}") if remove else ("{x}", said)
-    numbers = check_seeds(seeds)
-    ways = [Way(PLAIN, base), Way(EDITED, base, (edit,)), Way(SAID, other)]
-    if searched is not None and not remove:
-        ways.append(Way(SEARCHED, searched))
+    panel, numbers = concept.panel("b"), check_seeds(seeds)
+    ways = [Way(PLAIN, concept.base), Way(EDITED, concept.base, (edit,)), Way(SAID, concept.other)]
+    if beside.searched is not None and not concept.remove:
+        ways.append(Way(SEARCHED, beside.searched))
     drawn = outcomes(model, ways, contents, numbers, panel, said=SAID, progress=progress)
     found = {one.name: one for one in drawn}
     first = found[PLAIN].pictures
-    for name, draw in others.items():
-        progress(f"drawing {name}", 0, 1)
+    for place, (name, draw) in enumerate(beside.others.items()):
+        progress("drawing in other ways", place, len(beside.others))
         pictures = draw(ways[0].prompts(contents), numbers).reshape(first.shape)
         found[name] = judged(panel, {PLAIN: first, name: pictures})[1]
-        progress(f"drawing {name}", 1, 1)
-    return Report(
-        found,
-        _shuffled(model, edit, move, panel, base, contents, shuffled, progress),
-        tuple(contents),
-        numbers,
-    )
+    mixed = _shuffled(model, edit, move, panel, concept.base, contents, beside.shuffled, progress)
+    return Report(found, mixed, tuple(contents), numbers)
 
 
 def _shuffled(

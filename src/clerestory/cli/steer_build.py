@@ -52,6 +52,7 @@ def build(
     Contents that choose are judged by classifiers of set a, those that report by set b, beside
     plain words, shuffled directions and whatever else is given.
     """
+    from clerestory.building import Concept
     from clerestory.building import build as make
     from clerestory.building.slider import Slider
     from clerestory.cli import console
@@ -75,15 +76,11 @@ def build(
         built = make(
             opened,
             found,
-            classifier,
-            shows,
-            said=said,
+            Concept(classifier, shows, said, _pair(decoy), remove),
             tune=listed[:tune],
             report=listed[tune:],
             seeds=parse_seeds(seeds),
             keep=keep,
-            remove=remove,
-            decoy=_pair(decoy),
             sites=site or (),
             strengths=_numbers(strengths),
             searched=best,

@@ -1,0 +1,43 @@
+"""What a steered model is to draw, or no longer: how it is said, and who sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clerestory.classifying.base import Which
+from clerestory.classifying.outcomes import Panel
+
+__all__ = ["Concept"]
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A class of a classifier, and `said`, which says it of a content, `{x}`.
+
+    `decoy` is what should not come with it, a classifier and its class. With `remove` it is taken
+    out of prompts that say it.
+    """
+
+    classifier: str
+    shows: str
+    said: str
+    decoy: tuple[str, str] | None = None
+    remove: bool = False
+
+    @property
+    def base(self) -> str:
+        """The pattern of the prompts that are edited."""
+        return self.said if self.remove else "{x}"
+
+    @property
+    def other(self) -> str:
+        """The pattern of those whose pictures the edited ones should be like."""
+        return "{x}" if self.remove else self.said
+
+    def goal(self, rate: float) -> float:
+        """How well a rate of the concept is what is wanted."""
+        return 1 - rate if self.remove else rate
+
+    def panel(self, which: Which) -> Panel:
+        """The classifiers of a set; RegistryError where there are no such."""
+        return Panel.of(self.classifier, self.shows, which=which, decoy=self.decoy)
