@@ -77,15 +77,8 @@ def build(
     """
     _apart(tune, report)
     tell = progress or _silent
-    ways = moves(
-        model,
-        findings,
-        tune,
-        Way(SAID, concept.said).prompts(tune),
-        0,
-        sites=sites,
-        progress=lambda done, of: tell("reading the sites", done, of),
-    )
+    said = Way(SAID, concept.said).prompts(tune)
+    ways = moves(model, findings, tune, said, sites=sites, tell=tell)
     tried = _edits(model, ways, strengths, concept)
     points = _swept(model, [edit for edit, _ in tried], tune, concept, tell)
     pick, warnings = picked(points, keep)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.classifying.outcomes import Progress
 from clerestory.errors import EvidenceError
 from clerestory.finding import Findings
 from clerestory.models import Model
@@ -54,10 +55,9 @@ def moves(
     findings: Findings,
     plain: Sequence[str],
     said: Sequence[str],
-    seeds: int | Sequence[int],
     *,
     sites: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    tell: Progress,
 ) -> list[Move]:
     """The best direction of each of some sites: those named, or discovery's first.
 
@@ -68,13 +68,7 @@ def moves(
     read = list(dict.fromkeys(parse(site).site for _, site in chosen))
     means = []
     for place, prompts in enumerate((plain, said)):
-        run = model.run(
-            prompts,
-            seeds,
-            read=read,
-            pictures=False,
-            progress=None if progress is None else _part(progress, place),
-        )
+        run = model.run(prompts, 0, read=read, pictures=False, progress=_part(tell, place))
         means.append({site: run.activations[site].mean("step").to_numpy() for site in read})
     found = []
     for unit, site in chosen:
@@ -94,8 +88,8 @@ def moves(
     return found
 
 
-def _part(progress: Callable[[int, int], None], place: int) -> Callable[[int, int], None]:
-    return lambda done, of: progress(place * of + done, 2 * of)
+def _part(tell: Progress, place: int) -> Callable[[int, int], None]:
+    return lambda done, of: tell("reading the sites", place * of + done, 2 * of)
 
 
 def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tuple[str, str]]:
