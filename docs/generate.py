@@ -14,7 +14,9 @@ import card
 import causes
 import concepts
 import memory
+import searches
 import sites
+import steering
 
 from clerestory.lancet.training.settings import STAGES, Settings
 
@@ -31,13 +33,17 @@ COMMANDS = (
     ("verify",),
     ("group",),
     ("excite",),
+    ("rival",),
     ("classifier",),
     ("classifier", "check"),
     ("study",),
     ("study", "run"),
     ("study", "list"),
     ("steer",),
+    ("steer", "build"),
     ("steer", "draw"),
+    ("steer", "show"),
+    ("steer", "bake"),
     ("lancet",),
     ("lancet", "render"),
     ("lancet", "evaluate"),
@@ -116,6 +122,9 @@ if concepts.KEPT.exists():
     PAGES["../explanation/where-concepts-are.md"] = concepts.page
 if all((causes.KEPT / f"{part}.json").exists() for part in causes.PARTS):
     PAGES["../explanation/what-controls-the-picture.md"] = causes.page
+for name, script in (("what-searches-find", searches), ("what-steering-does", steering)):
+    if all((script.KEPT / f"{part}.json").exists() for part in script.PARTS):
+        PAGES[f"../explanation/{name}.md"] = script.page
 
 
 def main() -> None:

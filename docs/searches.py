@@ -136,5 +136,62 @@ def measure(names: list[str]) -> None:
             (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
 
 
+def page() -> str:
+    """The page, from what was kept."""
+    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
+    fifty, glass, scared = kept["fifty"], kept["glass"], kept["scared"]
+    inside, drawn = glass["searches"]["inside"], glass["searches"]["drawn"]
+    hats = {
+        f"{name}, {kind}": f"{search['about']['r_hat']:.2f}"
+        for name, part in (("stained glass", glass), ("scared", scared))
+        for kind, search in part["searches"].items()
+    }
+    return (
+        (KEPT / "page.md.in")
+        .read_text()
+        .format(
+            revision=fifty["revision"],
+            budget=fifty["budget"],
+            fifty_rows="\n".join(
+                f"| `{name}` | {better} | {fifty['neurons']} |"
+                for name, better in fifty["better"].items()
+            ),
+            glass_banned=", ".join(f'"{word}"' for word in glass["banned"]),
+            glass_inside=f"{inside['evaluations']:,}",
+            glass_drawn=f"{drawn['evaluations']:,}",
+            glass_found=_found(glass),
+            glass_rows=_rivals(glass),
+            glass_reach=f"{inside['best'][0]['score']:.1f}",
+            glass_null=f"{inside['null']['mean']:.1f} ± {inside['null']['sd']:.1f}",
+            contents=CONTENTS,
+            scared_found=_found(scared),
+            scared_rows=_rivals(scared),
+            r_hats=", ".join(f"{name} {hat}" for name, hat in hats.items()),
+        )
+    )
+
+
+def _found(part: dict[str, Any]) -> str:
+    lines = ["| search | prompt | score | z | above random |", "|---|---|---|---|---|"]
+    for kind, search in part["searches"].items():
+        lines += [
+            f"| {kind} | {one['prompt']} | {one['score']:.2f} | {one['z']:.1f} | "
+            f"{one['percentile']:.0f}% |"
+            for one in search["best"][:5]
+        ]
+    return "\n".join(lines)
+
+
+def _rivals(part: dict[str, Any]) -> str:
+    lines = ["| way | concept | subject kept | all kept |", "|---|---|---|---|"]
+    for one in part["rivals"]:
+        rate = one["concept"]
+        lines.append(
+            f"| {one['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "
+            f"{one['kept']['subject']['rate']:.2f} | {one['all_kept']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     measure(sys.argv[1:])

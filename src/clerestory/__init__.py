@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clerestory.models import Model, Options, Run, Sample, Site, Step, load, wrap
-    from clerestory.steering import Add, SteeredModel
+    from clerestory.steering import Add, SteeredModel, load_steered
 
 __version__ = "0.1.0"
 
@@ -29,6 +29,7 @@ __all__ = [
     "SteeredModel",
     "Step",
     "load",
+    "load_steered",
     "wrap",
 ]
 
@@ -36,7 +37,7 @@ _HOMES = {
     **dict.fromkeys(
         ("Model", "Options", "Run", "Sample", "Site", "Step", "load", "wrap"), "clerestory.models"
     ),
-    **dict.fromkeys(("Add", "SteeredModel"), "clerestory.steering"),
+    **dict.fromkeys(("Add", "SteeredModel", "load_steered"), "clerestory.steering"),
 }
 
 

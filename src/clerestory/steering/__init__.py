@@ -18,7 +18,7 @@ from clerestory.steering.erase import Erase
 from clerestory.steering.patch import Patch
 from clerestory.steering.reflect import Reflect
 from clerestory.steering.scale import Scale
-from clerestory.steering.steered import SteeredModel
+from clerestory.steering.steered import SteeredModel, load_steered
 
 __all__ = [
     "Ablate",
@@ -32,4 +32,5 @@ __all__ = [
     "Scale",
     "SteeredModel",
     "edits",
+    "load_steered",
 ]

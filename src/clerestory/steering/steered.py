@@ -22,7 +22,7 @@ from clerestory.outputs import empty_folder
 from clerestory.steering.base import SavedEdit, known_edits, name_of
 from clerestory.steering.card import card, versions
 
-__all__ = ["SteeredModel", "opened_as", "steering_of"]
+__all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
 
 _FORMAT = 2
 FILE, TENSORS, CARD = "steering.json", "edits.safetensors", "card.md"
@@ -117,6 +117,11 @@ class SteeredModel:
             provenance=told["provenance"],
             calibration=told["calibration"],
         )
+
+
+def load_steered(folder: str | Path, model: Model | None = None) -> SteeredModel:
+    """Open a saved steered model: `SteeredModel.load`, for notebooks."""
+    return SteeredModel.load(folder, model)
 
 
 def opened_as(folder: str | Path) -> tuple[str, dict[str, str]]:
