@@ -16,7 +16,7 @@ import concepts
 import memory
 import searches
 import sites
-import steering
+import steering_page
 
 from clerestory.lancet.training.settings import STAGES, Settings
 
@@ -122,7 +122,7 @@ if concepts.KEPT.exists():
     PAGES["../explanation/where-concepts-are.md"] = concepts.page
 if all((causes.KEPT / f"{part}.json").exists() for part in causes.PARTS):
     PAGES["../explanation/what-controls-the-picture.md"] = causes.page
-for name, script in (("what-searches-find", searches), ("what-steering-does", steering)):
+for name, script in (("what-searches-find", searches), ("what-steering-does", steering_page)):
     if all((script.KEPT / f"{part}.json").exists() for part in script.PARTS):
         PAGES[f"../explanation/{name}.md"] = script.page
 

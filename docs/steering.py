@@ -2,7 +2,8 @@
 
 python docs/steering.py [glass|moose|removal|styles|moods]     # all by default; about two hours
 
-Each part keeps its figures in docs/steering/PART.json. `generate.py` writes the page from them.
+Each part keeps its figures in docs/steering/PART.json. `steering_page.py` writes the page from
+them.
 Directions come of pairs of prompts; contents that report serve for nothing else.
 """
 
@@ -17,8 +18,10 @@ from typing import Any
 HERE = Path(__file__).parent
 KEPT, PICTURES, BUILD = HERE / "steering", HERE / "pictures", HERE.parent / "build" / "steering"
 BRIDGE = "prior/embedding"
-FOUND, TUNED, FEW, MANY = 50, 24, 40, 500
+FOUND, TUNED, FEW, MANY = 50, 24, 32, 500
 """Contents that find a direction, that tune its strength, and that report."""
+QUICK = 16
+"""Contents that tune in the loop over all concepts."""
 SEEDS = range(2)
 SLIDER = 500
 GLASS, WINDOW = "stained glass", ("lancet:window", "present")
@@ -126,10 +129,10 @@ def every(model: Any, factor: str, tell: Tell) -> dict[str, Any]:
     """Each level of a factor, with the same contents and settings."""
     from clerestory.lancet.world.table import World
 
-    contents = of(factor, FOUND + TUNED + FEW)
+    contents = of(factor, FOUND + QUICK + FEW)
     found = {}
     for level in getattr(World.load(), f"{factor}s"):
-        made = built(model, factor, level, contents, tell, shuffled=0)
+        made = built(model, factor, level, contents, tell, tuned=QUICK, shuffled=0)
         found[level] = made.steered.calibration
     return {"levels": found}
 
@@ -143,6 +146,7 @@ def built(
     *,
     decoy: tuple[str, str] | None = None,
     remove: bool = False,
+    tuned: int = TUNED,
     **how: Any,
 ) -> Any:
     """A steered model from pairs of prompts; the same for every concept."""
@@ -153,8 +157,8 @@ def built(
         model,
         found(model, factor, level, contents[:FOUND], tell),
         concept,
-        tune=contents[FOUND : FOUND + TUNED],
-        report=contents[FOUND + TUNED :],
+        tune=contents[FOUND : FOUND + tuned],
+        report=contents[FOUND + tuned :],
         seeds=SEEDS,
         sites=[BRIDGE],
         progress=tell,
@@ -254,126 +258,6 @@ def measure(names: list[str]) -> None:
         for name in names or PARTS:
             came = {"revision": model.revision, **PARTS[name](model, tell)}
             (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
-
-
-def page() -> str:
-    """The page, from what was kept."""
-    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
-    glass, gone = kept["glass"]["calibration"], kept["removal"]
-    baked, mixed = kept["glass"]["baked"], glass["baselines"]["shuffled"]
-    levels = {**kept["styles"]["levels"], **kept["moods"]["levels"]}
-    rates = sorted((one["concept_rate"], name) for name, one in levels.items())
-    said = [one["baselines"]["words"]["concept_rate"] for one in levels.values()]
-    share = {
-        name: f"{100 * gone[name]:.1f}" for name in ("ua", "ira", "cra", "ira_base", "cra_base")
-    }
-    removed = gone["calibration"]
-    base = removed["baselines"]["unedited"]["concept_rate"]
-    return (
-        (KEPT / "page.md.in")
-        .read_text()
-        .format(
-            revision=kept["glass"]["revision"],
-            contents=glass["contents"],
-            strength=f"{glass['picked']['strength']:.1f}",
-            tuned=glass["tuned"]["contents"],
-            glass_rows=_ways({"**steered**": glass, **glass["baselines"]}),
-            said=glass["said"],
-            directions=mixed["directions"],
-            few=mixed["contents"],
-            slider=SLIDER,
-            kept_rows=_kept(glass),
-            baked_difference=f"{baked['max_difference']:.0e}",
-            baked_apart=baked["pictures_apart"],
-            baked_base=baked["from_base"],
-            moose_contents=kept["moose"]["contents"],
-            moose_rows=_moose(kept["moose"]["ways"]),
-            removal_contents=removed["contents"],
-            removal_strength=f"{removed['picked']['strength']:.1f}",
-            removal_rate=_span(removed),
-            removal_base=f"{base:.3f}",
-            ua_base=f"{100 * (1 - base):.1f}",
-            **share,
-            found=FOUND,
-            few_contents=FEW,
-            every_rows=_every(levels),
-            median=f"{rates[len(rates) // 2][0]:.2f}",
-            worst=", ".join(f"{name} {rate:.2f}" for rate, name in rates[:3]),
-            median_words=f"{sorted(said)[len(said) // 2]:.2f}",
-            failing=_failing(levels),
-        )
-    )
-
-
-def _span(one: dict[str, Any]) -> str:
-    low, high = one["concept_interval"]
-    return f"{one['concept_rate']:.3f} ({low:.3f}–{high:.3f})"
-
-
-def _ways(ways: dict[str, Any]) -> str:
-    head = (
-        "| way | style | subject kept | place kept | mood kept | all kept | windows added (95%) |"
-    )
-    lines = [head, "|---|---|---|---|---|---|---|"]
-    for name, one in ways.items():
-        added, between = one["decoy_added"], one.get("decoy_added_interval")
-        told = "" if between is None else f" ({between[0]:+.3f} to {between[1]:+.3f})"
-        kept = " | ".join(f"{one['kept'][name]:.3f}" for name in ("subject", "place", "mood"))
-        lines.append(
-            f"| {name} | {_span(one)} | {kept} | {one['all_kept']:.3f} | {added:+.3f}{told} |"
-        )
-    return "\n".join(lines)
-
-
-def _kept(glass: dict[str, Any]) -> str:
-    """Each factor: kept, what set b has right in true renders in the style, and their ratio."""
-    from clerestory.classifying import LancetClassifiers
-
-    judge = LancetClassifiers.load("b")
-    lines = ["| factor | kept | set b, true renders | ratio (aim .93) | words, ratio |"]
-    lines.append("|---|---|---|---|---|")
-    for name in ("subject", "place", "mood"):
-        right, every = judge.accuracy_in_style(name, GLASS)
-        own, said = glass["kept"][name], glass["baselines"]["words"]["kept"][name]
-        true = right / every
-        lines.append(f"| {name} | {own:.3f} | {true:.3f} | {own / true:.3f} | {said / true:.3f} |")
-    return "\n".join(lines)
-
-
-def _moose(ways: list[dict[str, Any]]) -> str:
-    lines = ["| way | style | subject kept | windows added |", "|---|---|---|---|"]
-    for one in ways:
-        rate = one["concept"]
-        lines.append(
-            f"| {one['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "
-            f"{one['kept']['subject']['rate']:.2f} | {one['decoy_added']['change']:+.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def _every(levels: dict[str, Any]) -> str:
-    lines = ["| concept | steered | words | unedited | subject kept | all kept | strength |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for name, one in levels.items():
-        beside = one["baselines"]
-        lines.append(
-            f"| {name} | {_span(one)} | {beside['words']['concept_rate']:.2f} | "
-            f"{beside['unedited']['concept_rate']:.2f} | {one['kept']['subject']:.2f} | "
-            f"{one['all_kept']:.2f} | {one['picked']['strength']:.1f} |"
-        )
-    return "\n".join(lines)
-
-
-def _failing(levels: dict[str, Any]) -> str:
-    """Which fall behind the words by more than both intervals allow, and what was warned of."""
-    behind = [
-        name
-        for name, one in levels.items()
-        if one["concept_interval"][1] < one["baselines"]["words"]["concept_interval"][0]
-    ]
-    lines = [f"Below the words beyond both intervals: {', '.join(behind) or 'none'}."]
-    lines += [f"- {name}: {told}" for name, one in levels.items() for told in one["warnings"]]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,15 @@ class Move:
         return Add(self.site + at, self.direction, strength, self.sd)
 
     def shuffled(self, strength: float, count: int, steps: Sequence[int] = ()) -> list[Add]:
-        """As strong edits along directions of pairs whose sides were shuffled."""
-        made = shuffled(self.differences, 1.0, np.random.default_rng(0), count)
+        """As strong edits along directions of pairs whose sides were shuffled.
+
+        Pairs differ in *how much* of the concept they get, and that would not cancel: what they
+        differ in along the mean difference is taken out first.
+        """
+        mean = self.differences.mean(0)
+        mean /= max(float(np.linalg.norm(mean)), 1e-12)
+        rest = self.differences - np.outer(self.differences @ mean, mean)
+        made = shuffled(rest, 1.0, np.random.default_rng(0), count)
         return [replace(self, direction=one).edit(strength, steps) for one in made]
 
 
