@@ -35,7 +35,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 
     contents = of("style", FOUND + TUNED + MANY)
     said = words("style", GLASS)
-    slider = Slider.trained(model, said, contents[:FOUND], steps=SLIDER, progress=tell)
+    slider = Slider.trained(model, ("{x}", said), contents[:FOUND], steps=SLIDER, progress=tell)
     searched = json.loads((HERE / "searches" / "glass.json").read_text())["searches"]["inside"]
     made = built(
         model,
@@ -65,8 +65,8 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
     from clerestory.steering import SteeredModel
 
     steered = SteeredModel.load(BUILD / "glass", model)
-    places = of("style", 4000)
-    contents = [text for text in places if "moose" in text or "elk" in text][:40]
+    unseen = of("style", 6000)[FOUND + TUNED + MANY :]
+    contents = [text for text in unseen if {"moose", "elk"} & set(text.split())][:40]
     ways = [Way(PLAIN), Way(SAID, words("style", GLASS)), Way("edited", edits=steered.edits)]
     panel = Panel.of("lancet:style", GLASS, decoy=WINDOW)
     came = outcomes(model, ways, contents, SEEDS, panel, said=SAID, progress=tell)
@@ -152,7 +152,7 @@ def built(
     """A steered model from pairs of prompts; the same for every concept."""
     from clerestory.building import Concept, build
 
-    concept = Concept(f"lancet:{factor}", level, words(factor, level), decoy, remove)
+    concept = Concept(f"lancet:{factor}", level, words(factor, level), decoy, remove=remove)
     return build(
         model,
         found(model, factor, level, contents[:FOUND], tell),

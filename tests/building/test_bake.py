@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -212,10 +213,32 @@ def test_a_lora_is_written_where_the_rank_is_low_and_diffusers_draws_with_it(tmp
     hooked, base = (run.pictures[0].astype(int) for run in model.sweep("a cat", 4, [edits, []]))
     alone = (drawn * 255).round().astype(int)
     assert np.abs(alone - hooked).max() <= 1 < np.abs(alone - base).max()
-    refused = bake(
-        SteeredModel(model, [shift(model, site, branch="both")]), tmp_path / "x", lora=True
-    )
-    assert refused.folder is None
+    for others, why in (
+        ([shift(model, site, branch="both")], "shifts a bias|changes no matrix"),
+        ([Scale("text.blocks.0/mlp[1]", 3.0, branch="both")], "text encoders differ"),
+        ([edits[0], Scale(f"{site}[3]", 2.0, branch="both")], "room for one"),
+    ):
+        refused = bake(SteeredModel(model, others), tmp_path / "x", lora=True)
+        assert refused.folder is None and re.search(why, refused.refused[-1].why)
+    kandinsky = tiny_model()
+    own = next(s for s in kandinsky.sites if s.startswith("denoiser.") and s.endswith("/q"))
+    lone = SteeredModel(kandinsky, [Scale(f"{own}[1]", 2.0, branch="both")])
+    assert "loads no LoRA" in bake(lone, tmp_path / "x", lora=True).refused[0].why
+
+
+def test_what_cannot_be_measured_is_refused_all_the_same_and_adapters_are_in_the_way(tmp_path):
+    model = tiny_model()
+    word = shift(model, "text.blocks.0/mlp", positions="tokens:raven")
+    (refusal,) = bake(SteeredModel(model, [word]), tmp_path / "x").refused
+    assert "some positions only" in refusal.why and refusal.apart is None
+    peft = pytest.importorskip("peft")
+    unet = model.pipeline.unet
+    unet.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q"]), adapter_name="one")
+    try:
+        with pytest.raises(EditError, match="carries a LoRA"):
+            bake(SteeredModel(model, []), tmp_path / "x")
+    finally:
+        unet.delete_adapters("one")
 
 
 def test_a_slider_learns_what_the_words_do_and_leaves_the_model_as_it_was():
@@ -224,7 +247,7 @@ def test_a_slider_learns_what_the_words_do_and_leaves_the_model_as_it_was():
     pytest.importorskip("peft")
     model = tiny_model()
     before = model.run("a cat", 0).pictures
-    slider = Slider.trained(model, "{x} dog dog", ["a", "cat", "b", "c"], steps=60)
+    slider = Slider.trained(model, ("{x}", "{x} dog dog"), ["a", "cat", "b", "c"], steps=60)
     first, last = np.mean(slider.losses[:10]), np.mean(slider.losses[-10:])
     assert last < first
     assert (model.run("a cat", 0).pictures == before).all()

@@ -12,14 +12,17 @@ import pytest
 from finding.causal import model
 
 from clerestory.building import Concept, build, frontier, picked
+from clerestory.building.moving import Move
 from clerestory.building.points import Point
 from clerestory.errors import EvidenceError
 from clerestory.finding import contrast
+from clerestory.models.addresses import parse
 from clerestory.steering import Add, SteeredModel
 
 TEXT = "text.blocks.0/mlp"
 JUDGE = "python:finding.causal:light"
 CONTENTS = [f"c{number}" for number in range(24)]
+REPORT = [f"d{number}" for number in range(16)]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def found(planted):
 def made(planted, found, **how):
     said, remove = how.pop("said", "glass {x}"), how.pop("remove", False)
     concept = Concept(JUDGE, "light", said, remove=remove)
-    told = {"tune": CONTENTS[:8], "report": CONTENTS[8:], "shuffled": 4}
+    told = {"tune": CONTENTS[:8], "report": REPORT, "shuffled": 4}
     return build(planted, found, concept, **{**told, **how})
 
 
@@ -75,6 +78,26 @@ def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(
     assert "| **this model** | 1.00" in (place / "card.md").read_text()
 
 
+def test_an_edit_can_be_of_some_steps(planted):
+    edit = Move("u", "denoiser.blocks.2/mlp", np.ones(1), 1.0, 1.0, 0.0, np.ones((2, 1))).edit(
+        0.5, [2, 3]
+    )
+    assert parse(edit.site).steps == (2, 3)
+    lit = planted.run("plain c1", 0, edits=[edit]).pictures.mean()
+    dark = planted.run("plain c1", 0, edits=[replace(edit, strength=0.0)]).pictures.mean()
+    assert lit != dark
+
+
+def test_contents_that_found_it_do_not_report_and_what_nothing_guards_is_said(planted, found):
+    warnings = made(planted, found).steered.calibration["warnings"]
+    assert any("also reports" in one for one in warnings)
+    assert any("nothing says what is kept" in one for one in warnings)
+    with pytest.raises(EvidenceError, match="No classifier says what is kept"):
+        made(planted, found, keep=0.9)
+    with pytest.raises(EvidenceError, match="prove nothing"):
+        made(planted, found, report=["c1", *REPORT])
+
+
 def test_strengths_count_deviations_of_the_site(planted, found):
     built = made(planted, found, strengths=[1.0])
     edit = built.pick.edit
@@ -94,8 +117,8 @@ def test_a_concept_is_taken_out_of_prompts_that_say_it(planted, found):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"tune": CONTENTS[:10]}, "are shared"),
-        ({"report": CONTENTS[8:10]}, "four contents or more"),
+        ({"tune": REPORT[:5]}, "are shared"),
+        ({"report": REPORT[8:10]}, "four contents or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
         ({"said": "glass"}, "must have {x}"),
     ],
@@ -121,6 +144,7 @@ def test_the_knee_keeps_most_of_what_does_nearly_all_and_keep_bounds_it():
     assert picked(points, keep=0.95) == (points[3], [])
     best, warnings = picked(points, keep=0.995)
     assert best is points[1] and "keeps 100%" in warnings[0]
+    assert "does nothing" in picked([point(0.0, 1.0), point(1.0, 0.2)], keep=0.9)[1][0]
 
 
 def test_what_left_the_distribution_is_never_taken_silently():
@@ -128,4 +152,4 @@ def test_what_left_the_distribution_is_never_taken_silently():
     assert picked([fine, strange]) == (fine, [])
     best, warnings = picked([strange, replace(strange)])
     assert best.strange and "leaves the distribution" in warnings[0]
-    assert "does anything" in picked([point(0.0, 1.0)])[1][0]
+    assert "does nothing" in picked([point(0.0, 1.0)])[1][0]

@@ -95,7 +95,7 @@ def test_what_is_no_steered_model_is_refused_in_one_line(model, tmp_path):
     for old, new, error, words in (
         ('"add"', '"ad"', RegistryError, "Did you mean add"),
         ('"format": 2', '"format": 9', ModelError, "format 2"),
-        ('"versions"', '"news"', ModelError, "has unknown fields: news.*newer Clerestory"),
+        ('"versions"', '"news"', ModelError, "has unknown fields news.*newer Clerestory"),
         ('"revision": ""', '"revision": "x"', ModelError, "make it again"),
         ('"strength"', '"strenght"', ModelError, "does not fit"),
     ):
@@ -107,3 +107,43 @@ def test_what_is_no_steered_model_is_refused_in_one_line(model, tmp_path):
     (place / "edits.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="damaged"):
         SteeredModel.load(place, model)
+
+
+def test_another_base_model_is_refused_with_what_differs(model, tmp_path):
+    place = SteeredModel(model, EDITS).save(tmp_path / "saved")
+    other = tiny_model()
+    weight = other.pipeline.unet.conv_in.weight
+    kept = weight.data.clone()
+    try:
+        weight.data.neg_()
+        with pytest.raises(ModelError, match=r"is another \(weights '\w+' there, '\w+' here\)"):
+            SteeredModel.load(place, other)
+    finally:
+        weight.data.copy_(kept)
+    assert SteeredModel.load(place, other).edits
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"opened_with": {"pickles": "true"}}, "unknown fields base.opened_with.pickles"),
+        ({"opened_with": {"lora": 1}}, "damaged fields base.opened_with.lora"),
+        ({"extra": "x"}, "unknown fields base.extra"),
+        ({"name": None}, "damaged fields base.name"),
+    ],
+)
+def test_a_base_that_says_more_than_it_should_is_refused(model, tmp_path, change, words):
+    place = SteeredModel(model, EDITS).save(tmp_path / "saved")
+    told = json.loads((place / "steering.json").read_text())
+    told["base"] |= change
+    (place / "steering.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=words):
+        SteeredModel.load(place, model)
+
+
+def test_any_calibration_can_be_saved_and_the_card_escapes_it(model, tmp_path):
+    told = {"shows": "![x](http://a) <b> `c`", "note": 1}
+    place = SteeredModel(model, EDITS, calibration=told).save(tmp_path / "saved")
+    card = (place / "card.md").read_text()
+    assert r"\!\[x\]\(http" in card and "<b>" not in card
+    assert SteeredModel.load(place, model).calibration == told

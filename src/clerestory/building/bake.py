@@ -8,7 +8,7 @@ refused, and the nearest edit that is one is told with how far its pictures are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from clerestory.building.folding import Fold, fold, in_order, nearest
-from clerestory.errors import EditError
+from clerestory.errors import ClerestoryError, EditError
 from clerestory.models import Edit
-from clerestory.outputs import empty_folder
+from clerestory.outputs import empty_folder, free_folder
 from clerestory.steering import SteeredModel
 
 __all__ = ["Baked", "Refusal", "bake"]
@@ -38,7 +38,7 @@ NOTE = "steering.md"
 class Refusal:
     """An edit that cannot be folded and why; the nearest that can.
 
-    `apart` is the mean difference of its pictures from the edit's, of 255.
+    `apart` is the mean difference of its pictures from the edit's, of 255, where it was measured.
     """
 
     edit: str
@@ -86,29 +86,58 @@ def bake(
 
     Where an edit cannot be folded nothing is written. `measure` draws a few pictures both ways.
     """
+    _unadapted(steered)
+    free_folder(Path(out))
     refused = _refused(steered, lora=lora, measure=measure)
     if refused:
         return Baked(None, tuple(refused))
     place = empty_folder(Path(out))
-    hooked = _seen(steered, steered.edits) if measure else None
-    base = _seen(steered, ()) if measure else None
+    pipeline = steered.model.pipeline
+    hooked, base = (_seen(steered, edits) for edits in (steered.edits, ())) if measure else (0, 0)
     with _folded(steered, steered.edits) as folds:
         if lora:
             _save_lora(folds, place)
         else:
-            steered.model.pipeline.save_pretrained(place, safe_serialization=True)
-        baked = _seen(steered, ()) if measure else None
-    (place / NOTE).write_text(_note(steered, lora=lora))
-    if hooked is None or base is None or baked is None:
-        return Baked(place, ())
-    apart = (int(np.abs(one[1] - baked[1]).max()) for one in (hooked, base))
-    return Baked(place, (), float(np.abs(hooked[0] - baked[0]).max()), *apart)
+            pipeline.save_pretrained(place, safe_serialization=True)
+        baked = _seen(steered, ()) if measure and not lora else None
+    if measure and lora:
+        baked = _with_lora(steered, place)
+    made = Baked(place, ())
+    if not isinstance(hooked, int) and not isinstance(base, int) and baked is not None:
+        apart = (int(np.abs(one[1] - baked[1]).max()) for one in (hooked, base))
+        made = Baked(place, (), float(np.abs(hooked[0] - baked[0]).max()), *apart)
+    (place / NOTE).write_text(_note(steered, made, lora=lora))
+    return made
+
+
+def _unadapted(steered: SteeredModel) -> None:
+    """EditError where adapters are on: their layers would be saved in a form of their own."""
+    parts = getattr(steered.model.pipeline, "components", {}).values()
+    if any(getattr(part, "peft_config", None) for part in parts):
+        raise EditError(
+            f"{steered.model.name} carries a LoRA, which cannot be baked along: fuse it into the "
+            "pipeline first (`fuse_lora`, `unload_lora_weights`), save that and open it."
+        )
+
+
+def _with_lora(steered: SteeredModel, place: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen with the file that was written, loaded as everybody loads it."""
+    pipeline = steered.model.pipeline
+    pipeline.load_lora_weights(str(place))
+    try:
+        return _seen(steered, ())
+    finally:
+        pipeline.unload_lora_weights()
 
 
 def _refused(steered: SteeredModel, *, lora: bool, measure: bool) -> list[Refusal]:
-    found = []
+    found, taken = [], set()
     for edit in steered.edits:
         why = _why_not(steered, edit, lora=lora)
+        layer = "" if why else fold(steered.model, edit).path
+        if lora and layer in taken:
+            why = f"another edit changes {layer} too, and a LoRA has room for one"
+        taken.add(layer)
         if why:
             found.append(_refusal(steered, edit, why, lora=lora, measure=measure))
     return found
@@ -119,6 +148,7 @@ def _why_not(steered: SteeredModel, edit: Edit, *, lora: bool) -> str:
     try:
         made = fold(steered.model, edit)
         if lora:
+            _loadable(steered.model.pipeline, made.path)
             _low_rank(made)
     except EditError as error:
         return str(error)
@@ -129,10 +159,23 @@ def _refusal(steered: SteeredModel, edit: Edit, why: str, *, lora: bool, measure
     other = nearest(edit)
     if other is None or _why_not(steered, other, lora=lora):
         return Refusal(repr(edit), why, None, None)
-    if not measure:
-        return Refusal(repr(edit), why, repr(other), None)
-    own, theirs = (_seen(steered, [one])[1] for one in (edit, other))
-    return Refusal(repr(edit), why, repr(other), float(np.abs(own - theirs).mean()))
+    apart = None
+    if measure:
+        with suppress(ClerestoryError):  # an edit of a word's tokens cannot be made on our prompts
+            own, theirs = (_seen(steered, [one])[1] for one in (edit, other))
+            apart = float(np.abs(own - theirs).mean())
+    return Refusal(repr(edit), why, repr(other), apart)
+
+
+def _loadable(pipeline: Any, path: str) -> None:
+    """EditError where the pipeline loads no LoRA for this part."""
+    part = path.partition(".")[0]
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise EditError(f"a {type(pipeline).__name__} loads no LoRA")
+    if part not in ("unet", "transformer"):
+        raise EditError(
+            f"{part} is no denoiser, and LoRA files for text encoders differ by pipeline"
+        )
 
 
 def _seen(steered: SteeredModel, edits: Sequence[Edit]) -> tuple[np.ndarray, np.ndarray]:
@@ -180,26 +223,27 @@ def _save_lora(folds: Sequence[Fold], place: Path) -> None:
 
     tensors: dict[str, Tensor] = {}
     for made in folds:
-        if f"{made.path}.lora_A.weight" in tensors:
-            raise EditError(f"Two edits change {made.path}: a LoRA has room for one; bake weights.")
         down, up = _low_rank(made)
         tensors[f"{made.path}.lora_A.weight"] = down.float().contiguous()
         tensors[f"{made.path}.lora_B.weight"] = up.float().contiguous()
     save_file(tensors, place / LORA, metadata={"format": "pt"})
 
 
-def _note(steered: SteeredModel, *, lora: bool) -> str:
+def _note(steered: SteeredModel, made: Baked, *, lora: bool) -> str:
     model = steered.model
     options = ", ".join(f"{name}={value!r}" for name, value in vars(model.defaults).items())
     kind = f"LoRA for {model.name}" if lora else f"copy of {model.name}"
-    exact = (
-        "Drawn without a negative prompt it is exactly the steered model; with one, the embedding "
-        "of the negative prompt is changed as well."
-        if any(edit.site == "prior/embedding" for edit in steered.edits)
-        else "It is exactly the steered model."
-    )
+    said = "Whether it draws the same was not measured."
+    if made.max_difference is not None:
+        said = (
+            f"Against the model with edits its predictions differ by {made.max_difference:.1e} at "
+            f"most, its pictures by {made.pictures_apart} of 255; those of the base model by "
+            f"{made.from_base}."
+        )
+    if any(edit.site == "prior/embedding" for edit in steered.edits):
+        said += " With a negative prompt, the embedding of that is changed as well."
     return (
         f"# {steered.calibration.get('shows', 'A steered model')}\n\nA {kind} (revision "
         f"`{model.revision}`) with edits folded into its weights, to be opened by diffusers alone. "
-        f"{exact}\n\nIt was measured with these options: {options}.\n"
+        f"{said}\n\nIt was measured with these options: {options}.\n"
     )

@@ -28,6 +28,7 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """Strengths that are tried, as shares of how far the concept's prompts lie from those without."""
 HALVES = 4
 """Stages of so many steps or more are also edited in their first and in their second half."""
+LEAST = 4
 PLAIN, SAID = "unedited", "words"
 
 
@@ -75,7 +76,8 @@ def build(
     as a pattern, and `others` are further ways of drawing, to stand beside it. EvidenceError where
     contents are too few or shared.
     """
-    _apart(tune, report)
+    _apart(tune, report, findings)
+    cautions = _cautions(concept, keep)
     tell = progress or _silent
     said = Way(SAID, concept.said).prompts(tune)
     ways = moves(model, findings, tune, said, sites=sites, tell=tell)
@@ -89,7 +91,8 @@ def build(
         **found.told(),
         **asdict(concept),
         **_tuned(points, pick, len(tune)),
-        "warnings": warnings,
+        "warnings": [*warnings, *cautions, *found.warnings],
+        "reported": list(report),
     }
     provenance = {"finding": source, "unit": move.unit}
     steered = SteeredModel(model, [pick.edit], provenance=provenance, calibration=calibration)
@@ -105,11 +108,24 @@ def _tuned(points: Sequence[Point], pick: Point, contents: int) -> dict[str, Any
     }
 
 
-def _apart(tune: Sequence[str], report: Sequence[str]) -> None:
-    if set(tune) & set(report):
-        raise EvidenceError("Contents that tune a model must not report on it: they are shared.")
-    if min(len(set(tune)), len(set(report))) < 4:
+def _apart(tune: Sequence[str], report: Sequence[str], findings: Findings) -> None:
+    """EvidenceError where contents that report served for anything before, or are too few."""
+    served = {*tune, *(one for half in findings.contents.values() for one in half)}
+    shared = sorted(served & set(report))
+    if shared:
+        raise EvidenceError(
+            f"{len(shared)} contents that should report are shared with those that found or tune "
+            f"it, such as {shared[0]!r}: they prove nothing."
+        )
+    if min(len(set(tune)), len(set(report))) < LEAST:
         raise EvidenceError("Give four contents or more to tune with, and four to report on.")
+
+
+def _cautions(concept: Concept, keep: float | None) -> list[str]:
+    """What nothing guards; EvidenceError where what is to be kept cannot be seen."""
+    if keep is not None and not concept.panel("a").others:
+        raise EvidenceError("No classifier says what is kept: name some that should see the same.")
+    return concept.warnings()
 
 
 def _edits(

@@ -14,14 +14,16 @@ __all__ = ["Concept"]
 class Concept:
     """A class of a classifier, and `said`, which says it of a content, `{x}`.
 
-    `decoy` is what should not come with it, a classifier and its class. With `remove` it is taken
-    out of prompts that say it.
+    `decoy` is what should not come with it, a classifier and its class. `keeps` are classifiers of
+    what should stay, by default Lancet's other factors. With `remove` the concept is taken out of
+    prompts that say it.
     """
 
     classifier: str
     shows: str
     said: str
     decoy: tuple[str, str] | None = None
+    keeps: tuple[str, ...] = ()
     remove: bool = False
 
     @property
@@ -40,4 +42,19 @@ class Concept:
 
     def panel(self, which: Which) -> Panel:
         """The classifiers of a set; RegistryError where there are no such."""
-        return Panel.of(self.classifier, self.shows, which=which, decoy=self.decoy)
+        others = self.keeps or None
+        return Panel.of(self.classifier, self.shows, which=which, others=others, decoy=self.decoy)
+
+    def warnings(self) -> list[str]:
+        """What the classifiers cannot guard, for whoever reads the figures."""
+        tuning, reporting = self.panel("a"), self.panel("b")
+        found = []
+        if tuning.concept.source == reporting.concept.source:
+            found.append(f"The classifier that tuned also reports: {tuning.concept.source}.")
+        if not tuning.others:
+            found.append(
+                "No classifier looks at the rest of the picture: nothing says what is kept."
+            )
+        if not tuning.clouded:
+            found.append("The classifier has no features: no Fréchet distance guards the pictures.")
+        return found

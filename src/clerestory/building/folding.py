@@ -78,7 +78,8 @@ def fold(model: Model, edit: Edit) -> Fold:
         raise EditError("it acts at some positions only")
     if site.address == model.family.bridge and site.tap == "embedding":
         return _into_the_prior(model, edit)
-    if getattr(edit, "branch", "cond") != "both" and _doubled(model, site):
+    branch = getattr(edit, "branch", "cond")
+    if branch == "uncond" or (branch == "cond" and _doubled(model, site)):
         raise EditError("it acts on one branch of guidance only, and weights on both")
     units = site.shape[1]
     if site.module is None or units is None:
@@ -119,7 +120,10 @@ def _renormed(edit: Edit) -> str:
 def _doubled(model: Model, site: Site) -> bool:
     """Whether guidance sends rows without the prompt through this stage too."""
     usual = model.defaults
-    return site.stage != "vae" and max(usual.guidance, usual.prior_guidance or 0) > 1
+    own = getattr(model.family, "two", None)
+    guided = usual.guidance > 1 if own is None else bool(own(usual))
+    prior = usual.prior_guidance > 1 and "prior" in model.family.stages
+    return site.stage != "vae" and (guided or prior)
 
 
 def _into_the_prior(model: Model, edit: Edit) -> Fold:

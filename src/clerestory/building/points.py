@@ -31,8 +31,9 @@ class Point:
 
     @property
     def kept(self) -> float:
-        """The mean over the other classifiers of what is kept."""
-        return self.outcome.all_kept
+        """The mean over the other classifiers of what is kept; 1 where none looks."""
+        kept = self.outcome.all_kept
+        return 1.0 if kept is None else kept
 
     def told(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -40,7 +41,7 @@ class Point:
             "site": self.edit.site,
             "strength": self.edit.strength,
             "concept_rate": self.outcome.concept.rate,
-            "kept": self.kept,
+            "kept": self.outcome.all_kept,
             "distance": self.outcome.distance,
             "frechet": self.outcome.frechet,
             "strange": self.strange,
@@ -69,14 +70,14 @@ def picked(points: Sequence[Point], keep: float | None = None) -> tuple[Point, l
     if not fine:
         fine = list(points)
         warnings.append("Every edit that was tried leaves the distribution of pictures.")
-    if keep is not None:
-        enough = [point for point in fine if point.kept >= keep]
-        if enough:
-            return max(enough, key=lambda one: (one.goal, one.kept)), warnings
-        warnings.append(
-            f"Nothing that was tried keeps {keep:.0%} of the content; this is the knee."
-        )
-    most = max(point.goal for point in fine)
-    if most == 0:
-        warnings.append("No edit that was tried does anything to the concept.")
-    return max((p for p in fine if p.goal >= ENOUGH * most), key=lambda one: one.kept), warnings
+    enough = [point for point in fine if keep is not None and point.kept >= keep]
+    if keep is not None and not enough:
+        warnings.append(f"Nothing that was tried keeps {keep:.0%} of the content: it is the knee.")
+    if enough:
+        best = max(enough, key=lambda one: (one.goal, one.kept))
+    else:
+        most = max(point.goal for point in fine)
+        best = max((p for p in fine if p.goal >= ENOUGH * most), key=lambda one: one.kept)
+    if best.goal == 0:
+        warnings.append("What was taken does nothing to the concept.")
+    return best, warnings

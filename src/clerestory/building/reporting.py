@@ -42,13 +42,19 @@ class Beside:
 class Report:
     """Outcomes by way, all of set b; `unedited` and `edited` among them.
 
-    `shuffled` are those of directions from shuffled pairs, as strong, on fewer contents.
+    `shuffled` are those of directions from shuffled pairs, as strong, on fewer contents; their
+    interval is the range of rates over directions.
     """
 
     outcomes: Mapping[str, Outcome] = field(repr=False)
     shuffled: tuple[Outcome, ...] = field(repr=False)
     contents: tuple[str, ...]
     seeds: tuple[int, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is missing."""
+        return [] if self.shuffled else ["No shuffled directions stand beside it."]
 
     def told(self) -> dict[str, Any]:
         """The figures of `steering.json`."""
@@ -63,6 +69,9 @@ class Report:
             "baselines": rest,
         }
 
+    def _all_kept(self) -> list[float]:
+        return [one.all_kept for one in self.shuffled if one.all_kept is not None]
+
     def _mixed(self) -> dict[str, Any]:
         rates = [one.concept.rate for one in self.shuffled]
         names = self.shuffled[0].kept
@@ -71,7 +80,7 @@ class Report:
             "concept_rate": float(np.mean(rates)),
             "concept_interval": [min(rates), max(rates)],
             "kept": {n: float(np.mean([o.kept[n].rate for o in self.shuffled])) for n in names},
-            "all_kept": float(np.mean([one.all_kept for one in self.shuffled])),
+            "all_kept": float(np.mean(kept)) if (kept := self._all_kept()) else None,
             "decoy_added": float(np.mean(added)) if added else None,
             "directions": len(rates),
             "contents": self.shuffled[0].concept.contents,

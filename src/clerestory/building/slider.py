@@ -40,7 +40,7 @@ class Slider:
     def trained(
         cls,
         model: Model,
-        said: str,
+        patterns: tuple[str, str],
         contents: Sequence[str],
         *,
         steps: int = 400,
@@ -48,7 +48,8 @@ class Slider:
     ) -> Slider:
         """Train it; ModelError for models that hand no `prior/embedding`, or without peft.
 
-        Every content is drawn once each way; the latents on the way are what is trained on.
+        `patterns` are those of the prompts that are drawn and of what they should become. Every
+        content is drawn once each way; the latents on the way are what is trained on.
         """
         if model.family.bridge != KEPT[0]:
             raise ModelError("The slider is trained on models of Kandinsky's kind only.")
@@ -56,7 +57,7 @@ class Slider:
             peft: Any = importlib.import_module("peft")
         except ImportError as error:
             raise ModelError("A LoRA slider needs peft: install clerestory[lora].") from error
-        material = _Material.of(model, said, contents)
+        material = _Material.of(model, patterns, contents)
         unet = model.pipeline.unet
         unet.add_adapter(
             peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS), adapter_name=NAME
@@ -94,18 +95,18 @@ class _Material:
     timesteps: Tensor
 
     @classmethod
-    def of(cls, model: Model, said: str, contents: Sequence[str]) -> _Material:
-        channels = model.pipeline.unet.config.in_channels
-        parts = []
-        for prompts in (list(contents), Way("said", said).prompts(contents)):
+    def of(cls, model: Model, patterns: tuple[str, str], contents: Sequence[str]) -> _Material:
+        unet, parts = model.pipeline.unet, []
+        for prompts in (Way("", pattern).prompts(contents) for pattern in patterns):
             run = model.run(prompts, 0, read=list(KEPT), pool="none", pictures=False, stop="never")
             parts.append({site: torch.as_tensor(run.activations[site].to_numpy()) for site in KEPT})
-        latents = parts[1][KEPT[1]]
-        side = int(latents.shape[2] ** 0.5)
-        shaped = latents.transpose(2, 3).reshape(*latents.shape[:2], channels, side, side)
+        latents, usual = parts[1][KEPT[1]], model.defaults
+        high = round((latents.shape[2] * usual.height / usual.width) ** 0.5)
+        shaped = latents.transpose(2, 3).unflatten(3, (high, -1))
         times = [step.timestep or 0.0 for step in run.activations.unlabelled[KEPT[1]].steps]
         plain, other = (part[KEPT[0]][:, 0, 0] for part in parts)
-        return cls(plain, other, shaped, torch.tensor(times))
+        made = (plain, other, shaped, torch.tensor(times))
+        return cls(*(one.to(unet.device, unet.dtype) for one in made))
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Latents, timesteps, and both embeddings."""

@@ -108,6 +108,11 @@ class Panel:
         against = None if decoy is None else (_having(*decoy, which), decoy[1])
         return cls(judge, shows, rest, against)
 
+    @property
+    def clouded(self) -> bool:
+        """Whether the classifier has features."""
+        return isinstance(self.concept, FactorClassifier)
+
     def cloud(self, pictures: Pictures) -> Cloud | None:
         """Mean and covariance of the pictures' features; None without features."""
         if not isinstance(self.concept, FactorClassifier):
@@ -135,9 +140,9 @@ class Outcome:
     pictures: Pictures = field(repr=False)
 
     @property
-    def all_kept(self) -> float:
-        """The mean over classifiers of what is kept; 1 where there are none."""
-        return float(np.mean([one.rate for one in self.kept.values()])) if self.kept else 1.0
+    def all_kept(self) -> float | None:
+        """The mean over classifiers of what is kept; None where there are none."""
+        return float(np.mean([one.rate for one in self.kept.values()])) if self.kept else None
 
     def told(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""

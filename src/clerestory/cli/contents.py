@@ -28,9 +28,13 @@ def contents_of(
             lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise EvidenceError(f"{file} cannot be read: {error}.") from error
-        listed = tuple(dict.fromkeys(filter(None, lines)))[start : start + count]
-        if len(listed) < 2:
-            raise EvidenceError(f"{file} has too few contents: {start + 2} or more are needed.")
+        every = tuple(dict.fromkeys(filter(None, lines)))
+        listed = every[start : start + count]
+        if len(listed) < count:
+            raise EvidenceError(
+                f"{file} has {len(every)} different contents and {start + count} are asked for: "
+                "give more, or ask for fewer."
+            )
         return listed
     if model.name != "lancet":
         raise EvidenceError("Name a file of contents, one a line: only Lancet has some of its own.")

@@ -11,6 +11,9 @@ from clerestory.cli.opening import Asked, with_model
 
 __all__ = ["rival"]
 
+APART = 1_000
+"""Lancet's contents before these may have built the steered model that competes."""
+
 
 @with_model
 def rival(
@@ -41,14 +44,16 @@ def rival(
     from clerestory.exciting.rival import found_words, rows_of
     from clerestory.exciting.rival import rival as compete
     from clerestory.models import parse_seeds
-    from clerestory.outputs import empty_folder
+    from clerestory.outputs import empty_folder, free_folder
     from clerestory.pictures import grid, save
     from clerestory.steering import SteeredModel
 
+    if out is not None:
+        free_folder(out)
     judge, _, shows = concept.rpartition("=")
     panel, words = Panel.of(judge, shows), found_words(folder, best)
     opened = model.open()
-    chosen = contents_of(opened, contents, judge, count)
+    chosen = contents_of(opened, contents, judge, count, start=APART if contents is None else 0)
     edits = () if steered is None else SteeredModel.load(steered, opened).edits
     with console.stages() as tell:
         came = compete(

@@ -29,6 +29,9 @@ def build(
     decoy: Annotated[
         str | None, typer.Option(help="What must not come with it: lancet:window=present.")
     ] = None,
+    keeps: Annotated[
+        list[str] | None, typer.Option(help="Who should see the same; Lancet's other factors.")
+    ] = None,
     site: Annotated[list[str] | None, typer.Option(help="Only here; else the best few.")] = None,
     strengths: Annotated[
         str, typer.Option(help="To try, in standard deviations of the site: 1,2,4.")
@@ -57,32 +60,39 @@ def build(
     from clerestory.building.slider import Slider
     from clerestory.cli import console
     from clerestory.cli.contents import contents_of, words_for
+    from clerestory.errors import OptionError
     from clerestory.exciting.rival import found_words
     from clerestory.finding import Findings
     from clerestory.models import parse_seeds
     from clerestory.outputs import free_folder
 
     free_folder(out)
-    found, opened = Findings.load(finding), model.open()
-    listed = contents_of(opened, contents, classifier, tune + report)
+    numbers, sizes, against = parse_seeds(seeds), _numbers(strengths), _pair(decoy)
+    if remove and searched is not None:
+        raise OptionError("--searched says a concept; with --remove nothing is to say it.")
     best = None if searched is None else f"{{x}}, {found_words(searched, 1)[0]}"
+    found, opened = Findings.load(finding), model.open()
     said = words or words_for(opened, classifier, shows)
+    concept = Concept(classifier, shows, said, against, tuple(keeps or ()), remove)
+    for which in ("a", "b"):
+        concept.panel(which)
+    listed = contents_of(opened, contents, classifier, tune + report)
     with console.stages() as tell:
         others = {}
         if slider:
-            others["lora"] = Slider.trained(
-                opened, said, listed[:tune], steps=slider, progress=tell
-            ).draw
+            sides = (concept.base, concept.other)
+            trained = Slider.trained(opened, sides, listed[:tune], steps=slider, progress=tell)
+            others["lora"] = trained.draw
         built = make(
             opened,
             found,
-            Concept(classifier, shows, said, _pair(decoy), remove),
+            concept,
             tune=listed[:tune],
             report=listed[tune:],
-            seeds=parse_seeds(seeds),
+            seeds=numbers,
             keep=keep,
             sites=site or (),
-            strengths=_numbers(strengths),
+            strengths=sizes,
             searched=best,
             others=others,
             source=str(finding),
@@ -111,7 +121,7 @@ def rows(told: dict[str, object]) -> list[dict[str, object]]:
             {
                 "way": name,
                 "concept": f"{one['concept_rate']:.2f} ({low:.2f}-{high:.2f})",
-                "kept": f"{one['all_kept']:.2f}",
+                "kept": "" if one["all_kept"] is None else f"{one['all_kept']:.2f}",
                 **{other: f"{kept:.2f}" for other, kept in one["kept"].items()},
                 "decoy added": "" if added is None else f"{added:+.2f}",
             }
@@ -131,9 +141,14 @@ def _pair(text: str | None) -> tuple[str, str] | None:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
+    from math import isfinite
+
     from clerestory.errors import OptionError
 
     try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise OptionError(f"--strengths is {text!r}; write numbers: 1,2,4.") from error
+        numbers = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        numbers = (float("nan"),)
+    if not all(map(isfinite, numbers)):
+        raise OptionError(f"--strengths is {text!r}; write numbers: 1,2,4.")
+    return numbers

@@ -53,9 +53,12 @@ def found_words(folder: Path, count: int) -> list[str]:
     """The best words of a search that was kept; SearchError where there is none."""
     try:
         best = json.loads((folder / FILE).read_text())["best"]
-        return [one["words"] for one in best[:count]]
+        found = [str(one["words"]) for one in best[:count]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SearchError(f"{folder} has no finished search: its {FILE} cannot be read.") from error
+    if not found:
+        raise SearchError(f"{folder} has a search that found nothing.")
+    return found
 
 
 def rows_of(outcome: Outcome) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Addresses of sites: `text.blocks.3/mlp[311]@5`, with `*` for anything and commas between several.
 
-`[311]` is a unit, `[0:4]` are four, `[h2]` are the units of attention head 2; `@5` is a step.
+`[311]` is a unit, `[0:4]` are four, `[h2]` are the units of attention head 2; `@5` is a step, and
+`@3,4` or `@3:5` are two.
 
 >>> parse("text.blocks.3/mlp[311]@5")
 Address(site='text.blocks.3/mlp', units=(311,), steps=(5,), heads=None)
+>>> parse("denoiser.mid.res.0/out@3,4:6").steps
+(3, 4, 5)
 >>> sizes = {"text.blocks.0/mlp": 8, "text.blocks.1/mlp": 8, "prior/embedding": 4}
 >>> list(select("text.*/mlp, prior/embedding[0:2]", sizes))
 ['text.blocks.0/mlp', 'text.blocks.1/mlp', 'prior/embedding']
@@ -27,9 +30,11 @@ from clerestory.registry import suggest
 __all__ = ["Address", "Selection", "of_heads", "parse", "select"]
 
 _ADDRESS = re.compile(
-    r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\sh]+)\])?(@(?P<steps>\*|[\d:]+))?", re.ASCII
+    r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\sh]+)\])?(@(?P<steps>\*|[\d:]+(,[\d:]+)*))?",
+    re.ASCII,
 )
-_COMMA = re.compile(r",(?![^\[]*\])")
+_COMMA = re.compile(r",(?![^\[]*\])(?!\s*[\d:]+\s*(?:,|$))")
+"""Between patterns: not within brackets, and not before a further step."""
 
 
 @dataclass(frozen=True)

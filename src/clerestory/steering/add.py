@@ -42,7 +42,10 @@ class Add(Placed):
 
     def __post_init__(self) -> None:
         vector = vector_of(self.site, self.direction).astype(np.float32)
-        strength = np.asarray(self.strength, dtype=float)
+        try:
+            strength = np.asarray(self.strength, dtype=float)
+        except (TypeError, ValueError):
+            strength = np.array(np.nan)
         if strength.ndim > 1 or not np.isfinite([*strength.flat, self.scale]).all():
             raise EditError(
                 f"The strength of an edit at {self.site} must be a finite number, or one for each "

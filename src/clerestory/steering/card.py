@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +11,9 @@ __all__ = ["BEFORE_AFTER", "FRONTIER", "card", "versions"]
 
 BEFORE_AFTER, FRONTIER = "before-after.png", "frontier.png"
 THIS = "**this model**"
+NEEDED = {"contents", "seeds", "classifier", "set", "concept_rate", "concept_interval", "kept"}
+NEEDED |= {"all_kept", "decoy_added"}
+"""What a calibration has that is shown: `steer build` makes such."""
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers")
 
 
@@ -24,7 +28,7 @@ def card(told: Mapping[str, Any]) -> str:
     lines = [
         f"# {_text(measured.get('shows') or 'A steered model')}",
         "",
-        f"Edits for **{_text(base['name'])}** of revision `{_text(base['revision'] or '?')}`.",
+        f"Edits for **{_text(base['name'])}** of revision `{_code(base['revision'] or '?')}`.",
         "This folder holds no weights of it. To draw with it:",
         "",
         '    clerestory steer draw THIS_FOLDER "a moose" --out pictures',
@@ -34,12 +38,12 @@ def card(told: Mapping[str, Any]) -> str:
         *(f"{place}. {_edit(one)}" for place, one in enumerate(told["edits"], 1)),
         "",
     ]
-    if measured:
+    if set(measured) >= NEEDED:
         lines += _measured(measured)
     lines += [
         "## Made with",
         "",
-        ", ".join(f"{name} {of}" for name, of in told["versions"].items()),
+        ", ".join(_text(f"{name} {of}") for name, of in told["versions"].items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -49,7 +53,7 @@ def _edit(one: Mapping[str, Any]) -> str:
     said = ", ".join(
         f"{name} {of:.4g}" if isinstance(of, float) else f"{name} {of}" for name, of in rest.items()
     )
-    return f"`{_text(one['kind'])}` at `{_text(one['site'])}`: {_text(said)}"
+    return f"`{_code(one['kind'])}` at `{_code(one['site'])}`: {_text(said)}"
 
 
 def _measured(measured: Mapping[str, Any]) -> list[str]:
@@ -58,17 +62,17 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
         "## What it does",
         "",
         f"{measured['contents']} contents that never mention it, {measured['seeds']} seeds, judged",
-        f"by `{_text(measured['classifier'])}` ({_text(measured['set'])}); none of them served to",
+        f"by `{_code(measured['classifier'])}` ({_text(measured['set'])}); none of them served to",
         "build it. Kept: the classifier sees the same as in the picture without the edit.",
-        "Intervals are over contents.",
+        "Intervals are over contents; of shuffled directions, the range of their rates.",
         "",
-        "| way | concept | kept, mean | subject kept | decoy added |",
-        "|---|---|---|---|---|",
-        *(_row(name, one) for name, one in rows.items()),
+        "| way | concept | kept, mean | subject kept | decoy added | contents |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, {"contents": measured["contents"], **one}) for name, one in rows.items()),
         "",
         *(f"- {_text(warning)}" for warning in measured.get("warnings", ())),
         "",
-        f"![Before and after, in pairs]({BEFORE_AFTER})",
+        f"![Rows: without the edit, with it, saying the words]({BEFORE_AFTER})",
         "",
         f"![What was tried: concept rate against what is kept]({FRONTIER})",
         "",
@@ -78,16 +82,24 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
 
 def _row(name: str, one: Mapping[str, Any]) -> str:
     low, high = one["concept_interval"]
-    subject, added = one["kept"].get("subject"), one["decoy_added"]
-    return (
-        f"| {_text(name) if name != THIS else name} | {one['concept_rate']:.2f} "
-        f"({low:.2f}-{high:.2f}) | {one['all_kept']:.2f} | "
-        f"{'' if subject is None else format(subject, '.2f')} | "
-        f"{'' if added is None else format(added, '+.2f')} |"
-    )
+    kept, subject, added = one["all_kept"], one["kept"].get("subject"), one["decoy_added"]
+    cells = [
+        _text(name) if name != THIS else name,
+        f"{one['concept_rate']:.2f} ({low:.2f}-{high:.2f})",
+        "" if kept is None else f"{kept:.2f}",
+        "" if subject is None else f"{subject:.2f}",
+        "" if added is None else f"{added:+.2f}",
+        str(one["contents"]),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _text(text: object) -> str:
     """One line that Markdown and HTML take for text."""
-    plain = " ".join(str(text).split())
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]()!|#])", r"\\\1", plain)
+
+
+def _code(text: object) -> str:
+    """One line between backquotes, which it cannot end."""
+    return " ".join(str(text).split()).replace("`", "'").replace("|", "/")

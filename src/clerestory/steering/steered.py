@@ -7,6 +7,7 @@ people). It holds no weights of the model.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from clerestory.errors import EditError, ModelError, RegistryError
 from clerestory.models import Edit, Model, Run, load
+from clerestory.models.marks import weight_marks
 from clerestory.outputs import empty_folder
 from clerestory.steering.base import SavedEdit, known_edits, name_of
 from clerestory.steering.card import card, versions
@@ -27,7 +29,9 @@ __all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
 _FORMAT = 2
 FILE, TENSORS, CARD = "steering.json", "edits.safetensors", "card.md"
 FIELDS = {"format", "base", "edits", "calibration", "provenance", "versions"}
-BASE = ("name", "revision", "opened_with")
+BASE = {"name": str, "revision": str, "weights": str, "opened_with": dict}
+OPENING = {"prior", "lora", "config"}
+"""What a base model may be opened with: names, and nothing that could make code run."""
 
 
 class SteeredModel:
@@ -83,20 +87,24 @@ class SteeredModel:
             listed.append({"kind": kind, **saved.settings()})
             for name, tensor in saved.tensors().items():
                 tensors[f"{index}.{name}"] = tensor.contiguous()
-        base = {"name": self.model.name, "revision": self.model.revision}
         told = {
             "format": _FORMAT,
-            "base": {**base, "opened_with": self.model.how},
+            "base": {
+                "name": self.model.name,
+                "revision": self.model.revision,
+                "weights": weights_of(self.model),
+                "opened_with": self.model.how,
+            },
             "edits": listed,
             "calibration": self.calibration,
             "provenance": self.provenance,
             "versions": versions(),
         }
-        text = json.dumps(told, indent=1) + "\n"
+        text, shown = json.dumps(told, indent=1) + "\n", card(told)
         place = empty_folder(Path(folder))
         save_file(tensors, place / TENSORS)
         (place / FILE).write_text(text)
-        (place / CARD).write_text(card(told))
+        (place / CARD).write_text(shown)
         return place
 
     @classmethod
@@ -130,30 +138,47 @@ def opened_as(folder: str | Path) -> tuple[str, dict[str, str]]:
     return base["name"], base["opened_with"]
 
 
+def weights_of(model: Model) -> str:
+    """A digest of the signs of the model's weights; "" where they cannot be looked at."""
+    parts = getattr(model.pipeline, "components", {}).values()
+    marks = weight_marks(part for part in parts if isinstance(part, nn.Module))
+    return hashlib.sha256("".join(marks).encode()).hexdigest()[:16] if marks else ""
+
+
 def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
-    """ModelError where the model is not the one that the edits were made for.
+    """ModelError, with what differs, where the model is not the one that the edits were made for.
 
     A copy of the same weights may lie under another name.
     """
-    if base["revision"] != model.revision:
+    here = {
+        "revision": model.revision,
+        "weights": weights_of(model),
+        "LoRA": model.how.get("lora", ""),
+    }
+    there = {**base, "LoRA": base["opened_with"].get("lora", "")}
+    differ = [
+        f"{name} {there[name] or 'none'!r} there, {own or 'none'!r} here"
+        for name, own in here.items()
+        if there[name] != own and (name != "weights" or (there[name] and own))
+    ]
+    if differ:
         raise ModelError(
-            f"{folder} was made for {base['name']} of revision {base['revision']!r}, and the model "
-            f"here is {model.name} of revision {model.revision!r}: make it again."
+            f"{folder} was made for {base['name']}, and the model here, {model.name}, is another "
+            f"({'; '.join(differ)}): make it again."
         )
-    lora, own = (dict(how).get("lora") for how in (base["opened_with"], model.how))
-    if lora != own:
-        raise ModelError(f"{folder} was made with the LoRA {lora!r}, and the model has {own!r}.")
 
 
 def _check(model: Model, edit: Edit) -> None:
     """SiteError or EditError where an edit does not fit the model."""
     site = model.sites[edit.site]
-    vector = getattr(edit, "vector", None)
-    if vector is not None and vector.shape[-1] != site.shape[1]:
+    units = site.shape[1]
+    vector, unit = getattr(edit, "vector", getattr(edit, "mean", None)), getattr(edit, "unit", None)
+    if vector is not None and units is not None and vector.shape[-1] != units:
         raise EditError(
-            f"The direction for {edit.site} has {vector.shape[-1]} units and the site has "
-            f"{site.shape[1]}."
+            f"The direction for {edit.site} has {vector.shape[-1]} units and the site has {units}."
         )
+    if unit is not None and units is not None and unit >= units:
+        model.sites.select(f"{site.address}[{unit}]")
 
 
 def steering_of(folder: Path) -> dict[str, Any]:
@@ -166,17 +191,27 @@ def steering_of(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(told, dict) or told.get("format") != _FORMAT:
         raise ModelError(f"{folder}/{FILE} is not of format {_FORMAT} of a steered model.")
-    unknown, lacking = sorted(set(told) - FIELDS), sorted(FIELDS - set(told))
-    base = told.get("base")
-    lacking += [f"base.{name}" for name in BASE if not isinstance(base, dict) or name not in base]
-    if unknown or lacking or not isinstance(told["edits"], list):
-        said = (
-            f"has unknown fields: {', '.join(unknown)}"
-            if unknown
-            else f"lacks {', '.join(lacking)}"
-        )
-        raise ModelError(f"{folder}/{FILE} {said}. A newer Clerestory may have written it.")
+    _check_fields(folder, told)
     return told
+
+
+def _check_fields(folder: Path, told: Mapping[str, Any]) -> None:
+    """ModelError for fields that are unknown, lacking, or of another kind."""
+    base = told["base"] if isinstance(told.get("base"), dict) else {}
+    opened = base["opened_with"] if isinstance(base.get("opened_with"), dict) else {}
+    unknown = [*(set(told) - FIELDS), *(f"base.{one}" for one in set(base) - set(BASE))]
+    unknown += [f"base.opened_with.{name}" for name in set(opened) - OPENING]
+    lacking = [*(FIELDS - set(told)), *(f"base.{name}" for name in set(BASE) - set(base))]
+    kinds = {"edits": list, "calibration": dict, "provenance": dict, "versions": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(told.get(name), kind)]
+    wrong += [f"base.{name}" for name, kind in BASE.items() if not isinstance(base.get(name), kind)]
+    wrong += [f"base.opened_with.{k}" for k, of in opened.items() if not isinstance(of, str)]
+    for said, names in (("has unknown", unknown), ("lacks the", lacking), ("has damaged", wrong)):
+        if names:
+            raise ModelError(
+                f"{folder}/{FILE} {said} fields {', '.join(sorted(names))}; a newer Clerestory may "
+                "have written it."
+            )
 
 
 def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEdit]:
@@ -193,9 +228,9 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEd
             )
             for index, settings in enumerate(listed)
         ]
-    except RegistryError:
+    except (RegistryError, EditError):
         raise
-    except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} does not fit steering.json or is damaged: {reason}") from error
 
