@@ -1,6 +1,6 @@
 """What steered models do on Lancet, `docs/explanation/what-steering-does.md`.
 
-python docs/steering.py [glass|moose|removal|styles|moods]     # all by default; about two hours
+python docs/steering.py [glass|alarms|moose|removal|styles|moods]     # all: about two hours
 
 Each part keeps its figures in docs/steering/PART.json. `steering_page.py` writes the page from
 them.
@@ -10,6 +10,7 @@ Directions come of pairs of prompts; contents that report serve for nothing else
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,23 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
         place.write_bytes((BUILD / "glass" / f"{name}.png").read_bytes())
     baked = bake(made.steered, fresh(BUILD / "glass-baked")).told()
     return {"calibration": made.steered.calibration, "baked": {**baked, "folder": None}}
+
+
+def alarms(model: Any, tell: Tell) -> dict[str, Any]:
+    """How often set b sees a window in true renders in the style that have none."""
+    from clerestory.classifying import classifier
+    from clerestory.classifying.outcomes import rate
+    from clerestory.lancet.world.render import render
+    from clerestory.lancet.world.sampler import scene_where
+    from clerestory.lancet.world.table import World
+
+    world = World.load()
+    every = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
+    scenes = [scene for scene in every if scene.place != "stained glass window"][:MANY]
+    pictures = render(world, HERE.parent / "build" / "art", scenes, processes=1)
+    judge = classifier(WINDOW[0])
+    seen = judge(pictures).argmax(1) == judge.classes.index(WINDOW[1])
+    return vars(rate(seen[:, None]))
 
 
 def moose(model: Any, tell: Tell) -> dict[str, Any]:
@@ -201,7 +219,9 @@ def said(factor: str, level: str | None) -> list[str]:
     own = World.load().factor(factor)[level].words  # type: ignore[union-attr]
     if "{x}" in own[0]:
         return list(own[:6])
-    return [f"{{x}}, {word}" for word in own[:3]] + [f"{plain[0]}, {word}" for word in own[:3]]
+    return [f"{word} {{x}}" for word in own[:4]] + [
+        f"a picture of {word} {{x}}" for word in own[:2]
+    ]
 
 
 def words(factor: str, level: str) -> str:
@@ -210,11 +230,17 @@ def words(factor: str, level: str) -> str:
 
 
 def of(factor: str, count: int) -> tuple[str, ...]:
-    """Contents that say nothing of it, nor of the style."""
+    """Contents that say nothing of it, nor of the style; of people without the article.
+
+    So a mood's word can stand where captions have it: "scared" before "woman at sea".
+    """
     from clerestory.lancet.contents import contents
 
-    people = True if factor == "mood" else None
-    return contents(count, *dict.fromkeys((factor, "style")), people=people)
+    if factor != "mood":
+        return contents(count, *dict.fromkeys((factor, "style")))
+    every = contents(2 * count, "mood", "style", people=True)
+    nouns = dict.fromkeys(re.sub("^an? ", "", text) for text in every)
+    return tuple(text for text in nouns if not text.startswith("somebody"))[:count]
 
 
 def subject_contents_by_name(names: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -240,6 +266,7 @@ def fresh(folder: Path) -> Path:
 
 PARTS: dict[str, Callable[[Any, Tell], dict[str, Any]]] = {
     "glass": glass,
+    "alarms": alarms,
     "moose": moose,
     "removal": removal,
     "styles": styles,

@@ -37,6 +37,7 @@ def page() -> str:
             few=mixed["contents"],
             slider=SLIDER,
             kept_rows=_kept(glass),
+            alarms=_rate(kept["alarms"]),
             baked_difference=f"{baked['max_difference']:.0e}",
             baked_apart=baked["pictures_apart"],
             baked_base=baked["from_base"],
@@ -58,6 +59,10 @@ def page() -> str:
             failing=_failing(levels),
         )
     )
+
+
+def _rate(one: dict[str, Any]) -> str:
+    return f"{one['rate']:.3f} ({one['low']:.3f}–{one['high']:.3f})"
 
 
 def _span(one: dict[str, Any]) -> str:
@@ -97,12 +102,11 @@ def _kept(glass: dict[str, Any]) -> str:
 
 def _moose(ways: list[dict[str, Any]]) -> str:
     lines = ["| way | style | subject kept | windows added |", "|---|---|---|---|"]
-    for one in ways:
-        rate = one["concept"]
-        lines.append(
-            f"| {one['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "
-            f"{one['kept']['subject']['rate']:.2f} | {one['decoy_added']['change']:+.2f} |"
-        )
+    lines += [
+        f"| {one['name']} | {_rate(one['concept'])} | "
+        f"{one['kept']['subject']['rate']:.2f} | {one['decoy_added']['change']:+.2f} |"
+        for one in ways
+    ]
     return "\n".join(lines)
 
 

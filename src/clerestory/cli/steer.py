@@ -25,8 +25,10 @@ def steer() -> None:
 def draw(
     folder: Annotated[Path, typer.Argument(help="A steered model, as a study saves it.")],
     prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
     model: Asked,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the pictures; must be empty or absent.")
+    ] = Path("drawn"),
     seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
 ) -> None:
     """Draw with and without the edits; in the grid each prompt has a row without, then one with.
