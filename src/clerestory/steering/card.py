@@ -61,7 +61,7 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
     lines = [
         "## What it does",
         "",
-        f"{measured['contents']} contents that never mention it, {measured['seeds']} seeds, judged",
+        f"{measured['contents']} contents that never mention it, {_counted(measured['seeds'])}, judged",
         f"by `{_code(measured['classifier'])}` ({_text(measured['set'])}); none of them served to",
         "build it. Kept: the classifier sees the same as in the picture without the edit.",
         "Intervals are over contents; of shuffled directions, the range of their rates.",
@@ -78,6 +78,10 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
         "",
     ]
     return lines
+
+
+def _counted(seeds: int) -> str:
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def _row(name: str, one: Mapping[str, Any]) -> str:
