@@ -61,8 +61,8 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
     lines = [
         "## What it does",
         "",
-        f"{measured['contents']} contents that never mention it, {_counted(measured['seeds'])}, judged",
-        f"by `{_code(measured['classifier'])}` ({_text(measured['set'])}); none of them served to",
+        f"{measured['contents']} contents that never mention it, {_counted(measured['seeds'])},",
+        f"judged by `{_code(measured['classifier'])}` ({_text(measured['set'])}); none of them served to",
         "build it. Kept: the classifier sees the same as in the picture without the edit.",
         "Intervals are over contents; of shuffled directions, the range of their rates.",
         "",
