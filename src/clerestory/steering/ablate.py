@@ -23,6 +23,7 @@ class Ablate(Placed):
     the direction is projected out; at the level that is usual without a concept it is ablated to
     the mean. For one neuron that is `Clamp` at its mean.
 
+    >>> import torch
     >>> Ablate("prior/embedding", [0.0, 2.0], level=5.0)(torch.ones(1, 1, 2))
     tensor([[[1., 5.]]])
     """

@@ -18,6 +18,7 @@ __all__ = ["Scale"]
 class Scale(OfNeuron):
     """Multiplies one neuron by `factor` at every position; 0 silences it.
 
+    >>> import torch
     >>> Scale("text.blocks.2/mlp[1]", 3.0)(torch.ones(1, 1, 3))
     tensor([[[1., 3., 1.]]])
     """
