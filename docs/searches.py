@@ -74,6 +74,7 @@ def concept(
     from clerestory.classifying.outcomes import Panel
     from clerestory.cli.contents import contents_of
     from clerestory.exciting import along, drawn, excite, words_of
+    from clerestory.exciting.metropolis import Metropolis
     from clerestory.exciting.rival import rival
     from clerestory.pictures import grid, save
 
@@ -84,6 +85,7 @@ def concept(
         found = excite(
             model,
             aim,
+            search=Metropolis(coldest=0.05, hottest=0.5),
             space=space,
             budget=budget,
             null=200,
