@@ -90,7 +90,7 @@ def test_a_steered_model_is_refused_on_other_weights(lancet, tmp_path):
     extra.write_text("other")
     manifest["files"]["model/extra.txt"] = hashlib.sha256(extra.read_bytes()).hexdigest()
     (lancet / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelError, match="of revision"):
+    with pytest.raises(ModelError, match="is another"):
         SteeredModel.load(tmp_path / "steered", load(lancet, device="cpu"))
 
 

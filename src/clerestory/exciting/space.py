@@ -157,10 +157,13 @@ def _survivor(
 
     def survives(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
         back, ids = window.reread(texts), window.ids(texts)
-        again = window.ids(back)
+        again = dict(zip(texts, ids, strict=True))
+        changed = [said for said in back if said not in again]
+        if changed:
+            again |= zip(changed, window.ids(changed), strict=True)
         fine = []
-        for state, text, said, one, other in zip(states, texts, back, ids, again, strict=True):
-            good = _plain(said) == _plain(text) and one == other and len(one) <= window.room
+        for state, text, said, one in zip(states, texts, back, ids, strict=True):
+            good = _plain(said) == _plain(text) and one == again[said] and len(one) <= window.room
             if good and own is not None:
                 good = one == [*before, *(own[place] for place in state), *after]
             fine.append(good)
