@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from measuring import Tell, measured
 
 HERE = Path(__file__).parent
 KEPT, PICTURES, BUILD = HERE / "causes", HERE / "pictures", HERE.parent / "build" / "causes"
@@ -32,7 +33,6 @@ PLACES = [
     " in a church",
 ]
 STYLED = ["a stained glass of {x}", "stained glass art of {x}"]
-Tell = Callable[[str, int, int], None]
 
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
@@ -166,18 +166,6 @@ def keep(causes: Any, name: str) -> None:
 PARTS = {part.__name__: part for part in (glass, moose, scared, brought, moods, views)}
 
 
-def measure(names: list[str]) -> None:
-    """Measure the parts, and keep what came."""
-    import clerestory
-    from clerestory.cli import console
-
-    model = clerestory.load("lancet")
-    with console.stages() as tell:
-        for name in names or PARTS:
-            came = {"revision": model.revision, **PARTS[name](model, tell)}
-            (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
-
-
 def page() -> str:
     """The page, from what was kept."""
     kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
@@ -272,4 +260,4 @@ def _span(effect: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    measure(sys.argv[1:])
+    measured(PARTS, KEPT, sys.argv[1:])

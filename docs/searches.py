@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from measuring import Part, Tell, measured
 
 HERE = Path(__file__).parent
 KEPT, PICTURES = HERE / "searches", HERE / "pictures"
@@ -20,7 +21,6 @@ NEURONS, BUDGET = 50, 2_000
 DIRECTION = "prior/embedding[difference]"
 CONTENTS, SEEDS, DRAWN = 24, range(2), 1_000
 NO_GLASS = ["stain", "glass", "window"]
-Tell = Callable[[str, int, int], None]
 
 
 def fifty(model: Any, tell: Tell) -> dict[str, Any]:
@@ -118,24 +118,11 @@ def direction(model: Any, name: str, tell: Tell) -> Any:
     return find(recording, **how).direction(DIRECTION)
 
 
-PARTS: dict[str, Callable[[Any, Tell], dict[str, Any]]] = {
+PARTS: dict[str, Part] = {
     "fifty": fifty,
     "glass": glass,
     "scared": scared,
 }
-
-
-def measure(names: list[str]) -> None:
-    """Measure these parts and keep what came."""
-    import clerestory
-    from clerestory.cli import console
-
-    model = clerestory.load("lancet")
-    KEPT.mkdir(exist_ok=True)
-    with console.stages() as tell:
-        for name in names or PARTS:
-            came = {"revision": model.revision, **PARTS[name](model, tell)}
-            (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
 
 
 def page() -> str:
@@ -196,4 +183,4 @@ def _rivals(part: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    measure(sys.argv[1:])
+    measured(PARTS, KEPT, sys.argv[1:])

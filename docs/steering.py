@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from measuring import Part, Tell, measured
 
 HERE = Path(__file__).parent
 KEPT, PICTURES, BUILD = HERE / "steering", HERE / "pictures", HERE.parent / "build" / "steering"
@@ -26,7 +27,6 @@ QUICK = 16
 SEEDS = range(2)
 SLIDER = 500
 GLASS, WINDOW = "stained glass", ("lancet:window", "present")
-Tell = Callable[[str, int, int], None]
 
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-PARTS: dict[str, Callable[[Any, Tell], dict[str, Any]]] = {
+PARTS: dict[str, Part] = {
     "glass": glass,
     "alarms": alarms,
     "moose": moose,
@@ -274,18 +274,5 @@ PARTS: dict[str, Callable[[Any, Tell], dict[str, Any]]] = {
 }
 
 
-def measure(names: list[str]) -> None:
-    """Measure these parts and keep what came."""
-    import clerestory
-    from clerestory.cli import console
-
-    model = clerestory.load("lancet")
-    KEPT.mkdir(exist_ok=True)
-    with console.stages() as tell:
-        for name in names or PARTS:
-            came = {"revision": model.revision, **PARTS[name](model, tell)}
-            (KEPT / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    measure(sys.argv[1:])
+    measured(PARTS, KEPT, sys.argv[1:])

@@ -79,7 +79,7 @@ def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(
 
 
 def test_an_edit_can_be_of_some_steps(planted):
-    edit = Move("u", "denoiser.blocks.2/mlp", np.ones(1), 1.0, 1.0, 0.0, np.ones((2, 1))).edit(
+    edit = Move("u", "denoiser.blocks.2/mlp", np.ones(1), 1.0, 1.0, np.ones((2, 1))).edit(
         0.5, [2, 3]
     )
     assert parse(edit.site).steps == (2, 3)

@@ -3,7 +3,7 @@
     glass = Concept("lancet:style", "stained glass", said="a stained glass of {x}")
     built = build(model, found, glass, tune=contents[:24], report=contents[24:])
     built.save("stained-glass")          # a steered model with its card
-    bake("stained-glass", "baked")       # a plain diffusers pipeline
+    bake(built.steered, "baked")         # a plain diffusers pipeline
 
 Classifiers of set a tune on some contents, those of set b report on others.
 """

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.building.folding import Fold, fold, in_order, nearest
@@ -32,6 +33,8 @@ TOLERANCE = 1e-5
 """Singular values below this share of the largest count as none."""
 LORA = "pytorch_lora_weights.safetensors"
 NOTE = "steering.md"
+Seen = tuple[NDArray[np.float32], NDArray[np.int_]]
+"""The denoiser's last prediction, and pictures."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +95,24 @@ def bake(
     if refused:
         return Baked(None, tuple(refused))
     place = empty_folder(Path(out))
-    pipeline = steered.model.pipeline
-    hooked, base = (_seen(steered, edits) for edits in (steered.edits, ())) if measure else (0, 0)
+    before = [_seen(steered, edits) for edits in (steered.edits, ())] if measure else []
     with _folded(steered, steered.edits) as folds:
         if lora:
             _save_lora(folds, place)
         else:
-            pipeline.save_pretrained(place, safe_serialization=True)
-        baked = _seen(steered, ()) if measure and not lora else None
+            steered.model.pipeline.save_pretrained(place, safe_serialization=True)
+        after = _seen(steered, ()) if measure and not lora else None
     if measure and lora:
-        baked = _with_lora(steered, place)
-    made = Baked(place, ())
-    if not isinstance(hooked, int) and not isinstance(base, int) and baked is not None:
-        apart = (int(np.abs(one[1] - baked[1]).max()) for one in (hooked, base))
-        made = Baked(place, (), float(np.abs(hooked[0] - baked[0]).max()), *apart)
+        after = _with_lora(steered, place)
+    made = Baked(place, ()) if after is None else _compared(place, before, after)
     (place / NOTE).write_text(_note(steered, made, lora=lora))
     return made
+
+
+def _compared(place: Path, before: Sequence[Seen], after: Seen) -> Baked:
+    """What was written, beside the model with edits and the one without."""
+    apart = [int(np.abs(one[1] - after[1]).max()) for one in before]
+    return Baked(place, (), float(np.abs(before[0][0] - after[0]).max()), *apart)
 
 
 def _unadapted(steered: SteeredModel) -> None:
@@ -120,7 +125,7 @@ def _unadapted(steered: SteeredModel) -> None:
         )
 
 
-def _with_lora(steered: SteeredModel, place: Path) -> tuple[np.ndarray, np.ndarray]:
+def _with_lora(steered: SteeredModel, place: Path) -> Seen:
     """What is seen with the file that was written, loaded as everybody loads it."""
     pipeline = steered.model.pipeline
     pipeline.load_lora_weights(str(place))
@@ -178,7 +183,7 @@ def _loadable(pipeline: Any, path: str) -> None:
         )
 
 
-def _seen(steered: SteeredModel, edits: Sequence[Edit]) -> tuple[np.ndarray, np.ndarray]:
+def _seen(steered: SteeredModel, edits: Sequence[Edit]) -> Seen:
     """The last prediction and the pictures."""
     read = "denoiser/prediction"
     run = steered.model.run(PROMPTS, SEEDS, read=read, pool="none", edits=edits)

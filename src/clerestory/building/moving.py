@@ -27,8 +27,7 @@ class Move:
     """A direction `[unit]` of length one at a site, and how the site lies along it.
 
     `sd` is the standard deviation of unedited activations, `far` how many of these lie between
-    prompts without and with the concept, `level` where the former are. `differences` are those of
-    each content, `[content, unit]`.
+    prompts without and with the concept. `differences` are each content's, `[content, unit]`.
     """
 
     unit: str
@@ -36,7 +35,6 @@ class Move:
     direction: Matrix = field(repr=False)
     sd: float
     far: float
-    level: float
     differences: Matrix = field(repr=False)
 
     def edit(self, strength: float, steps: Sequence[int] = ()) -> Add:
@@ -87,9 +85,8 @@ def moves(
         along = way / np.linalg.norm(way)
         sd = float((without @ along).std())
         if sd > 0:
-            level = float((without @ along).mean())
-            far = (float((within @ along).mean()) - level) / sd
-            found.append(Move(unit, own, along, sd, far, level, within - without))
+            far = float(((within - without) @ along).mean()) / sd
+            found.append(Move(unit, own, along, sd, far, within - without))
     if not found:
         raise EvidenceError("At none of these sites do prompts differ along the direction found.")
     return found
