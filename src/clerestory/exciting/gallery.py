@@ -58,16 +58,23 @@ def curve(found: Excited) -> Any:
     shown = np.unique(np.geomspace(1, len(best), 120).astype(int)) - 1
     table = pd.DataFrame({"evaluations": shown + 1, "score": best[shown]})
     table = table[np.isfinite(table["score"])]
+    both = np.concatenate([table["score"].to_numpy(), found.null.scores])
+    scale = alt.Scale(domain=[float(both.min()), float(both.max())])
     line = (
         alt.Chart(table, title="The best so far; random prompts at the right")
         .mark_line(interpolate="step-after", color="#234f8c")
-        .encode(x=alt.X("evaluations:Q", scale=alt.Scale(type="log")), y="score:Q")
+        .encode(
+            x=alt.X("evaluations:Q", scale=alt.Scale(type="log")), y=alt.Y("score:Q", scale=scale)
+        )
         .properties(width=420, height=220)
     )
     random = (
         alt.Chart(pd.DataFrame({"score": found.null.scores}))
         .mark_bar(color="#b9b3a4")
-        .encode(y=alt.Y("score:Q", bin=alt.Bin(maxbins=40), title=None), x=alt.X("count()"))
+        .encode(
+            y=alt.Y("score:Q", bin=alt.Bin(maxbins=40), scale=scale, title=None),
+            x=alt.X("count()", title="random prompts"),
+        )
         .properties(width=120, height=220)
     )
     return line | random
