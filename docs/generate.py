@@ -13,6 +13,7 @@ from pathlib import Path
 import card
 import causes
 import concepts
+import familiarity
 import memory
 import searches
 import sites
@@ -34,6 +35,8 @@ COMMANDS = (
     ("group",),
     ("excite",),
     ("rival",),
+    ("attribute",),
+    ("familiarity",),
     ("classifier",),
     ("classifier", "check"),
     ("study",),
@@ -122,6 +125,8 @@ if concepts.KEPT.exists():
     PAGES["../explanation/where-concepts-are.md"] = concepts.page
 if all((causes.KEPT / f"{part}.json").exists() for part in causes.PARTS):
     PAGES["../explanation/what-controls-the-picture.md"] = causes.page
+if (familiarity.KEPT / "familiarity.json").exists():
+    PAGES["../howto/ask-whether-a-name-is-known.md"] = familiarity.page
 for name, script in (("what-searches-find", searches), ("what-steering-does", steering_page)):
     if all((script.KEPT / f"{part}.json").exists() for part in script.PARTS):
         PAGES[f"../explanation/{name}.md"] = script.page

@@ -27,7 +27,7 @@ LAYERS = [
     {"pictures"},
     {"steering"},
     {"classifying"},
-    {"finding", "exciting"},
+    {"finding", "exciting", "knowing"},
     {"building"},
     {"study"},
     {"cli"},

@@ -8,7 +8,7 @@ set `b` reports, so that what was tuned to please the one is judged by the other
     mood.classes              # ("happy", "sad", …)
 """
 
-from clerestory.classifying.base import Classifier, classifier, families
+from clerestory.classifying.base import Classifier, class_of, classifier, condition, families
 from clerestory.classifying.checking import Check, check, checked, sheet
 from clerestory.classifying.labels import label, passes
 from clerestory.classifying.lancet import FactorClassifier, LancetClassifiers
@@ -20,7 +20,9 @@ __all__ = [
     "LancetClassifiers",
     "check",
     "checked",
+    "class_of",
     "classifier",
+    "condition",
     "families",
     "label",
     "passes",

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RegistryError
-from clerestory.registry import Registry, filled
+from clerestory.registry import Registry, filled, suggest
 
-__all__ = ["Classifier", "Which", "classifier", "families", "known"]
+__all__ = ["Classifier", "Which", "class_of", "classifier", "condition", "families", "known"]
 
 Which = str
 """`a` for the set that tunes, `b` for the set that reports."""
@@ -64,3 +64,28 @@ def classifier(name: str, *, which: Which = "b") -> Classifier:
             "each with a name of its own."
         )
     return judge
+
+
+def class_of(name: str, shows: str, *, which: Which = "b") -> str:
+    """The class of a classifier that is meant: its name, or the one that begins so.
+
+    Hyphens count as blanks: `black` is `black clothes`, `bushy-brown` is `bushy brown`.
+    RegistryError where none or several are meant.
+    """
+    classes = classifier(name, which=which).classes
+    if shows in classes:
+        return shows
+    plain = shows.replace("-", " ").strip().casefold()
+    spelt = {one.replace("-", " ").casefold(): one for one in classes}
+    begun = [one for key, one in spelt.items() if plain and key.startswith(f"{plain} ")]
+    if plain in spelt or len(begun) == 1:
+        return spelt.get(plain) or begun[0]
+    raise RegistryError(f"{name} has no class {shows!r}.{suggest(shows, classes)}")
+
+
+def condition(text: str, *, which: Which = "b") -> tuple[str, str]:
+    """`lancet:clothes=black` as the classifier's name and its class; RegistryError for no such."""
+    name, equals, shows = text.rpartition("=")
+    if not equals:
+        raise RegistryError(f"{text!r} names no class; write CLASSIFIER=CLASS.")
+    return name, class_of(name, shows, which=which)

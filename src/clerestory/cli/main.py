@@ -9,10 +9,12 @@ import typer
 
 from clerestory import __version__
 from clerestory.cli import (
+    attribute,
     classifier,
     console,
     draw,
     excite,
+    familiarity,
     find,
     group,
     lancet_art,
@@ -51,6 +53,8 @@ app.command()(verify.verify)
 app.command()(group.group)
 app.command()(excite.excite)
 app.command()(rival.rival)
+app.command()(attribute.attribute)
+app.command()(familiarity.familiarity)
 app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.errors import SearchError
+from clerestory.errors import RegistryError, SearchError
 from clerestory.models.addresses import parse
 
 __all__ = ["Along", "Drawn", "Objective", "Term", "along", "drawn", "parse_objective", "unit"]
@@ -117,13 +117,15 @@ def drawn(classifier: str, shows: str) -> Objective:
 
     Probabilities would be flat where nothing shows it. SearchError if it has no such class.
     """
+    from clerestory.classifying import class_of
     from clerestory.classifying import classifier as named
-    from clerestory.registry import suggest
 
-    known = named(classifier).classes
-    if shows not in known:
-        raise SearchError(f"{classifier} has no class {shows!r}.{suggest(shows, known)}")
-    return Objective(((1.0, Drawn(classifier, shows)),))
+    named(classifier)
+    try:
+        meant = class_of(classifier, shows)
+    except RegistryError as error:
+        raise SearchError(str(error)) from error
+    return Objective(((1.0, Drawn(classifier, meant)),))
 
 
 def parse_objective(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from clerestory.errors import SearchError
 from clerestory.exciting.base import Gains
 from clerestory.exciting.objectives import Along, Drawn, Objective, Term
 from clerestory.exciting.space import Space, State
+from clerestory.exciting.terms import Matrix, noiseless, read_terms
 from clerestory.models import Model
 from clerestory.models.addresses import parse
 from clerestory.models.gradients import text_window, token_gradients
@@ -28,7 +27,6 @@ __all__ = ["Scorer", "Slope"]
 
 CERTAIN = 1e-6
 """How near to 0 and 1 a classifier's probability counts."""
-Matrix = NDArray[np.float64]
 
 
 @dataclass(eq=False)
@@ -60,10 +58,7 @@ class Scorer:
     @property
     def noiseless(self) -> bool:
         """Whether a prompt has the same score with every seed: all of it is read from the text."""
-        first = self.model.family.first[0]
-        stages = {self.model.sites[parse(term.site).site].stage for term in self._along}
-        texts = {stage for stage in stages if stage.startswith("text")}
-        return not self._drawn and stages <= ({first} | texts)
+        return noiseless(self.model, [term for _, term in self.objective.terms])
 
     @property
     def reach(self) -> str:
@@ -96,43 +91,15 @@ class Scorer:
         return np.asarray(np.sum(parts, axis=0).reshape(len(texts), len(self.seeds)).mean(1))
 
     def _values(self, texts: Sequence[str]) -> dict[Term, Matrix]:
-        """Each term, `[prompt × seed]`; one run for each way of pooling."""
-        sites: dict[str, list[str]] = defaultdict(list)
-        for term in self._along:
-            sites[term.pool].append(term.site)
-        found: dict[Term, Matrix] = {}
-        waiting = bool(self._drawn)
-        for pool, read in sites.items() or [("mean", [])]:
-            run = self.model.run(
-                texts,
-                self.seeds,
-                read=list(dict.fromkeys(read)),
-                pool=pool,
-                pictures=waiting,
-                batch=self.batch,
-            )
-            if waiting and run.pictures is not None:
-                found |= self._seen(run.pictures)
-                waiting = False
-            for term in (one for one in self._along if one.pool == pool):
-                noted = run.activations.unlabelled[parse(term.site).site]
-                found[term] = self._along_steps(term, noted)
-        return found
+        """Each term, `[prompt × seed]`."""
+        terms = [term for _, term in self.objective.terms]
+        seen = read_terms(self.model, terms, texts, self.seeds, sees=self._seen, batch=self.batch)
+        return seen.values
 
-    @staticmethod
-    def _along_steps(term: Along, noted: Any) -> Matrix:
-        steps = parse(term.site).steps
-        places = [at for at, step in enumerate(noted.steps) if not steps or step.index in steps]
-        values = noted.values()[:, places, : len(term.direction)].mean(1)
-        return np.asarray(values.astype(np.float64) @ term.direction)
-
-    def _seen(self, pictures: NDArray[np.uint8]) -> dict[Term, Matrix]:
-        found: dict[Term, Matrix] = {}
-        for term in self._drawn:
-            judge = classifier(term.classifier, which=self.which)
-            odds = judge(pictures)[:, judge.classes.index(term.shows)].astype(float)
-            found[term] = np.asarray(logit(odds.clip(CERTAIN, 1 - CERTAIN)))
-        return found
+    def _seen(self, term: Drawn, pictures: NDArray[np.uint8]) -> Matrix:
+        judge = classifier(term.classifier, which=self.which)
+        odds = judge(pictures)[:, judge.classes.index(term.shows)].astype(float)
+        return np.asarray(logit(odds.clip(CERTAIN, 1 - CERTAIN)))
 
 
 class Slope:

@@ -84,15 +84,20 @@ class Text(ABC):
         shown = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
         found = torch.zeros(len(texts), self.window, dtype=torch.bool)
         for row, text in enumerate(map(self.prepare, texts)):
-            offsets = self.tokenizer(
-                text, truncation=True, max_length=self.window, return_offsets_mapping=True
-            ).offset_mapping
+            offsets = self._offsets(text)
             for hit in shown.finditer(text):
                 for place, (start, end) in enumerate(offsets):
                     # The space before a word belongs to its token in some tokenizers.
                     inside = start < hit.end() and end > hit.start() and text[start:end].strip()
                     found[row, place] |= bool(inside)
         return found
+
+    def offsets(self, text: str) -> list[tuple[int, int]] | None:
+        """From where to where in the text each position reads, (0, 0) for start and end.
+
+        None where the pipeline reads another text than the one given.
+        """
+        return self._offsets(text) if self.prepare(text) == text else None
 
     def words(self, prompt: str) -> list[str]:
         """The tokens of a prompt, without marks of words, start and end."""
@@ -139,6 +144,12 @@ class Text(ABC):
                     f"The prompt has {len(ids) - extra} tokens and the text window holds "
                     f"{self.window - extra}; this would be cut: {cut!r}. Shorten it."
                 )
+
+    def _offsets(self, prepared: str) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = self.tokenizer(
+            prepared, truncation=True, max_length=self.window, return_offsets_mapping=True
+        ).offset_mapping
+        return found
 
     def _whole(self, texts: tuple[str, ...]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(

@@ -16,6 +16,7 @@ from clerestory.numeric.frechet import frechet
 from clerestory.numeric.intervals import (
     Interval,
     bootstrap_auroc,
+    bootstrap_means,
     clopper_pearson,
     newcombe,
     wilson,
@@ -30,6 +31,7 @@ __all__ = [
     "auroc",
     "benjamini_hochberg",
     "bootstrap_auroc",
+    "bootstrap_means",
     "clopper_pearson",
     "difference",
     "flips_that_find",

@@ -1,0 +1,279 @@
+"""Split values over the pieces of a prompt: every combination is measured, in many paraphrases.
+
+asked = parse_pieces("[alexandra elbakyan] with a [raven] in a [library]")
+values = asked_values(model, ["lancet:clothes=black"])
+attribute(model, asked, values).of["lancet:clothes=black clothes"]["neutral"].shapley
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.attributing.attribution import Attribution, Share, Split, labels
+from clerestory.attributing.carriers import paraphrases
+from clerestory.attributing.indices import (
+    EXACT,
+    Coalitions,
+    Indices,
+    coalitions,
+    exact,
+    sampled,
+    sampled_coalitions,
+)
+from clerestory.attributing.measuring import Measured, Reader, unit_sites
+from clerestory.attributing.pieces import Absence, Prompt, check_pieces
+from clerestory.attributing.together import Together, together
+from clerestory.attributing.values import Value
+from clerestory.errors import EvidenceError
+from clerestory.models import Model
+from clerestory.models.seeds import check_seeds
+from clerestory.numeric import bootstrap_means
+
+__all__ = ["Progress", "attribute", "named"]
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, of)."""
+Matrix = NDArray[np.float64]
+PARAPHRASES, BUDGET = 48, 128
+MARGIN = 0.1
+"""Of the largest share: less does not count as depending on how pieces are absent."""
+
+
+def attribute(
+    model: Model,
+    asked: Prompt,
+    values: Sequence[Value],
+    *,
+    paths: Mapping[str, Sequence[Value]] | None = None,
+    carriers: Sequence[Prompt] | int = PARAPHRASES,
+    seeds: int | Sequence[int] = range(4),
+    absence: Sequence[Absence] = ("neutral",),
+    units: bool = True,
+    budget: int = BUDGET,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Attribution:
+    """Measure the combinations of `asked`'s pieces in each of the `carriers`, and split the values.
+
+    `carriers` are paraphrases, or how many to make: they are the replicates, seeds are averaged
+    first. Beyond ten pieces `budget` combinations are sampled, twice a paraphrase. `paths` are
+    values along the way of findings (`path_of`). With `units`, neurons of every stage that is run
+    are looked at for what pieces excite together. With `out` what was measured is kept there, and
+    the same call goes on. EvidenceError for too few paraphrases, PromptError for what is too long.
+    """
+    check_pieces(model, asked)
+    ways = paraphrases(asked, carriers) if isinstance(carriers, int) else tuple(carriers)
+    along = paths or {}
+    every = [*values, *(value for own in along.values() for value in own)]
+    games = _Games.of(asked, ways, tuple(absence), budget)
+    model.family.check(games.prompts())
+    deep = units and 1 < len(asked.pieces) <= EXACT
+    tell = None if progress is None else named(progress, "measuring combinations")
+    sites = unit_sites(model, values) if deep else ()
+    reader = Reader(model, every, list(check_seeds(seeds)), sites, tell)
+    measured = reader(games.prompts(), games.few() if deep else (), out)
+    splits = dict(zip(_keys(values, along), games.splits(measured), strict=True))
+    return Attribution(
+        asked=asked,
+        pieces=labels(asked),
+        absence=games.absence,
+        paraphrases=len(games.carriers),
+        seeds=tuple(reader.seeds),
+        of={value.name: splits["", value.name] for value in values},
+        inner=tuple(value.name for value in values if value.inner),
+        path={
+            name: {value.name: splits[name, value.name][games.absence[0]] for value in own}
+            for name, own in along.items()
+        },
+        together=_together(model, reader, games, measured) if deep else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Games:
+    """Every paraphrase with its combinations; those with an empty prompt among them are left out.
+
+    `asked_of` are the combinations of a paraphrase: all of them, or two samples.
+    """
+
+    asked: Prompt
+    carriers: tuple[Prompt, ...]
+    absence: tuple[Absence, ...]
+    asked_of: tuple[Coalitions, ...]
+    budget: int
+
+    @classmethod
+    def of(
+        cls,
+        asked: Prompt,
+        carriers: Sequence[Prompt],
+        absence: tuple[Absence, ...],
+        budget: int,
+    ) -> _Games:
+        pieces = len(asked.pieces)
+        none = [False] * pieces
+        said = [one for one in carriers if all(one.text(none, way) for way in absence)]
+        if len(said) < 2:
+            raise EvidenceError(
+                "Without its pieces nothing is left of the prompt: give words around them."
+            )
+        if pieces <= EXACT:
+            these = [coalitions(pieces)] * len(said)
+        else:
+            these = [
+                np.unique(np.concatenate(sampled_coalitions(pieces, budget, seed)), axis=0)
+                for seed in range(len(said))
+            ]
+        return cls(asked, tuple(said), absence, tuple(these), budget)
+
+    @property
+    def pieces(self) -> int:
+        return len(self.asked.pieces)
+
+    def prompts(self) -> list[str]:
+        """Every prompt, some more than once."""
+        return [
+            carrier.text(row, way)
+            for way in self.absence
+            for carrier, these in zip(self.carriers, self.asked_of, strict=True)
+            for row in _with_ends(these)
+        ]
+
+    def few(self) -> list[str]:
+        """Those with no piece, with one, and with all."""
+        return [
+            carrier.text(row, self.absence[0]) for carrier in self.carriers for row in self.rows
+        ]
+
+    @property
+    def rows(self) -> Coalitions:
+        size = self.pieces
+        return np.concatenate([np.zeros((1, size)), np.eye(size), np.ones((1, size))]).astype(bool)
+
+    def splits(self, measured: Measured) -> list[dict[Absence, Split]]:
+        """One for each value, by way of absence."""
+        count = len(next(iter(measured.values.values())))
+        found = []
+        for at in range(count):
+            each = {way: self._indices(measured, way, at) for way in self.absence}
+            ends = {way: self._values(measured, way, at, self.rows) for way in self.absence}
+            first, *others = self.absence
+            other = others[0] if others else None
+            own = {
+                way: _split(
+                    labels(self.asked),
+                    indices,
+                    ends[way],
+                    each[other] if way == first and other else None,
+                    self._means(measured, way, at),
+                )
+                for way, indices in each.items()
+            }
+            found.append(own)
+        return found
+
+    def _values(self, measured: Measured, way: Absence, at: int, rows: Coalitions) -> Matrix:
+        """`[replicate, coalition]`."""
+        texts = [[carrier.text(row, way) for row in rows] for carrier in self.carriers]
+        return np.array([[measured.values[text][at] for text in own] for own in texts])
+
+    def _means(self, measured: Measured, way: Absence, at: int) -> Matrix | None:
+        if self.pieces > EXACT:
+            return None
+        return np.asarray(self._values(measured, way, at, coalitions(self.pieces)).mean(0))
+
+    def _indices(self, measured: Measured, way: Absence, at: int) -> Indices:
+        if self.pieces <= EXACT:
+            return exact(self._values(measured, way, at, coalitions(self.pieces)))
+
+        def game(carrier: Prompt) -> Callable[[Coalitions], Matrix]:
+            return lambda those: np.array(
+                [
+                    measured.values[carrier.text(row, way)][at]
+                    for row in np.atleast_2d(those).astype(bool)
+                ]
+            )
+
+        return sampled([game(carrier) for carrier in self.carriers], self.pieces, self.budget)
+
+
+def _split(
+    names: Sequence[str],
+    indices: Indices,
+    ends: Matrix,
+    other: Indices | None,
+    means: Matrix | None,
+) -> Split:
+    """`ends` are the values with no piece, with each alone, and with all, `[replicate, …]`."""
+    alone = ends[:, 1:-1] - ends[:, :1]
+    whole = ends[:, -1] - ends[:, 0]
+    ones = [(name,) for name in names]
+    twos = [(names[one], names[two]) for one, two in indices.pairs]
+    least = MARGIN * max(float(np.abs(indices.shapley.mean(0)).max()), 1e-12)
+    apart = None if other is None else other.shapley - indices.shapley
+    more = None if other is None else other.interactions - indices.interactions
+    every = tuple(names)
+    return Split(
+        shapley=_shares(ones, indices.shapley, apart, least),
+        interactions=_shares(twos, indices.interactions, more, least),
+        alone=_shares(ones, alone),
+        whole=_shares([every], whole[:, None])[0],
+        together=_shares([every], (whole - alone.sum(1))[:, None])[0],
+        completeness_error=indices.completeness_error,
+        sampling_error=indices.sampling_error,
+        means=means,
+    )
+
+
+def _shares(
+    of: Sequence[tuple[str, ...]],
+    values: Matrix,
+    apart: Matrix | None = None,
+    least: float = 0.0,
+) -> tuple[Share, ...]:
+    """The means of values `[replicate, …]`; `apart` is how they differ with pieces left out."""
+    if not of:
+        return ()
+    low, high = bootstrap_means(values, rng=np.random.default_rng(0))
+    flags: list[bool | None] = [None] * len(of)
+    if apart is not None:
+        down, up = bootstrap_means(apart, rng=np.random.default_rng(0))
+        clear = ((down > 0) | (up < 0)) & (np.abs(apart.mean(0)) > least)
+        flags = [bool(flag) for flag in clear]
+    return tuple(
+        Share(names, float(mean), float(down), float(up), flag)
+        for names, mean, down, up, flag in zip(of, values.mean(0), low, high, flags, strict=True)
+    )
+
+
+def _together(model: Model, reader: Reader, games: _Games, measured: Measured) -> Together:
+    way = games.absence[0]
+    rows = np.array(
+        [
+            [measured.units[carrier.text(row, way)] for row in games.rows]
+            for carrier in games.carriers
+        ]
+    )
+    return together(model, reader.sites, rows)
+
+
+def _keys(values: Sequence[Value], paths: Mapping[str, Sequence[Value]]) -> list[tuple[str, str]]:
+    own = [("", value.name) for value in values]
+    return own + [(name, value.name) for name, those in paths.items() for value in those]
+
+
+def _with_ends(these: Coalitions) -> Coalitions:
+    """With those of no piece, of one, and of all, whether sampled or not."""
+    size = these.shape[1]
+    ends = np.concatenate([np.zeros((1, size)), np.eye(size), np.ones((1, size))]).astype(bool)
+    return np.unique(np.concatenate([these, ends]), axis=0)
+
+
+def named(progress: Progress, what: str) -> Callable[[int, int], None]:
+    """Progress of one piece of work."""
+    return lambda done, of: progress(what, done, of)

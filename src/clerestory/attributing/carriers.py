@@ -1,0 +1,107 @@
+"""Paraphrases of the sentence around the pieces: they are the replicates.
+
+paraphrases(parse_pieces("[alexandra elbakyan] with a [raven]"), 24)
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clerestory.attributing.pieces import Prompt, parse_pieces
+from clerestory.errors import EvidenceError
+
+__all__ = ["LEAST", "paraphrases", "paraphrases_of"]
+
+LEAST = 20
+FRAMES = (
+    "{x}",
+    "a picture of {x}",
+    "an image of {x}",
+    "a drawing of {x}",
+    "an illustration of {x}",
+    "a depiction of {x}",
+    "a simple picture of {x}",
+    "{x}, a drawing",
+    "{x}, a picture",
+    "{x}, an illustration",
+    "a plain picture of {x}",
+    "a scene with {x}",
+    "a portrait of {x}",
+    "a photo of {x}",
+    "a small picture of {x}",
+    "a new drawing of {x}",
+    "the image of {x}",
+    "this is {x}",
+    "here is {x}",
+    "{x}, an image",
+    "a good picture of {x}",
+    "one picture of {x}",
+    "a view of {x}",
+    "we see {x}",
+)
+"""Ways to present a sentence that add nothing to what it says."""
+SAME = {
+    "with": ("with", "and", "next to", "together with", "beside"),
+    "in a": ("in a", "inside a", "in the"),
+}
+"""Words between pieces, and what can stand in their place."""
+
+
+def paraphrases(asked: Prompt, count: int, *, seed: int = 0) -> tuple[Prompt, ...]:
+    """So many different sentences around the same pieces; the first is the one asked for.
+
+    EvidenceError for fewer than 20, which are too few replicates, or more than there are.
+    """
+    if count < LEAST:
+        raise EvidenceError(f"{count} paraphrases are too few replicates: take {LEAST} or more.")
+    inner = [_variants(asked, place) for place in range(1, len(asked.pieces))]
+    every = list(itertools.product(FRAMES, *inner))
+    if len(every) < count:
+        raise EvidenceError(
+            f"There are {len(every)} paraphrases of this prompt and {count} are asked for: "
+            "ask for fewer, or give a file of your own."
+        )
+    order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))[: count - 1]
+    return tuple(_framed(asked, every[at]) for at in [0, *order.tolist()])
+
+
+def paraphrases_of(asked: Prompt, file: Path) -> tuple[Prompt, ...]:
+    """Those of a file, one a line, with the same pieces in brackets and in the same order."""
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvidenceError(f"{file} cannot be read: {error}.") from error
+    found = [parse_pieces(line) for line in dict.fromkeys(filter(None, lines))]
+    wanted = [piece.words for piece in asked.pieces]
+    for one in found:
+        if [piece.words for piece in one.pieces] != wanted:
+            raise EvidenceError(
+                f"A line of {file} has other pieces than {wanted}: {one.whole!r}. Each line needs "
+                "them all, in brackets and in this order."
+            )
+    if len(found) < LEAST:
+        raise EvidenceError(f"{file} has {len(found)} paraphrases; {LEAST} or more are needed.")
+    return tuple(Prompt(one.around, asked.pieces) for one in found)
+
+
+def _variants(asked: Prompt, place: int) -> list[str]:
+    """What can stand between two pieces: what does, first."""
+    here = asked.around[place]
+    for words, others in SAME.items():
+        found = re.search(rf"(?<!\S){words}(?!\S)", here)
+        if found:
+            put = [here[: found.start()] + one + here[found.end() :] for one in others]
+            return list(dict.fromkeys([here, *put]))
+    return [here]
+
+
+def _framed(asked: Prompt, chosen: Sequence[str]) -> Prompt:
+    before, _, after = chosen[0].partition("{x}")
+    inner = chosen[1:]
+    around = [before + asked.around[0], *inner, asked.around[-1] + after]
+    return Prompt(tuple(around), asked.pieces)

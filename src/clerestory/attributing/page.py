@@ -1,0 +1,82 @@
+"""An attribution's page: what each piece brings, every combination drawn, the path, the layers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from clerestory.attributing import charts
+from clerestory.attributing.attribution import Attribution
+from clerestory.attributing.indices import coalitions
+from clerestory.pages import environment
+from clerestory.pictures import data_address
+
+__all__ = ["FILE", "keep"]
+
+FILE, PAGE = "attribution.json", "attribution.html"
+
+
+def keep(found: Attribution, folder: Path) -> Path:
+    """Write figures and page into a folder that is there; the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = json.dumps(found.told(), indent=1, allow_nan=False, ensure_ascii=False)
+    (folder / FILE).write_text(told + "\n", "utf-8")
+    path = folder / PAGE
+    path.write_text(page(found), "utf-8")
+    return path
+
+
+def page(found: Attribution) -> str:
+    """The page as HTML; whatever comes from prompts or names is escaped."""
+    first = found.absence[0]
+    made = environment("clerestory.attributing")
+    made.filters["span"] = lambda one: f"{one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
+    patched = dict.fromkeys(one.value for one in found.patched)
+    return made.get_template("attribution.html").render(
+        found=found,
+        splits=[
+            {
+                "name": name,
+                "inner": name in found.inner,
+                "ways": ways,
+                "first": ways[first],
+                "network": _svg(charts.network(name, ways[first])),
+            }
+            for name, ways in found.of.items()
+        ],
+        paths={name: _svg(charts.paths(found, name)) for name in found.path if found.path[name]},
+        tokens={name: _svg(charts.tokens(found.patched, name)) for name in patched},
+        drawn=_combinations(found),
+        layers={
+            site.split("/")[0]: [data_address(one) for one in pictures]
+            for site, pictures in found.layers.items()
+        },
+    )
+
+
+def _combinations(found: Attribution) -> list[dict[str, Any]]:
+    """Each combination: its prompt, its pictures, its values."""
+    if found.pictures is None:
+        return []
+    way = found.absence[0]
+    rows = []
+    for at, present in enumerate(coalitions(len(found.pieces))):
+        means = {name: ways[way].means for name, ways in found.of.items()}
+        rows.append(
+            {
+                "prompt": found.asked.text(present, way),
+                "pieces": [name for name, here in zip(found.pieces, present, strict=True) if here],
+                "pictures": [data_address(one) for one in found.pictures[at]],
+                "values": {name: float(own[at]) for name, own in means.items() if own is not None},
+            }
+        )
+    return rows
+
+
+def _svg(chart: Any) -> Markup:
+    import vl_convert
+
+    return Markup(vl_convert.vegalite_to_svg(chart.to_json()))

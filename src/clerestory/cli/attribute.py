@@ -1,0 +1,165 @@
+"""`clerestory attribute`: which piece of a prompt brings it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from clerestory.cli.opening import Asked, with_model
+
+if TYPE_CHECKING:
+    from clerestory.attributing import Attribution, Prompt, Value
+    from clerestory.models import Model
+
+__all__ = ["attribute"]
+
+FEW = 4
+"""Pieces up to which every combination is drawn for the page."""
+
+
+@with_model
+def attribute(
+    prompt: Annotated[
+        str, typer.Argument(help="With pieces in brackets: `[a name] with a [raven]`.")
+    ],
+    of: Annotated[
+        list[str],
+        typer.Option(help="A unit, what `find --out` wrote, or CLASSIFIER=CLASS. Repeatable."),
+    ],
+    model: Asked,
+    absence: Annotated[
+        Literal["neutral", "delete", "both"],
+        typer.Option(help="Absent pieces have a stand-in, or are left out."),
+    ] = "neutral",
+    seeds: Annotated[str, typer.Option(help="Noises, averaged first: 0:4.")] = "0:4",
+    paraphrases: Annotated[
+        int, typer.Option(min=20, help="Sentences around the pieces: the replicates.")
+    ] = 48,
+    sentences: Annotated[
+        Path | None, typer.Option(help="A file of your own, one a line, pieces in brackets.")
+    ] = None,
+    pool: Annotated[
+        str, typer.Option(help="How positions are pooled, as for the finding: mean, max, last.")
+    ] = "mean",
+    budget: Annotated[
+        int, typer.Option(min=64, help="Combinations sampled, twice, beyond ten pieces.")
+    ] = 128,
+    together: Annotated[
+        bool, typer.Option(help="Neurons that pieces excite together.", show_default=True)
+    ] = True,
+    path: Annotated[
+        bool, typer.Option(help="Findings site by site, tokens, layers.", show_default=True)
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page; the same call resumes there.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+) -> None:
+    """Split what a prompt brings about over its pieces, by every combination of them.
+
+    Inner units come first, then what classifiers of set b see.
+    """
+    from clerestory.attributing import attribute as split
+    from clerestory.attributing import paraphrases as made
+    from clerestory.attributing import paraphrases_of, parse_pieces
+    from clerestory.attributing.page import keep
+    from clerestory.cli import console
+    from clerestory.models import parse_seeds
+
+    asked, numbers = parse_pieces(prompt), parse_seeds(seeds)
+    opened = model.open()
+    carriers = made(asked, paraphrases) if sentences is None else paraphrases_of(asked, sentences)
+    values, paths = _values(opened, of, pool)
+    ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
+    with console.stages() as tell:
+        found = split(
+            opened,
+            asked,
+            values,
+            paths=paths if path else {},
+            carriers=carriers,
+            seeds=numbers,
+            absence=ways,
+            units=together,
+            budget=budget,
+            out=out,
+            progress=tell,
+        )
+        if out is not None or json:
+            found = _more(opened, found, values, carriers, path, out is not None, tell)
+    if out is not None:
+        console.say(f"The page is {keep(found, out)}.")
+    for caution in found.cautions:
+        console.say(f"Note: {caution}")
+    if json:
+        console.emit(found.told())
+    else:
+        _print(found)
+
+
+def _values(model: Model, of: list[str], pool: str) -> tuple[list[Value], dict[str, list[Value]]]:
+    from clerestory.attributing import asked_values, path_of
+    from clerestory.finding import Findings
+
+    values = asked_values(model, of, pool)
+    folders = [Path(text) for text in of if Path(text).is_dir()]
+    return values, {
+        folder.name: path_of(model, Findings.load(folder), folder.name, pool) for folder in folders
+    }
+
+
+def _more(
+    model: Model,
+    found: Attribution,
+    values: list[Value],
+    carriers: tuple[Prompt, ...],
+    path: bool,
+    page: bool,
+    tell: Any,
+) -> Attribution:
+    """With tokens patched and, for the page, pictures of every combination and layer."""
+    from dataclasses import replace
+
+    from clerestory.attributing.drawing import combinations
+    from clerestory.attributing.layers import layers
+    from clerestory.attributing.patching import patched
+
+    asked = found.asked
+    if path:
+        found = replace(found, patched=patched(model, carriers, values, progress=tell))
+    if path and page:
+        found = replace(found, layers=layers(model, asked.whole, range(4), progress=tell))
+    if page and len(asked.pieces) <= FEW:
+        drawn = combinations(model, asked, found.absence[0], range(2), progress=tell)
+        found = replace(found, pictures=drawn)
+    return found
+
+
+def _print(found: Attribution) -> None:
+    from clerestory.cli import console
+
+    first = found.absence[0]
+    typer.echo(
+        f"{len(found.pieces)} pieces, {found.paraphrases} paraphrases, seeds {len(found.seeds)}; "
+        "95% intervals over paraphrases"
+    )
+    for name, ways in found.of.items():
+        split = ways[first]
+        typer.echo(console.plain(f"\n{name}  (all together {split.whole.value:+.3f})"))
+        rows = [
+            {
+                "pieces": " x ".join(one.pieces),
+                "value": f"{one.value:+.3f}",
+                "from": f"{one.low:+.3f}",
+                "to": f"{one.high:+.3f}",
+            }
+            for one in (*split.shapley, *split.interactions)
+        ]
+        typer.echo(console.table(rows))
+    if found.together is not None:
+        typer.echo(
+            f"\n{found.together.found} of {found.together.tested} neurons are excited by all pieces"
+            " more than by the sum of each alone (q < .05)"
+        )
