@@ -25,7 +25,7 @@ FRESH_SEED = 1
 
 def familiarity(model: Any, tell: Tell) -> dict[str, Any]:
     """Names of the captions, names of nobody, fresh made-up ones, and strangers of the captions."""
-    from clerestory.knowing.familiarity import LEAST, USUAL, familiarities
+    from clerestory.knowing import familiarities
     from clerestory.knowing.page import sheet
     from clerestory.pictures import save
 
@@ -34,12 +34,11 @@ def familiarity(model: Any, tell: Tell) -> dict[str, Any]:
     found = {}
     for words in sorted({len(name.split()) for name in every}, key=lambda count: count != 2):
         alike = [name for name in every if len(name.split()) == words]
-        count = USUAL if words == 2 else LEAST
 
         def progress(stage: str, done: int, of: int, words: int = words) -> None:
             tell(f"{stage} of {words} words", done, of)
 
-        came = familiarities(model, alike, count=count, out=DRAWN, progress=progress)
+        came = familiarities(model, alike, out=DRAWN, progress=progress)
         found |= {one.phrase: one for one in came}
     save(sheet(found[ASKED]), PICTURES / "familiarity.png")
     told = {name: one.told() for name, one in found.items()}
@@ -87,15 +86,12 @@ def page() -> str:
     kept = json.loads((KEPT / "familiarity.json").read_text())
     asked, groups = kept["asked"], kept["groups"]
     far = asked["controls"]["distances"]
-    others = [one for one in groups["captions"] if one["phrase"].count(" ") != 1]
     return (
         (KEPT / "page.md.in")
         .read_text()
         .format(
             revision=kept["revision"],
             controls=asked["controls"]["names"],
-            fewer=others[0]["controls"]["names"],
-            others=" and ".join(one["phrase"] for one in others),
             rows="\n".join(_row(name, groups[group]) for group, name in SAID.items()),
             missed=_missed(groups),
             p=f"{asked['p']:.2f}",

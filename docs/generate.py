@@ -36,6 +36,7 @@ COMMANDS = (
     ("excite",),
     ("rival",),
     ("attribute",),
+    ("suppress",),
     ("familiarity",),
     ("classifier",),
     ("classifier", "check"),

@@ -28,7 +28,7 @@ LAYERS = [
     {"steering"},
     {"classifying"},
     {"finding", "exciting", "knowing"},
-    {"building"},
+    {"building", "suppressing"},
     {"study"},
     {"cli"},
 ]

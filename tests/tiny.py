@@ -116,7 +116,9 @@ def tiny_autoencoder() -> Any:
     )
 
 
-def tiny_pipeline(seed: int = 0, *, layers: int = 2, scheduler: str = "ddim") -> Any:
+def tiny_pipeline(
+    seed: int = 0, *, layers: int = 2, scheduler: str = "ddim", window: int = WINDOW
+) -> Any:
     """A `KandinskyV22CombinedPipeline` of 16×16 pictures, untrained, the same for a seed."""
     from diffusers import (
         DDIMScheduler,
@@ -135,12 +137,12 @@ def tiny_pipeline(seed: int = 0, *, layers: int = 2, scheduler: str = "ddim") ->
     more = {"ddim": {"clip_sample": False}, "ddpm": {"clip_sample": False}, "dpm": {}}[scheduler]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        tokenizer = tiny_tokenizer()
+        tokenizer = tiny_tokenizer(window)
         pipeline = KandinskyV22CombinedPipeline(
             unet=tiny_denoiser(),
             scheduler=kinds[scheduler](beta_schedule="scaled_linear", **more),
             movq=tiny_autoencoder(),
-            prior_prior=tiny_prior(layers),
+            prior_prior=tiny_prior(layers, window),
             prior_image_encoder=tiny_eye(),
             prior_text_encoder=tiny_text(tokenizer, layers),
             prior_tokenizer=tokenizer,
@@ -156,7 +158,9 @@ def tiny_pipeline(seed: int = 0, *, layers: int = 2, scheduler: str = "ddim") ->
 
 
 @functools.cache
-def tiny_model(seed: int = 0, *, layers: int = 2, scheduler: str = "ddim") -> Any:
+def tiny_model(
+    seed: int = 0, *, layers: int = 2, scheduler: str = "ddim", window: int = WINDOW
+) -> Any:
     """A model around a tiny pipeline, with defaults to match; one for the whole test run."""
     from clerestory.models import Options, wrap
 
@@ -164,5 +168,7 @@ def tiny_model(seed: int = 0, *, layers: int = 2, scheduler: str = "ddim") -> An
         height=16, width=16, steps=3, guidance=2.5, prior_steps=3, prior_guidance=1.5
     )
     return wrap(
-        tiny_pipeline(seed, layers=layers, scheduler=scheduler), name="tiny", defaults=defaults
+        tiny_pipeline(seed, layers=layers, scheduler=scheduler, window=window),
+        name="tiny",
+        defaults=defaults,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clerestory.errors import EvidenceError
-from clerestory.knowing.names import controls_of, made_up
+from clerestory.knowing.names import content_of, controls_of, like, made_up
 
 
 def test_names_are_the_same_every_time_and_other_ones_by_another_seed():
@@ -27,6 +27,14 @@ def test_a_word_that_is_barred_is_in_no_name_and_the_others_stay():
     barred = names[3].split()[0]
     less = made_up(98, 2, without=[barred.upper()])
     assert less == tuple(name for name in names if barred not in name.split())
+
+
+def test_a_name_takes_the_form_of_the_phrase():
+    assert like("bofesh dralpi", "william of ockham") == "bofesh of dralpi"
+    assert like("bofesh dralpi", "Van der Berg Lee") == "Van der Bofesh Dralpi"
+    assert content_of("The of") == ["the", "of"], "small words alone are a name"
+    assert like("bofesh dralpi", "The of") == "Bofesh dralpi"
+    assert like("bofesh", "a moose") == "a bofesh"
 
 
 def test_listed_controls_are_other_names_each_once():

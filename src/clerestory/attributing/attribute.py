@@ -7,6 +7,7 @@ attribute(model, asked, values).of["lancet:clothes=black clothes"]["neutral"].sh
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,16 @@ def attribute(
     the same call goes on. EvidenceError for too few paraphrases, PromptError for what is too long.
     """
     check_pieces(model, asked)
-    ways = paraphrases(asked, carriers) if isinstance(carriers, int) else tuple(carriers)
+    ways = paraphrases(asked, carriers, model=model) if isinstance(carriers, int) else carriers
     along = paths or {}
-    every = [*values, *(value for own in along.values() for value in own)]
+    every = [*values, *itertools.chain.from_iterable(along.values())]
     games = _Games.of(asked, ways, tuple(absence), budget)
     model.family.check(games.prompts())
     deep = units and 1 < len(asked.pieces) <= EXACT
     tell = None if progress is None else named(progress, "measuring combinations")
-    sites = unit_sites(model, values) if deep else ()
-    reader = Reader(model, every, list(check_seeds(seeds)), sites, tell)
-    measured = reader(games.prompts(), games.few() if deep else (), out)
+    sites, whole = (unit_sites(model, values), games.few()) if deep else ((), ())
+    reader = Reader(model, every, check_seeds(seeds), sites, tell)
+    measured = reader(games.prompts(), whole, out)
     splits = dict(zip(_keys(values, along), games.splits(measured), strict=True))
     return Attribution(
         asked=asked,
@@ -86,10 +87,7 @@ def attribute(
         seeds=tuple(reader.seeds),
         of={value.name: splits["", value.name] for value in values},
         inner=tuple(value.name for value in values if value.inner),
-        path={
-            name: {value.name: splits[name, value.name][games.absence[0]] for value in own}
-            for name, own in along.items()
-        },
+        path=_along(along, splits, games.absence[0]),
         together=_together(model, reader, games, measured) if deep else None,
     )
 
@@ -249,6 +247,17 @@ def _shares(
         Share(names, float(mean), float(down), float(up), flag)
         for names, mean, down, up, flag in zip(of, values.mean(0), low, high, flags, strict=True)
     )
+
+
+def _along(
+    paths: Mapping[str, Sequence[Value]],
+    splits: Mapping[tuple[str, str], Mapping[Absence, Split]],
+    way: Absence,
+) -> dict[str, dict[str, Split]]:
+    return {
+        name: {value.name: splits[name, value.name][way] for value in own}
+        for name, own in paths.items()
+    }
 
 
 def _together(model: Model, reader: Reader, games: _Games, measured: Measured) -> Together:

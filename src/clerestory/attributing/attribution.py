@@ -96,15 +96,14 @@ class Attribution:
 
     @property
     def cautions(self) -> list[str]:
-        """What depends on how a piece is absent."""
+        """Values whose shares depend on how pieces are absent, and which."""
         found = []
         for name, ways in self.of.items():
             split = ways[self.absence[0]]
             flagged = [one for one in (*split.shapley, *split.interactions) if one.depends]
-            found += [
-                f"{name}: what {' + '.join(one.pieces)} brings depends on how pieces are absent."
-                for one in flagged
-            ]
+            if flagged:
+                which = ", ".join(" x ".join(one.pieces) for one in flagged)
+                found.append(f"{name} depends on how pieces are absent: {which}.")
         return found
 
     def told(self) -> dict[str, Any]:

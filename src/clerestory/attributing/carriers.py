@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from clerestory.attributing.pieces import Prompt, parse_pieces
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, PromptError
+from clerestory.models import Model
 
 __all__ = ["LEAST", "paraphrases", "paraphrases_of"]
 
@@ -52,22 +53,27 @@ SAME = {
 """Words between pieces, and what can stand in their place."""
 
 
-def paraphrases(asked: Prompt, count: int, *, seed: int = 0) -> tuple[Prompt, ...]:
+def paraphrases(
+    asked: Prompt, count: int, *, model: Model | None = None, seed: int = 0
+) -> tuple[Prompt, ...]:
     """So many different sentences around the same pieces; the first is the one asked for.
 
-    EvidenceError for fewer than 20, which are too few replicates, or more than there are.
+    With a `model` they are short enough for its text window. EvidenceError for fewer than 20, which
+    are too few replicates, or more than there are.
     """
     if count < LEAST:
         raise EvidenceError(f"{count} paraphrases are too few replicates: take {LEAST} or more.")
     inner = [_variants(asked, place) for place in range(1, len(asked.pieces))]
     every = list(itertools.product(FRAMES, *inner))
-    if len(every) < count:
+    order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))
+    found = [_framed(asked, every[at]) for at in [0, *order.tolist()]]
+    found = [one for one in found if model is None or _fits(model, one)]
+    if len(found) < count:
         raise EvidenceError(
-            f"There are {len(every)} paraphrases of this prompt and {count} are asked for: "
+            f"There are {len(found)} paraphrases of this prompt and {count} are asked for: "
             "ask for fewer, or give a file of your own."
         )
-    order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))[: count - 1]
-    return tuple(_framed(asked, every[at]) for at in [0, *order.tolist()])
+    return tuple(found[:count])
 
 
 def paraphrases_of(asked: Prompt, file: Path) -> tuple[Prompt, ...]:
@@ -87,6 +93,16 @@ def paraphrases_of(asked: Prompt, file: Path) -> tuple[Prompt, ...]:
     if len(found) < LEAST:
         raise EvidenceError(f"{file} has {len(found)} paraphrases; {LEAST} or more are needed.")
     return tuple(Prompt(one.around, asked.pieces) for one in found)
+
+
+def _fits(model: Model, carrier: Prompt) -> bool:
+    """Whether it is short enough, with all of its pieces and with none."""
+    try:
+        for here in (True, False):
+            model.check(carrier.text([here] * len(carrier.pieces)))
+    except PromptError:
+        return False
+    return True
 
 
 def _variants(asked: Prompt, place: int) -> list[str]:

@@ -16,7 +16,7 @@ BRINGS, TAKES, QUIET = "#b4532a", "#234f8c", "#8a857a"
 SIZE = 220
 
 
-def network(name: str, split: Split) -> Any:
+def network(split: Split) -> Any:
     """Pieces as nodes, interactions as edges: how large, and of which sign."""
     import altair as alt
     import pandas as pd
@@ -53,7 +53,7 @@ def network(name: str, split: Split) -> Any:
     layers = [circles, names, figures]
     if split.interactions:
         layers.insert(0, _edges(split, places, most, axis))
-    return alt.layer(*layers).properties(width=SIZE * 1.6, height=SIZE, title=name)
+    return alt.layer(*layers).properties(width=SIZE * 1.35, height=SIZE)
 
 
 def paths(attribution: Attribution, name: str) -> Any:

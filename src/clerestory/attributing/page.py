@@ -43,7 +43,7 @@ def page(found: Attribution) -> str:
                 "inner": name in found.inner,
                 "ways": ways,
                 "first": ways[first],
-                "network": _svg(charts.network(name, ways[first])),
+                "network": _svg(charts.network(ways[first])),
             }
             for name, ways in found.of.items()
         ],

@@ -70,7 +70,10 @@ def attribute(
 
     asked, numbers = parse_pieces(prompt), parse_seeds(seeds)
     opened = model.open()
-    carriers = made(asked, paraphrases) if sentences is None else paraphrases_of(asked, sentences)
+    if sentences is None:
+        carriers = made(asked, paraphrases, model=opened)
+    else:
+        carriers = paraphrases_of(asked, sentences)
     values, paths = _values(opened, of, pool)
     ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
     with console.stages() as tell:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["contents_of", "words_for"]
+__all__ = ["contents_of"]
 
 PLAIN = ("style",)
 """What Lancet's contents never mention, besides the concept: in a style less can be seen."""
@@ -41,24 +41,9 @@ def contents_of(
     return _own(judge, count, start)
 
 
-def words_for(model: Model, judge: str, shows: str) -> str:
-    """How to say a class of a classifier of what is in place of `{x}`.
-
-    In Lancet's captions' first way where they have one that holds the content, else after a comma.
-    """
-    from clerestory.lancet.world.table import World
-
-    factor = judge.removeprefix("lancet:")
-    if model.name == "lancet" and factor in FACTORS_SAID:
-        level = World.load().factor(factor).get(shows)
-        said = getattr(level, "words", ())
-        if said and "{x}" in said[0]:
-            return str(said[0])
-    return f"{{x}}, {shows}"
-
-
 def _own(judge: str, count: int, start: int) -> tuple[str, ...]:
     from clerestory.lancet.contents import contents
+    from clerestory.lancet.saying import FACTORS_SAID
     from clerestory.lancet.world.table import World
 
     factor = judge.removeprefix("lancet:")
@@ -66,6 +51,3 @@ def _own(judge: str, count: int, start: int) -> tuple[str, ...]:
     told = factor if factor in FACTORS_SAID else "style"
     people = True if told == "mood" else None
     return contents(count, *dict.fromkeys((told, *PLAIN)), start=start, people=people, world=world)
-
-
-FACTORS_SAID = ("style", "mood", "place", "perspective", "artwork", "hair", "clothes")

@@ -28,6 +28,7 @@ from clerestory.cli import (
     sites,
     steer,
     study,
+    suppress,
     verify,
 )
 from clerestory.errors import ClerestoryError
@@ -54,6 +55,7 @@ app.command()(group.group)
 app.command()(excite.excite)
 app.command()(rival.rival)
 app.command()(attribute.attribute)
+app.command()(suppress.suppress)
 app.command()(familiarity.familiarity)
 app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")

@@ -59,10 +59,11 @@ def build(
     from clerestory.building import build as make
     from clerestory.building.slider import Slider
     from clerestory.cli import console
-    from clerestory.cli.contents import contents_of, words_for
+    from clerestory.cli.contents import contents_of
     from clerestory.errors import OptionError
     from clerestory.exciting.rival import found_words
     from clerestory.finding import Findings
+    from clerestory.lancet.saying import words_for
     from clerestory.models import parse_seeds
     from clerestory.outputs import free_folder
 

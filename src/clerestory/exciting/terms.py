@@ -63,9 +63,9 @@ def read_terms(
             read[term.pool].append(term.site)
     if sites or not read:
         read[pool] += sites
-    judged = [term for term in terms if isinstance(term, Drawn)]
     values: dict[Term, Matrix] = {}
-    besides, pictures, waiting = None, None, bool(judged)
+    besides = pictures = None
+    waiting = any(isinstance(term, Drawn) for term in terms)
     for way, addresses in read.items():
         run = model.run(
             texts,
@@ -78,9 +78,8 @@ def read_terms(
         )
         if run.pictures is not None:
             pictures, waiting = run.pictures, False
-            values |= {term: sees(term, run.pictures) for term in judged}
-        if way == pool:
-            besides = run.activations
+            values |= {one: sees(one, pictures) for one in terms if isinstance(one, Drawn)}
+        besides = run.activations if way == pool else besides
         for one in terms:
             if isinstance(one, Along) and one.pool == way:
                 values[one] = _along_steps(one, run.activations.unlabelled[parse(one.site).site])

@@ -20,7 +20,7 @@ from clerestory.knowing.apart import chance, consistencies, deviations, distance
 from clerestory.knowing.contexts import Made
 from clerestory.knowing.keeping import Kept
 from clerestory.knowing.known import Beside, Context, Familiarity
-from clerestory.knowing.names import cased, controls_of, made_up, words_of
+from clerestory.knowing.names import content_of, controls_of, like, made_up, words_of
 from clerestory.knowing.seeing import Eyes, Seen, plan_of
 from clerestory.models import Model, check_seeds
 
@@ -60,8 +60,8 @@ def familiarities(
 ) -> list[Familiarity]:
     """`familiarity` of several phrases, each by itself beside the same controls.
 
-    `controls` are names that nobody knows, by default `count` made up by `seed`: of as many words
-    as the phrase, none of them a word of the phrases or one that the model has a token of. Each is
+    `controls` are names that nobody knows, by default `count` made up by `seed` in the form of the
+    phrase ("of" stays "of"), without its words and those that the model has a token of. Each is
     drawn in every context with every seed; `classifiers` of set b look, by default Lancet's for
     Lancet. With `out` the names are kept as they come: the same call goes on after a kill, and
     other phrases use the same controls. `announce` is told what it will take. EvidenceError for
@@ -94,17 +94,17 @@ def _controls(
     seed: int,
 ) -> tuple[str, ...]:
     """The names that a phrase is held to; EvidenceError where they are too few to tell."""
-    words = words_of(phrase)
-    if not words:
+    if not words_of(phrase):
         raise PromptError(f"The phrase is empty ({phrase!r}); write the name that is asked about.")
     if listed is not None:
         names = controls_of(phrases, listed)
     else:
-        alike = [one for one in phrases if len(words_of(one)) == len(words)]
-        without = [word for one in alike for word in words_of(one)]
+        words = len(content_of(phrase))
+        alike = [content_of(one) for one in phrases if len(content_of(one)) == words]
+        without = [word for one in alike for word in one]
         known = [word.strip() for word in model.vocabulary()]
-        plain = made_up(count, len(words), seed=seed, without=[*without, *known])
-        names = tuple(cased(name, phrase) for name in plain)
+        plain = made_up(count, words, seed=seed, without=[*without, *known])
+        names = tuple(like(name, phrase) for name in plain)
     if len(names) < LEAST:
         raise EvidenceError(
             f"{len(names)} controls are too few: p cannot come below 1 in {len(names) + 1}, and a "

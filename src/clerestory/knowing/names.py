@@ -12,13 +12,17 @@ import numpy as np
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["cased", "controls_of", "made_up", "words_of"]
+__all__ = ["content_of", "controls_of", "like", "made_up", "words_of"]
 
 ONSETS = (*"bdfghjklmnprstvz", "br", "dr", "gr", "kl", "pr", "sk", "st", "tr", "vl")
 VOWELS = (*"aeiou", "ai", "ei", "ou")
 CODAS = ("", "", "", "", *"lmnrstk", "sh", "nd", "rk")
 SYLLABLES = (2, 3)
 """A word has so many."""
+ARTICLES = ("a", "an", "the", "el", "la", "le")
+LINKS = ("al", "bin", "da", "de", "del", "den", "der", "di", "du", "ibn", "van", "von", "y", "zu")
+SMALL = frozenset((*ARTICLES, *LINKS, "and", "by", "in", "of", "on", "ten", "ter", "to", "with"))
+"""Words that a made-up name takes over from the phrase, as they are in many names and in none."""
 
 
 def made_up(
@@ -36,14 +40,26 @@ def made_up(
     return tuple(islice(fitting, count))
 
 
-def cased(name: str, phrase: str) -> str:
-    """A name with its words in capitals where the phrase's are, which some models read otherwise.
+def like(name: str, phrase: str) -> str:
+    """A name in the form of a phrase: with its small words, and capitals where it has some.
 
-    >>> cased("bofesh dralpi", "Tycho brahe")
-    'Bofesh dralpi'
+    >>> like("bofesh dralpi", "William of ockham")
+    'Bofesh of dralpi'
     """
-    pairs = zip(name.split(), phrase.split(), strict=True)
-    return " ".join(word.capitalize() if like[0].isupper() else word for word, like in pairs)
+    parts, own = iter(name.split()), set(content_of(phrase))
+    told = [next(parts) if word.lower() in own else word.lower() for word in phrase.split()]
+    pairs = zip(told, phrase.split(), strict=True)
+    return " ".join(word.capitalize() if by[0].isupper() else word for word, by in pairs)
+
+
+def content_of(phrase: str) -> list[str]:
+    """The words of a phrase that are not small ones such as "of"; all, where it has no others.
+
+    >>> content_of("William of Ockham")
+    ['william', 'ockham']
+    """
+    words = words_of(phrase)
+    return [word for word in words if word not in SMALL] or words
 
 
 def words_of(phrase: str) -> list[str]:

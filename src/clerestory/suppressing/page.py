@@ -1,0 +1,75 @@
+"""What the ladder came to, as a page: the frontier, and every rung's pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from clerestory.outputs import empty_folder
+from clerestory.pages import environment
+from clerestory.pictures import data_address, grid, save
+from clerestory.suppressing.suppress import DROP, KEEP, Suppressed
+
+__all__ = ["frontier", "keep"]
+
+SHOWN = 8
+
+
+def keep(found: Suppressed, folder: Path) -> Path:
+    """Write `suppressed.json`, page, pictures and the steered model to a new folder; the page."""
+    import vl_convert
+
+    empty_folder(folder)
+    told = json.dumps(found.told(), indent=1, allow_nan=False, ensure_ascii=False)
+    (folder / "suppressed.json").write_text(told + "\n", "utf-8")
+    spec = frontier(found).to_json()
+    (folder / "frontier.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    rows = {"as it is": found.pictures["before"], "the control": found.pictures["control"]}
+    rows |= {rung.name: rung.pictures for rung in found.rungs}
+    save(
+        grid([one for own in rows.values() for one in own[:SHOWN, 0]], SHOWN), folder / "rungs.png"
+    )
+    found.steered.save(folder / "steered")
+    template = environment("clerestory.suppressing").get_template("suppressed.html")
+    page = template.render(
+        found=found,
+        chart=Markup(vl_convert.vegalite_to_svg(spec)),
+        rows={name: [data_address(one) for one in own[:SHOWN, 0]] for name, own in rows.items()},
+        drop=DROP,
+        keep=KEEP,
+    )
+    path = folder / "suppressed.html"
+    path.write_text(page, "utf-8")
+    return path
+
+
+def frontier(found: Suppressed) -> Any:
+    """An Altair chart: what is gone of the excess against what is kept, by set b."""
+    import altair as alt
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "rung": rung.name,
+            "gone": rung.came.drop,
+            "low": rung.came.drop_low,
+            "high": rung.came.drop_high,
+            "kept": rung.came.kept_share,
+            "taken": rung is found.chosen,
+        }
+        for rung in found.rungs
+    )
+    bars = pd.DataFrame({"gone": [DROP], "kept": [KEEP]})
+    base = alt.Chart(table, title="Set b; the ringed rung is recommended").encode(
+        x=alt.X("gone:Q", title="share of the unwanted's excess that is gone"),
+        y=alt.Y("kept:Q", title="kept of what is to stay, the worst", scale=alt.Scale(zero=False)),
+    )
+    points = base.mark_circle(size=90).encode(color=alt.Color("rung:N", title=None))
+    spans = base.mark_rule(opacity=0.5).encode(x="low:Q", x2="high:Q", color="rung:N")
+    ring = base.transform_filter("datum.taken").mark_point(size=320, color="#222", strokeWidth=2)
+    wall = alt.Chart(bars).mark_rule(color="#999", strokeDash=[4, 3]).encode(x="gone:Q")
+    floor = alt.Chart(bars).mark_rule(color="#999", strokeDash=[4, 3]).encode(y="kept:Q")
+    return (wall + floor + spans + points + ring).properties(width=460, height=280)
