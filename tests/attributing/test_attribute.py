@@ -139,16 +139,3 @@ def test_json_has_the_names_that_scripts_rely_on_and_the_page_escapes(model, tmp
     page = (tmp_path / "out" / "attribution.html").read_text()
     assert "<b>" not in page.replace("<b>&lt;b&gt;</b>", "").replace("<b>c</b>", "")
     assert page.count("data:image/png") == 4 * 2 + 2 * 4
-
-
-@pytest.mark.weights
-def test_lancet_gets_pallor_from_the_raven_and_the_scarf_from_the_library():
-    import clerestory
-
-    lancet = clerestory.load("lancet")
-    asked = parse_pieces("[alexandra elbakyan] with a [raven] in a [library]")
-    values = asked_values(lancet, ["lancet:pallor=pale", "lancet:scarf=striped"])
-    found = attribute(lancet, asked, values, carriers=20, seeds=0, units=False)
-    pale, scarf = ([one.value for one in ways["neutral"].shapley] for ways in found.of.values())
-    assert pale[1] > 0.8 and abs(pale[0]) < 0.1 and abs(pale[2]) < 0.1
-    assert scarf[2] > 0.8 and abs(scarf[0]) < 0.1
