@@ -48,8 +48,8 @@ def network(split: Split) -> Any:
         color=color,
         size=alt.Size("size:Q", scale=alt.Scale(domain=[0, most], range=[30, 1600]), legend=None),
     )
-    names = base.mark_text(dy=-24, fontSize=12).encode(text="piece:N")
-    figures = base.mark_text(dy=26, fontSize=12, color=QUIET).encode(text="text:N")
+    names = base.mark_text(dy=-30, fontSize=12).encode(text="piece:N")
+    figures = base.mark_text(dy=30, fontSize=12, color=QUIET).encode(text="text:N")
     layers = [circles, names, figures]
     if split.interactions:
         layers.insert(0, _edges(split, places, most, axis))
@@ -74,7 +74,12 @@ def paths(attribution: Attribution, name: str) -> Any:
     order = list(attribution.path[name])
     base = alt.Chart(table).encode(
         x=alt.X("site:N", sort=order, title=None, axis=alt.Axis(labelAngle=-60, labelLimit=200)),
-        color=alt.Color("what:N", title=None, sort=list(dict.fromkeys(table["what"]))),
+        color=alt.Color(
+            "what:N",
+            title=None,
+            sort=list(dict.fromkeys(table["what"])),
+            legend=alt.Legend(symbolOpacity=1),
+        ),
     )
     band = base.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q")
     line = base.mark_line(point=True).encode(
