@@ -41,7 +41,7 @@ def test_a_case_knows_its_classes_and_control(lancet):
         (PROMPT, [BLACK], ["duck"], PromptError, "has no word 'duck'"),
         (PROMPT, [BLACK], ["with"], RegistryError, "write WORD=CLASSIFIER=CLASS"),
         (PROMPT, ["lancet:clothes"], ["raven"], RegistryError, "names no class"),
-        (PROMPT, ["lancet:clothes=blak"], ["raven"], RegistryError, "Did you mean"),
+        (PROMPT, ["lancet:clothes=blak"], ["raven"], RegistryError, "has no class 'blak'"),
         (PROMPT, [], ["raven"], EvidenceError, "Say what is unwanted"),
         (PROMPT, ["lancet:subject=raven"], ["raven"], EvidenceError, "unwanted and to be kept"),
         ("a [raven]", [BLACK], ["raven"], PromptError, "leave brackets out"),
