@@ -68,7 +68,9 @@ def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_p
     monkeypatch.setattr("clerestory.load", lambda *_, **__: lancet)
     words = ["--unwanted", BLACK, "--keep", "raven", "--tune", "10", "--report", "10"]
     words += ["--seeds", "0", "--budget", "0", "--rung", "clipped reflection", "--json"]
-    out = tmp_path / "out"
+    out, others = tmp_path / "out", tmp_path / "others.txt"
+    others.write_text("a cat in a meadow\na duck\n")
+    words += ["--elsewhere", others]
     text = "alexandra elbakyan with a raven"
     told = json.loads(commands.call(app, "suppress", text, *words, "--out", out).stdout)
     (rung,) = told["rungs"]
