@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from clerestory.errors import OutputError
+from clerestory.errors import ClerestoryError, OutputError
 
-__all__ = ["empty_folder", "free_folder", "new_file", "picture_file"]
+__all__ = ["empty_folder", "free_folder", "new_file", "picture_file", "planned_folder"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -37,6 +40,40 @@ def empty_folder(folder: Path) -> Path:
     return folder
 
 
+def planned_folder(
+    folder: Path,
+    file: str,
+    plan: Mapping[str, Any],
+    *,
+    other: str,
+    error: type[ClerestoryError],
+) -> Path:
+    """A folder that keeps what is done by a plan, which it has in `file`; an empty one gets it.
+
+    Where it is there already work goes on. `error`, with the differences, where the folder has
+    `other`: what was done by another plan.
+    """
+    now = json.loads(json.dumps(plan))
+    if not (folder / file).exists():
+        empty_folder(folder)
+        beside = folder / f"{file}.part"
+        beside.write_text(json.dumps(plan, indent=1) + "\n")
+        beside.replace(folder / file)
+        return folder
+    try:
+        before = json.loads((folder / file).read_text())
+    except ValueError as reason:
+        raise error(f"{folder / file} cannot be read: {reason}") from reason
+    differ = [
+        f"{name}: {_short(before.get(name))} there, {_short(own)} now"
+        for name, own in now.items()
+        if before.get(name) != own
+    ]
+    if differ:
+        raise error(f"{folder} has {other} ({'; '.join(differ)}): take another folder.")
+    return folder
+
+
 def new_file(path: Path) -> Path:
     """The name of a file that is not there yet, its folder made; OutputError if it is taken."""
     if path.exists():
@@ -53,3 +90,8 @@ def picture_file(path: Path) -> Path:
     if path.suffix.lower() not in PICTURES:
         raise OutputError(f"{path} names no kind of picture; end it in {', '.join(PICTURES)}.")
     return path
+
+
+def _short(value: Any, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else text[:most] + "…"

@@ -23,6 +23,7 @@ from clerestory.attributing.indices import (
     Indices,
     coalitions,
     exact,
+    few,
     sampled,
     sampled_coalitions,
 )
@@ -139,7 +140,7 @@ class _Games:
             carrier.text(row, way)
             for way in self.absence
             for carrier, these in zip(self.carriers, self.asked_of, strict=True)
-            for row in _with_ends(these)
+            for row in np.unique(np.concatenate([these, self.rows]), axis=0)
         ]
 
     def few(self) -> list[str]:
@@ -150,8 +151,7 @@ class _Games:
 
     @property
     def rows(self) -> Coalitions:
-        size = self.pieces
-        return np.concatenate([np.zeros((1, size)), np.eye(size), np.ones((1, size))]).astype(bool)
+        return few(self.pieces)
 
     def splits(self, measured: Measured) -> list[dict[Absence, Split]]:
         """One for each value, by way of absence."""
@@ -274,13 +274,6 @@ def _together(model: Model, reader: Reader, games: _Games, measured: Measured) -
 def _keys(values: Sequence[Value], paths: Mapping[str, Sequence[Value]]) -> list[tuple[str, str]]:
     own = [("", value.name) for value in values]
     return own + [(name, value.name) for name, those in paths.items() for value in those]
-
-
-def _with_ends(these: Coalitions) -> Coalitions:
-    """With those of no piece, of one, and of all, whether sampled or not."""
-    size = these.shape[1]
-    ends = np.concatenate([np.zeros((1, size)), np.eye(size), np.ones((1, size))]).astype(bool)
-    return np.unique(np.concatenate([these, ends]), axis=0)
 
 
 def named(progress: Progress, what: str) -> Callable[[int, int], None]:

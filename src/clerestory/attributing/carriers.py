@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from clerestory.attributing.pieces import Prompt, parse_pieces
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.models import Model
 
-__all__ = ["LEAST", "paraphrases", "paraphrases_of"]
+__all__ = ["LEAST", "paraphrases", "paraphrases_of", "short_enough"]
 
 LEAST = 20
 FRAMES = (
@@ -67,7 +66,9 @@ def paraphrases(
     every = list(itertools.product(FRAMES, *inner))
     order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))
     found = [_framed(asked, every[at]) for at in [0, *order.tolist()]]
-    found = [one for one in found if model is None or _fits(model, one)]
+    if model is not None:
+        none = [False] * len(asked.pieces)
+        found = [one for one in found if short_enough(model, [one.whole, one.text(none)])]
     if len(found) < count:
         raise EvidenceError(
             f"There are {len(found)} paraphrases of this prompt and {count} are asked for: "
@@ -76,30 +77,26 @@ def paraphrases(
     return tuple(found[:count])
 
 
-def paraphrases_of(asked: Prompt, file: Path) -> tuple[Prompt, ...]:
-    """Those of a file, one a line, with the same pieces in brackets and in the same order."""
-    try:
-        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvidenceError(f"{file} cannot be read: {error}.") from error
-    found = [parse_pieces(line) for line in dict.fromkeys(filter(None, lines))]
+def paraphrases_of(asked: Prompt, lines: Sequence[str]) -> tuple[Prompt, ...]:
+    """Sentences of one's own, with the same pieces in brackets and in the same order."""
+    found = [parse_pieces(line) for line in dict.fromkeys(lines)]
     wanted = [piece.words for piece in asked.pieces]
     for one in found:
         if [piece.words for piece in one.pieces] != wanted:
             raise EvidenceError(
-                f"A line of {file} has other pieces than {wanted}: {one.whole!r}. Each line needs "
+                f"A sentence has other pieces than {wanted}: {one.whole!r}. Each needs "
                 "them all, in brackets and in this order."
             )
     if len(found) < LEAST:
-        raise EvidenceError(f"{file} has {len(found)} paraphrases; {LEAST} or more are needed.")
+        raise EvidenceError(f"There are {len(found)} sentences; {LEAST} or more are needed.")
     return tuple(Prompt(one.around, asked.pieces) for one in found)
 
 
-def _fits(model: Model, carrier: Prompt) -> bool:
-    """Whether it is short enough, with all of its pieces and with none."""
+def short_enough(model: Model, texts: Sequence[str]) -> bool:
+    """Whether the model's text window holds them all."""
     try:
-        for here in (True, False):
-            model.check(carrier.text([here] * len(carrier.pieces)))
+        for text in texts:
+            model.check(text)
     except PromptError:
         return False
     return True

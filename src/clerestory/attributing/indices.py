@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXACT", "Indices", "coalitions", "exact", "sampled", "sampled_coalitions"]
+__all__ = ["EXACT", "Indices", "coalitions", "exact", "few", "sampled", "sampled_coalitions"]
 
 EXACT = 10
 """Pieces up to which every coalition is looked at."""
@@ -86,7 +86,7 @@ def sampled(games: Sequence[Callable[[Coalitions], Matrix]], pieces: int, budget
     )
     found = halves.mean(1)
     spread = (halves[:, 0] - halves[:, 1])[:, :pieces] / 2
-    ends = np.array([game(coalitions_ends(pieces)) for game in games])
+    ends = np.array([game(few(pieces)[[0, -1]]) for game in games])
     apart = np.abs(found[:, :pieces].sum(1) - (ends[:, 1] - ends[:, 0])).max()
     return Indices(
         found[:, :pieces],
@@ -97,9 +97,10 @@ def sampled(games: Sequence[Callable[[Coalitions], Matrix]], pieces: int, budget
     )
 
 
-def coalitions_ends(pieces: int) -> Coalitions:
-    """None and all."""
-    return np.array([[False] * pieces, [True] * pieces])
+def few(pieces: int) -> Coalitions:
+    """Those of no piece, of each alone, and of all."""
+    none, every = np.zeros((1, pieces)), np.ones((1, pieces))
+    return np.concatenate([none, np.eye(pieces), every]).astype(bool)
 
 
 @functools.cache

@@ -5,8 +5,7 @@ With a folder, what was measured is kept as it comes, and the same call goes on 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from clerestory.exciting.objectives import Drawn, Term
 from clerestory.exciting.terms import noiseless, read_terms
 from clerestory.models import Model
 from clerestory.models.seeds import check_seeds
-from clerestory.outputs import empty_folder
+from clerestory.outputs import planned_folder
 
 __all__ = ["Measured", "Reader", "unit_sites"]
 
@@ -114,20 +113,7 @@ class Reader:
     def _folder(self, out: Path, parts: Sequence[tuple[Sequence[str], bool]]) -> Path:
         """Where parts are kept; EvidenceError where the folder has those of another question."""
         plan = self._plan(parts)
-        place = out / PLAN
-        if not place.exists():
-            empty_folder(out)
-            place.write_text(json.dumps(plan, indent=1) + "\n")
-        try:
-            before: Mapping[str, Any] = json.loads(place.read_text())
-        except ValueError as error:
-            raise EvidenceError(f"{place} cannot be read: {error}") from error
-        differ = [name for name, own in plan.items() if before.get(name) != own]
-        if differ:
-            raise EvidenceError(
-                f"{out} has another attribution, which differs in {', '.join(differ)}: take "
-                "another folder, or ask the same again."
-            )
+        planned_folder(out, PLAN, plan, other="another attribution", error=EvidenceError)
         folder = out / KEPT
         folder.mkdir(exist_ok=True)
         return folder

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ class LancetClassifiers:
     measured: Mapping[str, NDArray[np.generic]]
     net: FactorNet = field(repr=False)
     mark: str = ""
+    latest: dict[tuple[Any, ...], dict[str, NDArray[np.float32]]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def load(cls, which: Which = "b", folder: Path | None = None) -> LancetClassifiers:
@@ -49,7 +53,18 @@ class LancetClassifiers:
         return _loaded(which, weights.verified(folder))
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`."""
+        """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`.
+
+        Factors are asked for one by one, of the same pictures: what came last is kept.
+        """
+        raw = np.ascontiguousarray(pictures)
+        key = (raw.shape, hashlib.blake2b(raw.data, digest_size=16).digest())
+        if key not in self.latest:
+            self.latest.clear()
+            self.latest[key] = self._probabilities(pictures)
+        return self.latest[key]
+
+    def _probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         import torch
 
         features = torch.from_numpy(self.features(pictures))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clerestory.cli.lines import lines_of
 from clerestory.cli.opening import Asked, with_model
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def attribute(
     if sentences is None:
         carriers = made(asked, paraphrases, model=opened)
     else:
-        carriers = paraphrases_of(asked, sentences)
+        carriers = paraphrases_of(asked, lines_of(sentences))
     values, paths = _values(opened, of, pool)
     ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
     with console.stages() as tell:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clerestory.cli.lines import lines_of
+
 if TYPE_CHECKING:
     from clerestory.models import Model
 
@@ -24,11 +26,7 @@ def contents_of(
     from clerestory.errors import EvidenceError
 
     if file is not None:
-        try:
-            lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise EvidenceError(f"{file} cannot be read: {error}.") from error
-        every = tuple(dict.fromkeys(filter(None, lines)))
+        every = tuple(dict.fromkeys(lines_of(file)))
         listed = every[start : start + count]
         if len(listed) < count:
             raise EvidenceError(

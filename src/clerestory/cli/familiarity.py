@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.lines import lines_of
 from clerestory.cli.opening import Asked, with_model
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def familiarity(
     from clerestory.knowing.page import keep
     from clerestory.models import parse_seeds
 
-    chosen = CONTEXTS if contexts == AUTO else _lines(Path(contexts))
-    listed = None if controls == AUTO else _lines(Path(controls))
+    chosen = CONTEXTS if contexts == AUTO else lines_of(Path(contexts))
+    listed = None if controls == AUTO else lines_of(Path(controls))
     numbers = parse_seeds(seeds)
     with console.stages() as tell:
         found = ask(
@@ -75,16 +76,6 @@ def familiarity(
         console.emit(found.told())
     else:
         _print(found)
-
-
-def _lines(path: Path) -> list[str]:
-    """A file's lines; EvidenceError where it cannot be read."""
-    from clerestory.errors import EvidenceError
-
-    try:
-        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvidenceError(f"{path} cannot be read: {error}.") from error
 
 
 def _print(found: Familiarity) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.lines import lines_of
 from clerestory.cli.opening import Asked, with_model
 
 if TYPE_CHECKING:
@@ -96,16 +97,11 @@ def _words(text: str) -> list[str]:
 
 
 def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
-    from clerestory.errors import EvidenceError
     from clerestory.lancet.contents import contents
 
     if file is None:
         return contents(24, "style") if model.name == "lancet" else ()
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvidenceError(f"{file} cannot be read: {error}.") from error
-    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    return tuple(dict.fromkeys(lines_of(file)))
 
 
 def _print(found: Suppressed) -> None:

@@ -9,14 +9,13 @@ to where the first was stopped, and goes on from there.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clerestory.errors import SearchError
-from clerestory.outputs import empty_folder
+from clerestory.outputs import planned_folder
 
 __all__ = ["Trail"]
 
@@ -33,23 +32,7 @@ class Trail:
         self.folder, self._kept = folder, time.monotonic()
         if folder is None:
             return
-        if not (folder / PLAN).exists():
-            empty_folder(folder)
-            beside = folder / f"{PLAN}.part"
-            beside.write_text(json.dumps(plan, indent=1) + "\n")
-            beside.replace(folder / PLAN)
-            return
-        try:
-            before = json.loads((folder / PLAN).read_text())
-        except ValueError as error:
-            raise SearchError(f"{folder / PLAN} cannot be read: {error}") from error
-        differ = [
-            f"{name}: {before.get(name)!r} there, {value!r} now"
-            for name, value in plan.items()
-            if before.get(name) != value
-        ]
-        if differ:
-            raise SearchError(f"{folder} has another search's trail ({'; '.join(differ)}).")
+        planned_folder(folder, PLAN, plan, other="another search's trail", error=SearchError)
 
     def known(self) -> dict[str, float]:
         """What was scored before."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from clerestory.errors import EvidenceError
 from clerestory.knowing.seeing import Seen
-from clerestory.outputs import empty_folder
+from clerestory.outputs import planned_folder
 
 __all__ = ["NAMES", "Kept"]
 
@@ -37,11 +36,7 @@ class Kept:
         self.folder = folder
         if folder is None:
             return
-        if (folder / PLAN).exists():
-            self._agree(folder, plan)
-        else:
-            empty_folder(folder)
-            _written(folder / PLAN, (json.dumps(plan, indent=1) + "\n").encode())
+        planned_folder(folder, PLAN, plan, other="names of another kind", error=EvidenceError)
         (folder / NAMES).mkdir(exist_ok=True)
 
     def get(self, name: str, *, shown: bool) -> Seen | None:
@@ -72,27 +67,8 @@ class Kept:
         digest = hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
         return self.folder / NAMES / f"{digest}.npz"
 
-    def _agree(self, folder: Path, plan: Mapping[str, Any]) -> None:
-        try:
-            before = json.loads((folder / PLAN).read_text())
-        except ValueError as error:
-            raise EvidenceError(f"{folder / PLAN} cannot be read: {error}") from error
-        now = json.loads(json.dumps(plan))
-        differ = [name for name in now if before.get(name) != now[name]]
-        if differ:
-            said = "; ".join(
-                f"{name}: {_short(before.get(name))} there, {_short(now[name])} now"
-                for name in differ
-            )
-            raise EvidenceError(f"{folder} has names of another kind ({said}): give another.")
-
 
 def _written(path: Path, raw: bytes) -> None:
     beside = path.with_name(f"{path.name}.part")
     beside.write_bytes(raw)
     beside.replace(path)
-
-
-def _short(value: Any, most: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= most else text[:most] + "…"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.attributing import Prompt
-from clerestory.attributing.carriers import FRAMES
-from clerestory.errors import EvidenceError, PromptError
+from clerestory.attributing.carriers import FRAMES, short_enough
+from clerestory.errors import EvidenceError
 from clerestory.exciting import along, excite, words_of
 from clerestory.models import Edit, Model
 from clerestory.steering import Ablate, Add, Erase, Reflect
@@ -54,7 +54,13 @@ class Ground:
         if site not in model.sites:
             raise EvidenceError(f"{model.name} has no place between encoder and decoder to edit.")
         count = len(case.prompt.pieces)
-        carriers = [one for one in carriers if _fits(case, one)]
+        carriers = [
+            one
+            for one in carriers
+            if short_enough(
+                model, [say.replace("{x}", one.text([False] * count)) for say in case.said]
+            )
+        ]
         if len(carriers) < LEAST:
             raise EvidenceError("With the words of the unwanted the prompt is too long to be read.")
         full, none = ([one.text([here] * count) for one in carriers] for here in (True, False))
@@ -186,17 +192,6 @@ def _searched(
         progress=lambda done, of: tell("searching words", done, of),
     )
     return [Way("suffix search", repr(one.words), suffix=one.words) for one in found.best]
-
-
-def _fits(case: Case, carrier: Prompt) -> bool:
-    """Whether the control, with the words of each unwanted class, is short enough."""
-    control = carrier.text([False] * len(carrier.pieces))
-    try:
-        for words in case.said:
-            case.model.check(words.replace("{x}", control))
-    except PromptError:
-        return False
-    return True
 
 
 def _noun(words: str) -> str:

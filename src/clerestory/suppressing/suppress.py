@@ -257,7 +257,7 @@ def _steered(case: Case, rungs: Sequence[Rung], chosen: Rung) -> tuple[SteeredMo
     own = chosen if chosen.way.edits else max(edited, key=lambda one: one.tuned.worth)
     away = ", ".join(shows for _, shows in case.unwanted)
     about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}
-    figures = {"set b": own.told(float("nan"))["by_class"], "kept_share": own.came.kept_share}
+    figures = {"set b": dict(own.came.by_class), "kept_share": own.came.kept_share}
     told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.whole}
     return SteeredModel(case.model, own.way.edits, calibration=told), own.name
 
