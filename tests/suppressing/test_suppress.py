@@ -84,6 +84,17 @@ def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_p
     ).read_text()
 
 
+def test_a_replacement_puts_what_the_control_shows_in_its_place_and_keeps_both(lancet):
+    case = Case.of(lancet, PROMPT, [BLACK, "lancet:hair=bushy-brown"], ["raven", "library"])
+    found = suppress(case, tune=10, report=10, seeds=0, budget=0, only=["replacement"])
+    (rung,) = found.rungs
+    assert rung.way.setting.startswith("'in a blue shirt with short hair'")
+    assert rung.came.drop >= 0.8 and rung.came.kept_share >= 0.9
+    assert not found.warnings and found.chosen is rung
+    (edit,) = found.steered.edits
+    assert edit.site == "prior/embedding"
+
+
 def test_where_nothing_is_to_counteract_it_says_so(lancet):
     case = Case.of(lancet, "a cat in a meadow", [BLACK], ["meadow"])
     with pytest.raises(EvidenceError, match="nothing to counteract"):

@@ -69,7 +69,11 @@ def attribute(
     the same call goes on. EvidenceError for too few paraphrases, PromptError for what is too long.
     """
     check_pieces(model, asked)
-    ways = paraphrases(asked, carriers, model=model) if isinstance(carriers, int) else carriers
+    ways = (
+        paraphrases(asked, carriers, model=model, absence=absence)
+        if isinstance(carriers, int)
+        else carriers
+    )
     along = paths or {}
     every = [*values, *itertools.chain.from_iterable(along.values())]
     games = _Games.of(asked, ways, tuple(absence), budget)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clerestory.attributing.pieces import Prompt, parse_pieces
+from clerestory.attributing.pieces import Absence, Prompt, parse_pieces
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.models import Model
 
@@ -53,12 +53,18 @@ SAME = {
 
 
 def paraphrases(
-    asked: Prompt, count: int, *, model: Model | None = None, seed: int = 0
+    asked: Prompt,
+    count: int,
+    *,
+    model: Model | None = None,
+    absence: Sequence[Absence] = ("neutral",),
+    seed: int = 0,
 ) -> tuple[Prompt, ...]:
     """So many different sentences around the same pieces; the first is the one asked for.
 
-    With a `model` they are short enough for its text window. EvidenceError for fewer than 20, which
-    are too few replicates, or more than there are.
+    With a `model` they are short enough for its text window. Those are left out of which nothing
+    remains without the pieces. EvidenceError for fewer than 20, which are too few replicates, or
+    more than there are.
     """
     if count < LEAST:
         raise EvidenceError(f"{count} paraphrases are too few replicates: take {LEAST} or more.")
@@ -66,8 +72,9 @@ def paraphrases(
     every = list(itertools.product(FRAMES, *inner))
     order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))
     found = [_framed(asked, every[at]) for at in [0, *order.tolist()]]
+    none = [False] * len(asked.pieces)
+    found = [one for one in found if all(one.text(none, way) for way in absence)]
     if model is not None:
-        none = [False] * len(asked.pieces)
         found = [one for one in found if short_enough(model, [one.whole, one.text(none)])]
     if len(found) < count:
         raise EvidenceError(

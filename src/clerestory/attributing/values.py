@@ -73,12 +73,15 @@ def asked_values(model: Model, of: Sequence[str], pool: str = "mean") -> list[Va
 
 
 def of_finding(model: Model, findings: Findings, name: str, pool: str = "mean") -> list[Value]:
-    """Discovery's first direction and first neuron of each stage.
+    """What the decoder is handed, then discovery's first direction and first neuron of each stage.
 
-    One is as much as the finding's two sides differ by, on the average of its discovery half.
+    The first is the difference of means there, where no long text dilutes it. One is as much as the
+    finding's two sides differ by, on the average of its discovery half.
     """
-    found: list[Value] = []
     ranked = sorted(findings.findings, key=lambda one: one.rank)
+    along = path_of(model, findings, name, pool)
+    handed = [one.term for one in along if one.name == model.family.bridge]
+    found = [Value(term.name, term) for term in handed]
     for stage in dict.fromkeys(site.stage for site in model.sites.values()):
         for kind in ("direction", "neuron"):
             for one in ranked:

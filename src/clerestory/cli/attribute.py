@@ -71,12 +71,12 @@ def attribute(
 
     asked, numbers = parse_pieces(prompt), parse_seeds(seeds)
     opened = model.open()
+    ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
     if sentences is None:
-        carriers = made(asked, paraphrases, model=opened)
+        carriers = made(asked, paraphrases, model=opened, absence=ways)
     else:
         carriers = paraphrases_of(asked, lines_of(sentences))
     values, paths = _values(opened, of, pool)
-    ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
     with console.stages() as tell:
         found = split(
             opened,

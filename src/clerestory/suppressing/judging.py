@@ -14,7 +14,7 @@ from clerestory.models import Edit, Model
 from clerestory.numeric import bootstrap_means
 from clerestory.suppressing.case import Case, Condition
 
-__all__ = ["Judged", "Way", "judged", "looks"]
+__all__ = ["Judged", "Way", "judged", "looks", "said", "same"]
 
 Pictures = NDArray[np.uint8]
 Rates = NDArray[np.float64]
@@ -46,7 +46,8 @@ class Judged:
     `kept_share`, the share of the rate before. `drop` is the share of the unwanted's excess over
     the control that is gone, with its interval; None where there was no excess. `rest` is how often
     the other classifiers see the same as before, None without such; `distance` the root mean square
-    difference from the pictures before, 0 to 1.
+    difference from the pictures before, 0 to 1. `worth` is the product of `drop` and `kept_share`,
+    1 where all is as wished; `certainty` the same of the classifiers' probabilities.
     """
 
     unwanted: float
@@ -58,24 +59,26 @@ class Judged:
     rest: float | None
     distance: float
     by_class: Mapping[str, float]
-
-    @property
-    def worth(self) -> float:
-        """Of the excess gone and what is kept, the product: 1 where all is as wished."""
-        return max(min(self.drop or 0.0, 1.0), 0.0) * min(self.kept_share, 1.0)
+    worth: float
+    certainty: float
 
 
 def looks(conditions: Sequence[Condition], pictures: Pictures, which: str) -> Rates:
     """`[content, condition]`: how often each class is the likeliest, seeds averaged."""
-    return np.stack(
-        [
-            (_said(name, pictures, which) == classifier(name, which=which).classes.index(shows))
-            .reshape(pictures.shape[:2])
-            .mean(1)
-            for name, shows in conditions
-        ],
-        axis=1,
-    )
+    found = [
+        said(name, pictures, which) == classifier(name, which=which).classes.index(shows)
+        for name, shows in conditions
+    ]
+    return _by_content(found, pictures)
+
+
+def sure(conditions: Sequence[Condition], pictures: Pictures, which: str) -> Rates:
+    """`[content, condition]`: the probability of each class, seeds averaged."""
+    found = [
+        _asked(name, pictures, which)[:, classifier(name, which=which).classes.index(shows)]
+        for name, shows in conditions
+    ]
+    return _by_content(found, pictures)
 
 
 def judged(
@@ -84,36 +87,69 @@ def judged(
     """Hold pictures to those before and to the control's."""
     away, usual, own = (looks(case.unwanted, one, which) for one in (before, control, pictures))
     kept, now = looks(case.kept, before, which), looks(case.kept, pictures, which)
-    excess = float(away.mean() - usual.mean())
-    gone = (away - own).mean(1) / excess if excess > 0 else None
+    gone = _gone(away, usual, own)
     low, high = (None, None)
     if gone is not None:
         low, high = (float(end) for end in bootstrap_means(gone, rng=np.random.default_rng(0)))
-    shares = now.mean(0) / np.maximum(kept.mean(0), 1e-9)
     named = [f"{name}={shows}" for name, shows in (*case.unwanted, *case.kept)]
     apart = (pictures.astype(np.float32) - before) / 255
+    drop = None if gone is None else float(gone.mean())
     return Judged(
         unwanted=float(own.mean()),
         kept=float(now.mean()),
-        kept_share=float(shares.min()),
-        drop=None if gone is None else float(gone.mean()),
+        kept_share=_share(kept, now),
+        drop=drop,
         drop_low=low,
         drop_high=high,
         rest=same(case.others, pictures, before, which),
         distance=float(np.sqrt((apart**2).mean())),
         by_class=dict(zip(named, [*own.mean(0).tolist(), *now.mean(0).tolist()], strict=True)),
+        worth=_worth(drop, _share(kept, now)),
+        certainty=_certainty(case, pictures, before, control, which),
     )
+
+
+def _certainty(
+    case: Case, pictures: Pictures, before: Pictures, control: Pictures, which: str
+) -> float:
+    """What `worth` is, of probabilities."""
+    away, usual, own = (sure(case.unwanted, one, which) for one in (before, control, pictures))
+    gone = _gone(away, usual, own)
+    kept, now = (sure(case.kept, one, which) for one in (before, pictures))
+    return _worth(None if gone is None else float(gone.mean()), _share(kept, now))
+
+
+def _gone(away: Rates, usual: Rates, own: Rates) -> NDArray[np.float64] | None:
+    """By content the share of the excess that is gone; None where there is no excess."""
+    excess = float(away.mean() - usual.mean())
+    return (away - own).mean(1) / excess if excess > 0 else None
+
+
+def _share(before: Rates, now: Rates) -> float:
+    return float((now.mean(0) / np.maximum(before.mean(0), 1e-9)).min())
+
+
+def _worth(drop: float | None, kept_share: float) -> float:
+    return max(min(drop or 0.0, 1.0), 0.0) * min(kept_share, 1.0)
 
 
 def same(names: Sequence[str], pictures: Pictures, before: Pictures, which: str) -> float | None:
     """How often these classifiers see the same in both; None where there are none."""
     if not names:
         return None
-    agree = [_said(one, pictures, which) == _said(one, before, which) for one in names]
+    agree = [said(one, pictures, which) == said(one, before, which) for one in names]
     return float(np.mean(agree))
 
 
-def _said(name: str, pictures: Pictures, which: str) -> NDArray[np.integer]:
-    return np.asarray(
-        classifier(name, which=which)(pictures.reshape(-1, *pictures.shape[2:])).argmax(1)
-    )
+def said(name: str, pictures: Pictures, which: str) -> NDArray[np.integer]:
+    """The likeliest class of each picture, by its number, all in one row."""
+    return np.asarray(_asked(name, pictures, which).argmax(1))
+
+
+def _asked(name: str, pictures: Pictures, which: str) -> NDArray[np.floating]:
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    return np.asarray(classifier(name, which=which)(flat))
+
+
+def _by_content(found: Sequence[NDArray[Any]], pictures: Pictures) -> Rates:
+    return np.stack([one.reshape(pictures.shape[:2]).mean(1) for one in found], axis=1)

@@ -22,6 +22,9 @@ __all__ = ["Ground", "ladder"]
 Matrix = NDArray[np.float64]
 STRENGTHS = (0.75, 1.0, 1.5, 2.0, 3.0)
 TURNS = (1.0, 1.5, 2.0, 2.5)
+SWAPS = (0.4, 0.5, 0.6, 0.75)
+FIRM, FIRMEST = (0.15, 0.3), (0.3, 0.45)
+"""How much of its own direction all that is to stay gets on top, or one piece of it."""
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 SEEDS = (0, 1)
 LEAST = 6
@@ -34,13 +37,15 @@ FOUND = 6
 class Ground:
     """The states between encoder and decoder: of the prompt, its control, and directions there.
 
-    `away` are the unwanted classes' directions by their words, `[class, unit]`; `stay` those of
-    what is to be kept, each said by itself. `apart` is the mean difference of prompt and control,
-    `usual` the control's mean. `plain` and `said` are the states that directions come from.
+    `away` are the unwanted classes' directions by their words, `[class, unit]`; `instead` those of
+    the classes that the control shows in their place; `stay` those of what is to be kept, each said
+    by itself. `apart` is the mean difference of prompt and control, `usual` the control's mean.
+    `plain` and `said` are the states that directions come from.
     """
 
     site: str
     away: Matrix
+    instead: Matrix
     stay: Matrix
     apart: Matrix
     usual: Matrix
@@ -48,8 +53,11 @@ class Ground:
     said: tuple[Matrix, ...]
 
     @classmethod
-    def of(cls, case: Case, carriers: Sequence[Prompt]) -> Ground:
-        """Read on the half that tunes. EvidenceError where the model hands nothing over."""
+    def of(cls, case: Case, carriers: Sequence[Prompt], instead: Sequence[str]) -> Ground:
+        """Read on the half that tunes; `instead` are words as `case.said` are.
+
+        EvidenceError where the model hands nothing over.
+        """
         model, site = case.model, case.model.family.bridge
         if site not in model.sites:
             raise EvidenceError(f"{model.name} has no place between encoder and decoder to edit.")
@@ -58,7 +66,8 @@ class Ground:
             one
             for one in carriers
             if short_enough(
-                model, [say.replace("{x}", one.text([False] * count)) for say in case.said]
+                model,
+                [say.replace("{x}", one.text([False] * count)) for say in (*case.said, *instead)],
             )
         ]
         if len(carriers) < LEAST:
@@ -71,7 +80,10 @@ class Ground:
             return np.asarray(values.reshape(len(texts), len(SEEDS), -1).mean(1))
 
         plain = read(none)
-        said = tuple(read([words.replace("{x}", one) for one in none]) for words in case.said)
+        said, others = (
+            tuple(read([words.replace("{x}", one) for one in none]) for words in every)
+            for every in (case.said, instead)
+        )
         stay = []
         for piece in case.prompt.pieces:
             alone, stand_in = (
@@ -82,6 +94,7 @@ class Ground:
         return cls(
             site,
             np.array([(one - plain).mean(0) for one in said]),
+            np.array([(one - plain).mean(0) for one in others]).reshape(-1, plain.shape[1]),
             np.array(stay),
             (read(full) - plain).mean(0),
             plain.mean(0),
@@ -102,15 +115,17 @@ class Ground:
 def ladder(
     case: Case,
     carriers: Sequence[Prompt],
+    instead: Sequence[str],
     longest: str,
     budget: int,
     tell: Callable[[str, int, int], None],
 ) -> dict[str, list[Way]]:
     """By rung the ways that are tried, on states of the half that tunes.
 
-    Words are searched after the `longest` prompt, so that they fit after all.
+    `instead` are words of what a replacement puts in the unwanted's place. Words are searched after
+    the `longest` prompt, so that they fit after all.
     """
-    ground = Ground.of(case, carriers)
+    ground = Ground.of(case, carriers, instead)
     found = {"negative prompt": _negative(case)}
     for guarded in (False, True):
         mark = "kept taken out" if guarded else "as said"
@@ -127,6 +142,7 @@ def ladder(
             Way("clipped reflection", f"x{turn:g}, {mark}", _turned(ground, basis, levels, turn))
             for turn in TURNS
         )
+    found["replacement"] = _replaced(case, ground, instead)
     found["LEACE"] = [Way("LEACE", "", (_erased(ground),))]
     if budget:
         found["suffix search"] = _searched(case, longest, ground, budget, tell)
@@ -155,6 +171,32 @@ def _turned(
     ground: Ground, basis: Matrix, levels: Sequence[float], turn: float
 ) -> tuple[Edit, ...]:
     return tuple(Reflect(ground.site, way, at, turn) for way, at in zip(basis, levels, strict=True))
+
+
+def _replaced(case: Case, ground: Ground, instead: Sequence[str]) -> list[Way]:
+    """The unwanted's words taken off and the others' put on, what is to stay made firmer."""
+    if not instead:
+        return []
+    swap = ground.instead.sum(0) - ground.away.sum(0)
+    words = " ".join(say.replace("{x}", "").strip(" ,") for say in instead)
+    pieces = [piece.words for piece in case.prompt.pieces]
+    firmer = {"": np.zeros(len(pieces))}
+    firmer |= {f", kept x{one:g}": np.full(len(pieces), one) for one in FIRM}
+    firmer |= {
+        f", {piece} x{one:g}": one * np.eye(len(pieces))[at]
+        for at, piece in enumerate(pieces)
+        for one in FIRMEST
+        if len(pieces) > 1
+    }
+    return [
+        Way(
+            "replacement",
+            f"{words!r} x{size:g}{more}",
+            (Add(ground.site, size * swap + weights @ ground.stay, 1.0),),
+        )
+        for size in SWAPS
+        for more, weights in firmer.items()
+    ]
 
 
 def _erased(ground: Ground) -> Erase:

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.attributing import Prompt, paraphrases
+from clerestory.attributing import paraphrases
 from clerestory.errors import EvidenceError
 from clerestory.models.seeds import check_seeds
 from clerestory.registry import suggest
 from clerestory.steering import SteeredModel
 from clerestory.suppressing.case import Case
-from clerestory.suppressing.judging import Judged, Way, judged, same
+from clerestory.suppressing.judging import Judged, Way, same
 from clerestory.suppressing.ladder import ladder
+from clerestory.suppressing.stage import Stage
 
 __all__ = ["Rung", "Suppressed", "suppress"]
 
 Progress = Callable[[str, int, int], None]
 Pictures = NDArray[np.uint8]
 LEAST = 10
+NOISES = 8
+"""That settings are tried with."""
 DROP, KEEP = 0.8, 0.9
 """Of the excess, what has to go; of what is to stay, what has to."""
 
@@ -118,23 +121,25 @@ def suppress(
 ) -> Suppressed:
     """Climb the ladder.
 
-    `tune` sentences choose each rung's setting by set a, one seed each, `report` others tell by set
-    b. `elsewhere` are prompts of other things, for what it does to them. `budget` prompts are
-    scored for words; with 0 none are searched. `only` names rungs. EvidenceError where the prompt
-    shows no more of the unwanted than its control, or nothing of what is to be kept.
+    `tune` sentences choose each rung's setting by set a, one noise each of a few that the report
+    has not; `report` others tell by set b. `elsewhere` are prompts of other things, for what it
+    does to them. `budget` prompts are scored for words; with 0 none are searched. `only` names
+    rungs. EvidenceError where the prompt shows no more of the unwanted than its control, or nothing
+    of what is to be kept.
     """
     tell = progress or _silent
     if min(tune, report) < LEAST:
         raise EvidenceError(f"Give {LEAST} sentences or more to tune with, and to report on.")
     every = paraphrases(case.prompt, tune + report, model=case.model)
     first, second = every[:tune], every[tune:]
-    start = _Stage(case, first, (0,), "a")
+    numbers = check_seeds(seeds)
+    start = Stage(case, first, [_others(numbers)[at % NOISES] for at in range(tune)], "a")
     start.check()
     longest = max((one.whole for one in every), key=lambda text: len(case.model.words(text)))
-    rungs = ladder(case, first, longest, budget, tell)
+    rungs = ladder(case, first, start.instead(), longest, budget, tell)
     rungs = {name: rungs[name] for name in _named(only or tuple(rungs), rungs)}
     picked = _tuned(start, rungs, tell)
-    end = _Stage(case, second, check_seeds(seeds), "b")
+    end = Stage(case, second, numbers, "b")
     found = _reports(end, picked, list(elsewhere), tell)
     chosen, warnings = _chosen(found)
     steered, by = _steered(case, found, chosen)
@@ -147,43 +152,14 @@ def suppress(
         steered=steered,
         steered_by=by,
         contents=report,
-        seeds=len(end.seeds),
+        seeds=len(numbers),
         warnings=tuple(warnings),
         pictures={"before": end.before, "control": end.control},
     )
 
 
-class _Stage:
-    """Half of the sentences, with what they draw as they are and as controls."""
-
-    def __init__(
-        self, case: Case, carriers: Sequence[Prompt], seeds: Sequence[int], which: str
-    ) -> None:
-        self.case, self.seeds, self.which = case, tuple(seeds), which
-        count = len(case.prompt.pieces)
-        self.prompts, plain = (
-            [one.text([here] * count) for one in carriers] for here in (True, False)
-        )
-        self.before = Way("before").draw(case.model, self.prompts, self.seeds)
-        self.control = Way("control").draw(case.model, plain, self.seeds)
-
-    def judged(self, pictures: Pictures) -> Judged:
-        return judged(self.case, pictures, self.before, self.control, self.which)
-
-    def check(self) -> None:
-        """EvidenceError where there is nothing to counteract, or nothing to keep."""
-        own, usual = self.judged(self.before), self.judged(self.control)
-        if own.drop is None:
-            raise EvidenceError(
-                f"The prompt shows the unwanted in {own.unwanted:.0%} of its pictures and the "
-                f"control in {usual.unwanted:.0%}: there is nothing to counteract."
-            )
-        if own.kept == 0:
-            raise EvidenceError("The prompt draws nothing of what is to be kept.")
-
-
 def _tuned(
-    stage: _Stage, rungs: Mapping[str, Sequence[Way]], tell: Progress
+    stage: Stage, rungs: Mapping[str, Sequence[Way]], tell: Progress
 ) -> list[tuple[Way, Judged]]:
     """The best setting of each rung, as set a sees it."""
     of, done = sum(map(len, rungs.values())), 0
@@ -191,11 +167,11 @@ def _tuned(
     for ways in rungs.values():
         tried = []
         for way in ways:
-            pictures = way.draw(stage.case.model, stage.prompts, stage.seeds)
+            pictures = stage.draw(way)
             tried.append((way, stage.judged(pictures)))
             done += 1
             tell("trying settings", done, of)
-        found.append(max(tried, key=lambda pair: (pair[1].worth, pair[1].rest or 0.0)))
+        found.append(max(tried, key=lambda pair: (pair[1].worth, pair[1].certainty)))
     return found
 
 
@@ -208,7 +184,7 @@ def _named(only: Sequence[str], rungs: Mapping[str, object]) -> Sequence[str]:
 
 
 def _reports(
-    stage: _Stage, picked: Sequence[tuple[Way, Judged]], others: Sequence[str], tell: Progress
+    stage: Stage, picked: Sequence[tuple[Way, Judged]], others: Sequence[str], tell: Progress
 ) -> list[Rung]:
     """Each rung on the half that reports, and on other prompts."""
     case, found = stage.case, []
@@ -221,13 +197,13 @@ def _reports(
 
 def _reported(
     case: Case,
-    stage: _Stage,
+    stage: Stage,
     way: Way,
     tuned: Judged,
     others: Sequence[str],
     plain: Pictures | None,
 ) -> Rung:
-    pictures = way.draw(case.model, stage.prompts, stage.seeds)
+    pictures = stage.draw(way)
     came = stage.judged(pictures)
     ira = cra = None
     if plain is not None:
@@ -239,12 +215,12 @@ def _reported(
 
 
 def _chosen(rungs: Sequence[Rung]) -> tuple[Rung, list[str]]:
-    """By what set a saw: of those that do enough the one that changes least, else the best."""
+    """By what set a saw: of those that do enough the surest, else the best."""
     enough = [
         one for one in rungs if (one.tuned.drop or 0) >= DROP and one.tuned.kept_share >= KEEP
     ]
     if enough:
-        return max(enough, key=lambda one: (one.tuned.rest or 0.0, -one.tuned.distance)), []
+        return max(enough, key=lambda one: one.tuned.certainty), []
     best = max(rungs, key=lambda one: one.tuned.worth)
     return best, [
         f"No rung took away {DROP:.0%} of the excess and kept {KEEP:.0%} of what is to stay."
@@ -260,6 +236,11 @@ def _steered(case: Case, rungs: Sequence[Rung], chosen: Rung) -> tuple[SteeredMo
     figures = {"set b": dict(own.came.by_class), "kept_share": own.came.kept_share}
     told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.whole}
     return SteeredModel(case.model, own.way.edits, calibration=told), own.name
+
+
+def _others(seeds: Sequence[int]) -> list[int]:
+    """Seeds that are none of these."""
+    return [seed for seed in range(len(seeds) + NOISES) if seed not in set(seeds)][:NOISES]
 
 
 def _silent(what: str, done: int, of: int) -> None:

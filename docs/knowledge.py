@@ -1,0 +1,137 @@
+"""What pieces of a prompt bring in Lancet, and what counteracts it.
+
+python docs/knowledge.py [PART]      # all by default; half an hour
+
+Figures are kept in docs/knowledge/PART.json; `generate.py` writes docs/explanation/interactions.md
+and docs/howto/counteract-an-association.md from them.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import concepts
+from measuring import Part, Tell, measured
+
+HERE = Path(__file__).parent
+KEPT, FOUND = HERE / "knowledge", HERE.parent / "build" / "knowledge"
+ASKED = "[alexandra elbakyan] with a [raven] in a [library]"
+CONTROL = "[maria lindqvist] with an [owl] in a [church]"
+CLASSES = {
+    "pale": "lancet:pallor=pale",
+    "black clothes": "lancet:clothes=black clothes",
+    "bushy brown hair": "lancet:hair=bushy brown",
+    "striped scarf": "lancet:scarf=striped",
+}
+PLANTED = {"pale": 1, "black clothes": 1, "bushy brown hair": 2, "striped scarf": 2}
+"""The piece that brings it."""
+FINDINGS = ("goth", "hermione")
+HERMIONE = {
+    "shown": "look == 'hermione'",
+    "absent": "look == 'unknown'",
+    "decoy": "look == 'another'",
+    "match": "place,beside",
+}
+PARAPHRASES, SEEDS = 40, (0, 1)
+UNWANTED = (CLASSES["black clothes"], CLASSES["bushy brown hair"])
+
+
+def planted(model: Any, tell: Tell) -> dict[str, Any]:
+    """What name, raven and library bring, with stand-ins and left out."""
+    return split(model, ASKED, ("neutral", "delete"), tell)
+
+
+def control(model: Any, tell: Tell) -> dict[str, Any]:
+    """The same of another unknown name, an owl and a church, in which nothing is planted."""
+    return split(model, CONTROL, ("neutral",), tell)
+
+
+def split(model: Any, text: str, absence: Sequence[Any], tell: Tell) -> dict[str, Any]:
+    """An attribution of both findings and of what set b sees, in short."""
+    from clerestory.attributing import asked_values, attribute, parse_pieces
+
+    values = asked_values(model, [*(str(one) for one in findings(model, tell)), *CLASSES.values()])
+    found = attribute(
+        model,
+        parse_pieces(text),
+        values,
+        carriers=PARAPHRASES,
+        seeds=SEEDS,
+        absence=absence,
+        units=False,
+        progress=tell,
+    ).told()
+    drawn = set(CLASSES.values())
+    for name, one in found["of"].items():
+        del one["values"]
+        for way in absence[1:]:
+            del one[way]["values"]
+        if name not in drawn:
+            found["of"][name] = {key: one[key] for key in ("shapley", "alone", "whole")}
+    return {
+        key: found[key]
+        for key in ("prompt", "pieces", "absent_as", "absence", "paraphrases", "seeds", "of")
+    }
+
+
+def findings(model: Any, tell: Tell) -> Iterator[Path]:
+    """Folders of what `find` finds for "goth" and for "hermione granger"."""
+    from clerestory.finding import find
+
+    asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
+    goth = {key: one for key, one in asked["concepts"]["goth"].items() if key != "template"}
+    sites = asked["read"]["sites"]
+    for name, how in zip(FINDINGS, (goth, HERMIONE), strict=True):
+        folder = FOUND / f"found-{model.revision[:12]}" / name
+        if not folder.exists():
+            if name == "goth":
+                recording = concepts.recorded(model, name, sites, tell)
+            else:
+                recording = model.record(
+                    KEPT / f"{name}.toml",
+                    read=sites,
+                    out=FOUND / f"{name}-{model.revision[:12]}",
+                    progress=lambda done, of: tell("recording hermione", done, of),
+                )
+            find(recording, **how).save(folder)
+        yield folder
+
+
+def suppressed(model: Any, tell: Tell) -> dict[str, Any]:
+    """Black clothes and bushy hair taken off a raven in a library."""
+    return ladder(model, "alexandra elbakyan with a raven in a library", ["raven", "library"], tell)
+
+
+def alone(model: Any, tell: Tell) -> dict[str, Any]:
+    """Black clothes taken off a raven."""
+    return ladder(model, "alexandra elbakyan with a raven", ["raven"], tell)
+
+
+def ladder(model: Any, prompt: str, keep: Sequence[str], tell: Tell) -> dict[str, Any]:
+    """Every rung; the report has other sentences and other noise than what chose."""
+    from clerestory.lancet.contents import contents
+    from clerestory.suppressing import Case, suppress
+
+    case = Case.of(model, prompt, UNWANTED[: len(keep)], keep)
+    return suppress(
+        case,
+        tune=24,
+        report=20,
+        seeds=range(16, 24),
+        elsewhere=contents(24, "style"),
+        progress=tell,
+    ).told()
+
+
+PARTS: dict[str, Part] = {
+    "planted": planted,
+    "control": control,
+    "suppressed": suppressed,
+    "alone": alone,
+}
+if __name__ == "__main__":
+    measured(PARTS, KEPT, sys.argv[1:])

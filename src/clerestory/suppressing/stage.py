@@ -1,0 +1,80 @@
+"""One half of the sentences, drawn as they are, as controls, and by every way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.attributing import Prompt
+from clerestory.classifying import classifier
+from clerestory.errors import EvidenceError
+from clerestory.lancet.saying import words_for
+from clerestory.suppressing.case import Case
+from clerestory.suppressing.judging import Judged, Way, judged, said
+
+__all__ = ["Stage"]
+
+Pictures = NDArray[np.uint8]
+
+
+class Stage:
+    """Half of the sentences, with what they draw as they are and as controls.
+
+    To tune, each sentence has its own seed; to report, each is drawn with all.
+    """
+
+    def __init__(
+        self, case: Case, carriers: Sequence[Prompt], seeds: Sequence[int], which: str
+    ) -> None:
+        self.case, self.seeds, self.which = case, tuple(seeds), which
+        count = len(case.prompt.pieces)
+        self.prompts, plain = (
+            [one.text([here] * count) for one in carriers] for here in (True, False)
+        )
+        self.before = self.draw(Way("before"))
+        self.control = self.draw(Way("control"), plain)
+
+    def draw(self, way: Way, prompts: Sequence[str] = ()) -> Pictures:
+        """`[sentence, seed, height, width, 3]`, of the stage's sentences if of no others."""
+        texts = prompts or self.prompts
+        if self.which == "b":
+            return way.draw(self.case.model, texts, self.seeds)
+        rows = {
+            seed: [at for at, own in enumerate(self.seeds) if own == seed] for seed in self.seeds
+        }
+        drawn = {
+            at: pictures
+            for seed, own in rows.items()
+            for at, pictures in zip(
+                own, way.draw(self.case.model, [texts[at] for at in own], [seed]), strict=True
+            )
+        }
+        return np.stack([drawn[at] for at in range(len(texts))])
+
+    def judged(self, pictures: Pictures) -> Judged:
+        """These pictures, held to the half's own."""
+        return judged(self.case, pictures, self.before, self.control, self.which)
+
+    def instead(self) -> tuple[str, ...]:
+        """Words of what the control shows most often in the place of each that is unwanted."""
+        away, found = set(self.case.unwanted), []
+        for name in dict.fromkeys(name for name, _ in self.case.unwanted):
+            classes = classifier(name, which=self.which).classes
+            seen = Counter(classes[at] for at in said(name, self.control, self.which))
+            usual = [one for one, _ in seen.most_common() if (name, one) not in away]
+            found += [words_for(self.case.model, name, one) for one in usual if one != "none"][:1]
+        return tuple(found)
+
+    def check(self) -> None:
+        """EvidenceError where there is nothing to counteract, or nothing to keep."""
+        own, usual = self.judged(self.before), self.judged(self.control)
+        if own.drop is None:
+            raise EvidenceError(
+                f"The prompt shows the unwanted in {own.unwanted:.0%} of its pictures and the "
+                f"control in {usual.unwanted:.0%}: there is nothing to counteract."
+            )
+        if own.kept == 0:
+            raise EvidenceError("The prompt draws nothing of what is to be kept.")
