@@ -119,8 +119,6 @@ def ladder(model: Any, prompt: str, keep: Sequence[str], tell: Tell) -> dict[str
     case = Case.of(model, prompt, UNWANTED[: len(keep)], keep)
     return suppress(
         case,
-        tune=24,
-        report=20,
         seeds=range(16, 24),
         elsewhere=contents(24, "style"),
         progress=tell,

@@ -1,24 +1,28 @@
 """Attributions of a tiny model's units, and of what was planted in Lancet."""
 
-import json
-
-import commands
+import families
 import numpy as np
 import pytest
-import typer
 from tiny import tiny_model
 
-from clerestory.attributing import asked_values, attribute, paraphrases, parse_pieces
+from clerestory.attributing import Value, asked_values, attribute, paraphrases, parse_pieces
 from clerestory.attributing.layers import layers
 from clerestory.attributing.patching import patched
 from clerestory.attributing.together import together
-from clerestory.cli import attribute as command
-from clerestory.errors import EvidenceError, PromptError
+from clerestory.errors import EvidenceError, OptionError, PromptError
+from clerestory.exciting.objectives import Along
 
 UNIT = "text.blocks.1/mlp[3]"
-app = typer.Typer()
-app.command("attribute")(command.attribute)
-app.callback()(lambda: None)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def fewer(path):
+    with np.load(path) as held:
+        values, units = held["values"][:3], held["units"][:3]
+    np.savez(path, values=values, units=units)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,40 @@ def test_a_killed_call_goes_on_and_another_question_is_refused(model, asked, tmp
         attribute(model, asked, values, carriers=21, out=tmp_path / "out")
 
 
+def test_another_pool_is_another_question(model, asked, tmp_path):
+    for pool in ("mean", "max"):
+        (value,) = asked_values(model, [UNIT], pool)
+        same = Value("of one name", Along(value.term.site, value.term.direction, pool, "one"))
+        where = tmp_path / "out"
+        if pool == "mean":
+            attribute(model, asked, [same], carriers=20, units=False, out=where)
+        else:
+            with pytest.raises(EvidenceError, match="has another attribution"):
+                attribute(model, asked, [same], carriers=20, units=False, out=where)
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"junk"), cut, fewer])
+def test_a_damaged_part_is_measured_again(model, asked, tmp_path, harm):
+    how = {"carriers": 20, "units": False, "out": tmp_path / "out"}
+    values = asked_values(model, [UNIT])
+    first = attribute(model, asked, values, **how)
+    part = sorted((tmp_path / "out" / "kept").iterdir())[1]
+    whole = part.read_bytes()
+    harm(part)
+    again = attribute(model, asked, values, **how)
+    assert again.told() == first.told()
+    assert part.read_bytes() != b"junk" and len(part.read_bytes()) == len(whole)
+
+
+def test_ways_of_absence_that_say_the_same_are_not_compared(model):
+    values = asked_values(model, [UNIT])
+    ways = ("neutral", "delete")
+    same = attribute(model, parse_pieces("cat dog"), values, absence=ways, units=False)
+    split = same.of[values[0].name]["neutral"]
+    assert [one.depends for one in (*split.shapley, *split.interactions)] == [None] * 3
+    assert same.absent_as == [[""], [""]]
+
+
 def test_ways_of_absence_that_differ_are_flagged(model, asked):
     values = asked_values(model, [UNIT])
     found = attribute(model, asked, values, carriers=24, absence=("neutral", "delete"))
@@ -87,12 +125,26 @@ def test_one_piece_and_eleven_work(model):
     assert split.sampling_error > 0 and split.means is None
 
 
+def test_a_pipeline_of_no_known_family_can_be_attributed():
+    model = families.small_model(families.built(families.karlo))
+    site = next(site for site in model.sites.values() if site.stage == "text" and site.shape[1])
+    values = asked_values(model, [f"{site.address}[0]"])
+    found = attribute(model, parse_pieces("[a] with [c]"), values, carriers=20)
+    assert found.seeds == (0,)
+    assert found.together.tested > 0
+    assert patched(model, paraphrases(found.asked, 20), values) == ()
+
+
 def test_what_is_too_long_or_leaves_nothing_is_told(model):
     values = asked_values(model, [UNIT])
     with pytest.raises(PromptError, match=r"The piece .* is too long"):
         attribute(model, parse_pieces(f"a [{'dog ' * 200}]"), values, carriers=20)
     with pytest.raises(EvidenceError, match="Name what is to be split"):
         asked_values(model, [])
+    with pytest.raises(EvidenceError, match="has no name"):
+        asked_values(model, [" "])
+    with pytest.raises(OptionError, match="No pool is called 'none'; take mean, max, last"):
+        asked_values(model, [UNIT], "none")
 
 
 def test_units_are_excited_together_where_only_all_pieces_do_it(model):
@@ -125,17 +177,3 @@ def test_the_last_layer_draws_the_prompt_as_it_is(model):
     assert list(drawn) == ["text.blocks.0/resid", "text.blocks.1/resid"]
     assert np.array_equal(drawn["text.blocks.1/resid"], plain)
     assert not np.array_equal(drawn["text.blocks.0/resid"], plain)
-
-
-def test_json_has_the_names_that_scripts_rely_on_and_the_page_escapes(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("clerestory.load", lambda *_, **__: model)
-    words = ("attribute", "[<b>] with [c]", "--of", "text/pooled[2]", "--paraphrases", "20")
-    told = json.loads(commands.call(app, *words, "--json", "--out", tmp_path / "out").stdout)
-    (own,) = told["of"].values()
-    assert told["pieces"] == ["<b>", "c"]
-    assert list(own)[:3] == ["shapley", "interactions", "completeness_error"]
-    assert list(own["shapley"][0]) == ["piece", "value", "low", "high"]
-    assert list(own["interactions"][0]) == ["pieces", "value", "low", "high"]
-    page = (tmp_path / "out" / "attribution.html").read_text()
-    assert "<b>" not in page.replace("<b>&lt;b&gt;</b>", "").replace("<b>c</b>", "")
-    assert page.count("data:image/png") == 4 * 2 + 2 * 4

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from clerestory.errors import EvidenceError
-from clerestory.numeric import auroc, bootstrap_auroc, clopper_pearson, wilson
+from clerestory.numeric import auroc, bootstrap_auroc, bootstrap_means, clopper_pearson, wilson
 
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 7), (1, 20), (13, 30), (29, 30), (60, 60)])
@@ -49,6 +49,18 @@ def test_the_bootstrap_keeps_pairs_together() -> None:
     shown = np.arange(30.0)
     low, high = bootstrap_auroc(shown, shown, rng=np.random.default_rng(7))
     assert low == high == 0.5
+
+
+def test_replicates_of_a_group_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    values, groups = rng.normal(size=(12, 3)), np.arange(12)
+    alone = bootstrap_means(values, rng=np.random.default_rng(1))
+    thrice = bootstrap_means(
+        np.repeat(values, 3, 0), rng=np.random.default_rng(1), groups=np.repeat(groups, 3)
+    )
+    np.testing.assert_allclose(thrice, alone)
+    taken_apart = bootstrap_means(np.repeat(values, 3, 0), rng=np.random.default_rng(1))
+    assert np.all(taken_apart[1] - taken_apart[0] < 0.75 * (alone[1] - alone[0]))
 
 
 def test_the_bootstrap_of_nothing_is_refused() -> None:

@@ -11,7 +11,7 @@ import clerestory
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.suppressing import Case, suppress
-from clerestory.suppressing.judging import judged
+from clerestory.suppressing.judging import Looks, judged
 
 pytestmark = pytest.mark.weights
 PROMPT = "alexandra elbakyan with a raven in a library"
@@ -56,12 +56,12 @@ def test_drop_and_kept_are_those_of_the_pictures(lancet):
     case = Case.of(lancet, PROMPT, [BLACK], ["raven"])
     texts = ["alexandra elbakyan with a raven", "alexandra elbakyan with an owl"]
     with_raven, with_owl = (lancet.run(text, [0, 1]).pictures for text in texts)
-    before, control = (np.stack([one, one]) for one in (with_raven, with_owl))
-    same = judged(case, before, before, control, "b")
-    gone = judged(case, control, before, control, "b")
+    before, control = (Looks(case, np.stack([one, one]), "b") for one in (with_raven, with_owl))
+    same = judged(before, before, control)
+    gone = judged(control, before, control)
     assert (same.drop, same.kept_share, same.distance) == (0.0, 1.0, 0.0)
     assert gone.drop == 1.0 and gone.kept_share == 0.0 and gone.distance > 0
-    assert judged(case, control, control, before, "b").drop is None
+    assert judged(control, control, before).drop is None
 
 
 def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.attributing.attribution import Attribution, Share, Split, labels
-from clerestory.attributing.carriers import paraphrases
+from clerestory.attributing.attribution import Attribution, Split, labels
+from clerestory.attributing.carriers import LEAST, USUAL, paraphrases
 from clerestory.attributing.indices import (
     EXACT,
     Coalitions,
@@ -29,21 +29,19 @@ from clerestory.attributing.indices import (
 )
 from clerestory.attributing.measuring import Measured, Reader, unit_sites
 from clerestory.attributing.pieces import Absence, Prompt, check_pieces
+from clerestory.attributing.splitting import groups_of, split_of
 from clerestory.attributing.together import Together, together
 from clerestory.attributing.values import Value
 from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.seeds import check_seeds
-from clerestory.numeric import bootstrap_means
 
 __all__ = ["Progress", "attribute", "named"]
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of)."""
 Matrix = NDArray[np.float64]
-PARAPHRASES, BUDGET = 48, 128
-MARGIN = 0.1
-"""Of the largest share: less does not count as depending on how pieces are absent."""
+BUDGET = 128
 
 
 def attribute(
@@ -52,7 +50,7 @@ def attribute(
     values: Sequence[Value],
     *,
     paths: Mapping[str, Sequence[Value]] | None = None,
-    carriers: Sequence[Prompt] | int = PARAPHRASES,
+    carriers: Sequence[Prompt] | int | None = None,
     seeds: int | Sequence[int] = range(4),
     absence: Sequence[Absence] = ("neutral",),
     units: bool = True,
@@ -62,18 +60,16 @@ def attribute(
 ) -> Attribution:
     """Measure the combinations of `asked`'s pieces in each of the `carriers`, and split the values.
 
-    `carriers` are paraphrases, or how many to make: they are the replicates, seeds are averaged
-    first. Beyond ten pieces `budget` combinations are sampled, twice a paraphrase. `paths` are
-    values along the way of findings (`path_of`). With `units`, neurons of every stage that is run
-    are looked at for what pieces excite together. With `out` what was measured is kept there, and
-    the same call goes on. EvidenceError for too few paraphrases, PromptError for what is too long.
+    `carriers` are paraphrases, or how many to make (None: 48, or as many as there are): they are
+    the replicates, seeds are averaged first. Intervals are over their frames, taken as independent;
+    what stands between the pieces is taken as given. Beyond ten pieces `budget` combinations are
+    sampled, twice a paraphrase. `paths` are values along the way of findings (`path_of`). With
+    `units`, neurons of every stage that is run are looked at for what pieces excite together, up to
+    ten pieces. With `out` what was measured is kept there, and the same call goes on. EvidenceError
+    for too few paraphrases, or of another prompt, PromptError for what is too long.
     """
     check_pieces(model, asked)
-    ways = (
-        paraphrases(asked, carriers, model=model, absence=absence)
-        if isinstance(carriers, int)
-        else carriers
-    )
+    ways = _carriers(model, asked, carriers, absence)
     along = paths or {}
     every = [*values, *itertools.chain.from_iterable(along.values())]
     games = _Games.of(asked, ways, tuple(absence), budget)
@@ -95,6 +91,22 @@ def attribute(
         path=_along(along, splits, games.absence[0]),
         together=_together(model, reader, games, measured) if deep else None,
     )
+
+
+def _carriers(
+    model: Model,
+    asked: Prompt,
+    carriers: Sequence[Prompt] | int | None,
+    absence: Sequence[Absence],
+) -> Sequence[Prompt]:
+    if carriers is None:
+        return paraphrases(asked, USUAL, atleast=LEAST, model=model, absence=absence)
+    if isinstance(carriers, int):
+        return paraphrases(asked, carriers, model=model, absence=absence)
+    for one in carriers:
+        if one.pieces != asked.pieces:
+            raise EvidenceError(f"{one.whole!r} has other pieces than {asked.whole!r}.")
+    return carriers
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +133,14 @@ class _Games:
         pieces = len(asked.pieces)
         none = [False] * pieces
         said = [one for one in carriers if all(one.text(none, way) for way in absence)]
-        if len(said) < 2:
+        if carriers and not said:
             raise EvidenceError(
                 "Without its pieces nothing is left of the prompt: give words around them."
+            )
+        if len(said) < LEAST:
+            raise EvidenceError(
+                f"Too few sentences have words left without the pieces, {len(said)}: {LEAST} or "
+                "more are needed, which are the replicates."
             )
         if pieces <= EXACT:
             these = [coalitions(pieces)] * len(said)
@@ -140,9 +157,11 @@ class _Games:
 
     def prompts(self) -> list[str]:
         """Every prompt, some more than once."""
+        return [text for way in self.absence for text in self._texts(way)]
+
+    def _texts(self, way: Absence) -> list[str]:
         return [
             carrier.text(row, way)
-            for way in self.absence
             for carrier, these in zip(self.carriers, self.asked_of, strict=True)
             for row in np.unique(np.concatenate([these, self.rows]), axis=0)
         ]
@@ -158,21 +177,21 @@ class _Games:
         return few(self.pieces)
 
     def splits(self, measured: Measured) -> list[dict[Absence, Split]]:
-        """One for each value, by way of absence."""
-        count = len(next(iter(measured.values.values())))
+        """One for each value, by way of absence; compared where the ways say different texts."""
+        first, *others = self.absence
+        apart = [way for way in others if self._texts(way) != self._texts(first)]
+        groups = groups_of(self.carriers)
         found = []
-        for at in range(count):
+        for at in range(len(next(iter(measured.values.values())))):
             each = {way: self._indices(measured, way, at) for way in self.absence}
-            ends = {way: self._values(measured, way, at, self.rows) for way in self.absence}
-            first, *others = self.absence
-            other = others[0] if others else None
             own = {
-                way: _split(
+                way: split_of(
                     labels(self.asked),
                     indices,
-                    ends[way],
-                    each[other] if way == first and other else None,
+                    self._values(measured, way, at, self.rows),
+                    each[apart[0]] if way == first and apart else None,
                     self._means(measured, way, at),
+                    groups,
                 )
                 for way, indices in each.items()
             }
@@ -202,55 +221,6 @@ class _Games:
             )
 
         return sampled([game(carrier) for carrier in self.carriers], self.pieces, self.budget)
-
-
-def _split(
-    names: Sequence[str],
-    indices: Indices,
-    ends: Matrix,
-    other: Indices | None,
-    means: Matrix | None,
-) -> Split:
-    """`ends` are the values with no piece, with each alone, and with all, `[replicate, …]`."""
-    alone = ends[:, 1:-1] - ends[:, :1]
-    whole = ends[:, -1] - ends[:, 0]
-    ones = [(name,) for name in names]
-    twos = [(names[one], names[two]) for one, two in indices.pairs]
-    least = MARGIN * max(float(np.abs(indices.shapley.mean(0)).max()), 1e-12)
-    apart = None if other is None else other.shapley - indices.shapley
-    more = None if other is None else other.interactions - indices.interactions
-    every = tuple(names)
-    return Split(
-        shapley=_shares(ones, indices.shapley, apart, least),
-        interactions=_shares(twos, indices.interactions, more, least),
-        alone=_shares(ones, alone),
-        whole=_shares([every], whole[:, None])[0],
-        together=_shares([every], (whole - alone.sum(1))[:, None])[0],
-        completeness_error=indices.completeness_error,
-        sampling_error=indices.sampling_error,
-        means=means,
-    )
-
-
-def _shares(
-    of: Sequence[tuple[str, ...]],
-    values: Matrix,
-    apart: Matrix | None = None,
-    least: float = 0.0,
-) -> tuple[Share, ...]:
-    """The means of values `[replicate, …]`; `apart` is how they differ with pieces left out."""
-    if not of:
-        return ()
-    low, high = bootstrap_means(values, rng=np.random.default_rng(0))
-    flags: list[bool | None] = [None] * len(of)
-    if apart is not None:
-        down, up = bootstrap_means(apart, rng=np.random.default_rng(0))
-        clear = ((down > 0) | (up < 0)) & (np.abs(apart.mean(0)) > least)
-        flags = [bool(flag) for flag in clear]
-    return tuple(
-        Share(names, float(mean), float(down), float(up), flag)
-        for names, mean, down, up, flag in zip(of, values.mean(0), low, high, flags, strict=True)
-    )
 
 
 def _along(

@@ -23,7 +23,7 @@ class Share:
     """What some pieces bring, with its 95% interval over paraphrases.
 
     `depends` says that it is another where absent pieces are left out than where they have a
-    stand-in: None where only one of these was tried.
+    stand-in: None where only one of these was tried, or both say the same.
     """
 
     pieces: tuple[str, ...]
@@ -95,6 +95,14 @@ class Attribution:
     layers: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     @property
+    def absent_as(self) -> list[list[str]]:
+        """What stands for each piece in the ways that were tried; "" where it is left out."""
+        return [
+            list(dict.fromkeys(one.stand_in if way == "neutral" else "" for way in self.absence))
+            for one in self.asked.pieces
+        ]
+
+    @property
     def cautions(self) -> list[str]:
         """Values whose shares depend on how pieces are absent, and which."""
         found = []
@@ -112,7 +120,7 @@ class Attribution:
         return {
             "prompt": self.asked.whole,
             "pieces": list(self.pieces),
-            "absent_as": [one.stand_in for one in self.asked.pieces],
+            "absent_as": [one[0] for one in self.absent_as],
             "absence": list(self.absence),
             "paraphrases": self.paraphrases,
             "seeds": list(self.seeds),

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from clerestory.attributing.pieces import Absence, Prompt, parse_pieces
+from clerestory.attributing.stand_ins import LEADS
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.models import Model
 
-__all__ = ["LEAST", "paraphrases", "paraphrases_of", "short_enough"]
+__all__ = ["LEAST", "USUAL", "paraphrases", "paraphrases_of", "short_enough"]
 
-LEAST = 20
+LEAST, USUAL = 20, 48
 FRAMES = (
     "{x}",
     "a picture of {x}",
@@ -31,9 +32,6 @@ FRAMES = (
     "{x}, an illustration",
     "a plain picture of {x}",
     "a scene with {x}",
-    "a portrait of {x}",
-    "a photo of {x}",
-    "a small picture of {x}",
     "a new drawing of {x}",
     "the image of {x}",
     "this is {x}",
@@ -46,28 +44,32 @@ FRAMES = (
 )
 """Ways to present a sentence that add nothing to what it says."""
 SAME = {
-    "with": ("with", "and", "next to", "together with", "beside"),
+    "with": ("with", "and", "together with"),
     "in a": ("in a", "inside a", "in the"),
 }
 """Words between pieces, and what can stand in their place."""
+BOUND = re.compile(rf"(?<!\S)(?:{LEADS}|together|along|\w+(?:ed|en|ing))\s+$", re.IGNORECASE)
+"""What such a word belongs to, as in `covered with`: then nothing else can stand there."""
 
 
 def paraphrases(
     asked: Prompt,
     count: int,
     *,
+    atleast: int | None = None,
     model: Model | None = None,
     absence: Sequence[Absence] = ("neutral",),
     seed: int = 0,
 ) -> tuple[Prompt, ...]:
     """So many different sentences around the same pieces; the first is the one asked for.
 
-    With a `model` they are short enough for its text window. Those are left out of which nothing
-    remains without the pieces. EvidenceError for fewer than 20, which are too few replicates, or
-    more than there are.
+    Where there are fewer, `atleast` so many will do. With a `model` they are short enough for its
+    text window, with each piece or without. Those are left out of which nothing remains without the
+    pieces. EvidenceError for fewer than 20, which are too few replicates, or more than there are.
     """
-    if count < LEAST:
-        raise EvidenceError(f"{count} paraphrases are too few replicates: take {LEAST} or more.")
+    least = count if atleast is None else min(atleast, count)
+    if least < LEAST:
+        raise EvidenceError(f"{least} paraphrases are too few replicates: take {LEAST} or more.")
     inner = [_variants(asked, place) for place in range(1, len(asked.pieces))]
     every = list(itertools.product(FRAMES, *inner))
     order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))
@@ -75,10 +77,11 @@ def paraphrases(
     none = [False] * len(asked.pieces)
     found = [one for one in found if all(one.text(none, way) for way in absence)]
     if model is not None:
-        found = [one for one in found if short_enough(model, [one.whole, one.text(none)])]
-    if len(found) < count:
+        row = _longest(model, asked) if "neutral" in absence else [True] * len(none)
+        found = [one for one in found if short_enough(model, [one.whole, one.text(row)])]
+    if len(found) < least:
         raise EvidenceError(
-            f"There are {len(found)} paraphrases of this prompt and {count} are asked for: "
+            f"There are {len(found)} paraphrases of this prompt and {least} are asked for: "
             "ask for fewer, or give a file of your own."
         )
     return tuple(found[:count])
@@ -109,12 +112,18 @@ def short_enough(model: Model, texts: Sequence[str]) -> bool:
     return True
 
 
+def _longest(model: Model, asked: Prompt) -> list[bool]:
+    """Which pieces are there in the longest combination: those longer than their stand-ins."""
+    sizes = [[len(model.words(text)) for text in (one.words, one.stand_in)] for one in asked.pieces]
+    return [own >= other for own, other in sizes]
+
+
 def _variants(asked: Prompt, place: int) -> list[str]:
     """What can stand between two pieces: what does, first."""
     here = asked.around[place]
     for words, others in SAME.items():
         found = re.search(rf"(?<!\S){words}(?!\S)", here)
-        if found:
+        if found and not BOUND.search(here[: found.start()]):
             put = [here[: found.start()] + one + here[found.end() :] for one in others]
             return list(dict.fromkeys([here, *put]))
     return [here]
@@ -124,4 +133,4 @@ def _framed(asked: Prompt, chosen: Sequence[str]) -> Prompt:
     before, _, after = chosen[0].partition("{x}")
     inner = chosen[1:]
     around = [before + asked.around[0], *inner, asked.around[-1] + after]
-    return Prompt(tuple(around), asked.pieces)
+    return Prompt(tuple(around), asked.pieces, chosen[0])

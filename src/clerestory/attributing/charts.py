@@ -88,12 +88,11 @@ def paths(attribution: Attribution, name: str) -> Any:
     return (band + line).properties(width=max(14 * len(order), 300), height=240)
 
 
-def tokens(patched: Sequence[Patched], value: str) -> Any:
-    """Tokens by blocks: the share that is lost where a token is neutral there."""
+def tokens(own: Sequence[Patched]) -> Any:
+    """Tokens by blocks of one encoder: the share of a value lost where a token is neutral there."""
     import altair as alt
     import pandas as pd
 
-    own = [one for one in patched if one.value == value]
     names: Mapping[int, str] = {one.place: one.token for one in own}
     shown = {place: f"{place + 1} {name}" for place, name in names.items()}
     table = pd.DataFrame(

@@ -1,6 +1,7 @@
 """Prompts to values, and to whole rows of units: the model is run once for both.
 
-With a folder, what was measured is kept as it comes, and the same call goes on after a kill.
+With a folder, what was measured is kept as it comes, and the same call goes on after a kill;
+what is damaged is measured again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +88,9 @@ class Reader:
         self, folder: Path | None, place: int, part: Sequence[str], deep: bool
     ) -> tuple[Matrix, NDArray[np.float32]]:
         path = None if folder is None else folder / f"{place:04}.npz"
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as held:
-                return held["values"], held["units"]
+        held = None if path is None else _held(path, len(part))
+        if held is not None:
+            return held
         values, units = self._measured(part, deep)
         if path is not None:
             beside = path.with_suffix(".part")
@@ -129,13 +131,23 @@ class Reader:
         }
 
 
+def _held(path: Path, count: int) -> tuple[Matrix, NDArray[np.float32]] | None:
+    """A part as it was kept; None where there is none, or it is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+            values, units = held["values"], held["units"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    return (values, units) if len(values) == len(units) == count else None
+
+
 def unit_sites(model: Model, values: Sequence[Value]) -> list[str]:
     """The neurons of every stage that has to be run for these values, and what is handed over.
 
-    Those are `mlp` taps, of a stage without such its blocks' outputs.
+    Those are `mlp` taps, of a stage without such its blocks' outputs, where their width is known.
     """
     stages = list(dict.fromkeys(site.stage for site in model.sites.values()))
-    sites = [model.sites[one] for one in model.sites]
+    sites = [site for site in model.sites.values() if site.shape[1]]
     reached = [stages.index(value.stage(model)) for value in values]
     found: list[str] = []
     for stage in stages[: max(reached) + 1]:

@@ -34,7 +34,6 @@ def page(found: Attribution) -> str:
     first = found.absence[0]
     made = environment("clerestory.attributing")
     made.filters["span"] = lambda one: f"{one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
-    patched = dict.fromkeys(one.value for one in found.patched)
     return made.get_template("attribution.html").render(
         found=found,
         splits=[
@@ -48,13 +47,24 @@ def page(found: Attribution) -> str:
             for name, ways in found.of.items()
         ],
         paths={name: _svg(charts.paths(found, name)) for name in found.path if found.path[name]},
-        tokens={name: _svg(charts.tokens(found.patched, name)) for name in patched},
+        tokens=_tokens(found),
         drawn=_combinations(found),
         layers={
             site.split("/")[0]: [data_address(one) for one in pictures]
             for site, pictures in found.layers.items()
         },
     )
+
+
+def _tokens(found: Attribution) -> list[tuple[str, Markup]]:
+    """A chart for each value and text encoder, named by the latter where there are several."""
+    several = len({one.stage for one in found.patched}) > 1
+    charted = []
+    for name, stage in dict.fromkeys((one.value, one.stage) for one in found.patched):
+        own = [one for one in found.patched if (one.value, one.stage) == (name, stage)]
+        title = f"{name}: tokens of {stage}" if several else name
+        charted.append((title, _svg(charts.tokens(own))))
+    return charted
 
 
 def _combinations(found: Attribution) -> list[dict[str, Any]]:

@@ -1,24 +1,28 @@
 """Which token's position carries it, block by block of the text encoder?
 
 The prompt is run with all of its pieces, and at one position of one block it gets what the prompt
-with stand-ins has there: what the value loses by that was carried there. Source: activation
-patching, in the direction that tests what is needed (Zhang & Nanda 2024).
+without them has there: what the value loses by that was carried there. Where pieces are left out
+their own tokens have nothing to get. Source: activation patching, in the direction that tests what
+is needed (Zhang & Nanda 2024).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.attributing.attribute import Progress
-from clerestory.attributing.pieces import Owned, Prompt
+from clerestory.attributing.pieces import Absence, Owned, Prompt
+from clerestory.attributing.splitting import groups_of
 from clerestory.attributing.values import Value
-from clerestory.exciting.objectives import Term
+from clerestory.exciting.objectives import Along, Term
 from clerestory.exciting.terms import read_terms
 from clerestory.models import Model
+from clerestory.models.addresses import parse
 from clerestory.models.text import Text
 from clerestory.numeric import bootstrap_means
 from clerestory.steering import Patch
@@ -27,6 +31,8 @@ __all__ = ["Patched", "patched", "text_blocks"]
 
 CARRIERS = 20
 END = "(end)"
+LEAST = 1e-6
+"""Shares below are nothing: the value does not depend on that encoder."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +62,52 @@ class Patched:
     low: float
     high: float
 
+    @property
+    def stage(self) -> str:
+        """The text encoder that it is a token of."""
+        return self.site.partition(".")[0]
+
 
 def patched(
     model: Model,
     carriers: Sequence[Prompt],
     values: Sequence[Value],
     *,
+    absence: Absence = "neutral",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Patched, ...]:
-    """Every token and block of each text encoder, for values read before the denoiser.
+    """Every token and block of the text encoders, for values read before the denoiser or handed it.
 
-    None for values that the pieces do not move, and for texts whose tokens cannot be matched.
+    Only blocks that a value is read after. None for values that the pieces do not move, encoders
+    that they do not depend on, and texts whose tokens cannot be matched.
     """
-    early = [value for value in values if value.inner and value.stage(model) != "denoiser"]
+    none = [False] * len(carriers[0].pieces)
+    carriers = [one for one in carriers if one.text(none, absence)][:CARRIERS]
     found: list[Patched] = []
     for stage, window in model.family.windows.items():
-        blocks = text_blocks(model, stage)
-        if early and blocks and isinstance(window, Text):
-            found += _of_stage(model, window, blocks, carriers, early, seed, progress)
+        reads = {
+            site: [value for value in values if _reads(model, value, site)]
+            for site in text_blocks(model, stage)
+        }
+        reads = {site: those for site, those in reads.items() if those}
+        if reads and isinstance(window, Text):
+            own = _of_stage(model, window, reads, carriers, absence, seed, progress)
+            moved = {one.value for one in own if abs(one.lost) > LEAST}
+            found += [one for one in own if one.value in moved]
     return tuple(found)
+
+
+def _reads(model: Model, value: Value, block: str) -> bool:
+    """Whether a value is read at a block of a text encoder, after it, or where it may lead."""
+    if not isinstance(value.term, Along):
+        return False
+    family, place = model.family, parse(value.term.site).site
+    stage = value.stage(model)
+    if stage == model.sites[block].stage:
+        order = list(model.sites)
+        return order.index(block) <= order.index(place)
+    return place in family.handed or (stage in family.first and stage not in family.windows)
 
 
 def text_blocks(model: Model, stage: str) -> list[str]:
@@ -90,37 +122,39 @@ def text_blocks(model: Model, stage: str) -> list[str]:
 def _of_stage(
     model: Model,
     window: Text,
-    blocks: Sequence[str],
+    reads: Mapping[str, Sequence[Value]],
     carriers: Sequence[Prompt],
-    values: Sequence[Value],
+    absence: Absence,
     seed: int,
     progress: Progress | None,
 ) -> list[Patched]:
-    count = len(carriers[0].pieces)
+    """By block the values that are read after it."""
+    count, groups = len(carriers[0].pieces), groups_of(carriers)
     texts, plain = (
-        [one.text([here] * count) for one in carriers[:CARRIERS]] for here in (True, False)
+        [one.text([here] * count, absence) for one in carriers] for here in (True, False)
     )
-    places = [_positions(window, one) for one in carriers[:CARRIERS]]
-    terms = [value.term for value in values]
+    places = [_positions(window, one, absence) for one in carriers]
+    every = [value.term for value in dict.fromkeys(itertools.chain(*reads.values()))]
     full, none = (
-        read_terms(model, terms, those, [seed], sees=_none, sites=blocks, pool="none")
+        read_terms(model, every, those, [seed], sees=_none, sites=list(reads), pool="none")
         for those in (texts, plain)
     )
     assert full.activations is not None and none.activations is not None
     found: list[Patched] = []
-    for done, site in enumerate(blocks):
+    for done, (site, values) in enumerate(reads.items()):
         own = full.activations.unlabelled[site].values()[:, 0]
         other = none.activations.unlabelled[site].values()[:, 0]
         for place, role in enumerate(_shared(places)):
             pairs = [one.get(role, []) for one in places]
             edit = Patch(site, _mixed(own, other, pairs))
+            terms = [value.term for value in values]
             came = read_terms(model, terms, texts, [seed], sees=_none, edits=[edit])
             there = np.array([bool(one) for one in pairs])
             for value in values:
                 ends = [seen.values[value.term][there] for seen in (full, none, came)]
-                found += _lost((value.name, site, role.label, place), *ends)
+                found += _lost((value.name, site, role.label, place), groups[there], *ends)
         if progress is not None:
-            progress("patching tokens", done + 1, len(blocks))
+            progress("patching tokens", done + 1, len(reads))
     return found
 
 
@@ -132,17 +166,18 @@ def _shared(places: Sequence[Positions]) -> list[Role]:
 
 def _lost(
     what: tuple[str, str, str, int],
+    groups: NDArray[np.int64],
     full: NDArray[np.float64],
     none: NDArray[np.float64],
     came: NDArray[np.float64],
 ) -> list[Patched]:
     rng = np.random.default_rng(0)
     whole = full - none
-    low, high = bootstrap_means(whole, rng=rng)
+    low, high = bootstrap_means(whole, rng=rng, groups=groups)
     if low <= 0 <= high:
         return []
     lost = (full - came) / whole.mean()
-    down, up = bootstrap_means(lost, rng=rng)
+    down, up = bootstrap_means(lost, rng=rng, groups=groups)
     return [Patched(*what, float(lost.mean()), float(down), float(up))]
 
 
@@ -156,13 +191,15 @@ def _mixed(
     return mixed
 
 
-def _positions(window: Text, carrier: Prompt) -> Positions:
+def _positions(window: Text, carrier: Prompt, absence: Absence) -> Positions:
     """Tokens of pieces one by one, the words around them together, and the end; {} for none.
 
     The last tokens of a piece stand beside the last ones of its stand-in.
     """
     count = len(carrier.pieces)
-    full, none = (_tokens(window, carrier.letters([here] * count)) for here in (True, False))
+    full, none = (
+        _tokens(window, carrier.letters([here] * count, absence)) for here in (True, False)
+    )
     found: Positions = {}
     for part, own in full.items():
         other = none.get(part, [])
@@ -178,7 +215,7 @@ def _positions(window: Text, carrier: Prompt) -> Positions:
                     other[min(n, len(other) - 1)][0],
                 )
             found.setdefault(role, []).append((at, there))
-    ends = [_end(window, carrier.text([here] * count)) for here in (True, False)]
+    ends = [_end(window, carrier.text([here] * count, absence)) for here in (True, False)]
     found[Role((2 * count + 1, 0), END)] = [(ends[0], ends[1])] if full else []
     return found
 
@@ -203,10 +240,7 @@ def _tokens(window: Text, letters: Owned) -> dict[int, list[tuple[int, str]]]:
     offsets = window.offsets(text)
     if offsets is None:
         return {}
-    parts, latest = [], 0
-    for _, owner in letters:
-        latest = 2 * owner + 1 if owner >= 0 else latest + latest % 2
-        parts.append(latest)
+    parts = [2 * owner + 1 if owner >= 0 else -2 * (owner + 1) for _, owner in letters]
     found: dict[int, list[tuple[int, str]]] = {}
     for place, (start, end) in enumerate(offsets):
         said = text[start:end]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from clerestory.attributing.stand_ins import ARTICLE, LED, article_for, modifies, stand_in
 from clerestory.errors import PromptError
 
 if TYPE_CHECKING:
@@ -22,58 +23,56 @@ __all__ = ["Absence", "Piece", "Prompt", "check_pieces", "parse_pieces"]
 
 Absence = Literal["neutral", "delete"]
 
-PLACES = "(?:in|at|inside|within|on|under|near|by|above|behind|among|in front of)"
-LEADS = (
-    "in front of|next to|together with|in|at|inside|within|on|under|near|by|above|behind|among"
-    "|with|and|beside|of|or"
-)
-ARTICLE = re.compile(r"(?:^|(?<=\s))(an?|the)\s+$", re.IGNORECASE)
-LED = re.compile(
-    rf"(?:^|(?<=\s))(?:(?:{LEADS})\s+)?(?:(?:an?|the)\s+)?$",
-    re.IGNORECASE,
-)
-PERSON, THING, PLACE = "a person", "a thing", "a place"
-
 
 @dataclass(frozen=True)
 class Piece:
-    """What may be taken away, and what stands for it then; "" where nothing does."""
+    """What may be taken away, and what stands for it then; "" where nothing does.
+
+    One that `modifies` the word after it leaves the words before it where they are.
+    """
 
     words: str
     stand_in: str
+    modifies: bool = False
 
 
 Owned = list[tuple[str, int]]
-"""Letters, each with the piece that it is of, or -1."""
+"""Letters, each with the piece that it is of, or -1 - n for words that n pieces stand before."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Pieces, and the words around them: one more of these than pieces."""
+    """Pieces, and the words around them: one more of these than pieces.
+
+    `frame` is what a paraphrase was made with: those of one frame have their words in common.
+    """
 
     around: tuple[str, ...]
     pieces: tuple[Piece, ...]
+    frame: str = ""
 
     def text(self, present: Sequence[bool], absence: Absence = "neutral") -> str:
         """The prompt with only these pieces in it.
 
-        An article before a stand-in is set right. A piece that is left out takes the article and
-        the preposition before it along; one that has no stand-in, a word beside others, does not.
+        Articles before a stand-in, or before what follows a piece that is left out, are set right.
+        A piece that is left out takes article and preposition along, but for one that modifies.
         """
         return "".join(letter for letter, _ in self.letters(present, absence))
 
     def letters(self, present: Sequence[bool], absence: Absence = "neutral") -> Owned:
-        """The same letter by letter, with the piece that each is of, or stands in for; else -1."""
-        said = _of(self.around[0], -1)
+        """The same letter by letter, with the piece that each is of, or stands in for."""
+        said, gone = _of(self.around[0], -1), False
         for place, (here, piece) in enumerate(zip(present, self.pieces, strict=True)):
             if here:
-                said += _of(piece.words, place)
+                said, gone = _put(said, piece.words, place, gone)
             elif piece.stand_in and absence == "neutral":
-                said = _with(said, piece.stand_in, place)
-            elif piece.stand_in:
+                said, gone = _with(said, piece.stand_in, place), False
+            elif piece.modifies:
+                gone = True
+            else:
                 found = LED.search(_said(said))
                 said = said[: found.start()] if found else said
-            said += _of(self.around[place + 1], -1)
+            said, gone = _put(said, self.around[place + 1], -2 - place, gone)
         return _tidy(said)
 
     @property
@@ -85,16 +84,16 @@ class Prompt:
 def parse_pieces(text: str) -> Prompt:
     """Read a prompt with its pieces in brackets, `[raven]` or with a stand-in `[raven|thing]`.
 
-    Without brackets each word is a piece, and absent words are left out. Else, where none is given:
-    what stands without an article is a person, after `in` and the like a place, and all else a
-    thing. PromptError for brackets that do not fit, or are empty.
+    Without brackets each word is a piece, and absent words are left out. `[raven|]` is left out,
+    and where no stand-in is given it goes by the words around (`stand_in`). PromptError for
+    brackets that do not fit, or are empty.
     """
     if not text.strip():
         raise PromptError("The prompt is empty.")
     if "[" not in text and "]" not in text:
         words = text.split()
         around = ["", *[" "] * (len(words) - 1), ""]
-        return Prompt(tuple(around), tuple(Piece(word, "") for word in words))
+        return Prompt(tuple(around), tuple(Piece(word, "", True) for word in words))
     around, pieces = [""], list[str]()
     for part in re.split(r"([\[\]])", text):
         if part in "[]" and part:
@@ -109,7 +108,7 @@ def parse_pieces(text: str) -> Prompt:
             pieces[-1] += part
     if len(around) == len(pieces):
         raise PromptError(f"A bracket of {text!r} is not closed.")
-    return Prompt(tuple(around), tuple(map(_piece, pieces, around, around[1:])))
+    return Prompt(tuple(around), tuple(_read(pieces, around)))
 
 
 def check_pieces(model: Model, asked: Prompt) -> None:
@@ -129,23 +128,24 @@ def _check_turn(text: str, bracket: str, outside: bool) -> None:
         raise PromptError(f"A bracket of {text!r} is closed that was not opened.")
 
 
+def _read(insides: Sequence[str], around: Sequence[str]) -> list[Piece]:
+    found: list[Piece] = []
+    before = ""
+    for place, inside in enumerate(insides):
+        before += around[place]
+        after = around[place + 1] + ("[" if place + 1 < len(insides) else "")
+        found.append(_piece(inside, before, after))
+        before += found[-1].words
+    return found
+
+
 def _piece(inside: str, before: str, after: str) -> Piece:
-    words, bar, stand_in = (part.strip() for part in inside.partition("|"))
+    words, bar, given = (part.strip() for part in inside.partition("|"))
     if not words:
         raise PromptError("A bracket is empty: put into it what may be taken away.")
-    return Piece(words, stand_in if bar else _neutral(words, before, after))
-
-
-def _neutral(words: str, before: str, after: str) -> str:
-    """A stand-in; none for what describes the word after it."""
-    article = ARTICLE.search(before)
-    own = re.match(r"(an?|the)\s", words, re.IGNORECASE)
-    if not article and not own:
-        return PERSON
-    if article and re.match(rf"\s+(?!(?:{LEADS})\b)\w", after, re.IGNORECASE):
-        return ""
-    lead = before[: article.start()] if article else before
-    return PLACE if re.search(rf"(?:^|\s){PLACES}$", lead.rstrip(), re.IGNORECASE) else THING
+    if "|" in given:
+        raise PromptError(f"[{inside}] has two bars: a piece has one stand-in, [raven|thing].")
+    return Piece(words, given if bar else stand_in(words, before, after), modifies(after))
 
 
 def _of(text: str, owner: int) -> Owned:
@@ -156,22 +156,30 @@ def _said(letters: Owned) -> str:
     return "".join(letter for letter, _ in letters)
 
 
+def _put(said: Owned, text: str, owner: int, gone: bool) -> tuple[Owned, bool]:
+    """The text put after what was said; its article set right where a piece between is gone."""
+    article = ARTICLE.search(_said(said))
+    if gone and text.strip() and article and article[1].lower() != "the":
+        said = said[: article.start()] + _of(
+            article_for(text.strip(), article[1]), said[article.start()][1]
+        )
+    return said + _of(text, owner), gone and not text.strip()
+
+
 def _with(said: Owned, stand_in: str, place: int) -> Owned:
     """The stand-in put after what was said; an article that stands there is its own, or set right.
 
-    >>> _said(_with(_of("with an ", -1), "duck", 0)), _said(_with(_of("with an ", -1), "a duck", 0))
-    ('with a duck', 'with a duck')
+    >>> [_said(_with(_of("with an ", -1), noun, 0)) for noun in ("duck", "a duck", "the duck")]
+    ['with a duck', 'with a duck', 'with the duck']
     """
     article = ARTICLE.search(_said(said))
     if not article:
         return said + _of(stand_in, place)
     noun = re.sub(r"^(an?|the)\s+", "", stand_in, flags=re.IGNORECASE)
-    own = stand_in[: len(stand_in) - len(noun)]
-    if not own and article[1].lower() != "the":
-        own = "an " if noun[:1].lower() in "aeiou" else "a "
-    elif not own:
-        own = f"{article[1]} "
-    return said[: article.start()] + _of(own, -1) + _of(noun, place)
+    own = stand_in[: len(stand_in) - len(noun)] or f"{article[1]} "
+    if {own.strip().lower(), article[1].lower()} <= {"a", "an"}:
+        own = article_for(noun, article[1])
+    return said[: article.start()] + _of(own, said[article.start()][1]) + _of(noun, place)
 
 
 def _tidy(letters: Owned) -> Owned:

@@ -36,8 +36,9 @@ class Excess:
 class Together:
     """`found` of `tested` neurons are excited by all pieces together more than apart, at q < .05.
 
-    `shown` are the first of one half of the paraphrases, as the other half has them, whatever it
-    says. `flips` of 200 data sets with signs flipped at random had anything at all.
+    Paraphrases count as independent here, also those of one frame. `shown` are the first of one
+    half of them, as the other half has them, whatever it says. `flips` of 200 data sets with signs
+    flipped at random had anything at all.
     """
 
     tested: int

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying import condition
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, OptionError
 from clerestory.exciting.objectives import Along, Drawn, Objective, Term, unit
 from clerestory.finding import Finding, Findings
 from clerestory.models import Model
@@ -23,6 +23,7 @@ __all__ = ["Value", "asked_values", "of_finding", "path_of"]
 
 SKIPPED = "vae"
 """The stage that only decodes."""
+POOLS = ("mean", "max", "last")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,10 @@ class Value:
 
     name: str
     term: Term
+
+    def __post_init__(self) -> None:
+        if isinstance(self.term, Along) and self.term.pool not in POOLS:
+            raise OptionError(f"No pool is called {self.term.pool!r}; take {', '.join(POOLS)}.")
 
     @property
     def inner(self) -> bool:
@@ -53,11 +58,13 @@ def asked_values(model: Model, of: Sequence[str], pool: str = "mean") -> list[Va
     """Values as they are typed: a unit, `CLASSIFIER=CLASS`, or a folder that `find` wrote.
 
     Of a folder there are the first direction and the first neuron of each stage. Inner ones come
-    first. EvidenceError for two of one name or none, SiteError and RegistryError for what is not
-    there.
+    first. EvidenceError for two of one name or none, OptionError for another `pool` than mean, max
+    and last, SiteError and RegistryError for what is not there.
     """
     found: list[Value] = []
     for text in of:
+        if not text.strip():
+            raise EvidenceError("What is to be split has no name: give a unit, folder or class.")
         folder = Path(text)
         if folder.is_dir():
             found += of_finding(model, Findings.load(folder), folder.name, pool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from clerestory.cli.lines import lines_of
 from clerestory.cli.opening import Asked, with_model
 
 if TYPE_CHECKING:
-    from clerestory.attributing import Attribution, Prompt, Value
+    from clerestory.attributing import Absence, Attribution, Prompt, Value
     from clerestory.models import Model
 
 __all__ = ["attribute"]
@@ -36,8 +37,11 @@ def attribute(
     ] = "neutral",
     seeds: Annotated[str, typer.Option(help="Noises, averaged first: 0:4.")] = "0:4",
     paraphrases: Annotated[
-        int, typer.Option(min=20, help="Sentences around the pieces: the replicates.")
-    ] = 48,
+        int | None,
+        typer.Option(
+            min=20, help="Sentences around the pieces, the replicates: 48, or all there are."
+        ),
+    ] = None,
     sentences: Annotated[
         Path | None, typer.Option(help="A file of your own, one a line, pieces in brackets.")
     ] = None,
@@ -48,7 +52,8 @@ def attribute(
         int, typer.Option(min=64, help="Combinations sampled, twice, beyond ten pieces.")
     ] = 128,
     together: Annotated[
-        bool, typer.Option(help="Neurons that pieces excite together.", show_default=True)
+        bool,
+        typer.Option(help="Neurons that up to ten pieces excite together.", show_default=True),
     ] = True,
     path: Annotated[
         bool, typer.Option(help="Findings site by site, tokens, layers.", show_default=True)
@@ -63,8 +68,7 @@ def attribute(
     Inner units come first, then what classifiers of set b see.
     """
     from clerestory.attributing import attribute as split
-    from clerestory.attributing import paraphrases as made
-    from clerestory.attributing import paraphrases_of, parse_pieces
+    from clerestory.attributing import parse_pieces
     from clerestory.attributing.page import keep
     from clerestory.cli import console
     from clerestory.models import parse_seeds
@@ -72,17 +76,15 @@ def attribute(
     asked, numbers = parse_pieces(prompt), parse_seeds(seeds)
     opened = model.open()
     ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
-    if sentences is None:
-        carriers = made(asked, paraphrases, model=opened, absence=ways)
-    else:
-        carriers = paraphrases_of(asked, lines_of(sentences))
-    values, paths = _values(opened, of, pool)
+    _say_absent(asked, ways, together)
+    carriers = _carriers(opened, asked, paraphrases, sentences, ways)
+    values, paths = _values(opened, of, pool, path and (out is not None or json))
     with console.stages() as tell:
         found = split(
             opened,
             asked,
             values,
-            paths=paths if path else {},
+            paths=paths,
             carriers=carriers,
             seeds=numbers,
             absence=ways,
@@ -103,12 +105,51 @@ def attribute(
         _print(found)
 
 
-def _values(model: Model, of: list[str], pool: str) -> tuple[list[Value], dict[str, list[Value]]]:
+def _say_absent(asked: Prompt, ways: Sequence[Absence], together: bool) -> None:
+    """To stderr, what is compared with, and what is left out."""
+    from clerestory.attributing.indices import EXACT
+    from clerestory.cli import console
+
+    for way in ways:
+        how = "with stand-ins for them" if way == "neutral" else "with them left out"
+        said = asked.text([False] * len(asked.pieces), way) or "(nothing)"
+        console.say(f"Without its pieces, {how}, the prompt is: {said}")
+    if together and len(asked.pieces) > EXACT:
+        console.say(f"Beyond {EXACT} pieces no neurons are looked at for --together.")
+
+
+def _carriers(
+    model: Model,
+    asked: Prompt,
+    count: int | None,
+    sentences: Path | None,
+    ways: Sequence[Absence],
+) -> tuple[Prompt, ...]:
+    from clerestory.attributing import paraphrases, paraphrases_of
+    from clerestory.attributing.carriers import LEAST, USUAL
+    from clerestory.cli import console
+
+    if sentences is not None:
+        return paraphrases_of(asked, lines_of(sentences))
+    if count is not None:
+        return paraphrases(asked, count, model=model, absence=ways)
+    found = paraphrases(asked, USUAL, atleast=LEAST, model=model, absence=ways)
+    if len(found) < USUAL:
+        console.say(
+            f"There are {len(found)} paraphrases of this prompt, not {USUAL}: all are used."
+        )
+    return found
+
+
+def _values(
+    model: Model, of: list[str], pool: str, path: bool
+) -> tuple[list[Value], dict[str, list[Value]]]:
+    """What is split and, for a `path`, findings site by site."""
     from clerestory.attributing import asked_values, path_of
     from clerestory.finding import Findings
 
     values = asked_values(model, of, pool)
-    folders = [Path(text) for text in of if Path(text).is_dir()]
+    folders = [Path(text) for text in of if path and Path(text).is_dir()]
     return values, {
         folder.name: path_of(model, Findings.load(folder), folder.name, pool) for folder in folders
     }
@@ -118,7 +159,7 @@ def _more(
     model: Model,
     found: Attribution,
     values: list[Value],
-    carriers: tuple[Prompt, ...],
+    carriers: Sequence[Prompt],
     path: bool,
     page: bool,
     tell: Any,
@@ -132,7 +173,8 @@ def _more(
 
     asked = found.asked
     if path:
-        found = replace(found, patched=patched(model, carriers, values, progress=tell))
+        tokens = patched(model, carriers, values, absence=found.absence[0], progress=tell)
+        found = replace(found, patched=tokens)
     if path and page:
         found = replace(found, layers=layers(model, asked.whole, range(4), progress=tell))
     if page and len(asked.pieces) <= FEW:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from clerestory.cli.opening import Asked, with_model
 
 if TYPE_CHECKING:
     from clerestory.models import Model
-    from clerestory.suppressing import Suppressed
+    from clerestory.suppressing import Rung, Suppressed
 
 __all__ = ["suppress"]
 
@@ -39,8 +40,12 @@ def suppress(
     elsewhere: Annotated[
         Path | None, typer.Option(help="A file of other prompts; Lancet has its own.")
     ] = None,
-    tune: Annotated[int, typer.Option(min=10, help="Sentences that choose.")] = 24,
-    report: Annotated[int, typer.Option(min=10, help="Others, that report.")] = 24,
+    tune: Annotated[
+        int | None, typer.Option(min=10, help="Sentences that choose; 24, or half of all.")
+    ] = None,
+    report: Annotated[
+        int | None, typer.Option(min=10, help="Others, that report; 24, or half of all.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Noises of the report: 0:2.")] = "0:2",
     budget: Annotated[int, typer.Option(min=0, help="Prompts scored for words; 0: none.")] = 300,
     rung: Annotated[
@@ -53,9 +58,9 @@ def suppress(
 ) -> None:
     """Try a ladder of ways to counteract it, each tuned on half of the sentences.
 
-    A negative prompt, a negative direction, projection, clipped reflection, LEACE, and found words:
-    classifiers of set a choose settings, set b reports on the other half. One is recommended, with
-    what it costs, and saved as a steered model.
+    A negative prompt, a negative direction, projection, clipped reflection, replacement, LEACE,
+    and found words: classifiers of set a choose settings, set b reports on the other half. One is
+    recommended, with what it costs, and saved as a steered model.
     """
     from clerestory.cli import console
     from clerestory.models import parse_seeds
@@ -83,7 +88,9 @@ def suppress(
             progress=tell,
         )
     if out is not None:
-        console.say(f"The page is {kept(found, out)}; the steered model is in {out / 'steered'}.")
+        console.say(f"The page is {kept(found, out)}.")
+        if found.steered is not None:
+            console.say(f"The steered model is in {out / 'steered'}.")
     for warning in found.warnings:
         console.say(f"Note: {warning}")
     if json:
@@ -93,7 +100,12 @@ def suppress(
 
 
 def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """What stands between commas, but for those in brackets.
+
+    >>> _words("raven=zero-shot:MODEL[raven, owl, none]=raven, library")
+    ['raven=zero-shot:MODEL[raven, owl, none]=raven', 'library']
+    """
+    return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text) if word.strip()]
 
 
 def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
@@ -111,36 +123,37 @@ def _print(found: Suppressed) -> None:
         f"The unwanted: {found.before.unwanted:.2f} of pictures, the control's "
         f"{found.control.unwanted:.2f}; {found.contents} sentences, set b"
     )
-    rows = []
-    for rung in found.rungs:
-        came = rung.came
-        drop = (
-            ""
-            if came.drop is None
-            else f"{came.drop:.2f} ({came.drop_low:.2f}-{came.drop_high:.2f})"
-        )
-        rows.append(
-            {
-                "rung": rung.name,
-                "setting": rung.way.setting,
-                "unwanted": f"{came.unwanted:.2f}",
-                "excess gone": drop,
-                "kept": f"{came.kept_share:.2f}",
-                "rest": "" if came.rest is None else f"{came.rest:.2f}",
-                **{
-                    name.upper(): "" if value is None else f"{value:.2f}"
-                    for name, value in (("ua", rung.ua), ("ira", rung.ira), ("cra", rung.cra))
-                },
-            }
-        )
-    typer.echo(console.table(rows))
+    typer.echo(console.table([_row(rung) for rung in found.rungs]))
     chosen = found.chosen
-    rest = "" if chosen.came.rest is None else f", {1 - chosen.came.rest:.0%} of the rest changes"
+    share, same = chosen.came.kept_share, chosen.came.rest
+    kept = "" if share is None else f" It keeps {share:.0%} of what is to stay."
+    rest = "" if same is None else f" {1 - same:.0%} of the rest changes."
     typer.echo(
         console.plain(
-            f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}). It keeps "
-            f"{chosen.came.kept_share:.0%} of what is to stay{rest}."
+            f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}).{kept}{rest}"
         )
     )
-    if found.steered_by != chosen.name:
+    if found.steered is None:
+        typer.echo("There is no steered model: words are no edits, and no rung has any.")
+    elif found.steered_by != chosen.name:
         typer.echo(f"The steered model has the edits of {found.steered_by}: words are no edits.")
+
+
+def _row(rung: Rung) -> dict[str, str]:
+    came = rung.came
+    ends = "" if came.drop is None else f" ({came.drop_low:.2f}-{came.drop_high:.2f})"
+    return {
+        "rung": rung.name,
+        "setting": rung.way.setting,
+        "unwanted": _rate(came.unwanted),
+        "excess gone": _rate(came.drop) + ends,
+        "kept": _rate(came.kept_share),
+        "rest": _rate(came.rest),
+        "UA": _rate(rung.ua),
+        "IRA": _rate(rung.ira),
+        "CRA": _rate(rung.cra),
+    }
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

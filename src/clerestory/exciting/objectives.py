@@ -73,7 +73,7 @@ class Objective:
         for weight, term in self.terms:
             digest.update(repr((weight, term.name)).encode())
             if isinstance(term, Along):
-                digest.update(term.site.encode() + term.direction.tobytes())
+                digest.update(repr((term.site, term.pool)).encode() + term.direction.tobytes())
         return digest.hexdigest()[:16]
 
     def __add__(self, other: Objective) -> Objective:

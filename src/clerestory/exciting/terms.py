@@ -33,12 +33,12 @@ class Seen:
 
 def noiseless(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
     """Whether these, and what is read at these sites, are the same with every seed."""
-    first = model.family.first[0]
+    first = set(model.family.first[:1])
     read = [*(parse(term.site).site for term in terms if isinstance(term, Along)), *sites]
     stages = {model.sites[site].stage for site in read}
     texts = {stage for stage in stages if stage.startswith("text")}
     drawn = any(isinstance(term, Drawn) for term in terms)
-    return not drawn and stages <= ({first} | texts)
+    return not drawn and stages <= (first | texts)
 
 
 def read_terms(

@@ -136,6 +136,8 @@ class Family(ABC):
     """What the sides of a picture must be multiples of."""
     most: int | None = None
     """The most samples that can go together; None for any number."""
+    avoids_by: str = "guidance"
+    """The option that says how far from a negative prompt it draws; "" where it takes none."""
     half: ClassVar[str] = "float16"
     """The precision that `dtype="auto"` takes on an accelerator."""
 

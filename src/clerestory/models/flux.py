@@ -33,6 +33,7 @@ class Flux(Conditioned):
     """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
     half = "bfloat16"
+    avoids_by = "true_guidance"
     handing = WITH_POOLED
 
     def __init__(self, pipeline: Any) -> None:

@@ -73,6 +73,7 @@ class Generic(Family):
         self.roots = {stage: found[stage][1] for stage in self.stages}
         self.places = [place for stage in self.stages for place in _places(stage, *found[stage])]
         self.defaults = Options().changed(**self._own_defaults())
+        self.avoids_by = "guidance" if "negative_prompt" in self.takes else ""
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
         """Nothing: all that such a pipeline does it does at once."""

@@ -52,6 +52,7 @@ class UnCLIP(Family):
     first = ("text", "prior")
     bridge = "prior/embedding"
     handed = (bridge,)
+    avoids_by = "prior_guidance"
     defaults = Options(512, 512, steps=50, guidance=4.0, prior_steps=25, prior_guidance=4.0)
 
     def __init__(self, pipeline: Any) -> None:

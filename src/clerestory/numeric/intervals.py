@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import special, stats
 
 from clerestory.errors import EvidenceError
@@ -118,12 +118,14 @@ def bootstrap_means(
     values: Float[np.ndarray, " replicate *many"],
     *,
     rng: np.random.Generator,
+    groups: Int[np.ndarray, " replicate"] | None = None,
     draws: int = 2_000,
     level: float = 0.95,
 ) -> tuple[Float[np.ndarray, " *many"], Float[np.ndarray, " *many"]]:
     """Both ends of percentile intervals of means over replicates, the same draws for all.
 
-    Too narrow for few replicates, and of no width where they are all alike. Source: Efron 1979.
+    Replicates of one of the `groups` are drawn together. Too narrow for few replicates or groups,
+    and of no width where they are all alike. Source: Efron 1979; for groups Davison & Hinkley 1997.
 
     >>> low, high = bootstrap_means(np.ones((3, 1)), rng=np.random.default_rng(0))
     >>> low, high
@@ -132,8 +134,9 @@ def bootstrap_means(
     count = len(values)
     if not count:
         raise EvidenceError("No replicate to draw from: an interval needs at least one.")
-    picks = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    means = np.tensordot(picks / count, values, axes=1)
+    names, place = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
+    picks = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, place]
+    means = np.tensordot(picks / picks.sum(1, keepdims=True), values, axes=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return np.asarray(low), np.asarray(high)
 

@@ -9,6 +9,7 @@ classifiers of set a and reported on the other by set b.
 """
 
 from clerestory.suppressing.case import Case
-from clerestory.suppressing.suppress import Rung, Suppressed, suppress
+from clerestory.suppressing.suppress import suppress
+from clerestory.suppressing.suppressed import Rung, Suppressed
 
 __all__ = ["Case", "Rung", "Suppressed", "suppress"]

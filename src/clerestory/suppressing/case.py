@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clerestory.attributing import Prompt, parse_pieces
-from clerestory.classifying import LancetClassifiers, condition
+from clerestory.classifying import LancetClassifiers, classifier, condition
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.lancet.saying import words_for
 from clerestory.models import Model
@@ -46,9 +46,10 @@ class Case:
     ) -> Case:
         """From conditions `CLASSIFIER=CLASS` and words of the prompt.
 
-        A word to keep is a class of Lancet's classifiers, or says of which: `raven=lancet:subject=
-        raven`. `instead` are the words that the control has in their place. PromptError for a word
-        that the prompt has not, RegistryError for no class, EvidenceError for nothing to do.
+        A word to keep is, with Lancet, a class of its classifiers, or says of which it is one:
+        `raven=lancet:subject=raven`. `instead` are the words that the control has in their place.
+        PromptError for a word that the prompt has not, RegistryError for no class or classifier,
+        EvidenceError for nothing to do.
         """
         if not unwanted or not keep:
             raise EvidenceError("Say what is unwanted and what is to be kept, each at least once.")
@@ -56,12 +57,14 @@ class Case:
             raise EvidenceError("Give as many words for the control as there are to keep.")
         away = tuple(condition(one) for one in dict.fromkeys(unwanted))
         words = [one.partition("=")[0].strip() for one in keep]
-        kept = tuple(_seen(one) for one in keep)
+        kept = tuple(_seen(model, one) for one in keep)
         both = sorted({*away} & {*kept})
         if both:
             raise EvidenceError(f"{both[0][0]}={both[0][1]} is unwanted and to be kept.")
         from_lancet = LancetClassifiers.load("b").classes if model.name == "lancet" else {}
         every = others or [f"lancet:{factor}" for factor in from_lancet]
+        for name in every:
+            classifier(name)
         named = {name for name, _ in (*away, *kept)}
         return cls(
             model,
@@ -73,11 +76,15 @@ class Case:
         )
 
 
-def _seen(text: str) -> Condition:
+def _seen(model: Model, text: str) -> Condition:
     """The class that a word to keep is seen as."""
     word, equals, rest = text.partition("=")
     if equals:
         return condition(rest.strip())
+    if model.name != "lancet":
+        raise RegistryError(
+            f"Who sees {word.strip()!r} in pictures of {model.name}? Write WORD=CLASSIFIER=CLASS."
+        )
     found = [
         (f"lancet:{factor}", word.strip())
         for factor, classes in LancetClassifiers.load("b").classes.items()
@@ -93,12 +100,18 @@ def _seen(text: str) -> Condition:
 
 def _bracketed(prompt: str, words: Sequence[str], instead: Sequence[str]) -> str:
     """The prompt with these words in brackets."""
-    if "[" in prompt or "]" in prompt:
+    if any(sign in text for text in (prompt, *words, *instead) for sign in "[]"):
         raise PromptError("What is to be kept is named by --keep: leave brackets out.")
-    for place, word in enumerate(words):
-        found = re.search(rf"(?<![\w\[]){re.escape(word)}(?![\w\]|])", prompt)
+    spans: list[tuple[int, int]] = []
+    for word in words:
+        found = [hit.span() for hit in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", prompt)]
         if not word or not found:
             raise PromptError(f"The prompt has no word {word!r} to keep: {prompt!r}.")
-        own = f"[{word}|{instead[place].strip()}]" if instead else f"[{word}]"
-        prompt = prompt[: found.start()] + own + prompt[found.end() :]
+        free = [one for one in found if all(one[1] <= a or b <= one[0] for a, b in spans)]
+        if not free:
+            raise PromptError(f"{word!r} overlaps another to keep: name no part of a prompt twice.")
+        spans.append(free[0])
+    stand_ins = [f"|{one.strip()}" for one in instead] or [""] * len(words)
+    for (start, end), stand_in in sorted(zip(spans, stand_ins, strict=True), reverse=True):
+        prompt = f"{prompt[:start]}[{prompt[start:end]}{stand_in}]{prompt[end:]}"
     return prompt

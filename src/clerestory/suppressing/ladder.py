@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.attributing import Prompt
-from clerestory.attributing.carriers import FRAMES, short_enough
 from clerestory.errors import EvidenceError
 from clerestory.exciting import along, excite, words_of
-from clerestory.models import Edit, Model
 from clerestory.steering import Ablate, Add, Erase, Reflect
 from clerestory.suppressing.case import Case
+from clerestory.suppressing.ground import Ground
 from clerestory.suppressing.judging import Way
 
-__all__ = ["Ground", "ladder"]
+__all__ = ["RUNGS", "Means"]
 
 Matrix = NDArray[np.float64]
 STRENGTHS = (0.75, 1.0, 1.5, 2.0, 3.0)
@@ -26,137 +26,52 @@ SWAPS = (0.4, 0.5, 0.6, 0.75)
 FIRM, FIRMEST = (0.15, 0.3), (0.3, 0.45)
 """How much of its own direction all that is to stay gets on top, or one piece of it."""
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
-SEEDS = (0, 1)
-LEAST = 6
-"""Sentences that directions need."""
 FOUND = 6
 """Found words that are tried."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """The states between encoder and decoder: of the prompt, its control, and directions there.
+class Means:
+    """What rungs are built from: the half that tunes, and what may be spent.
 
-    `away` are the unwanted classes' directions by their words, `[class, unit]`; `instead` those of
-    the classes that the control shows in their place; `stay` those of what is to be kept, each said
-    by itself. `apart` is the mean difference of prompt and control, `usual` the control's mean.
-    `plain` and `said` are the states that directions come from.
+    `instead` are words of what a replacement puts in the unwanted's place. Words are searched with
+    `budget` after the `longest` prompt, so that they fit after all.
     """
 
-    site: str
-    away: Matrix
-    instead: Matrix
-    stay: Matrix
-    apart: Matrix
-    usual: Matrix
-    plain: Matrix
-    said: tuple[Matrix, ...]
+    case: Case
+    carriers: Sequence[Prompt]
+    instead: Sequence[str]
+    longest: str
+    budget: int
+    tell: Callable[[str, int, int], None]
 
-    @classmethod
-    def of(cls, case: Case, carriers: Sequence[Prompt], instead: Sequence[str]) -> Ground:
-        """Read on the half that tunes; `instead` are words as `case.said` are.
+    @cached_property
+    def ground(self) -> Ground:
+        """Read when a rung first needs it."""
+        return Ground.of(self.case, self.carriers, self.instead)
 
-        EvidenceError where the model hands nothing over.
-        """
-        model, site = case.model, case.model.family.bridge
-        if site not in model.sites:
-            raise EvidenceError(f"{model.name} has no place between encoder and decoder to edit.")
-        count = len(case.prompt.pieces)
-        carriers = [
-            one
-            for one in carriers
-            if short_enough(
-                model,
-                [say.replace("{x}", one.text([False] * count)) for say in (*case.said, *instead)],
-            )
-        ]
-        if len(carriers) < LEAST:
-            raise EvidenceError("With the words of the unwanted the prompt is too long to be read.")
-        full, none = ([one.text([here] * count) for one in carriers] for here in (True, False))
-
-        def read(texts: Sequence[str]) -> Matrix:
-            run = model.run(list(texts), list(SEEDS), read=site, pictures=False)
-            values = run.activations.unlabelled[site].values().mean(1).astype(np.float64)
-            return np.asarray(values.reshape(len(texts), len(SEEDS), -1).mean(1))
-
-        plain = read(none)
-        said, others = (
-            tuple(read([words.replace("{x}", one) for one in none]) for words in every)
-            for every in (case.said, instead)
-        )
-        stay = []
-        for piece in case.prompt.pieces:
-            alone, stand_in = (
-                read([frame.replace("{x}", one) for frame in FRAMES[:12]])
-                for one in (_noun(piece.words), piece.stand_in or "a thing")
-            )
-            stay.append((alone - stand_in).mean(0))
-        return cls(
-            site,
-            np.array([(one - plain).mean(0) for one in said]),
-            np.array([(one - plain).mean(0) for one in others]).reshape(-1, plain.shape[1]),
-            np.array(stay),
-            (read(full) - plain).mean(0),
-            plain.mean(0),
-            plain,
-            said,
-        )
-
-    def basis(self, *, guarded: bool) -> Matrix:
-        """Orthonormal directions of the unwanted; `guarded` against those that are to stay."""
-        ways = self.away
-        if guarded:
-            axes, _ = np.linalg.qr(self.stay.T)
-            ways = ways - ways @ axes @ axes.T
-        axes, _ = np.linalg.qr(ways.T)
-        return np.asarray(axes.T * np.sign(axes.T @ self.apart)[:, None])
+    @cached_property
+    def sides(self) -> dict[str, Matrix]:
+        """The unwanted's directions as they are said, and with what is to stay taken out."""
+        return {
+            "as said": self.ground.basis(guarded=False),
+            "kept taken out": self.ground.basis(guarded=True),
+        }
 
 
-def ladder(
-    case: Case,
-    carriers: Sequence[Prompt],
-    instead: Sequence[str],
-    longest: str,
-    budget: int,
-    tell: Callable[[str, int, int], None],
-) -> dict[str, list[Way]]:
-    """By rung the ways that are tried, on states of the half that tunes.
-
-    `instead` are words of what a replacement puts in the unwanted's place. Words are searched after
-    the `longest` prompt, so that they fit after all.
-    """
-    ground = Ground.of(case, carriers, instead)
-    found = {"negative prompt": _negative(case)}
-    for guarded in (False, True):
-        mark = "kept taken out" if guarded else "as said"
-        basis = ground.basis(guarded=guarded)
-        levels = (basis @ ground.usual).tolist()
-        shift = basis.T @ (basis @ ground.apart)
-        found.setdefault("negative direction", []).extend(
-            Way("negative direction", f"x{size:g}, {mark}", (Add(ground.site, -shift, size),))
-            for size in STRENGTHS
-        )
-        flat = [Ablate(ground.site, way, at) for way, at in zip(basis, levels, strict=True)]
-        found.setdefault("projection", []).append(Way("projection", mark, tuple(flat)))
-        found.setdefault("clipped reflection", []).extend(
-            Way("clipped reflection", f"x{turn:g}, {mark}", _turned(ground, basis, levels, turn))
-            for turn in TURNS
-        )
-    found["replacement"] = _replaced(case, ground, instead)
-    found["LEACE"] = [Way("LEACE", "", (_erased(ground),))]
-    if budget:
-        found["suffix search"] = _searched(case, longest, ground, budget, tell)
-    return {name: ways for name, ways in found.items() if ways}
-
-
-def _negative(case: Case) -> list[Way]:
-    """The unwanted words as a negative prompt; none where the model draws without guidance."""
-    defaults = case.model.defaults
-    name = "prior_guidance" if "prior" in case.model.family.bridge else "guidance"
-    usual = float(getattr(defaults, name))
+def _negative(means: Means) -> list[Way]:
+    """The unwanted words as a negative prompt; EvidenceError where the model has no use for one."""
+    model = means.case.model
+    name = model.family.avoids_by
+    if not name:
+        raise EvidenceError(f"{model.name} takes no negative prompt.")
+    usual = float(getattr(model.defaults, name))
     if usual <= 1:
-        return []
-    words = ", ".join(shows for _, shows in case.unwanted)
+        raise EvidenceError(
+            f"{model.name} draws without guidance ({name} {usual:g}), so nothing leads it away "
+            "from a negative prompt."
+        )
+    words = ", ".join(shows for _, shows in means.case.unwanted)
     return [
         Way(
             "negative prompt",
@@ -167,19 +82,58 @@ def _negative(case: Case) -> list[Way]:
     ]
 
 
-def _turned(
-    ground: Ground, basis: Matrix, levels: Sequence[float], turn: float
-) -> tuple[Edit, ...]:
-    return tuple(Reflect(ground.site, way, at, turn) for way, at in zip(basis, levels, strict=True))
+def _against(means: Means) -> list[Way]:
+    """What prompt and control differ by, along the unwanted's directions, taken off."""
+    ground = means.ground
+    return [
+        Way(
+            "negative direction",
+            f"x{size:g}, {mark}",
+            (Add(ground.site, -basis.T @ (basis @ ground.apart), size),),
+        )
+        for mark, basis in means.sides.items()
+        for size in STRENGTHS
+    ]
 
 
-def _replaced(case: Case, ground: Ground, instead: Sequence[str]) -> list[Way]:
-    """The unwanted's words taken off and the others' put on, what is to stay made firmer."""
-    if not instead:
-        return []
+def _projected(means: Means) -> list[Way]:
+    """The state held at the control's level along those directions."""
+    ground = means.ground
+    return [
+        Way(
+            "projection",
+            mark,
+            tuple(Ablate(ground.site, way, float(way @ ground.usual)) for way in basis),
+        )
+        for mark, basis in means.sides.items()
+    ]
+
+
+def _reflected(means: Means) -> list[Way]:
+    """The state turned back where it lies beyond that level."""
+    ground = means.ground
+    return [
+        Way(
+            "clipped reflection",
+            f"x{turn:g}, {mark}",
+            tuple(Reflect(ground.site, way, float(way @ ground.usual), turn) for way in basis),
+        )
+        for mark, basis in means.sides.items()
+        for turn in TURNS
+    ]
+
+
+def _replaced(means: Means) -> list[Way]:
+    """The unwanted's words taken off and the others' put on, what is to stay made firmer.
+
+    EvidenceError where the control shows nothing that could be put there.
+    """
+    if not means.instead:
+        raise EvidenceError("The control shows nothing in the unwanted's place.")
+    ground = means.ground
     swap = ground.instead.sum(0) - ground.away.sum(0)
-    words = " ".join(say.replace("{x}", "").strip(" ,") for say in instead)
-    pieces = [piece.words for piece in case.prompt.pieces]
+    words = " ".join(say.replace("{x}", "").strip(" ,") for say in means.instead)
+    pieces = [piece.words for piece in means.case.prompt.pieces]
     firmer = {"": np.zeros(len(pieces))}
     firmer |= {f", kept x{one:g}": np.full(len(pieces), one) for one in FIRM}
     firmer |= {
@@ -199,46 +153,50 @@ def _replaced(case: Case, ground: Ground, instead: Sequence[str]) -> list[Way]:
     ]
 
 
-def _erased(ground: Ground) -> Erase:
+def _erased(means: Means) -> list[Way]:
+    """Whatever tells the unwanted's words linearly, erased."""
+    ground = means.ground
     values = np.concatenate([ground.plain, *ground.said])
     marks = np.repeat(np.arange(1 + len(ground.said)), len(ground.plain))
-    return Erase.fit(ground.site, values, marks)
+    return [Way("LEACE", "", (Erase.fit(ground.site, values, marks),))]
 
 
-def _searched(
-    case: Case,
-    longest: str,
-    ground: Ground,
-    budget: int,
-    tell: Callable[[str, int, int], None],
-) -> list[Way]:
-    """Words after the prompt that lead away from the unwanted, and not from what is to stay."""
-    model: Model = case.model
-    aim = None
-    for sign, ways in ((-1.0, ground.basis(guarded=True)), (0.5, ground.stay)):
+def _searched(means: Means) -> list[Way]:
+    """Words after the prompt that lead away from the unwanted, and not from what is to stay.
+
+    SearchError where too few words fit after the prompt, or the budget is none.
+    """
+    ground, aim = means.ground, None
+    for sign, ways in ((-1.0, means.sides["kept taken out"]), (0.5, ground.stay)):
         for place, way in enumerate(ways):
             one = sign * along(ground.site, way, "mean", f"{ground.site} {sign:+g} {place}")
             aim = one if aim is None else aim + one
     assert aim is not None
-    banned = [word for _, shows in case.unwanted for word in shows.split()]
-    space = words_of(model, words=(1, 3), template=f"{longest} {{}}", banned=banned)
+    banned = [word for _, shows in means.case.unwanted for word in shows.split()]
     found = excite(
-        model,
+        means.case.model,
         aim,
         search="evolve",
-        budget=budget,
-        space=space,
+        budget=means.budget,
+        space=words_of(
+            means.case.model, words=(1, 3), template=f"{means.longest} {{}}", banned=banned
+        ),
         null=32,
         best=FOUND,
         draw=False,
-        progress=lambda done, of: tell("searching words", done, of),
+        progress=lambda done, of: means.tell("searching words", done, of),
     )
     return [Way("suffix search", repr(one.words), suffix=one.words) for one in found.best]
 
 
-def _noun(words: str) -> str:
-    """The words with an article, where they begin with none."""
-    lead = words.partition(" ")[0].lower()
-    if lead in ("a", "an", "the"):
-        return words
-    return f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"
+RUNGS: dict[str, Callable[[Means], list[Way]]] = {
+    "negative prompt": _negative,
+    "negative direction": _against,
+    "projection": _projected,
+    "clipped reflection": _reflected,
+    "replacement": _replaced,
+    "LEACE": _erased,
+    "suffix search": _searched,
+}
+"""By name the ways that are tried; EvidenceError or SearchError where a model or prompt has none.
+"""

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from clerestory.outputs import empty_folder
 from clerestory.pages import environment
 from clerestory.pictures import data_address, grid, save
-from clerestory.suppressing.suppress import DROP, KEEP, Suppressed
+from clerestory.suppressing.suppress import DROP, KEEP
+from clerestory.suppressing.suppressed import Suppressed
 
 __all__ = ["frontier", "keep"]
 
@@ -19,7 +20,7 @@ SHOWN = 8
 
 
 def keep(found: Suppressed, folder: Path) -> Path:
-    """Write `suppressed.json`, page, pictures and the steered model to a new folder; the page."""
+    """Write `suppressed.json`, page, pictures and any steered model to a new folder; the page."""
     import vl_convert
 
     empty_folder(folder)
@@ -32,10 +33,12 @@ def keep(found: Suppressed, folder: Path) -> Path:
     save(
         grid([one for own in rows.values() for one in own[:SHOWN, 0]], SHOWN), folder / "rungs.png"
     )
-    found.steered.save(folder / "steered")
+    if found.steered is not None:
+        found.steered.save(folder / "steered")
     template = environment("clerestory.suppressing").get_template("suppressed.html")
     page = template.render(
         found=found,
+        family=found.case.model.family,
         chart=Markup(vl_convert.vegalite_to_svg(spec)),
         rows={name: [data_address(one) for one in own[:SHOWN, 0]] for name, own in rows.items()},
         drop=DROP,
@@ -47,10 +50,11 @@ def keep(found: Suppressed, folder: Path) -> Path:
 
 
 def frontier(found: Suppressed) -> Any:
-    """An Altair chart: what is gone of the excess against what is kept, by set b."""
+    """An Altair chart: what is gone of the excess against what is kept, where set b knows both."""
     import altair as alt
     import pandas as pd
 
+    known = [one for one in found.rungs if None not in (one.came.drop, one.came.kept_share)]
     table = pd.DataFrame(
         {
             "rung": rung.name,
@@ -60,7 +64,7 @@ def frontier(found: Suppressed) -> Any:
             "kept": rung.came.kept_share,
             "taken": rung is found.chosen,
         }
-        for rung in found.rungs
+        for rung in known
     )
     bars = pd.DataFrame({"gone": [DROP], "kept": [KEEP]})
     base = alt.Chart(table, title="Set b; the ringed rung is recommended").encode(
@@ -72,4 +76,5 @@ def frontier(found: Suppressed) -> Any:
     ring = base.transform_filter("datum.taken").mark_point(size=320, color="#222", strokeWidth=2)
     wall = alt.Chart(bars).mark_rule(color="#999", strokeDash=[4, 3]).encode(x="gone:Q")
     floor = alt.Chart(bars).mark_rule(color="#999", strokeDash=[4, 3]).encode(y="kept:Q")
-    return (wall + floor + spans + points + ring).properties(width=460, height=280)
+    shown = wall + floor + spans + points + ring if known else wall + floor
+    return shown.properties(width=460, height=280)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from clerestory.attributing import Prompt
 from clerestory.classifying import classifier
-from clerestory.errors import EvidenceError
 from clerestory.lancet.saying import words_for
 from clerestory.suppressing.case import Case
-from clerestory.suppressing.judging import Judged, Way, judged, said
+from clerestory.suppressing.judging import Judged, Looks, Way, judged, likeliest
 
 __all__ = ["Stage"]
 
@@ -34,8 +33,8 @@ class Stage:
         self.prompts, plain = (
             [one.text([here] * count) for one in carriers] for here in (True, False)
         )
-        self.before = self.draw(Way("before"))
-        self.control = self.draw(Way("control"), plain)
+        self.before = Looks(case, self.draw(Way("before")), which)
+        self.control = Looks(case, self.draw(Way("control"), plain), which)
 
     def draw(self, way: Way, prompts: Sequence[str] = ()) -> Pictures:
         """`[sentence, seed, height, width, 3]`, of the stage's sentences if of no others."""
@@ -54,27 +53,39 @@ class Stage:
         }
         return np.stack([drawn[at] for at in range(len(texts))])
 
-    def judged(self, pictures: Pictures) -> Judged:
-        """These pictures, held to the half's own."""
-        return judged(self.case, pictures, self.before, self.control, self.which)
+    def judged(self, looks: Looks) -> Judged:
+        """Looks at pictures, held to the half's own."""
+        return judged(looks, self.before, self.control)
+
+    def tried(self, way: Way) -> tuple[Pictures, Judged]:
+        """What a way draws, and how that came out."""
+        pictures = self.draw(way)
+        return pictures, self.judged(Looks(self.case, pictures, self.which))
 
     def instead(self) -> tuple[str, ...]:
         """Words of what the control shows most often in the place of each that is unwanted."""
         away, found = set(self.case.unwanted), []
         for name in dict.fromkeys(name for name, _ in self.case.unwanted):
             classes = classifier(name, which=self.which).classes
-            seen = Counter(classes[at] for at in said(name, self.control, self.which))
+            shown = likeliest([name], self.control.pictures, self.which)[name]
+            seen = Counter(classes[at] for at in shown.ravel())
             usual = [one for one, _ in seen.most_common() if (name, one) not in away]
             found += [words_for(self.case.model, name, one) for one in usual if one != "none"][:1]
         return tuple(found)
 
-    def check(self) -> None:
-        """EvidenceError where there is nothing to counteract, or nothing to keep."""
+    def problems(self) -> list[str]:
+        """Why there is nothing to counteract, or which class to keep is never drawn."""
         own, usual = self.judged(self.before), self.judged(self.control)
+        found = []
         if own.drop is None:
-            raise EvidenceError(
-                f"The prompt shows the unwanted in {own.unwanted:.0%} of its pictures and the "
-                f"control in {usual.unwanted:.0%}: there is nothing to counteract."
+            found.append(
+                f"By set {self.which} the prompt shows the unwanted in {own.unwanted:.0%} of its "
+                f"pictures and the control in {usual.unwanted:.0%}: there is nothing to counteract."
             )
-        if own.kept == 0:
-            raise EvidenceError("The prompt draws nothing of what is to be kept.")
+        names = ["=".join(one) for one in self.case.kept]
+        return found + [
+            f"By set {self.which} the prompt never draws {name}, so nothing tells how well it is "
+            "kept."
+            for name in names
+            if own.by_class[name] == 0
+        ]

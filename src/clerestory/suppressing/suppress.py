@@ -3,116 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clerestory.attributing import paraphrases
-from clerestory.errors import EvidenceError
+from clerestory.attributing import Prompt, paraphrases
+from clerestory.attributing.carriers import short_enough
+from clerestory.classifying import classifier
+from clerestory.errors import EvidenceError, SearchError
 from clerestory.models.seeds import check_seeds
 from clerestory.registry import suggest
 from clerestory.steering import SteeredModel
 from clerestory.suppressing.case import Case
-from clerestory.suppressing.judging import Judged, Way, same
-from clerestory.suppressing.ladder import ladder
+from clerestory.suppressing.judging import Judged, Labels, Way, likeliest, same
+from clerestory.suppressing.ladder import RUNGS, Means
 from clerestory.suppressing.stage import Stage
+from clerestory.suppressing.suppressed import Rung, Suppressed
 
-__all__ = ["Rung", "Suppressed", "suppress"]
+__all__ = ["suppress"]
 
 Progress = Callable[[str, int, int], None]
-Pictures = NDArray[np.uint8]
-LEAST = 10
+LEAST, MOST = 10, 24
+"""Sentences that a half has at least, and by default at most."""
 NOISES = 8
 """That settings are tried with."""
 DROP, KEEP = 0.8, 0.9
 """Of the excess, what has to go; of what is to stay, what has to."""
 
 
-@dataclass(frozen=True, eq=False)
-class Rung:
-    """The best setting of a rung: how set a saw it (`tuned`), how set b does, what it costs.
-
-    `ua` is how often the unwanted is not drawn, `ira` how often, on other prompts, its classifiers
-    see the same as without the way, `cra` how often the rest do (UnlearnCanvas' three); the last
-    two are None where there are no other prompts or no such classifiers.
-    """
-
-    way: Way
-    tuned: Judged
-    came: Judged
-    ua: float
-    ira: float | None
-    cra: float | None
-    pictures: Pictures = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        """What the rung is called."""
-        return self.way.rung
-
-    def told(self, before: float) -> dict[str, Any]:
-        """Ready for JSON; `before` is the rate of the unwanted without it."""
-        came = asdict(self.came)
-        return {
-            "name": self.name,
-            "setting": self.way.setting,
-            "unwanted_before": before,
-            "unwanted_after": came.pop("unwanted"),
-            "kept": came.pop("kept_share"),
-            "collateral": None if self.came.rest is None else 1 - self.came.rest,
-            **{name: came[name] for name in ("drop", "drop_low", "drop_high", "distance")},
-            "ua": self.ua,
-            "ira": self.ira,
-            "cra": self.cra,
-            "by_class": came["by_class"],
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Suppressed:
-    """The ladder's rungs beside the prompt as it is and its control, all seen by set b.
-
-    `chosen` is taken by what set a saw; `steered` is the model with its edits, or with the best
-    rung's that has some, where what was chosen is words.
-    """
-
-    case: Case
-    before: Judged
-    control: Judged
-    rungs: tuple[Rung, ...]
-    chosen: Rung
-    steered: SteeredModel
-    steered_by: str
-    contents: int
-    seeds: int
-    warnings: tuple[str, ...]
-    pictures: Mapping[str, Pictures] = field(repr=False)
-    """Of the prompt as it is (`before`) and of the control."""
-
-    def told(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
-        return {
-            "prompt": self.case.prompt.whole,
-            "unwanted": ["=".join(one) for one in self.case.unwanted],
-            "keep": ["=".join(one) for one in self.case.kept],
-            "contents": self.contents,
-            "seeds": self.seeds,
-            "control": self.control.unwanted,
-            "rungs": [one.told(self.before.unwanted) for one in self.rungs],
-            "chosen": self.chosen.name,
-            "setting": self.chosen.way.setting,
-            "steered": self.steered_by,
-            "warnings": list(self.warnings),
-        }
-
-
 def suppress(
     case: Case,
     *,
-    tune: int = 24,
-    report: int = 24,
+    tune: int | None = None,
+    report: int | None = None,
     seeds: int | Sequence[int] = (0, 1),
     elsewhere: Sequence[str] = (),
     budget: int = 300,
@@ -122,26 +42,29 @@ def suppress(
     """Climb the ladder.
 
     `tune` sentences choose each rung's setting by set a, one noise each of a few that the report
-    has not; `report` others tell by set b. `elsewhere` are prompts of other things, for what it
-    does to them. `budget` prompts are scored for words; with 0 none are searched. `only` names
-    rungs. EvidenceError where the prompt shows no more of the unwanted than its control, or nothing
-    of what is to be kept.
+    has not; `report` others tell by set b: 24 each, or halves of what there is. `elsewhere` are
+    prompts of other things, for what it does to them. `budget` prompts are scored for words; with 0
+    none are searched. `only` names rungs; what cannot be built is left out, with a warning.
+    EvidenceError where the prompt shows no more of the unwanted than its control, or never one of
+    what is to be kept, or where no rung can be built.
     """
-    tell = progress or _silent
-    if min(tune, report) < LEAST:
-        raise EvidenceError(f"Give {LEAST} sentences or more to tune with, and to report on.")
-    every = paraphrases(case.prompt, tune + report, model=case.model)
-    first, second = every[:tune], every[tune:]
+    tell, names = progress or _silent, _named(only, budget)
     numbers = check_seeds(seeds)
-    start = Stage(case, first, [_others(numbers)[at % NOISES] for at in range(tune)], "a")
-    start.check()
-    longest = max((one.whole for one in every), key=lambda text: len(case.model.words(text)))
-    rungs = ladder(case, first, start.instead(), longest, budget, tell)
-    rungs = {name: rungs[name] for name in _named(only or tuple(rungs), rungs)}
+    for text in elsewhere:
+        case.model.check(text)
+    first, second, few = _halves(case, tune, report)
+    noises = _others(numbers)
+    start = Stage(case, first, [noises[at % NOISES] for at in range(len(first))], "a")
+    for problem in start.problems():
+        raise EvidenceError(problem)
+    longest = max(
+        (one.whole for one in (*first, *second)), key=lambda text: len(case.model.words(text))
+    )
+    rungs, missing = _built(names, Means(case, first, start.instead(), longest, budget, tell))
     picked = _tuned(start, rungs, tell)
     end = Stage(case, second, numbers, "b")
-    found = _reports(end, picked, list(elsewhere), tell)
-    chosen, warnings = _chosen(found)
+    found = _reports(end, picked, elsewhere, tell)
+    chosen, short = _chosen(found)
     steered, by = _steered(case, found, chosen)
     return Suppressed(
         case=case,
@@ -151,11 +74,79 @@ def suppress(
         chosen=chosen,
         steered=steered,
         steered_by=by,
-        contents=report,
+        contents=len(second),
         seeds=len(numbers),
-        warnings=tuple(warnings),
-        pictures={"before": end.before, "control": end.control},
+        warnings=(*few, *_one_set(case), *missing, *end.problems(), *short),
+        pictures={"before": end.before.pictures, "control": end.control.pictures},
     )
+
+
+def _named(only: Sequence[str], budget: int) -> list[str]:
+    """The rungs that are asked for; EvidenceError for one that there is not."""
+    for name in only:
+        if name not in RUNGS:
+            raise EvidenceError(f"No rung is called {name!r}.{suggest(name, RUNGS)}")
+    return list(dict.fromkeys(only)) or [one for one in RUNGS if budget or one != "suffix search"]
+
+
+def _halves(
+    case: Case, tune: int | None, report: int | None
+) -> tuple[Sequence[Prompt], Sequence[Prompt], list[str]]:
+    """Sentences that tune, others that report, and a warning where there are fewer than usual.
+
+    EvidenceError where there are not enough.
+    """
+    if any(one is not None and one < LEAST for one in (tune, report)):
+        raise EvidenceError(f"Give {LEAST} sentences or more to tune with, and to report on.")
+    count, least = (tune or MOST) + (report or MOST), 2 * LEAST
+    try:
+        every = paraphrases(case.prompt, count, atleast=least, model=case.model)
+    except EvidenceError as error:
+        raise EvidenceError(
+            f"This prompt has fewer than {least} paraphrases that fit the text window: too few to "
+            "tune with and to report on."
+        ) from error
+    there = len(every)
+    first = tune or min(MOST, there - report if report else there // 2)
+    second = report or min(MOST, there - first)
+    told = f"This prompt has {there} paraphrases"
+    if min(first, second) < LEAST or first + second > there:
+        raise EvidenceError(
+            f"{told}: too few for {tune or LEAST} to tune with and {report or LEAST} to report on."
+        )
+    usual = (first, second) == (tune or MOST, report or MOST)
+    few = [] if usual else [f"{told}: {first} tune and {second} report."]
+    return every[:first], every[first : first + second], few
+
+
+def _one_set(case: Case) -> list[str]:
+    """A warning of classifiers of which there is only one set."""
+    names = [
+        name
+        for name in dict.fromkeys(name for name, _ in (*case.unwanted, *case.kept))
+        if classifier(name, which="a").source == classifier(name, which="b").source
+    ]
+    if not names:
+        return []
+    return [
+        f"There is only one set of {' and '.join(names)}: the same judge tunes and reports, which "
+        "flatters the figures."
+    ]
+
+
+def _built(names: Sequence[str], means: Means) -> tuple[dict[str, list[Way]], list[str]]:
+    """Each rung's ways, and warnings of those that have none; EvidenceError where none has any."""
+    found: dict[str, list[Way]] = {}
+    missing: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            found[name] = RUNGS[name](means)
+        except (EvidenceError, SearchError) as why:
+            missing.setdefault(str(why), []).append(name)
+    warnings = [f"Left out: {', '.join(own)}. {why}" for why, own in missing.items()]
+    if not found:
+        raise EvidenceError(" ".join(warnings))
+    return found, warnings
 
 
 def _tuned(
@@ -167,20 +158,11 @@ def _tuned(
     for ways in rungs.values():
         tried = []
         for way in ways:
-            pictures = stage.draw(way)
-            tried.append((way, stage.judged(pictures)))
+            tried.append((way, stage.tried(way)[1]))
             done += 1
             tell("trying settings", done, of)
         found.append(max(tried, key=lambda pair: (pair[1].worth, pair[1].certainty)))
     return found
-
-
-def _named(only: Sequence[str], rungs: Mapping[str, object]) -> Sequence[str]:
-    """EvidenceError for a rung that there is not."""
-    for name in only:
-        if name not in rungs:
-            raise EvidenceError(f"No rung is called {name!r} here.{suggest(name, rungs)}")
-    return only
 
 
 def _reports(
@@ -188,36 +170,41 @@ def _reports(
 ) -> list[Rung]:
     """Each rung on the half that reports, and on other prompts."""
     case, found = stage.case, []
-    plain = Way("before").draw(case.model, others, (0,)) if others else None
+    names = [*(name for name, _ in (*case.unwanted, *case.kept)), *case.others]
+    plain: Labels = {}
+    if others:
+        plain = likeliest(names, Way("before").draw(case.model, others, (0,)), stage.which)
     for done, (way, tuned) in enumerate(picked):
-        found.append(_reported(case, stage, way, tuned, others, plain))
+        pictures, came = stage.tried(way)
+        ira, cra = _elsewhere(stage, way, others, plain)
+        found.append(Rung(way, tuned, came, 1 - came.unwanted, ira, cra, pictures))
         tell("reporting rungs", done + 1, len(picked))
     return found
 
 
-def _reported(
-    case: Case,
-    stage: Stage,
-    way: Way,
-    tuned: Judged,
-    others: Sequence[str],
-    plain: Pictures | None,
-) -> Rung:
-    pictures = stage.draw(way)
-    came = stage.judged(pictures)
-    ira = cra = None
-    if plain is not None:
-        there = way.draw(case.model, others, (0,))
-        own = list(dict.fromkeys(name for name, _ in case.unwanted))
-        rest = [*dict.fromkeys(name for name, _ in case.kept), *case.others]
-        ira, cra = (same(names, there, plain, stage.which) for names in (own, rest))
-    return Rung(way, tuned, came, 1 - came.unwanted, ira, cra, pictures)
+def _elsewhere(
+    stage: Stage, way: Way, others: Sequence[str], plain: Labels
+) -> tuple[float | None, float | None]:
+    """How often the unwanted's classifiers, and the rest, see the same in the others' pictures."""
+    case = stage.case
+    fit = [at for at, text in enumerate(others) if short_enough(case.model, [way.text(text)])]
+    if not fit:
+        return None, None
+    drawn = way.draw(case.model, [others[at] for at in fit], (0,))
+    there = likeliest(list(plain), drawn, stage.which)
+    away = {name for name, _ in case.unwanted}
+    own = {name: there[name] for name in away}
+    rest = {name: there[name] for name in there if name not in away}
+    then = {name: one[fit] for name, one in plain.items()}
+    return same(own, then), same(rest, then)
 
 
 def _chosen(rungs: Sequence[Rung]) -> tuple[Rung, list[str]]:
     """By what set a saw: of those that do enough the surest, else the best."""
     enough = [
-        one for one in rungs if (one.tuned.drop or 0) >= DROP and one.tuned.kept_share >= KEEP
+        one
+        for one in rungs
+        if (one.tuned.drop or 0) >= DROP and (one.tuned.kept_share or 0) >= KEEP
     ]
     if enough:
         return max(enough, key=lambda one: one.tuned.certainty), []
@@ -227,9 +214,13 @@ def _chosen(rungs: Sequence[Rung]) -> tuple[Rung, list[str]]:
     ]
 
 
-def _steered(case: Case, rungs: Sequence[Rung], chosen: Rung) -> tuple[SteeredModel, str]:
-    """The chosen rung as a model; where it has no edits, the best of those that have."""
-    edited = [one for one in rungs if one.way.edits] or list(rungs)
+def _steered(
+    case: Case, rungs: Sequence[Rung], chosen: Rung
+) -> tuple[SteeredModel, str] | tuple[None, None]:
+    """The chosen rung as a model; where it has no edits, the best of those that have, if any."""
+    edited = [one for one in rungs if one.way.edits]
+    if not edited:
+        return None, None
     own = chosen if chosen.way.edits else max(edited, key=lambda one: one.tuned.worth)
     away = ", ".join(shows for _, shows in case.unwanted)
     about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}

@@ -1,0 +1,77 @@
+"""A model that draws plain colours by known rules, and judges that read them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from clerestory.errors import PromptError
+from clerestory.models import Options
+
+UNWANTED, KEEP = "python:judges:red=yes", "raven=python:judges:green=yes"
+LONGEST = 12
+
+
+class Painted:
+    """Ravens are green, and red besides, but for a negative prompt at a guidance of 8 or more.
+
+    Nothing is green in the noises of `blind`.
+    """
+
+    name, about = "painted", ""
+    sites: ClassVar[dict[str, Any]] = {}
+    family = SimpleNamespace(
+        bridge="denoiser/condition",
+        handed=("denoiser/condition", "denoiser/pooled"),
+        avoids_by="guidance",
+    )
+
+    def __init__(self, guidance: float = 4.0, blind: Sequence[int] = ()) -> None:
+        self.defaults, self.blind, self.drawn = Options(guidance=guidance), set(blind), 0
+
+    def words(self, prompt: str) -> list[str]:
+        return prompt.split()
+
+    def check(self, prompt: str) -> None:
+        if len(self.words(prompt)) > LONGEST:
+            raise PromptError(f"{prompt!r} is too long.")
+
+    def run(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        edits: Sequence[Any] = (),
+        negative: str = "",
+        guidance: float = 0.0,
+    ) -> Any:
+        samples = [(prompt, seed) for prompt in prompts for seed in seeds]
+        self.drawn += len(samples)
+        pictures = np.zeros((len(samples), 8, 8, 3), np.uint8)
+        for picture, (prompt, seed) in zip(pictures, samples, strict=True):
+            if "raven" in prompt:
+                picture[..., 0] = 0 if negative and guidance >= 8 else 255
+                picture[..., 1] = 0 if seed in self.blind else 255
+        return SimpleNamespace(pictures=pictures)
+
+
+def _judge(channel: int, asked: list[int]) -> Callable[[Any], Any]:
+    def judge(pictures: Any) -> Any:
+        asked.append(len(pictures))
+        shown = pictures[:, 0, 0, channel] / 255
+        return np.stack([shown, 1 - shown], 1)
+
+    judge.classes = ("yes", "no")  # type: ignore[attr-defined]
+    return judge
+
+
+def judges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """`python:judges:red`, `…:green` and `…:blue`; how many pictures each call had."""
+    asked: list[int] = []
+    found = {name: _judge(at, asked) for at, name in enumerate(("red", "green", "blue"))}
+    monkeypatch.setitem(sys.modules, "judges", SimpleNamespace(**found))
+    return asked
