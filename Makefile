@@ -15,8 +15,8 @@ demo: $(READY) ## find "stained glass" in the embedded model and build a generat
 	@if [ -d $(DEMO) ]; then rm -rf $(DEMO).old && mv $(DEMO) $(DEMO).old; fi
 	@$(BIN)/clerestory study run stained-glass --out $(DEMO)
 
-test: $(READY) ## all tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## all tests, on up to four cores
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 soak: $(READY) ## kill the recorder 500 times at random moments, and resume
 	@CLERESTORY_KILLS=500 $(BIN)/python -m pytest tests/recording/test_killed.py

@@ -14,6 +14,8 @@ import card
 import causes
 import concepts
 import familiarity
+import knowledge
+import knowledge_page
 import memory
 import searches
 import sites
@@ -48,6 +50,14 @@ COMMANDS = (
     ("steer", "draw"),
     ("steer", "show"),
     ("steer", "bake"),
+    ("microscope",),
+    ("microscope", "build"),
+    ("microscope", "serve"),
+    ("microscope", "export"),
+    ("microscope", "backup"),
+    ("microscope", "themes"),
+    ("microscope", "themes", "export"),
+    ("microscope", "themes", "import"),
     ("lancet",),
     ("lancet", "render"),
     ("lancet", "evaluate"),
@@ -128,6 +138,9 @@ if all((causes.KEPT / f"{part}.json").exists() for part in causes.PARTS):
     PAGES["../explanation/what-controls-the-picture.md"] = causes.page
 if (familiarity.KEPT / "familiarity.json").exists():
     PAGES["../howto/ask-whether-a-name-is-known.md"] = familiarity.page
+if all((knowledge.KEPT / f"{part}.json").exists() for part in knowledge.PARTS):
+    PAGES["../explanation/interactions.md"] = knowledge_page.interactions
+    PAGES["../howto/counteract-an-association.md"] = knowledge_page.counteract
 for name, script in (("what-searches-find", searches), ("what-steering-does", steering_page)):
     if all((script.KEPT / f"{part}.json").exists() for part in script.PARTS):
         PAGES[f"../explanation/{name}.md"] = script.page

@@ -95,6 +95,7 @@ def findings(model: Any, tell: Tell) -> Iterator[Path]:
                     KEPT / f"{name}.toml",
                     read=sites,
                     out=FOUND / f"{name}-{model.revision[:12]}",
+                    pictures=False,
                     progress=lambda done, of: tell("recording hermione", done, of),
                 )
             find(recording, **how).save(folder)

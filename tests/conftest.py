@@ -8,6 +8,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # there is a worker for each core
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 hook = install_import_hook("clerestory.numeric", "beartype.beartype")

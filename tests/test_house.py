@@ -29,7 +29,7 @@ LAYERS = [
     {"classifying"},
     {"finding", "exciting", "knowing"},
     {"building", "suppressing"},
-    {"study"},
+    {"study", "microscope"},
     {"cli"},
 ]
 """From the bottom up; a package imports its own layer and those below. `lancet` stands

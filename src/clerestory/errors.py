@@ -91,6 +91,10 @@ class SearchError(ClerestoryError, ValueError):
     """A search that cannot be made: an objective that is none, a space with nothing in it."""
 
 
+class ThemeError(ClerestoryError, ValueError):
+    """A theme, or a blind test of one, that cannot be kept, read or answered."""
+
+
 class RegistryError(ClerestoryError, KeyError):
     """A name that nothing is registered under."""
 

@@ -22,6 +22,7 @@ from clerestory.cli import (
     lancet_facts,
     lancet_render,
     lancet_train,
+    microscope,
     record,
     recording,
     rival,
@@ -61,6 +62,7 @@ app.add_typer(recording.app, name="recording")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")
 app.add_typer(steer.app, name="steer")
+app.add_typer(microscope.app, name="microscope")
 app.add_typer(lancet, name="lancet")
 lancet.command()(lancet_render.render)
 lancet.command()(lancet_evaluate.evaluate)

@@ -1,0 +1,127 @@
+"""`clerestory microscope`: a page for every unit, and what people say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from clerestory.microscope import Themes
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Pages that people look through: a unit each, and the themes that they name.",
+    no_args_is_help=True,
+)
+themes = typer.Typer(help="What people said, to a file and back.", no_args_is_help=True)
+app.add_typer(themes, name="themes")
+Folder = Annotated[Path, typer.Argument(help="A microscope, as `build` writes it.")]
+
+
+@app.command()
+def build(
+    recordings: Annotated[list[str], typer.Argument(help="Recordings of one model.")],
+    out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same call.")],
+    sites: Annotated[str, typer.Option(help="Sites that get pages, as `text.*/mlp`.")] = "*",
+    findings: Annotated[
+        list[Path] | None, typer.Option(help="What `find --out` wrote, to be cited. Repeatable.")
+    ] = None,
+    studies: Annotated[
+        list[Path] | None, typer.Option(help="Folders with a report. Repeatable.")
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Search prompts for every unit, such as `metropolis`.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=10, help="Prompts scored for each unit.")] = 400,
+) -> None:
+    """Build a microscope: galleries, histograms, words, related units, where it is high."""
+    from clerestory.cli import console
+    from clerestory.microscope import build as built
+    from clerestory.microscope.citing import cite
+    from clerestory.microscope.redraw import opened
+    from clerestory.microscope.searches import search_all
+    from clerestory.recording import Recording
+
+    opened_recordings = [Recording.open(one) for one in recordings]
+    with console.stages() as tell:
+        microscope = built(opened_recordings, out, sites=sites, progress=tell)
+        cite(microscope, findings or (), studies or ())
+        if search is not None:
+            search_all(microscope, opened(microscope), budget, how=search, progress=tell)
+    units = sum(site.units for site in microscope.sites.values())
+    console.say(f"{units:,} units are in {out}: `clerestory microscope serve {out}`.")
+
+
+@app.command()
+def serve(
+    folder: Folder,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8642,
+) -> None:
+    """Serve the pages to this machine until Ctrl-C."""
+    from clerestory.cli import console
+    from clerestory.microscope import Microscope
+    from clerestory.microscope import serve as run
+
+    model = Microscope(folder).model
+    console.say(f"{model} is at http://127.0.0.1:{port}/ (Ctrl-C ends it).")
+    run(folder, port=port)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Folder; must be empty or absent.")],
+    form: Annotated[
+        Literal["site", "neuronpedia"],
+        typer.Option("--format", help="Static pages, or rows as Neuronpedia has them."),
+    ] = "site",
+) -> None:
+    """Write the same as files: pages without forms, or units, activations and themes as rows."""
+    from clerestory.cli import console
+    from clerestory.microscope import neuronpedia, site
+
+    with console.stages() as tell:
+        came = (site if form == "site" else neuronpedia)(folder, out, tell)
+    console.say(f"Open {came}." if form == "site" else f"The rows are in {came}.")
+
+
+@app.command()
+def backup(
+    folder: Folder, to: Annotated[Path, typer.Argument(help="A file that is not there yet.")]
+) -> None:
+    """Copy the database of themes and blind tests, also while it is served."""
+    from clerestory.cli import console
+
+    _themes(folder).backup(to)
+    console.say(f"The themes are in {to}.")
+
+
+@themes.command("export")
+def export_themes(folder: Folder) -> None:
+    """Print every theme, a line of JSON each."""
+    for line in _themes(folder).export():
+        typer.echo(line)
+
+
+@themes.command("import")
+def import_themes(
+    folder: Folder, file: Annotated[Path, typer.Argument(help="What `export` printed.")]
+) -> None:
+    """Add themes that are not there yet; all of the file's, or none."""
+    from clerestory.cli import console
+    from clerestory.cli.lines import lines_of
+    from clerestory.microscope import Microscope
+
+    units = (unit.address for unit in Microscope(folder).units())
+    new = _themes(folder).take(lines_of(file), units)
+    console.say(f"{new} new themes.")
+
+
+def _themes(folder: Path) -> Themes:
+    from clerestory.microscope import Microscope, Themes
+
+    Microscope(folder)
+    return Themes(folder / "themes.sqlite")

@@ -1,0 +1,288 @@
+"""From recordings to a microscope: one pass over each, a site at a time, and on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from clerestory.errors import EvidenceError, OutputError, RecordingError
+from clerestory.microscope import summaries
+from clerestory.microscope.folder import FORMAT, PLAN, Microscope
+from clerestory.models.addresses import select
+from clerestory.recording import Recording
+
+__all__ = ["Progress", "build"]
+
+Progress = Callable[[str, int, int], None]
+LEAST = 60
+"""Samples that a page needs."""
+SIDE = 320
+"""Pixels of a picture's longer side, at most."""
+NEAR = 8
+MAPS = 8
+"""Samples of which it is kept where in the picture a unit is high."""
+BLOCK = 512
+"""Units whose neighbours are looked for together."""
+
+
+def build(
+    recordings: Sequence[Recording],
+    out: Path,
+    *,
+    sites: str = "*",
+    progress: Progress | None = None,
+) -> Microscope:
+    """Write a microscope of the chosen `sites` to a folder, new or begun by the same call.
+
+    Of half of the prompts (told by a digest, whatever their order) pages show pictures; the other
+    half is kept for blind tests. A value is the mean over steps, and over positions where these
+    were kept. EvidenceError for fewer than 60 samples, RecordingError for recordings of several
+    models or a site that two of them have, OutputError for a folder of something else.
+    """
+    tell = progress or (lambda what, done, of: None)
+    plan = _plan(recordings, sites)
+    _begin(out, plan)
+    for number, recording in enumerate(recordings):
+        _samples(recording, number, out, plan["recordings"][number]["pictures"], tell)
+    for number, one in enumerate(plan["sites"]):
+        folder = out / "sites" / f"{number:03d}"
+        if not (folder / "summed").exists():
+            _site(recordings[one["recording"]], one, folder, out)
+        tell("summing units up", number + 1, len(plan["sites"]))
+    _nearest(out, plan, tell)
+    return Microscope(out)
+
+
+def _plan(recordings: Sequence[Recording], sites: str) -> dict[str, Any]:
+    """What will be built, checked."""
+    models = [one.manifest["plan"]["model"] for one in recordings]
+    if not recordings or any(
+        (one["name"], one["revision"]) != (models[0]["name"], models[0]["revision"])
+        for one in models
+    ):
+        raise RecordingError("A microscope is of one model: these recordings have several or none.")
+    found: dict[str, dict[str, Any]] = {}
+    told = []
+    for number, recording in enumerate(recordings):
+        if len(recording.rows) < LEAST:
+            raise EvidenceError(
+                f"{recording.store.folder} has {len(recording.rows)} samples: a unit's page needs "
+                f"{LEAST} or more."
+            )
+        sizes: dict[str, int | None] = dict.fromkeys(recording.sites)
+        for address in select(sites, sizes, noun="site of this recording"):
+            if address in found:
+                raise RecordingError(f"{address} is in two of the recordings.")
+            layout = recording.store.layouts[address]
+            found[address] = {
+                "address": address,
+                "stage": address.partition("/")[0].partition(".")[0],
+                "units": layout.shape[-1],
+                "steps": list(layout.labels["step"]),
+                "recording": number,
+            }
+        drawn = "pictures" in recording.store.layouts
+        small = drawn and max(recording.store.layouts["pictures"].shape[:2]) <= SIDE // 2
+        told.append(
+            {
+                "samples": len(recording.rows),
+                "table": recording.manifest["plan"]["table"],
+                "pictures": ("png" if small else "jpg") if drawn else "",
+            }
+        )
+    return {"format": FORMAT, "model": models[0], "recordings": told, "sites": [*found.values()]}
+
+
+def _begin(out: Path, plan: dict[str, Any]) -> None:
+    path = out / PLAN
+    text = json.dumps(plan, indent=1, ensure_ascii=False) + "\n"
+    if path.exists():
+        if path.read_text("utf-8") != text:
+            raise OutputError(f"{out} has a microscope of other recordings or sites.")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out} is not empty; give a new or empty folder.")
+    for name in ("samples", "sites", "findings", "studies"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    _whole(path, text)
+
+
+def _whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.with_suffix(".part").write_text(text, "utf-8")
+    path.with_suffix(".part").replace(path)
+
+
+def named(prompt: str) -> bool:
+    """Whether pages may show a prompt's pictures; else it is kept for blind tests."""
+    return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] % 2 == 0
+
+
+def _samples(recording: Recording, number: int, out: Path, kind: str, tell: Progress) -> None:
+    """The table, its words, and the pictures."""
+    table = recording.samples.loc[recording.rows].drop(columns=["done", "bad"])
+    table = table.reset_index(drop=True)
+    table["named"] = [named(prompt) for prompt in table["prompt"]]
+    if min(table["named"].sum(), (~table["named"]).sum()) < LEAST // 4:
+        raise EvidenceError("There are too few different prompts for a half that is kept back.")
+    table.to_parquet(out / "samples" / f"{number}.parquet")
+    shown = table.loc[table["named"], "prompt"].unique()
+    words = summaries.Words.of(list(shown)).words
+    _whole(out / "samples" / f"{number}.words.json", json.dumps(words, ensure_ascii=False))
+    if not kind:
+        return
+    folder = out / "pictures" / str(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    left = [at for at in range(len(table)) if not (folder / f"{at:06d}.{kind}").exists()]
+    for start in range(0, len(left), 64):
+        own = left[start : start + 64]
+        for at, pixels in zip(own, recording.pictures(recording.rows[own]), strict=True):
+            picture = Image.fromarray(pixels)
+            picture.thumbnail((SIDE, SIDE))
+            path = folder / f"{at:06d}.{kind}"
+            picture.save(path.with_suffix(".part"), "PNG" if kind == "png" else "JPEG", quality=88)
+            path.with_suffix(".part").replace(path)
+        tell("keeping pictures", start + len(own), len(left))
+
+
+def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) -> None:
+    """Everything of a site but its neighbours."""
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.read_parquet(out / "samples" / f"{one['recording']}.parquet")
+    shown = np.flatnonzero(table["named"])
+    prompts, _ = pd.factorize(table["prompt"])
+    values, maps = _read(recording, one["address"], shown)
+    there = values[shown]
+    rows = summaries.ranked(there, prompts[shown])
+    figures: dict[str, NDArray[Any]] = {
+        name: np.where(own >= 0, shown[own], -1).astype(np.int32) for name, own in rows.items()
+    }
+    figures |= {name: part.astype(np.float32) for name, part in summaries.moments(values).items()}
+    figures["histogram"] = summaries.histograms(values)
+    names = list(dict.fromkeys(prompts[shown]))
+    means = np.array([there[prompts[shown] == name].mean(0) for name in names])
+    texts = [table["prompt"].iloc[int(np.argmax(prompts == name))] for name in names]
+    figures |= summaries.words_of(means, summaries.Words.of(texts))
+    figures["values"] = np.ascontiguousarray(values.T)
+    for name, part in {**figures, **maps}.items():
+        np.save(folder / f"{name}.npy", part)
+    (folder / "summed").touch()
+
+
+def _read(
+    recording: Recording, address: str, shown: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
+    """`[sample, unit]`, and for the most exciting samples where in the picture each unit is high.
+
+    The recording is read once, a chunk at a time.
+    """
+    layout = recording.store.layouts[address]
+    units = layout.shape[-1]
+    values = np.empty((len(recording.rows), units), np.float32)
+    square = layout.shape[-2] if "position" in layout.axes else 0
+    side = int(square**0.5)
+    keep = _Maps(units, side) if side > 1 and side * side == square else None
+    may = np.zeros(len(values), bool)
+    may[shown] = True
+    for start, part in _chunks(recording, address):
+        own = part.mean(1) if part.ndim > 2 else part
+        rows = np.arange(start, start + len(own))
+        if keep is not None:
+            keep.add(own[may[rows]].transpose(0, 2, 1), rows[may[rows]])
+        values[rows] = own.mean(1) if own.ndim > 2 else own
+    return values, {} if keep is None else keep.figures()
+
+
+def _chunks(recording: Recording, address: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """First row and values of every chunk, good samples alone."""
+    array: Any = recording.store.arrays()[address]
+    good = np.zeros(len(recording), bool)
+    good[recording.rows] = True
+    start = 0
+    for marker in recording.markers:
+        rows = recording.store.plan.rows(marker.chunk)
+        part = np.asarray(array[rows.start : rows.stop], np.float32)[good[rows.start : rows.stop]]
+        if len(part):
+            yield start, part
+        start += len(part)
+
+
+class _Maps:
+    """The highest samples of each unit so far, with their activations by position."""
+
+    def __init__(self, units: int, side: int) -> None:
+        self.side = side
+        self.best = np.full((units, MAPS), -np.inf, np.float32)
+        self.rows = np.full((units, MAPS), -1, np.int32)
+        self.maps = np.zeros((units, MAPS, side * side), np.float16)
+
+    def add(self, part: NDArray[np.float32], rows: NDArray[np.integer]) -> None:
+        """`part` is `[sample, unit, position]`."""
+        for row, own in zip(rows, part, strict=True):
+            value = own.mean(1)
+            place = self.best.argmin(1)
+            units = np.flatnonzero(value > self.best[np.arange(len(value)), place])
+            at = place[units]
+            self.best[units, at], self.rows[units, at] = value[units], row
+            self.maps[units, at] = own[units]
+
+    def figures(self) -> dict[str, NDArray[Any]]:
+        """The samples, and the maps `[unit, sample, row, column]`, scaled to 0 to 255 by unit."""
+        wide = self.maps.astype(np.float32)
+        low, high = wide.min((1, 2), keepdims=True), wide.max((1, 2), keepdims=True)
+        scaled = (wide - low) / np.where(high > low, high - low, 1) * 255
+        shape = (*wide.shape[:2], self.side, self.side)
+        return {"where-samples": self.rows, "where": scaled.astype(np.uint8).reshape(shape)}
+
+
+def _nearest(out: Path, plan: dict[str, Any], tell: Progress) -> None:
+    """Neighbours among the units of the same recording, by correlation over samples."""
+    every = [(out / "sites" / f"{at:03d}", one) for at, one in enumerate(plan["sites"])]
+    if all((folder / "done").exists() for folder, _ in every):
+        return
+    starts = np.cumsum([0, *(one["units"] for _, one in every)])
+    of, done = int(starts[-1]), 0
+    for number in range(len(plan["recordings"])):
+        own = [at for at, (_, one) in enumerate(every) if one["recording"] == number]
+        folders = [every[at][0] for at in own]
+        numbers = np.concatenate([np.arange(starts[at], starts[at + 1]) for at in own])
+        rows = np.concatenate([_standard(np.load(folder / "values.npy")) for folder in folders])
+        start = 0
+        for at, folder in zip(own, folders, strict=True):
+            units = every[at][1]["units"]
+            found = [
+                _others(rows, start + first, min(BLOCK, units - first))
+                for first in range(0, units, BLOCK)
+            ]
+            np.save(folder / "near.npy", numbers[np.concatenate([one for one, _ in found])])
+            np.save(folder / "near-r.npy", np.concatenate([one for _, one in found]))
+            (folder / "done").touch()
+            start, done = start + units, done + units
+            tell("finding related units", done, of)
+
+
+def _others(
+    rows: NDArray[np.float32], first: int, count: int
+) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+    """The nearest of so many units, themselves left out."""
+    near, alike = summaries.nearest(rows[first : first + count], rows, min(NEAR + 1, len(rows)))
+    keep = near != np.arange(first, first + count)[:, None]
+    keep[keep.all(1), -1] = False
+    shape = (count, near.shape[1] - 1)
+    return near[keep].reshape(shape), alike[keep].reshape(shape).astype(np.float32)
+
+
+def _standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of mean zero and length one; those that never change are all zero."""
+    centred = values - values.mean(1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.where(length > 0, length, 1), np.float32)

@@ -1,0 +1,159 @@
+"""A microscope as files: static pages without forms, or what Neuronpedia imports."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from clerestory.microscope.folder import Microscope, Unit
+from clerestory.microscope.rendering import STATIC, Renderer
+from clerestory.microscope.themes import Theme, Themes
+from clerestory.microscope.views import PAGE, Views
+from clerestory.outputs import empty_folder
+
+__all__ = ["neuronpedia", "site"]
+
+Progress = Callable[[str, int, int], None]
+TOKENS = re.compile(r"\s*\S+")
+BATCH = 1024
+"""Units of a file."""
+
+
+def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
+    """Write every page to a new folder, with a `.json` beside each; the first page."""
+    empty_folder(out)
+    microscope = Microscope(folder)
+    views = Views(microscope, Themes(folder / "themes.sqlite"))
+    for name in ("pictures", "searched"):
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, out / name)
+    shutil.copytree(folder / "studies", out / "studies", dirs_exist_ok=True)
+    (out / "static").mkdir()
+    shutil.copy(STATIC / "microscope.css", out / "static")
+    of = sum(one.units - (-one.units // PAGE) for one in microscope.sites.values()) + 2
+    render = Renderer(microscope.model)
+    for done, (path, template, told) in enumerate(_pages(views), 1):
+        _write(out, render, path, template, told)
+        if progress is not None and done % 50 == 0:
+            progress("writing pages", done, of)
+    start = out / "index.html"
+    start.write_text(
+        f'<!doctype html><meta charset="utf-8"><title>Clerestory</title>'
+        f'<meta http-equiv="refresh" content="0; url={quote(microscope.model)}/index.html">'
+        f'<a href="{quote(microscope.model)}/index.html">The microscope</a>\n',
+        "utf-8",
+    )
+    return start
+
+
+def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, template and data of every page."""
+    yield views.microscope.model, "model", views.model()
+    yield "studies", "studies", views.studies()
+    for one in views.microscope.sites.values():
+        for page in range(-(-one.units // PAGE)):
+            path = views.path(one.address) + (f"/page-{page}" if page else "")
+            yield path, "site", views.site(one.address, page=page)
+        for number in range(one.units):
+            unit = Unit(one, number)
+            yield views.path(unit.path), "unit", views.unit(unit)
+
+
+def _write(out: Path, render: Renderer, path: str, template: str, told: dict[str, Any]) -> None:
+    folder = out / path
+    folder.mkdir(parents=True, exist_ok=True)
+    up = "../" * (path.count("/") + 1)
+
+    def url(to: str) -> str:
+        kept = to.startswith(("pictures/", "searched/", "static/", "studies/"))
+        return up + quote(to if kept else f"{to}/index.html", safe="/")
+
+    (folder / "index.html").write_text(render(template, **told, url=url), "utf-8")
+    text = json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "index.json").write_text(text, "utf-8")
+
+
+def neuronpedia(folder: Path, out: Path, progress: Progress | None = None) -> Path:
+    """Write units, activations and themes as Neuronpedia's exports have them.
+
+    `features/batch-N.jsonl.gz`, `activations/…` and `explanations/…`, a line a row, with its names:
+    a site is a `layer`, prompts are cut at blanks into `tokens`, and since a value is one of a
+    whole prompt it stands at the last token, zeros before it. Themes are `explanations` by a human.
+    """
+    empty_folder(out)
+    microscope = Microscope(folder)
+    views = Views(microscope, Themes(folder / "themes.sqlite"))
+    themes: dict[str, list[Theme]] = {}
+    for theme in views.themes.every():
+        themes.setdefault(theme.unit, []).append(theme)
+    batch: dict[str, list[dict[str, Any]]] = {}
+    units = list(microscope.units())
+    for done, unit in enumerate(units, 1):
+        for kind, rows in _rows(views, unit, themes.get(unit.address, [])).items():
+            batch.setdefault(kind, []).extend(rows)
+        if done % BATCH == 0 or done == len(units):
+            for kind, rows in batch.items():
+                path = out / kind / f"batch-{(done - 1) // BATCH}.jsonl.gz"
+                path.parent.mkdir(exist_ok=True)
+                with gzip.open(path, "wt", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            batch = {}
+            if progress is not None:
+                progress("writing units", done, len(units))
+    return out
+
+
+def _rows(views: Views, unit: Unit, said: list[Theme]) -> dict[str, list[dict[str, Any]]]:
+    told = views.unit(unit)
+    own = {"modelId": told["model"], "layer": told["site"].replace("/", "--")}
+    own["index"] = str(told["number"])
+    low, high, counts = told["low"], told["high"], told["histogram"]["counts"]
+    width = (high - low) / len(counts)
+    feature = {
+        **own,
+        "sourceSetName": told["stage"],
+        "hookName": told["site"],
+        "maxActApprox": high,
+        "frac_nonzero": float((unit.figure("values") != 0).mean()),
+        "freq_hist_data_bar_values": [low + (at + 0.5) * width for at in range(len(counts))],
+        "freq_hist_data_bar_heights": counts,
+        "pos_str": [one["word"] for one in told["words"]["up"]],
+        "pos_values": [one["effect"] for one in told["words"]["up"]],
+        "neg_str": [one["word"] for one in told["words"]["down"]],
+        "neg_values": [one["effect"] for one in told["words"]["down"]],
+    }
+    return {
+        "features": [feature],
+        "activations": [_activation(own, sample) for sample in told["most"]],
+        "explanations": [
+            {
+                **own,
+                "id": theme.key,
+                "description": theme.text,
+                "typeName": "human",
+                "authorId": theme.rater,
+                "notes": theme.note,
+                "createdAt": theme.said_at,
+            }
+            for theme in said
+        ],
+    }
+
+
+def _activation(own: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
+    tokens = TOKENS.findall(sample["prompt"]) or [""]
+    values = [0.0] * (len(tokens) - 1) + [sample["value"]]
+    return {
+        **own,
+        "tokens": tokens,
+        "values": values,
+        "maxValue": max(values),
+        "minValue": min(values),
+        "maxValueTokenIndex": len(tokens) - 1,
+    }

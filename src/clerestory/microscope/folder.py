@@ -1,0 +1,172 @@
+"""A microscope's folder: what `build` writes and every page reads.
+
+microscope.json          the model, the sites, what they were built of
+samples/0.parquet        prompt, seed, factors, `named` of recording 0
+pictures/0/000123.png    sample 123 of recording 0
+sites/007/most.npy …     a file a figure, an array by unit each; `done` when all are there
+findings/, studies/      folders that pages cite
+themes.sqlite            what people said
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import RecordingError, SiteError
+from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMAT", "Microscope", "SiteUnits", "Unit"]
+
+FORMAT = 1
+PLAN = "microscope.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SiteUnits:
+    """A site's units: figures by name, memory-mapped arrays `[unit, …]`."""
+
+    address: str
+    stage: str
+    units: int
+    steps: tuple[int, ...]
+    recording: int
+    folder: Path
+
+    def figure(self, name: str) -> NDArray[Any]:
+        """One of its arrays."""
+        return _array(str(self.folder / f"{name}.npy"))
+
+    def has(self, name: str) -> bool:
+        """Whether it was built."""
+        return (self.folder / f"{name}.npy").exists()
+
+
+@lru_cache(maxsize=2048)
+def _array(path: str) -> NDArray[Any]:
+    found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of a site, by number."""
+
+    site: SiteUnits
+    number: int
+
+    @property
+    def address(self) -> str:
+        """`text.blocks.2/mlp[311]`."""
+        return f"{self.site.address}[{self.number}]"
+
+    @property
+    def path(self) -> str:
+        """Where its page is, under the model: `text.blocks.2/mlp/311`."""
+        return f"{self.site.address}/{self.number}"
+
+    def figure(self, name: str) -> Any:
+        """Its row of one of the site's arrays."""
+        return self.site.figure(name)[self.number]
+
+
+class Microscope:
+    """An opened folder. RecordingError where it holds none, SiteError for what it has not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.plan: Mapping[str, Any] = json.loads((folder / PLAN).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"{folder} holds no microscope: {error}.") from error
+        if self.plan.get("format") != FORMAT:
+            raise RecordingError(
+                f"{folder} has format {self.plan.get('format')!r}, this version reads {FORMAT}: "
+                "update Clerestory, or build the microscope again."
+            )
+
+    @property
+    def model(self) -> str:
+        """The model's name, as it stands in addresses of pages."""
+        return str(self.plan["model"]["name"])
+
+    @cached_property
+    def sites(self) -> dict[str, SiteUnits]:
+        """By address, in the order of the model."""
+        return {
+            one["address"]: SiteUnits(
+                one["address"],
+                one["stage"],
+                one["units"],
+                tuple(one["steps"]),
+                one["recording"],
+                self.folder / "sites" / f"{number:03d}",
+            )
+            for number, one in enumerate(self.plan["sites"])
+            if (self.folder / "sites" / f"{number:03d}" / "done").exists()
+        }
+
+    def unit(self, site: str, number: int | str) -> Unit:
+        """SiteError, with what is possible, for one that is not there."""
+        if site not in self.sites:
+            raise SiteError(f"The microscope has no site {site!r}.{suggest(site, self.sites)}")
+        text = str(number)
+        if not (text.isascii() and text.isdigit()) or int(text) >= self.sites[site].units:
+            raise SiteError(f"{site} has units 0 to {self.sites[site].units - 1}, not {text[:20]}.")
+        return Unit(self.sites[site], int(text))
+
+    def named(self, address: str) -> Unit:
+        """A unit as `text.blocks.2/mlp[311]` or `text.blocks.2/mlp/311`."""
+        site, _, number = address.strip().rstrip("]").replace("[", "/").rpartition("/")
+        return self.unit(site, number)
+
+    def units(self) -> Iterator[Unit]:
+        """All of them."""
+        for site in self.sites.values():
+            yield from (Unit(site, number) for number in range(site.units))
+
+    def at(self, number: int) -> Unit:
+        """A unit by its number among all."""
+        for site in self.sites.values():
+            if number < site.units:
+                return Unit(site, number)
+            number -= site.units
+        raise SiteError("There are fewer units.")
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def samples(self, recording: int) -> pd.DataFrame:
+        """A row a sample: prompt, seed, factors, and `named`, whether pages may show it."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / "samples" / f"{recording}.parquet")
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def prompts(self, recording: int) -> tuple[str, ...]:
+        """The prompt of every sample."""
+        return tuple(self.samples(recording)["prompt"])
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def shown(self, recording: int) -> tuple[bool, ...]:
+        """Whether pages may show a sample."""
+        return tuple(map(bool, self.samples(recording)["named"]))
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def words(self, recording: int) -> tuple[str, ...]:
+        """The words that effects are of."""
+        found = json.loads((self.folder / "samples" / f"{recording}.words.json").read_text("utf-8"))
+        return tuple(found)
+
+    def picture(self, recording: int, sample: int) -> str | None:
+        """Where a sample's picture is, under the folder; None where none were kept."""
+        kind = self.plan["recordings"][recording]["pictures"]
+        return f"pictures/{recording}/{sample:06d}.{kind}" if kind else None

@@ -1,0 +1,30 @@
+-- What people say of units. Nothing is changed or deleted: who says another thing says it anew.
+CREATE TABLE themes (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    unit TEXT NOT NULL,
+    text TEXT NOT NULL,
+    confidence INTEGER NOT NULL CHECK (confidence BETWEEN 1 AND 5),
+    note TEXT NOT NULL,
+    rater TEXT NOT NULL,
+    said_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX themes_of_unit ON themes (unit);
+
+-- Blind tests: a row a question. `control` is the seed of a random direction, null for the unit.
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    test TEXT NOT NULL,
+    theme INTEGER NOT NULL REFERENCES themes (id),
+    rater TEXT NOT NULL,
+    control INTEGER,
+    first TEXT NOT NULL,
+    second TEXT NOT NULL,
+    answer INTEGER NOT NULL CHECK (answer IN (0, 1)),
+    picked INTEGER CHECK (picked IN (0, 1)),
+    asked_at TEXT NOT NULL,
+    picked_at TEXT
+) STRICT;
+CREATE INDEX trials_of_theme ON trials (theme);
+CREATE INDEX trials_of_test ON trials (test);

@@ -1,0 +1,127 @@
+"""A prompt of one's own, drawn with a unit raised or lowered: one picture at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import OptionError, RecordingError
+from clerestory.microscope.folder import Microscope, Unit
+
+if TYPE_CHECKING:
+    from clerestory.models import Edit, Model
+
+__all__ = ["LEVELS", "MODES", "BusyError", "Drawer", "Redrawn", "edit_of", "opened"]
+
+Mode = Literal["add", "clamp"]
+MODES = ("add", "clamp")
+LEVELS = (-6.0, 6.0)
+"""Standard deviations, from and to."""
+WAITING = 8
+"""Redraws that may wait for their turn."""
+GIVEN = 0.01
+"""Seconds in which somebody who waits takes the turn."""
+KEPT = 64
+"""Unedited pictures that are remembered."""
+
+
+class BusyError(Exception):
+    """Too many wait already."""
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """The picture without and with the edit, `[height, width, 3]`."""
+
+    plain: NDArray[np.uint8]
+    edited: NDArray[np.uint8]
+
+
+class Drawer:
+    """Draws with a model that is opened at the first picture; in turn, from any thread."""
+
+    def __init__(self, opens: Callable[[], Model]) -> None:
+        self._opens = opens
+        self._turn = threading.Lock()
+        self._places = threading.BoundedSemaphore(WAITING + 1)
+        self._model: Model | None = None
+        self._plain: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
+
+    @contextmanager
+    def model(self) -> Iterator[Model]:
+        """The model, for as long as the block takes. BusyError where too many wait."""
+        if not self._places.acquire(blocking=False):
+            raise BusyError
+        try:
+            with self._turn:
+                if self._model is None:
+                    self._model = self._opens()
+                yield self._model
+        finally:
+            self._places.release()
+
+    def give_way(self) -> None:
+        """Let those who wait draw first; only for whoever has the model, between two batches."""
+        self._turn.release()
+        time.sleep(GIVEN)
+        self._turn.acquire()
+
+    def draw(self, unit: Unit, prompt: str, mode: str, level: float, seed: int) -> Redrawn:
+        """A prompt with `level` standard deviations added to a unit, or with it held there.
+
+        OptionError for a mode or a level that is none, PromptError for what cannot be drawn.
+        """
+        with self.model() as model:
+            plain = self._drawn(model, prompt, seed)
+            edit = edit_of(unit, mode, level)
+            return Redrawn(plain, _picture(model.run(prompt, seed, edits=[edit])))
+
+    def _drawn(self, model: Model, prompt: str, seed: int) -> NDArray[np.uint8]:
+        key = (prompt, seed)
+        if key not in self._plain:
+            self._plain[key] = _picture(model.run(prompt, seed))
+            if len(self._plain) > KEPT:
+                self._plain.popitem(last=False)
+        self._plain.move_to_end(key)
+        return self._plain[key]
+
+
+def opened(microscope: Microscope) -> Model:
+    """The model that was recorded; RecordingError where another is found under its name."""
+    from clerestory import load
+
+    told = microscope.plan["model"]
+    model = load(told["name"], **told["how"])
+    if model.revision != told["revision"]:
+        raise RecordingError(
+            f"{told['name']} is revision {model.revision} here; recorded was {told['revision']}."
+        )
+    return model
+
+
+def edit_of(unit: Unit, mode: str, level: float) -> Edit:
+    """What the slider does: in standard deviations of the unit over the recording's samples."""
+    from clerestory.steering import Add, Clamp
+
+    if mode not in MODES:
+        raise OptionError(f"A unit can be changed by {' or '.join(MODES)}, not {mode[:20]!r}.")
+    if not LEVELS[0] <= level <= LEVELS[1]:
+        raise OptionError(f"The strength is {level:g}: from {LEVELS[0]:g} to {LEVELS[1]:g}.")
+    mean, sd = float(unit.figure("mean")), float(unit.figure("sd"))
+    if mode == "clamp":
+        return Clamp(unit.address, mean + level * sd)
+    way = np.eye(1, unit.site.units, unit.number)[0]
+    return Add(unit.site.address, way, level, sd if sd > 0 else 1.0)
+
+
+def _picture(run: Any) -> NDArray[np.uint8]:
+    assert run.pictures is not None
+    return np.asarray(run.pictures[0])

@@ -1,0 +1,163 @@
+"""Prompts that were searched for a unit: in the background, with progress, kept in the folder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from clerestory.errors import ClerestoryError
+from clerestory.microscope.folder import Microscope, Unit
+from clerestory.microscope.redraw import Drawer
+
+__all__ = ["Job", "Jobs", "found", "search", "search_all"]
+
+BUDGET = 400
+BEST = 4
+
+
+class _StoppedError(Exception):
+    """Somebody does not want it any more."""
+
+
+@dataclass
+class Job:
+    """A search that is under way, or has ended."""
+
+    unit: str
+    budget: int
+    done: int = 0
+    state: str = "waiting"
+    problem: str = ""
+    stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ("found", "stopped", "failed")
+
+    def told(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        names = ("state", "done", "budget", "problem", "over")
+        return {name: getattr(self, name) for name in names}
+
+
+class Jobs:
+    """The searches of a server, one after another."""
+
+    def __init__(self, microscope: Microscope, drawer: Drawer) -> None:
+        self.microscope, self.drawer = microscope, drawer
+        self.jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, unit: Unit, budget: int | None = None) -> Job:
+        """Start one, unless one of this unit is under way."""
+        with self._lock:
+            job = self.jobs.get(unit.address)
+            if job is None or job.over:
+                job = self.jobs[unit.address] = Job(unit.address, budget or BUDGET)
+                threading.Thread(target=self._run, args=(unit, job), daemon=True).start()
+            return job
+
+    def of(self, unit: Unit) -> Job | None:
+        """The one of a unit, if it was begun here."""
+        return self.jobs.get(unit.address)
+
+    def _run(self, unit: Unit, job: Job) -> None:
+        def tell(done: int, of: int) -> None:
+            job.done, job.budget = done, of
+            if job.stop.is_set():
+                raise _StoppedError
+            self.drawer.give_way()
+
+        try:
+            with self.drawer.model() as model:
+                job.state = "searching"
+                search(self.microscope, unit, model, job.budget, progress=tell)
+            job.state = "found"
+        except _StoppedError:
+            job.state = "stopped"
+        except ClerestoryError as error:
+            job.state, job.problem = "failed", str(error)
+        except Exception as error:
+            job.state, job.problem = "failed", f"The search failed: {type(error).__name__}."
+
+
+def search(
+    microscope: Microscope,
+    unit: Unit,
+    model: Any,
+    budget: int,
+    *,
+    how: str = "metropolis",
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Search prompts that raise a unit; they and their pictures are kept in the folder."""
+    from clerestory.exciting import excite
+    from clerestory.exciting import unit as along
+
+    came = excite(
+        model,
+        along(unit.address, "mean"),
+        search=how,
+        budget=budget,
+        null=min(100, budget),
+        best=BEST,
+        progress=progress,
+    )
+    folder = _folder(microscope, unit)
+    folder.mkdir(parents=True, exist_ok=True)
+    assert came.pictures is not None
+    for place, drawn in enumerate(came.pictures):
+        Image.fromarray(drawn[0]).save(folder / f"{place}.png")
+    told = {
+        "unit": unit.address,
+        "search": how,
+        "budget": budget,
+        "null": {"mean": came.null.mean, "sd": came.null.sd},
+        "best": [
+            {"prompt": one.prompt, "score": one.score, "z": one.z, "picture": f"{place}.png"}
+            for place, one in enumerate(came.best)
+        ],
+    }
+    part = folder / "found.part"
+    part.write_text(json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    part.replace(folder / "found.json")
+
+
+def search_all(
+    microscope: Microscope,
+    model: Any,
+    budget: int,
+    *,
+    how: str,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Search prompts for every unit that has none yet: a killed call goes on."""
+    units = list(microscope.units())
+    for done, unit in enumerate(units):
+        if found(microscope, unit) is None:
+            search(microscope, unit, model, budget, how=how)
+        progress("searching prompts", done + 1, len(units))
+
+
+def found(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
+    """What was searched for a unit, here or when the microscope was built; None for nothing."""
+    path = _folder(microscope, unit) / "found.json"
+    if not path.exists():
+        return None
+    told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    base = path.parent.relative_to(microscope.folder).as_posix()
+    for one in told["best"]:
+        one["picture"] = f"{base}/{Path(one['picture']).name}"
+    return told
+
+
+def _folder(microscope: Microscope, unit: Unit) -> Path:
+    number = unit.site.folder.name
+    return microscope.folder / "searched" / number / str(unit.number)

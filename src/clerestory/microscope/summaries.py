@@ -1,0 +1,159 @@
+"""What a unit's page shows of its values over the samples: numbers alone, a site at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from clerestory.numeric import benjamini_hochberg
+
+__all__ = ["EXTREMES", "SPREAD", "Words", "histograms", "moments", "nearest", "ranked", "words_of"]
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+EXTREMES, SPREAD = 12, 6
+"""Samples at either end of a unit's range, and evenly spaced ones in between."""
+BINS = 40
+TOLD = 8
+"""Words, either way, that a unit's page tells."""
+SURE = 0.05
+
+
+def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
+    """Rows of the most and least exciting samples, and of evenly spaced ones: `[unit, sample]`.
+
+    `values` are `[sample, unit]`, `prompts` say which prompt a sample is of: at either end there is
+    one sample of a prompt, that which lies farthest. -1 fills up where there are too few.
+    """
+    count, units = values.shape
+    order = np.argsort(values, axis=0, kind="stable").T
+    quantiles = np.linspace(0, count - 1, SPREAD + 2).round().astype(int)[1:-1]
+    ends = {"most": order[:, ::-1], "least": order}
+    found = {
+        name: np.array([_of_each_prompt(row, prompts) for row in rows]).reshape(units, EXTREMES)
+        for name, rows in ends.items()
+    }
+    return {**found, "spread": order[:, quantiles]}
+
+
+def _of_each_prompt(row: Ints, prompts: Ints) -> Ints:
+    """The first samples of a row, one of each prompt."""
+    near = row[: EXTREMES * 8]
+    _, first = np.unique(prompts[near], return_index=True)
+    if len(first) < EXTREMES and len(near) < len(row):
+        near = row
+        _, first = np.unique(prompts[near], return_index=True)
+    kept = near[np.sort(first)[:EXTREMES]]
+    return np.pad(kept, (0, EXTREMES - len(kept)), constant_values=-1)
+
+
+def moments(values: Floats) -> dict[str, Floats]:
+    """Mean, standard deviation, ends and peak (kurtosis less 3) of each unit."""
+    wide = values.astype(np.float64)
+    mean, sd = wide.mean(0), wide.std(0)
+    away = (wide - mean) / np.where(sd > 0, sd, 1)
+    return {
+        "mean": mean,
+        "sd": sd,
+        "low": wide.min(0),
+        "high": wide.max(0),
+        "peak": np.where(sd > 0, (away**4).mean(0) - 3, 0.0),
+    }
+
+
+def histograms(values: Floats) -> Ints:
+    """Counts in equal bins from each unit's least to its highest value, `[unit, bin]`."""
+    low, high = values.min(0), values.max(0)
+    width = np.where(high > low, high - low, 1)
+    place = np.minimum((values - low) / width * BINS, BINS - 1).astype(np.int64)
+    units = values.shape[1]
+    flat = place + np.arange(units) * BINS
+    return np.bincount(flat.ravel(), minlength=units * BINS).reshape(units, BINS).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The words of prompts that may raise or lower a unit: `present` is `[prompt, word]`."""
+
+    words: tuple[str, ...]
+    present: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], least: int = 5) -> Words:
+        """Those that stand in `least` prompts or more, and are missing in as many."""
+        every = [set(_split(prompt)) for prompt in prompts]
+        seen: dict[str, int] = {}
+        for own in every:
+            for word in own:
+                seen[word] = seen.get(word, 0) + 1
+        words = sorted(word for word, n in seen.items() if least <= n <= len(every) - least)
+        present = np.array([[word in own for word in words] for own in every], bool)
+        return cls(tuple(words), present.reshape(len(every), len(words)))
+
+
+def _split(prompt: str) -> list[str]:
+    return [word.strip(".,;:!?\"'()[]{}").lower() for word in prompt.split()]
+
+
+def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
+    """The words that raise and that lower each unit, `[unit, 8]` each, with their effects.
+
+    `values` are `[prompt, unit]`, seeds averaged. An effect is the difference of means of prompts
+    with and without the word, in standard deviations of the unit; told are those with q ≤ 0.05
+    (Welch's t, normal for so many prompts; Benjamini-Hochberg over the site's words and units).
+    A word number of -1 fills up.
+    """
+    units = values.shape[1]
+    empty = np.full((units, TOLD), -1, np.int32), np.zeros((units, TOLD), np.float32)
+    if not words.words:
+        return {name: part for side in ("up", "down") for name, part in _named(side, *empty)}
+    effect, q = _effects(values.astype(np.float64), words.present)
+    found: dict[str, NDArray[np.generic]] = {}
+    for side, sign in (("up", 1), ("down", -1)):
+        telling = np.where(q <= SURE, sign * effect, -np.inf)
+        first = np.argsort(-telling, axis=0, kind="stable")[:TOLD].T
+        own = np.take_along_axis(telling.T, first, 1)
+        number = np.where(own > 0, first, -1).astype(np.int32)
+        size = np.where(own > 0, sign * own, 0).astype(np.float32)
+        fill = ((0, 0), (0, TOLD - number.shape[1]))
+        found |= dict(_named(side, np.pad(number, fill, constant_values=-1), np.pad(size, fill)))
+    return found
+
+
+def _named(side: str, number: Ints, size: Floats) -> list[tuple[str, NDArray[np.generic]]]:
+    return [(f"{side}-word", number), (f"{side}-effect", size)]
+
+
+def _effects(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Effect and q, `[word, unit]`."""
+    marks = present.astype(np.float64)
+    here = marks.sum(0)[:, None]
+    apart = len(values) - here
+    centred = values - values.mean(0)
+    one, two = marks.T @ centred, marks.T @ centred**2
+    rest, rest2 = -one, (centred**2).sum(0) - two
+    mean1, mean0 = one / here, rest / apart
+    var1 = np.maximum(two / here - mean1**2, 0) / np.maximum(here - 1, 1)
+    var0 = np.maximum(rest2 / apart - mean0**2, 0) / np.maximum(apart - 1, 1)
+    sd = np.where(centred.std(0) > 0, centred.std(0), 1)
+    differs = mean1 - mean0
+    t = differs / np.maximum(np.sqrt(var1 + var0), 1e-12 * sd)
+    q = benjamini_hochberg(2 * special.ndtr(-np.abs(t)).ravel()).reshape(t.shape)
+    return differs / sd, q
+
+
+def nearest(mine: Floats, every: Floats, count: int) -> tuple[Ints, Floats]:
+    """The units of `every` that go with each of `mine` best, and their correlations.
+
+    Both are `[unit, sample]`, each row of mean zero and length one (or all zero). Signs do not
+    count for the order: what falls as a unit rises is near it too.
+    """
+    alike = mine @ every.T
+    first = np.argpartition(-np.abs(alike), min(count, alike.shape[1]) - 1, axis=1)[:, :count]
+    own = np.take_along_axis(alike, first, 1)
+    order = np.argsort(-np.abs(own), axis=1, kind="stable")
+    return np.take_along_axis(first, order, 1), np.take_along_axis(own, order, 1)

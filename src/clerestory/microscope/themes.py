@@ -1,0 +1,243 @@
+"""Themes: the words that people have for units, in SQLite; they are added and never changed.
+
+themes = Themes(folder / "themes.sqlite")
+themes.add("text.blocks.2/mlp[311]", "stained glass", rater="ada", confidence=4)
+themes.of("text.blocks.2/mlp[311]")
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from clerestory.errors import ThemeError
+
+__all__ = ["Theme", "Themes", "agreement"]
+
+LENGTHS = {"text": 200, "note": 2000, "rater": 60}
+"""Letters, at most."""
+WAIT = 20.0
+"""Seconds to wait for another writer."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What a `rater` calls a `unit`, how sure (1 to 5), when; `key` is the same everywhere."""
+
+    id: int
+    key: str
+    unit: str
+    text: str
+    confidence: int
+    note: str
+    rater: str
+    said_at: str
+
+    def told(self) -> dict[str, Any]:
+        """Ready for JSON, without the number that it has here."""
+        return {name: value for name, value in asdict(self).items() if name != "id"}
+
+
+class Themes:
+    """A file of themes and blind tests. ThemeError for what cannot be kept or read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._own = threading.local()
+        with self.open() as database:
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                migrate(database)
+            except sqlite3.DatabaseError as error:
+                raise ThemeError(f"{path} is no database of themes: {error}.") from error
+
+    @contextmanager
+    def open(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection; a statement is written at once, but in a transaction."""
+        database = getattr(self._own, "database", None)
+        if database is None:
+            try:
+                database = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+                database.execute("PRAGMA foreign_keys = ON")
+                database.execute("PRAGMA synchronous = FULL")
+            except sqlite3.Error as error:
+                raise ThemeError(f"{self.path} is no database of themes: {error}.") from error
+            self._own.database = database
+        yield database
+
+    def add(
+        self,
+        unit: str,
+        text: str,
+        *,
+        rater: str,
+        confidence: int = 3,
+        note: str = "",
+        key: str = "",
+        said_at: str = "",
+    ) -> Theme:
+        """Keep a theme; one with a `key` that is there already is left as it is."""
+        said = {"text": _clean(text), "note": note.strip(), "rater": _clean(rater)}
+        for name, value in said.items():
+            if len(value) > LENGTHS[name]:
+                raise ThemeError(f"The {name} has {len(value)} letters: at most {LENGTHS[name]}.")
+        if not said["text"] or not said["rater"]:
+            raise ThemeError("Say what the theme is, and who says so.")
+        if confidence not in range(1, 6):
+            raise ThemeError(f"The confidence is {confidence}: say 1 to 5.")
+        row = (
+            key or uuid4().hex,
+            unit,
+            said["text"],
+            confidence,
+            said["note"],
+            said["rater"],
+            said_at or now(),
+        )
+        with self.open() as database:
+            database.execute(
+                "INSERT INTO themes (key, unit, text, confidence, note, rater, said_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                row,
+            )
+            found = database.execute("SELECT * FROM themes WHERE key = ?", row[:1]).fetchone()
+        return Theme(*found)
+
+    def of(self, unit: str) -> list[Theme]:
+        """What was said of a unit, the first first."""
+        return self._asked("WHERE unit = ? ORDER BY id", unit)
+
+    def one(self, number: int) -> Theme:
+        """A theme by its number here."""
+        found = self._asked("WHERE id = ?", number)
+        if not found:
+            raise ThemeError(f"There is no theme {number}.")
+        return found[0]
+
+    def every(self) -> list[Theme]:
+        """All of them, in the order in which they were said."""
+        return self._asked("ORDER BY id")
+
+    def search(self, words: str) -> list[Theme]:
+        """Those with these words in them, the newest first."""
+        like = words.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        return self._asked(r"WHERE text LIKE ? ESCAPE '\' ORDER BY id DESC LIMIT 200", f"%{like}%")
+
+    def counts(self) -> dict[str, int]:
+        """How many themes each named unit has."""
+        with self.open() as database:
+            return dict(database.execute("SELECT unit, COUNT(*) FROM themes GROUP BY unit"))
+
+    def _asked(self, rest: str, *values: Any) -> list[Theme]:
+        with self.open() as database:
+            return [Theme(*row) for row in database.execute(f"SELECT * FROM themes {rest}", values)]
+
+    def export(self) -> Iterator[str]:
+        """A line of JSON a theme."""
+        for theme in self.every():
+            yield json.dumps(theme.told(), ensure_ascii=False)
+
+    def take(self, lines: Iterable[str], units: Iterable[str]) -> int:
+        """Add exported themes of these `units`; how many are new. All of them, or none."""
+        known, read = set(units), []
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                read.append(_read(line, number, known))
+        before = sum(self.counts().values())
+        with self.open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                for theme in read:
+                    self.add(**theme)
+            except BaseException:
+                database.execute("ROLLBACK")
+                raise
+            database.execute("COMMIT")
+        return sum(self.counts().values()) - before
+
+    def backup(self, to: Path) -> None:
+        """Copy the database as it is, while others write."""
+        if to.exists():
+            raise ThemeError(f"{to} is there already.")
+        with self.open() as database, closing(sqlite3.connect(to)) as copy:
+            database.backup(copy)
+
+
+def migrate(database: sqlite3.Connection) -> int:
+    """Bring a database to the newest form; the number of migrations that it has had."""
+    files = resources.files("clerestory.microscope") / "migrations"
+    steps = sorted(one.name for one in files.iterdir() if one.name.endswith(".sql"))
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        had = int(database.execute("PRAGMA user_version").fetchone()[0])
+        if had > len(steps):
+            raise ThemeError("The themes are from a newer version: update Clerestory.")
+        for name in steps[had:]:
+            for statement in _statements((files / name).read_text("utf-8")):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {len(steps)}")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+    return len(steps)
+
+
+def _statements(text: str) -> list[str]:
+    bare = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [one for one in bare.split(";") if one.strip()]
+
+
+def agreement(themes: Iterable[Theme]) -> tuple[int, int]:
+    """Of the pairs of raters, how many last said the same of a unit, and how many there are.
+
+    The same are texts of the same words, whatever their order, case, articles and marks.
+    """
+    last = {theme.rater.casefold(): _words(theme.text) for theme in themes}
+    pairs = list(combinations(last.values(), 2))
+    return sum(one == two for one, two in pairs), len(pairs)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.casefold())) - {"a", "an", "the"}
+
+
+def _clean(text: str) -> str:
+    """On one line, without control characters."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+FIELDS = {"key": str, "unit": str, "text": str, "rater": str, "note": str, "said_at": str}
+
+
+def _read(line: str, number: int, known: set[str]) -> dict[str, Any]:
+    """A line's theme, checked."""
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise ThemeError(f"Line {number} is no JSON: {error}.") from error
+    wanted: dict[str, type] = {**FIELDS, "confidence": int}
+    if not isinstance(found, dict) or set(found) != set(wanted):
+        raise ThemeError(f"Line {number} wants {sorted(wanted)}.")
+    for name, kind in wanted.items():
+        if type(found[name]) is not kind:
+            raise ThemeError(f"Line {number}: {name} should be {kind.__name__}.")
+    if found["unit"] not in known:
+        raise ThemeError(f"Line {number}: the microscope has no unit {found['unit'][:80]!r}.")
+    return found

@@ -1,0 +1,291 @@
+"""What every page shows, as plain data: a page and its `.json` twin are made of the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from clerestory.errors import ClerestoryError, OptionError
+from clerestory.microscope import blind, looks, searches
+from clerestory.microscope.blind import Score
+from clerestory.microscope.folder import Microscope, SiteUnits, Unit
+from clerestory.microscope.summaries import BINS
+from clerestory.microscope.themes import Themes, agreement
+
+__all__ = ["PAGE", "SORTS", "Views"]
+
+PAGE = 60
+"""Units that a site's page shows at a time."""
+SORTS = {
+    "number": "number",
+    "peak": "rare and strong first",
+    "sd": "varies most",
+    "themes": "most themes",
+    "blind": "best proven",
+}
+FEW = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """The pages of a microscope and of what was said of it."""
+
+    microscope: Microscope
+    themes: Themes
+
+    def model(self) -> dict[str, Any]:
+        """Its stages and sites, and how many units have themes."""
+        counts = self.themes.counts()
+        sites = [
+            {
+                "address": site.address,
+                "stage": site.stage,
+                "units": site.units,
+                "named": sum(unit.rpartition("[")[0] == site.address for unit in counts),
+                "path": self.path(site.address),
+            }
+            for site in self.microscope.sites.values()
+        ]
+        stages: dict[str, list[dict[str, Any]]] = {}
+        for one in sites:
+            stages.setdefault(str(one["stage"]), []).append(one)
+        return {
+            "model": self.microscope.model,
+            "revision": str(self.microscope.plan["model"]["revision"]),
+            "samples": [one["samples"] for one in self.microscope.plan["recordings"]],
+            "units": sum(site.units for site in self.microscope.sites.values()),
+            "named": len(counts),
+            "latest": [
+                {"text": theme.text, "unit": theme.unit, "path": self.of(theme.unit)}
+                for theme in self.themes.every()[-6:][::-1]
+            ],
+            "stages": [{"stage": name, "sites": own} for name, own in stages.items()],
+        }
+
+    def site(self, address: str, sort: str = "number", page: int = 0) -> dict[str, Any]:
+        """A page of its units, sorted. OptionError for a sorting that is none."""
+        site = self.microscope.unit(address, 0).site
+        counts, proven = self.themes.counts(), self._proven()
+        order = self._order(site, sort, counts, proven)
+        shown = order[page * PAGE : (page + 1) * PAGE]
+        return {
+            "model": self.microscope.model,
+            "site": address,
+            "stage": site.stage,
+            "path": self.path(address),
+            "units": site.units,
+            "named": sum(unit.rpartition("[")[0] == address for unit in counts),
+            "sort": sort,
+            "sorts": SORTS,
+            "page": page,
+            "pages": -(-site.units // PAGE),
+            "shown": [self._row(Unit(site, int(number)), proven) for number in shown],
+        }
+
+    def _order(
+        self,
+        site: SiteUnits,
+        sort: str,
+        counts: Mapping[str, int],
+        proven: Mapping[str, Score],
+    ) -> Sequence[int]:
+        if sort not in SORTS:
+            raise OptionError(f"Units are sorted by {', '.join(SORTS)}, not {sort[:20]!r}.")
+        if sort == "number":
+            return range(site.units)
+        if sort in ("peak", "sd"):
+            return [int(one) for one in np.argsort(-site.figure(sort), kind="stable")]
+        worth = {
+            number: float(counts.get(address, 0))
+            if sort == "themes"
+            else _sure(proven.get(address))
+            for number in range(site.units)
+            for address in [f"{site.address}[{number}]"]
+        }
+        return sorted(worth, key=lambda number: -worth[number])
+
+    def _proven(self) -> dict[str, Score]:
+        """The best score of each unit's themes."""
+        found: dict[str, Score] = {}
+        scores = blind.scores(self.themes)
+        for theme in self.themes.every() if scores else []:
+            score = scores.get(theme.id)
+            if score is not None and _sure(score) > _sure(found.get(theme.unit)):
+                found[theme.unit] = score
+        return found
+
+    def _row(self, unit: Unit, proven: Mapping[str, Score]) -> dict[str, Any]:
+        """A unit among others: the four samples that excite it most."""
+        said = self.themes.of(unit.address)
+        score = proven.get(unit.address)
+        return {
+            "unit": unit.address,
+            "number": unit.number,
+            "path": self.path(unit.path),
+            "most": looks.samples(self.microscope, unit, unit.figure("most")[:FEW]),
+            "themes": [theme.text for theme in said[-2:]],
+            "blind": None if score is None else score.told(),
+        }
+
+    def unit(self, unit: Unit) -> dict[str, Any]:
+        """All of it."""
+        site = unit.site
+        said, scores = self.themes.of(unit.address), blind.scores(self.themes)
+        same, pairs = agreement(said)
+        numbers = {name: float(unit.figure(name)) for name in ("mean", "sd", "low", "high", "peak")}
+        return {
+            "model": self.microscope.model,
+            "unit": unit.address,
+            "path": self.path(unit.path),
+            "site": site.address,
+            "stage": site.stage,
+            "number": unit.number,
+            "before": self.path(f"{site.address}/{unit.number - 1}") if unit.number else None,
+            "after": self.path(f"{site.address}/{unit.number + 1}")
+            if unit.number + 1 < site.units
+            else None,
+            **numbers,
+            "histogram": {"bins": BINS, "counts": unit.figure("histogram").tolist()},
+            "most": looks.samples(self.microscope, unit, unit.figure("most"), maps=True),
+            "spread": looks.samples(self.microscope, unit, unit.figure("spread")),
+            "least": looks.samples(self.microscope, unit, unit.figure("least")),
+            "words": {side: looks.words(self.microscope, unit, side) for side in ("up", "down")},
+            "near": looks.related(self.microscope, unit, self.path),
+            "themes": [
+                {**theme.told(), "id": theme.id, "blind": told.told() if told else None}
+                for theme in said
+                for told in [scores.get(theme.id)]
+            ],
+            "agreement": {"same": same, "pairs": pairs},
+            "findings": self.cited.get(unit.address, []),
+            "searched": searches.found(self.microscope, unit),
+        }
+
+    def compare(self, one: str, two: str) -> dict[str, Any]:
+        """Two units beside each other, with their correlation over samples that both have."""
+        units = [self.microscope.named(one), self.microscope.named(two)]
+        found = [self.unit(unit) for unit in units]
+        r = None
+        if units[0].site.recording == units[1].site.recording:
+            values = [np.asarray(unit.figure("values"), np.float64) for unit in units]
+            if all(own.std() > 0 for own in values):
+                r = float(np.corrcoef(values[0], values[1])[0, 1])
+        return {"model": self.microscope.model, "units": found, "r": r}
+
+    def search(self, words: str) -> dict[str, Any]:
+        """Units by their themes and by the words that raise them, and samples by their prompts."""
+        asked = " ".join(words.split())
+        if not asked:
+            return {
+                "model": self.microscope.model,
+                "asked": "",
+                "themes": [],
+                "units": [],
+                "samples": [],
+            }
+        known = [
+            {**theme.told(), "path": self.of(theme.unit)} for theme in self.themes.search(asked)
+        ]
+        samples = [
+            {"prompt": prompt, "picture": self.microscope.picture(number, row)}
+            for number in range(len(self.microscope.plan["recordings"]))
+            for row, prompt in enumerate(self.microscope.prompts(number))
+            if asked.lower() in prompt.lower() and self.microscope.shown(number)[row]
+        ]
+        return {
+            "model": self.microscope.model,
+            "asked": asked,
+            "themes": known,
+            "units": self._raised(asked.lower())[:24],
+            "samples": samples[:24],
+        }
+
+    def _raised(self, word: str) -> list[dict[str, Any]]:
+        """Units that a word raises, the strongest first."""
+        found: list[tuple[float, Unit]] = []
+        for site in self.microscope.sites.values():
+            words = self.microscope.words(site.recording)
+            if word in words:
+                hits = np.argwhere(site.figure("up-word") == words.index(word))
+                effects = site.figure("up-effect")
+                found += [(float(effects[unit, at]), Unit(site, int(unit))) for unit, at in hits]
+        found.sort(key=lambda pair: -pair[0])
+        return [
+            {
+                "unit": unit.address,
+                "path": self.path(unit.path),
+                "effect": effect,
+                "most": looks.samples(self.microscope, unit, unit.figure("most")[:FEW]),
+            }
+            for effect, unit in found[:24]
+        ]
+
+    def studies(self) -> dict[str, Any]:
+        """The reports that lie in the folder."""
+        folder = self.microscope.folder / "studies"
+        pages = sorted(folder.glob("*/*.html")) if folder.is_dir() else []
+        return {
+            "model": self.microscope.model,
+            "studies": [
+                {
+                    "name": page.parent.name,
+                    "path": page.relative_to(self.microscope.folder).as_posix(),
+                }
+                for page in pages
+            ],
+        }
+
+    def blind(self, test: str) -> dict[str, Any]:
+        """The next question of a blind test, or what came of it. ThemeError for no such test."""
+        asked = blind.question(self.themes, test)
+        told: dict[str, Any] = {"model": self.microscope.model, "test": test}
+        if asked is None:
+            (theme, score), *_ = blind.scores(self.themes, test=test).items()
+            said = self.themes.one(theme)
+            told |= {"theme": said.text, "unit": said.unit, "path": self.of(said.unit)}
+            return {**told, "question": None, "score": score.told()}
+        unit = self.microscope.named(asked.theme.unit)
+        rows = [
+            [self.microscope.picture(unit.site.recording, sample) for sample in row]
+            for row in asked.rows
+        ]
+        told |= {"theme": asked.theme.text, "score": None}
+        own = {"key": asked.key, "number": asked.number, "of": asked.of, "rows": rows}
+        return {**told, "question": own}
+
+    @cached_property
+    def cited(self) -> dict[str, list[dict[str, Any]]]:
+        """By unit the findings in the folder that name it."""
+        from clerestory.finding import Findings
+
+        found: dict[str, list[dict[str, Any]]] = {}
+        folder = self.microscope.folder / "findings"
+        for one in sorted(folder.iterdir()) if folder.is_dir() else []:
+            try:
+                findings = Findings.load(one).findings
+            except ClerestoryError:
+                continue
+            for finding in findings:
+                address = finding.unit.partition("@")[0]
+                told = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
+                told |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
+                found.setdefault(address, []).append(told)
+        return found
+
+    def path(self, rest: str) -> str:
+        """A page's path under the root."""
+        return f"{self.microscope.model}/{rest}"
+
+    def of(self, unit: str) -> str:
+        """The path of a unit's page, by its address."""
+        return self.path(unit.rstrip("]").replace("[", "/"))
+
+
+def _sure(score: Score | None) -> float:
+    """How well a unit's best theme is proven; below 0 where nobody was tested."""
+    p = None if score is None else score.p
+    return -1.0 if p is None else 1 - p

@@ -1,0 +1,85 @@
+"""Blind tests: what is shown was held out, and who knows the answer has all hits."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clerestory.errors import ThemeError
+from clerestory.microscope import Microscope, Themes, blind
+from clerestory.microscope.blind import CONTROLS, QUESTIONS, Score, scores
+from microscope.conftest import MLP
+
+
+@pytest.fixture
+def looked(scope):
+    microscope, themes = Microscope(scope), Themes(scope / "themes.sqlite")
+    theme = themes.add(f"{MLP}[3]", "cats", rater="ada")
+    return microscope, themes, theme
+
+
+def answered(microscope, themes, test, picks):
+    """Answer by what the unit's values say, if `picks` is `unit`, else the same row always."""
+    values = microscope.named(f"{MLP}[3]").figure("values")
+    while (asked := blind.question(themes, test)) is not None:
+        one, two = (values[list(row)].mean() for row in asked.rows)
+        blind.answer(themes, asked.key, int(two > one) if picks == "unit" else picks)
+
+
+def test_rows_are_held_out_samples_high_and_in_the_middle(looked):
+    microscope, themes, theme = looked
+    test = blind.begin(microscope, themes, theme, "bo", seed=0)
+    table = microscope.samples(0)
+    with themes.open() as database:
+        rows = database.execute("SELECT control, first, second, answer FROM trials").fetchall()
+    assert len(rows) == QUESTIONS + CONTROLS
+    assert sum(row[0] is not None for row in rows) == CONTROLS
+    values = microscope.named(theme.unit).figure("values")
+    for control, first, second, right in rows:
+        shown = [np.array(eval(row)) for row in (first, second)]
+        assert len({*shown[0], *shown[1]}) == 8
+        assert not table["named"].iloc[np.concatenate(shown)].any()
+        if control is None:
+            assert values[shown[right]].min() > values[shown[1 - right]].max()
+    assert blind.question(themes, test).of == QUESTIONS + CONTROLS
+
+
+def test_who_sees_what_the_unit_likes_has_all_hits(looked):
+    microscope, themes, theme = looked
+    test = blind.begin(microscope, themes, theme, "bo", seed=0)
+    assert scores(themes) == {}  # a test that is not at its end does not count
+    answered(microscope, themes, test, "unit")
+    score = scores(themes)[theme.id]
+    assert (score.hits, score.asked, score.controls, score.raters) == (8, 8, 4, 1)
+    assert score.p == pytest.approx(0.5**8) and score.rate == 1
+
+
+def test_who_picks_the_same_row_always_is_at_chance(looked):
+    microscope, themes, theme = looked
+    for seed in range(12):
+        answered(microscope, themes, blind.begin(microscope, themes, theme, "bo", seed=seed), 0)
+    score = scores(themes)[theme.id]
+    assert 30 <= score.hits <= 66 and score.asked == 96
+    assert score.p == pytest.approx(stats.binom.sf(score.hits - 1, 96, 0.5))
+
+
+def test_an_answer_counts_once_and_only_for_what_was_asked(looked):
+    microscope, themes, theme = looked
+    test = blind.begin(microscope, themes, theme, "bo", seed=0)
+    asked = blind.question(themes, test)
+    blind.answer(themes, asked.key, 0)
+    blind.answer(themes, asked.key, 1)
+    with themes.open() as database:
+        kept = database.execute("SELECT picked FROM trials WHERE key = ?", (asked.key,)).fetchone()
+    assert kept == (0,)
+    for call in (
+        lambda: blind.answer(themes, "none", 0),
+        lambda: blind.answer(themes, asked.key, 2),
+        lambda: blind.question(themes, "none"),
+        lambda: blind.begin(microscope, themes, theme, " "),
+    ):
+        with pytest.raises(ThemeError):
+            call()
+
+
+def test_nothing_answered_has_no_p():
+    assert Score(0, 0, 0, 0, 0).p is None and Score(0, 0, 0, 0, 0).told()["rate"] is None

@@ -1,0 +1,106 @@
+"""What `build` writes, against the recording itself."""
+
+import numpy as np
+import pytest
+
+from clerestory.errors import EvidenceError, OutputError, RecordingError, SiteError
+from clerestory.microscope import Microscope, build, building
+from clerestory.microscope.building import named
+from microscope.conftest import MIDDLE, MLP, PROMPTS
+
+
+def test_galleries_are_the_ends_of_the_recorded_values(built, recorded):
+    microscope = Microscope(built)
+    values = recorded[0].to_xarray()[MLP].to_numpy().mean(1)
+    may = np.array([named(prompt) for prompt in PROMPTS])
+    unit = microscope.unit(MLP, 5)
+    own = np.where(may, values[:, 5], -np.inf)
+    assert unit.figure("most")[0] == own.argmax()
+    assert may[unit.figure("most")].all() and may[unit.figure("least")].all()
+    assert unit.figure("values") == pytest.approx(values[:, 5])
+    assert float(unit.figure("mean")) == pytest.approx(values[:, 5].mean(), abs=1e-6)
+
+
+def test_about_half_of_the_prompts_is_kept_back_whatever_their_order():
+    marks = [named(f"a prompt {number}") for number in range(1000)]
+    assert 450 < sum(marks) < 550
+
+
+def test_where_a_unit_is_high_is_what_was_recorded(built, recorded):
+    microscope = Microscope(built)
+    values = recorded[1].to_xarray()[MIDDLE].to_numpy().mean(1)
+    unit = microscope.unit(MIDDLE, 3)
+    best = int(unit.figure("most")[0])
+    place = int(np.flatnonzero(unit.figure("where-samples") == best)[0])
+    heat = np.asarray(unit.figure("where")[place], float)
+    plain = values[best, :, 3]
+    assert heat.size == plain.size > 1
+    assert heat.ravel().argmax() == plain.argmax()
+    assert unit.figure("values")[best] == pytest.approx(plain.mean(), rel=1e-3, abs=1e-4)
+
+
+def test_related_units_are_of_the_same_recording_and_never_the_unit_itself(built):
+    microscope = Microscope(built)
+    first, second = (microscope.unit(site, 0) for site in (MLP, MIDDLE))
+    width = first.site.units
+    assert (first.figure("near") < width).all() and (second.figure("near") >= width).all()
+    assert 0 not in first.figure("near") and width not in second.figure("near")
+    other = microscope.at(int(first.figure("near")[0]))
+    r = np.corrcoef(first.figure("values"), other.figure("values"))[0, 1]
+    assert float(first.figure("near-r")[0]) == pytest.approx(r, abs=1e-5)
+
+
+def test_a_killed_build_goes_on_and_ends_the_same(recorded, built, tmp_path, monkeypatch):
+    whole = building._site
+
+    def dies(recording, one, folder, out):
+        if one["address"] == MIDDLE:
+            raise KeyboardInterrupt
+        whole(recording, one, folder, out)
+
+    monkeypatch.setattr(building, "_site", dies)
+    with pytest.raises(KeyboardInterrupt):
+        build(recorded, tmp_path / "scope")
+    assert Microscope(tmp_path / "scope").sites == {}
+    done = []
+    monkeypatch.setattr(
+        building, "_site", lambda *how: (done.append(how[1]["address"]), whole(*how))
+    )
+    build(recorded, tmp_path / "scope")
+    assert done == [MIDDLE]
+    for name in ("most", "values", "near", "near-r"):
+        for site in (MLP, MIDDLE):
+            one, two = (
+                Microscope(at).sites[site].figure(name) for at in (built, tmp_path / "scope")
+            )
+            assert np.array_equal(one, two)
+
+
+def test_what_cannot_be_built_is_told(recorded, built, tmp_path, model):
+    with pytest.raises(OutputError, match="other recordings or sites"):
+        build(recorded[:1], built)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(OutputError, match="not empty"):
+        build(recorded, tmp_path / "full")
+    with pytest.raises(RecordingError, match="in two of the recordings"):
+        build([recorded[0], recorded[0]], tmp_path / "twice")
+    with pytest.raises(RecordingError, match="several or none"):
+        build([], tmp_path / "none")
+    few = model.record(PROMPTS[:20], read=MLP, out=tmp_path / "few", seeds=0)
+    with pytest.raises(EvidenceError, match="60 or more"):
+        build([few], tmp_path / "less")
+    with pytest.raises(RecordingError, match="holds no microscope"):
+        Microscope(tmp_path)
+
+
+def test_units_that_there_are_not_are_told(built):
+    microscope = Microscope(built)
+    assert microscope.named(f"{MLP}[3]") == microscope.named(f"{MLP}/3")
+    for site, number, problem in (
+        (MLP, 9999, "units 0 to"),
+        ("text", 0, "no site"),
+        (MLP, "x", "units 0"),
+    ):
+        with pytest.raises(SiteError, match=problem):
+            microscope.unit(site, number)

@@ -1,0 +1,114 @@
+"""The commands, as a person calls them."""
+
+import base64
+import io
+import json
+
+import commands
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from clerestory.cli.microscope import app
+from clerestory.errors import EvidenceError, OutputError, RecordingError, ThemeError
+from clerestory.finding import find
+from clerestory.microscope import Microscope, Themes
+from clerestory.microscope.views import Views
+from microscope.conftest import MIDDLE, MLP
+
+
+def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch):
+    out, rec = tmp_path / "scope", recorded[0].store.folder
+    table = recorded[0].samples
+    found = find(
+        _with_factors(recorded[0], tmp_path, table),
+        shown="animal == 'cat'",
+        absent="animal == 'dog'",
+        match="rest",
+    )
+    found.save(tmp_path / "cats")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "report.html").write_text("<h1>all</h1>")
+    words = ["build", rec, "--out", out, "--findings", tmp_path / "cats"]
+    commands.call(app, *words, "--studies", tmp_path / "study")
+    views = Views(Microscope(out), Themes(out / "themes.sqlite"))
+    cited = found.of("neuron")[0]
+    told = views.unit(views.microscope.named(cited.unit.partition("@")[0]))
+    assert (told["findings"][0]["finding"], told["findings"][0]["rank"]) == ("cats", cited.rank)
+    assert views.studies()["studies"] == [{"name": "study", "path": "studies/study/report.html"}]
+    with pytest.raises(EvidenceError):
+        commands.call(app, "build", rec, "--out", out, "--findings", tmp_path / "study")
+    with pytest.raises(OutputError, match="has no report"):
+        commands.call(app, "build", rec, "--out", out, "--studies", tmp_path / "cats")
+    with pytest.raises(RecordingError):
+        commands.call(app, "build", tmp_path / "none", "--out", tmp_path / "other")
+
+
+def _with_factors(recording, folder, table):
+    """The same activations with the factors that a contrast needs."""
+    from finding.recorded import recording_of
+
+    prompts = pd.Series(table["prompt"]).str.split(" ")
+    told = pd.DataFrame(
+        {
+            "prompt": table["prompt"],
+            "seed": table["seed"],
+            "animal": prompts.str[1],
+            "rest": prompts.str[0] + prompts.str[2] + prompts.str[3],
+        }
+    )
+    return recording_of(told, {MLP: recording.to_xarray()[MLP].to_numpy()}, folder / "told")
+
+
+def test_themes_go_out_come_in_and_are_backed_up(scope, tmp_path):
+    Themes(scope / "themes.sqlite").add(f"{MLP}[3]", "cats", rater="ada")
+    printed = commands.call(app, "themes", "export", scope).stdout
+    (tmp_path / "themes.jsonl").write_text(printed)
+    said = commands.call(app, "themes", "import", scope, tmp_path / "themes.jsonl")
+    assert json.loads(printed)["text"] == "cats" and "0 new themes" in said.output
+    commands.call(app, "backup", scope, tmp_path / "copy.sqlite")
+    assert len(Themes(tmp_path / "copy.sqlite").every()) == 1
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    with pytest.raises(ThemeError, match="Line 1"):
+        commands.call(app, "themes", "import", scope, tmp_path / "bad.jsonl")
+    with pytest.raises(RecordingError, match="no microscope"):
+        commands.call(app, "themes", "export", tmp_path)
+
+
+def test_export_writes_a_site_or_rows_and_overwrites_nothing(scope, tmp_path):
+    commands.call(app, "export", scope, "--out", tmp_path / "site")
+    commands.call(app, "export", scope, "--out", tmp_path / "rows", "--format", "neuronpedia")
+    assert (tmp_path / "site" / "index.html").exists() and (tmp_path / "rows" / "features").is_dir()
+    with pytest.raises(OutputError):
+        commands.call(app, "export", scope, "--out", tmp_path / "site")
+
+
+def test_a_spatial_unit_shows_where_it_is_high(scope):
+    views = Views(Microscope(scope), Themes(scope / "themes.sqlite"))
+    unit = views.microscope.unit(MIDDLE, 2)
+    first = views.unit(unit)["most"][0]
+    layer, cut = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(first[name].partition(",")[2]))))
+        for name in ("overlay", "crop")
+    )
+    at = int(np.flatnonzero(unit.figure("where-samples") == first["sample"])[0])
+    heat = np.asarray(unit.figure("where")[at])
+    assert layer.shape == (*heat.shape, 4)
+    assert layer[..., 3].argmax() == (heat // 4 * 3).argmax()
+    whole = np.asarray(Image.open(scope / first["picture"]))
+    side = len(cut)
+    found = [
+        (row, column)
+        for row in range(len(whole) - side + 1)
+        for column in range(whole.shape[1] - side + 1)
+        if np.array_equal(whole[row : row + side, column : column + side], cut)
+    ]
+    row, column = np.array(np.unravel_index(heat.argmax(), heat.shape)) + 0.5
+    high = row / len(heat) * len(whole), column / len(heat) * len(whole)
+    assert any(
+        at <= place < at + side or at in (0, len(whole) - side)
+        for corner in found
+        for at, place in zip(corner, high, strict=True)
+    )
+    assert views.unit(views.microscope.unit(MLP, 2))["most"][0]["overlay"] is None
