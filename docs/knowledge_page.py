@@ -13,6 +13,8 @@ __all__ = ["counteract", "interactions"]
 HANDED = "prior/embedding"
 BAR = 0.1
 """What a name brings at most, either way."""
+GONE, STAYS = 0.8, 0.9
+"""Of the excess, what should be gone; of what is to stay, what should."""
 
 
 def interactions() -> str:
@@ -47,7 +49,8 @@ def counteract() -> str:
         before=f"{both['rungs'][0]['unwanted_before']:.2f}",
         chosen=both["chosen"],
         setting=both["setting"],
-        notes=" ".join(both["warnings"]),
+        met=_met(both),
+        met_alone=_met(alone),
     )
 
 
@@ -119,6 +122,14 @@ def _rungs(found: Mapping[str, Any]) -> str:
         f"| {_number(1 - one['collateral'])} |"
         for one in found["rungs"]
     )
+
+
+def _met(found: Mapping[str, Any]) -> str:
+    """Which rungs meet both bars, by set b."""
+    names = [
+        one["name"] for one in found["rungs"] if one["drop"] >= GONE and (one["kept"] or 0) >= STAYS
+    ]
+    return f"Both bars are met by {', '.join(names)}." if names else "No rung meets both bars."
 
 
 def _span(share: Mapping[str, float]) -> str:
