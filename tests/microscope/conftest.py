@@ -12,9 +12,10 @@ from tiny import tiny_model
 from clerestory.microscope import build
 from clerestory.recording import Recording
 
+LETTERS = "abcdefghijklmnopqrst"
 PROMPTS = [
     " ".join(words)
-    for words in itertools.product(("a", "the"), ("cat", "dog"), ("in", "on", "by"), "abcdefgh")
+    for words in itertools.product(("a", "the"), ("cat", "dog"), ("in", "on", "by"), LETTERS)
 ]
 MLP, MIDDLE = "text.blocks.1/mlp", "denoiser.mid.res.0/out"
 

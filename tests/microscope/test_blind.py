@@ -6,8 +6,10 @@ from scipy import stats
 
 from clerestory.errors import ThemeError
 from clerestory.microscope import Microscope, Themes, blind
-from clerestory.microscope.blind import CONTROLS, QUESTIONS, Score, scores
+from clerestory.microscope.blind import QUESTIONS, Score, scores
 from microscope.conftest import MLP
+
+CONTROLS = QUESTIONS // 2
 
 
 @pytest.fixture
@@ -34,6 +36,8 @@ def test_rows_are_held_out_samples_high_and_in_the_middle(looked):
     assert len(rows) == QUESTIONS + CONTROLS
     assert sum(row[0] is not None for row in rows) == CONTROLS
     values = microscope.named(theme.unit).figure("values")
+    own = [one for control, *row, _ in rows if control is None for one in eval("+".join(row))]
+    assert len(own) == len(set(own)) == QUESTIONS * 8
     for control, first, second, right in rows:
         shown = [np.array(eval(row)) for row in (first, second)]
         assert len({*shown[0], *shown[1]}) == 8
@@ -56,10 +60,21 @@ def test_who_sees_what_the_unit_likes_has_all_hits(looked):
 def test_who_picks_the_same_row_always_is_at_chance(looked):
     microscope, themes, theme = looked
     for seed in range(12):
-        answered(microscope, themes, blind.begin(microscope, themes, theme, "bo", seed=seed), 0)
+        test = blind.begin(microscope, themes, theme, f"r{seed}", seed=seed)
+        answered(microscope, themes, test, 0)
     score = scores(themes)[theme.id]
-    assert 30 <= score.hits <= 66 and score.asked == 96
+    assert 30 <= score.hits <= 66 and (score.asked, score.raters) == (96, 12)
     assert score.p == pytest.approx(stats.binom.sf(score.hits - 1, 96, 0.5))
+
+
+def test_a_rater_counts_once_whatever_the_case_and_never_for_a_theme_of_their_own(looked):
+    microscope, themes, theme = looked
+    for rater, picks in (("Bo", "unit"), ("bo", 0)):
+        test = blind.begin(microscope, themes, theme, rater, seed=1)
+        answered(microscope, themes, test, picks)
+    assert (scores(themes)[theme.id].hits, scores(themes)[theme.id].raters) == (8, 1)
+    with pytest.raises(ThemeError, match="somebody else"):
+        blind.begin(microscope, themes, theme, "ADA")
 
 
 def test_an_answer_counts_once_and_only_for_what_was_asked(looked):

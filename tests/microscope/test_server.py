@@ -95,8 +95,10 @@ def test_the_slider_draws_what_the_edit_draws(client, name, model, built):
     assert told["edited"] == data_address(edited)
     assert told["plain"] == data_address(model.run("a cat", 1).pictures[0])
     assert told["plain"] != told["edited"]
-    page = client.get(f"/{name}/{MIDDLE}/1/redraw", params=asked).text
-    assert "+5.0 sd" in page and "<html" not in page
+    path = f"/{name}/{MIDDLE}/1/redraw"
+    part = client.get(path, params=asked, headers={"HX-Request": "true"}).text
+    assert "+5.0 sd" in part and "<html" not in part
+    assert part.strip() in client.get(path, params=asked).text  # a page where no script asks
     for wrong in (
         {"level": "99"},
         {"level": "x"},

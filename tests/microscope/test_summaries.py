@@ -63,6 +63,15 @@ def test_the_word_that_raises_a_unit_is_told_with_its_effect_and_others_are_not(
     assert (found["up-word"][2] == -1).all() and (found["down-word"][2] == -1).all()
 
 
+def test_rare_words_and_skewed_units_make_no_words_of_chance():
+    rng = np.random.default_rng(0)
+    texts = [f"w{one} v{two}" for one, two in rng.integers(80, size=(600, 2))]
+    values = rng.exponential(size=(600, 200)) ** 2
+    found = words_of(values, Words.of(texts))
+    told = sum(int((found[f"{side}-word"] >= 0).sum()) for side in ("up", "down"))
+    assert told <= 2
+
+
 def test_neighbours_are_those_that_go_along_or_against():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(6, 300))

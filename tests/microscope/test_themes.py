@@ -44,7 +44,7 @@ def test_what_is_no_theme_is_refused(themes, said, problem):
 
 
 def test_export_and_import_keep_everything_and_add_nothing_twice(themes, tmp_path):
-    themes.add(UNIT, "glass — „Fenster“", rater="ada", note="a\nb")
+    themes.add(UNIT, "glass — „Fenster“", rater="ada", note="a\nb\u2028c")
     lines = list(themes.export())
     other = Themes(tmp_path / "other.sqlite")
     assert other.take(lines, [UNIT]) == 1 and other.take(lines, [UNIT]) == 0

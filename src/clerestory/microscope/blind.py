@@ -1,9 +1,9 @@
 """Is a theme real? A rater picks between two rows of pictures, not knowing which the unit likes.
 
-Of the samples that were held out from naming, one row excites the unit most and the other lies at
-the middle of its range. Control questions have rows picked so by a random direction of the site in
-its place, unmarked. A theme that names what the unit likes is picked right on its own questions,
-and no more often than by a coin on the controls'.
+Of the samples that were held out from naming, one row is of those that excite the unit most and the
+other of the middle of its range; no picture is shown twice for the unit. Control questions have
+rows picked so by a random direction of the site in its place, unmarked. A theme that names what the
+unit likes is picked right on its own questions, and no more often than by a coin on the controls'.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["Question", "Score", "answer", "begin", "question", "scores"]
 
 ROW = 4
 """Pictures of a row."""
-QUESTIONS, CONTROLS = 8, 4
-"""Of the unit, and of random directions, in a test."""
-TOP = 0.15
-"""Of the held-out samples, those that count as exciting."""
+QUESTIONS, LEAST = 8, 4
+"""Of the unit, at most and at least; half as many are of random directions."""
+EACH = 3 * ROW
+"""Held-out prompts that a question needs: a third of them at the top, a third in the middle."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Score:
-    """Answers about a theme: of the unit and of controls, over all raters.
+    """Answers about a theme: of the unit and of controls, each rater's first finished test.
 
     `p` is the one-sided binomial test against a coin, of the unit's own questions.
     """
@@ -87,44 +87,60 @@ def begin(
 ) -> str:
     """Make up a test, keep it, and say what it is called; by chance, or as a `seed` has it.
 
-    ThemeError where too few samples were held out, and for a rater without a name.
+    ThemeError where too few samples were held out, for a rater without a name, and for who named
+    the theme.
     """
     unit = microscope.named(theme.unit)
     rater = " ".join(rater.split())
     if not rater or len(rater) > LENGTHS["rater"]:
         raise ThemeError(f"Say who answers, in {LENGTHS['rater']} letters or fewer.")
+    if rater.casefold() == theme.rater.casefold():
+        raise ThemeError("Who named it knows what to look for: let somebody else be tested.")
     rng = np.random.default_rng(seed)
     held = held_out(microscope, unit)
-    test, rows = uuid4().hex, []
-    kinds: list[int | None] = [None] * QUESTIONS
-    kinds += [int(one) for one in rng.integers(2**31, size=CONTROLS)]
-    for control in rng.permutation(np.array(kinds, object)):
-        along = excitement(unit, held, control)
-        order = held[np.argsort(-along, kind="stable")]
-        high = rng.choice(order[: max(ROW, int(len(order) * TOP))], ROW, replace=False)
-        middle = order[len(order) // 2 - len(order) // 4 : len(order) // 2 + len(order) // 4]
-        other = rng.choice(np.setdiff1d(middle, high), ROW, replace=False)
+    count = min(QUESTIONS, len(held) // EACH)
+    rows = _drawn(unit, held, None, count, rng)
+    for control in rng.integers(2**31, size=count // 2):
+        rows += _drawn(unit, held, int(control), 1, rng)
+    test, kept = uuid4().hex, []
+    for at in rng.permutation(len(rows)):
+        control, high, middle = rows[at]
         right = int(rng.integers(2))
-        shown = (high, other) if right == 0 else (other, high)
-        first, second = (json.dumps([int(at) for at in row]) for row in shown)
-        rows.append((uuid4().hex, test, theme.id, rater, control, first, second, right, now()))
+        shown = (high, middle) if right == 0 else (middle, high)
+        first, second = (json.dumps([int(one) for one in row]) for row in shown)
+        kept.append((uuid4().hex, test, theme.id, rater, control, first, second, right, now()))
     with themes.open() as database:
         database.execute("BEGIN IMMEDIATE")
         database.executemany(
             "INSERT INTO trials (key, test, theme, rater, control, first, second, answer, "
             "asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
+            kept,
         )
         database.execute("COMMIT")
     return test
+
+
+def _drawn(
+    unit: Unit,
+    held: NDArray[np.integer],
+    control: int | None,
+    count: int,
+    rng: np.random.Generator,
+) -> list[tuple[int | None, NDArray[np.integer], NDArray[np.integer]]]:
+    """So many questions: a row of the highest samples each, and one of those in the middle."""
+    order = held[np.argsort(-excitement(unit, held, control), kind="stable")]
+    need, half = count * ROW, len(order) // 2
+    high, middle = order[:need], order[half - need // 2 : half - need // 2 + need]
+    parts = (rng.permutation(part).reshape(count, ROW) for part in (high, middle))
+    return [(control, one, two) for one, two in zip(*parts, strict=True)]
 
 
 def held_out(microscope: Microscope, unit: Unit) -> NDArray[np.integer]:
     """Samples that no page shows beside a unit, one of a prompt."""
     table = microscope.samples(unit.site.recording)
     hidden = table.loc[~table["named"]].drop_duplicates("prompt")
-    if len(hidden) < 4 * ROW:
-        raise ThemeError("Too few samples were held out for a blind test.")
+    if len(hidden) < LEAST * EACH:
+        raise ThemeError(f"{len(hidden)} prompts were held out; a blind test needs {LEAST * EACH}.")
     if microscope.picture(unit.site.recording, 0) is None:
         raise ThemeError("The recording has no pictures, and a blind test needs some.")
     return hidden.index.to_numpy()
@@ -174,13 +190,24 @@ def answer(themes: Themes, key: str, picked: int) -> str:
 
 
 def scores(themes: Themes, *, test: str | None = None) -> dict[int, Score]:
-    """By theme, over the tests that were answered to their end; or of one test alone."""
+    """By theme, each rater's first finished test; or one test alone, finished or not."""
     where = "test = ?" if test else "test NOT IN (SELECT test FROM trials WHERE picked IS NULL)"
     with themes.open() as database:
         rows = database.execute(
-            "SELECT theme, SUM(control IS NULL AND picked = answer), SUM(control IS NULL), "
-            "SUM(control IS NOT NULL AND picked = answer), SUM(control IS NOT NULL), "
-            f"COUNT(DISTINCT rater) FROM trials WHERE {where} GROUP BY theme",
+            "SELECT theme, rater, SUM(control IS NULL AND picked = answer), SUM(control IS NULL), "
+            "SUM(control IS NOT NULL AND picked = answer), SUM(control IS NOT NULL) "
+            f"FROM trials WHERE {where} GROUP BY test ORDER BY MIN(id)",
             (test,) if test else (),
         ).fetchall()
-    return {int(theme): Score(*map(int, rest)) for theme, *rest in rows}
+    first: dict[tuple[int, str], tuple[int, ...]] = {}
+    for theme, rater, *counts in rows:
+        first.setdefault((theme, rater.casefold()), tuple(counts))
+    found: dict[int, list[tuple[int, ...]]] = {}
+    for (theme, _), counts in first.items():
+        found.setdefault(theme, []).append(tuple(counts))
+    return {theme: _summed(own) for theme, own in found.items()}
+
+
+def _summed(counts: list[tuple[int, ...]]) -> Score:
+    hits, asked, control_hits, controls = (sum(column) for column in zip(*counts, strict=True))
+    return Score(hits, asked, control_hits, controls, len(counts))

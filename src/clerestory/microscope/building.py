@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from PIL import Image
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError
 from clerestory.microscope import summaries
-from clerestory.microscope.folder import FORMAT, PLAN, Microscope
+from clerestory.microscope.folder import DONE, FORMAT, PLAN, Microscope
+from clerestory.microscope.maps import Maps
+from clerestory.microscope.summaries import EXTREMES
 from clerestory.models.addresses import select
 from clerestory.recording import Recording
 
@@ -25,9 +28,9 @@ LEAST = 60
 """Samples that a page needs."""
 SIDE = 320
 """Pixels of a picture's longer side, at most."""
+TAKEN = ("static", "pictures", "searched", "studies", "search", "compare", "blind")
+"""Addresses of other pages."""
 NEAR = 8
-MAPS = 8
-"""Samples of which it is kept where in the picture a unit is high."""
 BLOCK = 512
 """Units whose neighbours are looked for together."""
 
@@ -56,18 +59,15 @@ def build(
         if not (folder / "summed").exists():
             _site(recordings[one["recording"]], one, folder, out)
         tell("summing units up", number + 1, len(plan["sites"]))
-    _nearest(out, plan, tell)
+    if not (out / DONE).exists():
+        _nearest(out, plan, tell)
+        (out / DONE).touch()
     return Microscope(out)
 
 
 def _plan(recordings: Sequence[Recording], sites: str) -> dict[str, Any]:
     """What will be built, checked."""
-    models = [one.manifest["plan"]["model"] for one in recordings]
-    if not recordings or any(
-        (one["name"], one["revision"]) != (models[0]["name"], models[0]["revision"])
-        for one in models
-    ):
-        raise RecordingError("A microscope is of one model: these recordings have several or none.")
+    model = _model(recordings)
     found: dict[str, dict[str, Any]] = {}
     told = []
     for number, recording in enumerate(recordings):
@@ -97,7 +97,34 @@ def _plan(recordings: Sequence[Recording], sites: str) -> dict[str, Any]:
                 "pictures": ("png" if small else "jpg") if drawn else "",
             }
         )
-    return {"format": FORMAT, "model": models[0], "recordings": told, "sites": [*found.values()]}
+    return {
+        "format": FORMAT,
+        "slug": _slug(model["name"]),
+        "model": model,
+        "recordings": told,
+        "sites": [*found.values()],
+    }
+
+
+def _model(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """The one model that they are of."""
+    models = [one.manifest["plan"]["model"] for one in recordings]
+    if not recordings or any(
+        (one["name"], one["revision"]) != (models[0]["name"], models[0]["revision"])
+        for one in models
+    ):
+        raise RecordingError("A microscope is of one model: these recordings have several or none.")
+    return dict(models[0])
+
+
+def _slug(name: str) -> str:
+    """A model's name, or the end of its path, as it can stand in an address.
+
+    >>> _slug("stabilityai/sd-turbo"), _slug("/models/My model/"), _slug("search")
+    ('sd-turbo', 'My-model', 'search-model')
+    """
+    end = re.sub(r"[^A-Za-z0-9_.-]+", "-", name.rstrip("/").rpartition("/")[2]).strip("-.")
+    return f"{end}-model".lstrip("-") if end in TAKEN or not end else end
 
 
 def _begin(out: Path, plan: dict[str, Any]) -> None:
@@ -109,8 +136,7 @@ def _begin(out: Path, plan: dict[str, Any]) -> None:
         return
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty; give a new or empty folder.")
-    for name in ("samples", "sites", "findings", "studies"):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     _whole(path, text)
 
 
@@ -130,9 +156,13 @@ def _samples(recording: Recording, number: int, out: Path, kind: str, tell: Prog
     table = recording.samples.loc[recording.rows].drop(columns=["done", "bad"])
     table = table.reset_index(drop=True)
     table["named"] = [named(prompt) for prompt in table["prompt"]]
-    if min(table["named"].sum(), (~table["named"]).sum()) < LEAST // 4:
+    halves = table.drop_duplicates("prompt")["named"]
+    if min(halves.sum(), (~halves).sum()) < EXTREMES:
         raise EvidenceError("There are too few different prompts for a half that is kept back.")
-    table.to_parquet(out / "samples" / f"{number}.parquet")
+    place = out / "samples" / f"{number}.parquet"
+    place.parent.mkdir(exist_ok=True)
+    table.to_parquet(place.with_suffix(".part"))
+    place.with_suffix(".part").replace(place)
     shown = table.loc[table["named"], "prompt"].unique()
     words = summaries.Words.of(list(shown)).words
     _whole(out / "samples" / f"{number}.words.json", json.dumps(words, ensure_ascii=False))
@@ -160,7 +190,7 @@ def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) ->
     table = pd.read_parquet(out / "samples" / f"{one['recording']}.parquet")
     shown = np.flatnonzero(table["named"])
     prompts, _ = pd.factorize(table["prompt"])
-    values, maps = _read(recording, one["address"], shown)
+    values, maps = _read(recording, one["address"], np.where(table["named"], prompts, -1))
     there = values[shown]
     rows = summaries.ranked(there, prompts[shown])
     figures: dict[str, NDArray[Any]] = {
@@ -179,25 +209,25 @@ def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) ->
 
 
 def _read(
-    recording: Recording, address: str, shown: NDArray[np.integer]
+    recording: Recording, address: str, prompts: NDArray[np.integer]
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
     """`[sample, unit]`, and for the most exciting samples where in the picture each unit is high.
 
-    The recording is read once, a chunk at a time.
+    `prompts` says which one a sample is of, -1 where pages may not show it. The recording is read
+    once, a chunk at a time.
     """
     layout = recording.store.layouts[address]
     units = layout.shape[-1]
     values = np.empty((len(recording.rows), units), np.float32)
     square = layout.shape[-2] if "position" in layout.axes else 0
     side = int(square**0.5)
-    keep = _Maps(units, side) if side > 1 and side * side == square else None
-    may = np.zeros(len(values), bool)
-    may[shown] = True
+    keep = Maps(units, side) if side > 1 and side * side == square else None
     for start, part in _chunks(recording, address):
         own = part.mean(1) if part.ndim > 2 else part
         rows = np.arange(start, start + len(own))
         if keep is not None:
-            keep.add(own[may[rows]].transpose(0, 2, 1), rows[may[rows]])
+            may = rows[prompts[rows] >= 0]
+            keep.add(own[may - start].transpose(0, 2, 1), may, prompts[may])
         values[rows] = own.mean(1) if own.ndim > 2 else own
     return values, {} if keep is None else keep.figures()
 
@@ -216,46 +246,19 @@ def _chunks(recording: Recording, address: str) -> Iterator[tuple[int, NDArray[n
         start += len(part)
 
 
-class _Maps:
-    """The highest samples of each unit so far, with their activations by position."""
-
-    def __init__(self, units: int, side: int) -> None:
-        self.side = side
-        self.best = np.full((units, MAPS), -np.inf, np.float32)
-        self.rows = np.full((units, MAPS), -1, np.int32)
-        self.maps = np.zeros((units, MAPS, side * side), np.float16)
-
-    def add(self, part: NDArray[np.float32], rows: NDArray[np.integer]) -> None:
-        """`part` is `[sample, unit, position]`."""
-        for row, own in zip(rows, part, strict=True):
-            value = own.mean(1)
-            place = self.best.argmin(1)
-            units = np.flatnonzero(value > self.best[np.arange(len(value)), place])
-            at = place[units]
-            self.best[units, at], self.rows[units, at] = value[units], row
-            self.maps[units, at] = own[units]
-
-    def figures(self) -> dict[str, NDArray[Any]]:
-        """The samples, and the maps `[unit, sample, row, column]`, scaled to 0 to 255 by unit."""
-        wide = self.maps.astype(np.float32)
-        low, high = wide.min((1, 2), keepdims=True), wide.max((1, 2), keepdims=True)
-        scaled = (wide - low) / np.where(high > low, high - low, 1) * 255
-        shape = (*wide.shape[:2], self.side, self.side)
-        return {"where-samples": self.rows, "where": scaled.astype(np.uint8).reshape(shape)}
-
-
 def _nearest(out: Path, plan: dict[str, Any], tell: Progress) -> None:
     """Neighbours among the units of the same recording, by correlation over samples."""
     every = [(out / "sites" / f"{at:03d}", one) for at, one in enumerate(plan["sites"])]
-    if all((folder / "done").exists() for folder, _ in every):
-        return
     starts = np.cumsum([0, *(one["units"] for _, one in every)])
     of, done = int(starts[-1]), 0
     for number in range(len(plan["recordings"])):
         own = [at for at, (_, one) in enumerate(every) if one["recording"] == number]
         folders = [every[at][0] for at in own]
         numbers = np.concatenate([np.arange(starts[at], starts[at + 1]) for at in own])
-        rows = np.concatenate([_standard(np.load(folder / "values.npy")) for folder in folders])
+        rows = np.empty((len(numbers), plan["recordings"][number]["samples"]), np.float32)
+        for at, folder in zip(own, folders, strict=True):
+            first = int(starts[at] - starts[own[0]])
+            rows[first : first + every[at][1]["units"]] = _standard(np.load(folder / "values.npy"))
         start = 0
         for at, folder in zip(own, folders, strict=True):
             units = every[at][1]["units"]
@@ -265,7 +268,6 @@ def _nearest(out: Path, plan: dict[str, Any], tell: Progress) -> None:
             ]
             np.save(folder / "near.npy", numbers[np.concatenate([one for one, _ in found])])
             np.save(folder / "near-r.npy", np.concatenate([one for _, one in found]))
-            (folder / "done").touch()
             start, done = start + units, done + units
             tell("finding related units", done, of)
 

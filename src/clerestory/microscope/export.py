@@ -30,10 +30,10 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     empty_folder(out)
     microscope = Microscope(folder)
     views = Views(microscope, Themes(folder / "themes.sqlite"))
-    for name in ("pictures", "searched"):
+    for name in ("searched", "studies"):
         if (folder / name).is_dir():
             shutil.copytree(folder / name, out / name)
-    shutil.copytree(folder / "studies", out / "studies", dirs_exist_ok=True)
+    _pictures(microscope, out)
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
     of = sum(one.units - (-one.units // PAGE) for one in microscope.sites.values()) + 2
@@ -50,6 +50,16 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
         "utf-8",
     )
     return start
+
+
+def _pictures(microscope: Microscope, out: Path) -> None:
+    """Copy those that pages may show: what is kept for blind tests stays unseen."""
+    for number in range(len(microscope.plan["recordings"])):
+        for sample, shown in enumerate(microscope.shown(number)):
+            picture = microscope.picture(number, sample)
+            if shown and picture is not None:
+                (out / picture).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(microscope.folder / picture, out / picture)
 
 
 def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -153,7 +163,7 @@ def _activation(own: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
         **own,
         "tokens": tokens,
         "values": values,
-        "maxValue": max(values),
+        "maxValue": sample["value"],
         "minValue": min(values),
         "maxValueTokenIndex": len(tokens) - 1,
     }

@@ -3,7 +3,8 @@
 microscope.json          the model, the sites, what they were built of
 samples/0.parquet        prompt, seed, factors, `named` of recording 0
 pictures/0/000123.png    sample 123 of recording 0
-sites/007/most.npy …     a file a figure, an array by unit each; `done` when all are there
+sites/007/most.npy …     a file a figure, an array by unit each
+done                     everything is there
 findings/, studies/      folders that pages cite
 themes.sqlite            what people said
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Microscope", "SiteUnits", "Unit"]
 
 FORMAT = 1
-PLAN = "microscope.json"
+PLAN, DONE = "microscope.json", "done"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +95,13 @@ class Microscope:
                 f"{folder} has format {self.plan.get('format')!r}, this version reads {FORMAT}: "
                 "update Clerestory, or build the microscope again."
             )
+        if not (folder / DONE).exists():
+            raise RecordingError(f"{folder} is not built to its end: the same `build` goes on.")
 
     @property
     def model(self) -> str:
-        """The model's name, as it stands in addresses of pages."""
-        return str(self.plan["model"]["name"])
+        """What the model is called in addresses of pages."""
+        return str(self.plan["slug"])
 
     @cached_property
     def sites(self) -> dict[str, SiteUnits]:
@@ -113,7 +116,6 @@ class Microscope:
                 self.folder / "sites" / f"{number:03d}",
             )
             for number, one in enumerate(self.plan["sites"])
-            if (self.folder / "sites" / f"{number:03d}" / "done").exists()
         }
 
     def unit(self, site: str, number: int | str) -> Unit:

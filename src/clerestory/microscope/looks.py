@@ -48,6 +48,8 @@ def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> l
     """The units that go with it, with the picture that excites each most."""
     found = []
     for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
+        if r == 0:
+            continue
         other = microscope.at(int(number))
         first = samples(microscope, other, other.figure("most")[:1])
         found.append(

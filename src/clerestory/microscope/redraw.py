@@ -56,9 +56,12 @@ class Drawer:
         self._plain: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
 
     @contextmanager
-    def model(self) -> Iterator[Model]:
-        """The model, for as long as the block takes. BusyError where too many wait."""
-        if not self._places.acquire(blocking=False):
+    def model(self, *, places: bool = True) -> Iterator[Model]:
+        """The model, for as long as the block takes. BusyError where no `places` to wait are left.
+
+        A search waits outside of them.
+        """
+        if places and not self._places.acquire(blocking=False):
             raise BusyError
         try:
             with self._turn:
@@ -66,7 +69,8 @@ class Drawer:
                     self._model = self._opens()
                 yield self._model
         finally:
-            self._places.release()
+            if places:
+                self._places.release()
 
     def give_way(self) -> None:
         """Let those who wait draw first; only for whoever has the model, between two batches."""

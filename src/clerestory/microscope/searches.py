@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from PIL import Image
 
@@ -53,7 +54,7 @@ class Jobs:
     def __init__(self, microscope: Microscope, drawer: Drawer) -> None:
         self.microscope, self.drawer = microscope, drawer
         self.jobs: dict[str, Job] = {}
-        self._lock = threading.Lock()
+        self._lock, self._one = threading.Lock(), threading.Lock()
 
     def begin(self, unit: Unit, budget: int | None = None) -> Job:
         """Start one, unless one of this unit is under way."""
@@ -76,9 +77,15 @@ class Jobs:
             self.drawer.give_way()
 
         try:
-            with self.drawer.model() as model:
-                job.state = "searching"
-                search(self.microscope, unit, model, job.budget, progress=tell)
+            while not self._one.acquire(timeout=0.2):
+                if job.stop.is_set():
+                    raise _StoppedError
+            try:
+                with self.drawer.model(places=False) as model:
+                    job.state = "searching"
+                    search(self.microscope, unit, model, job.budget, progress=tell)
+            finally:
+                self._one.release()
             job.state = "found"
         except _StoppedError:
             job.state = "stopped"
@@ -110,24 +117,29 @@ def search(
         best=BEST,
         progress=progress,
     )
-    folder = _folder(microscope, unit)
+    if came.stopped:
+        raise KeyboardInterrupt
+    folder, mark = _folder(microscope, unit), uuid4().hex[:8]
     folder.mkdir(parents=True, exist_ok=True)
+    old = list(folder.glob("*.png"))
     assert came.pictures is not None
     for place, drawn in enumerate(came.pictures):
-        Image.fromarray(drawn[0]).save(folder / f"{place}.png")
+        Image.fromarray(drawn[0]).save(folder / f"{mark}-{place}.png")
     told = {
         "unit": unit.address,
         "search": how,
         "budget": budget,
         "null": {"mean": came.null.mean, "sd": came.null.sd},
         "best": [
-            {"prompt": one.prompt, "score": one.score, "z": one.z, "picture": f"{place}.png"}
+            {"prompt": one.prompt, "score": one.score, "z": one.z, "picture": f"{mark}-{place}.png"}
             for place, one in enumerate(came.best)
         ],
     }
     part = folder / "found.part"
     part.write_text(json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     part.replace(folder / "found.json")
+    for picture in old:
+        picture.unlink()
 
 
 def search_all(

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from clerestory.errors import ClerestoryError, SiteError
-from clerestory.microscope import blind
+from clerestory.microscope import blind, searches
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.redraw import BusyError, Drawer, opened
 from clerestory.microscope.rendering import STATIC, Renderer, rooted
@@ -47,6 +47,8 @@ class _Twin(Convertor[str]):
 register_url_convertor("twin", _Twin())
 RATER = "rater"
 """The cookie with a rater's name."""
+PARTS = ("redrawn", "searched")
+"""What is put into a unit's page; a page of its own where no script asks."""
 LONGEST = 64 * 1024
 """Bytes of a form."""
 
@@ -101,8 +103,11 @@ class _Pages:
         """A page, or its twin."""
         if request.path_params.get("twin"):
             return JSONResponse(told)
-        rater = request.cookies.get(RATER, "")
-        return HTMLResponse(self.render(name, **told, rater=rater, live=True))
+        how = {**told, "rater": request.cookies.get(RATER, ""), "live": True}
+        if name in PARTS and not request.headers.get("HX-Request"):
+            how |= {"part": name}
+            name = "part"
+        return HTMLResponse(self.render(name, **how))
 
     async def home(self, request: Request) -> Response:
         return RedirectResponse("/" + quote(self.microscope.model))
@@ -180,7 +185,11 @@ class _Pages:
         except BusyError as error:
             raise HTTPException(503, "Others are drawing: try again in a moment.") from error
         told = {"prompt": prompt, "mode": mode, "level": level, "seed": seed, "unit": unit.address}
-        told |= {"plain": data_address(came.plain), "edited": data_address(came.edited)}
+        told |= {
+            "path": self.views.path(unit.path),
+            "plain": data_address(came.plain),
+            "edited": data_address(came.edited),
+        }
         return self.page(request, "redrawn", told)
 
     async def theme(self, request: Request, unit: Unit) -> Response:
@@ -204,7 +213,9 @@ class _Pages:
         return response
 
     async def searched(self, request: Request, unit: Unit) -> Response:
-        return self.page(request, "searched", {**self.views.unit(unit), "job": self._job(unit)})
+        told: dict[str, Any] = {"unit": unit.address, "path": self.views.path(unit.path)}
+        told |= {"searched": searches.found(self.microscope, unit), "job": self._job(unit)}
+        return self.page(request, "searched", told)
 
     def _job(self, unit: Unit) -> dict[str, Any] | None:
         job = self.jobs.of(unit)
@@ -251,8 +262,12 @@ class _Pages:
             status, text = error.status_code, str(error.detail)
         if request.url.path.endswith(".json"):
             return JSONResponse({"problem": text}, status)
-        name = "problem-part" if request.headers.get("HX-Request") else "problem"
-        return HTMLResponse(self.render(name, problem=text, status=status, live=True), status)
+        part = bool(request.headers.get("HX-Request"))
+        page = self.render(
+            "problem-part" if part else "problem", problem=text, status=status, live=True
+        )
+        where = {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"} if part else {}
+        return HTMLResponse(page, status, headers=where)
 
 
 async def _form(request: Request) -> dict[str, str]:

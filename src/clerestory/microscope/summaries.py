@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from clerestory.numeric import benjamini_hochberg
 
@@ -96,7 +96,8 @@ class Words:
 
 
 def _split(prompt: str) -> list[str]:
-    return [word.strip(".,;:!?\"'()[]{}").lower() for word in prompt.split()]
+    words = (word.strip(".,;:!?\"'()[]{}").lower() for word in prompt.split())
+    return [word for word in words if word]
 
 
 def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
@@ -104,7 +105,8 @@ def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
 
     `values` are `[prompt, unit]`, seeds averaged. An effect is the difference of means of prompts
     with and without the word, in standard deviations of the unit; told are those with q ≤ 0.05
-    (Welch's t, normal for so many prompts; Benjamini-Hochberg over the site's words and units).
+    (t of the ranks, so that few high values make no word; Benjamini-Hochberg over the site's words
+    and units).
     A word number of -1 fills up.
     """
     units = values.shape[1]
@@ -134,16 +136,22 @@ def _effects(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats
     here = marks.sum(0)[:, None]
     apart = len(values) - here
     centred = values - values.mean(0)
-    one, two = marks.T @ centred, marks.T @ centred**2
-    rest, rest2 = -one, (centred**2).sum(0) - two
-    mean1, mean0 = one / here, rest / apart
-    var1 = np.maximum(two / here - mean1**2, 0) / np.maximum(here - 1, 1)
-    var0 = np.maximum(rest2 / apart - mean0**2, 0) / np.maximum(apart - 1, 1)
+    one = marks.T @ centred
     sd = np.where(centred.std(0) > 0, centred.std(0), 1)
-    differs = mean1 - mean0
-    t = differs / np.maximum(np.sqrt(var1 + var0), 1e-12 * sd)
-    q = benjamini_hochberg(2 * special.ndtr(-np.abs(t)).ravel()).reshape(t.shape)
-    return differs / sd, q
+    r = np.clip(_correlations(marks, stats.rankdata(values, axis=0)), -1 + 1e-12, 1 - 1e-12)
+    free = len(values) - 2
+    p = 2 * special.stdtr(free, -np.abs(r) * np.sqrt(free / (1 - r**2)))
+    return (one / here + one / apart) / sd, benjamini_hochberg(p.ravel()).reshape(p.shape)
+
+
+def _correlations(one: Floats, two: Floats) -> Floats:
+    """Of every column of `one` with every column of `two`; 0 where one never changes."""
+    parts = []
+    for part in (one, two):
+        centred = part - part.mean(0)
+        length = np.linalg.norm(centred, axis=0)
+        parts.append(centred / np.where(length > 0, length, 1))
+    return np.asarray(parts[0].T @ parts[1])
 
 
 def nearest(mine: Floats, every: Floats, count: int) -> tuple[Ints, Floats]:

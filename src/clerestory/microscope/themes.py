@@ -11,6 +11,7 @@ import json
 import re
 import sqlite3
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -56,25 +57,24 @@ class Themes:
         self.path = path
         self._own = threading.local()
         with self.open() as database:
-            try:
-                database.execute("PRAGMA journal_mode = WAL")
-                migrate(database)
-            except sqlite3.DatabaseError as error:
-                raise ThemeError(f"{path} is no database of themes: {error}.") from error
+            database.execute("PRAGMA journal_mode = WAL")
+            migrate(database)
 
     @contextmanager
     def open(self) -> Iterator[sqlite3.Connection]:
         """This thread's connection; a statement is written at once, but in a transaction."""
-        database = getattr(self._own, "database", None)
-        if database is None:
-            try:
+        try:
+            database = getattr(self._own, "database", None)
+            if database is None:
                 database = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
                 database.execute("PRAGMA foreign_keys = ON")
                 database.execute("PRAGMA synchronous = FULL")
-            except sqlite3.Error as error:
-                raise ThemeError(f"{self.path} is no database of themes: {error}.") from error
-            self._own.database = database
-        yield database
+                self._own.database = database
+            yield database
+        except sqlite3.Error as error:
+            raise ThemeError(
+                f"{self.path} is no database of themes, or cannot be used: {error}."
+            ) from error
 
     def add(
         self,
@@ -116,7 +116,7 @@ class Themes:
 
     def of(self, unit: str) -> list[Theme]:
         """What was said of a unit, the first first."""
-        return self._asked("WHERE unit = ? ORDER BY id", unit)
+        return self._asked("WHERE unit = ? ORDER BY said_at, id", unit)
 
     def one(self, number: int) -> Theme:
         """A theme by its number here."""
@@ -127,12 +127,14 @@ class Themes:
 
     def every(self) -> list[Theme]:
         """All of them, in the order in which they were said."""
-        return self._asked("ORDER BY id")
+        return self._asked("ORDER BY said_at, id")
 
     def search(self, words: str) -> list[Theme]:
-        """Those with these words in them, the newest first."""
+        """Those with this text in them, the newest first."""
         like = words.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        return self._asked(r"WHERE text LIKE ? ESCAPE '\' ORDER BY id DESC LIMIT 200", f"%{like}%")
+        return self._asked(
+            r"WHERE text LIKE ? ESCAPE '\' ORDER BY said_at DESC, id DESC LIMIT 200", f"%{like}%"
+        )
 
     def counts(self) -> dict[str, int]:
         """How many themes each named unit has."""
@@ -146,7 +148,7 @@ class Themes:
     def export(self) -> Iterator[str]:
         """A line of JSON a theme."""
         for theme in self.every():
-            yield json.dumps(theme.told(), ensure_ascii=False)
+            yield json.dumps(theme.told())
 
     def take(self, lines: Iterable[str], units: Iterable[str]) -> int:
         """Add exported themes of these `units`; how many are new. All of them, or none."""
@@ -215,7 +217,8 @@ def _words(text: str) -> frozenset[str]:
 
 def _clean(text: str) -> str:
     """On one line, without control characters."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    one = " ".join(text.split())
+    return "".join(letter for letter in one if unicodedata.category(letter) != "Cc")
 
 
 def now() -> str:

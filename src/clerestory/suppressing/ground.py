@@ -50,17 +50,8 @@ class Ground:
         if site not in model.sites:
             raise EvidenceError(f"{model.name} has no place between encoder and decoder to edit.")
         count = len(case.prompt.pieces)
-        carriers = [
-            one
-            for one in carriers
-            if short_enough(
-                model,
-                [say.replace("{x}", one.text([False] * count)) for say in (*case.said, *instead)],
-            )
-        ]
-        if len(carriers) < LEAST:
-            raise EvidenceError("With the words of the unwanted the prompt is too long to be read.")
-        full, none = ([one.text([here] * count) for one in carriers] for here in (True, False))
+        fitting = _fitting(case, carriers, instead)
+        full, none = ([one.text([here] * count) for one in fitting] for here in (True, False))
 
         def read(texts: Sequence[str]) -> Matrix:
             run = model.run(list(texts), list(SEEDS), read=site, pictures=False)
@@ -98,6 +89,20 @@ class Ground:
             ways = ways - ways @ axes @ axes.T
         axes, _ = np.linalg.qr(ways.T)
         return np.asarray(axes.T * np.sign(axes.T @ self.apart)[:, None])
+
+
+def _fitting(case: Case, carriers: Sequence[Prompt], instead: Sequence[str]) -> list[Prompt]:
+    """Sentences that leave room for the words; EvidenceError where there are too few."""
+    none = [False] * len(case.prompt.pieces)
+    said = (*case.said, *instead)
+    found = [
+        one
+        for one in carriers
+        if short_enough(case.model, [words.replace("{x}", one.text(none)) for words in said])
+    ]
+    if len(found) < LEAST:
+        raise EvidenceError("With the words of the unwanted the prompt is too long to be read.")
+    return found
 
 
 def _noun(words: str) -> str:
