@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from PIL import Image
@@ -15,6 +15,9 @@ from PIL import Image
 from clerestory.errors import ClerestoryError
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.redraw import Drawer
+
+if TYPE_CHECKING:
+    from clerestory.exciting import Excited
 
 __all__ = ["Job", "Jobs", "found", "search", "search_all"]
 
@@ -119,7 +122,12 @@ def search(
     )
     if came.stopped:
         raise KeyboardInterrupt
-    folder, mark = _folder(microscope, unit), uuid4().hex[:8]
+    _keep(_folder(microscope, unit), came, unit, budget)
+
+
+def _keep(folder: Path, came: Excited, unit: Unit, budget: int) -> None:
+    """Pictures first, then what names them; then older pictures go."""
+    mark = uuid4().hex[:8]
     folder.mkdir(parents=True, exist_ok=True)
     old = list(folder.glob("*.png"))
     assert came.pictures is not None
@@ -127,7 +135,7 @@ def search(
         Image.fromarray(drawn[0]).save(folder / f"{mark}-{place}.png")
     told = {
         "unit": unit.address,
-        "search": how,
+        "search": came.search,
         "budget": budget,
         "null": {"mean": came.null.mean, "sd": came.null.sd},
         "best": [

@@ -57,9 +57,7 @@ def suppress(
     start = Stage(case, first, [noises[at % NOISES] for at in range(len(first))], "a")
     for problem in start.problems():
         raise EvidenceError(problem)
-    longest = max(
-        (one.whole for one in (*first, *second)), key=lambda text: len(case.model.words(text))
-    )
+    longest = _longest(case, (*first, *second))
     rungs, missing = _built(names, Means(case, first, start.instead(), longest, budget, tell))
     picked = _tuned(start, rungs, tell)
     end = Stage(case, second, numbers, "b")
@@ -79,6 +77,11 @@ def suppress(
         warnings=(*few, *_one_set(case), *missing, *end.problems(), *short),
         pictures={"before": end.before.pictures, "control": end.control.pictures},
     )
+
+
+def _longest(case: Case, sentences: Sequence[Prompt]) -> str:
+    """That of the most tokens."""
+    return max((one.whole for one in sentences), key=lambda text: len(case.model.words(text)))
 
 
 def _named(only: Sequence[str], budget: int) -> list[str]:
