@@ -53,8 +53,7 @@ def suppress(
     for text in elsewhere:
         case.model.check(text)
     first, second, few = _halves(case, tune, report)
-    noises = _others(numbers)
-    start = Stage(case, first, [noises[at % NOISES] for at in range(len(first))], "a")
+    start = Stage(case, first, _noises(numbers, len(first)), "a")
     for problem in start.problems():
         raise EvidenceError(problem)
     longest = _longest(case, (*first, *second))
@@ -232,9 +231,10 @@ def _steered(
     return SteeredModel(case.model, own.way.edits, calibration=told), own.name
 
 
-def _others(seeds: Sequence[int]) -> list[int]:
-    """Seeds that are none of these."""
-    return [seed for seed in range(len(seeds) + NOISES) if seed not in set(seeds)][:NOISES]
+def _noises(seeds: Sequence[int], count: int) -> list[int]:
+    """So many seeds, a few over and over, none of which is among these."""
+    free = [seed for seed in range(len(seeds) + NOISES) if seed not in set(seeds)]
+    return [free[at % NOISES] for at in range(count)]
 
 
 def _silent(what: str, done: int, of: int) -> None:
