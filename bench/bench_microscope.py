@@ -1,7 +1,8 @@
 """The microscope: how fast it is built, and how fast its pages are for eight readers at once.
 
-`python bench/bench_microscope.py` builds 5,000 units × 2,000 samples from noise and asks a server,
-in a process of its own, for pages of random units and sites. There are no pictures among them.
+`python bench/bench_microscope.py` builds 5,000 units × 2,000 samples from noise, with 2,000 themes
+and 100 blind tests, and asks a server, in a process of its own, for pages of random units and
+sites. There are no pictures among them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from recorded import factorial, noise, recording_of
 
 UNITS, SITES, SAMPLES = 5_000, 5, 2_000
 READERS, PAGES = 8, 150
+THEMES, TESTS, QUESTIONS = 2_000, 100, 12
 
 
 def main() -> None:
@@ -38,8 +40,10 @@ def main() -> None:
             f"built {UNITS:,} units × {len(table):,} samples: {rate:,.0f} units a second (aim: 200)"
         )
         themes = Themes(Path(folder) / "scope" / "themes.sqlite")
-        for number in range(200):
-            themes.add(f"site.{number % SITES}/out[{number}]", f"theme {number}", rater="ada")
+        for number in range(THEMES):
+            unit = f"site.{number % SITES}/out[{number // SITES}]"
+            themes.add(unit, f"theme {number}", rater="ada")
+        _test(themes)
         with _served(Path(folder) / "scope") as base:
             seconds = _read(base)
     middle, slow = np.percentile(seconds, [50, 95]) * 1000
@@ -47,6 +51,21 @@ def main() -> None:
         f"{len(seconds):,} pages by {READERS} readers at once: median {middle:.0f} ms (aim: 30), "
         f"95th percentile {slow:.0f} ms (aim: 100)"
     )
+
+
+def _test(themes: Themes) -> None:
+    """Finished blind tests of the first themes; there are no pictures to make real ones of."""
+    rows = [
+        (f"{test}-{at}", f"{test}", test + 1, "bo", at if at > 7 else None, "[]", "[]", at % 2, "")
+        for test in range(TESTS)
+        for at in range(QUESTIONS)
+    ]
+    with themes.open() as database:
+        database.executemany(
+            "INSERT INTO trials (key, test, theme, rater, control, first, second, answer, "
+            "asked_at, picked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            rows,
+        )
 
 
 class _served:  # noqa: N801

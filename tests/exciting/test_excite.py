@@ -140,7 +140,7 @@ def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
     how = {"space": space, "budget": 200, "null": 20, "draw": False, "out": tmp_path / "s"}
 
     def stop(done, of):
-        if done > 90:
+        if done > 20 + 90:
             raise KeyboardInterrupt
 
     half = excite(model, unit(UNIT), progress=stop, **how)

@@ -100,6 +100,7 @@ def test_the_slider_redraws(served, page):
     slider = page.get_by_role("slider")
     slider.fill("5")
     page.get_by_text("added +5.0 sd").wait_for()
+    assert page.locator("#strength").inner_text() == "5"
     first = page.get_by_alt_text("with the unit changed").get_attribute("src")
     slider.fill("-5")
     page.get_by_text("added -5.0 sd").wait_for()
@@ -114,6 +115,19 @@ def test_prompts_are_searched_with_progress_and_shown(served, page, monkeypatch)
     page.get_by_role("button", name="Find prompts").click()
     page.locator("#searched figure").first.wait_for(timeout=120_000)
     assert page.locator("#searched figure").count() >= 1
+
+
+def test_a_search_is_stopped_by_keyboard_while_it_is_polled(served, page, monkeypatch):
+    monkeypatch.setattr(searches, "BUDGET", 100_000)
+    page.goto(unit_of(served))
+    page.get_by_role("button", name="Find prompts").press("Enter")
+    page.get_by_text("searching: ").wait_for()
+    done = page.locator("#progress").get_attribute("value")
+    page.wait_for_function(f"document.getElementById('progress').value > {done}")
+    assert page.locator(":focus").inner_text() == "Stop"
+    page.keyboard.press("Enter")
+    page.get_by_text("Stopped.").wait_for()
+    assert page.locator(":focus").inner_text() == "Find prompts"
 
 
 def test_by_keyboard_alone_a_unit_is_reached_and_named(served, page):
@@ -138,6 +152,26 @@ def test_by_keyboard_alone_a_unit_is_reached_and_named(served, page):
         press("Tab")
     press("Enter")
     page.get_by_text("typed", exact=True).wait_for()
+    assert page.locator(":focus").get_attribute("id") == "confidence"
+
+
+def test_what_is_laid_over_is_taken_off_by_keyboard(served, page):
+    page.goto(unit_of(served, 1, MIDDLE))
+    layer = page.locator(".overlay").first
+    assert layer.is_visible()
+    page.get_by_label("laid over").focus()
+    page.keyboard.press("Space")
+    assert not layer.is_visible()
+
+
+def test_two_units_are_compared_by_a_form(served, page):
+    page.goto(unit_of(served))
+    page.get_by_role("link", name="Compare", exact=True).click()
+    page.get_by_label("One unit").fill(f"{MLP}[1]")
+    page.get_by_label("and another").fill(f"{MLP}/2")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("Their correlation over samples is").wait_for()
+    assert page.get_by_role("heading", name=f"{MLP}[2]").count() == 1
 
 
 @pytest.mark.parametrize("width", [360, 1100])
@@ -150,7 +184,13 @@ def test_no_page_scrolls_sideways_or_has_serious_violations(served, browser, wid
     themes = Themes(scope / "themes.sqlite")
     themes.add(f"{MLP}[3]", "a long theme " * 12, rater="ada", note="w" * 200)
     pages = [f"/{model}", f"/{model}/{MLP}", f"/{model}/{MLP}/3", f"/{model}/{MIDDLE}/1"]
-    pages += ["/studies", "/search?q=cat", f"/compare?a={MLP}[1]&b={MIDDLE}[2]", f"/{model}/none"]
+    pages += [
+        "/studies",
+        "/compare",
+        "/search?q=cat",
+        f"/compare?a={MLP}[1]&b={MIDDLE}[2]",
+        f"/{model}/none",
+    ]
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     opened = context.new_page()
     for path in pages:

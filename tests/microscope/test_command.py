@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 
 import commands
 import numpy as np
@@ -15,6 +16,7 @@ from clerestory.errors import EvidenceError, OutputError, RecordingError, ThemeE
 from clerestory.finding import find
 from clerestory.microscope import Microscope, Themes
 from clerestory.microscope.views import Views
+from clerestory.recording import Recording
 from microscope.conftest import MIDDLE, MLP
 
 
@@ -27,7 +29,10 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
         absent="animal == 'dog'",
         match="rest",
     )
-    found.save(tmp_path / "cats")
+    own = Recording.open(rec).manifest["plan"]["model"]
+    own = {name: own[name] for name in ("name", "revision")}
+    replace(found, model=own).save(tmp_path / "cats")
+    found.save(tmp_path / "others")
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "report.html").write_text("<h1>all</h1>")
     words = ["build", rec, "--out", out, "--findings", tmp_path / "cats"]
@@ -39,6 +44,8 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
     assert views.studies()["studies"] == [{"name": "study", "path": "studies/study/report.html"}]
     with pytest.raises(EvidenceError):
         commands.call(app, "build", rec, "--out", out, "--findings", tmp_path / "study")
+    with pytest.raises(EvidenceError, match="was found in noise"):
+        commands.call(app, "build", rec, "--out", out, "--findings", tmp_path / "others")
     with pytest.raises(OutputError, match="has no report"):
         commands.call(app, "build", rec, "--out", out, "--studies", tmp_path / "cats")
     with pytest.raises(RecordingError):

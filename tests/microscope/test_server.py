@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from clerestory.microscope import Microscope, Themes, application, neuronpedia, searches, site
-from clerestory.microscope.redraw import BusyError, Drawer, edit_of
+from clerestory.microscope.redraw import Drawer, edit_of
 from microscope.conftest import MIDDLE, MLP, PROMPTS
 
 
@@ -61,7 +61,8 @@ def test_a_theme_is_kept_shown_found_and_sorted_by(client, name, scope):
     assert plain.history[0].status_code == 303 and "1 of 1 pair" in plain.text
     assert 'value="bo"' in client.get(f"/{name}/{MLP}/4").text  # the name is remembered
     assert client.get(f"/{name}/{MLP}.json?sort=themes").json()["shown"][0]["number"] == 3
-    assert client.get("/search.json?q=dogs").json()["themes"][0]["unit"] == f"{MLP}[3]"
+    assert client.get("/search.json?q=DOGS cat").json()["themes"][0]["unit"] == f"{MLP}[3]"
+    assert client.get("/search.json?q=dogs birds").json()["themes"] == []
     assert client.get(f"/{name}.json").json()["named"] == 1
     assert [one.rater for one in Themes(scope / "themes.sqlite").every()] == ["ada", "bo"]
     for wrong in ({"text": ""}, {"confidence": "9"}, {"confidence": "x"}, {"text": "x" * 999}):
@@ -115,14 +116,6 @@ def test_a_held_unit_is_at_its_level(built):
     unit = Microscope(built).unit(MLP, 2)
     edit = edit_of(unit, "clamp", 2.0)
     assert edit.value == pytest.approx(float(unit.figure("mean") + 2 * unit.figure("sd")))
-
-
-def test_too_many_who_wait_are_told(model):
-    drawer = Drawer(lambda: model)
-    for _ in range(9):
-        assert drawer._places.acquire(blocking=False)
-    with pytest.raises(BusyError), drawer.model():
-        pass
 
 
 def test_a_search_runs_is_shown_and_kept(client, name, scope, monkeypatch):
@@ -179,6 +172,9 @@ def test_a_static_site_has_every_page_and_its_links_lead_somewhere(scope, tmp_pa
     microscope = Microscope(scope)
     units = sum(one.units for one in microscope.sites.values())
     assert len(pages) >= units + len(microscope.sites) + 3
+    by_sd = (start.parent / microscope.model / MLP / "by-sd" / "index.html").read_text()
+    highest = int(microscope.sites[MLP].figure("sd").argmax())
+    assert re.search(r'class="number">(\d+)<', by_sd).group(1) == str(highest)
     for page in pages:
         text = page.read_text()
         assert "<form" not in text and "<script" not in text

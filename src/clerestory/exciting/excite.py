@@ -60,10 +60,11 @@ def excite(
     the words are, in standard deviations of random prompts' scores a nat; `fluent` says how likely,
     by default bigrams of Lancet's captions, or a causal language model by its name. `seeds` are
     drawn with where the objective is not of the text alone; a classifier answers with its set a.
-    `seed` replays the search. `null` random prompts are what it is held to, and the first `best`
-    different prompts are shown. `announce` is told, before the search begins, what it will take.
-    With `out` the trail is kept as it grows, and the result before its pictures are drawn: the same
-    call, after a kill or Ctrl-C, goes on. SearchError for what cannot be searched.
+    `seed` replays the search. `null` random prompts, which `progress` counts too, are what it is
+    held to, and the first `best` different prompts are shown. `announce` is told, before the search
+    begins, what it will take. With `out` the trail is kept as it grows, and the result before its
+    pictures are drawn: the same call, after a kill or Ctrl-C, goes on. SearchError for what cannot
+    be searched.
     """
     aim = parse_objective(objective) if isinstance(objective, str) else objective
     place = space or words_of(model)
@@ -77,10 +78,10 @@ def excite(
     problem = Problem(
         place, budget, np.random.default_rng(seed), scorer, slope=_slope(scorer, place)
     )
-    random = _null(problem, scorer, null, trail, announce)
+    random = _null(problem, scorer, null, trail, announce, progress)
     problem.scale, problem.weight = random.sd or 1.0, fluency * (random.sd or 1.0)
     problem.fluency = likely
-    stopped = _run(how, problem, trail, scorer, progress)
+    stopped = _run(how, problem, trail, scorer, null, progress)
     result = _result(aim, how, problem, scorer, random, best, stopped)
     if out is not None:
         result.save(out)
@@ -133,7 +134,12 @@ def _slope(scorer: Scorer, space: Space) -> Slope | None:
 
 
 def _null(
-    problem: Problem, scorer: Scorer, count: int, trail: Trail, announce: Announce | None
+    problem: Problem,
+    scorer: Scorer,
+    count: int,
+    trail: Trail,
+    announce: Announce | None,
+    progress: Progress | None,
 ) -> Null:
     """Random valid prompts, by a generator of their own; SearchError for scores that are none."""
     rng = np.random.default_rng([0, count])
@@ -146,6 +152,8 @@ def _null(
         for start in range(0, count, scorer.batch):
             scorer(texts[start : start + scorer.batch])
             trail.keep(scorer.known, every=SAVED)
+            if progress is not None:
+                progress(min(start + scorer.batch, count), count + problem.budget)
     finally:
         trail.keep(scorer.known)
     scores = scorer(texts)
@@ -167,13 +175,18 @@ def _fluent(model: Model, weight: float, fluent: Fluent | str | None) -> Fluent 
 
 
 def _run(
-    how: Search, problem: Problem, trail: Trail, scorer: Scorer, progress: Progress | None
+    how: Search,
+    problem: Problem,
+    trail: Trail,
+    scorer: Scorer,
+    null: int,
+    progress: Progress | None,
 ) -> bool:
     """Whether it was stopped; what was scored until then is kept."""
     try:
         for spent in how.run(problem):
             if progress is not None:
-                progress(spent, problem.budget)
+                progress(null + spent, null + problem.budget)
             trail.keep(scorer.known, every=SAVED)
     except SpentError:
         pass

@@ -95,7 +95,13 @@ def find(
     )
     kept = tuple(one for one in found.findings if one.kind in kinds)
     asked, warned = sides | ({"gate": gate} if gate else {}), (*found.warnings, *warned)
-    return replace(found, findings=kept, warnings=warned, classifiers=checks, asked=asked)
+    found = replace(found, classifiers=checks, model=_model(recording))
+    return replace(found, findings=kept, warnings=warned, asked=asked)
+
+
+def _model(recording: Recording) -> dict[str, str]:
+    told = recording.manifest["plan"]["model"]
+    return {name: told[name] for name in ("name", "revision")}
 
 
 def _kinds(by: str) -> tuple[Kind, ...]:

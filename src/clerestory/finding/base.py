@@ -109,7 +109,8 @@ class Findings:
     (neurons, AUROC, AUROC against the decoy). `warnings` stand in every report of them.
     `classifiers` are those that said on the report half what is drawn, with a person's check of
     each, None where nobody has checked it on these pictures. `asked` are the conditions of the
-    sides, and the gate; `samples` the samples themselves, as `pairing` takes them.
+    sides, and the gate; `samples` the samples themselves, as `pairing` takes them; `model` the
+    name and revision of the recorded one.
     """
 
     findings: tuple[Finding, ...]
@@ -122,6 +123,7 @@ class Findings:
     classifiers: Mapping[str, Check | None] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)
     samples: pd.DataFrame | None = field(default=None, repr=False)
+    model: Mapping[str, str] = field(default_factory=dict)
 
     def direction(self, unit: str, way: str = "difference") -> NDArray[np.float64]:
         """The direction `[unit]` of a finding's unit, or of a site by one of the ways.
@@ -161,6 +163,7 @@ class Findings:
     def told(self) -> dict[str, Any]:
         """Everything but directions and samples, ready for JSON."""
         return {
+            "model": dict(self.model),
             "findings": [asdict(finding) for finding in self.findings],
             "tested": self.tested,
             "null": asdict(self.null),

@@ -52,6 +52,7 @@ def load(folder: Path) -> Findings:
                 for site, curve in told.get("curves", {}).items()
             },
             asked=told.get("asked", {}),
+            model=told.get("model", {}),
             classifiers={
                 source: None if check is None else Check.read(check)
                 for source, check in told.get("classifiers", {}).items()

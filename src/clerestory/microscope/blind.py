@@ -189,15 +189,20 @@ def answer(themes: Themes, key: str, picked: int) -> str:
     return str(found[0])
 
 
-def scores(themes: Themes, *, test: str | None = None) -> dict[int, Score]:
-    """By theme, each rater's first finished test; or one test alone, finished or not."""
+def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) -> dict[int, Score]:
+    """By theme, each rater's first finished test: all, or of a unit's themes.
+
+    Or one test alone, finished or not.
+    """
     where = "test = ?" if test else "test NOT IN (SELECT test FROM trials WHERE picked IS NULL)"
+    if unit:
+        where += " AND theme IN (SELECT id FROM themes WHERE unit = ?)"
     with themes.open() as database:
         rows = database.execute(
             "SELECT theme, rater, SUM(control IS NULL AND picked = answer), SUM(control IS NULL), "
             "SUM(control IS NOT NULL AND picked = answer), SUM(control IS NOT NULL) "
             f"FROM trials WHERE {where} GROUP BY test ORDER BY MIN(id)",
-            (test,) if test else (),
+            [one for one in (test, unit) if one],
         ).fetchall()
     first: dict[tuple[int, str], tuple[int, ...]] = {}
     for theme, rater, *counts in rows:

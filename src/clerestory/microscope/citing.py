@@ -1,31 +1,48 @@
-"""Findings and reports, copied to where a microscope's pages cite them."""
+"""Findings and reports: copied to where a microscope's pages cite them, and read from there."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from clerestory.errors import OutputError
+from clerestory.errors import ClerestoryError, EvidenceError, OutputError
 from clerestory.finding import Findings
 from clerestory.microscope.folder import Microscope
 
-__all__ = ["cite"]
+__all__ = ["cite", "cited"]
 
 
 def cite(microscope: Microscope, findings: Sequence[Path], studies: Sequence[Path]) -> None:
     """Copy folders to `findings` and `studies`; one that is there already is left as it is.
 
-    EvidenceError for a folder without findings, OutputError for one without a report, or where
-    another lies under its name.
+    EvidenceError for a folder without findings, or with another model's, OutputError for one
+    without a report, or where another lies under its name.
     """
     for folder in findings:
-        Findings.load(folder)
+        _check(Findings.load(folder), folder, microscope)
         _copy(folder, microscope.folder / "findings" / folder.resolve().name)
     for folder in studies:
         if not list(folder.glob("*.html")):
             raise OutputError(f"{folder} has no report.")
         _copy(folder, microscope.folder / "studies" / folder.resolve().name)
+
+
+def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
+    """Findings that were kept before they named their model are held to their units."""
+    told = {name: microscope.plan["model"][name] for name in ("name", "revision")}
+    if findings.model and dict(findings.model) != told:
+        raise EvidenceError(
+            f"{folder} was found in {findings.model['name']} (revision "
+            f"{findings.model['revision']}), the microscope is of {told['name']} "
+            f"({told['revision']})."
+        )
+    if findings.findings and not any(
+        one.site.partition("@")[0] in microscope.sites for one in findings.findings
+    ):
+        raise EvidenceError(f"{folder} names no site of this microscope.")
 
 
 def _copy(folder: Path, to: Path) -> None:
@@ -42,3 +59,25 @@ def _files(folder: Path) -> dict[str, int]:
     """The files in a folder and their sizes."""
     every = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
+
+
+def cited(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
+    """By unit the findings in the folder that name it."""
+    folder = microscope.folder / "findings"
+    return _cited(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
+
+
+@lru_cache(maxsize=8)
+def _cited(folder: Path, changed: int) -> Mapping[str, list[dict[str, Any]]]:
+    """Read anew once something was added to the folder."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in sorted(folder.iterdir()):
+        try:
+            findings = Findings.load(one).findings
+        except ClerestoryError:
+            continue
+        for finding in findings:
+            told = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
+            told |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
+            found.setdefault(finding.unit.partition("@")[0], []).append(told)
+    return found

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from urllib.parse import quote
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.rendering import STATIC, Renderer
 from clerestory.microscope.themes import Theme, Themes
-from clerestory.microscope.views import PAGE, Views
+from clerestory.microscope.views import PAGE, SORTS, Views
 from clerestory.outputs import empty_folder
 
 __all__ = ["neuronpedia", "site"]
@@ -36,7 +37,8 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     _pictures(microscope, out)
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
-    of = sum(one.units - (-one.units // PAGE) for one in microscope.sites.values()) + 2
+    sites = microscope.sites.values()
+    of = sum(one.units - len(SORTS) * (-one.units // PAGE) for one in sites) + 2
     render = Renderer(microscope.model)
     for done, (path, template, told) in enumerate(_pages(views), 1):
         _write(out, render, path, template, told)
@@ -67,9 +69,10 @@ def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield views.microscope.model, "model", views.model()
     yield "studies", "studies", views.studies()
     for one in views.microscope.sites.values():
-        for page in range(-(-one.units // PAGE)):
-            path = views.path(one.address) + (f"/page-{page}" if page else "")
-            yield path, "site", views.site(one.address, page=page)
+        for sort, page in product(SORTS, range(-(-one.units // PAGE))):
+            path = views.path(one.address) + ("" if sort == "number" else f"/by-{sort}")
+            path += f"/page-{page}" if page else ""
+            yield path, "site", views.site(one.address, sort, page)
         for number in range(one.units):
             unit = Unit(one, number)
             yield views.path(unit.path), "unit", views.unit(unit)

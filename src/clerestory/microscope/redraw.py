@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,26 +13,23 @@ from numpy.typing import NDArray
 
 from clerestory.errors import OptionError, RecordingError
 from clerestory.microscope.folder import Microscope, Unit
+from clerestory.microscope.turns import Ticket, Turns
 
 if TYPE_CHECKING:
     from clerestory.models import Edit, Model
 
-__all__ = ["LEVELS", "MODES", "BusyError", "Drawer", "Redrawn", "edit_of", "opened"]
+__all__ = ["LEVELS", "MODES", "Drawer", "Redrawn", "edit_of", "opened"]
 
 Mode = Literal["add", "clamp"]
 MODES = ("add", "clamp")
 LEVELS = (-6.0, 6.0)
 """Standard deviations, from and to."""
-WAITING = 8
+WAITING = 24
 """Redraws that may wait for their turn."""
-GIVEN = 0.01
-"""Seconds in which somebody who waits takes the turn."""
 KEPT = 64
 """Unedited pictures that are remembered."""
-
-
-class BusyError(Exception):
-    """Too many wait already."""
+LONGEST = 300
+"""Letters of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -50,42 +45,39 @@ class Drawer:
 
     def __init__(self, opens: Callable[[], Model]) -> None:
         self._opens = opens
-        self._turn = threading.Lock()
-        self._places = threading.BoundedSemaphore(WAITING + 1)
+        self.turns = Turns(WAITING)
         self._model: Model | None = None
         self._plain: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
 
     @contextmanager
-    def model(self, *, places: bool = True) -> Iterator[Model]:
-        """The model, for as long as the block takes. BusyError where no `places` to wait are left.
+    def model(self, ticket: Ticket | None = None) -> Iterator[Model]:
+        """The model, for as long as the block takes; with a ticket as the turns have it."""
+        with self.turns.turn(ticket):
+            if self._model is None:
+                self._model = self._opens()
+            yield self._model
 
-        A search waits outside of them.
-        """
-        if places and not self._places.acquire(blocking=False):
-            raise BusyError
-        try:
-            with self._turn:
-                if self._model is None:
-                    self._model = self._opens()
-                yield self._model
-        finally:
-            if places:
-                self._places.release()
-
-    def give_way(self) -> None:
-        """Let those who wait draw first; only for whoever has the model, between two batches."""
-        self._turn.release()
-        time.sleep(GIVEN)
-        self._turn.acquire()
-
-    def draw(self, unit: Unit, prompt: str, mode: str, level: float, seed: int) -> Redrawn:
+    def draw(
+        self,
+        unit: Unit,
+        prompt: str,
+        mode: str,
+        level: float,
+        seed: int,
+        ticket: Ticket | None = None,
+    ) -> Redrawn:
         """A prompt with `level` standard deviations added to a unit, or with it held there.
 
-        OptionError for a mode or a level that is none, PromptError for what cannot be drawn.
+        OptionError for a mode, a level or a length that is none, PromptError for what cannot be
+        drawn, BusyError where too many wait, LeftError once who holds the ticket has left.
         """
-        with self.model() as model:
+        edit = edit_of(unit, mode, level)
+        if len(prompt) > LONGEST:
+            raise OptionError(f"The prompt has {len(prompt)} letters: at most {LONGEST}.")
+        ticket = ticket or Ticket()
+        with self.model(ticket) as model:
             plain = self._drawn(model, prompt, seed)
-            edit = edit_of(unit, mode, level)
+            ticket.check()
             return Redrawn(plain, _picture(model.run(prompt, seed, edits=[edit])))
 
     def _drawn(self, model: Model, prompt: str, seed: int) -> NDArray[np.uint8]:

@@ -77,14 +77,14 @@ class Jobs:
             job.done, job.budget = done, of
             if job.stop.is_set():
                 raise _StoppedError
-            self.drawer.give_way()
+            self.drawer.turns.give_way()
 
         try:
             while not self._one.acquire(timeout=0.2):
                 if job.stop.is_set():
                     raise _StoppedError
             try:
-                with self.drawer.model(places=False) as model:
+                with self.drawer.model() as model:
                     job.state = "searching"
                     search(self.microscope, unit, model, job.budget, progress=tell)
             finally:
@@ -117,6 +117,7 @@ def search(
         search=how,
         budget=budget,
         null=min(100, budget),
+        batch=16,
         best=BEST,
         progress=progress,
     )

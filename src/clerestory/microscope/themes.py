@@ -118,6 +118,27 @@ class Themes:
         """What was said of a unit, the first first."""
         return self._asked("WHERE unit = ? ORDER BY said_at, id", unit)
 
+    def among(self, units: Iterable[str]) -> dict[str, list[Theme]]:
+        """What was said of each of these units, at most a few hundred, the first first."""
+        asked = list(units)
+        marks = ", ".join("?" * len(asked))
+        found: dict[str, list[Theme]] = {}
+        for theme in self._asked(f"WHERE unit IN ({marks}) ORDER BY said_at, id", *asked):
+            found.setdefault(theme.unit, []).append(theme)
+        return found
+
+    def latest(self, count: int) -> list[Theme]:
+        """Those that were said last, the newest first."""
+        return self._asked("ORDER BY said_at DESC, id DESC LIMIT ?", count)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Another once anything was said, asked or answered."""
+        with self.open() as database:
+            found = database.execute(
+                "SELECT (SELECT COUNT(*) FROM themes), COUNT(*), COUNT(picked) FROM trials"
+            ).fetchone()
+        return tuple(found)
+
     def one(self, number: int) -> Theme:
         """A theme by its number here."""
         found = self._asked("WHERE id = ?", number)
@@ -130,11 +151,10 @@ class Themes:
         return self._asked("ORDER BY said_at, id")
 
     def search(self, words: str) -> list[Theme]:
-        """Those with this text in them, the newest first."""
-        like = words.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        return self._asked(
-            r"WHERE text LIKE ? ESCAPE '\' ORDER BY said_at DESC, id DESC LIMIT 200", f"%{like}%"
-        )
+        """Those with each of these words in them, in either case, the newest first."""
+        asked = words.casefold().split()
+        every = self._asked("ORDER BY said_at DESC, id DESC")
+        return [one for one in every if all(word in one.text.casefold() for word in asked)][:200]
 
     def counts(self) -> dict[str, int]:
         """How many themes each named unit has."""

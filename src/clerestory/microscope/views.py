@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from clerestory.errors import ClerestoryError, OptionError
+from clerestory.errors import OptionError
 from clerestory.microscope import blind, looks, searches
 from clerestory.microscope.blind import Score
+from clerestory.microscope.citing import cited
 from clerestory.microscope.folder import Microscope, SiteUnits, Unit
 from clerestory.microscope.summaries import BINS
-from clerestory.microscope.themes import Themes, agreement
+from clerestory.microscope.themes import Theme, Themes, agreement
 
 __all__ = ["PAGE", "SORTS", "Views"]
 
@@ -61,7 +62,7 @@ class Views:
             "named": len(counts),
             "latest": [
                 {"text": theme.text, "unit": theme.unit, "path": self.of(theme.unit)}
-                for theme in self.themes.every()[-6:][::-1]
+                for theme in self.themes.latest(6)
             ],
             "stages": [{"stage": name, "sites": own} for name, own in stages.items()],
         }
@@ -69,9 +70,10 @@ class Views:
     def site(self, address: str, sort: str = "number", page: int = 0) -> dict[str, Any]:
         """A page of its units, sorted. OptionError for a sorting that is none."""
         site = self.microscope.unit(address, 0).site
-        counts, proven = self.themes.counts(), self._proven()
-        order = self._order(site, sort, counts, proven)
-        shown = order[page * PAGE : (page + 1) * PAGE]
+        counts, best = self.themes.counts(), proven(self.themes)
+        order = self._order(site, sort, counts, best)
+        shown = [Unit(site, int(one)) for one in order[page * PAGE : (page + 1) * PAGE]]
+        said = self.themes.among(unit.address for unit in shown)
         return {
             "model": self.microscope.model,
             "site": address,
@@ -83,7 +85,7 @@ class Views:
             "sorts": SORTS,
             "page": page,
             "pages": -(-site.units // PAGE),
-            "shown": [self._row(Unit(site, int(number)), proven) for number in shown],
+            "shown": [self._row(unit, said.get(unit.address, []), best) for unit in shown],
         }
 
     def _order(
@@ -91,7 +93,7 @@ class Views:
         site: SiteUnits,
         sort: str,
         counts: Mapping[str, int],
-        proven: Mapping[str, Score],
+        best: Mapping[str, Score],
     ) -> Sequence[int]:
         if sort not in SORTS:
             raise OptionError(f"Units are sorted by {', '.join(SORTS)}, not {sort[:20]!r}.")
@@ -100,28 +102,15 @@ class Views:
         if sort in ("peak", "sd"):
             return [int(one) for one in np.argsort(-site.figure(sort), kind="stable")]
         worth = {
-            number: float(counts.get(address, 0))
-            if sort == "themes"
-            else _sure(proven.get(address))
+            number: float(counts.get(address, 0)) if sort == "themes" else _sure(best.get(address))
             for number in range(site.units)
             for address in [f"{site.address}[{number}]"]
         }
         return sorted(worth, key=lambda number: -worth[number])
 
-    def _proven(self) -> dict[str, Score]:
-        """The best score of each unit's themes."""
-        found: dict[str, Score] = {}
-        scores = blind.scores(self.themes)
-        for theme in self.themes.every() if scores else []:
-            score = scores.get(theme.id)
-            if score is not None and _sure(score) > _sure(found.get(theme.unit)):
-                found[theme.unit] = score
-        return found
-
-    def _row(self, unit: Unit, proven: Mapping[str, Score]) -> dict[str, Any]:
+    def _row(self, unit: Unit, said: Sequence[Theme], best: Mapping[str, Score]) -> dict[str, Any]:
         """A unit among others: the four samples that excite it most."""
-        said = self.themes.of(unit.address)
-        score = proven.get(unit.address)
+        score = best.get(unit.address)
         return {
             "unit": unit.address,
             "number": unit.number,
@@ -134,7 +123,7 @@ class Views:
     def unit(self, unit: Unit) -> dict[str, Any]:
         """All of it."""
         site = unit.site
-        said, scores = self.themes.of(unit.address), blind.scores(self.themes)
+        said, scores = self.themes.of(unit.address), blind.scores(self.themes, unit=unit.address)
         same, pairs = agreement(said)
         numbers = {name: float(unit.figure(name)) for name in ("mean", "sd", "low", "high", "peak")}
         return {
@@ -161,12 +150,18 @@ class Views:
                 for told in [scores.get(theme.id)]
             ],
             "agreement": {"same": same, "pairs": pairs},
-            "findings": self.cited.get(unit.address, []),
+            "findings": cited(self.microscope).get(unit.address, []),
             "searched": searches.found(self.microscope, unit),
         }
 
     def compare(self, one: str, two: str) -> dict[str, Any]:
-        """Two units beside each other, with their correlation over samples that both have."""
+        """Two units beside each other, with their correlation over samples that both have.
+
+        Without both, what was asked and nothing of them.
+        """
+        told: dict[str, Any] = {"model": self.microscope.model, "asked": [one, two]}
+        if not one or not two:
+            return {**told, "units": [], "r": None}
         units = [self.microscope.named(one), self.microscope.named(two)]
         found = [self.unit(unit) for unit in units]
         r = None
@@ -174,7 +169,7 @@ class Views:
             values = [np.asarray(unit.figure("values"), np.float64) for unit in units]
             if all(own.std() > 0 for own in values):
                 r = float(np.corrcoef(values[0], values[1])[0, 1])
-        return {"model": self.microscope.model, "units": found, "r": r}
+        return {**told, "units": found, "r": r}
 
     def search(self, words: str) -> dict[str, Any]:
         """Units by their themes and by the words that raise them, and samples by their prompts."""
@@ -257,25 +252,6 @@ class Views:
         own = {"key": asked.key, "number": asked.number, "of": asked.of, "rows": rows}
         return {**told, "question": own}
 
-    @cached_property
-    def cited(self) -> dict[str, list[dict[str, Any]]]:
-        """By unit the findings in the folder that name it."""
-        from clerestory.finding import Findings
-
-        found: dict[str, list[dict[str, Any]]] = {}
-        folder = self.microscope.folder / "findings"
-        for one in sorted(folder.iterdir()) if folder.is_dir() else []:
-            try:
-                findings = Findings.load(one).findings
-            except ClerestoryError:
-                continue
-            for finding in findings:
-                address = finding.unit.partition("@")[0]
-                told = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
-                told |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
-                found.setdefault(address, []).append(told)
-        return found
-
     def path(self, rest: str) -> str:
         """A page's path under the root."""
         return f"{self.microscope.model}/{rest}"
@@ -283,6 +259,23 @@ class Views:
     def of(self, unit: str) -> str:
         """The path of a unit's page, by its address."""
         return self.path(unit.rstrip("]").replace("[", "/"))
+
+
+def proven(themes: Themes) -> Mapping[str, Score]:
+    """The best score of each unit's themes."""
+    return _proven(themes, themes.stamp())
+
+
+@lru_cache(maxsize=4)
+def _proven(themes: Themes, stamp: tuple[int, ...]) -> Mapping[str, Score]:
+    """Worked out anew once the stamp has changed."""
+    found: dict[str, Score] = {}
+    scores = blind.scores(themes)
+    for theme in themes.every() if scores else []:
+        score = scores.get(theme.id)
+        if score is not None and _sure(score) > _sure(found.get(theme.unit)):
+            found[theme.unit] = score
+    return found
 
 
 def _sure(score: Score | None) -> float:

@@ -1,0 +1,269 @@
+"""What answers each address: pages and their twins, themes, blind tests, the slider, searches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from anyio import CapacityLimiter, to_thread
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from clerestory.errors import SiteError
+from clerestory.microscope import blind, searches
+from clerestory.microscope.folder import Microscope, Unit
+from clerestory.microscope.redraw import WAITING, Drawer
+from clerestory.microscope.rendering import Renderer, rooted
+from clerestory.microscope.searches import Jobs
+from clerestory.microscope.themes import Themes
+from clerestory.microscope.turns import BusyError, LeftError, Ticket, Turns
+from clerestory.microscope.views import Views
+from clerestory.pictures import data_address
+
+if TYPE_CHECKING:
+    from clerestory.models import Model
+
+__all__ = ["Endpoints"]
+
+RATER = "rater"
+"""The cookie with a rater's name."""
+PARTS = ("redrawn", "searched")
+"""What is put into a unit's page; a page of its own where no script asks."""
+LONGEST = 64 * 1024
+"""Bytes of a form."""
+GLANCE = 0.2
+"""Seconds between two looks whether somebody still waits."""
+
+
+class Endpoints:
+    """A method an address; those that wait for no body run in threads."""
+
+    def __init__(self, microscope: Microscope, opens: Callable[[], Model]) -> None:
+        self.microscope = microscope
+        self.themes = Themes(microscope.folder / "themes.sqlite")
+        self.views = Views(microscope, self.themes)
+        self.drawer = Drawer(opens)
+        self.jobs = Jobs(microscope, self.drawer)
+        self.render = Renderer(microscope.model)
+        self.drawing = CapacityLimiter(WAITING + 2)
+
+    def page(self, request: Request, name: str, told: Mapping[str, Any]) -> Response:
+        """A page, or its twin."""
+        if request.path_params.get("twin"):
+            return JSONResponse(told)
+        how = {**told, "rater": request.cookies.get(RATER, ""), "live": True}
+        if name in PARTS and not request.headers.get("HX-Request"):
+            how |= {"part": name}
+            name = "part"
+        return HTMLResponse(self.render(name, **how))
+
+    def home(self, request: Request) -> Response:
+        """To the model."""
+        return RedirectResponse("/" + quote(self.microscope.model))
+
+    def model(self, request: Request) -> Response:
+        """Its stages and sites."""
+        return self.page(request, "model", self.views.model())
+
+    def studies(self, request: Request) -> Response:
+        """The reports that lie in the folder."""
+        return self.page(request, "studies", self.views.studies())
+
+    def report(self, request: Request) -> Response:
+        """A file of one of them."""
+        folder = (self.microscope.folder / "studies").resolve()
+        path = (folder / request.path_params["path"]).resolve()
+        if not path.is_relative_to(folder) or not path.is_file():
+            raise HTTPException(404, "There is no such report.")
+        return FileResponse(path)
+
+    def search(self, request: Request) -> Response:
+        """Themes, words and prompts."""
+        asked = request.query_params.get("q", "")[:200]
+        return self.page(request, "search", self.views.search(asked))
+
+    def compare(self, request: Request) -> Response:
+        """Two units, or a form that asks which."""
+        asked = [request.query_params.get(name, "")[:300] for name in "ab"]
+        return self.page(request, "compare", self.views.compare(*asked))
+
+    async def place(self, request: Request) -> Response:
+        """A site, a unit, or what a unit's page asks for."""
+        place = request.path_params["place"]
+        if place.endswith(".json"):
+            request.path_params["twin"], place = ".json", place.removesuffix(".json")
+        if place in self.microscope.sites:
+            return await run_in_threadpool(self._site, request, place)
+        unit, what = self._unit(place)
+        if request.method == "GET" and what in ("", "searched"):
+            return await run_in_threadpool(getattr(self, what or "unit"), request, unit)
+        actions: dict[tuple[str, str], Callable[[Request, Unit], Awaitable[Response]]] = {
+            ("GET", "redraw"): self.redraw,
+            ("POST", "themes"): self.theme,
+            ("POST", "searched"): self.begin_search,
+            ("POST", "stop"): self.stop_search,
+        }
+        if (request.method, what) not in actions:
+            raise HTTPException(405, "This page cannot be asked for so.")
+        return await actions[request.method, what](request, unit)
+
+    def _unit(self, place: str) -> tuple[Unit, str]:
+        site, _, last = place.rpartition("/")
+        if last in ("redraw", "themes", "searched", "stop"):
+            site, _, number = site.rpartition("/")
+            return self.microscope.unit(site, number), last
+        return self.microscope.unit(site, last), ""
+
+    def _site(self, request: Request, address: str) -> Response:
+        asked = request.query_params
+        page = asked.get("page", "0")
+        if not _is_number(page, 6):
+            raise HTTPException(400, "A page is a number.")
+        told = self.views.site(address, asked.get("sort", "number"), int(page))
+        name = "rows" if request.headers.get("HX-Request") else "site"
+        return self.page(request, name, told)
+
+    def unit(self, request: Request, unit: Unit) -> Response:
+        """All of a unit."""
+        return self.page(request, "unit", {**self.views.unit(unit), "job": self._job(unit)})
+
+    async def redraw(self, request: Request, unit: Unit) -> Response:
+        """A prompt with the unit changed; in turn, for as long as somebody waits for it."""
+        asked = request.query_params
+        try:
+            level, seed = float(asked.get("level", "3")), int(asked.get("seed", "0")[:20])
+        except ValueError as error:
+            raise HTTPException(400, "Strength and seed are numbers.") from error
+        told: dict[str, Any] = {"prompt": asked.get("prompt", ""), "mode": asked.get("mode", "add")}
+        told |= {"level": level, "seed": seed}
+        ticket = Ticket()
+        watching = asyncio.create_task(_watch(request, self.drawer.turns, ticket))
+        try:
+            came = await to_thread.run_sync(
+                partial(self.drawer.draw, unit, ticket=ticket, **told), limiter=self.drawing
+            )
+        except BusyError as error:
+            wait = {"Retry-After": "3"}
+            raise HTTPException(503, "Others are drawing: try again in a moment.", wait) from error
+        except LeftError:
+            return Response(status_code=204)  # nobody reads it
+        finally:
+            watching.cancel()
+        told |= {"path": self.views.path(unit.path), "unit": unit.address}
+        told |= {"plain": data_address(came.plain), "edited": data_address(came.edited)}
+        return self.page(request, "redrawn", told)
+
+    async def theme(self, request: Request, unit: Unit) -> Response:
+        """Keep what somebody calls the unit."""
+        form = await _form(request)
+        return await run_in_threadpool(self._named, request, unit, form)
+
+    def _named(self, request: Request, unit: Unit, form: Mapping[str, str]) -> Response:
+        confidence = form.get("confidence", "3")
+        if not _is_number(confidence, 2):
+            raise HTTPException(400, "A confidence is a number from 1 to 5.")
+        said = self.themes.add(
+            unit.address,
+            form.get("text", ""),
+            rater=form.get("rater", ""),
+            confidence=int(confidence),
+            note=form.get("note", ""),
+        )
+        if request.headers.get("HX-Request"):
+            told = {**self.views.unit(unit), "rater": quote(said.rater), "live": True}
+            response: Response = HTMLResponse(self.render("themes", **told))
+        else:
+            response = RedirectResponse(rooted(self.views.path(unit.path)), 303)
+        return _remembered(response, said.rater)
+
+    def searched(self, request: Request, unit: Unit) -> Response:
+        """How far a search of its prompts is, or what came of it."""
+        told: dict[str, Any] = {"unit": unit.address, "path": self.views.path(unit.path)}
+        told |= {"searched": searches.found(self.microscope, unit), "job": self._job(unit)}
+        return self.page(request, "searched", told)
+
+    def _job(self, unit: Unit) -> dict[str, Any] | None:
+        job = self.jobs.of(unit)
+        return None if job is None else job.told()
+
+    async def begin_search(self, request: Request, unit: Unit) -> Response:
+        """Search prompts, in the background."""
+        self.jobs.begin(unit)
+        return await run_in_threadpool(self.searched, request, unit)
+
+    async def stop_search(self, request: Request, unit: Unit) -> Response:
+        """Stop that."""
+        job = self.jobs.of(unit)
+        if job is not None:
+            job.stop.set()
+        return await run_in_threadpool(self.searched, request, unit)
+
+    async def begin(self, request: Request) -> Response:
+        """Make up a blind test of a theme."""
+        form = await _form(request)
+        return await run_in_threadpool(self._begun, form.get("theme", ""), form.get("rater", ""))
+
+    def _begun(self, number: str, rater: str) -> Response:
+        if not _is_number(number, 12):
+            raise HTTPException(400, "A theme is a number.")
+        test = blind.begin(self.microscope, self.themes, self.themes.one(int(number)), rater)
+        return _remembered(RedirectResponse(f"/blind/{test}", 303), rater)
+
+    def blind(self, request: Request) -> Response:
+        """The next question of a test."""
+        test = request.path_params["test"]
+        if test.endswith(".json"):
+            request.path_params["twin"], test = ".json", test.removesuffix(".json")
+        return self.page(request, "blind", self.views.blind(test))
+
+    async def answer(self, request: Request) -> Response:
+        """Keep what was picked."""
+        form = await _form(request)
+        picked = {"0": 0, "1": 1}.get(form.get("picked", ""), -1)
+        test = await run_in_threadpool(blind.answer, self.themes, form.get("key", ""), picked)
+        return RedirectResponse(f"/blind/{test}", 303)
+
+    def problem(self, request: Request, error: Exception) -> Response:
+        """One sentence, and where to go on."""
+        status, text, headers = 404 if isinstance(error, SiteError) else 400, str(error), {}
+        if isinstance(error, HTTPException):
+            status, text = error.status_code, str(error.detail)
+            headers = dict(error.headers or {})
+        if request.url.path.endswith(".json"):
+            return JSONResponse({"problem": text}, status, headers)
+        part = bool(request.headers.get("HX-Request"))
+        page = self.render(
+            "problem-part" if part else "problem", problem=text, status=status, live=True
+        )
+        where = {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"} if part else {}
+        return HTMLResponse(page, status, headers={**headers, **where})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form; HTTPException for one that is too long or has files."""
+    if int(request.headers.get("content-length") or LONGEST + 1) > LONGEST:
+        raise HTTPException(413, "The form is too long.")
+    form = await request.form(max_files=0, max_fields=20)
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _is_number(text: str, digits: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
+def _remembered(response: Response, rater: str) -> Response:
+    """With a cookie of the rater's name, for the next form."""
+    response.set_cookie(RATER, quote(rater), samesite="strict", httponly=True)
+    return response
+
+
+async def _watch(request: Request, turns: Turns, ticket: Ticket) -> None:
+    """Give the place up once who asked has left."""
+    while not await request.is_disconnected():
+        await asyncio.sleep(GLANCE)
+    turns.leave(ticket)
