@@ -78,7 +78,6 @@ def find(
     kinds = _kinds(by)
     sides = {"shown": shown, "absent": absent} | ({"decoy": decoy} if decoy else {})
     eyes = Eyes.of(recording, () if labels else sides.values(), classifiers or {}, gate)
-    checks = eyes.checks()
     chosen = sort_out(recording, sides, eyes.labels(labels), match, within, phrasing, seed)
     samples, warned = chosen.samples, (*chosen.warnings(recording), *eyes.warnings())
     read = Read(recording, samples.index.to_numpy())
@@ -95,7 +94,7 @@ def find(
     )
     kept = tuple(one for one in found.findings if one.kind in kinds)
     asked, warned = sides | ({"gate": gate} if gate else {}), (*found.warnings, *warned)
-    found = replace(found, classifiers=checks, model=_model(recording))
+    found = replace(found, classifiers=eyes.checks(), model=_model(recording))
     return replace(found, findings=kept, warnings=warned, asked=asked)
 
 
