@@ -17,6 +17,7 @@ PROMPTS = [
     " ".join(words)
     for words in itertools.product(("a", "the"), ("cat", "dog"), ("in", "on", "by"), LETTERS)
 ]
+BASE = "http://127.0.0.1:8642"
 MLP, MIDDLE = "text.blocks.1/mlp", "denoiser.mid.res.0/out"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
-from clerestory.microscope import Microscope, Themes, application, searches
+from clerestory.microscope import Microscope, Themes, searches
 from microscope.conftest import MIDDLE, MLP
+from microscope.serving import Served
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -22,20 +22,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def served(scope, model):
-    import uvicorn
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    config = uvicorn.Config(application(scope, lambda: model), port=port, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.05)
-    yield f"http://127.0.0.1:{port}", scope
-    server.should_exit = True
-    thread.join()
+    with Served(scope, lambda: model) as base:
+        yield base, scope
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +111,7 @@ def test_a_search_is_stopped_by_keyboard_while_it_is_polled(served, page, monkey
     page.get_by_role("button", name="Find prompts").press("Enter")
     page.get_by_text("searching: ").wait_for()
     done = page.locator("#progress").get_attribute("value")
-    page.wait_for_function(f"document.getElementById('progress').value > {done}")
+    expect(page.locator("#progress")).not_to_have_attribute("value", done)
     assert page.locator(":focus").inner_text() == "Stop"
     page.keyboard.press("Enter")
     page.get_by_text("Stopped.").wait_for()

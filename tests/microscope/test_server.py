@@ -10,12 +10,12 @@ from starlette.testclient import TestClient
 
 from clerestory.microscope import Microscope, Themes, application, neuronpedia, searches, site
 from clerestory.microscope.redraw import Drawer, edit_of
-from microscope.conftest import MIDDLE, MLP, PROMPTS
+from microscope.conftest import BASE, MIDDLE, MLP, PROMPTS
 
 
 @pytest.fixture
 def client(scope, model):
-    with TestClient(application(scope, lambda: model)) as opened:
+    with TestClient(application(scope, lambda: model), base_url=BASE) as opened:
         yield opened
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 if TYPE_CHECKING:
     from clerestory.microscope import Themes
 
@@ -22,6 +24,7 @@ Folder = Annotated[Path, typer.Argument(help="A microscope, as `build` writes it
 
 
 @app.command()
+@checked
 def build(
     recordings: Annotated[list[str], typer.Argument(help="Recordings of one model.")],
     out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same call.")],
@@ -43,8 +46,10 @@ def build(
     from clerestory.microscope.citing import cite
     from clerestory.microscope.redraw import opened
     from clerestory.microscope.searches import search_all
+    from clerestory.outputs import resumable
     from clerestory.recording import Recording
 
+    resumable(out)
     opened_recordings = [Recording.open(one) for one in recordings]
     with console.stages() as tell:
         microscope = built(opened_recordings, out, sites=sites, progress=tell)
@@ -56,21 +61,39 @@ def build(
 
 
 @app.command()
+@checked
 def serve(
     folder: Folder,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8642,
+    host: Annotated[
+        str, typer.Option(help="The address it listens at; other machines need a --token.")
+    ] = "127.0.0.1",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CLERESTORY_TOKEN", help="What visitors show once: 16 letters or more."
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name by which others reach it. Repeatable.")
+    ] = None,
 ) -> None:
-    """Serve the pages to this machine until Ctrl-C."""
+    """Serve the pages to this machine, or with a token to others, until Ctrl-C."""
     from clerestory.cli import console
     from clerestory.microscope import Microscope
     from clerestory.microscope import serve as run
+    from clerestory.microscope.guard import check_token
 
+    check_token(host, token)
     model = Microscope(folder).model
-    console.say(f"{model} is at http://127.0.0.1:{port}/ (Ctrl-C ends it).")
-    run(folder, port=port)
+    where = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    with_token = " Open it with ?token=… once." if token else ""
+    console.say(f"{model} is at {where} (Ctrl-C ends it).{with_token}")
+    run(folder, host=host, port=port, token=token, hosts=allow_host or ())
 
 
 @app.command()
+@checked
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="Folder; must be empty or absent.")],
@@ -82,24 +105,29 @@ def export(
     """Write the same as files: pages without forms, or units, activations and themes as rows."""
     from clerestory.cli import console
     from clerestory.microscope import neuronpedia, site
+    from clerestory.outputs import whole_folder
 
-    with console.stages() as tell:
-        came = (site if form == "site" else neuronpedia)(folder, out, tell)
-    console.say(f"Open {came}." if form == "site" else f"The rows are in {came}.")
+    with whole_folder(out) as part, console.stages() as tell:
+        came = (site if form == "site" else neuronpedia)(folder, part, tell).relative_to(part)
+    console.say(f"Open {out / came}." if form == "site" else f"The rows are in {out / came}.")
 
 
 @app.command()
+@checked
 def backup(
     folder: Folder, to: Annotated[Path, typer.Argument(help="A file that is not there yet.")]
 ) -> None:
     """Copy the database of themes and blind tests, also while it is served."""
     from clerestory.cli import console
+    from clerestory.outputs import new_file, whole_file
 
-    _themes(folder).backup(to)
+    with whole_file(new_file(to)) as part:
+        _themes(folder).backup(part)
     console.say(f"The themes are in {to}.")
 
 
 @themes.command("export")
+@checked
 def export_themes(folder: Folder) -> None:
     """Print every theme, a line of JSON each."""
     for line in _themes(folder).export():
@@ -107,6 +135,7 @@ def export_themes(folder: Folder) -> None:
 
 
 @themes.command("import")
+@checked
 def import_themes(
     folder: Folder, file: Annotated[Path, typer.Argument(help="What `export` printed.")]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clerestory.errors import ClerestoryError, EvidenceError, OutputError
 from clerestory.finding import Findings
+from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope
 
 __all__ = ["cite", "cited"]
@@ -49,7 +50,7 @@ def _copy(folder: Path, to: Path) -> None:
     if not to.exists():
         part = to.with_name(f".{to.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(folder, part)
+        copy_folder(folder, part)
         part.rename(to)
     elif _files(folder) != _files(to):
         raise OutputError(f"{to} has other files than {folder}: give the folder another name.")
@@ -57,7 +58,7 @@ def _copy(folder: Path, to: Path) -> None:
 
 def _files(folder: Path) -> dict[str, int]:
     """The files in a folder and their sizes."""
-    every = (path for path in folder.rglob("*") if path.is_file())
+    every = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
 
 

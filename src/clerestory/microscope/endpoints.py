@@ -36,6 +36,8 @@ PARTS = ("redrawn", "searched")
 """What is put into a unit's page; a page of its own where no script asks."""
 LONGEST = 64 * 1024
 """Bytes of a form."""
+PATIENCE = 30
+"""Seconds in which a form must have come."""
 GLANCE = 0.2
 """Seconds between two looks whether somebody still waits."""
 
@@ -77,8 +79,12 @@ class Endpoints:
     def report(self, request: Request) -> Response:
         """A file of one of them."""
         folder = (self.microscope.folder / "studies").resolve()
-        path = (folder / request.path_params["path"]).resolve()
-        if not path.is_relative_to(folder) or not path.is_file():
+        try:
+            path = (folder / request.path_params["path"]).resolve()
+            known = path.is_relative_to(folder) and path.is_file()
+        except (OSError, ValueError):  # a name that is none, such as one that is too long
+            known = False
+        if not known:
             raise HTTPException(404, "There is no such report.")
         return FileResponse(path)
 
@@ -100,7 +106,8 @@ class Endpoints:
         if place in self.microscope.sites:
             return await run_in_threadpool(self._site, request, place)
         unit, what = self._unit(place)
-        if request.method == "GET" and what in ("", "searched"):
+        method = "GET" if request.method == "HEAD" else request.method
+        if method == "GET" and what in ("", "searched"):
             return await run_in_threadpool(getattr(self, what or "unit"), request, unit)
         actions: dict[tuple[str, str], Callable[[Request, Unit], Awaitable[Response]]] = {
             ("GET", "redraw"): self.redraw,
@@ -108,9 +115,9 @@ class Endpoints:
             ("POST", "searched"): self.begin_search,
             ("POST", "stop"): self.stop_search,
         }
-        if (request.method, what) not in actions:
+        if (method, what) not in actions:
             raise HTTPException(405, "This page cannot be asked for so.")
-        return await actions[request.method, what](request, unit)
+        return await actions[method, what](request, unit)
 
     def _unit(self, place: str) -> tuple[Unit, str]:
         site, _, last = place.rpartition("/")
@@ -148,8 +155,7 @@ class Endpoints:
                 partial(self.drawer.draw, unit, ticket=ticket, **told), limiter=self.drawing
             )
         except BusyError as error:
-            wait = {"Retry-After": "3"}
-            raise HTTPException(503, "Others are drawing: try again in a moment.", wait) from error
+            raise _busy("Others are drawing: try again in a moment.") from error
         except LeftError:
             return Response(status_code=204)  # nobody reads it
         finally:
@@ -173,6 +179,7 @@ class Endpoints:
             rater=form.get("rater", ""),
             confidence=int(confidence),
             note=form.get("note", ""),
+            key=form.get("key", "")[:64],  # sent twice, it is kept once
         )
         if request.headers.get("HX-Request"):
             told = {**self.views.unit(unit), "rater": quote(said.rater), "live": True}
@@ -193,7 +200,10 @@ class Endpoints:
 
     async def begin_search(self, request: Request, unit: Unit) -> Response:
         """Search prompts, in the background."""
-        self.jobs.begin(unit)
+        try:
+            self.jobs.begin(unit)
+        except BusyError as error:
+            raise _busy("Other searches wait already: stop one, or try again later.") from error
         return await run_in_threadpool(self.searched, request, unit)
 
     async def stop_search(self, request: Request, unit: Unit) -> Response:
@@ -246,10 +256,18 @@ class Endpoints:
 
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a form; HTTPException for one that is too long or has files."""
-    if int(request.headers.get("content-length") or LONGEST + 1) > LONGEST:
-        raise HTTPException(413, "The form is too long.")
-    form = await request.form(max_files=0, max_fields=20)
+    length = request.headers.get("content-length", "")
+    if not _is_number(length, 12) or int(length) > LONGEST:
+        raise HTTPException(413, f"A form has a length, of at most {LONGEST} bytes.")
+    try:
+        form = await asyncio.wait_for(request.form(max_files=0, max_fields=20), PATIENCE)
+    except TimeoutError as error:
+        raise HTTPException(408, "The form did not come in time.") from error
     return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _busy(text: str) -> HTTPException:
+    return HTTPException(503, text, {"Retry-After": "3"})
 
 
 def _is_number(text: str, digits: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.rendering import STATIC, Renderer
 from clerestory.microscope.themes import Theme, Themes
@@ -22,6 +23,13 @@ __all__ = ["neuronpedia", "site"]
 
 Progress = Callable[[str, int, int], None]
 TOKENS = re.compile(r"\s*\S+")
+KINDS = (".html", ".json", ".png", ".jpg", ".csv")
+"""Files of reports that are copied."""
+SEAL = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'\">"
+)
 BATCH = 1024
 """Units of a file."""
 
@@ -33,7 +41,9 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     views = Views(microscope, Themes(folder / "themes.sqlite"))
     for name in ("searched", "studies"):
         if (folder / name).is_dir():
-            shutil.copytree(folder / name, out / name)
+            copy_folder(folder / name, out / name, KINDS)
+    for report in (out / "studies").rglob("*.html"):
+        _seal(report)
     _pictures(microscope, out)
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
@@ -54,12 +64,19 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     return start
 
 
+def _seal(report: Path) -> None:
+    """A report may have come from anybody: in it no script runs, and nothing else is asked for."""
+    text = report.read_text("utf-8", errors="replace")
+    text = re.sub("http-equiv", "data-was", text, flags=re.IGNORECASE)  # nor is it left for another
+    report.write_text(f'<!doctype html><meta charset="utf-8">{SEAL}{text}', "utf-8")
+
+
 def _pictures(microscope: Microscope, out: Path) -> None:
     """Copy those that pages may show: what is kept for blind tests stays unseen."""
     for number in range(len(microscope.plan["recordings"])):
         for sample, shown in enumerate(microscope.shown(number)):
             picture = microscope.picture(number, sample)
-            if shown and picture is not None:
+            if shown and picture is not None and not (microscope.folder / picture).is_symlink():
                 (out / picture).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(microscope.folder / picture, out / picture)
 

@@ -11,18 +11,22 @@ themes.sqlite            what people said
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
+from clerestory.fields import made, value_of
+from clerestory.reading import inside, read_json, read_table
+from clerestory.recording.plan import OfModel
 from clerestory.registry import suggest
+from clerestory.tensors import mapped_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +35,36 @@ __all__ = ["FORMAT", "Microscope", "SiteUnits", "Unit"]
 
 FORMAT = 1
 PLAN, DONE = "microscope.json", "done"
+OF_SAMPLES = ("most", "spread", "least", "where-samples")
+"""Figures that are numbers of samples."""
+_SLUG = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    samples: int
+    table: str
+    pictures: Literal["png", "jpg", ""]
+
+
+@dataclass(frozen=True)
+class _Site:
+    address: str
+    stage: str
+    units: int
+    steps: tuple[int, ...]
+    recording: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The fields of `microscope.json`."""
+
+    format: int
+    slug: str
+    model: OfModel
+    recordings: tuple[_Recorded, ...]
+    sites: tuple[_Site, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +77,17 @@ class SiteUnits:
     steps: tuple[int, ...]
     recording: int
     folder: Path
+    samples: int
 
     def figure(self, name: str) -> NDArray[Any]:
-        """One of its arrays."""
-        return _array(str(self.folder / f"{name}.npy"))
+        """One of its arrays; RecordingError where it is damaged or of other units."""
+        found = _array(str(self.folder / f"{name}.npy"))
+        if found.ndim < 1 or len(found) != self.units or found.dtype.kind not in "biuf":
+            raise RecordingError(
+                f"{self.folder / name}.npy is {found.dtype} {list(found.shape)}; expected numbers "
+                f"of {self.units} units: build the microscope again."
+            )
+        return found
 
     def has(self, name: str) -> bool:
         """Whether it was built."""
@@ -55,8 +96,7 @@ class SiteUnits:
 
 @lru_cache(maxsize=2048)
 def _array(path: str) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return found
+    return mapped_array(Path(path), RecordingError)
 
 
 @dataclass(frozen=True)
@@ -78,7 +118,17 @@ class Unit:
 
     def figure(self, name: str) -> Any:
         """Its row of one of the site's arrays."""
-        return self.site.figure(name)[self.number]
+        row = self.site.figure(name)[self.number]
+        if (
+            name in OF_SAMPLES
+            and np.size(row)
+            and not -1 <= np.min(row) <= np.max(row) < self.site.samples
+        ):
+            raise RecordingError(
+                f"{self.site.folder / name}.npy names samples that there are not: build the "
+                "microscope again."
+            )
+        return row
 
 
 class Microscope:
@@ -87,14 +137,21 @@ class Microscope:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.plan: Mapping[str, Any] = json.loads((folder / PLAN).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordingError(f"{folder} holds no microscope: {error}.") from error
+            told = read_json(inside(folder, PLAN, RecordingError), RecordingError)
+            self.plan = value_of(Mapping[str, Any], told, PLAN, RecordingError)
+        except RecordingError as error:
+            raise RecordingError(f"{folder} holds no microscope: {error}") from error
         if self.plan.get("format") != FORMAT:
             raise RecordingError(
                 f"{folder} has format {self.plan.get('format')!r}, this version reads {FORMAT}: "
                 "update Clerestory, or build the microscope again."
             )
+        read = made(_Plan, dict(self.plan), f"{folder}/{PLAN}", RecordingError)
+        counts = [one.units for one in read.sites] + [one.samples for one in read.recordings]
+        fine = all(0 < count < 2**31 for count in counts)
+        fine = fine and all(0 <= one.recording < len(read.recordings) for one in read.sites)
+        if not fine or not _SLUG.fullmatch(read.slug):
+            raise RecordingError(f"{folder}/{PLAN} was altered: build the microscope again.")
         if not (folder / DONE).exists():
             raise RecordingError(f"{folder} is not built to its end: the same `build` goes on.")
 
@@ -114,6 +171,7 @@ class Microscope:
                 tuple(one["steps"]),
                 one["recording"],
                 self.folder / "sites" / f"{number:03d}",
+                self.plan["recordings"][one["recording"]]["samples"],
             )
             for number, one in enumerate(self.plan["sites"])
         }
@@ -148,9 +206,14 @@ class Microscope:
     @lru_cache(maxsize=16)  # noqa: B019
     def samples(self, recording: int) -> pd.DataFrame:
         """A row a sample: prompt, seed, factors, and `named`, whether pages may show it."""
-        import pandas as pd
-
-        return pd.read_parquet(self.folder / "samples" / f"{recording}.parquet")
+        path = inside(self.folder, f"samples/{recording}.parquet", RecordingError)
+        table = read_table(path, RecordingError)
+        prompts, named = table.get("prompt"), table.get("named")
+        fine = prompts is not None and all(isinstance(one, str) for one in prompts)
+        fine = fine and len(table) == self.plan["recordings"][recording]["samples"]
+        if not fine or "seed" not in table or named is None or named.dtype != bool:
+            raise RecordingError(f"{path} has other columns or rows: build the microscope again.")
+        return table
 
     @lru_cache(maxsize=16)  # noqa: B019
     def prompts(self, recording: int) -> tuple[str, ...]:
@@ -165,8 +228,10 @@ class Microscope:
     @lru_cache(maxsize=16)  # noqa: B019
     def words(self, recording: int) -> tuple[str, ...]:
         """The words that effects are of."""
-        found = json.loads((self.folder / "samples" / f"{recording}.words.json").read_text("utf-8"))
-        return tuple(found)
+        path = inside(self.folder, f"samples/{recording}.words.json", RecordingError)
+        found = read_json(path, RecordingError)
+        words: tuple[str, ...] = value_of(tuple[str, ...], found, str(path), RecordingError)
+        return words
 
     def picture(self, recording: int, sample: int) -> str | None:
         """Where a sample's picture is, under the folder; None where none were kept."""

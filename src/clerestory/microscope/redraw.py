@@ -26,8 +26,8 @@ LEVELS = (-6.0, 6.0)
 """Standard deviations, from and to."""
 WAITING = 24
 """Redraws that may wait for their turn."""
-KEPT = 64
-"""Unedited pictures that are remembered."""
+KEPT = 64 * 2**20
+"""Bytes of unedited pictures that are remembered."""
 LONGEST = 300
 """Letters of a prompt."""
 
@@ -84,7 +84,7 @@ class Drawer:
         key = (prompt, seed)
         if key not in self._plain:
             self._plain[key] = _picture(model.run(prompt, seed))
-            if len(self._plain) > KEPT:
+            while sum(one.nbytes for one in self._plain.values()) > KEPT and len(self._plain) > 1:
                 self._plain.popitem(last=False)
         self._plain.move_to_end(key)
         return self._plain[key]

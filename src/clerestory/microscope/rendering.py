@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from clerestory.pages import environment
 
@@ -20,7 +21,7 @@ class Renderer:
 
     def __init__(self, model: str) -> None:
         self.pages = environment("clerestory.microscope")
-        self.pages.globals |= {"home": model}
+        self.pages.globals |= {"home": model, "fresh": lambda: uuid4().hex}
         self.pages.filters |= {"number": number, "bars": bars, "flow": flow, "name": unquote}
 
     def __call__(self, template: str, **told: Any) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from clerestory.errors import ClerestoryError
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.redraw import Drawer
+from clerestory.microscope.turns import BusyError
 
 if TYPE_CHECKING:
     from clerestory.exciting import Excited
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Jobs", "found", "search", "search_all"]
 
 BUDGET = 400
+WAITING = 8
+"""Searches that may wait for their turn."""
 BEST = 4
 
 
@@ -60,10 +63,12 @@ class Jobs:
         self._lock, self._one = threading.Lock(), threading.Lock()
 
     def begin(self, unit: Unit, budget: int | None = None) -> Job:
-        """Start one, unless one of this unit is under way."""
+        """Start one, unless one of this unit is under way. BusyError where too many wait."""
         with self._lock:
             job = self.jobs.get(unit.address)
             if job is None or job.over:
+                if sum(not one.over for one in self.jobs.values()) > WAITING:
+                    raise BusyError
                 job = self.jobs[unit.address] = Job(unit.address, budget or BUDGET)
                 threading.Thread(target=self._run, args=(unit, job), daemon=True).start()
             return job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,14 @@ from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from clerestory.errors import ClerestoryError
+from clerestory.errors import ClerestoryError, RecordingError
 from clerestory.microscope.endpoints import Endpoints
 from clerestory.microscope.folder import Microscope
+from clerestory.microscope.guard import Guard, check_token, names_of
 from clerestory.microscope.redraw import opened
 from clerestory.microscope.rendering import STATIC
 
@@ -40,13 +42,31 @@ class _Twin(Convertor[str]):
 
 
 register_url_convertor("twin", _Twin())
+LOOPBACK = "127.0.0.1"
+GRACE = 3
+"""Seconds that open requests have once it is stopped."""
 THREADS = 2
 """That make pages."""
 
 
-def application(folder: Path, opens: Callable[[], Model] | None = None) -> Starlette:
-    """The application over a microscope's folder; `opens` opens its model, for the slider."""
+def application(
+    folder: Path,
+    opens: Callable[[], Model] | None = None,
+    *,
+    hosts: Iterable[str] | None = None,
+    token: str | None = None,
+) -> Starlette:
+    """The application over a microscope's folder; `opens` opens its model, for the slider.
+
+    It answers to the names in `hosts`, by default this machine's loopback, and with a `token` only
+    who has shown it. RecordingError where the folder has links, which could lead out of it.
+    """
     microscope = Microscope(folder)
+    linked = next((one for one in folder.iterdir() if one.is_symlink()), None)
+    if linked is not None:
+        raise RecordingError(
+            f"{linked} is a link, and could lead out of the microscope: remove it."
+        )
     pages = Endpoints(microscope, opens or (lambda: opened(microscope)))
     kept = [
         Mount(f"/{name}", StaticFiles(directory=folder / name, check_dir=False))
@@ -69,6 +89,7 @@ def application(folder: Path, opens: Callable[[], Model] | None = None) -> Starl
             Route(f"/{model}/{{place:path}}", pages.place, methods=["GET", "POST"]),
         ],
         exception_handlers={HTTPException: pages.problem, ClerestoryError: pages.problem},
+        middleware=[Middleware(Guard, names_of(LOOPBACK) if hosts is None else hosts, token)],
         lifespan=_few_threads,
     )
 
@@ -80,8 +101,27 @@ async def _few_threads(_: Starlette) -> AsyncIterator[None]:
     yield
 
 
-def serve(folder: Path, *, host: str = "127.0.0.1", port: int = 8642) -> None:
-    """Serve until it is stopped."""
+def serve(
+    folder: Path,
+    *,
+    host: str = LOOPBACK,
+    port: int = 8642,
+    token: str | None = None,
+    hosts: Iterable[str] = (),
+) -> None:
+    """Serve until it is stopped; `hosts` are more names by which others reach it.
+
+    OptionError where other machines could reach it without a token.
+    """
     import uvicorn
 
-    uvicorn.run(application(folder), host=host, port=port, log_level="warning")
+    check_token(host, token)
+    pages = application(folder, hosts=names_of(host, hosts), token=token)
+    uvicorn.run(
+        pages,
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )

@@ -88,7 +88,7 @@ class Themes:
         said_at: str = "",
     ) -> Theme:
         """Keep a theme; one with a `key` that is there already is left as it is."""
-        said = {"text": _clean(text), "note": note.strip(), "rater": _clean(rater)}
+        said = {"text": _clean(text), "note": _clean(note, lines=True), "rater": _clean(rater)}
         for name, value in said.items():
             if len(value) > LENGTHS[name]:
                 raise ThemeError(f"The {name} has {len(value)} letters: at most {LENGTHS[name]}.")
@@ -97,7 +97,7 @@ class Themes:
         if confidence not in range(1, 6):
             raise ThemeError(f"The confidence is {confidence}: say 1 to 5.")
         row = (
-            key or uuid4().hex,
+            _clean(key) or uuid4().hex,
             unit,
             said["text"],
             confidence,
@@ -235,10 +235,20 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold())) - {"a", "an", "the"}
 
 
-def _clean(text: str) -> str:
-    """On one line, without control characters."""
-    one = " ".join(text.split())
-    return "".join(letter for letter in one if unicodedata.category(letter) != "Cc")
+def _clean(text: str, *, lines: bool = False) -> str:
+    """Without what steers a terminal or turns text around, and on one line unless `lines` stay."""
+    parts = text.splitlines() if lines else [text]
+    cleaned = (" ".join(filter(None, "".join(map(_kept, part)).split(" "))) for part in parts)
+    return "\n".join(cleaned).strip()
+
+
+def _kept(letter: str) -> str:
+    """The letter; a blank for any blank, nothing for controls, halves of letters and marks."""
+    if letter.isspace():
+        return " "
+    kind = unicodedata.category(letter)
+    joins = letter in "\u200c\u200d"  # they join letters and emoji
+    return "" if kind in ("Cc", "Cs", "Co", "Cn") or (kind == "Cf" and not joins) else letter
 
 
 def now() -> str:

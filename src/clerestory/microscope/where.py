@@ -24,14 +24,15 @@ def shown(
 ) -> dict[str, str | None]:
     """Addresses of `overlay` and `crop`; None where no positions were kept."""
     found: dict[str, str | None] = {"overlay": None, "crop": None}
-    if picture is None or not unit.site.has("where"):
+    path = microscope.folder / (picture or "")
+    if picture is None or path.is_symlink() or not unit.site.has("where"):
         return found
     rows = unit.figure("where-samples")
     at = np.flatnonzero(rows == sample)
     if not len(at):
         return found
     own = np.asarray(unit.figure("where")[at[0]])
-    with Image.open(microscope.folder / picture) as opened:
+    with Image.open(path) as opened:
         pixels = np.asarray(opened.convert("RGB"))
     return {"overlay": _overlay(own), "crop": data_address(_cut(pixels, own))}
 

@@ -1,0 +1,178 @@
+"""Who may ask, and what a browser may do with the answer: every request passes here first.
+
+A page of another site can send a browser here (cross-site requests), and a name that resolves to
+this machine can make it believe that both are one (DNS rebinding): the Host, the Origin and what
+browsers say of a request's site are checked. Answers forbid scripts and styles of others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clerestory.errors import OptionError
+
+__all__ = ["LEAST", "Guard", "check_token", "is_loopback", "names_of"]
+
+LEAST = 16
+"""Letters of a token, at least."""
+SESSION = "session"
+"""The cookie of who has shown the token."""
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+REPORTS = (
+    "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""For reports that lie in the folder: their own styles, no script, no origin."""
+
+
+class Guard:
+    """Middleware: 400 for another host, 403 for another origin, 401 without the token."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], token: str | None = None) -> None:
+        self.app, self.hosts, self.token = app, frozenset(map(str.lower, hosts)), token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer it here, or let it through."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def sealed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _seal(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        refused = self._refused(scope, Headers(scope=scope))
+        await (refused or self.app)(scope, receive, sealed)
+
+    def _refused(self, scope: Scope, headers: Headers) -> Response | None:
+        if any(not letter.isprintable() for letter in scope["path"]):
+            return PlainTextResponse("The address has control characters.\n", 400)
+        host = headers.get("host", "")
+        if not self._is_known(host):
+            return PlainTextResponse("This server does not go by that name (--allow-host).\n", 400)
+        if _is_foreign(scope["method"], headers, host):
+            return PlainTextResponse("Another site's page sent this.\n", 403)
+        return None if self.token is None else self._unproven(scope, headers, self.token)
+
+    def _is_known(self, host: str) -> bool:
+        """By name; a number cannot be another's, so any is good where all are listened to."""
+        name = _name(host)
+        return name in self.hosts or ("*" in self.hosts and _is_number(name))
+
+    def _unproven(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+        """What who has not shown the token is told; shown in the address it becomes a cookie."""
+        proof = _proof(token)
+        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        told = next((value for name, value in asked if name == "token"), None)
+        if told is not None and _same(_proof(told), proof) and scope["method"] == "GET":
+            rest = urlencode([(name, value) for name, value in asked if name != "token"])
+            path = "/" + quote(scope["path"].lstrip("/"))
+            response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
+            response.set_cookie(SESSION, proof, samesite="lax", httponly=True)
+            return response
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _same(_proof(bearer.strip()), proof):
+            return None
+        if _same(_cookie(headers), proof):
+            return None
+        said = "Open it with the token once: add ?token=… to the address.\n"
+        return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer"})
+
+
+def check_token(host: str, token: str | None) -> None:
+    """OptionError where others could reach it without a token, and for one that is guessed."""
+    if token is None and not is_loopback(host):
+        raise OptionError(
+            f"--host {host} lets other machines in: give --token too, {LEAST} letters or more "
+            "(`openssl rand -hex 16` makes one)."
+        )
+    if token is not None and (len(token) < LEAST or not token.isascii() or not token.isprintable()):
+        raise OptionError(
+            f"The token has {len(token)} letters: it takes {LEAST} or more of ASCII, without "
+            "control characters."
+        )
+
+
+def names_of(host: str, more: Iterable[str] = ()) -> set[str]:
+    """What a server that listens at `host` goes by."""
+    if is_loopback(host):
+        return {"localhost", "127.0.0.1", "[::1]", _name(host), *more}
+    known = {socket.gethostname(), socket.getfqdn(), "localhost", _name(host), *more}
+    return known | {"*"} if host in ("0.0.0.0", "::") else known
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    bare = host.strip("[]").lower()
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(host: str) -> str:
+    """Without a port; IPv6 in brackets."""
+    host = host.strip().lower()
+    if host.count(":") > 1 and not host.startswith("["):
+        return f"[{host}]"
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_foreign(method: str, headers: Headers, host: str) -> bool:
+    """Whether a page of another site sent it; browsers say so, and cannot be made not to."""
+    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
+    reads = method in ("GET", "HEAD")
+    if site not in ("none", "same-origin") and not (reads and mode == "navigate"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+
+
+def _proof(token: str) -> str:
+    """What the cookie holds in the token's place."""
+    return hashlib.sha256(b"clerestory microscope\0" + token.encode()).hexdigest()
+
+
+def _same(one: str, two: str) -> bool:
+    return hmac.compare_digest(one.encode(), two.encode())
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(SESSION)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _seal(headers: MutableHeaders, path: str) -> None:
+    """What a browser may do with the answer."""
+    headers["Content-Security-Policy"] = REPORTS if path.startswith("/studies/") else POLICY
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "same-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
