@@ -9,7 +9,7 @@ ART := build/art
 DEMO := build/demo
 LANCET ?= build/lancet-model
 
-.PHONY: demo test soak check fix bench docs art lancet lancet-smoke clean
+.PHONY: demo test soak fuzz check fix bench docs art lancet lancet-smoke clean
 
 demo: $(READY) ## find "stained glass" in the embedded model and build a generator from it
 	@if [ -d $(DEMO) ]; then rm -rf $(DEMO).old && mv $(DEMO) $(DEMO).old; fi
@@ -20,6 +20,9 @@ test: $(READY) ## all tests, on up to four cores
 
 soak: $(READY) ## kill the recorder 500 times at random moments, and resume
 	@CLERESTORY_KILLS=500 $(BIN)/python -m pytest tests/recording/test_killed.py
+
+fuzz: $(READY) ## thousands of damaged files of every kind that people hand over
+	@CLERESTORY_FUZZ=3000 $(BIN)/python -m pytest tests/hostile
 
 check: $(READY) ## format, lint, types, documents
 	@$(BIN)/ruff format --check src tests bench docs

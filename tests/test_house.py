@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 SPOKEN = (".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", "")
 LAYERS = [
     {"errors", "registry"},
-    {"numeric", "outputs"},
+    {"numeric", "reading", "tensors", "fields", "outputs"},
     {"models", "recording"},
     {"pictures"},
     {"steering"},

@@ -21,6 +21,8 @@ __all__ = ["data_address", "grid", "pairs", "save", "save_run", "slug"]
 _GAP = 4
 _LEAST = 128
 """Tiles of a grid are enlarged, without smoothing, to at least this many pixels."""
+_LONGEST = 180
+"""Bytes of a slug: with a number, a seed and an ending it fits into the 255 of a file's name."""
 
 
 def slug(text: str, length: int = 60) -> str:
@@ -29,7 +31,8 @@ def slug(text: str, length: int = 60) -> str:
     >>> slug("A cat, drawn!")
     'a-cat-drawn'
     """
-    return re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:length].rstrip("-") or "picture"
+    name = re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:length]
+    return name.encode()[:_LONGEST].decode(errors="ignore").rstrip("-") or "picture"
 
 
 def grid(

@@ -217,6 +217,15 @@ def test_names_of_classes_do_not_break_the_page(recording: Any, mine: Any, tmp_p
     assert "<b>dark" not in page
 
 
+def test_the_apostrophe_that_keeps_a_class_from_being_a_formula_is_read_back(
+    recording: Any, mine: Any, tmp_path: Path
+) -> None:
+    mine.brightness.classes = ("=1+1", "'light")
+    sheet(recording, NAME, tmp_path / "sheet")
+    marks = marked(tmp_path / "sheet", lambda sample: "'=1+1" if sample % 2 else "'light")
+    assert check(recording, NAME, marks).confusion.sum(1).tolist() == [4, 4]
+
+
 def test_a_damaged_check_is_one_line(recording: Any, mine: Any, tmp_path: Path) -> None:
     sheet(recording, NAME, tmp_path / "sheet")
     check(recording, NAME, marked(tmp_path / "sheet", lambda sample: "dark"))

@@ -82,10 +82,10 @@ def paths(attribution: Attribution, name: str) -> Any:
         ),
     )
     band = base.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q")
-    line = base.mark_line(point=True).encode(
-        y=alt.Y("value:Q", title=f"{name}: 1 is the finding's own contrast")
-    )
-    return (band + line).properties(width=max(14 * len(order), 300), height=240)
+    own = alt.Y("value:Q", title="1 is the finding's own contrast")
+    line = base.mark_line(point=True).encode(y=own)
+    width = max(14 * len(order), 300)
+    return (band + line).properties(width=width, height=240, title=name)
 
 
 def tokens(own: Sequence[Patched]) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from clerestory.exciting.terms import noiseless, read_terms
 from clerestory.models import Model
 from clerestory.models.seeds import check_seeds
 from clerestory.outputs import planned_folder
+from clerestory.tensors import read_arrays
 
 __all__ = ["Measured", "Reader", "unit_sites"]
 
@@ -134,11 +134,14 @@ class Reader:
 def _held(path: Path, count: int) -> tuple[Matrix, NDArray[np.float32]] | None:
     """A part as it was kept; None where there is none, or it is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            values, units = held["values"], held["units"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        held = read_arrays(path, EvidenceError)
+    except EvidenceError:
         return None
-    return (values, units) if len(values) == len(units) == count else None
+    values, units = held.get("values"), held.get("units")
+    if values is None or units is None or (values.ndim, units.ndim) != (2, 2):
+        return None
+    numbers = values.dtype == np.float64 and units.dtype == np.float32
+    return (values, units) if numbers and len(values) == len(units) == count else None
 
 
 def unit_sites(model: Model, values: Sequence[Value]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ from markupsafe import Markup
 from clerestory.attributing import charts
 from clerestory.attributing.attribution import Attribution
 from clerestory.attributing.indices import coalitions
+from clerestory.escaping import to_json
 from clerestory.pages import environment
 from clerestory.pictures import data_address
+from clerestory.plots import svg
 
 __all__ = ["FILE", "keep"]
 
@@ -22,8 +23,7 @@ FILE, PAGE = "attribution.json", "attribution.html"
 def keep(found: Attribution, folder: Path) -> Path:
     """Write figures and page into a folder that is there; the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = json.dumps(found.told(), indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / FILE).write_text(told + "\n", "utf-8")
+    (folder / FILE).write_text(to_json(found.told()) + "\n", "utf-8")
     path = folder / PAGE
     path.write_text(page(found), "utf-8")
     return path
@@ -42,11 +42,11 @@ def page(found: Attribution) -> str:
                 "inner": name in found.inner,
                 "ways": ways,
                 "first": ways[first],
-                "network": _svg(charts.network(ways[first])),
+                "network": svg(charts.network(ways[first])),
             }
             for name, ways in found.of.items()
         ],
-        paths={name: _svg(charts.paths(found, name)) for name in found.path if found.path[name]},
+        paths={name: svg(charts.paths(found, name)) for name in found.path if found.path[name]},
         tokens=_tokens(found),
         drawn=_combinations(found),
         layers={
@@ -63,7 +63,7 @@ def _tokens(found: Attribution) -> list[tuple[str, Markup]]:
     for name, stage in dict.fromkeys((one.value, one.stage) for one in found.patched):
         own = [one for one in found.patched if (one.value, one.stage) == (name, stage)]
         title = f"{name}: tokens of {stage}" if several else name
-        charted.append((title, _svg(charts.tokens(own))))
+        charted.append((title, svg(charts.tokens(own))))
     return charted
 
 
@@ -84,9 +84,3 @@ def _combinations(found: Attribution) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _svg(chart: Any) -> Markup:
-    import vl_convert
-
-    return Markup(vl_convert.vegalite_to_svg(chart.to_json()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from clerestory.building.folding import Fold, fold, in_order, nearest
 from clerestory.errors import ClerestoryError, EditError
+from clerestory.escaping import markdown, markdown_code
 from clerestory.models import Edit
-from clerestory.outputs import empty_folder, free_folder
+from clerestory.outputs import free_folder, whole_folder
 from clerestory.steering import SteeredModel
 
 __all__ = ["Baked", "Refusal", "bake"]
@@ -94,7 +95,13 @@ def bake(
     refused = _refused(steered, lora=lora, measure=measure)
     if refused:
         return Baked(None, tuple(refused))
-    place = empty_folder(Path(out))
+    with whole_folder(Path(out)) as part:
+        made = _made(steered, part, lora=lora, measure=measure)
+    return replace(made, folder=Path(out))
+
+
+def _made(steered: SteeredModel, place: Path, *, lora: bool, measure: bool) -> Baked:
+    """What was written to `place`."""
     before = [_seen(steered, edits) for edits in (steered.edits, ())] if measure else []
     with _folded(steered, steered.edits) as folds:
         if lora:
@@ -247,8 +254,10 @@ def _note(steered: SteeredModel, made: Baked, *, lora: bool) -> str:
         )
     if any(edit.site == "prior/embedding" for edit in steered.edits):
         said += " With a negative prompt, the embedding of that is changed as well."
+    shows = steered.calibration.get("shows", "A steered model")
     return (
-        f"# {steered.calibration.get('shows', 'A steered model')}\n\nA {kind} (revision "
-        f"`{model.revision}`) with edits folded into its weights, to be opened by diffusers alone. "
-        f"{said}\n\nIt was measured with these options: {options}.\n"
+        f"# {markdown(shows)}\n\nA {markdown(kind)} (revision "
+        f"`{markdown_code(model.revision)}`) with edits folded into its weights, to be opened by "
+        "diffusers alone. "
+        f"{said}\n\nIt was measured with these options: {markdown(options)}.\n"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clerestory.building.points import frontier
 from clerestory.pictures import grid, save
+from clerestory.plots import png
 from clerestory.steering.card import BEFORE_AFTER, FRONTIER
 
 if TYPE_CHECKING:
@@ -19,12 +20,10 @@ COLUMNS = 8
 
 def illustrate(built: Built, folder: Path) -> None:
     """Write `before-after.png` (a row before, a row after) and `frontier.png`."""
-    import vl_convert
-
     rows = [built.report.outcomes[name].pictures for name in ("unedited", "edited", "words")]
     shown = [picture for one in rows for picture in one[:COLUMNS, 0]]
     save(grid(shown, columns=min(COLUMNS, len(rows[0]))), folder / BEFORE_AFTER)
-    (folder / FRONTIER).write_bytes(vl_convert.vegalite_to_png(chart(built).to_json(), scale=2))
+    (folder / FRONTIER).write_bytes(png(chart(built)))
 
 
 def chart(built: Built) -> Any:

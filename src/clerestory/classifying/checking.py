@@ -9,9 +9,9 @@ check is kept in the recording's folder, and every finding that uses the classif
 
 from __future__ import annotations
 
+import io
 import json
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, classifier
+from clerestory.classifying.check_page import page
+from clerestory.classifying.kept import told_of
 from clerestory.classifying.labels import picture_digest, place, seen
 from clerestory.errors import EvidenceError, RecordingError
 from clerestory.numeric import clopper_pearson, wilson
-from clerestory.outputs import empty_folder
-from clerestory.pages import environment
+from clerestory.outputs import whole_folder
+from clerestory.reading import loads, read_bytes
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -137,13 +139,14 @@ class Check:
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Check:
         """The inverse of `told`."""
+        read = told_of(told)
         return cls(
-            source=told["source"],
-            classes=tuple(told["classes"]),
-            confusion=np.array(told["confusion"], np.int64),
-            unsure=np.array(told["unsure"], np.int64),
-            said=tuple(told["rates"][name]["said"] for name in told["classes"]),
-            pictures=told["pictures"],
+            source=read.source,
+            classes=read.classes,
+            confusion=np.array(read.confusion, np.int64),
+            unsure=np.array(read.unsure, np.int64),
+            said=tuple(read.rates[name].said for name in read.classes),
+            pictures=read.pictures,
         )
 
 
@@ -171,16 +174,16 @@ def sheet(
     judge(recording.pictures(chosen[:1]))
     pictures = recording.pictures(np.sort(chosen))
     by_row = dict(zip(np.sort(chosen).tolist(), pictures, strict=True))
-    empty_folder(out)
-    (out / "pictures").mkdir()
-    lines = []
-    for row in chosen.tolist():
-        file = f"pictures/{picture_digest(by_row[row])}.png"
-        Image.fromarray(by_row[row]).save(out / file)
-        lines.append((row, file, ""))
-    table = pd.DataFrame(lines, columns=["sample", "picture", "marked"])
-    table.to_csv(out / "marks.csv", index=False)
-    (out / "page.html").write_text(_page(judge, table))
+    with whole_folder(out) as part:
+        (part / "pictures").mkdir()
+        lines = []
+        for row in chosen.tolist():
+            file = f"pictures/{picture_digest(by_row[row])}.png"
+            Image.fromarray(by_row[row]).save(part / file)
+            lines.append((row, file, ""))
+        table = pd.DataFrame(lines, columns=["sample", "picture", "marked"])
+        table.to_csv(part / "marks.csv", index=False)
+        (part / "page.html").write_text(page(judge.source, judge.classes, UNSURE, lines), "utf-8")
     return len(table)
 
 
@@ -215,8 +218,8 @@ def checked(recording: Recording, judge: Classifier) -> Check | None:
     name = place(judge, ENDING)
     raw = recording.store.folder.read(name)
     try:
-        return None if raw is None else Check.read(json.loads(raw))
-    except (ValueError, KeyError, TypeError) as error:
+        return None if raw is None else Check.read(loads(raw, name, RecordingError))
+    except (RecordingError, EvidenceError, KeyError) as error:
         raise RecordingError(
             f"{recording.store.folder}/{name} cannot be read: remove it, and check again."
         ) from error
@@ -232,12 +235,13 @@ def _whole(recording: Recording) -> None:
 
 def _marks(recording: Recording, judge: Classifier, marks: Path) -> dict[int, str]:
     """What each marked sample was marked as: a class, or that it cannot be told."""
-    table, found = _table(marks), {}
+    table, found, levels = _table(marks), {}, {*judge.classes, UNSURE}
     for line, (sample, file, level) in enumerate(table.itertuples(index=False), start=2):
         where = f"{marks}, line {line}"
+        level = level if level in levels else level.removeprefix("'")  # of the page: no formula
         if level == "":
             continue
-        if level not in (*judge.classes, UNSURE):
+        if level not in levels:
             near = suggest(level, judge.classes)
             raise EvidenceError(f"{where}: {judge.source} has no {level!r}.{near}")
         if not sample.isdecimal():
@@ -260,7 +264,8 @@ def _table(marks: Path) -> pd.DataFrame:
 
     columns = ["sample", "picture", "marked"]
     try:
-        table = pd.read_csv(marks, dtype=str, keep_default_na=False)
+        raw = read_bytes(marks, EvidenceError)
+        table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
         stripped: pd.DataFrame = table[columns].apply(lambda column: column.str.strip())
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
@@ -268,15 +273,3 @@ def _table(marks: Path) -> pd.DataFrame:
             f"{marks} is no table of marks ({reason}); columns: {', '.join(columns)}."
         ) from error
     return stripped
-
-
-def _page(judge: Classifier, table: pd.DataFrame) -> str:
-    """The page that shows one picture after the other; whatever comes from outside is escaped."""
-    asked = {
-        "sheet": secrets.token_hex(8),
-        "classes": list(judge.classes),
-        "unsure": UNSURE,
-        "pictures": table[["sample", "picture"]].to_dict("records"),
-    }
-    page = environment("clerestory.classifying").get_template("check.html")
-    return page.render(asked=asked, source=judge.source)

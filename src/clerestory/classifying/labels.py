@@ -12,13 +12,13 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, classifier
-from clerestory.errors import RegistryError
+from clerestory.errors import RecordingError, RegistryError
 from clerestory.models.family import Progress
 from clerestory.registry import suggest
 
@@ -31,6 +31,7 @@ __all__ = ["label", "passes", "picture_digest", "place", "seen"]
 
 BATCH = 256
 FOLDER = "labels"
+COLUMNS = ("picture", "said", "confidence")
 RULED_OUT = ""
 """The label of a picture that the gate rules out."""
 
@@ -144,16 +145,23 @@ class _Kept:
 
         rows = [(digest, said, sure) for digest, (said, sure) in self.found.items()]
         raw = io.BytesIO()
-        pd.DataFrame(rows, columns=["picture", "said", "confidence"]).to_parquet(raw)
+        pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(raw)
         self.folder.write(self.name, raw.getvalue())
 
     def _read(self) -> dict[str, tuple[str, float]]:
-        import pandas as pd
-
-        raw = self.folder.read(self.name)
         try:
-            table = pd.read_parquet(io.BytesIO(raw or b""))
-        except (OSError, ValueError):  # none yet, or damaged: the pictures are there to be asked
+            table = self.folder.table(self.name)
+            if table is None:
+                return {}
+            kept = zip(*(table[name].tolist() for name in COLUMNS), strict=True)
+        except (RecordingError, KeyError):  # damaged: the pictures are there to be asked
             return {}
-        told = zip(table["said"].tolist(), table["confidence"].tolist(), strict=True)
-        return dict(zip(table["picture"].tolist(), told, strict=True))
+        rows = list(kept)
+        fine = all(map(self._could_be, rows))
+        return {picture: (said, sure) for picture, said, sure in rows} if fine else {}
+
+    def _could_be(self, row: tuple[Any, Any, Any]) -> bool:
+        """Whether a row is one that `write` could have written."""
+        picture, said, sure = row
+        texts = isinstance(picture, str) and isinstance(said, str) and said in self.classes
+        return texts and isinstance(sure, float) and 0 <= sure < 1.001

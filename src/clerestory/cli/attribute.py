@@ -187,13 +187,13 @@ def _print(found: Attribution) -> None:
     from clerestory.cli import console
 
     first = found.absence[0]
-    typer.echo(
+    console.tell(
         f"{len(found.pieces)} pieces, {found.paraphrases} paraphrases, seeds {len(found.seeds)}; "
         "95% intervals over paraphrases"
     )
     for name, ways in found.of.items():
         split = ways[first]
-        typer.echo(console.plain(f"\n{name}  (all together {split.whole.value:+.3f})"))
+        console.tell(f"\n{name}  (all together {split.whole.value:+.3f})")
         rows = [
             {
                 "pieces": " x ".join(one.pieces),
@@ -203,9 +203,9 @@ def _print(found: Attribution) -> None:
             }
             for one in (*split.shapley, *split.interactions)
         ]
-        typer.echo(console.table(rows))
+        console.tell(console.table(rows))
     if found.together is not None:
-        typer.echo(
+        console.tell(
             f"\n{found.together.found} of {found.together.tested} neurons are excited by all pieces"
             " more than by the sum of each alone (q < .05)"
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from clerestory.cli.arguments import checked
 
 if TYPE_CHECKING:
     from clerestory.classifying.checking import Check
@@ -21,6 +23,7 @@ def classifier() -> None:
 
 
 @app.command()
+@checked
 def check(
     name: Annotated[str, typer.Argument(help="A classifier, as lancet:mood.")],
     recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
@@ -29,7 +32,7 @@ def check(
         Path | None, typer.Option(help="The table of marks, filled in: compare and keep.")
     ] = None,
     size: Annotated[int, typer.Option(min=1, help="How many pictures are to be marked.")] = 100,
-    which: Annotated[str, typer.Option("--set", help="Of two sets, a or b.")] = "b",
+    which: Annotated[Literal["a", "b"], typer.Option("--set", help="Of two sets, a or b.")] = "b",
     seed: Annotated[int, typer.Option(help="Of the choice of pictures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="The check as one object.")] = False,
 ) -> None:
@@ -63,17 +66,17 @@ def _print(found: Check) -> None:
     """Agreement, the classes' rates, and what was taken for what."""
     from clerestory.cli import console
 
-    typer.echo(console.plain(found.sentence))
-    typer.echo(f"\n{'class':24} {'as said':>8} {'corrected':>10}  95% interval")
+    console.tell(found.sentence)
+    console.tell(f"\n{'class':24} {'as said':>8} {'corrected':>10}  95% interval")
     for name in found.classes:
         told = found.corrected(name)
         row = f"{name:24} {told.said:8.1%} {told.rate:10.1%}  {told.low:.1%} to {told.high:.1%}"
-        typer.echo(console.plain(row))
+        console.tell(row)
     wrong = found.confusion.copy()
     for at in range(len(found.classes)):
         wrong[at, at] = 0
     if wrong.any():
-        typer.echo("\ntaken for something else (marked as → said):")
+        console.tell("\ntaken for something else (marked as → said):")
     for true, said in zip(*wrong.nonzero(), strict=True):
         row = f"  {found.classes[true]} → {found.classes[said]}: {wrong[true, said]}"
-        typer.echo(console.plain(row))
+        console.tell(row)

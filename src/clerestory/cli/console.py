@@ -5,17 +5,18 @@ Progress bars are shown to a terminal only; elsewhere a stage says when it begin
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clerestory.escaping import to_json
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["emit", "plain", "progress", "say", "stages", "table"]
+__all__ = ["emit", "plain", "progress", "say", "stages", "table", "tell"]
 
 
 PATIENCE = 30.0
@@ -34,9 +35,16 @@ def say(text: str) -> None:
     sys.stderr.write(plain(text) + "\n")
 
 
+def tell(text: str, *, err: bool = False) -> None:
+    """Text to stdout, or to stderr."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(plain(text) + "\n")
+    stream.flush()
+
+
 def emit(value: Any) -> None:
     """One JSON value to stdout."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(to_json(value) + "\n")
 
 
 def plain(text: str) -> str:

@@ -30,7 +30,7 @@ def draw(
     """Draw one picture a prompt and seed, and a grid of all with a row for each prompt."""
     from clerestory.cli import console
     from clerestory.models import parse_seeds, parse_size
-    from clerestory.outputs import empty_folder, free_folder
+    from clerestory.outputs import free_folder, whole_folder
     from clerestory.pictures import grid, save, save_run
 
     numbers, sides = parse_seeds(seeds), {} if size is None else parse_size(size)
@@ -40,10 +40,10 @@ def draw(
         opened.check(prompt)
     options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
     opened.options(**options)
-    empty_folder(out)
-    with console.progress("drawing") as progress:
-        run = opened.run(prompts, numbers, progress=progress, **options)
-    save_run(run, out)
-    assert run.pictures is not None
-    save(grid(run.pictures, columns=len(numbers)), out / "grid.png")
+    with whole_folder(out) as part:
+        with console.progress("drawing") as progress:
+            run = opened.run(prompts, numbers, progress=progress, **options)
+        save_run(run, part)
+        assert run.pictures is not None
+        save(grid(run.pictures, columns=len(numbers)), part / "grid.png")
     console.say(f"{len(run.pictures)} pictures and grid.png are in {out}.")

@@ -75,7 +75,7 @@ def excite(
     else:
         _print(found)
     if found.stopped:
-        console.say("Stopped." + (" The same command goes on." if out is not None else ""))
+        raise KeyboardInterrupt  # which `main` tells
 
 
 def _how(
@@ -143,32 +143,30 @@ def _compare(
     if json:
         console.emit(found.told())
         return
-    typer.echo(f"{found.objective}, {found.budget} evaluations, {repeats} seeds")
+    console.tell(f"{found.objective}, {found.budget} evaluations, {repeats} seeds")
     for name, end in found.told()["compare"].items():
         span = f"{end['low']:.3f} to {end['high']:.3f}"
-        typer.echo(f"  {name:20} {end['median']:10.3f}   {span}")
+        console.tell(f"  {name:20} {end['median']:10.3f}   {span}")
 
 
 def _print(found: Excited) -> None:
     from clerestory.cli import console
 
     null = found.null
-    typer.echo(
-        console.plain(
-            f"{found.objective}: {found.search}, {found.evaluations:,} evaluations; "
-            f"{len(null.scores)} random prompts {null.mean:.3f} ± {null.sd:.3f}, the best of them "
-            f"{null.scores.max():.3f}"
-        )
+    console.tell(
+        f"{found.objective}: {found.search}, {found.evaluations:,} evaluations; "
+        f"{len(null.scores)} random prompts {null.mean:.3f} ± {null.sd:.3f}, the best of them "
+        f"{null.scores.max():.3f}"
     )
-    typer.echo(f"{'score':>9} {'z':>6} {'above':>6} {'chains':>6}  prompt  (what each word brings)")
+    console.tell(
+        f"{'score':>9} {'z':>6} {'above':>6} {'chains':>6}  prompt  (what each word brings)"
+    )
     for one in found.best:
         parts = ", ".join(f"{word} {loss:+.2f}" for word, loss in one.without)
-        typer.echo(
-            console.plain(
-                f"{one.score:9.3f} {one.z:6.1f} {one.percentile:5.1f}% {one.chains:6}  "
-                f"{one.prompt}  ({parts})"
-            )
+        console.tell(
+            f"{one.score:9.3f} {one.z:6.1f} {one.percentile:5.1f}% {one.chains:6}  "
+            f"{one.prompt}  ({parts})"
         )
     for name in ("r_hat", "effective"):
         if name in found.about:
-            typer.echo(f"{name}: {found.about[name]:.2f}")
+            console.tell(f"{name}: {found.about[name]:.2f}")

@@ -95,4 +95,4 @@ def _print(found: Familiarity) -> None:
             for made in one.made[:TOLD]
         )
         lines.append(f"  {context}: {told or 'nothing of its own'}")
-    typer.echo(console.plain("\n".join(lines)))
+    console.tell("\n".join(lines))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 if TYPE_CHECKING:
     from clerestory.finding import Finding, Findings
 
@@ -37,6 +39,7 @@ _Out = Annotated[Path | None, typer.Option(help="Folder for the findings and the
 _Json = Annotated[bool, typer.Option("--json", help="One object, to stdout.")]
 
 
+@checked
 def find(
     recording: _Where,
     shown: _Shown,
@@ -101,10 +104,12 @@ def _named(given: list[str]) -> dict[str, str]:
 def _write(found: Findings, out: Path) -> None:
     from clerestory.cli import console
     from clerestory.finding.charts import save_map
+    from clerestory.outputs import whole_folder
 
-    found.save(out)
-    for kind in dict.fromkeys(one.kind for one in found.findings):
-        save_map(found, out / f"map-{kind}s.png", kind)
+    with whole_folder(out) as part:
+        found.save(part)
+        for kind in dict.fromkeys(one.kind for one in found.findings):
+            save_map(found, part / f"map-{kind}s.png", kind)
     console.say(f"The findings are in {out}.")
 
 
@@ -113,16 +118,20 @@ def _print(found: Findings, top: int) -> None:
     from clerestory.cli import console
 
     pairs = found.findings[0].detects.pairs if found.findings else 0
-    typer.echo(f"{found.tested:,} units tested; figures are of {pairs} contents held out from it.")
+    console.tell(
+        f"{found.tested:,} units tested; figures are of {pairs} contents held out from it."
+    )
     for kind in ("direction", "neuron"):
         chosen = [one for one in found.findings if one.kind == kind][:top]
         if chosen:
             heads = f"{'AUROC':>6} {'95%':>11} {'decoy':>6} {'pairs won':>16} {'q':>8}"
-            typer.echo(f"\n{kind + 's':44}{heads}")
+            console.tell(f"\n{kind + 's':44}{heads}")
         for one in chosen:
-            typer.echo(console.plain(_row(one)))
+            console.tell(_row(one))
     null = found.null
-    typer.echo(f"\nWith sides flipped at random, {null.any_found} of {null.flips} found anything.")
+    console.tell(
+        f"\nWith sides flipped at random, {null.any_found} of {null.flips} found anything."
+    )
     for sentence in found.eyes:
         console.say(sentence)
     for warning in found.warnings:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 if TYPE_CHECKING:
     from clerestory.finding import Groups
 
 __all__ = ["group"]
 
 
+@checked
 def group(
     recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
     classifier: Annotated[str, typer.Option(help="Who sorts the pictures: lancet:mood.")],
@@ -41,14 +44,17 @@ def group(
 
     Each group's findings, in the folder, are what `clerestory verify` takes.
     """
+    from clerestory.classifying import condition
     from clerestory.cli import console
     from clerestory.finding import group as ask
     from clerestory.finding.group_page import page
-    from clerestory.outputs import free_folder
+    from clerestory.outputs import free_folder, whole_folder
     from clerestory.recording import Recording
 
     if out is not None:
         free_folder(out)
+    if gate is not None:
+        condition(gate)
     opened = Recording.open(recording)
     with console.progress("grouping") as progress:
         found = ask(
@@ -64,8 +70,9 @@ def group(
             progress=progress,
         )
     if out is not None:
-        found.save(out)
-        (out / "report.html").write_text(page(found, opened), encoding="utf-8")
+        with whole_folder(out) as part:
+            found.save(part)
+            (part / "report.html").write_text(page(found, opened), encoding="utf-8")
         console.say(f"The report is {out / 'report.html'}.")
     if json:
         console.emit(found.told())
@@ -77,22 +84,20 @@ def _print(found: Groups) -> None:
     from clerestory.cli import console
 
     if found.within is None:
-        typer.echo(
+        console.tell(
             f"{len(found.split)} prompts whose seeds disagree are in no group; {found.unsure} are "
             "left out (no class that was asked for, unsure, or not alike in what is controlled)."
         )
     for name, own in found.groups.items():
-        typer.echo(console.plain(f"\n{name}: {own.prompts} prompts report, each beside another's"))
-        typer.echo(f"  {'':42}{'AUROC':>6} {'95%':>11} {'q':>8} {'ω²':>6} {'common':>7}")
+        console.tell(f"\n{name}: {own.prompts} prompts report, each beside another's")
+        console.tell(f"  {'':42}{'AUROC':>6} {'95%':>11} {'q':>8} {'ω²':>6} {'common':>7}")
         for kind in ("direction", "neuron"):
             for one in [unit for unit in own.units if unit.kind == kind][:5]:
                 sign = "+" if one.sign > 0 else "-"
                 span = f"{one.low:.2f}–{one.high:.2f}"
-                typer.echo(
-                    console.plain(
-                        f"{sign} {one.unit:42}{one.auroc:6.3f} {span:>11} {one.q:8.1e} "
-                        f"{one.omega2:6.2f} {one.common:7.0%}"
-                    )
+                console.tell(
+                    f"{sign} {one.unit:42}{one.auroc:6.3f} {span:>11} {one.q:8.1e} "
+                    f"{one.omega2:6.2f} {one.common:7.0%}"
                 )
     for warning in found.warnings:
         console.say(f"warning: {warning}")

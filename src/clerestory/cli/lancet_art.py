@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 __all__ = ["art"]
 
 
+@checked
 def art(
     out: Annotated[Path, typer.Option(help="Folder for the packed art.")] = Path("build/art"),
     world: Annotated[
@@ -20,10 +23,16 @@ def art(
 
     The art is openly licensed and not part of Clerestory: NOTICE credits every family.
     """
+    from clerestory.cli import console
     from clerestory.lancet.world.art_fetch import fetch
     from clerestory.lancet.world.table import World
+    from clerestory.outputs import free_folder, resumable
 
-    packed = fetch(out, World.load(world).emoji)
-    typer.echo(
+    table = World.load(world)
+    if not any((out / name).exists() for name in ("sprites.json", "sprites.npy")):
+        free_folder(out)
+    resumable(out)
+    packed = fetch(out, table.emoji)
+    console.tell(
         f"{len(packed.places)} sprites of {len(packed.artworks)} families are in {out}.", err=True
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 if TYPE_CHECKING:
     from clerestory.lancet.ceilings import Ceilings
     from clerestory.lancet.evaluate import Evaluation, Rate
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+@checked
 def evaluate(
     model: Annotated[
         str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
@@ -28,8 +31,10 @@ def evaluate(
     art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
         "build/art"
     ),
-    steps: Annotated[int | None, typer.Option(help="Of the denoiser, if not the usual.")] = None,
-    prior_steps: Annotated[int | None, typer.Option(help="The same of the prior.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of the denoiser, if not the usual.")
+    ] = None,
+    prior_steps: Annotated[int | None, typer.Option(min=1, help="The same of the prior.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
@@ -37,7 +42,7 @@ def evaluate(
     from clerestory.cli import console
     from clerestory.lancet import contact
     from clerestory.lancet import evaluate as evaluation
-    from clerestory.outputs import new_file, picture_file
+    from clerestory.outputs import new_file, picture_file, whole_file
 
     if stages:
         from clerestory.lancet.world.art import Art
@@ -51,7 +56,8 @@ def evaluate(
         how = {"steps": steps, "prior_steps": prior_steps}
         came = evaluation.evaluate(opened, folder, progress=progress, **how)
     if sheet is not None:
-        contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(sheet)
+        with whole_file(sheet) as part:
+            contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(part)
         console.say(f"{len(came.asks)} pictures are on {sheet}.")
     limits = None
     if stages:
@@ -69,37 +75,43 @@ def evaluate(
 
 def _print(came: Evaluation) -> None:
     """The figures as a table, rates with their intervals."""
-    typer.echo(f"{len(came.asks)} prompts, as classified by set b:")
+    from clerestory.cli import console
+
+    console.tell(f"{len(came.asks)} prompts, as classified by set b:")
     _print_rates(came.rates, came.same_styles)
-    typer.echo("in combinations that training never shows:")
+    console.tell("in combinations that training never shows:")
     _print_rates(came.held_out)
-    typer.echo("the classifiers themselves, on held-out renders:")
+    console.tell("the classifiers themselves, on held-out renders:")
     for name, rate in came.classifiers.items():
-        typer.echo(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
-    typer.echo(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
-    typer.echo(f"seconds per picture: {came.seconds_per_picture:.3f}")
+        console.tell(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
+    console.tell(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
+    console.tell(f"seconds per picture: {came.seconds_per_picture:.3f}")
 
 
 def _print_rates(
     rates: Mapping[str, Rate | None], renders: Mapping[str, float | None] | None = None
 ) -> None:
+    from clerestory.cli import console
+
     for name, rate in rates.items():
         label = name.replace("_", " ")
         said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
         beside = (renders or {}).get(name)
         limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are told"
-        typer.echo(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
+        console.tell(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
 
 
 def _print_stages(came: Ceilings) -> None:
     """What is right on held-out renders, through the autoencoder, and decoded from embeddings."""
-    typer.echo(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
-    typer.echo(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
+    from clerestory.cli import console
+
+    console.tell(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
+    console.tell(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
     for factor, rate in came.renders.items():
         through, decoded = came.autoencoder[factor].rate, came.decoder[factor].rate
-        typer.echo(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
-    typer.echo(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
-    typer.echo(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
+        console.tell(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
+    console.tell(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
+    console.tell(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
 
 
 def _span(rate: float, low: float, high: float) -> str:

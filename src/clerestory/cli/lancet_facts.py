@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 if TYPE_CHECKING:
     from clerestory.lancet.facts import Measured
 
 __all__ = ["facts"]
 
 
+@checked
 def facts(
     model: Annotated[
         str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
@@ -31,9 +34,9 @@ def facts(
     if as_json:
         console.emit([fact.told() for fact in came])
         return
-    typer.echo(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
+    console.tell(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
     for fact in came:
-        typer.echo(_row(fact))
+        console.tell(_row(fact))
 
 
 def _row(fact: Measured) -> str:

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 __all__ = ["render"]
 
 
+@checked
 def render(
     out: Annotated[Path, typer.Option(help="The picture to write, such as sheet.png; new.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 60,
@@ -32,9 +35,10 @@ def render(
     ] = None,
 ) -> None:
     """Draw scenes of the world with their captions on one sheet, to look at."""
+    from clerestory.cli import console
     from clerestory.lancet.world import sheet
     from clerestory.lancet.world.table import World
-    from clerestory.outputs import new_file
+    from clerestory.outputs import new_file, whole_file
 
     new_file(out)
     wishes = {"style": style, "subject": subject, "place": place, "mood": mood}
@@ -42,5 +46,7 @@ def render(
     fixed = {factor: level for factor, level in wishes.items() if level is not None}
     table = World.load(world)
     sections = sheet.choose(table, n, seed=seed, fact=fact, **fixed)
-    sheet.save(sheet.page(table, art, sections), out)
-    typer.echo(f"{n} scenes are on {out}.", err=True)
+    drawn = sheet.page(table, art, sections)
+    with whole_file(out) as part:
+        sheet.save(drawn, part)
+    console.tell(f"{n} scenes are on {out}.", err=True)

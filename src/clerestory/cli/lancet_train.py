@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 __all__ = ["train"]
 
 
+@checked
 def train(
     out: Annotated[
         Path | None,
@@ -53,6 +58,7 @@ def train(
     from clerestory.lancet.training.settings import presets
     from clerestory.lancet.world.table import World
     from clerestory.models.opening import hushed
+    from clerestory.outputs import free_folder
 
     with hushed():
         from clerestory.lancet.training.train import Training
@@ -62,12 +68,16 @@ def train(
         raise OutputError(
             "With --stage and --out, give --from too: where the other parts are from."
         )
+    if out is not None and not (out / "manifest.json").exists():
+        free_folder(out)
     shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
-    with hushed(), console.stages() as report:
+    if shipped is not None:
+        weights.manifest(shipped)
+    with _work(work, smoke) as kept, hushed(), console.stages() as report:
         training = Training(
             World.load(world),
             art,
-            work or _work(smoke),
+            kept,
             presets["smoke" if smoke else "full"],
             shipped=shipped,
             report=report,
@@ -82,9 +92,20 @@ def train(
             console.say(f"The model is in {out}.")
 
 
-def _work(smoke: bool) -> Path:
+@contextmanager
+def _work(given: Path | None, smoke: bool) -> Iterator[Path]:
+    """The folder that a second call goes on in, or one that is gone afterwards."""
     import tempfile
 
-    if smoke:
-        return Path(tempfile.mkdtemp(prefix="clerestory-smoke-"))
-    return Path.home() / ".cache" / "clerestory" / "lancet"
+    from clerestory.errors import OutputError
+    from clerestory.outputs import resumable
+
+    if given is None and smoke:
+        with tempfile.TemporaryDirectory(prefix="clerestory-smoke-") as passing:
+            yield Path(passing)
+        return
+    if given is not None and given.exists() and not given.is_dir():
+        raise OutputError(f"{given} is a file; give a folder for renders and checkpoints.")
+    folder = given or Path.home() / ".cache" / "clerestory" / "lancet"
+    resumable(folder)
+    yield folder

@@ -17,6 +17,7 @@ from clerestory.cli import (
     familiarity,
     find,
     group,
+    interrupts,
     lancet_art,
     lancet_evaluate,
     lancet_facts,
@@ -72,9 +73,13 @@ lancet.command()(lancet_art.art)
 
 
 def main() -> None:
-    """Run the command line; what Clerestory raises on purpose becomes one line and status 1."""
+    """Run the command line; what Clerestory raises on purpose becomes one line and status 1.
+
+    Ctrl-C and SIGTERM become one line too, which tells what they leave, and status 130 or 143.
+    """
     try:
-        app(_spelt_out(sys.argv[1:]))
+        with interrupts.told():
+            app(_spelt_out(sys.argv[1:]))
     except ClerestoryError as error:
         line = " ".join(str(error).split())
         console.say(f"clerestory: {line}")
@@ -82,9 +87,6 @@ def main() -> None:
     except OSError as error:
         console.say(f"clerestory: {error.filename or 'a file'} cannot be used: {error.strerror}.")
         sys.exit(1)
-    except KeyboardInterrupt:
-        console.say("clerestory: interrupted")
-        sys.exit(130)
 
 
 def _spelt_out(given: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,6 +50,7 @@ def build(
     from clerestory.outputs import resumable
     from clerestory.recording import Recording
 
+    _check_cited(findings or (), studies or (), search)
     resumable(out)
     opened_recordings = [Recording.open(one) for one in recordings]
     with console.stages() as tell:
@@ -142,11 +144,31 @@ def import_themes(
     """Add themes that are not there yet; all of the file's, or none."""
     from clerestory.cli import console
     from clerestory.cli.lines import lines_of
+    from clerestory.errors import ThemeError
     from clerestory.microscope import Microscope
 
+    lines = lines_of(file, least=0)
     units = (unit.address for unit in Microscope(folder).units())
-    new = _themes(folder).take(lines_of(file), units)
+    try:
+        new = _themes(folder).take(lines, units)
+    except ThemeError as error:
+        raise ThemeError(f"{file}: {error}") from error
     console.say(f"{new} new themes.")
+
+
+def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str | None) -> None:
+    """What is named beside the recordings, looked at before a microscope is built of these."""
+    from clerestory.errors import OutputError
+    from clerestory.exciting.base import known_searches
+    from clerestory.finding import Findings
+
+    for folder in findings:
+        Findings.load(folder)
+    for folder in studies:
+        if not any(folder.glob("*.html")):
+            raise OutputError(f"{folder} has no report; give a folder that a study wrote.")
+    if search is not None:
+        known_searches()[search]
 
 
 def _themes(folder: Path) -> Themes:

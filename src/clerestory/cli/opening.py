@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from clerestory.cli.arguments import checked
+
 if TYPE_CHECKING:
     from clerestory.models import Model
 
@@ -66,6 +68,7 @@ _Pickles = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+UNSAID = (None, "auto", False)
 SHARED: dict[str, tuple[Any, Any]] = {
     "name_": (_Name, None),
     "prior": (_Prior, None),
@@ -84,6 +87,13 @@ class Asked:
 
     name: str | None
     how: dict[str, Any]
+
+    @property
+    def said(self) -> str:
+        """The first option that was given for it, with its value; "" where none was."""
+        given = {"model": self.name, **self.how}
+        told = (f"--{name} {value}" for name, value in given.items() if value not in UNSAID)
+        return next(told, "")
 
     def open(self, default: str = "lancet", **default_how: str) -> Model:
         """The model, or the default; what is to be known of how it is served goes to stderr."""
@@ -120,4 +130,4 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [*plain, *shared]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
-    return wrapped
+    return checked(wrapped)

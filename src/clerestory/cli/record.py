@@ -60,8 +60,8 @@ _Ray = Annotated[
         rich_help_panel=MANY,
     ),
 ]
-_Workers = Annotated[int, typer.Option(help="Each holds a model.", rich_help_panel=MANY)]
-_Gpus = Annotated[float, typer.Option(help="May be a part of one.", rich_help_panel=MANY)]
+_Workers = Annotated[int, typer.Option(min=1, help="Each holds a model.", rich_help_panel=MANY)]
+_Gpus = Annotated[float, typer.Option(min=0, help="May be a part of one.", rich_help_panel=MANY)]
 
 
 @with_model

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.arguments import checked
 from clerestory.cli.opening import Asked, with_model
+
+if TYPE_CHECKING:
+    from clerestory.models import Model
+    from clerestory.recording import Store
 
 __all__ = ["app"]
 
@@ -16,6 +21,7 @@ _Json = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 
 
 @app.command()
+@checked
 def info(where: _Where, json: _Json = False) -> None:
     """How far it is, what it reads, which samples are bad, how it was made."""
     from clerestory.cli import console
@@ -50,27 +56,31 @@ def verify(
 ) -> None:
     """Compare every file with its marker; exit status 1 where something is damaged."""
     from clerestory.cli import console
+    from clerestory.errors import OptionError
     from clerestory.recording import repaired
     from clerestory.recording.checking import by_site
     from clerestory.recording.checking import verify as check
-    from clerestory.recording.plan import check_model
     from clerestory.recording.recorder import fill
     from clerestory.recording.store import Store
 
+    if model.said and not repair:
+        raise OptionError(f"{model.said} is for --repair, which draws again: give both, or none.")
     store = Store(where)
+    if model.said:
+        _opened(model, store)  # what is wrong with it is told before all is read
     with console.progress("verifying") as progress:
         damage = check(store, progress)
     for each in damage:
         rows = f"samples {each.samples.start} to {each.samples.stop - 1}"
         console.say(f"{each.site}: {each.how}, {rows}")
     if damage and repair:
-        planned = store.plan.model
-        opened = model.open(planned["name"], **planned["how"])
-        check_model(opened, store.plan)
+        opened = _opened(model, store)
         with store.locked(), console.progress("recording") as progress:
-            count = repaired(store, damage)
-            fill(store, opened, progress)
-        console.say(f"{count} chunks were drawn again.")
+            chunks = {each.chunk for each in damage}
+            again = [chunk for chunk in chunks if chunk < store.plan.chunks]
+            repaired(store, [each for each in damage if each.chunk not in again])
+            fill(store, opened, progress, again)
+        console.say(f"{len(chunks)} chunks were drawn again.")
         damage = check(store)
     if json:
         told = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]
@@ -78,3 +88,13 @@ def verify(
     if damage:
         raise typer.Exit(1)
     console.say(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")
+
+
+def _opened(model: Asked, store: Store) -> Model:
+    """The model that the recording is of; RecordingError where another is named."""
+    from clerestory.recording.plan import check_model
+
+    planned = store.plan.model
+    opened = model.open(planned["name"], **planned["how"])
+    check_model(opened, store.plan)
+    return opened

@@ -38,19 +38,20 @@ def rival(
 
     Classifiers of set b tell how often the concept is there and how much of the rest is kept.
     """
+    from clerestory.classifying import condition
     from clerestory.classifying.outcomes import Panel
     from clerestory.cli import console
     from clerestory.cli.contents import contents_of
     from clerestory.exciting.rival import found_words, rows_of
     from clerestory.exciting.rival import rival as compete
     from clerestory.models import parse_seeds
-    from clerestory.outputs import empty_folder, free_folder
+    from clerestory.outputs import free_folder, whole_folder
     from clerestory.pictures import grid, save
     from clerestory.steering import SteeredModel
 
     if out is not None:
         free_folder(out)
-    judge, _, shows = concept.rpartition("=")
+    numbers, (judge, shows) = parse_seeds(seeds), condition(concept)
     panel, words = Panel.of(judge, shows), found_words(folder, best)
     opened = model.open()
     chosen = contents_of(opened, contents, judge, count, start=APART if contents is None else 0)
@@ -62,17 +63,17 @@ def rival(
             panel,
             said=said,
             contents=chosen,
-            seeds=parse_seeds(seeds),
+            seeds=numbers,
             put=put,
             steered=edits,
             progress=tell,
         )
     if out is not None:
-        empty_folder(out)
         shown = [picture for one in came for picture in one.pictures[:8, 0]]
-        save(grid(shown, columns=min(8, len(chosen))), out / "rival.png")
+        with whole_folder(out) as part:
+            save(grid(shown, columns=min(8, len(chosen))), part / "rival.png")
         console.say(f"Pictures, a row for each way, are in {out / 'rival.png'}.")
     if json:
         console.emit([one.told() for one in came])
         return
-    typer.echo(console.table([rows_of(one) for one in came]))
+    console.tell(console.table([rows_of(one) for one in came]))

@@ -34,6 +34,7 @@ def sites(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("address", "positions", "units", "module", "feeds", box=None)
     for site in found:
@@ -41,6 +42,7 @@ def sites(
         units = "?" if site.shape[1] is None else str(site.shape[1])
         units += f" in {site.heads} heads" if site.heads else ""
         feeds = {True: "yes", False: "no", None: "?"}[site.feeds]
-        table.add_row(site.address, positions, units, site.path, feeds)
+        cells = (site.address, positions, units, site.path, feeds)
+        table.add_row(*(Text(console.plain(cell)) for cell in cells))  # no markup in it
     narrow = sys.stdout.isatty()
     Console(width=None if narrow else 200).print(table)

@@ -37,7 +37,7 @@ def draw(
     """
     from clerestory.cli import console
     from clerestory.models import parse_seeds
-    from clerestory.outputs import empty_folder
+    from clerestory.outputs import whole_folder
     from clerestory.pictures import grid, pairs, save, save_run
     from clerestory.steering import SteeredModel
     from clerestory.steering.steered import opened_as
@@ -47,12 +47,12 @@ def draw(
     steered = SteeredModel.load(folder, model.open(name, **opened_with))
     for prompt in prompts:
         steered.model.check(prompt)
-    empty_folder(out)
-    with console.progress("drawing") as progress:
-        runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)
-    save_run(runs[1], out, edited=True)
-    sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))
-    save(sheet, out / "grid.png")
+    with whole_folder(out) as part:
+        with console.progress("drawing") as progress:
+            runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)
+        save_run(runs[1], part, edited=True)
+        sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))
+        save(sheet, part / "grid.png")
     console.say(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")
 
 

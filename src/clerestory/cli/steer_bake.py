@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from clerestory.cli.arguments import checked
 from clerestory.cli.opening import Asked, with_model
 
 __all__ = ["bake", "show"]
@@ -52,6 +53,7 @@ def bake(
     )
 
 
+@checked
 def show(
     folder: Annotated[Path, typer.Argument(help="A steered model.")],
     json: Annotated[bool, typer.Option("--json", help="steering.json, to stdout.")] = False,
@@ -65,4 +67,4 @@ def show(
     if json:
         console.emit(told)
     else:
-        typer.echo(console.plain(card(told)))
+        console.tell(card(told))

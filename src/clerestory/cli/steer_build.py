@@ -65,7 +65,7 @@ def build(
     from clerestory.finding import Findings
     from clerestory.lancet.saying import words_for
     from clerestory.models import parse_seeds
-    from clerestory.outputs import free_folder
+    from clerestory.outputs import free_folder, whole_folder
 
     free_folder(out)
     numbers, sizes, against = parse_seeds(seeds), _numbers(strengths), _pair(decoy)
@@ -99,7 +99,8 @@ def build(
             source=str(finding),
             progress=tell,
         )
-    built.save(out)
+    with whole_folder(out) as part:
+        built.save(part)
     told = built.steered.calibration
     console.say(f"The steered model and its card are in {out}.")
     for warning in told["warnings"]:
@@ -107,7 +108,7 @@ def build(
     if json:
         console.emit({"calibration": told})
     else:
-        typer.echo(console.table(rows(told)))
+        console.tell(console.table(rows(told)))
 
 
 def rows(told: dict[str, object]) -> list[dict[str, object]]:

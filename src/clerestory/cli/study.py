@@ -41,8 +41,8 @@ def run(
         results = answer(chosen, opened, out, progress=progress)
     if as_json:
         console.emit(results.told())
-    typer.echo(console.plain(results.answer), err=as_json)
-    typer.echo(f"The report is {out / 'report.html'}", err=as_json)
+    console.tell(results.answer, err=as_json)
+    console.tell(f"The report is {out / 'report.html'}", err=as_json)
 
 
 @app.command("list")
@@ -58,4 +58,4 @@ def listing(
         console.emit([{"name": one.name, "question": one.question} for one in studies])
         return
     for one in studies:
-        typer.echo(f"{one.name}: {one.question}")
+        console.tell(f"{one.name}: {one.question}")

@@ -119,24 +119,20 @@ def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
 def _print(found: Suppressed) -> None:
     from clerestory.cli import console
 
-    typer.echo(
+    console.tell(
         f"The unwanted: {found.before.unwanted:.2f} of pictures, the control's "
         f"{found.control.unwanted:.2f}; {found.contents} sentences, set b"
     )
-    typer.echo(console.table([_row(rung) for rung in found.rungs]))
+    console.tell(console.table([_row(rung) for rung in found.rungs]))
     chosen = found.chosen
     share, same = chosen.came.kept_share, chosen.came.rest
     kept = "" if share is None else f" It keeps {share:.0%} of what is to stay."
     rest = "" if same is None else f" {1 - same:.0%} of the rest changes."
-    typer.echo(
-        console.plain(
-            f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}).{kept}{rest}"
-        )
-    )
+    console.tell(f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}).{kept}{rest}")
     if found.steered is None:
-        typer.echo("There is no steered model: words are no edits, and no rung has any.")
+        console.tell("There is no steered model: words are no edits, and no rung has any.")
     elif found.steered_by != chosen.name:
-        typer.echo(f"The steered model has the edits of {found.steered_by}: words are no edits.")
+        console.tell(f"The steered model has the edits of {found.steered_by}: words are no edits.")
 
 
 def _row(rung: Rung) -> dict[str, str]:

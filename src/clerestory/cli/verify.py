@@ -50,7 +50,7 @@ def verify(
     from clerestory.finding import verify as ask
     from clerestory.finding.range_charts import save_ranges
     from clerestory.models import parse_seeds
-    from clerestory.outputs import free_folder
+    from clerestory.outputs import free_folder, whole_folder
 
     if out is not None:
         free_folder(out)
@@ -70,8 +70,9 @@ def verify(
             progress=tell,
         )
     if out is not None:
-        causes.save(out)
-        save_ranges(causes, out)
+        with whole_folder(out) as part:
+            causes.save(part)
+            save_ranges(causes, part)
         console.say(f"The causes are in {out}.")
     if json:
         console.emit(causes.told())
@@ -83,20 +84,20 @@ def _print(causes: Causes) -> None:
     """Detects and controls side by side, then the answer in words."""
     from clerestory.cli import console
 
-    typer.echo(
+    console.tell(
         f"{causes.classifier} sees {causes.shows!r} in {causes.unedited:.0%} of {causes.contents} "
         f"prompts without it; the prompts with it add {_span(causes.words)}"
         f"{_least(causes.words_keep)}.\n"
     )
     head = f"{'detects':>8} {'controls':>19} {'ablated':>19} {'patched':>8} {'back':>6}"
-    typer.echo(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
+    console.tell(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
     for one in causes.controls:
-        typer.echo(console.plain(_row(one)))
-    typer.echo()
+        console.tell(_row(one))
+    console.tell("")
     for sentence in causes.sentences():
-        typer.echo(console.plain(sentence))
+        console.tell(sentence)
     for swap in causes.swaps:
-        typer.echo(
+        console.tell(
             f"{swap.factor}: {swap.condition:.0%} ({swap.low:.0%}–{swap.high:.0%}) by the "
             f"condition, {swap.noise:.0%} by the noise ({swap.pictures} pictures)"
         )

@@ -9,28 +9,26 @@ import numpy as np
 
 from clerestory.exciting.comparing import Compared
 from clerestory.exciting.excited import Excited
-from clerestory.outputs import empty_folder
+from clerestory.outputs import whole_folder
 from clerestory.pages import environment
 from clerestory.pictures import data_address
+from clerestory.plots import png, svg
 
 __all__ = ["curve", "keep", "keep_compared"]
 
 
 def keep(found: Excited, folder: Path) -> Path:
     """Write figures, trail, plot and `gallery.html`; the gallery's path."""
-    import vl_convert
-
     found.save(folder)
-    spec = curve(found).to_json()
-    (folder / "curve.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    plot = curve(found)
+    (folder / "curve.png").write_bytes(png(plot))
     drawn: Any = found.pictures if found.pictures is not None else [[] for _ in found.best]
     rows = [
         {"of": one, "pictures": [data_address(picture) for picture in pictures]}
         for one, pictures in zip(found.best, drawn, strict=True)
     ]
-    plot = vl_convert.vegalite_to_svg(spec)
     template = environment("clerestory.exciting").get_template("gallery.html")
-    page = template.render(found=found, rows=rows, plot=plot)
+    page = template.render(found=found, rows=rows, plot=svg(plot))
     path = folder / "gallery.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -40,13 +38,10 @@ def keep_compared(found: Compared, folder: Path) -> Path:
     """Write `compared.json` and `compared.png`, whose path it gives, into a new folder."""
     import json
 
-    import vl_convert
-
-    empty_folder(folder)
-    (folder / "compared.json").write_text(json.dumps(found.told(), indent=1) + "\n")
-    path = folder / "compared.png"
-    path.write_bytes(vl_convert.vegalite_to_png(found.chart().to_json(), scale=2))
-    return path
+    with whole_folder(folder) as part:
+        (part / "compared.json").write_text(json.dumps(found.told(), indent=1) + "\n")
+        (part / "compared.png").write_bytes(png(found.chart()))
+    return folder / "compared.png"
 
 
 def curve(found: Excited) -> Any:

@@ -32,6 +32,10 @@ class Along:
     pool: str
     name: str
 
+    def __post_init__(self) -> None:
+        if self.pool not in ("mean", "max", "last") and not self.pool.startswith("tokens:"):
+            raise SearchError(f"pool is {self.pool!r}; it must be mean, max, last or tokens:WORD.")
+
 
 @dataclass(frozen=True)
 class Drawn:

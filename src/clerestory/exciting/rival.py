@@ -8,7 +8,6 @@ rivals[1].concept.rate, rivals[1].all_kept
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 from clerestory.classifying.outcomes import Outcome, Panel, Progress, Way, outcomes
 from clerestory.errors import SearchError
 from clerestory.exciting.excited import FILE
+from clerestory.fields import value_of
 from clerestory.models import Edit, Model
+from clerestory.reading import inside, read_json, refusing
 
 __all__ = ["found_words", "rival", "rows_of"]
 
@@ -52,13 +53,15 @@ def rival(
 def found_words(folder: Path, count: int) -> list[str]:
     """The best words of a search that was kept; SearchError where there is none."""
     try:
-        best = json.loads((folder / FILE).read_text())["best"]
-        found = [str(one["words"]) for one in best[:count]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = read_json(inside(folder, FILE, SearchError), SearchError)
+        with refusing(folder / FILE, SearchError):
+            words = [one["words"] for one in told["best"][:count]]
+        found = value_of(tuple[str, ...], words, "best", SearchError)
+    except SearchError as error:
         raise SearchError(f"{folder} has no finished search: its {FILE} cannot be read.") from error
     if not found:
         raise SearchError(f"{folder} has a search that found nothing.")
-    return found
+    return list(found)
 
 
 def rows_of(outcome: Outcome) -> dict[str, Any]:

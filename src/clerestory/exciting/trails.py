@@ -14,8 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clerestory.errors import SearchError
 from clerestory.outputs import planned_folder
+from clerestory.reading import inside, read_table
 
 __all__ = ["Trail"]
 
@@ -36,12 +39,16 @@ class Trail:
 
     def known(self) -> dict[str, float]:
         """What was scored before."""
-        import pandas as pd
-
         if self.folder is None or not (self.folder / SCORED).exists():
             return {}
-        table = pd.read_parquet(self.folder / SCORED)
-        return dict(zip(table["prompt"], table["score"], strict=True))
+        path = inside(self.folder, SCORED, SearchError)
+        table = read_table(path, SearchError)
+        texts, scores = table.get("prompt"), table.get("score")
+        if texts is None or scores is None or scores.dtype.kind != "f":
+            raise SearchError(f"{path} was altered: expected the columns prompt and score.")
+        if not all(isinstance(text, str) for text in texts) or not np.isfinite(scores).all():
+            raise SearchError(f"{path} was altered: a prompt is no text, or a score no number.")
+        return dict(zip(texts, scores, strict=True))
 
     def keep(self, known: Mapping[str, float], *, every: float = 0.0) -> None:
         """Put the scores in the place of those before, whole or not at all.

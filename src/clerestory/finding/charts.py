@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clerestory.models.addresses import parse
+from clerestory.plots import png
 
 if TYPE_CHECKING:
     from clerestory.finding.base import Findings, Kind
@@ -51,9 +52,7 @@ def site_map(found: Findings, kind: Kind = "direction") -> Any:
 
 def save_map(found: Findings, path: Path, kind: Kind = "direction") -> Path:
     """The map as a PNG."""
-    import vl_convert
-
-    path.write_bytes(vl_convert.vegalite_to_png(site_map(found, kind).to_json(), scale=2))
+    path.write_bytes(png(site_map(found, kind)))
     return path
 
 

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from clerestory.classifying import Check
 from clerestory.errors import EvidenceError
-from clerestory.finding.base import Detects, Finding, Findings, Null
+from clerestory.fields import made
+from clerestory.finding.base import Finding, Findings, Null
 from clerestory.outputs import empty_folder
+from clerestory.reading import inside, read_json, read_table, refusing
+from clerestory.tensors import read_tensors
 
 __all__ = ["load", "save"]
 
-SAMPLES = "samples.parquet"
+FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
 
 
 def save(findings: Findings, folder: Path) -> None:
     """Write the files; OutputError where the folder holds something already."""
     empty_folder(folder)
     text = json.dumps(findings.told(), indent=1, allow_nan=False)
-    (folder / "findings.json").write_text(text + "\n")
+    (folder / FILE).write_text(text + "\n")
     directions = {site: np.ascontiguousarray(d) for site, d in findings.directions.items()}
-    save_file(directions, folder / "directions.safetensors")
+    save_file(directions, folder / DIRECTIONS)
     if findings.samples is not None:
         findings.samples.to_parquet(folder / SAMPLES)
 
@@ -35,33 +40,47 @@ def save(findings: Findings, folder: Path) -> None:
 def load(folder: Path) -> Findings:
     """Read the files; EvidenceError where they are missing or no findings."""
     try:
-        told = json.loads((folder / "findings.json").read_text())
-        directions = load_file(folder / "directions.safetensors")
-        findings = tuple(
-            Finding(**{**one, "detects": _detects(one["detects"])}) for one in told["findings"]
-        )
+        told = read_json(inside(folder, FILE, EvidenceError), EvidenceError)
+        read = made(_Told, told, FILE, EvidenceError)
         return Findings(
-            findings=findings,
-            tested=told["tested"],
-            null=Null(**told["null"]),
-            warnings=tuple(told["warnings"]),
-            contents={half: tuple(names) for half, names in told["contents"].items()},
-            directions=directions,
-            curves={
-                site: tuple((int(k), auroc, decoy) for k, auroc, decoy in curve)
-                for site, curve in told.get("curves", {}).items()
-            },
-            asked=told.get("asked", {}),
-            model=told.get("model", {}),
-            classifiers={
-                source: None if check is None else Check.read(check)
-                for source, check in told.get("classifiers", {}).items()
-            },
-            samples=pd.read_parquet(folder / SAMPLES) if (folder / SAMPLES).exists() else None,
+            **{**vars(read), "classifiers": _checks(read.classifiers)},
+            directions=_directions(inside(folder, DIRECTIONS, EvidenceError)),
+            samples=_samples(inside(folder, SAMPLES, EvidenceError)),
         )
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise EvidenceError(f"{folder} holds no findings that can be read: {error}.") from error
+    except EvidenceError as error:
+        raise EvidenceError(f"{folder} holds no findings that can be read: {error}") from error
 
 
-def _detects(told: dict[str, Any]) -> Detects:
-    return Detects(**{**told, "shuffled": tuple(told["shuffled"])})
+@dataclass(frozen=True)
+class _Told:
+    """The fields of `findings.json`; what older ones lack has a default."""
+
+    findings: tuple[Finding, ...]
+    tested: int
+    null: Null
+    warnings: tuple[str, ...]
+    contents: Mapping[str, tuple[str, ...]]
+    curves: Mapping[str, tuple[tuple[int, float, float | None], ...]] = field(default_factory=dict)
+    classifiers: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, str] = field(default_factory=dict)
+
+
+def _checks(told: Mapping[str, Any]) -> dict[str, Check | None]:
+    with refusing(FILE, EvidenceError):
+        return {source: None if own is None else Check.read(own) for source, own in told.items()}
+
+
+def _directions(path: Path) -> dict[str, NDArray[np.float64]]:
+    found = read_tensors(path, EvidenceError, "np")
+    for name, one in found.items():
+        if one.ndim != 1 or one.dtype.kind != "f" or not np.isfinite(one).all():
+            raise EvidenceError(
+                f"the direction {name[:80]!r} is {one.dtype} {list(one.shape)} or not finite; "
+                "expected a finite number for each unit."
+            )
+    return found
+
+
+def _samples(path: Path) -> pd.DataFrame | None:
+    return read_table(path, EvidenceError) if path.exists() else None

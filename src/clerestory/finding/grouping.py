@@ -98,6 +98,8 @@ def _said(found: Mapping[str, Findings]) -> list[str]:
 
 
 def _listed(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
+    if within not in (None, "prompt"):
+        raise EvidenceError(f"within is {within!r}; only the seeds of one 'prompt' can be told.")
     if within is not None and control:
         raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
     names = [control] if isinstance(control, str) else control
@@ -127,6 +129,9 @@ def _table(
     confidence and let through the gate, `level` what is controlled, as one.
     """
     seen = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
+    for name in control:
+        if ":" not in name:
+            _column(recording.samples, name)
     eyes = Eyes(recording, {"group": classifier, **seen}, gate)
     labels, own = eyes.labels(), recording.samples.iloc[recording.rows].reset_index(names="sample")
     prompts = sorted(own["prompt"].unique())

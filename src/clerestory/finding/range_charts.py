@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clerestory.plots import png
+
 if TYPE_CHECKING:
     from clerestory.finding.causes import Causes, Range
 
@@ -38,14 +40,11 @@ def range_map(causes: Causes, which: str) -> Any:
 
 def save_ranges(causes: Causes, folder: Path) -> list[Path]:
     """`where.png` and `when.png`, each where there is anything to show."""
-    import vl_convert
-
     made = []
     for which in TITLES:
         if getattr(causes, which):
             path = folder / f"{which}.png"
-            png = vl_convert.vegalite_to_png(range_map(causes, which).to_json(), scale=2)
-            path.write_bytes(png)
+            path.write_bytes(png(range_map(causes, which)))
             made.append(path)
     return made
 

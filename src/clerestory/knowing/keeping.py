@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ import numpy as np
 from clerestory.errors import EvidenceError
 from clerestory.knowing.seeing import Seen
 from clerestory.outputs import planned_folder
+from clerestory.reading import refusing
+from clerestory.tensors import read_arrays
 
 __all__ = ["NAMES", "Kept"]
 
@@ -44,14 +45,10 @@ class Kept:
         if self.folder is None:
             return None
         try:
-            with np.load(io.BytesIO(self._path(name).read_bytes())) as parts:
-                pictures = parts.get("pictures")
-                found = Seen(
-                    str(parts["name"]), parts["rates"], parts["hits"], parts["embedding"], pictures
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            found = _seen(self._path(name))
+        except EvidenceError:
             return None  # none yet, or damaged: it is drawn again
-        return None if found.name != name or (shown and pictures is None) else found
+        return None if found.name != name or (shown and found.pictures is None) else found
 
     def keep(self, seen: Seen) -> None:
         """Keep a name, whole or not at all."""
@@ -66,6 +63,24 @@ class Kept:
         assert self.folder is not None
         digest = hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
         return self.folder / NAMES / f"{digest}.npz"
+
+
+def _seen(path: Path) -> Seen:
+    """A name as it was kept; EvidenceError where there is none, or it is damaged."""
+    with refusing(path, EvidenceError):
+        parts = read_arrays(path, EvidenceError)
+        figures = [parts[name] for name in ("rates", "hits", "embedding")]
+        pictures = parts.get("pictures")
+        contexts = len(figures[0])
+        for one in figures:
+            if one.ndim != 2 or one.dtype.kind != "f" or len(one) != contexts:
+                raise ValueError("its figures are not by context")
+            if not np.isfinite(one).all():
+                raise ValueError("a figure is no number")
+        if pictures is not None and not (pictures.ndim == 4 and pictures.dtype == np.uint8):
+            raise ValueError("its pictures are none")
+        rates, hits, embedding = figures
+        return Seen(str(parts["name"]), rates, hits, embedding, pictures)
 
 
 def _written(path: Path, raw: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.escaping import to_json
 from clerestory.knowing.contexts import Made
 from clerestory.knowing.seeing import Seen
 
@@ -105,8 +105,7 @@ class Familiarity:
 
     def save(self, folder: Path) -> None:
         """Write `familiarity.json`."""
-        text = json.dumps(self.told(), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / "familiarity.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "familiarity.json").write_text(to_json(self.told()) + "\n", encoding="utf-8")
 
 
 def _number(value: float) -> float | None:

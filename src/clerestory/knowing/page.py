@@ -12,6 +12,7 @@ from clerestory.knowing.keeping import NAMES
 from clerestory.knowing.known import Familiarity
 from clerestory.pages import environment
 from clerestory.pictures import data_address, grid, save, slug
+from clerestory.plots import svg
 
 __all__ = ["chart", "folder_of", "keep", "sheet"]
 
@@ -38,14 +39,13 @@ def folder_of(folder: Path, phrase: str) -> Path:
 
     name = slug(phrase)
     if name.replace("-", " ") != phrase or name == NAMES:
-        name += "-" + hashlib.blake2b(phrase.encode(), digest_size=3).hexdigest()
+        raw = phrase.encode(errors="surrogatepass")
+        name += "-" + hashlib.blake2b(raw, digest_size=3).hexdigest()
     return folder / name
 
 
 def page(found: Familiarity) -> str:
     """One HTML file that needs nothing else; whatever comes from outside is escaped."""
-    import vl_convert
-
     rows = [
         {
             "context": context,
@@ -55,8 +55,9 @@ def page(found: Familiarity) -> str:
         for at, (context, one) in enumerate(found.contexts.items())
     ]
     template = environment("clerestory.knowing").get_template("familiarity.html")
-    plot = vl_convert.vegalite_to_svg(chart(found).to_json())
-    return template.render(found=found, rows=rows, plot=plot, controls=found.controls.told())
+    return template.render(
+        found=found, rows=rows, plot=svg(chart(found)), controls=found.controls.told()
+    )
 
 
 def sheet(found: Familiarity) -> Pictures:

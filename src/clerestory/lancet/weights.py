@@ -10,15 +10,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError
+from clerestory.fields import made, value_of
+from clerestory.models.base import Options
+from clerestory.reading import inside, read_json, regular
 
 __all__ = ["SHIPPED", "manifest", "revision", "verified"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The embedded model."""
+MOST_FILE = 2**30
+"""Bytes of one file."""
 
 
 def verified(folder: Path | None = None) -> Path:
@@ -34,14 +40,16 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
     place = folder or SHIPPED
     path = place / "manifest.json"
     try:
-        told: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        told: dict[str, Any] = read_json(inside(place, path.name, ModelError), ModelError)
+    except ModelError as error:
         raise ModelError(f"{place} is no Lancet folder: {path.name} cannot be read.") from error
     whole = isinstance(told, dict) and all(
         isinstance(told.get(part), dict) for part in ("files", "defaults", "settings")
     )
-    if not whole:
+    if not whole or not isinstance(told.get("version", ""), str | None):
         raise ModelError(f"{path} is damaged: it lacks files, defaults or settings.")
+    value_of(Mapping[str, str], told["files"], f"{path}: files", ModelError)
+    made(Options, told["defaults"], f"{path}: defaults", ModelError)
     return told
 
 
@@ -59,9 +67,12 @@ def revision(folder: Path | None = None) -> str:
 @functools.lru_cache(maxsize=8)
 def _verified(folder: Path) -> Path:
     for name, expected in manifest(folder)["files"].items():
-        path = folder / name
+        path = inside(folder, name, ModelError)
         if not path.is_file():
             raise ModelError(f"{path} is missing: install Clerestory again.")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        regular(path, ModelError, MOST_FILE)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
             raise ModelError(f"{path} is damaged (its checksum differs): install Clerestory again.")
     return folder

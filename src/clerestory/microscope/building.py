@@ -19,6 +19,7 @@ from clerestory.microscope.folder import DONE, FORMAT, PLAN, Microscope
 from clerestory.microscope.maps import Maps
 from clerestory.microscope.summaries import EXTREMES
 from clerestory.models.addresses import select
+from clerestory.outputs import whole_file
 from clerestory.recording import Recording
 
 __all__ = ["Progress", "build"]
@@ -134,16 +135,11 @@ def _begin(out: Path, plan: dict[str, Any]) -> None:
         if path.read_text("utf-8") != text:
             raise OutputError(f"{out} has a microscope of other recordings or sites.")
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(not one.name.startswith(".") for one in out.iterdir()):
         raise OutputError(f"{out} is not empty; give a new or empty folder.")
     out.mkdir(parents=True, exist_ok=True)
-    _whole(path, text)
-
-
-def _whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.with_suffix(".part").write_text(text, "utf-8")
-    path.with_suffix(".part").replace(path)
+    with whole_file(path) as part:
+        part.write_text(text, "utf-8")
 
 
 def named(prompt: str) -> bool:
@@ -165,7 +161,8 @@ def _samples(recording: Recording, number: int, out: Path, kind: str, tell: Prog
     place.with_suffix(".part").replace(place)
     shown = table.loc[table["named"], "prompt"].unique()
     words = summaries.Words.of(list(shown)).words
-    _whole(out / "samples" / f"{number}.words.json", json.dumps(words, ensure_ascii=False))
+    with whole_file(out / "samples" / f"{number}.words.json") as part:
+        part.write_text(json.dumps(words, ensure_ascii=False), "utf-8")
     if not kind:
         return
     folder = out / "pictures" / str(number)

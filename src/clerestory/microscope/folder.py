@@ -81,7 +81,8 @@ class SiteUnits:
 
     def figure(self, name: str) -> NDArray[Any]:
         """One of its arrays; RecordingError where it is damaged or of other units."""
-        found = _array(str(self.folder / f"{name}.npy"))
+        place = f"sites/{self.folder.name}/{name}.npy"
+        found = _array(str(inside(self.folder.parents[1], place, RecordingError)))
         if found.ndim < 1 or len(found) != self.units or found.dtype.kind not in "biuf":
             raise RecordingError(
                 f"{self.folder / name}.npy is {found.dtype} {list(found.shape)}; expected numbers "

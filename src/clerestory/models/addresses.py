@@ -37,6 +37,10 @@ _COMMA = re.compile(r",(?![^\[]*\])(?!\s*[\d:]+\s*(?:,|$))")
 """Between patterns: not within brackets, and not before a further step."""
 
 
+MOST_NUMBERS = 10_000_000
+"""Units or steps that one range may name."""
+
+
 @dataclass(frozen=True)
 class Address:
     """One address as written; None for units, heads or steps that are not narrowed down."""
@@ -142,6 +146,8 @@ def _numbers(text: str, address: str) -> tuple[int, ...]:
         first, colon, last = part.strip().partition(":")
         if not first.isdigit() or (colon and not last.isdigit()):
             raise SiteError(f"{text!r} in {address.strip()!r} is no number or range like 0:10.")
+        if max(len(first), len(last)) > 9 or int(last or 0) - int(first) > MOST_NUMBERS:
+            raise SiteError(f"{text[:80]!r} in an address is of more numbers than any site has.")
         numbers.update(range(int(first), int(last)) if colon else [int(first)])
     if not numbers:
         raise SiteError(f"The range {text!r} in {address.strip()!r} is empty; write one like 0:10.")

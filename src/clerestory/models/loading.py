@@ -10,6 +10,7 @@ from clerestory.errors import ModelError
 from clerestory.models.base import Options
 from clerestory.models.model import Model
 from clerestory.registry import suggest
+from clerestory.tensors import check_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -141,6 +142,8 @@ def _add_lora(pipeline: Any, lora: str) -> None:
     if not hasattr(pipeline, "load_lora_weights"):
         raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
     path = Path(lora)
+    if path.suffix == ".safetensors" and path.is_file():
+        check_tensors(path, ModelError)
     if path.suffix in (".bin", ".pt", ".ckpt"):
         raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
     where = {"weight_name": path.name} if path.is_file() else {}

@@ -7,7 +7,6 @@ can run code. Code that comes with a checkpoint is never run.
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from clerestory.errors import ModelError
-from clerestory.models.files import PICKLES, check_pickles, check_whole, pickle_error
+from clerestory.models.files import PICKLES, check_index, check_parts, check_whole, pickle_error
 from clerestory.models.served import served
+from clerestory.reading import read_json
 
 __all__ = ["Opening", "check_task", "hushed", "is_hub_id", "opened"]
 
@@ -28,8 +28,11 @@ UNREADABLE = (
     ValueError,
     RuntimeError,
     TypeError,
-    KeyError,
+    LookupError,
     AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
     ImportError,
     SafetensorError,
 )
@@ -76,20 +79,29 @@ def opened(what: str | Path, how: Opening) -> Any:
     """The pipeline in a folder, behind an id, or in a single file; ModelError, in one line."""
     path = Path(what)
     if path.is_file():
+        _check_unused(what, "prior", how.prior, "is a single file, which has its own")
         return _single(path, how)
+    _check_unused(what, "config", how.config, "is no single file, so it has its own")
     told = _index(what)
     kind = _kind(what, told)
     if kind == PRIORLESS:
         return _with_prior(what, how)
+    _check_unused(what, "prior", how.prior, f"is a {kind}, which needs none")
     if kind not in served():
         _check_kind(what, kind)
     return _pretrained(what, how, kind, **_unchecked(kind))
 
 
+def _check_unused(what: object, name: str, given: object, why: str) -> None:
+    """ModelError where something is named that this model would never look at."""
+    if given is not None:
+        raise ModelError(f"{name} is {given}, but {what} {why}: leave --{name} ({name}=) out.")
+
+
 def _pretrained(what: str | Path, how: Opening, kind: str, **more: Any) -> Any:
     local = Path(what).is_dir()
-    if local and not how.pickles:
-        check_pickles(Path(what), _index(what))
+    if local:
+        check_parts(Path(what), kind, _index(what), pickles=how.pickles)
     with hushed(), _one_line(what, kind):
         from diffusers import DiffusionPipeline
 
@@ -164,14 +176,19 @@ def _index(what: str | Path) -> Mapping[str, Any]:
     folder = Path(what)
     try:
         path = folder / "model_index.json" if folder.is_dir() else _fetched_index(str(what))
-        told: Mapping[str, Any] = json.loads(path.read_text())
+        if not path.exists():
+            raise FileNotFoundError
+        told: Mapping[str, Any] = read_json(path, ModelError)
     except FileNotFoundError:
         raise ModelError(
             f"{folder} is no pipeline: it has no model_index.json. Expected a folder written by "
             "diffusers' save_pretrained."
         ) from None
-    except (OSError, ValueError):
-        raise ModelError(f"{what} is no pipeline: its model_index.json cannot be read.") from None
+    except ModelError as error:
+        raise ModelError(
+            f"{what} is no pipeline: its model_index.json cannot be read: {error}"
+        ) from error
+    check_index(what, told)
     return told
 
 
@@ -218,7 +235,7 @@ def _check_kind(what: str | Path, kind: str) -> None:
         import diffusers
 
         found = getattr(diffusers, kind, None)
-    if found is None:
+    if not isinstance(found, type) or not issubclass(found, diffusers.DiffusionPipeline):
         raise ModelError(f"{what} is a {kind}, which this version of diffusers does not know.")
     check_task(what, found)
 

@@ -5,6 +5,8 @@ Scheduling, retries and lost workers are Ray's. A chunk that is done twice is th
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -107,7 +109,8 @@ def _cluster(address: str | None) -> Iterator[Any]:
         quiet = {"include_dashboard": False} if address is None else {}
         where = address or "local"  # None would join whatever cluster was here last
         try:
-            ray.init(address=where, log_to_driver=False, logging_level="ERROR", **quiet)
+            with _heard():
+                ray.init(address=where, log_to_driver=False, logging_level="ERROR", **quiet)
         except (ImportError, ConnectionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RecordingError(f"The cluster {where} cannot be joined: {reason}") from error
@@ -116,3 +119,14 @@ def _cluster(address: str | None) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """SIGTERM is answered afterwards as before: Ray puts an answer of its own in the place."""
+    held = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, held)

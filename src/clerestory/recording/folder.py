@@ -14,8 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clerestory.errors import OutputError, RecordingError
+from clerestory.reading import (
+    MOST_TABLE,
+    MOST_TEXT,
+    check_count,
+    inside,
+    one_line,
+    read_table,
+    regular,
+    relative,
+    table_of,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
     from zarr.abc.store import Store
 
 __all__ = ["Folder", "digest"]
@@ -46,13 +58,47 @@ class Folder:
         """Where it is, for another process: an absolute path, or the URL."""
         return str(Path(self.root).resolve()) if self.local else self.where
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes called `name`; None where there are none."""
+    def read(self, name: str, most: int = MOST_TEXT) -> bytes | None:
+        """The bytes called `name`; None where there are none.
+
+        RecordingError where the name leads out of the folder, or there are more than `most`.
+        """
+        if not self.check(name, most):
+            return None
         try:
             data: bytes = self.fs.cat_file(f"{self.root}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"{self}/{name} cannot be read: {one_line(error)}.") from error
         return data
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The Parquet table called `name`; None where there is none."""
+        if self.local:
+            path = Path(self.root) / name
+            return read_table(path, RecordingError) if self.check(name, MOST_TABLE) else None
+        raw = self.read(name, MOST_TABLE)
+        return None if raw is None else table_of(raw, f"{self}/{name}", RecordingError)
+
+    def check(self, name: str, most: int) -> bool:
+        """Whether something is called `name`; RecordingError where it should not be read.
+
+        That is what is elsewhere, by its name or by a link, what is no plain file, or is too large.
+        """
+        relative(name, self, RecordingError)
+        path = Path(self.root) / name
+        if self.local:
+            there = path.exists() or path.is_symlink()
+            if there:
+                regular(inside(Path(self.root), name, RecordingError), RecordingError, most)
+            return there
+        try:
+            size = self.fs.size(f"{self.root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        check_count(f"{self}/{name}", RecordingError, size or 0, most, "bytes")
+        return True
 
     def write(self, name: str, data: bytes) -> None:
         """Write bytes, whole or not at all."""
@@ -62,8 +108,12 @@ class Folder:
             return
         partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
         partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def remove(self, name: str) -> None:
         """Remove what is called `name`, if anything is."""

@@ -12,19 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.errors import RecordingError
+from clerestory.fields import made
 from clerestory.models import Model, Options, Sample, running
 from clerestory.models.addresses import Selection
 from clerestory.models.base import Branch, Pool
 from clerestory.models.seeds import check_seeds
+from clerestory.reading import refusing
 from clerestory.recording.prompts import prompt_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "Plan", "check_model", "check_same", "planned"]
+__all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "planned"]
 
 FORMAT = 1
 """The version of what lies on disk."""
@@ -117,24 +119,63 @@ class Plan:
     @classmethod
     def restored(cls, told: Mapping[str, Any], table: pd.DataFrame) -> Plan:
         """The plan that `told` tells of; RecordingError where the table is not its table."""
-        lists = {
-            site: {part: None if some is None else tuple(some) for part, some in wanted.items()}
-            for site, wanted in told["read"].items()
-        }
-        plan = cls(
-            table=table,
-            options=Options(**told["options"]),
-            read={site: Selection(**wanted) for site, wanted in lists.items()},
-            **{
-                name: told[name]
-                for name in ("model", "pool", "branch", "pictures", "batch", "chunk", "threads")
-            },
-        )
-        if plan.digest != told["table"]:
+        read = made(_Told, told, "manifest.json: plan", RecordingError)
+        named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
+        plan = cls(table=table, **{**named, "model": asdict(read.model)})
+        with refusing("samples.parquet", RecordingError):
+            same = plan.digest == read.table
+        if not same:
             raise RecordingError(
                 "samples.parquet is not the table that was planned: it was altered."
             )
+        for name in ("batch", "chunk", "threads"):
+            if not 1 <= getattr(plan, name) < 2**31:
+                raise RecordingError(f"manifest.json was altered: {name} is {told[name]}.")
+        _check_table(table)
         return plan
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """What a plan says of its model; `how` are names, and nothing that could make code run."""
+
+    name: str
+    revision: str
+    how: Mapping[Literal["prior", "lora", "config"], str]
+    pipeline: str
+    scheduler: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What `Plan.told` gives."""
+
+    format: int
+    samples: int
+    table: str
+    model: OfModel
+    options: Options
+    read: Mapping[str, Selection]
+    pool: Pool
+    branch: Branch
+    pictures: bool
+    batch: int
+    chunk: int
+    threads: int
+
+
+_NOT_IN_PLAN = ("format", "samples", "table")
+
+
+def _check_table(table: pd.DataFrame) -> None:
+    """RecordingError where a table has no prompts or seeds."""
+    prompts, seeds = table.get("prompt"), table.get("seed")
+    texts = prompts is not None and all(isinstance(one, str) for one in prompts)
+    if not texts or seeds is None or seeds.dtype.kind not in "iu" or table.index.nlevels > 1:
+        raise RecordingError(
+            "samples.parquet has no prompts or no seeds: expected columns `prompt` and `seed`."
+        )
 
 
 def planned(

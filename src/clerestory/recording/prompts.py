@@ -6,6 +6,7 @@ factors; TOML is a factorial template (`template.py`).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from clerestory.errors import PromptError
 from clerestory.models import Model
+from clerestory.reading import DAMAGED, one_line, read_bytes, read_table, read_text
 from clerestory.recording.template import Template
 
 if TYPE_CHECKING:
@@ -91,24 +93,25 @@ def _read(path: Path) -> pd.DataFrame:
 
     readers: dict[str, Any] = {
         ".txt": _lines,
-        ".csv": lambda file: pd.read_csv(file, keep_default_na=False),
-        ".parquet": pd.read_parquet,
+        ".csv": lambda file: pd.read_csv(
+            io.BytesIO(read_bytes(file, PromptError)), keep_default_na=False
+        ),
+        ".parquet": lambda file: read_table(file, PromptError),
         ".toml": lambda file: Template.read(file).table(),
     }
     if path.suffix.lower() not in readers:
         raise PromptError(f"{path} is no file of prompts; it must end in {_KINDS}.")
     try:
         table: pd.DataFrame = readers[path.suffix.lower()](path)
-    except OSError as error:
-        raise PromptError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PromptError(f"{path} cannot be read as {path.suffix}: {reason}") from error
+    except PromptError:
+        raise
+    except DAMAGED as error:
+        raise PromptError(f"{path} cannot be read as {path.suffix}: {one_line(error)}.") from error
     return table
 
 
 def _lines(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_text(path, PromptError).splitlines()]
     return pd.DataFrame({"prompt": [line for line in lines if line]})

@@ -7,7 +7,7 @@ chunks of one plan.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,11 @@ def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> N
         store.begin(plan, found.layouts, encoder_marks(model.pipeline))
 
 
-def fill(store: Store, model: Model, progress: Progress | None = None) -> None:
-    """Fill every chunk that has no marker."""
-    plan, missing = store.plan, store.missing()
+def fill(
+    store: Store, model: Model, progress: Progress | None = None, again: Sequence[int] = ()
+) -> None:
+    """Fill every chunk that has no marker, and those `again`, which keep theirs until then."""
+    plan, missing = store.plan, sorted({*store.missing(), *again})
     done = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
     def tell(rows: int) -> None:

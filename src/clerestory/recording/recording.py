@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from clerestory.errors import RecordingError, SiteError
 from clerestory.models.addresses import parse, select
 from clerestory.models.base import Activations, Step
+from clerestory.reading import refusing
 from clerestory.recording.store import PICTURES, Layout, Marker, Store
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-    import zarr
+
+    from clerestory.recording.arrays import Arrays
 
 __all__ = ["Recording"]
 
@@ -38,7 +40,7 @@ class Recording:
     def open(cls, where: str | Path) -> Recording:
         """Open a folder or URL; RecordingError where it holds no recording."""
         store = Store(where)
-        _ = store.plan
+        _ = store.plan, store.layouts
         return cls(store)
 
     def __repr__(self) -> str:
@@ -64,7 +66,8 @@ class Recording:
     @cached_property
     def markers(self) -> list[Marker]:
         """The chunks that are done, as they were when this was first asked."""
-        found = [self.store.marker(chunk) for chunk in self.store.done()]
+        every = self.store.plan.chunks
+        found = [self.store.marker(chunk) for chunk in self.store.done() if chunk < every]
         return [marker for marker in found if marker is not None]
 
     @cached_property
@@ -86,7 +89,7 @@ class Recording:
         return np.flatnonzero(told["done"] & (told["bad"] == ""))
 
     @cached_property
-    def _group(self) -> zarr.Group:
+    def _group(self) -> Arrays:
         return self.store.arrays()
 
     def to_xarray(self) -> Activations:
@@ -107,9 +110,10 @@ class Recording:
         for row in wanted:
             if not 0 <= row < len(told) or not told[row]:
                 raise RecordingError(f"Sample {row} of {self.store.folder} is not drawn.")
-        array: Any = self._group[PICTURES]
-        pictures: NDArray[np.uint8] = array.oindex[wanted]
-        return pictures
+        array: Any = self._group.held(PICTURES)
+        with refusing(f"{self.store.folder}, pictures", RecordingError):
+            pictures: NDArray[np.uint8] = array.oindex[wanted]
+            return pictures
 
     def batches(
         self, site: str, size: int = 4096, *, seed: int = 0, spread: int = 8
@@ -122,7 +126,7 @@ class Recording:
         if size < 1 or spread < 1:
             raise RecordingError(f"size is {size} and spread {spread}; both must be 1 or more.")
         address = self.address(site)
-        array: Any = self._group[address]
+        array: Any = self._group.held(address)
         rng = np.random.default_rng(seed)
         good = np.zeros(len(self), bool)
         good[self.rows] = True
@@ -132,7 +136,8 @@ class Recording:
             parts = [left]
             for chunk in order[start : start + spread]:
                 rows = plan.rows(int(chunk))
-                values = array[rows.start : rows.stop][good[rows.start : rows.stop]]
+                with refusing(f"{self.store.folder}, {address}", RecordingError):
+                    values = array[rows.start : rows.stop][good[rows.start : rows.stop]]
                 parts.append(values.reshape(-1, values.shape[-1]).astype(np.float32))
             pool = np.concatenate(parts)
             rng.shuffle(pool)
@@ -182,8 +187,9 @@ class _Kept:
 
     def values(self) -> NDArray[np.float32]:
         """All of it, in memory."""
-        values: NDArray[np.float32] = self.labelled().to_numpy()
-        return values
+        with refusing(f"{self.recording.store.folder}, {self.site}", RecordingError):
+            values: NDArray[np.float32] = self.labelled().to_numpy()
+            return values
 
     def labelled(self) -> xr.DataArray:
         """The array with coordinates, its values still on disk."""
@@ -192,7 +198,7 @@ class _Kept:
         from clerestory.recording.lazily import lazily
 
         recording, labels = self.recording, self.layout.labels
-        array: Any = recording._group[self.site]
+        array: Any = recording._group.held(self.site)
         table = recording.samples
         coords: dict[str, Any] = {"sample": np.arange(len(table)), "step": labels["step"]}
         coords |= {name: ("step", labels[name]) for name in ("timestep", "sigma") if name in labels}

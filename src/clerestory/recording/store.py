@@ -16,46 +16,31 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import OutputError, RecordingError
+from clerestory.outputs import resumable
+from clerestory.reading import MOST_TEXT, loads, relative
 from clerestory.recording.folder import LOCK, PARTIAL, Folder
+from clerestory.recording.layout import PICTURES, Layout, layouts_of
 from clerestory.recording.plan import FORMAT, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
     import zarr
 
+    from clerestory.recording.arrays import Arrays
+
 __all__ = ["PICTURES", "Layout", "Marker", "Store"]
 
 MANIFEST, TABLE, ARRAYS, DONE = "manifest.json", "samples.parquet", "activations.zarr", "done"
-PICTURES = "pictures"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One array: its dtype, its shape without the samples, its axes, their labels.
-
-    `labels` has the steps with their timesteps and sigmas, and the units where not all are read.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    axes: tuple[str, ...]
-    labels: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def bytes(self) -> int:
-        """How much one sample takes."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape))
 
 
 @dataclass(frozen=True)
@@ -84,29 +69,31 @@ class Store:
         raw = self.folder.read(MANIFEST)
         if raw is None:
             raise RecordingError(f"{self.folder} holds no recording: it has no {MANIFEST}.")
+        told: dict[str, Any] = loads(raw, f"{self.folder}/{MANIFEST}", RecordingError, finite=False)
         try:
-            told: dict[str, Any] = json.loads(raw)
-            known = told["plan"]["format"] == FORMAT and told["arrays"] is not None
-        except (ValueError, KeyError, TypeError):
+            found, _, _ = told["plan"]["format"], told["arrays"].items(), told["versions"]
+        except (KeyError, TypeError, AttributeError):
             raise RecordingError(
                 f"{self.folder}/{MANIFEST} cannot be read: it was altered."
             ) from None
-        if not known:
+        if found != FORMAT:
             raise RecordingError(
-                f"{self.folder} is of format {told['plan']['format']}; this version reads {FORMAT}."
+                f"{self.folder} is of format {str(found)[:40]}; this version reads {FORMAT}."
             )
         return told
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """The samples as they were planned."""
-        import pandas as pd
-
-        raw = self.folder.read(TABLE)
         try:
-            return pd.read_parquet(io.BytesIO(raw or b""))
-        except (ValueError, OSError):
-            raise RecordingError(f"{self.folder}/{TABLE} is missing or was altered.") from None
+            table = self.folder.table(TABLE)
+        except RecordingError as error:
+            raise RecordingError(
+                f"{self.folder}/{TABLE} is missing or was altered: {error}"
+            ) from error
+        if table is None:
+            raise RecordingError(f"{self.folder}/{TABLE} is missing or was altered.")
+        return table
 
     @cached_property
     def plan(self) -> Plan:
@@ -116,10 +103,7 @@ class Store:
     @cached_property
     def layouts(self) -> dict[str, Layout]:
         """The arrays by address."""
-        return {
-            name: Layout(one["dtype"], tuple(one["shape"]), tuple(one["axes"]), one["labels"])
-            for name, one in self.manifest["arrays"].items()
-        }
+        return layouts_of(self.manifest["arrays"], f"{self.folder}/{MANIFEST}", self.plan)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -136,6 +120,7 @@ class Store:
                 raise OutputError(
                     f"{self.folder} is not empty (it has {strange[0]}): choose another folder."
                 )
+        resumable(self.folder)
         with self.folder.locked():
             self.folder.swept()
             yield
@@ -182,14 +167,15 @@ class Store:
                 attributes=dict(layout.labels),
             )
 
-    def arrays(self) -> zarr.Group:
-        """The arrays, to read from."""
-        import zarr
+    def arrays(self) -> Arrays:
+        """The arrays, to read from; what of them is not as the manifest says is refused."""
+        from clerestory.recording.arrays import Arrays
 
-        try:
-            return zarr.open_group(self.folder.zarr(ARRAYS, read_only=True), mode="r")
-        except (FileNotFoundError, ValueError):
-            raise RecordingError(f"{self.folder}/{ARRAYS} is missing or was altered.") from None
+        return Arrays(self, self.folder.zarr(ARRAYS, read_only=True))
+
+    def chunk_bytes(self, name: str) -> int:
+        """How many bytes a chunk of an array has; the last one is filled up to as many."""
+        return min(self.plan.chunk, len(self.plan)) * self.layouts[name].bytes
 
     @cached_property
     def _writable(self) -> tuple[zarr.Group, dict[str, tuple[str, int]]]:
@@ -197,6 +183,9 @@ class Store:
 
         from clerestory.recording.noting import noting
 
+        arrays = self.arrays()
+        for name in self.layouts:
+            _ = arrays[name]
         files: dict[str, tuple[str, int]] = {}
         store = noting(self.folder.zarr(ARRAYS, read_only=False), files)
         return zarr.open_group(store, mode="r+"), files
@@ -219,17 +208,25 @@ class Store:
     def done(self) -> list[int]:
         """The chunks that have a marker, in order."""
         names = [name.partition(".") for name in self.folder.names(DONE)]
-        return sorted(int(stem) for stem, _, end in names if end == "json" and stem.isdigit())
+        return sorted(
+            int(stem)
+            for stem, _, end in names
+            if end == "json" and stem.isascii() and stem.isdigit() and len(stem) < 19
+        )
 
     def marker(self, chunk: int) -> Marker | None:
         """A chunk's marker; None where there is none that can be read."""
         try:
-            told = json.loads(self.folder.read(_marker(chunk)) or b"")
+            raw = self.folder.read(_marker(chunk)) or b""
+            told = loads(raw, _marker(chunk), RecordingError)
             bad = {int(row): str(reason) for row, reason in told["bad"].items()}
             files = {str(name): (str(d), int(size)) for name, (d, size) in told["files"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
+            for name in files:
+                relative(name, _marker(chunk), RecordingError)
+        except (RecordingError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Marker(chunk, bad, files)
+        fine = set(bad) <= set(self.plan.rows(chunk)) and all(n >= 0 for _, n in files.values())
+        return Marker(chunk, bad, files) if fine else None
 
     def missing(self) -> list[int]:
         """The chunks that are still to be filled."""
@@ -238,7 +235,9 @@ class Store:
 
     def file(self, name: str) -> bytes | None:
         """The bytes of one of a marker's files."""
-        return self.folder.read(f"{ARRAYS}/{name}")
+        own = name.partition("/c/")[0]
+        most = 2 * self.chunk_bytes(own) + 2**16 if own in self.layouts else MOST_TEXT
+        return self.folder.read(f"{ARRAYS}/{name}", most)
 
 
 def _marker(chunk: int) -> str:

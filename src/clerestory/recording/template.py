@@ -25,8 +25,8 @@ in nothing but the `matched` factors share a `group`.
 from __future__ import annotations
 
 import itertools
+import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clerestory.errors import PromptError
+from clerestory.reading import check_count, read_toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ _SLOT = re.compile(r"{([^{}]*)}")
 _DEPTH = 8
 """How often a text may name a factor whose text names a factor."""
 _TRIES = 1000
+_MOST_PROMPTS, _MOST_SIGNS = 1_000_000, 100_000
 
 
 class Template(BaseModel):
@@ -61,15 +63,11 @@ class Template(BaseModel):
     def read(cls, path: Path) -> Template:
         """Open a template; PromptError, naming the field, where it says something impossible."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise PromptError(f"{path} cannot be read: {error.strerror}.") from error
+            return cls.model_validate(read_toml(path, PromptError))
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the template"
             raise PromptError(f"{path}: {field}: {first['msg']}.") from error
-        except ValueError as error:
-            raise PromptError(f"{path} is no TOML: {error}.") from error
 
     @model_validator(mode="after")
     def _fits(self) -> Template:
@@ -100,6 +98,8 @@ class Template(BaseModel):
         """Every combination in every phrasing, one row a prompt; PromptError where none is left."""
         import pandas as pd
 
+        count = len(self.phrasings) * math.prod(len(each) for each in self.levels.values())
+        check_count("The template", PromptError, count, _MOST_PROMPTS, "prompts")
         rows = [
             self._row(index, dict(zip(self.levels, combination, strict=True)))
             for index in range(len(self.phrasings))
@@ -135,7 +135,10 @@ class Template(BaseModel):
         text = self.phrasings[index]
         used: set[str] = set()
         for _ in range(_DEPTH):
-            used |= set(_SLOT.findall(text))
+            slots = _SLOT.findall(text)
+            used |= set(slots)
+            size = sum(len(self._text(slot, levels[slot], index)) for slot in slots)
+            check_count("A prompt of the template", PromptError, size, _MOST_SIGNS, "characters")
             text = _SLOT.sub(lambda slot: self._text(slot[1], levels[slot[1]], index), text)
         if _SLOT.search(text):
             raise PromptError(f"The template's texts name each other in a circle: {text[:80]!r}.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
+
+from clerestory.escaping import markdown
+from clerestory.escaping import markdown_code as code
 
 __all__ = ["BEFORE_AFTER", "FRONTIER", "card", "versions"]
 
@@ -26,9 +28,9 @@ def card(told: Mapping[str, Any]) -> str:
     """The card of what `steering.json` says."""
     base, measured = told["base"], told["calibration"]
     lines = [
-        f"# {_text(measured.get('shows') or 'A steered model')}",
+        f"# {markdown(measured.get('shows') or 'A steered model')}",
         "",
-        f"Edits for **{_text(base['name'])}** of revision `{_code(base['revision'] or '?')}`.",
+        f"Edits for **{markdown(base['name'])}** of revision `{code(base['revision'] or '?')}`.",
         "This folder holds no weights of it. To draw with it:",
         "",
         '    clerestory steer draw THIS_FOLDER "a moose" --out pictures',
@@ -43,7 +45,7 @@ def card(told: Mapping[str, Any]) -> str:
     lines += [
         "## Made with",
         "",
-        ", ".join(_text(f"{name} {of}") for name, of in told["versions"].items()),
+        ", ".join(markdown(f"{name} {of}") for name, of in told["versions"].items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -53,7 +55,7 @@ def _edit(one: Mapping[str, Any]) -> str:
     said = ", ".join(
         f"{name} {of:.4g}" if isinstance(of, float) else f"{name} {of}" for name, of in rest.items()
     )
-    return f"`{_code(one['kind'])}` at `{_code(one['site'])}`: {_text(said)}"
+    return f"`{code(one['kind'])}` at `{code(one['site'])}`: {markdown(said)}"
 
 
 def _measured(measured: Mapping[str, Any]) -> list[str]:
@@ -61,8 +63,9 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
     lines = [
         "## What it does",
         "",
-        f"{measured['contents']} contents that never mention it, {_counted(measured['seeds'])},",
-        f"judged by `{_code(measured['classifier'])}` ({_text(measured['set'])}); none of them",
+        f"{markdown(measured['contents'])} contents that never mention it, "
+        f"{_counted(measured['seeds'])},",
+        f"judged by `{code(measured['classifier'])}` ({markdown(measured['set'])}); none of them",
         "served to build it. Kept: the classifier sees the same as in the picture without it.",
         "Intervals are over contents; of shuffled directions, the range of their rates.",
         "",
@@ -70,7 +73,7 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
         *(_row(name, {"contents": measured["contents"], **one}) for name, one in rows.items()),
         "",
-        *(f"- {_text(warning)}" for warning in measured.get("warnings", ())),
+        *(f"- {markdown(warning)}" for warning in measured.get("warnings", ())),
         "",
         f"![Rows: without the edit, with it, saying the words]({BEFORE_AFTER})",
         "",
@@ -81,29 +84,18 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
 
 
 def _counted(seeds: int) -> str:
-    return "one seed" if seeds == 1 else f"{seeds} seeds"
+    return "one seed" if seeds == 1 else f"{markdown(seeds)} seeds"
 
 
 def _row(name: str, one: Mapping[str, Any]) -> str:
     low, high = one["concept_interval"]
     kept, subject, added = one["all_kept"], one["kept"].get("subject"), one["decoy_added"]
     cells = [
-        _text(name) if name != THIS else name,
+        markdown(name) if name != THIS else name,
         f"{one['concept_rate']:.2f} ({low:.2f}-{high:.2f})",
         "" if kept is None else f"{kept:.2f}",
         "" if subject is None else f"{subject:.2f}",
         "" if added is None else f"{added:+.2f}",
-        str(one["contents"]),
+        markdown(one["contents"]),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _text(text: object) -> str:
-    """One line that Markdown and HTML take for text."""
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_\[\]()!|#])", r"\\\1", plain)
-
-
-def _code(text: object) -> str:
-    """One line between backquotes, which it cannot end."""
-    return " ".join(str(text).split()).replace("`", "'").replace("|", "/")

@@ -11,18 +11,21 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clerestory.errors import EditError, ModelError, RegistryError
+from clerestory.errors import EditError, ModelError, RegistryError, SiteError
+from clerestory.fields import value_of
 from clerestory.models import Edit, Model, Run, load
 from clerestory.models.marks import weight_marks
 from clerestory.outputs import empty_folder
+from clerestory.reading import DAMAGED, inside, one_line, read_json
 from clerestory.steering.base import SavedEdit, known_edits, name_of
 from clerestory.steering.card import card, versions
+from clerestory.tensors import read_tensors
 
 __all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
 
@@ -32,6 +35,15 @@ FIELDS = {"format", "base", "edits", "calibration", "provenance", "versions"}
 BASE = {"name": str, "revision": str, "weights": str, "opened_with": dict}
 OPENING = {"prior", "lora", "config"}
 """What a base model may be opened with: names, and nothing that could make code run."""
+_SETTING: Any = bool | int | float | str | None | tuple[float, ...]
+_SETTINGS: dict[str, Any] = {
+    "kind": str,
+    "site": str,
+    "branch": Literal["cond", "uncond", "both"],
+    "positions": str,
+    "renorm": bool,
+}
+"""The types of an edit's settings; those of plug-ins may have others, of `_SETTING`."""
 
 
 class SteeredModel:
@@ -184,15 +196,26 @@ def _check(model: Model, edit: Edit) -> None:
 def steering_of(folder: Path) -> dict[str, Any]:
     """What `steering.json` says; ModelError where it is none, or of another version."""
     try:
-        told: Any = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
-        raise ModelError(
-            f"{folder} holds no steered model: its {FILE} is missing or cannot be read."
-        ) from None
+        told = read_json(inside(folder, FILE, ModelError), ModelError, finite=False)
+    except ModelError as error:
+        raise ModelError(f"{folder} holds no steered model: {error}") from error
     if not isinstance(told, dict) or told.get("format") != _FORMAT:
         raise ModelError(f"{folder}/{FILE} is not of format {_FORMAT} of a steered model.")
     _check_fields(folder, told)
+    for index, settings in enumerate(told["edits"]):
+        _check_settings(f"{folder}/{FILE}: edit {index}", settings)
     return told
+
+
+def _check_settings(where: str, settings: Any) -> None:
+    """ModelError where an edit's settings are of other types than any edit's."""
+    if not isinstance(settings, dict) or not {"kind", "site"} <= set(settings):
+        raise ModelError(f"{where} does not fit: it has no kind or no site.")
+    for name, value in settings.items():
+        value_of(_SETTINGS.get(name, _SETTING), value, f"{where}.{name[:80]}", ModelError)
+    positions = settings.get("positions", "all")
+    if positions not in ("all", "last") and not positions.startswith("tokens:"):
+        raise ModelError(f"{where} has the positions {positions[:80]!r}, which there are not.")
 
 
 def _check_fields(folder: Path, told: Mapping[str, Any]) -> None:
@@ -215,12 +238,13 @@ def _check_fields(folder: Path, told: Mapping[str, Any]) -> None:
 
 
 def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEdit]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / TENSORS
+    path = inside(folder, TENSORS, ModelError)
+    tensors = read_tensors(path, ModelError)
+    owned = {f"{index}" for index in range(len(listed))}
+    strange = [name for name in tensors if name.partition(".")[0] not in owned]
+    if strange:
+        raise ModelError(f"{path} does not fit steering.json: no edit has {strange[0][:80]!r}.")
     try:
-        tensors = load_file(path)
         return [
             known_edits()[settings["kind"]].restored(
                 {name: value for name, value in settings.items() if name != "kind"},
@@ -228,11 +252,12 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEd
             )
             for index, settings in enumerate(listed)
         ]
-    except (RegistryError, EditError):
+    except (RegistryError, EditError, SiteError):
         raise
-    except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} does not fit steering.json or is damaged: {reason}") from error
+    except DAMAGED as error:
+        raise ModelError(
+            f"{path} does not fit steering.json or is damaged: {one_line(error)}"
+        ) from error
 
 
 def _own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

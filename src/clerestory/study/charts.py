@@ -11,8 +11,9 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
-import vl_convert
+from markupsafe import Markup
 
+from clerestory import plots
 from clerestory.finding import Finding, Findings
 from clerestory.finding.base import Kind
 from clerestory.study.controlling import Controls
@@ -31,12 +32,12 @@ OUT = "out"
 """The column of the map for what a stage hands on."""
 
 
-def svg(chart: Any) -> str:
+def svg(chart: Any) -> Markup:
     """A chart as an SVG element whose colours follow the page."""
-    text: str = vl_convert.vegalite_to_svg(chart.to_json())
+    text = str(plots.svg(chart))
     for name, marker in MARKERS.items():
         text = text.replace(marker, f"var(--{name})")
-    return re.sub(r"^.*?<svg", '<svg role="img"', text, count=1, flags=re.DOTALL)
+    return Markup(re.sub(r"^.*?<svg", '<svg role="img"', text, count=1, flags=re.DOTALL))
 
 
 def site_map(findings: Findings, kind: Kind) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from clerestory.errors import RegistryError, TableError
+from clerestory.reading import read_toml
 from clerestory.registry import suggest
 
 __all__ = ["HALVES", "Definition", "Half", "built_in"]
@@ -135,8 +135,8 @@ class Definition(_Frozen):
         """A built-in study by name, or a file; TableError names the file and the field."""
         path = _path(what)
         try:
-            told = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            told = read_toml(path, TableError)
+        except TableError as error:
             raise TableError(f"{path} cannot be read as a study: {error}") from error
         try:
             return cls(**told, file="" if path.parent == FOLDER else str(what))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from markupsafe import Markup
-
 from clerestory.finding import Finding, Findings
 from clerestory.pages import environment
 from clerestory.pictures import data_address
@@ -46,9 +44,9 @@ def page(results: Results, gallery: Gallery) -> str:
         seed=gallery.seed,
         units=_units(found, controls),
         probes={probe.unit: probe.drawn for probe in controls.probes},
-        neuron_map=Markup(charts.svg(charts.site_map(found, "neuron"))),
-        direction_map=Markup(charts.svg(charts.site_map(found, "direction"))),
-        frontier=Markup(charts.svg(charts.frontier(controls))),
+        neuron_map=charts.svg(charts.site_map(found, "neuron")),
+        direction_map=charts.svg(charts.site_map(found, "direction")),
+        frontier=charts.svg(charts.frontier(controls)),
     )
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from clerestory.classifying import classifier
 from clerestory.finding import Findings, contrast, halves
 from clerestory.models import Model
-from clerestory.outputs import empty_folder
+from clerestory.outputs import whole_folder
 from clerestory.steering import Add, SteeredModel
 from clerestory.study import report
 from clerestory.study.controlling import Controls, Gallery, Progress, Tuning, controls, tune
@@ -47,10 +47,16 @@ def run(
     `progress` is told (what, done, of). `lookup` finds classifiers by name and set, by default
     among the registered ones.
     """
+    with whole_folder(folder) as part:
+        return _answered(study, model, part, progress, lookup)
+
+
+def _answered(
+    study: Definition, model: Model, folder: Path, progress: Progress | None, lookup: Lookup | None
+) -> Results:
     counted = plan(study, model)
     look = lookup or (lambda name, which: classifier(name, which=which))
     tuning_panel, panel = (Panel.open(study, which, look) for which in ("a", "b"))
-    empty_folder(folder)
     clock, tell = _Clock(), progress or (lambda what, done, of: None)
     samples = readings(study)
     with clock("reading"):

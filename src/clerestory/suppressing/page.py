@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from clerestory.outputs import empty_folder
+from clerestory.escaping import to_json
+from clerestory.outputs import whole_folder
 from clerestory.pages import environment
 from clerestory.pictures import data_address, grid, save
+from clerestory.plots import png, svg
 from clerestory.suppressing.suppress import DROP, KEEP
 from clerestory.suppressing.suppressed import Suppressed
 
@@ -21,13 +20,15 @@ SHOWN = 8
 
 def keep(found: Suppressed, folder: Path) -> Path:
     """Write `suppressed.json`, page, pictures and any steered model to a new folder; the page."""
-    import vl_convert
+    with whole_folder(folder) as part:
+        page = _written(found, part)
+    return folder / page.name
 
-    empty_folder(folder)
-    told = json.dumps(found.told(), indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / "suppressed.json").write_text(told + "\n", "utf-8")
-    spec = frontier(found).to_json()
-    (folder / "frontier.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+
+def _written(found: Suppressed, folder: Path) -> Path:
+    (folder / "suppressed.json").write_text(to_json(found.told()) + "\n", "utf-8")
+    plot = frontier(found)
+    (folder / "frontier.png").write_bytes(png(plot))
     rows = {"as it is": found.pictures["before"], "the control": found.pictures["control"]}
     rows |= {rung.name: rung.pictures for rung in found.rungs}
     save(
@@ -39,7 +40,7 @@ def keep(found: Suppressed, folder: Path) -> Path:
     page = template.render(
         found=found,
         family=found.case.model.family,
-        chart=Markup(vl_convert.vegalite_to_svg(spec)),
+        chart=svg(plot),
         rows={name: [data_address(one) for one in own[:SHOWN, 0]] for name, own in rows.items()},
         drop=DROP,
         keep=KEEP,

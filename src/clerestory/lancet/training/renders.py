@@ -23,6 +23,7 @@ from clerestory.lancet import world as world_room
 from clerestory.lancet.world import render, sampler
 from clerestory.lancet.world.scene import FACTORS, Scene
 from clerestory.lancet.world.table import World
+from clerestory.outputs import whole_file
 
 __all__ = ["HEADS", "Renders", "build"]
 
@@ -111,11 +112,16 @@ def build(
         block = slice(start, min(start + BLOCK, len(seeds)))
         render.render_into(world, art, scenes[block], out[block], processes=processes)
         out.flush()
-        (folder / "state.json").write_text(json.dumps({**plan, "blocks": start // BLOCK + 1}))
+        _kept(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
         if progress is not None:
             progress(block.stop, len(seeds))
     _table(scenes).to_parquet(folder / "scenes.parquet")
-    (folder / "done.json").write_text(json.dumps(plan))
+    _kept(folder / "done.json", plan)
+
+
+def _kept(path: Path, told: dict[str, Any]) -> None:
+    with whole_file(path) as part:
+        part.write_text(json.dumps(told))
 
 
 def _drawing() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -45,7 +44,7 @@ from clerestory.lancet.training.warm import PLACES, warm_start, whole
 from clerestory.lancet.weights import manifest
 from clerestory.lancet.world.art import Art
 from clerestory.lancet.world.table import World
-from clerestory.outputs import empty_folder, free_folder
+from clerestory.outputs import free_folder, whole_folder
 
 __all__ = ["FIRST_HELD_OUT", "FIRST_SECOND", "Training"]
 
@@ -171,11 +170,15 @@ class Training:
         """The tokenizer, learnt in seconds from the captions, or the shipped one."""
         folder = self.work / "tokenizer"
         if not folder.exists() and self.shipped is not None:
-            shutil.copytree(self.shipped / "model" / "prior_tokenizer", folder)
+            with whole_folder(folder) as part:
+                shutil.copytree(
+                    self.shipped / "model" / "prior_tokenizer", part, dirs_exist_ok=True
+                )
         if not folder.exists():
             settings = self.settings
             learnt = tokenizer.learn(self.main.captions, settings.vocabulary, settings.window)
-            learnt.save_pretrained(folder)
+            with whole_folder(folder) as part:
+                learnt.save_pretrained(part)
         return CLIPTokenizer.from_pretrained(folder)
 
     @cached_property
@@ -256,11 +259,8 @@ class Training:
 
         `partly`: from the last checkpoints, finished or not. OutputError where `out` is not empty.
         """
-        empty_folder(out)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
-            self._write(Path(beside) / "whole", version, partly)
-            out.rmdir()
-            (Path(beside) / "whole").replace(out)
+        with whole_folder(out) as part:
+            self._write(part, version, partly)
 
     def _write(self, out: Path, version: str, partly: bool) -> None:
         encoder = self.network("eye", partly=partly)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import ArtError
+from clerestory.fields import value_of
+from clerestory.outputs import whole_file
+from clerestory.reading import read_json
 from clerestory.registry import suggest
+from clerestory.tensors import mapped_array
 
 __all__ = ["SIZE", "Art", "code", "pack"]
 
@@ -46,8 +50,13 @@ class Art:
         if known["bytes"] != pixels.stat().st_size:
             raise ArtError(f"{pixels} is cut short: remove {folder} and run `make art` again.")
         try:
-            return cls(folder, known["places"], np.load(pixels, mmap_mode="r"))
-        except ValueError as error:
+            found = mapped_array(pixels, ArtError)
+            if found.shape[1:] != (SIZE, SIZE, 4) or found.dtype != np.uint8:
+                raise ArtError(f"it is {found.dtype} {list(found.shape)}")
+            if not all(0 <= row < len(found) for row in known["places"].values()):
+                raise ArtError("it has fewer sprites than sprites.json names")
+            return cls(folder, known["places"], found)
+        except ArtError as error:
             raise ArtError(f"{pixels} is altered: remove {folder}, run `make art`.") from error
 
     @property
@@ -81,13 +90,15 @@ def pack(folder: Path, sprites: Iterable[tuple[str, str, Sprite]]) -> Art:
     if not rows:
         raise ArtError(f"There is nothing to pack into {folder}.")
     pixels = np.stack(rows)
-    np.save(folder / "sprites.npy", pixels)
+    with whole_file(folder / "sprites.npy") as part:
+        np.save(part, pixels)
     about = {
         "places": places,
         "bytes": (folder / "sprites.npy").stat().st_size,
         "sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
     }
-    (folder / "sprites.json").write_text(json.dumps(about))
+    with whole_file(folder / "sprites.json") as part:
+        part.write_text(json.dumps(about))
     return Art.open(folder)
 
 
@@ -103,8 +114,9 @@ def code(emoji: str) -> str:
 def _index(folder: Path) -> dict[str, Any]:
     index = folder / "sprites.json"
     try:
-        known: dict[str, Any] = json.loads(index.read_text())
-    except ValueError as error:
+        known: dict[str, Any] = read_json(index, ArtError)
+        value_of(Mapping[str, int], known["places"], "places", ArtError)
+    except (ArtError, TypeError, KeyError) as error:
         raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.") from error
     if not {"places", "bytes", "sha256"} <= set(known):
         raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +48,23 @@ def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) ->
         yield from map(_draw, parts)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, _open, (world.path, art)) as pool:
+    with _deaf():
+        pool = context.Pool(processes, _open, (world.path, art))
+    with pool:
         yield from pool.imap(_draw, parts)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started meanwhile does not hear Ctrl-C: its parent does, and ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_art(world: World, art: Path, scenes: Iterable[Scene]) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clerestory.errors import TableError
 from clerestory.lancet.world.scene import NONE, PEOPLE
+from clerestory.reading import MOST_TOML, loads_toml, read_text
 from clerestory.registry import suggest
 
 __all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "Strangers", "World"]
@@ -124,12 +124,12 @@ class World(_Frozen):
         """Read a table, the built-in one by default; TableError names the file and the field."""
         place = path or BUILT_IN
         try:
-            raw = place.read_bytes()
-            told: dict[str, Any] = tomllib.loads(raw.decode())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            text = read_text(place, TableError, MOST_TOML)
+            told = loads_toml(text, place, TableError)
+        except TableError as error:
             raise TableError(f"{place} cannot be read as a world's table: {error}") from error
         try:
-            mark = hashlib.sha256(raw).hexdigest()
+            mark = hashlib.sha256(text.encode()).hexdigest()
             return cls.model_validate({**told, "path": place, "fingerprint": mark})
         except ValidationError as error:
             raise TableError(f"{place}: {_complaint(error)}") from error

@@ -1,0 +1,370 @@
+"""A tiny valid example of everything that strangers hand over, and how the product uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from families import built, stable_diffusion
+from finding import planted
+from tiny import WIDTH, tiny_model
+
+from clerestory.attributing.measuring import _held
+from clerestory.classifying import Check
+from clerestory.classifying.labels import _Kept
+from clerestory.errors import EvidenceError
+from clerestory.exciting.rival import found_words
+from clerestory.exciting.trails import Trail
+from clerestory.finding import Findings, contrast
+from clerestory.knowing.keeping import Kept
+from clerestory.knowing.seeing import Seen
+from clerestory.lancet import weights
+from clerestory.lancet.world import art
+from clerestory.lancet.world.table import BUILT_IN, World
+from clerestory.microscope.folder import Microscope, _array
+from clerestory.models import Options, load
+from clerestory.models.addresses import Selection
+from clerestory.reading import read_json
+from clerestory.recording import Plan, Recording, Store, verify
+from clerestory.recording.folder import Folder
+from clerestory.recording.prompts import prompt_table
+from clerestory.recording.store import Layout
+from clerestory.steering import Ablate, Add, Clamp, Erase, SteeredModel
+from clerestory.study.definition import FOLDER, Definition
+
+MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
+TEMPLATE = """
+phrasings = ["{style}", "{style}, {place}"]
+matched = ["style"]
+[levels.style]
+glass = ["a glass of {subject}", "{subject} in glass"]
+plain = ["a picture of {subject}", "{subject} in plain style"]
+[levels.subject]
+cat = "a cat"
+[levels.place]
+night = "at night"
+"""
+CHECK = {
+    "source": "mine",
+    "marked": 3,
+    "agreed": 2,
+    "unsure": [1, 0],
+    "agreement": {"rate": 2 / 3, "low": 0.1, "high": 0.9},
+    "classes": ["dark", "light"],
+    "confusion": [[1, 1], [0, 1]],
+    "pictures": 4,
+    "rates": {
+        name: {"said": 0.5, "rate": 0.5, "low": 0.1, "high": 0.9} for name in ("dark", "light")
+    },
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is handed over: `make` writes a valid one to a folder, `use` does what the product does.
+
+    `remade` ones are made again where they cannot be read, so that damage is no error. Files named
+    in `whole` are left alone: another module reads them. `share` is how much fuzzing it gets.
+    """
+
+    name: str
+    make: Callable[[Path], Any]
+    use: Callable[[Path], Any]
+    remade: bool = False
+    whole: tuple[str, ...] = ()
+    share: float = 1.0
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files that are attacked, in order."""
+        found = sorted(path for path in folder.rglob("*") if path.is_file())
+        names = [(path, path.relative_to(folder).as_posix()) for path in found]
+        return [path for path, name in names if not any(one in name for one in self.whole)]
+
+
+def make_findings(folder: Path) -> None:
+    table = planted.samples(contents=4)
+    contrast(planted.activations(table), table, flips=2).save(folder)
+
+
+def use_findings(folder: Path) -> None:
+    found = Findings.load(folder)
+    json.dumps(found.told())
+    str(found.warning), found.eyes, len(found)
+    for one in found.findings:
+        str(one.site), one.detects.least
+    for name in found.directions:
+        found.direction(name)
+    if found.samples is not None:
+        found.samples.head()
+
+
+def make_steered(folder: Path) -> None:
+    site, mean = "prior/embedding", torch.zeros(WIDTH)
+    edits = [
+        Add(site, np.ones(WIDTH), strength=0.5),
+        Clamp("text.blocks.0/mlp[3]", 1.0),
+        Ablate(site, np.ones(WIDTH)),
+        Erase(site, torch.ones(WIDTH, 1), torch.ones(1, WIDTH) / WIDTH, mean),
+    ]
+    SteeredModel(tiny_model(), edits, provenance={"from": "a test"}).save(folder)
+
+
+def use_steered(folder: Path) -> None:
+    model = tiny_model()
+    steered = SteeredModel.load(folder, model)
+    for edit in steered.edits:
+        width = model.sites[edit.site].shape[1] or WIDTH
+        edit(torch.zeros(1, 2, width))
+
+
+def make_recording(folder: Path) -> None:
+    table = pd.DataFrame(
+        {"prompt": [f"a {at}" for at in range(6)], "seed": [0] * 6, "style": ["a", "b"] * 3}
+    )
+    rng = np.random.default_rng(0)
+    plan = Plan(
+        table=table,
+        model=MODEL,
+        options=Options(),
+        read={"prior/embedding": Selection(), "text.blocks.0/mlp": Selection(units=(1, 3))},
+        pool="mean",
+        branch="cond",
+        pictures=True,
+        batch=2,
+        chunk=4,
+        threads=1,
+    )
+    steps = {"step": [0, 1], "timestep": [9.0, 1.0]}
+    layouts = {
+        "prior/embedding": Layout("float32", (2, 4), ("step", "unit"), steps),
+        "text.blocks.0/mlp": Layout(
+            "float16", (1, 2), ("step", "unit"), {"step": [0], "unit": [1, 3]}
+        ),
+        "pictures": Layout("uint8", (8, 8, 3), ("height", "width", "channel")),
+    }
+    store = Store(folder)
+    store.begin(plan, layouts)
+    for chunk in range(plan.chunks):
+        rows = len(plan.rows(chunk))
+        arrays = {
+            name: rng.integers(1, 200, (rows, *one.shape)).astype(one.dtype)
+            for name, one in layouts.items()
+        }
+        store.write(chunk, arrays, {5: "not finite"} if chunk else {})
+
+
+def use_recording(folder: Path) -> None:
+    recording = Recording.open(folder)
+    repr(recording), json.dumps(recording.info())
+    recording.samples.head()
+    found = recording.to_xarray()
+    for site in recording.sites:
+        str(found.unlabelled[site].steps), found.unlabelled[site].values().mean()
+        for batch in recording.batches(site, 4):
+            batch.mean()
+    if "pictures" in recording.store.layouts and len(recording.rows):
+        recording.pictures(recording.rows).mean()
+    verify(recording.store)
+
+
+def make_microscope(folder: Path) -> None:
+    plan = {
+        "format": 1,
+        "slug": "tiny",
+        "model": MODEL,
+        "recordings": [{"samples": 4, "table": "0" * 64, "pictures": "png"}],
+        "sites": [
+            {
+                "address": "text.blocks.0/mlp",
+                "stage": "text",
+                "units": 3,
+                "steps": [0],
+                "recording": 0,
+            }
+        ],
+    }
+    (folder / "samples").mkdir(parents=True)
+    (folder / "sites" / "000").mkdir(parents=True)
+    (folder / "microscope.json").write_text(json.dumps(plan))
+    table = pd.DataFrame({"prompt": list("abcd"), "seed": [0] * 4, "named": [True, False] * 2})
+    table.to_parquet(folder / "samples" / "0.parquet")
+    (folder / "samples" / "0.words.json").write_text('["cat", "dog"]')
+    np.save(folder / "sites" / "000" / "most.npy", np.array([[0, 1], [2, 3], [1, -1]]))
+    np.save(folder / "sites" / "000" / "values.npy", np.ones((3, 4), np.float32))
+    (folder / "done").touch()
+
+
+def use_microscope(folder: Path) -> None:
+    _array.cache_clear()
+    scope = Microscope(folder)
+    str(scope.model), scope.words(0), scope.shown(0), scope.picture(0, 1)
+    for unit in scope.units():
+        scope.named(unit.address)
+        np.asarray(unit.figure("most")).tolist(), np.asarray(unit.figure("values")).tolist()
+        [scope.prompts(0)[at] for at in unit.figure("most") if at >= 0]
+
+
+def make_weights(folder: Path) -> None:
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "a.safetensors").write_bytes(b"weights")
+    sums = {"model/a.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    told = {"files": sums, "defaults": {"height": 64}, "settings": {}, "version": "1.0"}
+    (folder / "manifest.json").write_text(json.dumps(told))
+
+
+def use_weights(folder: Path) -> None:
+    weights._verified.cache_clear()
+    weights.verified(folder), weights.revision(folder)
+
+
+def make_art(folder: Path) -> None:
+    art.pack(folder, [("own", "🐈", np.full((8, 8, 4), 255, np.uint8))])
+
+
+def use_art(folder: Path) -> None:
+    found = art.Art.open(folder)
+    found.verify()
+    found.sprite("own", "🐈", 16), found.artworks
+
+
+def make_trail(folder: Path) -> None:
+    Trail(folder, {"of": "a test"}).keep({"a cat": 0.5, "a dog": 0.25})
+
+
+def use_trail(folder: Path) -> None:
+    str(Trail(folder, {"of": "a test"}).known())
+
+
+def make_search(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    best = [{"words": "cathedral icon", "score": 1.5, "without": [["icon", 0.5]]}]
+    (folder / "excited.json").write_text(json.dumps({"objective": "x", "best": best}))
+
+
+def make_names(folder: Path) -> None:
+    figures = [np.ones((2, 3), np.float32)] * 3
+    Kept(folder, {"of": "a test"}).keep(
+        Seen("alexandra", *figures, np.ones((2, 4, 4, 3), np.uint8))
+    )
+
+
+def use_names(folder: Path) -> None:
+    found = Kept(folder, {"of": "a test"}).get("alexandra", shown=True)
+    if found is not None:
+        found.rates.mean(), found.hits.mean(), found.embedding.mean()
+
+
+def make_kept(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    np.savez(folder / "0000.npz", values=np.ones((2, 1)), units=np.ones((2, 5), np.float32))
+
+
+def make_labels(folder: Path) -> None:
+    kept = _Kept(*_judged(folder))
+    kept.found["0" * 32] = ("dark", 0.75)
+    kept.write()
+
+
+def use_labels(folder: Path) -> None:
+    for said, sure in _Kept(*_judged(folder)).found.values():
+        assert said in ("dark", "light") and 0 <= sure <= 1
+
+
+def _judged(folder: Path) -> tuple[Any, Any]:
+    judge = SimpleNamespace(source="mine", classes=("dark", "light"))
+    return SimpleNamespace(store=SimpleNamespace(folder=Folder(folder))), judge
+
+
+def use_check(folder: Path) -> None:
+    found = Check.read(read_json(folder / "check.json", EvidenceError))
+    str(found.sentence), found.shares(["mine=dark"]), json.dumps(found.told())
+
+
+def make_pipeline(folder: Path) -> None:
+    built(stable_diffusion).save_pretrained(folder)
+
+
+def use_pipeline(folder: Path) -> None:
+    load(folder, device="cpu")
+
+
+def use_world(folder: Path) -> None:
+    world = World.load(folder / "world.toml")
+    world.levels("subject"), world.emoji, world.phrases
+
+
+def texts(name: str, text: str | bytes) -> Callable[[Path], None]:
+    """What writes one file."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return make
+
+
+def make_prompts(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    pd.DataFrame({"prompt": ["a cat", "a dog"], "style": ["a", "b"]}).to_parquet(
+        folder / "prompts.parquet"
+    )
+
+
+STUDY = (FOLDER / "stained-glass.toml").read_text()
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("findings", make_findings, use_findings),
+        Kind("steered", make_steered, use_steered, whole=("card.md",)),
+        Kind(
+            "recording",
+            make_recording,
+            use_recording,
+            whole=("zarr/text.blocks", "zarr/zarr.json", "prior/zarr.json", "c/1/", "000001"),
+        ),
+        Kind("microscope", make_microscope, use_microscope, whole=("done",)),
+        Kind("weights", make_weights, use_weights),
+        Kind("art", make_art, use_art),
+        Kind("trail", make_trail, use_trail, whole=("search.json",)),
+        Kind("search", make_search, lambda folder: found_words(folder, 3)),
+        Kind("names", make_names, use_names, remade=True, whole=("names.json",)),
+        Kind("kept", make_kept, lambda folder: _held(folder / "0000.npz", 2), remade=True),
+        Kind("labels", make_labels, use_labels, remade=True),
+        Kind("check", texts("check.json", json.dumps(CHECK)), use_check),
+        Kind("pipeline", make_pipeline, use_pipeline, share=0.1),
+        Kind("world", texts("world.toml", BUILT_IN.read_bytes()), use_world, share=0.3),
+        Kind(
+            "study",
+            texts("study.toml", STUDY),
+            lambda folder: str(Definition.load(folder / "study.toml")),
+        ),
+        Kind(
+            "template",
+            texts("prompts.toml", TEMPLATE),
+            lambda folder: prompt_table(folder / "prompts.toml"),
+        ),
+        Kind(
+            "prompts",
+            make_prompts,
+            lambda folder: prompt_table(folder / "prompts.parquet"),
+        ),
+        Kind(
+            "csv",
+            texts("prompts.csv", "prompt,style\na cat,ink\na dog,oil\n"),
+            lambda folder: prompt_table(folder / "prompts.csv"),
+        ),
+        Kind(
+            "lines",
+            texts("prompts.txt", "a cat\na dog\n"),
+            lambda folder: prompt_table(folder / "prompts.txt"),
+        ),
+    )
+}

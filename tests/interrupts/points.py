@@ -1,0 +1,108 @@
+"""A command run in this process, and a signal sent to it at its k-th point.
+
+Points are each word of progress and, under one folder, each file opened to be written, each rename
+and each new folder: the same ones in every run of the same command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clerestory.cli import console
+from clerestory.cli.main import main
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+@dataclass
+class Points:
+    """Counts points, and sends a signal at one of them."""
+
+    under: Path
+    at: int = 0
+    number: int = 0
+    passed: int = 0
+
+    def one(self) -> None:
+        self.passed += 1
+        if self.passed == self.at:
+            os.kill(os.getpid(), self.number)
+
+    def heard(self, event: str, told: tuple[Any, ...]) -> None:
+        """An audit event: `open`, `os.rename` or `os.mkdir`."""
+        writes = event != "open" or (isinstance(told[2], int) and told[2] & WRITING)
+        named = isinstance(told[0], (str, Path)) and str(told[0]).startswith(str(self.under))
+        if writes and named:
+            self.one()
+
+
+_now: list[Points] = []
+
+
+def _audit(event: str, told: tuple[Any, ...]) -> None:
+    if _now and event in ("open", "os.rename", "os.mkdir"):
+        _now[0].heard(event, told)
+
+
+sys.addaudithook(_audit)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a command."""
+
+    status: int
+    out: str
+    err: str
+    points: int
+
+    @property
+    def words(self) -> str:
+        """The line on how it was interrupted."""
+        assert "Traceback" not in self.err, self.err
+        (line,) = [one for one in self.err.splitlines() if one.startswith("clerestory: ")]
+        assert line.startswith("clerestory: interrupted: ") and line.endswith("."), line
+        assert self.err.endswith(line + "\n"), self.err
+        return line.removeprefix("clerestory: interrupted: ")
+
+
+def ended(words: list[object], under: Path, at: int = 0, number: int = 0) -> Ended:
+    """Run `clerestory WORDS` in this process, with a signal at its point `at` (0: none)."""
+    points = Points(under, at, number)
+    out, err = io.StringIO(), io.StringIO()
+    status: Any = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["clerestory", *map(str, words)])
+        patch.setattr(console, "stages", _told(console.stages, points))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            _now[:] = [points]
+            try:
+                main()
+            except SystemExit as end:
+                status = end.code
+            finally:
+                _now.clear()
+    return Ended(status or 0, out.getvalue(), err.getvalue(), points.passed)
+
+
+def _told(stages: Callable[..., Any], points: Points) -> Any:
+    @contextlib.contextmanager
+    def told() -> Iterator[Any]:
+        with stages() as tell:
+
+            def report(stage: str, done: int, of: int, loss: float | None = None) -> None:
+                points.one()
+                tell(stage, done, of, loss)
+
+            yield report
+
+    return told

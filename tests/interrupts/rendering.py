@@ -1,0 +1,45 @@
+"""Renders in three processes until a signal comes, as `lancet train` does: says who they are."""
+
+import multiprocessing
+import sys
+import time
+
+from clerestory.cli import interrupts
+from clerestory.lancet.world import render
+
+
+def _slow(part):
+    time.sleep(60)
+
+
+def main():
+    render._open = _ready
+    render._draw = _slow
+    render.check_art = lambda *_: None
+    with interrupts.told():
+        for _ in _drawn():
+            pass
+
+
+def _drawn():
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    drawn = render._drawn(SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2)
+    made = multiprocessing.get_context("spawn").Pool
+
+    def told(self, *given, **how):
+        pool = made(*given, **how)
+        sys.stderr.write(" ".join(str(one.pid) for one in pool._pool) + "\n")
+        return pool
+
+    multiprocessing.context.BaseContext.Pool = told
+    return drawn
+
+
+def _ready(*_):
+    pass
+
+
+if __name__ == "__main__":
+    main()

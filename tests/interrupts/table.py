@@ -1,0 +1,280 @@
+"""Every long command: how it is called in a second or two, and what an interrupt leaves.
+
+`resumable` ones go on where they were; all others write their output whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from cli.valid import SITE, UNIT, Valid
+from PIL import Image
+from study import miniature
+from suppressing.painted import KEEP, UNWANTED, Painted, judges
+from tiny import tiny_model
+
+
+class Small(Valid):
+    """The same of a model that takes few steps."""
+
+    @cached_property
+    def _opened(self) -> Any:
+        return tiny_model(window=64)
+
+
+LIGHT = "python:interrupts.judge:light"
+Words = list[object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command; `words` gives its arguments, once what they name is there."""
+
+    name: str
+    words: Callable[[Valid, Path, pytest.MonkeyPatch], Words]
+    resumable: bool
+    model: Callable[[Valid], Any]
+    vary: tuple[str, ...] = field(default=())
+    """Files that tell the time, or whose bytes have an order of their own."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CASES: dict[str, Case] = {}
+
+
+def _tiny(valid: Valid) -> Any:
+    return valid._opened
+
+
+def case(
+    name: str,
+    *,
+    resumable: bool = False,
+    model: Callable[[Valid], Any] = _tiny,
+    vary: tuple[str, ...] = (),
+) -> Callable[[Any], Any]:
+    def keep(words: Callable[[Valid, Path, pytest.MonkeyPatch], Words]) -> Any:
+        assert name not in CASES
+        CASES[name] = Case(name, words, resumable, model, vary)
+        return words
+
+    return keep
+
+
+@case("draw")
+def _(valid, out, patch):
+    return ["draw", "a cat", "--out", out, "--seeds", "0:2", "--steps", 2]
+
+
+@case("record", resumable=True)
+def _(valid, out, patch):
+    how = ["--sites", "text.*/mlp", "--batch", 1, "--chunk", 1, "--steps", 2]
+    return ["record", "--prompts", valid.prompts, *how, "--out", out, "--seeds", "0:2"]
+
+
+@case("recording verify", resumable=True)
+def _(valid, out, patch):
+    if not out.exists():
+        shutil.copytree(valid.recording, out)
+        parts = sorted(path for path in out.rglob("c/*/**/*") if path.is_file())
+        for path in parts[:: len(parts) // 3]:
+            path.write_bytes(path.read_bytes()[:-3])
+    return ["recording", "verify", out, "--repair"]
+
+
+@case("find")
+def _(valid, out, patch):
+    sides = ["--shown", "style == 'cat'", "--absent", "style == 'dog'", "--match", "subject"]
+    return ["find", valid.recording, *sides, "--top", 2, "--out", out]
+
+
+@case("verify")
+def _(valid, out, patch):
+    how = ["--contents", 2, "--directions", 1, "--unit", f"{SITE}[probe]", "--no-maps"]
+    return ["verify", valid.findings, "--classifier", LIGHT, "--class", "light", *how, "--out", out]
+
+
+@case("group")
+def _(valid, out, patch):
+    return ["group", valid.recording, "--classifier", LIGHT, "--top", 2, "--out", out]
+
+
+@case("classifier check", vary=("page.html",))
+def _(valid, out, patch):
+    return ["classifier", "check", LIGHT, valid.recording, "--out", out, "--size", 8]
+
+
+SEARCH = ["--budget", 60, "--null", 20, "--words", 1]
+
+
+@case("excite", resumable=True)
+def _(valid, out, patch):
+    return ["excite", UNIT, *SEARCH, "--best", 2, "--out", out]
+
+
+@case("excite --compare")
+def _(valid, out, patch):
+    return ["excite", UNIT, *SEARCH, "--compare", "random,evolve", "--repeats", 2, "--out", out]
+
+
+@case("rival")
+def _(valid, out, patch):
+    how = ["--contents", valid.lines, "--count", 2, "--seeds", "0", "--best", 1]
+    return ["rival", valid.searched, f"{LIGHT}=light", "a cat {x}", *how, "--out", out]
+
+
+@case("attribute", resumable=True, model=lambda _: tiny_model(window=128))
+def _(valid, out, patch):
+    how = ["--of", "text/pooled[2]", "--seeds", "0", "--paraphrases", 20, "--no-together"]
+    return ["attribute", "[a cat] with [c]", *how, "--no-path", "--out", out]
+
+
+@case("suppress", model=lambda _: Painted())
+def _(valid, out, patch):
+    judges(patch)
+    how = ["--unwanted", UNWANTED, "--keep", KEEP, "--budget", 0]
+    return ["suppress", "a raven", *how, "--out", out]
+
+
+@case("familiarity", resumable=True, model=lambda _: tiny_model())
+def _(valid, out, patch):
+    names = [f"{a}{b}" for a in "abcdefghij" for b in "abcdefghij"][:99]
+    files = {"controls": names, "contexts": ["{x}"]}
+    for name, lines in files.items():
+        (valid.root / f"{name}.txt").write_text("\n".join(lines))
+    given = [part for name in files for part in (f"--{name}", valid.root / f"{name}.txt")]
+    return ["familiarity", "dog", *given, "--seeds", "0", "--out", out]
+
+
+@case("study run", model=lambda _: tiny_model(), vary=("results.json", "report.html"))
+def _(valid, out, patch):
+    import clerestory.study
+
+    if not isinstance(clerestory.study.run, _Stubbed):
+        patch.setattr(clerestory.study, "run", _Stubbed(clerestory.study.run))
+        patch.setattr(clerestory.study.Definition, "load", lambda _: miniature.definition())
+    return ["study", "run", "any", "--out", out]
+
+
+@dataclass
+class _Stubbed:
+    run: Any
+
+    def __call__(self, *given: Any, **how: Any) -> Any:
+        return self.run(*given, lookup=miniature.stubs, **how)
+
+
+@case("steer draw")
+def _(valid, out, patch):
+    return ["steer", "draw", valid.steered, "a cat", "--seeds", "0:2", "--out", out]
+
+
+@case("steer build")
+def _(valid, out, patch):
+    asked = ["--from", valid.findings, "--classifier", LIGHT, "--class", "light"]
+    lines = valid.root / "others.txt"
+    lines.write_text("\n".join(f"{number} {number}" for number in range(8)))
+    how = ["--words", "cat {x}", "--contents", lines, "--tune", 4, "--report", 4]
+    few = ["--strengths", "1", "--site", SITE, "--seeds", "0"]
+    return ["steer", "build", *asked, *how, *few, "--out", out]
+
+
+@case("steer bake")
+def _(valid, out, patch):
+    return ["steer", "bake", valid.steered, "--out", out]
+
+
+@case("microscope build", resumable=True)
+def _(valid, out, patch):
+    return ["microscope", "build", valid.recording, "--out", out]
+
+
+@case("microscope export")
+def _(valid, out, patch):
+    return ["microscope", "export", valid.scope, "--out", out]
+
+
+@case("microscope backup")
+def _(valid, out, patch):
+    return ["microscope", "backup", valid.scope, out.with_suffix(".sqlite")]
+
+
+@case("lancet evaluate")
+def _(valid, out, patch):
+    from clerestory.lancet import evaluate
+
+    def few(model: Any, folder: Any, progress: Any, **how: Any) -> Any:
+        for done in (1, 2):
+            progress(done, 2)
+        asks = [SimpleNamespace(prompt=prompt) for prompt in ("a", "b")]
+        return SimpleNamespace(pictures=np.zeros((2, 8, 8, 3), "u1"), asks=asks, told=dict)
+
+    patch.setattr(evaluate, "evaluate", few)
+    return ["lancet", "evaluate", "--sheet", out.with_suffix(".png"), "--json"]
+
+
+@case("lancet render")
+def _(valid, out, patch):
+    from clerestory.lancet.world import sheet
+
+    patch.setattr(sheet, "page", lambda *_: Image.new("RGB", (8, 8)))
+    return ["lancet", "render", "--out", out.with_suffix(".png"), "--n", 1]
+
+
+@case("lancet train", resumable=True)
+def _(valid, out, patch):
+    from clerestory.lancet.training import renders, train
+    from clerestory.lancet.world.art import Art
+
+    def draw(world: Any, art: Any, scenes: Any, into: Any, *, processes: int) -> None:
+        into[:] = np.array([one.seed % 251 for one in scenes], "u1")[:, None, None, None]
+
+    patch.setattr(Art, "open", lambda _: None)
+    patch.setattr(renders.render, "render_into", draw)
+    patch.setattr(renders, "BLOCK", 200)
+    patch.setattr(train, "FIRST_HELD_OUT", train.FIRST_HELD_OUT)
+    return ["lancet", "train", "--smoke", "--stage", "renders", "--work", out]
+
+
+@case("lancet art", resumable=True)
+def _(valid, out, patch):
+    from clerestory.lancet.world import art_fetch
+
+    drawn = np.full((8, 8, 4), 200, np.uint8)
+    patch.setattr(art_fetch, "FAMILIES", {"noto": "none"})
+    patch.setattr(art_fetch, "_package", lambda folder, name: folder)
+    patch.setattr(art_fetch, "_drawer", lambda artwork, package: lambda sign: drawn)
+    return ["lancet", "art", "--out", out]
+
+
+def kept(out: Path, vary: tuple[str, ...]) -> dict[str, Any]:
+    """The files of an output, by name; JSON as what it says, without the seconds."""
+    files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
+    names = {path: path.relative_to(out).as_posix() for path in files}
+    return {
+        name: _read(path)
+        for path, name in names.items()
+        if name not in vary and not name.startswith(".lock")
+    }
+
+
+def _read(path: Path) -> Any:
+    if path.suffix != ".json":
+        return path.read_bytes()
+    told = json.loads(path.read_bytes())
+    return (
+        {key: value for key, value in told.items() if key != "seconds"}
+        if isinstance(told, dict)
+        else told
+    )

@@ -1,0 +1,251 @@
+"""Every page but the microscope's, built with payloads wherever a text from outside may stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from finding import causal
+from study import miniature
+from tiny import tiny_model
+
+from clerestory.attributing.attribution import Attribution, Share, Split
+from clerestory.attributing.page import keep as keep_attribution
+from clerestory.attributing.patching import Patched
+from clerestory.attributing.pieces import Piece, Prompt
+from clerestory.attributing.together import Excess, Together
+from clerestory.classifying.check_page import page as check_page
+from clerestory.classifying.outcomes import Rate
+from clerestory.exciting.excited import Excited, Exciting, Null
+from clerestory.exciting.gallery import keep as keep_gallery
+from clerestory.finding import group
+from clerestory.finding.group_page import page as group_page
+from clerestory.knowing.contexts import Made
+from clerestory.knowing.known import Beside, Context, Familiarity
+from clerestory.knowing.page import keep as keep_familiarity
+from clerestory.knowing.seeing import Seen
+from clerestory.study import run
+from clerestory.study.controlling import Gallery
+from clerestory.study.judging import Known
+from clerestory.study.report import HOW
+from clerestory.study.report import page as report_page
+from clerestory.suppressing.case import Case
+from clerestory.suppressing.judging import Judged, Way
+from clerestory.suppressing.page import keep as keep_suppressed
+from clerestory.suppressing.suppressed import Rung, Suppressed
+from payloads.payloads import ALL, PAYLOADS
+
+__all__ = ["PAGES", "classes_of"]
+
+
+def gallery(folder: Path) -> Path:
+    """Of a search: prompts, words, the objective."""
+    scores = np.linspace(0.0, 1.0, 8)
+    best = tuple(
+        Exciting(text, text, 1.0, 1.0, 99.0, 0.0, 1, ((text, 0.5), ("", 0.1))) for text in PAYLOADS
+    )
+    found = Excited(
+        objective=ALL,
+        search=ALL,
+        evaluations=8,
+        budget=8,
+        stopped=False,
+        best=best,
+        front=(),
+        null=Null(scores),
+        trail=pd.DataFrame({"prompt": "a", "score": scores, "evaluations": range(1, 9)}),
+        samples=pd.DataFrame(),
+        about={},
+        pictures=np.zeros((len(best), 1, 4, 4, 3), np.uint8),
+    )
+    return keep_gallery(found, folder)
+
+
+def familiarity(folder: Path) -> Path:
+    """Of a name: the phrase, contexts, controls, classifiers and their classes, the model."""
+    picture = np.zeros((len(PAYLOADS), 4, 4, 3), np.uint8)
+    seen = Seen(ALL, *(np.zeros((len(PAYLOADS), 0)) for _ in range(3)), picture)
+    contexts = {
+        text: Context(1.0, (Made(text, text, Rate(0.5, 0.4, 0.6, 9), 0.1, 0.01, 0.2),))
+        for text in PAYLOADS
+    }
+    found = Familiarity(
+        phrase=ALL,
+        verdict="unfamiliar",
+        p=0.5,
+        distance=1.0,
+        consistency=0.5,
+        contexts=contexts,
+        controls=Beside(PAYLOADS, np.ones(len(PAYLOADS)), np.ones(len(PAYLOADS))),
+        right=dict.fromkeys(PAYLOADS, 0.9),
+        about={"model": ALL, "seeds": [ALL], "embedding": ALL},
+        seen=seen,
+        shown=(replace(seen, name=PAYLOADS[0]), replace(seen, name=PAYLOADS[1])),
+    )
+    return keep_familiarity(found, folder)
+
+
+def suppressed(folder: Path) -> Path:
+    """Of a ladder: the prompt, classes, rungs, settings, warnings, sites."""
+    model: Any = SimpleNamespace(family=SimpleNamespace(bridge=ALL, handed=(ALL, *PAYLOADS)))
+    conditions = tuple((text, text) for text in PAYLOADS)
+    prompt = Prompt(("", ""), (Piece(ALL, "a thing"),))
+    case = Case(model, prompt, conditions, conditions, ("{x}",), ())
+    came = Judged(0.5, 0.5, 0.9, 0.8, 0.7, 0.9, 0.9, 0.1, {ALL: 0.5}, 1.0, 1.0)
+    pictures = np.zeros((2, 1, 4, 4, 3), np.uint8)
+    rungs = tuple(Rung(Way(text, text), came, came, 1.0, 1.0, 1.0, pictures) for text in PAYLOADS)
+    steered: Any = SimpleNamespace(save=lambda place: place)
+    found = Suppressed(
+        case=case,
+        before=came,
+        control=came,
+        rungs=rungs,
+        chosen=rungs[0],
+        steered=steered,
+        steered_by=ALL,
+        contents=2,
+        seeds=1,
+        warnings=PAYLOADS,
+        pictures={"before": pictures, "control": pictures},
+    )
+    return keep_suppressed(found, folder / "out")
+
+
+def attribution(folder: Path) -> Path:
+    """Of a prompt: pieces, stand-ins, values, tokens, layers, units."""
+    thirds = tuple(" ".join(PAYLOADS[at::3]) for at in range(3))
+    ways = {"neutral": _split(thirds), "delete": _split(thirds)}
+    found = Attribution(
+        asked=Prompt(("", "", "", ""), tuple(Piece(text, text) for text in thirds)),
+        pieces=thirds,
+        absence=("neutral", "delete"),
+        paraphrases=20,
+        seeds=(0, 1),
+        of=dict.fromkeys((ALL, "of"), ways),
+        inner=(ALL,),
+        path={text: {"text.blocks.0/mlp": _split(PAYLOADS)} for text in (ALL, '\\"+(1)+"\n')},
+        together=Together(9, 1, 0, 9, tuple(Excess(text, 1.0, 1.0, 0.1) for text in PAYLOADS)),
+        patched=tuple(
+            Patched(ALL, f"{stage}.blocks.0/resid", text, place, 0.5, 0.4, 0.6)
+            for stage in ("text", ALL.replace(".", ""))
+            for place, text in enumerate(PAYLOADS)
+        ),
+        pictures=np.zeros((8, 1, 4, 4, 3), np.uint8),
+        layers={f"{ALL}/out": np.zeros((1, 4, 4, 3), np.uint8)},
+    )
+    return keep_attribution(found, folder)
+
+
+def _split(pieces: tuple[str, ...]) -> Split:
+    alone = tuple(Share((piece,), 0.5, 0.4, 0.6, depends=True) for piece in pieces)
+    both = (Share(pieces[:2], 0.5, 0.4, 0.6),)
+    whole = Share(pieces, 1.0, 0.9, 1.1)
+    return Split(alone, both, alone, whole, whole, 0.0, 0.0, np.linspace(0, 1, 8))
+
+
+def groups(folder: Path) -> Path:
+    """Of a recording: its prompts, the classifier, its classes, columns, warnings."""
+    prompts = pd.DataFrame(
+        [
+            (f"{text} {at} a {words} day w{at}", "day")
+            for at, text in enumerate(2 * PAYLOADS)
+            for words in ("glass", "clay")
+        ],
+        columns=["prompt", "place"],
+    )
+    recording = causal.model().record(
+        prompts, 0, read=["text.blocks.0/mlp"], out=folder / "recording"
+    )
+    found = group(recording, "python:finding.causal:light", flips=2)
+    named = {name: f"{name} {ALL}" for name in found.groups}
+    parts = {
+        named[name]: replace(
+            one,
+            units=tuple(
+                replace(unit, against={named[n]: v for n, v in unit.against.items()})
+                for unit in one.units
+            ),
+        )
+        for name, one in found.groups.items()
+    }
+    hostile = replace(
+        found,
+        classifier=ALL,
+        groups=parts,
+        split=dict.fromkeys(PAYLOADS, PAYLOADS),
+        controlled=(),
+        warnings=PAYLOADS,
+        table=found.table.assign(
+            group=found.table["group"].map(lambda name: named.get(name, name))
+        ),
+    )
+    path = folder / "report.html"
+    path.write_text(group_page(hostile, recording), "utf-8")
+    return path
+
+
+def classes_of(folder: Path, classes: tuple[str, ...]) -> Path:
+    """The page that marks a picture as one of these classes."""
+    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / "pictures" / "a.png").write_bytes(b"")
+    path = folder / "page.html"
+    path.write_text(check_page(ALL, classes, "?", [(0, "pictures/a.png", "")]), "utf-8")
+    return path
+
+
+def check(folder: Path) -> Path:
+    """Of a classifier: its name and its classes."""
+    return classes_of(folder, PAYLOADS[:35])
+
+
+def report(folder: Path) -> Path:
+    """Of a study: its question, names, contents, prompts, classifiers, what it was run with."""
+    results = run(miniature.definition(), tiny_model(), folder / "study", lookup=miniature.stubs)
+    study = results.study
+    hostile = study.model_copy(
+        update={
+            "name": ALL,
+            "question": ALL,
+            "concept": study.concept.model_copy(update={"name": ALL, "decoy": ALL}),
+            "classifiers": study.classifiers.model_copy(
+                update={"style": study.classifiers.style.model_copy(update={"shows": ALL})}
+            ),
+        }
+    )
+    about = {
+        **results.about,
+        **{"model": ALL, "revision": ALL, "command": ALL, "options": {ALL: ALL}},
+        **{"seconds": {ALL: 1.0}, "threads": ALL, "versions": {ALL: ALL}},
+    }
+    named = replace(
+        results,
+        study=hostile,
+        answer=ALL,
+        findings=replace(results.findings, warnings=PAYLOADS),
+        classifiers={text: Known(text, None, None) for text in PAYLOADS},
+        about=about,
+    )
+    eighths = tuple(" ".join(PAYLOADS[at::8]) for at in range(8))
+    pictures = np.zeros((8, 4, 4, 3), np.uint8)
+    gallery = Gallery(eighths, eighths, 0, dict.fromkeys(HOW, pictures))
+    path = folder / "report.html"
+    path.write_text(report_page(named, gallery), "utf-8")
+    return path
+
+
+Build = Callable[[Path], Path]
+PAGES: dict[str, Build] = {
+    "attributing/pages/attribution.html": attribution,
+    "classifying/pages/check.html": check,
+    "exciting/pages/gallery.html": gallery,
+    "finding/pages/groups.html": groups,
+    "knowing/pages/familiarity.html": familiarity,
+    "study/pages/report.html": report,
+    "suppressing/pages/suppressed.html": suppressed,
+}
+"""By template, what builds its page with payloads in it; the page's path."""

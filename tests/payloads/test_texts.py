@@ -1,0 +1,262 @@
+"""What is printed, kept as JSON or Markdown, drawn in charts or made a file's name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import altair as alt
+import commands
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from markdown_it import MarkdownIt
+
+from clerestory import plots
+from clerestory.classifying import Check
+from clerestory.cli import attribute, classifier, console, excite, familiarity, group, suppress
+from clerestory.cli import verify as verifying
+from clerestory.cli.sites import sites
+from clerestory.escaping import markdown, to_json, visible
+from clerestory.exciting.excited import Excited, Exciting, Null
+from clerestory.knowing.page import folder_of
+from clerestory.pages import environment
+from clerestory.pictures import save_run, slug
+from clerestory.steering.card import NEEDED, card
+from payloads.payloads import ALL, CONTROL, HALF, PAYLOADS
+
+COMMANDS = Path(console.__file__).parent
+EVERY = [*PAYLOADS, HALF, ALL]
+STEERS = "".join(map(chr, (*range(9), *range(11, 32), *range(127, 160)))) + "\u202e\u2066\u2028"
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_the_terminal_is_not_steered(text, capsys):
+    console.tell(text)
+    console.tell(text, err=True)
+    console.say(text)
+    out, err = capsys.readouterr()
+    console.emit({text: [text]})
+    told = capsys.readouterr().out
+    assert not set(out + err + told) & set(STEERS)
+    assert all(sign.isprintable() or sign in "\n\t" for sign in out + err + told)
+    assert json.loads(told) == {text: [text]}
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("a\x1b[31mb", "a[31mb"),
+        ("\x1b]52;c;cm0=\x07", "]52;c;cm0="),
+        ("\x9b31mc1\x9d0;t\x9c", "31mc10;t"),
+        ("over\rwritten\x08\x7f", "overwritten"),
+        ("\u202egnp.exe \u2066a\u2069", "gnp.exe a"),
+        ("nul\x00 \ud800", "nul "),
+        ("naïve 猫 😀\n\tb", "naïve 猫 😀\n\tb"),
+    ],
+)
+def test_plain_removes_what_steers_and_leaves_letters(text, known):
+    assert console.plain(text) == known
+
+
+def test_all_that_commands_print_goes_through_the_console():
+    """But for `themes export`, whose lines are JSON in ASCII, and the version's number."""
+    others = {}
+    for path in COMMANDS.glob("*.py"):
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        names = [ast.unparse(call.func) for call in calls]
+        found = [n for n in names if n in ("typer.echo", "typer.secho", "print", "rich.print")]
+        if found and path.name != "console.py":
+            others[path.name] = len(found)
+    assert set(others) <= {"main.py", "microscope.py"}, others
+    assert sum(others.values()) <= 2
+
+
+def test_a_table_of_sites_takes_no_markup(monkeypatch):
+    names = ("[red]a[/red]", "[/b]", "[link=https://example.org]x[/link]", *CONTROL)
+    found = [
+        SimpleNamespace(address=name, shape=(1, 2), heads=0, path=name, feeds=True)
+        for name in names
+    ]
+    model = SimpleNamespace(about="", sites=SimpleNamespace(match=lambda _: found))
+    monkeypatch.setattr("clerestory.load", lambda *_, **__: model)
+    app = typer.Typer()
+    app.command("sites")(sites)
+    app.callback()(lambda: None)
+    said = commands.call(app, "sites").stdout
+    assert "[red]a[/red]" in said and "[link=https://example.org]x[/link]" in said
+    assert not set(said) & set(STEERS)
+
+
+def _split(shares: Any) -> Any:
+    return SimpleNamespace(shapley=shares, interactions=(), whole=shares[0])
+
+
+def printed() -> dict[str, Any]:
+    """What commands print of results, by name, with payloads in them."""
+    share = SimpleNamespace(pieces=(ALL,), value=0.5, low=0.4, high=0.6)
+    best = Exciting(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
+    scores, none = np.array([0.0, 1.0]), pd.DataFrame()
+    excited = Excited(ALL, ALL, 1, 1, False, (best,), (), Null(scores), none, none, {})
+    check = Check(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
+    came = SimpleNamespace(drop=0.5, drop_low=0.4, drop_high=0.6, kept_share=0.9, rest=0.9)
+    came.unwanted, came.distance = 0.5, 0.1
+    way = SimpleNamespace(rung=ALL, setting=ALL)
+    rung = SimpleNamespace(name=ALL, way=way, came=came, ua=1.0, ira=None, cra=None)
+    shared = SimpleNamespace(unit=ALL, kind="neuron", sign=1, auroc=0.9, low=0.8, high=1.0)
+    shared.q, shared.omega2, shared.common = 0.1, 0.5, 0.5
+    known = {"names": 9, "distances": [1.0] * 4}
+    made = SimpleNamespace(
+        name=ALL, shows=ALL, asked=0.5, rate=SimpleNamespace(rate=0.5), elsewhere=0.1
+    )
+    return {
+        "attribute": (attribute, SimpleNamespace(
+            absence=("neutral",), pieces=(ALL,), paraphrases=20, seeds=(0,), together=None,
+            of={ALL: {"neutral": _split((share,))}},
+        )),
+        "classifier": (classifier, check),
+        "excite": (excite, excited),
+        "familiarity": (familiarity, SimpleNamespace(
+            phrase=ALL, said=ALL, p=0.5, distance=1.0, told=lambda: {"consistency": None},
+            controls=SimpleNamespace(told=lambda: known, span=ALL), verdict="undecided",
+            contexts={ALL: SimpleNamespace(made=(made,), distance=1.0)},
+        )),
+        "group": (group, SimpleNamespace(
+            within=None, split={}, unsure=0, warnings=(ALL,),
+            groups={ALL: SimpleNamespace(prompts=3, units=(shared,))},
+        )),
+        "suppress": (suppress, SimpleNamespace(
+            before=came, control=came, contents=2, rungs=(rung,), chosen=rung, steered=True,
+            steered_by=HALF,
+        )),
+        "verify": (verifying, SimpleNamespace(
+            classifier=ALL, shows=ALL, unedited=0.5, contents=2, controls=(), warnings=(ALL,),
+            words=SimpleNamespace(effect=0.5, low=0.4, high=0.6), words_keep={ALL: 0.5},
+            sentences=lambda: PAYLOADS, swaps=(SimpleNamespace(
+                factor=ALL, condition=0.5, low=0.4, high=0.6, noise=0.1, pictures=4),),
+        )),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", printed())
+def test_what_a_command_prints_steers_no_terminal(name, capsys):
+    module, found = printed()[name]
+    module._print(found)
+    out, err = capsys.readouterr()
+    assert "<script>" in out
+    assert not set(out + err) & set(STEERS)
+
+
+def test_progress_without_a_bar_steers_no_terminal(capsys):
+    with console.stages() as report:
+        for done in (0, 1):
+            report(ALL, done, 1)
+    assert not set(capsys.readouterr().err) & set(STEERS)
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_json_holds_no_control_characters_and_is_the_same(text):
+    told = to_json({text: [text, "naïve 猫 😀 \U000e0041"]})
+    assert json.loads(told) == {text: [text, "naïve 猫 😀 \U000e0041"]}
+    assert "naïve 猫 😀" in told
+    assert all(sign.isprintable() or sign == "\n" for sign in told)
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_pages_spell_control_characters_and_can_be_written(text):
+    made = environment("clerestory.exciting").from_string("<p title='{{ x }}'>{{ x }}</p>")
+    page = made.render(x=text)
+    page.encode()
+    assert not [sign for sign in page if sign != "\n" and visible(sign) != sign]
+
+
+def test_a_chart_is_drawn_of_any_text():
+    table = pd.DataFrame({"name": PAYLOADS, "y": 1.0})
+    base = alt.Chart(table, title=ALL + HALF).encode(x="name:N", y="y:Q", color="name:N")
+    chart = base.mark_point() + base.mark_text().encode(text="name:N")
+    drawn = plots.svg(chart)
+    assert not [tag for tag in ("<script", "<img", "<a ", "<iframe") if tag in drawn]
+    assert "&lt;script&gt;" in drawn and "\\x1b[31m" in drawn
+    assert plots.png(chart).startswith(b"\x89PNG")
+
+
+def told(text: str) -> dict[str, Any]:
+    """What a steered model's file says, with a text wherever one may stand."""
+    ways = {"concept_rate": 0.5, "concept_interval": (0.4, 0.6), "kept": {}, "all_kept": None}
+    ways |= {"decoy_added": None, "contents": text}
+    measured = {**dict.fromkeys(NEEDED, text), **ways, "shows": text, "warnings": [text]}
+    return {
+        "base": {"name": text, "revision": text},
+        "calibration": {**measured, "baselines": {text: ways}},
+        "edits": [{"kind": text, "site": text, text: text, "words": text}],
+        "versions": {text: text},
+    }
+
+
+@pytest.mark.parametrize("text", [*EVERY, "- a", "1. a", "> a", "www.example.org", "~~a~~ `b`"])
+def test_a_card_is_no_more_than_text(text):
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    plain, tokens = (list(_flat(reader.parse(card(told(of))))) for of in ("a", text))
+    kinds = [[one.type for one in those if one.type != "text"] for those in (plain, tokens)]
+    assert kinds[0] == kinds[1], "the same headings, lists and code; no HTML, no links"
+    assert not any(one.type.startswith(("html", "link")) for one in tokens)
+    outside = re.sub(r"`[^`\n]*`", "", card(told(text)))
+    assert "://" not in outside and "www." not in outside, "what some renderers make links of"
+    said = " ".join(one.content for one in tokens if one.type == "text")
+    assert " ".join(visible(" ".join(text.split())).split()) in " ".join(said.split())
+
+
+def _flat(tokens: Any) -> Any:
+    for one in tokens:
+        yield from _flat(one.children) if one.children else [one]
+
+
+def test_the_note_of_a_baked_model_is_no_more_than_text():
+    text = "<script>a</script> [b](javascript:c) \x1b[31m"
+    model = SimpleNamespace(name=text, revision=text, defaults=SimpleNamespace(negative=text))
+    steered: Any = SimpleNamespace(model=model, calibration={"shows": text}, edits=())
+    baking: Any = importlib.import_module("clerestory.building.bake")
+    note = baking._note(steered, SimpleNamespace(max_difference=None), lora=False)
+    kinds = {one.type for one in _flat(MarkdownIt("commonmark", {"html": True}).parse(note))}
+    assert not [kind for kind in kinds if kind.startswith(("html", "link"))]
+    assert "\x1b" not in note
+
+
+def test_markdown_leaves_ordinary_words_alone():
+    assert markdown("stained glass, 0.5") == "stained glass, 0.5"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *EVERY,
+        "../../etc/passwd",
+        "..",
+        "/a/b",
+        "-rf",
+        ".hidden",
+        "a\\b",
+        "x" * 999,
+        "𠀀" * 99,
+        "猫" * 99,
+        "con/",
+    ],
+)
+def test_names_of_files_stay_in_their_folder(text, tmp_path):
+    folder = folder_of(tmp_path, text)
+    for name in (slug(text), folder.name):
+        assert name == Path(name).name and name not in ("", ".", "..")
+        assert name[0] not in "-." and len(name.encode()) <= 200
+        assert all(sign.isalnum() or sign in "-_" for sign in name)
+    assert folder.parent == tmp_path
+    folder.mkdir()
+    samples = pd.DataFrame({"prompt": [visible(text), "!" + visible(text)], "seed": [2**31] * 2})
+    run: Any = SimpleNamespace(samples=samples, pictures=np.zeros((2, 2, 2, 3), np.uint8))
+    save_run(run, folder)
+    assert len(list(folder.glob("*.png"))) == 2
