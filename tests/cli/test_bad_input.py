@@ -169,6 +169,7 @@ def _files(roots: tuple[Path, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
             for name in names:
                 if name.endswith(("-shm", "-wal")):  # of a database that is read
                     continue
-                told = os.lstat(os.path.join(folder, name))
+                path = Path(folder, name)
+                told = path.lstat()
                 at = 0 if name.endswith(".sqlite") else told.st_mtime_ns
-                yield os.path.join(folder, name), (told.st_size, at)
+                yield str(path), (told.st_size, at)

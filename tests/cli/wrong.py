@@ -193,7 +193,7 @@ def _folders(kind: str) -> Iterator[tuple[str, Make]]:
             linked = {"copy_function": os.link} if kind == "lancet" else {}
             shutil.copytree(getattr(valid, kind), place / "wrong", **linked)
             if kind == "lancet":
-                shutil.copy(os.path.join(place, "wrong", main), place / "main")
+                shutil.copy(place / "wrong" / main, place / "main")
                 (place / "main").replace(place / "wrong" / main)
             change(place / "wrong" / main)
             return place / "wrong"

@@ -14,11 +14,12 @@ from .kinds import Kind
 
 MOST_ADDRESSES = 2**31
 """Bytes of address space beyond what there is already: an allocation above fails, loudly."""
-MOST_MEMORY, MOST_SECONDS = 200 * 2**20, 2.0
+MOST_SECONDS = 10.0
+"""Machines that others work on too are slow; alone each takes less than two."""
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded(memory: int) -> Iterator[None]:
     """While this is open there is little memory more; AssertionError where much was taken."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -30,13 +31,13 @@ def bounded() -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     took, grew = time.monotonic() - begun, _peak() - peak
-    assert took < 5 * MOST_SECONDS, f"{took:.1f} s"
-    assert grew < MOST_MEMORY, f"{grew / 2**20:.0f} MiB"
+    assert took < MOST_SECONDS, f"{took:.1f} s"
+    assert grew < memory, f"{grew / 2**20:.0f} MiB"
 
 
 def refusal(kind: Kind, folder: Path) -> ClerestoryError | None:
     """How the product refuses it; None where it can be used. Anything else is raised."""
-    with bounded():
+    with bounded(kind.memory):
         try:
             kind.use(folder)
         except ClerestoryError as error:

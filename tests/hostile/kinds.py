@@ -72,7 +72,8 @@ class Kind:
     """What is handed over: `make` writes a valid one to a folder, `use` does what the product does.
 
     `remade` ones are made again where they cannot be read, so that damage is no error. Files named
-    in `whole` are left alone: another module reads them. `share` is how much fuzzing it gets.
+    in `whole` are left alone: another module reads them. `share` is how much fuzzing it gets,
+    `memory` how many bytes opening it may take.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Kind:
     remade: bool = False
     whole: tuple[str, ...] = ()
     share: float = 1.0
+    memory: int = 200 * 2**20
 
     def files(self, folder: Path) -> list[Path]:
         """The files that are attacked, in order."""
@@ -339,7 +341,7 @@ KINDS = {
         Kind("kept", make_kept, lambda folder: _held(folder / "0000.npz", 2), remade=True),
         Kind("labels", make_labels, use_labels, remade=True),
         Kind("check", texts("check.json", json.dumps(CHECK)), use_check),
-        Kind("pipeline", make_pipeline, use_pipeline, share=0.1),
+        Kind("pipeline", make_pipeline, use_pipeline, share=0.1, memory=2**29),
         Kind("world", texts("world.toml", BUILT_IN.read_bytes()), use_world, share=0.3),
         Kind(
             "study",

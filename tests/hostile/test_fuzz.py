@@ -50,6 +50,7 @@ def test_mutated_files_are_used_or_refused(name, valid):
     fuzz()
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("path", sorted(SEEDS.glob("*.json")), ids=lambda path: path.stem)
 def test_what_failed_once_is_used_or_refused(path, valid):
     for changes in json.loads(path.read_text()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,10 @@ from numpy.typing import NDArray
 
 from clerestory.classifying.base import Classifier, Which, families
 from clerestory.errors import ModelError, RegistryError
+from clerestory.fields import value_of
+from clerestory.reading import inside, loads
 from clerestory.registry import suggest
+from clerestory.tensors import read_tensors
 
 if TYPE_CHECKING:
     from clerestory.lancet.networks import FactorNet
@@ -152,22 +154,24 @@ def lancet_classifier(factor: str, which: Which) -> Classifier:
 @functools.lru_cache(maxsize=4)
 def _loaded(which: Which, folder: Path) -> LancetClassifiers:
     from safetensors import safe_open
-    from safetensors.numpy import load_file
 
     from clerestory.lancet import weights
     from clerestory.lancet.networks import classifier_net
 
-    path = folder / "classifiers" / f"{which}.safetensors"
+    path = inside(folder, f"classifiers/{which}.safetensors", ModelError)
+    state = read_tensors(path, ModelError)
     with safe_open(path, framework="pt") as opened:
-        header = opened.metadata()
-        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    classes = {factor: tuple(levels) for factor, levels in json.loads(header["classes"]).items()}
+        header = opened.metadata() or {}
+    told = loads(header.get("classes", ""), f"{path}: classes", ModelError)
+    hint = Mapping[str, tuple[str, ...]]
+    classes = value_of(hint, told, f"{path}: classes", ModelError)
     net = classifier_net(which, {factor: len(levels) for factor, levels in classes.items()})
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
     if lost or missing.unexpected_keys:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
-    measured = load_file(folder / "classifiers" / f"{which}-held-out.safetensors")
+    held_out = inside(folder, f"classifiers/{which}-held-out.safetensors", ModelError)
+    measured = read_tensors(held_out, ModelError, "np")
     mark = weights.manifest(folder)["files"][f"classifiers/{which}.safetensors"]
     return LancetClassifiers(which, classes, measured, net.eval().requires_grad_(False), mark)
 

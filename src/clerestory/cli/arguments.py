@@ -15,8 +15,8 @@ import typer
 
 __all__ = ["checked"]
 
-BLANK = {"negative"}
-"""Arguments that may be empty, besides those that are by default."""
+BLANK = {"negative", "prompts"}
+"""Arguments that may be empty, besides those that are by default, or that a PromptError refuses."""
 
 WRITTEN = {"out", "sheet", "to", "work"}
 """Arguments that name a place to write to."""
@@ -64,7 +64,7 @@ def path(text: str) -> Path:
 
 
 def _check_writable(place: Path) -> None:
-    """OutputError where nothing can be written in the folder that is there, which stays as it is."""
+    """OutputError where nothing can be written to the nearest folder that is there."""
     import tempfile
 
     from clerestory.errors import OutputError
@@ -77,7 +77,7 @@ def _check_writable(place: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(
-            f"{place} cannot be made: {error.strerror} ({folder}); give a place where you may write."
+            f"{place} cannot be written to: {error.strerror} ({folder}); give another place."
         ) from error
 
 

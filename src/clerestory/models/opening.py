@@ -219,7 +219,8 @@ def _fetched_index(name: str) -> Path:
 def _kind(what: str | Path, told: Mapping[str, Any]) -> str:
     kind = told.get("_class_name") if isinstance(told, Mapping) else None
     if isinstance(kind, list | tuple):
-        raise ModelError(f"{what} needs code of its own ({kind[0]}), and such code is never run.")
+        own = str(kind[0])[:80] if kind else "unnamed"
+        raise ModelError(f"{what} needs code of its own ({own}), and such code is never run.")
     if not isinstance(kind, str):
         raise ModelError(f"{what} is no pipeline: its model_index.json cannot be read.")
     return kind
@@ -263,7 +264,7 @@ def _one_line(what: str | Path, kind: str) -> Iterator[None]:
         yield
     except ModelError:
         raise
-    except UNREADABLE as error:
+    except Exception as error:  # tokenizers raises no class of its own
         reason = " ".join(str(error).split())
         lacking = re.search(
             r"necessary `?safetensors`? weights in .*?['\"]([^'\"]+\.bin)['\"]", reason
