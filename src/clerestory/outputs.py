@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from clerestory.errors import ClerestoryError, OutputError
+from clerestory.reading import inside, read_json
 
 __all__ = [
     "empty_folder",
@@ -170,10 +171,9 @@ def planned_folder(
         beside.write_text(json.dumps(plan, indent=1) + "\n")
         beside.replace(folder / file)
         return folder
-    try:
-        before = json.loads((folder / file).read_text())
-    except ValueError as reason:
-        raise error(f"{folder / file} cannot be read: {reason}") from reason
+    before = read_json(inside(folder, file, error), error)
+    if not isinstance(before, dict):
+        raise error(f"{folder / file} is no plan: it was altered.")
     differ = [
         f"{name}: {_short(before.get(name))} there, {_short(own)} now"
         for name, own in now.items()

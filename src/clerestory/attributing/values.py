@@ -35,7 +35,7 @@ class Value:
 
     def __post_init__(self) -> None:
         if isinstance(self.term, Along) and self.term.pool not in POOLS:
-            raise OptionError(f"No pool is called {self.term.pool!r}; take {', '.join(POOLS)}.")
+            raise _no_pool(self.term.pool)
 
     @property
     def inner(self) -> bool:
@@ -62,6 +62,8 @@ def asked_values(model: Model, of: Sequence[str], pool: str = "mean") -> list[Va
     and last, SiteError and RegistryError for what is not there.
     """
     found: list[Value] = []
+    if pool not in POOLS:
+        raise _no_pool(pool)
     for text in of:
         if not text.strip():
             raise EvidenceError("What is to be split has no name: give a unit, folder or class.")
@@ -77,6 +79,10 @@ def asked_values(model: Model, of: Sequence[str], pool: str = "mean") -> list[Va
     if not found or len(set(names)) < len(names):
         raise EvidenceError("Name what is to be split, each once: a unit, a finding, or a class.")
     return sorted(found, key=lambda value: not value.inner)
+
+
+def _no_pool(pool: str) -> OptionError:
+    return OptionError(f"No pool is called {pool!r}; take {', '.join(POOLS)}.")
 
 
 def of_finding(model: Model, findings: Findings, name: str, pool: str = "mean") -> list[Value]:

@@ -12,10 +12,11 @@ from uuid import uuid4
 
 from PIL import Image
 
-from clerestory.errors import ClerestoryError
+from clerestory.errors import ClerestoryError, RecordingError
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.redraw import Drawer
 from clerestory.microscope.turns import BusyError
+from clerestory.reading import read_json, refusing
 
 if TYPE_CHECKING:
     from clerestory.exciting import Excited
@@ -177,10 +178,11 @@ def found(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
     path = _folder(microscope, unit) / "found.json"
     if not path.exists():
         return None
-    told: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    told: dict[str, Any] = read_json(path, RecordingError)
     base = path.parent.relative_to(microscope.folder).as_posix()
-    for one in told["best"]:
-        one["picture"] = f"{base}/{Path(one['picture']).name}"
+    with refusing(path, RecordingError):
+        for one in told["best"]:
+            one["picture"] = f"{base}/{Path(one['picture']).name}"
     return told
 
 

@@ -27,6 +27,8 @@ VOCABULARY = "vocabulary"
 """The name of the source of random prompts that is the model's own words."""
 RESERVED = ("sample", "seed", "done", "bad")
 """Columns of a recording's table that no factor can be called."""
+MOST_PROMPTS = 256 * 2**20
+"""Bytes of a file of prompts; more go into a Parquet table."""
 _KINDS = ".txt, .csv, .parquet or .toml"
 
 
@@ -94,7 +96,7 @@ def _read(path: Path) -> pd.DataFrame:
     readers: dict[str, Any] = {
         ".txt": _lines,
         ".csv": lambda file: pd.read_csv(
-            io.BytesIO(read_bytes(file, PromptError)), keep_default_na=False
+            io.BytesIO(read_bytes(file, PromptError, MOST_PROMPTS)), keep_default_na=False
         ),
         ".parquet": lambda file: read_table(file, PromptError),
         ".toml": lambda file: Template.read(file).table(),
@@ -113,5 +115,5 @@ def _read(path: Path) -> pd.DataFrame:
 def _lines(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    lines = [line.strip() for line in read_text(path, PromptError).splitlines()]
+    lines = [line.strip() for line in read_text(path, PromptError, MOST_PROMPTS).splitlines()]
     return pd.DataFrame({"prompt": [line for line in lines if line]})
