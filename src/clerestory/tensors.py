@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.errors import OutputError
 from clerestory.reading import (
     MOST_TEXT,
     Refusal,
@@ -21,7 +24,14 @@ from clerestory.reading import (
     regular,
 )
 
-__all__ = ["MOST_TENSORS", "check_tensors", "mapped_array", "read_arrays", "read_tensors"]
+__all__ = [
+    "MOST_TENSORS",
+    "check_tensors",
+    "mapped_array",
+    "read_arrays",
+    "read_tensors",
+    "writing",
+]
 
 MOST_TENSORS = 2 * 2**30
 """Bytes of a file of directions or edits."""
@@ -41,6 +51,17 @@ def read_tensors(
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as reason:
         raise error(f"{path} is damaged: {one_line(reason)}; get it again.") from reason
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """While safetensors are written there: OutputError where the disk does not take them."""
+    from safetensors import SafetensorError
+
+    try:
+        yield path
+    except SafetensorError as reason:
+        raise OutputError(f"{path} cannot be written: {one_line(reason)}.") from reason
 
 
 def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:

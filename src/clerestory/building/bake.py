@@ -24,6 +24,7 @@ from clerestory.escaping import markdown, markdown_code
 from clerestory.models import Edit
 from clerestory.outputs import free_folder, whole_folder
 from clerestory.steering import SteeredModel
+from clerestory.tensors import writing
 
 __all__ = ["Baked", "Refusal", "bake"]
 
@@ -238,7 +239,8 @@ def _save_lora(folds: Sequence[Fold], place: Path) -> None:
         down, up = _low_rank(made)
         tensors[f"{made.path}.lora_A.weight"] = down.float().contiguous()
         tensors[f"{made.path}.lora_B.weight"] = up.float().contiguous()
-    save_file(tensors, place / LORA, metadata={"format": "pt"})
+    with writing(place / LORA) as path:
+        save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _note(steered: SteeredModel, made: Baked, *, lora: bool) -> str:

@@ -85,7 +85,8 @@ def main() -> None:
         console.say(f"clerestory: {line}")
         sys.exit(1)
     except OSError as error:
-        console.say(f"clerestory: {error.filename or 'a file'} cannot be used: {error.strerror}.")
+        what, why = error.filename or "a file", error.strerror or " ".join(str(error).split())
+        console.say(f"clerestory: {what} cannot be used: {why}.")
         sys.exit(1)
 
 

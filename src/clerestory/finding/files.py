@@ -19,7 +19,7 @@ from clerestory.fields import made
 from clerestory.finding.base import Finding, Findings, Null
 from clerestory.outputs import empty_folder
 from clerestory.reading import inside, read_json, read_table, refusing
-from clerestory.tensors import read_tensors
+from clerestory.tensors import read_tensors, writing
 
 __all__ = ["load", "save"]
 
@@ -32,7 +32,8 @@ def save(findings: Findings, folder: Path) -> None:
     text = json.dumps(findings.told(), indent=1, allow_nan=False)
     (folder / FILE).write_text(text + "\n")
     directions = {site: np.ascontiguousarray(d) for site, d in findings.directions.items()}
-    save_file(directions, folder / DIRECTIONS)
+    with writing(folder / DIRECTIONS) as path:
+        save_file(directions, path)
     if findings.samples is not None:
         findings.samples.to_parquet(folder / SAMPLES)
 

@@ -25,7 +25,7 @@ from clerestory.outputs import empty_folder
 from clerestory.reading import DAMAGED, inside, one_line, read_json
 from clerestory.steering.base import SavedEdit, known_edits, name_of
 from clerestory.steering.card import card, versions
-from clerestory.tensors import read_tensors
+from clerestory.tensors import read_tensors, writing
 
 __all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
 
@@ -114,7 +114,8 @@ class SteeredModel:
         }
         text, shown = json.dumps(told, indent=1) + "\n", card(told)
         place = empty_folder(Path(folder))
-        save_file(tensors, place / TENSORS)
+        with writing(place / TENSORS) as path:
+            save_file(tensors, path)
         (place / FILE).write_text(text)
         (place / CARD).write_text(shown)
         return place

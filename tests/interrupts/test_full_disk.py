@@ -1,0 +1,50 @@
+"""Every long command where nothing more can be written: one line, and nothing half-written."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import joblib  # noqa: F401  # which tries the disk when it is imported
+import pytest
+from cli.valid import Valid
+
+from interrupts.points import ended
+from interrupts.table import CASES, Case
+from interrupts.test_in_process import valid
+
+__all__ = ["valid"]
+BYTES = 10
+"""As long as a file may be."""
+
+
+@contextmanager
+def full() -> Iterator[None]:
+    """No file may be longer than a few bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=str)
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(
+    case: Case, valid: Valid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = case.model(valid)
+    monkeypatch.setattr("clerestory.load", lambda *_, **__: model)
+    monkeypatch.setattr("clerestory.models.load", lambda *_, **__: model)
+    words = case.words(valid, tmp_path / "out", monkeypatch)
+    with full():
+        came = ended(words, tmp_path)
+    said = [line for line in came.err.splitlines() if line.startswith("clerestory: ")]
+    assert came.status == 1, came.err
+    assert len(said) == 1 and said[0].endswith("."), came.err
+    assert "Traceback" not in came.err
+    if not case.resumable:
+        left = [one for one in tmp_path.rglob("*") if one.is_file()]
+        assert not left
