@@ -1,12 +1,17 @@
 """Who may ask: known hosts, its own pages, who has shown the token; and links lead nowhere."""
 
+import sqlite3
+import threading
+from contextlib import closing
+
 import pytest
 from starlette.testclient import TestClient
 
 from clerestory.cli.microscope import app as commands_app
-from clerestory.errors import OptionError, RecordingError
-from clerestory.microscope import Microscope, Themes, application, searches, site
+from clerestory.errors import OptionError, RecordingError, ThemeError
+from clerestory.microscope import Microscope, Theme, Themes, application, blind, searches, site
 from clerestory.microscope.guard import check_token, is_loopback, names_of
+from clerestory.microscope.themes import agreement
 from microscope.conftest import BASE, MIDDLE, MLP
 
 TOKEN = "a-token-of-24-letters-ok"
@@ -50,13 +55,13 @@ def test_what_other_sites_send_is_refused(client, home, scope):
         {"Origin": "http://127.0.0.1:9999"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
-        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"},
     ):
         assert client.post(path, data=said, headers=headers).status_code == 403, headers
     assert not Themes(scope / "themes.sqlite").every()
     draw = f"{home}/{MLP}/3/redraw?prompt=a cat"
     assert client.get(draw, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}
     assert client.get(home, headers=link).status_code == 200  # somebody follows a link
     own = {"Origin": BASE, "Sec-Fetch-Site": "same-origin"}
     assert client.post(path, data=said, headers=own).status_code == 200
@@ -81,7 +86,7 @@ def test_with_a_token_only_who_has_shown_it_is_let_in(scope, model, home):
             assert client.get(path).status_code == 401, path
         assert client.get(f"{home}?token=wrong").status_code == 401
         assert client.get(home, headers={"Authorization": "Bearer wrong"}).status_code == 401
-        assert client.get(home, headers={"Cookie": "session=wrong; ="}).status_code == 401
+        assert client.get(home, headers={"Cookie": "clerestory-8642=wrong; ="}).status_code == 401
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert client.get(home, headers=bearer).status_code == 200
         assert client.get(home).status_code == 401
@@ -128,13 +133,99 @@ def test_paths_and_links_do_not_lead_out(scope, model, tmp_path, client):
         answer = client.get(path)
         assert answer.status_code in (400, 404), (path, answer.status_code)
         assert "secret" not in answer.text
-    site(scope, tmp_path / "site")
-    assert not [one for one in (tmp_path / "site").rglob("*") if one.is_symlink()]
-    assert not (tmp_path / "site" / "pictures" / "0" / "link.png").exists()
-    assert not (tmp_path / "site" / "studies" / "out").exists()
-    (scope / "searched").symlink_to(tmp_path)
+    with pytest.raises(RecordingError, match="is a link"):
+        site(scope, tmp_path / "site")
     with pytest.raises(RecordingError, match="is a link"):
         application(scope, lambda: model)
+
+
+def test_the_folder_gives_pictures_and_no_pages_or_scripts(scope, client):
+    for name in ("evil.html", "evil.js", "evil.svg", "evil.PNG.html"):
+        (scope / "pictures" / name).write_text("<script>window.pwned=1</script>")
+        assert client.get(f"/pictures/{name}").status_code == 404
+    assert client.get("/searched/none.png").status_code == 404
+    sealed = client.get("/pictures/0/000000.png").headers["content-security-policy"]
+    assert sealed.startswith("sandbox;")
+
+
+def test_exported_reports_are_sealed_however_they_end(scope, tmp_path):
+    (scope / "studies" / "up").mkdir(parents=True)
+    (scope / "studies" / "up" / "X.HTML").write_text("<script>1</script>")
+    (scope / "searched" / "0").mkdir(parents=True)
+    (scope / "searched" / "0" / "y.html").write_text("<script>1</script>")
+    site(scope, tmp_path / "site")
+    text = (tmp_path / "site" / "studies" / "up" / "X.HTML").read_text()
+    assert (
+        text.startswith("<!doctype html>") and "default-src 'none'" in text.partition("<script")[0]
+    )
+    assert not (tmp_path / "site" / "searched" / "0" / "y.html").exists()
+
+
+def test_odd_requests_are_answered(client, home):
+    assert client.get(home, headers={"Origin": "http://["}).status_code == 403
+    assert client.get(f"{home}/{MLP}/{'9' * 5000}").status_code == 404
+    for host in ("[::1]evil.example", "localhost:80@evil.example", "127.0.0.1:x"):
+        assert client.get(home, headers={"Host": host}).status_code == 400, host
+    frame = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    frame["Sec-Fetch-Dest"] = "iframe"
+    assert client.get(home, headers=frame).status_code == 403
+    link = {**frame, "Sec-Fetch-Dest": "document"}
+    assert client.get(f"{home}/{MLP}/3/redraw", headers=link).status_code == 403
+
+
+def test_a_cookie_of_another_application_locks_nobody_out(scope, model, home):
+    made = application(scope, lambda: model, token=TOKEN)
+    with TestClient(made, base_url=BASE, follow_redirects=False) as client:
+        own = client.get(f"{home}?token={TOKEN}").headers["set-cookie"].partition(";")[0]
+        assert own.startswith("clerestory-8642=")
+        client.cookies.clear()
+        for other in ('prefs={"a":1}', "theme[x]=1", "session=other"):
+            assert client.get(home, headers={"Cookie": f"{other}; {own}"}).status_code == 200
+
+
+def test_a_database_that_runs_by_itself_is_refused(scope):
+    path = scope / "themes.sqlite"
+    Themes(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE trials")
+        database.execute("CREATE VIEW trials AS SELECT 1 AS picked")
+    with pytest.raises(ThemeError, match="no view and no trigger"):
+        Themes(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP VIEW trials")
+        database.execute("CREATE TABLE trials (picked)")
+    with pytest.raises(ThemeError, match="other tables"):
+        Themes(path)
+
+
+def test_many_raters_of_a_unit_are_counted_quickly(scope):
+    said = [
+        Theme(number, "k", f"{MLP}[3]", f"theme {number % 7}", 3, "", f"r{number}", "")
+        for number in range(20_000)
+    ]
+    same, pairs = agreement(said)
+    assert pairs == 20_000 * 19_999 // 2 and 0.14 < same / pairs < 0.15
+
+
+def test_raters_of_blind_tests_have_clean_names(scope):
+    themes = Themes(scope / "themes.sqlite")
+    theme = themes.add(f"{MLP}[3]", "cats", rater="ada")
+    with pytest.raises(ThemeError, match="let somebody else"):
+        blind.begin(Microscope(scope), themes, theme, "ada\u200b")
+    blind.begin(Microscope(scope), themes, theme, "b\x1b\u202eo")
+    with themes.open() as database:
+        assert {row[0] for row in database.execute("SELECT rater FROM trials")} == {"bo"}
+
+
+def test_a_served_search_and_queue_end_with_the_server(scope, model, monkeypatch):
+    monkeypatch.setattr(searches, "BUDGET", 100_000)
+    made = application(scope, lambda: model)
+    with TestClient(made, base_url=BASE) as client:
+        home = f"/{Microscope(scope).model}"
+        client.post(f"{home}/{MLP}/1/searched")
+        client.post(f"{home}/{MLP}/2/searched")
+        begun = [one for one in threading.enumerate() if "_run" in one.name]
+    assert len(begun) == 2 and not any(one.is_alive() for one in begun)
 
 
 def test_forms_are_limited(client, home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 themes = typer.Typer(help="What people said, to a file and back.", no_args_is_help=True)
 app.add_typer(themes, name="themes")
+TOKEN = "CLERESTORY_TOKEN"
 Folder = Annotated[Path, typer.Argument(help="A microscope, as `build` writes it.")]
 
 
@@ -72,9 +74,7 @@ def serve(
     ] = "127.0.0.1",
     token: Annotated[
         str | None,
-        typer.Option(
-            envvar="CLERESTORY_TOKEN", help="What visitors show once: 16 letters or more."
-        ),
+        typer.Option(envvar=TOKEN, help="What visitors show once: 16 letters or more."),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name by which others reach it. Repeatable.")
@@ -82,10 +82,13 @@ def serve(
 ) -> None:
     """Serve the pages to this machine, or with a token to others, until Ctrl-C."""
     from clerestory.cli import console
+    from clerestory.errors import OptionError
     from clerestory.microscope import Microscope
     from clerestory.microscope import serve as run
     from clerestory.microscope.guard import check_token
 
+    if token is None and os.environ.get(TOKEN) == "":
+        raise OptionError(f"{TOKEN} is set and empty: give it a token, or unset it.")
     check_token(host, token)
     model = Microscope(folder).model
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import ThemeError
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.microscope.themes import LENGTHS, Theme, Themes, now
+from clerestory.microscope.themes import LENGTHS, Theme, Themes, cleaned, now
 
 __all__ = ["Question", "Score", "answer", "begin", "question", "scores"]
 
@@ -91,7 +91,7 @@ def begin(
     the theme.
     """
     unit = microscope.named(theme.unit)
-    rater = " ".join(rater.split())
+    rater = cleaned(rater)
     if not rater or len(rater) > LENGTHS["rater"]:
         raise ThemeError(f"Say who answers, in {LENGTHS['rater']} letters or fewer.")
     if rater.casefold() == theme.rater.casefold():

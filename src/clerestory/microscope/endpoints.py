@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from clerestory.errors import SiteError
+from clerestory.errors import RecordingError, SiteError
 from clerestory.microscope import blind, searches
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.redraw import WAITING, Drawer
@@ -24,6 +24,7 @@ from clerestory.microscope.themes import Themes
 from clerestory.microscope.turns import BusyError, LeftError, Ticket, Turns
 from clerestory.microscope.views import Views
 from clerestory.pictures import data_address
+from clerestory.reading import inside
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -34,6 +35,7 @@ RATER = "rater"
 """The cookie with a rater's name."""
 PARTS = ("redrawn", "searched")
 """What is put into a unit's page; a page of its own where no script asks."""
+PICTURES = (".png", ".jpg")
 LONGEST = 64 * 1024
 """Bytes of a form."""
 PATIENCE = 30
@@ -78,15 +80,26 @@ class Endpoints:
 
     def report(self, request: Request) -> Response:
         """A file of one of them."""
-        folder = (self.microscope.folder / "studies").resolve()
+        return self._file("studies", request.path_params["path"], None)
+
+    def picture(self, request: Request) -> Response:
+        """A sample's, or a searched prompt's."""
+        return self._file(request.path_params["kind"], request.path_params["path"], PICTURES)
+
+    def _file(self, folder: str, name: str, kinds: tuple[str, ...] | None) -> Response:
         try:
-            path = (folder / request.path_params["path"]).resolve()
-            known = path.is_relative_to(folder) and path.is_file()
-        except (OSError, ValueError):  # a name that is none, such as one that is too long
+            path = inside(self.microscope.folder, f"{folder}/{name}", RecordingError)
+            known = path.is_file() and (kinds is None or path.suffix in kinds)
+        except (RecordingError, OSError, ValueError):  # out of it, or a name that is none
             known = False
         if not known:
-            raise HTTPException(404, "There is no such report.")
+            raise HTTPException(404, "There is no such file.")
         return FileResponse(path)
+
+    def close(self) -> None:
+        """End searches, and send away who waits for a picture."""
+        self.drawer.turns.close()
+        self.jobs.close()
 
     def search(self, request: Request) -> Response:
         """Themes, words and prompts."""
@@ -152,7 +165,9 @@ class Endpoints:
         watching = asyncio.create_task(_watch(request, self.drawer.turns, ticket))
         try:
             came = await to_thread.run_sync(
-                partial(self.drawer.draw, unit, ticket=ticket, **told), limiter=self.drawing
+                partial(self.drawer.draw, unit, ticket=ticket, **told),
+                limiter=self.drawing,
+                abandon_on_cancel=True,
             )
         except BusyError as error:
             raise _busy("Others are drawing: try again in a moment.") from error
@@ -160,6 +175,7 @@ class Endpoints:
             return Response(status_code=204)  # nobody reads it
         finally:
             watching.cancel()
+            self.drawer.turns.leave(ticket)
         told |= {"path": self.views.path(unit.path), "unit": unit.address}
         told |= {"plain": data_address(came.plain), "edited": data_address(came.edited)}
         return self.page(request, "redrawn", told)
@@ -244,6 +260,7 @@ class Endpoints:
         if isinstance(error, HTTPException):
             status, text = error.status_code, str(error.detail)
             headers = dict(error.headers or {})
+        text = text.replace(f"{self.microscope.folder}/", "")
         if request.url.path.endswith(".json"):
             return JSONResponse({"problem": text}, status, headers)
         part = bool(request.headers.get("HX-Request"))
@@ -257,6 +274,8 @@ class Endpoints:
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a form; HTTPException for one that is too long or has files."""
     length = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers:  # which would be longer than it says
+        length = ""
     if not _is_number(length, 12) or int(length) > LONGEST:
         raise HTTPException(413, f"A form has a length, of at most {LONGEST} bytes.")
     try:

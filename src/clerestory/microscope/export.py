@@ -23,8 +23,11 @@ __all__ = ["neuronpedia", "site"]
 
 Progress = Callable[[str, int, int], None]
 TOKENS = re.compile(r"\s*\S+")
-KINDS = (".html", ".json", ".png", ".jpg", ".csv")
-"""Files of reports that are copied."""
+KINDS = {
+    "searched": (".png",),
+    "studies": (".html", ".json", ".png", ".jpg", ".csv"),
+}
+"""Files that are copied."""
 SEAL = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; "
@@ -39,11 +42,12 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     empty_folder(out)
     microscope = Microscope(folder)
     views = Views(microscope, Themes(folder / "themes.sqlite"))
-    for name in ("searched", "studies"):
+    for name, kinds in KINDS.items():
         if (folder / name).is_dir():
-            copy_folder(folder / name, out / name, KINDS)
-    for report in (out / "studies").rglob("*.html"):
-        _seal(report)
+            copy_folder(folder / name, out / name, kinds)
+    for report in (out / "studies").rglob("*"):
+        if report.suffix.lower() == ".html":
+            _seal(report)
     _pictures(microscope, out)
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
@@ -76,7 +80,7 @@ def _pictures(microscope: Microscope, out: Path) -> None:
     for number in range(len(microscope.plan["recordings"])):
         for sample, shown in enumerate(microscope.shown(number)):
             picture = microscope.picture(number, sample)
-            if shown and picture is not None and not (microscope.folder / picture).is_symlink():
+            if shown and picture is not None:
                 (out / picture).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(microscope.folder / picture, out / picture)
 

@@ -11,6 +11,7 @@ themes.sqlite            what people said
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
@@ -81,14 +81,8 @@ class SiteUnits:
 
     def figure(self, name: str) -> NDArray[Any]:
         """One of its arrays; RecordingError where it is damaged or of other units."""
-        place = f"sites/{self.folder.name}/{name}.npy"
-        found = _array(str(inside(self.folder.parents[1], place, RecordingError)))
-        if found.ndim < 1 or len(found) != self.units or found.dtype.kind not in "biuf":
-            raise RecordingError(
-                f"{self.folder / name}.npy is {found.dtype} {list(found.shape)}; expected numbers "
-                f"of {self.units} units: build the microscope again."
-            )
-        return found
+        samples = self.samples if name in OF_SAMPLES else None
+        return _array(str(self.folder / f"{name}.npy"), self.units, samples)
 
     def has(self, name: str) -> bool:
         """Whether it was built."""
@@ -96,8 +90,21 @@ class SiteUnits:
 
 
 @lru_cache(maxsize=2048)
-def _array(path: str) -> NDArray[Any]:
-    return mapped_array(Path(path), RecordingError)
+def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
+    """A file's array, checked once: a row a unit; with `samples` numbers of these."""
+    place = Path(path)
+    name = f"{place.parent.parent.name}/{place.parent.name}/{place.name}"
+    found = mapped_array(inside(place.parents[2], name, RecordingError), RecordingError)
+    if found.ndim < 1 or len(found) != units or found.dtype.kind not in "biuf":
+        raise RecordingError(
+            f"{path} is {found.dtype} {list(found.shape)}; expected numbers of {units} units: "
+            "build the microscope again."
+        )
+    if samples and found.size and not -1 <= found.min() <= found.max() < samples:
+        raise RecordingError(
+            f"{path} names samples that there are not: build the microscope again."
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -119,17 +126,18 @@ class Unit:
 
     def figure(self, name: str) -> Any:
         """Its row of one of the site's arrays."""
-        row = self.site.figure(name)[self.number]
-        if (
-            name in OF_SAMPLES
-            and np.size(row)
-            and not -1 <= np.min(row) <= np.max(row) < self.site.samples
-        ):
-            raise RecordingError(
-                f"{self.site.folder / name}.npy names samples that there are not: build the "
-                "microscope again."
-            )
-        return row
+        return self.site.figure(name)[self.number]
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """Whatever is a link in a folder, however deep."""
+    with os.scandir(folder) as entries:
+        every = list(entries)
+    for entry in every:
+        if entry.is_symlink():
+            yield entry.path
+        elif entry.is_dir():
+            yield from _links(Path(entry.path))
 
 
 class Microscope:
@@ -155,6 +163,9 @@ class Microscope:
             raise RecordingError(f"{folder}/{PLAN} was altered: build the microscope again.")
         if not (folder / DONE).exists():
             raise RecordingError(f"{folder} is not built to its end: the same `build` goes on.")
+        linked = next(_links(folder), None)
+        if linked is not None:
+            raise RecordingError(f"{linked} is a link, which could lead out: put the file there.")
 
     @property
     def model(self) -> str:
@@ -182,7 +193,8 @@ class Microscope:
         if site not in self.sites:
             raise SiteError(f"The microscope has no site {site!r}.{suggest(site, self.sites)}")
         text = str(number)
-        if not (text.isascii() and text.isdigit()) or int(text) >= self.sites[site].units:
+        known = text.isascii() and text.isdigit() and len(text) < 10
+        if not known or int(text) >= self.sites[site].units:
             raise SiteError(f"{site} has units 0 to {self.sites[site].units - 1}, not {text[:20]}.")
         return Unit(self.sites[site], int(text))
 

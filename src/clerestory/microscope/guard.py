@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,8 +26,7 @@ __all__ = ["LEAST", "Guard", "check_token", "is_loopback", "names_of"]
 
 LEAST = 16
 """Letters of a token, at least."""
-SESSION = "session"
-"""The cookie of who has shown the token."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]@/]*)(?::[0-9]*)?")
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -35,7 +35,8 @@ REPORTS = (
     "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""For reports that lie in the folder: their own styles, no script, no origin."""
+"""For files that lie in the folder: their own styles, no script, no origin."""
+OTHERS = ("/studies/", "/pictures/", "/searched/")
 
 
 class Guard:
@@ -64,7 +65,7 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_known(host):
             return PlainTextResponse("This server does not go by that name (--allow-host).\n", 400)
-        if _is_foreign(scope["method"], headers, host):
+        if _is_foreign(scope, headers, host):
             return PlainTextResponse("Another site's page sent this.\n", 403)
         return None if self.token is None else self._unproven(scope, headers, self.token)
 
@@ -82,12 +83,12 @@ class Guard:
             rest = urlencode([(name, value) for name, value in asked if name != "token"])
             path = "/" + quote(scope["path"].lstrip("/"))
             response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-            response.set_cookie(SESSION, proof, samesite="lax", httponly=True)
+            response.set_cookie(_session(headers), proof, samesite="lax", httponly=True)
             return response
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _same(_proof(bearer.strip()), proof):
             return None
-        if _same(_cookie(headers), proof):
+        if _same(cookie_parser(headers.get("cookie", "")).get(_session(headers), ""), proof):
             return None
         said = "Open it with the token once: add ?token=… to the address.\n"
         return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer"})
@@ -131,7 +132,8 @@ def _name(host: str) -> str:
     host = host.strip().lower()
     if host.count(":") > 1 and not host.startswith("["):
         return f"[{host}]"
-    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    found = HOST.fullmatch(host)
+    return found[1] if found else ""
 
 
 def _is_number(name: str) -> bool:
@@ -142,14 +144,21 @@ def _is_number(name: str) -> bool:
     return True
 
 
-def _is_foreign(method: str, headers: Headers, host: str) -> bool:
-    """Whether a page of another site sent it; browsers say so, and cannot be made not to."""
-    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
-    reads = method in ("GET", "HEAD")
-    if site not in ("none", "same-origin") and not (reads and mode == "navigate"):
+def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
+    """Whether a page of another site sent it; browsers say so, and cannot be made not to.
+
+    A link that is followed may come from anywhere, but nothing is drawn for it.
+    """
+    site, target = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-dest", "")
+    followed = scope["method"] in ("GET", "HEAD") and target == "document"
+    drawn = scope["path"].removesuffix(".json").endswith("/redraw")
+    if site not in ("none", "same-origin") and (drawn or not followed):
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    except ValueError:
+        return True
 
 
 def _proof(token: str) -> str:
@@ -157,21 +166,19 @@ def _proof(token: str) -> str:
     return hashlib.sha256(b"clerestory microscope\0" + token.encode()).hexdigest()
 
 
+def _session(headers: Headers) -> str:
+    """The cookie of who has shown the token; by port, since a machine's ports share cookies."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"clerestory-{port if port.isdecimal() and port.isascii() else 80}"
+
+
 def _same(one: str, two: str) -> bool:
     return hmac.compare_digest(one.encode(), two.encode())
 
 
-def _cookie(headers: Headers) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(SESSION)
-    except CookieError:
-        return ""
-    return found.value if found else ""
-
-
 def _seal(headers: MutableHeaders, path: str) -> None:
     """What a browser may do with the answer."""
-    headers["Content-Security-Policy"] = REPORTS if path.startswith("/studies/") else POLICY
+    headers["Content-Security-Policy"] = REPORTS if path.startswith(OTHERS) else POLICY
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"

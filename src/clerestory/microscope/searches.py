@@ -15,7 +15,7 @@ from PIL import Image
 from clerestory.errors import ClerestoryError, RecordingError
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.redraw import Drawer
-from clerestory.microscope.turns import BusyError
+from clerestory.microscope.turns import BusyError, LeftError
 from clerestory.reading import read_json, refusing
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ BUDGET = 400
 WAITING = 8
 """Searches that may wait for their turn."""
 BEST = 4
+
+
+ENDING = 60.0
+"""Seconds that a search may take to end."""
 
 
 class _StoppedError(Exception):
@@ -61,6 +65,7 @@ class Jobs:
     def __init__(self, microscope: Microscope, drawer: Drawer) -> None:
         self.microscope, self.drawer = microscope, drawer
         self.jobs: dict[str, Job] = {}
+        self._threads: list[threading.Thread] = []
         self._lock, self._one = threading.Lock(), threading.Lock()
 
     def begin(self, unit: Unit, budget: int | None = None) -> Job:
@@ -71,12 +76,21 @@ class Jobs:
                 if sum(not one.over for one in self.jobs.values()) > WAITING:
                     raise BusyError
                 job = self.jobs[unit.address] = Job(unit.address, budget or BUDGET)
-                threading.Thread(target=self._run, args=(unit, job), daemon=True).start()
+                thread = threading.Thread(target=self._run, args=(unit, job), daemon=True)
+                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+                thread.start()
             return job
 
     def of(self, unit: Unit) -> Job | None:
         """The one of a unit, if it was begun here."""
         return self.jobs.get(unit.address)
+
+    def close(self) -> None:
+        """Stop them all, and wait until they have: a thread must not end within a model."""
+        for job in self.jobs.values():
+            job.stop.set()
+        for thread in self._threads:
+            thread.join(ENDING)
 
     def _run(self, unit: Unit, job: Job) -> None:
         def tell(done: int, of: int) -> None:
@@ -96,7 +110,7 @@ class Jobs:
             finally:
                 self._one.release()
             job.state = "found"
-        except _StoppedError:
+        except (_StoppedError, LeftError):
             job.state = "stopped"
         except ClerestoryError as error:
             job.state, job.problem = "failed", str(error)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from clerestory.errors import ClerestoryError, RecordingError
+from clerestory.errors import ClerestoryError
 from clerestory.microscope.endpoints import Endpoints
 from clerestory.microscope.folder import Microscope
 from clerestory.microscope.guard import Guard, check_token, names_of
@@ -41,7 +44,14 @@ class _Twin(Convertor[str]):
         return value
 
 
+class _Picture(_Twin):
+    """Folders with pictures."""
+
+    regex = "pictures|searched"
+
+
 register_url_convertor("twin", _Twin())
+register_url_convertor("picture", _Picture())
 LOOPBACK = "127.0.0.1"
 GRACE = 3
 """Seconds that open requests have once it is stopped."""
@@ -55,29 +65,30 @@ def application(
     *,
     hosts: Iterable[str] | None = None,
     token: str | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """The application over a microscope's folder; `opens` opens its model, for the slider.
 
     It answers to the names in `hosts`, by default this machine's loopback, and with a `token` only
-    who has shown it. RecordingError where the folder has links, which could lead out of it.
+    who has shown it. RecordingError where the folder holds no microscope, or has links.
     """
+    return _made(folder, opens, hosts=hosts, token=token)[0]
+
+
+def _made(
+    folder: Path,
+    opens: Callable[[], Model] | None = None,
+    *,
+    hosts: Iterable[str] | None = None,
+    token: str | None = None,
+) -> tuple[ASGIApp, Endpoints]:
     microscope = Microscope(folder)
-    linked = next((one for one in folder.iterdir() if one.is_symlink()), None)
-    if linked is not None:
-        raise RecordingError(
-            f"{linked} is a link, and could lead out of the microscope: remove it."
-        )
     pages = Endpoints(microscope, opens or (lambda: opened(microscope)))
-    kept = [
-        Mount(f"/{name}", StaticFiles(directory=folder / name, check_dir=False))
-        for name in ("pictures", "searched")
-    ]
     model = quote(microscope.model, safe="")
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", pages.home),
             Mount("/static", StaticFiles(directory=STATIC)),
-            *kept,
+            Route("/{kind:picture}/{path:path}", pages.picture),
             Route("/studies{twin:twin}", pages.studies),
             Route("/studies/{path:path}", pages.report),
             Route("/search{twin:twin}", pages.search),
@@ -89,16 +100,17 @@ def application(
             Route(f"/{model}/{{place:path}}", pages.place, methods=["GET", "POST"]),
         ],
         exception_handlers={HTTPException: pages.problem, ClerestoryError: pages.problem},
-        middleware=[Middleware(Guard, names_of(LOOPBACK) if hosts is None else hosts, token)],
-        lifespan=_few_threads,
+        lifespan=partial(_served, pages),
     )
+    return Guard(app, names_of(LOOPBACK) if hosts is None else hosts, token), pages
 
 
 @asynccontextmanager
-async def _few_threads(_: Starlette) -> AsyncIterator[None]:
-    """Pages are made by a few threads: with forty they would wait for each other."""
+async def _served(pages: Endpoints, _: Starlette) -> AsyncIterator[None]:
+    """Pages are made by a few threads (forty would wait for each other); work ends with them."""
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     yield
+    await to_thread.run_sync(pages.close)
 
 
 def serve(
@@ -116,12 +128,16 @@ def serve(
     import uvicorn
 
     check_token(host, token)
-    pages = application(folder, hosts=names_of(host, hosts), token=token)
-    uvicorn.run(
-        pages,
-        host=host,
-        port=port,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=GRACE,
-    )
+    app, pages = _made(folder, hosts=names_of(host, hosts), token=token)
+
+    class Server(uvicorn.Server):
+        """Sends away who waits for a picture, as soon as it is to end."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            super().handle_exit(sig, frame)
+            asyncio.get_running_loop().call_soon_threadsafe(pages.drawer.turns.close)
+
+    how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning"}
+    how |= {"server_header": False, "timeout_graceful_shutdown": GRACE}
+    with suppress(KeyboardInterrupt):  # which it raises once it has ended
+        Server(uvicorn.Config(app, **how)).run()

@@ -12,22 +12,24 @@ import re
 import sqlite3
 import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import resources
-from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from clerestory.errors import ThemeError
 
-__all__ = ["Theme", "Themes", "agreement"]
+__all__ = ["Theme", "Themes", "agreement", "cleaned"]
 
 LENGTHS = {"text": 200, "note": 2000, "rater": 60}
 """Letters, at most."""
+SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
 WAIT = 20.0
 """Seconds to wait for another writer."""
 
@@ -57,8 +59,14 @@ class Themes:
         self.path = path
         self._own = threading.local()
         with self.open() as database:
+            _check(database, "no view and no trigger", "type IN ('view', 'trigger')")
             database.execute("PRAGMA journal_mode = WAL")
             migrate(database)
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+                migrate(fresh)
+                wanted = fresh.execute(SCHEMA).fetchall()
+            if database.execute(SCHEMA).fetchall() != wanted:
+                raise ThemeError(f"{path} has other tables than themes have: it was altered.")
 
     @contextmanager
     def open(self) -> Iterator[sqlite3.Connection]:
@@ -67,6 +75,7 @@ class Themes:
             database = getattr(self._own, "database", None)
             if database is None:
                 database = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+                database.execute("PRAGMA trusted_schema = OFF")
                 database.execute("PRAGMA foreign_keys = ON")
                 database.execute("PRAGMA synchronous = FULL")
                 self._own.database = database
@@ -88,7 +97,7 @@ class Themes:
         said_at: str = "",
     ) -> Theme:
         """Keep a theme; one with a `key` that is there already is left as it is."""
-        said = {"text": _clean(text), "note": _clean(note, lines=True), "rater": _clean(rater)}
+        said = {"text": cleaned(text), "note": cleaned(note, lines=True), "rater": cleaned(rater)}
         for name, value in said.items():
             if len(value) > LENGTHS[name]:
                 raise ThemeError(f"The {name} has {len(value)} letters: at most {LENGTHS[name]}.")
@@ -97,7 +106,7 @@ class Themes:
         if confidence not in range(1, 6):
             raise ThemeError(f"The confidence is {confidence}: say 1 to 5.")
         row = (
-            _clean(key) or uuid4().hex,
+            cleaned(key) or uuid4().hex,
             unit,
             said["text"],
             confidence,
@@ -196,6 +205,13 @@ class Themes:
             database.backup(copy)
 
 
+def _check(database: sqlite3.Connection, wanted: str, strange: str) -> None:
+    """ThemeError for what runs by itself when a table is asked."""
+    found = database.execute(f"SELECT name FROM sqlite_master WHERE {strange}").fetchone()
+    if found:
+        raise ThemeError(f"The themes have {str(found[0])[:80]!r}; expected {wanted}.")
+
+
 def migrate(database: sqlite3.Connection) -> int:
     """Bring a database to the newest form; the number of migrations that it has had."""
     files = resources.files("clerestory.microscope") / "migrations"
@@ -227,15 +243,15 @@ def agreement(themes: Iterable[Theme]) -> tuple[int, int]:
     The same are texts of the same words, whatever their order, case, articles and marks.
     """
     last = {theme.rater.casefold(): _words(theme.text) for theme in themes}
-    pairs = list(combinations(last.values(), 2))
-    return sum(one == two for one, two in pairs), len(pairs)
+    alike = Counter(last.values())
+    return sum(comb(count, 2) for count in alike.values()), comb(len(last), 2)
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold())) - {"a", "an", "the"}
 
 
-def _clean(text: str, *, lines: bool = False) -> str:
+def cleaned(text: str, *, lines: bool = False) -> str:
     """Without what steers a terminal or turns text around, and on one line unless `lines` stay."""
     parts = text.splitlines() if lines else [text]
     cleaned = (" ".join(filter(None, "".join(map(_kept, part)).split(" "))) for part in parts)

@@ -36,6 +36,7 @@ class Turns:
     def __init__(self, most: int) -> None:
         self.most = most
         self._queue: deque[Ticket] = deque()
+        self._closed = False
         self._moved = threading.Condition()
 
     @contextmanager
@@ -46,6 +47,8 @@ class Turns:
         """
         own = ticket or Ticket()
         with self._moved:
+            if self._closed:
+                raise LeftError
             if ticket is not None and len(self._queue) > self.most:
                 raise BusyError
             self._queue.append(own)
@@ -62,6 +65,14 @@ class Turns:
         """Give the place up."""
         with self._moved:
             ticket.left.set()
+            self._moved.notify_all()
+
+    def close(self) -> None:
+        """Send everybody away who waits, and whoever comes; who has the turn may end it."""
+        with self._moved:
+            self._closed = True
+            for ticket in self._queue:
+                ticket.left.set()
             self._moved.notify_all()
 
     def give_way(self) -> None:

@@ -28,7 +28,8 @@ SORTS = {
     "themes": "most themes",
     "blind": "best proven",
 }
-FEW = 4
+FEW, SHOWN = 4, 200
+"""Pictures of a unit among others; themes on its page, the newest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +147,10 @@ class Views:
             "near": looks.related(self.microscope, unit, self.path),
             "themes": [
                 {**theme.told(), "id": theme.id, "blind": told.told() if told else None}
-                for theme in said
+                for theme in said[-SHOWN:]
                 for told in [scores.get(theme.id)]
             ],
+            "earlier": max(0, len(said) - SHOWN),
             "agreement": {"same": same, "pairs": pairs},
             "findings": cited(self.microscope).get(unit.address, []),
             "searched": searches.found(self.microscope, unit),
