@@ -22,7 +22,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 SPOKEN = (".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", "")
 LAYERS = [
     {"errors", "registry"},
-    {"numeric", "reading", "tensors", "fields", "outputs"},
+    {"numeric", "reading", "parquet", "tensors", "fields", "outputs"},
     {"models", "recording"},
     {"pictures"},
     {"steering"},

@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAMAGED",
+    "MOST_LINES",
+    "MOST_TABLE",
     "MOST_TEXT",
     "check_count",
     "inside",
@@ -56,8 +59,9 @@ MOST_DEPTH = 64
 MOST_DOTS = 1000
 """Dots in one line of TOML: its parser takes the square of a dotted key's parts."""
 MOST_TABLE = 2**30
-"""Bytes of a Parquet table, packed and unpacked."""
-MOST_ROWS, MOST_COLUMNS = 10_000_000, 1000
+"""Bytes of a Parquet table on disk; for what it unpacks to see `parquet`."""
+MOST_LINES = 256 * 2**20
+"""Bytes of a text with one thing a line, which is not parsed."""
 _LIMIT = 2**64
 
 Refusal = type[ClerestoryError]
@@ -153,12 +157,34 @@ def read_text(path: Path, error: Refusal, most: int = MOST_TEXT) -> str:
         return raw.decode("utf-8")
 
 
-def read_json(path: Path, error: Refusal, *, finite: bool = True, most: int = MOST_TEXT) -> Any:
-    """What a JSON file says, as `loads`."""
-    return loads(read_bytes(path, error, most), path, error, finite=finite)
+def read_json(
+    path: Path,
+    error: Refusal,
+    *,
+    finite: bool = True,
+    most: int = MOST_TEXT,
+    values: int = MOST_VALUES,
+) -> Any:
+    """What a JSON file of at most so many bytes says, as `loads`; a NUL ends the reading."""
+    regular(path, error, most)
+    pieces: list[bytes] = []
+    with refusing(path, error), path.open("rb") as file:
+        while len(pieces) * MOST_TEXT < most and (piece := file.read(MOST_TEXT)):
+            if b"\0" in piece:
+                raise ValueError("it has a NUL in it")
+            pieces.append(piece)
+    return loads(b"".join(pieces), path, error, finite=finite, most=most, values=values)
 
 
-def loads(raw: bytes | str, what: object, error: Refusal, *, finite: bool = True) -> Any:
+def loads(
+    raw: bytes | str,
+    what: object,
+    error: Refusal,
+    *,
+    finite: bool = True,
+    most: int = MOST_TEXT,
+    values: int = MOST_VALUES,
+) -> Any:
     """What JSON says; `error` beyond the bounds, for a name given twice, for no finite number.
 
     >>> loads('{"a": [1, 2.5]}', "it", ClerestoryError)
@@ -166,9 +192,9 @@ def loads(raw: bytes | str, what: object, error: Refusal, *, finite: bool = True
     """
     with refusing(what, error):
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
-        check_count(what, error, len(text), MOST_TEXT, "characters")
-        values = text.count(",") + text.count("[") + text.count("{")
-        check_count(what, error, values, MOST_VALUES, "values")
+        check_count(what, error, len(text), most, "characters")
+        found = text.count(",") + text.count("[") + text.count("{")
+        check_count(what, error, found, values, "values")
         told = json.loads(text, object_pairs_hook=_once)
         _check_values(told, finite)
         return told
@@ -208,43 +234,14 @@ def table_of(raw: bytes, what: object, error: Refusal) -> pd.DataFrame:
     """Parquet as a table; `error` where it unpacks to more than its bounds, or is none."""
     import pandas as pd
 
+    from clerestory.parquet import check_parquet
+
     with refusing(what, error):
-        _check_parquet(raw, what, error)
+        check_parquet(raw, what, error)
         table: pd.DataFrame = pd.read_parquet(io.BytesIO(raw))
         if not table.columns.is_unique or not all(isinstance(name, str) for name in table):
             raise ValueError("its columns have no names of their own")
         return table
-
-
-def _check_parquet(raw: bytes, what: object, error: Refusal) -> None:
-    """`error` for what a table unpacks to, first as it says, then as it is, a little at a time."""
-    from pyarrow import BufferReader
-    from pyarrow.parquet import ParquetFile
-
-    with ParquetFile(BufferReader(raw)) as file:
-        told = file.metadata
-        check_count(what, error, told.num_rows, MOST_ROWS, "rows")
-        check_count(what, error, told.num_columns, MOST_COLUMNS, "columns")
-        groups = (told.row_group(at) for at in range(told.num_row_groups))
-        size = sum(group.total_byte_size for group in groups)
-        check_count(what, error, size, MOST_TABLE, "unpacked bytes")
-        size = 0
-        for batch in file.iter_batches(batch_size=256, use_threads=False):
-            batch.validate(full=True)
-            size += batch.nbytes + sum(map(_decoded, batch.columns))
-            check_count(what, error, size, MOST_TABLE, "unpacked bytes")
-
-
-def _decoded(column: Any) -> int:
-    """How many bytes a column with a dictionary could have without it; 0 of any other column."""
-    from pyarrow import compute, types
-
-    if not types.is_dictionary(column.type):
-        return 0
-    kind = column.type.value_type
-    if not (types.is_string(kind) or types.is_large_string(kind)):
-        return len(column) * 16
-    return len(column) * (compute.max(compute.binary_length(column.dictionary)).as_py() or 0)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -257,15 +254,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_values(told: Any, finite: bool) -> None:
     """ValueError for what nests too deep, and for numbers and texts that nothing could use."""
-    left = [(told, 0)]
+    left: list[Iterator[Any]] = [iter((told,))]
     while left:
-        value, depth = left.pop()
-        if depth > MOST_DEPTH:
+        value = next(left[-1], left)
+        if value is left:
+            left.pop()
+        elif len(left) > MOST_DEPTH + 1:
             raise ValueError(f"it nests deeper than {MOST_DEPTH}")
-        if isinstance(value, Mapping):
-            left += [(one, depth + 1) for pair in value.items() for one in pair]
+        elif isinstance(value, Mapping):
+            left.append(chain(value, value.values()))
         elif isinstance(value, list):
-            left += [(one, depth + 1) for one in value]
+            left.append(iter(value))
         elif isinstance(value, str):
             if not value.isascii():
                 value.encode("utf-8")

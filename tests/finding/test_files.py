@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,14 @@ def test_findings_are_the_same_after_saving_and_loading(found: Findings, tmp_pat
     assert again.findings == found.findings
     for site, direction in found.directions.items():
         np.testing.assert_array_equal(again.directions[site], direction)
+
+
+def test_as_many_findings_as_many_sites_and_steps_have_are_read_again(
+    found: Findings, tmp_path: Path
+) -> None:
+    many = replace(found, findings=(found.findings[0],) * 20_000)
+    many.save(tmp_path / "many")
+    assert len(Findings.load(tmp_path / "many")) == 20_000
 
 
 def test_nothing_is_overwritten(found: Findings, tmp_path: Path) -> None:

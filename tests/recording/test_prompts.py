@@ -49,6 +49,18 @@ def test_factors_of_csv_and_parquet_stay_columns(tmp_path):
         assert list(read["style"]) == ["ink", "none"]
 
 
+def test_categories_become_their_values():
+    kinds = {"style": ["ink", "ink", None], "size": [1, 2, 1], "prompt": ["a cat", "a dog", "a"]}
+    table = prompt_table(pd.DataFrame(kinds).astype("category"))
+    assert list(table["prompt"]) == kinds["prompt"] and list(table["size"]) == [1, 2, 1]
+    assert table["size"].dtype.kind == "i" and table["style"].isna().tolist() == [
+        False,
+        False,
+        True,
+    ]
+    assert not any(isinstance(dtype, pd.CategoricalDtype) for dtype in table.dtypes)
+
+
 def test_a_template_gives_every_combination_in_every_phrasing(template):
     table = prompt_table(template)
     # Phrasing 0 does not show the place: 3 prompts; phrasing 1 does: 3 × 2.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from clerestory import parquet
 from clerestory.errors import OutputError, PromptError, RecordingError, SeedError, SiteError
 from clerestory.recording import Recording, Store, planned, record, survey
 from clerestory.recording.folder import Folder
@@ -37,6 +38,19 @@ def test_samples_are_prompt_by_prompt_with_their_factors(tmp_path):
     array = recording.to_xarray()["text.blocks.0/mlp"]
     assert array["style"].to_numpy().tolist() == ["ink", "ink", "oil", "oil"]
     assert array.dims == ("sample", "step", "unit")
+
+
+def test_what_could_not_be_read_again_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    model = tiny_model()
+    plan = planned(model, PROMPTS, (0, 1), **HOW)
+    monkeypatch.setattr(parquet, "ANYWAY", -200 * 2**20)
+    monkeypatch.setattr("clerestory.recording.recorder.survey", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(RecordingError, match=r"The plan has .* unpacked bytes, more than"):
+        record(model, plan, tmp_path / "rec")
+    assert [path.name for path in tmp_path.glob("rec/*")] == [".lock"]
+    monkeypatch.setattr("clerestory.recording.prompts.MOST_ROWS", 20)
+    with pytest.raises(RecordingError, match=r"The plan has .* samples, more than the 20"):
+        planned(model, PROMPTS, range(20), **HOW)
 
 
 def test_arrays_are_read_from_disk_only_where_they_are_used(tmp_path, monkeypatch):

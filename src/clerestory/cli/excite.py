@@ -88,16 +88,16 @@ def _how(
 ) -> dict[str, Any]:
     from clerestory.errors import SearchError
     from clerestory.exciting import words_of
+    from clerestory.reading import MOST_LINES, read_text
 
     shortest, _, longest = words.partition(":")
     try:
         lengths = int(shortest), int(longest or shortest)
     except ValueError as error:
         raise SearchError(f"--words is {words!r}; write 3, or 1:4.") from error
-    try:
-        listed = None if vocabulary is None else vocabulary.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SearchError(f"{vocabulary} cannot be read: {error}.") from error
+    listed = None
+    if vocabulary is not None:
+        listed = read_text(vocabulary, SearchError, MOST_LINES).splitlines()
     space = words_of(
         model, words=lengths, template=template, vocabulary=listed, banned=ban, tokens=tokens
     )

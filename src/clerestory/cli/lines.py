@@ -10,11 +10,9 @@ __all__ = ["lines_of"]
 def lines_of(file: Path, *, least: int = 1) -> list[str]:
     """A file's lines but for empty ones; EvidenceError where it cannot be read or has too few."""
     from clerestory.errors import EvidenceError
+    from clerestory.reading import MOST_LINES, read_text
 
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvidenceError(f"{file} cannot be read: {error}.") from error
+    text = read_text(file, EvidenceError, MOST_LINES)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) < least:
         raise EvidenceError(f"{file} holds no line; write one thing a line.")

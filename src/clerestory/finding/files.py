@@ -24,6 +24,8 @@ from clerestory.tensors import read_tensors, writing
 __all__ = ["load", "save"]
 
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
+MOST, MOST_VALUES = 2**30, 20_000_000
+"""Bytes and values of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
 
 def save(findings: Findings, folder: Path) -> None:
@@ -41,7 +43,8 @@ def save(findings: Findings, folder: Path) -> None:
 def load(folder: Path) -> Findings:
     """Read the files; EvidenceError where they are missing or no findings."""
     try:
-        told = read_json(inside(folder, FILE, EvidenceError), EvidenceError)
+        path = inside(folder, FILE, EvidenceError)
+        told = read_json(path, EvidenceError, most=MOST, values=MOST_VALUES)
         read = made(_Told, told, FILE, EvidenceError)
         return Findings(
             **{**vars(read), "classifiers": _checks(read.classifiers)},

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from clerestory.errors import RecordingError, SiteError
 from clerestory.microscope import blind, searches
 from clerestory.microscope.folder import Microscope, Unit
+from clerestory.microscope.forms import form_of, is_number
 from clerestory.microscope.redraw import WAITING, Drawer
 from clerestory.microscope.rendering import Renderer, rooted
 from clerestory.microscope.searches import Jobs
@@ -36,10 +37,6 @@ RATER = "rater"
 PARTS = ("redrawn", "searched")
 """What is put into a unit's page; a page of its own where no script asks."""
 PICTURES = (".png", ".jpg")
-LONGEST = 64 * 1024
-"""Bytes of a form."""
-PATIENCE = 30
-"""Seconds in which a form must have come."""
 GLANCE = 0.2
 """Seconds between two looks whether somebody still waits."""
 
@@ -142,7 +139,7 @@ class Endpoints:
     def _site(self, request: Request, address: str) -> Response:
         asked = request.query_params
         page = asked.get("page", "0")
-        if not _is_number(page, 6):
+        if not is_number(page, 6):
             raise HTTPException(400, "A page is a number.")
         told = self.views.site(address, asked.get("sort", "number"), int(page))
         name = "rows" if request.headers.get("HX-Request") else "site"
@@ -182,12 +179,12 @@ class Endpoints:
 
     async def theme(self, request: Request, unit: Unit) -> Response:
         """Keep what somebody calls the unit."""
-        form = await _form(request)
+        form = await form_of(request)
         return await run_in_threadpool(self._named, request, unit, form)
 
     def _named(self, request: Request, unit: Unit, form: Mapping[str, str]) -> Response:
         confidence = form.get("confidence", "3")
-        if not _is_number(confidence, 2):
+        if not is_number(confidence, 2):
             raise HTTPException(400, "A confidence is a number from 1 to 5.")
         said = self.themes.add(
             unit.address,
@@ -231,11 +228,11 @@ class Endpoints:
 
     async def begin(self, request: Request) -> Response:
         """Make up a blind test of a theme."""
-        form = await _form(request)
+        form = await form_of(request)
         return await run_in_threadpool(self._begun, form.get("theme", ""), form.get("rater", ""))
 
     def _begun(self, number: str, rater: str) -> Response:
-        if not _is_number(number, 12):
+        if not is_number(number, 12):
             raise HTTPException(400, "A theme is a number.")
         test = blind.begin(self.microscope, self.themes, self.themes.one(int(number)), rater)
         return _remembered(RedirectResponse(f"/blind/{test}", 303), rater)
@@ -249,7 +246,7 @@ class Endpoints:
 
     async def answer(self, request: Request) -> Response:
         """Keep what was picked."""
-        form = await _form(request)
+        form = await form_of(request)
         picked = {"0": 0, "1": 1}.get(form.get("picked", ""), -1)
         test = await run_in_threadpool(blind.answer, self.themes, form.get("key", ""), picked)
         return RedirectResponse(f"/blind/{test}", 303)
@@ -271,26 +268,8 @@ class Endpoints:
         return HTMLResponse(page, status, headers={**headers, **where})
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form; HTTPException for one that is too long or has files."""
-    length = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers:  # which would be longer than it says
-        length = ""
-    if not _is_number(length, 12) or int(length) > LONGEST:
-        raise HTTPException(413, f"A form has a length, of at most {LONGEST} bytes.")
-    try:
-        form = await asyncio.wait_for(request.form(max_files=0, max_fields=20), PATIENCE)
-    except TimeoutError as error:
-        raise HTTPException(408, "The form did not come in time.") from error
-    return {name: value for name, value in form.items() if isinstance(value, str)}
-
-
 def _busy(text: str) -> HTTPException:
     return HTTPException(503, text, {"Retry-After": "3"})
-
-
-def _is_number(text: str, digits: int) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= digits
 
 
 def _remembered(response: Response, rater: str) -> Response:

@@ -20,8 +20,9 @@ from clerestory.models import Model, Options, Sample, running
 from clerestory.models.addresses import Selection
 from clerestory.models.base import Branch, Pool
 from clerestory.models.seeds import check_seeds
+from clerestory.parquet import packed
 from clerestory.reading import refusing
-from clerestory.recording.prompts import prompt_table
+from clerestory.recording.prompts import prompt_table, repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,11 @@ class Plan:
         """A digest of the table: every prompt, seed and factor, in their order."""
         records = self.table.to_json(orient="split", index=False)
         return hashlib.sha256(records.encode()).hexdigest()
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The table as it lies on disk; RecordingError where it could not be read again."""
+        return packed(self.table, "The plan", RecordingError)
 
     def told(self) -> dict[str, Any]:
         """The plan as JSON has it; its table by its digest."""
@@ -208,7 +214,7 @@ def planned(
     together = min(batch, model.family.most or batch)
     wanted = chunk or together * _BATCHES[pictures]
     plan = Plan(
-        table=_repeated(table, numbers),
+        table=repeated(table, numbers),
         model=_told(model),
         options=drawn,
         read=model.sites.select(read) if read else {},
@@ -221,13 +227,6 @@ def planned(
     )
     running.check(model, plan.request(range(len(plan))))
     return plan
-
-
-def _repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-    """The table with each row once for each seed."""
-    repeated = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
-    repeated.insert(1, "seed", list(seeds) * len(table))
-    return repeated
 
 
 def _told(model: Model) -> dict[str, Any]:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clerestory.errors import PromptError
+from clerestory.errors import PromptError, RecordingError
 from clerestory.models import Model
-from clerestory.reading import DAMAGED, one_line, read_bytes, read_table, read_text
+from clerestory.parquet import MOST_ROWS
+from clerestory.reading import DAMAGED, check_count, one_line, read_bytes, read_table, read_text
 from clerestory.recording.template import Template
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts"]
+__all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "repeated"]
 
 VOCABULARY = "vocabulary"
 """The name of the source of random prompts that is the model's own words."""
@@ -35,7 +36,8 @@ _KINDS = ".txt, .csv, .parquet or .toml"
 def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFrame:
     """Prompts as a table: of a file (`Path`), of a list, of a table, or the one given.
 
-    PromptError where there is none, a file cannot be read, or a factor's name is taken.
+    Categories become their values. PromptError where there is none, a file cannot be read, or a
+    factor's name is taken.
     """
     import pandas as pd
 
@@ -54,7 +56,18 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
     if taken:
         raise PromptError(f"{where} has a column {taken[0]!r}, which a recording makes: rename it.")
     table = table.rename(columns=str).reset_index(drop=True)
+    for name in table:
+        if isinstance(table[name].dtype, pd.CategoricalDtype):
+            table[name] = np.asarray(table[name])
     return table[["prompt", *(name for name in table if name != "prompt")]]
+
+
+def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """The table with each row once for each seed; RecordingError for more than can be kept."""
+    check_count("The plan", RecordingError, len(table) * len(seeds), MOST_ROWS, "samples")
+    made = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
+    made.insert(1, "seed", list(seeds) * len(table))
+    return made
 
 
 def random_prompts(

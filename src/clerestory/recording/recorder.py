@@ -57,6 +57,7 @@ def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> N
     if store.begun:
         check_same(plan, store.manifest["plan"])
         return
+    _ = plan.packed  # what could not be read again is refused before anything is drawn
     with _threads(plan.threads):
         found = survey(model, plan)
     if told is not None:

@@ -11,7 +11,6 @@ A missing Zarr chunk reads as `nan`, so what is there is known from the markers 
 
 from __future__ import annotations
 
-import io
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,12 +129,12 @@ class Store:
     ) -> None:
         """Write the plan: table and empty arrays, then, last, the manifest.
 
+        RecordingError, with nothing written, where the table could not be read again.
         `encoders` are the marks of the model's encoders (`models/marks.py`).
         """
+        table = plan.packed
         self.folder.remove(ARRAYS)
-        raw = io.BytesIO()
-        plan.table.to_parquet(raw)
-        self.folder.write(TABLE, raw.getvalue())
+        self.folder.write(TABLE, table)
         self._make_arrays(plan, layouts)
         told = {
             "made_by": f"clerestory {version('clerestory')}",
