@@ -10,7 +10,7 @@ import typer
 import clerestory
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
-from clerestory.suppressing import Case, suppress
+from clerestory.suppressing import Case, ladder, suppress
 from clerestory.suppressing.judging import Looks, judged
 
 pytestmark = pytest.mark.weights
@@ -66,6 +66,7 @@ def test_drop_and_kept_are_those_of_the_pictures(lancet):
 
 def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):
     monkeypatch.setattr("clerestory.load", lambda *_, **__: lancet)
+    monkeypatch.setattr(ladder, "TURNS", (1.0, 2.0))
     words = ["--unwanted", BLACK, "--keep", "raven", "--tune", "10", "--report", "10"]
     words += ["--seeds", "0", "--budget", "0", "--rung", "clipped reflection", "--json"]
     out, others = tmp_path / "out", tmp_path / "others.txt"
@@ -84,7 +85,8 @@ def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_p
     ).read_text()
 
 
-def test_a_replacement_puts_what_the_control_shows_in_its_place_and_keeps_both(lancet):
+def test_a_replacement_puts_what_the_control_shows_in_its_place_and_keeps_both(lancet, monkeypatch):
+    monkeypatch.setattr(ladder, "SWAPS", (0.5, 0.6))
     case = Case.of(lancet, PROMPT, [BLACK, "lancet:hair=bushy-brown"], ["raven", "library"])
     found = suppress(case, tune=10, report=10, seeds=0, budget=0, only=["replacement"])
     (rung,) = found.rungs
