@@ -49,6 +49,12 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
+    def opened(self, valid: Valid, patch: pytest.MonkeyPatch) -> None:
+        """Have its model opened, whichever is asked for."""
+        model = self.model(valid)
+        for load in ("clerestory.load", "clerestory.models.load"):
+            patch.setattr(load, lambda *_, **__: model)
+
 
 CASES: dict[str, Case] = {}
 

@@ -35,9 +35,7 @@ def full() -> Iterator[None]:
 def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(
     case: Case, valid: Valid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model = case.model(valid)
-    monkeypatch.setattr("clerestory.load", lambda *_, **__: model)
-    monkeypatch.setattr("clerestory.models.load", lambda *_, **__: model)
+    case.opened(valid, monkeypatch)
     words = case.words(valid, tmp_path / "out", monkeypatch)
     with full():
         came = ended(words, tmp_path)

@@ -55,9 +55,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Valid:
 def test_an_interrupt_leaves_what_is_said_and_the_same_command_then_does_all(
     case: Case, valid: Valid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model = case.model(valid)
-    monkeypatch.setattr("clerestory.load", lambda *_, **__: model)
-    monkeypatch.setattr("clerestory.models.load", lambda *_, **__: model)
+    case.opened(valid, monkeypatch)
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     whole = run(case, valid, tmp_path / "one", monkeypatch)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "MODES", "Drawer", "Redrawn", "edit_of", "opened"]
 
-Mode = Literal["add", "clamp"]
 MODES = ("add", "clamp")
 LEVELS = (-6.0, 6.0)
 """Standard deviations, from and to."""

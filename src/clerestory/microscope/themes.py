@@ -59,7 +59,7 @@ class Themes:
         self.path = path
         self._own = threading.local()
         with self.open() as database:
-            _check(database, "no view and no trigger", "type IN ('view', 'trigger')")
+            _check_still(database)
             database.execute("PRAGMA journal_mode = WAL")
             migrate(database)
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
@@ -205,11 +205,13 @@ class Themes:
             database.backup(copy)
 
 
-def _check(database: sqlite3.Connection, wanted: str, strange: str) -> None:
+def _check_still(database: sqlite3.Connection) -> None:
     """ThemeError for what runs by itself when a table is asked."""
-    found = database.execute(f"SELECT name FROM sqlite_master WHERE {strange}").fetchone()
+    strange = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+    found = database.execute(strange).fetchone()
     if found:
-        raise ThemeError(f"The themes have {str(found[0])[:80]!r}; expected {wanted}.")
+        name = str(found[0])[:80]
+        raise ThemeError(f"The themes have {name!r}; expected no view and no trigger.")
 
 
 def migrate(database: sqlite3.Connection) -> int:
