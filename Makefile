@@ -8,6 +8,7 @@ READY := $(VENV)/ready
 ART := build/art
 DEMO := build/demo
 LANCET ?= build/lancet-model
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 .PHONY: demo test soak fuzz check fix bench docs art lancet lancet-smoke clean
 
@@ -29,6 +30,7 @@ check: $(READY) ## format, lint, types, documents
 	@$(BIN)/ruff check src tests bench docs
 	@$(BIN)/mypy
 	@$(BIN)/python docs/generate.py --check
+	@$(SITE)
 
 fix: $(READY) ## format, and mend what ruff can mend
 	@$(BIN)/ruff format src tests bench docs
@@ -38,8 +40,9 @@ bench: $(READY) ## speed, as ratios measured side by side
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
 	@$(BIN)/python bench/run.py
 
-docs: $(READY) ## write the generated pages of docs/reference
+docs: $(READY) ## write the generated pages of docs, and build the site into build/site
 	@$(BIN)/python docs/generate.py
+	@$(SITE)
 
 art: $(READY) ## fetch the emoji art that Lancet's world is drawn from (needs npm)
 	@$(BIN)/clerestory lancet art --out $(ART)
