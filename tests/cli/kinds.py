@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from cli.valid import SITE, UNIT
 
-__all__ = ["EMPTY_IS_FINE", "FILES", "FOLDERS", "KINDS", "OUTPUTS", "TEXTS", "WITH", "kind_of"]
+__all__ = [
+    "EMPTY_IS_FINE",
+    "ENDINGS",
+    "FILES",
+    "FOLDERS",
+    "KINDS",
+    "OUTPUTS",
+    "TEXTS",
+    "WITH",
+    "kind_of",
+]
 
 FILES = {"lines", "prompts", "themes", "marks", "world", "lora"}
 FOLDERS = {
@@ -22,7 +32,9 @@ FOLDERS = {
     "lancet": "manifest.json",
 }
 """Folders to read, with the file that tells what they are."""
-OUTPUTS = {"new folder", "new file", "kept folder", "work folder"}
+OUTPUTS = {"new folder", "new file", "new study", "kept folder", "work folder"}
+ENDINGS = {"new file": ".png", "new study": ".toml"}
+"""What names of files that are written end in."""
 TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "text": ("cat", ()),
     "prompt": ("a cat", ("moose " * 99,)),
@@ -51,6 +63,11 @@ TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dtype": ("float32", ("float31",)),
     "set": ("b", ("c",)),
     "study": ("stained-glass", ("stained-gloss", "absent.toml")),
+    "study's name": ("zebra-stripes", ("Zebra", "zebra stripes", "../zebra")),
+    "study's classifier": (
+        "style=colour:light",
+        ("style", "styel=colour:light", "style=nobody:light", "style=colour:light", "=colour:x"),
+    ),
     "stage": ("text", ("test",)),
     "host": ("127.0.0.1", ("nowhere.invalid",)),
     "token": ("a" * 20, ("short",)),
@@ -107,10 +124,12 @@ KINDS = {
     "excite --out": "kept folder",
     "attribute --out": "kept folder",
     "familiarity --out": "kept folder",
+    "study run --out": "kept folder",
     "microscope build --out": "kept folder",
     "lancet art --out": "kept folder",
     "lancet train --work": "work folder",
     "lancet render --out": "new file",
+    "study new --out": "new study",
     "--sheet": "new file",
     "microscope backup to": "new file",
     # said
@@ -168,6 +187,10 @@ KINDS = {
     "--rung": "rung",
     "--set": "set",
     "study run name": "study",
+    "study show name": "study",
+    "study new name": "study's name",
+    "study new --like": "study",
+    "study run --classifier": "study's classifier",
     "--host": "host",
     "--token": "token",
     "--allow-host": "text",

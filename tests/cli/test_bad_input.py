@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.kinds import FILES, FOLDERS, OUTPUTS, TEXTS, WITH, kind_of
+from cli.kinds import ENDINGS, FILES, FOLDERS, OUTPUTS, TEXTS, WITH, kind_of
 from cli.valid import Valid
 from cli.wrong import Case, Command, Parameter, cases, commands
 
@@ -117,7 +117,7 @@ def line(case: Case, valid: Valid, place: Path, made: dict[Parameter, object]) -
 def good(command: str, one: Parameter, valid: Valid, place: Path) -> object:
     kind = kind_of(command, one.name)
     if kind in OUTPUTS:
-        return place / ("out.png" if kind == "new file" else "out")
+        return place / ("out" + ENDINGS.get(kind, ""))
     return TEXTS[kind][0] if kind in TEXTS else getattr(valid, str(kind))
 
 

@@ -2,53 +2,182 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from study import miniature
+from study.fakes import LOG, Fake, stub, study
 from tiny import tiny_model
 from typer.testing import CliRunner
 
-import clerestory.models
-import clerestory.study
-from clerestory.cli import study
-from clerestory.errors import OutputError, RegistryError
-from clerestory.study import Definition
+import clerestory
+from clerestory.cli.study import app
+from clerestory.errors import OptionError, OutputError, RegistryError, TableError
+from clerestory.study import Study, built_in
+
+SMALL = study(
+    {
+        "fake.a": Fake(eye="light", shows="dark", steers=True, pictures=1),
+        "fake.b": Fake(holds=(False,), only_if=("fake.a",)),
+    },
+    headline=("fake.a", "fake.b"),
+    scale="quick",
+)
+
+
+def called(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`study run` on the miniature study and a tiny pipeline, with stub classifiers."""
-    run = clerestory.study.run
-    monkeypatch.setattr(clerestory.models, "load", lambda name, **how: tiny_model())
-    monkeypatch.setattr(Definition, "load", lambda name: miniature.definition())
-    monkeypatch.setattr(
-        clerestory.study, "run", lambda *args, **how: run(*args, lookup=miniature.stubs, **how)
-    )
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """`study run` on a study that draws nothing, of a model that nobody has; a folder for it."""
+    monkeypatch.setattr(clerestory, "load", lambda *_, **__: stub_with_about())
+    monkeypatch.setattr(Study, "load", lambda name, scale: SMALL)
+    LOG.ran.clear()
+    return tmp_path / "out"
+
+
+def stub_with_about() -> Any:
+    model = stub()
+    model.about = ""
+    return model
 
 
 def test_list_json_is_a_list_of_names_and_questions() -> None:
-    said = json.loads(CliRunner().invoke(study.app, ["list", "--json"]).stdout)
-    assert [set(one) for one in said] == [{"name", "question"}]
-    assert said[0]["name"] == "stained-glass"
+    said = json.loads(called("list", "--json").stdout)
+    assert said == [{"name": one.name, "question": one.question} for one in built_in()]
+    lines = called("list").stdout.splitlines()
+    assert lines == [f"{one['name']}: {one['question']}" for one in said]
 
 
-@pytest.mark.usefixtures("tiny")
-def test_run_prints_one_object_to_stdout_and_the_plan_and_the_report_to_stderr(
-    tmp_path: Path,
+def test_show_tells_the_question_and_each_step_and_what_the_verdict_rests_on() -> None:
+    said = " ".join(called("show", "stained-glass").stdout.split())
+    chosen = Study.load("stained-glass", "quick")
+    assert chosen.question in said and said.startswith("stained-glass, quick:")
+    for key, step in chosen.plan.items():
+        assert key in said and " ".join(step.method().split()) in said
+    assert "Only if all that find.glass claims holds." in said
+    assert said.endswith(f"The verdict rests on {', '.join(chosen.headline)}.")
+
+
+def test_show_json_is_the_whole_plan_at_its_scale() -> None:
+    quick, full = (
+        json.loads(called("show", "stained-glass", "--json", "--scale", scale).stdout)
+        for scale in ("quick", "full")
+    )
+    assert quick["plan"]["find.glass"]["flips"] < full["plan"]["find.glass"]["flips"]
+    assert (quick["scale"], full["scale"]) == ("quick", "full")
+
+
+def test_new_writes_a_study_that_can_be_shown_and_never_over_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    came = CliRunner().invoke(study.app, ["run", "any", "--out", str(out), "--json"])
+    monkeypatch.chdir(tmp_path)
+    came = called("new", "zebra-stripes")
+    assert came.exit_code == 0 and "study run zebra-stripes.toml --dry-run" in came.stdout
+    assert called("show", "zebra-stripes.toml").exit_code == 0
+    before = (tmp_path / "zebra-stripes.toml").read_text()
+    assert isinstance(called("new", "zebra-stripes", "--like", "mood").exception, OutputError)
+    assert (tmp_path / "zebra-stripes.toml").read_text() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["zebra-stripes.toml"]
+
+
+def test_new_like_a_built_in_study_is_that_study_by_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "mine.toml"
+    assert called("new", "scary", "--like", "mood", "--out", path).exit_code == 0
+    mine, mood = Study.load(path), Study.load("mood")
+    assert (mine.name, mine.plan, mine.question) == ("scary", mood.plan, mood.question)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "names"),
+    [
+        (["new", "Zebra Stripes"], TableError, "'Zebra Stripes'"),
+        (["new", "mine", "--like", "moood"], RegistryError, "moood"),
+        (["new", "mine", "--like", "absent.toml"], TableError, "absent.toml"),
+        (["new", "mine", "--out", "mine.txt"], OutputError, "mine.txt"),
+        (["show", "moood"], RegistryError, "moood"),
+        (["run", "absent.toml"], TableError, "absent.toml"),
+        (["run", "mood", "--classifier", "mood"], OptionError, "'mood'"),
+        (["run", "mood", "--classifier", "=lancet:mood"], OptionError, "'=lancet:mood'"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name_before_a_model_is_opened(
+    words: list[str], error: type[Exception], names: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(clerestory, "load", lambda *_, **__: pytest.fail("a model was opened"))
+    came = called(*words)
+    assert isinstance(came.exception, error), came.output
+    assert names in str(came.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_json_is_results_json_and_all_else_goes_to_stderr(small: Path) -> None:
+    came = called("run", "any", "--out", small, "--json")
     assert came.exit_code == 0, came.output
-    assert json.loads(came.stdout) == json.loads((out / "results.json").read_text())
-    assert "99 pictures are drawn" in came.stderr
-    assert came.stderr.splitlines()[-1] == f"The report is {out / 'report.html'}"
+    assert json.loads(came.stdout) == json.loads((small / "results.json").read_text())
+    lines = came.stderr.splitlines()
+    assert "[1 of 2] fake.a …" in lines
+    assert lines[-1] == f"The report is {small / 'report.html'}"
+    assert "Undecided: of 2 claims that the study rests on, 1 holds." in lines
+    assert (small / "steered" / "fake.a").is_dir()
 
 
-def test_a_folder_in_use_and_an_unknown_study_are_refused_before_a_model_is_opened(
-    tmp_path: Path,
+def test_run_tells_the_answer_and_a_second_run_keeps_every_step(small: Path) -> None:
+    first, again = (called("run", "any", "--out", small) for _ in range(2))
+    assert first.exit_code == again.exit_code == 0
+    assert first.stdout == again.stdout
+    assert first.stdout.splitlines()[0].startswith("Undecided")
+    assert LOG.ran == ["fake.a", "fake.b"]
+    assert again.stderr.count("kept") == 2
+
+
+def test_no_resume_takes_an_empty_folder_alone(small: Path) -> None:
+    assert called("run", "any", "--out", small, "--no-resume").exit_code == 0
+    came = called("run", "any", "--out", small, "--no-resume")
+    assert isinstance(came.exception, OutputError) and str(small) in str(came.exception)
+    assert LOG.ran == ["fake.a", "fake.b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("lihgt=colour:light", "no classifier 'lihgt'"),
+        ("light=nobody:light", "nobody"),
+        ("light=colour:tint", "no class 'dark'"),
+    ],
+)
+def test_a_wrong_classifier_is_refused_before_anything_is_run(
+    given: str, words: str, small: Path
 ) -> None:
-    (tmp_path / "mine").touch()
-    came = CliRunner().invoke(study.app, ["run", "stained-glass", "--out", str(tmp_path)])
-    assert isinstance(came.exception, OutputError)
-    came = CliRunner().invoke(study.app, ["run", "stained-glas", "--out", str(tmp_path)])
-    assert isinstance(came.exception, RegistryError)
+    came = called("run", "any", "--out", small, "--classifier", given)
+    assert words in str(came.exception)
+    assert not LOG.ran and not small.exists()
+
+
+def test_a_classifier_in_place_of_the_studys_is_in_the_command(small: Path) -> None:
+    came = called("run", "any", "--out", small, "--json", "--classifier", "tint=colour:light")
+    told = json.loads(came.stdout)["about"]
+    assert told["classifiers"] == {"light": "colour:light", "tint": "colour:light"}
+    assert told["command"].endswith("--model stub --classifier tint=colour:light --out DIR")
+
+
+def test_dry_run_tells_what_it_would_take_and_runs_and_writes_nothing(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clerestory, "load", lambda *_, **__: tiny_model())
+    came = called("run", "any", "--out", small, "--dry-run", "--json")
+    assert came.exit_code == 0, came.output
+    told = json.loads(came.stdout)
+    assert set(told) == {"pictures", "prompts_read", "seconds", "memory", "disk", "steps"}
+    assert told["pictures"] == 6 and told["memory"] > 0
+    assert set(told["steps"]["fake.a"]) == {
+        "text", "read", "pictures", "disk", "seconds",
+    }  # fmt: skip
+    assert told["seconds"] == pytest.approx(
+        sum(one["seconds"] for one in told["steps"].values()), abs=0.2
+    )
+    plain = called("run", "any", "--out", small, "--dry-run")
+    assert "Together 6 pictures" in plain.stdout
+    assert not LOG.ran and not small.exists()

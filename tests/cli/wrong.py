@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from cli.kinds import (
     EMPTY_IS_FINE,
+    ENDINGS,
     FILES,
     FOLDERS,
     OUTPUTS,
@@ -235,7 +236,7 @@ def _unreadable(path: Path) -> Path:
 
 
 def _outputs(kind: str) -> Iterator[tuple[str, Make]]:
-    name = "wrong.png" if kind == "new file" else "wrong"
+    name = "wrong" + ENDINGS.get(kind, "")
 
     def below_a_file(valid: Valid, place: Path) -> Path:
         (place / "file").write_text("mine")

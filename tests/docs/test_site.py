@@ -90,7 +90,7 @@ def test_the_four_kinds_of_pages_are_found_from_the_home_page(site):
     for kind in ("tutorial", "howto", "reference", "reference/api", "explanation", "adr"):
         assert re.search(rf'<a href="{kind}/[\w-]+\.html" class="md-nav__link', home), kind
     assert (ROOT / "README.md").read_text().partition("\n")[0] == "# Clerestory"
-    assert 'href="howto/record.html"' in home and 'src="pictures/demo.png"' in home
+    assert 'href="howto/record.html"' in home and 'src="pictures/strip.png"' in home
     assert not [*site.glob("*.py"), *site.glob("hooks/*")]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from families import built, stable_diffusion
 from finding import planted
+from study.fakes import Fake, ran
 from tiny import WIDTH, tiny_model
 
 from clerestory.attributing.measuring import _held
@@ -38,7 +39,8 @@ from clerestory.recording.folder import Folder
 from clerestory.recording.prompts import prompt_table
 from clerestory.recording.store import Layout
 from clerestory.steering import Ablate, Add, Clamp, Erase, SteeredModel
-from clerestory.study.definition import FOLDER, Definition
+from clerestory.study import Step, Study, write
+from clerestory.study.written import FOLDER
 
 MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
 TEMPLATE = """
@@ -303,6 +305,21 @@ def use_world(folder: Path) -> None:
     world.levels("subject"), world.emoji, world.phrases
 
 
+def use_study(folder: Path) -> None:
+    study = Study.load(folder / "study.toml", "quick")
+    str(study), study.judges("lancet", {})
+    for step in study.plan.values():
+        step.method()
+
+
+STEPS: dict[str, Step] = {"fake.a": Fake(pictures=1, steers=True), "fake.b": Fake()}
+
+
+def use_steps(folder: Path) -> None:
+    """Go on with a study that is all done."""
+    write(ran(STEPS, folder))
+
+
 def texts(name: str, text: str | bytes) -> Callable[[Path], None]:
     """What writes one file."""
 
@@ -346,7 +363,20 @@ KINDS = {
         Kind(
             "study",
             texts("study.toml", STUDY),
-            lambda folder: str(Definition.load(folder / "study.toml")),
+            use_study,
+        ),
+        Kind(
+            "steps",
+            use_steps,
+            use_steps,
+            whole=("report.html", "results.json", "steered", "half", "pictures", "inputs"),
+        ),
+        Kind(
+            "drawn",
+            use_steps,
+            use_steps,
+            remade=True,
+            whole=("report.html", "results.json", "half", "came.json", "seconds"),
         ),
         Kind(
             "template",

@@ -24,8 +24,10 @@ HARMLESS = {
     ("microscope", "0.words.json", "given twice"),
     ("microscope", "most.npy", "huge"),
     ("microscope", "values.npy", "huge"),
+    ("steps", "seconds", "cut short"),
 }
-"""What may be used all the same: more samples, a list with more in it, bytes after an array."""
+"""What may be used all the same: more samples, a list with more in it, bytes after an array, `1.`
+for `1.0`."""
 
 
 @pytest.mark.parametrize("name", KINDS)

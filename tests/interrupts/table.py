@@ -18,9 +18,13 @@ import numpy as np
 import pytest
 from cli.valid import SITE, UNIT, Valid
 from PIL import Image
-from study import miniature
+from study.fakes import Fake, Fresh, study
 from suppressing.painted import KEEP, UNWANTED, Painted, judges
 from tiny import tiny_model
+
+from clerestory.recording.template import Template
+from clerestory.study import Step, Study
+from clerestory.study.steps import Record
 
 
 class Small(Valid):
@@ -163,22 +167,32 @@ def _(valid, out, patch):
     return ["familiarity", "dog", *given, "--seeds", "0", "--out", out]
 
 
-@case("study run", model=lambda _: tiny_model(), vary=("results.json", "report.html"))
-def _(valid, out, patch):
-    import clerestory.study
+STUDY: dict[str, Step] = {
+    "record.few": Record(
+        prompts=Template(phrasings=("{x}",), levels={"x": {"cat": "a cat", "dog": "a dog"}}),
+        sites=("text.*/mlp",),
+        pictures=True,
+    ),
+    "fake.a": Fake(pictures=2, steers=True),
+    "fake.b": Fresh(after=("fake.a",), pictures=1),
+}
+TIMES = tuple(f"steps/{key}/seconds" for key in STUDY)
 
-    if not isinstance(clerestory.study.run, _Stubbed):
-        patch.setattr(clerestory.study, "run", _Stubbed(clerestory.study.run))
-        patch.setattr(clerestory.study.Definition, "load", lambda _: miniature.definition())
+
+@case(
+    "study run",
+    resumable=True,
+    model=lambda _: tiny_model(),
+    vary=("results.json", "report.html", *TIMES),
+)
+def _(valid, out, patch):
+    patch.setattr(Study, "load", lambda name, scale: study(STUDY))
     return ["study", "run", "any", "--out", out]
 
 
-@dataclass
-class _Stubbed:
-    run: Any
-
-    def __call__(self, *given: Any, **how: Any) -> Any:
-        return self.run(*given, lookup=miniature.stubs, **how)
+@case("study new")
+def _(valid, out, patch):
+    return ["study", "new", "zebra-stripes", "--out", out.with_suffix(".toml")]
 
 
 @case("steer draw")

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from finding import causal
-from study import miniature
-from tiny import tiny_model
+from study.fakes import Fake, ran
 
 from clerestory.attributing.attribution import Attribution, Share, Split
 from clerestory.attributing.page import keep as keep_attribution
@@ -29,11 +28,9 @@ from clerestory.knowing.contexts import Made
 from clerestory.knowing.known import Beside, Context, Familiarity
 from clerestory.knowing.page import keep as keep_familiarity
 from clerestory.knowing.seeing import Seen
-from clerestory.study import run
-from clerestory.study.controlling import Gallery
-from clerestory.study.judging import Known
-from clerestory.study.report import HOW
+from clerestory.study import Claim, told
 from clerestory.study.report import page as report_page
+from clerestory.study.steps import Strip, Table
 from clerestory.suppressing.case import Case
 from clerestory.suppressing.judging import Judged, Way
 from clerestory.suppressing.page import keep as keep_suppressed
@@ -204,37 +201,33 @@ def check(folder: Path) -> Path:
 
 
 def report(folder: Path) -> Path:
-    """Of a study: its question, names, contents, prompts, classifiers, what it was run with."""
-    results = run(miniature.definition(), tiny_model(), folder / "study", lookup=miniature.stubs)
-    study = results.study
-    hostile = study.model_copy(
-        update={
-            "name": ALL,
-            "question": ALL,
-            "concept": study.concept.model_copy(update={"name": ALL, "decoy": ALL}),
-            "classifiers": study.classifiers.model_copy(
-                update={"style": study.classifiers.style.model_copy(update={"shows": ALL})}
-            ),
-        }
+    """Of a study: question, prompts, captions, claims, tables, classifiers, warnings, model."""
+    came = ran({"fake.a": Fake(pictures=3), "fake.b": Fake()}, folder / "study")
+    files = tuple(f"pictures/{at}.png" for at in range(3))
+    thirds = tuple(" ".join(PAYLOADS[at::3]) for at in range(3))
+    one = replace(
+        came.done["fake.a"].came,
+        claims=tuple(Claim(text, text, True, text, 0.5, 0.25, 0.75) for text in PAYLOADS),
+        tables=(Table(ALL, thirds, (thirds,), (0,)),),
+        strips=(
+            Strip(ALL, (("", files),), thirds),
+            Strip(ALL, ((thirds[0], files), (thirds[1], files)), thirds),
+        ),
+        warnings=PAYLOADS,
     )
-    about = {
-        **results.about,
-        **{"model": ALL, "revision": ALL, "command": ALL, "options": {ALL: ALL}},
-        **{"seconds": {ALL: 1.0}, "threads": ALL, "versions": {ALL: ALL}},
+    done = {
+        "fake.a": replace(came.done["fake.a"], came=one),
+        "fake.b": replace(came.done["fake.b"], gate=ALL),
     }
-    named = replace(
-        results,
-        study=hostile,
-        answer=ALL,
-        findings=replace(results.findings, warnings=PAYLOADS),
-        classifiers={text: Known(text, None, None) for text in PAYLOADS},
-        about=about,
-    )
-    eighths = tuple(" ".join(PAYLOADS[at::8]) for at in range(8))
-    pictures = np.zeros((8, 4, 4, 3), np.uint8)
-    gallery = Gallery(eighths, eighths, 0, dict.fromkeys(HOW, pictures))
+    study = came.study.model_copy(update={"name": ALL, "question": ALL, "headline": ("fake.a",)})
+    model = SimpleNamespace(name=ALL, revision=ALL, sites={})
+    judges = {"light": ALL, "tint": ALL}
+    named = replace(came, study=study, model=model, judges=judges, done=done)
+    said = told(named)
+    for step in said["steps"].values():
+        step["method"] = ALL
     path = folder / "report.html"
-    path.write_text(report_page(named, gallery), "utf-8")
+    path.write_text(report_page(named, said), "utf-8")
     return path
 
 

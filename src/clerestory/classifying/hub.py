@@ -97,16 +97,23 @@ def _image_classifier(name: str) -> Hosted:
     )
 
 
-@functools.lru_cache(maxsize=4)
-def _zero_shot(name: str, classes: Sequence[str]) -> Hosted:
+@functools.lru_cache(maxsize=2)
+def _parts(name: str) -> tuple[Any, Any, Any]:
+    """A zero-shot model, its processor and tokenizer: the same for whatever classes are asked."""
     from transformers import (
         AutoImageProcessor,
         AutoModelForZeroShotImageClassification,
         AutoTokenizer,
     )
 
-    model = _opened(AutoModelForZeroShotImageClassification, name)
-    processor, tokenizer = _opened(AutoImageProcessor, name), _opened(AutoTokenizer, name)
+    kinds = (AutoModelForZeroShotImageClassification, AutoImageProcessor, AutoTokenizer)
+    model, processor, tokenizer = (_opened(kind, name) for kind in kinds)
+    return model, processor, tokenizer
+
+
+@functools.lru_cache(maxsize=32)
+def _zero_shot(name: str, classes: Sequence[str]) -> Hosted:
+    model, processor, tokenizer = _parts(name)
     # SigLIP was trained on texts that fill the window.
     whole = "siglip" in model.config.model_type
     texts = tokenizer(

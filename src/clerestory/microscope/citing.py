@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope
 
 __all__ = ["cite", "cited"]
+
+WORK = ("steps", "steered")
+"""Folders of a study beside its report, which are large."""
 
 
 def cite(microscope: Microscope, findings: Sequence[Path], studies: Sequence[Path]) -> None:
@@ -28,7 +31,7 @@ def cite(microscope: Microscope, findings: Sequence[Path], studies: Sequence[Pat
     for folder in studies:
         if not list(folder.glob("*.html")):
             raise OutputError(f"{folder} has no report.")
-        _copy(folder, microscope.folder / "studies" / folder.resolve().name)
+        _copy(folder, microscope.folder / "studies" / folder.resolve().name, but=WORK)
 
 
 def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
@@ -46,20 +49,21 @@ def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
         raise EvidenceError(f"{folder} names no site of this microscope.")
 
 
-def _copy(folder: Path, to: Path) -> None:
+def _copy(folder: Path, to: Path, but: Collection[str] = ()) -> None:
     if not to.exists():
         part = to.with_name(f".{to.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        copy_folder(folder, part)
+        copy_folder(folder, part, but=but)
         part.rename(to)
-    elif _files(folder) != _files(to):
+    elif _files(folder, but) != _files(to, but):
         raise OutputError(f"{to} has other files than {folder}: give the folder another name.")
 
 
-def _files(folder: Path) -> dict[str, int]:
+def _files(folder: Path, but: Collection[str]) -> dict[str, int]:
     """The files in a folder and their sizes."""
     every = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
+    told = {path.relative_to(folder): path.stat().st_size for path in every}
+    return {path.as_posix(): size for path, size in told.items() if not {*path.parts} & {*but}}
 
 
 def cited(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:

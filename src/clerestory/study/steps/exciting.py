@@ -1,0 +1,112 @@
+"""`[excite.NAME]`: which prompts drive a found unit hardest, beside random ones?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from clerestory.study.steps.base import Came, Claim, Cost, Step, Strip, Work, chart, steps, strip
+from clerestory.study.steps.verifying import findings_of
+
+if TYPE_CHECKING:
+    from clerestory.exciting import Excited
+
+__all__ = ["Excite"]
+
+SHOWN = 8
+
+
+@steps.register("excite")
+class Excite(Step):
+    """`excite` of the direction that discovery put first, at `site` where one was found there.
+
+    What it shows is for a person to name.
+    """
+
+    resumes = True
+
+    find: str = ""
+    group: str = ""
+    shows: str = ""
+    site: str = ""
+    search: str = "metropolis"
+    budget: int = Field(default=5_000, ge=100)
+    null: int = Field(default=300, ge=20)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> Excite:
+        if bool(self.find) == bool(self.group):
+            raise ValueError("say either find or group")
+        if self.group and not self.shows:
+            raise ValueError("shows: say which class of the group")
+        return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Its findings."""
+        kind, name = ("find", self.find) if self.find else ("group", self.group)
+        return (f"{kind}.{name}",)
+
+    def method(self) -> str:
+        """Which search, how long, beside how many random prompts."""
+        return (
+            f"A {self.search} search scored {self.budget:,} prompts by the direction that "
+            "discovery put first"
+            f"{f' (at {self.site}, if it is there)' if self.site else ''}, beside "
+            f"{self.null} random prompts of the same words."
+        )
+
+    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+        """So many prompts, read as far as the unit's site, and a few drawn."""
+        count = self.budget + self.null
+        text = self.site.partition(".")[0].partition("_")[0] == "text"
+        return Cost(read=0 if text else count, text=count if text else 0, pictures=32)
+
+    def run(self, work: Work, folder: Path) -> Came:
+        """Search, or go on; the gallery is `excited/gallery.html`."""
+        from clerestory.exciting import along, excite
+        from clerestory.exciting.gallery import curve, keep
+
+        found = findings_of(work, self.find, self.group, self.shows)
+        there = self.site if found.of("direction", self.site) else None
+        first = found.picked("direction", there)
+        came = excite(
+            work.model,
+            along(first.site, found.direction(first.unit), "mean", name=first.unit),
+            search=self.search,
+            budget=self.budget,
+            null=self.null,
+            seeds=self.seeds,
+            out=folder / "excited",
+            progress=lambda done, of: work.tell("searching", done, of),
+        )
+        keep(came, folder / "excited")
+        return Came(
+            claims=(_claim(came, first.unit),),
+            figures=came.told(),
+            strips=_strips(came, first.unit, folder),
+            charts=(chart(folder, "The search, beside random prompts", "curve", curve(came)),),
+        )
+
+
+def _claim(came: Excited, unit: str) -> Claim:
+    best, beyond = came.best[0], float(np.max(came.null.scores))
+    holds = best.score > beyond
+    told = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
+    rest = f"the highest of {len(came.null.scores)} of those is {beyond:.2f}"
+    drives = "drives" if holds else "was the best that was found, and does not surely drive"
+    text = f"The prompt “{best.prompt}” {drives} {unit}: {told}; {rest}."
+    return Claim("driven", text, holds, "above every random prompt", best.z)
+
+
+def _strips(came: Excited, unit: str, folder: Path) -> tuple[Strip, ...]:
+    if came.pictures is None:
+        return ()
+    shown = [pictures[0] for pictures in came.pictures[:SHOWN]]
+    prompts = [one.prompt for one in came.best[: len(shown)]]
+    title = f"What excites {unit} most: a person may say what it stands for"
+    return (strip(folder, title, {"": shown}, prompts),)
