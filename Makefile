@@ -12,9 +12,8 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 .PHONY: demo test soak fuzz check fix bench docs art lancet lancet-smoke clean
 
-demo: $(READY) ## find "stained glass" in the embedded model and build a generator from it
-	@if [ -d $(DEMO) ]; then rm -rf $(DEMO).old && mv $(DEMO) $(DEMO).old; fi
-	@$(BIN)/clerestory study run stained-glass --out $(DEMO)
+demo: $(READY) ## the three questions at a glance, asked of the embedded model
+	@$(BIN)/clerestory study run docs/studies/at-a-glance.toml --out $(DEMO)
 
 test: $(READY) ## all tests, on up to four cores
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal

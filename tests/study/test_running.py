@@ -229,3 +229,12 @@ def test_the_digest_of_a_step_is_its_own(tmp_path: Path) -> None:
     judges = made.judges("stub", {})
     digests = {key: made.digest(key, judges) for key in CHAIN}
     assert len(set(digests.values())) == len(CHAIN)
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    (tmp_path / running.STEPS).mkdir()
+    meet = pytest.raises(OutputError, match="being run in")
+    with running._alone(tmp_path), meet, running._alone(tmp_path):
+        raise AssertionError
+    with running._alone(tmp_path):
+        pass

@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Done", "Ran", "check", "check_free", "run"]
 
 STEPS, STEERED = "steps", "steered"
+LOCK = ".lock"
 INPUTS, SECONDS, PICTURES = "inputs", "seconds", "pictures"
 
 
@@ -73,8 +75,15 @@ def run(
     work = check(study, model, out, classifiers or {}, tell)
     resumable(out)
     (out / STEPS).mkdir(parents=True, exist_ok=True)
-    judges = work.classifiers
-    about = (__version__, model.name, model.revision)
+    with _alone(out):
+        ran = Ran(study, model, work.classifiers, _each(study, work, say), out)
+        _published(ran)
+    return ran
+
+
+def _each(study: Study, work: Work, say: Callable[[str], None]) -> dict[str, Done]:
+    """Every step in its turn."""
+    about = (__version__, work.model.name, work.model.revision)
     done: dict[str, Done] = {}
     for at, (key, step) in enumerate(study.plan.items()):
         count = f"[{at + 1} of {len(study.plan)}] {key}"
@@ -84,11 +93,29 @@ def run(
             say(f"{count}: left out, since {shut}.")
             continue
         say(f"{count} …")
-        done[key] = _done(step, work, work.folders[key], study.digest(key, judges, *about))
+        digest = study.digest(key, work.classifiers, *about)
+        done[key] = _done(step, work, work.folders[key], digest)
         say(f"{count}: {'kept' if done[key].kept else f'{done[key].seconds:.0f} s'}.")
-    ran = Ran(study, model, judges, done, out)
-    _published(ran)
-    return ran
+    return done
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Nobody else runs a study in this folder while this is open; OutputError where one does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / STEPS / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"A study is being run in {out}: wait, or take another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        (out / STEPS / LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def check(
