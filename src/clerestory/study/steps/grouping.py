@@ -128,12 +128,11 @@ def _claim(found: Groups, name: str) -> Claim:
     between = (
         "" if shared is None else f"; {shared.omega2:.0%} of its variance lies between the groups"
     )
+    won = f"{told.win_rate:.0%} of {told.pairs} pairs won"
     text = (
         f"{first.unit}, the direction that discovery put first, {how} pictures that are {name} "
-        "apart: AUROC "
-        f"{told.auroc:.3f} ({told.low:.3f} to {told.high:.3f}) on prompts that it was not found "
-        "on, "
-        f"q {told.q:.2g}{between}."
+        f"apart: AUROC {told.auroc:.3f} ({told.low:.3f} to {told.high:.3f}) on prompts that it was "
+        f"not found on, {won} ({told.win_low:.0%} to {told.win_high:.0%}), q {told.q:.2g}{between}."
     )
     bar = (
         "q at most .05, the interval above .5, and something found in at most 10% of data sets "

@@ -103,7 +103,7 @@ class Verify(Step):
         return Came(
             claims=(self._claim(causes, chosen),),
             figures=causes.told(),
-            tables=(_table(causes, chosen),),
+            tables=(_table(causes, chosen, self._said),),
             strips=self._strips(found, work, chosen, folder),
             warnings=tuple(causes.warnings),
         )
@@ -120,14 +120,18 @@ class Verify(Step):
         changed = {one.unit: one for one in causes.controls}
         return next((changed[one] for one in wanted if one in changed), causes.controls[0])
 
+    @property
+    def _said(self) -> str:
+        """What the unit is held to."""
+        return "saying it does" if self.find else "the group's own prompts do"
+
     def _claim(self, causes: Causes, one: Control) -> Claim:
         does = one.addition
         how = "controls" if one.controls else "does not surely control"
-        said = "saying it does" if self.find else "the group's own prompts do"
         text = (
             f"{one.unit} {how} {self.shows}: added where nobody says it, it changes the rate by "
-            f"{span(does.effect, does.low, does.high)}{_beside(one)}; {said} by "
-            f"{causes.words.effect:+.2f}."
+            f"{span(does.effect, does.low, does.high)}{_beside(one)}; {self._said} by "
+            f"{causes.words.effect:+.2f}{_kept(one)}."
         )
         bar = "the interval above 0, and more than every shuffled direction"
         return Claim("controls", text, one.controls, bar, does.effect, does.low, does.high)
@@ -166,7 +170,7 @@ def findings_of(work: Work, find: str, group: str, shows: str) -> Findings:
     return Findings.load(folder / "findings" / f"{names.index(shows):02}")
 
 
-def _table(causes: Causes, best: Control) -> Table:
+def _table(causes: Causes, best: Control, said: str) -> Table:
     rows = []
     for one in causes.controls:
         shuffled = (
@@ -174,7 +178,9 @@ def _table(causes: Causes, best: Control) -> Table:
         )
         told = (one.addition, one.ablation, one.patching)
         effects = ("–" if own is None else span(own.effect, own.low, own.high) for own in told)
-        rows.append((one.unit, f"{one.detects:.3f}", *effects, shuffled))
+        worst = _worst(one)
+        least = "–" if worst is None else f"{worst[0]} {worst[1]:.0%}"
+        rows.append((one.unit, f"{one.detects:.3f}", *effects, shuffled, least))
     head = (
         "unit",
         "detects, AUROC",
@@ -182,13 +188,30 @@ def _table(causes: Causes, best: Control) -> Table:
         "lost when ablated",
         "patched",
         "shuffled directions",
+        "kept, at worst",
     )
     title = (
         f"Detecting, and controlling: changes of the rate of {causes.shows}, "
-        f"{causes.unedited:.0%} without; saying it "
-        f"adds {span(causes.words.effect, causes.words.low, causes.words.high)}"
+        f"{causes.unedited:.0%} without; {said} by "
+        f"{span(causes.words.effect, causes.words.low, causes.words.high)}"
     )
     return Table(title, head, tuple(rows), (causes.controls.index(best),))
+
+
+def _worst(one: Control) -> tuple[str, float] | None:
+    """The classifier that sees least often with the unit added what it saw without, and how often.
+
+    None where no other looked.
+    """
+    if not one.collateral:
+        return None
+    name = min(one.collateral, key=lambda key: one.collateral[key])
+    return name.rpartition(":")[2], one.collateral[name]
+
+
+def _kept(one: Control) -> str:
+    worst = _worst(one)
+    return "" if worst is None else f"; of all else the {worst[0]} is kept least, in {worst[1]:.0%}"
 
 
 def _beside(one: Control) -> str:
