@@ -99,7 +99,7 @@ def _claim(came: Excited, unit: str) -> Claim:
     told = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
     rest = f"the highest of {len(came.null.scores)} of those is {beyond:.2f}"
     drives = "drives" if holds else "was the best that was found, and does not surely drive"
-    text = f"The prompt “{best.prompt}” {drives} {unit}: {told}; {rest}."
+    text = f"The prompt “{best.prompt}” {drives} {unit} to {told}; {rest}."
     return Claim("driven", text, holds, "above every random prompt", best.z)
 
 

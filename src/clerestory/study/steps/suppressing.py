@@ -116,8 +116,9 @@ def _claim(found: Suppressed) -> Claim:
         else f"{came.drop:.0%} of what is too much ({came.drop_low:.0%} to {came.drop_high:.0%})"
     )
     stays = "" if kept is None else f" and keeps {kept:.0%} of what is to stay"
+    ways = "The" if len(found.rungs) == 1 else f"Of {len(found.rungs)} ways, the"
     text = (
-        f"Of {len(found.rungs)} ways, the {chosen.name}, which was chosen on other sentences, "
+        f"{ways} {chosen.name}, which was chosen on other sentences, "
         f"takes away {gone}{stays}: "
         f"the unwanted is in {before:.0%} of pictures before, in {came.unwanted:.0%} after, and in "
         f"{found.control.unwanted:.0%} of the control's."
