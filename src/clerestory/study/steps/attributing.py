@@ -16,6 +16,7 @@ from clerestory.study.steps.base import (
     Strip,
     Table,
     Work,
+    counted,
     named,
     span,
     steps,
@@ -82,12 +83,11 @@ class Attribute(Step):
     def method(self) -> str:
         """What stands for what is absent, in how many paraphrases."""
         how = "stands a neutral word" if self.absence == "neutral" else "stands nothing"
+        seeds = counted(len(self.seeds), "seed")
         return (
             f"Every combination of the pieces of “{self.prompt}” was drawn in {self.paraphrases} "
-            "paraphrases, "
-            f"{len(self.seeds)} seeds each; for a piece that is absent {how}. Shares are Shapley "
-            "values; their "
-            "intervals are over paraphrases."
+            f"paraphrases, {seeds} each; for a piece that is absent {how}. Shares are Shapley "
+            "values; their intervals are over paraphrases."
         )
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:

@@ -250,6 +250,15 @@ def chart(folder: Path, title: str, name: str, spec: Any) -> tuple[str, str]:
     return title, f"{name}.svg"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "seed"), counted(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def span(figure: float, low: float, high: float, how: str = "+.2f") -> str:
     """A figure with its interval, as text.
 

@@ -18,6 +18,7 @@ from clerestory.study.steps.base import (
     Table,
     Work,
     chart,
+    counted,
     named,
     steps,
     strip,
@@ -89,13 +90,13 @@ class Build(Step):
 
     def method(self) -> str:
         """Who tunes and who reports, on what."""
+        seeds = counted(len(self.seeds), "seed")
         return (
             f"Site, strength and steps were chosen on {self.tune} contents by one set of "
-            f"classifiers; {self.report} "
-            f"others, {len(self.seeds)} seeds each, report by another set, beside saying the words "
-            f"(“{self.said}”) and {self.shuffled} shuffled directions. Kept: a classifier sees "
-            "in the edited "
-            "picture what it sees in the unedited one of the same seed."
+            f"classifiers; {self.report} others, {seeds} each, report by another set, beside "
+            f"saying the words (“{self.said}”) and {self.shuffled} shuffled directions. Kept: a "
+            "classifier sees in the edited picture what it sees in the unedited one of the same "
+            "seed."
         )
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
@@ -158,9 +159,8 @@ class Build(Step):
         kept = "" if told["all_kept"] is None else f" It keeps {told['all_kept']:.0%} of the rest."
         text = (
             f"With one vector added at {told['picked']['site']} the model draws {self.shows} in "
-            f"{rate:.1%} of pictures whose "
-            "prompts do not say it "
-            f"({low:.1%} to {high:.1%}); saying the words does in {words:.1%}.{kept}"
+            f"{rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); saying "
+            f"the words does in {words:.1%}.{kept}"
         )
         most = max(rest.values())
         bar = f"the interval above those of {', '.join(rest)} (at most {most:.1%})"
@@ -212,5 +212,6 @@ def _table(told: Mapping[str, Any]) -> Table:
         said = WAYS.get(name, f"{name} directions")
         rows.append((said, f"{one['concept_rate']:.1%} ({low:.1%} to {high:.1%})", kept, decoy))
     head = ("drawn", "shows it", "rest kept, mean", "decoy added")
-    title = f"What it draws, by set b, on {told['contents']} contents × {told['seeds']} seeds"
+    seeds = counted(told["seeds"], "seed")
+    title = f"What it draws, by set b, on {told['contents']} contents × {seeds}"
     return Table(title, head, tuple(rows), (0,))

@@ -55,9 +55,8 @@ class Find(Step):
         match = f", matched by {', '.join(self.match)}" if self.match else ""
         return (
             f"Units were compared where {self.shown} and where {self.absent}{decoy}{match}: half "
-            "of the "
-            f"contents and phrasings pick, the others report; {self.flips} data sets with flipped "
-            "sides say what chance finds."
+            "of the contents and phrasings pick, the others report; "
+            f"{self.flips} data sets with flipped sides say what chance finds."
         )
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:

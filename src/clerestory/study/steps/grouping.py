@@ -135,9 +135,8 @@ def _claim(found: Groups, name: str) -> Claim:
         f"not found on, {won} ({told.win_low:.0%} to {told.win_high:.0%}), q {told.q:.2g}{between}."
     )
     bar = (
-        "q at most .05, the interval above .5, and something found in at most 10% of data sets "
-        "with "
-        f"flipped sides (here {chance:.0%})"
+        f"q at most .05, the interval above .5, and something found in at most {CHANCE:.0%} of "
+        f"data sets with flipped sides (here {chance:.0%})"
     )
     return Claim(name, text, holds, bar, told.auroc, told.low, told.high)
 

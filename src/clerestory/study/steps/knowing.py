@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clerestory.study.steps.base import Came, Claim, Cost, Step, Strip, Work, chart, steps, strip
+from clerestory.study.steps.base import (
+    Came,
+    Claim,
+    Cost,
+    Step,
+    Strip,
+    Work,
+    chart,
+    counted,
+    steps,
+    strip,
+)
 
 if TYPE_CHECKING:
     from clerestory.knowing import Familiarity
@@ -42,12 +53,11 @@ class Known(Step):
 
     def method(self) -> str:
         """How many names, where, how often."""
-        where = f"{len(self._contexts())} contexts, {len(self.seeds)} seeds"
+        contexts, seeds = len(self._contexts()), len(self.seeds)
         return (
             f"“{self.phrase}” was drawn beside {len(self.controls) or self.count} made-up names "
-            "of its form in "
-            f"{where}; what sets its pictures apart is compared with what sets each of theirs "
-            "apart."
+            f"of its form in {counted(contexts, 'context')}, {counted(seeds, 'seed')}; what sets "
+            "its pictures apart is compared with what sets each of theirs apart."
         )
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:

@@ -10,7 +10,17 @@ from pydantic import Field, model_validator
 
 from clerestory.errors import SiteError
 from clerestory.recording.template import Template
-from clerestory.study.steps.base import BRIDGES, Came, Cost, Step, Strip, Work, steps, strip
+from clerestory.study.steps.base import (
+    BRIDGES,
+    Came,
+    Cost,
+    Step,
+    Strip,
+    Work,
+    counted,
+    steps,
+    strip,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +95,7 @@ class Record(Step):
         table = self.table()
         how = f"{len(table)} random prompts" if self.sample else f"{len(table)} matched prompts"
         factors = ", ".join(f"{len(each)} × {name}" for name, each in self._levels().items())
-        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
+        seeds = counted(len(self.seeds), "seed")
         return f"{how} ({factors}; {seeds} each) were read at {', '.join(self.sites)}."
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:

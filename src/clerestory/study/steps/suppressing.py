@@ -17,6 +17,7 @@ from clerestory.study.steps.base import (
     Table,
     Work,
     chart,
+    counted,
     steps,
     strip,
 )
@@ -140,9 +141,8 @@ def _table(found: Suppressed) -> Table:
         rest = "–" if rung.cra is None else f"{rung.cra:.2f}"
         rows.append((rung.name, rung.way.setting, gone, kept, rest))
     head = ("way", "setting", "gone of what is too much", "kept", "the rest, elsewhere")
-    title = (
-        f"Each way's best setting, by set b, on {found.contents} sentences × {found.seeds} seeds"
-    )
+    seeds = counted(found.seeds, "seed")
+    title = f"Each way's best setting, by set b, on {found.contents} sentences × {seeds}"
     return Table(title, head, tuple(rows), (found.rungs.index(found.chosen),))
 
 
