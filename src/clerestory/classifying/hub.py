@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from clerestory.classifying.base import Classifier, Which, families
 from clerestory.errors import ModelError, RegistryError
 from clerestory.models.marks import weight_marks
+from clerestory.reading import one_line
 
 __all__ = ["Hosted"]
 
@@ -145,8 +146,9 @@ def _opened(kind: Any, name: str) -> Any:
     try:
         part = kind.from_pretrained(name, trust_remote_code=False, **how)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{name} cannot be opened as a classifier: {reason}") from error
+        raise ModelError(
+            f"{name} cannot be opened as a classifier: {one_line(error).rstrip('.')}."
+        ) from error
     if not is_model:
         return part
     model, info = part

@@ -126,7 +126,7 @@ def check(
 
     judges = study.judges(model.name, classifiers)
     folders = {key: out / STEPS / key for key in study.plan}
-    work = Work(model, folders, judges, tell, _called(study, judges))
+    work = Work(model, folders, judges, tell, study.called(judges))
     for key, step in study.plan.items():
         for lacking in _lacking(key, study, work):
             if not step.if_seen:
@@ -193,18 +193,6 @@ def _shut(key: str, study: Study, work: Work, done: Mapping[str, Done]) -> str:
             return f"there is nothing from {one}"
     lacking = next(_lacking(key, study, work), "") if step.if_seen else ""
     return lacking.partition(".")[0]
-
-
-def _called(study: Study, judges: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The names of classes that the judges do have: one of the user's may have the study's own."""
-    from clerestory.classifying import classifier
-
-    called = study.called(judges)
-    known = {name: classifier(judge).classes for name, judge in judges.items() if called[name]}
-    return {
-        name: {shows: own for shows, own in called[name].items() if own in classes}
-        for name, classes in known.items()
-    }
 
 
 def _lacking(key: str, study: Study, work: Work) -> Iterator[str]:

@@ -153,7 +153,11 @@ class Work:
 
     def shown(self, name: str, shows: str) -> str:
         """A class of the study's classifier, as the one that is used calls it."""
-        return self.called.get(name, {}).get(shows, shows)
+        from clerestory.classifying import classifier
+
+        own = self.called.get(name, {}).get(shows, shows)
+        known = own == shows or own in classifier(self.classifier(name)).classes
+        return own if known else shows
 
     def condition(self, name: str, shows: str) -> str:
         """`CLASSIFIER=CLASS`, as the verbs take it."""
