@@ -220,7 +220,7 @@ def report(folder: Path) -> Path:
         "fake.b": replace(came.done["fake.b"], gate=ALL),
     }
     study = came.study.model_copy(update={"name": ALL, "question": ALL, "headline": ("fake.a",)})
-    model = SimpleNamespace(name=ALL, revision=ALL, sites={}, how={})
+    model = SimpleNamespace(name=ALL, revision=ALL, sites={}, how={}, pipeline=None)
     judges = {"light": ALL, "tint": ALL}
     named = replace(came, study=study, model=model, judges=judges, done=done)
     said = told(named)

@@ -107,7 +107,7 @@ class Fresh(Fake):
 
 def stub(name: str = "stub", revision: str = "1") -> Any:
     """A model that nobody draws with."""
-    return SimpleNamespace(name=name, revision=revision, sites={}, how={})
+    return SimpleNamespace(name=name, revision=revision, sites={}, how={}, pipeline=None)
 
 
 def study(plan: Mapping[str, Step], **how: Any) -> Study:

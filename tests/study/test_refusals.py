@@ -45,6 +45,11 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "concept = 3",
         ("find.glass.concept", "valid string", "got 3"),
     ),
+    "a factor that the recording has not": (
+        'concept = "glass"',
+        'concept = "glass"\nmatch = ["subjetc"]',
+        ("find.glass.there is no factor 'subjetc'", "subject"),
+    ),
     "a field that is not there": (
         'concept = "glass"\n',
         "",

@@ -31,7 +31,7 @@ def run(
     name: _Name,
     model: Asked,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report and steps; by default the study's name.")
+        Path | None, typer.Option(help="Folder for report and steps; by default NAME-SCALE.")
     ] = None,
     scale: _Scale = "quick",
     classifier: Annotated[
@@ -58,7 +58,7 @@ def run(
     from clerestory.study.running import check_free
 
     chosen, judges = Study.load(name, scale), _judges(classifier or [])
-    folder = out or Path(chosen.name)
+    folder = out or _folder(chosen.name, scale, model.name)
     if not dry_run:
         (check_free if resume else free_folder)(folder)
     opened = model.open()
@@ -139,6 +139,13 @@ def new(
         part.write_text(text, "utf-8")
     console.tell(f"{path} is a study that runs as it is: read it, change it, then")
     console.tell(f"  clerestory study run {path} --dry-run")
+
+
+def _folder(name: str, scale: str, model: str | None) -> Path:
+    """Where a run goes unless it is said: each model and scale apart."""
+    from clerestory.pictures import slug
+
+    return Path("-".join([name, *([] if model is None else [slug(model)]), scale]))
 
 
 def _judges(given: list[str]) -> dict[str, str]:

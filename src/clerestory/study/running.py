@@ -21,6 +21,7 @@ from clerestory.errors import EvidenceError, OutputError, SearchError, TableErro
 from clerestory.outputs import resumable, whole_file
 from clerestory.reading import inside, read_text, refusing
 from clerestory.registry import suggest
+from clerestory.steering.steered import weights_of
 from clerestory.study.steps import Came, Claim, Step, Tell, Work
 from clerestory.study.written import Study
 
@@ -83,7 +84,9 @@ def run(
 
 def _each(study: Study, work: Work, say: Callable[[str], None]) -> dict[str, Done]:
     """Every step in its turn."""
-    about = (__version__, work.model.name, work.model.revision)
+    model = work.model
+    opened = (f"{name}={value}" for name, value in sorted(model.how.items()))
+    about = (__version__, model.name, model.revision, weights_of(model), *opened)
     done: dict[str, Done] = {}
     for at, (key, step) in enumerate(study.plan.items()):
         count = f"[{at + 1} of {len(study.plan)}] {key}"
@@ -163,6 +166,7 @@ def _done(step: Step, work: Work, folder: Path, digest: str) -> Done:
             file.write_text(f"{seconds}\n", "utf-8")
     came.save(part)
     (part / INPUTS).write_text(digest + "\n", "utf-8")
+    (folder / INPUTS).unlink(missing_ok=True)  # half a folder is not taken for the whole
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return Done(step, came, seconds)

@@ -208,7 +208,7 @@ def _step(kind: str, key: str, how: Mapping[str, Any]) -> Step:
     try:
         return known_steps()[kind].model_validate(how)
     except ValidationError as error:
-        raise TableError(f"{key}.{_first(error)}.") from error
+        raise TableError(f"{key}.{_first(error)}.".replace(".the study:", ":", 1)) from error
 
 
 def file_of(what: str | Path) -> Path:

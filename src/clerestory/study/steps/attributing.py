@@ -92,7 +92,10 @@ class Attribute(Step):
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
         """Every combination of the pieces in every paraphrase, with every seed."""
-        every = 2 ** self.prompt.count("[") * self.paraphrases * len(self.seeds)
+        from clerestory.attributing import parse_pieces
+
+        pieces = len(parse_pieces(self.prompt).pieces)
+        every = 2**pieces * self.paraphrases * len(self.seeds)
         return Cost(pictures=every, disk=5_000_000)
 
     def run(self, work: Work, folder: Path) -> Came:

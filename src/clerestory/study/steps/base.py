@@ -159,6 +159,10 @@ class Work:
         known = own == shows or own in classifier(self.classifier(name)).classes
         return own if known else shows
 
+    def group_called(self, shows: str) -> str:
+        """What any of this model's classifiers calls a class, for groups, which are named so."""
+        return next((one[shows] for one in self.called.values() if shows in one), shows)
+
     def condition(self, name: str, shows: str) -> str:
         """`CLASSIFIER=CLASS`, as the verbs take it."""
         return f"{self.classifier(name)}={self.shown(name, shows)}"

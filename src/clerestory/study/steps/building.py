@@ -20,6 +20,7 @@ from clerestory.study.steps.base import (
     chart,
     counted,
     named,
+    span,
     steps,
     strip,
 )
@@ -156,7 +157,7 @@ class Build(Step):
         rate, words = told["concept_rate"], baselines["words"]["concept_rate"]
         others = ["unedited", "shuffled", *(["words"] if self.beats_words else [])]
         rest = {one: baselines[one]["concept_interval"][1] for one in others if one in baselines}
-        kept = "" if told["all_kept"] is None else f" It keeps {told['all_kept']:.0%} of the rest."
+        kept = _kept(told)
         text = (
             f"With one vector added at {told['picked']['site']} the model draws {self.shows} in "
             f"{rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); saying "
@@ -166,17 +167,33 @@ class Build(Step):
         bar = f"the interval above those of {', '.join(rest)} (at most {most:.1%})"
         claims = [Claim("drawn", text, low > most, bar, rate, low, high)]
         if told["decoy_added"] is not None and self.decoy is not None:
-            beside = baselines["words"]["decoy_added"]
-            claims.append(self._decoy(told["decoy_added"], beside, drawn=low > most))
+            claims.append(self._decoy(told, drawn=low > most))
         return claims
 
-    def _decoy(self, added: float, words: float | None, *, drawn: bool) -> Claim:
+    def _decoy(self, told: Mapping[str, Any], *, drawn: bool) -> Claim:
         """Where nothing is drawn, nothing comes along: that is no success."""
         assert self.decoy is not None
+        added, words = told["decoy_added"], told["baselines"]["words"]["decoy_added"]
+        low, high = told["decoy_added_interval"]
         said = "" if words is None else f"; saying the words does by {words:+.3f}"
-        text = f"It changes how often a {self.decoy[0]} is {self.decoy[1]} by {added:+.3f}{said}."
-        bar = f"at most {DECOY:+.2f}, where {self.shows} is drawn"
-        return Claim("decoy", text, drawn and added <= DECOY, bar, added)
+        often = span(added, low, high, "+.3f")
+        text = f"It changes how often a {self.decoy[0]} is {self.decoy[1]} by {often}{said}."
+        bar = (
+            f"a figure of at most {DECOY:+.2f}, whatever its interval, where {self.shows} is drawn"
+        )
+        return Claim("decoy", text, drawn and added <= DECOY, bar, added, low, high)
+
+
+def _kept(told: Mapping[str, Any]) -> str:
+    """What stays, and what stays least, beside what saying the words keeps."""
+    kept, words = told["kept"], told["baselines"]["words"]["kept"]
+    if not kept:
+        return ""
+    least = min(kept, key=lambda name: kept[name])
+    return (
+        f" It keeps {told['all_kept']:.0%} of the rest on average, the {least.rpartition(':')[2]} "
+        f"least ({kept[least]:.0%}; saying the words {words[least]:.0%})."
+    )
 
 
 def _fills(template: Template, count: int) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from clerestory.registry import suggest
 from clerestory.study.steps.base import Came, Claim, Cost, Step, Strip, Work, chart, steps, strip
 from clerestory.study.steps.verifying import findings_of
 
@@ -51,6 +52,15 @@ class Excite(Step):
         kind, name = ("find", self.find) if self.find else ("group", self.group)
         return (f"{kind}.{name}",)
 
+    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
+        """Which search there is not."""
+        from clerestory.exciting.base import known_searches
+
+        known = known_searches()
+        if self.search in known:
+            return ""
+        return f"search: no search is called {self.search!r}.{suggest(self.search, known)}"[:-1]
+
     def method(self) -> str:
         """Which search, how long, beside how many random prompts."""
         return (
@@ -71,7 +81,7 @@ class Excite(Step):
         from clerestory.exciting import along, excite
         from clerestory.exciting.gallery import curve, keep
 
-        found = findings_of(work, self.find, self.group, self.shows)
+        found = findings_of(work, self.find, self.group, work.group_called(self.shows))
         there = self.site if found.of("direction", self.site) else None
         first = found.picked("direction", there)
         came = excite(
@@ -86,21 +96,26 @@ class Excite(Step):
         )
         keep(came, folder / "excited")
         return Came(
-            claims=(_claim(came, first.unit),),
+            claims=(_claim(came, first.unit, self.budget),),
             figures=came.told(),
             strips=_strips(came, first.unit, folder),
             charts=(chart(folder, "The search, beside random prompts", "curve", curve(came)),),
         )
 
 
-def _claim(came: Excited, unit: str) -> Claim:
+def _claim(came: Excited, unit: str, budget: int) -> Claim:
+    """Held to what the best of as many random prompts would come to, were they normal."""
+    from scipy.stats import norm
+
     best, beyond = came.best[0], float(np.max(came.null.scores))
-    holds = best.score > beyond
+    needed = float(norm.isf(1 / budget))
+    holds = best.z > needed
     told = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
     rest = f"the highest of {len(came.null.scores)} of those is {beyond:.2f}"
     drives = "drives" if holds else "was the best that was found, and does not surely drive"
     text = f"The prompt “{best.prompt}” {drives} {unit} to {told}; {rest}."
-    return Claim("driven", text, holds, "above every random prompt", best.z)
+    bar = f"above {needed:.1f}, which the best of {budget:,} normal scores would come to"
+    return Claim("driven", text, holds, bar, best.z)
 
 
 def _strips(came: Excited, unit: str, folder: Path) -> tuple[Strip, ...]:

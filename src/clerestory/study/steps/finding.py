@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from clerestory.registry import suggest
 from clerestory.study.steps.base import (
     Came,
     Claim,
@@ -18,6 +20,7 @@ from clerestory.study.steps.base import (
     span,
     steps,
 )
+from clerestory.study.steps.recording import Record
 
 if TYPE_CHECKING:
     from clerestory.finding import Finding, Findings
@@ -27,6 +30,8 @@ __all__ = ["Find"]
 CHANCE = 0.1
 """Of data sets with flipped sides, in how many anything may be found."""
 ALPHA = 0.05
+COLUMNS = ("prompt", "phrasing", "group", "seed")
+"""Of every recording, besides its factors."""
 SHOWN = 6
 """Units of each kind in the table: the first of discovery, whatever the report half says."""
 
@@ -48,6 +53,19 @@ class Find(Step):
     def needs(self) -> tuple[str, ...]:
         """Its recording."""
         return named("record", self.record)
+
+    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
+        """Which column of `match` or of a condition the recording will not have."""
+        record = plan[f"record.{self.record}"]
+        factors: tuple[str, ...] = (
+            tuple(record.prompts.levels) if isinstance(record, Record) else ()
+        )
+        asked = " ".join(filter(None, (self.shown, self.absent, self.decoy)))
+        named = [*self.match, *re.findall(r"([A-Za-z_]\w*)\s*(?:==|!=|\bin\b|\bnot in\b)", asked)]
+        for name in named:
+            if factors and name not in (*factors, *COLUMNS) and name not in classifiers:
+                return f"there is no factor {name!r} in {self.record}.{suggest(name, factors)}"[:-1]
+        return ""
 
     def method(self) -> str:
         """What was compared with what, and how chance was counted."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from clerestory.registry import suggest
 from clerestory.study.steps.base import (
     Came,
     Claim,
@@ -41,9 +42,9 @@ SHOWN = 8
 class Suppress(Step):
     """`suppress`: a ladder of ways; set a tunes, set b reports on other sentences.
 
-    `unwanted` are conditions (classifier, class), `keep` words of the prompt, each as `suppress`
-    takes it, with a classifier of the study in `keep_by` where it has to be seen. `elsewhere` are
-    prompts of other things. `gone` and `kept` are what a way has to come to for the claim.
+    `unwanted` are conditions (classifier, class), `keep` words of the prompt, each with the
+    condition by which it is seen. `instead` are the control's words in their place, `elsewhere`
+    prompts of other things.
     """
 
     prompt: str
@@ -56,6 +57,15 @@ class Suppress(Step):
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     budget: int = Field(default=0, ge=0)
     elsewhere: tuple[str, ...] = ()
+
+    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
+        """Which rung there is not."""
+        from clerestory.suppressing.ladder import RUNGS as KNOWN
+
+        for one in self.rungs:
+            if one not in KNOWN:
+                return f"rungs: no rung is called {one!r}.{suggest(one, KNOWN)}"[:-1]
+        return ""
 
     def sees(self) -> tuple[tuple[str, str], ...]:
         """Who looks, and at what."""
