@@ -69,7 +69,7 @@ def test_a_steered_model_is_tried_on_every_pipeline_where_no_gate_is_before_it(
     plan["record.styles"] = plan["record.styles"].model_copy(update={"sites": ("text.*/mlp",)})
     for key in ("build.glass", "show.glass"):
         plan[key] = plan[key].model_copy(update={"only_if": ()})
-    opened = study.model_copy(update={"plan": plan})
+    opened = study.model_copy(update={"plan": plan, "headline": ("find.glass", "build.glass")})
     came = run(opened, pipeline(of), tmp_path / "out", classifiers=judges(study, eye))
     found_nothing(came, tmp_path / "out")
     built = came.done["build.glass"].came

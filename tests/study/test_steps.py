@@ -11,7 +11,7 @@ import pytest
 from clerestory.attributing.attribution import Share
 from clerestory.finding import Detects, Finding
 from clerestory.finding.causes import Band, Control, Effect
-from clerestory.study import Claim, Study
+from clerestory.study import Study
 from clerestory.study.steps import Build, Find, Known, Verify, attributing, exciting, grouping
 from clerestory.study.steps import suppressing as suppress
 
@@ -59,12 +59,19 @@ def built(rate: float, low: float, **changed: Any) -> dict[str, Any]:
     """What a build says of itself."""
     other = {"unedited": 0.05, "shuffled": 0.1, "words": 0.6}
     baselines = {
-        name: {"concept_rate": up / 2, "concept_interval": [0.0, up], "decoy_added": 0.5}
+        name: {
+            "concept_rate": up / 2,
+            "concept_interval": [0.0, up],
+            "decoy_added": 0.5,
+            "kept": {"lancet:subject": 0.95},
+        }
         for name, up in other.items()
     }
     told = {"concept_rate": rate, "concept_interval": [low, 1.0], "baselines": baselines}
     picked = {"site": "prior/embedding"}
-    return {**told, "decoy_added": None, "all_kept": 0.9, "picked": picked, **changed}
+    kept = {"lancet:subject": 0.7, "lancet:place": 0.99}
+    rest = {"kept": kept, "all_kept": 0.9, "picked": picked}
+    return {**told, **rest, "decoy_added": None, "decoy_added_interval": [-0.1, 0.1], **changed}
 
 
 BUILD = Study.load("stained-glass", "full").plan["build.glass"]
@@ -82,7 +89,8 @@ def test_build_draws_it_where_its_interval_is_above_those_beside_it(
     (claim,) = step._claims(built(0.8, low))
     assert claim.holds is holds
     assert "80.0%" in claim.text and f"({low:.1%} to 100.0%)" in claim.text
-    assert "saying the words does in 30.0%" in claim.text and "keeps 90% of the rest" in claim.text
+    assert "saying the words does in 30.0%" in claim.text
+    assert "keeps 90% of the rest on average, the subject least (70%; " in claim.text
     assert claim.bar.endswith("(at most 60.0%)" if beats else "(at most 10.0%)")
 
 
@@ -246,14 +254,15 @@ def test_a_unit_controls_beyond_chance_and_beyond_every_shuffled_direction(
     assert "+0.80" in claim.text and f"at most {high:+.2f}" in claim.text
 
 
-@pytest.mark.parametrize(("score", "holds"), [(2.1, True), (2.0, False), (1.0, False)])
-def test_a_prompt_drives_a_unit_where_no_random_prompt_does_as_much(
-    score: float, holds: bool
+@pytest.mark.parametrize(("z", "holds"), [(3.3, True), (3.2, False), (1.0, False)])
+def test_a_prompt_drives_a_unit_beyond_the_best_of_as_many_random_ones(
+    z: float, holds: bool
 ) -> None:
-    best = SimpleNamespace(prompt="cat glass", score=score, z=3.0)
+    best = SimpleNamespace(prompt="cat glass", score=9.0, z=z)
     null = SimpleNamespace(scores=np.array([0.0, 1.0, 2.0]))
-    claim: Claim = exciting._claim(SimpleNamespace(best=(best,), null=null), "a/b[3]")  # type: ignore[arg-type]
-    assert claim.holds is holds
+    came: Any = SimpleNamespace(best=(best,), null=null)
+    claim = exciting._claim(came, "a/b[3]", 2000)
+    assert claim.holds is holds and claim.bar.startswith("above 3.3")
     assert "“cat glass”" in claim.text and "the highest of 3 of those is 2.00" in claim.text
 
 

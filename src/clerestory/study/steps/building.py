@@ -187,7 +187,7 @@ class Build(Step):
 def _kept(told: Mapping[str, Any]) -> str:
     """What stays, and what stays least, beside what saying the words keeps."""
     kept, words = told["kept"], told["baselines"]["words"]["kept"]
-    if not kept:
+    if not kept or told["all_kept"] is None:
         return ""
     least = min(kept, key=lambda name: kept[name])
     return (

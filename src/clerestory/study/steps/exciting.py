@@ -109,7 +109,7 @@ def _claim(came: Excited, unit: str, budget: int) -> Claim:
 
     best, beyond = came.best[0], float(np.max(came.null.scores))
     needed = float(norm.isf(1 / budget))
-    holds = best.z > needed
+    holds = bool(best.z > needed)
     told = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
     rest = f"the highest of {len(came.null.scores)} of those is {beyond:.2f}"
     drives = "drives" if holds else "was the best that was found, and does not surely drive"
