@@ -72,10 +72,12 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
     """
     work = check(study, model, Path(), classifiers or {}, lambda what, done, of: None)
     last = model.sites.select("*")
-    bridge = next((one for one in last if one == "prior/embedding"), None)
+    bridge = "prior/embedding" if "prior/embedding" in last else ""
     texts = [one for one in last if model.sites[one].stage.startswith("text")]
     picture = _timed(lambda: model.run(list(PROMPTS), 0))
-    text = _timed(lambda: model.run(list(PROMPTS), 0, read=texts[:1], pictures=False))
+    text = picture
+    if texts:
+        text = _timed(lambda: model.run(list(PROMPTS), 0, read=texts[:1], pictures=False))
     read = (
         _timed(lambda: model.run(list(PROMPTS), 0, read=[bridge], pictures=False))
         if bridge

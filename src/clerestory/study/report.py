@@ -41,7 +41,6 @@ def page(ran: Ran, told: Mapping[str, Any]) -> str:
     made = environment("clerestory.study")
     made.filters["bar"] = _bar
     return made.get_template("report.html").render(
-        study=ran.study,
         told=told,
         shows=sections(lambda key, step: isinstance(step, Show)),
         rests=sections(lambda key, step: key in rests),
@@ -60,7 +59,6 @@ def _section(ran: Ran, key: str) -> dict[str, Any]:
                 "title": one.title,
                 "columns": one.columns,
                 "rows": [(name, [_data(folder, file) for file in own]) for name, own in one.rows],
-                "count": max((len(own) for _, own in one.rows), default=1),
             }
             for one in done.came.strips
         ],

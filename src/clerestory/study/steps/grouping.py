@@ -21,6 +21,7 @@ from clerestory.study.steps.base import (
     steps,
     strip,
 )
+from clerestory.study.steps.finding import ALPHA, CHANCE
 from clerestory.study.steps.recording import Record
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Group"]
 
-ALPHA, CHANCE = 0.05, 0.1
 SHOWN, UNITS = 8, 4
 
 
