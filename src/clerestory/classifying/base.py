@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +14,18 @@ from numpy.typing import NDArray
 from clerestory.errors import RegistryError
 from clerestory.registry import Registry, filled, suggest
 
-__all__ = ["Classifier", "Which", "class_of", "classifier", "condition", "families", "known"]
+__all__ = [
+    "Classifier",
+    "Which",
+    "class_of",
+    "classifier",
+    "condition",
+    "families",
+    "is_code",
+    "is_given",
+    "known",
+    "only_given",
+]
 
 Which = str
 """`a` for the set that tunes, `b` for the set that reports."""
@@ -42,6 +55,39 @@ class Classifier(Protocol):
 families: Registry[Callable[[str, Which], Classifier]] = Registry("classifier family")
 """By what stands before the colon: a function of what stands after it, and of the set."""
 MODULES = ("lancet", "colour", "hub", "function")
+
+
+_GIVEN: ContextVar[frozenset[str] | None] = ContextVar("given", default=None)
+"""The names that a person gave, while names from a file are about; None where there are none."""
+
+
+@contextmanager
+def only_given(names: Iterable[str]) -> Iterator[None]:
+    """Run with names that may come from somebody else's file: only `names` may run code or fetch.
+
+    Asked for by any other name within, a `python:` classifier is refused before anything is
+    imported, and one of a hub is looked for on this machine only.
+    """
+    token = _GIVEN.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
+
+def is_given(name: str) -> bool:
+    """Whether a person named this classifier, on the command line or in Python, and no file did."""
+    given = _GIVEN.get()
+    return given is None or name in given
+
+
+def is_code(name: str) -> bool:
+    """Whether the classifier of this name is code, which is imported and run.
+
+    >>> is_code("python:mine:brightness"), is_code("lancet:mood")
+    (True, False)
+    """
+    return name.partition(":")[0] == "python"
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifying.base import Classifier, Which, families
+from clerestory.classifying.base import Classifier, Which, families, is_given
 from clerestory.errors import ModelError, RegistryError
 
 __all__ = ["Own"]
@@ -54,6 +54,12 @@ class Own:
 @families.register("python")
 def own_classifier(name: str, which: Which) -> Classifier:
     """`python:MODULE:FUNCTION`: a function of yours, with an attribute `classes`."""
+    called = f"python:{name}"
+    if not is_given(called):
+        raise RegistryError(
+            f"{called[:80]!r} is code, and comes from a file, which cannot bring any. If you trust "
+            f"it, name it yourself: --classifier NAME={' '.join(called[:80].split())}"
+        )
     module, _, function = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` has it, and a console script has not

@@ -12,13 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clerestory.classifying.base import Classifier, Which, families
+from clerestory.classifying.base import Classifier, Which, families, is_given
 from clerestory.errors import ModelError, RegistryError
 from clerestory.models.marks import weight_marks
 from clerestory.reading import one_line
@@ -68,7 +69,7 @@ class Hosted:
 @families.register("classifier")
 def image_classifier(name: str, which: Which) -> Classifier:
     """`classifier:MODEL`: any transformers image classifier, by hub id or folder."""
-    return _image_classifier(name)
+    return _image_classifier(name, not is_given(f"classifier:{name}"))
 
 
 @families.register("zero-shot")
@@ -80,15 +81,15 @@ def zero_shot(name: str, which: Which) -> Classifier:
         raise RegistryError(
             f"{name!r} names no model with classes; write zero-shot:MODEL[a cat, a dog]."
         )
-    return _zero_shot(found["model"], tuple(classes))
+    return _zero_shot(found["model"], tuple(classes), not is_given(f"zero-shot:{name}"))
 
 
 @functools.lru_cache(maxsize=4)
-def _image_classifier(name: str) -> Hosted:
+def _image_classifier(name: str, here: bool) -> Hosted:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    model = _opened(AutoModelForImageClassification, name)
-    processor = _opened(AutoImageProcessor, name)
+    model = _opened(AutoModelForImageClassification, name, here)
+    processor = _opened(AutoImageProcessor, name, here)
     labels = model.config.id2label
     if len(labels) < 2:
         raise ModelError(f"{name} has one output, so it is no classifier of classes.")
@@ -99,7 +100,7 @@ def _image_classifier(name: str) -> Hosted:
 
 
 @functools.lru_cache(maxsize=2)
-def _parts(name: str) -> tuple[Any, Any, Any]:
+def _parts(name: str, here: bool) -> tuple[Any, Any, Any]:
     """A zero-shot model, its processor and tokenizer: the same for whatever classes are asked."""
     from transformers import (
         AutoImageProcessor,
@@ -108,13 +109,13 @@ def _parts(name: str) -> tuple[Any, Any, Any]:
     )
 
     kinds = (AutoModelForZeroShotImageClassification, AutoImageProcessor, AutoTokenizer)
-    model, processor, tokenizer = (_opened(kind, name) for kind in kinds)
+    model, processor, tokenizer = (_opened(kind, name, here) for kind in kinds)
     return model, processor, tokenizer
 
 
 @functools.lru_cache(maxsize=32)
-def _zero_shot(name: str, classes: Sequence[str]) -> Hosted:
-    model, processor, tokenizer = _parts(name)
+def _zero_shot(name: str, classes: Sequence[str], here: bool) -> Hosted:
+    model, processor, tokenizer = _parts(name, here)
     # SigLIP was trained on texts that fill the window.
     whole = "siglip" in model.config.model_type
     texts = tokenizer(
@@ -139,13 +140,21 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _opened(kind: Any, name: str) -> Any:
-    """A part of a hosted classifier, weights from safetensors only; ModelError where it is none."""
+def _opened(kind: Any, name: str, here: bool) -> Any:
+    """A part of a hosted classifier, weights from safetensors only; ModelError where it is none.
+
+    With `here` nothing is fetched: it must be on this machine.
+    """
     is_model = hasattr(kind, "from_config")
-    how = {"use_safetensors": True, "output_loading_info": True} if is_model else {}
+    how: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if is_model else {}
     try:
-        part = kind.from_pretrained(name, trust_remote_code=False, **how)
+        part = kind.from_pretrained(name, trust_remote_code=False, local_files_only=here, **how)
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if here and isinstance(error, OSError) and not Path(name).exists():
+            raise ModelError(
+                f"{name} is not on this machine, and comes from a file, which cannot make anything "
+                "be fetched. If you want it, name its classifier yourself: --classifier NAME=…"
+            ) from error
         raise ModelError(
             f"{name} cannot be opened as a classifier: {one_line(error).rstrip('.')}."
         ) from error

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any, Literal
 
+from clerestory.classifying.base import is_code
 from clerestory.study.running import Ran
 from clerestory.study.steps import Claim
 from clerestory.study.written import LANCET
@@ -109,6 +110,6 @@ def command(ran: Ran) -> str:
     for name, value in ran.model.how.items():
         words += [f"--{name}", value]
     for name, judge in ran.judges.items():
-        if judge != study.usual(name, ran.model.name):
+        if is_code(judge) or judge != study.usual(name, ran.model.name):
             words += ["--classifier", f"{name}={judge}"]
     return shlex.join([*words, "--out", "DIR"])

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clerestory.classifying.base import only_given
 from clerestory.study.running import check
 from clerestory.study.steps import Cost
 from clerestory.study.written import Study
@@ -70,7 +71,13 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
 
     TableError and SiteError where the study cannot be run on this model.
     """
-    work = check(study, model, Path(), classifiers or {}, lambda what, done, of: None)
+    given = classifiers or {}
+    with only_given(study.given(given)):
+        return _forecast(study, model, given)
+
+
+def _forecast(study: Study, model: Model, given: Mapping[str, str]) -> Forecast:
+    work = check(study, model, Path(), given, lambda what, done, of: None)
     last = model.sites.select("*")
     bridge = "prior/embedding" if "prior/embedding" in last else ""
     texts = [one for one in last if model.sites[one].stage.startswith("text")]

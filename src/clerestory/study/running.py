@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clerestory import __version__
+from clerestory.classifying.base import only_given
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.outputs import resumable, whole_file
 from clerestory.reading import inside, read_text, refusing
@@ -72,13 +73,15 @@ def run(
     TableError where a classifier or a class is unknown, before anything is run.
     """
     tell, say = progress or (lambda what, done, of: None), announce or (lambda text: None)
+    given = classifiers or {}
     check_free(out)
-    work = check(study, model, out, classifiers or {}, tell)
-    resumable(out)
-    (out / STEPS).mkdir(parents=True, exist_ok=True)
-    with _alone(out):
-        ran = Ran(study, model, work.classifiers, _each(study, work, say), out)
-        _published(ran)
+    with only_given(study.given(given)):
+        work = check(study, model, out, given, tell)
+        resumable(out)
+        (out / STEPS).mkdir(parents=True, exist_ok=True)
+        with _alone(out):
+            ran = Ran(study, model, work.classifiers, _each(study, work, say), out)
+            _published(ran)
     return ran
 
 

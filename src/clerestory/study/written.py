@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
+from clerestory.classifying.base import is_code
 from clerestory.errors import RegistryError, TableError
 from clerestory.reading import read_toml
 from clerestory.registry import suggest
@@ -42,6 +43,8 @@ LANCET = "lancet"
 OURS = {"plan", "file", "scale"}
 """Fields of a study that its file has not."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+CODE = re.compile(r"^python:\S+|(?<!\w)python:[\w.]+:\w+")
+"""A classifier that is code, by itself or in a condition or sum."""
 
 
 class Judge(BaseModel):
@@ -133,6 +136,13 @@ class Study(BaseModel):
                 if name not in self.classifiers and ":" not in name:
                     hint = suggest(name, self.classifiers)
                     raise TableError(f"{key}: the study has no classifier {name!r}.{hint}")
+            code = next((one for one in _texts(step.model_dump()) if CODE.search(one)), None)
+            if code is not None:
+                raise TableError(
+                    f"{key} names {code[:80]!r}, which is code, and a file cannot bring any: put a "
+                    "name there, with a table [classifiers.NAME], and give --classifier "
+                    "NAME=python:MODULE:FUNCTION."
+                )
             problem = step.problem(self.plan, self.classifiers)
             if problem:
                 raise TableError(f"{key}.{problem}.")
@@ -145,7 +155,8 @@ class Study(BaseModel):
     def judges(self, model: str, given: Mapping[str, str]) -> dict[str, str]:
         """The classifiers by name for a model, those that are `given` first.
 
-        TableError where one has none for this model.
+        TableError where one has none for this model, or the file's is code, which only who runs the
+        study may name.
         """
         strange = [name for name in given if name not in self.classifiers]
         if strange:
@@ -156,11 +167,26 @@ class Study(BaseModel):
         found = {}
         for name in self.classifiers:
             found[name] = given.get(name) or self.usual(name, model)
+            if name not in given and is_code(found[name]):
+                raise TableError(
+                    f"{self.file or self.name}: classifiers.{name} is {found[name][:80]!r}, which "
+                    "is code, and a file cannot bring any. If you trust it: --classifier "
+                    f"{name}={' '.join(found[name][:80].split())}"
+                )
             if not found[name]:
                 raise TableError(
                     f"classifiers.{name} says none for {model}: give --classifier {name}=NAME."
                 )
         return found
+
+    def given(self, given: Mapping[str, str]) -> set[str]:
+        """The names of classifiers that no stranger's file brings: those given, and built-in ones.
+
+        A built-in study's may be fetched; code is in none of them.
+        """
+        own = () if self.file else self.classifiers.values()
+        trusted = {name for judge in own for name in (judge.lancet, judge.other)}
+        return {*given.values(), *(name for name in trusted if not is_code(name))}
 
     def usual(self, name: str, model: str) -> str:
         """The classifier that the file gives by this name for a model; "" where it gives none."""
@@ -196,6 +222,19 @@ def _planned(tables: Mapping[str, Any], smaller: Mapping[str, Any]) -> Iterator[
             if not NAME.fullmatch(name):
                 raise TableError(f"{key!r}: name a step with small letters, digits and dashes.")
             yield key, _step(kind, key, {**_table(key, how), **_table(key, smaller.get(key, {}))})
+
+
+def _texts(told: Any) -> Iterator[str]:
+    """Every text in what a step says, however deep, with what it is called."""
+    if isinstance(told, str):
+        yield told
+    elif isinstance(told, Mapping):
+        for name, value in told.items():
+            yield from _texts(name)
+            yield from _texts(value)
+    elif isinstance(told, list | tuple | set | frozenset):
+        for one in told:
+            yield from _texts(one)
 
 
 def _table(name: str, told: Any) -> Mapping[str, Any]:
