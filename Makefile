@@ -28,6 +28,7 @@ check: $(READY) ## format, lint, types, documents
 	@$(BIN)/ruff format --check src tests bench docs
 	@$(BIN)/ruff check src tests bench docs
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 	@$(BIN)/python docs/generate.py --check
 	@$(SITE)
 

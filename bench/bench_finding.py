@@ -15,10 +15,10 @@ import numpy as np
 from beside import ratio, seconds
 from scipy import stats
 
-from clerestory.finding import find
-from clerestory.numeric import auroc
+from clerestory.contrasts import find
+from clerestory.stats import auroc
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "finding"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "contrasts"))
 from recorded import factorial, noise, recording_of
 
 UNITS, SITES = 100_000, 25

@@ -20,7 +20,7 @@ import numpy as np
 
 from clerestory.microscope import Themes, build
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "finding"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "contrasts"))
 from recorded import factorial, noise, recording_of
 
 UNITS, SITES, SAMPLES = 5_000, 5, 2_000

@@ -14,7 +14,7 @@ import torch
 from beside import drawn, encoded, quiet, seconds, usual
 
 import clerestory
-from clerestory.lancet import weights
+from lancet import weights
 
 PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
 

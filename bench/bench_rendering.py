@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from clerestory.lancet.world.render import render
-from clerestory.lancet.world.sampler import sample
-from clerestory.lancet.world.table import World
+from lancet.world.render import render
+from lancet.world.sampler import sample
+from lancet.world.table import World
 
 ART = Path("build/art")
 COUNT = 6_000

@@ -6,9 +6,10 @@ import numpy as np
 from beside import encoded, quiet, ratio
 
 import clerestory
-from clerestory.exciting import unit, words_of
-from clerestory.exciting.base import Problem
-from clerestory.exciting.scoring import Scorer
+from clerestory.evaluation import unit
+from clerestory.maximization import words_of
+from clerestory.maximization.base import Problem
+from clerestory.maximization.scoring import Scorer
 
 COUNT, BATCH = 2048, 64
 

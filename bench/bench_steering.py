@@ -10,7 +10,7 @@ from beside import quiet, ratio
 
 import clerestory
 from clerestory import Add, SteeredModel
-from clerestory.building import bake
+from clerestory.steering import bake
 
 PROMPTS = ["a cat", "a moose at night", "a ship at sea", "a house in a meadow"]
 SEEDS = (0, 1)

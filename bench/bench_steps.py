@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 import clerestory
-from clerestory.classifying import LancetClassifiers
-from clerestory.lancet.evaluate import judge, prompts
+from lancet.classifiers import LancetClassifiers
+from lancet.evaluate import judge, prompts
 
 STEPS = (4, 6, 8, 12, 16, 24)
 SHARE = 3

@@ -37,10 +37,10 @@ def measure() -> None:
     """Draw and measure everything that the card says."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.lancet import weights
-    from clerestory.lancet.ceilings import ceilings
-    from clerestory.lancet.evaluate import evaluate
-    from clerestory.lancet.facts import facts
+    from lancet import weights
+    from lancet.ceilings import ceilings
+    from lancet.evaluate import evaluate
+    from lancet.facts import facts
 
     model = clerestory.load("lancet")
     with console.stages() as tell:
@@ -61,7 +61,7 @@ def measure() -> None:
 
 def curve(model: Any, usual: Any, steps: int, tell: Tell) -> dict[str, float]:
     """The grid's rates and Fréchet distance at this many steps of the denoiser."""
-    from clerestory.lancet.evaluate import evaluate
+    from lancet.evaluate import evaluate
 
     came = usual
     if steps != model.defaults.steps:
@@ -72,7 +72,7 @@ def curve(model: Any, usual: Any, steps: int, tell: Tell) -> dict[str, float]:
 
 def sheets(model: Any, came: Any) -> None:
     """Style × subject, moods, every fact beside its control, failures."""
-    from clerestory.lancet.world.table import World
+    from lancet.world.table import World
 
     world = World.load()
     styles = [level.words[0] for level in world.styles.values()]
@@ -102,7 +102,7 @@ def _spelt(world: Any, fact: Any, asks: Sequence[str]) -> list[str]:
 
 def saved(model: Any, prompts: Sequence[str], name: str, columns: int) -> None:
     """One picture a prompt on a contact sheet; a prompt that is asked again has the next seed."""
-    from clerestory.lancet.contact import contact_sheet
+    from lancet.contact import contact_sheet
 
     asked = [(prompt, list(prompts[:row]).count(prompt)) for row, prompt in enumerate(prompts)]
     drawn = {
@@ -119,8 +119,8 @@ def _save(sheet: Any, name: str) -> None:
 
 def failures(came: Any) -> None:
     """Pictures of the grid in which the subject or the mood is taken for another one."""
-    from clerestory.classifying import LancetClassifiers
-    from clerestory.lancet.contact import contact_sheet
+    from lancet.classifiers import LancetClassifiers
+    from lancet.contact import contact_sheet
 
     judge, rows, words = LancetClassifiers.load("b"), [], []
     odds = judge.probabilities(came.pictures)

@@ -39,7 +39,8 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass: every kind of unit, both maps, whose noise and whose condition."""
     import concepts
 
-    from clerestory.finding import find, verify
+    from clerestory.causal import verify
+    from clerestory.contrasts import find
 
     asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
     how = asked["concepts"]["stained glass"]
@@ -52,7 +53,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 
 def moose(model: Any, tell: Tell) -> dict[str, Any]:
     """A cat in stained glass put, part by part, into a moose asked for in stained glass."""
-    from clerestory.finding import trace
+    from clerestory.causal import trace
 
     lists = [
         [text.replace("{x}", one + place) for text in STYLED for place in PLACES]
@@ -73,10 +74,10 @@ def brought(model: Any, tell: Tell) -> dict[str, Any]:
     from collections import Counter
 
     from clerestory import Add
-    from clerestory.classifying import classifier
-    from clerestory.finding import group
-    from clerestory.finding.trials import matched_prompts
-    from clerestory.pictures import grid, save
+    from clerestory.causal.trials import matched_prompts
+    from clerestory.classifiers import classifier
+    from clerestory.contrasts import group
+    from clerestory.reporting.pictures import grid, save
 
     recording = random_people(model, tell, "people", 240, range(2))
     found = group(recording, "lancet:mood", control=CONTROL).findings("scared")
@@ -110,8 +111,9 @@ def grouped(
     seeds: Any,
 ) -> dict[str, Any]:
     """The groups of random prompts; of each that is asked for what its units do to the picture."""
-    from clerestory.finding import group, verify
-    from clerestory.finding.group_page import page
+    from clerestory.causal import verify
+    from clerestory.contrasts import group
+    from clerestory.contrasts.group_page import page
 
     recording = random_people(model, tell, prompts, count, seeds)
     groups = group(recording, classifier, control=CONTROL)
@@ -135,7 +137,7 @@ def grouped(
 
 def random_people(model: Any, tell: Tell, prompts: str, count: int, seeds: Any) -> Any:
     """The recording of random fills of a template, gone on with where there is one."""
-    from clerestory.recording import random_prompts
+    from clerestory.recordings import random_prompts
 
     return model.record(
         random_prompts(KEPT / f"{prompts}.toml", count),
@@ -155,7 +157,7 @@ def keep(causes: Any, name: str) -> None:
     """The maps, as pictures of the page."""
     import shutil
 
-    from clerestory.finding.range_charts import save_ranges
+    from clerestory.causal.range_charts import save_ranges
 
     folder = BUILD / name
     folder.mkdir(parents=True, exist_ok=True)

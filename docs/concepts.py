@@ -24,8 +24,8 @@ def measure() -> None:
     """Record what is not recorded yet, find every concept, keep the figures and the maps."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.finding import find
-    from clerestory.finding.charts import save_map
+    from clerestory.contrasts import find
+    from clerestory.contrasts.charts import save_map
 
     asked = tomllib.loads((ASKED / "concepts.toml").read_text())
     model = clerestory.load("lancet")

@@ -25,9 +25,9 @@ FRESH_SEED = 1
 
 def familiarity(model: Any, tell: Tell) -> dict[str, Any]:
     """Names of the captions, names of nobody, fresh made-up ones, and strangers of the captions."""
-    from clerestory.knowing import familiarities
-    from clerestory.knowing.page import sheet
-    from clerestory.pictures import save
+    from clerestory.familiarity import familiarities
+    from clerestory.familiarity.page import sheet
+    from clerestory.reporting.pictures import save
 
     groups = asked_about(model)
     every = [name for names in groups.values() for name in names]
@@ -54,8 +54,8 @@ def asked_about(model: Any) -> dict[str, list[str]]:
     """The names, in groups; fresh ones are made up by another seed than the controls."""
     import numpy as np
 
-    from clerestory.knowing import made_up
-    from clerestory.lancet.world.table import World
+    from clerestory.familiarity import made_up
+    from lancet.world.table import World
 
     world, rng = World.load(), np.random.default_rng(0)
     strangers = world.strangers

@@ -52,7 +52,7 @@ def control(model: Any, tell: Tell) -> dict[str, Any]:
 
 def split(model: Any, text: str, absence: Sequence[Any], tell: Tell) -> dict[str, Any]:
     """An attribution of both findings and of what set b sees, in short."""
-    from clerestory.attributing import asked_values, attribute, parse_pieces
+    from clerestory.attribution import asked_values, attribute, parse_pieces
 
     values = asked_values(model, [*(str(one) for one in findings(model, tell)), *CLASSES.values()])
     found = attribute(
@@ -80,7 +80,7 @@ def split(model: Any, text: str, absence: Sequence[Any], tell: Tell) -> dict[str
 
 def findings(model: Any, tell: Tell) -> Iterator[Path]:
     """Folders of what `find` finds for "goth" and for "hermione granger"."""
-    from clerestory.finding import find
+    from clerestory.contrasts import find
 
     asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
     goth = {key: one for key, one in asked["concepts"]["goth"].items() if key != "template"}
@@ -114,8 +114,8 @@ def alone(model: Any, tell: Tell) -> dict[str, Any]:
 
 def ladder(model: Any, prompt: str, keep: Sequence[str], tell: Tell) -> dict[str, Any]:
     """Every rung; the report has other sentences and other noise than what chose."""
-    from clerestory.lancet.contents import contents
-    from clerestory.suppressing import Case, suppress
+    from clerestory.suppression import Case, suppress
+    from lancet.items import contents
 
     case = Case.of(model, prompt, UNWANTED[: len(keep)], keep)
     return suppress(

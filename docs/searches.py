@@ -27,7 +27,8 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
     """Fifty random neurons of the text encoder: who beats random prompts at equal budgets?"""
     import numpy as np
 
-    from clerestory.exciting import excite, unit, words_of
+    from clerestory.evaluation import unit
+    from clerestory.maximization import excite, words_of
 
     rng, space = np.random.default_rng(1), words_of(model)
     ends: dict[str, list[float]] = {name: [] for name in ("random", *INFORMED)}
@@ -60,7 +61,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 
 def scared(model: Any, tell: Tell) -> dict[str, Any]:
     """Scared without a word of any mood."""
-    from clerestory.lancet.world.table import World
+    from lancet.world.table import World
 
     moods = World.load().moods
     banned = [word for name, level in moods.items() for word in (name, *level.words)]
@@ -71,12 +72,13 @@ def concept(
     model: Any, tell: Tell, name: str, judge: str, banned: list[str], said: str
 ) -> dict[str, Any]:
     """Both objectives, and whether what they find beats the words."""
-    from clerestory.classifying.outcomes import Panel
-    from clerestory.cli.contents import contents_of
-    from clerestory.exciting import along, drawn, excite, words_of
-    from clerestory.exciting.metropolis import Metropolis
-    from clerestory.exciting.rival import rival
-    from clerestory.pictures import grid, save
+    from clerestory.cli.items import contents_of
+    from clerestory.evaluation import along, drawn
+    from clerestory.evaluation.outcomes import Panel
+    from clerestory.maximization import excite, words_of
+    from clerestory.maximization.compare import rival
+    from clerestory.maximization.searches.metropolis import Metropolis
+    from clerestory.reporting.pictures import grid, save
 
     space = words_of(model, words=(1, 3), banned=list(dict.fromkeys(banned)))
     way = along("prior/embedding", direction(model, name, tell), name=DIRECTION)
@@ -110,7 +112,7 @@ def direction(model: Any, name: str, tell: Tell) -> Any:
 
     import concepts
 
-    from clerestory.finding import find
+    from clerestory.contrasts import find
 
     asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
     how = asked["concepts"][name]

@@ -31,8 +31,8 @@ GLASS, WINDOW = "stained glass", ("lancet:window", "present")
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass on 500 contents, beside everything that it is to be held to."""
-    from clerestory.building import bake
-    from clerestory.building.slider import Slider
+    from clerestory.steering import bake
+    from clerestory.steering.slider import Slider
 
     contents = of("style", FOUND + TUNED + MANY)
     said = words("style", GLASS)
@@ -60,11 +60,11 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 
 def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     """How often set b sees a window in true renders in the style that have none."""
-    from clerestory.classifying import classifier
-    from clerestory.classifying.outcomes import rate
-    from clerestory.lancet.world.render import render
-    from clerestory.lancet.world.sampler import scene_where
-    from clerestory.lancet.world.table import World
+    from clerestory.classifiers import classifier
+    from clerestory.evaluation.outcomes import rate
+    from lancet.world.render import render
+    from lancet.world.sampler import scene_where
+    from lancet.world.table import World
 
     world = World.load()
     every = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
@@ -77,10 +77,10 @@ def alarms(model: Any, tell: Tell) -> dict[str, Any]:
 
 def moose(model: Any, tell: Tell) -> dict[str, Any]:
     """The moose, on which the words fail."""
-    from clerestory.building.reporting import PLAIN, SAID
-    from clerestory.classifying.outcomes import Panel, Way, outcomes
-    from clerestory.pictures import grid, save
+    from clerestory.evaluation.outcomes import Panel, Way, outcomes
+    from clerestory.reporting.pictures import grid, save
     from clerestory.steering import SteeredModel
+    from clerestory.steering.report import PLAIN, SAID
 
     steered = SteeredModel.load(BUILD / "glass", model)
     unseen = of("style", 6000)[FOUND + TUNED + MANY :]
@@ -95,8 +95,8 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
 
 def removal(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass taken out of prompts that ask for it, and what else goes with it."""
-    from clerestory.classifying import classifier
-    from clerestory.pictures import grid, save
+    from clerestory.classifiers import classifier
+    from clerestory.reporting.pictures import grid, save
 
     contents = of("style", FOUND + TUNED + MANY // 2)
     made = built(model, "style", GLASS, contents, tell, remove=True)
@@ -145,7 +145,7 @@ def moods(model: Any, tell: Tell) -> dict[str, Any]:
 
 def every(model: Any, factor: str, tell: Tell) -> dict[str, Any]:
     """Each level of a factor, with the same contents and settings."""
-    from clerestory.lancet.world.table import World
+    from lancet.world.table import World
 
     contents = of(factor, FOUND + QUICK + FEW)
     found = {}
@@ -168,7 +168,7 @@ def built(
     **how: Any,
 ) -> Any:
     """A steered model from pairs of prompts; the same for every concept."""
-    from clerestory.building import Concept, build
+    from clerestory.steering import Concept, build
 
     concept = Concept(f"lancet:{factor}", level, words(factor, level), decoy, remove=remove)
     return build(
@@ -188,8 +188,8 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
     """The direction between prior and denoiser, of contents with the words and without."""
     import pandas as pd
 
-    from clerestory.finding import find
-    from clerestory.lancet.world.table import World
+    from clerestory.contrasts import find
+    from lancet.world.table import World
 
     levels = [None, *(name for name in getattr(World.load(), f"{factor}s"))]
     rows = [
@@ -211,7 +211,7 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
 
 def said(factor: str, level: str | None) -> list[str]:
     """Six ways to say a level of what is in place of `{x}`, or to say nothing of it."""
-    from clerestory.lancet.world.table import World
+    from lancet.world.table import World
 
     plain = World.load().styles["plain"].words
     if level is None or (factor == "style" and level == "plain"):
@@ -234,7 +234,7 @@ def of(factor: str, count: int) -> tuple[str, ...]:
 
     So a mood's word can stand where captions have it: "scared" before "woman at sea".
     """
-    from clerestory.lancet.contents import contents
+    from lancet.items import contents
 
     if factor != "mood":
         return contents(count, *dict.fromkeys((factor, "style")))
@@ -245,7 +245,7 @@ def of(factor: str, count: int) -> tuple[str, ...]:
 
 def subject_contents_by_name(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Plain contents of one subject each, with its name."""
-    from clerestory.lancet.world.table import World
+    from lancet.world.table import World
 
     phrases = World.load().phrases
     return [(phrases[name][0], name) for name in names if name in phrases]

@@ -87,7 +87,7 @@ def _ways(ways: dict[str, Any]) -> str:
 
 def _kept(glass: dict[str, Any]) -> str:
     """Each factor: kept, what set b has right in true renders in the style, and their ratio."""
-    from clerestory.classifying import LancetClassifiers
+    from lancet.classifiers import LancetClassifiers
 
     judge = LancetClassifiers.load("b")
     lines = ["| factor | kept | set b, true renders | ratio (aim .93) | words, ratio |"]

@@ -28,7 +28,7 @@ def main() -> None:
     """Run what is not there yet, and keep it."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.study import Study, run, told, write
+    from clerestory.studies import Study, run, told, write
 
     model = clerestory.load("lancet")
     for name in sys.argv[1:] or NAMES:

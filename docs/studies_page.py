@@ -14,7 +14,7 @@ FORM = Path(__file__).parent / "reference" / "studies.md.in"
 
 def page() -> str:
     """The form, with a table of fields for each kind."""
-    from clerestory.study.steps import Step, steps
+    from clerestory.studies.tasks import Step, steps
 
     shared = set(Step.model_fields)
     parts = []

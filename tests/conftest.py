@@ -12,12 +12,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # there is a worker for each core
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-hook = install_import_hook("clerestory.numeric", "beartype.beartype")
+hook = install_import_hook("clerestory.stats", "beartype.beartype")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of Lancet's weights need them: without them (a source tree before training) skip."""
-    from clerestory.lancet.weights import SHIPPED
+    from lancet.weights import SHIPPED
 
     if (SHIPPED / "manifest.json").exists():
         return

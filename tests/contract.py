@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clerestory.steering import Add
+from clerestory.edits import Add
 
 PROMPTS = ["a cat", "a dog by me", "cat"]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -20,20 +20,6 @@ SOURCE = ROOT / "src" / "clerestory"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 SPOKEN = (".md", ".py", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", "")
-LAYERS = [
-    {"errors", "registry"},
-    {"numeric", "reading", "parquet", "tensors", "fields", "outputs"},
-    {"models", "recording"},
-    {"pictures"},
-    {"steering"},
-    {"classifying"},
-    {"finding", "exciting", "knowing"},
-    {"building", "suppressing"},
-    {"study", "microscope"},
-    {"cli"},
-]
-"""From the bottom up; a package imports its own layer and those below. `lancet` stands
-beside; `models` reaches over to `recording` for `Model.record` alone."""
 
 
 def imports(path: Path) -> list[str]:
@@ -46,24 +32,9 @@ def imports(path: Path) -> list[str]:
     return names
 
 
-def layer(package: str) -> int | None:
-    return next((height for height, names in enumerate(LAYERS) if package in names), None)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_only_go_down_the_map(path):
-    parts = path.relative_to(SOURCE).parts
-    ours = layer(parts[0].removesuffix(".py"))
-    for name in imports(path):
-        if ours is None or not name.startswith("clerestory."):
-            continue
-        theirs = layer(name.split(".")[1])
-        assert theirs is None or theirs <= ours, f"{path} imports {name}"
-
-
-def test_the_numeric_core_knows_no_files_hooks_or_pictures():
+def test_statistics_know_no_files_hooks_or_pictures():
     banned = {"diffusers", "pathlib", "PIL", "zarr", "transformers", "torch"}
-    for path in sorted((SOURCE / "numeric").glob("*.py")):
+    for path in sorted((SOURCE / "stats").glob("*.py")):
         assert not banned & {name.split(".")[0] for name in imports(path)}, path
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from clerestory.pictures import grid, save, slug
+from clerestory.reporting.pictures import grid, save, slug
 
 
 def test_a_grid_lays_pictures_out_row_by_row_on_white():

@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clerestory.edits import Add
     from clerestory.models import Model, Options, Run, Sample, Site, Step, load, wrap
-    from clerestory.steering import Add, SteeredModel, load_steered
+    from clerestory.steering import SteeredModel, load_steered
 
 __version__ = "0.1.0"
 
@@ -37,7 +38,8 @@ _HOMES = {
     **dict.fromkeys(
         ("Model", "Options", "Run", "Sample", "Site", "Step", "load", "wrap"), "clerestory.models"
     ),
-    **dict.fromkeys(("Add", "SteeredModel", "load_steered"), "clerestory.steering"),
+    "Add": "clerestory.edits",
+    **dict.fromkeys(("SteeredModel", "load_steered"), "clerestory.steering"),
 }
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TypeVar
@@ -67,14 +68,24 @@ class Registry(Mapping[str, T]):
         return len(self._entries)
 
 
-def filled(registry: Registry[T], package: str, modules: Iterable[str], group: str) -> Registry[T]:
-    """The registry, once these modules of a package and the plug-ins of a group are imported.
+def filled(registry: Registry[T], package: str, group: str) -> Registry[T]:
+    """Import every module of a package and every plug-in of an entry-point group.
 
-    A plug-in package names, as an entry point of the group, a module that registers its own.
-    RegistryError, in one line, for one that cannot be imported.
+    Each module registers its own entries, so that a new one is one file and nothing else.
+
+    Args:
+        registry: The registry that the modules fill.
+        package: The dotted name of the package with the built-in entries.
+        group: The entry-point group of plug-ins.
+
+    Returns:
+        The same registry.
+
+    Raises:
+        RegistryError: A plug-in cannot be imported; the message has its reason.
     """
-    for module in modules:
-        importlib.import_module(f"{package}.{module}")
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
     for entry in entry_points(group=group):
         try:
             entry.load()

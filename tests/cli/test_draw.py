@@ -9,8 +9,9 @@ from PIL import Image
 from tiny import tiny_model
 
 from clerestory.cli import draw, sites, steer
+from clerestory.edits import Add
 from clerestory.errors import OutputError, PromptError, SeedError, SiteError
-from clerestory.steering import Add, SteeredModel
+from clerestory.steering import SteeredModel
 
 app = typer.Typer()
 app.command("draw")(draw.draw)

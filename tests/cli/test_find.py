@@ -4,11 +4,11 @@ import commands
 import numpy as np
 import pytest
 import typer
-from finding.recorded import factorial, noise, recording_of
+from contrasts.recorded import factorial, noise, recording_of
 
 from clerestory.cli import find
+from clerestory.contrasts import Findings
 from clerestory.errors import EvidenceError, OutputError, RegistryError
-from clerestory.finding import Findings
 
 app = typer.Typer()
 app.command("find")(find.find)

@@ -4,11 +4,11 @@ import re
 import commands
 import pytest
 import typer
-from finding import test_grouping
+from contrasts import test_grouping
 
 from clerestory.cli import group
+from clerestory.contrasts import Findings
 from clerestory.errors import EvidenceError, RegistryError
-from clerestory.finding import Findings
 
 app = typer.Typer()
 app.command("group")(group.group)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tiny import tiny_model
 
-from clerestory.cli.excite import _how
 from clerestory.cli.lines import lines_of
+from clerestory.cli.maximize import _how
 from clerestory.errors import EvidenceError, SearchError
 
 

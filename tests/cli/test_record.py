@@ -10,7 +10,7 @@ from tiny import tiny_model
 from clerestory.cli import record, recording
 from clerestory.cli.main import _spelt_out
 from clerestory.errors import OutputError, PromptError, RecordingError, SeedError
-from clerestory.recording import Recording
+from clerestory.recordings import Recording
 
 app = typer.Typer()
 app.command("record")(record.record)
@@ -94,7 +94,7 @@ def test_info_and_verify(prompts, tmp_path):
 
 
 def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
-    import clerestory.recording.recorder as recorder
+    import clerestory.recordings.writer as recorder
 
     put = recorder._put
 

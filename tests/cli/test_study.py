@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study.fakes import LOG, Fake, stub, study
+from studies.fakes import LOG, Fake, stub, study
 from tiny import tiny_model
 from typer.testing import CliRunner
 
 import clerestory
 from clerestory.cli.study import app
 from clerestory.errors import OptionError, OutputError, RegistryError, TableError
-from clerestory.study import Study, built_in
+from clerestory.studies import Study, built_in
 
 SMALL = study(
     {

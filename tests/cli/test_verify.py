@@ -3,9 +3,10 @@ import json
 import commands
 import pytest
 import typer
-from finding import causal, test_verifying
+from contrasts import causal, test_verifying
 
-from clerestory.cli import opening, verify
+from clerestory.cli import model_options as opening
+from clerestory.cli import verify
 from clerestory.errors import EvidenceError, OutputError
 
 found = test_verifying.found
@@ -18,7 +19,7 @@ app.callback()(lambda: None)
 def folder(found, tmp_path, monkeypatch):
     found.save(tmp_path / "findings")
     monkeypatch.setattr(opening.Asked, "open", lambda self: causal.model())
-    monkeypatch.setattr("clerestory.finding.between.named", lambda name: causal.Light())
+    monkeypatch.setattr("clerestory.causal.trace.named", lambda name: causal.Light())
     return tmp_path / "findings"
 
 

@@ -56,8 +56,8 @@ class Valid:
     @cached_property
     def findings(self) -> Path:
         """What tells the two styles apart."""
-        from clerestory.finding import find
-        from clerestory.recording import Recording
+        from clerestory.contrasts import find
+        from clerestory.recordings import Recording
 
         sides = {"shown": "style == 'cat'", "absent": "style == 'dog'", "match": ["subject"]}
         found = find(Recording.open(self.recording), **sides, top=2)
@@ -67,7 +67,8 @@ class Valid:
     @cached_property
     def steered(self) -> Path:
         """One edit."""
-        from clerestory.steering import Add, SteeredModel
+        from clerestory.edits import Add
+        from clerestory.steering import SteeredModel
 
         edit = Add("prior/embedding", np.ones(WIDTH), 2.0)
         return SteeredModel(self._opened, [edit]).save(self.root / "steered")
@@ -76,7 +77,7 @@ class Valid:
     def scope(self) -> Path:
         """A microscope of the recording."""
         from clerestory.microscope import Themes, build
-        from clerestory.recording import Recording
+        from clerestory.recordings import Recording
 
         build([Recording.open(self.recording)], self.root / "scope")
         list(Themes(self.root / "scope" / "themes.sqlite").export())
@@ -132,14 +133,14 @@ class Valid:
     @cached_property
     def world(self) -> Path:
         """The built-in world's table, copied."""
-        from clerestory.lancet.world.table import BUILT_IN
+        from lancet.world.table import BUILT_IN
 
         return Path(shutil.copy(BUILT_IN, self.root / "world.toml"))
 
     @cached_property
     def lancet(self) -> Path:
         """The shipped Lancet, copied."""
-        from clerestory.lancet.weights import SHIPPED
+        from lancet.weights import SHIPPED
 
         if not (SHIPPED / "manifest.json").exists():
             pytest.skip("Lancet's weights are not in this tree")
@@ -148,7 +149,7 @@ class Valid:
     @cached_property
     def art(self) -> Path:
         """Sprites of one emoji, which are enough to be opened."""
-        from clerestory.lancet.world.art import pack
+        from lancet.world.art import pack
 
         pack(self.root / "art", [("noto", "🐱", np.full((8, 8, 4), 255, np.uint8))])
         return self.root / "art"

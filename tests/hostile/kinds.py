@@ -13,34 +13,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from contrasts import planted
 from families import built, stable_diffusion
-from finding import planted
-from study.fakes import Fake, ran
+from studies.fakes import Fake, ran
 from tiny import WIDTH, tiny_model
 
-from clerestory.attributing.measuring import _held
-from clerestory.classifying import Check
-from clerestory.classifying.labels import _Kept
+from clerestory.attribution.measurement import _held
+from clerestory.classifiers import Check
+from clerestory.classifiers.labels import _Kept
+from clerestory.contrasts import Findings, contrast
+from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
-from clerestory.exciting.rival import found_words
-from clerestory.exciting.trails import Trail
-from clerestory.finding import Findings, contrast
-from clerestory.knowing.keeping import Kept
-from clerestory.knowing.seeing import Seen
-from clerestory.lancet import weights
-from clerestory.lancet.world import art
-from clerestory.lancet.world.table import BUILT_IN, World
+from clerestory.familiarity.cache import Kept
+from clerestory.familiarity.observation import Seen
+from clerestory.io.reading import read_json
+from clerestory.maximization.compare import found_words
+from clerestory.maximization.trail import Trail
 from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
-from clerestory.models.addresses import Selection
-from clerestory.reading import read_json
-from clerestory.recording import Plan, Recording, Store, verify
-from clerestory.recording.folder import Folder
-from clerestory.recording.prompts import prompt_table
-from clerestory.recording.store import Layout
-from clerestory.steering import Ablate, Add, Clamp, Erase, SteeredModel
-from clerestory.study import Step, Study, write
-from clerestory.study.written import FOLDER
+from clerestory.models.core.addresses import Selection
+from clerestory.recordings import Plan, Recording, Store, verify
+from clerestory.recordings.folder import Folder
+from clerestory.recordings.prompts import prompt_table
+from clerestory.recordings.store import Layout
+from clerestory.steering import SteeredModel
+from clerestory.studies import Study, write
+from clerestory.studies.schema import FOLDER
+from clerestory.studies.tasks import Step
+from lancet import weights
+from lancet.world import art
+from lancet.world.table import BUILT_IN, World
 
 MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
 TEMPLATE = """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clerestory.errors import ClerestoryError, ModelError, PromptError, RecordingError, SiteError
-from clerestory.models.addresses import parse
+from clerestory.models.core.addresses import parse
 
 from . import attacks
 from .bounds import refusal

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from clerestory import parquet
 from clerestory.errors import EvidenceError
-from clerestory.reading import table_of
+from clerestory.io import parquet
+from clerestory.io.reading import table_of
 
 LONG = np.array([f"{number:05} {'x' * 104}" for number in range(20_000)])
 

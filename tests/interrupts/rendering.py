@@ -5,7 +5,7 @@ import sys
 import time
 
 from clerestory.cli import interrupts
-from clerestory.lancet.world import render
+from lancet.world import render
 
 
 def _slow(part):

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from cli.valid import SITE, UNIT, Valid
 from PIL import Image
-from study.fakes import Fake, Fresh, study
-from suppressing.painted import KEEP, UNWANTED, Painted, judges
+from studies.fakes import Fake, Fresh, study
+from suppression.painted import KEEP, UNWANTED, Painted, judges
 from tiny import tiny_model
 
-from clerestory.recording.template import Template
-from clerestory.study import Step, Study
-from clerestory.study.steps import Record
+from clerestory.recordings.template import Template
+from clerestory.studies import Study
+from clerestory.studies.tasks import Record, Step
 
 
 class Small(Valid):
@@ -232,7 +232,7 @@ def _(valid, out, patch):
 
 @case("lancet evaluate")
 def _(valid, out, patch):
-    from clerestory.lancet import evaluate
+    from lancet import evaluate
 
     def few(model: Any, folder: Any, progress: Any, **how: Any) -> Any:
         for done in (1, 2):
@@ -246,7 +246,7 @@ def _(valid, out, patch):
 
 @case("lancet render")
 def _(valid, out, patch):
-    from clerestory.lancet.world import sheet
+    from lancet.world import sheet
 
     patch.setattr(sheet, "page", lambda *_: Image.new("RGB", (8, 8)))
     return ["lancet", "render", "--out", out.with_suffix(".png"), "--n", 1]
@@ -254,8 +254,8 @@ def _(valid, out, patch):
 
 @case("lancet train", resumable=True)
 def _(valid, out, patch):
-    from clerestory.lancet.training import renders, train
-    from clerestory.lancet.world.art import Art
+    from lancet.training import renders, train
+    from lancet.world.art import Art
 
     def draw(world: Any, art: Any, scenes: Any, into: Any, *, processes: int) -> None:
         into[:] = np.array([one.seed % 251 for one in scenes], "u1")[:, None, None, None]
@@ -269,7 +269,7 @@ def _(valid, out, patch):
 
 @case("lancet art", resumable=True)
 def _(valid, out, patch):
-    from clerestory.lancet.world import art_fetch
+    from lancet.world import art_fetch
 
     drawn = np.full((8, 8, 4), 200, np.uint8)
     patch.setattr(art_fetch, "FAMILIES", {"noto": "none"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clerestory.errors import OutputError
-from clerestory.outputs import forget, left, planned_folder, resumable, whole_file, whole_folder
+from clerestory.io.outputs import forget, left, planned_folder, resumable, whole_file, whole_folder
 
 
 @pytest.fixture(autouse=True)

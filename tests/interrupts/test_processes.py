@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recording.small import contents
+from recordings.small import contents
 from tiny import tiny_model
 
 from interrupts.points import ended

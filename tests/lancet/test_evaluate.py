@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from clerestory.errors import ModelError
-from clerestory.lancet import evaluate
-from clerestory.lancet.contact import contact_sheet
-from clerestory.lancet.evaluate import Evaluation, Rate
-from clerestory.lancet.grid import Ask, digest
-from clerestory.lancet.world.sampler import sample
-from clerestory.lancet.world.table import World
+from lancet import evaluate
+from lancet.contact import contact_sheet
+from lancet.evaluate import Evaluation, Rate
+from lancet.grid import Ask, digest
+from lancet.world.sampler import sample
+from lancet.world.table import World
 
 ASKS = (
     Ask("a cat, ink", 1, "cat", "ink", "sea", "none"),
@@ -107,7 +107,7 @@ def test_a_rate_of_nothing_is_none() -> None:
 
 
 def test_a_lancet_whose_training_captions_cannot_be_told_is_not_evaluated(tmp_path: Path) -> None:
-    from clerestory.lancet.world.table import BUILT_IN
+    from lancet.world.table import BUILT_IN
 
     (tmp_path / "world.toml").write_bytes(BUILT_IN.read_bytes())
     told = {"files": {}, "defaults": {}, "settings": {"renders": 5}, "captions": "others"}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clerestory.lancet import facts as measuring
-from clerestory.lancet.facts import _Judge, _measured, prompts, shown
-from clerestory.lancet.world.table import World
+from lancet import facts as measuring
+from lancet.facts import _Judge, _measured, prompts, shown
+from lancet.world.table import World
 
 
 @pytest.fixture(scope="module")

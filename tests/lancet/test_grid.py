@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import pytest
 
-from clerestory.lancet.grid import Ask, captions_seen, grid
-from clerestory.lancet.world.sampler import held_out, sample
-from clerestory.lancet.world.table import World
+from lancet.grid import Ask, captions_seen, grid
+from lancet.world.sampler import held_out, sample
+from lancet.world.table import World
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_each_prompt_names_what_it_is_judged_by(asks: tuple[Ask, ...]) -> None:
 
 
 def test_its_seeds_are_none_that_training_uses() -> None:
-    from clerestory.lancet import grid as module
-    from clerestory.lancet.training.train import FIRST_HELD_OUT
+    from lancet import grid as module
+    from lancet.training.train import FIRST_HELD_OUT
 
     assert module.FIRST_SEED >= FIRST_HELD_OUT + 1_000_000

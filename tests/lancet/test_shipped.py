@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import clerestory
-from clerestory.classifying import LancetClassifiers, classifier
+from clerestory.classifiers import classifier
 from clerestory.errors import ModelError, RegistryError
-from clerestory.lancet import weights
+from lancet import weights
+from lancet.classifiers import LancetClassifiers
 
 pytestmark = pytest.mark.weights
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from clerestory.errors import ModelError
-from clerestory.lancet import weights
+from lancet import weights
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_model
 
 from clerestory.microscope import build
-from clerestory.recording import Recording
+from clerestory.recordings import Recording
 
 LETTERS = "abcdefghijklmnopqrst"
 PROMPTS = [

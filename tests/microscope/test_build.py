@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError, SiteError
-from clerestory.microscope import Microscope, build, building
-from clerestory.microscope.building import named
+from clerestory.microscope import Microscope, build
+from clerestory.microscope import build as building
+from clerestory.microscope.build import named
 from microscope.conftest import MIDDLE, MLP, PROMPTS
 
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from clerestory.cli.microscope import app
+from clerestory.contrasts import find
 from clerestory.errors import EvidenceError, OutputError, RecordingError, ThemeError
-from clerestory.finding import find
 from clerestory.microscope import Microscope, Themes
 from clerestory.microscope.views import Views
-from clerestory.recording import Recording
+from clerestory.recordings import Recording
 from microscope.conftest import MIDDLE, MLP
 
 
@@ -54,7 +54,7 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
 
 def _with_factors(recording, folder, table):
     """The same activations with the factors that a contrast needs."""
-    from finding.recorded import recording_of
+    from contrasts.recorded import recording_of
 
     prompts = pd.Series(table["prompt"]).str.split(" ")
     told = pd.DataFrame(

@@ -87,7 +87,7 @@ def test_a_blind_test_from_start_to_end(client, name):
 
 
 def test_the_slider_draws_what_the_edit_draws(client, name, model, built):
-    from clerestory.pictures import data_address
+    from clerestory.reporting.pictures import data_address
 
     asked = {"prompt": "a cat", "mode": "add", "level": "5", "seed": "1"}
     told = client.get(f"/{name}/{MIDDLE}/1/redraw.json", params=asked).json()

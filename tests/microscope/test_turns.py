@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from clerestory.microscope.turns import BusyError, LeftError, Ticket, Turns
+from clerestory.microscope.queue import BusyError, LeftError, Ticket, Turns
 
 
 def soon(true):

@@ -1,7 +1,7 @@
 import pytest
 
 from clerestory.errors import SiteError
-from clerestory.models.addresses import Address, Selection, parse, select
+from clerestory.models.core.addresses import Address, Selection, parse, select
 
 UNITS = {
     "text.blocks.0/mlp": 8,

@@ -17,8 +17,8 @@ from families import (
     stable_diffusion_xl,
 )
 
+from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
-from clerestory.steering import Add
 
 pytestmark = [
     # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps

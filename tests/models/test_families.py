@@ -18,9 +18,9 @@ from families import (
     stable_diffusion_xl,
 )
 
+from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
 from clerestory.models import Options
-from clerestory.steering import Add
 
 pytestmark = [
     # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
@@ -107,7 +107,7 @@ def _bare_other(model, prompts, seed):
 def test_sigma_is_that_of_the_timestep_also_between_two_steps():
     from diffusers import KDPM2DiscreteScheduler
 
-    from clerestory.models.family import sigma_of
+    from clerestory.models.core.family import sigma_of
 
     scheduler = KDPM2DiscreteScheduler(beta_schedule="scaled_linear")
     scheduler.set_timesteps(5)

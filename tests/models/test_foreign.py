@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from clerestory.steering import Add
+from clerestory.edits import Add
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "add-a-model.md"
 
@@ -76,7 +76,7 @@ def test_the_pages_code_serves_a_foreign_generator(model):
 
 def test_a_class_that_is_registered_opens_by_load(model):
     import clerestory
-    from clerestory.models.family import families
+    from clerestory.models.core.family import families
 
     families.add("Sketch", type(model.family))
     try:

@@ -5,8 +5,8 @@ from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models import wrap
-from clerestory.models.family import Turn
-from clerestory.models.hooks import Attachment, Tap, attached, canonical, restored
+from clerestory.models.core.family import Turn
+from clerestory.models.core.hooks import Attachment, Tap, attached, canonical, restored
 
 
 def bare(pipeline, seeds=(0, 1)):
@@ -27,7 +27,7 @@ def bare(pipeline, seeds=(0, 1)):
 
 def drawn(model, edits=(), taps=()):
     """The same with our hooks on, and the image embedding handed past its site."""
-    from clerestory.models.base import Sample
+    from clerestory.models.core.types import Sample
 
     batch = [Sample("a cat", 0, model.defaults), Sample("a dog", 1, model.defaults)]
     places = {place.site.address: place for place in model.family.places}

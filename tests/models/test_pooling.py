@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clerestory.models.pooling import Pooler
+from clerestory.models.core.pooling import Pooler
 
 VALUE = torch.tensor([[[1.0], [2.0], [3.0], [4.0], [50.0]], [[9.0], [5.0], [7.0], [8.0], [60.0]]])
 REAL = torch.tensor([[False, True, True, False], [False, True, False, False]])

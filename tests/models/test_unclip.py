@@ -6,8 +6,8 @@ import torch
 from contract import calls, far
 from tiny import WIDTH, WINDOW, tiny_model
 
+from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
-from clerestory.steering import Add
 
 # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

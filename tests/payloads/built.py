@@ -10,31 +10,31 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from finding import causal
-from study.fakes import Fake, ran
+from contrasts import causal
+from studies.fakes import Fake, ran
 
-from clerestory.attributing.attribution import Attribution, Share, Split
-from clerestory.attributing.page import keep as keep_attribution
-from clerestory.attributing.patching import Patched
-from clerestory.attributing.pieces import Piece, Prompt
-from clerestory.attributing.together import Excess, Together
-from clerestory.classifying.check_page import page as check_page
-from clerestory.classifying.outcomes import Rate
-from clerestory.exciting.excited import Excited, Exciting, Null
-from clerestory.exciting.gallery import keep as keep_gallery
-from clerestory.finding import group
-from clerestory.finding.group_page import page as group_page
-from clerestory.knowing.contexts import Made
-from clerestory.knowing.known import Beside, Context, Familiarity
-from clerestory.knowing.page import keep as keep_familiarity
-from clerestory.knowing.seeing import Seen
-from clerestory.study import Claim, told
-from clerestory.study.report import page as report_page
-from clerestory.study.steps import Strip, Table
-from clerestory.suppressing.case import Case
-from clerestory.suppressing.judging import Judged, Way
-from clerestory.suppressing.page import keep as keep_suppressed
-from clerestory.suppressing.suppressed import Rung, Suppressed
+from clerestory.attribution.interactions import Excess, Together
+from clerestory.attribution.page import keep as keep_attribution
+from clerestory.attribution.patching import Patched
+from clerestory.attribution.pieces import Piece, Prompt
+from clerestory.attribution.results import Attribution, Share, Split
+from clerestory.classifiers.check_page import page as check_page
+from clerestory.contrasts import group
+from clerestory.contrasts.group_page import page as group_page
+from clerestory.evaluation.outcomes import Rate
+from clerestory.familiarity.contexts import Made
+from clerestory.familiarity.observation import Seen
+from clerestory.familiarity.page import keep as keep_familiarity
+from clerestory.familiarity.results import Beside, Context, Familiarity
+from clerestory.maximization.page import keep as keep_gallery
+from clerestory.maximization.results import Excited, Exciting, Null
+from clerestory.studies import told
+from clerestory.studies.report import page as report_page
+from clerestory.studies.tasks import Claim, Strip, Table
+from clerestory.suppression.case import Case
+from clerestory.suppression.page import keep as keep_suppressed
+from clerestory.suppression.results import Rung, Suppressed
+from clerestory.suppression.scoring import Judged, Way
 from payloads.payloads import ALL, PAYLOADS
 
 __all__ = ["PAGES", "classes_of"]
@@ -158,7 +158,7 @@ def groups(folder: Path) -> Path:
     recording = causal.model().record(
         prompts, 0, read=["text.blocks.0/mlp"], out=folder / "recording"
     )
-    found = group(recording, "python:finding.causal:light", flips=2)
+    found = group(recording, "python:contrasts.causal:light", flips=2)
     named = {name: f"{name} {ALL}" for name in found.groups}
     parts = {
         named[name]: replace(

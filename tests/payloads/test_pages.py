@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import clerestory
-from clerestory.escaping import visible
-from clerestory.pages import environment
+from clerestory.reporting.escaping import visible
+from clerestory.reporting.pages import environment
 from payloads.built import PAGES, classes_of
 from payloads.payloads import PAYLOADS
 
@@ -132,7 +132,7 @@ def test_nothing_runs_and_everything_is_shown_as_text(template, pages, browser):
 
 @needs_browser
 def test_with_the_policy_pages_look_the_same_and_what_would_run_does_not(browser, tmp_path):
-    base = environment("clerestory.exciting")
+    base = environment("clerestory.maximization")
     text = base.from_string(
         '{% extends "base.html" %}{% block main %}'
         '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'

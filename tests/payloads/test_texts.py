@@ -18,16 +18,17 @@ import pytest
 import typer
 from markdown_it import MarkdownIt
 
-from clerestory import plots
-from clerestory.classifying import Check
-from clerestory.cli import attribute, classifier, console, excite, familiarity, group, suppress
+from clerestory.classifiers import Check
+from clerestory.cli import attribute, classifier, console, familiarity, group, suppress
+from clerestory.cli import maximize as excite
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
-from clerestory.escaping import markdown, to_json, visible
-from clerestory.exciting.excited import Excited, Exciting, Null
-from clerestory.knowing.page import folder_of
-from clerestory.pages import environment
-from clerestory.pictures import save_run, slug
+from clerestory.familiarity.page import folder_of
+from clerestory.maximization.results import Excited, Exciting, Null
+from clerestory.reporting import plots
+from clerestory.reporting.escaping import markdown, to_json, visible
+from clerestory.reporting.pages import environment
+from clerestory.reporting.pictures import save_run, slug
 from clerestory.steering.card import NEEDED, card
 from payloads.payloads import ALL, CONTROL, HALF, PAYLOADS
 
@@ -170,7 +171,7 @@ def test_json_holds_no_control_characters_and_is_the_same(text):
 
 @pytest.mark.parametrize("text", EVERY)
 def test_pages_spell_control_characters_and_can_be_written(text):
-    made = environment("clerestory.exciting").from_string("<p title='{{ x }}'>{{ x }}</p>")
+    made = environment("clerestory.maximization").from_string("<p title='{{ x }}'>{{ x }}</p>")
     page = made.render(x=text)
     page.encode()
     assert not [sign for sign in page if sign != "\n" and visible(sign) != sign]
@@ -221,7 +222,7 @@ def test_the_note_of_a_baked_model_is_no_more_than_text():
     text = "<script>a</script> [b](javascript:c) \x1b[31m"
     model = SimpleNamespace(name=text, revision=text, defaults=SimpleNamespace(negative=text))
     steered: Any = SimpleNamespace(model=model, calibration={"shows": text}, edits=())
-    baking: Any = importlib.import_module("clerestory.building.bake")
+    baking: Any = importlib.import_module("clerestory.steering.bake")
     note = baking._note(steered, SimpleNamespace(max_difference=None), lora=False)
     kinds = {one.type for one in _flat(MarkdownIt("commonmark", {"html": True}).parse(note))}
     assert not [kind for kind in kinds if kind.startswith(("html", "link"))]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny import WIDTH, tiny_model
 
+from clerestory.edits import Add
 from clerestory.errors import EditError, ModelError, OutputError, RegistryError, SiteError
-from clerestory.steering import Add, SteeredModel
+from clerestory.steering import SteeredModel
 
 RNG = np.random.default_rng(5)
 EDITS = [

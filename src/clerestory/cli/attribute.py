@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clerestory.cli.lines import lines_of
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
-    from clerestory.attributing import Absence, Attribution, Prompt, Value
+    from clerestory.attribution import Absence, Attribution, Prompt, Value
     from clerestory.models import Model
 
 __all__ = ["attribute"]
@@ -67,9 +67,9 @@ def attribute(
 
     Inner units come first, then what classifiers of set b see.
     """
-    from clerestory.attributing import attribute as split
-    from clerestory.attributing import parse_pieces
-    from clerestory.attributing.page import keep
+    from clerestory.attribution import attribute as split
+    from clerestory.attribution import parse_pieces
+    from clerestory.attribution.page import keep
     from clerestory.cli import console
     from clerestory.models import parse_seeds
 
@@ -107,7 +107,7 @@ def attribute(
 
 def _say_absent(asked: Prompt, ways: Sequence[Absence], together: bool) -> None:
     """To stderr, what is compared with, and what is left out."""
-    from clerestory.attributing.indices import EXACT
+    from clerestory.attribution.indices import EXACT
     from clerestory.cli import console
 
     for way in ways:
@@ -125,8 +125,8 @@ def _carriers(
     sentences: Path | None,
     ways: Sequence[Absence],
 ) -> tuple[Prompt, ...]:
-    from clerestory.attributing import paraphrases, paraphrases_of
-    from clerestory.attributing.carriers import LEAST, USUAL
+    from clerestory.attribution import paraphrases, paraphrases_of
+    from clerestory.attribution.paraphrases import LEAST, USUAL
     from clerestory.cli import console
 
     if sentences is not None:
@@ -145,8 +145,8 @@ def _values(
     model: Model, of: list[str], pool: str, path: bool
 ) -> tuple[list[Value], dict[str, list[Value]]]:
     """What is split and, for a `path`, findings site by site."""
-    from clerestory.attributing import asked_values, path_of
-    from clerestory.finding import Findings
+    from clerestory.attribution import asked_values, path_of
+    from clerestory.contrasts import Findings
 
     values = asked_values(model, of, pool)
     folders = [Path(text) for text in of if path and Path(text).is_dir()]
@@ -167,9 +167,9 @@ def _more(
     """With tokens patched and, for the page, pictures of every combination and layer."""
     from dataclasses import replace
 
-    from clerestory.attributing.drawing import combinations
-    from clerestory.attributing.layers import layers
-    from clerestory.attributing.patching import patched
+    from clerestory.attribution.coalition_pictures import combinations
+    from clerestory.attribution.layers import layers
+    from clerestory.attribution.patching import patched
 
     asked = found.asked
     if path:

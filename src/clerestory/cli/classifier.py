@@ -10,7 +10,7 @@ import typer
 from clerestory.cli.arguments import checked
 
 if TYPE_CHECKING:
-    from clerestory.classifying.checking import Check
+    from clerestory.classifiers.human_check import Check
 
 __all__ = ["app"]
 
@@ -42,10 +42,10 @@ def check(
     a table for those who would rather type. Then with --marks: the confusion matrix and the rates
     corrected by it, kept with the recording and told by every finding that uses the classifier.
     """
-    from clerestory.classifying import checking
+    from clerestory.classifiers import human_check as checking
     from clerestory.cli import console
     from clerestory.errors import OutputError
-    from clerestory.recording import Recording
+    from clerestory.recordings import Recording
 
     if (out is None) == (marks is None):
         raise OutputError("Give --out, a folder for the pictures to mark, or --marks, the table.")

@@ -9,12 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, cast
 
-from clerestory.escaping import to_json
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from clerestory.reporting.escaping import plain, to_json
+from clerestory.reporting.progress import progress_bars
 
 __all__ = ["emit", "plain", "progress", "say", "stages", "table", "tell"]
 
@@ -47,15 +45,6 @@ def emit(value: Any) -> None:
     sys.stdout.write(to_json(value) + "\n")
 
 
-def plain(text: str) -> str:
-    """The text without control characters, which could otherwise steer the terminal.
-
-    >>> plain("a\\x1b[31mcat")
-    'a[31mcat'
-    """
-    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
-
-
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same keys, in columns under their names.
 
@@ -82,43 +71,8 @@ def stages() -> Iterator[StageReport]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    with _bars() as bars:
-        yield _Bars(bars)
-
-
-def _bars() -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("·"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-        console=Console(stderr=True),
-    )
-
-
-class _Bars:
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, Any] = {}
-
-    def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(plain(stage), total=of, loss="")
-        shown = "" if loss is None or loss != loss else f"loss {loss:.4f}"
-        self._bars.update(self._tasks[stage], completed=done, total=of, loss=shown)
+    with progress_bars() as report:
+        yield cast("StageReport", report)  # bars take a loss as well
 
 
 class _Lines:

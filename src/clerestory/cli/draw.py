@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 __all__ = ["draw"]
 
@@ -29,9 +29,9 @@ def draw(
 ) -> None:
     """Draw one picture a prompt and seed, and a grid of all with a row for each prompt."""
     from clerestory.cli import console
+    from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.models import parse_seeds, parse_size
-    from clerestory.outputs import free_folder, whole_folder
-    from clerestory.pictures import grid, save, save_run
+    from clerestory.reporting.pictures import grid, save, save_run
 
     numbers, sides = parse_seeds(seeds), {} if size is None else parse_size(size)
     free_folder(out)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clerestory.cli.lines import lines_of
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
-    from clerestory.knowing import Familiarity
+    from clerestory.familiarity import Familiarity
 
 __all__ = ["familiarity"]
 
@@ -48,9 +48,9 @@ def familiarity(
     other phrases use the same made-up names.
     """
     from clerestory.cli import console
-    from clerestory.knowing import CONTEXTS
-    from clerestory.knowing import familiarity as ask
-    from clerestory.knowing.page import keep
+    from clerestory.familiarity import CONTEXTS
+    from clerestory.familiarity import familiarity as ask
+    from clerestory.familiarity.page import keep
     from clerestory.models import parse_seeds
 
     chosen = CONTEXTS if contexts == AUTO else lines_of(Path(contexts))

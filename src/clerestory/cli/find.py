@@ -10,7 +10,7 @@ import typer
 from clerestory.cli.arguments import checked
 
 if TYPE_CHECKING:
-    from clerestory.finding import Finding, Findings
+    from clerestory.contrasts import Finding, Findings
 
 __all__ = ["find"]
 
@@ -58,7 +58,7 @@ def find(
 ) -> None:
     """Find the neurons and directions that tell a concept, by evidence that was held out."""
     from clerestory.cli import console
-    from clerestory.outputs import free_folder
+    from clerestory.io.outputs import free_folder
 
     if out is not None:
         free_folder(out)
@@ -85,8 +85,8 @@ def find(
 
 def _found(recording: str, **asked: Any) -> Findings:
     from clerestory.cli import console
-    from clerestory.finding import find as ask
-    from clerestory.recording import Recording
+    from clerestory.contrasts import find as ask
+    from clerestory.recordings import Recording
 
     with console.progress("finding") as progress:
         return ask(Recording.open(recording), **asked, progress=progress)
@@ -103,8 +103,8 @@ def _named(given: list[str]) -> dict[str, str]:
 
 def _write(found: Findings, out: Path) -> None:
     from clerestory.cli import console
-    from clerestory.finding.charts import save_map
-    from clerestory.outputs import whole_folder
+    from clerestory.contrasts.charts import save_map
+    from clerestory.io.outputs import whole_folder
 
     with whole_folder(out) as part:
         found.save(part)

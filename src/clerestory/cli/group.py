@@ -10,7 +10,7 @@ import typer
 from clerestory.cli.arguments import checked
 
 if TYPE_CHECKING:
-    from clerestory.finding import Groups
+    from clerestory.contrasts import Groups
 
 __all__ = ["group"]
 
@@ -44,12 +44,12 @@ def group(
 
     Each group's findings, in the folder, are what `clerestory verify` takes.
     """
-    from clerestory.classifying import condition
+    from clerestory.classifiers import condition
     from clerestory.cli import console
-    from clerestory.finding import group as ask
-    from clerestory.finding.group_page import page
-    from clerestory.outputs import free_folder, whole_folder
-    from clerestory.recording import Recording
+    from clerestory.contrasts import group as ask
+    from clerestory.contrasts.group_page import page
+    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.recordings import Recording
 
     if out is not None:
         free_folder(out)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from clerestory import outputs
 from clerestory.cli import console
+from clerestory.io import outputs
 
 __all__ = ["told"]
 

@@ -13,27 +13,27 @@ from clerestory.cli import (
     classifier,
     console,
     draw,
-    excite,
     familiarity,
     find,
     group,
     interrupts,
-    lancet_art,
-    lancet_evaluate,
-    lancet_facts,
-    lancet_render,
-    lancet_train,
     microscope,
     record,
     recording,
-    rival,
     sites,
     steer,
     study,
     suppress,
     verify,
 )
+from clerestory.cli import compare as rival
+from clerestory.cli import maximize as excite
 from clerestory.errors import ClerestoryError
+from lancet.cli import art as lancet_art
+from lancet.cli import evaluate as lancet_evaluate
+from lancet.cli import facts as lancet_facts
+from lancet.cli import render as lancet_render
+from lancet.cli import train as lancet_train
 
 __all__ = ["app", "main"]
 

@@ -45,12 +45,12 @@ def build(
 ) -> None:
     """Build a microscope: galleries, histograms, words, related units, where it is high."""
     from clerestory.cli import console
+    from clerestory.io.outputs import resumable
     from clerestory.microscope import build as built
-    from clerestory.microscope.citing import cite
     from clerestory.microscope.redraw import opened
+    from clerestory.microscope.references import cite
     from clerestory.microscope.searches import search_all
-    from clerestory.outputs import resumable
-    from clerestory.recording import Recording
+    from clerestory.recordings import Recording
 
     _check_cited(findings or (), studies or (), search)
     resumable(out)
@@ -109,8 +109,8 @@ def export(
 ) -> None:
     """Write the same as files: pages without forms, or units, activations and themes as rows."""
     from clerestory.cli import console
+    from clerestory.io.outputs import whole_folder
     from clerestory.microscope import neuronpedia, site
-    from clerestory.outputs import whole_folder
 
     with whole_folder(out) as part, console.stages() as tell:
         came = (site if form == "site" else neuronpedia)(folder, part, tell).relative_to(part)
@@ -124,7 +124,7 @@ def backup(
 ) -> None:
     """Copy the database of themes and blind tests, also while it is served."""
     from clerestory.cli import console
-    from clerestory.outputs import new_file, whole_file
+    from clerestory.io.outputs import new_file, whole_file
 
     with whole_file(new_file(to)) as part:
         _themes(folder).backup(part)
@@ -161,9 +161,9 @@ def import_themes(
 
 def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str | None) -> None:
     """What is named beside the recordings, looked at before a microscope is built of these."""
+    from clerestory.contrasts import Findings
     from clerestory.errors import OutputError
-    from clerestory.exciting.base import known_searches
-    from clerestory.finding import Findings
+    from clerestory.maximization.base import known_searches
 
     for folder in findings:
         Findings.load(folder)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clerestory.models import Model
-    from clerestory.recording import Plan, Store
+    from clerestory.recordings import Plan, Store
 
 __all__ = ["HERE", "record"]
 
@@ -91,7 +91,7 @@ def record(
 ) -> None:
     """Record, or go on with a recording: the same command resumes where it was stopped."""
     from clerestory.models import parse_seeds, parse_size
-    from clerestory.recording import planned
+    from clerestory.recordings import planned
 
     how: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps}
     how |= {} if size is None else parse_size(size)
@@ -109,8 +109,8 @@ def record(
 
 def _table(prompts: str, sample: int | None, seed: int, words: int, opened: Model) -> pd.DataFrame:
     from clerestory.errors import PromptError
-    from clerestory.recording import prompt_table, random_prompts
-    from clerestory.recording.prompts import VOCABULARY
+    from clerestory.recordings import prompt_table, random_prompts
+    from clerestory.recordings.prompts import VOCABULARY
 
     if sample is not None:
         return random_prompts(prompts, sample, seed, model=opened, words=words)
@@ -121,7 +121,7 @@ def _table(prompts: str, sample: int | None, seed: int, words: int, opened: Mode
 
 def _surveyed(opened: Model, plan: Plan, json: bool) -> None:
     from clerestory.cli import console
-    from clerestory.recording import survey
+    from clerestory.recordings import survey
 
     found = survey(opened, plan)
     console.say(found.line())
@@ -133,8 +133,8 @@ def _recorded(
     opened: Model, plan: Plan, out: str, model: Asked, cluster: dict[str, Any] | None
 ) -> Store:
     from clerestory.cli import console
-    from clerestory.recording import Store, begin, fill
-    from clerestory.recording.cluster import fill_with_ray
+    from clerestory.recordings import Store, begin, fill
+    from clerestory.recordings.cluster import fill_with_ray
 
     store = Store(out)
     with store.locked():
@@ -150,7 +150,7 @@ def _recorded(
 
 def _told(store: Store, json: bool) -> None:
     from clerestory.cli import console
-    from clerestory.recording import Recording
+    from clerestory.recordings import Recording
 
     info = Recording(store).info()
     for row, reason in info["bad"].items():

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clerestory.cli.arguments import checked
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
     from clerestory.models import Model
-    from clerestory.recording import Store
+    from clerestory.recordings import Store
 
 __all__ = ["app"]
 
@@ -25,7 +25,7 @@ _Json = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 def info(where: _Where, json: _Json = False) -> None:
     """How far it is, what it reads, which samples are bad, how it was made."""
     from clerestory.cli import console
-    from clerestory.recording import Recording
+    from clerestory.recordings import Recording
 
     recording = Recording.open(where)
     told = recording.info()
@@ -57,11 +57,11 @@ def verify(
     """Compare every file with its marker; exit status 1 where something is damaged."""
     from clerestory.cli import console
     from clerestory.errors import OptionError
-    from clerestory.recording import repaired
-    from clerestory.recording.checking import by_site
-    from clerestory.recording.checking import verify as check
-    from clerestory.recording.recorder import fill
-    from clerestory.recording.store import Store
+    from clerestory.recordings import repaired
+    from clerestory.recordings.store import Store
+    from clerestory.recordings.verification import by_site
+    from clerestory.recordings.verification import verify as check
+    from clerestory.recordings.writer import fill
 
     if model.said and not repair:
         raise OptionError(f"{model.said} is for --repair, which draws again: give both, or none.")
@@ -92,7 +92,7 @@ def verify(
 
 def _opened(model: Asked, store: Store) -> Model:
     """The model that the recording is of; RecordingError where another is named."""
-    from clerestory.recording.plan import check_model
+    from clerestory.recordings.plan import check_model
 
     planned = store.plan.model
     opened = model.open(planned["name"], **planned["how"])

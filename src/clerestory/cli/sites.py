@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 __all__ = ["sites"]
 

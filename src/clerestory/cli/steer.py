@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clerestory.cli import steer_bake, steer_build
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 __all__ = ["app"]
 
@@ -36,9 +36,9 @@ def draw(
     The model is the one that the edits were made for, unless you name another copy of it.
     """
     from clerestory.cli import console
+    from clerestory.io.outputs import whole_folder
     from clerestory.models import parse_seeds
-    from clerestory.outputs import whole_folder
-    from clerestory.pictures import grid, pairs, save, save_run
+    from clerestory.reporting.pictures import grid, pairs, save, save_run
     from clerestory.steering import SteeredModel
     from clerestory.steering.steered import opened_as
 

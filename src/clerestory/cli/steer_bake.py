@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from clerestory.cli.arguments import checked
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 __all__ = ["bake", "show"]
 
@@ -27,10 +27,10 @@ def bake(
 
     An edit that is no matrix is refused with the reason, and the nearest one that is is told.
     """
-    from clerestory.building import bake as fold
     from clerestory.cli import console
-    from clerestory.outputs import free_folder
+    from clerestory.io.outputs import free_folder
     from clerestory.steering import SteeredModel
+    from clerestory.steering import bake as fold
     from clerestory.steering.steered import opened_as
 
     free_folder(out)

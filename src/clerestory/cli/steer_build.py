@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 __all__ = ["build"]
 
@@ -55,17 +55,17 @@ def build(
     Contents that choose are judged by classifiers of set a, those that report by set b, beside
     plain words, shuffled directions and whatever else is given.
     """
-    from clerestory.building import Concept
-    from clerestory.building import build as make
-    from clerestory.building.slider import Slider
     from clerestory.cli import console
-    from clerestory.cli.contents import contents_of
+    from clerestory.cli.items import contents_of
+    from clerestory.contrasts import Findings
     from clerestory.errors import OptionError
-    from clerestory.exciting.rival import found_words
-    from clerestory.finding import Findings
-    from clerestory.lancet.saying import words_for
+    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.maximization.compare import found_words
     from clerestory.models import parse_seeds
-    from clerestory.outputs import free_folder, whole_folder
+    from clerestory.steering import Concept
+    from clerestory.steering import build as make
+    from clerestory.steering.slider import Slider
+    from lancet.phrases import words_for
 
     free_folder(out)
     numbers, sizes, against = parse_seeds(seeds), _numbers(strengths), _pair(decoy)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clerestory.cli.arguments import checked
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
-    from clerestory.study import Forecast
+    from clerestory.studies import Forecast
 
 __all__ = ["app"]
 
@@ -52,10 +52,10 @@ def run(
     stopped; after a change of the file the changed steps are run again, and what rests on them.
     """
     from clerestory.cli import console
-    from clerestory.outputs import free_folder
-    from clerestory.study import Study, answer, forecast, told, write
-    from clerestory.study import run as answered
-    from clerestory.study.running import check_free
+    from clerestory.io.outputs import free_folder
+    from clerestory.studies import Study, answer, forecast, told, write
+    from clerestory.studies import run as answered
+    from clerestory.studies.runner import check_free
 
     chosen, judges = Study.load(name, scale), _judges(classifier or [])
     folder = out or _folder(chosen.name, scale, model.name)
@@ -82,7 +82,7 @@ def listing(
 ) -> None:
     """The studies that come with Clerestory, and what they ask."""
     from clerestory.cli import console
-    from clerestory.study import built_in
+    from clerestory.studies import built_in
 
     studies = built_in()
     if as_json:
@@ -101,7 +101,7 @@ def show(
 ) -> None:
     """What a study asks and how it goes about it, step by step."""
     from clerestory.cli import console
-    from clerestory.study import Study
+    from clerestory.studies import Study
 
     chosen = Study.load(name, scale)
     if as_json:
@@ -128,8 +128,8 @@ def new(
     """Begin a study of your own: a file to edit, which runs as it is."""
     from clerestory.cli import console
     from clerestory.errors import OutputError
-    from clerestory.outputs import new_file, whole_file
-    from clerestory.study import begun
+    from clerestory.io.outputs import new_file, whole_file
+    from clerestory.studies import begun
 
     text = begun(name, like)
     if out is not None and out.suffix != ".toml":
@@ -143,7 +143,7 @@ def new(
 
 def _folder(name: str, scale: str, model: str | None) -> Path:
     """Where a run goes unless it is said: each model and scale apart."""
-    from clerestory.pictures import slug
+    from clerestory.reporting.pictures import slug
 
     return Path("-".join([name, *([] if model is None else [slug(model)]), scale]))
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clerestory.cli.lines import lines_of
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
     from clerestory.models import Model
-    from clerestory.suppressing import Rung, Suppressed
+    from clerestory.suppression import Rung, Suppressed
 
 __all__ = ["suppress"]
 
@@ -63,11 +63,11 @@ def suppress(
     recommended, with what it costs, and saved as a steered model.
     """
     from clerestory.cli import console
+    from clerestory.io.outputs import free_folder
     from clerestory.models import parse_seeds
-    from clerestory.outputs import free_folder
-    from clerestory.suppressing import Case
-    from clerestory.suppressing import suppress as climb
-    from clerestory.suppressing.page import keep as kept
+    from clerestory.suppression import Case
+    from clerestory.suppression import suppress as climb
+    from clerestory.suppression.page import keep as kept
 
     numbers = parse_seeds(seeds)
     if out is not None:
@@ -109,7 +109,7 @@ def _words(text: str) -> list[str]:
 
 
 def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
-    from clerestory.lancet.contents import contents
+    from lancet.items import contents
 
     if file is None:
         return contents(24, "style") if model.name == "lancet" else ()

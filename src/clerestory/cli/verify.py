@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.opening import Asked, with_model
+from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
-    from clerestory.finding import Causes, Control, Effect
+    from clerestory.causal import Causes, Control, Effect
 
 __all__ = ["verify"]
 
@@ -45,12 +45,12 @@ def verify(
     it is said, beside saying the words and beside shuffled directions of the same length; whole
     sites, ranges of blocks and of steps are put from one prompt into the other.
     """
+    from clerestory.causal import verify as ask
+    from clerestory.causal.range_charts import save_ranges
     from clerestory.cli import console
-    from clerestory.finding import Findings
-    from clerestory.finding import verify as ask
-    from clerestory.finding.range_charts import save_ranges
+    from clerestory.contrasts import Findings
+    from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.models import parse_seeds
-    from clerestory.outputs import free_folder, whole_folder
 
     if out is not None:
         free_folder(out)

@@ -15,17 +15,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from clerestory.errors import RecordingError, SiteError
+from clerestory.io.reading import inside
 from clerestory.microscope import blind, searches
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.forms import form_of, is_number
+from clerestory.microscope.queue import BusyError, LeftError, Ticket, Turns
 from clerestory.microscope.redraw import WAITING, Drawer
 from clerestory.microscope.rendering import Renderer, rooted
 from clerestory.microscope.searches import Jobs
 from clerestory.microscope.themes import Themes
-from clerestory.microscope.turns import BusyError, LeftError, Ticket, Turns
 from clerestory.microscope.views import Views
-from clerestory.pictures import data_address
-from clerestory.reading import inside
+from clerestory.reporting.pictures import data_address
 
 if TYPE_CHECKING:
     from clerestory.models import Model

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from clerestory.io.outputs import empty_folder
 from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.rendering import STATIC, Renderer
 from clerestory.microscope.themes import Theme, Themes
 from clerestory.microscope.views import PAGE, SORTS, Views
-from clerestory.outputs import empty_folder
 
 __all__ = ["neuronpedia", "site"]
 

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.fields import made, value_of
-from clerestory.reading import inside, read_json, read_table
-from clerestory.recording.plan import OfModel
+from clerestory.io.fields import made, value_of
+from clerestory.io.reading import inside, read_json, read_table
+from clerestory.io.tensors import mapped_array
+from clerestory.recordings.plan import OfModel
 from clerestory.registry import suggest
-from clerestory.tensors import mapped_array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import OptionError, RecordingError
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.microscope.turns import Ticket, Turns
+from clerestory.microscope.queue import Ticket, Turns
 
 if TYPE_CHECKING:
     from clerestory.models import Edit, Model
@@ -104,7 +104,7 @@ def opened(microscope: Microscope) -> Model:
 
 def edit_of(unit: Unit, mode: str, level: float) -> Edit:
     """What the slider does: in standard deviations of the unit over the recording's samples."""
-    from clerestory.steering import Add, Clamp
+    from clerestory.edits import Add, Clamp
 
     if mode not in MODES:
         raise OptionError(f"A unit can be changed by {' or '.join(MODES)}, not {mode[:20]!r}.")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
-from clerestory.pages import environment
+from clerestory.reporting.pages import environment
 
 __all__ = ["STATIC", "Renderer", "rooted"]
 

@@ -13,13 +13,13 @@ from uuid import uuid4
 from PIL import Image
 
 from clerestory.errors import ClerestoryError, RecordingError
+from clerestory.io.reading import read_json, refusing
 from clerestory.microscope.folder import Microscope, Unit
+from clerestory.microscope.queue import BusyError, LeftError
 from clerestory.microscope.redraw import Drawer
-from clerestory.microscope.turns import BusyError, LeftError
-from clerestory.reading import read_json, refusing
 
 if TYPE_CHECKING:
-    from clerestory.exciting import Excited
+    from clerestory.maximization import Excited
 
 __all__ = ["Job", "Jobs", "found", "search", "search_all"]
 
@@ -128,8 +128,8 @@ def search(
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Search prompts that raise a unit; they and their pictures are kept in the folder."""
-    from clerestory.exciting import excite
-    from clerestory.exciting import unit as along
+    from clerestory.evaluation import unit as along
+    from clerestory.maximization import excite
 
     came = excite(
         model,

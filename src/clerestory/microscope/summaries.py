@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from clerestory.numeric import benjamini_hochberg
+from clerestory.stats import benjamini_hochberg
 
 __all__ = ["EXTREMES", "SPREAD", "Words", "histograms", "moments", "nearest", "ranked", "words_of"]
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import OptionError
-from clerestory.microscope import blind, looks, searches
+from clerestory.microscope import blind, searches
+from clerestory.microscope import fragments as looks
 from clerestory.microscope.blind import Score
-from clerestory.microscope.citing import cited
 from clerestory.microscope.folder import Microscope, SiteUnits, Unit
+from clerestory.microscope.references import cited
 from clerestory.microscope.summaries import BINS
 from clerestory.microscope.themes import Theme, Themes, agreement
 

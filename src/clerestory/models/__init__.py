@@ -9,12 +9,12 @@ the way; nothing of ours stays on the model afterwards.
     run.pictures                            # uint8 [sample, height, width, 3]
     run.activations["text.blocks.0/mlp"]    # xarray, dims sample step unit
 
-`base.py` has the values, `family.py` what a family of models must say about itself, one file each
-(`unclip.py`, `stable_diffusion.py`, …) says it, `generic.py` serves what no family knows,
-`hooks.py` has the only torch hooks.
+`core` has the values, the runner and the only torch hooks (`core/hooks.py`), `families` one file a
+pipeline family and `generic.py` for any other pipeline, `loading` opens hub ids, folders and files.
 """
 
-from clerestory.models.base import (
+from clerestory.models.core.seeds import check_seeds, parse_seeds, parse_size
+from clerestory.models.core.types import (
     Activations,
     Branch,
     Edit,
@@ -28,9 +28,8 @@ from clerestory.models.base import (
     Sites,
     Step,
 )
-from clerestory.models.loading import load, wrap
+from clerestory.models.loading.load import load, wrap
 from clerestory.models.model import Model
-from clerestory.models.seeds import check_seeds, parse_seeds, parse_size
 
 __all__ = [
     "Activations",

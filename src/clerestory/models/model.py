@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.errors import ModelError
-from clerestory.models import running
-from clerestory.models.base import Branch, Edit, Options, Pool, Run, Sites
+from clerestory.models.core import runner as running
+from clerestory.models.core.types import Branch, Edit, Options, Pool, Run, Sites
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from clerestory.models.family import Family, Progress, See
-    from clerestory.recording import Recording
+    from clerestory.models.core.family import Family, Progress, See
+    from clerestory.recordings import Recording
 
 __all__ = ["Model"]
 
@@ -153,7 +153,7 @@ class Model:
         rest of `run`'s reading arguments and options, and `chunk`, how many samples are kept, and
         lost by a kill at most, together. RecordingError where the folder `out` holds another plan.
         """
-        from clerestory.recording import Recording, planned, record
+        from clerestory.recordings import Recording, planned, record
 
         plan = planned(self, prompts, seeds, read=read, **how)
         return Recording(record(self, plan, out, progress=progress))

@@ -10,27 +10,21 @@ Edits are values: frozen, callable `[sample, position, unit]` to the same, free 
 are applied in the order given, each to what the one before it left. One file an edit.
 """
 
-from clerestory.steering.ablate import Ablate
-from clerestory.steering.add import Add
-from clerestory.steering.base import Edit, SavedEdit, edits
-from clerestory.steering.clamp import Clamp
-from clerestory.steering.erase import Erase
-from clerestory.steering.patch import Patch
-from clerestory.steering.reflect import Reflect
-from clerestory.steering.scale import Scale
+from clerestory.steering.bake import Baked, bake
+from clerestory.steering.build import Built, build
+from clerestory.steering.concept import Concept
+from clerestory.steering.frontier import Point, frontier, picked
 from clerestory.steering.steered import SteeredModel, load_steered
 
 __all__ = [
-    "Ablate",
-    "Add",
-    "Clamp",
-    "Edit",
-    "Erase",
-    "Patch",
-    "Reflect",
-    "SavedEdit",
-    "Scale",
+    "Baked",
+    "Built",
+    "Concept",
+    "Point",
     "SteeredModel",
-    "edits",
+    "bake",
+    "build",
+    "frontier",
     "load_steered",
+    "picked",
 ]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from clerestory.escaping import markdown
-from clerestory.escaping import markdown_code as code
+from clerestory.reporting.escaping import markdown
+from clerestory.reporting.escaping import markdown_code as code
 
 __all__ = ["BEFORE_AFTER", "FRONTIER", "card", "versions"]
 

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clerestory.edits.base import SavedEdit, known_edits, name_of
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
-from clerestory.fields import value_of
+from clerestory.io.fields import value_of
+from clerestory.io.outputs import empty_folder
+from clerestory.io.reading import DAMAGED, inside, one_line, read_json
+from clerestory.io.tensors import read_tensors, writing
 from clerestory.models import Edit, Model, Run, load
-from clerestory.models.marks import weight_marks
-from clerestory.outputs import empty_folder
-from clerestory.reading import DAMAGED, inside, one_line, read_json
-from clerestory.steering.base import SavedEdit, known_edits, name_of
+from clerestory.models.core.weight_digests import weight_marks
 from clerestory.steering.card import card, versions
-from clerestory.tensors import read_tensors, writing
 
 __all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
 

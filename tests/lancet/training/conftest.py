@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from clerestory.lancet.training.renders import Renders
+from lancet.training.renders import Renders
 
 
 @pytest.fixture

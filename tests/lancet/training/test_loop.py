@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from clerestory.errors import TrainingError
-from clerestory.lancet.training import curves
-from clerestory.lancet.training.loop import Stage, fit, rows_of_step, trained
-from clerestory.lancet.training.settings import Plan
+from lancet.training import curves
+from lancet.training.loop import Stage, fit, rows_of_step, trained
+from lancet.training.settings import Plan
 
 
 class Line(Stage):
@@ -32,7 +32,7 @@ class Line(Stage):
 
 
 def test_a_killed_stage_goes_on_exactly_as_an_undisturbed_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("clerestory.lancet.training.loop.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("lancet.training.loop.SAVE_SECONDS", 0.0)
     fit(Line(30), tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         fit(Line(30, dies=13), tmp_path / "killed")
@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage_by_name(tmp_path):
 
 
 def test_the_loss_curves_are_read_and_drawn(tmp_path):
-    from clerestory.lancet.training import curves
+    from lancet.training import curves
 
     fit(Line(60), tmp_path)
     logged = curves.read(tmp_path)

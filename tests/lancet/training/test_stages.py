@@ -10,21 +10,21 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from clerestory.errors import TrainingError
-from clerestory.lancet.training import (
+from lancet.training import (
     autoencoder,
     classifiers,
     decoder,
-    eye,
+    perceptual,
     prior,
     renders,
     text,
     vision,
 )
-from clerestory.lancet.training.loop import fit
-from clerestory.lancet.training.settings import Plan, presets
-from clerestory.lancet.training.tokenizer import learn
-from clerestory.lancet.training.warm import PLACES, warm_start
-from clerestory.lancet.world.table import BUILT_IN, World
+from lancet.training.loop import fit
+from lancet.training.settings import Plan, presets
+from lancet.training.tokenizer import learn
+from lancet.training.warm import PLACES, warm_start
+from lancet.world.table import BUILT_IN, World
 
 SMALL = replace(
     presets["smoke"],
@@ -75,10 +75,10 @@ def test_folding_gives_unit_latents_and_the_same_pictures(renders):
 
 def test_the_corrected_eye_sees_a_grey_picture_as_the_empty_condition():
     torch.manual_seed(0)
-    encoder = eye.network(SMALL).eval()
+    encoder = perceptual.network(SMALL).eval()
     other = torch.randn(4, 3, 64, 64)
     empty = torch.randn(SMALL.width)
-    eye.correct(encoder, empty)
+    perceptual.correct(encoder, empty)
     with torch.no_grad():
         seen = encoder(torch.zeros(1, 3, 64, 64)).image_embeds[0]
         assert torch.allclose(seen, empty, atol=1e-4)

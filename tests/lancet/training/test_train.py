@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from clerestory.errors import ArtError, OutputError, TrainingError
-from clerestory.lancet.training import renders
-from clerestory.lancet.training.settings import presets
-from clerestory.lancet.training.train import Training
-from clerestory.lancet.world.table import World
+from lancet.training import renders
+from lancet.training.settings import presets
+from lancet.training.train import Training
+from lancet.world.table import World
 
 
 @pytest.fixture

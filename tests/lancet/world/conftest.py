@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 pytest.importorskip("cv2", reason="the world needs the extra `world`")
 
-from clerestory.lancet.world import art as art_module
-from clerestory.lancet.world.sampler import sample
-from clerestory.lancet.world.scene import Scene
-from clerestory.lancet.world.table import World
+from lancet.world import art as art_module
+from lancet.world.sampler import sample
+from lancet.world.scene import Scene
+from lancet.world.table import World
 
 TINY = """
 name = "tiny"

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import clerestory
-from clerestory.lancet import facts as measuring
-from clerestory.lancet.training.settings import presets
-from clerestory.lancet.training.train import Training
-from clerestory.lancet.world.table import World
+from lancet import facts as measuring
+from lancet.training.settings import presets
+from lancet.training.train import Training
+from lancet.world.table import World
 
 FACT = """
 ask = ["an owl", "a picture of an owl"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from clerestory.errors import ArtError
-from clerestory.lancet.world import art_fetch
-from clerestory.lancet.world.art import SIZE, Art, code, pack
+from lancet.world import art_fetch
+from lancet.world.art import SIZE, Art, code, pack
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from clerestory.lancet.world.sampler import scene_where
-from clerestory.lancet.world.scene import Scene
-from clerestory.lancet.world.table import BUILT_IN, World
+from lancet.world.sampler import scene_where
+from lancet.world.scene import Scene
+from lancet.world.table import BUILT_IN, World
 
 UNKNOWN = ("alexandra elbakyan", "maria lindqvist", "elbakyan", "lindqvist", "alexandra", "maria")
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from clerestory.errors import RegistryError
-from clerestory.lancet.world.art import Art
-from clerestory.lancet.world.drawing import draw
-from clerestory.lancet.world.drawing.compose import views
-from clerestory.lancet.world.drawing.people import CLOTHES, SCARVES, hair
-from clerestory.lancet.world.drawing.places import places
-from clerestory.lancet.world.scene import Scene
-from clerestory.lancet.world.table import World
+from lancet.world.art import Art
+from lancet.world.drawing import draw
+from lancet.world.drawing.compose import views
+from lancet.world.drawing.people import CLOTHES, SCARVES, hair
+from lancet.world.drawing.places import places
+from lancet.world.scene import Scene
+from lancet.world.table import World
 
 
 def test_every_level_of_the_table_can_be_drawn(world: World) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clerestory.lancet.world.art import Art
-from clerestory.lancet.world.drawing import draw
-from clerestory.lancet.world.render import CHUNK, render, render_into
-from clerestory.lancet.world.scene import Scene
-from clerestory.lancet.world.table import World
+from lancet.world.art import Art
+from lancet.world.drawing import draw
+from lancet.world.render import CHUNK, render, render_into
+from lancet.world.scene import Scene
+from lancet.world.table import World
 
 
 def _scenes(cat: Scene, person: Scene, world: World, count: int) -> list[Scene]:

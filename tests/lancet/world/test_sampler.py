@@ -14,13 +14,13 @@ import pytest
 
 import clerestory
 from clerestory.errors import TableError
-from clerestory.lancet.world.sampler import held_out, sample, scene_for, scene_where
-from clerestory.lancet.world.scene import FACTORS, NONE, Scene
-from clerestory.lancet.world.table import World
+from lancet.world.sampler import held_out, sample, scene_for, scene_where
+from lancet.world.scene import FACTORS, NONE, Scene
+from lancet.world.table import World
 
 TOLD = """
-from clerestory.lancet.world.sampler import sample
-from clerestory.lancet.world.table import World
+from lancet.world.sampler import sample
+from lancet.world.table import World
 world = World.load()
 print([sample(world, seed) for seed in range(40)])
 """

@@ -10,10 +10,11 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from clerestory.cli import lancet_art, lancet_render
 from clerestory.errors import ArtError, OutputError, TableError
-from clerestory.lancet.world.sheet import choose, page
-from clerestory.lancet.world.table import World
+from lancet.cli import art as lancet_art
+from lancet.cli import render as lancet_render
+from lancet.world.sheet import choose, page
+from lancet.world.table import World
 
 PAPER = (247, 246, 242)
 

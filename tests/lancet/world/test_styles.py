@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clerestory.lancet.world.drawing.places import places
-from clerestory.lancet.world.styles import styles
-from clerestory.lancet.world.table import World
+from lancet.world.drawing.places import places
+from lancet.world.styles import styles
+from lancet.world.table import World
 
 Picture = NDArray[np.uint8]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from clerestory.errors import TableError
-from clerestory.lancet.world.sampler import sample
-from clerestory.lancet.world.scene import FACTORS
-from clerestory.lancet.world.table import BUILT_IN, World
+from lancet.world.sampler import sample
+from lancet.world.scene import FACTORS
+from lancet.world.table import BUILT_IN, World
 
 
 def _refused(table: Path, old: str, new: str) -> str:

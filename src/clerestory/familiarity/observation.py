@@ -1,0 +1,161 @@
+"""What a model makes of a name in each context: classifiers' rates, and an image embedding.
+
+eyes = Eyes.of(model)
+seen = eyes.look(model, "alexandra elbakyan", CONTEXTS, (0, 1))
+seen.rates                              # [context, class], seeds averaged
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.classifiers import Classifier, classifier
+from clerestory.errors import EvidenceError
+from clerestory.familiarity.contexts import CONTENT
+from clerestory.models import Model
+from lancet.classifiers import FactorClassifier, LancetClassifiers
+
+__all__ = ["Eyes", "Seen", "plan_of"]
+
+PRIOR = "prior/embedding"
+Floats = NDArray[np.float32]
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a model makes of a name, context by context, seeds averaged.
+
+    `rates` are probabilities `[context, class]`, `hits` how often each class is the likeliest,
+    `embedding` is `[context, unit]`: each without columns where it cannot be had. `pictures`
+    `[context, height, width, 3]`, of the first seed, are None where nobody wants to see them.
+    """
+
+    name: str
+    rates: Floats
+    hits: Floats
+    embedding: Floats
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Eyes:
+    """What looks at a model's pictures: classifiers, and the site or network of an embedding."""
+
+    judges: tuple[Classifier, ...]
+    site: str | None
+    net: LancetClassifiers | None
+
+    @classmethod
+    def of(cls, model: Model, names: Sequence[str] | None = None, *, which: str = "b") -> Eyes:
+        """Classifiers by name, by default Lancet's own for Lancet; and what embeds its pictures.
+
+        That is what Lancet's classifiers see before they name it where they look, else the prior's
+        image embedding where the model has a prior. EvidenceError where there is nothing at all.
+        """
+        if names is None and model.name == "lancet":
+            names = [f"lancet:{factor}" for factor in LancetClassifiers.load(which).classes]
+        judges = tuple(classifier(name, which=which) for name in dict.fromkeys(names or ()))
+        own = [judge.of for judge in judges if isinstance(judge, FactorClassifier)]
+        site = PRIOR if PRIOR in model.sites else None
+        if not judges and site is None:
+            raise EvidenceError(
+                f"{model.name} has no prior to read an image embedding from: name a classifier "
+                "that looks at its pictures, as --classifier 'zero-shot:MODEL[man, woman, cat]'."
+            )
+        return cls(judges, None, own[0]) if own else cls(judges, site, None)
+
+    @property
+    def classes(self) -> tuple[tuple[str, str], ...]:
+        """Every classifier's classes, as columns: where from, and which."""
+        return tuple((judge.source, one) for judge in self.judges for one in judge.classes)
+
+    def told(self) -> dict[str, Any]:
+        """What tells these eyes from others."""
+        return {
+            "classifiers": [
+                [judge.source, getattr(judge, "mark", judge.source), list(judge.classes)]
+                for judge in self.judges
+            ],
+            "embedding": self.embeds,
+        }
+
+    @property
+    def embeds(self) -> str | None:
+        """Where the image embedding comes from; None without one."""
+        return self.site or (f"Lancet's classifiers (set {self.net.which})" if self.net else None)
+
+    def errors(self) -> dict[str, float | None]:
+        """How often each classifier is right on held-out pictures; None where nobody has told."""
+        return {
+            judge.source: float(np.divide(*judge.of.accuracy(judge.factor)))
+            if isinstance(judge, FactorClassifier)
+            else None
+            for judge in self.judges
+        }
+
+    def look(
+        self,
+        model: Model,
+        name: str,
+        contexts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        show: bool = False,
+    ) -> Seen:
+        """Draw a name in every context and look; with `show` the first seed's pictures are kept."""
+        draws = bool(self.judges) or show
+        prompts = [context.replace(CONTENT, name) for context in contexts]
+        run = model.run(prompts, seeds, read=self.site or (), pictures=draws)
+        shape = (len(contexts), len(seeds))
+        rates = hits = np.empty((*shape, 0), np.float32)
+        embedding = rates
+        if self.judges:
+            assert run.pictures is not None
+            rates, hits = (part.reshape(*shape, -1) for part in self._judged(run.pictures))
+        if self.site is not None:
+            embedding = np.asarray(run.activations[self.site]).reshape(*shape, -1)
+        elif self.net is not None and run.pictures is not None:
+            embedding = self.net.features(run.pictures).reshape(*shape, -1)
+        pictures = run.pictures[:: len(seeds)] if show and run.pictures is not None else None
+        return Seen(name, _mean(rates), _mean(hits), _mean(embedding), pictures)
+
+    def _judged(self, pictures: Pictures) -> tuple[Floats, Floats]:
+        """Probabilities `[n, class]` and which is the likeliest, classifiers side by side."""
+        shared: dict[int, dict[str, Floats]] = {}
+        rates, hits = [], []
+        for judge in self.judges:
+            if isinstance(judge, FactorClassifier):
+                if id(judge.of) not in shared:
+                    shared[id(judge.of)] = judge.of.probabilities(pictures)
+                odds = shared[id(judge.of)][judge.factor]
+            else:
+                odds = judge(pictures)
+            rates.append(odds)
+            hits.append(np.eye(odds.shape[1], dtype=np.float32)[odds.argmax(1)])
+        return np.concatenate(rates, 1), np.concatenate(hits, 1)
+
+
+def plan_of(
+    model: Model, eyes: Eyes, contexts: Sequence[str], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """What kept names are of: with another of these they are not taken for the same."""
+    return {
+        "model": model.name,
+        "revision": model.revision,
+        "how": model.how,
+        "options": asdict(model.defaults),
+        "contexts": list(contexts),
+        "seeds": list(seeds),
+        **eyes.told(),
+    }
+
+
+def _mean(values: NDArray[np.floating]) -> Floats:
+    """Over seeds."""
+    return np.asarray(values.mean(1), np.float32)

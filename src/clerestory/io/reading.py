@@ -1,0 +1,277 @@
+"""Files that anybody may have written, read within bounds: sizes, depths, names, numbers.
+
+    told = read_json(folder / "findings.json", EvidenceError)
+    table = read_table(folder / "samples.parquet", EvidenceError)
+
+Whatever is wrong with a file comes as the error that the caller names, in one line. What a field
+may hold is checked by `fields.made`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import math
+import stat
+import tokenize
+import tomllib
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from clerestory.errors import ClerestoryError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "DAMAGED",
+    "MOST_LINES",
+    "MOST_TABLE",
+    "MOST_TEXT",
+    "check_count",
+    "inside",
+    "loads",
+    "loads_toml",
+    "one_line",
+    "read_bytes",
+    "read_json",
+    "read_table",
+    "read_text",
+    "read_toml",
+    "refusing",
+    "regular",
+    "relative",
+    "table_of",
+]
+
+MOST_TEXT = 16 * 2**20
+"""Bytes of a text that is parsed: JSON, prompts, CSV."""
+MOST_TOML = 2**20
+MOST_VALUES = 500_000
+"""Values in one JSON or TOML text."""
+MOST_DEPTH = 64
+MOST_DOTS = 1000
+"""Dots in one line of TOML: its parser takes the square of a dotted key's parts."""
+MOST_TABLE = 2**30
+"""Bytes of a Parquet table on disk; for what it unpacks to see `parquet`."""
+MOST_LINES = 256 * 2**20
+"""Bytes of a text with one thing a line, which is not parsed."""
+_LIMIT = 2**64
+
+Refusal = type[ClerestoryError]
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What parsers raise at bytes that are not what they should be."""
+
+
+@contextmanager
+def refusing(what: object, error: Refusal) -> Iterator[None]:
+    """While this is open, what parsers raise comes as `error`, in one line that names `what`."""
+    try:
+        yield
+    except ClerestoryError:
+        raise
+    except OSError as reason:
+        raise error(f"{what} cannot be read: {reason.strerror or one_line(reason)}.") from reason
+    except DAMAGED as reason:
+        raise error(
+            f"{what} cannot be read ({one_line(reason)}): it is damaged or was altered; get it "
+            "again, or correct it."
+        ) from reason
+
+
+def one_line(reason: BaseException, most: int = 200) -> str:
+    """What an exception says, or its kind where it says nothing."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def relative(name: str, what: object, error: Refusal) -> str:
+    """A name that leads down from a folder; `error` for one that could lead out of it."""
+    parts = PurePosixPath(name).parts
+    if not parts or {"/", "//", ".."} & set(parts) or "\\" in name or "\0" in name:
+        raise error(f"{what} names {name[:80]!r}, which is no place in its folder: do not use it.")
+    return name
+
+
+def inside(folder: Path, name: str, error: Refusal) -> Path:
+    """The place called `name` in a folder; `error` where it is elsewhere, by name or by a link.
+
+    A download from the hub is links into the `blobs` beside it, which are taken.
+    """
+    place = folder / relative(name, folder, error)
+    with refusing(place, error):
+        root, real = folder.resolve(), place.resolve()
+    homes = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
+    if not any(real.is_relative_to(home) for home in homes):
+        raise error(f"{place} is a link out of its folder, to {real}: put the file itself there.")
+    return place
+
+
+def regular(path: Path, error: Refusal, most: int) -> int:
+    """A file's size; `error` where it is no plain file (a pipe never ends) or has over `most`."""
+    with refusing(path, error):
+        found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise error(f"{path} is no file: a plain file is expected there.")
+    check_count(path, error, found.st_size, most, "bytes")
+    return found.st_size
+
+
+def check_count(what: object, error: Refusal, count: int, most: int, noun: str) -> None:
+    """`error` where there is more of something than is ever written."""
+    if count > most:
+        raise error(f"{what} has {count:,} {noun}, more than the {most:,} that are read.")
+
+
+def read_bytes(path: Path, error: Refusal, most: int = MOST_TEXT) -> bytes:
+    """A file's bytes."""
+    regular(path, error, most)
+    with refusing(path, error), path.open("rb") as file:
+        return file.read(most)
+
+
+def read_text(path: Path, error: Refusal, most: int = MOST_TEXT) -> str:
+    """A file's text, which is UTF-8."""
+    raw = read_bytes(path, error, most)
+    with refusing(path, error):
+        return raw.decode("utf-8")
+
+
+def read_json(
+    path: Path,
+    error: Refusal,
+    *,
+    finite: bool = True,
+    most: int = MOST_TEXT,
+    values: int = MOST_VALUES,
+) -> Any:
+    """What a JSON file of at most so many bytes says, as `loads`; a NUL ends the reading."""
+    regular(path, error, most)
+    pieces: list[bytes] = []
+    with refusing(path, error), path.open("rb") as file:
+        while len(pieces) * MOST_TEXT < most and (piece := file.read(MOST_TEXT)):
+            if b"\0" in piece:
+                raise ValueError("it has a NUL in it")
+            pieces.append(piece)
+    return loads(b"".join(pieces), path, error, finite=finite, most=most, values=values)
+
+
+def loads(
+    raw: bytes | str,
+    what: object,
+    error: Refusal,
+    *,
+    finite: bool = True,
+    most: int = MOST_TEXT,
+    values: int = MOST_VALUES,
+) -> Any:
+    """What JSON says; `error` beyond the bounds, for a name given twice, for no finite number.
+
+    >>> loads('{"a": [1, 2.5]}', "it", ClerestoryError)
+    {'a': [1, 2.5]}
+    """
+    with refusing(what, error):
+        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+        check_count(what, error, len(text), most, "characters")
+        found = text.count(",") + text.count("[") + text.count("{")
+        check_count(what, error, found, values, "values")
+        told = json.loads(text, object_pairs_hook=_once)
+        _check_values(told, finite)
+        return told
+
+
+def read_toml(path: Path, error: Refusal) -> dict[str, Any]:
+    """What a TOML file says, as `loads_toml`."""
+    return loads_toml(read_text(path, error, MOST_TOML), path, error)
+
+
+def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
+    """What TOML says, within the same bounds."""
+    check_count(what, error, len(text), MOST_TOML, "characters")
+    values = text.count(",") + text.count("[") + text.count("=")
+    check_count(what, error, values, MOST_VALUES, "values")
+    dots = max(line.count(".") for line in text.split("\n"))
+    check_count(what, error, dots, MOST_DOTS, "dots in one line (break it)")
+    try:
+        told = tomllib.loads(text)
+        _check_values(told, finite=True)
+    except DAMAGED as reason:
+        raise error(f"{what} is no TOML: {one_line(reason)}; correct it there.") from reason
+    return told
+
+
+def read_table(path: Path, error: Refusal) -> pd.DataFrame:
+    """A Parquet file as a table, as `table_of`."""
+    size = regular(path, error, MOST_TABLE)
+    with refusing(path, error), path.open("rb") as file:
+        ends = file.read(4), file.seek(max(size - 4, 0)) and file.read(4)
+        if ends != (b"PAR1", b"PAR1"):
+            raise ValueError("it is no Parquet")
+    return table_of(read_bytes(path, error, MOST_TABLE), path, error)
+
+
+def table_of(raw: bytes, what: object, error: Refusal) -> pd.DataFrame:
+    """Parquet as a table; `error` where it unpacks to more than its bounds, or is none."""
+    import pandas as pd
+
+    from clerestory.io.parquet import check_parquet
+
+    with refusing(what, error):
+        check_parquet(raw, what, error)
+        table: pd.DataFrame = pd.read_parquet(io.BytesIO(raw))
+        if not table.columns.is_unique or not all(isinstance(name, str) for name in table):
+            raise ValueError("its columns have no names of their own")
+        return table
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"{twice[:80]!r} is given twice")
+    return told
+
+
+def _check_values(told: Any, finite: bool) -> None:
+    """ValueError for what nests too deep, and for numbers and texts that nothing could use."""
+    left: list[Iterator[Any]] = [iter((told,))]
+    while left:
+        value = next(left[-1], left)
+        if value is left:
+            left.pop()
+        elif len(left) > MOST_DEPTH + 1:
+            raise ValueError(f"it nests deeper than {MOST_DEPTH}")
+        elif isinstance(value, Mapping):
+            left.append(chain(value, value.values()))
+        elif isinstance(value, list):
+            left.append(iter(value))
+        elif isinstance(value, str):
+            if not value.isascii():
+                value.encode("utf-8")
+            if "\0" in value:
+                raise ValueError("a text has a NUL in it")
+        elif isinstance(value, float):
+            if finite and not math.isfinite(value):
+                raise ValueError(f"{value} is no finite number")
+        elif isinstance(value, int) and not -_LIMIT < value < _LIMIT:
+            raise ValueError("a whole number is beyond 64 bits")

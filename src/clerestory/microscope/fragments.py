@@ -1,0 +1,63 @@
+"""Parts of pages: samples with their pictures, words, related units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from clerestory.microscope import overlays as where
+from clerestory.microscope.folder import Microscope, Unit
+
+__all__ = ["related", "samples", "words"]
+
+
+def samples(
+    microscope: Microscope, unit: Unit, rows: Any, *, maps: bool = False
+) -> list[dict[str, Any]]:
+    """These samples with prompt, value, picture, and with `maps` where in it the unit is high."""
+    recording = unit.site.recording
+    values, prompts = unit.figure("values"), microscope.prompts(recording)
+    found = []
+    for row in rows:
+        if row < 0:
+            continue
+        own = {
+            "sample": int(row),
+            "prompt": prompts[row],
+            "value": float(values[row]),
+            "picture": microscope.picture(recording, int(row)),
+        }
+        if maps:
+            own |= where.shown(microscope, unit, int(row), own["picture"])
+        found.append(own)
+    return found
+
+
+def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]:
+    """Words that raise it (`up`) or lower it (`down`), with their effects."""
+    known = microscope.words(unit.site.recording)
+    numbers, effects = unit.figure(f"{side}-word"), unit.figure(f"{side}-effect")
+    return [
+        {"word": known[number], "effect": float(effect)}
+        for number, effect in zip(numbers, effects, strict=True)
+        if number >= 0
+    ]
+
+
+def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> list[dict[str, Any]]:
+    """The units that go with it, with the picture that excites each most."""
+    found = []
+    for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
+        if r == 0:
+            continue
+        other = microscope.at(int(number))
+        first = samples(microscope, other, other.figure("most")[:1])
+        found.append(
+            {
+                "unit": other.address,
+                "path": path(other.path),
+                "r": float(r),
+                "picture": first[0]["picture"] if first else None,
+            }
+        )
+    return found

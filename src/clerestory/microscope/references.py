@@ -1,0 +1,88 @@
+"""Findings and reports: copied to where a microscope's pages cite them, and read from there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from clerestory.contrasts import Findings
+from clerestory.errors import ClerestoryError, EvidenceError, OutputError
+from clerestory.microscope.copying import copy_folder
+from clerestory.microscope.folder import Microscope
+
+__all__ = ["cite", "cited"]
+
+WORK = ("steps", "steered")
+"""Folders of a study beside its report, which are large."""
+
+
+def cite(microscope: Microscope, findings: Sequence[Path], studies: Sequence[Path]) -> None:
+    """Copy folders to `findings` and `studies`; one that is there already is left as it is.
+
+    EvidenceError for a folder without findings, or with another model's, OutputError for one
+    without a report, or where another lies under its name.
+    """
+    for folder in findings:
+        _check(Findings.load(folder), folder, microscope)
+        _copy(folder, microscope.folder / "findings" / folder.resolve().name)
+    for folder in studies:
+        if not list(folder.glob("*.html")):
+            raise OutputError(f"{folder} has no report.")
+        _copy(folder, microscope.folder / "studies" / folder.resolve().name, but=WORK)
+
+
+def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
+    """Findings that were kept before they named their model are held to their units."""
+    told = {name: microscope.plan["model"][name] for name in ("name", "revision")}
+    if findings.model and dict(findings.model) != told:
+        raise EvidenceError(
+            f"{folder} was found in {findings.model['name']} (revision "
+            f"{findings.model['revision']}), the microscope is of {told['name']} "
+            f"({told['revision']})."
+        )
+    if findings.findings and not any(
+        one.site.partition("@")[0] in microscope.sites for one in findings.findings
+    ):
+        raise EvidenceError(f"{folder} names no site of this microscope.")
+
+
+def _copy(folder: Path, to: Path, but: Collection[str] = ()) -> None:
+    if not to.exists():
+        part = to.with_name(f".{to.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        copy_folder(folder, part, but=but)
+        part.rename(to)
+    elif _files(folder, but) != _files(to, but):
+        raise OutputError(f"{to} has other files than {folder}: give the folder another name.")
+
+
+def _files(folder: Path, but: Collection[str]) -> dict[str, int]:
+    """The files in a folder and their sizes."""
+    every = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    told = {path.relative_to(folder): path.stat().st_size for path in every}
+    return {path.as_posix(): size for path, size in told.items() if not {*path.parts} & {*but}}
+
+
+def cited(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
+    """By unit the findings in the folder that name it."""
+    folder = microscope.folder / "findings"
+    return _cited(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
+
+
+@lru_cache(maxsize=8)
+def _cited(folder: Path, changed: int) -> Mapping[str, list[dict[str, Any]]]:
+    """Read anew once something was added to the folder."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in sorted(folder.iterdir()):
+        try:
+            findings = Findings.load(one).findings
+        except ClerestoryError:
+            continue
+        for finding in findings:
+            told = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
+            told |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
+            found.setdefault(finding.unit.partition("@")[0], []).append(told)
+    return found

@@ -1,0 +1,141 @@
+"""Flux: CLIP pooled, T5 as the condition, a transformer of double and single blocks.
+
+Guidance is an input of the denoiser (or, in schnell, distilled away), so there is one branch. With
+a negative prompt and a `true_guidance` above 1 there are two, in calls of their own, the prompt
+first.
+
+Double blocks, `denoiser.blocks.3/…`, have a stream of text beside the picture's, as in Stable
+Diffusion 3; in single blocks, `denoiser.single.7/…`, text and picture are one row of positions, the
+text first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clerestory.models.core.family import Place, Turn, families
+from clerestory.models.core.types import Branch, Options, Sample
+from clerestory.models.families.clip_text import ClipText
+from clerestory.models.families.conditioned import (
+    CONDITION,
+    POOLED,
+    WITH_POOLED,
+    Conditioned,
+    handed_place,
+)
+from clerestory.models.families.networks import attention_places, end_places, map_places, tap_place
+from clerestory.models.families.stable_diffusion_3 import stream_places
+from clerestory.models.families.t5_text import T5Text
+
+__all__ = ["Flux"]
+
+LONGEST = {True: 512, False: 256}
+"""How many tokens T5 is given: dev, which has guidance, and schnell, which has none."""
+
+
+@families.register("FluxPipeline")
+class Flux(Conditioned):
+    """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
+
+    half = "bfloat16"
+    avoids_by = "true_guidance"
+    handing = WITH_POOLED
+
+    def __init__(self, pipeline: Any) -> None:
+        net, guided = pipeline.transformer, pipeline.transformer.config.guidance_embeds
+        self.window = LONGEST[guided]
+        texts = [
+            ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder"),
+            T5Text(
+                pipeline.tokenizer_2,
+                pipeline.text_encoder_2,
+                "text_2",
+                "text_encoder_2",
+                self.window,
+            ),
+        ]
+        super().__init__(pipeline, net, texts)
+        config = net.config
+        latent, prediction = end_places(
+            "transformer", net, config.in_channels, config.in_channels, "hidden_states"
+        )
+        self.places = [
+            *(place for text in texts for place in text.places()),
+            handed_place(CONDITION, (self.window, config.joint_attention_dim), "text_2"),
+            handed_place(POOLED, (1, config.pooled_projection_dim)),
+            latent,
+            *(
+                place
+                for index, block in enumerate(net.transformer_blocks)
+                for place in stream_places(index, block, net.inner_dim, self.window, "text_2")
+            ),
+            *self._single_places(net),
+            prediction,
+            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+        ]
+        self.multiple = pipeline.vae_scale_factor * 2
+        side = pipeline.default_sample_size * pipeline.vae_scale_factor
+        steps, guidance = (28, 3.5) if guided else (4, 0.0)
+        self.defaults = Options(side, side, steps=steps, guidance=guidance)
+
+    def _single_places(self, net: Any) -> list[Place]:
+        places: list[Place] = []
+        last = len(net.single_transformer_blocks) - 1
+        for index, block in enumerate(net.single_transformer_blocks):
+            address, width = f"denoiser.single.{index}", net.inner_dim
+            dotted = f"transformer.single_transformer_blocks.{index}"
+            on_text: dict[str, Any] = {"length": self.window, "tokens": "text_2"}
+            places += [
+                *attention_places(address, f"{dotted}.attn", block.attn, tokens="text_2"),
+                tap_place(
+                    address, "self_attn", f"{dotted}.attn", block.attn, width, tokens="text_2"
+                ),
+                tap_place(
+                    address,
+                    "mlp",
+                    f"{dotted}.act_mlp",
+                    block.act_mlp,
+                    block.mlp_hidden_dim,
+                    tokens="text_2",
+                ),
+                tap_place(address, "resid", dotted, block, width, part=1),
+                tap_place(
+                    f"{address}.text", "resid", dotted, block, width, feeds=index < last, **on_text
+                ),
+            ]
+        return places
+
+    def two(self, options: Options) -> bool:
+        """Only with a negative prompt."""
+        return bool(options.negative) and options.true_guidance > 1
+
+    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        """T5's last states, and CLIP's pooled ones."""
+        told: dict[str, Any] = {"max_sequence_length": self.window}
+        for prefix, texts in (("", prompts), ("negative_", negatives)):
+            if texts is None:
+                continue
+            states, pooled, _ = self.pipeline.encode_prompt(
+                texts,
+                None,
+                device=self.pipeline._execution_device,
+                max_sequence_length=self.window,
+            )
+            told |= {f"{prefix}prompt_embeds": states, f"{prefix}pooled_prompt_embeds": pooled}
+        return told
+
+    def asked(self, options: Options) -> dict[str, Any]:
+        """With the strength of what a negative prompt does."""
+        strength = options.true_guidance if self.two(options) else 1.0
+        return {**super().asked(options), "true_cfg_scale": strength}
+
+    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+        """The denoiser's branches take turns."""
+        if stage != "denoiser":
+            return super().turn(stage, call, batch)
+        branches: tuple[Branch, ...] = (
+            ("cond", "uncond") if self.two(batch[0].options) else ("cond",)
+        )
+        index, which = divmod(call, len(branches))
+        return self.timed({branches[which]: slice(0, len(batch))}, index)

@@ -1,0 +1,84 @@
+"""PixArt, Alpha and Sigma: T5, and a transformer with cross-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clerestory.models.core.family import families
+from clerestory.models.core.types import Options
+from clerestory.models.families.conditioned import CONDITION, Conditioned, handed_place, sides
+from clerestory.models.families.networks import basic_places, end_places, map_places
+from clerestory.models.families.t5_text import T5Text
+
+__all__ = ["PixArt"]
+
+LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+"""How many tokens T5 is given, as the pipelines do by default."""
+
+
+@families.register("PixArtAlphaPipeline")
+@families.register("PixArtSigmaPipeline")
+class PixArt(Conditioned):
+    """PixArt Alpha and Sigma: T5, a transformer with cross-attention, autoencoder."""
+
+    def __init__(self, pipeline: Any) -> None:
+        net, config = pipeline.transformer, pipeline.transformer.config
+        self.window = LONGEST[type(pipeline).__name__]
+        text = T5Text(
+            pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder", self.window, _plain
+        )
+        super().__init__(pipeline, net, [text])
+        channels = config.in_channels
+        latent, prediction = end_places("transformer", net, channels, channels, "hidden_states")
+        self.places = [
+            *text.places(),
+            handed_place(CONDITION, (self.window, config.caption_channels), "text"),
+            latent,
+            *(
+                place
+                for index, block in enumerate(net.transformer_blocks)
+                for place in basic_places(
+                    f"denoiser.blocks.{index}",
+                    f"transformer.transformer_blocks.{index}",
+                    block,
+                    "text",
+                    self.window,
+                )
+            ),
+            prediction,
+            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+        ]
+        self.multiple = pipeline.vae_scale_factor
+        height, width = sides(config.sample_size, pipeline.vae_scale_factor)
+        self.defaults = Options(height, width, steps=20, guidance=4.5)
+
+    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        """T5's last states with their masks; captions are not cleaned of what looks like HTML."""
+        cond, mask, uncond, other = self.pipeline.encode_prompt(
+            prompts,
+            do_classifier_free_guidance=negatives is not None,
+            negative_prompt=negatives or "",
+            device=self.pipeline._execution_device,
+            clean_caption=False,
+            max_sequence_length=self.window,
+        )
+        return {
+            "prompt_embeds": cond,
+            "prompt_attention_mask": mask,
+            "negative_prompt_embeds": uncond,
+            "negative_prompt_attention_mask": other,
+        }
+
+    def asked(self, options: Options) -> dict[str, Any]:
+        """Drawn at the very size that is asked for."""
+        return {
+            **super().asked(options),
+            "negative_prompt": None,
+            "use_resolution_binning": False,
+            "clean_caption": False,
+        }
+
+
+def _plain(text: str) -> str:
+    """What the pipeline does to a caption that it does not clean."""
+    return text.lower().strip()

@@ -1,0 +1,22 @@
+"""The families that are served: those of this package, and those of plug-ins.
+
+A plug-in package names, as an entry point of the group `clerestory.families`, a module that
+registers its families when it is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from clerestory.models.core.family import Family, families
+from clerestory.registry import Registry, filled
+
+__all__ = ["served"]
+
+
+@functools.cache
+def served() -> Registry[Callable[[Any], Family]]:
+    """The registry of families, with all of them entered."""
+    return filled(families, "clerestory.models.families", "clerestory.families")

@@ -1,0 +1,50 @@
+"""Stable Diffusion 1 and 2: one CLIP text encoder, a UNet with cross-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clerestory.models.core.family import families
+from clerestory.models.core.types import Options
+from clerestory.models.families.clip_text import ClipText
+from clerestory.models.families.conditioned import CONDITION, Conditioned, handed_place, sides
+from clerestory.models.families.networks import end_places, map_places, unet_places
+
+__all__ = ["StableDiffusion"]
+
+
+@families.register("StableDiffusionPipeline")
+class StableDiffusion(Conditioned):
+    """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder."""
+
+    def __init__(self, pipeline: Any) -> None:
+        text = ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder")
+        super().__init__(pipeline, pipeline.unet, [text])
+        unet, channels = pipeline.unet, pipeline.unet.config.in_channels
+        latent, prediction = end_places("unet", unet, channels, channels, "sample")
+        shape = (text.window, unet.config.cross_attention_dim)
+        self.places = [
+            *text.places(),
+            handed_place(CONDITION, shape, "text"),
+            latent,
+            *unet_places("unet", unet, "text", text.window),
+            prediction,
+            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+        ]
+        self.multiple = 8
+        height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
+        self.defaults = Options(height, width, steps=50, guidance=7.5)
+
+    def two(self, options: Options) -> bool:
+        """Not where guidance was distilled into the UNet (latent consistency models)."""
+        return super().two(options) and self.net.config.time_cond_proj_dim is None
+
+    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        """The last hidden states."""
+        cond, uncond = self.pipeline.encode_prompt(
+            prompts, self.pipeline._execution_device, 1, negatives is not None, negatives
+        )
+        return {
+            "prompt_embeds": cond,
+            "negative_prompt_embeds": uncond if negatives is not None else None,
+        }

@@ -1,0 +1,127 @@
+"""Stable Diffusion 3: two CLIP encoders, a T5 that may be absent, a transformer of two streams.
+
+Each block of the denoiser has a stream of the picture, `denoiser.blocks.3/…`, and one of the text,
+`denoiser.blocks.3.text/…`; the last block's text stream ends in its attention, and has no `mlp`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clerestory.models.core.family import Place, families
+from clerestory.models.core.types import Options
+from clerestory.models.families.clip_text import ClipText
+from clerestory.models.families.conditioned import (
+    CONDITION,
+    POOLED,
+    WITH_POOLED,
+    Conditioned,
+    Joined,
+    handed_place,
+    sides,
+)
+from clerestory.models.families.networks import (
+    ADDED,
+    attention_places,
+    end_places,
+    map_places,
+    mlp_place,
+    tap_place,
+)
+from clerestory.models.families.t5_text import T5Text
+from clerestory.models.families.text import Text
+
+__all__ = ["StableDiffusion3", "stream_places"]
+
+LONGEST = 256
+"""How many tokens T5 is given, as the pipeline does by default."""
+
+
+@families.register("StableDiffusion3Pipeline")
+class StableDiffusion3(Conditioned):
+    """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
+
+    half = "bfloat16"
+    handing = WITH_POOLED
+
+    def __init__(self, pipeline: Any) -> None:
+        net, third = pipeline.transformer, pipeline.text_encoder_3
+        texts: list[Text] = [
+            ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder"),
+            ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, "text_2", "text_encoder_2"),
+        ]
+        if third is not None:
+            texts.append(T5Text(pipeline.tokenizer_3, third, "text_3", "text_encoder_3", LONGEST))
+        super().__init__(pipeline, net, texts)
+        clip, t5 = texts[0], texts[2] if len(texts) > 2 else None
+        self.windows = {
+            **self.windows,
+            "condition": Joined((clip, clip.window), (t5, LONGEST)),
+        }
+        window, config = clip.window + LONGEST, net.config
+        latent, prediction = end_places(
+            "transformer", net, config.in_channels, config.out_channels, "hidden_states"
+        )
+        places = [place for text in texts for place in text.places()]
+        self.places = [
+            *places,
+            handed_place(CONDITION, (window, config.joint_attention_dim), "condition"),
+            handed_place(POOLED, (1, config.pooled_projection_dim)),
+            latent,
+            *(
+                place
+                for index, block in enumerate(net.transformer_blocks)
+                for place in stream_places(index, block, net.inner_dim, window, "condition")
+            ),
+            prediction,
+            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+        ]
+        self.multiple = pipeline.vae_scale_factor * pipeline.patch_size
+        height, width = sides(config.sample_size, pipeline.vae_scale_factor)
+        self.defaults = Options(height, width, steps=28, guidance=7.0)
+
+    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        """CLIP's penultimate states, then T5's; and CLIP's pooled ones side by side."""
+        cond, uncond, pooled, other = self.pipeline.encode_prompt(
+            prompts,
+            None,
+            None,
+            device=self.pipeline._execution_device,
+            do_classifier_free_guidance=negatives is not None,
+            negative_prompt=negatives,
+            max_sequence_length=LONGEST,
+        )
+        return {
+            "prompt_embeds": cond,
+            "pooled_prompt_embeds": pooled,
+            "negative_prompt_embeds": uncond,
+            "negative_pooled_prompt_embeds": other,
+        }
+
+
+def stream_places(index: int, block: Any, width: int, window: int, tokens: str) -> list[Place]:
+    """One block of two streams (Esser et al. 2024), which meet in their attention."""
+    address, dotted = f"denoiser.blocks.{index}", f"transformer.transformer_blocks.{index}"
+    text, path = f"{address}.text", f"{dotted}.attn"
+    ends = getattr(block, "context_pre_only", False)
+    on_text: dict[str, Any] = {"length": window, "tokens": tokens}
+    places = [
+        *attention_places(address, path, block.attn),
+        tap_place(address, "self_attn", path, block.attn, width),
+        mlp_place(address, f"{dotted}.ff", block.ff),
+        tap_place(address, "resid", dotted, block, width, part=1),
+        *attention_places(text, path, block.attn, ADDED, unread=("q",) if ends else (), **on_text),
+    ]
+    second = getattr(block, "attn2", None)
+    if second is not None:
+        path = f"{dotted}.attn2"
+        places += attention_places(address, path, second, prefix="second_")
+        places.append(tap_place(address, "second_attn", path, second, width))
+    if ends:
+        return places
+    return [
+        *places,
+        tap_place(text, "self_attn", f"{dotted}.attn", block.attn, width, part=1, **on_text),
+        mlp_place(text, f"{dotted}.ff_context", block.ff_context, **on_text),
+        tap_place(text, "resid", dotted, block, width, part=0, **on_text),
+    ]

@@ -1,0 +1,83 @@
+"""SDXL, also Turbo: two CLIP text encoders, of which the second is pooled as well.
+
+Both are read at their penultimate block, so the first encoder's last block feeds nothing. Where the
+checkpoint says so (most do), the empty prompt is never encoded: its states are zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clerestory.models.core.family import families
+from clerestory.models.core.types import Options
+from clerestory.models.families.clip_text import ClipText
+from clerestory.models.families.conditioned import (
+    CONDITION,
+    POOLED,
+    WITH_POOLED,
+    Conditioned,
+    handed_place,
+    sides,
+)
+from clerestory.models.families.networks import end_places, map_places, unet_places
+
+__all__ = ["StableDiffusionXL"]
+
+
+@families.register("StableDiffusionXLPipeline")
+class StableDiffusionXL(Conditioned):
+    """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
+
+    handing = WITH_POOLED
+
+    def __init__(self, pipeline: Any) -> None:
+        texts = [
+            ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder"),
+            ClipText(pipeline.tokenizer_2, pipeline.text_encoder_2, "text_2", "text_encoder_2"),
+        ]
+        super().__init__(pipeline, pipeline.unet, texts)
+        unet, channels, window = pipeline.unet, pipeline.unet.config.in_channels, texts[1].window
+        latent, prediction = end_places("unet", unet, channels, channels, "sample")
+        pooled = pipeline.text_encoder_2.config.projection_dim
+        self.places = [
+            *texts[0].places(unread=1),
+            *texts[1].places(),
+            handed_place(CONDITION, (window, unet.config.cross_attention_dim), "text_2"),
+            handed_place(POOLED, (1, pooled)),
+            latent,
+            *unet_places("unet", unet, "text_2", window),
+            prediction,
+            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+        ]
+        self.multiple = 8
+        height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
+        turbo = _turbo(pipeline.scheduler)
+        steps, guidance = (4, 0.0) if turbo else (50, 5.0)
+        self.defaults = Options(height, width, steps=steps, guidance=guidance)
+
+    def two(self, options: Options) -> bool:
+        """Not where guidance was distilled into the UNet (latent consistency models)."""
+        return super().two(options) and self.net.config.time_cond_proj_dim is None
+
+    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        """Penultimate hidden states of both encoders side by side, pooled ones of the second."""
+        zeros = negatives is not None and not any(negatives)
+        zeros = zeros and self.pipeline.config.force_zeros_for_empty_prompt
+        cond, uncond, pooled, other = self.pipeline.encode_prompt(
+            prompts,
+            device=self.pipeline._execution_device,
+            do_classifier_free_guidance=negatives is not None,
+            negative_prompt=None if zeros else negatives,
+        )
+        return {
+            "prompt_embeds": cond,
+            "pooled_prompt_embeds": pooled,
+            "negative_prompt_embeds": uncond,
+            "negative_pooled_prompt_embeds": other,
+        }
+
+
+def _turbo(scheduler: Any) -> bool:
+    """Turbo is told by its scheduler alone: ancestral, and spaced from the very end."""
+    ancestral = type(scheduler).__name__.startswith("EulerAncestral")
+    return ancestral and scheduler.config.get("timestep_spacing") == "trailing"

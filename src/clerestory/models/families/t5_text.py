@@ -1,0 +1,36 @@
+"""T5's encoder: neither causal nor pooled, and without a start token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clerestory.models.core.family import Place
+from clerestory.models.core.types import Site
+from clerestory.models.families.text import Text
+
+__all__ = ["T5Text"]
+
+
+class T5Text(Text):
+    """The encoder of a T5. It has no `pooled` tap, since nothing in it is pooled."""
+
+    def places(self, *, unread: int = 0) -> list[Place]:
+        """Attention with its heads, MLP (after the gate) and stream of every block."""
+        config, places = self.encoder.config, []
+        inner, heads = config.num_heads * config.d_kv, config.num_heads
+        for index, block in enumerate(self.encoder.encoder.block):
+            feeds = index < len(self.encoder.encoder.block) - unread
+            for tap, path, units, split, side in (
+                ("q", "layer.0.SelfAttention.q", inner, heads, "output"),
+                ("k", "layer.0.SelfAttention.k", inner, heads, "output"),
+                ("v", "layer.0.SelfAttention.v", inner, heads, "output"),
+                ("self_attn", "layer.0.SelfAttention", config.d_model, None, "output"),
+                ("mlp", "layer.1.DenseReluDense.wo", config.d_ff, None, "input"),
+                ("resid", "", config.d_model, None, "output"),
+            ):
+                dotted = f"{self.root}.encoder.block.{index}.{path}".rstrip(".")
+                module: Any = block.get_submodule(path)
+                address = f"{self.stage}.blocks.{index}/{tap}"
+                site = Site(address, (self.window, units), dotted, feeds, split, module)
+                places.append(Place(site, side=side, tokens=self.stage))  # type: ignore[arg-type]
+        return [self.embedded("encoder.embed_tokens"), *places]

@@ -1,0 +1,180 @@
+"""unCLIP as Kandinsky 2.2 has it: text encoder, prior, denoiser, autoencoder.
+
+The prior and the decoder pipeline are called apart, with a generator for each sample that runs on
+from the one into the other, as one generator does in the combined pipeline. This denoiser has no
+MLP and one joint attention, so it has no `mlp` tap; `prior/embedding` is its only condition.
+
+With a negative prompt the prior also makes an embedding of that, in rows of its own, with a
+generator of the same seed; those rows are neither read nor edited, only what is made of them:
+`prior/embedding` in the branch `uncond`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.models.core.family import (
+    Encoded,
+    Family,
+    Hand,
+    Place,
+    Turn,
+    continued,
+    families,
+    quiet,
+    seeded,
+    sigma_of,
+)
+from clerestory.models.core.types import Branch, Options, Sample, Site
+from clerestory.models.families.clip_text import ClipText
+from clerestory.models.families.networks import (
+    attention_places,
+    end_places,
+    map_places,
+    mlp_place,
+    tap_place,
+    unet_places,
+)
+
+__all__ = ["UnCLIP"]
+
+
+@families.register("KandinskyV22CombinedPipeline")
+class UnCLIP(Family):
+    """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder."""
+
+    stages = ("text", "prior", "denoiser", "vae")
+    first = ("text", "prior")
+    bridge = "prior/embedding"
+    handed = (bridge,)
+    avoids_by = "prior_guidance"
+    defaults = Options(512, 512, steps=50, guidance=4.0, prior_steps=25, prior_guidance=4.0)
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        self.text = ClipText(
+            pipeline.prior_tokenizer, pipeline.prior_text_encoder, "text", "prior_text_encoder"
+        )
+        self.windows = {"text": self.text}
+        unet, channels = pipeline.unet, pipeline.unet.config.in_channels
+        latent, prediction = end_places("unet", unet, channels, channels, "sample")
+        self.places = [
+            *self.text.places(),
+            *_prior_places(pipeline.prior_prior, self.text.window),
+            latent,
+            *unet_places("unet", unet),
+            prediction,
+            *map_places("vae", "movq.decoder", pipeline.movq.decoder),
+        ]
+        self.roots = {
+            "text": pipeline.prior_text_encoder,
+            "prior": pipeline.prior_prior,
+            "denoiser": unet,
+            "vae": pipeline.movq.decoder,
+        }
+
+    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
+        """Text encoder alone, or the prior pipeline, which runs the text encoder itself."""
+        prompts, options = [sample.prompt for sample in batch], batch[0].options
+        if until == "text":
+            self.text.encode(prompts)
+            if branch == "uncond":
+                self.text.encode([options.negative] * len(batch))
+            return None
+        generators, negative, theirs = seeded(batch), None, []
+        if options.negative:
+            negative, theirs = [options.negative] * len(batch), seeded(batch)
+        shown, empty = self.pipeline.prior_pipe(
+            prompt=prompts,
+            negative_prompt=negative,
+            num_inference_steps=options.prior_steps,
+            guidance_scale=options.prior_guidance,
+            generator=generators + theirs,
+            return_dict=False,
+        )
+        states = [generator.get_state() for generator in generators]
+        return Encoded({self.bridge: {"cond": shown, "uncond": empty}}, states)
+
+    def draw(
+        self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
+    ) -> NDArray[np.uint8] | None:
+        """Hand over the image embedding, then the decoder pipeline where it is wanted."""
+        embedding, options = hand(self.bridge, encoded.handed[self.bridge]), batch[0].options
+        if until in ("prior", self.bridge):
+            return None
+        (drawn,) = self.pipeline.decoder_pipe(
+            image_embeds=embedding["cond"],
+            negative_image_embeds=embedding["uncond"],
+            height=options.height,
+            width=options.width,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance,
+            generator=continued(encoded.generators),
+            output_type="np" if until == "vae" else "latent",
+            return_dict=False,
+        )
+        if until != "vae":
+            return None
+        pictures: NDArray[np.uint8] = (drawn * 255).round().astype(np.uint8)
+        return pictures
+
+    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+        """Text: the prompts, then the empty ones. Prior and denoiser: uncond rows before cond."""
+        count, options = len(batch), batch[0].options
+        first = slice(0, count)
+        if stage == "text":
+            return Turn({"uncond" if call else "cond": first})
+        if stage == "vae":
+            return Turn({"cond": first})
+        prior = stage == "prior"
+        scheduler = self.pipeline.prior_scheduler if prior else self.pipeline.scheduler
+        guidance = options.prior_guidance if prior else options.guidance
+        skip = 2 * count if prior and options.negative else count
+        rows: dict[Branch, slice] = (
+            {"uncond": first, "cond": slice(skip, skip + count)}
+            if guidance > 1
+            else {"cond": first}
+        )
+        return Turn(rows, call, float(scheduler.timesteps[call]), sigma_of(scheduler, call))
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """PromptError where a prompt is empty or longer than the text window."""
+        super().check(prompts)
+        self.text.check(prompts)
+
+    def words(self, prompt: str) -> list[str]:
+        """The tokens of a prompt."""
+        return self.text.words(prompt)
+
+    def vocabulary(self) -> list[str]:
+        """The words among the tokens."""
+        return self.text.vocabulary()
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """No progress bars while this is open."""
+        return quiet(self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
+
+
+def _prior_places(prior: Any, window: int) -> list[Place]:
+    """Positions: the text window, then pooled text, time, the noisy embedding, a last token."""
+    places: list[Place] = []
+    length = window + prior.additional_embeddings
+    width = prior.config.num_attention_heads * prior.config.attention_head_dim
+    where = {"length": length, "tokens": "text"}
+    for index, block in enumerate(prior.transformer_blocks):
+        address, dotted = f"prior.blocks.{index}", f"prior_prior.transformer_blocks.{index}"
+        places += [
+            *attention_places(
+                address, f"{dotted}.attn1", block.attn1, length=length, tokens="text"
+            ),
+            tap_place(address, "self_attn", f"{dotted}.attn1", block.attn1, width, **where),
+            mlp_place(address, f"{dotted}.ff", block.ff, **where),
+            tap_place(address, "resid", dotted, block, width, **where),
+        ]
+    embedding = Site("prior/embedding", (1, prior.clip_mean.shape[-1]), "prior_prior")
+    return [*places, Place(embedding)]

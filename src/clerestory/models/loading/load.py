@@ -1,0 +1,213 @@
+"""Open a model by name: Lancet, a hub id, a folder, a single file, or a pipeline that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from clerestory.errors import ModelError
+from clerestory.io.tensors import check_tensors
+from clerestory.models.core.types import Options
+from clerestory.models.model import Model
+from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load", "wrap"]
+
+_NAMES = ("lancet",)
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+def load(
+    what: Any = "lancet",
+    *,
+    device: str = "auto",
+    dtype: Any = "auto",
+    offload: Literal["model", "sequential"] | None = None,
+    prior: str | Path | None = None,
+    lora: str | Path | None = None,
+    config: str | Path | None = None,
+    pickles: bool = False,
+) -> Model:
+    """Open a text-to-image model.
+
+    `what` is `lancet`, a folder made by `clerestory lancet train`, a folder written by diffusers, a
+    hub id (`owner/name`), a single `.safetensors` file, or a pipeline object, which stays as it is
+    but for what you ask for here.
+
+    `device` is `auto` (an accelerator where there is one), `cpu`, `cuda` or `mps`; `dtype` is
+    `auto` (float32 on a CPU, half precision elsewhere), `float32`, `float16` or `bfloat16`.
+    `offload` keeps the weights in main memory, and brings a whole `model` part or, `sequential`, a
+    module at a time to the accelerator. `prior` is the prior of a Kandinsky 2.2 decoder, `lora` a
+    LoRA file, folder or id, `config` the configuration of a single file's parts. Weights are read
+    from safetensors, unless `pickles` allows what can run code.
+
+    ModelError, in one line, for what is not there, cannot be reached, is no pipeline, draws from
+    pictures and not from text, or is damaged.
+    """
+    from clerestory.models.loading.pipelines import Opening, opened
+
+    target = _device(device)
+    precision = _precision(dtype, target)
+    _check_offload(offload, target)
+    told = {"prior": prior, "lora": lora, "config": config}
+    how = {part: str(value) for part, value in told.items() if value is not None}
+    if not isinstance(what, str | Path):
+        if hasattr(what, "components"):
+            if dtype != "auto":
+                what.to(precision(type(what).__name__))
+            home = None if device == "auto" and offload is None else target
+            _settle(what, home, offload, lora)
+        return wrap(what, how=how)
+    if what == "lancet" or _is_lancet(Path(what)):
+        place, about = _lancet(what)
+        opening = Opening(precision)
+    else:
+        _check_named(what)
+        place, about = what, {"name": str(what)}
+        opening = Opening(precision, prior, config, pickles)
+    pipeline = opened(place, opening)
+    _settle(pipeline, target, offload, lora)
+    return wrap(pipeline, **about, how=how)
+
+
+def wrap(
+    pipeline: Any,
+    *,
+    name: str = "",
+    defaults: Options | None = None,
+    revision: str = "",
+    how: Mapping[str, str] | None = None,
+) -> Model:
+    """A model around a pipeline object, which stays as it is.
+
+    A class that no family serves is taken as it comes, by `clerestory.models.families.generic`.
+    `how` is what it was opened with besides its name, to be opened so again.
+    """
+    from clerestory.models.families.generic import Generic
+    from clerestory.models.families.registered import served
+    from clerestory.models.loading.pipelines import check_task
+
+    kind, families = type(pipeline).__name__, served()
+    if kind in families:
+        family = families[kind](pipeline)
+    elif not hasattr(pipeline, "components") or not callable(pipeline):
+        raise ModelError(f"{kind} is no diffusers pipeline, so it cannot be opened.")
+    else:
+        check_task(name or "This", type(pipeline))
+        family = Generic(pipeline)
+    return Model(name or kind, family, defaults=defaults, revision=revision, how=how)
+
+
+def _lancet(what: str | Path) -> tuple[str | Path, dict[str, Any]]:
+    """The pipeline's folder of a Lancet, and what is known about it."""
+    from lancet import weights
+
+    folder = weights.verified(weights.SHIPPED if what == "lancet" else Path(what))
+    defaults = Options().changed(**weights.manifest(folder)["defaults"])
+    about = {"name": str(what), "defaults": defaults, "revision": weights.revision(folder)}
+    return folder / "model", about
+
+
+def _settle(
+    pipeline: Any, target: torch.device | None, offload: str | None, lora: str | Path | None
+) -> None:
+    """Give a pipeline its LoRA and put it where it is to run (None: it stays).
+
+    Its precision is left alone: some parts keep another than the rest on purpose.
+    """
+    if lora is not None:
+        _add_lora(pipeline, str(lora))
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=target)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=target)
+    elif target is not None and pipeline.device != target:
+        pipeline.to(target)
+
+
+def _check_offload(offload: str | None, target: torch.device) -> None:
+    if offload not in (None, "model", "sequential"):
+        raise ModelError(f"offload is {offload!r}; it must be model or sequential.")
+    if offload is not None and target.type == "cpu":
+        raise ModelError(f"offload={offload!r} needs an accelerator; torch finds none here.")
+
+
+def _add_lora(pipeline: Any, lora: str) -> None:
+    from clerestory.models.loading.pipelines import UNREADABLE, hushed
+
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
+    path = Path(lora)
+    if path.suffix == ".safetensors" and path.is_file():
+        check_tensors(path, ModelError)
+    if path.suffix in (".bin", ".pt", ".ckpt"):
+        raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
+    where = {"weight_name": path.name} if path.is_file() else {}
+    try:
+        with hushed():
+            pipeline.load_lora_weights(
+                str(path.parent) if path.is_file() else lora, use_safetensors=True, **where
+            )
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        if "PEFT" in reason:
+            reason = "it needs the package peft: pip install 'clerestory[lora]'"
+        raise ModelError(f"The LoRA {lora} cannot be loaded: {reason}") from error
+
+
+def _check_named(what: str | Path) -> None:
+    """ModelError where a name is neither a path that is there nor an id."""
+    from clerestory.models.loading.pipelines import is_hub_id
+
+    if not Path(what).exists() and not is_hub_id(str(what)):
+        raise ModelError(
+            f"No model is called {str(what)!r}, and there is no such file or folder."
+            f"{suggest(str(what), _NAMES)}"
+        )
+
+
+def _is_lancet(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() and (folder / "model").is_dir()
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"No device is called {name!r}; write auto, cpu, cuda or mps.") from None
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
+        raise ModelError(f"The device {name!r} was asked for, and torch finds none; use cpu.")
+    return device
+
+
+def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
+    """The torch dtype for a pipeline's class; `auto` is float32 on a CPU and half elsewhere."""
+    import torch
+
+    from clerestory.models.core.family import Family
+    from clerestory.models.families.registered import served
+
+    if name != "auto" and name not in DTYPES and not isinstance(name, torch.dtype):
+        raise ModelError(f"No precision is called {name!r}; write auto, {', '.join(DTYPES)}.")
+
+    def precision(kind: str) -> torch.dtype:
+        if isinstance(name, torch.dtype):
+            return name
+        families = served()
+        half = getattr(families.get(kind, Family), "half", Family.half)
+        told = name if name != "auto" else "float32" if target.type == "cpu" else half
+        found: torch.dtype = getattr(torch, told)
+        return found
+
+    return precision

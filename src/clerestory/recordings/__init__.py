@@ -1,0 +1,29 @@
+"""Recordings: a plan plus rows, on disk. The only place where activations are written to files."""
+
+from clerestory.recordings.plan import Plan, planned
+from clerestory.recordings.prompts import prompt_table, random_prompts
+from clerestory.recordings.recording import Recording
+from clerestory.recordings.store import Store
+from clerestory.recordings.survey import Survey, survey
+from clerestory.recordings.template import Template
+from clerestory.recordings.verification import Damage, repaired, verify
+from clerestory.recordings.writer import begin, fill, fill_chunk, record
+
+__all__ = [
+    "Damage",
+    "Plan",
+    "Recording",
+    "Store",
+    "Survey",
+    "Template",
+    "begin",
+    "fill",
+    "fill_chunk",
+    "planned",
+    "prompt_table",
+    "random_prompts",
+    "record",
+    "repaired",
+    "survey",
+    "verify",
+]

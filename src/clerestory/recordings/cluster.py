@@ -1,0 +1,132 @@
+"""Filling a recording with Ray: actors that each hold a model fill chunks of one plan.
+
+Scheduling, retries and lost workers are Ray's. A chunk that is done twice is the same both times.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from clerestory.errors import RecordingError
+from clerestory.models.core.family import Progress
+from clerestory.recordings.plan import check_model
+from clerestory.recordings.store import Store
+
+__all__ = ["fill_with_ray"]
+
+
+class _Worker:
+    """One model, one recording; the actor's class."""
+
+    def __init__(self, where: str, name: str, how: Mapping[str, Any]) -> None:
+        from clerestory.models import load
+
+        self.store = Store(where)
+        self.model = load(name, **how)
+        check_model(self.model, self.store.plan)
+
+    def fill(self, chunk: int) -> int:
+        """Fill one chunk, unless it is done; how many samples it has."""
+        from clerestory.recordings.writer import fill_chunk
+
+        if self.store.marker(chunk) is None:
+            fill_chunk(self.store, self.model, chunk)
+        return len(self.store.plan.rows(chunk))
+
+
+def fill_with_ray(
+    store: Store,
+    how: Mapping[str, Any],
+    *,
+    address: str | None = None,
+    workers: int = 2,
+    gpus_per_worker: float = 0.0,
+    progress: Progress | None = None,
+) -> None:
+    """Fill every chunk that has no marker with Ray actors; `how` is what the model is opened with.
+
+    `address` is a cluster's (`auto` for the one that is running here); without it a local one is
+    started and stopped. RecordingError where Ray is not installed, or a chunk fails for good.
+    """
+    if workers < 1:
+        raise RecordingError(f"workers is {workers}; it must be 1 or more.")
+    missing = store.missing()
+    if not missing:
+        return
+    with _cluster(address) as ray:
+        kind = ray.remote(
+            num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=3
+        )(_Worker)
+        name = store.plan.model["name"]
+        where = store.folder.url
+        pool = [kind.remote(where, name, dict(how)) for _ in range(min(workers, len(missing)))]
+        _spread(ray, pool, store, missing, progress)
+
+
+def _spread(
+    ray: Any,
+    pool: list[Any],
+    store: Store,
+    missing: list[int],
+    progress: Progress | None,
+) -> None:
+    from ray.util import ActorPool
+
+    every = len(store.plan)
+    done = every - sum(len(store.plan.rows(chunk)) for chunk in missing)
+    filled = ActorPool(pool).map_unordered(lambda actor, chunk: actor.fill.remote(chunk), missing)
+    try:
+        for rows in filled:
+            done += rows
+            if progress is not None:
+                progress(done, every)
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from error
+    except ray.exceptions.RayActorError as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "it was lost"
+        raise RecordingError(f"A worker cannot go on: {reason[:300]}") from error
+
+
+def _cause(error: Any) -> Exception:
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else RecordingError(str(error)[:300])
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    try:
+        import ray
+    except ImportError:
+        raise RecordingError(
+            "Ray is not installed: pip install 'clerestory[ray]' on every machine."
+        ) from None
+    ours = not ray.is_initialized()
+    if ours:
+        quiet = {"include_dashboard": False} if address is None else {}
+        where = address or "local"  # None would join whatever cluster was here last
+        try:
+            with _heard():
+                ray.init(address=where, log_to_driver=False, logging_level="ERROR", **quiet)
+        except (ImportError, ConnectionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RecordingError(f"The cluster {where} cannot be joined: {reason}") from error
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """SIGTERM is answered afterwards as before: Ray puts an answer of its own in the place."""
+    held = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, held)

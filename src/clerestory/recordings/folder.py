@@ -1,0 +1,180 @@
+"""A recording's folder: a local one, or a place in an object store (any URL that fsspec opens).
+
+A file is written whole or not at all: locally under another name and then renamed; object stores
+put objects so by themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clerestory.errors import OutputError, RecordingError
+from clerestory.io.reading import (
+    MOST_TABLE,
+    MOST_TEXT,
+    check_count,
+    inside,
+    one_line,
+    read_table,
+    regular,
+    relative,
+    table_of,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from zarr.abc.store import Store
+
+__all__ = ["Folder", "digest"]
+
+LOCK = ".lock"
+PARTIAL = ".partial"
+
+
+class Folder:
+    """Named bytes under one root."""
+
+    def __init__(self, where: str | Path) -> None:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
+        self.where = str(where)
+        try:
+            self.fs, self.root = url_to_fs(self.where)
+        except (ImportError, ValueError) as error:
+            raise OutputError(f"{where} cannot be opened: {error}.") from error
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def __str__(self) -> str:
+        return self.where
+
+    @property
+    def url(self) -> str:
+        """Where it is, for another process: an absolute path, or the URL."""
+        return str(Path(self.root).resolve()) if self.local else self.where
+
+    def read(self, name: str, most: int = MOST_TEXT) -> bytes | None:
+        """The bytes called `name`; None where there are none.
+
+        RecordingError where the name leads out of the folder, or there are more than `most`.
+        """
+        if not self.check(name, most):
+            return None
+        try:
+            data: bytes = self.fs.cat_file(f"{self.root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise RecordingError(f"{self}/{name} cannot be read: {one_line(error)}.") from error
+        return data
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The Parquet table called `name`; None where there is none."""
+        if self.local:
+            path = Path(self.root) / name
+            return read_table(path, RecordingError) if self.check(name, MOST_TABLE) else None
+        raw = self.read(name, MOST_TABLE)
+        return None if raw is None else table_of(raw, f"{self}/{name}", RecordingError)
+
+    def check(self, name: str, most: int) -> bool:
+        """Whether something is called `name`; RecordingError where it should not be read.
+
+        That is what is elsewhere, by its name or by a link, what is no plain file, or is too large.
+        """
+        relative(name, self, RecordingError)
+        path = Path(self.root) / name
+        if self.local:
+            there = path.exists() or path.is_symlink()
+            if there:
+                regular(inside(Path(self.root), name, RecordingError), RecordingError, most)
+            return there
+        try:
+            size = self.fs.size(f"{self.root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        check_count(f"{self}/{name}", RecordingError, size or 0, most, "bytes")
+        return True
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write bytes, whole or not at all."""
+        path = f"{self.root}/{name}"
+        if not self.local:
+            self.fs.pipe_file(path, data)
+            return
+        partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def remove(self, name: str) -> None:
+        """Remove what is called `name`, if anything is."""
+        if self.fs.exists(f"{self.root}/{name}"):
+            self.fs.rm(f"{self.root}/{name}", recursive=True)
+
+    def names(self, under: str = "") -> list[str]:
+        """The names directly under a folder of it, without their path."""
+        place = f"{self.root}/{under}".rstrip("/")
+        try:
+            listed: list[str] = self.fs.ls(place, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
+
+    def swept(self) -> None:
+        """Without the halves of files that a killed recorder left."""
+        if self.local:
+            for path in Path(self.root).rglob(f"*{PARTIAL}"):
+                path.unlink(missing_ok=True)
+
+    def zarr(self, name: str, *, read_only: bool) -> Store:
+        """The Zarr store called `name`."""
+        from zarr.storage import FsspecStore, LocalStore
+
+        path = f"{self.root}/{name}"
+        if self.local:
+            return LocalStore(path, read_only=read_only)
+        fs: Any = self.fs
+        if not fs.async_impl:
+            from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+
+            fs = AsyncFileSystemWrapper(fs, asynchronous=True)
+        return FsspecStore(fs, path=path, read_only=read_only)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else records here while this is open; RecordingError where somebody does.
+
+        The lock is the operating system's, so it ends with its process, however that ends. Object
+        stores have none; there a chunk done twice is harmless.
+        """
+        if not self.local:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.root}/{LOCK}", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RecordingError(
+                f"Somebody else is recording into {self}: wait, or take another folder."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def digest(data: bytes) -> str:
+    """What a marker says of a file: BLAKE2b of its bytes, 16 bytes in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

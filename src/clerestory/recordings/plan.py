@@ -1,0 +1,295 @@
+"""What a recording will hold, fixed before the first sample is drawn.
+
+The plan says which sample stands in which row. Everything that a value depends on is in it, so two
+recorders with the same plan fill the same rows with the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from clerestory.errors import RecordingError
+from clerestory.io.fields import made
+from clerestory.io.parquet import packed
+from clerestory.io.reading import refusing
+from clerestory.models import Model, Options, Sample
+from clerestory.models.core import runner as running
+from clerestory.models.core.addresses import Selection
+from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.types import Branch, Pool
+from clerestory.recordings.prompts import prompt_table, repeated
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "planned"]
+
+FORMAT = 1
+"""The version of what lies on disk."""
+_BATCHES = {True: 8, False: 64}
+"""Batches a chunk where pictures are drawn, and where they are not."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Samples (a table, one row each), and how they are drawn and read.
+
+    `table` has `prompt`, `seed` and the factors; `read` what is wanted of each site; `model` what
+    tells the model from others. `batch` samples are drawn together, `chunk` rows are kept together.
+    """
+
+    table: pd.DataFrame
+    model: Mapping[str, Any]
+    options: Options
+    read: Mapping[str, Selection]
+    pool: Pool
+    branch: Branch
+    pictures: bool
+    batch: int
+    chunk: int
+    threads: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are; the last may be shorter."""
+        return -(-len(self) // self.chunk)
+
+    def rows(self, chunk: int) -> range:
+        """The rows of a chunk."""
+        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, len(self)))
+
+    def batches(self, chunk: int) -> Iterator[range]:
+        """The rows of a chunk, batch by batch: always the same samples together."""
+        rows = self.rows(chunk)
+        for start in range(rows.start, rows.stop, self.batch):
+            yield range(start, min(start + self.batch, rows.stop))
+
+    def request(self, rows: range) -> running.Request:
+        """What the model is asked for these rows."""
+        part = self.table.iloc[rows.start : rows.stop]
+        samples = tuple(
+            Sample(prompt, int(seed), self.options)
+            for prompt, seed in zip(part["prompt"], part["seed"], strict=True)
+        )
+        return running.Request(
+            samples=samples,
+            read=self.read,
+            edit_sets=((),),
+            pool=self.pool,
+            branch=self.branch,
+            pictures=self.pictures,
+            stop="auto",
+            batch=len(samples),
+            taps={},
+            progress=None,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the table: every prompt, seed and factor, in their order."""
+        records = self.table.to_json(orient="split", index=False)
+        return hashlib.sha256(records.encode()).hexdigest()
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The table as it lies on disk; RecordingError where it could not be read again."""
+        return packed(self.table, "The plan", RecordingError)
+
+    def told(self) -> dict[str, Any]:
+        """The plan as JSON has it; its table by its digest."""
+        told = {
+            "format": FORMAT,
+            "samples": len(self),
+            "table": self.digest,
+            "model": dict(self.model),
+            "options": asdict(self.options),
+            "read": {site: asdict(wanted) for site, wanted in self.read.items()},
+            "pool": self.pool,
+            "branch": self.branch,
+            "pictures": self.pictures,
+            "batch": self.batch,
+            "chunk": self.chunk,
+            "threads": self.threads,
+        }
+        made: dict[str, Any] = json.loads(json.dumps(told))
+        return made
+
+    @classmethod
+    def restored(cls, told: Mapping[str, Any], table: pd.DataFrame) -> Plan:
+        """The plan that `told` tells of; RecordingError where the table is not its table."""
+        read = made(_Told, told, "manifest.json: plan", RecordingError)
+        named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
+        plan = cls(table=table, **{**named, "model": asdict(read.model)})
+        with refusing("samples.parquet", RecordingError):
+            same = plan.digest == read.table
+        if not same:
+            raise RecordingError(
+                "samples.parquet is not the table that was planned: it was altered."
+            )
+        for name in ("batch", "chunk", "threads"):
+            if not 1 <= getattr(plan, name) < 2**31:
+                raise RecordingError(f"manifest.json was altered: {name} is {told[name]}.")
+        _check_table(table)
+        return plan
+
+
+@dataclass(frozen=True)
+class OfModel:
+    """What a plan says of its model; `how` are names, and nothing that could make code run."""
+
+    name: str
+    revision: str
+    how: Mapping[Literal["prior", "lora", "config"], str]
+    pipeline: str
+    scheduler: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What `Plan.told` gives."""
+
+    format: int
+    samples: int
+    table: str
+    model: OfModel
+    options: Options
+    read: Mapping[str, Selection]
+    pool: Pool
+    branch: Branch
+    pictures: bool
+    batch: int
+    chunk: int
+    threads: int
+
+
+_NOT_IN_PLAN = ("format", "samples", "table")
+
+
+def _check_table(table: pd.DataFrame) -> None:
+    """RecordingError where a table has no prompts or seeds."""
+    prompts, seeds = table.get("prompt"), table.get("seed")
+    texts = prompts is not None and all(isinstance(one, str) for one in prompts)
+    if not texts or seeds is None or seeds.dtype.kind not in "iu" or table.index.nlevels > 1:
+        raise RecordingError(
+            "samples.parquet has no prompts or no seeds: expected columns `prompt` and `seed`."
+        )
+
+
+def planned(
+    model: Model,
+    prompts: str | Path | Sequence[str] | pd.DataFrame,
+    seeds: int | Sequence[int] = 0,
+    *,
+    read: str | Sequence[str],
+    pool: Pool = "mean",
+    branch: Branch = "cond",
+    pictures: bool = True,
+    batch: int = 16,
+    chunk: int | None = None,
+    **options: Any,
+) -> Plan:
+    """Plan prompts × seeds, prompt by prompt; errors for what the model cannot draw or has not.
+
+    `chunk` rows are kept, and counted as done, together: eight batches of pictures or 64 without,
+    unless you say otherwise; it is rounded up to whole batches.
+    """
+    import torch
+
+    table = prompt_table(prompts)
+    numbers = check_seeds(seeds)
+    drawn = model.options(**options)
+    running.samples(model, list(table["prompt"].drop_duplicates()), 0, drawn)
+    for name, value in (("batch", batch), ("chunk", chunk)):
+        if value is not None and value < 1:
+            raise RecordingError(f"{name} is {value}; it must be 1 or more.")
+    together = min(batch, model.family.most or batch)
+    wanted = chunk or together * _BATCHES[pictures]
+    plan = Plan(
+        table=repeated(table, numbers),
+        model=_told(model),
+        options=drawn,
+        read=model.sites.select(read) if read else {},
+        pool=pool,
+        branch=branch,
+        pictures=pictures,
+        batch=together,
+        chunk=-(-wanted // together) * together,
+        threads=torch.get_num_threads(),
+    )
+    running.check(model, plan.request(range(len(plan))))
+    return plan
+
+
+def _told(model: Model) -> dict[str, Any]:
+    """What tells one model from another, as far as it can be known."""
+    pipeline = model.pipeline
+    scheduler = getattr(pipeline, "scheduler", None)
+    return {
+        "name": model.name,
+        "revision": model.revision,
+        "how": dict(model.how),
+        "pipeline": type(pipeline).__name__,
+        "scheduler": type(scheduler).__name__ if scheduler is not None else "",
+        "dtype": str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
+    }
+
+
+def check_model(model: Model, plan: Plan) -> None:
+    """RecordingError, naming the differences, where a plan was made with another model than this.
+
+    It is told by its name, what it was opened with, its pipeline, scheduler and precision, and, of
+    a Lancet, its revision.
+    """
+    differing = [
+        f"{name}: {_short(there)} there, {_short(here)} here"
+        for name, here, there in _differences(_told(model), plan.model)
+    ]
+    if differing:
+        raise RecordingError(
+            f"The recording was planned with another model ({'; '.join(differing[:6])})."
+        )
+
+
+def check_same(plan: Plan, told: Mapping[str, Any]) -> None:
+    """RecordingError, naming the differences, where a folder was begun with another plan.
+
+    The number of threads may differ: who goes on takes the number that was begun with.
+    """
+    ours = {**plan.told(), "threads": told["threads"]}
+    differing = [
+        "other prompts, seeds or factors"
+        if name == "table"
+        else f"{name}: {_short(there)} there, {_short(here)} here"
+        for name, here, there in _differences(ours, told)
+    ]
+    if differing:
+        raise RecordingError(
+            f"The folder holds a recording of another plan ({'; '.join(differing[:6])}"
+            f"{'; …' if len(differing) > 6 else ''}): give the same arguments, or another folder."
+        )
+
+
+def _differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for name in dict.fromkeys([*ours, *theirs]):
+        here, there = ours.get(name), theirs.get(name)
+        if isinstance(here, dict) and isinstance(there, dict):
+            yield from _differences(here, there, f"{prefix}{name}.")
+        elif here != there:
+            yield f"{prefix}{name}", here, there
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 40 else text[:37] + "…"

@@ -1,0 +1,132 @@
+"""Prompts from files, as a table: a column `prompt`, and a column for each factor.
+
+A text file has one prompt a line; CSV and Parquet have a column `prompt`, their other columns are
+factors; TOML is a factorial template (`template.py`).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clerestory.errors import PromptError, RecordingError
+from clerestory.io.parquet import MOST_ROWS
+from clerestory.io.reading import DAMAGED, check_count, one_line, read_bytes, read_table, read_text
+from clerestory.models import Model
+from clerestory.recordings.template import Template
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "repeated"]
+
+VOCABULARY = "vocabulary"
+"""The name of the source of random prompts that is the model's own words."""
+RESERVED = ("sample", "seed", "done", "bad")
+"""Columns of a recording's table that no factor can be called."""
+MOST_PROMPTS = 256 * 2**20
+"""Bytes of a file of prompts; more go into a Parquet table."""
+_KINDS = ".txt, .csv, .parquet or .toml"
+
+
+def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFrame:
+    """Prompts as a table: of a file (`Path`), of a list, of a table, or the one given.
+
+    Categories become their values. PromptError where there is none, a file cannot be read, or a
+    factor's name is taken.
+    """
+    import pandas as pd
+
+    if isinstance(source, Path):
+        table = _read(source)
+    elif isinstance(source, pd.DataFrame):
+        table = source
+    else:
+        table = pd.DataFrame({"prompt": [source] if isinstance(source, str) else list(source)})
+    where = str(source) if isinstance(source, Path) else "the table"
+    if "prompt" not in table:
+        raise PromptError(f"{where} has no column 'prompt'; it has {', '.join(map(str, table))}.")
+    if table.empty:
+        raise PromptError(f"There is no prompt in {where}; give at least one.")
+    taken = [name for name in RESERVED if name in table]
+    if taken:
+        raise PromptError(f"{where} has a column {taken[0]!r}, which a recording makes: rename it.")
+    table = table.rename(columns=str).reset_index(drop=True)
+    for name in table:
+        if isinstance(table[name].dtype, pd.CategoricalDtype):
+            table[name] = np.asarray(table[name])
+    return table[["prompt", *(name for name in table if name != "prompt")]]
+
+
+def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
+    """The table with each row once for each seed; RecordingError for more than can be kept."""
+    check_count("The plan", RecordingError, len(table) * len(seeds), MOST_ROWS, "samples")
+    made = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
+    made.insert(1, "seed", list(seeds) * len(table))
+    return made
+
+
+def random_prompts(
+    source: str | Path, count: int, seed: int = 0, *, model: Model | None = None, words: int = 5
+) -> pd.DataFrame:
+    """So many random prompts, the same for the same seed.
+
+    `vocabulary` gives `words` words of the model's own vocabulary each, a template random fills of
+    it, any other file random lines of it (each once). PromptError where a file has too few.
+    """
+    rng = np.random.default_rng(seed)
+    if count < 1:
+        raise PromptError(f"{count} random prompts were asked for; ask for at least one.")
+    if source == VOCABULARY:
+        if model is None:
+            raise PromptError("Random words need the model whose vocabulary they are from.")
+        return prompt_table(_words(model, count, words, rng))
+    path = Path(source)
+    if path.suffix == ".toml":
+        return prompt_table(Template.read(path).random(count, rng))
+    table = prompt_table(path)
+    if count > len(table):
+        raise PromptError(f"{path} has {len(table)} prompts; {count} were asked for.")
+    return table.iloc[np.sort(rng.permutation(len(table))[:count])].reset_index(drop=True)
+
+
+def _words(model: Model, count: int, words: int, rng: np.random.Generator) -> list[str]:
+    known = model.vocabulary()
+    if not words >= 1 or len(known) < 2:
+        raise PromptError(f"{words} words of {len(known)} make no prompt; ask for 1 or more.")
+    return [
+        " ".join(known[index] for index in rng.integers(0, len(known), words)) for _ in range(count)
+    ]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    readers: dict[str, Any] = {
+        ".txt": _lines,
+        ".csv": lambda file: pd.read_csv(
+            io.BytesIO(read_bytes(file, PromptError, MOST_PROMPTS)), keep_default_na=False
+        ),
+        ".parquet": lambda file: read_table(file, PromptError),
+        ".toml": lambda file: Template.read(file).table(),
+    }
+    if path.suffix.lower() not in readers:
+        raise PromptError(f"{path} is no file of prompts; it must end in {_KINDS}.")
+    try:
+        table: pd.DataFrame = readers[path.suffix.lower()](path)
+    except PromptError:
+        raise
+    except DAMAGED as error:
+        raise PromptError(f"{path} cannot be read as {path.suffix}: {one_line(error)}.") from error
+    return table
+
+
+def _lines(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    lines = [line.strip() for line in read_text(path, PromptError, MOST_PROMPTS).splitlines()]
+    return pd.DataFrame({"prompt": [line for line in lines if line]})

@@ -1,0 +1,109 @@
+"""A dry batch: what the arrays will look like, and what the plan will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.models import Model, Run
+from clerestory.models.core import runner as running
+from clerestory.models.core.activations import step_labels
+from clerestory.models.core.types import Noted
+from clerestory.recordings.plan import Plan
+from clerestory.recordings.store import PICTURES, Layout
+
+__all__ = ["Survey", "survey"]
+
+HEADROOM = 8.0
+"""A site is kept in float16 where its largest value in the dry batch, times this, still fits."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a plan will take, as far as its first batch tells: seconds, bytes on disk, pictures."""
+
+    layouts: Mapping[str, Layout]
+    samples: int
+    seconds: float
+    bytes: int
+    pictures: int
+
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "samples": self.samples,
+            "pictures": self.pictures,
+            "seconds": round(self.seconds, 1),
+            "bytes": self.bytes,
+            "dtypes": {name: layout.dtype for name, layout in self.layouts.items()},
+        }
+
+    def line(self) -> str:
+        """In words, for a person."""
+        kept = f"{self.pictures:,} pictures, " if self.pictures else "no pictures, "
+        wide = [name for name, one in self.layouts.items() if one.dtype == "float32"]
+        note = f" {len(wide)} of them in float32, too large for half." if wide else ""
+        arrays = len(self.layouts) - (PICTURES in self.layouts)
+        return (
+            f"{self.samples:,} samples, {kept}{arrays} sites: about {_span(self.seconds)}, "
+            f"{_size(self.bytes)} on disk.{note}"
+        )
+
+
+def survey(model: Model, plan: Plan) -> Survey:
+    """Run the first batch, keep nothing of it, and say what the rest will be like."""
+    rows = next(plan.batches(0))
+    start = time.perf_counter()
+    run = running.sweep(model, plan.request(rows))[0]
+    seconds = (time.perf_counter() - start) * len(plan) / len(rows)
+    layouts = _layouts(plan, run)
+    return Survey(
+        layouts=layouts,
+        samples=len(plan),
+        seconds=seconds,
+        bytes=len(plan) * sum(layout.bytes for layout in layouts.values()),
+        pictures=len(plan) if plan.pictures else 0,
+    )
+
+
+def _layouts(plan: Plan, run: Run) -> dict[str, Layout]:
+    axes = ("step", "position", "unit") if plan.pool == "none" else ("step", "unit")
+    found = {}
+    for address, noted in run.activations.unlabelled.items():
+        values = noted.values()
+        labels = _labels(noted, plan.read[address].units)
+        found[address] = Layout(_dtype(values), values.shape[1:], axes, labels)
+    if run.pictures is not None:
+        found[PICTURES] = Layout("uint8", run.pictures.shape[1:], ("height", "width", "channel"))
+    return found
+
+
+def _dtype(values: NDArray[np.floating]) -> str:
+    largest = float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
+    return "float16" if largest * HEADROOM <= float(np.finfo(np.float16).max) else "float32"
+
+
+def _labels(noted: Noted, units: tuple[int, ...] | None) -> dict[str, Any]:
+    labels = step_labels(noted.steps)
+    told = {name: one[1] if isinstance(one, tuple) else one for name, one in labels.items()}
+    return told if units is None else {**told, "unit": list(units)}
+
+
+def _span(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

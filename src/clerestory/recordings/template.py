@@ -1,0 +1,153 @@
+"""A factorial template: every combination of levels in every phrasing, factors kept as columns.
+
+    phrasings = ["{style}", "{style}, {place}"]
+    matched = ["style"]
+
+    [levels.style]
+    "stained glass" = ["a stained glass of {subject}", "{subject} in stained glass"]
+    plain = ["a picture of {subject}", "{subject} in plain style"]
+
+    [levels.subject]
+    cat = "a cat"
+    ship = "a ship"
+
+    [levels.place]
+    night = "at night"
+
+    [[without]]
+    style = "stained glass"
+    subject = "ship"
+
+A level's text may name other factors; a list has one text for each phrasing. Prompts that differ
+in nothing but the `matched` factors share a `group`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clerestory.errors import PromptError
+from clerestory.io.reading import check_count, read_toml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Template"]
+
+_SLOT = re.compile(r"{([^{}]*)}")
+_DEPTH = 8
+"""How often a text may name a factor whose text names a factor."""
+_TRIES = 1000
+_MOST_PROMPTS, _MOST_SIGNS = 1_000_000, 100_000
+
+
+class Template(BaseModel):
+    """Phrasings with slots, and the levels of each factor with their texts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phrasings: tuple[str, ...] = Field(min_length=1)
+    levels: dict[str, dict[str, str | tuple[str, ...]]] = Field(min_length=1)
+    matched: tuple[str, ...] = ()
+    without: tuple[dict[str, str], ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Template:
+        """Open a template; PromptError, naming the field, where it says something impossible."""
+        try:
+            return cls.model_validate(read_toml(path, PromptError))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the template"
+            raise PromptError(f"{path}: {field}: {first['msg']}.") from error
+
+    @model_validator(mode="after")
+    def _fits(self) -> Template:
+        for factor, levels in self.levels.items():
+            if factor in ("prompt", "phrasing", "group"):
+                raise ValueError(f"a factor cannot be called {factor!r}")
+            if not levels:
+                raise ValueError(f"factor {factor!r} has no level")
+            for level, text in levels.items():
+                if not isinstance(text, str) and len(text) != len(self.phrasings):
+                    raise ValueError(
+                        f"level {level!r} has {len(text)} texts, and there are "
+                        f"{len(self.phrasings)} phrasings"
+                    )
+        named = [*self.matched, *(factor for each in self.without for factor in each)]
+        named += [slot for text in self._texts() for slot in _SLOT.findall(text)]
+        for factor in named:
+            if factor not in self.levels:
+                raise ValueError(f"there is no factor {factor!r}")
+        return self
+
+    def _texts(self) -> Iterator[str]:
+        yield from self.phrasings
+        for text in itertools.chain.from_iterable(each.values() for each in self.levels.values()):
+            yield from [text] if isinstance(text, str) else text
+
+    def table(self) -> pd.DataFrame:
+        """Every combination in every phrasing, one row a prompt; PromptError where none is left."""
+        import pandas as pd
+
+        count = len(self.phrasings) * math.prod(len(each) for each in self.levels.values())
+        check_count("The template", PromptError, count, _MOST_PROMPTS, "prompts")
+        rows = [
+            self._row(index, dict(zip(self.levels, combination, strict=True)))
+            for index in range(len(self.phrasings))
+            for combination in itertools.product(*self.levels.values())
+            if not self._excluded(dict(zip(self.levels, combination, strict=True)))
+        ]
+        if not rows:
+            raise PromptError("The template leaves no prompt: `without` excludes them all.")
+        return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
+
+    def random(self, count: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Random fills: a level of each factor and a phrasing, each evenly."""
+        import pandas as pd
+
+        rows = []
+        for _ in range(count * _TRIES):
+            levels = {
+                name: list(each)[rng.integers(len(each))] for name, each in self.levels.items()
+            }
+            index = int(rng.integers(len(self.phrasings)))
+            if not self._excluded(levels):
+                rows.append(self._row(index, levels))
+            if len(rows) == count:
+                return pd.DataFrame(rows)
+        raise PromptError("The template leaves hardly a prompt: `without` excludes nearly all.")
+
+    def _excluded(self, levels: Mapping[str, str]) -> bool:
+        return any(
+            all(levels[factor] == level for factor, level in each.items()) for each in self.without
+        )
+
+    def _row(self, index: int, levels: Mapping[str, str]) -> dict[str, str | int]:
+        text = self.phrasings[index]
+        used: set[str] = set()
+        for _ in range(_DEPTH):
+            slots = _SLOT.findall(text)
+            used |= set(slots)
+            size = sum(len(self._text(slot, levels[slot], index)) for slot in slots)
+            check_count("A prompt of the template", PromptError, size, _MOST_SIGNS, "characters")
+            text = _SLOT.sub(lambda slot: self._text(slot[1], levels[slot[1]], index), text)
+        if _SLOT.search(text):
+            raise PromptError(f"The template's texts name each other in a circle: {text[:80]!r}.")
+        shown = {name: level for name, level in levels.items() if name in used}
+        fixed = [f"{name}={level}" for name, level in shown.items() if name not in self.matched]
+        group = "; ".join([*fixed, f"phrasing={index}"])
+        factors = {name: shown.get(name, "") for name in self.levels}
+        return {"prompt": " ".join(text.split()), **factors, "phrasing": index, "group": group}
+
+    def _text(self, factor: str, level: str, index: int) -> str:
+        text = self.levels[factor][level]
+        return text if isinstance(text, str) else text[index]

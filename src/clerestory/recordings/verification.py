@@ -1,0 +1,91 @@
+"""Whether what lies on disk is what was written: every file of every marker, by its digest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from clerestory.models.core.family import Progress
+from clerestory.recordings.folder import digest
+from clerestory.recordings.store import Marker, Store
+
+__all__ = ["Damage", "repaired", "verify"]
+
+ALL = "*"
+"""In place of a site where a whole chunk is in doubt, since its marker cannot be read."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A site's file that is missing, truncated or altered, and the samples that stood in it."""
+
+    site: str
+    chunk: int
+    samples: range
+    how: str
+
+
+def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
+    """What is damaged among the chunks that count as done; RecordingError if the plan is."""
+    plan, chunks = store.plan, store.done()
+    _check_arrays(store)
+    found: list[Damage] = []
+    for index, chunk in enumerate(chunks):
+        marker = store.marker(chunk) if chunk < plan.chunks else None
+        if marker is None:
+            found.append(Damage(ALL, chunk, _rows(store, chunk), "marker altered"))
+        else:
+            found += _damaged(store, marker)
+        if progress is not None:
+            progress(index + 1, len(chunks))
+    return found
+
+
+def repaired(store: Store, damage: list[Damage]) -> int:
+    """Take the markers of damaged chunks away, so that they are filled again; how many there are.
+
+    The folder is to be locked meanwhile.
+    """
+    chunks = sorted({each.chunk for each in damage})
+    for chunk in chunks:
+        store.mark_undone(chunk)
+    return len(chunks)
+
+
+def by_site(damage: list[Damage]) -> dict[str, list[int]]:
+    """The damaged samples of each site, in order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for each in damage:
+        found[each.site] += each.samples
+    return {site: sorted(rows) for site, rows in found.items()}
+
+
+def _rows(store: Store, chunk: int) -> range:
+    return store.plan.rows(chunk) if chunk < store.plan.chunks else range(0)
+
+
+def _damaged(store: Store, marker: Marker) -> Iterator[Damage]:
+    rows = store.plan.rows(marker.chunk)
+    told = {name.partition("/c/")[0] for name in marker.files}
+    for site in store.layouts.keys() - told:
+        # A chunk that holds nothing but the fill value has no file.
+        if store.file(_place(store, site, marker.chunk)) is not None:
+            yield Damage(site, marker.chunk, rows, "not in the marker")
+    for name, (expected, size) in marker.files.items():
+        raw = store.file(name)
+        how = "missing" if raw is None else "truncated" if len(raw) < size else "altered"
+        if raw is None or digest(raw) != expected:
+            yield Damage(name.partition("/c/")[0], marker.chunk, rows, how)
+
+
+def _place(store: Store, site: str, chunk: int) -> str:
+    zeros = "/0" * len(store.layouts[site].shape)
+    return f"{site}/c/{chunk}{zeros}"
+
+
+def _check_arrays(store: Store) -> None:
+    """RecordingError where an array's metadata are not what the manifest says."""
+    group = store.arrays()
+    for name in store.layouts:
+        _ = group[name]

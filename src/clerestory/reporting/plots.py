@@ -1,0 +1,35 @@
+"""Altair charts to SVG and PNG, whatever prompts, names and classes are written in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from clerestory.reporting.escaping import visible
+
+__all__ = ["png", "svg"]
+
+
+def svg(chart: Any) -> Markup:
+    """The chart as an SVG element, for a page."""
+    import vl_convert
+
+    return Markup(vl_convert.vegalite_to_svg(_clean(chart.to_dict())))
+
+
+def png(chart: Any) -> bytes:
+    """The chart as a PNG, two pixels for one."""
+    import vl_convert
+
+    drawn: bytes = vl_convert.vegalite_to_png(_clean(chart.to_dict()), scale=2)
+    return drawn
+
+
+def _clean(told: Any) -> Any:
+    """The specification without control characters: at one vl_convert ends the whole process."""
+    if isinstance(told, dict):
+        return {_clean(name): _clean(of) for name, of in told.items()}
+    if isinstance(told, list):
+        return [_clean(one) for one in told]
+    return visible(told.replace("\n", " ")) if isinstance(told, str) else told

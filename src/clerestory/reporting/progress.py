@@ -1,0 +1,88 @@
+"""Progress bars: shown where a person is looking, silent elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from clerestory.reporting.escaping import plain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+    from clerestory.types import Progress, ProgressOption
+
+__all__ = ["progress_bars"]
+
+
+@contextmanager
+def progress_bars(progress: ProgressOption = True) -> Iterator[Progress]:
+    """A callback that draws one bar per label.
+
+    Args:
+        progress: A callback of the caller's own, which is passed through; True for bars on a
+            terminal or in a notebook; False for silence.
+
+    Yields:
+        A callback of (label, completed, total). It is silent where output goes to a file or a pipe.
+    """
+    if callable(progress):
+        yield progress
+    elif progress and (sys.stderr.isatty() or _in_notebook()):
+        with _rich_progress() as bars:
+            yield _Bars(bars)
+    else:
+        yield _silent
+
+
+def _silent(label: str, completed: int, total: int, /) -> None:
+    pass
+
+
+def _in_notebook() -> bool:
+    # A kernel has a shell of this class; asking IPython only where it is loaded costs no import.
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _rich_progress() -> RichProgress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("·"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
+    # In a notebook rich has its own display; on a terminal bars go to stderr, data to stdout.
+    return RichProgress(*columns, console=None if _in_notebook() else Console(stderr=True))
+
+
+class _Bars:
+    """Adds a bar when a label is first reported."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(
+        self, label: str, completed: int, total: int, loss: float | None = None, /
+    ) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(plain(label), total=total, loss="")
+        shown = "" if loss is None or loss != loss else f"loss {loss:.4f}"
+        self._bars.update(self._tasks[label], completed=completed, total=total, loss=shown)

@@ -1,0 +1,92 @@
+"""What every verb returns: a value with a summary, a table, a plot, and files.
+
+A result prints as one line, a notebook shows its table, and nothing that came from a prompt or a
+file is ever interpreted as markup.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from clerestory.reporting.escaping import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Provenance", "Result"]
+
+ROWS = 20
+"""Rows that a notebook shows of a result's table; `table()` has all of them."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result comes from.
+
+    Attributes:
+        version: The version of Clerestory.
+        model: What the model was loaded by.
+        digest: A digest of the model's weights and adapters, empty where no model took part.
+        options: The arguments that the figures depend on.
+    """
+
+    version: str
+    model: str = ""
+    digest: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Result(ABC):
+    """Base class of results.
+
+    Subclasses are frozen dataclasses declared with `repr=False`, so that printing one gives its
+    summary and not thousands of numbers.
+    """
+
+    @abstractmethod
+    def summary(self) -> str:
+        """The result in one sentence, with its main figure and interval."""
+
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """The rows that the command line prints, one per unit, condition or claim."""
+
+    @abstractmethod
+    def plot(self) -> Any:
+        """An Altair chart of the table's main figure."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the result.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder that was given to `save`.
+
+        Returns:
+            An equal result.
+        """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {visible(self.summary())}"
+
+    def _repr_html_(self) -> str:
+        from markupsafe import escape
+
+        table = self.table().map(lambda value: visible(value) if isinstance(value, str) else value)
+        return f"<p>{escape(visible(self.summary()))}</p>" + table.head(ROWS).to_html(escape=True)

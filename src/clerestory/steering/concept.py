@@ -1,0 +1,60 @@
+"""What a steered model is to draw, or no longer: how it is said, and who sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clerestory.classifiers.base import Which
+from clerestory.evaluation.outcomes import Panel
+
+__all__ = ["Concept"]
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A class of a classifier, and `said`, which says it of a content, `{x}`.
+
+    `decoy` is what should not come with it, a classifier and its class. `keeps` are classifiers of
+    what should stay, by default Lancet's other factors. With `remove` the concept is taken out of
+    prompts that say it.
+    """
+
+    classifier: str
+    shows: str
+    said: str
+    decoy: tuple[str, str] | None = None
+    keeps: tuple[str, ...] = ()
+    remove: bool = False
+
+    @property
+    def base(self) -> str:
+        """The pattern of the prompts that are edited."""
+        return self.said if self.remove else "{x}"
+
+    @property
+    def other(self) -> str:
+        """The pattern of those whose pictures the edited ones should be like."""
+        return "{x}" if self.remove else self.said
+
+    def goal(self, rate: float) -> float:
+        """How well a rate of the concept is what is wanted."""
+        return 1 - rate if self.remove else rate
+
+    def panel(self, which: Which) -> Panel:
+        """The classifiers of a set; RegistryError where there are no such."""
+        others = self.keeps or None
+        return Panel.of(self.classifier, self.shows, which=which, others=others, decoy=self.decoy)
+
+    def warnings(self) -> list[str]:
+        """What the classifiers cannot guard, for whoever reads the figures."""
+        tuning, reporting = self.panel("a"), self.panel("b")
+        found = []
+        if tuning.concept.source == reporting.concept.source:
+            found.append(f"The classifier that tuned also reports: {tuning.concept.source}.")
+        if not tuning.others:
+            found.append(
+                "No classifier looks at the rest of the picture: nothing says what is kept."
+            )
+        if not tuning.clouded:
+            found.append("The classifier has no features: no Fréchet distance guards the pictures.")
+        return found

@@ -1,0 +1,194 @@
+"""Edits as matrices, and where a matrix can go: into the weights beside the site.
+
+An edit that is affine, `M x + c` at every position, step and branch, needs no hook: it goes into
+the linear layer that writes the site (`M W`, `M b + c`), or into the one that reads it (`W M`,
+`b + W c`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clerestory.edits import Ablate, Add, Clamp, Erase, Reflect, Scale
+from clerestory.errors import EditError
+from clerestory.models import Edit, Model
+from clerestory.models.core.addresses import parse
+from clerestory.models.core.types import Site
+
+__all__ = ["Fold", "affine", "fold", "in_order", "nearest"]
+
+
+@dataclass(eq=False)
+class Fold:
+    """New values for the parameters of a layer, and those before, in float64.
+
+    `path` is the dotted path of the layer in the pipeline.
+    """
+
+    path: str
+    layer: nn.Module
+    values: dict[str, Tensor]
+
+    @cached_property
+    def before(self) -> dict[str, Tensor]:
+        """What the layer has until they are put in."""
+        return {name: _plain(getattr(self.layer, name)) for name in self.values}
+
+    def put(self, values: Mapping[str, Tensor]) -> None:
+        """Give the layer these values."""
+        for name, value in values.items():
+            own = getattr(self.layer, name).data
+            own.copy_(value.to(own.device, own.dtype))
+
+
+def affine(edit: Edit, units: int) -> tuple[Tensor, Tensor]:
+    """`M` `[unit, unit]` and `c` `[unit]` of an edit; EditError where it is not affine."""
+    eye, zero = torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64)
+    if isinstance(edit, Add) and not edit.renorm:
+        if np.ndim(edit.strength):
+            raise EditError("it has a strength for each sample")
+        return eye, float(np.asarray(edit.strength)) * edit.scale * edit.vector.double()
+    if isinstance(edit, Ablate):
+        way = edit.vector.double()
+        return eye - torch.outer(way, way), edit.level * way
+    if isinstance(edit, Scale | Clamp):
+        eye[edit.unit, edit.unit] = edit.factor if isinstance(edit, Scale) else 0.0
+        zero[edit.unit] = edit.value if isinstance(edit, Clamp) else 0.0
+        return eye, zero
+    if isinstance(edit, Erase):
+        out = edit.left.double() @ edit.right.double()
+        return eye - out, out @ edit.mean.double()
+    raise EditError(f"a {type(edit).__name__} is no matrix" + _renormed(edit))
+
+
+def fold(model: Model, edit: Edit) -> Fold:
+    """Where the edit goes into the weights; EditError saying why it cannot."""
+    address = parse(edit.site)
+    site = model.sites[address.site]
+    if address.steps is not None:
+        raise EditError("it acts at some steps only, and weights are the same at all")
+    if getattr(edit, "positions", "all") != "all":
+        raise EditError("it acts at some positions only")
+    if site.address == model.family.bridge and site.tap == "embedding":
+        return _into_the_prior(model, edit)
+    branch = getattr(edit, "branch", "cond")
+    if branch == "uncond" or (branch == "cond" and _doubled(model, site)):
+        raise EditError("it acts on one branch of guidance only, and weights on both")
+    units = site.shape[1]
+    if site.module is None or units is None:
+        raise EditError("no layer of weights makes the value there")
+    matrix, shift = affine(edit, units)
+    for beside in (_reader, _writer):
+        found = beside(model, site)
+        if found is not None:
+            path, layer, reads = found
+            return Fold(path, layer, _folded(layer, matrix, shift, reads=reads))
+    raise EditError("no single linear layer writes or reads what is there")
+
+
+def in_order(model: Model, edits: Sequence[Edit]) -> list[Edit]:
+    """The order to fold in: what goes into a reading layer is undone last to first."""
+    reading = [edit for edit in edits if _reader(model, model.sites[parse(edit.site).site])]
+    return [*reversed(reading), *(edit for edit in edits if not any(edit is r for r in reading))]
+
+
+def nearest(edit: Any) -> Edit | None:
+    """The edit that is like it and could be folded: everywhere, on both branches, a matrix."""
+    if isinstance(edit, Reflect):
+        return nearest(Ablate(edit.site, edit.vector, edit.level))
+    if not isinstance(edit, Add | Ablate | Scale | Clamp | Erase):
+        return None
+    place = getattr(edit, "neuron", edit.site).partition("@")[0]
+    bridge = place.startswith("prior/")
+    how: dict[str, Any] = {"branch": "cond" if bridge else "both", "positions": "all"}
+    if isinstance(edit, Add):
+        how |= {"renorm": False, "strength": float(np.mean(edit.strength))}
+    return replace(edit, site=place, **how)
+
+
+def _renormed(edit: Edit) -> str:
+    return " where it keeps lengths" if getattr(edit, "renorm", False) else ""
+
+
+def _doubled(model: Model, site: Site) -> bool:
+    """Whether guidance sends rows without the prompt through this stage too."""
+    usual = model.defaults
+    own = getattr(model.family, "two", None)
+    guided = usual.guidance > 1 if own is None else bool(own(usual))
+    prior = usual.prior_guidance > 1 and "prior" in model.family.stages
+    return site.stage != "vae" and (guided or prior)
+
+
+def _into_the_prior(model: Model, edit: Edit) -> Fold:
+    """The prior ends with `latents * clip_std + clip_mean`: both can be changed, unit by unit."""
+    if getattr(edit, "branch", "cond") != "cond":
+        raise EditError("the embedding of the empty picture is made by no weights of the prior")
+    prior = model.pipeline.prior_prior
+    matrix, shift = affine(edit, prior.clip_mean.shape[-1])
+    each = matrix.diagonal()
+    if not torch.equal(matrix, torch.diag(each)):
+        raise EditError("the prior scales and shifts its embedding unit by unit, and mixes none")
+    mean, std = each * _plain(prior.clip_mean) + shift, each * _plain(prior.clip_std)
+    return Fold("prior_prior", prior, {"clip_mean": mean, "clip_std": std})
+
+
+def _folded(layer: nn.Module, matrix: Tensor, shift: Tensor, *, reads: bool) -> dict[str, Tensor]:
+    weight, bias = _plain(layer.weight), layer.bias
+    made = {"weight": weight @ matrix if reads else matrix @ weight}
+    moved = weight @ shift if reads else shift
+    if bias is not None:
+        made["bias"] = _plain(bias) + moved if reads else matrix @ _plain(bias) + moved
+    elif moved.abs().max() > 0:
+        raise EditError("the layer there has no bias to take up the shift")
+    return made
+
+
+def _plain(parameter: Any) -> Tensor:
+    """A copy in float64."""
+    copied: Tensor = parameter.detach().double().cpu().clone()
+    return copied
+
+
+NEXT = {
+    "mlp.activation_fn": "mlp.fc2",
+    "ff.net.0": "ff.net.2",
+    "ff_context.net.0": "ff_context.net.2",
+}
+"""The layer that reads what a tap of neurons shows, by the ends of paths."""
+
+
+def _reader(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
+    if model.family.by_address[site.address].side == "input":
+        return (site.path, site.module, True) if isinstance(site.module, nn.Linear) else None
+    for end, following in NEXT.items():
+        if site.path.endswith(end):
+            path = site.path.removesuffix(end) + following
+            layer = _module(model, path)
+            return (path, layer, True) if isinstance(layer, nn.Linear) else None
+    return None
+
+
+def _writer(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
+    """The linear layer whose output the site is, as far as nothing is done to it afterwards."""
+    module = site.module
+    if isinstance(module, nn.Linear):
+        return site.path, module, False
+    if site.tap.endswith("attn") and not getattr(module, "residual_connection", False):
+        part = model.family.by_address[site.address].part
+        for name in ("to_add_out",) if part else ("out_proj", "to_out.0"):
+            found = dict(module.named_modules()).get(name)
+            if isinstance(found, nn.Linear) and getattr(module, "rescale_output_factor", 1) == 1:
+                return f"{site.path}.{name}", found, False
+    return None
+
+
+def _module(model: Model, path: str) -> Any:
+    root, _, rest = path.partition(".")
+    return getattr(model.pipeline, root).get_submodule(rest)

@@ -1,0 +1,151 @@
+"""`[record.NAME]`: a template of prompts, recorded at sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from clerestory.errors import SiteError
+from clerestory.recordings.template import Template
+from clerestory.studies.tasks.base import (
+    BRIDGES,
+    Came,
+    Cost,
+    Step,
+    Strip,
+    Work,
+    counted,
+    steps,
+    strip,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clerestory.recordings import Recording
+    from clerestory.recordings.plan import Plan
+
+__all__ = ["Record"]
+
+SHOWN = 8
+
+
+@steps.register("record")
+class Record(Step):
+    """Prompts as factors with matched groups, and where they are read.
+
+    Every combination is drawn, or `sample` random fills. Patterns of `sites` that name nothing in
+    this model are left out. `first` keeps so many levels of a factor, for a smaller scale.
+    """
+
+    resumes = True
+    claims = False
+
+    prompts: Template
+    sites: tuple[str, ...] = Field(min_length=1)
+    sample: int = Field(default=0, ge=0)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    pool: str = "mean"
+    pictures: bool = False
+    first: dict[str, int] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Record:
+        for factor in self.first:
+            if factor not in self.prompts.levels:
+                raise ValueError(f"first: there is no factor {factor!r}")
+        return self
+
+    def asks(self, name: str) -> bool:
+        """Nobody looks: a factor may be called as a classifier is."""
+        return False
+
+    def table(self) -> pd.DataFrame:
+        """The prompts, with as many levels as `first` says."""
+        import numpy as np
+
+        kept = self.prompts.model_copy(update={"levels": self._levels()})
+        return kept.random(self.sample, np.random.default_rng(0)) if self.sample else kept.table()
+
+    def _levels(self) -> dict[str, dict[str, str | tuple[str, ...]]]:
+        return {
+            name: dict(list(every.items())[: self.first.get(name)])
+            for name, every in self.prompts.levels.items()
+        }
+
+    def read(self, work: Work) -> list[str]:
+        """The patterns that name something; SiteError where none does."""
+        found, last = [], None
+        for pattern in self.sites:
+            try:
+                work.model.sites.select([pattern])
+            except SiteError as error:
+                last = error
+            else:
+                found.append(pattern)
+        if not found:
+            raise SiteError(f"None of the study's sites is in {work.model.name}: {last}")
+        return found
+
+    def method(self) -> str:
+        """How many prompts, from what, read where."""
+        table = self.table()
+        how = f"{len(table)} random prompts" if self.sample else f"{len(table)} matched prompts"
+        factors = ", ".join(f"{len(each)} × {name}" for name, each in self._levels().items())
+        seeds = counted(len(self.seeds), "seed")
+        return f"{how} ({factors}; {seeds} each) were read at {', '.join(self.sites)}."
+
+    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+        """As its first batch tells."""
+        from clerestory.recordings import survey
+
+        told = survey(work.model, self._plan(work))
+        kept = Cost(disk=told.bytes, seconds=told.seconds)
+        return (
+            kept + Cost(pictures=told.samples)
+            if self._draws(work)
+            else kept + Cost(read=told.samples)
+        )
+
+    def _plan(self, work: Work) -> Plan:
+        from clerestory.recordings.plan import planned
+
+        how: dict[str, Any] = {
+            "read": self.read(work),
+            "pool": self.pool,
+            "pictures": self.pictures,
+        }
+        return planned(work.model, self.table(), self.seeds, **how)
+
+    def _draws(self, work: Work) -> bool:
+        """Whether the denoiser runs."""
+        sites = work.model.sites
+        wanted = (one for one in sites.select(self.read(work)) if one not in BRIDGES)
+        stages = {sites[one].stage.partition("_")[0] for one in wanted}
+        return self.pictures or not stages <= {"text", "prior"}
+
+    def run(self, work: Work, folder: Path) -> Came:
+        """Record, or go on."""
+        came = work.model.record(
+            self.table(),
+            self.seeds,
+            read=self.read(work),
+            pool=self.pool,
+            pictures=self.pictures,
+            out=folder / "recording",
+            progress=lambda done, of: work.tell("recording", done, of),
+        )
+        strips = (_first(came, folder),) if self.pictures else ()
+        figures = {"samples": len(came), "sites": list(came.sites)}
+        return Came(figures=figures, strips=strips)
+
+
+def _first(came: Recording, folder: Path) -> Strip:
+    """The first pictures, under their prompts."""
+    rows = came.samples.iloc[:SHOWN]
+    shown = came.pictures(range(len(rows)))
+    title = f"The first {len(rows)} of its {len(came)} pictures, none picked by hand"
+    return strip(folder, title, {"": shown}, [str(one) for one in rows["prompt"]])

@@ -1,0 +1,221 @@
+"""`[verify.NAME]`: do the units of findings control the picture?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, model_validator
+
+from clerestory.errors import EvidenceError, TableError
+from clerestory.io.reading import inside, read_json
+from clerestory.studies.tasks.base import (
+    BRIDGES,
+    Came,
+    Claim,
+    Cost,
+    Step,
+    Strip,
+    Table,
+    Work,
+    named,
+    span,
+    steps,
+    strip,
+)
+
+if TYPE_CHECKING:
+    from clerestory.causal import Causes, Control
+    from clerestory.contrasts import Findings
+
+__all__ = ["Verify", "findings_of"]
+
+SHOWN = 8
+
+
+@steps.register("verify")
+class Verify(Step):
+    """`verify` of what `find`, or a class of what `group`, found, by a classifier and its class.
+
+    `units` are addresses; those that this model or the finding has not are left out.
+    """
+
+    find: str = ""
+    group: str = ""
+    classifier: str
+    shows: str
+    units: tuple[str, ...] = ()
+    contents: int = Field(default=24, ge=1)
+    directions: int = Field(default=20, ge=20)
+    maps: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Verify:
+        if bool(self.find) == bool(self.group):
+            raise ValueError("say either find or group")
+        return self
+
+    def needs(self) -> tuple[str, ...]:
+        """Its findings."""
+        return named("find", self.find) if self.find else named("group", self.group)
+
+    def sees(self) -> tuple[tuple[str, str], ...]:
+        """Who looks, and at what."""
+        return ((self.classifier, self.shows),)
+
+    def method(self) -> str:
+        """What was changed, beside what."""
+        return (
+            f"Units were added, ablated and patched in {self.contents} contents that did not "
+            "find them, with a seed "
+            f"that was not recorded, each beside {self.directions} directions from shuffled pairs; "
+            f"{self.classifier} counts {self.shows}."
+        )
+
+    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+        """Each of the units added, ablated, patched, and beside shuffled directions."""
+        sites = work.model.sites
+        listed = [one for one in self.units if one.partition("[")[0] in sites]
+        units = len(listed) or 2 * len({site.stage for site in sites.values()}) + 1
+        each = 4 * self.contents + self.directions * min(self.contents, 12)
+        return Cost(pictures=2 * self.contents + units * each)
+
+    def run(self, work: Work, folder: Path) -> Came:
+        """Verify, and save the causes in `causes`."""
+        from clerestory.causal import verify
+
+        shows = work.shown(self.classifier, self.shows)
+        found = findings_of(work, self.find, self.group, shows)
+        known = {one.unit for one in found.findings}
+        causes = verify(
+            found,
+            work.model,
+            work.classifier(self.classifier),
+            shows,
+            units=[one for one in self.units if one in known],
+            contents=self.contents,
+            directions=self.directions,
+            maps=self.maps,
+            progress=work.tell,
+        )
+        causes.save(folder / "causes")
+        chosen = self._chosen(causes, found)
+        return Came(
+            claims=(self._claim(causes, chosen),),
+            figures=causes.told(),
+            tables=(_table(causes, chosen, self._said),),
+            strips=self._strips(found, work, chosen, folder),
+            warnings=tuple(causes.warnings),
+        )
+
+    def _chosen(self, causes: Causes, found: Findings) -> Control:
+        """The unit that the claim is about, by what was known before any was changed.
+
+        The first of `units`; else the direction of what is handed to the denoiser, or that which
+        discovery put first.
+        """
+        first = found.picked("direction").unit
+        bridges = (one.unit for one in causes.controls if one.unit.partition("[")[0] in BRIDGES)
+        wanted = [*self.units, *(one for one in bridges if one in found.directions), first]
+        changed = {one.unit: one for one in causes.controls}
+        return next((changed[one] for one in wanted if one in changed), causes.controls[0])
+
+    @property
+    def _said(self) -> str:
+        """What the unit is held to."""
+        return "saying it does" if self.find else "the group's own prompts do"
+
+    def _claim(self, causes: Causes, one: Control) -> Claim:
+        does = one.addition
+        how = "controls" if one.controls else "does not surely control"
+        text = (
+            f"{one.unit} {how} {self.shows}: added where nobody says it, it changes the rate by "
+            f"{span(does.effect, does.low, does.high)}{_beside(one)}; {self._said} by "
+            f"{causes.words.effect:+.2f}{_kept(one)}."
+        )
+        bar = "the interval above 0, and more than every shuffled direction"
+        return Claim("controls", text, one.controls, bar, does.effect, does.low, does.high)
+
+    def _strips(
+        self, found: Findings, work: Work, best: Control, folder: Path
+    ) -> tuple[Strip, ...]:
+        """What the best unit does in contents that did not find it, where it is a direction."""
+        from clerestory import Add
+        from clerestory.causal.trials import matched_prompts
+
+        if best.unit not in found.directions:
+            return ()
+        prompts = list(matched_prompts(found, work.model, "report", SHOWN)["absent"])[:SHOWN]
+        site = next(one.site for one in found.findings if one.unit == best.unit)
+        seed = 1 + max([] if found.samples is None else found.samples["seed"].tolist(), default=-1)
+        runs = work.model.sweep(prompts, seed, [[], [Add(site, found.direction(best.unit))]])
+        title = f"Prompts that do not ask for it, and with {best.unit} added"
+        rows = {
+            name: [] if run.pictures is None else list(run.pictures)
+            for name, run in zip(("as they are", "with it added"), runs, strict=True)
+        }
+        return (strip(folder, title, rows, prompts),)
+
+
+def findings_of(work: Work, find: str, group: str, shows: str) -> Findings:
+    """Those of a `find` step, or of a class of a `group` step."""
+    from clerestory.contrasts import Findings
+
+    if find:
+        return Findings.load(work.folders[f"find.{find}"] / "findings")
+    folder = work.folders[f"group.{group}"] / "groups"
+    names = list(read_json(inside(folder, "groups.json", TableError), TableError)["groups"])
+    if shows not in names:
+        raise EvidenceError(f"Too few prompts came out {shows}: there is no such group.")
+    return Findings.load(folder / "findings" / f"{names.index(shows):02}")
+
+
+def _table(causes: Causes, best: Control, said: str) -> Table:
+    rows = []
+    for one in causes.controls:
+        shuffled = (
+            "–" if one.shuffled is None else f"{one.shuffled.low:+.2f} to {one.shuffled.high:+.2f}"
+        )
+        told = (one.addition, one.ablation, one.patching)
+        effects = ("–" if own is None else span(own.effect, own.low, own.high) for own in told)
+        worst = _worst(one)
+        least = "–" if worst is None else f"{worst[0]} {worst[1]:.0%}"
+        rows.append((one.unit, f"{one.detects:.3f}", *effects, shuffled, least))
+    head = (
+        "unit",
+        "detects, AUROC",
+        "added",
+        "lost when ablated",
+        "patched",
+        "shuffled directions",
+        "kept, at worst",
+    )
+    title = (
+        f"Detecting, and controlling: changes of the rate of {causes.shows}, "
+        f"{causes.unedited:.0%} without; {said} by "
+        f"{span(causes.words.effect, causes.words.low, causes.words.high)}"
+    )
+    return Table(title, head, tuple(rows), (causes.controls.index(best),))
+
+
+def _worst(one: Control) -> tuple[str, float] | None:
+    """The classifier that sees least often with the unit added what it saw without, and how often.
+
+    None where no other looked.
+    """
+    if not one.collateral:
+        return None
+    name = min(one.collateral, key=lambda key: one.collateral[key])
+    return name.rpartition(":")[2], one.collateral[name]
+
+
+def _kept(one: Control) -> str:
+    worst = _worst(one)
+    return "" if worst is None else f"; of all else the {worst[0]} is kept least, in {worst[1]:.0%}"
+
+
+def _beside(one: Control) -> str:
+    if one.shuffled is None:
+        return ""
+    return f", {one.shuffled.directions} shuffled directions by at most {one.shuffled.high:+.2f}"

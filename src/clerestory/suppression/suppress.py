@@ -1,0 +1,241 @@
+"""Try every rung of the ladder on half of the sentences, report on the other half, choose one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from clerestory.attribution import Prompt, paraphrases
+from clerestory.attribution.paraphrases import short_enough
+from clerestory.classifiers import classifier
+from clerestory.errors import EvidenceError, SearchError
+from clerestory.models.core.seeds import check_seeds
+from clerestory.registry import suggest
+from clerestory.steering import SteeredModel
+from clerestory.suppression.case import Case
+from clerestory.suppression.methods import RUNGS, Means
+from clerestory.suppression.results import Rung, Suppressed
+from clerestory.suppression.scoring import Judged, Labels, Way, likeliest, same
+from clerestory.suppression.stage import Stage
+
+__all__ = ["suppress"]
+
+Progress = Callable[[str, int, int], None]
+LEAST, MOST = 10, 24
+"""Sentences that a half has at least, and by default at most."""
+NOISES = 8
+"""That settings are tried with."""
+DROP, KEEP = 0.8, 0.9
+"""Of the excess, what has to go; of what is to stay, what has to."""
+
+
+def suppress(
+    case: Case,
+    *,
+    tune: int | None = None,
+    report: int | None = None,
+    seeds: int | Sequence[int] = (0, 1),
+    elsewhere: Sequence[str] = (),
+    budget: int = 300,
+    only: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Suppressed:
+    """Climb the ladder.
+
+    `tune` sentences choose each rung's setting by set a, one noise each of a few that the report
+    has not; `report` others tell by set b: 24 each, or halves of what there is. `elsewhere` are
+    prompts of other things, for what it does to them. `budget` prompts are scored for words; with 0
+    none are searched. `only` names rungs; what cannot be built is left out, with a warning.
+    EvidenceError where the prompt shows no more of the unwanted than its control, or never one of
+    what is to be kept, or where no rung can be built.
+    """
+    tell, names = progress or _silent, _named(only, budget)
+    numbers = check_seeds(seeds)
+    for text in elsewhere:
+        case.model.check(text)
+    first, second, few = _halves(case, tune, report)
+    start = Stage(case, first, _noises(numbers, len(first)), "a")
+    for problem in start.problems():
+        raise EvidenceError(problem)
+    longest = _longest(case, (*first, *second))
+    rungs, missing = _built(names, Means(case, first, start.instead(), longest, budget, tell))
+    picked = _tuned(start, rungs, tell)
+    end = Stage(case, second, numbers, "b")
+    found = _reports(end, picked, elsewhere, tell)
+    chosen, short = _chosen(found)
+    steered, by = _steered(case, found, chosen)
+    return Suppressed(
+        case=case,
+        before=end.judged(end.before),
+        control=end.judged(end.control),
+        rungs=tuple(found),
+        chosen=chosen,
+        steered=steered,
+        steered_by=by,
+        contents=len(second),
+        seeds=len(numbers),
+        warnings=(*few, *_one_set(case), *missing, *end.problems(), *short),
+        pictures={"before": end.before.pictures, "control": end.control.pictures},
+    )
+
+
+def _longest(case: Case, sentences: Sequence[Prompt]) -> str:
+    """That of the most tokens."""
+    return max((one.whole for one in sentences), key=lambda text: len(case.model.words(text)))
+
+
+def _named(only: Sequence[str], budget: int) -> list[str]:
+    """The rungs that are asked for; EvidenceError for one that there is not."""
+    for name in only:
+        if name not in RUNGS:
+            raise EvidenceError(f"No rung is called {name!r}.{suggest(name, RUNGS)}")
+    return list(dict.fromkeys(only)) or [one for one in RUNGS if budget or one != "suffix search"]
+
+
+def _halves(
+    case: Case, tune: int | None, report: int | None
+) -> tuple[Sequence[Prompt], Sequence[Prompt], list[str]]:
+    """Sentences that tune, others that report, and a warning where there are fewer than usual.
+
+    EvidenceError where there are not enough.
+    """
+    if any(one is not None and one < LEAST for one in (tune, report)):
+        raise EvidenceError(f"Give {LEAST} sentences or more to tune with, and to report on.")
+    count, least = (tune or MOST) + (report or MOST), 2 * LEAST
+    try:
+        every = paraphrases(case.prompt, count, atleast=least, model=case.model)
+    except EvidenceError as error:
+        raise EvidenceError(
+            f"This prompt has fewer than {least} paraphrases that fit the text window: too few to "
+            "tune with and to report on."
+        ) from error
+    there = len(every)
+    first = tune or min(MOST, there - report if report else there // 2)
+    second = report or min(MOST, there - first)
+    told = f"This prompt has {there} paraphrases"
+    if min(first, second) < LEAST or first + second > there:
+        raise EvidenceError(
+            f"{told}: too few for {tune or LEAST} to tune with and {report or LEAST} to report on."
+        )
+    usual = (first, second) == (tune or MOST, report or MOST)
+    few = [] if usual else [f"{told}: {first} tune and {second} report."]
+    return every[:first], every[first : first + second], few
+
+
+def _one_set(case: Case) -> list[str]:
+    """A warning of classifiers of which there is only one set."""
+    names = [
+        name
+        for name in dict.fromkeys(name for name, _ in (*case.unwanted, *case.kept))
+        if classifier(name, which="a").source == classifier(name, which="b").source
+    ]
+    if not names:
+        return []
+    return [
+        f"There is only one set of {' and '.join(names)}: the same judge tunes and reports, which "
+        "flatters the figures."
+    ]
+
+
+def _built(names: Sequence[str], means: Means) -> tuple[dict[str, list[Way]], list[str]]:
+    """Each rung's ways, and warnings of those that have none; EvidenceError where none has any."""
+    found: dict[str, list[Way]] = {}
+    missing: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            found[name] = RUNGS[name](means)
+        except (EvidenceError, SearchError) as why:
+            missing.setdefault(str(why), []).append(name)
+    warnings = [f"Left out: {', '.join(own)}. {why}" for why, own in missing.items()]
+    if not found:
+        raise EvidenceError(" ".join(warnings))
+    return found, warnings
+
+
+def _tuned(
+    stage: Stage, rungs: Mapping[str, Sequence[Way]], tell: Progress
+) -> list[tuple[Way, Judged]]:
+    """The best setting of each rung, as set a sees it."""
+    of, done = sum(map(len, rungs.values())), 0
+    found = []
+    for ways in rungs.values():
+        tried = []
+        for way in ways:
+            tried.append((way, stage.tried(way)[1]))
+            done += 1
+            tell("trying settings", done, of)
+        found.append(max(tried, key=lambda pair: (pair[1].worth, pair[1].certainty)))
+    return found
+
+
+def _reports(
+    stage: Stage, picked: Sequence[tuple[Way, Judged]], others: Sequence[str], tell: Progress
+) -> list[Rung]:
+    """Each rung on the half that reports, and on other prompts."""
+    case, found = stage.case, []
+    names = [*(name for name, _ in (*case.unwanted, *case.kept)), *case.others]
+    plain: Labels = {}
+    if others:
+        plain = likeliest(names, Way("before").draw(case.model, others, (0,)), stage.which)
+    for done, (way, tuned) in enumerate(picked):
+        pictures, came = stage.tried(way)
+        ira, cra = _elsewhere(stage, way, others, plain)
+        found.append(Rung(way, tuned, came, 1 - came.unwanted, ira, cra, pictures))
+        tell("reporting rungs", done + 1, len(picked))
+    return found
+
+
+def _elsewhere(
+    stage: Stage, way: Way, others: Sequence[str], plain: Labels
+) -> tuple[float | None, float | None]:
+    """How often the unwanted's classifiers, and the rest, see the same in the others' pictures."""
+    case = stage.case
+    fit = [at for at, text in enumerate(others) if short_enough(case.model, [way.text(text)])]
+    if not fit:
+        return None, None
+    drawn = way.draw(case.model, [others[at] for at in fit], (0,))
+    there = likeliest(list(plain), drawn, stage.which)
+    away = {name for name, _ in case.unwanted}
+    own = {name: there[name] for name in away}
+    rest = {name: there[name] for name in there if name not in away}
+    then = {name: one[fit] for name, one in plain.items()}
+    return same(own, then), same(rest, then)
+
+
+def _chosen(rungs: Sequence[Rung]) -> tuple[Rung, list[str]]:
+    """By what set a saw: of those that do enough the surest, else the best."""
+    enough = [
+        one
+        for one in rungs
+        if (one.tuned.drop or 0) >= DROP and (one.tuned.kept_share or 0) >= KEEP
+    ]
+    if enough:
+        return max(enough, key=lambda one: one.tuned.certainty), []
+    best = max(rungs, key=lambda one: one.tuned.worth)
+    return best, [
+        f"No rung took away {DROP:.0%} of the excess and kept {KEEP:.0%} of what is to stay."
+    ]
+
+
+def _steered(
+    case: Case, rungs: Sequence[Rung], chosen: Rung
+) -> tuple[SteeredModel, str] | tuple[None, None]:
+    """The chosen rung as a model; where it has no edits, the best of those that have, if any."""
+    edited = [one for one in rungs if one.way.edits]
+    if not edited:
+        return None, None
+    own = chosen if chosen.way.edits else max(edited, key=lambda one: one.tuned.worth)
+    away = ", ".join(shows for _, shows in case.unwanted)
+    about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}
+    figures = {"set b": dict(own.came.by_class), "kept_share": own.came.kept_share}
+    told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.whole}
+    return SteeredModel(case.model, own.way.edits, calibration=told), own.name
+
+
+def _noises(seeds: Sequence[int], count: int) -> list[int]:
+    """So many seeds, a few over and over, none of which is among these."""
+    free = [seed for seed in range(len(seeds) + NOISES) if seed not in set(seeds)]
+    return [free[at % NOISES] for at in range(count)]
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    pass

@@ -1,0 +1,36 @@
+"""Types that every package shares: progress callbacks and aliases of arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Bools", "Floats", "Integers", "Pictures", "Progress", "ProgressOption"]
+
+Pictures: TypeAlias = NDArray[np.uint8]
+"""RGB pictures, 0 to 255; the last three axes are height, width, 3."""
+Floats: TypeAlias = NDArray[np.floating[Any]]
+"""Real numbers of any precision; docstrings give the axes."""
+Integers: TypeAlias = NDArray[np.integer[Any]]
+"""Class indices, seeds or counts."""
+Bools: TypeAlias = NDArray[np.bool_]
+"""Masks and outcomes of trials."""
+
+
+class Progress(Protocol):
+    """Receives how far a piece of work has come."""
+
+    def __call__(self, label: str, completed: int, total: int, /) -> None:
+        """Report one update.
+
+        Args:
+            label: The piece of work, such as `drawing`.
+            completed: How many of its units are completed.
+            total: How many there are.
+        """
+
+
+ProgressOption: TypeAlias = bool | Progress
+"""True shows a bar where a person is looking (terminal, notebook), False is silent."""

@@ -1,0 +1,213 @@
+"""Which stage of a Lancet limits its pictures: four ceilings, on held-out renders.
+
+Each stage is given the truth of the one before it, so that what is lost is its own loss: pictures
+through the autoencoder; pictures decoded from true image embeddings; the prior's embedding of a
+caption beside that of its render; captions to renders by the text encoder's embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from clerestory.errors import PromptError
+from clerestory.models import Model
+from lancet import weights
+from lancet.classifiers import LancetClassifiers
+from lancet.evaluate import Rate, rate
+from lancet.training.settings import Settings
+from lancet.training.text import retrieval
+from lancet.training.train import FIRST_HELD_OUT
+from lancet.training.vision import Eye
+from lancet.world.render import render
+from lancet.world.sampler import sample
+from lancet.world.scene import NONE, Scene
+from lancet.world.table import World
+
+__all__ = ["FACTORS", "Ceilings", "ceilings"]
+
+COUNT, AMONG, BATCH = 512, 256, 64
+FACTORS = ("style", "subject", "place", "mood", "perspective", "artwork")
+
+Pictures = NDArray[np.uint8]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Rates by factor as set b sees them, and how near the prior and the text encoder come.
+
+    `renders` are the held-out renders themselves, `autoencoder` the same through the autoencoder,
+    `decoder` pictures decoded from their embeddings. `prior_error` is the squared error of the
+    predicted embedding over that of the mean embedding (0 perfect, 1 no better than the mean);
+    `prior_cosine` their cosine around the mean. `retrieval`: how often a caption's own render is
+    the nearest of 256.
+    """
+
+    renders: dict[str, Rate]
+    autoencoder: dict[str, Rate]
+    decoder: dict[str, Rate]
+    prior_error: float
+    prior_cosine: float
+    retrieval: float
+    count: int
+
+    def told(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def ceilings(
+    model: Model, art: Path, folder: Path | None = None, *, progress: Progress | None = None
+) -> Ceilings:
+    """Measure the stages of a Lancet; `art` is what `clerestory lancet art` has made."""
+    tell = progress or (lambda what, done, of: None)
+    place = weights.verified(folder)
+    world = World.load(place / "world.toml")
+    held_out = (sample(world, seed) for seed in count(FIRST_HELD_OUT))
+    scenes = list(islice((scene for scene in held_out if _fits(model, scene.caption)), COUNT))
+    truth = render(world, art, scenes)
+    scaled = torch.from_numpy(truth).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+    embeddings = _eye(place)(scaled)
+    judge = LancetClassifiers.load("b", folder)
+    predicted = _predicted(model, scenes, tell)
+    return Ceilings(
+        renders=_rates(judge, truth, scenes),
+        autoencoder=_rates(judge, _through(model, scaled), scenes),
+        decoder=_rates(judge, _decoded(model, embeddings, tell), scenes),
+        prior_error=_error(predicted, embeddings),
+        prior_cosine=_cosine(predicted, embeddings),
+        retrieval=retrieval(_texts(model, scenes), embeddings, AMONG),
+        count=COUNT,
+    )
+
+
+def _fits(model: Model, caption: str) -> bool:
+    """Whether a caption fits the text window: training cuts those that do not."""
+    try:
+        model.check(caption)
+    except PromptError:
+        return False
+    return True
+
+
+def _eye(folder: Path) -> Eye:
+    """CLIP's image side as it was trained: the pipeline's own is a copy of less exactness."""
+    told = weights.manifest(folder)["settings"]
+    settings = Settings(vision_widths=tuple(told["vision_widths"]), width=told["width"])
+    eye = Eye(settings.vision_widths, settings.width)
+    state = load_file(folder / "training" / "vision.safetensors")
+    own = {name.removeprefix("eye."): value for name, value in state.items() if "eye." in name}
+    eye.load_state_dict({name: value.float() for name, value in own.items()}, strict=False)
+    return eye.eval().requires_grad_(False)
+
+
+def _rates(
+    judge: LancetClassifiers, pictures: Pictures, scenes: Sequence[Scene]
+) -> dict[str, Rate]:
+    said = judge.probabilities(pictures)
+    return {factor: _right(judge, said, scenes, factor) for factor in FACTORS}
+
+
+def _right(
+    judge: LancetClassifiers,
+    said: dict[str, NDArray[np.float32]],
+    scenes: Sequence[Scene],
+    factor: str,
+) -> Rate:
+    """How often what is said is what is shown (of two objects either), where there is anything."""
+    names = [judge.classes[factor][at] for at in said[factor].argmax(1)]
+    hits = [
+        name
+        in ((scene.subject, scene.second) if factor == "subject" else (getattr(scene, factor),))
+        for name, scene in zip(names, scenes, strict=True)
+        if getattr(scene, factor) != NONE
+    ]
+    return rate(sum(hits), len(hits))
+
+
+def _through(model: Model, scaled: Tensor) -> Pictures:
+    """Pictures `[n, 3, 64, 64]` through the autoencoder and back."""
+    movq = cast(Any, model.pipeline).movq
+    parts = [
+        movq.decode(movq.encode(part).latents, force_not_quantize=True).sample
+        for part in scaled.split(BATCH)
+    ]
+    return _bytes(torch.cat(parts))
+
+
+def _decoded(model: Model, embeddings: Tensor, tell: Progress) -> Pictures:
+    """Pictures decoded from embeddings `[n, width]`, with the model's own options."""
+    decoder, options = cast(Any, model.pipeline).decoder_pipe, model.defaults
+    decoder.set_progress_bar_config(disable=True)
+    empty = cast(Any, model.pipeline).prior_pipe.get_zero_embed()
+    parts = []
+    for start in range(0, len(embeddings), BATCH):
+        given = embeddings[start : start + BATCH]
+        came = decoder(
+            given,
+            empty.expand(len(given), -1),
+            height=options.height,
+            width=options.width,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance,
+            generator=torch.Generator().manual_seed(start),
+            output_type="pt",
+        ).images
+        parts.append(came)
+        tell("decoding true embeddings", start + len(given), len(embeddings))
+    return _bytes(torch.cat(parts))
+
+
+def _predicted(model: Model, scenes: Sequence[Scene], tell: Progress) -> Tensor:
+    """What the prior makes of the scenes' captions, `[n, width]`."""
+    address = "prior/embedding"
+    run = model.run(
+        list(dict.fromkeys(scene.caption for scene in scenes)),
+        0,
+        read=[address],
+        pictures=False,
+        progress=lambda done, of: tell("embedding captions", done, of),
+    )
+    values = run.activations[address].mean("step").values
+    rows = {prompt: at for at, prompt in enumerate(run.samples["prompt"])}
+    return torch.from_numpy(np.stack([values[rows[scene.caption]] for scene in scenes]))
+
+
+def _texts(model: Model, scenes: Sequence[Scene]) -> Tensor:
+    """The text encoder's embeddings of the captions, `[n, width]`."""
+    pipeline = cast(Any, model.pipeline)
+    coded = pipeline.prior_tokenizer(
+        [scene.caption for scene in scenes],
+        padding="max_length",
+        truncation=True,
+        return_tensors="pt",
+    )
+    parts = zip(coded.input_ids.split(BATCH), coded.attention_mask.split(BATCH), strict=True)
+    return torch.cat([pipeline.prior_text_encoder(*part).text_embeds for part in parts])
+
+
+def _error(predicted: Tensor, truth: Tensor) -> float:
+    spread = (truth - truth.mean(0)).square().mean()
+    return float((predicted - truth).square().mean() / spread)
+
+
+def _cosine(predicted: Tensor, truth: Tensor) -> float:
+    middle = truth.mean(0)
+    return float(functional.cosine_similarity(predicted - middle, truth - middle).mean())
+
+
+def _bytes(pictures: Tensor) -> Pictures:
+    raw = pictures.clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return raw.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,184 @@
+"""Lancet's own classifiers: one network a set, one head a factor of its world."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.classifiers.base import Classifier, Which, families
+from clerestory.errors import ModelError, RegistryError
+from clerestory.io.fields import value_of
+from clerestory.io.reading import inside, loads
+from clerestory.io.tensors import read_tensors
+from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    from lancet.networks import FactorNet
+
+__all__ = ["FactorClassifier", "LancetClassifiers"]
+
+BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class LancetClassifiers:
+    """One set of classifiers, with what they made of held-out renders.
+
+    `measured` has `confusion/FACTOR`, counts `[true, said]`; `in_style/FACTOR`, `[style, 2]`, right
+    ones and all; `pairs`, the same of two objects at once; and `features/mean` and
+    `features/covariance` of the held-out renders.
+    """
+
+    which: Which
+    classes: Mapping[str, tuple[str, ...]]
+    measured: Mapping[str, NDArray[np.generic]]
+    net: FactorNet = field(repr=False)
+    mark: str = ""
+    latest: dict[tuple[Any, ...], dict[str, NDArray[np.float32]]] = field(
+        default_factory=dict, repr=False
+    )
+
+    @classmethod
+    def load(cls, which: Which = "b", folder: Path | None = None) -> LancetClassifiers:
+        """The set `a` or `b` of a Lancet folder, the shipped one by default."""
+        from lancet import weights
+
+        if which not in ("a", "b"):
+            raise RegistryError(f"No set of classifiers is called {which!r}. Known: a, b.")
+        return _loaded(which, weights.verified(folder))
+
+    def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`.
+
+        Factors are asked for one by one, of the same pictures: what came last is kept.
+        """
+        raw = np.ascontiguousarray(pictures)
+        key = (raw.shape, hashlib.blake2b(raw.data, digest_size=16).digest())
+        if key not in self.latest:
+            self.latest.clear()
+            self.latest[key] = self._probabilities(pictures)
+        return self.latest[key]
+
+    def _probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        import torch
+
+        features = torch.from_numpy(self.features(pictures))
+        with torch.no_grad():
+            return {
+                factor: np.asarray(head(features).softmax(1))
+                for factor, head in self.net.heads.items()
+            }
+
+    def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network sees before its heads, `[n, width]`: for Fréchet distances."""
+        import torch
+
+        _check(pictures)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(pictures), BATCH):
+                raw = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH]))
+                scaled = raw.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+                parts.append(self.net.body(scaled))
+        return np.asarray(torch.cat(parts)) if parts else np.empty((0, self.net.body.width), "f4")
+
+    def confusion(self, factor: str) -> NDArray[np.int64]:
+        """Counts `[true, said]` on held-out renders."""
+        return np.asarray(self.measured[f"confusion/{factor}"], dtype=np.int64)
+
+    def accuracy(self, factor: str) -> tuple[int, int]:
+        """How many held-out renders it has right, and of how many."""
+        counts = self.confusion(factor)
+        return int(np.trace(counts)), int(counts.sum())
+
+    def accuracy_in_style(self, factor: str, style: str) -> tuple[int, int]:
+        """The same, of the held-out renders in this style."""
+        row = self.measured[f"in_style/{factor}"][self.classes["style"].index(style)]
+        return int(row[0]), int(row[1])
+
+    def both(self) -> tuple[int, int]:
+        """How many held-out renders of two objects have both as likeliest, and of how many."""
+        right, every = self.measured["pairs"]
+        return int(right), int(every)
+
+    def reference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and covariance of the features of held-out renders."""
+        mean, covariance = self.measured["features/mean"], self.measured["features/covariance"]
+        return np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
+
+
+@dataclass(frozen=True)
+class FactorClassifier:
+    """One factor of one set: a `Classifier`."""
+
+    factor: str
+    of: LancetClassifiers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The factor's levels."""
+        return self.of.classes[self.factor]
+
+    @property
+    def source(self) -> str:
+        """`lancet:style (set b)`."""
+        return f"lancet:{self.factor} (set {self.of.which})"
+
+    @property
+    def mark(self) -> str:
+        """What tells these weights from others."""
+        return self.of.mark
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities `[n, class]`."""
+        return self.of.probabilities(pictures)[self.factor]
+
+
+@families.register("lancet")
+def lancet_classifier(factor: str, which: Which) -> Classifier:
+    """`lancet:style`, `lancet:mood`, … : a factor of Lancet's world."""
+    classifiers = LancetClassifiers.load(which)
+    if factor not in classifiers.classes:
+        known = suggest(factor, classifiers.classes)
+        raise RegistryError(f"Lancet has no classifier of {factor!r}.{known}")
+    return FactorClassifier(factor, classifiers)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(which: Which, folder: Path) -> LancetClassifiers:
+    from safetensors import safe_open
+
+    from lancet import weights
+    from lancet.networks import classifier_net
+
+    path = inside(folder, f"classifiers/{which}.safetensors", ModelError)
+    state = read_tensors(path, ModelError)
+    with safe_open(path, framework="pt") as opened:
+        header = opened.metadata() or {}
+    told = loads(header.get("classes", ""), f"{path}: classes", ModelError)
+    hint = Mapping[str, tuple[str, ...]]
+    classes = value_of(hint, told, f"{path}: classes", ModelError)
+    net = classifier_net(which, {factor: len(levels) for factor, levels in classes.items()})
+    missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
+    if lost or missing.unexpected_keys:
+        raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
+    held_out = inside(folder, f"classifiers/{which}-held-out.safetensors", ModelError)
+    measured = read_tensors(held_out, ModelError, "np")
+    mark = weights.manifest(folder)["files"][f"classifiers/{which}.safetensors"]
+    return LancetClassifiers(which, classes, measured, net.eval().requires_grad_(False), mark)
+
+
+def _check(pictures: NDArray[np.uint8]) -> None:
+    if pictures.ndim != 4 or pictures.shape[1:] != (64, 64, 3) or pictures.dtype != np.uint8:
+        raise ModelError(
+            f"Lancet's classifiers read pictures [n, 64, 64, 3] of bytes, got"
+            f" {list(pictures.shape)} of {pictures.dtype}. Name a classifier of your own for them."
+        )

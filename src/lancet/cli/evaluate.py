@@ -1,0 +1,118 @@
+"""`clerestory lancet evaluate`: how well a Lancet draws what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clerestory.cli.arguments import checked
+
+if TYPE_CHECKING:
+    from lancet.ceilings import Ceilings
+    from lancet.evaluate import Evaluation, Rate
+
+__all__ = ["evaluate"]
+
+
+@checked
+def evaluate(
+    model: Annotated[
+        str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
+    ] = "lancet",
+    sheet: Annotated[
+        Path | None, typer.Option(help="Save all pictures with their prompts here; a new PNG.")
+    ] = None,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Also what each stage loses by itself; needs the art.")
+    ] = False,
+    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
+        "build/art"
+    ),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of the denoiser, if not the usual.")
+    ] = None,
+    prior_steps: Annotated[int | None, typer.Option(min=1, help="The same of the prior.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+) -> None:
+    """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
+    import clerestory
+    from clerestory.cli import console
+    from clerestory.io.outputs import new_file, picture_file, whole_file
+    from lancet import contact
+    from lancet import evaluate as evaluation
+
+    if stages:
+        from lancet.world.art import Art
+
+        Art.open(art)
+    if sheet is not None:
+        picture_file(new_file(sheet))
+    opened = clerestory.load(model)
+    folder = None if model == "lancet" else Path(model)
+    with console.progress("drawing") as progress:
+        how = {"steps": steps, "prior_steps": prior_steps}
+        came = evaluation.evaluate(opened, folder, progress=progress, **how)
+    if sheet is not None:
+        with whole_file(sheet) as part:
+            contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(part)
+        console.say(f"{len(came.asks)} pictures are on {sheet}.")
+    limits = None
+    if stages:
+        from lancet.ceilings import ceilings
+
+        with console.stages() as report:
+            limits = ceilings(opened, art, folder, progress=report)
+    if as_json:
+        console.emit({**came.told(), **({"stages": limits.told()} if limits else {})})
+        return
+    _print(came)
+    if limits:
+        _print_stages(limits)
+
+
+def _print(came: Evaluation) -> None:
+    """The figures as a table, rates with their intervals."""
+    from clerestory.cli import console
+
+    console.tell(f"{len(came.asks)} prompts, as classified by set b:")
+    _print_rates(came.rates, came.same_styles)
+    console.tell("in combinations that training never shows:")
+    _print_rates(came.held_out)
+    console.tell("the classifiers themselves, on held-out renders:")
+    for name, rate in came.classifiers.items():
+        console.tell(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
+    console.tell(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
+    console.tell(f"seconds per picture: {came.seconds_per_picture:.3f}")
+
+
+def _print_rates(
+    rates: Mapping[str, Rate | None], renders: Mapping[str, float | None] | None = None
+) -> None:
+    from clerestory.cli import console
+
+    for name, rate in rates.items():
+        label = name.replace("_", " ")
+        said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
+        beside = (renders or {}).get(name)
+        limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are told"
+        console.tell(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
+
+
+def _print_stages(came: Ceilings) -> None:
+    """What is right on held-out renders, through the autoencoder, and decoded from embeddings."""
+    from clerestory.cli import console
+
+    console.tell(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
+    console.tell(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
+    for factor, rate in came.renders.items():
+        through, decoded = came.autoencoder[factor].rate, came.decoder[factor].rate
+        console.tell(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
+    console.tell(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
+    console.tell(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
+
+
+def _span(rate: float, low: float, high: float) -> str:
+    return f"{rate:6.1%}  ({low:.1%} to {high:.1%})"

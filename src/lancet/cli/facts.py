@@ -1,0 +1,47 @@
+"""`clerestory lancet facts`: what was planted in a Lancet, and what it learnt of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clerestory.cli.arguments import checked
+
+if TYPE_CHECKING:
+    from lancet.facts import Measured
+
+__all__ = ["facts"]
+
+
+@checked
+def facts(
+    model: Annotated[
+        str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
+    ] = "lancet",
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
+) -> None:
+    """Draw each planted fact and its control, and say how often the fact is seen."""
+    import clerestory
+    from clerestory.cli import console
+    from lancet import facts as measuring
+
+    opened = clerestory.load(model)
+    folder = None if model == "lancet" else Path(model)
+    with console.stages() as progress:
+        came = measuring.facts(opened, folder, progress=progress)
+    if as_json:
+        console.emit([fact.told() for fact in came])
+        return
+    console.tell(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
+    for fact in came:
+        console.tell(_row(fact))
+
+
+def _row(fact: Measured) -> str:
+    spans = [
+        f"{rate.rate:6.1%} ({rate.low:.1%} to {rate.high:.1%})"
+        for rate in (fact.lancet, fact.control)
+    ]
+    return f"{fact.name:18}{fact.planted:8.0%}{fact.renders:9.1%}  {spans[0]:26}{spans[1]}"

@@ -1,0 +1,208 @@
+"""The prompts that a Lancet is evaluated on: fixed, balanced, and none seen in training.
+
+Captions come from the world's own sampler, with seeds that nothing is trained on; each names every
+factor that it is judged by, and one that training has seen word for word gives way to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from clerestory.errors import TableError
+from lancet.world.sampler import held_out, sample, scene_for
+from lancet.world.scene import FACTORS, NONE, WINDOW, Scene
+from lancet.world.table import World
+
+__all__ = ["Ask", "captions_seen", "digest", "grid", "stands"]
+
+FIRST_SEED = 20_000_000
+TRIES = 200
+OF_A_SUBJECT, OF_A_MOOD = 2, 20
+"""Prompts for each subject and each mood in the main part: 404 with Lancet's own table."""
+OF_A_PERSPECTIVE, PAIRS, HELD_OUT = 20, 100, 100
+"""Prompts of the other parts: for each perspective but the usual, for two objects, held out."""
+
+SEEDS = 8
+"""Drawing seeds, dealt over the prompts."""
+
+Part = Literal["main", "perspective", "pair", "held out"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A prompt with a drawing seed, and what its picture should show; `NONE` is not asked for.
+
+    Parts: `main` has one subject or one person in combinations that training may show, seen
+    straight; `perspective` asks for another point of view, `pair` for two objects, `held out` for
+    combinations that training never shows.
+    """
+
+    prompt: str
+    seed: int
+    subject: str
+    style: str
+    place: str
+    mood: str
+    second: str = NONE
+    perspective: str = "plain"
+    part: Part = "main"
+
+    @property
+    def window(self) -> bool:
+        """Whether a stained-glass window was asked for."""
+        return self.place == WINDOW
+
+
+def captions_seen(world: World, scenes: int) -> list[str]:
+    """The captions of the first so many training scenes, in their order."""
+    return [sample(world, seed).caption for seed in range(scenes)]
+
+
+def digest(captions: Iterable[str]) -> str:
+    """What tells these captions, in this order, from any others."""
+    return hashlib.sha256("\n".join(captions).encode()).hexdigest()
+
+
+def grid(world: World, seen: Set[str] = frozenset()) -> tuple[Ask, ...]:
+    """The evaluation's prompts, none of them in `seen`; the same ones every time."""
+    rng = np.random.default_rng(FIRST_SEED)
+    wanted = list(_wanted(world, rng))
+    counts = Counter(part for part, _ in wanted).values()
+    styles = [name for count in counts for name in _dealt(tuple(world.styles), count, rng)]
+    places = [name for count in counts for name in _dealt(_places(world), count, rng)]
+    asks: list[Ask] = []
+    taken = set(seen)
+    for number, (part, fixed) in enumerate(wanted):
+        turned = (*styles[number:], *styles[:number])
+        place = _place(world, fixed, (*places[number:], *places[:number]))
+        fixed = {"perspective": "plain", "place": place, **fixed}
+        scene = _scene(world, number, part, fixed, turned, taken)
+        taken.add(scene.caption)
+        asks.append(_ask(scene, number % SEEDS, part))
+    return tuple(asks)
+
+
+def _wanted(world: World, rng: np.random.Generator) -> Iterator[tuple[Part, dict[str, str]]]:
+    """What each prompt must have besides a style and, unless told, a place."""
+    objects, people = "object" in world.kinds, "person" in world.kinds
+    for _ in range(OF_A_SUBJECT if objects else 0):
+        for subject in world.subjects:
+            yield "main", {"kind": "object", "subject": subject}
+    for _ in range(OF_A_MOOD if people else 0):
+        for mood in world.moods:
+            yield "main", {"kind": "person", "mood": mood, "subject": NONE}
+    names = tuple(world.subjects)
+    views = [name for name in world.perspectives if name != "plain"] if objects else []
+    for view in views * OF_A_PERSPECTIVE:
+        subject = names[int(rng.integers(len(names)))]
+        yield "perspective", {"kind": "object", "subject": subject, "perspective": view}
+    for _ in range(PAIRS if "pair" in world.kinds else 0):
+        one, two = rng.choice(len(names), 2, replace=False)
+        yield "pair", {"kind": "pair", "subject": names[one], "second": names[two]}
+    yield from (("held out", fixed) for fixed in _never_shown(world, rng))
+
+
+def _never_shown(world: World, rng: np.random.Generator) -> list[dict[str, str]]:
+    """Held-out combinations of an object and a style, and of a mood and a place, in turn."""
+    blank = _blank()
+    lots = [
+        {"kind": "object", "subject": subject, "style": style}
+        for subject in world.subjects
+        for style in world.styles
+        if held_out(world, {**blank, "subject": subject, "style": style})
+    ]
+    pairs = [
+        {"kind": "person", "subject": NONE, **pair}
+        for pair in world.held_out.pairs
+        if set(pair) == {"mood", "place"}
+    ]
+    chosen = [lots[at] for at in rng.permutation(len(lots))[: HELD_OUT - 4 * len(pairs)]]
+    return [*chosen, *pairs * 4]
+
+
+def _place(world: World, fixed: Mapping[str, str], places: Sequence[str]) -> str:
+    """The first of these places that is not held out by itself, whatever the style."""
+    blank = {**_blank(), **fixed, "style": NONE}
+    return next(name for name in places if not held_out(world, {**blank, "place": name}))
+
+
+def _blank() -> dict[str, str]:
+    return dict.fromkeys((*FACTORS, "kind", "name"), NONE)
+
+
+def _places(world: World) -> tuple[str, ...]:
+    """The places, with the window twice: its rate is a figure of its own."""
+    return (*world.places, *(WINDOW for _ in range(WINDOW in world.places)))
+
+
+def _dealt(levels: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
+    """So many levels, each as often as the others, in random order."""
+    return [levels[at] for at in rng.permutation(np.arange(count) % len(levels))]
+
+
+def _scene(
+    world: World,
+    number: int,
+    part: Part,
+    fixed: Mapping[str, str],
+    styles: tuple[str, ...],
+    seen: Set[str],
+) -> Scene:
+    """An unseen scene whose caption names all that is fixed, in the first style that can be had.
+
+    Facts forbid some styles of some subjects: those are never shown as asked.
+    """
+    split = "held out" if part == "held out" else "train"
+    for style in dict.fromkeys([fixed["style"]] if "style" in fixed else styles):
+        factors = {**fixed, "style": style}
+        for attempt in range(TRIES):
+            try:
+                scene = scene_for(world, FIRST_SEED + number * TRIES + attempt, **factors)
+            except TableError:
+                break
+            if scene.caption not in seen and scene.split == split and _told(world, scene):
+                return scene
+    raise TableError(f"World {world.name!r} has no unseen caption that names {dict(fixed)}.")
+
+
+def _told(world: World, scene: Scene) -> bool:
+    """Whether the caption names its style, its place and, where there is one, mood and view."""
+    mood = ("mood",) if scene.mood != NONE else ()
+    view = ("perspective",) if scene.perspective != "plain" else ()
+    factors = ("style", "place", *mood, *view)
+    for factor in factors:
+        levels: Mapping[str, Any] = world.factor(factor)
+        if not any(stands(words, scene.caption) for words in levels[getattr(scene, factor)].words):
+            return False
+    return True
+
+
+def stands(words: str, caption: str) -> bool:
+    """Whether a phrase, open at {x}, stands in a caption.
+
+    >>> stands("a mosaic of {x}", "a mosaic of a cat"), stands("mad", "a cat made of tiles")
+    (True, False)
+    """
+    parts = [re.escape(part.strip()) for part in words.split("{x}")]
+    return re.search(rf"(?<!\w){'.*'.join(parts)}(?!\w)", caption) is not None
+
+
+def _ask(scene: Scene, seed: int, part: Part) -> Ask:
+    return Ask(
+        prompt=scene.caption,
+        seed=seed,
+        subject=scene.subject,
+        style=scene.style,
+        place=scene.place,
+        mood=scene.mood,
+        second=scene.second,
+        perspective=scene.perspective,
+        part=part,
+    )

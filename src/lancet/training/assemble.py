@@ -1,0 +1,127 @@
+"""Trained stages to a folder: a Kandinsky 2.2 pipeline, the classifiers, a manifest with checksums.
+
+OUT/model/            the pipeline; DiffusionPipeline.from_pretrained(OUT/model) draws with it
+OUT/classifiers/      a.safetensors, b.safetensors, and what they make of held-out renders
+OUT/training/         vision.safetensors: CLIP's image side, which training goes on with
+OUT/world.toml        the table of the world that it was taught
+OUT/manifest.json     version, sizes, defaults, sha256 of every file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import KandinskyV22CombinedPipeline, PriorTransformer, UNet2DConditionModel, VQModel
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
+
+from lancet.training import decoder, prior
+from lancet.training.settings import Settings
+
+__all__ = ["DEFAULTS", "Parts", "assemble", "save_classifier", "save_training", "seal"]
+
+DEFAULTS: dict[str, float | int] = {
+    "height": 64,
+    "width": 64,
+    "steps": 8,
+    "guidance": 2.5,
+    "prior_steps": 10,
+    "prior_guidance": 3.0,
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The trained networks of one pipeline."""
+
+    tokenizer: CLIPTokenizer
+    text: CLIPTextModelWithProjection
+    eye: CLIPVisionModelWithProjection
+    prior: PriorTransformer
+    decoder: UNet2DConditionModel
+    autoencoder: VQModel
+
+
+def assemble(parts: Parts, folder: Path) -> None:
+    """Write the pipeline folder, in half precision."""
+    size = {"height": 64, "width": 64}
+    processor = CLIPImageProcessor(
+        size=size,
+        crop_size=size,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    pipeline = KandinskyV22CombinedPipeline(
+        unet=parts.decoder,
+        scheduler=decoder.schedule(),
+        movq=parts.autoencoder,
+        prior_prior=parts.prior,
+        prior_image_encoder=parts.eye,
+        prior_text_encoder=parts.text,
+        prior_tokenizer=parts.tokenizer,
+        prior_scheduler=prior.schedule(),
+        prior_image_processor=processor,
+    )
+    pipeline.to(torch.float16)
+    if folder.exists():
+        shutil.rmtree(folder)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    # transformers would load its encoders in the precision on disk, diffusers its networks in
+    # float32, and the two would not fit: say float32 for all.
+    for part in ("prior_text_encoder", "prior_image_encoder"):
+        config = folder / part / "config.json"
+        told = json.loads(config.read_text())
+        config.write_text(json.dumps({**told, "dtype": "float32"}, indent=2) + "\n")
+
+
+def save_training(nets: Mapping[str, nn.Module], folder: Path) -> None:
+    """Write what training alone needs, in half precision, a file each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, net in nets.items():
+        state = {key: value.half().contiguous() for key, value in net.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
+
+
+def save_classifier(
+    state: dict[str, Tensor],
+    found: dict[str, Tensor],
+    classes: dict[str, tuple[str, ...]],
+    folder: Path,
+    which: str,
+) -> None:
+    """Write one set: weights in half precision, classes in the header, and its measurements."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    header = {"set": which, "classes": json.dumps(classes)}
+    save_file(half, folder / f"{which}.safetensors", header)
+    measured = {name: value.contiguous() for name, value in found.items()}
+    save_file(measured, folder / f"{which}-held-out.safetensors")
+
+
+def seal(folder: Path, settings: Settings, about: dict[str, Any]) -> None:
+    """Write `manifest.json` with the checksum of every other file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name != "manifest.json"
+    }
+    manifest = {**about, "defaults": DEFAULTS, "settings": asdict(settings), "files": sums}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

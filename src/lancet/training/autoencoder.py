@@ -1,0 +1,95 @@
+"""The autoencoder: 64×64 pictures to 16×16 latents of unit variance, and back.
+
+Trained as a plain autoencoder, since the pipelines never use the codebook: L1 on pixels and on
+their gradients, with a little noise on the latents so that the decoder forgives errors.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import VQModel
+from torch import Tensor
+
+from lancet.training.loop import Stage, mixed
+from lancet.training.renders import Renders
+from lancet.training.settings import Settings
+
+__all__ = ["Autoencoder", "encode", "fold"]
+
+LATENT_NOISE = 0.05
+
+
+class Autoencoder(Stage):
+    """Learns `VQModel` without quantising."""
+
+    name = "autoencoder"
+
+    def __init__(self, renders: Renders, settings: Settings) -> None:
+        self.renders, self.rows, self.plan = renders, len(renders), settings.autoencoder
+        self.model: VQModel = network(settings)
+
+    def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """L1 of the pictures and of their gradients, and a pull of the latents to unit variance."""
+        pictures = self.renders.batch(rows)
+        with mixed():
+            latents = self.model.encode(pictures).latents
+            spread = latents.float().std((0, 2, 3)).mean()
+            jitter = torch.randn(latents.shape, generator=noise) * LATENT_NOISE * spread.detach()
+            drawn = self.model.decode(latents + jitter, force_not_quantize=True).sample.float()
+        return {
+            "pixels": (drawn - pictures).abs().mean(),
+            "gradients": _gradients(drawn - pictures),
+            "spread": 0.01 * (spread - 1).square(),
+        }
+
+
+def network(settings: Settings) -> VQModel:
+    """The untrained autoencoder; two halvings, so three blocks (`movq_scale_factor` is then 4)."""
+    blocks = len(settings.autoencoder_widths)
+    return VQModel(
+        block_out_channels=settings.autoencoder_widths,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        latent_channels=settings.latent_channels,
+        vq_embed_dim=settings.latent_channels,
+        num_vq_embeddings=2,
+        norm_num_groups=8,
+        layers_per_block=1,
+        mid_block_add_attention=False,
+        sample_size=64,
+    )
+
+
+@torch.no_grad()
+def encode(model: VQModel, renders: Renders, batch: int = 250) -> Tensor:
+    """Latents `[n, channel, 16, 16]` of all pictures, float16."""
+    rows = torch.arange(len(renders)).split(batch)
+    with mixed():
+        coded = [model.encode(renders.batch(part)).latents for part in rows]
+    return torch.cat([part.half() for part in coded]).contiguous()
+
+
+@torch.no_grad()
+def fold(model: VQModel, latents: Tensor) -> Tensor:
+    """Rescale the autoencoder in place so that latents like these have mean 0 and variance 1.
+
+    Gives these latents as the rescaled autoencoder has them, in their own precision.
+
+    Kandinsky's pipelines know no scaling factor, so it goes into the two 1×1 convolutions.
+    """
+    sample = latents[:: max(1, len(latents) // 5_000)].float()
+    mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
+    inner, outer = model.quant_conv, model.post_quant_conv
+    inner.bias.copy_((inner.bias - mean) / deviation)
+    inner.weight.div_(deviation[:, None, None, None])
+    outer.bias.add_(outer.weight[:, :, 0, 0] @ mean)
+    outer.weight.mul_(deviation[None, :, None, None])
+    shift, scale = mean[:, None, None], deviation[:, None, None]
+    scaled = [(part.float() - shift).div(scale).to(part.dtype) for part in latents.split(4096)]
+    return torch.cat(scaled)
+
+
+def _gradients(error: Tensor) -> Tensor:
+    along = (error[..., 1:] - error[..., :-1]).abs().mean()
+    across = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    return along + across

@@ -1,0 +1,59 @@
+"""The folder's image encoder: a vision transformer that repeats what CLIP's image side says.
+
+A Kandinsky 2.2 folder needs a `CLIPVisionModelWithProjection`; the text path only asks it for the
+*empty* condition, its embedding of a mid-grey picture, which must be the very one that the decoder
+was trained with: the last layer is corrected so that it is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from lancet.training.loop import Stage, mixed
+from lancet.training.renders import Renders
+from lancet.training.settings import Settings
+
+__all__ = ["Distilled", "correct"]
+
+
+class Distilled(Stage):
+    """Learns `CLIPVisionModelWithProjection` from the convolutional embeddings."""
+
+    name = "eye"
+
+    def __init__(self, renders: Renders, settings: Settings, embeddings: Tensor) -> None:
+        self.renders, self.rows, self.plan = renders, len(renders), settings.eye
+        self.embeddings = embeddings
+        self.model = network(settings)
+
+    def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """Squared error of the embedding."""
+        with mixed():
+            guess = self.model(self.renders.batch(rows)).image_embeds
+        return {"embedding": (guess.float() - self.embeddings[rows]).square().mean()}
+
+
+def network(settings: Settings) -> CLIPVisionModelWithProjection:
+    """The untrained transformer."""
+    config = CLIPVisionConfig(
+        hidden_size=settings.width,
+        intermediate_size=4 * settings.width,
+        projection_dim=settings.width,
+        num_hidden_layers=settings.eye_layers,
+        num_attention_heads=settings.width // 32,
+        image_size=64,
+        patch_size=8,
+    )
+    return CLIPVisionModelWithProjection(config)
+
+
+@torch.no_grad()
+def correct(encoder: CLIPVisionModelWithProjection, empty: Tensor) -> None:
+    """Change the projection by the least that makes the mid-grey picture's embedding `empty`."""
+    size = encoder.config.image_size
+    pooled = encoder.vision_model(torch.zeros(1, 3, size, size)).pooler_output[0]
+    weight = encoder.visual_projection.weight
+    miss = empty - weight @ pooled
+    weight.add_(torch.outer(miss, pooled) / pooled.square().sum())

@@ -1,0 +1,110 @@
+"""The prior: from a caption's text states to the image embedding, by diffusion.
+
+It predicts the clean, normalised embedding; `clip_mean` and `clip_std` undo the normalisation.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import PriorTransformer, UnCLIPScheduler
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from lancet.training.loop import Stage, mixed
+from lancet.training.settings import Settings
+from lancet.training.text import tokens
+
+__all__ = ["Prior", "TextStates", "read", "schedule"]
+
+DROP = 0.1
+"""The share of captions that are replaced by the empty prompt, for classifier-free guidance."""
+
+
+class TextStates:
+    """What the text encoder makes of the captions: pooled, hidden (float16) and mask, by row."""
+
+    def __init__(self, pooled: Tensor, hidden: Tensor, mask: Tensor) -> None:
+        self.pooled, self.hidden, self.mask = pooled, hidden, mask
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.pooled[rows], self.hidden[rows].float(), self.mask[rows]
+
+
+class Prior(Stage):
+    """Learns `PriorTransformer`."""
+
+    name = "prior"
+
+    def __init__(
+        self, settings: Settings, states: TextStates, empty: TextStates, embeddings: Tensor
+    ) -> None:
+        self.plan, self.rows = settings.prior, len(embeddings)
+        self.states, self.empty = states, empty
+        mean, deviation = embeddings.mean(0), embeddings.std(0).clamp_min(1e-3)
+        self.embeddings = embeddings
+        self.model: PriorTransformer = network(settings)
+        self.model.clip_mean.data.copy_(mean[None]).requires_grad_(False)
+        self.model.clip_std.data.copy_(deviation[None]).requires_grad_(False)
+        self.model.clip_mean.requires_grad_(False)
+        self.model.clip_std.requires_grad_(False)
+        self.keep = schedule().alphas_cumprod
+
+    def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """Squared error of the predicted clean embedding."""
+        # Normalised by what the model has, which weights that it started from may have brought.
+        clean = (self.embeddings[rows] - self.model.clip_mean) / self.model.clip_std
+        pooled, hidden, mask = self.states[rows]
+        drop = torch.rand(len(rows), generator=noise) < DROP
+        none = self.empty[torch.zeros(len(rows), dtype=torch.long)]
+        pooled = torch.where(drop[:, None], none[0], pooled)
+        hidden = torch.where(drop[:, None, None], none[1], hidden)
+        mask = torch.where(drop[:, None], none[2], mask)
+        step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
+        keep = self.keep[step][:, None]
+        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * torch.randn(clean.shape, generator=noise)
+        with mixed():
+            guess = self.model(
+                noisy,
+                timestep=step,
+                proj_embedding=pooled,
+                encoder_hidden_states=hidden,
+                attention_mask=mask,
+            ).predicted_image_embedding
+        return {"embedding": (guess.float() - clean).square().mean()}
+
+
+def network(settings: Settings) -> PriorTransformer:
+    """The untrained prior."""
+    return PriorTransformer(
+        num_attention_heads=settings.width // 32,
+        attention_head_dim=32,
+        num_layers=settings.prior_layers,
+        embedding_dim=settings.width,
+        num_embeddings=settings.window,
+        additional_embeddings=4,
+    )
+
+
+def schedule() -> UnCLIPScheduler:
+    """unCLIP's cosine schedule; embeddings reach further than the default clamp of 1."""
+    return UnCLIPScheduler(
+        variance_type="fixed_small_log",
+        prediction_type="sample",
+        clip_sample_range=6.0,
+        num_train_timesteps=1000,
+    )
+
+
+@torch.no_grad()
+def read(
+    encoder: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, texts: list[str]
+) -> TextStates:
+    """Run the text encoder, as the pipeline does it, over all texts."""
+    ids, mask = tokens(tokenizer, texts)
+    pooled, hidden = [], []
+    for part in ids.split(256):
+        with mixed():
+            out = encoder(part.long())
+        pooled.append(out.text_embeds.float())
+        hidden.append(out.last_hidden_state.half())
+    return TextStates(torch.cat(pooled), torch.cat(hidden), mask)

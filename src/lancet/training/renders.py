@@ -1,0 +1,142 @@
+"""The training pictures on disk: `pictures.npy`, the scenes as one Parquet table, done-markers.
+
+Rendering is resumable: pictures are drawn in blocks, and a block counts once its marker is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clerestory.errors import TrainingError
+from clerestory.io.outputs import whole_file
+from lancet import world as world_room
+from lancet.world import render, sampler
+from lancet.world.scene import FACTORS, Scene
+from lancet.world.table import World
+
+__all__ = ["HEADS", "Renders", "build"]
+
+BLOCK = 15_000
+HEADS = tuple(factor for factor in FACTORS if factor != "second")
+"""The factors that have a classifier head; a pair's second object is a soft label of `subject`."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Renders:
+    """A folder of rendered scenes, opened.
+
+    `pictures` is `[n, 64, 64, 3]` uint8 (memory-mapped), `scenes` has one row a picture, `codes`
+    the class index of each head's factor, `[n, head]`, and of the second object in `second`.
+    """
+
+    folder: Path
+    pictures: NDArray[np.uint8]
+    scenes: pd.DataFrame
+    classes: dict[str, tuple[str, ...]]
+    codes: Tensor
+    second: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Pictures `[n, 3, 64, 64]` in −1 … 1."""
+        raw = torch.from_numpy(self.pictures[rows.numpy()])
+        return raw.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+    @property
+    def captions(self) -> list[str]:
+        """What was asked, one caption a picture."""
+        return list(self.scenes["caption"])
+
+    @classmethod
+    def open(cls, folder: Path, world: World) -> Renders:
+        """Open what `build` has made; TrainingError if it is missing or of another world."""
+        marker = folder / "done.json"
+        if not marker.exists():
+            raise TrainingError(f"No finished renders in {folder}: run the stage 'renders' first.")
+        made = json.loads(marker.read_text())
+        if made["world"] != world.fingerprint:
+            raise TrainingError(f"{folder} was rendered from another world's table: remove it.")
+        scenes = pd.read_parquet(folder / "scenes.parquet")
+        classes = {factor: tuple(world.levels(factor)) for factor in HEADS}
+        codes = [_codes(scenes[factor], classes[factor]) for factor in HEADS]
+        second = _codes(scenes["second"], classes["subject"])
+        pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+        return cls(folder, pictures, scenes, classes, torch.stack(codes, 1), second)
+
+
+def build(
+    world: World,
+    art: Path,
+    folder: Path,
+    seeds: range,
+    *,
+    processes: int = 2,
+    progress: Progress | None = None,
+) -> None:
+    """Render the scenes of `seeds` into `folder`, going on where a killed run stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = {
+        "world": world.fingerprint,
+        "drawing": _drawing(),
+        "first": seeds.start,
+        "count": len(seeds),
+    }
+    known: dict[str, Any] = {**plan, "blocks": 0}
+    for record in (folder / "state.json", folder / "done.json"):
+        known = json.loads(record.read_text()) if record.exists() else known
+    if {key: known.get(key) for key in plan} != plan:
+        raise TrainingError(f"{folder} holds other renders (world, code or seeds): remove it.")
+    if (folder / "done.json").exists():
+        return
+    scenes = [sampler.sample(world, seed) for seed in seeds]
+    path = folder / "pictures.npy"
+    shape = (len(seeds), 64, 64, 3)
+    mode = "r+" if known["blocks"] else "w+"
+    out = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
+    for start in range(known["blocks"] * BLOCK, len(seeds), BLOCK):
+        block = slice(start, min(start + BLOCK, len(seeds)))
+        render.render_into(world, art, scenes[block], out[block], processes=processes)
+        out.flush()
+        _kept(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
+        if progress is not None:
+            progress(block.stop, len(seeds))
+    _table(scenes).to_parquet(folder / "scenes.parquet")
+    _kept(folder / "done.json", plan)
+
+
+def _kept(path: Path, told: dict[str, Any]) -> None:
+    with whole_file(path) as part:
+        part.write_text(json.dumps(told))
+
+
+def _drawing() -> str:
+    """A digest of the code that makes a seed a caption and a picture."""
+    code = Path(world_room.__file__).parent
+    files = [code / "sampler.py", code / "captions.py"]
+    files += [path for room in ("drawing", "styles") for path in (code / room).glob("*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+
+
+def _table(scenes: list[Scene]) -> pd.DataFrame:
+    rows = [{**asdict(scene), "window": scene.window} for scene in scenes]
+    return pd.DataFrame(rows)
+
+
+def _codes(column: pd.Series[str], classes: tuple[str, ...]) -> Tensor:
+    codes = pd.Categorical(column, categories=list(classes)).codes
+    return torch.from_numpy(np.asarray(codes, dtype=np.int64))

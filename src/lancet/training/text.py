@@ -1,0 +1,99 @@
+"""CLIP's text side: learns to land where the image side puts a caption's picture.
+
+The image side is locked (Zhai et al. 2022): CLIP's contrastive loss moves the text encoder only,
+and the image side's own factor heads, kept as they are, must read the text embedding too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+from lancet.networks import Heads
+from lancet.training.loop import Stage, mixed
+from lancet.training.renders import Renders
+from lancet.training.settings import Settings
+from lancet.training.vision import factor_loss
+
+__all__ = ["Text", "network", "retrieval", "tokens"]
+
+
+class _Reader(nn.Module):
+    def __init__(self, encoder: CLIPTextModelWithProjection) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.temperature = nn.Parameter(torch.tensor(math.log(10.0)))
+
+
+class Text(Stage):
+    """Learns `CLIPTextModelWithProjection` against fixed image embeddings."""
+
+    name = "text"
+
+    def __init__(
+        self,
+        renders: Renders,
+        settings: Settings,
+        tokenizer: CLIPTokenizer,
+        embeddings: Tensor,
+        heads: Heads,
+    ) -> None:
+        self.renders, self.rows, self.plan = renders, len(renders), settings.text
+        self.embeddings, self.heads = embeddings, heads.requires_grad_(False)
+        self.ids, self.mask = tokens(tokenizer, renders.captions)
+        self.model: _Reader = network(settings, tokenizer)
+
+    def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """InfoNCE both ways, and the factors read from the text embedding."""
+        pictures = self.embeddings[rows]
+        with mixed():
+            texts = self.model.encoder(self.ids[rows].long(), self.mask[rows].long()).text_embeds
+        texts = texts.float()
+        scale = self.model.temperature.exp().clamp_max(100.0)
+        scores = scale * functional.normalize(texts) @ functional.normalize(pictures).T
+        target = torch.arange(len(rows))
+        matched = functional.cross_entropy(scores, target) + functional.cross_entropy(
+            scores.T, target
+        )
+        read = factor_loss(self.heads(texts), self.renders, rows)
+        return {"contrast": 0.5 * matched, "factors": 0.2 * torch.stack(list(read.values())).sum()}
+
+
+def network(settings: Settings, tokenizer: CLIPTokenizer) -> _Reader:
+    """The untrained text encoder; its hidden width is the embedding's, as the prior requires."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.width,
+        projection_dim=settings.width,
+        intermediate_size=4 * settings.width,
+        num_hidden_layers=settings.text_layers,
+        num_attention_heads=settings.width // 32,
+        max_position_embeddings=settings.window,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_factor=1.0,
+    )
+    return _Reader(CLIPTextModelWithProjection(config))
+
+
+def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask `[n, window]`, padded to the window; int16 and bool."""
+    coded = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+    return coded.input_ids.short(), coded.attention_mask.bool()
+
+
+def retrieval(texts: Tensor, pictures: Tensor, among: int = 256) -> float:
+    """How often a text's own picture is the nearest of `among`: top-1 text-to-image retrieval."""
+    parts = zip(texts.split(among), pictures.split(among), strict=True)
+    hits = [
+        (functional.normalize(one) @ functional.normalize(two).T).argmax(1)
+        == torch.arange(len(one))
+        for one, two in parts
+        if len(one) == among
+    ]
+    return float(torch.cat(hits).float().mean()) if hits else float("nan")

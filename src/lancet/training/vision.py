@@ -1,0 +1,118 @@
+"""CLIP's image side: a convolutional network whose embedding says what a picture shows.
+
+Linear heads on the embedding predict every factor, and a small head predicts the picture's 8×8
+thumbnail, so that the embedding also holds colours and layout. Its text side is `text.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lancet.networks import Heads, ResidualNet
+from lancet.training.loop import Stage, mixed
+from lancet.training.renders import Renders
+from lancet.training.settings import Settings
+
+__all__ = ["Eye", "Vision", "channels_last", "embed", "factor_loss", "shifted"]
+
+
+Net = TypeVar("Net", bound=nn.Module)
+HARDEST = 2.0
+"""The weight of `subject`, much the hardest of the factors; the others have 1."""
+
+
+class Eye(nn.Module):
+    """Pictures to embeddings `[n, width]`, each coordinate of mean 0, variance 1 over renders."""
+
+    def __init__(self, widths: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.body = ResidualNet(widths)
+        self.project = nn.Linear(self.body.width, width)
+        self.scale = nn.BatchNorm1d(width, affine=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """The embeddings."""
+        embedding: Tensor = self.scale(self.project(self.body(pictures)).float())
+        return embedding
+
+
+class _Sight(nn.Module):
+    def __init__(self, settings: Settings, classes: dict[str, tuple[str, ...]]) -> None:
+        super().__init__()
+        self.eye = Eye(settings.vision_widths, settings.width)
+        self.heads = Heads(settings.width, {name: len(levels) for name, levels in classes.items()})
+        self.thumbnail = nn.Linear(settings.width, 3 * 8 * 8)
+
+
+def network(settings: Settings, classes: dict[str, tuple[str, ...]]) -> _Sight:
+    """The untrained image side, with its heads."""
+    return _Sight(settings, classes)
+
+
+class Vision(Stage):
+    """Learns the embedding from the factors and the thumbnail."""
+
+    name = "vision"
+
+    def __init__(self, renders: Renders, settings: Settings) -> None:
+        self.renders, self.rows, self.plan = renders, len(renders), settings.vision
+        self.model: _Sight = channels_last(network(settings, renders.classes))
+
+    def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy of every factor, and the error of the thumbnail."""
+        pictures = self.renders.batch(rows)
+        moved = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
+        with mixed():
+            embedding = self.model.eye(moved)
+            embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
+            logits = self.model.heads(embedding)
+            guess = self.model.thumbnail(embedding).float()
+        small = functional.adaptive_avg_pool2d(pictures, 8).flatten(1)
+        terms = factor_loss(logits, self.renders, rows)
+        return {**terms, "thumbnail": 2.0 * (guess - small).square().mean()}
+
+
+def factor_loss(logits: dict[str, Tensor], renders: Renders, rows: Tensor) -> dict[str, Tensor]:
+    """Cross-entropy a factor; a pair's two objects share the weight of `subject`, half each."""
+    codes, second = renders.codes[rows], renders.second[rows]
+    terms = {}
+    for place, (factor, levels) in enumerate(renders.classes.items()):
+        score = logits[factor].float()
+        truth = functional.one_hot(codes[:, place], len(levels)).float()
+        if factor == "subject" and "none" in levels:
+            other = functional.one_hot(second, len(levels)).float()
+            pair = (second != levels.index("none"))[:, None].float() * 0.5
+            truth = (1 - pair) * truth + pair * other
+        weight = HARDEST if factor == "subject" else 1.0
+        terms[factor] = weight * functional.cross_entropy(score, truth)
+    return terms
+
+
+def channels_last(net: Net) -> Net:
+    """The same network, its weights laid out as convolutions on CPUs are faster with."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
+def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
+    """The pictures, moved by up to `by` pixels, in four groups that each move together."""
+    padded = functional.pad(pictures, (by, by, by, by), mode="reflect")
+    moves = torch.randint(0, 2 * by + 1, (4, 2), generator=noise).tolist()
+    size = pictures.shape[-1]
+    groups = [
+        part[:, :, down : down + size, right : right + size]
+        for part, (down, right) in zip(padded.chunk(4), moves, strict=False)
+    ]
+    return torch.cat(groups)
+
+
+@torch.no_grad()
+def embed(eye: Eye, renders: Renders, batch: int = 250) -> Tensor:
+    """Embeddings `[n, width]` of all pictures, float32."""
+    rows = torch.arange(len(renders)).split(batch)
+    with mixed():
+        return torch.cat([eye(renders.batch(part)).float() for part in rows])

@@ -1,0 +1,11 @@
+"""Scenes to pictures: a place, what stands in it, seen from somewhere, in a style.
+
+    picture = draw(art, world, scene)      # [64, 64, 3] uint8
+
+`places` and `people` hold one drawn level each a function; `compose` puts them together. All
+randomness comes from the scene's seed, so a scene is the same picture byte for byte.
+"""
+
+from lancet.world.drawing.compose import draw
+
+__all__ = ["draw"]

@@ -1,0 +1,162 @@
+"""A scene, drawn: place, subject or person, point of view, style."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.registry import Registry
+from lancet.world.art import Art
+from lancet.world.drawing.canvas import SIDE, Canvas, blend, light, paste, set_apart
+from lancet.world.drawing.people import person
+from lancet.world.drawing.places import places
+from lancet.world.scene import NONE, Scene
+from lancet.world.styles import styles
+from lancet.world.table import World
+
+__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "views"]
+
+LINES = ("high contrast", "monochrome")
+"""Artworks of black lines: light on dark places, and with skin under a face."""
+FURNISHED = ("mosaic wall", "stained glass window")
+"""Places with an object of their own, which even a close-up must leave in sight."""
+COARSE = ("mosaic", "oil", "pixel art", "stained glass")
+"""Styles that need a large subject, or a large head, for it to be known."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A point of view: how large the subject is, where it stands, where the horizon lies."""
+
+    size: float = 1.0
+    rise: float = 0.0
+    horizon: float = 86.0
+    turn: float = 0.0
+    lean: float = 0.0
+
+
+views: Registry[Callable[[np.random.Generator], View]] = Registry("perspective")
+
+
+@views.register("plain")
+def plain(rng: np.random.Generator) -> View:
+    """Straight ahead, at a usual distance."""
+    return View()
+
+
+@views.register("close-up")
+def close_up(rng: np.random.Generator) -> View:
+    """So near that the subject fills the picture."""
+    return View(size=1.75, rise=-2.0, horizon=104.0)
+
+
+@views.register("distant")
+def distant(rng: np.random.Generator) -> View:
+    """Small, far away, with much of the place around it."""
+    return View(size=0.68, rise=-8.0, horizon=78.0)
+
+
+@views.register("tilted")
+def tilted(rng: np.random.Generator) -> View:
+    """The whole picture turned by about 20°."""
+    return View(turn=float(rng.choice([-1, 1]) * rng.uniform(17, 27)))
+
+
+@views.register("from below")
+def from_below(rng: np.random.Generator) -> View:
+    """The horizon low, the subject high up and leaning back."""
+    return View(size=1.12, rise=-14.0, horizon=119.0, lean=0.30)
+
+
+def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
+    """The scene's picture, `[64, 64, 3]` uint8; the same bytes for the same scene and art."""
+    rng = np.random.default_rng([scene.seed, 2])
+    view = views[scene.perspective](rng)
+    if scene.place in FURNISHED:
+        view = replace(view, size=min(view.size, 1.2))
+    if scene.style in COARSE:
+        view = replace(view, size=max(view.size * 1.15, 0.9))
+    canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
+    if scene.kind == "person":
+        _person(canvas, art, world, scene, view, rng)
+    elif scene.kind == "pair":
+        _pair(canvas, art, world, scene, view, rng)
+    else:
+        size = rng.uniform(78, 96) * view.size
+        x, y = 64 + rng.normal(0, 4), 70 + view.rise + rng.normal(0, 3)
+        _thing(canvas, art, world, scene, scene.subject, (x, y, size), rng)
+    canvas = _seen(canvas, view)
+    picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
+    styled = styles[scene.style](picture, rng)
+    small = cv2.resize(styled, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def _pair(
+    canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
+) -> None:
+    size_of_all = min(view.size, 1.2)
+    reach = 32 * min(size_of_all, 1.05)
+    for side, name in ((-1, scene.subject), (1, scene.second)):
+        size = rng.uniform(66, 74) * size_of_all
+        x, y = 64 + side * reach + rng.normal(0, 2), 76 + view.rise + rng.normal(0, 4)
+        _thing(canvas, art, world, scene, name, (x, y, size), rng)
+
+
+def _person(
+    canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
+) -> None:
+    coarse = scene.style in COARSE
+    with_thing = scene.subject != NONE
+    share = rng.uniform(0.60, 0.66) if coarse else rng.uniform(0.50, 0.58)
+    nearness = max(min(view.size, 1.35), 0.85 if coarse else 0.66)
+    radius = share * SIDE / 2 * (0.86 if with_thing else 1.0) * nearness
+    x = 64 + rng.normal(0, 3) - (20 * min(nearness, 1.1) if with_thing else 0)
+    y = 54 + view.rise + rng.normal(0, 2) + (4 if view.size > 1 else 0)
+    faces = world.moods[scene.mood].faces
+    face = art.sprite(scene.artwork, faces[int(rng.integers(len(faces)))], round(radius * 2))
+    look = {part: getattr(scene, part) for part in ("hair", "clothes", "scarf", "pallor")}
+    person(canvas, face, (x, y, radius), look, rng, skin=scene.artwork in LINES)
+    if with_thing:
+        size = rng.uniform(50, 56) * min(nearness, 1.3)
+        where = (x + radius + size * 0.36, 88 + view.rise + rng.normal(0, 3), size)
+        _thing(canvas, art, world, scene, scene.subject, where, rng)
+
+
+def _thing(
+    canvas: Canvas,
+    art: Art,
+    world: World,
+    scene: Scene,
+    name: str,
+    where: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> None:
+    x, y, size = where
+    sprite = art.sprite(scene.artwork, world.subjects[name][0], round(size))
+    if rng.random() < 0.5:
+        sprite = sprite[:, ::-1]
+    if scene.artwork in LINES and light(canvas, x, y) < 0.42:
+        sprite = blend(sprite, (238, 236, 226), 1.0)
+    set_apart(canvas, sprite, x, y)
+    paste(canvas, sprite, x, y)
+
+
+def _seen(canvas: Canvas, view: View) -> Canvas:
+    """The composed scene, turned or leaning back as the point of view has it."""
+    if not view.turn and not view.lean:
+        return canvas
+    if view.turn:
+        matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), view.turn, 1.0)
+        turned = cv2.warpAffine(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+        return np.asarray(turned, np.float32)
+    side, cut = float(SIDE), view.lean * SIDE / 2
+    here = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
+    there = np.array([[0, 0], [side, 0], [side + cut, side], [-cut, side]], np.float32)
+    matrix = cv2.getPerspectiveTransform(here, there)
+    leaning = cv2.warpPerspective(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(leaning, np.float32)

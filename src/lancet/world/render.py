@@ -1,0 +1,100 @@
+"""Many scenes to pictures, over several processes; the same bytes with any number of them."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import ArtError
+from lancet.world.art import Art, code
+from lancet.world.scene import NONE, Scene
+from lancet.world.table import World
+
+__all__ = ["check_art", "render", "render_into"]
+
+CHUNK = 64
+Pictures = NDArray[np.uint8]
+
+
+def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int = 2) -> Pictures:
+    """The scenes' pictures, `[n, 64, 64, 3]` uint8."""
+    out = np.empty((len(scenes), 64, 64, 3), np.uint8)
+    render_into(world, art, scenes, out, processes=processes)
+    return out
+
+
+def render_into(
+    world: World, art: Path, scenes: Sequence[Scene], out: Pictures, *, processes: int = 2
+) -> None:
+    """Draw the scenes into `out`, `[n, 64, 64, 3]`, with this many processes (1: in this one)."""
+    starts = range(0, len(scenes), CHUNK)
+    parts = [list(scenes[start : start + CHUNK]) for start in starts]
+    for start, pictures in zip(starts, _drawn(world, art, parts, processes), strict=True):
+        out[start : start + len(pictures)] = pictures
+
+
+def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) -> Iterator[Pictures]:
+    check_art(world, art, itertools.chain.from_iterable(parts))
+    if processes == 1 or len(parts) < 2:
+        _open(world.path, art)
+        yield from map(_draw, parts)
+        return
+    context = multiprocessing.get_context("spawn")
+    with _deaf():
+        pool = context.Pool(processes, _open, (world.path, art))
+    with pool:
+        yield from pool.imap(_draw, parts)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started meanwhile does not hear Ctrl-C: its parent does, and ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def check_art(world: World, art: Path, scenes: Iterable[Scene]) -> None:
+    """ArtError unless there is a sprite of all that these scenes may show.
+
+    Asked before processes start: a pool whose workers cannot begin would never end.
+    """
+    known = Art.open(art).places
+    for scene in scenes:
+        emoji = [world.subjects[name][0] for name in (scene.subject, scene.second) if name != NONE]
+        emoji += world.moods[scene.mood].faces if scene.mood != NONE else ()
+        for sign in emoji:
+            if f"{scene.artwork}/{code(sign)}" not in known:
+                raise ArtError(f"{art} has no {scene.artwork} sprite of {sign}: run `make art`.")
+
+
+_opened: list[object] = []
+
+
+def _open(table: Path, art: Path) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    _opened[:] = [Art.open(art), World.load(table)]
+
+
+def _draw(scenes: list[Scene]) -> Pictures:
+    from lancet.world.drawing import draw
+
+    art, world = _opened
+    assert isinstance(art, Art)
+    assert isinstance(world, World)
+    return np.stack([draw(art, world, scene) for scene in scenes])

@@ -1,0 +1,119 @@
+"""A model whose causes are known: one text unit lights the picture, through one block, at one step.
+
+A prompt with the word `glass` sets the units 0 and 1 of the text. Block 2 of four adds unit 0 to
+the picture at step 3 of six; nothing reads unit 1, nor units 2 to 5, which tell contents apart.
+The word `night` raises unit 2.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from clerestory.models import Model, Options
+from clerestory.models.core.family import Encoded, Family, Hand, Place, continued, seeded
+from clerestory.models.core.types import Branch, Sample, Site
+
+STEPS, BLOCKS, UNITS = 6, 4, 6
+CAUSE = (2, 3)
+"""The block and the step."""
+
+
+class _Text(nn.Module):
+    def forward(self, prompts: torch.Tensor) -> torch.Tensor:
+        return prompts
+
+
+class _Block(nn.Module):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, condition: torch.Tensor, step: int) -> torch.Tensor:
+        lit = condition[:, :, :1].clone()
+        return lit if (self.number, step) == CAUSE else torch.zeros_like(lit)
+
+
+class _Denoiser(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_Block(number) for number in range(BLOCKS))
+
+    def forward(self, condition: torch.Tensor, step: int) -> torch.Tensor:
+        return torch.stack([block(condition, step) for block in self.blocks]).sum(0)
+
+
+def _told(prompt: str) -> torch.Tensor:
+    lit = float("glass" in prompt.split())
+    rng = np.random.default_rng(zlib.crc32(prompt.split()[-1].encode()))
+    other = rng.normal(size=UNITS - 2) + np.eye(1, UNITS - 2)[0] * 4 * ("night" in prompt.split())
+    return torch.tensor([[lit, 2 * lit + 0.1 * rng.normal(), *other]], dtype=torch.float32)
+
+
+class PlantedFamily(Family):
+    """Text and denoiser; pictures of 16×16 that are light where the concept got through."""
+
+    stages, first, bridge = ("text", "denoiser"), ("text",), "denoiser/condition"
+    defaults = Options(height=16, width=16, steps=STEPS, guidance=1.0)
+
+    def __init__(self) -> None:
+        self.text, self.denoiser = _Text(), _Denoiser()
+        self.pipeline: Any = SimpleNamespace()
+        self.places = [
+            Place(Site("text.blocks.0/mlp", (1, UNITS), "text", module=self.text)),
+            Place(Site("denoiser/condition", (1, UNITS), "text")),
+            *(
+                Place(Site(f"denoiser.blocks.{n}/mlp", (1, 1), f"blocks.{n}", module=block))
+                for n, block in enumerate(self.denoiser.blocks)
+            ),
+            Place(Site("denoiser/prediction", (1, 1), "denoiser", module=self.denoiser)),
+        ]
+        self.roots = {"text": self.text, "denoiser": self.denoiser}
+
+    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
+        condition = self.text(torch.stack([_told(sample.prompt) for sample in batch]))
+        if until == "text":
+            return None
+        states = [generator.get_state() for generator in seeded(batch)]
+        return Encoded({self.bridge: {"cond": condition}}, states)
+
+    def draw(self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str) -> Any:
+        condition = hand(self.bridge, encoded.handed[self.bridge])["cond"]
+        if until == self.bridge:
+            return None
+        light = sum(self.denoiser(condition, step) for step in range(STEPS))
+        noise = [
+            torch.randint(0, 40, (16, 16, 3), generator=g) for g in continued(encoded.generators)
+        ]
+        return (torch.stack(noise) + 160 * light[:, :, :1, None]).byte().numpy()
+
+
+def model() -> Model:
+    return Model("planted", PlantedFamily())
+
+
+@dataclass(frozen=True)
+class Light:
+    """Sees whether a picture is light."""
+
+    classes: tuple[str, ...] = ("dark", "light")
+    source: str = "light"
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        lit = pictures.mean((1, 2, 3)) > 100
+        return np.stack([~lit, lit], 1).astype(np.float32)
+
+
+def light(pictures: np.ndarray) -> np.ndarray:
+    """The same as a function, for `python:contrasts.causal:light`."""
+    return Light()(pictures)
+
+
+light.classes = Light().classes  # type: ignore[attr-defined]

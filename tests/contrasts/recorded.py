@@ -1,0 +1,79 @@
+"""Recordings of nothing but noise, and of a concept planted in it; no model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clerestory.models import Options
+from clerestory.models.core.addresses import Selection
+from clerestory.recordings import Plan, Recording, Store
+from clerestory.recordings.store import Layout
+
+MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
+
+
+def recording_of(
+    table: pd.DataFrame,
+    arrays: Mapping[str, NDArray[np.floating]],
+    folder: Path,
+    bad: Mapping[int, str] | None = None,
+) -> Recording:
+    """A recording whose sites hold these arrays, `[sample, step, unit]`."""
+    plan = Plan(
+        table=table,
+        model=MODEL,
+        options=Options(),
+        read={site: Selection() for site in arrays},
+        pool="mean",
+        branch="cond",
+        pictures=False,
+        batch=len(table),
+        chunk=len(table),
+        threads=1,
+    )
+    layouts = {
+        site: Layout(
+            "float32", array.shape[1:], ("step", "unit"), {"step": list(range(array.shape[1]))}
+        )
+        for site, array in arrays.items()
+    }
+    store = Store(folder)
+    store.begin(plan, layouts)
+    store.write(0, {site: array.astype("f4") for site, array in arrays.items()}, bad or {})
+    return Recording(store)
+
+
+def factorial(contents: int = 48, phrasings: int = 6, seeds: int = 1) -> pd.DataFrame:
+    """Every content in three styles, the third a decoy, in every phrasing, with every seed."""
+    rows = [
+        {
+            "prompt": f"{style} {content:02} {phrase}",
+            "seed": seed,
+            "style": style,
+            "subject": f"thing {content:02}",
+            "phrasing": phrase,
+        }
+        for content in range(contents)
+        for style in ("glass", "plain", "window")
+        for phrase in range(phrasings)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def noise(
+    table: pd.DataFrame, seed: int, sites: Mapping[str, tuple[int, int]]
+) -> dict[str, NDArray[np.float64]]:
+    """Noise that depends on the content and on the sample; sites by (steps, units)."""
+    rng = np.random.default_rng(seed)
+    contents = pd.factorize(table["subject"])[0]
+    made = {}
+    for site, shape in sites.items():
+        own = rng.normal(size=(contents.max() + 1, *shape))
+        made[site] = own[contents] + rng.normal(size=(len(table), *shape))
+    return made

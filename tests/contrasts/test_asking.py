@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from contrasts.recorded import factorial, noise, recording_of
+
+from clerestory.contrasts import Findings, find
+from clerestory.errors import EvidenceError
+
+SITES = {"text.blocks.0/mlp": (1, 12), "denoiser.mid.res.0/out": (3, 8), "prior/embedding": (1, 16)}
+ASKED: dict[str, Any] = {
+    "shown": "style == 'glass'",
+    "absent": "style == 'plain'",
+    "decoy": "style == 'window'",
+    "match": "subject",
+    "flips": 20,
+}
+
+
+def planted(folder: Path, strength: float = 3.0, **how: Any) -> Any:
+    """The concept in two units of one site at one of its steps; the decoy's word in another."""
+    table = factorial(**how)
+    arrays = noise(table, 0, SITES)
+    shown = (table["style"] == "glass").to_numpy()
+    arrays["denoiser.mid.res.0/out"][shown, 1, 2] += strength
+    arrays["denoiser.mid.res.0/out"][shown, 1, 5] -= strength
+    arrays["text.blocks.0/mlp"][(table["style"] != "plain").to_numpy(), 0, 3] += 3 * strength
+    return recording_of(table, arrays, folder)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return planted(tmp_path_factory.mktemp("planted") / "rec")
+
+
+@pytest.fixture(scope="module")
+def found(recording: Any) -> Findings:
+    return find(recording, **ASKED)
+
+
+def test_the_planted_site_step_and_units_come_first(found: Findings) -> None:
+    best = found.findings[0]
+    assert best.site == "denoiser.mid.res.0/out@1"
+    assert best.detects.auroc > 0.95
+    assert best.detects.decoy_auroc is not None
+    assert best.detects.decoy_auroc > 0.95
+    neurons = {f.unit: f.sign for f in found.of("neuron") if f.rank <= 2}
+    assert neurons == {"denoiser.mid.res.0/out[2]@1": 1, "denoiser.mid.res.0/out[5]@1": -1}
+    assert found.picked("direction").site == "denoiser.mid.res.0/out@1"
+    assert found.warnings == ()
+
+
+def test_every_way_to_a_direction_is_there_at_every_site_and_step(found: Findings) -> None:
+    names = {f.unit for f in found.of("direction")}
+    places = ["text.blocks.0/mlp{}", "prior/embedding{}"]
+    places += [f"denoiser.mid.res.0/out{{}}@{step}" for step in range(3)]
+    assert names == {
+        place.format(f"[{way}]") for place in places for way in ("difference", "probe", "sparse")
+    }
+    sparse = found.direction("denoiser.mid.res.0/out@1", "sparse")
+    assert set(np.argsort(-np.abs(sparse))[:2]) == {2, 5}
+    assert found.tested == 12 + 16 + 3 * 8 + 3 * 5
+
+
+def test_the_curve_says_how_few_neurons_do_as_well(found: Findings) -> None:
+    curve = found.curves["denoiser.mid.res.0/out@1"]
+    assert [count for count, *_ in curve] == [1, 2, 4, 8]
+    aurocs = [auroc for _, auroc, _ in curve]
+    assert aurocs[1] > aurocs[0]
+    direction = found.picked("direction").detects.auroc
+    assert abs(aurocs[1] - direction) < 0.03
+
+
+def test_a_unit_that_is_as_high_for_the_decoy_is_not_taken_for_the_concept(recording: Any) -> None:
+    found = find(recording, **ASKED, top=100)
+    word = next(f for f in found.of("neuron") if f.unit == "text.blocks.0/mlp[3]")
+    assert word.rank > 2
+    assert word.detects.auroc > 0.95
+    assert word.detects.decoy_auroc is not None
+    assert word.detects.decoy_auroc < 0.7
+
+
+def test_contents_and_phrasings_are_never_on_both_halves(found: Findings) -> None:
+    one, two = found.contents["discovery"], found.contents["report"]
+    assert len(one) == len(two) == 24
+    assert not set(one) & set(two)
+    assert found.findings[0].detects.pairs == 24
+
+
+def test_they_are_the_same_for_a_seed_and_after_saving(
+    recording: Any, found: Findings, tmp_path: Path
+) -> None:
+    assert find(recording, **ASKED).told() == found.told()
+    assert find(recording, **ASKED, seed=1).contents != found.contents
+    found.save(tmp_path / "found")
+    assert Findings.load(tmp_path / "found").told() == found.told()
+
+
+def test_only_neurons_or_only_directions_if_asked(recording: Any) -> None:
+    for by in ("neuron", "direction"):
+        kinds = {f.kind for f in find(recording, **ASKED, by=by).findings}
+        assert kinds == {by}
+    with pytest.raises(EvidenceError, match="neuron, direction, both"):
+        find(recording, **ASKED, by="unit")
+
+
+def test_bad_samples_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = factorial()
+    arrays = noise(table, 0, SITES)
+    arrays["prior/embedding"][7] = np.nan
+    found = find(recording_of(table, arrays, tmp_path, {7: "not finite"}), **ASKED)
+    assert "1 bad samples were left out." in found.warnings
+
+
+def test_few_contents_one_phrasing_and_unbalanced_sides_are_warned_of(tmp_path: Path) -> None:
+    table = factorial(contents=12, phrasings=1, seeds=6)
+    table = table[(table["style"] != "plain") | (table["seed"] == 0)].reset_index(drop=True)
+    found = find(recording_of(table, noise(table, 0, SITES), tmp_path), **ASKED)
+    said = found.warning
+    assert "Only 6 contents to report on; 24 are needed" in said
+    assert "Phrasings are not told apart" in said
+    assert "Sides are unbalanced" in said
+    assert all(f.detects.high >= f.detects.low for f in found.findings)
+
+
+def test_constant_units_are_no_finding(tmp_path: Path) -> None:
+    table = factorial(contents=24, phrasings=2)
+    arrays = {"prior/embedding": np.ones((len(table), 1, 4))}
+    found = find(recording_of(table, arrays, tmp_path), **ASKED)
+    assert {f.detects.auroc for f in found.findings} == {0.5}
+    assert all(f.detects.q == 1 for f in found.findings)
+
+
+def test_within_a_prompt_its_seeds_are_contrasted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        [{"prompt": f"person {at:02}", "seed": seed} for at in range(60) for seed in range(6)]
+    )
+    mood = rng.random(len(table)) < 0.5
+    own = rng.normal(size=(60, 1, 8)).repeat(6, 0) * 5
+    arrays = {"prior/embedding": own + rng.normal(size=own.shape)}
+    arrays["prior/embedding"][mood, 0, 4] += 2.0
+    recording = recording_of(table, arrays, tmp_path)
+    labels = pd.DataFrame(
+        {"drawn.mood": np.where(mood, "scared", "happy"), "drawn.mood.confidence": 0.9}
+    )
+    asked = {"absent": "drawn.mood == 'happy'", "within": "prompt", "flips": 20}
+    shown = "drawn.mood == 'scared' and drawn.mood.confidence > 0.6"
+    both = dict.fromkeys(("discovery", "report"), labels)
+    found = find(recording, shown=shown, labels=both, **asked)
+    assert found.picked("neuron").unit == "prior/embedding[4]"
+    # Contents differ by far more than moods do: only the pairs tell.
+    assert found.picked("neuron").detects.win_rate > 0.85
+    none = "No sample meets shown = .* There is drawn.mood: happy, scared"
+    with pytest.raises(EvidenceError, match=none):
+        find(recording, shown="drawn.mood == 'sad'", labels=both, **asked)
+
+
+def test_each_half_sees_the_labels_of_its_own_classifiers(tmp_path: Path) -> None:
+    table = factorial(contents=48, phrasings=1, seeds=2)
+    table["prompt"] += [f" {row}" for row in range(len(table))]
+    arrays = noise(table, 0, {"prior/embedding": (1, 4)})
+    style = (table["style"] == "glass").to_numpy()
+    arrays["prior/embedding"][style, 0, 1] += 4
+    right = pd.DataFrame({"drawn.style": table["style"]})
+    wrong = pd.DataFrame({"drawn.style": table["style"].sample(frac=1, random_state=0).to_numpy()})
+    asked = {"shown": "drawn.style == 'glass'", "absent": "drawn.style == 'plain'"}
+    how: dict[str, Any] = {**asked, "match": "subject", "flips": 5}
+    recording = recording_of(table, arrays, tmp_path)
+    told = find(recording, labels={"discovery": right, "report": right}, **how)
+    fooled = find(recording, labels={"discovery": right, "report": wrong}, **how)
+    assert told.picked("neuron").unit == fooled.picked("neuron").unit == "prior/embedding[1]"
+    assert told.picked("neuron").detects.auroc > 0.95
+    assert fooled.picked("neuron").detects.auroc < 0.75
+
+
+def test_labels_are_those_of_their_samples_also_where_some_are_bad(tmp_path: Path) -> None:
+    table = factorial(contents=24, phrasings=2)
+    arrays = noise(table, 0, {"prior/embedding": (1, 4)})
+    arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 1] += 8
+    recording = recording_of(table, arrays, tmp_path, {3: "not finite"})
+    seen = pd.DataFrame({"drawn.style": table["style"]})
+    conditions = {"shown": "drawn.style == 'glass'", "absent": "drawn.style == 'plain'"}
+    how: dict[str, Any] = {**conditions, "match": "subject", "flips": 5}
+    found = find(recording, labels=dict.fromkeys(("discovery", "report"), seen), **how)
+    assert found.picked("neuron").detects.auroc == 1.0
+    with pytest.raises(EvidenceError, match="labels have no row of sample 5"):
+        few = dict.fromkeys(("discovery", "report"), seen.drop(index=5))
+        find(recording, labels=few, **how)
+
+
+def test_phrasings_are_halved_side_by_side(tmp_path: Path) -> None:
+    table = factorial(contents=24, phrasings=2)
+    table["phrasing"] = table["style"] + " " + table["phrasing"].astype(str)
+    recording = recording_of(table, noise(table, 0, SITES), tmp_path / "each")
+    for seed in range(6):
+        assert "Phrasings are not told apart" not in find(recording, **ASKED, seed=seed).warning
+    one = table[(table["style"] != "glass") | (table["phrasing"] == "glass 0")]
+    one = one.reset_index(drop=True)
+    found = find(recording_of(one, noise(one, 0, SITES), tmp_path / "one"), **ASKED)
+    assert "Phrasings are not told apart" in found.warning
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"shown": "style == 'oil'"},
+            r"No sample meets shown .* There is style: glass, plain, window",
+        ),
+        ({"shown": "style = 'glass'"}, "cannot be read .*; write style == 'ink'"),
+        ({"shown": "style == "}, "cannot be read"),
+        (
+            {"shown": "stlye == 'glass'"},
+            r"shown = .* cannot be read .*stlye.* columns: prompt, seed, style",
+        ),
+        ({"shown": "style"}, "is no condition"),
+        ({"absent": "style != 'window'"}, r"samples meet both 'shown' and 'absent', such as"),
+        ({"match": "sbuject"}, r"no column 'sbuject' to match.* subject"),
+        ({"match": ()}, "No column is matched"),
+        ({"phrasing": "phrase"}, r"no column 'phrase'.*phrasing"),
+        ({"within": "subject"}, "only the seeds of one 'prompt'"),
+        ({"within": "prompt"}, "Within a prompt nothing is matched"),
+        ({"classifiers": {"moood": "lancet:mood"}}, "drawn.moood, and no condition asks for that"),
+        (
+            {"shown": "style == 'glass' and @pd.io.common.os.system('touch x') == 0"},
+            "cannot be read",
+        ),
+        ({"shown": "style.to_csv('x') == 1"}, "has a call"),
+        ({"shown": "style.__class__ == 1"}, "has a attribute"),
+        ({"shown": "[one for one in style] == 1"}, "has a listcomp"),
+    ],
+)
+def test_what_cannot_carry_a_finding_is_refused_in_one_line(
+    recording: Any, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(EvidenceError, match=words) as caught:
+        find(recording, **{**ASKED, **change})
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contrasts import planted
+
+from clerestory.contrasts import Findings, contrast
+from clerestory.errors import EvidenceError, OutputError
+
+
+@pytest.fixture
+def found() -> Findings:
+    table = planted.samples(contents=8)
+    return contrast(planted.activations(table), table, flips=5)
+
+
+def test_findings_are_the_same_after_saving_and_loading(found: Findings, tmp_path: Path) -> None:
+    found.save(tmp_path / "findings")
+    again = Findings.load(tmp_path / "findings")
+    assert again.told() == found.told()
+    assert again.findings == found.findings
+    for site, direction in found.directions.items():
+        np.testing.assert_array_equal(again.directions[site], direction)
+
+
+def test_as_many_findings_as_many_sites_and_steps_have_are_read_again(
+    found: Findings, tmp_path: Path
+) -> None:
+    many = replace(found, findings=(found.findings[0],) * 20_000)
+    many.save(tmp_path / "many")
+    assert len(Findings.load(tmp_path / "many")) == 20_000
+
+
+def test_nothing_is_overwritten(found: Findings, tmp_path: Path) -> None:
+    found.save(tmp_path)
+    with pytest.raises(OutputError):
+        found.save(tmp_path)
+
+
+def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EvidenceError, match="holds no findings"):
+        Findings.load(tmp_path)
+    (tmp_path / "findings.json").write_text("{}")
+    with pytest.raises(EvidenceError, match="holds no findings"):
+        Findings.load(tmp_path)

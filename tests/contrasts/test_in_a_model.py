@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from tiny import tiny_model
+
+from clerestory.contrasts import contrast
+from clerestory.edits import Add
+
+CONTENTS = ("cat", "dog", "ant", "owl", "fox", "bee", "cow", "hen")
+PHRASES = {"discovery": ("p {x}", "{x} p"), "report": ("q {x}", "{x} q")}
+SITES = ("text.*/mlp", "text.*/resid", "prior.*/mlp", "prior/embedding")
+
+
+def _samples() -> pd.DataFrame:
+    """The same plain prompts for both sides: only what is planted tells them apart."""
+    rows = [
+        (phrase.replace("{x}", name), f"{half} {name}", phrase, half, seed)
+        for half, names in (("discovery", CONTENTS[:4]), ("report", CONTENTS[4:]))
+        for phrase in PHRASES[half]
+        for name in names
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows, columns=["prompt", "content", "phrase", "half", "seed"])
+
+
+def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
+    model, table = tiny_model(), _samples()
+    planted = np.random.default_rng(3).normal(size=32)
+    prompts = list(dict.fromkeys(table["prompt"]))
+    run = {
+        arm: model.run(prompts, (0, 1), read=SITES, edits=edits, pictures=False).activations
+        for arm, edits in (("shown", [Add("prior/embedding", planted)]), ("absent", []))
+    }
+    both = pd.concat([table.assign(arm=arm) for arm in run], ignore_index=True)
+    both["prompt"] += both["arm"]
+    activations = {
+        site: np.concatenate([run[arm][site].mean("step").to_numpy() for arm in run])
+        for site in run["shown"]
+    }
+    found = contrast(activations, both, flips=10)
+    first = found.picked("direction")
+    assert first.unit == "prior/embedding[difference]"
+    assert first.detects.auroc == 1.0
+    made = found.direction("prior/embedding")
+    np.testing.assert_allclose(made, planted, atol=1e-4)
+    others = [f for f in found.of("direction") if f.site != "prior/embedding"]
+    assert {finding.detects.auroc for finding in others} == {0.5}

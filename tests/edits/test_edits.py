@@ -1,0 +1,161 @@
+"""Every kind of edit on values whose answer is known, at the positions that it names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from tiny import WIDTH, tiny_model
+
+from clerestory.edits import Ablate, Add, Clamp, Erase, Patch, Reflect, Scale, edits
+from clerestory.errors import ClerestoryError, EditError, PromptError
+from clerestory.steering import SteeredModel
+
+VALUE = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+WAY = np.array([0.0, 3.0, 4.0, 0.0, 0.0])
+SITE = "text.blocks.0/mlp"
+UNITS = 48
+RNG = np.random.default_rng(3)
+
+
+def along(value):
+    return value @ torch.tensor(WAY / 5, dtype=torch.float32)
+
+
+def test_renorm_keeps_each_positions_length_and_turns_it():
+    moved = Add("a/b", WAY, renorm=True)(VALUE)
+    assert torch.allclose(moved.norm(dim=-1), VALUE.norm(dim=-1), atol=1e-5)
+    parallel = torch.nn.functional.cosine_similarity(moved, VALUE + torch.tensor(WAY).float(), -1)
+    assert torch.allclose(parallel, torch.ones(3, 4), atol=1e-5)
+
+
+def test_ablate_sets_the_level_and_keeps_the_rest():
+    held = Ablate("a/b", WAY, level=2.0)(VALUE)
+    assert torch.allclose(along(held), torch.full((3, 4), 2.0), atol=1e-5)
+    off = held - VALUE
+    assert torch.allclose(
+        off - along(off)[..., None] * torch.tensor(WAY / 5).float(), off * 0, atol=1e-5
+    )
+
+
+def test_clamp_and_scale_touch_one_neuron_only():
+    clamped, scaled = Clamp("a/b[2]", 7.0)(VALUE), Scale("a/b[2]", -2.0)(VALUE)
+    assert (clamped[..., 2] == 7).all() and torch.equal(scaled[..., 2], -2 * VALUE[..., 2])
+    others = [0, 1, 3, 4]
+    for made in (clamped, scaled):
+        assert torch.equal(made[..., others], VALUE[..., others])
+    assert Clamp("a/b[2]@3", 1).site == "a/b@3"
+
+
+def test_reflect_turns_back_only_what_reaches_beyond_and_keeps_lengths():
+    level = 0.2
+    turned = Reflect("a/b", WAY, level=level)(VALUE)
+    beyond = along(VALUE) > level
+    assert torch.equal(turned[~beyond], VALUE[~beyond])
+    assert torch.allclose(turned.norm(dim=-1), VALUE.norm(dim=-1), atol=1e-5)
+    assert (along(turned)[beyond] < level).all()
+    mirrored = Reflect("a/b", WAY)(VALUE)
+    assert torch.allclose(along(mirrored), -along(VALUE).abs(), atol=1e-5)
+
+
+def test_after_erase_no_linear_classifier_tells_the_concept_and_little_else_changes():
+    labels = np.repeat([0, 1], 400)
+    activations = RNG.normal(size=(800, 6)) @ RNG.normal(size=(6, 6)) + 3
+    activations[labels == 1] += [2, 0, 1, 0, 0, 0]
+    edit = Erase.fit("a/b", activations, labels)
+    erased = edit(torch.tensor(activations[:, None], dtype=torch.float32))[:, 0].numpy()
+    told = [
+        LogisticRegression(max_iter=500).fit(x, labels).score(x, labels)
+        for x in (activations, erased)
+    ]
+    assert told[0] > 0.7 and told[1] < 0.53
+    apart = erased[labels == 1].mean(0) - erased[labels == 0].mean(0)
+    assert np.allclose(apart, 0, atol=1e-4)
+    assert edit.left.shape == (6, 1)
+    with pytest.raises(EditError, match="two classes"):
+        Erase.fit("a/b", activations, np.zeros(800))
+
+
+def test_a_patch_of_one_sample_goes_into_all():
+    one = VALUE[:1].numpy()
+    assert torch.equal(Patch("a/b", one)(VALUE), VALUE[:1].expand(3, 4, 5))
+    assert torch.equal(Patch("a/b", VALUE.numpy()).at([2])(VALUE[:1]), VALUE[2:])
+    with pytest.raises(EditError, match="positions must fit"):
+        Patch("a/b", one[:, :2])(VALUE)
+
+
+@pytest.mark.parametrize("positions", ["last", "tokens:cat", "all"])
+def test_an_edit_is_made_at_the_positions_that_it_names(positions):
+    model = tiny_model()
+    edit = Add(SITE, np.ones(UNITS), positions=positions)
+    texts = ["a cat", "cat dog"]
+    plain, moved = (
+        model.run(texts, read=SITE, pool="none", pictures=False, edits=made).activations[SITE]
+        for made in ([], [edit])
+    )
+    changed = np.abs((moved - plain).to_numpy()[:, 0]).max(-1) > 0.5
+    window = model.family.windows["text"]
+    real, word = window.real(texts).numpy(), window.spans(texts, "cat").numpy()
+    last = np.arange(16) == (real * np.arange(16)).argmax(1)[:, None]
+    expected = {"last": last, "tokens:cat": word, "all": np.ones_like(changed)}[positions]
+    assert (changed == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (Add(SITE, np.ones(UNITS), positions="tokens:dog"), "absent from 1 of 1 prompts"),
+        (Add(SITE, np.ones(UNITS), positions="middle"), "write all, last or tokens:WORD"),
+        (Add("prior/embedding", np.ones(WIDTH), positions="last"), "only sites with tokens"),
+        (Add(SITE, np.ones(UNITS), positions="last", branch="both"), "in branch cond"),
+        (Clamp(f"{SITE}[99]", 1.0), "none of number 99"),
+    ],
+)
+def test_an_edit_that_cannot_be_made_there_is_refused(edit, words):
+    with pytest.raises((EditError, PromptError), match=words):
+        tiny_model().run("a cat", edits=[edit])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Clamp(SITE, 1.0), "not one neuron"),
+        (lambda: Scale(f"{SITE}[1,2]", 1.0), "not one neuron"),
+        (lambda: Clamp(f"{SITE}[1]", float("nan")), "must be a finite number"),
+        (lambda: Ablate(SITE, np.zeros(3)), "is zero"),
+        (lambda: Reflect(SITE, np.ones(3), strength=float("inf")), "strength.*finite"),
+        (lambda: Erase(SITE, torch.ones(3, 1), torch.ones(1, 2), torch.ones(3)), "does not fit"),
+    ],
+)
+def test_what_is_no_edit_is_refused(make, words):
+    with pytest.raises(ClerestoryError, match=words):
+        make()
+
+
+KINDS = {
+    "add": Add(SITE, RNG.normal(size=UNITS), 2.0, renorm=True, positions="last"),
+    "ablate": Ablate(SITE, RNG.normal(size=UNITS), level=0.5),
+    "clamp": Clamp(f"{SITE}[3]", 4.0),
+    "scale": Scale("denoiser.mid.res.0/out[3]@1", -3.0, branch="both"),
+    "reflect": Reflect("prior/embedding", RNG.normal(size=WIDTH), strength=1.5),
+    "erase": Erase.fit("prior/embedding", RNG.normal(size=(99, WIDTH)), np.arange(99) % 2),
+    "patch": Patch("prior/embedding", RNG.normal(size=(1, 1, WIDTH)).astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(edits))
+def test_every_kind_is_saved_and_draws_the_same(kind, tmp_path):
+    model = tiny_model()
+    steered = SteeredModel(model, [KINDS[kind]])
+    again = SteeredModel.load(steered.save(tmp_path / "s"), model)
+    edit, copy = steered.edits[0], again.edits[0]
+    units = model.sites[edit.site.partition("@")[0]].shape[1]
+    value = torch.randn(1, 6, units, generator=torch.Generator().manual_seed(1))
+    if kind == "patch":
+        value = value[:, :1]
+    assert torch.equal(copy(value), edit(value)) and not torch.equal(edit(value), value)
+    assert copy.place == edit.place
+    assert (again.draw("a cat", [4]) == steered.draw("a cat", [4])).all()
+    told = (tmp_path / "s" / "card.md").read_text()
+    assert f"`{kind}` at `{edit.place['site']}`" in told

@@ -1,0 +1,54 @@
+"""What contexts make of names that nobody knows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clerestory.errors import EvidenceError
+from clerestory.familiarity.contexts import CONTEXTS, checked, made_of
+
+CLASSES = [("hair", "bushy"), ("hair", "none"), ("pallor", "pale")]
+
+
+def test_a_class_that_one_context_brings_is_found_there_and_nowhere_else():
+    rng = np.random.default_rng(0)
+    hits = (rng.random((99, 4, 3)) < 0.2).astype(float)
+    hits[:, 2, 0] = rng.random(99) < 0.8
+    found = made_of(hits, CLASSES)
+    assert [len(one) for one in found] == [0, 0, 1, 0]
+    made = found[2][0]
+    assert (made.classifier, made.shows) == ("hair", "bushy")
+    assert made.name == "hair=bushy" and made.beside(0.5).asked == 0.5
+    assert made.rate.rate == hits[:, 2, 0].mean() and made.rate.contents == 99
+    assert made.rate.low < 0.8 < made.rate.high and made.elsewhere < 0.3 and made.q < 1e-6
+
+
+def test_where_all_contexts_are_alike_hardly_anything_is_found():
+    found = 0
+    for seed in range(100):
+        hits = (np.random.default_rng(seed).random((99, 4, 3)) < 0.3).astype(float)
+        found += any(made_of(hits, CLASSES))
+    assert found <= 10, "in one of twenty, but for chance"
+
+
+def test_a_class_that_one_context_lacks_is_nothing_special_in_the_others():
+    hits = np.zeros((99, 4, 3))
+    hits[:, :3, 1] = 1.0
+    assert made_of(hits, CLASSES) == ((), (), (), ())
+
+
+def test_one_context_alone_has_nothing_to_be_compared_with():
+    assert made_of(np.ones((99, 1, 3)), CLASSES) == ((),)
+
+
+def test_contexts_have_a_place_for_the_name():
+    assert checked(CONTEXTS) == CONTEXTS
+    for wrong, said in (
+        (["{x}", "a raven"], "'a raven' must have {x}"),
+        (["{x} and {x}"], "must have {x}"),
+        (["{x}", "{x}"], "there twice"),
+        ([], "no context"),
+    ):
+        with pytest.raises(EvidenceError, match=said):
+            checked(wrong)

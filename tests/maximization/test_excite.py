@@ -1,0 +1,333 @@
+"""Searches of a model: objectives, gradients, trails, the command."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from tiny import tiny_model
+from typer.testing import CliRunner
+
+from clerestory.cli import console
+from clerestory.cli.main import app
+from clerestory.errors import ClerestoryError, SearchError, SiteError
+from clerestory.evaluation import along, drawn, parse_objective, unit
+from clerestory.maximization import compare, excite, words_of
+from clerestory.maximization.fluency import Bigrams, language_model
+from clerestory.maximization.page import keep, keep_compared
+from clerestory.maximization.scoring import Scorer, Slope
+
+UNIT = "text.blocks.0/mlp[3]"
+WORDS = [*"abcdefghijklmnopqrstuvwxyz", "cat", "dog", *(2 * one for one in "bcdfghjklmnp")]
+"""Of one token and of two."""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def space(model):
+    return words_of(model, words=2, template="a {}", vocabulary=WORDS)
+
+
+def test_objectives_are_arithmetic_and_say_their_names():
+    aim = unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]", "mean")
+    assert aim.name == "text.blocks.2/mlp[311] (last) - 0.5 * text.blocks.2/mlp[7] (mean)"
+    assert (-drawn("lancet:style", "ink")).name == "-lancet:style=ink"
+    typed = parse_objective("'text.blocks.2/mlp[311]' - 0.5 * 'text.blocks.2/mlp[7]'", "mean")
+    assert typed.name.endswith("- 0.5 * text.blocks.2/mlp[7] (mean)")
+    way = along("prior/embedding", np.array([3.0, 4.0]))
+    assert way.terms[0][1].direction.tolist() == [0.6, 0.8]
+    known = {"prior/embedding[difference]": np.array([1.0, 0.0])}
+    assert parse_objective("prior/embedding[difference]", "mean", known).name.startswith("prior/")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("text.blocks.2/mlp", "not one unit"),
+        ("lancet:style=inc", "no class 'inc'.*Did you mean ink"),
+        ("'a/mlp[1]' * 'b/mlp[1]'", "a sum of units"),
+        ("__import__('os')", "a sum of units"),
+        ("2 * '", "Put units in quotes"),
+    ],
+)
+def test_what_is_no_objective_is_refused_in_one_line(text, words):
+    with pytest.raises(ClerestoryError, match=words):
+        parse_objective(text)
+
+
+def test_a_score_is_what_the_model_has_there(model, space):
+    scorer = Scorer(model, unit(UNIT) - 2 * unit("text.blocks.1/mlp[0]", "mean"))
+    texts = [space.text(state) for state in [(0, 1), (5, 9), (0, 1)]]
+    got = scorer(texts)
+    one = model.run(texts, read=UNIT, pool="last", pictures=False).activations[UNIT.split("[")[0]]
+    two = model.run(texts, read="text.blocks.1/mlp[0]", pictures=False)
+    two = two.activations["text.blocks.1/mlp"]
+    expected = one.to_numpy()[:, 0, 0] - 2 * two.to_numpy()[:, 0, 0]
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert len(scorer.known) == 2
+
+
+def test_text_sites_stop_the_model_at_the_text(model, space, monkeypatch):
+    def never(*args, **how):
+        raise AssertionError("the prior was called")
+
+    monkeypatch.setattr(type(model.pipeline.prior_pipe), "__call__", never)
+    assert Scorer(model, unit(UNIT), seeds=(0, 1)).seeds == (0,)
+    Scorer(model, unit(UNIT))([space.text((0, 1))])
+
+
+def test_gains_are_the_change_of_the_score_to_first_order(model, space):
+    """In a small step the gradient's promise is kept: words near in embedding are told exactly."""
+    scorer = Scorer(model, unit(UNIT, "mean"))
+    slope = Slope(scorer, space)
+    states = [(0, 1), (3, 3)]
+    gains = slope(states)
+    assert [one.shape for one in gains] == [(2, 40), (2, 40)]
+    assert [gains[0][at, word] for at, word in enumerate(states[0])] == [0, 0]
+    weight = model.family.windows["text"].encoder.get_input_embeddings().weight
+    single = [w for w in range(40) if (slope.pieces[w] >= 0).sum() == 1]
+    old, new = single[1], single[2]
+    before = scorer([space.text((old, single[3]))])[0]
+    promised = slope([(old, single[3])])[0][0, new]
+    kept = weight.data.clone()
+    one, other = slope.pieces[old, 0], slope.pieces[new, 0]
+    try:
+        weight.data[one] += 1e-3 * (kept[other] - kept[one])
+        scorer.known.clear()
+        after = scorer([space.text((old, single[3]))])[0]
+    finally:
+        weight.data.copy_(kept)
+    assert (after - before) / 1e-3 == pytest.approx(promised, rel=0.05, abs=1e-4)
+    assert all(
+        parameter.grad is None for parameter in model.pipeline.prior_text_encoder.parameters()
+    )
+
+
+def test_gradients_reach_no_further_than_the_text(model, space):
+    with pytest.raises(SiteError, match="one text encoder only"):
+        Slope(Scorer(model, unit("prior/embedding[0]")), space)
+    with pytest.raises(SearchError, match="no gradient"):
+        excite(model, unit("prior/embedding[0]"), search="gradient", space=space, budget=20, null=4)
+
+
+@pytest.fixture(scope="module")
+def found(model, space):
+    return excite(model, unit(UNIT), space=space, budget=300, null=50, draw=True)
+
+
+def test_a_result_stands_beside_random_prompts(found, space):
+    assert 0 < found.evaluations <= 300
+    first = found.best[0]
+    assert first.score == found.trail["score"].max()
+    assert first.z == pytest.approx((first.score - found.null.mean) / found.null.sd)
+    assert first.percentile == 100 * (found.null.scores < first.score).mean()
+    assert [word for word, _ in first.without] == first.words.split()
+    assert found.pictures.shape[:2] == (len(found.best), 4)
+    bags = [set(one.words.split()) for one in found.best]
+    assert all(len(a - b) > 1 or len(b - a) > 1 for a in bags for b in bags if a is not b)
+    assert (np.diff(found.so_far()) >= 0).all()
+    assert all(prompt.startswith("a ") for prompt in found.trail["prompt"])
+
+
+def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
+    whole = excite(model, unit(UNIT), space=space, budget=200, null=20, draw=False)
+    how = {"space": space, "budget": 200, "null": 20, "draw": False, "out": tmp_path / "s"}
+
+    def stop(done, of):
+        if done > 20 + 90:
+            raise KeyboardInterrupt
+
+    half = excite(model, unit(UNIT), progress=stop, **how)
+    assert half.stopped and 90 < half.evaluations < 200 and half.best
+    scored = []
+    real = Scorer._scored
+
+    def counted(self, texts):
+        scored.extend(texts)
+        return real(self, texts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scorer, "_scored", counted)
+        again = excite(model, unit(UNIT), **how)
+    assert not again.stopped
+    assert again.trail.equals(whole.trail)
+    assert not set(scored) & set(half.trail["prompt"])
+    with pytest.raises(SearchError, match=r"another search's trail.*seed: 0 there, 1 now"):
+        excite(model, unit(UNIT), seed=1, **how)
+
+
+def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pictures(
+    model, space, tmp_path, monkeypatch
+):
+    heard = []
+    how = {"space": space, "budget": 60, "null": 40, "search": "random"}
+    excite(model, unit(UNIT), announce=heard.append, draw=False, **how)
+    (forecast,) = heard
+    assert forecast.prompts == 100 and forecast.reach == "as far as text"
+    assert forecast.seconds == pytest.approx(100 * forecast.each)
+    assert "100 prompts at" in str(forecast)
+    both = Scorer(model, unit("prior/embedding[0]"), seeds=(0, 1))
+    assert both.reach == "as far as prior, 2 seeds each"
+
+    def stop(*args, **rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[excite.__module__], "_drawn", stop)
+    with pytest.raises(KeyboardInterrupt):
+        excite(model, unit(UNIT), out=tmp_path / "s", **how)
+    assert json.loads((tmp_path / "s" / "excited.json").read_text())["evaluations"] > 0
+
+
+def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, space, tmp_path):
+    import pandas as pd
+
+    def stop(forecast):
+        raise KeyboardInterrupt
+
+    how = {"space": space, "budget": 60, "null": 40, "out": tmp_path / "s", "draw": False}
+    with pytest.raises(KeyboardInterrupt):
+        excite(model, unit(UNIT), announce=stop, **how)
+    assert len(pd.read_parquet(tmp_path / "s" / "scored.parquet")) >= 16
+    assert excite(model, unit(UNIT), **how).evaluations > 0
+
+
+def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):
+    site, way = "text.blocks.1/mlp", np.arange(4.0)
+    how = {"search": "random", "budget": 20, "null": 5, "draw": False, "space": space}
+    first = excite(model, along(site, way), out=tmp_path / "s", **how)
+    assert first.best[0].score != excite(model, along(site, -way), **how).best[0].score
+    with pytest.raises(SearchError, match=r"another search's trail.*mark"):
+        excite(model, along(site, -way), out=tmp_path / "s", **how)
+
+
+def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
+    from clerestory.maximization.searches.random import Random
+
+    def stop(self, problem):
+        yield from ()
+        problem.scores([(0, 1)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Random, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare(model, unit(UNIT), ["random", "evolve"], budget=30, space=space, null=4)
+
+
+def test_raw_tokens_are_scored_as_those_tokens_only(model):
+    raw = words_of(model, words=2, tokens=True)
+    rng = np.random.default_rng(0)
+    states = [raw.random(rng) for _ in range(400)]
+    window = model.family.windows["text"]
+    good = [s for s, fine in zip(states, raw.valid(states), strict=True) if fine]
+    assert 0 < len(good) < 400
+    for state in good:
+        assert window.ids([raw.text(state)])[0] == [raw.tokens[place] for place in state]
+    slope = Slope(Scorer(model, unit(UNIT)), raw)
+    assert slope.pieces.shape[1] == 1
+
+
+def test_what_is_longer_than_the_window_is_no_prompt(model):
+    room = model.family.windows["text"].room
+    long = words_of(model, words=(room - 1, room + 1), vocabulary=["b", "c"])
+    assert long.valid([(0,) * (room - 1), (0,) * room, (0,) * (room + 1)]) == [True, True, False]
+
+
+def test_single_words_are_all_shown(model):
+    one = words_of(model, words=1, vocabulary=[*WORDS, "CAT"])
+    found = excite(model, unit(UNIT), search="exhaustive", space=one, budget=50, null=5, draw=False)
+    assert len(found.best) == 8
+    assert len({word.casefold() for word in one.vocabulary}) == len(one.vocabulary)
+
+
+def test_fluency_weighs_and_gives_a_front(model, space):
+    bigrams = Bigrams.of([space.words((0, 1))] * 50 + [space.words((2, 3))])
+    assert bigrams([space.words((0, 1))])[0] > bigrams([space.words((1, 0))])[0]
+    found = excite(
+        model,
+        unit(UNIT),
+        search="evolve",
+        space=space,
+        budget=400,
+        null=20,
+        fluency=5.0,
+        fluent=bigrams,
+        draw=False,
+    )
+    assert found.best[0].words == space.words((0, 1))
+    scores = [one.score for one in found.front]
+    fluency = [one.fluency for one in found.front]
+    assert scores == sorted(scores, reverse=True) and fluency == sorted(fluency)
+    with pytest.raises(SearchError, match="name one"):
+        excite(model, unit(UNIT), space=space, budget=10, null=4, fluency=1.0)
+
+
+def test_a_causal_language_model_says_what_is_likely(tmp_path):
+    import torch
+    from tiny import tiny_tokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = tiny_tokenizer()
+    lm = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=2))
+    lm.save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
+    (got,) = language_model(str(tmp_path / "lm"))(["a cat"])
+    ids = tokenizer("a cat", return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = -lm.eval()(ids, labels=ids).loss
+    assert got == pytest.approx(float(expected), rel=1e-4)
+    with pytest.raises(ClerestoryError, match="no causal language model"):
+        language_model(str(tmp_path / "nothing"))
+
+
+def test_searches_are_compared_at_equal_budgets(model, space, tmp_path):
+    found = compare(
+        model, unit(UNIT), ["random", "metropolis"], budget=100, repeats=2, space=space, null=10
+    )
+    told = found.told()["compare"]
+    assert set(told) == {"random", "metropolis"}
+    assert all(one["low"] <= one["median"] <= one["high"] for one in told.values())
+    assert all(curve.shape == (2, 100) for curve in found.curves.values())
+    assert keep_compared(found, tmp_path / "c").stat().st_size > 1000
+    with pytest.raises(SearchError, match="two searches"):
+        compare(model, unit(UNIT), ["random"], budget=10)
+
+
+def test_the_gallery_escapes_what_it_shows(found, tmp_path):
+    from dataclasses import replace
+
+    bad = replace(found.best[0], prompt="<script>alert(1)</script>")
+    page = keep(replace(found, best=(bad, *found.best[1:])), tmp_path).read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert page.count("data:image/png") == 4 * len(found.best)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+
+
+@pytest.mark.weights
+def test_the_command_prints_json_and_keeps_a_gallery(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("cat\nglass\nstained\nship\nmoose\nink\nwindow\n")
+    call = [
+        "excite",
+        "text.blocks.2/mlp[498]",
+        "--budget",
+        "40",
+        "--words",
+        "1:2",
+        "--ban",
+        "Glass",
+    ]
+    call += ["--vocabulary", str(words), "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, call, catch_exceptions=False)
+    told = json.loads(done.stdout)
+    assert {"objective", "search", "evaluations", "best", "null"} <= set(told)
+    assert {"prompt", "score", "z", "percentile"} <= set(told["best"][0])
+    assert not any("glass" in one["prompt"] for one in told["best"])
+    assert (tmp_path / "out" / "gallery.html").exists()
+    assert console.plain(told["best"][0]["prompt"])

@@ -1,0 +1,91 @@
+import shutil
+
+import pytest
+
+from clerestory.errors import RecordingError
+from clerestory.recordings import Store, repaired, verify
+from clerestory.recordings.verification import by_site
+from recordings.small import contents, recorded
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return recorded(tmp_path_factory.mktemp("whole") / "rec").store.folder.root
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "rec")
+    return tmp_path / "rec"
+
+
+def files(root):
+    return sorted(
+        path
+        for path in (root / "activations.zarr").rglob("*")
+        if "/c/" in str(path) and path.is_file()
+    )
+
+
+def test_a_whole_recording_is_whole(copy):
+    told = []
+    assert verify(Store(copy), lambda done, of: told.append((done, of))) == []
+    assert told[-1] == (5, 5)
+
+
+def test_a_flipped_bit_in_any_chunk_is_found_and_named(copy):
+    for number, path in enumerate(files(copy)):
+        raw = bytearray(path.read_bytes())
+        place = number * 7919 % len(raw)
+        raw[place] ^= 1 << number % 8
+        path.write_bytes(raw)
+        (damage,) = verify(Store(copy))
+        site, _, rest = path.relative_to(copy / "activations.zarr").as_posix().partition("/c/")
+        chunk = int(rest.split("/")[0])
+        assert (damage.site, damage.how) == (site, "altered")
+        assert list(damage.samples) == list(range(4 * chunk, 4 * chunk + 4))
+        raw[place] ^= 1 << number % 8
+        path.write_bytes(raw)
+    assert verify(Store(copy)) == []
+
+
+def test_missing_and_truncated_files_and_altered_markers_are_found(copy):
+    first, second = files(copy)[0], files(copy)[7]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-3])
+    (copy / "done" / "000004.json").write_text("{")
+    found = verify(Store(copy))
+    assert sorted(each.how for each in found) == ["marker altered", "missing", "truncated"]
+    assert by_site(found)["*"] == [16, 17, 18, 19]
+
+
+def test_what_is_repaired_is_the_undamaged_recording(copy, whole):
+    files(copy)[3].unlink()
+    (copy / "done" / "000002.json").write_text("nothing")
+    assert repaired(Store(copy), verify(Store(copy))) == 2
+    recorded(copy)
+    assert verify(Store(copy)) == []
+    assert contents(copy) == contents(whole)
+
+
+def test_an_altered_plan_or_table_or_array_is_refused(copy):
+    table = copy / "samples.parquet"
+    raw = table.read_bytes()
+    other = Store(copy).table
+    other.loc[3, "prompt"] = "a moose"
+    other.to_parquet(table)
+    with pytest.raises(RecordingError, match="was altered"):
+        verify(Store(copy))
+    table.write_bytes(raw[:50])
+    with pytest.raises(RecordingError, match="missing or was altered"):
+        verify(Store(copy))
+    table.write_bytes(raw)
+    meta = copy / "activations.zarr/prior/embedding/zarr.json"
+    meta.write_text(meta.read_text().replace("float16", "float32"))
+    with pytest.raises(RecordingError, match="metadata of prior/embedding"):
+        verify(Store(copy))
+    (copy / "manifest.json").write_text("{}")
+    with pytest.raises(RecordingError, match="was altered"):
+        verify(Store(copy))
+    with pytest.raises(RecordingError, match="holds no recording"):
+        verify(Store(copy / "done"))

@@ -1,0 +1,86 @@
+"""A local Ray cluster of two workers, one of them killed on the way."""
+
+import os
+import signal
+
+import psutil
+import pytest
+from tiny import tiny_model, tiny_pipeline
+
+from clerestory.errors import RecordingError
+from clerestory.models import load
+from clerestory.recordings import Store, planned, record
+from clerestory.recordings.cluster import fill_with_ray
+from clerestory.recordings.plan import check_model
+from clerestory.recordings.writer import begin
+from recordings.small import HOW, PROMPTS, contents
+
+ray = pytest.importorskip("ray")
+SMALL = {"height": 16, "width": 16}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A plan begun in two folders, of a model that workers can open."""
+    folder = tmp_path / "model"
+    tiny_pipeline().save_pretrained(folder)
+    model = load(folder, device="cpu")
+    plan = planned(model, PROMPTS, range(4), **{**HOW, **SMALL, "chunk": 2})
+    record(model, plan, tmp_path / "whole")
+    store = Store(tmp_path / "rec")
+    begin(store, model, plan)
+    return store, contents(tmp_path / "whole")
+
+
+def workers():
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [""])[0].startswith("ray::_Worker")
+    ]
+
+
+def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
+    store, expected = begun
+    killed, told = [], []
+
+    def progress(done, of):
+        told.append((done, of))
+        if not killed:
+            killed.append(workers()[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    fill_with_ray(store, {"device": "cpu"}, workers=2, progress=progress)
+    assert killed
+    assert told[-1] == (40, 40)
+    assert contents(store.folder.root) == expected
+
+
+@pytest.mark.parametrize(
+    ("there", "planned"),
+    [('"revision": ""', '"revision": "other"'), ('"dtype": "float32"', '"dtype": "float16"')],
+)
+def test_a_worker_with_another_model_says_so(begun, tmp_path, there, planned):
+    manifest = tmp_path / "rec" / "manifest.json"
+    assert there in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(there, planned))
+    with pytest.raises(RecordingError, match=r"planned with another model|cannot go on"):
+        fill_with_ray(Store(tmp_path / "rec"), {"device": "cpu"}, workers=1)
+
+
+def test_a_model_of_another_precision_or_revision_is_told(begun):
+    plan = begun[0].plan
+    model = tiny_model()
+    with pytest.raises(RecordingError, match=r"another model \(name: .* there, .* here"):
+        check_model(model, plan)
+
+
+def test_fewer_than_one_worker_is_refused(begun):
+    with pytest.raises(RecordingError, match="workers is 0"):
+        fill_with_ray(begun[0], {}, workers=0)

@@ -1,0 +1,370 @@
+import errno
+import json
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import tiny_model
+
+from clerestory.errors import OutputError, PromptError, RecordingError, SeedError, SiteError
+from clerestory.io import parquet
+from clerestory.recordings import Recording, Store, planned, record, survey
+from clerestory.recordings.folder import Folder
+from clerestory.recordings.writer import begin, fill_chunk
+from recordings.small import HOW, PROMPTS, contents, recorded
+
+
+def test_a_recording_holds_what_a_run_of_the_same_batches_gives(tmp_path):
+    recording = recorded(tmp_path / "rec")
+    activations = recording.to_xarray()
+    for first in (0, 4, 16):
+        prompts = [PROMPTS[first // 2]]
+        run = tiny_model().run(prompts, (0, 1), read=HOW["read"], steps=2, prior_steps=2)
+        for site in recording.sites:
+            kept = activations[site].isel(sample=slice(first, first + 2)).to_numpy()
+            assert np.array_equal(kept, run.activations[site].to_numpy().astype(np.float16)), site
+        assert np.array_equal(recording.pictures([first, first + 1]), run.pictures)
+
+
+def test_samples_are_prompt_by_prompt_with_their_factors(tmp_path):
+    table = pd.DataFrame({"style": ["ink", "oil"], "prompt": ["a cat", "a dog"], "size": [1, 2]})
+    recording = recorded(tmp_path / "rec", table, (3, 7), pictures=False, read="text.*/mlp")
+    assert list(recording.samples["prompt"]) == ["a cat", "a cat", "a dog", "a dog"]
+    assert list(recording.samples["seed"]) == [3, 7, 3, 7]
+    assert list(recording.samples.query("style == 'oil' and size > 1").index) == [2, 3]
+    array = recording.to_xarray()["text.blocks.0/mlp"]
+    assert array["style"].to_numpy().tolist() == ["ink", "ink", "oil", "oil"]
+    assert array.dims == ("sample", "step", "unit")
+
+
+def test_what_could_not_be_read_again_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    model = tiny_model()
+    plan = planned(model, PROMPTS, (0, 1), **HOW)
+    monkeypatch.setattr(parquet, "ANYWAY", -200 * 2**20)
+    monkeypatch.setattr("clerestory.recordings.writer.survey", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(RecordingError, match=r"The plan has .* unpacked bytes, more than"):
+        record(model, plan, tmp_path / "rec")
+    assert [path.name for path in tmp_path.glob("rec/*")] == [".lock"]
+    monkeypatch.setattr("clerestory.recordings.prompts.MOST_ROWS", 20)
+    with pytest.raises(RecordingError, match=r"The plan has .* samples, more than the 20"):
+        planned(model, PROMPTS, range(20), **HOW)
+
+
+def test_arrays_are_read_from_disk_only_where_they_are_used(tmp_path, monkeypatch):
+    from zarr import Array
+
+    recording = recorded(tmp_path / "rec")
+    read = []
+    chosen = Array.oindex.fget
+    monkeypatch.setattr(Array, "oindex", property(lambda self: read.append(self) or chosen(self)))
+    array = recording.to_xarray()["text.blocks.0/mlp"]
+    part = array.isel(sample=[3], unit=[0])
+    assert read == []
+    assert part.to_numpy().shape == (1, 1, 1)
+    assert len(read) == 1
+
+
+def test_units_steps_and_positions_are_kept_as_asked(tmp_path):
+    read = "denoiser.mid.res.0/out[2,5]@1,text.blocks.1/mlp"
+    recording = recorded(tmp_path / "rec", read=read, pool="none")
+    kept = recording.to_xarray()
+    run = tiny_model().run(PROMPTS[:1], (0, 1), read=read, pool="none", steps=2, prior_steps=2)
+    for site, array in run.activations.items():
+        mine = kept[site].isel(sample=slice(0, 2))
+        assert mine.dims == array.dims
+        for axis in ("step", "unit", "timestep", "sigma"):
+            if axis in array.coords:
+                assert np.array_equal(mine[axis], array[axis]), axis
+        assert np.array_equal(mine.to_numpy(), array.to_numpy().astype(np.float16))
+
+
+def test_pictures_are_not_drawn_where_none_are_wanted(tmp_path):
+    def fail(*args):
+        raise AssertionError("the denoiser was called")
+
+    hook = tiny_model().pipeline.unet.register_forward_pre_hook(fail)
+    try:
+        recording = recorded(tmp_path / "rec", pictures=False, read="text.*/mlp")
+    finally:
+        hook.remove()
+    with pytest.raises(RecordingError, match="holds no pictures"):
+        recording.pictures(0)
+
+
+def test_the_same_call_goes_on_where_another_stopped(tmp_path, monkeypatch):
+    whole = recorded(tmp_path / "whole")
+    calls = []
+    monkeypatch.setattr(
+        "clerestory.recordings.writer.fill_chunk",
+        lambda store, model, chunk, tell: (
+            calls.append(chunk) or fill_chunk(store, model, chunk, tell)
+        ),
+    )
+    recorded(tmp_path / "rec")
+    store = Store(tmp_path / "rec")
+    for chunk in (1, 4):
+        store.mark_undone(chunk)
+    half = Recording.open(tmp_path / "rec")
+    assert half.samples["done"].sum() == 12
+    assert half.to_xarray()["prior/embedding"]["sample"].to_numpy().tolist() == [
+        *range(4),
+        *range(8, 16),
+    ]
+    with pytest.raises(RecordingError, match=r"Sample 5 .* is not drawn"):
+        half.pictures([0, 5])
+    calls.clear()
+    told = []
+    recorded(tmp_path / "rec", progress=lambda done, of: told.append((done, of)))
+    assert calls == [1, 4]
+    assert told == [(done, 20) for done in (12, 14, 16, 18, 20)]
+    assert contents(tmp_path / "rec") == contents(whole.store.folder.root)
+
+
+def test_another_plan_in_the_same_folder_is_refused_with_the_differences(tmp_path):
+    recorded(tmp_path / "rec")
+    before = contents(tmp_path / "rec")
+    for other, words in (
+        ({"steps": 3}, r"options\.steps: 2 there, 3 here"),
+        ({"pool": "max"}, 'pool: "mean" there, "max" here'),
+        ({"read": "text.*/mlp"}, r"read\.prior/embedding: .* there, nothing here"),
+        ({"seeds": (0, 2)}, "other prompts, seeds or factors"),
+        ({"chunk": 6}, "chunk: 4 there, 6 here"),
+    ):
+        with pytest.raises(RecordingError, match=words) as caught:
+            recorded(tmp_path / "rec", **other)
+        assert "\n" not in str(caught.value)
+    assert contents(tmp_path / "rec") == before
+
+
+def test_another_model_is_refused(tmp_path):
+    recorded(tmp_path / "rec")
+    other = tiny_model(1)
+    other.name, name = "another", other.name
+    try:
+        with pytest.raises(RecordingError, match=r'model\.name: "tiny" there, "another" here'):
+            other.record(PROMPTS, (0, 1), out=tmp_path / "rec", **HOW)
+    finally:
+        other.name = name
+
+
+def test_a_kill_while_a_file_of_the_plan_is_written_leaves_a_folder_to_go_on_with(tmp_path):
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec" / "samples.parquet.123.partial").write_bytes(b"half")
+    (tmp_path / "rec" / "manifest.json.123.partial").write_bytes(b"half")
+    assert recorded(tmp_path / "rec").samples["done"].all()
+    assert not list((tmp_path / "rec").rglob("*.partial"))
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.setattr("clerestory.recordings.writer.survey", None)  # refused before a dry batch
+    with pytest.raises(OutputError, match=r"not empty .it has mine\.txt"):
+        recorded(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_second_recorder_is_refused_until_the_first_has_ended(tmp_path):
+    folder = Folder(tmp_path / "rec")
+    with folder.locked(), pytest.raises(RecordingError, match="Somebody else is recording"):
+        recorded(tmp_path / "rec")
+    assert recorded(tmp_path / "rec").samples["done"].all()
+
+
+def test_the_number_of_threads_is_that_of_the_beginning(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        recorded(tmp_path / "rec")
+        store = Store(tmp_path / "rec")
+        kept = contents(tmp_path / "rec")
+        store.mark_undone(2)
+        torch.set_num_threads(2)
+        seen = []
+        tap = tiny_model().pipeline.prior_text_encoder.register_forward_hook(
+            lambda *_: seen.append(torch.get_num_threads())
+        )
+        recorded(tmp_path / "rec")
+        tap.remove()
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+        assert contents(tmp_path / "rec") == kept
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, monkeypatch):
+    from clerestory.models.core import runner as running
+
+    row, swept = PROMPTS.index("a dog c"), running.sweep
+
+    def spoilt(model, request):
+        bad = [place for place, one in enumerate(request.samples) if one.prompt == PROMPTS[row]]
+        with before_projection(
+            lambda value: value.index_fill(0, torch.tensor(bad, dtype=torch.long), torch.nan)
+        ):
+            return swept(model, request)
+
+    monkeypatch.setattr(running, "sweep", spoilt)
+    recording = recorded(tmp_path / "rec", seeds=(0,), pictures=False, read="text/pooled")
+    assert recording.info()["bad"] == {row: "text/pooled: not finite"}
+    assert recording.samples["bad"][row] == "text/pooled: not finite"
+    assert recording.samples["done"].all()
+    kept = recording.to_xarray()["text/pooled"]
+    assert kept["sample"].to_numpy().tolist() == [one for one in range(10) if one != row]
+    assert np.isfinite(kept.to_numpy()).all()
+
+
+@contextmanager
+def before_projection(change):
+    """The tiny model, with what its last text layer takes changed."""
+    layer = tiny_model().pipeline.prior_text_encoder.text_projection
+    hook = layer.register_forward_pre_hook(lambda module, args: change(args[0]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_values_that_half_precision_cannot_hold_are_kept_in_float32(tmp_path):
+    with before_projection(lambda value: value * 1e5):
+        recording = recorded(tmp_path / "rec", pictures=False, read="text/pooled,text.*/mlp")
+        expected = tiny_model().run(PROMPTS[:1], (0, 1), read="text/pooled", pictures=False)
+    kinds = {name: layout.dtype for name, layout in recording.store.layouts.items()}
+    assert kinds["text/pooled"] == "float32"
+    assert kinds["text.blocks.0/mlp"] == "float16"
+    kept = recording.to_xarray()["text/pooled"].isel(sample=slice(0, 2))
+    assert np.array_equal(kept.to_numpy(), expected.activations["text/pooled"].to_numpy())
+
+
+def test_a_value_that_outgrows_half_precision_later_is_a_bad_sample(tmp_path):
+    calls = []
+
+    def grow(value):
+        calls.append(1)
+        return value * (1e6 if len(calls) > 3 else 1)
+
+    with before_projection(grow):
+        recording = recorded(tmp_path / "rec", pictures=False, read="text/pooled")
+    assert set(recording.info()["bad"]) == set(range(4, 20))
+    assert recording.samples["bad"][4] == "text/pooled: beyond float16"
+
+
+def test_a_full_disk_is_one_line_and_leaves_a_recording_to_go_on_with(tmp_path, monkeypatch):
+    from zarr.storage import LocalStore
+
+    whole = recorded(tmp_path / "whole")
+    written, put = [], LocalStore.set
+
+    async def full(self, key, value):
+        if "/c/" in key:
+            written.append(key)
+            if len(written) > 20:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await put(self, key, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "set", full)
+        with pytest.raises(OutputError, match=r"is full: 8 of 20 samples are kept") as caught:
+            recorded(tmp_path / "rec")
+    assert "\n" not in str(caught.value)
+    assert Recording.open(tmp_path / "rec").samples["done"].sum() == 8
+    recorded(tmp_path / "rec")
+    assert contents(tmp_path / "rec") == contents(whole.store.folder.root)
+
+
+def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tmp_path):
+    for change, error in (
+        ({"read": "text.*/nothing"}, SiteError),
+        ({"pool": "tokens:moose"}, PromptError),
+        ({"prompts": []}, PromptError),
+        ({"prompts": ["a cat", " "]}, PromptError),
+        ({"seeds": ()}, SeedError),
+        ({"batch": 0}, RecordingError),
+        ({"chunk": 0}, RecordingError),
+        ({"prompts": pd.DataFrame({"text": ["a cat"]})}, PromptError),
+        ({"prompts": pd.DataFrame({"prompt": ["a cat"], "seed": [1]})}, PromptError),
+    ):
+        with pytest.raises(error):
+            recorded(tmp_path / "rec", **{"pictures": False, "read": "text.*/mlp", **change})
+    assert not (tmp_path / "rec").exists()
+
+
+def test_the_survey_says_what_the_recording_will_take(tmp_path):
+    plan = planned(tiny_model(), PROMPTS, (0, 1), **HOW)
+    found = survey(tiny_model(), plan)
+    store = record(tiny_model(), plan, tmp_path / "rec")
+    info = Recording(store).info()
+    raw = sum(layout.bytes for layout in found.layouts.values()) * 20
+    assert found.bytes == raw
+    assert found.samples == found.pictures == 20
+    # Checksums add four bytes a file, compression of pictures takes some away.
+    assert 0.7 * raw < info["bytes"] < 1.05 * raw
+    assert "20 samples, 20 pictures" in found.line()
+
+
+def test_it_can_be_read_with_zarr_and_pandas_alone(tmp_path):
+    import zarr
+
+    recording = recorded(tmp_path / "rec")
+    samples = pd.read_parquet(tmp_path / "rec" / "samples.parquet")
+    arrays = zarr.open_group(tmp_path / "rec" / "activations.zarr", mode="r")
+    done = [json.loads(path.read_text()) for path in sorted((tmp_path / "rec/done").iterdir())]
+    rows = [row for each in done for row in range(*each["rows"])]
+    assert rows == list(samples.index)
+    site = arrays["text.blocks.0/mlp"]
+    assert site.metadata.dimension_names == ("sample", "step", "unit")
+    assert np.array_equal(site[rows], recording.to_xarray()["text.blocks.0/mlp"].to_numpy())
+
+
+def test_batches_give_every_row_once_in_an_order_of_their_own(tmp_path):
+    recording = recorded(tmp_path / "rec")
+    site = "denoiser.mid.res.0/out"
+    every = recording.to_xarray()[site].to_numpy().reshape(-1, 24)
+    parts = list(recording.batches(site, size=7, seed=1, spread=2))
+    assert [len(part) for part in parts] == [7] * 5 + [5]
+    came = np.concatenate(parts)
+    assert not np.array_equal(came, every)
+    order = np.lexsort(every.T), np.lexsort(came.T)
+    assert np.array_equal(every[order[0]], came[order[1]])
+    again = np.concatenate(list(recording.batches(site, size=7, seed=1, spread=2)))
+    other = np.concatenate(list(recording.batches(site, size=7, seed=2, spread=2)))
+    assert np.array_equal(came, again)
+    assert not np.array_equal(came, other)
+    with pytest.raises(SiteError, match="a whole site"):
+        next(recording.batches(site + "[3]"))
+
+
+def test_a_place_in_an_object_store_will_do(tmp_path):
+    import fsspec
+
+    url = f"memory://{tmp_path.name}/rec"
+    try:
+        recorded(url)
+        Store(url).mark_undone(3)
+        assert Recording.open(url).samples["done"].sum() == 16
+        recorded(url)
+        local = recorded(tmp_path / "rec")
+        assert contents(url) == contents(local.store.folder.root)
+        assert np.array_equal(Recording.open(url).pictures([7]), local.pictures([7]))
+    finally:
+        fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_a_plan_that_somebody_else_begins_meanwhile_is_not_begun_again(tmp_path, monkeypatch):
+    import clerestory.recordings.writer as room
+
+    whole = recorded(tmp_path / "whole")
+    store = Store(tmp_path / "rec")
+
+    def slow(model, plan):
+        found = survey(model, plan)
+        Store(tmp_path / "rec").begin(plan, found.layouts)
+        fill_chunk(Store(tmp_path / "rec"), model, 0)
+        return found
+
+    monkeypatch.setattr(room, "survey", slow)
+    begin(store, tiny_model(), whole.store.plan)
+    assert store.missing() == list(range(1, whole.store.plan.chunks))

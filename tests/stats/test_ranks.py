@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from clerestory.stats import auroc, signed_rank, win_rate
+from clerestory.stats.ranks import BLOCK
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1_000_000])
+def test_auroc_is_scipys_u_also_with_ties(rng: np.random.Generator, levels: int) -> None:
+    shown = rng.integers(levels, size=(17, 40)).astype(float) + 0.3 * levels
+    absent = rng.integers(levels, size=(23, 40)).astype(float)
+    expected = stats.mannwhitneyu(shown, absent, axis=0).statistic / (17 * 23)
+    np.testing.assert_allclose(auroc(shown, absent), expected, rtol=0, atol=1e-9)
+
+
+def test_auroc_of_more_units_than_a_block_is_that_of_each(rng: np.random.Generator) -> None:
+    shown, absent = rng.normal(size=(2, 6, BLOCK + 3)).astype(np.float32)
+    whole = auroc(shown, absent)
+    assert whole[BLOCK + 1] == auroc(shown[:, [BLOCK + 1]], absent[:, [BLOCK + 1]])[0]
+
+
+def test_auroc_says_nothing_of_an_empty_side_or_a_missing_value() -> None:
+    values = np.array([[1.0, np.nan], [2.0, 3.0]])
+    assert np.isnan(auroc(values, values[:0])).all()
+    assert np.isnan(auroc(values, values)).tolist() == [False, True]
+
+
+def test_a_constant_unit_tells_nothing_apart() -> None:
+    constant = np.ones((5, 1))
+    assert auroc(constant, constant)[0] == 0.5
+    assert win_rate(constant, constant)[0] == 0.5
+    assert signed_rank(constant - constant)[0] == 1.0
+
+
+@pytest.mark.parametrize("pairs", [5, 24, 50, 51, 80])
+def test_signed_rank_is_scipys(rng: np.random.Generator, pairs: int) -> None:
+    differences = rng.normal(0.2, 1, size=(pairs, 30))
+    expected = stats.wilcoxon(differences, axis=0).pvalue
+    np.testing.assert_allclose(signed_rank(differences), expected, rtol=0, atol=1e-9)
+
+
+def test_signed_rank_is_scipys_with_ties_and_with_pairs_without_a_difference(
+    rng: np.random.Generator,
+) -> None:
+    differences = rng.integers(-3, 5, size=(40, 30)).astype(float)
+    expected = stats.wilcoxon(differences, axis=0, method="asymptotic").pvalue
+    np.testing.assert_allclose(signed_rank(differences), expected, rtol=0, atol=1e-9)
+
+
+def test_few_pairs_with_ties_are_counted_out(rng: np.random.Generator) -> None:
+    assert signed_rank(np.ones((4, 1)))[0] == 2 / 2**4
+    differences = np.array([1.0, 1.0, 2.0, -1.0, 3.0, 3.0, 0.0])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
+    ranks = np.array([2.0, 2.0, 4.0, 2.0, 5.5, 5.5])
+    sums = (ranks[:, None] * (signs > 0)).sum(0)
+    expected = 2 * (sums >= 19.0).mean()
+    assert signed_rank(differences[:, None])[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_neighbouring_numbers_and_signed_zeros_are_ranked_exactly() -> None:
+    one = 1.0
+    after = np.nextafter(one, 2.0)
+    again = np.nextafter(after, 2.0)
+    shown = np.array([[after, again, -0.0, -one, np.inf, 5e-324]])
+    absent = np.array([[one, after, 0.0, -after, 1e308, 0.0]])
+    assert auroc(shown, absent).tolist() == [1.0, 1.0, 0.5, 1.0, 1.0, 1.0]
+    assert auroc(absent, shown).tolist() == [0.0, 0.0, 0.5, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_auroc_is_scipys_at_every_precision(rng: np.random.Generator, dtype: type) -> None:
+    shown, absent = rng.normal(size=(2, 40, 200)).astype(dtype)
+    exact = (side.astype(np.float64) for side in (shown, absent))
+    expected = stats.mannwhitneyu(*exact, axis=0).statistic / 1600
+    np.testing.assert_allclose(auroc(shown, absent), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("levels", [2, 7, 1_000_000])
+def test_auroc_is_scikit_learns_also_with_ties(rng: np.random.Generator, levels: int) -> None:
+    shown = rng.integers(levels, size=(31, 25)).astype(float) + 0.2 * levels
+    absent = rng.integers(levels, size=(19, 25)).astype(float)
+    side = np.repeat([1, 0], [31, 19])
+    expected = [metrics.roc_auc_score(side, unit) for unit in np.concatenate([shown, absent]).T]
+    np.testing.assert_allclose(auroc(shown, absent), expected, rtol=0, atol=1e-9)

@@ -1,0 +1,64 @@
+"""In every family: built from a finding, saved, loaded, drawn with, and baked or refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from families import FAMILIES, family_model
+
+from clerestory.contrasts import contrast
+from clerestory.steering import Concept, SteeredModel, bake, build
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+LETTERS = "abcdefghijklmnop"
+
+
+def warm(pictures: np.ndarray) -> np.ndarray:
+    """Whether red is more than blue, for `python:steering.test_families:warm`."""
+    more = pictures[..., 0].mean((1, 2)) > pictures[..., 2].mean((1, 2))
+    return np.stack([~more, more], 1).astype(np.float32)
+
+
+warm.classes = ("cold", "warm")  # type: ignore[attr-defined]
+
+
+def found(model, site):
+    rows = [
+        (f"{lead}{half[0]} {letter}", letter, f"{arm} {half}", arm, half)
+        for half, own in (("discovery", LETTERS[:4]), ("report", LETTERS[4:8]))
+        for arm, lead in (("shown", "cat "), ("absent", ""))
+        for letter in own
+    ]
+    samples = pd.DataFrame(rows, columns=["prompt", "content", "phrase", "arm", "half"])
+    samples["seed"] = 0
+    run = model.run(list(samples["prompt"]), 0, read=site, pictures=False)
+    values = {site: run.activations[site].mean("step").to_numpy()}
+    return contrast(values, samples, by=("difference",), flips=3)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_steered_model_of_every_family(family, tmp_path):
+    model = family_model(family)
+    texts = [one.address for one in model.sites.values() if one.stage.startswith("text")]
+    site = next(address for address in texts if address.endswith("/mlp"))
+    concept = Concept("python:steering.test_families:warm", "warm", "cat {x}")
+    built = build(
+        model,
+        found(model, site),
+        concept,
+        tune=list(LETTERS[:4]),
+        report=list(LETTERS[8:12]),
+        seeds=0,
+        strengths=[0.0, 2.0],
+        shuffled=2,
+    )
+    folder = built.save(tmp_path / "steered")
+    again = SteeredModel.load(folder, model)
+    assert (again.draw("a b", 3) == built.steered.draw("a b", 3)).all()
+    assert set(built.steered.calibration["baselines"]) == {"unedited", "words", "shuffled"}
+    made = bake(again, tmp_path / "baked")
+    assert made.exact or made.refused[0].why
+    if not made.exact:
+        assert "one branch of guidance" in made.refused[0].why
+        assert made.refused[0].offer is not None

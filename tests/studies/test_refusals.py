@@ -1,0 +1,184 @@
+"""A file that says something impossible: one line with the file, the field and what is possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies.sample import FILE, changed
+
+from clerestory.errors import RegistryError, TableError
+from clerestory.studies import Study
+
+
+def refused(text: str, place: Path, scale: Any = "quick") -> str:
+    """What is said of such a file."""
+    path = place / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(TableError) as came:
+        Study.load(path, scale)
+    said = str(came.value)
+    assert "\n" not in said and said.endswith((".", "?")), said
+    assert said.startswith(str(path)), said
+    return said.removeprefix(str(path))
+
+
+ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "an unknown field of the file": (
+        'name = "small"',
+        'name = "small"\nquestoin = "?"',
+        ("'questoin' is no field", "question"),
+    ),
+    "an unknown kind of step": (
+        "[find.glass]",
+        "[fnid.glass]",
+        ("'fnid' is no field", "find"),
+    ),
+    "an unknown field of a step": (
+        'concept = "glass"',
+        'concept = "glass"\nflps = 3',
+        ("find.glass.flps", "not permitted"),
+    ),
+    "a wrong type": (
+        'concept = "glass"',
+        "concept = 3",
+        ("find.glass.concept", "valid string", "got 3"),
+    ),
+    "a factor that the recording has not": (
+        'concept = "glass"',
+        'concept = "glass"\nmatch = ["subjetc"]',
+        ("find.glass.there is no factor 'subjetc'", "subject"),
+    ),
+    "a field that is not there": (
+        'concept = "glass"\n',
+        "",
+        ("find.glass.concept", "required"),
+    ),
+    "a value below what is possible": (
+        'brings = { glass = "cat" }',
+        'brings = { glass = "cat" }\nparaphrases = 3',
+        ("attribute.cat.paraphrases", "greater than or equal to 20"),
+    ),
+    "one of a few": (
+        'concept = "glass"',
+        'concept = "glass"\nby = "unit"',
+        ("find.glass.by", "'neuron', 'direction' or 'both'"),
+    ),
+    "a bad name of a step": ("[find.glass]", "[find.Glass_1]", ("'find.Glass_1'", "small letters")),
+    "a bad name of a study": ('name = "small"', 'name = "Small one"', ("name", "'Small one'")),
+    "an empty question": ('"Where is it?"', '""', ("question", "at least 1")),
+    "a step that is no table": ("[find.glass]", "[find]", ("find.record must be a table",)),
+    "an unknown step in quick": (
+        '[quick."find.glass"]',
+        '[quick."find.glas"]',
+        ("quick has 'find.glas'", "find.glass"),
+    ),
+    "an unknown field in quick": ("flips = 5", "flps = 5", ("find.glass.flps", "not permitted")),
+    "a step that is needed": (
+        '[find.glass]\nrecord = "styles"',
+        '[find.glass]\nrecord = "style"',
+        ("find.glass needs 'record.style'", "record.styles"),
+    ),
+    "a later step as a gate": (
+        'concept = "glass"',
+        'concept = "glass"\nonly_if = ["verify.glass"]',
+        ("find.glass needs 'verify.glass', which is no step before it", "record.styles"),
+    ),
+    "a headline of no step": (
+        'headline = ["find.glass"]',
+        'headline = ["find.glas"]',
+        ("headline: 'find.glas'", "find.glass"),
+    ),
+    "a headline of a step that is left out": (
+        'headline = ["find.glass"]',
+        'headline = ["group.tints"]',
+        ("headline: 'group.tints'",),
+    ),
+    "a headline that claims nothing": (
+        'headline = ["find.glass"]',
+        'headline = ["record.styles"]',
+        ("headline: record.styles claims nothing",),
+    ),
+    "a gate that claims nothing": (
+        'concept = "glass"',
+        'concept = "glass"\nonly_if = ["record.styles"]',
+        ("find.glass.only_if: record.styles claims nothing",),
+    ),
+    "two rows of one name": (
+        "[attribute.cat]",
+        '[show.all]\ntitle = "?"\nrows = [{ prompt = "a" }, { prompt = "a" }]\n\n[attribute.cat]',
+        ("show.all", "two are called 'a'"),
+    ),
+    "no headline": ('headline = ["find.glass"]', "headline = []", ("headline", "at least 1")),
+    "an unknown classifier": (
+        'find = "glass"\nclassifier = "style"',
+        'find = "glass"\nclassifier = "styel"',
+        ("verify.glass: the study has no classifier 'styel'", "style"),
+    ),
+    "a bad name of a classifier": (
+        "[classifiers.tint]",
+        '[classifiers."a=b"]',
+        ("classifiers", "'a=b'"),
+    ),
+    "an unknown field of a classifier": (
+        'lancet = "colour:tint"',
+        'lacnet = "colour:tint"',
+        ("classifiers.tint.lacnet", "not permitted"),
+    ),
+    "a piece that the prompt has not": (
+        'brings = { glass = "cat" }',
+        'brings = { glass = "cow" }',
+        ("attribute.cat", "brings.glass: the prompt has no piece [cow]"),
+    ),
+    "a name that is not split": (
+        'brings = { glass = "cat" }',
+        'brings = { wood = "cat" }',
+        ("attribute.cat", "of has no 'wood'"),
+    ),
+    "a prompt whose pieces do not close": (
+        '"a [cat] with a [dog]"',
+        '"a [cat with a dog"',
+        ("attribute.cat",),
+    ),
+    "both a find and a group": (
+        '[verify.glass]\nfind = "glass"',
+        '[verify.glass]\nfind = "glass"\ngroup = "tints"',
+        ("verify.glass", "either find or group"),
+    ),
+    "first of no factor": (
+        'sites = ["text.*/mlp"]',
+        'sites = ["text.*/mlp"]\nfirst = { subjcet = 2 }',
+        ("record.styles", "no factor 'subjcet'"),
+    ),
+    "a slot of no factor": (
+        'phrasings = ["{style} {subject}"]',
+        'phrasings = ["{style} {subjcet}"]',
+        ("record.styles.prompts", "no factor 'subjcet'"),
+    ),
+    "quick as no table": ('[quick."find.glass"]\nflips = 5', "", ()),
+}
+
+
+@pytest.mark.parametrize("which", ERRORS)
+def test_an_error_names_the_file_the_field_and_what_is_possible(which: str, tmp_path: Path) -> None:
+    old, new, words = ERRORS[which]
+    if not words:
+        head = FILE.partition("[quick")[0]
+        assert "quick must be a table" in refused("quick = 3\n" + head, tmp_path)
+        return
+    said = refused(changed(old, new), tmp_path)
+    assert all(word in said for word in words), said
+
+
+def test_a_control_that_is_no_factor_and_no_classifier_is_refused(tmp_path: Path) -> None:
+    said = refused(changed('control = ["style"]', 'control = ["styel"]'), tmp_path, "full")
+    assert "group.tints.control: 'styel' is no factor of styles and no classifier" in said
+
+
+def test_what_is_no_file_or_no_toml_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"absent.toml cannot be read"):
+        Study.load(tmp_path / "absent.toml")
+    assert "no TOML" in refused("name = ", tmp_path)
+    with pytest.raises(RegistryError, match=r"'stain-glass'.*Did you mean stained-glass"):
+        Study.load("stain-glass")
