@@ -16,12 +16,12 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
-from typing import TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
 
 from clerestory.errors import RegistryError
 
-__all__ = ["Registry", "filled", "suggest"]
+__all__ = ["Registry", "filled", "load_plugin", "plugins", "suggest"]
 
 T = TypeVar("T")
 
@@ -86,10 +86,24 @@ def filled(registry: Registry[T], package: str, group: str) -> Registry[T]:
     """
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")
-    for entry in entry_points(group=group):
-        try:
-            entry.load()
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error
+    for entry in plugins(group).values():
+        load_plugin(entry)
     return registry
+
+
+def plugins(group: str) -> dict[str, EntryPoint]:
+    """Entry points of installed packages by name; imports none of them."""
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def load_plugin(entry: EntryPoint) -> Any:
+    """Import what an entry point names.
+
+    Raises:
+        RegistryError: It cannot be imported; the message has the reason.
+    """
+    try:
+        return entry.load()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error

@@ -44,7 +44,9 @@ def climbed(model, **how):
 
 
 def test_the_how_tos_line_names_classes_with_commas(monkeypatch):
-    monkeypatch.setattr(hub, "_zero_shot", lambda _, classes, local: SimpleNamespace(classes=classes))
+    monkeypatch.setattr(
+        hub, "_zero_shot", lambda _, classes, local: SimpleNamespace(classes=classes)
+    )
     (line,) = re.findall(r'`--keep "(.+?)"`', HOWTO.read_text())
     words = command._words(f"{line}, cat=python:judges:green=yes")
     found = Case.of(Painted(), "a cat with a raven", [UNWANTED], words).kept

@@ -27,7 +27,7 @@ _Name = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="`lancet`, a hub id, a pipeline's folder, or a .safetensors file.",
+        help="A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -95,8 +95,8 @@ class Asked:
         told = (f"--{name} {value}" for name, value in given.items() if value not in UNSAID)
         return next(told, "")
 
-    def open(self, default: str = "lancet", **default_how: str) -> Model:
-        """The model, or the default; what is to be known of how it is served goes to stderr."""
+    def open(self, default: str | None = None, **default_how: str) -> Model:
+        """Open the model, or the default (None: an installed plug-in's); notes go to stderr."""
         import clerestory
         from clerestory.cli import console
 

@@ -30,12 +30,16 @@ from clerestory.models.core.types import (
 )
 from clerestory.models.loading.load import load, wrap
 from clerestory.models.model import Model
+from clerestory.models.profile import Checkpoint, ModelPlugin, ModelProfile
 
 __all__ = [
     "Activations",
     "Branch",
+    "Checkpoint",
     "Edit",
     "Model",
+    "ModelPlugin",
+    "ModelProfile",
     "Noted",
     "Options",
     "PerSample",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clerestory.errors import ModelError
 from clerestory.models.core import runner as running
 from clerestory.models.core.types import Branch, Edit, Options, Pool, Run, Sites
+from clerestory.models.profile import ModelProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,8 @@ class Model:
 
     `name` is what it was loaded by, `sites` its sites by address, `defaults` how it draws where
     nothing else is said, `revision` tells one version of its weights from another ("" if unknown),
-    `how` is what it was opened with besides: its prior, its LoRA.
+    `how` is what it was opened with besides: its prior, its LoRA. `profile` is what it brings
+    besides its weights: classifiers, items, prompt words.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Model:
         *,
         defaults: Options | None = None,
         revision: str = "",
+        profile: ModelProfile | None = None,
         how: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.family = family
         self.revision = revision
+        self.profile = ModelProfile() if profile is None else profile
         self.how = dict(how or {})
         self.defaults = family.defaults if defaults is None else defaults
         self.sites = Sites([place.site for place in family.places])

@@ -1,4 +1,4 @@
-"""Open a model by name: Lancet, a hub id, a folder, a single file, or a pipeline that is there."""
+"""Open a model by name: a plug-in's, a hub id, a folder, a single file, or a pipeline object."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from clerestory.errors import ModelError
 from clerestory.io.tensors import check_tensors
 from clerestory.models.core.types import Options
+from clerestory.models.loading.plugins import checkpoint, default_model, model_names
 from clerestory.models.model import Model
+from clerestory.models.profile import ModelProfile
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -17,12 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "wrap"]
 
-_NAMES = ("lancet",)
 DTYPES = ("float32", "float16", "bfloat16")
 
 
 def load(
-    what: Any = "lancet",
+    source: Any = None,
     *,
     device: str = "auto",
     dtype: Any = "auto",
@@ -34,19 +35,27 @@ def load(
 ) -> Model:
     """Open a text-to-image model.
 
-    `what` is `lancet`, a folder made by `clerestory lancet train`, a folder written by diffusers, a
-    hub id (`owner/name`), a single `.safetensors` file, or a pipeline object, which stays as it is
-    but for what you ask for here.
+    Args:
+        source: The name of a plug-in's model such as `lancet`, a folder written by diffusers or by
+            a plug-in, a hub id (`owner/name`), a single `.safetensors` file, or a pipeline object,
+            which changes only by what is asked for here. None for the default of an installed
+            plug-in.
+        device: `cpu`, `cuda` or `mps`; `auto` is an accelerator where there is one.
+        dtype: `float32`, `float16` or `bfloat16`; `auto` is float32 on a CPU, half precision
+            elsewhere.
+        offload: Keeps the weights in main memory, and brings a whole part (`model`) or one module
+            at a time (`sequential`) to the accelerator.
+        prior: The prior of a Kandinsky 2.2 decoder, a folder or id.
+        lora: A LoRA file, folder or id.
+        config: A folder or id with the configuration of a single file's parts.
+        pickles: Whether pickled weights may be read, which can run code; else safetensors only.
 
-    `device` is `auto` (an accelerator where there is one), `cpu`, `cuda` or `mps`; `dtype` is
-    `auto` (float32 on a CPU, half precision elsewhere), `float32`, `float16` or `bfloat16`.
-    `offload` keeps the weights in main memory, and brings a whole `model` part or, `sequential`, a
-    module at a time to the accelerator. `prior` is the prior of a Kandinsky 2.2 decoder, `lora` a
-    LoRA file, folder or id, `config` the configuration of a single file's parts. Weights are read
-    from safetensors, unless `pickles` allows what can run code.
+    Returns:
+        The model.
 
-    ModelError, in one line, for what is not there, cannot be reached, is no pipeline, draws from
-    pictures and not from text, or is damaged.
+    Raises:
+        ModelError: It does not exist, cannot be fetched, is no pipeline, draws from pictures
+            rather than text, or is damaged; the message is one line.
     """
     from clerestory.models.loading.pipelines import Opening, opened
 
@@ -55,23 +64,31 @@ def load(
     _check_offload(offload, target)
     told = {"prior": prior, "lora": lora, "config": config}
     how = {part: str(value) for part, value in told.items() if value is not None}
-    if not isinstance(what, str | Path):
-        if hasattr(what, "components"):
+    if source is None:
+        source = default_model()
+    if not isinstance(source, str | Path):
+        if hasattr(source, "components"):
             if dtype != "auto":
-                what.to(precision(type(what).__name__))
+                source.to(precision(type(source).__name__))
             home = None if device == "auto" and offload is None else target
-            _settle(what, home, offload, lora)
-        return wrap(what, how=how)
-    if what == "lancet" or _is_lancet(Path(what)):
-        place, about = _lancet(what)
-        opening = Opening(precision)
-    else:
-        _check_named(what)
-        place, about = what, {"name": str(what)}
-        opening = Opening(precision, prior, config, pickles)
-    pipeline = opened(place, opening)
+            _settle(source, home, offload, lora)
+        return wrap(source, how=how)
+    known = checkpoint(source)
+    if known is None:
+        _check_named(source)
+        pipeline = opened(source, Opening(precision, prior, config, pickles))
+        _settle(pipeline, target, offload, lora)
+        return wrap(pipeline, name=str(source), how=how)
+    pipeline = opened(known.pipeline, Opening(precision))
     _settle(pipeline, target, offload, lora)
-    return wrap(pipeline, **about, how=how)
+    return wrap(
+        pipeline,
+        name=known.name,
+        defaults=known.defaults,
+        revision=known.revision,
+        profile=known.profile,
+        how=how,
+    )
 
 
 def wrap(
@@ -80,12 +97,25 @@ def wrap(
     name: str = "",
     defaults: Options | None = None,
     revision: str = "",
+    profile: ModelProfile | None = None,
     how: Mapping[str, str] | None = None,
 ) -> Model:
-    """A model around a pipeline object, which stays as it is.
+    """Make a model of a pipeline object, which is not changed.
 
-    A class that no family serves is taken as it comes, by `clerestory.models.families.generic`.
-    `how` is what it was opened with besides its name, to be opened so again.
+    Args:
+        pipeline: A diffusers pipeline; a class that no family serves is read by
+            `clerestory.models.families.generic`.
+        name: The model's name; the pipeline's class where it is "".
+        defaults: How it draws unless told otherwise; None for the family's defaults.
+        revision: A digest that tells these weights from any others; "" where unknown.
+        profile: What the model brings besides its weights; None for nothing.
+        how: Options besides the name that it was opened with, to open it so again.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: The object is no diffusers pipeline, or draws from pictures.
     """
     from clerestory.models.families.generic import Generic
     from clerestory.models.families.registered import served
@@ -99,17 +129,9 @@ def wrap(
     else:
         check_task(name or "This", type(pipeline))
         family = Generic(pipeline)
-    return Model(name or kind, family, defaults=defaults, revision=revision, how=how)
-
-
-def _lancet(what: str | Path) -> tuple[str | Path, dict[str, Any]]:
-    """The pipeline's folder of a Lancet, and what is known about it."""
-    from lancet import weights
-
-    folder = weights.verified(weights.SHIPPED if what == "lancet" else Path(what))
-    defaults = Options().changed(**weights.manifest(folder)["defaults"])
-    about = {"name": str(what), "defaults": defaults, "revision": weights.revision(folder)}
-    return folder / "model", about
+    return Model(
+        name or kind, family, defaults=defaults, revision=revision, profile=profile, how=how
+    )
 
 
 def _settle(
@@ -166,12 +188,8 @@ def _check_named(what: str | Path) -> None:
     if not Path(what).exists() and not is_hub_id(str(what)):
         raise ModelError(
             f"No model is called {str(what)!r}, and there is no such file or folder."
-            f"{suggest(str(what), _NAMES)}"
+            f"{suggest(str(what), model_names())}"
         )
-
-
-def _is_lancet(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() and (folder / "model").is_dir()
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,101 @@
+"""Lancet as the workbench sees it: a model plug-in with classifiers, items and captions.
+
+The entry point `lancet` of the group `clerestory.models` is `lancet` below. Tables are read when
+they are asked for, so that opening the model reads its weights only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clerestory.models.core.types import Options
+from clerestory.models.profile import Checkpoint, ModelProfile
+
+__all__ = ["LancetPlugin", "LancetProfile", "lancet"]
+
+PREFIX = "lancet:"
+CAPTIONS = 8_000
+"""How many captions word frequencies are counted in."""
+
+
+@dataclass(frozen=True)
+class LancetProfile(ModelProfile):
+    """Classifiers of every factor of Lancet's world, and its sampler's captions as items."""
+
+    name: str = "Lancet"
+
+    @property
+    def classifiers(self) -> Mapping[str, str]:
+        """`lancet:FACTOR` for every factor that the shipped classifiers predict."""
+        from lancet.classifiers import LancetClassifiers
+
+        return {factor: f"{PREFIX}{factor}" for factor in LancetClassifiers.load("b").classes}
+
+    def template(self, classifier: str, label: str) -> str:
+        """The first wording of a level in Lancet's captions, or `{item}, LABEL`."""
+        from lancet.phrases import FACTORS_SAID, FOLLOWING
+        from lancet.world.table import World
+
+        factor = classifier.removeprefix(PREFIX)
+        if factor in FACTORS_SAID:
+            words = getattr(World.load().factor(factor).get(label), "words", ())
+            if words and "{x}" in words[0]:
+                return str(words[0]).replace("{x}", "{item}")
+            if words and factor in FOLLOWING:
+                return f"{{item}} {words[0]}"
+        return super().template(classifier, label)
+
+    def items(self, count: int, classifier: str = "", start: int = 0) -> tuple[str, ...]:
+        """Captions that name neither the classifier's factor nor a style.
+
+        Only people show a mood: items for the classifier of moods are of people.
+        """
+        from lancet.items import contents
+        from lancet.phrases import FACTORS_SAID
+
+        factor = classifier.removeprefix(PREFIX)
+        unsaid = factor if factor in FACTORS_SAID else "style"
+        people = True if unsaid == "mood" else None
+        # A style hides other factors, so no item names one.
+        return contents(count, *dict.fromkeys((unsaid, "style")), start=start, people=people)
+
+    def captions(self) -> Sequence[str]:
+        """Captions of the world's sampler, of the seeds from 0."""
+        from lancet.world.sampler import sample
+        from lancet.world.table import World
+
+        world = World.load()
+        return [sample(world, seed).caption for seed in range(CAPTIONS)]
+
+
+@dataclass(frozen=True)
+class LancetPlugin:
+    """Opens the shipped model by name, and folders that `clerestory lancet train` writes."""
+
+    default: bool = True
+
+    def recognizes(self, folder: Path) -> bool:
+        """Whether a folder has Lancet's manifest beside a pipeline."""
+        return (folder / "manifest.json").is_file() and (folder / "model").is_dir()
+
+    def checkpoint(self, source: str | Path) -> Checkpoint:
+        """The pipeline of a Lancet folder, after every file's checksum has been compared.
+
+        Raises:
+            ModelError: A file is missing or damaged.
+        """
+        from lancet import weights
+
+        folder = weights.verified(weights.SHIPPED if source == "lancet" else Path(source))
+        return Checkpoint(
+            pipeline=folder / "model",
+            name=str(source),
+            defaults=Options().changed(**weights.manifest(folder)["defaults"]),
+            revision=weights.revision(folder),
+            profile=LancetProfile(),
+        )
+
+
+lancet = LancetPlugin()

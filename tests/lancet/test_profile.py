@@ -1,0 +1,34 @@
+import pytest
+
+from lancet.items import contents
+from lancet.profile import LancetProfile
+
+pytestmark = pytest.mark.weights
+PROFILE = LancetProfile()
+
+
+def test_classifiers_are_those_of_every_factor():
+    from clerestory.classifiers import classifier
+
+    assert PROFILE.classifiers["style"] == "lancet:style"
+    for factor, name in PROFILE.classifiers.items():
+        assert classifier(name).factor == factor
+
+
+def test_labels_are_worded_as_captions_word_them():
+    assert PROFILE.template("lancet:style", "stained glass") == "a stained glass of {item}"
+    assert PROFILE.template("colour:tint", "blue") == "{item}, blue"
+    levels = PROFILE.classifiers
+    assert all("{item}" in PROFILE.template(name, "no such label") for name in levels.values())
+
+
+def test_items_name_neither_the_factor_nor_a_style():
+    assert PROFILE.items(6, "lancet:place", 2) == contents(6, "place", "style", start=2)
+    assert PROFILE.items(4) == contents(4, "style")
+    assert PROFILE.items(4, "lancet:mood") == contents(4, "mood", "style", people=True)
+
+
+def test_captions_are_many_and_of_lancets_world():
+    captions = PROFILE.captions()
+    assert len(captions) == 8000
+    assert any("stained glass" in caption for caption in captions)
