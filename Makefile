@@ -4,44 +4,50 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALLED := $(VENV)/installed
 READY := $(VENV)/ready
 ART := build/art
 DEMO := build/demo
 LANCET ?= build/lancet-model
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-.PHONY: demo test soak fuzz check fix bench docs art lancet lancet-smoke clean
+.PHONY: demo test test-all soak fuzz check fix bench docs art lancet lancet-smoke clean
 
-demo: $(READY) ## the three questions at a glance, asked of the embedded model
+demo: $(INSTALLED) ## the three questions at a glance, asked of the embedded model
 	@$(BIN)/clerestory study run docs/studies/at-a-glance.toml --out $(DEMO)
 
-test: $(READY) ## all tests, on up to four cores
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+test: $(READY) ## the tests, on up to four cores
+	@$(PYTEST) -m "not exhaustive"
+
+test-all: $(READY) ## every test: also notebooks, pages in a browser, long runs
+	@$(PYTEST)
 
 soak: $(READY) ## kill the recorder 500 times at random moments, and resume
-	@CLERESTORY_KILLS=500 $(BIN)/python -m pytest tests/recording/test_killed.py
+	@CLERESTORY_KILLS=500 $(BIN)/python -m pytest tests/recordings/test_killed.py
 
 fuzz: $(READY) ## thousands of damaged files of every kind that people hand over
 	@CLERESTORY_FUZZ=3000 $(BIN)/python -m pytest tests/hostile
 
 check: $(READY) ## format, lint, types, documents
-	@$(BIN)/ruff format --check src tests bench docs
-	@$(BIN)/ruff check src tests bench docs
+	@$(BIN)/ruff format --check src tests bench tools docs
+	@$(BIN)/ruff check src tests bench tools docs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python tools/generate_docs.py --check
 	@$(SITE)
 
 fix: $(READY) ## format, and mend what ruff can mend
-	@$(BIN)/ruff format src tests bench docs
-	@$(BIN)/ruff check --fix src tests bench docs
+	@$(BIN)/ruff format src tests bench tools docs
+	@$(BIN)/ruff check --fix src tests bench tools docs
 
 bench: $(READY) ## speed, as ratios measured side by side
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
+	@$(PIP) -c constraints.txt --group bench
 	@$(BIN)/python bench/run.py
 
 docs: $(READY) ## write the generated pages of docs, and build the site into build/site
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python tools/generate_docs.py
 	@$(SITE)
 
 art: $(READY) ## fetch the emoji art that Lancet's world is drawn from (needs npm)
@@ -56,12 +62,16 @@ lancet-smoke: art ## every stage of the training, tiny, into a temporary folder
 clean: ## remove what was built
 	@rm -rf build $(VENV)
 
-$(READY): pyproject.toml constraints.txt
+# The demo needs the library alone; tests, documents and training need the rest.
+$(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) …" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e ".[world,lora,ray]" --group dev
+	@$(PIP) --upgrade "pip>=25.1"
+	@$(PIP) -c constraints.txt torch==2.13.0
+	@$(PIP) -c constraints.txt -e .
+	@touch $(INSTALLED)
+
+$(READY): $(INSTALLED)
+	@echo "Installing what tests and documents need …" >&2
+	@$(PIP) -c constraints.txt -e ".[world,lora,ray]" --group dev
 	@touch $(READY)

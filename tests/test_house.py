@@ -43,24 +43,6 @@ def test_hooks_live_in_one_file():
     assert found == ["hooks.py"]
 
 
-def test_no_file_is_over_300_lines_and_no_function_over_40():
-    for path in FILES:
-        text = path.read_text()
-        assert text.count("\n") <= 300, path
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and not _is_command(node):
-                assert node.end_lineno - node.lineno < 40 + _docstring(node), (path, node.name)
-
-
-def _is_command(node: ast.FunctionDef) -> bool:
-    """Whether a function is a command, most of whose lines declare its options."""
-    return "typer.Option" in ast.unparse(node.args)
-
-
-def _docstring(node: ast.FunctionDef) -> int:
-    return len((ast.get_docstring(node) or "").splitlines())
-
-
 def modules() -> list[str]:
     walked = pkgutil.walk_packages(clerestory.__path__, "clerestory.")
     return [module.name for module in walked if not module.name.endswith("__main__")]

@@ -15,9 +15,12 @@ from microscope.serving import Served
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here: on Debian, `apt-get install chromium`"
-)
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here: on Debian, `apt-get install chromium`"
+    ),
+]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Where Lancet keeps seven concepts, `docs/explanation/where-concepts-are.md`.
 
-python docs/concepts.py        # records and finds; keeps docs/concepts/found.json and the maps
+python tools/measure_concepts.py    # writes results/concepts/found.json and the maps
 
 The recordings stay in build/concepts, so a second call goes on where the first was stopped.
 `generate.py` writes the page from what was kept. What is looked for stands in docs/concepts/*.toml.
@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ASKED, KEPT = HERE / "concepts", HERE / "concepts" / "found.json"
-RECORDINGS = HERE.parent / "build" / "concepts"
+from paths import BUILD, DOCS, PICTURES, RESULTS
+
+ASKED, FIGURES = DOCS / "concepts", RESULTS / "concepts" / "found.json"
+RECORDINGS = BUILD / "concepts"
 STAGES = ("text", "prior", "denoiser")
 
 
@@ -38,8 +38,8 @@ def measure() -> None:
                 recording, **how, progress=lambda done, of, what=name: tell(what, done, of)
             )
             told["concepts"][name] = {**_best(found), **_beside(found)}
-            save_map(found, HERE / "pictures" / f"map-{name.replace(' ', '-')}.png")
-    KEPT.write_text(json.dumps(told, indent=1) + "\n")
+            save_map(found, PICTURES / f"map-{name.replace(' ', '-')}.png")
+    FIGURES.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def recorded(model: Any, template: str, sites: list[str], tell: Any) -> Any:
@@ -87,7 +87,7 @@ def _beside(found: Any) -> dict[str, Any]:
 
 def page() -> str:
     """The page, from what was kept."""
-    told = json.loads(KEPT.read_text())
+    told = json.loads(FIGURES.read_text())
     concepts = told["concepts"]
     return (
         (ASKED / "page.md.in")

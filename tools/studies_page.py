@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
+from paths import DOCS
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-FORM = Path(__file__).parent / "reference" / "studies.md.in"
+FORM = DOCS / "reference" / "studies.md.in"
 
 
 def page() -> str:

@@ -1,18 +1,19 @@
-"""The page of what `docs/steering.py` measured, from what it kept."""
+"""The page of what `tools/measure_steering.py` measured, from what it kept."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from steering import FEW, FOUND, GLASS, KEPT, PARTS, QUICK, SLIDER
+from measure_steering import FEW, FIGURES, FOUND, GLASS, PARTS, QUICK, SLIDER
+from paths import DOCS
 
-__all__ = ["KEPT", "PARTS", "page"]
+__all__ = ["FIGURES", "PARTS", "page"]
 
 
 def page() -> str:
     """The page, from what was kept."""
-    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
+    kept = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
     glass, gone = kept["glass"]["calibration"], kept["removal"]
     baked, mixed = kept["glass"]["baked"], glass["baselines"]["shuffled"]
     levels = {**kept["styles"]["levels"], **kept["moods"]["levels"]}
@@ -24,7 +25,7 @@ def page() -> str:
     removed = gone["calibration"]
     base = removed["baselines"]["unedited"]["concept_rate"]
     return (
-        (KEPT / "page.md.in")
+        (DOCS / "steering" / "page.md.in")
         .read_text()
         .format(
             revision=kept["glass"]["revision"],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from paths import ROOT
+
+sys.path.append(str(ROOT / "tests"))
 
 TITLES = {
     "unclip": "Kandinsky 2.2",

@@ -1,6 +1,6 @@
 """What pieces of a prompt bring in Lancet, and what counteracts it.
 
-python docs/knowledge.py [PART]      # all by default; half an hour
+python tools/measure_knowledge.py [PART]      # all by default; half an hour
 
 Figures are kept in docs/knowledge/PART.json; `generate.py` writes docs/explanation/interactions.md
 and docs/howto/counteract-an-association.md from them.
@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import concepts
-from measuring import Part, Tell, measured
+import measure_concepts
+from measurements import Part, Tell, measured
+from paths import BUILD, DOCS, RESULTS
 
-HERE = Path(__file__).parent
-KEPT, FOUND = HERE / "knowledge", HERE.parent / "build" / "knowledge"
+FIGURES, FOUND = RESULTS / "knowledge", BUILD / "knowledge"
 ASKED = "[alexandra elbakyan] with a [raven] in a [library]"
 CONTROL = "[maria lindqvist] with an [owl] in a [church]"
 CLASSES = {
@@ -82,17 +82,17 @@ def findings(model: Any, tell: Tell) -> Iterator[Path]:
     """Folders of what `find` finds for "goth" and for "hermione granger"."""
     from clerestory.contrasts import find
 
-    asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
+    asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
     goth = {key: one for key, one in asked["concepts"]["goth"].items() if key != "template"}
     sites = asked["read"]["sites"]
     for name, how in zip(FINDINGS, (goth, HERMIONE), strict=True):
         folder = FOUND / f"found-{model.revision[:12]}" / name
         if not folder.exists():
             if name == "goth":
-                recording = concepts.recorded(model, name, sites, tell)
+                recording = measure_concepts.recorded(model, name, sites, tell)
             else:
                 recording = model.record(
-                    KEPT / f"{name}.toml",
+                    DOCS / "knowledge" / f"{name}.toml",
                     read=sites,
                     out=FOUND / f"{name}-{model.revision[:12]}",
                     pictures=False,
@@ -133,4 +133,4 @@ PARTS: dict[str, Part] = {
     "alone": alone,
 }
 if __name__ == "__main__":
-    measured(PARTS, KEPT, sys.argv[1:])
+    measured(PARTS, FIGURES, sys.argv[1:])

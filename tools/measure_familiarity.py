@@ -1,6 +1,6 @@
 """Which names Lancet knows, `docs/howto/ask-whether-a-name-is-known.md`.
 
-python docs/familiarity.py      # half an hour; a second call goes on where it was stopped
+python tools/measure_familiarity.py      # half an hour; a second call goes on where it was stopped
 
 The figures are kept in docs/knowledge/familiarity.json. `generate.py` writes the page from them.
 """
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from measuring import Part, Tell, measured
+from measurements import Part, Tell, measured
+from paths import BUILD, DOCS, PICTURES, RESULTS
 
-HERE = Path(__file__).parent
-KEPT, PICTURES = HERE / "knowledge", HERE / "pictures"
-DRAWN = HERE.parent / "build" / "familiarity"
+FIGURES = RESULTS / "knowledge"
+DRAWN = BUILD / "familiarity"
 ASKED = "alexandra elbakyan"
 UNKNOWN = (ASKED, "maria lindqvist")
 FRESH, STRANGERS = 20, 20
@@ -83,11 +82,11 @@ PARTS: dict[str, Part] = {"familiarity": familiarity}
 
 def page() -> str:
     """The page, from what was kept."""
-    kept = json.loads((KEPT / "familiarity.json").read_text())
+    kept = json.loads((FIGURES / "familiarity.json").read_text())
     asked, groups = kept["asked"], kept["groups"]
     far = asked["controls"]["distances"]
     return (
-        (KEPT / "page.md.in")
+        (DOCS / "knowledge" / "page.md.in")
         .read_text()
         .format(
             revision=kept["revision"],
@@ -149,4 +148,4 @@ def _makes(context: str, one: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    measured(PARTS, KEPT, sys.argv[1:])
+    measured(PARTS, FIGURES, sys.argv[1:])

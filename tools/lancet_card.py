@@ -1,6 +1,6 @@
 """Lancet's card, `docs/lancet.md`: measured once for each set of weights, written at every change.
 
-python docs/card.py        # half an hour: draws, measures, keeps docs/lancet.json and the pictures
+python tools/lancet_card.py    # half an hour: draws, measures, writes results/lancet.json
 
 `generate.py` writes the page from what was kept.
 """
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paths import BUILD, DOCS, PICTURES, RESULTS
 
-HERE = Path(__file__).parent
-KEPT, PICTURES = HERE / "lancet.json", HERE / "pictures"
+FIGURES = RESULTS / "lancet.json"
 STEPS = (4, 8, 16, 24)
 SUBJECTS = (
     "a cat",
@@ -50,13 +48,13 @@ def measure() -> None:
             "steps": model.defaults.steps,
             "evaluation": came.told(),
             "facts": [fact.told() for fact in facts(model, progress=tell)],
-            "stages": ceilings(model, HERE.parent / "build" / "art", progress=tell).told(),
+            "stages": ceilings(model, BUILD / "art", progress=tell).told(),
             "curve": [curve(model, came, steps, tell) for steps in STEPS],
             "bytes": sum(f.stat().st_size for f in weights.SHIPPED.rglob("*") if f.is_file()),
         }
         sheets(model, came)
         chart(told["curve"], model.defaults.steps)
-    KEPT.write_text(json.dumps(told, indent=1) + "\n")
+    FIGURES.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def curve(model: Any, usual: Any, steps: int, tell: Tell) -> dict[str, float]:
@@ -161,7 +159,7 @@ def chart(rows: Sequence[dict[str, float]], usual: int) -> None:
 
 def page() -> str:
     """The card, from what was kept."""
-    told = json.loads(KEPT.read_text())
+    told = json.loads(FIGURES.read_text())
     parts = {
         "revision": told["revision"],
         "megabytes": f"{told['bytes'] / 1e6:.1f}",
@@ -172,7 +170,7 @@ def page() -> str:
         "stages": _stages(told["stages"]),
         "curve": _curve(told["curve"]),
     }
-    text = (HERE / "lancet.md.in").read_text()
+    text = (DOCS / "lancet.md.in").read_text()
     for name, value in parts.items():
         text = text.replace(f"@{name}@", value)
     return text
@@ -232,5 +230,4 @@ def _span(rate: dict[str, float] | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE))
     measure()

@@ -1,6 +1,6 @@
 """Execute the notebooks anew and keep what they give; some minutes each.
 
-python docs/notebooks.py [style|mood|knowledge]      # all by default
+python tools/run_notebooks.py [style|mood|knowledge]      # all by default
 
 Each runs in an empty folder. No times, no names of machines and no progress are kept.
 """
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from paths import DOCS
 
-FOLDER = Path(__file__).parent / "notebooks"
+FOLDER = DOCS / "notebooks"
 QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 

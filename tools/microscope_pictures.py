@@ -1,9 +1,9 @@
 """Pictures of the microscope's pages, docs/pictures/microscope-*.png; needs Chromium.
 
-python docs/microscope_pages.py      # records what is not recorded yet: some minutes
+python tools/microscope_pictures.py      # records what is not recorded yet: some minutes
 
-Shown are what was recorded for the styles of `docs/concepts.py`, and one site of the denoiser with
-all of its positions.
+Shown are what was recorded for the styles of `tools/measure_concepts.py`, and one site of the
+denoiser with all of its positions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import concepts
+import measure_concepts
+from paths import BUILD, PICTURES
 
-HERE = Path(__file__).parent
-PICTURES, BUILT = HERE / "pictures", HERE.parent / "build" / "microscope"
+BUILT = BUILD / "microscope"
 SPATIAL, PROMPTS = "denoiser.up.1.res.0/out", 240
 SHOWN, HANDED = "a fox in a meadow", "prior/embedding"
 
@@ -33,9 +32,9 @@ def main() -> None:
     from clerestory.microscope.views import Views
 
     model = clerestory.load("lancet")
-    asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
+    asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
     with console.stages() as tell:
-        styles = concepts.recorded(model, "styles", asked["read"]["sites"], tell)
+        styles = measure_concepts.recorded(model, "styles", asked["read"]["sites"], tell)
         prompts = list(dict.fromkeys(styles.samples["prompt"]))[::3][:PROMPTS]
         where = BUILT / f"spatial-{model.revision[:12]}"
         spatial = model.record(prompts, 0, read=SPATIAL, pool="none", out=where)

@@ -1,6 +1,6 @@
 """What searches find on Lancet, `docs/explanation/what-searches-find.md`.
 
-python docs/searches.py [fifty|glass|scared]      # all by default; about an hour
+python tools/measure_searches.py [fifty|glass|scared]      # all by default; about an hour
 
 Each part keeps its figures in docs/searches/PART.json. `generate.py` writes the page from them.
 """
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from measuring import Part, Tell, measured
+from measurements import Part, Tell, measured
+from paths import DOCS, PICTURES, RESULTS
 
-HERE = Path(__file__).parent
-KEPT, PICTURES = HERE / "searches", HERE / "pictures"
+FIGURES = RESULTS / "searches"
 INFORMED = ["metropolis", "gradient", "gradient-metropolis", "evolve"]
 NEURONS, BUDGET = 50, 2_000
 DIRECTION = "prior/embedding[difference]"
@@ -107,16 +106,16 @@ def concept(
 
 
 def direction(model: Any, name: str, tell: Tell) -> Any:
-    """The concept's direction between prior and denoiser, as `docs/concepts.py` finds it."""
+    """The concept's direction between prior and denoiser, as `measure_concepts.py` finds it."""
     import tomllib
 
-    import concepts
+    import measure_concepts
 
     from clerestory.contrasts import find
 
-    asked = tomllib.loads((concepts.ASKED / "concepts.toml").read_text())
+    asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
     how = asked["concepts"][name]
-    recording = concepts.recorded(model, how.pop("template"), asked["read"]["sites"], tell)
+    recording = measure_concepts.recorded(model, how.pop("template"), asked["read"]["sites"], tell)
     return find(recording, **how).direction(DIRECTION)
 
 
@@ -129,7 +128,7 @@ PARTS: dict[str, Part] = {
 
 def page() -> str:
     """The page, from what was kept."""
-    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
+    kept = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
     fifty, glass, scared = kept["fifty"], kept["glass"], kept["scared"]
     inside, drawn = glass["searches"]["inside"], glass["searches"]["drawn"]
     hats = {
@@ -138,7 +137,7 @@ def page() -> str:
         for kind, search in part["searches"].items()
     }
     return (
-        (KEPT / "page.md.in")
+        (DOCS / "searches" / "page.md.in")
         .read_text()
         .format(
             revision=fifty["revision"],
@@ -185,4 +184,4 @@ def _rivals(part: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    measured(PARTS, KEPT, sys.argv[1:])
+    measured(PARTS, FIGURES, sys.argv[1:])

@@ -1,8 +1,8 @@
 """What steered models do on Lancet, `docs/explanation/what-steering-does.md`.
 
-python docs/steering.py [glass|alarms|moose|removal|styles|moods]     # all: about two hours
+python tools/measure_steering.py [PART …]    # all parts by default: about two hours
 
-Each part keeps its figures in docs/steering/PART.json. `steering_page.py` writes the page from
+Each part keeps its figures in results/steering/PART.json. `steering_page.py` writes the page from
 them.
 Directions come of pairs of prompts; contents that report serve for nothing else.
 """
@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from measuring import Part, Tell, measured
+from measurements import Part, Tell, measured
+from paths import BUILD, PICTURES, RESULTS
 
-HERE = Path(__file__).parent
-KEPT, PICTURES, BUILD = HERE / "steering", HERE / "pictures", HERE.parent / "build" / "steering"
+FIGURES, BUILT = RESULTS / "steering", BUILD / "steering"
 BRIDGE = "prior/embedding"
 FOUND, TUNED, FEW, MANY = 50, 24, 32, 500
 """Contents that find a direction, that tune its strength, and that report."""
@@ -37,7 +37,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
     contents = of("style", FOUND + TUNED + MANY)
     said = words("style", GLASS)
     slider = Slider.trained(model, ("{x}", said), contents[:FOUND], steps=SLIDER, progress=tell)
-    searched = json.loads((HERE / "searches" / "glass.json").read_text())["searches"]["inside"]
+    searched = json.loads((RESULTS / "searches" / "glass.json").read_text())["searches"]["inside"]
     made = built(
         model,
         "style",
@@ -50,11 +50,11 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
         others={"lora": slider.draw},
     )
     slider.close()
-    made.save(fresh(BUILD / "glass"))
+    made.save(fresh(BUILT / "glass"))
     for name in ("before-after", "frontier"):
         place = PICTURES / f"steered-glass-{name}.png"
-        place.write_bytes((BUILD / "glass" / f"{name}.png").read_bytes())
-    baked = bake(made.steered, fresh(BUILD / "glass-baked")).told()
+        place.write_bytes((BUILT / "glass" / f"{name}.png").read_bytes())
+    baked = bake(made.steered, fresh(BUILT / "glass-baked")).told()
     return {"calibration": made.steered.calibration, "baked": {**baked, "folder": None}}
 
 
@@ -69,7 +69,7 @@ def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     world = World.load()
     every = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
     scenes = [scene for scene in every if scene.place != "stained glass window"][:MANY]
-    pictures = render(world, HERE.parent / "build" / "art", scenes, processes=1)
+    pictures = render(world, BUILD / "art", scenes, processes=1)
     judge = classifier(WINDOW[0])
     seen = judge(pictures).argmax(1) == judge.classes.index(WINDOW[1])
     return vars(rate(seen[:, None]))
@@ -82,7 +82,7 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
     from clerestory.steering import SteeredModel
     from clerestory.steering.report import PLAIN, SAID
 
-    steered = SteeredModel.load(BUILD / "glass", model)
+    steered = SteeredModel.load(BUILT / "glass", model)
     unseen = of("style", 6000)[FOUND + TUNED + MANY :]
     contents = [text for text in unseen if {"moose", "elk"} & set(text.split())][:40]
     ways = [Way(PLAIN), Way(SAID, words("style", GLASS)), Way("edited", edits=steered.edits)]
@@ -202,7 +202,7 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
         pd.DataFrame(rows),
         read=[BRIDGE],
         pictures=False,
-        out=BUILD / f"{factor}-{model.revision[:12]}",
+        out=BUILT / f"{factor}-{model.revision[:12]}",
         progress=lambda done, of: tell(f"recording {factor}", done, of),
     )
     absent = "said == 'None'" if level != "plain" else "said != 'None' and said != 'plain'"
@@ -275,4 +275,4 @@ PARTS: dict[str, Part] = {
 
 
 if __name__ == "__main__":
-    measured(PARTS, KEPT, sys.argv[1:])
+    measured(PARTS, FIGURES, sys.argv[1:])

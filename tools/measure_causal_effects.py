@@ -1,9 +1,9 @@
 """What controls Lancet's pictures, `docs/explanation/what-controls-the-picture.md`.
 
-python docs/causes.py [glass|moose|scared|brought|moods|views]      # all by default; about an hour
+python tools/measure_causal_effects.py [PART …]    # all parts by default: about an hour
 
-Each part keeps its figures in docs/causes/PART.json, and its maps as pictures. Recordings stay in
-build/causes. `generate.py` writes the page from what was kept.
+Each part writes its figures to results/causes/PART.json, its maps to docs/pictures. Recordings are
+under build/causes. `generate_docs.py` writes the page from the figures.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
-from measuring import Tell, measured
+from measurements import Tell, measured
+from paths import BUILD, DOCS, PICTURES, RESULTS
 
-HERE = Path(__file__).parent
-KEPT, PICTURES, BUILD = HERE / "causes", HERE / "pictures", HERE.parent / "build" / "causes"
+FIGURES, RECORDINGS = RESULTS / "causes", BUILD / "causes"
 READ = ["text.*/mlp", "prior.*/mlp@9", "prior/embedding", "denoiser.*/out@4"]
 BETWEEN = "prior/embedding[difference]"
 """The direction between prior and denoiser, of whatever group."""
@@ -117,7 +116,9 @@ def grouped(
 
     recording = random_people(model, tell, prompts, count, seeds)
     groups = group(recording, classifier, control=CONTROL)
-    (BUILD / f"{classifier.partition(':')[2]}-{prompts}.html").write_text(page(groups, recording))
+    (RECORDINGS / f"{classifier.partition(':')[2]}-{prompts}.html").write_text(
+        page(groups, recording)
+    )
     found: dict[str, Any] = {}
     for name in classes or groups.groups:
         findings = groups.findings(name)
@@ -140,10 +141,10 @@ def random_people(model: Any, tell: Tell, prompts: str, count: int, seeds: Any) 
     from clerestory.recordings import random_prompts
 
     return model.record(
-        random_prompts(KEPT / f"{prompts}.toml", count),
+        random_prompts(DOCS / "causes" / f"{prompts}.toml", count),
         seeds,
         read=READ,
-        out=BUILD / prompts,
+        out=RECORDINGS / prompts,
         progress=lambda done, of: tell(f"recording {prompts}", done, of),
     )
 
@@ -159,7 +160,7 @@ def keep(causes: Any, name: str) -> None:
 
     from clerestory.causal.range_charts import save_ranges
 
-    folder = BUILD / name
+    folder = RECORDINGS / name
     folder.mkdir(parents=True, exist_ok=True)
     for path in save_ranges(causes, folder):
         shutil.copy(path, PICTURES / f"{path.stem}-{name}.png")
@@ -170,10 +171,10 @@ PARTS = {part.__name__: part for part in (glass, moose, scared, brought, moods, 
 
 def page() -> str:
     """The page, from what was kept."""
-    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in PARTS}
+    kept = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
     glass, moose, one = kept["glass"], kept["moose"], kept["scared"]["groups"]["scared"]
     return (
-        (KEPT / "page.md.in")
+        (DOCS / "causes" / "page.md.in")
         .read_text()
         .format(
             revision=glass["revision"],
@@ -262,4 +263,4 @@ def _span(effect: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    measured(PARTS, KEPT, sys.argv[1:])
+    measured(PARTS, FIGURES, sys.argv[1:])

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from knowledge import CLASSES, FINDINGS, KEPT, PLANTED
+from measure_knowledge import CLASSES, FIGURES, FINDINGS, PLANTED
+from paths import DOCS
 
 __all__ = ["counteract", "interactions"]
 
@@ -55,12 +56,12 @@ def counteract() -> str:
 
 
 def _kept(part: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((KEPT / f"{part}.json").read_text())
+    found: dict[str, Any] = json.loads((FIGURES / f"{part}.json").read_text())
     return found
 
 
 def _template(name: str) -> str:
-    return (KEPT / f"{name}.md.in").read_text()
+    return (DOCS / "knowledge" / f"{name}.md.in").read_text()
 
 
 def _rows(found: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Write the generated pages of `docs/reference`, or check that they are up to date.
 
-python docs/generate.py [--check]
+python tools/generate_docs.py [--check]
 """
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
-import card
-import causes
-import concepts
-import familiarity
-import knowledge
 import knowledge_page
-import memory
-import searches
-import sites
+import lancet_card
+import measure_causal_effects
+import measure_concepts
+import measure_familiarity
+import measure_knowledge
+import measure_searches
+import measure_studies
+import memory_page
+import sites_page
 import steering_page
-import studies
 import studies_page
+from paths import DOCS
 
 from lancet.training.settings import STAGES, Settings
 
-HERE = Path(__file__).parent
 COMMANDS = (
     (),
     ("draw",),
@@ -130,29 +130,37 @@ def _first_line(entry: object) -> str:
     raise TypeError(f"{entry!r} says nothing of itself")
 
 
+def _measured(script: Any) -> bool:
+    """Whether all parts of a measurement are there; a page is written of a whole one only."""
+    return all((script.FIGURES / f"{part}.json").exists() for part in script.PARTS)
+
+
 PAGES = {
     "cli.md": cli,
     "registries.md": registries,
-    "sites.md": sites.page,
-    "memory.md": memory.page,
+    "sites.md": sites_page.page,
+    "memory.md": memory_page.page,
     "studies.md": studies_page.page,
 }
-if all((studies.KEPT / name / studies.FULL).exists() for name in studies.NAMES):
-    PAGES["../studies/index.md"] = studies.page
-    PAGES["../explanation/from-the-questions-to-the-answers.md"] = studies.answers
-if card.KEPT.exists():
-    PAGES["../lancet.md"] = card.page
-if concepts.KEPT.exists():
-    PAGES["../explanation/where-concepts-are.md"] = concepts.page
-if all((causes.KEPT / f"{part}.json").exists() for part in causes.PARTS):
-    PAGES["../explanation/what-controls-the-picture.md"] = causes.page
-if (familiarity.KEPT / "familiarity.json").exists():
-    PAGES["../howto/ask-whether-a-name-is-known.md"] = familiarity.page
-if all((knowledge.KEPT / f"{part}.json").exists() for part in knowledge.PARTS):
+if measure_studies.is_complete():
+    PAGES["../studies/index.md"] = measure_studies.page
+    PAGES["../explanation/from-the-questions-to-the-answers.md"] = measure_studies.answers
+if lancet_card.FIGURES.exists():
+    PAGES["../lancet.md"] = lancet_card.page
+if measure_concepts.FIGURES.exists():
+    PAGES["../explanation/where-concepts-are.md"] = measure_concepts.page
+if _measured(measure_causal_effects):
+    PAGES["../explanation/what-controls-the-picture.md"] = measure_causal_effects.page
+if (measure_familiarity.FIGURES / "familiarity.json").exists():
+    PAGES["../howto/ask-whether-a-name-is-known.md"] = measure_familiarity.page
+if _measured(measure_knowledge):
     PAGES["../explanation/interactions.md"] = knowledge_page.interactions
     PAGES["../howto/counteract-an-association.md"] = knowledge_page.counteract
-for name, script in (("what-searches-find", searches), ("what-steering-does", steering_page)):
-    if all((script.KEPT / f"{part}.json").exists() for part in script.PARTS):
+for name, script in (
+    ("what-searches-find", measure_searches),
+    ("what-steering-does", steering_page),
+):
+    if _measured(script):
         PAGES[f"../explanation/{name}.md"] = script.page
 
 
@@ -160,7 +168,7 @@ def main() -> None:
     """Write the pages; with --check, exit with status 1 where one is out of date."""
     stale = []
     for name, make in PAGES.items():
-        page, text = HERE / "reference" / name, make()
+        page, text = DOCS / "reference" / name, make()
         if "--check" not in sys.argv:
             page.write_text(text)
         elif not page.exists() or page.read_text() != text:
