@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import ModelError
 from clerestory.models import Model
-from clerestory.stats import frechet, wilson
+from clerestory.stats import frechet_distance, wilson
 from lancet import weights
 from lancet.classifiers import LancetClassifiers
 from lancet.grid import Ask, captions_seen, digest, grid
@@ -100,7 +100,7 @@ def evaluate(
             "two_objects": rate(*classifiers.both()),
         },
         same_styles=same_styles(asks, classifiers),
-        frechet=frechet(drawn, classifiers.reference()),
+        frechet=frechet_distance(drawn, classifiers.reference()),
         seconds_per_picture=seconds,
         asks=asks,
         pictures=pictures,

@@ -30,7 +30,7 @@ def test_half_hits_widen_the_exact_interval_on_both_ends() -> None:
 
 @pytest.mark.parametrize(("hits", "of"), [(-1, 3), (4, 3), (0, 0)])
 def test_what_is_no_rate_is_refused(hits: int, of: int) -> None:
-    with pytest.raises(EvidenceError, match="make no rate"):
+    with pytest.raises(EvidenceError, match="are no rate"):
         wilson(hits, of)
 
 
@@ -39,15 +39,15 @@ def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     truth = stats.norm.cdf(0.5 / np.sqrt(2))
     covered = 0
     for _ in range(300):
-        shown, absent = rng.normal(0.5, 1, 40), rng.normal(size=40)
-        low, high = bootstrap_auroc(shown, absent, rng=rng, draws=400)
+        positive, negative = rng.normal(0.5, 1, 40), rng.normal(size=40)
+        low, high = bootstrap_auroc(positive, negative, rng=rng, draws=400)
         covered += low <= truth <= high
     assert 0.90 <= covered / 300 <= 0.98
 
 
 def test_the_bootstrap_keeps_pairs_together() -> None:
-    shown = np.arange(30.0)
-    low, high = bootstrap_auroc(shown, shown, rng=np.random.default_rng(7))
+    positive = np.arange(30.0)
+    low, high = bootstrap_auroc(positive, positive, rng=np.random.default_rng(7))
     assert low == high == 0.5
 
 
@@ -70,12 +70,12 @@ def test_the_bootstrap_of_nothing_is_refused() -> None:
 
 def test_the_bootstrap_of_auroc_is_that_of_ranking_every_draw() -> None:
     rng = np.random.default_rng(3)
-    for shown, absent in (
+    for positive, negative in (
         (rng.normal(0.5, 1, 30), rng.normal(size=30)),
         (rng.integers(0, 4, 24).astype(float), rng.integers(0, 4, 24).astype(float)),
     ):
-        fast = bootstrap_auroc(shown, absent, rng=np.random.default_rng(0))
-        count = len(shown)
+        fast = bootstrap_auroc(positive, negative, rng=np.random.default_rng(0))
+        count = len(positive)
         picks = np.random.default_rng(0).integers(count, size=(count, 2_000))
-        slow = np.quantile(auroc(shown[picks], absent[picks]), [0.025, 0.975])
+        slow = np.quantile(auroc(positive[picks], negative[picks]), [0.025, 0.975])
         np.testing.assert_allclose(fast, slow, atol=1e-12)

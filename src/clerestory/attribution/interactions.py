@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.models import Model
-from clerestory.stats import benjamini_hochberg, flips_that_find, signed_rank
+from clerestory.stats import benjamini_hochberg, count_flips_with_findings, signed_rank
 
 __all__ = ["Excess", "Together", "together"]
 
@@ -70,7 +70,7 @@ def together(model: Model, sites: Sequence[str], rows: NDArray[np.floating[Any]]
     return Together(
         tested=len(q),
         found=int((up & (q < LEVEL)).sum()),
-        flips=flips_that_find(excess[report], np.random.default_rng(0)),
+        flips=count_flips_with_findings(excess[report], np.random.default_rng(0)),
         replicates=len(excess[report]),
         shown=tuple(
             Excess(

@@ -29,7 +29,7 @@ from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
 from clerestory.registry import suggest
-from clerestory.stats import shuffled
+from clerestory.stats import shuffled_directions
 
 __all__ = ["verify"]
 
@@ -230,7 +230,7 @@ def _shuffled(
     """Directions of the same length, on fewer contents; the unit's own effect on those beside."""
     length = abs(move.far)
     try:
-        made = shuffled(move.differences, length, np.random.default_rng(0), directions)
+        made = shuffled_directions(move.differences, length, np.random.default_rng(0), directions)
     except EvidenceError:  # all pairs differ alike: no other direction is as typical of the site
         return None
     sets = [[Add(move.site, direction)] for direction in made]

@@ -29,8 +29,8 @@ from clerestory.stats import (
     benjamini_hochberg,
     bootstrap_auroc,
     clopper_pearson,
-    flips_that_find,
-    shuffled,
+    count_flips_with_findings,
+    shuffled_directions,
     signed_rank,
     win_rate,
 )
@@ -109,7 +109,7 @@ def contrast(
     return Findings(
         findings=findings,
         tested=differences.shape[1],
-        null=Null(flips, flips_that_find(differences, rng, flips=flips)),
+        null=Null(flips, count_flips_with_findings(differences, rng, flips=flips)),
         warnings=_warnings(pairs),
         contents={half: side.contents for half, side in pairs},
         directions={
@@ -256,7 +256,7 @@ def _detects(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Dete
 def _shuffled(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
     """What directions from shuffled pairs detect; none where nothing is left to shuffle."""
     try:
-        made = shuffled(site.discovery.differences, 1.0, rng)
+        made = shuffled_directions(site.discovery.differences, 1.0, rng)
     except EvidenceError:
         return ()
     units = site.units

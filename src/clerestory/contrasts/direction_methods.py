@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clerestory.contrasts.matching import Sides
 from clerestory.registry import Registry
-from clerestory.stats import difference, logistic, standing_out
+from clerestory.stats import logistic_direction, mean_difference, rank_by_separation
 
 __all__ = ["FOLDS", "SPARSE", "Way", "crossed", "first", "ways"]
 
@@ -30,13 +30,13 @@ ways: Registry[Way] = Registry("way to a direction")
 @ways.register("difference")
 def means(sides: Sides) -> Matrix:
     """Difference of means: with the concept less without it."""
-    return difference(sides.shown, sides.absent)
+    return mean_difference(sides.shown, sides.absent)
 
 
 @ways.register("probe")
 def probe(sides: Sides) -> Matrix:
     """L2-logistic probe: the concept against its absence and the decoy together."""
-    return logistic(sides.shown, _others(sides))
+    return logistic_direction(sides.shown, _others(sides))
 
 
 @ways.register("sparse")
@@ -48,9 +48,9 @@ def sparse(sides: Sides) -> Matrix:
 def first(sides: Sides, count: int) -> Matrix:
     """A probe on so many neurons: those that stand out most by themselves."""
     others = _others(sides)
-    chosen = standing_out(sides.shown, others)[:count]
+    chosen = rank_by_separation(sides.shown, others)[:count]
     direction = np.zeros(sides.shown.shape[1])
-    direction[chosen] = logistic(sides.shown[:, chosen], others[:, chosen])
+    direction[chosen] = logistic_direction(sides.shown[:, chosen], others[:, chosen])
     return direction
 
 

@@ -22,7 +22,7 @@ from clerestory.classifiers.base import Classifier, Which, classifier
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.models import Edit, Model
 from clerestory.registry import suggest
-from clerestory.stats import frechet, newcombe, wilson
+from clerestory.stats import frechet_distance, newcombe, wilson
 from lancet.classifiers import FactorClassifier
 
 __all__ = ["Change", "Outcome", "Panel", "Rate", "Way", "change", "judged", "outcomes", "rate"]
@@ -233,7 +233,7 @@ def _outcome(
         distance=float(np.sqrt((apart**2).mean())),
         decoy=decoy,
         decoy_added=change(decoy, base) if decoy is not None and base is not None else None,
-        frechet=None if cloud is None or own is None else frechet(own, cloud),
+        frechet=None if cloud is None or own is None else frechet_distance(own, cloud),
         pictures=pictures,
     )
 

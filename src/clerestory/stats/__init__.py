@@ -1,18 +1,23 @@
 """The statistics under every finding: arrays in, values out.
 
 Nothing here knows of models, files or pictures, so each function can be checked against scipy and
-against answers known by hand. Rows are replicates (contents, prompts), columns are units; chance
+against answers known by hand. Rows are replicates (items, prompts), columns are units; randomness
 comes in as a generator.
 
-    auroc(shown, absent)                    # [unit]: does the unit tell the two sides apart?
-    signed_rank(shown - absent)             # [unit]: p of Wilcoxon's paired test
-    benjamini_hochberg(p)                   # [unit]: q over everything that was tested
-    clopper_pearson(29, 30)                 # an interval that is honest near 1
-    shuffled(shown - absent, norm, rng)     # [20, unit]: directions that a finding must beat
+    auroc(positive, negative)                   # [unit]: does the unit separate the two arms?
+    signed_rank(positive - negative)            # [unit]: p of Wilcoxon's paired test
+    benjamini_hochberg(p)                       # [unit]: q over everything that was tested
+    clopper_pearson(29, 30)                     # an interval that holds its level near 1
+    shuffled_directions(positive - negative, norm, rng)  # [20, unit]: baselines of a direction
 """
 
-from clerestory.stats.directions import difference, project, shuffled
-from clerestory.stats.frechet import frechet
+from clerestory.stats.directions import (
+    logistic_direction,
+    mean_difference,
+    rank_by_separation,
+    shuffled_directions,
+)
+from clerestory.stats.effect_sizes import frechet_distance, omega_squared
 from clerestory.stats.intervals import (
     Interval,
     bootstrap_auroc,
@@ -21,10 +26,8 @@ from clerestory.stats.intervals import (
     newcombe,
     wilson,
 )
-from clerestory.stats.multiple_testing import benjamini_hochberg, flips_that_find
-from clerestory.stats.probes import logistic, standing_out
+from clerestory.stats.multiple_testing import benjamini_hochberg, count_flips_with_findings
 from clerestory.stats.ranks import auroc, signed_rank, win_rate
-from clerestory.stats.variance import omega_squared
 
 __all__ = [
     "Interval",
@@ -33,16 +36,15 @@ __all__ = [
     "bootstrap_auroc",
     "bootstrap_means",
     "clopper_pearson",
-    "difference",
-    "flips_that_find",
-    "frechet",
-    "logistic",
+    "count_flips_with_findings",
+    "frechet_distance",
+    "logistic_direction",
+    "mean_difference",
     "newcombe",
     "omega_squared",
-    "project",
-    "shuffled",
+    "rank_by_separation",
+    "shuffled_directions",
     "signed_rank",
-    "standing_out",
     "wilson",
     "win_rate",
 ]

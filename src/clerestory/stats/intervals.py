@@ -1,4 +1,4 @@
-"""How far a rate or a figure may be off."""
+"""Confidence intervals of rates, of their differences, and of AUROCs."""
 
 from __future__ import annotations
 
@@ -20,39 +20,71 @@ __all__ = [
 ]
 
 
-TINY = 1e-9
-"""Hits that are a rate times a count are off by less than this from whole ones."""
-Real = float | int  # said in full: beartype takes an int for no float
+ROUNDING = 1e-9
+"""Hits that are a rate times a count are off by less than this from whole numbers."""
+Real = float | int  # both by name: beartype does not take an int for a float
 
 
 class Interval(NamedTuple):
-    """Both ends of an interval."""
+    """Both ends of a confidence interval."""
 
     low: float
     high: float
 
 
-def wilson(hits: Real, of: Real, level: float = 0.95) -> Interval:
-    """Interval of a rate: close to its stated level on average. `hits` may be a fraction.
+def wilson(hits: Real, total: Real, level: float = 0.95) -> Interval:
+    """Score interval of a rate: close to its stated level on average.
 
-    Source: Wilson 1927, as in `scipy.stats.binomtest(…).proportion_ci("wilson")`.
+    Args:
+        hits: Successes, which may be a fraction where seeds are averaged first.
+        total: Trials.
+        level: Coverage.
+
+    Returns:
+        The interval.
+
+    Raises:
+        EvidenceError: The hits are negative or more than the total, or there are no trials.
+
+    Source: Wilson 1927, as in `scipy.stats.binomtest(…).proportion_ci("wilson")`, which takes whole
+    numbers only.
 
     >>> low, high = wilson(9, 10)
     >>> round(low, 4), round(high, 4)
     (0.5958, 0.9821)
     """
-    _checked(hits, of)
+    _check_counts(hits, total)
     z = float(stats.norm.ppf(0.5 + level / 2))
-    rate = hits / of
-    middle = (rate + z * z / (2 * of)) / (1 + z * z / of)
-    reach = z / (1 + z * z / of) * np.sqrt(rate * (1 - rate) / of + z * z / (4 * of * of))
-    low = 0.0 if hits == 0 else middle - reach
-    high = 1.0 if hits == of else middle + reach
+    rate = hits / total
+    center = (rate + z * z / (2 * total)) / (1 + z * z / total)
+    margin = (
+        z / (1 + z * z / total) * np.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    )
+    # Exact ends: rounding would leave the limits a little off 0 and 1.
+    low = 0.0 if hits == 0 else center - margin
+    high = 1.0 if hits == total else center + margin
     return Interval(float(low), float(high))
 
 
-def newcombe(hits: Real, of: Real, others: Real, other_of: Real, level: float = 0.95) -> Interval:
-    """Interval of a rate less another, taken for independent: of pairs it is wider than it need be.
+def newcombe(
+    hits: Real, total: Real, baseline_hits: Real, baseline_total: Real, level: float = 0.95
+) -> Interval:
+    """Interval of a rate less another, the two taken for independent.
+
+    Of paired rates it is wider than it need be.
+
+    Args:
+        hits: Successes, which may be a fraction.
+        total: Trials.
+        baseline_hits: Successes of the rate that is subtracted.
+        baseline_total: Trials of the rate that is subtracted.
+        level: Coverage.
+
+    Returns:
+        The interval of the difference, between -1 and 1.
+
+    Raises:
+        EvidenceError: As for `wilson`.
 
     Source: Newcombe 1998, method 10.
 
@@ -60,57 +92,85 @@ def newcombe(hits: Real, of: Real, others: Real, other_of: Real, level: float = 
     >>> round(low, 4), round(high, 4)
     (0.0524, 0.3339)
     """
-    one, other = wilson(hits, of, level), wilson(others, other_of, level)
-    rate, beside = hits / of, others / other_of
-    down = np.hypot(rate - one.low, other.high - beside)
-    up = np.hypot(one.high - rate, beside - other.low)
-    return Interval(float(rate - beside - down), float(rate - beside + up))
+    first, second = wilson(hits, total, level), wilson(baseline_hits, baseline_total, level)
+    rate, baseline = hits / total, baseline_hits / baseline_total
+    below = np.hypot(rate - first.low, second.high - baseline)
+    above = np.hypot(first.high - rate, baseline - second.low)
+    return Interval(float(rate - baseline - below), float(rate - baseline + above))
 
 
-def clopper_pearson(hits: Real, of: Real, level: float = 0.95) -> Interval:
-    """Interval of a rate that holds at least its level, also near 0 and 1.
+def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
+    """Exact interval of a rate: its coverage is at least its level, also near 0 and 1.
 
-    Half hits (ties) widen it: the low end counts them as misses, the high end as hits.
-    Source: Clopper & Pearson 1934, as in `scipy.stats.binomtest(…).proportion_ci("exact")`.
+    Args:
+        hits: Successes. Half hits (ties) widen it: the lower limit counts them as failures, the
+            upper one as successes.
+        total: Trials.
+        level: Least coverage.
+
+    Returns:
+        The interval.
+
+    Raises:
+        EvidenceError: The hits are negative or more than the total, or there are no trials.
+
+    Source: Clopper & Pearson 1934, as in `scipy.stats.binomtest(…).proportion_ci("exact")`, which
+    takes whole numbers only.
 
     >>> low, high = clopper_pearson(30, 30)
     >>> round(low, 4), high
     (0.8843, 1.0)
     """
-    _checked(hits, of)
+    _check_counts(hits, total)
     tail = (1 - level) / 2
-    least, most = np.floor(hits + TINY), np.ceil(hits - TINY)
-    low = 0.0 if least == 0 else float(special.betaincinv(least, of - least + 1, tail))
-    high = 1.0 if most == of else float(special.betaincinv(most + 1, of - most, 1 - tail))
+    least, most = np.floor(hits + ROUNDING), np.ceil(hits - ROUNDING)
+    low = 0.0 if least == 0 else float(special.betaincinv(least, total - least + 1, tail))
+    high = 1.0 if most == total else float(special.betaincinv(most + 1, total - most, 1 - tail))
     return Interval(low, high)
 
 
 def bootstrap_auroc(
-    shown: Float[np.ndarray, " content"],
-    absent: Float[np.ndarray, " content"],
+    positive: Float[np.ndarray, " item"],
+    negative: Float[np.ndarray, " item"],
     *,
     rng: np.random.Generator,
     draws: int = 2_000,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile interval of `auroc` over contents drawn anew, both sides of each together.
+    """Percentile interval of `auroc` over resampled items, both arms of an item together.
 
-    Every pair of contents is compared once; a draw weighs the comparisons by how often it has each.
-    It is too narrow for few contents and near 1: report an exact one beside it. Source: Efron 1979.
+    Too narrow for few items and near 1: report an exact interval beside it.
 
-    >>> one, rng = np.arange(30.0), np.random.default_rng(0)
-    >>> bootstrap_auroc(one + 40, one, rng=rng)
+    Args:
+        positive: A unit's value for each item with the concept.
+        negative: Its value for the same item without it.
+        rng: Draws the items.
+        draws: How many resamples.
+        level: Coverage.
+
+    Returns:
+        The interval.
+
+    Raises:
+        EvidenceError: There is no item.
+
+    Source: Efron 1979.
+
+    >>> values, rng = np.arange(30.0), np.random.default_rng(0)
+    >>> bootstrap_auroc(values + 40, values, rng=rng)
     Interval(low=1.0, high=1.0)
     """
-    count = len(shown)
+    count = len(positive)
     if not count:
-        raise EvidenceError("No content to draw from: an interval needs at least one.")
+        raise EvidenceError("No item to resample: an interval needs at least one.")
     picks = rng.integers(count, size=(count, draws))
-    weights = np.stack([(picks == content).sum(0) for content in range(count)], 1).astype(float)
-    apart = shown[:, None] - absent[None, :]
-    won = (apart > 0) + 0.5 * (apart == 0)
-    figures = ((weights @ won) * weights).sum(1) / count**2
-    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
+    weights = np.stack([(picks == item).sum(0) for item in range(count)], 1).astype(float)
+    # Every pair of items is compared once; a resample weighs the comparisons by how often it has
+    # both, which is much faster than ranking each resample.
+    differences = positive[:, None] - negative[None, :]
+    wins = (differences > 0) + 0.5 * (differences == 0)
+    estimates = ((weights @ wins) * weights).sum(1) / count**2
+    low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
 
@@ -122,10 +182,24 @@ def bootstrap_means(
     draws: int = 2_000,
     level: float = 0.95,
 ) -> tuple[Float[np.ndarray, " *many"], Float[np.ndarray, " *many"]]:
-    """Both ends of percentile intervals of means over replicates, the same draws for all.
+    """Percentile intervals of means over replicates, the same resamples for all columns.
 
-    Replicates of one of the `groups` are drawn together. Too narrow for few replicates or groups,
-    and of no width where they are all alike. Source: Efron 1979; for groups Davison & Hinkley 1997.
+    Too narrow for few replicates or groups, and of width 0 where they are all alike.
+
+    Args:
+        values: One row per replicate.
+        rng: Draws the replicates.
+        groups: Replicates of one group are drawn together; by default each is its own.
+        draws: How many resamples.
+        level: Coverage.
+
+    Returns:
+        The lower and the upper limits.
+
+    Raises:
+        EvidenceError: There is no replicate.
+
+    Source: Efron 1979; for groups Davison & Hinkley 1997.
 
     >>> low, high = bootstrap_means(np.ones((3, 1)), rng=np.random.default_rng(0))
     >>> low, high
@@ -133,14 +207,14 @@ def bootstrap_means(
     """
     count = len(values)
     if not count:
-        raise EvidenceError("No replicate to draw from: an interval needs at least one.")
-    names, place = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
-    picks = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, place]
+        raise EvidenceError("No replicate to resample: an interval needs at least one.")
+    names, codes = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
+    picks = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]
     means = np.tensordot(picks / picks.sum(1, keepdims=True), values, axes=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return np.asarray(low), np.asarray(high)
 
 
-def _checked(hits: Real, of: Real) -> None:
-    if not 0 <= hits <= of or of <= 0:
-        raise EvidenceError(f"{hits:g} hits of {of:g} make no rate: 0 ≤ hits ≤ of, of > 0.")
+def _check_counts(hits: Real, total: Real) -> None:
+    if not 0 <= hits <= total or total <= 0:
+        raise EvidenceError(f"{hits:g} hits of {total:g} are no rate: 0 ≤ hits ≤ total, total > 0.")

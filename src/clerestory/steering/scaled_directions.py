@@ -14,7 +14,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation.outcomes import Progress
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.stats import shuffled
+from clerestory.stats import shuffled_directions
 
 __all__ = ["Move", "moves"]
 
@@ -51,7 +51,7 @@ class Move:
         mean = self.differences.mean(0)
         mean /= max(float(np.linalg.norm(mean)), 1e-12)
         rest = self.differences - np.outer(self.differences @ mean, mean)
-        made = shuffled(rest, 1.0, np.random.default_rng(0), count)
+        made = shuffled_directions(rest, 1.0, np.random.default_rng(0), count)
         return [replace(self, direction=one).edit(strength, steps) for one in made]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from clerestory.stats import benjamini_hochberg, flips_that_find, signed_rank
+from clerestory.stats import benjamini_hochberg, count_flips_with_findings, signed_rank
 
 
 def test_q_is_scipys_and_of_nothing_nothing() -> None:
@@ -17,14 +17,16 @@ def test_a_true_effect_does_not_raise_the_null() -> None:
     differences = rng.normal(size=(30, 200))
     differences[:, :100] += 2
     assert (benjamini_hochberg(signed_rank(differences)) <= 0.05).sum() >= 100
-    assert flips_that_find(differences, rng) <= 25
+    assert count_flips_with_findings(differences, rng) <= 25
 
 
 def test_flips_of_correlated_noise_find_something_as_often_as_they_may() -> None:
     rng = np.random.default_rng(5)
-    found = [flips_that_find(rng.normal(size=(24, 300)), rng, flips=40) for _ in range(10)]
+    found = [
+        count_flips_with_findings(rng.normal(size=(24, 300)), rng, flips=40) for _ in range(10)
+    ]
     assert 0 < np.mean(found) / 40 <= 0.1
 
 
 def test_too_few_pairs_can_find_nothing() -> None:
-    assert flips_that_find(np.ones((4, 10)), np.random.default_rng(0)) == 0
+    assert count_flips_with_findings(np.ones((4, 10)), np.random.default_rng(0)) == 0
