@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from helpers.metadata import refresh_entry_points
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # there is a worker for each core
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+refresh_entry_points()
 hook = install_import_hook("clerestory.stats", "beartype.beartype")
 
 

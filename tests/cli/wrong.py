@@ -80,8 +80,10 @@ class Case:
 def commands() -> Iterator[Command]:
     """All that `clerestory` has."""
     from clerestory.cli.main import app
+    from lancet.cli import app as lancet
 
     yield from _below(typer.main.get_command(app), ())
+    yield from _below(typer.main.get_command(lancet), ("lancet",))
 
 
 def _below(node: Any, path: tuple[str, ...]) -> Iterator[Command]:

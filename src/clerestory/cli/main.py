@@ -28,24 +28,18 @@ from clerestory.cli import (
 )
 from clerestory.cli import compare as rival
 from clerestory.cli import maximize as excite
+from clerestory.cli.plugins import PluginGroup
 from clerestory.errors import ClerestoryError
-from lancet.cli import art as lancet_art
-from lancet.cli import evaluate as lancet_evaluate
-from lancet.cli import facts as lancet_facts
-from lancet.cli import render as lancet_render
-from lancet.cli import train as lancet_train
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="clerestory",
+    cls=PluginGroup,
     help="Find out what a text-to-image model knows, where it keeps it, and how to change it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-lancet = typer.Typer(
-    help="The embedded model: its world, its training, how well it draws.", no_args_is_help=True
 )
 
 app.command()(draw.draw)
@@ -64,12 +58,6 @@ app.add_typer(classifier.app, name="classifier")
 app.add_typer(study.app, name="study")
 app.add_typer(steer.app, name="steer")
 app.add_typer(microscope.app, name="microscope")
-app.add_typer(lancet, name="lancet")
-lancet.command()(lancet_render.render)
-lancet.command()(lancet_evaluate.evaluate)
-lancet.command()(lancet_facts.facts)
-lancet.command()(lancet_train.train)
-lancet.command()(lancet_art.art)
 
 
 def main() -> None:
