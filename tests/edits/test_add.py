@@ -61,7 +61,7 @@ def test_what_cannot_be_added_is_refused(arguments, words):
 
 
 def test_a_direction_or_strengths_that_do_not_fit_are_refused():
-    with pytest.raises(EditError, match="has 5 units and the site has 4"):
+    with pytest.raises(EditError, match="is for 5 units and the site has 4"):
         Add("a/mlp", DIRECTION)(VALUE[..., :4])
     with pytest.raises(EditError, match="2 strengths for 3 samples"):
         Add("a/mlp", DIRECTION, [1.0, 2.0])(VALUE)

@@ -78,11 +78,11 @@ def test_after_erase_no_linear_classifier_tells_the_concept_and_little_else_chan
 
 
 def test_a_patch_of_one_sample_goes_into_all():
-    one = VALUE[:1].numpy()
-    assert torch.equal(Patch("a/b", one)(VALUE), VALUE[:1].expand(3, 4, 5))
+    sample = VALUE[:1].numpy()
+    assert torch.equal(Patch("a/b", sample)(VALUE), VALUE[:1].expand(3, 4, 5))
     assert torch.equal(Patch("a/b", VALUE.numpy()).at([2])(VALUE[:1]), VALUE[2:])
     with pytest.raises(EditError, match="positions must fit"):
-        Patch("a/b", one[:, :2])(VALUE)
+        Patch("a/b", sample[:, :2])(VALUE)
 
 
 @pytest.mark.parametrize("positions", ["last", "tokens:cat", "all"])
@@ -125,12 +125,39 @@ def test_an_edit_that_cannot_be_made_there_is_refused(edit, words):
         (lambda: Clamp(f"{SITE}[1]", float("nan")), "must be a finite number"),
         (lambda: Ablate(SITE, np.zeros(3)), "is zero"),
         (lambda: Reflect(SITE, np.ones(3), strength=float("inf")), "strength.*finite"),
-        (lambda: Erase(SITE, torch.ones(3, 1), torch.ones(1, 2), torch.ones(3)), "does not fit"),
+        (lambda: Erase(SITE, torch.ones(3, 1), torch.ones(1, 2), torch.ones(3)), "do not fit"),
     ],
 )
 def test_what_is_no_edit_is_refused(make, words):
     with pytest.raises(ClerestoryError, match=words):
         make()
+
+
+AFFINE = [
+    Add("a/b", WAY, 2.0, scale=0.5),
+    Ablate("a/b", WAY, level=1.5),
+    Clamp("a/b[2]", 7.0),
+    Scale("a/b[2]", -2.0),
+    Erase.fit("a/b", RNG.normal(size=(90, 5)), np.arange(90) % 3),
+]
+
+
+@pytest.mark.parametrize("edit", AFFINE, ids=lambda edit: type(edit).__name__)
+def test_the_affine_form_of_an_edit_is_the_edit(edit):
+    matrix, bias = edit.as_affine(5)
+    assert torch.allclose(edit(VALUE.double()), VALUE.double() @ matrix.T + bias, atol=1e-5)
+
+
+def test_edits_that_are_not_affine_say_so_and_offer_the_nearest():
+    assert Patch("a/b", VALUE.numpy()).as_affine(5) is None
+    assert Patch("a/b", VALUE.numpy()).nearest_affine(5) is None
+    by_sample = Add("a/b@2", WAY, [1.0, 3.0], renorm=True, positions="last")
+    assert by_sample.as_affine(5) is None
+    nearest = by_sample.nearest_affine(5).everywhere("both")
+    assert (nearest.address, nearest.strength, nearest.renorm) == ("a/b", 2.0, False)
+    assert (nearest.branch, nearest.positions) == ("both", "all")
+    held = Reflect("a/b", WAY, level=0.3).nearest_affine(5)
+    assert torch.equal(held(VALUE), Ablate("a/b", WAY, level=0.3)(VALUE))
 
 
 KINDS = {
@@ -155,7 +182,7 @@ def test_every_kind_is_saved_and_draws_the_same(kind, tmp_path):
     if kind == "patch":
         value = value[:, :1]
     assert torch.equal(copy(value), edit(value)) and not torch.equal(edit(value), value)
-    assert copy.place == edit.place
+    assert copy.to_dict() == edit.to_dict()
     assert (again.draw("a cat", [4]) == steered.draw("a cat", [4])).all()
     told = (tmp_path / "s" / "card.md").read_text()
-    assert f"`{kind}` at `{edit.place['site']}`" in told
+    assert f"`{kind}` at `{edit.address}`" in told

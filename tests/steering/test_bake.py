@@ -126,12 +126,16 @@ def test_a_baked_model_draws_the_same_where_this_library_cannot_be_imported(fami
         (lambda m: shift(m, "text.blocks.0/mlp", positions="last"), "some positions only", True),
         (
             lambda m: shift(m, "text.blocks.0/mlp", branch="both", renorm=True),
-            "keeps lengths",
+            "renorm=True",
             True,
         ),
         (lambda m: shift(m, "text.blocks.0/resid", branch="both"), "no single linear layer", False),
         (lambda m: shift(m, "text/pooled", branch="both"), "no bias", False),
-        (lambda m: Reflect("text.blocks.0/mlp", np.ones(48), branch="both"), "is no matrix", True),
+        (
+            lambda m: Reflect("text.blocks.0/mlp", np.ones(48), branch="both"),
+            "not an affine map.*Reflect",
+            True,
+        ),
         (lambda m: Ablate("prior/embedding", np.ones(WIDTH)), "mixes none", False),
         (lambda m: Add("prior/embedding", np.ones(WIDTH), branch="both"), "empty picture", False),
     ],
@@ -144,8 +148,8 @@ def test_what_cannot_be_folded_is_refused_with_the_reason_and_the_nearest(
     made = bake(steered, tmp_path / "baked")
     (refusal,) = made.refused
     assert made.folder is None and not (tmp_path / "baked").exists()
-    assert why in refusal.why
-    if offers and nearest(steered.edits[0]):
+    assert re.search(why, refusal.why)
+    if offers and nearest(model, steered.edits[0]):
         assert refusal.offer is not None and refusal.apart >= 0
     else:
         assert refusal.offer is None or refusal.apart >= 0

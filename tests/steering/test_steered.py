@@ -84,7 +84,7 @@ def test_an_edit_that_cannot_be_saved_leaves_no_folder(model, tmp_path):
 def test_edits_that_do_not_fit_the_model_are_refused(model):
     with pytest.raises(SiteError, match="prior/embedding"):
         SteeredModel(model, [Add("prior/embeding", np.ones(WIDTH))])
-    with pytest.raises(EditError, match="has 3 units and the site has 32"):
+    with pytest.raises(EditError, match="is for 3 units and the site has 32"):
         SteeredModel(model, [Add("prior/embedding", np.ones(3))])
 
 

@@ -1,8 +1,15 @@
-"""Edits."""
+"""Edits: values that change one site of a model while it runs.
+
+    edit = Add(model.conditioning_site, direction, strength=2.0)
+    run = model.run("a moose", range(4), edits=[edit])
+
+An edit is frozen, maps `[sample, position, unit]` to the same shape, and keeps no hook. Several are
+applied in the order given, each to what the one before it left. One file holds one edit.
+"""
 
 from clerestory.edits.ablate import Ablate
 from clerestory.edits.add import Add
-from clerestory.edits.base import Edit, SavedEdit, edits
+from clerestory.edits.base import Affine, Edit, SiteEdit, UnitEdit, edits, known_edits
 from clerestory.edits.clamp import Clamp
 from clerestory.edits.erase import Erase
 from clerestory.edits.patch import Patch
@@ -12,12 +19,15 @@ from clerestory.edits.scale import Scale
 __all__ = [
     "Ablate",
     "Add",
+    "Affine",
     "Clamp",
     "Edit",
     "Erase",
     "Patch",
     "Reflect",
-    "SavedEdit",
     "Scale",
+    "SiteEdit",
+    "UnitEdit",
     "edits",
+    "known_edits",
 ]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from clerestory.edits.base import Placed, check_width, edits, renormed, vector_of
+from clerestory.edits.base import (
+    Affine,
+    SiteEdit,
+    affine_identity,
+    check_units,
+    edits,
+    rescaled,
+    site_direction,
+)
 from clerestory.errors import EditError
 
 __all__ = ["Add"]
@@ -19,29 +27,32 @@ __all__ = ["Add"]
 
 @edits.register("add")
 @dataclass(frozen=True, eq=False)
-class Add(Placed):
+class Add(SiteEdit):
     """Moves every position of a site by strength × scale × direction.
 
-    `direction` is `[unit]`, of any length. `scale` says what a strength of one means: with 1, the
-    direction as given (a difference of two means, say); `Add.in_deviations` makes an edit whose
-    strength counts standard deviations of the site's own activations along the direction. The
-    strength may also be one for each sample of a run, in the order of the run. With `renorm` each
-    position keeps its length, so that only where it points to changes.
+    Attributes:
+        direction: `[unit]`, of any length.
+        strength: How far, in units of `scale × direction`: one number, or one for each sample of a
+            run, in the order of the run.
+        scale: What a strength of one means. With 1 it is the direction as given, such as a
+            difference of means; `in_deviations` sets it to a standard deviation.
+        renorm: Whether each position keeps its length, so that only its direction changes.
+        vector: The direction as a float32 tensor.
 
     >>> edit = Add("prior/embedding", [1.0, 0.0], strength=2.0, scale=0.5)
     >>> edit(torch.zeros(1, 1, 2))
     tensor([[[1., 0.]]])
     """
 
+    tensor_fields: ClassVar = {"direction": "vector"}
     direction: ArrayLike | Tensor = field(repr=False)
     strength: float | Sequence[float] = 1.0
     scale: float = 1.0
     renorm: bool = field(default=False, kw_only=True)
     vector: Tensor = field(init=False, repr=False)
-    """The direction as a float32 tensor of its own."""
 
     def __post_init__(self) -> None:
-        vector = vector_of(self.site, self.direction).astype(np.float32)
+        vector = site_direction(self.site, self.direction).astype(np.float32)
         try:
             strength = np.asarray(self.strength, dtype=float)
         except (TypeError, ValueError):
@@ -64,9 +75,16 @@ class Add(Placed):
         activations: ArrayLike,
         strength: float | Sequence[float] = 1.0,
     ) -> Self:
-        """An edit whose strength counts standard deviations of `activations` along `direction`.
+        """An edit whose strength counts standard deviations of activations along a direction.
 
-        `activations` is `[sample, unit]`; the direction is made of length one.
+        Args:
+            site: Address of the site.
+            direction: `[unit]`, of any length other than zero; it is normalised.
+            activations: `[sample, unit]`, what the standard deviation is of.
+            strength: How many standard deviations.
+
+        Raises:
+            EditError: The direction is zero.
         """
         vector = np.asarray(direction, dtype=np.float64)
         length = float(np.linalg.norm(vector))
@@ -75,9 +93,14 @@ class Add(Placed):
         along = np.asarray(activations, dtype=np.float64) @ (vector / length)
         return cls(site, vector / length, strength, float(along.std()))
 
+    @property
+    def units(self) -> int:
+        """The length of the direction."""
+        return len(self.vector)
+
     def __call__(self, value: Tensor) -> Tensor:
         """`value` `[sample, position, unit]`, moved."""
-        check_width(self.site, self.vector, value)
+        check_units(self.site, self.units, value.shape[-1])
         strength = torch.tensor(self.strength, dtype=torch.float32, device=value.device)
         if strength.ndim and len(strength) != len(value):
             raise EditError(
@@ -86,14 +109,18 @@ class Add(Placed):
             )
         shift = strength.reshape(-1, 1, 1) * self.scale * self.vector.to(value.device)
         moved = value + shift
-        return (renormed(moved, value.float()) if self.renorm else moved).to(value.dtype)
+        return (rescaled(moved, value.float()) if self.renorm else moved).to(value.dtype)
 
     def times(self, strength: float | Sequence[float]) -> Add:
         """The same edit at another strength."""
         return replace(self, strength=strength)
 
     def at(self, rows: Sequence[int]) -> Add:
-        """The part for these samples of a run, where strengths differ."""
+        """The edit of a batch that holds these samples of a run.
+
+        Raises:
+            EditError: The run has more samples than there are strengths.
+        """
         if not isinstance(self.strength, tuple):
             return self
         if max(rows) >= len(self.strength):
@@ -103,20 +130,13 @@ class Add(Placed):
             )
         return self.times([self.strength[row] for row in rows])
 
-    def settings(self) -> dict[str, Any]:
-        """All but the direction."""
-        return {
-            **self.place,
-            "strength": self.strength,
-            "scale": self.scale,
-            "renorm": self.renorm,
-        }
+    def as_affine(self, units: int) -> Affine | None:
+        """A shift; None with `renorm`, or where samples have strengths of their own."""
+        if self.renorm or isinstance(self.strength, tuple):
+            return None
+        shift = float(np.asarray(self.strength)) * self.scale * self.vector.double()
+        return Affine(affine_identity(units).matrix, shift)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The direction."""
-        return {"direction": self.vector}
-
-    @classmethod
-    def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The edit that gave these."""
-        return cls(direction=tensors["direction"], **settings)
+    def nearest_affine(self, units: int) -> Add:
+        """The same shift without `renorm`, at the mean strength."""
+        return replace(self, renorm=False, strength=float(np.mean(self.strength)))

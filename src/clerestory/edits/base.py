@@ -1,28 +1,27 @@
-"""What an edit is, and how edits are written down.
+"""What an edit is, how it is saved, and what it is as a matrix.
 
-An edit is a value: frozen, callable `[sample, position, unit]` to the same, free of hooks. One file
-an edit, one registration:
+A new edit is one file and one registration:
 
     @edits.register("add")
     @dataclass(frozen=True, eq=False)
-    class Add(Placed): ...
+    class Add(SiteEdit): ...
 
-Its `site` may name steps (`denoiser.mid.res.0/out@3,4`). `branch` is the branch of guidance that it
-changes, cond, uncond or both; `positions` are all, or at sites of text `last` (end-of-text) or
-`tokens:WORD`.
+A plug-in package names its module as an entry point of the group `clerestory.edits`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import Tensor
 
 from clerestory.errors import EditError
@@ -31,131 +30,226 @@ from clerestory.models.core.types import Branch, Edit
 from clerestory.registry import Registry, filled
 
 __all__ = [
+    "Affine",
     "Edit",
-    "OfNeuron",
-    "Placed",
-    "SavedEdit",
-    "check_width",
+    "EditBranch",
+    "SiteEdit",
+    "UnitEdit",
+    "affine_identity",
+    "check_units",
     "edits",
-    "finite",
+    "finite_number",
     "known_edits",
     "name_of",
-    "renormed",
-    "unit_vector",
-    "vector_of",
+    "normalised_direction",
+    "rescaled",
+    "site_direction",
 ]
 
+EditBranch = Branch | Literal["both"]
+Positions = Annotated[str, Field(pattern=r"^(all|last|tokens:.+)$")]
 
-class SavedEdit(Protocol):
-    """An edit that can be written down: settings to JSON, tensors to safetensors."""
 
-    @property
-    def site(self) -> str:
-        """The address of the site that it changes."""
+class Affine(NamedTuple):
+    """The map `matrix @ x + bias` of every position, in float64.
 
-    @property
-    def branch(self) -> Branch | Literal["both"]:
-        """The branch of guidance that it changes."""
+    Attributes:
+        matrix: `[unit, unit]`.
+        bias: `[unit]`.
+    """
 
-    def __call__(self, value: Tensor) -> Tensor:
-        """The changed activation, of the same shape."""
-
-    def settings(self) -> dict[str, Any]:
-        """All of it that is no tensor, for JSON."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name."""
-
-    @classmethod
-    def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The edit again, from what `settings` and `tensors` gave."""
+    matrix: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
-    """Where an edit applies."""
+class SiteEdit:
+    """Base class of edits: where one applies, how it is saved, what it is as a matrix.
+
+    Attributes:
+        site: Address of the site, perhaps at some steps (`denoiser.mid.res.0/out@3,4`).
+        branch: The branch of guidance that is changed.
+        positions: `all`; at sites of text also `last` (end of text) or `tokens:WORD`.
+    """
 
     site: str
-    branch: Branch | Literal["both"] = field(default="cond", kw_only=True)
-    positions: str = field(default="all", kw_only=True)
+    branch: EditBranch = field(default="cond", kw_only=True)
+    positions: Positions = field(default="all", kw_only=True)
+    tensor_fields: ClassVar[Mapping[str, str]] = {}
+    """Fields that are saved as tensors, and the attribute that holds each as a tensor."""
 
     @property
-    def place(self) -> dict[str, Any]:
-        """The same for JSON."""
-        return {"site": self.site, "branch": self.branch, "positions": self.positions}
+    def address(self) -> str:
+        """The address as the edit is made with it, the unit of a single one included."""
+        return self.site
+
+    @property
+    def units(self) -> int | None:
+        """How many units the site must have; None where any number will do."""
+        return None
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Apply the edit.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            The changed activations: a new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The edit does not fit the activations.
+        """
+        raise NotImplementedError
+
+    def as_affine(self, units: int) -> Affine | None:
+        """The edit as an affine map, which steering folds into weights.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            The map, or None where the edit is not affine or differs between samples.
+        """
+        return None
+
+    def nearest_affine(self, units: int) -> SiteEdit | None:
+        """The affine edit that is most like this one, offered where this one cannot be folded.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            An edit whose `as_affine` is a map, or None where there is none.
+        """
+        return None if self.as_affine(units) is None else self
+
+    def everywhere(self, branch: EditBranch) -> Self:
+        """The same edit at all steps and all positions."""
+        site = self.address.partition("@")[0]
+        return replace(self, site=site, branch=branch, positions="all")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are saved as tensors, by name."""
+        return {name: getattr(self, attribute) for name, attribute in self.tensor_fields.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The other fields, ready for JSON."""
+        settings = {name: getattr(self, name) for name in self._setting_names()}
+        return {**settings, "site": self.address}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Restore an edit from what `to_dict` and `tensors` returned.
+
+        Args:
+            settings: The settings, perhaps from a file that nobody has checked.
+            tensors: The tensors by name.
+
+        Raises:
+            EditError: A field is missing, unknown or of another type, or its value is refused by
+                the edit.
+        """
+        if set(tensors) != set(cls.tensor_fields):
+            raise EditError(
+                f"{cls.__name__} has the tensors {sorted(cls.tensor_fields)}, and the saved one "
+                f"{sorted(name[:80] for name in tensors)}."
+            )
+        try:
+            kind: Any = cls  # mypy does not take a class for hashable, as the cache needs
+            restored: dict[str, Any] = dict(_settings_type(kind).model_validate(settings))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])[:80]
+            raise EditError(f"{cls.__name__}.{place}: {first['msg']}.") from error
+        return cls(**(restored | dict(tensors)))
+
+    @classmethod
+    def _setting_names(cls) -> list[str]:
+        return [
+            each.name for each in fields(cls) if each.init and each.name not in cls.tensor_fields
+        ]
+
+
+@functools.cache
+def _settings_type(kind: type[SiteEdit]) -> type[BaseModel]:
+    """The validator of an edit's settings, made from the annotations of its fields."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    shape: dict[str, Any] = {name: (hints[name], ...) for name in kind._setting_names()}
+    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return create_model(kind.__name__, __config__=strict, **shape)
 
 
 @dataclass(frozen=True, eq=False)
-class OfNeuron(Placed):
-    """An edit of one neuron, `text.blocks.2/mlp[311]`; `site` is the site without it."""
+class UnitEdit(SiteEdit):
+    """Base class of edits of one unit, `text.blocks.2/mlp[311]`.
+
+    Attributes:
+        site: Address of the site, without the unit that it was given with.
+        unit: Index of the unit.
+    """
 
     unit: int = field(init=False)
 
     def __post_init__(self) -> None:
-        read = parse(self.site)
-        if read.units is None or len(read.units) != 1:
+        selection = parse(self.site)
+        if selection.units is None or len(selection.units) != 1:
             raise EditError(f"{self.site!r} is not one neuron, such as text.blocks.2/mlp[311].")
-        steps = "" if read.steps is None else f"@{','.join(map(str, read.steps))}"
-        object.__setattr__(self, "unit", read.units[0])
-        object.__setattr__(self, "site", read.site + steps)
+        steps = "" if selection.steps is None else f"@{','.join(map(str, selection.steps))}"
+        object.__setattr__(self, "unit", selection.units[0])
+        object.__setattr__(self, "site", selection.site + steps)
 
     @property
-    def neuron(self) -> str:
-        """The address with the neuron."""
+    def address(self) -> str:
+        """The address with the unit, `text.blocks.2/mlp[311]@5`."""
         site, at, steps = self.site.partition("@")
         return f"{site}[{self.unit}]{at}{steps}"
 
+    def everywhere(self, branch: EditBranch) -> Self:
+        """The same edit at all steps and all positions."""
+        return replace(self, site=self.address.partition("@")[0], branch=branch, positions="all")
+
     def column(self, value: Tensor) -> Tensor:
-        """The neuron's own activations, `[sample, position]`; EditError where it has none."""
+        """The unit's own activations, `[sample, position]`, as a view.
+
+        Raises:
+            EditError: The site has no unit of this index.
+        """
         if self.unit >= value.shape[-1]:
             raise EditError(
                 f"{self.site} has {value.shape[-1]} units and none of number {self.unit}."
             )
         return value[..., self.unit]
 
-    @property
-    def place(self) -> dict[str, Any]:
-        """Where it applies, for JSON."""
-        return {**super().place, "site": self.neuron}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """None: all of it is in its settings."""
-        return {}
+    def unit_affine(self, units: int, factor: float, shift: float) -> Affine:
+        """The affine map that changes this unit alone, to `factor * x + shift`."""
+        matrix, bias = affine_identity(units)
+        matrix[self.unit, self.unit] = factor
+        bias[self.unit] = shift
+        return Affine(matrix, bias)
 
 
-def finite(site: str, what: str, value: float) -> float:
-    """The number; EditError where it is none."""
+def finite_number(site: str, noun: str, value: float) -> float:
+    """A setting as a float; EditError where it is not a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise EditError(f"The {what} at {site} must be a finite number, not {value!r}.")
+        raise EditError(f"The {noun} at {site} must be a finite number, not {value!r}.")
     return number
 
 
-def unit_vector(site: str, direction: ArrayLike | Tensor) -> Tensor:
-    """A direction as a float32 tensor of length one; EditError where it is zero."""
-    vector = vector_of(site, direction)
-    length = float(np.linalg.norm(vector))
-    if length == 0:
-        raise EditError(f"The direction for {site} is zero; nothing reaches along it.")
-    return torch.from_numpy((vector / length).astype(np.float32))
+def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """A copy of a direction `[unit]` for a whole site.
 
-
-def renormed(value: Tensor, before: Tensor) -> Tensor:
-    """The value with each position as long as it was before."""
-    length: Tensor = torch.linalg.vector_norm(value, dim=-1, keepdim=True).clamp_min(1e-12)
-    wanted: Tensor = torch.linalg.vector_norm(before, dim=-1, keepdim=True)
-    return value * (wanted / length)
-
-
-def vector_of(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float64]:
-    """A direction `[unit]` for a whole site; EditError for anything else."""
+    Raises:
+        EditError: The address names single units, or the direction is not a finite vector.
+    """
     if parse(site).units is not None:
         raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
-    given = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
-    vector = np.array(given, dtype=np.float64)
+    array = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
+    vector = np.array(array, dtype=np.float64)
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise EditError(
             f"The direction for {site} has shape {list(vector.shape)} or is not finite; expected "
@@ -164,20 +258,40 @@ def vector_of(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float64]:
     return vector
 
 
-def check_width(site: str, vector: Tensor, value: Tensor) -> None:
-    """EditError where an activation has another number of units than a direction."""
-    if value.shape[-1] != len(vector):
-        raise EditError(
-            f"The direction for {site} has {len(vector)} units and the site has {value.shape[-1]}."
-        )
+def normalised_direction(site: str, direction: ArrayLike | Tensor) -> Tensor:
+    """A direction as a float32 tensor of length one; EditError where it is zero."""
+    vector = site_direction(site, direction)
+    length = float(np.linalg.norm(vector))
+    if length == 0:
+        raise EditError(f"The direction for {site} is zero: it has no orientation.")
+    return torch.from_numpy((vector / length).astype(np.float32))
 
 
-edits: Registry[type[SavedEdit]] = Registry("edit")
-"""The kinds of edits by the name that a saved model knows them by."""
+def rescaled(value: Tensor, before: Tensor) -> Tensor:
+    """`value` with the length that each position had in `before`."""
+    # The clamp keeps a position that became zero at zero, where it has no direction to scale.
+    length: Tensor = torch.linalg.vector_norm(value, dim=-1, keepdim=True).clamp_min(1e-12)
+    target: Tensor = torch.linalg.vector_norm(before, dim=-1, keepdim=True)
+    return value * (target / length)
+
+
+def check_units(site: str, expected: int, units: int) -> None:
+    """EditError where a site has another number of units than the edit was made for."""
+    if units != expected:
+        raise EditError(f"The edit at {site} is for {expected} units and the site has {units}.")
+
+
+def affine_identity(units: int) -> Affine:
+    """The map that changes nothing."""
+    return Affine(torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64))
+
+
+edits: Registry[type[SiteEdit]] = Registry("edit")
+"""The kinds of edits by the name that a saved steered model knows them by."""
 
 
 @functools.cache
-def known_edits() -> Registry[type[SavedEdit]]:
+def known_edits() -> Registry[type[SiteEdit]]:
     """The kinds of edits, with those of installed plug-ins (entry points `clerestory.edits`)."""
     return filled(edits, "clerestory.edits", "clerestory.edits")
 

@@ -1,23 +1,21 @@
-"""Hold a neuron at a value."""
+"""Hold a unit at a value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from clerestory.edits.base import OfNeuron, edits, finite
+from clerestory.edits.base import Affine, UnitEdit, edits, finite_number
 
 __all__ = ["Clamp"]
 
 
 @edits.register("clamp")
 @dataclass(frozen=True, eq=False)
-class Clamp(OfNeuron):
-    """Holds one neuron at `value` at every position; at its mean, it is mean-ablated.
+class Clamp(UnitEdit):
+    """Holds one unit at `value` at every position; at its mean, the unit is mean-ablated.
 
     >>> Clamp("text.blocks.2/mlp[1]", 5.0)(torch.zeros(1, 1, 3))
     tensor([[[0., 5., 0.]]])
@@ -27,19 +25,14 @@ class Clamp(OfNeuron):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "value", finite(self.neuron, "value", self.value))
+        object.__setattr__(self, "value", finite_number(self.address, "value", self.value))
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]` with the neuron held."""
-        held = value.clone()
-        self.column(held).copy_(torch.as_tensor(self.value, dtype=value.dtype))
-        return held
+        """`value` `[sample, position, unit]` with the unit held."""
+        clamped = value.clone()
+        self.column(clamped).copy_(torch.as_tensor(self.value, dtype=value.dtype))
+        return clamped
 
-    def settings(self) -> dict[str, Any]:
-        """All of it."""
-        return {**self.place, "value": self.value}
-
-    @classmethod
-    def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The edit that gave these."""
-        return cls(**settings)
+    def as_affine(self, units: int) -> Affine:
+        """The identity but for the unit, which becomes the value."""
+        return self.unit_affine(units, 0.0, self.value)

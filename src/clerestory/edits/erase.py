@@ -1,18 +1,17 @@
-"""Erase a concept linearly: LEACE, after which no linear classifier tells it any more."""
+"""Erase a concept linearly (LEACE): afterwards no linear classifier predicts it."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from clerestory.edits.base import Placed, edits
+from clerestory.edits.base import Affine, SiteEdit, affine_identity, check_units, edits
 from clerestory.errors import EditError
 
 __all__ = ["Erase"]
@@ -20,13 +19,19 @@ __all__ = ["Erase"]
 
 @edits.register("erase")
 @dataclass(frozen=True, eq=False)
-class Erase(Placed):
-    """Takes out of every position what tells a concept linearly, and changes the rest least.
+class Erase(SiteEdit):
+    """Removes all linear information on a concept from every position, changing the least else.
 
-    `value - (value - mean) @ right.T @ left.T`, with `left` `[unit, k]`, `right` `[k, unit]` and
-    `mean` `[unit]`. `Erase.fit` works them out. Source: Belrose et al. 2023 (LEACE), by the
-    package concept-erasure.
+    Computes `value - (value - mean) @ right.T @ left.T`; `Erase.fit` finds the factors. Source:
+    Belrose et al. 2023 (LEACE), by the package concept-erasure.
+
+    Attributes:
+        left: `[unit, k]`.
+        right: `[k, unit]`.
+        mean: `[unit]`.
     """
+
+    tensor_fields: ClassVar = {"left": "left", "right": "right", "mean": "mean"}
 
     left: Tensor = field(repr=False)
     right: Tensor = field(repr=False)
@@ -34,20 +39,28 @@ class Erase(Placed):
 
     def __post_init__(self) -> None:
         units = self.mean.shape[0] if self.mean.ndim == 1 else -1
-        shapes = (self.left.ndim, self.right.ndim) == (2, 2)
-        if not shapes or self.left.shape != self.right.T.shape or len(self.left) != units:
+        matrices = (self.left.ndim, self.right.ndim) == (2, 2)
+        if not matrices or self.left.shape != self.right.T.shape or len(self.left) != units:
             raise EditError(
-                f"The eraser at {self.site} does not fit itself: left {list(self.left.shape)}, "
-                f"right {list(self.right.shape)}, mean {list(self.mean.shape)}."
+                f"The factors of the eraser at {self.site} have shapes that do not fit: left "
+                f"{list(self.left.shape)}, right {list(self.right.shape)}, mean "
+                f"{list(self.mean.shape)}."
             )
 
     @classmethod
-    def fit(cls, site: str, activations: ArrayLike, labels: ArrayLike, **how: Any) -> Self:
-        """The eraser of what `labels` `[sample]` tell of `activations` `[sample, unit]`.
+    def fit(cls, site: str, activations: ArrayLike, labels: ArrayLike, **options: Any) -> Self:
+        """Fit the eraser of a concept. With few samples the covariance is shrunk.
 
-        EditError for fewer than two classes. With few samples the covariance is shrunk.
+        Args:
+            site: Address of the site.
+            activations: `[sample, unit]`.
+            labels: `[sample]`, the class of each.
+            **options: `branch` and `positions` of the edit.
+
+        Raises:
+            EditError: There are fewer than two classes, or the lengths differ.
         """
-        with warnings.catch_warnings():  # it compiles a function that we do not call
+        with warnings.catch_warnings():  # at import it compiles a function that is not used here
             warnings.simplefilter("ignore", DeprecationWarning)
             from concept_erasure import LeaceEraser
 
@@ -55,33 +68,26 @@ class Erase(Placed):
         names = np.unique(np.asarray(labels))
         if values.ndim != 2 or len(names) < 2 or len(values) != len(np.asarray(labels)):
             raise EditError(f"An eraser at {site} needs [sample, unit] and two classes or more.")
-        shown = torch.as_tensor((np.asarray(labels)[:, None] == names).astype(np.float64))
-        found = LeaceEraser.fit(values, shown[:, 1:], constrain_cov_trace=False)
-        bias = values.mean(0) if found.bias is None else found.bias
-        parts = (found.proj_left, found.proj_right, bias)
-        return cls(site, *(part.float().contiguous() for part in parts), **how)
+        one_hot = torch.as_tensor((np.asarray(labels)[:, None] == names).astype(np.float64))
+        # The first class is left out: its column follows from the others.
+        eraser = LeaceEraser.fit(values, one_hot[:, 1:], constrain_cov_trace=False)
+        bias = values.mean(0) if eraser.bias is None else eraser.bias
+        factors = (eraser.proj_left, eraser.proj_right, bias)
+        return cls(site, *(factor.float().contiguous() for factor in factors), **options)
+
+    @property
+    def units(self) -> int:
+        """The length of the mean."""
+        return len(self.mean)
 
     def __call__(self, value: Tensor) -> Tensor:
         """`value` `[sample, position, unit]`, without the concept."""
-        if value.shape[-1] != len(self.mean):
-            raise EditError(
-                f"The eraser at {self.site} is of {len(self.mean)} units, and the site has "
-                f"{value.shape[-1]}."
-            )
-        left, right, mean = (part.to(value.device) for part in (self.left, self.right, self.mean))
-        apart = value.float() - mean
-        return (value - apart @ right.T @ left.T).to(value.dtype)
+        check_units(self.site, self.units, value.shape[-1])
+        left, right, mean = (factor.to(value.device) for factor in self.tensors().values())
+        centred = value.float() - mean
+        return (value - centred @ right.T @ left.T).to(value.dtype)
 
-    def settings(self) -> dict[str, Any]:
-        """Where it applies."""
-        return self.place
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Both factors and the mean."""
-        return {"left": self.left, "right": self.right, "mean": self.mean}
-
-    @classmethod
-    def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The edit that gave these."""
-        parts = (tensors[name] for name in ("left", "right", "mean"))
-        return cls(settings["site"], *parts, **{k: v for k, v in settings.items() if k != "site"})
+    def as_affine(self, units: int) -> Affine:
+        """`(I - L R) x + L R mean`."""
+        removed = self.left.double() @ self.right.double()
+        return Affine(affine_identity(units).matrix - removed, removed @ self.mean.double())

@@ -1,17 +1,17 @@
-"""Put what another run had at a site into this one, sample by sample."""
+"""Patch a site with the activations of another run, sample by sample."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.edits.base import Placed, edits
+from clerestory.edits.base import SiteEdit, edits
 from clerestory.errors import EditError
 
 __all__ = ["Patch"]
@@ -19,20 +19,31 @@ __all__ = ["Patch"]
 
 @edits.register("patch")
 @dataclass(frozen=True, eq=False)
-class Patch(Placed):
-    """Replaces a site's activation by `values` `[sample, position, unit]`, in the order of the run.
+class Patch(SiteEdit):
+    """Replaces the activations of a site by those of another run.
 
-    They come from a run with `pool="none"`, or from a recording, so positions must fit: texts of as
-    many tokens, pictures of one size. The values of one sample go into every sample.
+    Attributes:
+        values: `[sample, position, unit]`, in the order of the run, or of one sample, which every
+            sample gets. They come from a run with `pool="none"` or from a recording, so positions
+            must fit: texts of as many tokens, pictures of one size.
 
     >>> Patch("prior/embedding", np.full((1, 1, 2), 3.0, np.float32))(torch.zeros(1, 1, 2))
     tensor([[[3., 3.]]])
     """
 
+    tensor_fields: ClassVar = {"values": "values"}
     values: NDArray[np.float32] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.values, Tensor):
+            object.__setattr__(self, "values", self.values.detach().cpu().numpy())
+
     def at(self, rows: Sequence[int]) -> Patch:
-        """The part for these samples of a run."""
+        """The patch of a batch that holds these samples of a run.
+
+        Raises:
+            EditError: The run has more samples than the patch.
+        """
         if len(self.values) == 1:
             return self
         if max(rows) >= len(self.values):
@@ -43,24 +54,15 @@ class Patch(Placed):
 
     def __call__(self, value: Tensor) -> Tensor:
         """The other run's activation."""
-        whole = self.values.shape[0] in (1, len(value))
-        if not whole or tuple(value.shape[1:]) != self.values.shape[1:]:
+        samples_fit = self.values.shape[0] in (1, len(value))
+        if not samples_fit or tuple(value.shape[1:]) != self.values.shape[1:]:
             raise EditError(
                 f"The patch at {self.site} is {list(self.values.shape)} and the activation "
                 f"{list(value.shape)}: positions must fit, as texts of as many tokens do."
             )
-        put = torch.from_numpy(self.values).to(value.device, value.dtype)
-        return put.expand_as(value).clone()
-
-    def settings(self) -> dict[str, Any]:
-        """Where it applies."""
-        return self.place
+        patched = torch.from_numpy(self.values).to(value.device, value.dtype)
+        return patched.expand_as(value).clone()
 
     def tensors(self) -> dict[str, Tensor]:
         """The values."""
         return {"values": torch.from_numpy(np.ascontiguousarray(self.values))}
-
-    @classmethod
-    def restored(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The edit that gave these."""
-        return cls(values=tensors["values"].numpy(), **settings)

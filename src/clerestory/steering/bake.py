@@ -169,7 +169,7 @@ def _why_not(steered: SteeredModel, edit: Edit, *, lora: bool) -> str:
 
 
 def _refusal(steered: SteeredModel, edit: Edit, why: str, *, lora: bool, measure: bool) -> Refusal:
-    other = nearest(edit)
+    other = nearest(steered.model, edit)
     if other is None or _why_not(steered, other, lora=lora):
         return Refusal(repr(edit), why, None, None)
     apart = None

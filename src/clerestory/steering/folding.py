@@ -8,21 +8,20 @@ the linear layer that writes the site (`M W`, `M b + c`), or into the one that r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clerestory.edits import Ablate, Add, Clamp, Erase, Reflect, Scale
+from clerestory.edits import Affine, SiteEdit
 from clerestory.errors import EditError
 from clerestory.models import Edit, Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import Site
 
-__all__ = ["Fold", "affine", "fold", "in_order", "nearest"]
+__all__ = ["Fold", "fold", "in_order", "nearest"]
 
 
 @dataclass(eq=False)
@@ -48,26 +47,6 @@ class Fold:
             own.copy_(value.to(own.device, own.dtype))
 
 
-def affine(edit: Edit, units: int) -> tuple[Tensor, Tensor]:
-    """`M` `[unit, unit]` and `c` `[unit]` of an edit; EditError where it is not affine."""
-    eye, zero = torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64)
-    if isinstance(edit, Add) and not edit.renorm:
-        if np.ndim(edit.strength):
-            raise EditError("it has a strength for each sample")
-        return eye, float(np.asarray(edit.strength)) * edit.scale * edit.vector.double()
-    if isinstance(edit, Ablate):
-        way = edit.vector.double()
-        return eye - torch.outer(way, way), edit.level * way
-    if isinstance(edit, Scale | Clamp):
-        eye[edit.unit, edit.unit] = edit.factor if isinstance(edit, Scale) else 0.0
-        zero[edit.unit] = edit.value if isinstance(edit, Clamp) else 0.0
-        return eye, zero
-    if isinstance(edit, Erase):
-        out = edit.left.double() @ edit.right.double()
-        return eye - out, out @ edit.mean.double()
-    raise EditError(f"a {type(edit).__name__} is no matrix" + _renormed(edit))
-
-
 def fold(model: Model, edit: Edit) -> Fold:
     """Where the edit goes into the weights; EditError saying why it cannot."""
     address = parse(edit.site)
@@ -84,7 +63,7 @@ def fold(model: Model, edit: Edit) -> Fold:
     units = site.shape[1]
     if site.module is None or units is None:
         raise EditError("no layer of weights makes the value there")
-    matrix, shift = affine(edit, units)
+    matrix, shift = _affine(edit, units)
     for beside in (_reader, _writer):
         found = beside(model, site)
         if found is not None:
@@ -99,22 +78,24 @@ def in_order(model: Model, edits: Sequence[Edit]) -> list[Edit]:
     return [*reversed(reading), *(edit for edit in edits if not any(edit is r for r in reading))]
 
 
-def nearest(edit: Any) -> Edit | None:
-    """The edit that is like it and could be folded: everywhere, on both branches, a matrix."""
-    if isinstance(edit, Reflect):
-        return nearest(Ablate(edit.site, edit.vector, edit.level))
-    if not isinstance(edit, Add | Ablate | Scale | Clamp | Erase):
+def nearest(model: Model, edit: Edit) -> SiteEdit | None:
+    """The edit closest to this one that could be folded: affine, at all steps and positions."""
+    if not isinstance(edit, SiteEdit):
         return None
-    place = getattr(edit, "neuron", edit.site).partition("@")[0]
-    bridge = place.startswith("prior/")
-    how: dict[str, Any] = {"branch": "cond" if bridge else "both", "positions": "all"}
-    if isinstance(edit, Add):
-        how |= {"renorm": False, "strength": float(np.mean(edit.strength))}
-    return replace(edit, site=place, **how)
+    site = model.sites[parse(edit.site).site]
+    affine = edit.nearest_affine(site.shape[1] or edit.units or 0)
+    if affine is None:
+        return None
+    # The conditioning site has no unconditional value of its own that weights could make.
+    return affine.everywhere("cond" if site.address == model.family.bridge else "both")
 
 
-def _renormed(edit: Edit) -> str:
-    return " where it keeps lengths" if getattr(edit, "renorm", False) else ""
+def _affine(edit: Edit, units: int) -> Affine:
+    """The edit as a map; EditError where it is none."""
+    affine = edit.as_affine(units) if isinstance(edit, SiteEdit) else None
+    if affine is None:
+        raise EditError(f"it is not an affine map of the activations: {edit!r}")
+    return affine
 
 
 def _doubled(model: Model, site: Site) -> bool:
@@ -131,7 +112,7 @@ def _into_the_prior(model: Model, edit: Edit) -> Fold:
     if getattr(edit, "branch", "cond") != "cond":
         raise EditError("the embedding of the empty picture is made by no weights of the prior")
     prior = model.pipeline.prior_prior
-    matrix, shift = affine(edit, prior.clip_mean.shape[-1])
+    matrix, shift = _affine(edit, prior.clip_mean.shape[-1])
     each = matrix.diagonal()
     if not torch.equal(matrix, torch.diag(each)):
         raise EditError("the prior scales and shifts its embedding unit by unit, and mixes none")

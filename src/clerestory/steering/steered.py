@@ -11,15 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clerestory.edits.base import SavedEdit, known_edits, name_of
+from clerestory.edits.base import SiteEdit, check_units, known_edits, name_of
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
-from clerestory.io.fields import value_of
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import DAMAGED, inside, one_line, read_json
 from clerestory.io.tensors import read_tensors, writing
@@ -35,15 +34,6 @@ FIELDS = {"format", "base", "edits", "calibration", "provenance", "versions"}
 BASE = {"name": str, "revision": str, "weights": str, "opened_with": dict}
 OPENING = {"prior", "lora", "config"}
 """What a base model may be opened with: names, and nothing that could make code run."""
-_SETTING: Any = bool | int | float | str | None | tuple[float, ...]
-_SETTINGS: dict[str, Any] = {
-    "kind": str,
-    "site": str,
-    "branch": Literal["cond", "uncond", "both"],
-    "positions": str,
-    "renorm": bool,
-}
-"""The types of an edit's settings; those of plug-ins may have others, of `_SETTING`."""
 
 
 class SteeredModel:
@@ -95,8 +85,8 @@ class SteeredModel:
         tensors: dict[str, Tensor] = {}
         listed = []
         for index, edit in enumerate(self.edits):
-            kind, saved = name_of(edit), cast(SavedEdit, edit)
-            listed.append({"kind": kind, **saved.settings()})
+            kind, saved = name_of(edit), cast(SiteEdit, edit)
+            listed.append({"kind": kind, **saved.to_dict()})
             for name, tensor in saved.tensors().items():
                 tensors[f"{index}.{name}"] = tensor.contiguous()
         told = {
@@ -183,15 +173,11 @@ def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
 
 def _check(model: Model, edit: Edit) -> None:
     """SiteError or EditError where an edit does not fit the model."""
-    site = model.sites[edit.site]
-    units = site.shape[1]
-    vector, unit = getattr(edit, "vector", getattr(edit, "mean", None)), getattr(edit, "unit", None)
-    if vector is not None and units is not None and vector.shape[-1] != units:
-        raise EditError(
-            f"The direction for {edit.site} has {vector.shape[-1]} units and the site has {units}."
-        )
-    if unit is not None and units is not None and unit >= units:
-        model.sites.select(f"{site.address}[{unit}]")
+    units = model.sites[edit.site].shape[1]
+    if isinstance(edit, SiteEdit):
+        model.sites.select(edit.address)
+        if edit.units is not None and units is not None:
+            check_units(edit.site, edit.units, units)
 
 
 def steering_of(folder: Path) -> dict[str, Any]:
@@ -203,20 +189,7 @@ def steering_of(folder: Path) -> dict[str, Any]:
     if not isinstance(told, dict) or told.get("format") != _FORMAT:
         raise ModelError(f"{folder}/{FILE} is not of format {_FORMAT} of a steered model.")
     _check_fields(folder, told)
-    for index, settings in enumerate(told["edits"]):
-        _check_settings(f"{folder}/{FILE}: edit {index}", settings)
     return told
-
-
-def _check_settings(where: str, settings: Any) -> None:
-    """ModelError where an edit's settings are of other types than any edit's."""
-    if not isinstance(settings, dict) or not {"kind", "site"} <= set(settings):
-        raise ModelError(f"{where} does not fit: it has no kind or no site.")
-    for name, value in settings.items():
-        value_of(_SETTINGS.get(name, _SETTING), value, f"{where}.{name[:80]}", ModelError)
-    positions = settings.get("positions", "all")
-    if positions not in ("all", "last") and not positions.startswith("tokens:"):
-        raise ModelError(f"{where} has the positions {positions[:80]!r}, which there are not.")
 
 
 def _check_fields(folder: Path, told: Mapping[str, Any]) -> None:
@@ -238,27 +211,26 @@ def _check_fields(folder: Path, told: Mapping[str, Any]) -> None:
             )
 
 
-def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SavedEdit]:
+def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
     path = inside(folder, TENSORS, ModelError)
     tensors = read_tensors(path, ModelError)
     owned = {f"{index}" for index in range(len(listed))}
     strange = [name for name in tensors if name.partition(".")[0] not in owned]
     if strange:
         raise ModelError(f"{path} does not fit steering.json: no edit has {strange[0][:80]!r}.")
-    try:
-        return [
-            known_edits()[settings["kind"]].restored(
-                {name: value for name, value in settings.items() if name != "kind"},
-                _own(tensors, f"{index}."),
-            )
-            for index, settings in enumerate(listed)
-        ]
-    except (RegistryError, EditError, SiteError):
-        raise
-    except DAMAGED as error:
-        raise ModelError(
-            f"{path} does not fit steering.json or is damaged: {one_line(error)}"
-        ) from error
+    restored = []
+    for index, settings in enumerate(listed):
+        try:
+            kind = known_edits()[settings["kind"]]
+            plain = {name: value for name, value in settings.items() if name != "kind"}
+            restored.append(kind.from_dict(plain, _own(tensors, f"{index}.")))
+        except RegistryError:
+            raise
+        except (EditError, SiteError, *DAMAGED) as error:
+            raise ModelError(
+                f"{folder}/{FILE}: edit {index} does not fit or is damaged: {one_line(error)}"
+            ) from error
+    return restored
 
 
 def _own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
