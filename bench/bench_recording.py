@@ -26,25 +26,25 @@ def main(model: clerestory.Model, folder: Path) -> None:
 
     def record(prompts: list[str], **how: object) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        model.record(prompts, 0, out=folder, **how)
+        clerestory.record(model, prompts, out=folder, **how)
 
     # A new recording runs a dry batch first, which is nothing in a long one: it is done for both.
     pictures = PROMPTS * 2
     every = ratio(
-        lambda: record(pictures, read="*", batch=16),
+        lambda: record(pictures, sites="*", batch=16),
         lambda: [drawn(model, part) for part in parts(pictures + pictures[:16], 16)],
         rounds=2,
     )
     print(f"recording every site and pictures: {every:.2f} × the bare pipeline (aim: 1.10)")
     bare = ratio(
-        lambda: record(pictures, read="*", batch=16, pictures=False),
+        lambda: record(pictures, sites="*", batch=16, pictures=False),
         lambda: [drawn(model, part) for part in parts(pictures + pictures[:16], 16)],
         rounds=2,
     )
     print(f"the same without keeping pictures: {bare:.2f} × the bare pipeline, which draws them")
     text = ratio(
         lambda: [encoded(model, part) for part in parts(TEXTS + TEXTS[:64], 64)],
-        lambda: record(TEXTS, read="text.*", batch=64, pictures=False),
+        lambda: record(TEXTS, sites="text.*", batch=64, pictures=False),
         rounds=3,
     )
     print(f"text sites to disk: {text:.2f} of the bare encoder's prompts a second (aim: 0.9)")

@@ -138,14 +138,15 @@ def grouped(
 
 def random_people(model: Any, tell: Tell, prompts: str, count: int, seeds: Any) -> Any:
     """The recording of random fills of a template, gone on with where there is one."""
-    from clerestory.recordings import random_prompts
+    from clerestory.recordings import random_prompts, record
 
-    return model.record(
+    return record(
+        model,
         random_prompts(DOCS / "causes" / f"{prompts}.toml", count),
         seeds,
-        read=READ,
+        sites=READ,
         out=RECORDINGS / prompts,
-        progress=lambda done, of: tell(f"recording {prompts}", done, of),
+        progress=lambda _, done, of: tell(f"recording {prompts}", done, of),
     )
 
 

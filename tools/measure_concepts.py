@@ -44,11 +44,14 @@ def measure() -> None:
 
 def recorded(model: Any, template: str, sites: list[str], tell: Any) -> Any:
     """The recording of a template's prompts, gone on with where there is one."""
-    return model.record(
+    from clerestory.recordings import record
+
+    return record(
+        model,
         ASKED / f"{template}.toml",
-        read=sites,
+        sites=sites,
         out=RECORDINGS / f"{template}-{model.revision[:12]}",
-        progress=lambda done, of: tell(f"recording {template}", done, of),
+        progress=lambda _, done, of: tell(f"recording {template}", done, of),
     )
 
 

@@ -81,6 +81,7 @@ def split(model: Any, text: str, absence: Sequence[Any], tell: Tell) -> dict[str
 def findings(model: Any, tell: Tell) -> Iterator[Path]:
     """Folders of what `find` finds for "goth" and for "hermione granger"."""
     from clerestory.contrasts import find
+    from clerestory.recordings import record
 
     asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
     goth = {key: one for key, one in asked["concepts"]["goth"].items() if key != "template"}
@@ -91,12 +92,13 @@ def findings(model: Any, tell: Tell) -> Iterator[Path]:
             if name == "goth":
                 recording = measure_concepts.recorded(model, name, sites, tell)
             else:
-                recording = model.record(
+                recording = record(
+                    model,
                     DOCS / "knowledge" / f"{name}.toml",
-                    read=sites,
+                    sites=sites,
                     out=FOUND / f"{name}-{model.revision[:12]}",
                     pictures=False,
-                    progress=lambda done, of: tell("recording hermione", done, of),
+                    progress=lambda _, done, of: tell("recording hermione", done, of),
                 )
             find(recording, **how).save(folder)
         yield folder

@@ -189,6 +189,7 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
     import pandas as pd
 
     from clerestory.contrasts import find
+    from clerestory.recordings import record
     from lancet.world.table import World
 
     levels = [None, *(name for name in getattr(World.load(), f"{factor}s"))]
@@ -198,12 +199,13 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
         for place, pattern in enumerate(said(factor, one))
         for text in contents
     ]
-    recording = model.record(
+    recording = record(
+        model,
         pd.DataFrame(rows),
-        read=[BRIDGE],
+        sites=[BRIDGE],
         pictures=False,
         out=BUILT / f"{factor}-{model.revision[:12]}",
-        progress=lambda done, of: tell(f"recording {factor}", done, of),
+        progress=lambda _, done, of: tell(f"recording {factor}", done, of),
     )
     absent = "said == 'None'" if level != "plain" else "said != 'None' and said != 'plain'"
     return find(recording, shown=f"said == '{level}'", absent=absent, match="content")

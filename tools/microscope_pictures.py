@@ -37,7 +37,7 @@ def main() -> None:
         styles = measure_concepts.recorded(model, "styles", asked["read"]["sites"], tell)
         prompts = list(dict.fromkeys(styles.samples["prompt"]))[::3][:PROMPTS]
         where = BUILT / f"spatial-{model.revision[:12]}"
-        spatial = model.record(prompts, 0, read=SPATIAL, pool="none", out=where)
+        spatial = clerestory.record(model, prompts, 0, sites=SPATIAL, pool="none", out=where)
         shutil.rmtree(BUILT / "scope", ignore_errors=True)
         shutil.rmtree(BUILT / "where", ignore_errors=True)
         microscope = build([styles], BUILT / "scope", progress=tell)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clerestory.edits import Add
     from clerestory.models import Model, Options, Run, Sample, Site, Step, load, wrap
+    from clerestory.recordings import Recording, record
     from clerestory.steering import SteeredModel, load_steered
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "Add",
     "Model",
     "Options",
+    "Recording",
     "Run",
     "Sample",
     "Site",
@@ -31,6 +33,7 @@ __all__ = [
     "Step",
     "load",
     "load_steered",
+    "record",
     "wrap",
 ]
 
@@ -39,6 +42,7 @@ _HOMES = {
         ("Model", "Options", "Run", "Sample", "Site", "Step", "load", "wrap"), "clerestory.models"
     ),
     "Add": "clerestory.edits",
+    **dict.fromkeys(("Recording", "record"), "clerestory.recordings"),
     **dict.fromkeys(("SteeredModel", "load_steered"), "clerestory.steering"),
 }
 

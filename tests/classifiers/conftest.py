@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from tiny import tiny_model
 
+from clerestory.recordings import record
+
 MINE = """
 import numpy as np
 calls = []
@@ -44,5 +46,5 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Any:
-    how: Any = {"read": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
-    return tiny_model().record(["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
+    how: Any = {"sites": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
+    return record(tiny_model(), ["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)

@@ -17,7 +17,7 @@ from clerestory.classifiers.kinds.hub import Hosted
 from clerestory.cli.main import app
 from clerestory.contrasts.predictions import Eyes
 from clerestory.errors import EvidenceError, OutputError, RecordingError
-from clerestory.recordings import Recording
+from clerestory.recordings import Recording, record
 
 NAME = "python:mine_for_tests:brightness"
 
@@ -108,7 +108,7 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
         torch.nn.init.normal_(weight)
     assert not set(weight_marks([other])) & set(marks)
 
-    found = model.record(["a cat"], range(2), read="text/pooled", out=tmp_path / "rec")
+    found = record(model, ["a cat"], range(2), sites="text/pooled", out=tmp_path / "rec")
     for network, kin in ((text, ["has 100% of its weight"]), (other, [])):
         judge = Hosted("judge", ("a", "b"), network, None)
         eyes = Eyes(found, {"tone": "judge"})
@@ -202,8 +202,8 @@ def test_two_tables_of_the_same_pictures_are_not_twice_the_evidence(
 
 
 def test_only_a_whole_recording_can_be_checked(mine: Any, tmp_path: Path) -> None:
-    how: Any = {"read": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
-    half = tiny_model().record(["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
+    how: Any = {"sites": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
+    half = record(tiny_model(), ["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
     half.store.mark_undone(1)
     with pytest.raises(RecordingError, match="lacks 4 samples yet"):
         sheet(Recording.open(tmp_path / "rec"), NAME, tmp_path / "sheet")

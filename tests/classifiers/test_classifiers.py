@@ -13,6 +13,7 @@ from tiny import tiny_model, tiny_text, tiny_tokenizer
 from clerestory.classifiers import classifier, label
 from clerestory.contrasts.predictions import PASSED, Eyes
 from clerestory.errors import ModelError, RecordingError, RegistryError
+from clerestory.recordings import record
 
 
 def noise(count: int = 6) -> Any:
@@ -198,7 +199,9 @@ def test_a_function_beside_the_caller_is_found_by_the_command(tmp_path: Path) ->
 
 
 def test_without_pictures_there_is_nothing_to_label(tmp_path: Path, mine: Any) -> None:
-    bare = tiny_model().record(["a cat"], read="text/pooled", out=tmp_path / "bare", pictures=False)
+    bare = record(
+        tiny_model(), ["a cat"], sites="text/pooled", out=tmp_path / "bare", pictures=False
+    )
     with pytest.raises(RecordingError, match="holds no pictures"):
         label(bare, "python:mine_for_tests:brightness")
 

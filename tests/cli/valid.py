@@ -49,8 +49,10 @@ class Valid:
                 ("cat", "dog"), CONTENTS[:50], ("the {}", "{} a")
             )
         ]
-        how = {"read": SITE, "seeds": 0, "height": 16, "width": 16, "steps": 2, "prior_steps": 2}
-        self._opened.record(pd.DataFrame(rows), out=self.root / "recording", **how)
+        from clerestory.recordings import record
+
+        how = {"sites": SITE, "seeds": 0, "height": 16, "width": 16, "steps": 2, "prior_steps": 2}
+        record(self._opened, pd.DataFrame(rows), out=self.root / "recording", **how)
         return self.root / "recording"
 
     @cached_property

@@ -8,6 +8,7 @@ from contrasts.causal import model
 from clerestory.causal import verify
 from clerestory.contrasts import Findings, group
 from clerestory.errors import EvidenceError, RegistryError
+from clerestory.recordings import record
 
 TEXT = "text.blocks.0/mlp"
 LIGHT = "python:contrasts.causal:light"
@@ -28,7 +29,7 @@ def _prompts() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
     folder = tmp_path_factory.mktemp("group") / "rec"
-    return model().record(_prompts(), (0, 1), read=[TEXT], out=folder)
+    return record(model(), _prompts(), (0, 1), sites=[TEXT], out=folder)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_prompts_whose_seeds_disagree_are_counted_and_make_the_contrast_within(
     told.classes = ("even", "odd")
     monkeypatch.setattr(causal, "parity", told, raising=False)
     prompts = [f"a clay w{number}" for number in range(60)]
-    recording = model().record(prompts, range(4), read=[TEXT], out=tmp_path / "rec")
+    recording = record(model(), prompts, range(4), sites=[TEXT], out=tmp_path / "rec")
     split = group(recording, "python:contrasts.causal:parity", within="prompt", flips=20)
     assert len(split.split) > 30
     assert all(unit.q > 0.05 for own in split.groups.values() for unit in own.units)
@@ -121,7 +122,7 @@ def test_prompts_that_disagree_are_beside_a_group_that_none_of_their_seeds_is_in
     told.classes = ("light", "odd", "even")
     monkeypatch.setattr(causal, "kinds", told, raising=False)
     prompts = [f"a {kind} w{number}" for number in range(40) for kind in ("glass", "clay")]
-    recording = model().record(prompts, range(8), read=[TEXT], out=tmp_path / "rec")
+    recording = record(model(), prompts, range(8), sites=[TEXT], out=tmp_path / "rec")
     found = group(recording, "python:contrasts.causal:kinds", flips=5)
     assert set(found.groups) == {"light"} and len(found.split) > 30
     best = found["light"].units[0]
@@ -133,7 +134,7 @@ def test_prompts_that_disagree_are_beside_a_group_that_none_of_their_seeds_is_in
 def test_units_are_called_by_their_own_numbers_and_steps(tmp_path):
     prompts = _prompts()
     sites = [f"{TEXT}[1:4]", "denoiser.blocks.2/mlp@3"]
-    recording = model().record(prompts, 0, read=sites, out=tmp_path / "rec")
+    recording = record(model(), prompts, 0, sites=sites, out=tmp_path / "rec")
     units = {one.unit for one in group(recording, LIGHT, flips=5)["light"].units}
     assert f"{TEXT}[1]" in units and f"{TEXT}[0]" not in units
     assert "denoiser.blocks.2/mlp[0]@3" in units

@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_model
 
 from clerestory.microscope import build
-from clerestory.recordings import Recording
+from clerestory.recordings import Recording, record
 
 LETTERS = "abcdefghijklmnopqrst"
 PROMPTS = [
@@ -32,7 +32,7 @@ def recorded(model, tmp_path_factory) -> list[Recording]:
     folder = tmp_path_factory.mktemp("recorded")
     sites = {MLP: "mean", MIDDLE: "none"}
     for number, (site, pool) in enumerate(sites.items()):
-        model.record(PROMPTS, read=site, pool=pool, out=folder / str(number), seeds=0)
+        record(model, PROMPTS, sites=site, pool=pool, out=folder / str(number))
     return [Recording.open(folder / str(number)) for number in range(2)]
 
 

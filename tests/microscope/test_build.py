@@ -7,6 +7,7 @@ from clerestory.errors import EvidenceError, OutputError, RecordingError, SiteEr
 from clerestory.microscope import Microscope, build
 from clerestory.microscope import build as building
 from clerestory.microscope.build import named
+from clerestory.recordings import record
 from microscope.conftest import MIDDLE, MLP, PROMPTS
 
 
@@ -89,7 +90,7 @@ def test_what_cannot_be_built_is_told(recorded, built, tmp_path, model):
         build([recorded[0], recorded[0]], tmp_path / "twice")
     with pytest.raises(RecordingError, match="several or none"):
         build([], tmp_path / "none")
-    few = model.record(PROMPTS[:20], read=MLP, out=tmp_path / "few", seeds=0)
+    few = record(model, PROMPTS[:20], sites=MLP, out=tmp_path / "few")
     with pytest.raises(EvidenceError, match="60 or more"):
         build([few], tmp_path / "less")
     with pytest.raises(RecordingError, match="holds no microscope"):

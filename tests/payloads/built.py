@@ -28,6 +28,7 @@ from clerestory.familiarity.page import keep as keep_familiarity
 from clerestory.familiarity.results import Beside, Context, Familiarity
 from clerestory.maximization.page import keep as keep_gallery
 from clerestory.maximization.results import Excited, Exciting, Null
+from clerestory.recordings import record
 from clerestory.studies import told
 from clerestory.studies.report import page as report_page
 from clerestory.studies.tasks import Claim, Strip, Table
@@ -155,8 +156,8 @@ def groups(folder: Path) -> Path:
         ],
         columns=["prompt", "place"],
     )
-    recording = causal.model().record(
-        prompts, 0, read=["text.blocks.0/mlp"], out=folder / "recording"
+    recording = record(
+        causal.model(), prompts, 0, sites=["text.blocks.0/mlp"], out=folder / "recording"
     )
     found = group(recording, "python:contrasts.causal:light", flips=2)
     named = {name: f"{name} {ALL}" for name in found.groups}

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from tiny import tiny_model
 
-from clerestory.recordings import Recording, Store
+from clerestory.recordings import Recording, Store, record
 
 PROMPTS = [
     f"a {animal} {place}" for animal in ("cat", "dog") for place in ("a", "b", "c", "d", "e")
 ]
 READ = "text.*/mlp,prior/embedding,denoiser.mid.*/out"
-HOW: dict[str, Any] = {"read": READ, "batch": 2, "chunk": 4, "steps": 2, "prior_steps": 2}
+HOW: dict[str, Any] = {"sites": READ, "batch": 2, "chunk": 4, "steps": 2, "prior_steps": 2}
 
 
 def recorded(out: Path | str, prompts: Any = PROMPTS, seeds: Any = (0, 1), **how: Any) -> Recording:
     """Twenty samples in five chunks of two batches each, unless told otherwise."""
-    return tiny_model().record(prompts, seeds, out=out, **{**HOW, **how})
+    return record(tiny_model(), prompts, seeds, out=out, **{**HOW, **how})
 
 
 def contents(where: Path | str) -> dict[str, Any]:

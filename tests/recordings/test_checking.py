@@ -29,7 +29,7 @@ def files(root):
 
 def test_a_whole_recording_is_whole(copy):
     told = []
-    assert verify(Store(copy), lambda done, of: told.append((done, of))) == []
+    assert verify(Store(copy), lambda label, done, of: told.append((done, of))) == []
     assert told[-1] == (5, 5)
 
 

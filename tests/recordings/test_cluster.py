@@ -9,7 +9,7 @@ from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import RecordingError
 from clerestory.models import load
-from clerestory.recordings import Store, planned, record
+from clerestory.recordings import Store, make_plan, record_plan
 from clerestory.recordings.cluster import fill_with_ray
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.writer import begin
@@ -31,8 +31,8 @@ def begun(tmp_path):
     folder = tmp_path / "model"
     tiny_pipeline().save_pretrained(folder)
     model = load(folder, device="cpu")
-    plan = planned(model, PROMPTS, range(4), **{**HOW, **SMALL, "chunk": 2})
-    record(model, plan, tmp_path / "whole")
+    plan = make_plan(model, PROMPTS, range(4), **{**HOW, **SMALL, "chunk": 2})
+    record_plan(model, plan, tmp_path / "whole")
     store = Store(tmp_path / "rec")
     begin(store, model, plan)
     return store, contents(tmp_path / "whole")
@@ -50,7 +50,7 @@ def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
     store, expected = begun
     killed, told = [], []
 
-    def progress(done, of):
+    def progress(label, done, of):
         told.append((done, of))
         if not killed:
             killed.append(workers()[0])

@@ -10,7 +10,7 @@ MANY = [f"a cat {number}" for number in range(20_000)]
 
 
 def memory_for_few_and_many(out, pipe):
-    how = {"pictures": False, "read": "text.*/mlp", "seeds": (0,), "batch": 64, "chunk": 512}
+    how = {"pictures": False, "sites": "text.*/mlp", "seeds": (0,), "batch": 64, "chunk": 512}
     recorded(f"{out}/few", MANY[:200], **how)
     few = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     recorded(f"{out}/many", MANY, **how)

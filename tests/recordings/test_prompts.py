@@ -140,3 +140,9 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, template):
         random_prompts(tmp_path / "p.txt", 9)
     with pytest.raises(PromptError, match="ask for at least one"):
         random_prompts(template, 0)
+
+
+def test_a_string_that_names_a_file_of_prompts_is_read_and_any_other_is_a_prompt(tmp_path):
+    (tmp_path / "p.txt").write_text("a cat\na dog\n")
+    assert list(prompt_table(str(tmp_path / "p.txt"))["prompt"]) == ["a cat", "a dog"]
+    assert list(prompt_table("a cat. a dog")["prompt"]) == ["a cat. a dog"]

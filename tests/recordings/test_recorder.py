@@ -11,7 +11,7 @@ from tiny import tiny_model
 
 from clerestory.errors import OutputError, PromptError, RecordingError, SeedError, SiteError
 from clerestory.io import parquet
-from clerestory.recordings import Recording, Store, planned, record, survey
+from clerestory.recordings import Recording, Store, make_plan, record, record_plan, survey
 from clerestory.recordings.folder import Folder
 from clerestory.recordings.writer import begin, fill_chunk
 from recordings.small import HOW, PROMPTS, contents, recorded
@@ -22,7 +22,7 @@ def test_a_recording_holds_what_a_run_of_the_same_batches_gives(tmp_path):
     activations = recording.to_xarray()
     for first in (0, 4, 16):
         prompts = [PROMPTS[first // 2]]
-        run = tiny_model().run(prompts, (0, 1), read=HOW["read"], steps=2, prior_steps=2)
+        run = tiny_model().run(prompts, (0, 1), read=HOW["sites"], steps=2, prior_steps=2)
         for site in recording.sites:
             kept = activations[site].isel(sample=slice(first, first + 2)).to_numpy()
             assert np.array_equal(kept, run.activations[site].to_numpy().astype(np.float16)), site
@@ -31,7 +31,7 @@ def test_a_recording_holds_what_a_run_of_the_same_batches_gives(tmp_path):
 
 def test_samples_are_prompt_by_prompt_with_their_factors(tmp_path):
     table = pd.DataFrame({"style": ["ink", "oil"], "prompt": ["a cat", "a dog"], "size": [1, 2]})
-    recording = recorded(tmp_path / "rec", table, (3, 7), pictures=False, read="text.*/mlp")
+    recording = recorded(tmp_path / "rec", table, (3, 7), pictures=False, sites="text.*/mlp")
     assert list(recording.samples["prompt"]) == ["a cat", "a cat", "a dog", "a dog"]
     assert list(recording.samples["seed"]) == [3, 7, 3, 7]
     assert list(recording.samples.query("style == 'oil' and size > 1").index) == [2, 3]
@@ -42,15 +42,15 @@ def test_samples_are_prompt_by_prompt_with_their_factors(tmp_path):
 
 def test_what_could_not_be_read_again_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
     model = tiny_model()
-    plan = planned(model, PROMPTS, (0, 1), **HOW)
+    plan = make_plan(model, PROMPTS, (0, 1), **HOW)
     monkeypatch.setattr(parquet, "ANYWAY", -200 * 2**20)
     monkeypatch.setattr("clerestory.recordings.writer.survey", lambda *_: pytest.fail("drawn"))
     with pytest.raises(RecordingError, match=r"The plan has .* unpacked bytes, more than"):
-        record(model, plan, tmp_path / "rec")
+        record_plan(model, plan, tmp_path / "rec")
     assert [path.name for path in tmp_path.glob("rec/*")] == [".lock"]
     monkeypatch.setattr("clerestory.recordings.prompts.MOST_ROWS", 20)
     with pytest.raises(RecordingError, match=r"The plan has .* samples, more than the 20"):
-        planned(model, PROMPTS, range(20), **HOW)
+        make_plan(model, PROMPTS, range(20), **HOW)
 
 
 def test_arrays_are_read_from_disk_only_where_they_are_used(tmp_path, monkeypatch):
@@ -69,7 +69,7 @@ def test_arrays_are_read_from_disk_only_where_they_are_used(tmp_path, monkeypatc
 
 def test_units_steps_and_positions_are_kept_as_asked(tmp_path):
     read = "denoiser.mid.res.0/out[2,5]@1,text.blocks.1/mlp"
-    recording = recorded(tmp_path / "rec", read=read, pool="none")
+    recording = recorded(tmp_path / "rec", sites=read, pool="none")
     kept = recording.to_xarray()
     run = tiny_model().run(PROMPTS[:1], (0, 1), read=read, pool="none", steps=2, prior_steps=2)
     for site, array in run.activations.items():
@@ -87,7 +87,7 @@ def test_pictures_are_not_drawn_where_none_are_wanted(tmp_path):
 
     hook = tiny_model().pipeline.unet.register_forward_pre_hook(fail)
     try:
-        recording = recorded(tmp_path / "rec", pictures=False, read="text.*/mlp")
+        recording = recorded(tmp_path / "rec", pictures=False, sites="text.*/mlp")
     finally:
         hook.remove()
     with pytest.raises(RecordingError, match="holds no pictures"):
@@ -117,7 +117,7 @@ def test_the_same_call_goes_on_where_another_stopped(tmp_path, monkeypatch):
         half.pictures([0, 5])
     calls.clear()
     told = []
-    recorded(tmp_path / "rec", progress=lambda done, of: told.append((done, of)))
+    recorded(tmp_path / "rec", progress=lambda label, done, of: told.append((done, of)))
     assert calls == [1, 4]
     assert told == [(done, 20) for done in (12, 14, 16, 18, 20)]
     assert contents(tmp_path / "rec") == contents(whole.store.folder.root)
@@ -129,7 +129,7 @@ def test_another_plan_in_the_same_folder_is_refused_with_the_differences(tmp_pat
     for other, words in (
         ({"steps": 3}, r"options\.steps: 2 there, 3 here"),
         ({"pool": "max"}, 'pool: "mean" there, "max" here'),
-        ({"read": "text.*/mlp"}, r"read\.prior/embedding: .* there, nothing here"),
+        ({"sites": "text.*/mlp"}, r"read\.prior/embedding: .* there, nothing here"),
         ({"seeds": (0, 2)}, "other prompts, seeds or factors"),
         ({"chunk": 6}, "chunk: 4 there, 6 here"),
     ):
@@ -145,7 +145,7 @@ def test_another_model_is_refused(tmp_path):
     other.name, name = "another", other.name
     try:
         with pytest.raises(RecordingError, match=r'model\.name: "tiny" there, "another" here'):
-            other.record(PROMPTS, (0, 1), out=tmp_path / "rec", **HOW)
+            record(other, PROMPTS, (0, 1), out=tmp_path / "rec", **HOW)
     finally:
         other.name = name
 
@@ -208,7 +208,7 @@ def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, mon
             return swept(model, request)
 
     monkeypatch.setattr(running, "sweep", spoilt)
-    recording = recorded(tmp_path / "rec", seeds=(0,), pictures=False, read="text/pooled")
+    recording = recorded(tmp_path / "rec", seeds=(0,), pictures=False, sites="text/pooled")
     assert recording.info()["bad"] == {row: "text/pooled: not finite"}
     assert recording.samples["bad"][row] == "text/pooled: not finite"
     assert recording.samples["done"].all()
@@ -230,7 +230,7 @@ def before_projection(change):
 
 def test_values_that_half_precision_cannot_hold_are_kept_in_float32(tmp_path):
     with before_projection(lambda value: value * 1e5):
-        recording = recorded(tmp_path / "rec", pictures=False, read="text/pooled,text.*/mlp")
+        recording = recorded(tmp_path / "rec", pictures=False, sites="text/pooled,text.*/mlp")
         expected = tiny_model().run(PROMPTS[:1], (0, 1), read="text/pooled", pictures=False)
     kinds = {name: layout.dtype for name, layout in recording.store.layouts.items()}
     assert kinds["text/pooled"] == "float32"
@@ -247,7 +247,7 @@ def test_a_value_that_outgrows_half_precision_later_is_a_bad_sample(tmp_path):
         return value * (1e6 if len(calls) > 3 else 1)
 
     with before_projection(grow):
-        recording = recorded(tmp_path / "rec", pictures=False, read="text/pooled")
+        recording = recorded(tmp_path / "rec", pictures=False, sites="text/pooled")
     assert set(recording.info()["bad"]) == set(range(4, 20))
     assert recording.samples["bad"][4] == "text/pooled: beyond float16"
 
@@ -277,7 +277,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_recording_to_go_on_with(tmp_path, 
 
 def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tmp_path):
     for change, error in (
-        ({"read": "text.*/nothing"}, SiteError),
+        ({"sites": "text.*/nothing"}, SiteError),
         ({"pool": "tokens:moose"}, PromptError),
         ({"prompts": []}, PromptError),
         ({"prompts": ["a cat", " "]}, PromptError),
@@ -288,14 +288,14 @@ def test_what_cannot_be_recorded_is_refused_before_anything_is_written(tmp_path)
         ({"prompts": pd.DataFrame({"prompt": ["a cat"], "seed": [1]})}, PromptError),
     ):
         with pytest.raises(error):
-            recorded(tmp_path / "rec", **{"pictures": False, "read": "text.*/mlp", **change})
+            recorded(tmp_path / "rec", **{"pictures": False, "sites": "text.*/mlp", **change})
     assert not (tmp_path / "rec").exists()
 
 
 def test_the_survey_says_what_the_recording_will_take(tmp_path):
-    plan = planned(tiny_model(), PROMPTS, (0, 1), **HOW)
+    plan = make_plan(tiny_model(), PROMPTS, (0, 1), **HOW)
     found = survey(tiny_model(), plan)
-    store = record(tiny_model(), plan, tmp_path / "rec")
+    store = record_plan(tiny_model(), plan, tmp_path / "rec")
     info = Recording(store).info()
     raw = sum(layout.bytes for layout in found.layouts.values()) * 20
     assert found.bytes == raw

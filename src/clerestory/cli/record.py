@@ -91,14 +91,14 @@ def record(
 ) -> None:
     """Record, or go on with a recording: the same command resumes where it was stopped."""
     from clerestory.models import parse_seeds, parse_size
-    from clerestory.recordings import planned
+    from clerestory.recordings import make_plan
 
     how: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps}
     how |= {} if size is None else parse_size(size)
     how |= {"pool": pool, "branch": branch, "pictures": pictures, "batch": batch, "chunk": chunk}
     numbers, opened = parse_seeds(seeds), model.open()
     table = _table(prompts, sample, sample_seed, words, opened)
-    plan = planned(opened, table, numbers, read=sites, **how)
+    plan = make_plan(opened, table, numbers, sites=sites, **how)
     cluster: dict[str, Any] = {"address": None if ray == HERE else ray, "workers": workers}
     cluster |= {"gpus_per_worker": gpus_per_worker}
     if dry_run:
@@ -139,7 +139,7 @@ def _recorded(
     store = Store(out)
     with store.locked():
         begin(store, opened, plan, lambda found: console.say(found.line()))
-        with console.progress("recording") as progress:
+        with console.stages() as progress:
             if cluster is None:
                 fill(store, opened, progress)
             else:

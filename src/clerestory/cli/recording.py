@@ -68,14 +68,14 @@ def verify(
     store = Store(where)
     if model.said:
         _opened(model, store)  # what is wrong with it is told before all is read
-    with console.progress("verifying") as progress:
+    with console.stages() as progress:
         damage = check(store, progress)
     for each in damage:
         rows = f"samples {each.samples.start} to {each.samples.stop - 1}"
         console.say(f"{each.site}: {each.how}, {rows}")
     if damage and repair:
         opened = _opened(model, store)
-        with store.locked(), console.progress("recording") as progress:
+        with store.locked(), console.stages() as progress:
             chunks = {each.chunk for each in damage}
             again = [chunk for chunk in chunks if chunk < store.plan.chunks]
             repaired(store, [each for each in damage if each.chunk not in again])

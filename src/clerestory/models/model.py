@@ -11,12 +11,7 @@ from clerestory.models.core.types import Branch, Edit, Options, Pool, Run, Sites
 from clerestory.models.profile import ModelProfile
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
-
     from clerestory.models.core.family import Family, Progress, See
-    from clerestory.recordings import Recording
 
 __all__ = ["Model"]
 
@@ -140,27 +135,6 @@ class Model:
                 progress=progress,
             ),
         )
-
-    def record(
-        self,
-        prompts: Path | Sequence[str] | pd.DataFrame,
-        seeds: int | Sequence[int] = 0,
-        *,
-        read: str | Sequence[str],
-        out: str | Path,
-        progress: Progress | None = None,
-        **how: Any,
-    ) -> Recording:
-        """`run` to disk: resumable by the same call, for more samples than memory holds.
-
-        `prompts` is also a file of them or a table whose other columns are factors. `how` is the
-        rest of `run`'s reading arguments and options, and `chunk`, how many samples are kept, and
-        lost by a kill at most, together. RecordingError where the folder `out` holds another plan.
-        """
-        from clerestory.recordings import Recording, planned, record
-
-        plan = planned(self, prompts, seeds, read=read, **how)
-        return Recording(record(self, plan, out, progress=progress))
 
     def options(self, **changed: Any) -> Options:
         """The defaults with some options changed; ModelError for what this family cannot draw."""

@@ -1,13 +1,13 @@
 """Recordings: a plan plus rows, on disk. The only place where activations are written to files."""
 
-from clerestory.recordings.plan import Plan, planned
+from clerestory.recordings.plan import Plan, make_plan
 from clerestory.recordings.prompts import prompt_table, random_prompts
 from clerestory.recordings.recording import Recording
 from clerestory.recordings.store import Store
 from clerestory.recordings.survey import Survey, survey
 from clerestory.recordings.template import Template
 from clerestory.recordings.verification import Damage, repaired, verify
-from clerestory.recordings.writer import begin, fill, fill_chunk, record
+from clerestory.recordings.writer import begin, fill, fill_chunk, record, record_plan
 
 __all__ = [
     "Damage",
@@ -19,10 +19,11 @@ __all__ = [
     "begin",
     "fill",
     "fill_chunk",
-    "planned",
+    "make_plan",
     "prompt_table",
     "random_prompts",
     "record",
+    "record_plan",
     "repaired",
     "survey",
     "verify",

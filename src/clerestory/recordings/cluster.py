@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from clerestory.errors import RecordingError
-from clerestory.models.core.family import Progress
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.store import Store
+from clerestory.types import Progress
 
 __all__ = ["fill_with_ray"]
 
@@ -83,7 +83,7 @@ def _spread(
         for rows in filled:
             done += rows
             if progress is not None:
-                progress(done, every)
+                progress("recording", done, every)
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from error
     except ray.exceptions.RayActorError as error:

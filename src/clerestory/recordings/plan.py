@@ -28,7 +28,7 @@ from clerestory.recordings.prompts import prompt_table, repeated
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "planned"]
+__all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "make_plan"]
 
 FORMAT = 1
 """The version of what lies on disk."""
@@ -185,12 +185,12 @@ def _check_table(table: pd.DataFrame) -> None:
         )
 
 
-def planned(
+def make_plan(
     model: Model,
     prompts: str | Path | Sequence[str] | pd.DataFrame,
     seeds: int | Sequence[int] = 0,
     *,
-    read: str | Sequence[str],
+    sites: str | Sequence[str],
     pool: Pool = "mean",
     branch: Branch = "cond",
     pictures: bool = True,
@@ -218,7 +218,7 @@ def planned(
         table=repeated(table, numbers),
         model=_told(model),
         options=drawn,
-        read=model.sites.select(read) if read else {},
+        read=model.sites.select(sites) if sites else {},
         pool=pool,
         branch=branch,
         pictures=pictures,

@@ -30,17 +30,27 @@ RESERVED = ("sample", "seed", "done", "bad")
 """Columns of a recording's table that no factor can be called."""
 MOST_PROMPTS = 256 * 2**20
 """Bytes of a file of prompts; more go into a Parquet table."""
-_KINDS = ".txt, .csv, .parquet or .toml"
+SUFFIXES = (".txt", ".csv", ".parquet", ".toml")
 
 
 def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFrame:
-    """Prompts as a table: of a file (`Path`), of a list, of a table, or the one given.
+    """Prompts and their factors as a table.
 
-    Categories become their values. PromptError where there is none, a file cannot be read, or a
-    factor's name is taken.
+    Args:
+        source: A list of prompts; a table with a column `prompt`; or a file, which is a `Path` or
+            a string that ends in `.txt`, `.csv`, `.parquet` or `.toml`. Any other string is one
+            prompt.
+
+    Returns:
+        A table with `prompt` first and a column for each factor; categories become their values.
+
+    Raises:
+        PromptError: There is no prompt, a file cannot be read, or a factor's name is taken.
     """
     import pandas as pd
 
+    if isinstance(source, str) and source.lower().endswith(SUFFIXES):
+        source = Path(source)
     if isinstance(source, Path):
         table = _read(source)
     elif isinstance(source, pd.DataFrame):
@@ -115,7 +125,7 @@ def _read(path: Path) -> pd.DataFrame:
         ".toml": lambda file: Template.read(file).table(),
     }
     if path.suffix.lower() not in readers:
-        raise PromptError(f"{path} is no file of prompts; it must end in {_KINDS}.")
+        raise PromptError(f"{path} is no file of prompts; it must end in {', '.join(SUFFIXES)}.")
     try:
         table: pd.DataFrame = readers[path.suffix.lower()](path)
     except PromptError:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clerestory.models.core.family import Progress
 from clerestory.recordings.folder import digest
 from clerestory.recordings.store import Marker, Store
+from clerestory.types import Progress
 
 __all__ = ["Damage", "repaired", "verify"]
 
@@ -38,7 +38,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
         else:
             found += _damaged(store, marker)
         if progress is not None:
-            progress(index + 1, len(chunks))
+            progress("verifying", index + 1, len(chunks))
     return found
 
 

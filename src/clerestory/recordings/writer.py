@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,39 +18,117 @@ from numpy.typing import NDArray
 from clerestory.errors import OutputError
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
-from clerestory.models.core.family import Progress
+from clerestory.models.core.types import Branch, Pool
 from clerestory.models.core.weight_digests import encoder_marks
-from clerestory.recordings.plan import Plan, check_same
+from clerestory.recordings.plan import Plan, check_same, make_plan
+from clerestory.recordings.recording import Recording
 from clerestory.recordings.store import PICTURES, Store
 from clerestory.recordings.survey import Survey, survey
+from clerestory.reporting.progress import progress_bars
+from clerestory.types import Progress, ProgressOption
 
-__all__ = ["begin", "fill", "fill_chunk", "record"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-Told = Callable[[Survey], None]
+__all__ = ["begin", "fill", "fill_chunk", "record", "record_plan"]
+
+OnSurvey = Callable[[Survey], None]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def record(
     model: Model,
+    prompts: str | Path | Sequence[str] | pd.DataFrame,
+    seeds: int | Sequence[int] = 0,
+    *,
+    sites: str | Sequence[str],
+    out: str | Path,
+    pictures: bool = True,
+    pool: Pool = "mean",
+    branch: Branch = "cond",
+    batch: int = 16,
+    chunk: int | None = None,
+    progress: ProgressOption = True,
+    **options: Any,
+) -> Recording:
+    """Run a model and write what its sites compute to disk.
+
+    A recording may have more samples than fit into memory. The same call resumes one that was
+    stopped.
+
+    Args:
+        model: What is run.
+        prompts: A list of prompts; a DataFrame with a column `prompt`, whose other columns are
+            kept as factors; or the path of a `.txt`, `.csv`, `.parquet` or `.toml` file.
+        seeds: One seed or several; every prompt is drawn with each of them.
+        sites: Patterns of the sites to read, as `Model.run` takes them.
+        out: A folder, or a URL that fsspec opens. It is new, or holds a recording of this plan.
+        pictures: Whether to draw pictures and store them. Without, the model stops after the last
+            stage that is read.
+        pool: What becomes of a site's positions, as in `Model.run`.
+        branch: Which side of classifier-free guidance is read.
+        batch: Samples that are drawn together.
+        chunk: Samples that are stored together, and lost together when the process is killed; by
+            default 8 batches with pictures, 64 without. It is rounded up to whole batches.
+        progress: True for a bar on a terminal or in a notebook, False for silence, or a callback.
+        **options: Generation options of `Options`, such as `steps` and `guidance`.
+
+    Returns:
+        The recording, complete.
+
+    Raises:
+        RecordingError: `out` holds a recording of another plan or another process writes to it.
+        OutputError: `out` holds something else, or the disk is full.
+        SiteError, PromptError, SeedError, ModelError: The model cannot run what is asked.
+    """
+    plan = make_plan(
+        model,
+        prompts,
+        seeds,
+        sites=sites,
+        pictures=pictures,
+        pool=pool,
+        branch=branch,
+        batch=batch,
+        chunk=chunk,
+        **options,
+    )
+    with progress_bars(progress) as report:
+        return Recording(record_plan(model, plan, out, progress=report))
+
+
+def record_plan(
+    model: Model,
     plan: Plan,
     out: str | Path,
     *,
     progress: Progress | None = None,
-    told: Told | None = None,
+    on_survey: OnSurvey | None = None,
 ) -> Store:
-    """Record a plan into `out`, or go on with what is there of it.
+    """Record a plan, or resume the recording of it.
 
-    `told` hears what the plan will take before it begins. RecordingError where the folder holds
-    another plan or somebody is writing to it, OutputError where it is in use or the disk is full.
+    Args:
+        model: What is run.
+        plan: What is drawn and read.
+        out: A folder or URL, new or begun with the same plan.
+        progress: Receives how many samples are complete.
+        on_survey: Receives what the plan will take, before a new recording begins.
+
+    Returns:
+        The folder, complete.
+
+    Raises:
+        RecordingError: `out` holds a recording of another plan or another process writes to it.
+        OutputError: `out` holds something else, or the disk is full.
     """
     store = Store(out)
     with store.locked():
-        begin(store, model, plan, told)
+        begin(store, model, plan, on_survey)
         fill(store, model, progress)
     return store
 
 
-def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> None:
+def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = None) -> None:
     """Write the plan into a new folder, or check that the folder was begun with it.
 
     The folder is to be locked meanwhile (`Store.locked`), and while it is filled.
@@ -61,8 +139,8 @@ def begin(store: Store, model: Model, plan: Plan, told: Told | None = None) -> N
     _ = plan.packed  # what could not be read again is refused before anything is drawn
     with _threads(plan.threads):
         found = survey(model, plan)
-    if told is not None:
-        told(found)
+    if on_survey is not None:
+        on_survey(found)
     if store.begun:  # by somebody else meanwhile, where no lock holds: in an object store
         check_same(plan, store.manifest["plan"])
         return
@@ -77,19 +155,19 @@ def fill(
     plan, missing = store.plan, sorted({*store.missing(), *again})
     done = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
-    def tell(rows: int) -> None:
+    def report(rows: int) -> None:
         nonlocal done
         done += rows
         if progress is not None:
-            progress(done, len(plan))
+            progress("recording", done, len(plan))
 
-    tell(0)
+    report(0)
     for chunk in missing:
-        fill_chunk(store, model, chunk, tell)
+        fill_chunk(store, model, chunk, report)
 
 
 def fill_chunk(
-    store: Store, model: Model, chunk: int, tell: Callable[[int], None] = lambda rows: None
+    store: Store, model: Model, chunk: int, report: Callable[[int], None] = lambda rows: None
 ) -> None:
     """Draw and read the samples of one chunk, write them, and mark the chunk as done."""
     plan, first = store.plan, store.plan.rows(chunk).start
@@ -105,7 +183,7 @@ def fill_chunk(
         place = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
             _put(arrays[name], place, values, name, bad, rows.start)
-        tell(len(rows))
+        report(len(rows))
     with _room(store, plan):
         store.write(chunk, arrays, bad)
 

@@ -111,14 +111,14 @@ class Record(Step):
         )
 
     def _plan(self, work: Work) -> Plan:
-        from clerestory.recordings.plan import planned
+        from clerestory.recordings.plan import make_plan
 
         how: dict[str, Any] = {
-            "read": self.read(work),
+            "sites": self.read(work),
             "pool": self.pool,
             "pictures": self.pictures,
         }
-        return planned(work.model, self.table(), self.seeds, **how)
+        return make_plan(work.model, self.table(), self.seeds, **how)
 
     def _draws(self, work: Work) -> bool:
         """Whether the denoiser runs."""
@@ -129,14 +129,17 @@ class Record(Step):
 
     def run(self, work: Work, folder: Path) -> Came:
         """Record, or go on."""
-        came = work.model.record(
+        from clerestory.recordings import record
+
+        came = record(
+            work.model,
             self.table(),
             self.seeds,
-            read=self.read(work),
+            sites=self.read(work),
             pool=self.pool,
             pictures=self.pictures,
             out=folder / "recording",
-            progress=lambda done, of: work.tell("recording", done, of),
+            progress=work.tell,
         )
         strips = (_first(came, folder),) if self.pictures else ()
         figures = {"samples": len(came), "sites": list(came.sites)}
