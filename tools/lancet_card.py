@@ -41,7 +41,7 @@ def measure() -> None:
     from lancet.facts import facts
 
     model = clerestory.load("lancet")
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         came = evaluate(model, progress=lambda done, of: tell("grid", done, of))
         told = {
             "revision": model.revision,

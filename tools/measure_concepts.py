@@ -30,7 +30,7 @@ def measure() -> None:
     asked = tomllib.loads((ASKED / "concepts.toml").read_text())
     model = clerestory.load("lancet")
     told: dict[str, Any] = {"revision": model.revision, "concepts": {}}
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         for name, how in asked["concepts"].items():
             template = how.pop("template")
             recording = recorded(model, template, asked["read"]["sites"], tell)

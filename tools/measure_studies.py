@@ -35,7 +35,7 @@ def main() -> None:
         folder = FIGURES / name
         folder.mkdir(parents=True, exist_ok=True)
         for scale in ("quick", "full"):
-            with console.stages() as tell:
+            with console.progress_bars() as tell:
                 study = Study.load(name, scale)  # type: ignore[arg-type]
                 ran = run(study, model, BUILT / f"{name}-{scale}", progress=tell)
             report, found = write(ran), told(ran)

@@ -20,7 +20,7 @@ def measured(parts: Mapping[str, Part], folder: Path, names: Sequence[str]) -> N
 
     model = clerestory.load("lancet")
     folder.mkdir(exist_ok=True)
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         for name in names or parts:
             came = {"revision": model.revision, **parts[name](model, tell)}
             (folder / f"{name}.json").write_text(json.dumps(came, indent=1) + "\n")

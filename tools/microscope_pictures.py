@@ -33,7 +33,7 @@ def main() -> None:
 
     model = clerestory.load("lancet")
     asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         styles = measure_concepts.recorded(model, "styles", asked["read"]["sites"], tell)
         prompts = list(dict.fromkeys(styles.samples["prompt"]))[::3][:PROMPTS]
         where = BUILT / f"spatial-{model.revision[:12]}"

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bools", "Floats", "Integers", "Pictures", "Progress", "ProgressOption"]
+__all__ = ["Bools", "Floats", "Integers", "LossProgress", "Pictures", "Progress", "ProgressOption"]
 
 Pictures: TypeAlias = NDArray[np.uint8]
 """RGB pictures, 0 to 255; the last three axes are height, width, 3."""
@@ -30,6 +30,15 @@ class Progress(Protocol):
             completed: How many of its units are completed.
             total: How many there are.
         """
+
+
+class LossProgress(Protocol):
+    """A `Progress` that shows the loss of a training as well."""
+
+    def __call__(
+        self, label: str, completed: int, total: int, loss: float | None = None, /
+    ) -> None:
+        """Report one update, with the current loss where there is one."""
 
 
 ProgressOption: TypeAlias = bool | Progress

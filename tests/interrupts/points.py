@@ -82,7 +82,7 @@ def ended(words: list[object], under: Path, at: int = 0, number: int = 0) -> End
     status: Any = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["clerestory", *map(str, words)])
-        patch.setattr(console, "stages", _told(console.stages, points))
+        patch.setattr(console, "progress_bars", _told(console.progress_bars, points))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             _now[:] = [points]
             try:

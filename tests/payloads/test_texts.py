@@ -39,11 +39,11 @@ STEERS = "".join(map(chr, (*range(9), *range(11, 32), *range(127, 160)))) + "\u2
 
 @pytest.mark.parametrize("text", EVERY)
 def test_the_terminal_is_not_steered(text, capsys):
-    console.tell(text)
-    console.tell(text, err=True)
-    console.say(text)
+    console.write(text)
+    console.write(text, err=True)
+    console.status(text)
     out, err = capsys.readouterr()
-    console.emit({text: [text]})
+    console.write_json({text: [text]})
     told = capsys.readouterr().out
     assert not set(out + err + told) & set(STEERS)
     assert all(sign.isprintable() or sign in "\n\t" for sign in out + err + told)
@@ -155,7 +155,7 @@ def test_what_a_command_prints_steers_no_terminal(name, capsys):
 
 
 def test_progress_without_a_bar_steers_no_terminal(capsys):
-    with console.stages() as report:
+    with console.progress_bars() as report:
         for done in (0, 1):
             report(ALL, done, 1)
     assert not set(capsys.readouterr().err) & set(STEERS)

@@ -79,7 +79,7 @@ def attribute(
     _say_absent(asked, ways, together)
     carriers = _carriers(opened, asked, paraphrases, sentences, ways)
     values, paths = _values(opened, of, pool, path and (out is not None or json))
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         found = split(
             opened,
             asked,
@@ -96,11 +96,11 @@ def attribute(
         if out is not None or json:
             found = _more(opened, found, values, carriers, path, out is not None, tell)
     if out is not None:
-        console.say(f"The page is {keep(found, out)}.")
+        console.status(f"The page is {keep(found, out)}.")
     for caution in found.cautions:
-        console.say(f"Note: {caution}")
+        console.status(f"Note: {caution}")
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found)
 
@@ -113,9 +113,9 @@ def _say_absent(asked: Prompt, ways: Sequence[Absence], together: bool) -> None:
     for way in ways:
         how = "with stand-ins for them" if way == "neutral" else "with them left out"
         said = asked.text([False] * len(asked.pieces), way) or "(nothing)"
-        console.say(f"Without its pieces, {how}, the prompt is: {said}")
+        console.status(f"Without its pieces, {how}, the prompt is: {said}")
     if together and len(asked.pieces) > EXACT:
-        console.say(f"Beyond {EXACT} pieces no neurons are looked at for --together.")
+        console.status(f"Beyond {EXACT} pieces no neurons are looked at for --together.")
 
 
 def _carriers(
@@ -135,7 +135,7 @@ def _carriers(
         return paraphrases(asked, count, model=model, absence=ways)
     found = paraphrases(asked, USUAL, atleast=LEAST, model=model, absence=ways)
     if len(found) < USUAL:
-        console.say(
+        console.status(
             f"There are {len(found)} paraphrases of this prompt, not {USUAL}: all are used."
         )
     return found
@@ -187,13 +187,13 @@ def _print(found: Attribution) -> None:
     from clerestory.cli import console
 
     first = found.absence[0]
-    console.tell(
+    console.write(
         f"{len(found.pieces)} pieces, {found.paraphrases} paraphrases, seeds {len(found.seeds)}; "
         "95% intervals over paraphrases"
     )
     for name, ways in found.of.items():
         split = ways[first]
-        console.tell(f"\n{name}  (all together {split.whole.value:+.3f})")
+        console.write(f"\n{name}  (all together {split.whole.value:+.3f})")
         rows = [
             {
                 "pieces": " x ".join(one.pieces),
@@ -203,9 +203,11 @@ def _print(found: Attribution) -> None:
             }
             for one in (*split.shapley, *split.interactions)
         ]
-        console.tell(console.table(rows))
+        import pandas as pd
+
+        console.write_table(pd.DataFrame(rows))
     if found.together is not None:
-        console.tell(
+        console.write(
             f"\n{found.together.found} of {found.together.tested} neurons are excited by all pieces"
             " more than by the sum of each alone (q < .05)"
         )

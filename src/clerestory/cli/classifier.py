@@ -52,12 +52,12 @@ def check(
     opened = Recording.open(recording)
     if out is not None:
         count = checking.sheet(opened, name, out, size=size, seed=seed, which=which)
-        console.say(f"{count} pictures: mark them in {out / 'page.html'}, or in {out}/marks.csv")
+        console.status(f"{count} pictures: mark them in {out / 'page.html'}, or in {out}/marks.csv")
         return
     assert marks is not None
     found = checking.check(opened, name, marks, which=which)
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found)
 
@@ -66,17 +66,17 @@ def _print(found: Check) -> None:
     """Agreement, the classes' rates, and what was taken for what."""
     from clerestory.cli import console
 
-    console.tell(found.sentence)
-    console.tell(f"\n{'class':24} {'as said':>8} {'corrected':>10}  95% interval")
+    console.write(found.sentence)
+    console.write(f"\n{'class':24} {'as said':>8} {'corrected':>10}  95% interval")
     for name in found.classes:
         told = found.corrected(name)
         row = f"{name:24} {told.said:8.1%} {told.rate:10.1%}  {told.low:.1%} to {told.high:.1%}"
-        console.tell(row)
+        console.write(row)
     wrong = found.confusion.copy()
     for at in range(len(found.classes)):
         wrong[at, at] = 0
     if wrong.any():
-        console.tell("\ntaken for something else (marked as → said):")
+        console.write("\ntaken for something else (marked as → said):")
     for true, said in zip(*wrong.nonzero(), strict=True):
         row = f"  {found.classes[true]} → {found.classes[said]}: {wrong[true, said]}"
-        console.tell(row)
+        console.write(row)

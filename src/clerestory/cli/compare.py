@@ -56,7 +56,7 @@ def rival(
     opened = model.open()
     chosen = contents_of(opened, contents, judge, count, start=APART if contents is None else 0)
     edits = () if steered is None else SteeredModel.load(steered, opened).edits
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         came = compete(
             opened,
             words,
@@ -72,8 +72,10 @@ def rival(
         shown = [picture for one in came for picture in one.pictures[:8, 0]]
         with whole_folder(out) as part:
             save(grid(shown, columns=min(8, len(chosen))), part / "rival.png")
-        console.say(f"Pictures, a row for each way, are in {out / 'rival.png'}.")
+        console.status(f"Pictures, a row for each way, are in {out / 'rival.png'}.")
     if json:
-        console.emit([one.told() for one in came])
+        console.write_json([one.told() for one in came])
         return
-    console.tell(console.table([rows_of(one) for one in came]))
+    import pandas as pd
+
+    console.write_table(pd.DataFrame([rows_of(one) for one in came]))

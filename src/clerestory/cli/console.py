@@ -1,98 +1,95 @@
-"""What commands say: progress and words to stderr, one JSON object to stdout.
+"""Output of commands: results to stdout, progress and messages to stderr.
 
-Progress bars are shown to a terminal only; elsewhere a stage says when it begins and ends.
+Bars are drawn on a terminal only; elsewhere each label logs a line when it begins and ends.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from clerestory.reporting import progress as reporting
 from clerestory.reporting.escaping import plain, to_json
-from clerestory.reporting.progress import progress_bars
 
-__all__ = ["emit", "plain", "progress", "say", "stages", "table", "tell"]
+if TYPE_CHECKING:
+    import pandas as pd
 
+    from clerestory.types import LossProgress
 
-PATIENCE = 30.0
-"""Seconds between two words of a stage where there is no bar."""
-
-
-class StageReport(Protocol):
-    """Told how far a named stage is, and its loss where it has one."""
-
-    def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
-        """`done` of `of` steps of `stage` are done."""
+__all__ = ["plain", "progress", "progress_bars", "status", "write", "write_json", "write_table"]
 
 
-def say(text: str) -> None:
-    """One line to stderr."""
+LOG_INTERVAL = 30.0
+"""Seconds between two log lines of a label where no bar is drawn."""
+
+
+def status(text: str) -> None:
+    """Write a line to stderr."""
     sys.stderr.write(plain(text) + "\n")
 
 
-def tell(text: str, *, err: bool = False) -> None:
-    """Text to stdout, or to stderr."""
+def write(text: str, *, err: bool = False) -> None:
+    """Write text to stdout, or to stderr."""
     stream = sys.stderr if err else sys.stdout
     stream.write(plain(text) + "\n")
     stream.flush()
 
 
-def emit(value: Any) -> None:
-    """One JSON value to stdout."""
+def write_json(value: Any) -> None:
+    """Write one JSON value to stdout."""
     sys.stdout.write(to_json(value) + "\n")
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys, in columns under their names.
+def write_table(frame: pd.DataFrame) -> None:
+    """Write a result's table to stdout, in columns under their names.
 
-    >>> print(table([{"way": "words", "rate": 0.5}]))
-    way    rate
-    words  0.5
+    Args:
+        frame: Cells are written as they are formatted; None and NaN as a dash.
     """
-    cells = [list(rows[0]), *([plain(str(of)) for of in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-    return "\n".join(lines)
+    shown = frame.astype(object).where(frame.notna(), "–")
+    write(shown.map(lambda cell: plain(str(cell))).to_string(index=False))
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for one piece of work; gives a function of (done, of)."""
-    with stages() as report:
-        yield lambda done, of: report(label, done, of)
+    """A bar for one piece of work, as a callback of (completed, total)."""
+    with progress_bars() as report:
+        yield lambda completed, total: report(label, completed, total)
 
 
 @contextmanager
-def stages() -> Iterator[StageReport]:
-    """A bar for each stage, as it is first heard of."""
+def progress_bars() -> Iterator[LossProgress]:
+    """A bar for each label, added when it is first reported."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _LogLines()
         return
-    with progress_bars() as report:
-        yield cast("StageReport", report)  # bars take a loss as well
+    with reporting.progress_bars() as report:
+        yield cast("LossProgress", report)  # the bars take a loss as well
 
 
-class _Lines:
-    """A line when a stage begins and ends and, in between, one every `PATIENCE` seconds."""
+class _LogLines:
+    """Logs when a label begins and ends and, in between, once every `LOG_INTERVAL` seconds."""
 
     def __init__(self) -> None:
-        self._began: dict[str, float] = {}
-        self._start: dict[str, int] = {}
-        self._said: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+        self._first: dict[str, int] = {}
+        self._logged: dict[str, float] = {}
 
-    def __call__(self, stage: str, done: int, of: int, loss: float | None = None, /) -> None:
+    def __call__(
+        self, label: str, completed: int, total: int, loss: float | None = None, /
+    ) -> None:
         now = time.monotonic()
-        if stage not in self._began:
-            self._began[stage] = self._said[stage] = now
-            self._start[stage] = done
-            say(f"{stage} …")
-        gone = now - self._began[stage]
-        if done == of:
-            say(f"{stage}: {of} in {gone:.0f} s")
-        elif now - self._said[stage] >= PATIENCE and done > self._start[stage]:
-            self._said[stage] = now
-            left = gone / (done - self._start[stage]) * (of - done)
-            say(f"{stage}: {done} of {of}, about {left:.0f} s left")
+        if label not in self._started:
+            self._started[label] = self._logged[label] = now
+            self._first[label] = completed
+            status(f"{label} …")
+        elapsed = now - self._started[label]
+        if completed == total:
+            status(f"{label}: {total} in {elapsed:.0f} s")
+        elif now - self._logged[label] >= LOG_INTERVAL and completed > self._first[label]:
+            self._logged[label] = now
+            remaining = elapsed / (completed - self._first[label]) * (total - completed)
+            status(f"{label}: {completed} of {total}, about {remaining:.0f} s left")

@@ -46,4 +46,4 @@ def draw(
         save_run(run, part)
         assert run.pictures is not None
         save(grid(run.pictures, columns=len(numbers)), part / "grid.png")
-    console.say(f"{len(run.pictures)} pictures and grid.png are in {out}.")
+    console.status(f"{len(run.pictures)} pictures and grid.png are in {out}.")

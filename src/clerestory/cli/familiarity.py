@@ -56,7 +56,7 @@ def familiarity(
     chosen = CONTEXTS if contexts == AUTO else lines_of(Path(contexts))
     listed = None if controls == AUTO else lines_of(Path(controls))
     numbers = parse_seeds(seeds)
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         found = ask(
             model.open(),
             phrase,
@@ -68,12 +68,12 @@ def familiarity(
             seed=seed,
             out=out,
             progress=tell,
-            announce=console.say,
+            announce=console.status,
         )
     if out is not None:
-        console.say(f"The page is {keep(found, out)}.")
+        console.status(f"The page is {keep(found, out)}.")
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found)
 
@@ -95,4 +95,4 @@ def _print(found: Familiarity) -> None:
             for made in one.made[:TOLD]
         )
         lines.append(f"  {context}: {told or 'nothing of its own'}")
-    console.tell("\n".join(lines))
+    console.write("\n".join(lines))

@@ -78,7 +78,7 @@ def find(
     if out is not None:
         _write(found, out)
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found, top)
 
@@ -110,7 +110,7 @@ def _write(found: Findings, out: Path) -> None:
         found.save(part)
         for kind in dict.fromkeys(one.kind for one in found.findings):
             save_map(found, part / f"map-{kind}s.png", kind)
-    console.say(f"The findings are in {out}.")
+    console.status(f"The findings are in {out}.")
 
 
 def _print(found: Findings, top: int) -> None:
@@ -118,24 +118,24 @@ def _print(found: Findings, top: int) -> None:
     from clerestory.cli import console
 
     pairs = found.findings[0].detects.pairs if found.findings else 0
-    console.tell(
+    console.write(
         f"{found.tested:,} units tested; figures are of {pairs} contents held out from it."
     )
     for kind in ("direction", "neuron"):
         chosen = [one for one in found.findings if one.kind == kind][:top]
         if chosen:
             heads = f"{'AUROC':>6} {'95%':>11} {'decoy':>6} {'pairs won':>16} {'q':>8}"
-            console.tell(f"\n{kind + 's':44}{heads}")
+            console.write(f"\n{kind + 's':44}{heads}")
         for one in chosen:
-            console.tell(_row(one))
+            console.write(_row(one))
     null = found.null
-    console.tell(
+    console.write(
         f"\nWith sides flipped at random, {null.any_found} of {null.flips} found anything."
     )
     for sentence in found.eyes:
-        console.say(sentence)
+        console.status(sentence)
     for warning in found.warnings:
-        console.say(f"warning: {warning}")
+        console.status(f"warning: {warning}")
 
 
 def _row(one: Finding) -> str:

@@ -73,9 +73,9 @@ def group(
         with whole_folder(out) as part:
             found.save(part)
             (part / "report.html").write_text(page(found, opened), encoding="utf-8")
-        console.say(f"The report is {out / 'report.html'}.")
+        console.status(f"The report is {out / 'report.html'}.")
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found)
 
@@ -84,20 +84,20 @@ def _print(found: Groups) -> None:
     from clerestory.cli import console
 
     if found.within is None:
-        console.tell(
+        console.write(
             f"{len(found.split)} prompts whose seeds disagree are in no group; {found.unsure} are "
             "left out (no class that was asked for, unsure, or not alike in what is controlled)."
         )
     for name, own in found.groups.items():
-        console.tell(f"\n{name}: {own.prompts} prompts report, each beside another's")
-        console.tell(f"  {'':42}{'AUROC':>6} {'95%':>11} {'q':>8} {'ω²':>6} {'common':>7}")
+        console.write(f"\n{name}: {own.prompts} prompts report, each beside another's")
+        console.write(f"  {'':42}{'AUROC':>6} {'95%':>11} {'q':>8} {'ω²':>6} {'common':>7}")
         for kind in ("direction", "neuron"):
             for one in [unit for unit in own.units if unit.kind == kind][:5]:
                 sign = "+" if one.sign > 0 else "-"
                 span = f"{one.low:.2f}–{one.high:.2f}"
-                console.tell(
+                console.write(
                     f"{sign} {one.unit:42}{one.auroc:6.3f} {span:>11} {one.q:8.1e} "
                     f"{one.omega2:6.2f} {one.common:7.0%}"
                 )
     for warning in found.warnings:
-        console.say(f"warning: {warning}")
+        console.status(f"warning: {warning}")

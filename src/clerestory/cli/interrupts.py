@@ -69,7 +69,7 @@ class _Signals:
 
     def end(self, error: BaseException) -> None:
         """Say what is left, and leave; whatever was raised on the way is of the signal."""
-        console.say(f"clerestory: interrupted: {outputs.left()}.")
+        console.status(f"clerestory: interrupted: {outputs.left()}.")
         sys.stdout.flush()
         raise SystemExit(128 + self.came) from error
 

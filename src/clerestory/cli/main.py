@@ -70,11 +70,11 @@ def main() -> None:
             app(_spelt_out(sys.argv[1:]))
     except ClerestoryError as error:
         line = " ".join(str(error).split())
-        console.say(f"clerestory: {line}")
+        console.status(f"clerestory: {line}")
         sys.exit(1)
     except OSError as error:
         what, why = error.filename or "a file", error.strerror or " ".join(str(error).split())
-        console.say(f"clerestory: {what} cannot be used: {why}.")
+        console.status(f"clerestory: {what} cannot be used: {why}.")
         sys.exit(1)
 
 

@@ -62,16 +62,16 @@ def excite(
     how = _how(opened, template, words, tokens, ban or [], vocabulary)
     how |= {"objective": _objective(objective, pool, findings), "budget": budget}
     how |= {"fluency": fluency, "fluent": language_model, "seeds": _seeds(seeds), "best": best}
-    how |= {"null": null, "seed": seed, "announce": lambda forecast: console.say(str(forecast))}
+    how |= {"null": null, "seed": seed, "announce": lambda forecast: console.status(str(forecast))}
     if compare:
         _compare(opened, compare, repeats, out, json, how)
         return
     with console.progress("searching") as progress:
         found = search_for(opened, search=search, out=out, progress=progress, **how)
     if out is not None:
-        console.say(f"The gallery is {keep(found, out)}.")
+        console.status(f"The gallery is {keep(found, out)}.")
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found)
     if found.stopped:
@@ -139,34 +139,34 @@ def _compare(
             **how,
         )
     if out is not None:
-        console.say(f"The plot is {keep_compared(found, out)}.")
+        console.status(f"The plot is {keep_compared(found, out)}.")
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
         return
-    console.tell(f"{found.objective}, {found.budget} evaluations, {repeats} seeds")
+    console.write(f"{found.objective}, {found.budget} evaluations, {repeats} seeds")
     for name, end in found.told()["compare"].items():
         span = f"{end['low']:.3f} to {end['high']:.3f}"
-        console.tell(f"  {name:20} {end['median']:10.3f}   {span}")
+        console.write(f"  {name:20} {end['median']:10.3f}   {span}")
 
 
 def _print(found: Excited) -> None:
     from clerestory.cli import console
 
     null = found.null
-    console.tell(
+    console.write(
         f"{found.objective}: {found.search}, {found.evaluations:,} evaluations; "
         f"{len(null.scores)} random prompts {null.mean:.3f} ± {null.sd:.3f}, the best of them "
         f"{null.scores.max():.3f}"
     )
-    console.tell(
+    console.write(
         f"{'score':>9} {'z':>6} {'above':>6} {'chains':>6}  prompt  (what each word brings)"
     )
     for one in found.best:
         parts = ", ".join(f"{word} {loss:+.2f}" for word, loss in one.without)
-        console.tell(
+        console.write(
             f"{one.score:9.3f} {one.z:6.1f} {one.percentile:5.1f}% {one.chains:6}  "
             f"{one.prompt}  ({parts})"
         )
     for name in ("r_hat", "effective"):
         if name in found.about:
-            console.tell(f"{name}: {found.about[name]:.2f}")
+            console.write(f"{name}: {found.about[name]:.2f}")

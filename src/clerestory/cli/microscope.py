@@ -55,13 +55,13 @@ def build(
     _check_cited(findings or (), studies or (), search)
     resumable(out)
     opened_recordings = [Recording.open(one) for one in recordings]
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         microscope = built(opened_recordings, out, sites=sites, progress=tell)
         cite(microscope, findings or (), studies or ())
         if search is not None:
             search_all(microscope, opened(microscope), budget, how=search, progress=tell)
     units = sum(site.units for site in microscope.sites.values())
-    console.say(f"{units:,} units are in {out}: `clerestory microscope serve {out}`.")
+    console.status(f"{units:,} units are in {out}: `clerestory microscope serve {out}`.")
 
 
 @app.command()
@@ -93,7 +93,7 @@ def serve(
     model = Microscope(folder).model
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     with_token = " Open it with ?token=… once." if token else ""
-    console.say(f"{model} is at {where} (Ctrl-C ends it).{with_token}")
+    console.status(f"{model} is at {where} (Ctrl-C ends it).{with_token}")
     run(folder, host=host, port=port, token=token, hosts=allow_host or ())
 
 
@@ -112,9 +112,9 @@ def export(
     from clerestory.io.outputs import whole_folder
     from clerestory.microscope import neuronpedia, site
 
-    with whole_folder(out) as part, console.stages() as tell:
+    with whole_folder(out) as part, console.progress_bars() as tell:
         came = (site if form == "site" else neuronpedia)(folder, part, tell).relative_to(part)
-    console.say(f"Open {out / came}." if form == "site" else f"The rows are in {out / came}.")
+    console.status(f"Open {out / came}." if form == "site" else f"The rows are in {out / came}.")
 
 
 @app.command()
@@ -128,7 +128,7 @@ def backup(
 
     with whole_file(new_file(to)) as part:
         _themes(folder).backup(part)
-    console.say(f"The themes are in {to}.")
+    console.status(f"The themes are in {to}.")
 
 
 @themes.command("export")
@@ -156,7 +156,7 @@ def import_themes(
         new = _themes(folder).take(lines, units)
     except ThemeError as error:
         raise ThemeError(f"{file}: {error}") from error
-    console.say(f"{new} new themes.")
+    console.status(f"{new} new themes.")
 
 
 def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str | None) -> None:

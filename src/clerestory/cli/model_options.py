@@ -104,7 +104,7 @@ class Asked:
         how = given if self.name else {**default_how, **given}
         model = clerestory.load(self.name or default, **how)
         if model.about:
-            console.say(f"{model.name}: {model.about}")
+            console.status(f"{model.name}: {model.about}")
         return model
 
 

@@ -124,9 +124,9 @@ def _surveyed(opened: Model, plan: Plan, json: bool) -> None:
     from clerestory.recordings import survey
 
     found = survey(opened, plan)
-    console.say(found.line())
+    console.status(found.line())
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
 
 
 def _recorded(
@@ -138,8 +138,8 @@ def _recorded(
 
     store = Store(out)
     with store.locked():
-        begin(store, opened, plan, lambda found: console.say(found.line()))
-        with console.stages() as progress:
+        begin(store, opened, plan, lambda found: console.status(found.line()))
+        with console.progress_bars() as progress:
             if cluster is None:
                 fill(store, opened, progress)
             else:
@@ -154,8 +154,10 @@ def _told(store: Store, json: bool) -> None:
 
     info = Recording(store).info()
     for row, reason in info["bad"].items():
-        console.say(f"sample {row} is bad: {reason}")
+        console.status(f"sample {row} is bad: {reason}")
     bad = f", {len(info['bad'])} of them bad," if info["bad"] else ""
-    console.say(f"{info['done']:,} samples{bad} are in {store.folder}.")
+    console.status(f"{info['done']:,} samples{bad} are in {store.folder}.")
     if json:
-        console.emit({name: info[name] for name in ("samples", "done", "bad", "sites", "bytes")})
+        console.write_json(
+            {name: info[name] for name in ("samples", "done", "bad", "sites", "bytes")}
+        )

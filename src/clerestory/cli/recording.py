@@ -30,18 +30,20 @@ def info(where: _Where, json: _Json = False) -> None:
     recording = Recording.open(where)
     told = recording.info()
     if json:
-        console.emit(told)
+        console.write_json(told)
         return
     plan = recording.store.plan
-    console.say(f"{told['done']:,} of {told['samples']:,} samples, {told['bytes'] / 1e6:.1f} MB")
-    console.say(f"model {plan.model['name']} {plan.model['revision']}, {plan.options.steps} steps")
+    console.status(f"{told['done']:,} of {told['samples']:,} samples, {told['bytes'] / 1e6:.1f} MB")
+    console.status(
+        f"model {plan.model['name']} {plan.model['revision']}, {plan.options.steps} steps"
+    )
     factors = [name for name in recording.samples if name not in ("done", "bad")]
-    console.say(f"columns: {', '.join(map(str, factors))}")
-    console.say(f"pictures: {'kept' if plan.pictures else 'none'}; positions: {plan.pool}")
+    console.status(f"columns: {', '.join(map(str, factors))}")
+    console.status(f"pictures: {'kept' if plan.pictures else 'none'}; positions: {plan.pool}")
     for site, layout in recording.store.layouts.items():
-        console.say(f"  {site}  {layout.dtype} {'×'.join(map(str, layout.shape))}")
+        console.status(f"  {site}  {layout.dtype} {'×'.join(map(str, layout.shape))}")
     for row, reason in told["bad"].items():
-        console.say(f"sample {row} is bad: {reason}")
+        console.status(f"sample {row} is bad: {reason}")
 
 
 @app.command()
@@ -68,26 +70,26 @@ def verify(
     store = Store(where)
     if model.said:
         _opened(model, store)  # what is wrong with it is told before all is read
-    with console.stages() as progress:
+    with console.progress_bars() as progress:
         damage = check(store, progress)
     for each in damage:
         rows = f"samples {each.samples.start} to {each.samples.stop - 1}"
-        console.say(f"{each.site}: {each.how}, {rows}")
+        console.status(f"{each.site}: {each.how}, {rows}")
     if damage and repair:
         opened = _opened(model, store)
-        with store.locked(), console.stages() as progress:
+        with store.locked(), console.progress_bars() as progress:
             chunks = {each.chunk for each in damage}
             again = [chunk for chunk in chunks if chunk < store.plan.chunks]
             repaired(store, [each for each in damage if each.chunk not in again])
             fill(store, opened, progress, again)
-        console.say(f"{len(chunks)} chunks were drawn again.")
+        console.status(f"{len(chunks)} chunks were drawn again.")
         damage = check(store)
     if json:
         told = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]
-        console.emit({"ok": not damage, "damaged": told})
+        console.write_json({"ok": not damage, "damaged": told})
     if damage:
         raise typer.Exit(1)
-    console.say(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")
+    console.status(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")
 
 
 def _opened(model: Asked, store: Store) -> Model:

@@ -30,7 +30,7 @@ def sites(
             {"address": s.address, "shape": list(s.shape), "module": s.path, "feeds": s.feeds}
             for s in found
         ]
-        console.emit(rows)
+        console.write_json(rows)
         return
     from rich.console import Console
     from rich.table import Table

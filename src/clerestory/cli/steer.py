@@ -53,7 +53,7 @@ def draw(
         save_run(runs[1], part, edited=True)
         sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))
         save(sheet, part / "grid.png")
-    console.say(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")
+    console.status(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")
 
 
 app.command()(steer_build.build)

@@ -39,14 +39,14 @@ def bake(
         SteeredModel.load(folder, model.open(name, **opened_with)), out, lora=form == "lora"
     )
     if json:
-        console.emit(made.told())
+        console.write_json(made.told())
     for one in made.refused:
         offer = "" if one.offer is None else f" Nearest that can: {one.offer}"
         apart = "" if one.apart is None else f", {one.apart:.1f} of 255 apart in pictures"
-        console.say(f"{one.edit} cannot be folded: {one.why}.{offer}{apart}")
+        console.status(f"{one.edit} cannot be folded: {one.why}.{offer}{apart}")
     if made.folder is None:
         raise typer.Exit(1)
-    console.say(
+    console.status(
         f"Written to {made.folder}: {made.max_difference:.1e} from the steered model's "
         f"predictions, {made.pictures_apart} of 255 at most from its pictures, "
         f"{made.from_base} from the base's."
@@ -65,6 +65,6 @@ def show(
 
     told = steering_of(folder)
     if json:
-        console.emit(told)
+        console.write_json(told)
     else:
-        console.tell(card(told))
+        console.write(card(told))

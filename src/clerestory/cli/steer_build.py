@@ -78,7 +78,7 @@ def build(
     for which in ("a", "b"):
         concept.panel(which)
     listed = contents_of(opened, contents, classifier, tune + report)
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         others = {}
         if slider:
             sides = (concept.base, concept.other)
@@ -102,13 +102,15 @@ def build(
     with whole_folder(out) as part:
         built.save(part)
     told = built.steered.calibration
-    console.say(f"The steered model and its card are in {out}.")
+    console.status(f"The steered model and its card are in {out}.")
     for warning in told["warnings"]:
-        console.say(f"Note: {warning}")
+        console.status(f"Note: {warning}")
     if json:
-        console.emit({"calibration": told})
+        console.write_json({"calibration": told})
     else:
-        console.tell(console.table(rows(told)))
+        import pandas as pd
+
+        console.write_table(pd.DataFrame(rows(told)))
 
 
 def rows(told: dict[str, object]) -> list[dict[str, object]]:

@@ -65,15 +65,15 @@ def run(
     if dry_run:
         _forecast(forecast(chosen, opened, judges), as_json)
         return
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         ran = answered(
-            chosen, opened, folder, classifiers=judges, progress=tell, announce=console.say
+            chosen, opened, folder, classifiers=judges, progress=tell, announce=console.status
         )
     report = write(ran)
     if as_json:
-        console.emit(told(ran))
-    console.tell("\n".join(answer(ran)), err=as_json)
-    console.tell(f"The report is {report}", err=as_json)
+        console.write_json(told(ran))
+    console.write("\n".join(answer(ran)), err=as_json)
+    console.write(f"The report is {report}", err=as_json)
 
 
 @app.command("list")
@@ -86,10 +86,10 @@ def listing(
 
     studies = built_in()
     if as_json:
-        console.emit([{"name": one.name, "question": one.question} for one in studies])
+        console.write_json([{"name": one.name, "question": one.question} for one in studies])
         return
     for one in studies:
-        console.tell(f"{one.name}: {one.question}")
+        console.write(f"{one.name}: {one.question}")
 
 
 @app.command()
@@ -105,15 +105,15 @@ def show(
 
     chosen = Study.load(name, scale)
     if as_json:
-        console.emit(chosen.model_dump(mode="json"))
+        console.write_json(chosen.model_dump(mode="json"))
         return
-    console.tell(f"{chosen.name}, {scale}: {chosen.question}")
+    console.write(f"{chosen.name}, {scale}: {chosen.question}")
     for key, step in chosen.plan.items():
         gate = (
             f" Only if all that {' and '.join(step.only_if)} claims holds." if step.only_if else ""
         )
-        console.tell(f"\n{key}\n  {step.method()}{gate}")
-    console.tell(f"\nThe verdict rests on {', '.join(chosen.headline)}.")
+        console.write(f"\n{key}\n  {step.method()}{gate}")
+    console.write(f"\nThe verdict rests on {', '.join(chosen.headline)}.")
 
 
 @app.command()
@@ -137,8 +137,8 @@ def new(
     path = new_file(out or Path(f"{name}.toml"))
     with whole_file(path) as part:
         part.write_text(text, "utf-8")
-    console.tell(f"{path} is a study that runs as it is: read it, change it, then")
-    console.tell(f"  clerestory study run {path} --dry-run")
+    console.write(f"{path} is a study that runs as it is: read it, change it, then")
+    console.write(f"  clerestory study run {path} --dry-run")
 
 
 def _folder(name: str, scale: str, model: str | None) -> Path:
@@ -167,7 +167,7 @@ def _forecast(found: Forecast, as_json: bool) -> None:
 
     told = found.told()
     if as_json:
-        console.emit(told)
+        console.write_json(told)
         return
     rows: list[dict[str, Any]] = [
         {
@@ -179,8 +179,10 @@ def _forecast(found: Forecast, as_json: bool) -> None:
         }
         for key, one in told["steps"].items()
     ]
-    console.tell(console.table(rows))
-    console.tell(
+    import pandas as pd
+
+    console.write_table(pd.DataFrame(rows))
+    console.write(
         f"Together {told['pictures']:,} pictures, about {told['seconds'] / 60:.0f} minutes here, "
         f"{told['disk'] / 1e6:,.0f} MB on disk; {told['memory'] / 1e9:.1f} GB of memory so far."
     )

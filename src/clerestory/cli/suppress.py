@@ -76,7 +76,7 @@ def suppress(
     case = Case.of(
         opened, prompt, unwanted, _words(keep), instead=_words(control), others=other or ()
     )
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         found = climb(
             case,
             tune=tune,
@@ -88,13 +88,13 @@ def suppress(
             progress=tell,
         )
     if out is not None:
-        console.say(f"The page is {kept(found, out)}.")
+        console.status(f"The page is {kept(found, out)}.")
         if found.steered is not None:
-            console.say(f"The steered model is in {out / 'steered'}.")
+            console.status(f"The steered model is in {out / 'steered'}.")
     for warning in found.warnings:
-        console.say(f"Note: {warning}")
+        console.status(f"Note: {warning}")
     if json:
-        console.emit(found.told())
+        console.write_json(found.told())
     else:
         _print(found)
 
@@ -119,20 +119,22 @@ def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
 def _print(found: Suppressed) -> None:
     from clerestory.cli import console
 
-    console.tell(
+    console.write(
         f"The unwanted: {found.before.unwanted:.2f} of pictures, the control's "
         f"{found.control.unwanted:.2f}; {found.contents} sentences, set b"
     )
-    console.tell(console.table([_row(rung) for rung in found.rungs]))
+    import pandas as pd
+
+    console.write_table(pd.DataFrame([_row(rung) for rung in found.rungs]))
     chosen = found.chosen
     share, same = chosen.came.kept_share, chosen.came.rest
     kept = "" if share is None else f" It keeps {share:.0%} of what is to stay."
     rest = "" if same is None else f" {1 - same:.0%} of the rest changes."
-    console.tell(f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}).{kept}{rest}")
+    console.write(f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}).{kept}{rest}")
     if found.steered is None:
-        console.tell("There is no steered model: words are no edits, and no rung has any.")
+        console.write("There is no steered model: words are no edits, and no rung has any.")
     elif found.steered_by != chosen.name:
-        console.tell(f"The steered model has the edits of {found.steered_by}: words are no edits.")
+        console.write(f"The steered model has the edits of {found.steered_by}: words are no edits.")
 
 
 def _row(rung: Rung) -> dict[str, str]:

@@ -56,7 +56,7 @@ def verify(
         free_folder(out)
     found, numbers = Findings.load(findings), parse_seeds(seeds) if seeds else None
     opened = model.open()
-    with console.stages() as tell:
+    with console.progress_bars() as tell:
         causes = ask(
             found,
             opened,
@@ -73,9 +73,9 @@ def verify(
         with whole_folder(out) as part:
             causes.save(part)
             save_ranges(causes, part)
-        console.say(f"The causes are in {out}.")
+        console.status(f"The causes are in {out}.")
     if json:
-        console.emit(causes.told())
+        console.write_json(causes.told())
     else:
         _print(causes)
 
@@ -84,25 +84,25 @@ def _print(causes: Causes) -> None:
     """Detects and controls side by side, then the answer in words."""
     from clerestory.cli import console
 
-    console.tell(
+    console.write(
         f"{causes.classifier} sees {causes.shows!r} in {causes.unedited:.0%} of {causes.contents} "
         f"prompts without it; the prompts with it add {_span(causes.words)}"
         f"{_least(causes.words_keep)}.\n"
     )
     head = f"{'detects':>8} {'controls':>19} {'ablated':>19} {'patched':>8} {'back':>6}"
-    console.tell(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
+    console.write(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
     for one in causes.controls:
-        console.tell(_row(one))
-    console.tell("")
+        console.write(_row(one))
+    console.write("")
     for sentence in causes.sentences():
-        console.tell(sentence)
+        console.write(sentence)
     for swap in causes.swaps:
-        console.tell(
+        console.write(
             f"{swap.factor}: {swap.condition:.0%} ({swap.low:.0%}–{swap.high:.0%}) by the "
             f"condition, {swap.noise:.0%} by the noise ({swap.pictures} pictures)"
         )
     for warning in causes.warnings:
-        console.say(f"warning: {warning}")
+        console.status(f"warning: {warning}")
 
 
 def _least(kept: Mapping[str, float]) -> str:

@@ -33,6 +33,6 @@ def art(
         free_folder(out)
     resumable(out)
     packed = fetch(out, table.emoji)
-    console.tell(
+    console.write(
         f"{len(packed.places)} sprites of {len(packed.artworks)} families are in {out}.", err=True
     )

@@ -58,15 +58,15 @@ def evaluate(
     if sheet is not None:
         with whole_file(sheet) as part:
             contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(part)
-        console.say(f"{len(came.asks)} pictures are on {sheet}.")
+        console.status(f"{len(came.asks)} pictures are on {sheet}.")
     limits = None
     if stages:
         from lancet.ceilings import ceilings
 
-        with console.stages() as report:
+        with console.progress_bars() as report:
             limits = ceilings(opened, art, folder, progress=report)
     if as_json:
-        console.emit({**came.told(), **({"stages": limits.told()} if limits else {})})
+        console.write_json({**came.told(), **({"stages": limits.told()} if limits else {})})
         return
     _print(came)
     if limits:
@@ -77,15 +77,15 @@ def _print(came: Evaluation) -> None:
     """The figures as a table, rates with their intervals."""
     from clerestory.cli import console
 
-    console.tell(f"{len(came.asks)} prompts, as classified by set b:")
+    console.write(f"{len(came.asks)} prompts, as classified by set b:")
     _print_rates(came.rates, came.same_styles)
-    console.tell("in combinations that training never shows:")
+    console.write("in combinations that training never shows:")
     _print_rates(came.held_out)
-    console.tell("the classifiers themselves, on held-out renders:")
+    console.write("the classifiers themselves, on held-out renders:")
     for name, rate in came.classifiers.items():
-        console.tell(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
-    console.tell(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
-    console.tell(f"seconds per picture: {came.seconds_per_picture:.3f}")
+        console.write(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
+    console.write(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
+    console.write(f"seconds per picture: {came.seconds_per_picture:.3f}")
 
 
 def _print_rates(
@@ -98,20 +98,20 @@ def _print_rates(
         said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
         beside = (renders or {}).get(name)
         limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are told"
-        console.tell(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
+        console.write(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
 
 
 def _print_stages(came: Ceilings) -> None:
     """What is right on held-out renders, through the autoencoder, and decoded from embeddings."""
     from clerestory.cli import console
 
-    console.tell(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
-    console.tell(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
+    console.write(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
+    console.write(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
     for factor, rate in came.renders.items():
         through, decoded = came.autoencoder[factor].rate, came.decoder[factor].rate
-        console.tell(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
-    console.tell(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
-    console.tell(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
+        console.write(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
+    console.write(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
+    console.write(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
 
 
 def _span(rate: float, low: float, high: float) -> str:

@@ -29,14 +29,14 @@ def facts(
 
     opened = clerestory.load(model)
     folder = None if model == "lancet" else Path(model)
-    with console.stages() as progress:
+    with console.progress_bars() as progress:
         came = measuring.facts(opened, folder, progress=progress)
     if as_json:
-        console.emit([fact.told() for fact in came])
+        console.write_json([fact.told() for fact in came])
         return
-    console.tell(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
+    console.write(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
     for fact in came:
-        console.tell(_row(fact))
+        console.write(_row(fact))
 
 
 def _row(fact: Measured) -> str:

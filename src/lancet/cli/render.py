@@ -49,4 +49,4 @@ def render(
     drawn = sheet.page(table, art, sections)
     with whole_file(out) as part:
         sheet.save(drawn, part)
-    console.tell(f"{n} scenes are on {out}.", err=True)
+    console.write(f"{n} scenes are on {out}.", err=True)

@@ -73,7 +73,7 @@ def train(
     shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
     if shipped is not None:
         weights.manifest(shipped)
-    with _work(work, smoke) as kept, hushed(), console.stages() as report:
+    with _work(work, smoke) as kept, hushed(), console.progress_bars() as report:
         training = Training(
             World.load(world),
             art,
@@ -83,13 +83,13 @@ def train(
             report=report,
         )
         if out is not None and not stage and training.made(out):
-            console.say(f"The model in {out} is finished: made from this world by these settings.")
+            console.status(f"The model in {out} is finished: same world, same settings.")
             return
         training.check(stage or (), out=out)
         training.run(stage or ())
         if out is not None:
             training.assemble(out, version=version)
-            console.say(f"The model is in {out}.")
+            console.status(f"The model is in {out}.")
 
 
 @contextmanager
