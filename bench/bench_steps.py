@@ -15,7 +15,7 @@ SHARE = 3
 """Every third prompt is drawn."""
 
 if __name__ == "__main__":
-    model, classifiers = clerestory.load("lancet"), LancetClassifiers.load("a")
+    model, classifiers = clerestory.load("lancet"), LancetClassifiers.load("selection")
     asks = [ask for ask in prompts() if ask.part == "main"][::SHARE]
     print(f"{len(asks)} prompts, as classified by set a:")
     for steps in STEPS:

@@ -120,7 +120,7 @@ def failures(came: Any) -> None:
     from lancet.classifiers import LancetClassifiers
     from lancet.contact import contact_sheet
 
-    judge, rows, words = LancetClassifiers.load("b"), [], []
+    judge, rows, words = LancetClassifiers.load(), [], []
     odds = judge.probabilities(came.pictures)
     for row, ask in enumerate(came.asks):
         factor = "mood" if ask.mood != "none" else "subject"

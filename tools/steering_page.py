@@ -90,7 +90,7 @@ def _kept(glass: dict[str, Any]) -> str:
     """Each factor: kept, what set b has right in true renders in the style, and their ratio."""
     from lancet.classifiers import LancetClassifiers
 
-    judge = LancetClassifiers.load("b")
+    judge = LancetClassifiers.load()
     lines = ["| factor | kept | set b, true renders | ratio (aim .93) | words, ratio |"]
     lines.append("|---|---|---|---|---|")
     for name in ("subject", "place", "mood"):

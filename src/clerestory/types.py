@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bools", "Floats", "Integers", "LossProgress", "Pictures", "Progress", "ProgressOption"]
+__all__ = [
+    "Bools",
+    "Floats",
+    "Integers",
+    "LossProgress",
+    "Pictures",
+    "Progress",
+    "ProgressOption",
+    "Role",
+]
 
 Pictures: TypeAlias = NDArray[np.uint8]
 """RGB pictures, 0 to 255; the last three axes are height, width, 3."""
@@ -17,6 +26,8 @@ Integers: TypeAlias = NDArray[np.integer[Any]]
 """Class indices, seeds or counts."""
 Bools: TypeAlias = NDArray[np.bool_]
 """Masks and outcomes of trials."""
+Role: TypeAlias = Literal["selection", "evaluation"]
+"""Of two sets of classifiers: the one that selects, or the other, which only evaluates."""
 
 
 class Progress(Protocol):

@@ -80,7 +80,7 @@ def ceilings(
     truth = render(world, art, scenes)
     scaled = torch.from_numpy(truth).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
     embeddings = _eye(place)(scaled)
-    judge = LancetClassifiers.load("b", folder)
+    judge = LancetClassifiers.load("evaluation", folder)
     predicted = _predicted(model, scenes, tell)
     return Ceilings(
         renders=_rates(judge, truth, scenes),

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, Which, families
+from clerestory.classifiers.base import Classifier, families
 from clerestory.errors import ModelError, RegistryError
 from clerestory.io.fields import value_of
 from clerestory.io.reading import inside, loads
 from clerestory.io.tensors import read_tensors
 from clerestory.registry import suggest
+from clerestory.types import Role
 
 if TYPE_CHECKING:
     from lancet.networks import FactorNet
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["FactorClassifier", "LancetClassifiers"]
 
 BATCH = 128
+SETS: dict[Role, str] = {"selection": "a", "evaluation": "b"}
+"""The names of the two sets in a folder of weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class LancetClassifiers:
     `features/covariance` of the held-out renders.
     """
 
-    which: Which
+    role: Role
     classes: Mapping[str, tuple[str, ...]]
     measured: Mapping[str, NDArray[np.generic]]
     net: FactorNet = field(repr=False)
@@ -46,13 +49,13 @@ class LancetClassifiers:
     )
 
     @classmethod
-    def load(cls, which: Which = "b", folder: Path | None = None) -> LancetClassifiers:
-        """The set `a` or `b` of a Lancet folder, the shipped one by default."""
+    def load(cls, role: Role = "evaluation", folder: Path | None = None) -> LancetClassifiers:
+        """The classifiers of a role in a Lancet folder, the shipped one by default."""
         from lancet import weights
 
-        if which not in ("a", "b"):
-            raise RegistryError(f"No set of classifiers is called {which!r}. Known: a, b.")
-        return _loaded(which, weights.verified(folder))
+        if role not in SETS:
+            raise RegistryError(f"No classifiers have the role {role!r}.{suggest(role, SETS)}")
+        return _loaded(role, weights.verified(folder))
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`.
@@ -128,8 +131,8 @@ class FactorClassifier:
 
     @property
     def source(self) -> str:
-        """`lancet:style (set b)`."""
-        return f"lancet:{self.factor} (set {self.of.which})"
+        """`lancet:style (evaluation)`."""
+        return f"lancet:{self.factor} ({self.of.role})"
 
     @property
     def mark(self) -> str:
@@ -142,9 +145,9 @@ class FactorClassifier:
 
 
 @families.register("lancet")
-def lancet_classifier(factor: str, which: Which) -> Classifier:
+def lancet_classifier(factor: str, role: Role) -> Classifier:
     """`lancet:style`, `lancet:mood`, … : a factor of Lancet's world."""
-    classifiers = LancetClassifiers.load(which)
+    classifiers = LancetClassifiers.load(role)
     if factor not in classifiers.classes:
         known = suggest(factor, classifiers.classes)
         raise RegistryError(f"Lancet has no classifier of {factor!r}.{known}")
@@ -152,28 +155,28 @@ def lancet_classifier(factor: str, which: Which) -> Classifier:
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(which: Which, folder: Path) -> LancetClassifiers:
+def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     from safetensors import safe_open
 
     from lancet import weights
     from lancet.networks import classifier_net
 
-    path = inside(folder, f"classifiers/{which}.safetensors", ModelError)
+    path = inside(folder, f"classifiers/{SETS[role]}.safetensors", ModelError)
     state = read_tensors(path, ModelError)
     with safe_open(path, framework="pt") as opened:
         header = opened.metadata() or {}
     told = loads(header.get("classes", ""), f"{path}: classes", ModelError)
     hint = Mapping[str, tuple[str, ...]]
     classes = value_of(hint, told, f"{path}: classes", ModelError)
-    net = classifier_net(which, {factor: len(levels) for factor, levels in classes.items()})
+    net = classifier_net(SETS[role], {factor: len(levels) for factor, levels in classes.items()})
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
     if lost or missing.unexpected_keys:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
-    held_out = inside(folder, f"classifiers/{which}-held-out.safetensors", ModelError)
+    held_out = inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
     measured = read_tensors(held_out, ModelError, "np")
-    mark = weights.manifest(folder)["files"][f"classifiers/{which}.safetensors"]
-    return LancetClassifiers(which, classes, measured, net.eval().requires_grad_(False), mark)
+    mark = weights.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
+    return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), mark)
 
 
 def _check(pictures: NDArray[np.uint8]) -> None:

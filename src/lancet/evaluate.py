@@ -89,7 +89,7 @@ def evaluate(
     start = time.perf_counter()
     pictures = draw(model, asks, progress, **options)
     seconds = (time.perf_counter() - start) / len(asks)
-    classifiers = LancetClassifiers.load("b", folder)
+    classifiers = LancetClassifiers.load("evaluation", folder)
     features = classifiers.features(pictures).astype(np.float64)
     drawn = (features.mean(0), np.cov(features.T))
     return Evaluation(

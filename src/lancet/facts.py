@@ -66,7 +66,7 @@ def facts(
 ) -> list[Measured]:
     """Measure every fact of the world that this Lancet was taught."""
     world = World.load(weights.verified(folder) / "world.toml")
-    judge = _Judge(model, LancetClassifiers.load("b", folder), progress)
+    judge = _Judge(model, LancetClassifiers.load("evaluation", folder), progress)
     return [_measured(world, fact, judge) for fact in world.facts]
 
 

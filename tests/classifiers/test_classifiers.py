@@ -213,7 +213,7 @@ def test_a_plug_in_package_adds_a_family(tmp_path: Path) -> None:
         "    classes, source = ('yes', 'no'), 'sure'\n"
         "    def __call__(self, pictures): ...\n"
         "@families.register('sure')\n"
-        "def sure(name, which): return Sure()\n"
+        "def sure(name, role): return Sure()\n"
     )
     told = tmp_path / "plugged-1.0.dist-info"
     told.mkdir()

@@ -61,7 +61,7 @@ TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "numbers": ("1,2", ("one", "nan")),
     "device": ("cpu", ("abacus",)),
     "dtype": ("float32", ("float31",)),
-    "set": ("b", ("c",)),
+    "role": ("evaluation", ("c",)),
     "study": ("stained-glass", ("stained-gloss", "absent.toml")),
     "study's name": ("zebra-stripes", ("Zebra", "zebra stripes", "../zebra")),
     "study's classifier": (
@@ -185,7 +185,7 @@ KINDS = {
     "--put": "text",
     "--strengths": "numbers",
     "--rung": "rung",
-    "--set": "set",
+    "--role": "role",
     "study run name": "study",
     "study show name": "study",
     "study new name": "study's name",

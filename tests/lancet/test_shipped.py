@@ -87,16 +87,18 @@ def test_reading_every_site_and_an_edit_that_changes_nothing_leave_the_picture_b
 
 
 @pytest.mark.parametrize(("factor", "bar"), [("style", 0.96), ("subject", 0.90)])
-@pytest.mark.parametrize("which", ["a", "b"])
-def test_the_classifiers_know_held_out_renders(which, factor, bar):
-    right, of = LancetClassifiers.load(which).accuracy(factor)
+@pytest.mark.parametrize("role", ["selection", "evaluation"])
+def test_the_classifiers_know_held_out_renders(role, factor, bar):
+    right, of = LancetClassifiers.load(role).accuracy(factor)
     assert of >= 4000
     assert right / of >= bar
 
 
 def test_the_sets_differ_and_give_probabilities():
     pictures = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
-    one, two = (classifier("lancet:mood", which=which)(pictures) for which in ("a", "b"))
+    one, two = (
+        classifier("lancet:mood", role=role)(pictures) for role in ("selection", "evaluation")
+    )
     assert one.shape == two.shape == (5, 9)
     assert np.allclose(one.sum(1), 1, atol=1e-5)
     assert not np.allclose(np.log(one), np.log(two), atol=0.1)

@@ -62,7 +62,7 @@ def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(
     assert told["baselines"]["searched"]["concept_rate"] == 1
     assert told["baselines"]["shuffled"]["concept_rate"] == 0
     assert told["baselines"]["shuffled"]["directions"] == 4
-    assert (told["contents"], told["seeds"], told["set"]) == (16, 2, "set b")
+    assert (told["contents"], told["seeds"], told["role"]) == (16, 2, "evaluation")
     place = built.save(tmp_path / "s")
     names = {path.name for path in place.iterdir()}
     assert {

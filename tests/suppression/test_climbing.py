@@ -112,16 +112,25 @@ def test_where_no_rung_has_edits_nothing_is_steered(tmp_path):
 def test_classifiers_of_one_set_and_what_set_b_never_sees_are_told(tmp_path):
     found = climbed(Painted(blind=[0]))
     assert kept(found, tmp_path / "out").exists()
-    one, never = "only one set of python:judges:red and python:judges:green", "By set b the prompt"
+    one, never = (
+        "only one set of python:judges:red and python:judges:green",
+        "By the evaluation classifiers the prompt",
+    )
     assert any(one in text for text in found.warnings)
     assert any(f"{never} never draws python:judges:green=yes" in text for text in found.warnings)
     assert found.chosen.came.kept_share is None and found.told()["rungs"][0]["kept"] is None
-    with pytest.raises(EvidenceError, match="By set a the prompt never draws python:judges:green"):
+    with pytest.raises(
+        EvidenceError,
+        match="By the selection classifiers the prompt never draws python:judges:green",
+    ):
         climbed(Painted(blind=range(1, 9)))
 
 
 def test_other_prompts_that_a_suffix_makes_too_long_are_left_out():
-    stage, way = SimpleNamespace(case=case(Painted()), which="b"), Way("", suffix="like a raven")
+    stage, way = (
+        SimpleNamespace(case=case(Painted()), role="evaluation"),
+        Way("", suffix="like a raven"),
+    )
     plain = {"python:judges:red": np.ones((2, 1), int)}
     assert _elsewhere(stage, way, ["a cat", "a cat " * 5], plain) == (0, None)
     assert _elsewhere(stage, Way(""), ["a cat", "a cat " * 5], plain) == (1, None)

@@ -21,7 +21,7 @@ def looks(*, red=0, green=0, blue=0, kept=(GREEN,), others=()):
     """A picture of each content, by how much there is of each colour, 0 or 1."""
     case = Case(None, parse_pieces("a [raven]"), (RED,), kept, ("{x}, red",), others)
     shown = np.stack(np.broadcast_arrays(np.zeros(12), red, green, blue)[1:], axis=1)
-    return Looks(case, (255 * shown[:, None, None, None]).astype(np.uint8), "b")
+    return Looks(case, (255 * shown[:, None, None, None]).astype(np.uint8), "evaluation")
 
 
 def test_the_interval_knows_that_the_controls_rate_varies(asked):

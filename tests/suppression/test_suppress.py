@@ -57,7 +57,9 @@ def test_drop_and_kept_are_those_of_the_pictures(lancet):
     case = Case.of(lancet, PROMPT, [BLACK], ["raven"])
     texts = ["alexandra elbakyan with a raven", "alexandra elbakyan with an owl"]
     with_raven, with_owl = (lancet.run(text, [0, 1]).pictures for text in texts)
-    before, control = (Looks(case, np.stack([one, one]), "b") for one in (with_raven, with_owl))
+    before, control = (
+        Looks(case, np.stack([one, one]), "evaluation") for one in (with_raven, with_owl)
+    )
     same = judged(before, before, control)
     gone = judged(control, before, control)
     assert (same.drop, same.kept_share, same.distance) == (0.0, 1.0, 0.0)

@@ -162,7 +162,7 @@ def unit_sites(model: Model, values: Sequence[Value]) -> list[str]:
 
 
 def _rate(term: Drawn, pictures: NDArray[np.uint8]) -> Matrix:
-    judge = classifier(term.classifier, which="b")
+    judge = classifier(term.classifier, role="evaluation")
     return np.asarray(judge(pictures).argmax(1) == judge.classes.index(term.shows), np.float64)
 
 

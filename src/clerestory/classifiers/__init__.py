@@ -3,7 +3,7 @@
 Two sets come with Lancet, of different architecture, seed and training pictures: set `a` tunes,
 set `b` reports, so that what was tuned to please the one is judged by the other.
 
-    mood = classifier("lancet:mood", which="b")
+    mood = classifier("lancet:mood", role="evaluation")
     mood(pictures)            # [n, class] probabilities of pictures [n, 64, 64, 3] uint8
     mood.classes              # ("happy", "sad", …)
 """

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from clerestory.errors import RegistryError
 from clerestory.registry import Registry, filled, suggest
+from clerestory.types import Role
 
 __all__ = [
     "Classifier",
-    "Which",
     "class_of",
     "classifier",
     "condition",
@@ -26,9 +26,6 @@ __all__ = [
     "known",
     "only_given",
 ]
-
-Which = str
-"""`a` for the set that tunes, `b` for the set that reports."""
 
 
 @runtime_checkable
@@ -46,13 +43,13 @@ class Classifier(Protocol):
 
     @property
     def source(self) -> str:
-        """Where it comes from, for reports: `lancet:style (set b)`."""
+        """Where it comes from, for reports: `lancet:style (evaluation)`."""
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[n, class]` of pictures `[n, height, width, 3]`; each row adds up to 1."""
 
 
-families: Registry[Callable[[str, Which], Classifier]] = Registry("classifier family")
+families: Registry[Callable[[str, Role], Classifier]] = Registry("classifier family")
 """By what stands before the colon: a function of what stands after it, and of the set."""
 
 
@@ -90,18 +87,18 @@ def is_code(name: str) -> bool:
 
 
 @functools.cache
-def known() -> Registry[Callable[[str, Which], Classifier]]:
+def known() -> Registry[Callable[[str, Role], Classifier]]:
     """The families, with those of installed plug-ins (entry points `clerestory.classifiers`)."""
     return filled(families, "clerestory.classifiers.kinds", "clerestory.classifiers")
 
 
-def classifier(name: str, *, which: Which = "b") -> Classifier:
+def classifier(name: str, *, role: Role = "evaluation") -> Classifier:
     """The classifier called `FAMILY:REST`.
 
     RegistryError with the nearest if there is none, or where its classes cannot be told apart.
     """
     family, _, rest = name.partition(":")
-    judge = known()[family](rest, which)
+    judge = known()[family](rest, role)
     classes = judge.classes
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise RegistryError(
@@ -111,13 +108,13 @@ def classifier(name: str, *, which: Which = "b") -> Classifier:
     return judge
 
 
-def class_of(name: str, shows: str, *, which: Which = "b") -> str:
+def class_of(name: str, shows: str, *, role: Role = "evaluation") -> str:
     """The class of a classifier that is meant: its name, or the one that begins so.
 
     Hyphens count as blanks: `black` is `black clothes`, `bushy-brown` is `bushy brown`.
     RegistryError where none or several are meant.
     """
-    classes = classifier(name, which=which).classes
+    classes = classifier(name, role=role).classes
     if shows in classes:
         return shows
     plain = shows.replace("-", " ").strip().casefold()
@@ -128,9 +125,9 @@ def class_of(name: str, shows: str, *, which: Which = "b") -> str:
     raise RegistryError(f"{name} has no class {shows!r}.{suggest(shows, classes)}")
 
 
-def condition(text: str, *, which: Which = "b") -> tuple[str, str]:
+def condition(text: str, *, role: Role = "evaluation") -> tuple[str, str]:
     """`lancet:clothes=black` as the classifier's name and its class; RegistryError for no such."""
     name, equals, shows = text.rpartition("=")
     if not equals:
         raise RegistryError(f"{text!r} names no class; write CLASSIFIER=CLASS.")
-    return name, class_of(name, shows, which=which)
+    return name, class_of(name, shows, role=role)

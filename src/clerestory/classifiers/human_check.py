@@ -29,6 +29,7 @@ from clerestory.io.outputs import whole_folder
 from clerestory.io.reading import loads, read_bytes
 from clerestory.registry import suggest
 from clerestory.stats import clopper_pearson, wilson
+from clerestory.types import Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +158,7 @@ def sheet(
     *,
     size: int = 100,
     seed: int = 0,
-    which: str = "b",
+    role: Role = "evaluation",
 ) -> int:
     """Write the pictures to be marked into `out`, a page that marks them, and an empty table.
 
@@ -168,7 +169,7 @@ def sheet(
     import pandas as pd
     from PIL import Image
 
-    judge = classifier(name, which=which)
+    judge = classifier(name, role=role)
     _whole(recording)
     chosen = np.random.default_rng(seed).permutation(recording.rows)[:size]
     judge(recording.pictures(chosen[:1]))
@@ -187,12 +188,12 @@ def sheet(
     return len(table)
 
 
-def check(recording: Recording, name: str, marks: Path, *, which: str = "b") -> Check:
+def check(recording: Recording, name: str, marks: Path, *, role: Role = "evaluation") -> Check:
     """Compare a person's marks with what the classifier says, and keep it with the recording.
 
     EvidenceError where the table is of other pictures, or marks a class that there is not.
     """
-    judge = classifier(name, which=which)
+    judge = classifier(name, role=role)
     _whole(recording)
     marked = _marks(recording, judge, marks)
     everywhere, _ = seen(recording, judge, recording.rows)

@@ -21,6 +21,7 @@ from clerestory.classifiers.base import Classifier, classifier
 from clerestory.errors import RecordingError, RegistryError
 from clerestory.models.core.family import Progress
 from clerestory.registry import suggest
+from clerestory.types import Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ def label(
     name: str,
     *,
     column: str | None = None,
-    which: str = "b",
+    role: Role = "evaluation",
     gate: str | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -54,15 +55,15 @@ def label(
     import pandas as pd
 
     rows = recording.rows
-    said, sure = seen(recording, classifier(name, which=which), rows, progress)
+    said, sure = seen(recording, classifier(name, role=role), rows, progress)
     if gate is not None:
-        said = np.where(passes(recording, gate, which=which), said, RULED_OUT)
+        said = np.where(passes(recording, gate, role=role), said, RULED_OUT)
     called = column or name.rpartition(":")[2]
     table = {f"drawn.{called}": said, f"drawn.{called}.confidence": sure}
     return pd.DataFrame(table, index=rows)
 
 
-def passes(recording: Recording, gate: str, *, which: str = "b") -> NDArray[np.bool_]:
+def passes(recording: Recording, gate: str, *, role: Role = "evaluation") -> NDArray[np.bool_]:
     """Which good samples' pictures a gate `CLASSIFIER=CLASS` lets through.
 
     RegistryError where the classifier has no such class.
@@ -72,7 +73,7 @@ def passes(recording: Recording, gate: str, *, which: str = "b") -> NDArray[np.b
         raise RegistryError(
             f"{gate!r} is no gate; write CLASSIFIER=CLASS, as lancet:window=absent."
         )
-    judge = classifier(name, which=which)
+    judge = classifier(name, role=role)
     if wanted not in judge.classes:
         raise RegistryError(f"{name} has no class {wanted!r}.{suggest(wanted, judge.classes)}")
     said, _ = seen(recording, judge, recording.rows)

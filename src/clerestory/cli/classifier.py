@@ -32,7 +32,10 @@ def check(
         Path | None, typer.Option(help="The table of marks, filled in: compare and keep.")
     ] = None,
     size: Annotated[int, typer.Option(min=1, help="How many pictures are to be marked.")] = 100,
-    which: Annotated[Literal["a", "b"], typer.Option("--set", help="Of two sets, a or b.")] = "b",
+    role: Annotated[
+        Literal["selection", "evaluation"],
+        typer.Option(help="Which of two classifiers of that name."),
+    ] = "evaluation",
     seed: Annotated[int, typer.Option(help="Of the choice of pictures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="The check as one object.")] = False,
 ) -> None:
@@ -51,11 +54,11 @@ def check(
         raise OutputError("Give --out, a folder for the pictures to mark, or --marks, the table.")
     opened = Recording.open(recording)
     if out is not None:
-        count = checking.sheet(opened, name, out, size=size, seed=seed, which=which)
+        count = checking.sheet(opened, name, out, size=size, seed=seed, role=role)
         console.status(f"{count} pictures: mark them in {out / 'page.html'}, or in {out}/marks.csv")
         return
     assert marks is not None
-    found = checking.check(opened, name, marks, which=which)
+    found = checking.check(opened, name, marks, role=role)
     if json:
         console.write_json(found.told())
     else:

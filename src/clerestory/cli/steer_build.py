@@ -52,7 +52,7 @@ def build(
 ) -> None:
     """Try strengths, sites and steps of a finding's directions, and save the best as a model.
 
-    Contents that choose are judged by classifiers of set a, those that report by set b, beside
+    Contents that choose are judged by selection classifiers, those that report by set b, beside
     plain words, shuffled directions and whatever else is given.
     """
     from clerestory.cli import console
@@ -75,8 +75,8 @@ def build(
     found, opened = Findings.load(finding), model.open()
     said = words or words_for(opened, classifier, shows)
     concept = Concept(classifier, shows, said, against, tuple(keeps or ()), remove)
-    for which in ("a", "b"):
-        concept.panel(which)
+    concept.panel("selection")
+    concept.panel("evaluation")
     listed = contents_of(opened, contents, classifier, tune + report)
     with console.progress_bars() as tell:
         others = {}

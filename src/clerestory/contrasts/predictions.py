@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clerestory.classifiers import Check, Classifier, checked, classifier, label, passes
 from clerestory.contrasts.matching import HALVES
 from clerestory.errors import EvidenceError
+from clerestory.types import Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,8 @@ __all__ = ["DOTTED", "PASSED", "Eyes"]
 DOTTED = re.compile(r"(?<![\w`.])drawn(?:\.\w+)+")
 PASSED = "gate.passed"
 """The column that says which pictures the gate lets through."""
-SETS = ("a", "b")
-"""Which set of classifiers the half that discovers goes by, and which the half that reports."""
+ROLES: tuple[Role, Role] = ("selection", "evaluation")
+"""Which classifiers the half that discovers goes by, and which the half that reports."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ class Eyes:
         import pandas as pd
 
         found = {}
-        for half, which in zip(HALVES, SETS, strict=True):
+        for half, role in zip(HALVES, ROLES, strict=True):
             columns = [
-                label(self.recording, of, column=name, which=which) for name, of in self.by.items()
+                label(self.recording, of, column=name, role=role) for name, of in self.by.items()
             ]
             columns += [] if made is None else [self._whole(made[half])]
             table = pd.concat([pd.DataFrame(index=self.recording.rows), *columns], axis=1)
             if self.gate is not None:
-                table[PASSED] = passes(self.recording, self.gate, which=which)
+                table[PASSED] = passes(self.recording, self.gate, role=role)
             found[half] = table
         return found
 
@@ -82,13 +83,13 @@ class Eyes:
 
     def checks(self) -> dict[str, Check | None]:
         """Of each that the reporting half goes by, a person's check; None without one."""
-        return {judge.source: checked(self.recording, judge) for judge in self._judges(SETS[1])}
+        return {judge.source: checked(self.recording, judge) for judge in self._judges(ROLES[1])}
 
     def warnings(self) -> list[str]:
         """What stands against their word: weights of the model in them, one set for both halves."""
         recorded = set(self.recording.manifest.get("encoders", ()))
         said = []
-        pairs = zip(self._judges(SETS[0]), self._judges(SETS[1]), strict=True)
+        pairs = zip(self._judges(ROLES[0]), self._judges(ROLES[1]), strict=True)
         for discovers, reports in pairs:
             own = set(getattr(reports, "weights", ()))
             if own & recorded:
@@ -101,7 +102,7 @@ class Eyes:
                 said.append(f"{reports.source} has one set of eyes for discovery and report.")
         return said
 
-    def _judges(self, which: str) -> list[Classifier]:
+    def _judges(self, role: Role) -> list[Classifier]:
         gate = [self.gate.rpartition("=")[0]] if self.gate else []
         names = dict.fromkeys([*self.by.values(), *gate])
-        return [classifier(name, which=which) for name in names]
+        return [classifier(name, role=role) for name in names]

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, Which, classifier
+from clerestory.classifiers.base import Classifier, classifier
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.models import Edit, Model
 from clerestory.registry import suggest
 from clerestory.stats import frechet_distance, newcombe, wilson
+from clerestory.types import Role
 from lancet.classifiers import FactorClassifier
 
 __all__ = ["Change", "Outcome", "Panel", "Rate", "Way", "change", "judged", "outcomes", "rate"]
@@ -90,7 +91,7 @@ class Panel:
         name: str,
         shows: str,
         *,
-        which: Which = "b",
+        role: Role = "evaluation",
         others: Sequence[str] | None = None,
         decoy: tuple[str, str] | None = None,
     ) -> Panel:
@@ -98,14 +99,14 @@ class Panel:
 
         RegistryError where a classifier has no such class.
         """
-        judge = _having(name, shows, which)
+        judge = _having(name, shows, role)
         if others is None:
             factors = judge.of.classes if isinstance(judge, FactorClassifier) else ()
             others = [f"lancet:{one}" for one in factors if f"lancet:{one}" != name]
         if decoy is not None:
             others = [one for one in others if one != decoy[0]]
-        rest = {one.removeprefix("lancet:"): classifier(one, which=which) for one in others}
-        against = None if decoy is None else (_having(*decoy, which), decoy[1])
+        rest = {one.removeprefix("lancet:"): classifier(one, role=role) for one in others}
+        against = None if decoy is None else (_having(*decoy, role), decoy[1])
         return cls(judge, shows, rest, against)
 
     @property
@@ -281,8 +282,8 @@ def _shows(judge: Classifier, shows: str, pictures: Pictures) -> Flags:
     return np.asarray(_told(judge, pictures) == judge.classes.index(shows))
 
 
-def _having(name: str, shows: str, which: Which) -> Classifier:
-    judge = classifier(name, which=which)
+def _having(name: str, shows: str, role: Role) -> Classifier:
+    judge = classifier(name, role=role)
     if shows not in judge.classes:
         raise RegistryError(f"{name} has no class {shows!r}.{suggest(shows, judge.classes)}")
     return judge

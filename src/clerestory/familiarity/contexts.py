@@ -51,7 +51,7 @@ class Made:
     @property
     def name(self) -> str:
         """`CLASSIFIER=CLASS`, whichever set it is of."""
-        return f"{self.classifier.partition(' (set ')[0]}={self.shows}"
+        return f"{self.classifier.partition(' (')[0]}={self.shows}"
 
     def beside(self, asked: float) -> Made:
         """The same, with the rate of a phrase."""

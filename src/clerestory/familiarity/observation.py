@@ -18,6 +18,7 @@ from clerestory.classifiers import Classifier, classifier
 from clerestory.errors import EvidenceError
 from clerestory.familiarity.contexts import CONTENT
 from clerestory.models import Model
+from clerestory.types import Role
 from lancet.classifiers import FactorClassifier, LancetClassifiers
 
 __all__ = ["Eyes", "Seen", "plan_of"]
@@ -52,15 +53,17 @@ class Eyes:
     net: LancetClassifiers | None
 
     @classmethod
-    def of(cls, model: Model, names: Sequence[str] | None = None, *, which: str = "b") -> Eyes:
+    def of(
+        cls, model: Model, names: Sequence[str] | None = None, *, role: Role = "evaluation"
+    ) -> Eyes:
         """Classifiers by name, by default Lancet's own for Lancet; and what embeds its pictures.
 
         That is what Lancet's classifiers see before they name it where they look, else the prior's
         image embedding where the model has a prior. EvidenceError where there is nothing at all.
         """
         if names is None and model.name == "lancet":
-            names = [f"lancet:{factor}" for factor in LancetClassifiers.load(which).classes]
-        judges = tuple(classifier(name, which=which) for name in dict.fromkeys(names or ()))
+            names = [f"lancet:{factor}" for factor in LancetClassifiers.load(role).classes]
+        judges = tuple(classifier(name, role=role) for name in dict.fromkeys(names or ()))
         own = [judge.of for judge in judges if isinstance(judge, FactorClassifier)]
         site = PRIOR if PRIOR in model.sites else None
         if not judges and site is None:
@@ -88,7 +91,7 @@ class Eyes:
     @property
     def embeds(self) -> str | None:
         """Where the image embedding comes from; None without one."""
-        return self.site or (f"Lancet's classifiers (set {self.net.which})" if self.net else None)
+        return self.site or (f"Lancet's classifiers ({self.net.role})" if self.net else None)
 
     def errors(self) -> dict[str, float | None]:
         """How often each classifier is right on held-out pictures; None where nobody has told."""

@@ -22,6 +22,7 @@ from clerestory.models.core.addresses import parse
 from clerestory.models.core.gradients import text_window, token_gradients
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.seeds import check_seeds
+from clerestory.types import Role
 
 __all__ = ["Scorer", "Slope"]
 
@@ -33,14 +34,14 @@ CERTAIN = 1e-6
 class Scorer:
     """The objective's value of prompts, the mean over `seeds`; text sites need one seed only.
 
-    `known` keeps what was scored, by prompt. `which` is the set of a classifier that tunes.
+    `known` keeps what was scored, by prompt. `role` says which of two classifiers answers.
     """
 
     model: Model
     objective: Objective
     seeds: Sequence[int] = (0,)
     batch: int = 64
-    which: str = "a"
+    role: Role = "selection"
     known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +98,7 @@ class Scorer:
         return seen.values
 
     def _seen(self, term: Drawn, pictures: NDArray[np.uint8]) -> Matrix:
-        judge = classifier(term.classifier, which=self.which)
+        judge = classifier(term.classifier, role=self.role)
         odds = judge(pictures)[:, judge.classes.index(term.shows)].astype(float)
         return np.asarray(logit(odds.clip(CERTAIN, 1 - CERTAIN)))
 

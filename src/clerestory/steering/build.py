@@ -105,7 +105,7 @@ def _tuned(points: Sequence[Point], pick: Point, contents: int) -> dict[str, Any
     tried = [point.told() for point in points]
     return {
         "picked": pick.told(),
-        "tuned": {"contents": contents, "set": "set a", "points": tried},
+        "tuned": {"contents": contents, "role": "selection", "points": tried},
     }
 
 
@@ -124,7 +124,7 @@ def _apart(tune: Sequence[str], report: Sequence[str], findings: Findings) -> No
 
 def _cautions(concept: Concept, keep: float | None) -> list[str]:
     """What nothing guards; EvidenceError where what is to be kept cannot be seen."""
-    if keep is not None and not concept.panel("a").others:
+    if keep is not None and not concept.panel("selection").others:
         raise EvidenceError("No classifier says what is kept: name some that should see the same.")
     return concept.warnings()
 
@@ -156,7 +156,7 @@ def _swept(
     """Each edit on contents that tune, one seed each, as set a sees it."""
     ways = [Way(PLAIN, concept.base), Way(SAID, concept.other)]
     ways += [Way(str(place), concept.base, (edit,)) for place, edit in enumerate(edits)]
-    panel = concept.panel("a")
+    panel = concept.panel("selection")
     plain, _, *tried = outcomes(model, ways, contents, 0, panel, said=SAID, progress=tell)
     limit = np.inf if plain.frechet is None else plain.frechet
     return [

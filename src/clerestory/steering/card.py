@@ -13,7 +13,7 @@ __all__ = ["BEFORE_AFTER", "FRONTIER", "card", "versions"]
 
 BEFORE_AFTER, FRONTIER = "before-after.png", "frontier.png"
 THIS = "**this model**"
-NEEDED = {"contents", "seeds", "classifier", "set", "concept_rate", "concept_interval", "kept"}
+NEEDED = {"contents", "seeds", "classifier", "role", "concept_rate", "concept_interval", "kept"}
 NEEDED |= {"all_kept", "decoy_added"}
 """What a calibration has that is shown: `steer build` makes such."""
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers")
@@ -65,7 +65,7 @@ def _measured(measured: Mapping[str, Any]) -> list[str]:
         "",
         f"{markdown(measured['contents'])} contents that never mention it, "
         f"{_counted(measured['seeds'])},",
-        f"judged by `{code(measured['classifier'])}` ({markdown(measured['set'])}); none of them",
+        f"judged by `{code(measured['classifier'])}` ({markdown(measured['role'])}); none of them",
         "served to build it. Kept: the classifier sees the same as in the picture without it.",
         "Intervals are over contents; of shuffled directions, the range of their rates.",
         "",

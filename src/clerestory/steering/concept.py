@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clerestory.classifiers.base import Which
 from clerestory.evaluation.outcomes import Panel
+from clerestory.types import Role
 
 __all__ = ["Concept"]
 
@@ -40,14 +40,14 @@ class Concept:
         """How well a rate of the concept is what is wanted."""
         return 1 - rate if self.remove else rate
 
-    def panel(self, which: Which) -> Panel:
+    def panel(self, role: Role) -> Panel:
         """The classifiers of a set; RegistryError where there are no such."""
         others = self.keeps or None
-        return Panel.of(self.classifier, self.shows, which=which, others=others, decoy=self.decoy)
+        return Panel.of(self.classifier, self.shows, role=role, others=others, decoy=self.decoy)
 
     def warnings(self) -> list[str]:
         """What the classifiers cannot guard, for whoever reads the figures."""
-        tuning, reporting = self.panel("a"), self.panel("b")
+        tuning, reporting = self.panel("selection"), self.panel("evaluation")
         found = []
         if tuning.concept.source == reporting.concept.source:
             found.append(f"The classifier that tuned also reports: {tuning.concept.source}.")

@@ -63,7 +63,7 @@ class Report:
             rest["shuffled"] = self._mixed()
         return {
             **_figures(self.outcomes[EDITED]),
-            "set": "set b",
+            "role": "evaluation",
             "contents": len(self.contents),
             "seeds": len(self.seeds),
             "baselines": rest,
@@ -98,7 +98,7 @@ def reported(
     progress: Progress,
 ) -> Report:
     """Draw the edit and its baselines; where the concept is removed, from prompts that say it."""
-    panel, numbers = concept.panel("b"), check_seeds(seeds)
+    panel, numbers = concept.panel("evaluation"), check_seeds(seeds)
     ways = [Way(PLAIN, concept.base), Way(EDITED, concept.base, (edit,)), Way(SAID, concept.other)]
     if beside.searched is not None and not concept.remove:
         ways.append(Way(SEARCHED, beside.searched))

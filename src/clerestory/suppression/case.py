@@ -62,7 +62,7 @@ class Case:
         both = sorted({*away} & {*kept})
         if both:
             raise EvidenceError(f"{both[0][0]}={both[0][1]} is unwanted and to be kept.")
-        from_lancet = LancetClassifiers.load("b").classes if model.name == "lancet" else {}
+        from_lancet = LancetClassifiers.load().classes if model.name == "lancet" else {}
         every = others or [f"lancet:{factor}" for factor in from_lancet]
         for name in every:
             classifier(name)
@@ -88,7 +88,7 @@ def _seen(model: Model, text: str) -> Condition:
         )
     found = [
         (f"lancet:{factor}", word.strip())
-        for factor, classes in LancetClassifiers.load("b").classes.items()
+        for factor, classes in LancetClassifiers.load().classes.items()
         if word.strip() in classes
     ]
     if len(found) != 1:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clerestory.classifiers import classifier
 from clerestory.models import Edit, Model
 from clerestory.suppression.case import Case, Condition
+from clerestory.types import Role
 
 __all__ = ["Judged", "Labels", "Looks", "Way", "judged", "likeliest", "same"]
 
@@ -80,22 +81,22 @@ class Looks:
 
     case: Case
     pictures: Pictures
-    which: str
+    role: Role
 
     @cached_property
     def away(self) -> tuple[Rates, Rates]:
         """`[content, class]` of the unwanted: how often it is the likeliest, how likely it is."""
-        return _rates(self.case.unwanted, self.pictures, self.which)
+        return _rates(self.case.unwanted, self.pictures, self.role)
 
     @cached_property
     def kept(self) -> tuple[Rates, Rates]:
         """The same of what is to stay."""
-        return _rates(self.case.kept, self.pictures, self.which)
+        return _rates(self.case.kept, self.pictures, self.role)
 
     @cached_property
     def rest(self) -> Labels:
         """What the other classifiers see."""
-        return likeliest(self.case.others, self.pictures, self.which)
+        return likeliest(self.case.others, self.pictures, self.role)
 
 
 def judged(own: Looks, before: Looks, control: Looks) -> Judged:
@@ -155,9 +156,9 @@ def _worth(drop: float | None, kept_share: float | None) -> float:
     return max(min(drop or 0.0, 1.0), 0.0) * min(kept_share or 0.0, 1.0)
 
 
-def likeliest(names: Sequence[str], pictures: Pictures, which: str) -> Labels:
+def likeliest(names: Sequence[str], pictures: Pictures, role: Role) -> Labels:
     """By classifier the likeliest class of each picture, by its number, `[content, seed]`."""
-    found = {name: _asked(name, pictures, which).argmax(-1) for name in names}
+    found = {name: _asked(name, pictures, role).argmax(-1) for name in names}
     return {name: np.asarray(one) for name, one in found.items()}
 
 
@@ -166,20 +167,20 @@ def same(one: Labels, other: Labels) -> float | None:
     return float(np.mean([one[name] == other[name] for name in one])) if one else None
 
 
-def _rates(conditions: Sequence[Condition], pictures: Pictures, which: str) -> tuple[Rates, Rates]:
+def _rates(conditions: Sequence[Condition], pictures: Pictures, role: Role) -> tuple[Rates, Rates]:
     """`[content, condition]`: how often each is the likeliest, and its mean probability."""
     shown, likely = [], []
     for name, shows in conditions:
         odds, at = (
-            _asked(name, pictures, which),
-            classifier(name, which=which).classes.index(shows),
+            _asked(name, pictures, role),
+            classifier(name, role=role).classes.index(shows),
         )
         shown.append((odds.argmax(-1) == at).mean(1))
         likely.append(odds[..., at].mean(1))
     return np.stack(shown, axis=1), np.stack(likely, axis=1).astype(np.float64)
 
 
-def _asked(name: str, pictures: Pictures, which: str) -> NDArray[np.floating]:
+def _asked(name: str, pictures: Pictures, role: Role) -> NDArray[np.floating]:
     """Probabilities `[content, seed, class]`."""
     flat = pictures.reshape(-1, *pictures.shape[2:])
-    return np.asarray(classifier(name, which=which)(flat)).reshape(*pictures.shape[:2], -1)
+    return np.asarray(classifier(name, role=role)(flat)).reshape(*pictures.shape[:2], -1)

@@ -12,6 +12,7 @@ from clerestory.attribution import Prompt
 from clerestory.classifiers import classifier
 from clerestory.suppression.case import Case
 from clerestory.suppression.scoring import Judged, Looks, Way, judged, likeliest
+from clerestory.types import Role
 from lancet.phrases import words_for
 
 __all__ = ["Stage"]
@@ -26,20 +27,20 @@ class Stage:
     """
 
     def __init__(
-        self, case: Case, carriers: Sequence[Prompt], seeds: Sequence[int], which: str
+        self, case: Case, carriers: Sequence[Prompt], seeds: Sequence[int], role: Role
     ) -> None:
-        self.case, self.seeds, self.which = case, tuple(seeds), which
+        self.case, self.seeds, self.role = case, tuple(seeds), role
         count = len(case.prompt.pieces)
         self.prompts, plain = (
             [one.text([here] * count) for one in carriers] for here in (True, False)
         )
-        self.before = Looks(case, self.draw(Way("before")), which)
-        self.control = Looks(case, self.draw(Way("control"), plain), which)
+        self.before = Looks(case, self.draw(Way("before")), role)
+        self.control = Looks(case, self.draw(Way("control"), plain), role)
 
     def draw(self, way: Way, prompts: Sequence[str] = ()) -> Pictures:
         """`[sentence, seed, height, width, 3]`, of the stage's sentences if of no others."""
         texts = prompts or self.prompts
-        if self.which == "b":
+        if self.role == "evaluation":
             return way.draw(self.case.model, texts, self.seeds)
         rows = {
             seed: [at for at, own in enumerate(self.seeds) if own == seed] for seed in self.seeds
@@ -60,14 +61,14 @@ class Stage:
     def tried(self, way: Way) -> tuple[Pictures, Judged]:
         """What a way draws, and how that came out."""
         pictures = self.draw(way)
-        return pictures, self.judged(Looks(self.case, pictures, self.which))
+        return pictures, self.judged(Looks(self.case, pictures, self.role))
 
     def instead(self) -> tuple[str, ...]:
         """Words of what the control shows most often in the place of each that is unwanted."""
         away, found = set(self.case.unwanted), []
         for name in dict.fromkeys(name for name, _ in self.case.unwanted):
-            classes = classifier(name, which=self.which).classes
-            shown = likeliest([name], self.control.pictures, self.which)[name]
+            classes = classifier(name, role=self.role).classes
+            shown = likeliest([name], self.control.pictures, self.role)[name]
             seen = Counter(classes[at] for at in shown.ravel())
             usual = [one for one, _ in seen.most_common() if (name, one) not in away]
             found += [words_for(self.case.model, name, one) for one in usual if one != "none"][:1]
@@ -79,13 +80,14 @@ class Stage:
         found = []
         if own.drop is None:
             found.append(
-                f"By set {self.which} the prompt shows the unwanted in {own.unwanted:.0%} of its "
-                f"pictures and the control in {usual.unwanted:.0%}: there is nothing to counteract."
+                f"By the {self.role} classifiers the prompt shows the unwanted in "
+                f"{own.unwanted:.0%} of its pictures and the control in {usual.unwanted:.0%}: "
+                "there is nothing to counteract."
             )
         names = ["=".join(one) for one in self.case.kept]
         return found + [
-            f"By set {self.which} the prompt never draws {name}, so nothing tells how well it is "
-            "kept."
+            f"By the {self.role} classifiers the prompt never draws {name}, so nothing tells how "
+            "well it is kept."
             for name in names
             if own.by_class[name] == 0
         ]

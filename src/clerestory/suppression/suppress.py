@@ -53,13 +53,13 @@ def suppress(
     for text in elsewhere:
         case.model.check(text)
     first, second, few = _halves(case, tune, report)
-    start = Stage(case, first, _noises(numbers, len(first)), "a")
+    start = Stage(case, first, _noises(numbers, len(first)), "selection")
     for problem in start.problems():
         raise EvidenceError(problem)
     longest = _longest(case, (*first, *second))
     rungs, missing = _built(names, Means(case, first, start.instead(), longest, budget, tell))
     picked = _tuned(start, rungs, tell)
-    end = Stage(case, second, numbers, "b")
+    end = Stage(case, second, numbers, "evaluation")
     found = _reports(end, picked, elsewhere, tell)
     chosen, short = _chosen(found)
     steered, by = _steered(case, found, chosen)
@@ -126,7 +126,7 @@ def _one_set(case: Case) -> list[str]:
     names = [
         name
         for name in dict.fromkeys(name for name, _ in (*case.unwanted, *case.kept))
-        if classifier(name, which="a").source == classifier(name, which="b").source
+        if classifier(name, role="selection").source == classifier(name, role="evaluation").source
     ]
     if not names:
         return []
@@ -175,7 +175,7 @@ def _reports(
     names = [*(name for name, _ in (*case.unwanted, *case.kept)), *case.others]
     plain: Labels = {}
     if others:
-        plain = likeliest(names, Way("before").draw(case.model, others, (0,)), stage.which)
+        plain = likeliest(names, Way("before").draw(case.model, others, (0,)), stage.role)
     for done, (way, tuned) in enumerate(picked):
         pictures, came = stage.tried(way)
         ira, cra = _elsewhere(stage, way, others, plain)
@@ -193,7 +193,7 @@ def _elsewhere(
     if not fit:
         return None, None
     drawn = way.draw(case.model, [others[at] for at in fit], (0,))
-    there = likeliest(list(plain), drawn, stage.which)
+    there = likeliest(list(plain), drawn, stage.role)
     away = {name for name, _ in case.unwanted}
     own = {name: there[name] for name in away}
     rest = {name: there[name] for name in there if name not in away}
@@ -226,7 +226,7 @@ def _steered(
     own = chosen if chosen.way.edits else max(edited, key=lambda one: one.tuned.worth)
     away = ", ".join(shows for _, shows in case.unwanted)
     about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}
-    figures = {"set b": dict(own.came.by_class), "kept_share": own.came.kept_share}
+    figures = {"evaluation": dict(own.came.by_class), "kept_share": own.came.kept_share}
     told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.whole}
     return SteeredModel(case.model, own.way.edits, calibration=told), own.name
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, Which, families
+from clerestory.classifiers.base import Classifier, families
 from clerestory.errors import RegistryError
 from clerestory.registry import suggest
+from clerestory.types import Role
 
 __all__ = ["Colour"]
 
@@ -61,7 +62,7 @@ class Colour:
 
 
 @families.register("colour")
-def colour_classifier(measure: str, which: Which) -> Classifier:
+def colour_classifier(measure: str, role: Role) -> Classifier:
     """`colour:tint` (cool, neutral, warm), `colour:light` (dark, middling, light): measured."""
     if measure not in SCALES:
         raise RegistryError(f"No colour is called {measure!r}.{suggest(measure, SCALES)}")

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, Which, families, is_given
+from clerestory.classifiers.base import Classifier, families, is_given
 from clerestory.errors import ModelError, RegistryError
+from clerestory.types import Role
 
 __all__ = ["Own"]
 
@@ -52,7 +53,7 @@ class Own:
 
 
 @families.register("python")
-def own_classifier(name: str, which: Which) -> Classifier:
+def own_classifier(name: str, role: Role) -> Classifier:
     """`python:MODULE:FUNCTION`: a function of yours, with an attribute `classes`."""
     called = f"python:{name}"
     if not is_given(called):

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, Which, families, is_given
+from clerestory.classifiers.base import Classifier, families, is_given
 from clerestory.errors import ModelError, RegistryError
 from clerestory.io.reading import one_line
 from clerestory.models.core.weight_digests import weight_marks
+from clerestory.types import Role
 
 __all__ = ["Hosted"]
 
@@ -67,13 +68,13 @@ class Hosted:
 
 
 @families.register("classifier")
-def image_classifier(name: str, which: Which) -> Classifier:
+def image_classifier(name: str, role: Role) -> Classifier:
     """`classifier:MODEL`: any transformers image classifier, by hub id or folder."""
     return _image_classifier(name, not is_given(f"classifier:{name}"))
 
 
 @families.register("zero-shot")
-def zero_shot(name: str, which: Which) -> Classifier:
+def zero_shot(name: str, role: Role) -> Classifier:
     """`zero-shot:MODEL[a class, another]`: CLIP or SigLIP with classes in your own words."""
     found = _ZERO_SHOT.fullmatch(name)
     classes = [] if found is None else [one.strip() for one in found["classes"].split(",")]
