@@ -31,7 +31,7 @@ class LancetProfile(ModelProfile):
         """`lancet:FACTOR` for every factor that the shipped classifiers predict."""
         from lancet.classifiers import LancetClassifiers
 
-        return {factor: f"{PREFIX}{factor}" for factor in LancetClassifiers.load("b").classes}
+        return {factor: f"{PREFIX}{factor}" for factor in LancetClassifiers.load().classes}
 
     def template(self, classifier: str, label: str) -> str:
         """The first wording of a level in Lancet's captions, or `{item}, LABEL`."""
