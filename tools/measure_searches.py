@@ -27,14 +27,14 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
     import numpy as np
 
     from clerestory.evaluation import unit
-    from clerestory.maximization import excite, words_of
+    from clerestory.maximization import maximize, words_of
 
     rng, space = np.random.default_rng(1), words_of(model)
     ends: dict[str, list[float]] = {name: [] for name in ("random", *INFORMED)}
     for turn in range(NEURONS):
         place = f"text.blocks.{rng.integers(0, 4)}/mlp[{rng.integers(0, 768)}]"
         for name, scores in ends.items():
-            found = excite(
+            found = maximize(
                 model,
                 unit(place),
                 search=name,
@@ -74,8 +74,8 @@ def concept(
     from clerestory.cli.items import contents_of
     from clerestory.evaluation import along, drawn
     from clerestory.evaluation.outcomes import Panel
-    from clerestory.maximization import excite, words_of
-    from clerestory.maximization.compare import rival
+    from clerestory.maximization import maximize, words_of
+    from clerestory.maximization.compare import compare
     from clerestory.maximization.searches.metropolis import Metropolis
     from clerestory.reporting.pictures import grid, save
 
@@ -83,7 +83,7 @@ def concept(
     way = along("prior/embedding", direction(model, name, tell), name=DIRECTION)
     told: dict[str, Any] = {"banned": list(space.banned), "searches": {}}
     for kind, aim, budget in (("inside", way, 4 * DRAWN), ("drawn", drawn(judge, name), DRAWN)):
-        found = excite(
+        found = maximize(
             model,
             aim,
             search=Metropolis(coldest=0.05, hottest=0.5),
@@ -96,12 +96,12 @@ def concept(
     words = [one["words"] for kind in told["searches"].values() for one in kind["best"][:3]]
     contents = contents_of(model, None, judge, CONTENTS)
     panel = Panel.of(judge, name)
-    came = rival(model, words, panel, said=said, contents=contents, seeds=SEEDS, progress=tell)
+    came = compare(model, words, panel, said=said, contents=contents, seeds=SEEDS, progress=tell)
     alone = model.run(words, 7).pictures
     told["alone"] = [panel.concept.classes[at] for at in panel.concept(alone).argmax(1)]
-    told["rivals"] = [one.told() for one in came]
+    told["comparison"] = [one.told() for one in came]
     rows = [picture for one in came for picture in one.pictures[:8, 0]]
-    save(grid(rows, columns=8), PICTURES / f"rival-{name.replace(' ', '-')}.png")
+    save(grid(rows, columns=8), PICTURES / f"compare-{name.replace(' ', '-')}.png")
     return told
 
 
@@ -174,7 +174,7 @@ def _found(part: dict[str, Any]) -> str:
 
 def _rivals(part: dict[str, Any]) -> str:
     lines = ["| way | concept | subject kept | all kept |", "|---|---|---|---|"]
-    for one in part["rivals"]:
+    for one in part["comparison"]:
         rate = one["concept"]
         lines.append(
             f"| {one['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "

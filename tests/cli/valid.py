@@ -93,7 +93,7 @@ class Valid:
         folder = self.root / "searched"
         folder.mkdir()
         best = [{"words": word} for word in ("cat", "dog", "a b")]
-        (folder / "excited.json").write_text(json.dumps({"best": best}))
+        (folder / "maximization.json").write_text(json.dumps({"best": best}))
         return folder
 
     @cached_property

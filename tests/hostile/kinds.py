@@ -252,7 +252,7 @@ def use_trail(folder: Path) -> None:
 def make_search(folder: Path) -> None:
     folder.mkdir(parents=True)
     best = [{"words": "cathedral icon", "score": 1.5, "without": [["icon", 0.5]]}]
-    (folder / "excited.json").write_text(json.dumps({"objective": "x", "best": best}))
+    (folder / "maximization.json").write_text(json.dumps({"objective": "x", "best": best}))
 
 
 def make_names(folder: Path) -> None:

@@ -128,20 +128,20 @@ def _(valid, out, patch):
 SEARCH = ["--budget", 60, "--null", 20, "--words", 1]
 
 
-@case("excite", resumable=True)
+@case("maximize", resumable=True)
 def _(valid, out, patch):
-    return ["excite", UNIT, *SEARCH, "--best", 2, "--out", out]
+    return ["maximize", UNIT, *SEARCH, "--best", 2, "--out", out]
 
 
-@case("excite --compare")
+@case("maximize --compare")
 def _(valid, out, patch):
-    return ["excite", UNIT, *SEARCH, "--compare", "random,evolve", "--repeats", 2, "--out", out]
+    return ["maximize", UNIT, *SEARCH, "--compare", "random,evolve", "--repeats", 2, "--out", out]
 
 
-@case("rival")
+@case("compare")
 def _(valid, out, patch):
     how = ["--contents", valid.lines, "--count", 2, "--seeds", "0", "--best", 1]
-    return ["rival", valid.searched, f"{LIGHT}=light", "a cat {x}", *how, "--out", out]
+    return ["compare", valid.searched, f"{LIGHT}=light", "a cat {x}", *how, "--out", out]
 
 
 @case("attribute", resumable=True, model=lambda _: tiny_model(window=128))

@@ -27,7 +27,7 @@ from clerestory.familiarity.observation import Seen
 from clerestory.familiarity.page import keep as keep_familiarity
 from clerestory.familiarity.results import Beside, Context, Familiarity
 from clerestory.maximization.page import keep as keep_gallery
-from clerestory.maximization.results import Excited, Exciting, Null
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
 from clerestory.recordings import record
 from clerestory.studies import told
 from clerestory.studies.report import page as report_page
@@ -45,9 +45,10 @@ def gallery(folder: Path) -> Path:
     """Of a search: prompts, words, the objective."""
     scores = np.linspace(0.0, 1.0, 8)
     best = tuple(
-        Exciting(text, text, 1.0, 1.0, 99.0, 0.0, 1, ((text, 0.5), ("", 0.1))) for text in PAYLOADS
+        MaximizedPrompt(text, text, 1.0, 1.0, 99.0, 0.0, 1, ((text, 0.5), ("", 0.1)))
+        for text in PAYLOADS
     )
-    found = Excited(
+    found = MaximizationResult(
         objective=ALL,
         search=ALL,
         evaluations=8,

@@ -19,12 +19,11 @@ import typer
 from markdown_it import MarkdownIt
 
 from clerestory.classifiers import Check
-from clerestory.cli import attribute, classifier, console, familiarity, group, suppress
-from clerestory.cli import maximize as excite
+from clerestory.cli import attribute, classifier, console, familiarity, group, maximize, suppress
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.familiarity.page import folder_of
-from clerestory.maximization.results import Excited, Exciting, Null
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
 from clerestory.reporting import plots
 from clerestory.reporting.escaping import markdown, to_json, visible
 from clerestory.reporting.pages import environment
@@ -102,9 +101,11 @@ def _split(shares: Any) -> Any:
 def printed() -> dict[str, Any]:
     """What commands print of results, by name, with payloads in them."""
     share = SimpleNamespace(pieces=(ALL,), value=0.5, low=0.4, high=0.6)
-    best = Exciting(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
+    best = MaximizedPrompt(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
     scores, none = np.array([0.0, 1.0]), pd.DataFrame()
-    excited = Excited(ALL, ALL, 1, 1, False, (best,), (), Null(scores), none, none, {})
+    maximization = MaximizationResult(
+        ALL, ALL, 1, 1, False, (best,), (), Null(scores), none, none, {}
+    )
     check = Check(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
     came = SimpleNamespace(drop=0.5, drop_low=0.4, drop_high=0.6, kept_share=0.9, rest=0.9)
     came.unwanted, came.distance = 0.5, 0.1
@@ -122,7 +123,7 @@ def printed() -> dict[str, Any]:
             of={ALL: {"neutral": _split((share,))}},
         )),
         "classifier": (classifier, check),
-        "excite": (excite, excited),
+        "maximize": (maximize, maximization),
         "familiarity": (familiarity, SimpleNamespace(
             phrase=ALL, said=ALL, p=0.5, distance=1.0, told=lambda: {"consistency": None},
             controls=SimpleNamespace(told=lambda: known, span=ALL), verdict="undecided",

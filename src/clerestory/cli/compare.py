@@ -1,4 +1,4 @@
-"""`clerestory rival`: do found words draw a concept better than saying it does?"""
+"""`clerestory compare`: do found words draw a concept better than saying it does?"""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 
 from clerestory.cli.model_options import Asked, with_model
 
-__all__ = ["rival"]
+__all__ = ["compare"]
 
 APART = 1_000
 """Lancet's contents before these may have built the steered model that competes."""
 
 
 @with_model
-def rival(
-    folder: Annotated[Path, typer.Argument(help="What `excite --out` wrote.")],
+def compare(
+    folder: Annotated[Path, typer.Argument(help="What `maximize --out` wrote.")],
     concept: Annotated[str, typer.Argument(help="CLASSIFIER=CLASS, as lancet:mood=scared.")],
     said: Annotated[str, typer.Argument(help="The words: `a stained glass of {x}`.")],
     model: Asked,
@@ -43,8 +43,8 @@ def rival(
     from clerestory.cli.items import contents_of
     from clerestory.evaluation.outcomes import Panel
     from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.maximization.compare import compare as compete
     from clerestory.maximization.compare import found_words, rows_of
-    from clerestory.maximization.compare import rival as compete
     from clerestory.models import parse_seeds
     from clerestory.reporting.pictures import grid, save
     from clerestory.steering import SteeredModel
@@ -71,8 +71,8 @@ def rival(
     if out is not None:
         shown = [picture for one in came for picture in one.pictures[:8, 0]]
         with whole_folder(out) as part:
-            save(grid(shown, columns=min(8, len(chosen))), part / "rival.png")
-        console.status(f"Pictures, a row for each way, are in {out / 'rival.png'}.")
+            save(grid(shown, columns=min(8, len(chosen))), part / "compare.png")
+        console.status(f"Pictures, a row for each way, are in {out / 'compare.png'}.")
     if json:
         console.write_json([one.told() for one in came])
         return

@@ -11,12 +11,14 @@ from clerestory import __version__
 from clerestory.cli import (
     attribute,
     classifier,
+    compare,
     console,
     draw,
     familiarity,
     find,
     group,
     interrupts,
+    maximize,
     microscope,
     record,
     recording,
@@ -26,8 +28,6 @@ from clerestory.cli import (
     suppress,
     verify,
 )
-from clerestory.cli import compare as rival
-from clerestory.cli import maximize as excite
 from clerestory.cli.plugins import PluginGroup
 from clerestory.errors import ClerestoryError
 
@@ -48,8 +48,8 @@ app.command()(record.record)
 app.command()(find.find)
 app.command()(verify.verify)
 app.command()(group.group)
-app.command()(excite.excite)
-app.command()(rival.rival)
+app.command()(maximize.maximize)
+app.command()(compare.compare)
 app.command()(attribute.attribute)
 app.command()(suppress.suppress)
 app.command()(familiarity.familiarity)

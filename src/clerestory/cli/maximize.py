@@ -1,4 +1,4 @@
-"""`clerestory excite`: which prompts excite a unit most?"""
+"""`clerestory maximize`: which prompts maximize a unit?"""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import typer
 from clerestory.cli.model_options import Asked, with_model
 
 if TYPE_CHECKING:
-    from clerestory.maximization import Excited
-    from clerestory.maximization.search_comparison import Compared
+    from clerestory.maximization import MaximizationResult
+    from clerestory.maximization.search_comparison import SearchComparison
     from clerestory.models import Model
 
-__all__ = ["excite"]
+__all__ = ["maximize"]
 
 
 @with_model
-def excite(
+def maximize(
     objective: Annotated[
         str,
         typer.Argument(help="A unit, `CLASSIFIER=CLASS`, or a sum of such in quotes."),
@@ -50,12 +50,12 @@ def excite(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
-    """Search for the prompts that excite a unit most, held to random ones.
+    """Search for the prompts that maximize a unit, and compare them with random prompts.
 
     Ctrl-C leaves the best so far; with --out the same command goes on.
     """
     from clerestory.cli import console
-    from clerestory.maximization import excite as search_for
+    from clerestory.maximization import maximize as search_for
     from clerestory.maximization.page import keep
 
     opened = model.open()
@@ -124,13 +124,13 @@ def _compare(
     from clerestory.cli import console
     from clerestory.io.outputs import free_folder
     from clerestory.maximization.page import keep_compared
-    from clerestory.maximization.search_comparison import compare
+    from clerestory.maximization.search_comparison import compare_searches
 
     how.pop("best")
     if out is not None:
         free_folder(out)
     with console.progress("comparing") as progress:
-        found: Compared = compare(
+        found: SearchComparison = compare_searches(
             model,
             how.pop("objective"),
             [name.strip() for name in names.split(",") if name.strip()],
@@ -149,7 +149,7 @@ def _compare(
         console.write(f"  {name:20} {end['median']:10.3f}   {span}")
 
 
-def _print(found: Excited) -> None:
+def _print(found: MaximizationResult) -> None:
     from clerestory.cli import console
 
     null = found.null

@@ -43,7 +43,7 @@ def build(
     report: Annotated[int, typer.Option(min=4, help="Others, that report.")] = 48,
     seeds: Annotated[str, typer.Option(help="Noises of the report: 0:2.")] = "0:2",
     searched: Annotated[
-        Path | None, typer.Option(help="What `excite --out` wrote: its best stands beside.")
+        Path | None, typer.Option(help="What `maximize --out` wrote: its best stands beside.")
     ] = None,
     slider: Annotated[
         int, typer.Option(min=0, help="Steps to train a LoRA slider that stands beside.")

@@ -1,9 +1,9 @@
 """Does it beat saying the words? Found prompts, the words themselves and a steered model, compared.
 
 panel = Panel.of("lancet:style", "stained glass")
-found = ["cathedral icon glow"]                         # the words of `excite`'s best
-rivals = rival(model, found, panel, said="a stained glass of {x}", contents=["a cat", "a ship"])
-rivals[1].concept.rate, rivals[1].all_kept
+found = ["cathedral icon glow"]                         # the words of `maximize`'s best
+outcomes = compare(model, found, panel, said="a stained glass of {x}", contents=["a cat", "a ship"])
+outcomes[1].concept.rate, rivals[1].all_kept
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from clerestory.io.reading import inside, read_json, refusing
 from clerestory.maximization.results import FILE
 from clerestory.models import Edit, Model
 
-__all__ = ["found_words", "rival", "rows_of"]
+__all__ = ["compare", "found_words", "rows_of"]
 
 UNEDITED, WORDS, STEERED = "unedited", "the words", "steered"
 
 
-def rival(
+def compare(
     model: Model,
     found: Sequence[str],
     panel: Panel,

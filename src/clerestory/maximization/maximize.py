@@ -1,6 +1,6 @@
 """Which prompts excite a unit most? A search, held to random prompts of the same space.
 
-found = excite(model, unit("text.blocks.2/mlp[311]"), search="metropolis", budget=5_000)
+found = maximize(model, unit("text.blocks.2/mlp[311]"), search="metropolis", budget=5_000)
 found.best[0].prompt, found.best[0].z
 """
 
@@ -20,7 +20,7 @@ from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.maximization.base import Problem, Row, Search, SpentError, known_searches
 from clerestory.maximization.fluency import Fluent, caption_bigrams, language_model
 from clerestory.maximization.forecast import Announce, measured
-from clerestory.maximization.results import Excited, Exciting, Null
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
 from clerestory.maximization.scoring import Scorer, Slope
 from clerestory.maximization.searches.evolve import front
 from clerestory.maximization.searches.metropolis import started
@@ -28,14 +28,14 @@ from clerestory.maximization.space import Space, State, words_of
 from clerestory.maximization.trail import Trail
 from clerestory.models import Model
 
-__all__ = ["Progress", "excite", "named_search"]
+__all__ = ["Progress", "maximize", "named_search"]
 
 Progress = Callable[[int, int], None]
 SAVED = 15.0
 """Seconds between two savings of the trail."""
 
 
-def excite(
+def maximize(
     model: Model,
     objective: Objective | str,
     *,
@@ -53,7 +53,7 @@ def excite(
     out: Path | None = None,
     progress: Progress | None = None,
     announce: Announce | None = None,
-) -> Excited:
+) -> MaximizationResult:
     """Search a `space` of prompts (three words, by default) for those with the highest objective.
 
     `budget` counts prompts that are scored; a gradient counts as two. `fluency` weighs how likely
@@ -205,7 +205,7 @@ def _result(
     null: Null,
     best: int,
     stopped: bool,
-) -> Excited:
+) -> MaximizationResult:
     import pandas as pd
 
     if not problem.trail:
@@ -218,11 +218,11 @@ def _result(
     if problem.fluency is not None:
         edge = front(table["score"].to_numpy(), table["fluency"].to_numpy())[: 2 * best]
 
-    def told(at: int) -> Exciting:
+    def told(at: int) -> MaximizedPrompt:
         row = problem.trail[at]
         return _told(row, problem.states[row.prompt], problem, scorer, null)
 
-    return Excited(
+    return MaximizationResult(
         objective=aim.name,
         search=type(how).__name__,
         evaluations=problem.spent,
@@ -239,8 +239,8 @@ def _result(
     )
 
 
-def _told(row: Row, state: State, problem: Problem, scorer: Scorer, null: Null) -> Exciting:
-    return Exciting(
+def _told(row: Row, state: State, problem: Problem, scorer: Scorer, null: Null) -> MaximizedPrompt:
+    return MaximizedPrompt(
         prompt=row.prompt,
         words=row.words,
         score=row.score,
@@ -282,7 +282,7 @@ def _without(
     )
 
 
-def _drawn(result: Excited, model: Model, scorer: Scorer) -> Excited:
+def _drawn(result: MaximizationResult, model: Model, scorer: Scorer) -> MaximizationResult:
     from dataclasses import replace
 
     seeds = range(4) if scorer.noiseless else scorer.seeds

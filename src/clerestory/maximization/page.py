@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from clerestory.io.outputs import whole_folder
-from clerestory.maximization.results import Excited
-from clerestory.maximization.search_comparison import Compared
+from clerestory.maximization.results import MaximizationResult
+from clerestory.maximization.search_comparison import SearchComparison
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import data_address
 from clerestory.reporting.plots import png, svg
@@ -17,7 +17,7 @@ from clerestory.reporting.plots import png, svg
 __all__ = ["curve", "keep", "keep_compared"]
 
 
-def keep(found: Excited, folder: Path) -> Path:
+def keep(found: MaximizationResult, folder: Path) -> Path:
     """Write figures, trail, plot and `gallery.html`; the gallery's path."""
     found.save(folder)
     plot = curve(found)
@@ -34,7 +34,7 @@ def keep(found: Excited, folder: Path) -> Path:
     return path
 
 
-def keep_compared(found: Compared, folder: Path) -> Path:
+def keep_compared(found: SearchComparison, folder: Path) -> Path:
     """Write `compared.json` and `compared.png`, whose path it gives, into a new folder."""
     import json
 
@@ -44,7 +44,7 @@ def keep_compared(found: Compared, folder: Path) -> Path:
     return folder / "compared.png"
 
 
-def curve(found: Excited) -> Any:
+def curve(found: MaximizationResult) -> Any:
     """An Altair chart: the best so far against evaluations, random prompts beside it."""
     import altair as alt
     import pandas as pd

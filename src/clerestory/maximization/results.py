@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Excited", "Exciting", "Null"]
+__all__ = ["MaximizationResult", "MaximizedPrompt", "Null"]
 
-FILE, TRAIL, SAMPLES = "excited.json", "trail.parquet", "samples.parquet"
+FILE, TRAIL, SAMPLES = "maximization.json", "trail.parquet", "samples.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Null:
 
 
 @dataclass(frozen=True)
-class Exciting:
+class MaximizedPrompt:
     """One prompt: its words, and by how much the score falls without each.
 
     `chains` is how many independent chains took it, of those that the search has: a proposal that
@@ -63,7 +63,7 @@ class Exciting:
 
 
 @dataclass(frozen=True, eq=False)
-class Excited:
+class MaximizationResult:
     """A search's result.
 
     `best` are different: no two have all words but one in common. `front` is what no other prompt
@@ -79,8 +79,8 @@ class Excited:
     evaluations: int
     budget: int
     stopped: bool
-    best: tuple[Exciting, ...]
-    front: tuple[Exciting, ...]
+    best: tuple[MaximizedPrompt, ...]
+    front: tuple[MaximizedPrompt, ...]
     null: Null
     trail: pd.DataFrame = field(repr=False)
     samples: pd.DataFrame = field(repr=False)
@@ -114,7 +114,7 @@ class Excited:
         return np.maximum.accumulate(best)
 
     def save(self, folder: Path) -> None:
-        """Write `excited.json`, trail and samples beside it; the folder is there already."""
+        """Write `maximization.json`, trail and samples beside it; the folder is there already."""
         (folder / FILE).write_text(json.dumps(self.told(), indent=1, allow_nan=False) + "\n")
         self.trail.to_parquet(folder / TRAIL, index=False)
         if len(self.samples):

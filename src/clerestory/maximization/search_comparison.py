@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Objective
 from clerestory.maximization.forecast import Announce, Forecast
-from clerestory.maximization.maximize import Progress, excite, named_search
+from clerestory.maximization.maximize import Progress, maximize, named_search
 from clerestory.models import Model
 
-__all__ = ["Compared", "compare"]
+__all__ = ["SearchComparison", "compare_searches"]
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class SearchComparison:
     """The best score so far, `[seed, evaluation]`, of each search."""
 
     objective: str
@@ -64,7 +64,7 @@ class Compared:
         return (band + line).properties(width=460, height=260)
 
 
-def compare(
+def compare_searches(
     model: Model,
     objective: Objective | str,
     searches: Sequence[str],
@@ -75,8 +75,8 @@ def compare(
     announce: Announce | None = None,
     progress: Progress | None = None,
     **how: Any,
-) -> Compared:
-    """Run each search `repeats` times, with seeds from `seed` on; `how` is the rest of `excite`'s.
+) -> SearchComparison:
+    """Run each search with `repeats` seeds from `seed` on; `how` is the rest of `maximize`'s.
 
     `announce` is told what all of it will take.
 
@@ -91,7 +91,7 @@ def compare(
     first = None if announce is None else _once(announce, times)
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     for done, (name, own) in enumerate(product(names, range(seed, seed + repeats)), 1):
-        found = excite(
+        found = maximize(
             model,
             objective,
             search=name,
@@ -107,7 +107,7 @@ def compare(
         if progress is not None:
             progress(done, times)
     stacked = {name: np.array(rows) for name, rows in curves.items()}
-    return Compared(found.objective, budget, stacked)
+    return SearchComparison(found.objective, budget, stacked)
 
 
 def _once(announce: Announce, times: int) -> Announce:

@@ -19,7 +19,7 @@ from clerestory.microscope.queue import BusyError, LeftError
 from clerestory.microscope.redraw import Drawer
 
 if TYPE_CHECKING:
-    from clerestory.maximization import Excited
+    from clerestory.maximization import MaximizationResult
 
 __all__ = ["Job", "Jobs", "found", "search", "search_all"]
 
@@ -129,9 +129,9 @@ def search(
 ) -> None:
     """Search prompts that raise a unit; they and their pictures are kept in the folder."""
     from clerestory.evaluation import unit as along
-    from clerestory.maximization import excite
+    from clerestory.maximization import maximize
 
-    came = excite(
+    came = maximize(
         model,
         along(unit.address, "mean"),
         search=how,
@@ -146,7 +146,7 @@ def search(
     _keep(_folder(microscope, unit), came, unit, budget)
 
 
-def _keep(folder: Path, came: Excited, unit: Unit, budget: int) -> None:
+def _keep(folder: Path, came: MaximizationResult, unit: Unit, budget: int) -> None:
     """Pictures first, then what names them; then older pictures go."""
     mark = uuid4().hex[:8]
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from clerestory.attribution import Prompt
 from clerestory.edits import Ablate, Add, Erase, Reflect
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import along
-from clerestory.maximization import excite, words_of
+from clerestory.maximization import maximize, words_of
 from clerestory.suppression.case import Case
 from clerestory.suppression.scoring import Way
 from clerestory.suppression.states import Ground
@@ -174,7 +174,7 @@ def _searched(means: Means) -> list[Way]:
             aim = one if aim is None else aim + one
     assert aim is not None
     banned = [word for _, shows in means.case.unwanted for word in shows.split()]
-    found = excite(
+    found = maximize(
         means.case.model,
         aim,
         search="evolve",

@@ -14,7 +14,7 @@ from clerestory.studies.tasks.base import Came, Claim, Cost, Step, Strip, Work, 
 from clerestory.studies.tasks.verify import findings_of
 
 if TYPE_CHECKING:
-    from clerestory.maximization import Excited
+    from clerestory.maximization import MaximizationResult
 
 __all__ = ["Excite"]
 
@@ -79,13 +79,13 @@ class Excite(Step):
     def run(self, work: Work, folder: Path) -> Came:
         """Search, or go on; the gallery is `excited/gallery.html`."""
         from clerestory.evaluation import along
-        from clerestory.maximization import excite
+        from clerestory.maximization import maximize
         from clerestory.maximization.page import curve, keep
 
         found = findings_of(work, self.find, self.group, work.group_called(self.shows))
         there = self.site if found.of("direction", self.site) else None
         first = found.picked("direction", there)
-        came = excite(
+        came = maximize(
             work.model,
             along(first.site, found.direction(first.unit), "mean", name=first.unit),
             search=self.search,
@@ -104,7 +104,7 @@ class Excite(Step):
         )
 
 
-def _claim(came: Excited, unit: str, budget: int) -> Claim:
+def _claim(came: MaximizationResult, unit: str, budget: int) -> Claim:
     """Held to what the best of as many random prompts would come to, were they normal."""
     from scipy.stats import norm
 
@@ -119,7 +119,7 @@ def _claim(came: Excited, unit: str, budget: int) -> Claim:
     return Claim("driven", text, holds, bar, best.z)
 
 
-def _strips(came: Excited, unit: str, folder: Path) -> tuple[Strip, ...]:
+def _strips(came: MaximizationResult, unit: str, folder: Path) -> tuple[Strip, ...]:
     if came.pictures is None:
         return ()
     shown = [pictures[0] for pictures in came.pictures[:SHOWN]]

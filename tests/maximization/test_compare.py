@@ -13,7 +13,7 @@ from clerestory.cli.main import app
 from clerestory.edits import Add
 from clerestory.errors import SearchError
 from clerestory.evaluation.outcomes import Panel
-from clerestory.maximization.compare import found_words, rival
+from clerestory.maximization.compare import compare, found_words
 
 
 class Dark:
@@ -29,7 +29,7 @@ def test_every_rival_draws_the_same_contents_and_seeds():
     model = tiny_model()
     edit = Add("prior/embedding", np.ones(32), 3.0)
     panel = Panel(Dark(), "dark", {})
-    came = rival(
+    came = compare(
         model,
         ["dog", "cat"],
         panel,
@@ -44,24 +44,24 @@ def test_every_rival_draws_the_same_contents_and_seeds():
     assert (words.pictures == cat.pictures).all()
     assert (dog.pictures != cat.pictures).any() and (steered.pictures != plain.pictures).any()
     with pytest.raises(SearchError, match="in it"):
-        rival(model, ["dog"], panel, said="{x}", contents=["a", "b"], put="{x}")
+        compare(model, ["dog"], panel, said="{x}", contents=["a", "b"], put="{x}")
 
 
 def test_found_words_are_those_of_the_kept_search(tmp_path):
     with pytest.raises(SearchError, match="no finished search"):
         found_words(tmp_path, 2)
     best = [{"words": "one"}, {"words": "two"}, {"words": "three"}]
-    (tmp_path / "excited.json").write_text(json.dumps({"best": best}))
+    (tmp_path / "maximization.json").write_text(json.dumps({"best": best}))
     assert found_words(tmp_path, 2) == ["one", "two"]
 
 
 @pytest.mark.weights
 def test_the_command_prints_every_way_and_keeps_a_sheet(tmp_path):
-    (tmp_path / "excited.json").write_text(json.dumps({"best": [{"words": "spider"}]}))
-    call = ["rival", str(tmp_path), "lancet:style=ink", "an ink drawing of {x}", "--count", "3"]
+    (tmp_path / "maximization.json").write_text(json.dumps({"best": [{"words": "spider"}]}))
+    call = ["compare", str(tmp_path), "lancet:style=ink", "an ink drawing of {x}", "--count", "3"]
     call += ["--seeds", "0", "--out", str(tmp_path / "out"), "--json"]
     done = CliRunner().invoke(app, call, catch_exceptions=False)
     told = json.loads(done.stdout)
     assert [one["name"] for one in told] == ["unedited", "the words", "spider"]
     assert told[1]["concept"]["rate"] > told[0]["concept"]["rate"]
-    assert (tmp_path / "out" / "rival.png").exists()
+    assert (tmp_path / "out" / "compare.png").exists()

@@ -15,7 +15,7 @@ from clerestory.cli import console
 from clerestory.cli.main import app
 from clerestory.errors import ClerestoryError, SearchError, SiteError
 from clerestory.evaluation import along, drawn, parse_objective, unit
-from clerestory.maximization import compare, excite, words_of
+from clerestory.maximization import compare_searches, maximize, words_of
 from clerestory.maximization.fluency import Bigrams, language_model
 from clerestory.maximization.page import keep, keep_compared
 from clerestory.maximization.scoring import Scorer, Slope
@@ -114,12 +114,14 @@ def test_gradients_reach_no_further_than_the_text(model, space):
     with pytest.raises(SiteError, match="one text encoder only"):
         Slope(Scorer(model, unit("prior/embedding[0]")), space)
     with pytest.raises(SearchError, match="no gradient"):
-        excite(model, unit("prior/embedding[0]"), search="gradient", space=space, budget=20, null=4)
+        maximize(
+            model, unit("prior/embedding[0]"), search="gradient", space=space, budget=20, null=4
+        )
 
 
 @pytest.fixture(scope="module")
 def found(model, space):
-    return excite(model, unit(UNIT), space=space, budget=300, null=50, draw=True)
+    return maximize(model, unit(UNIT), space=space, budget=300, null=50, draw=True)
 
 
 def test_a_result_stands_beside_random_prompts(found, space):
@@ -137,14 +139,14 @@ def test_a_result_stands_beside_random_prompts(found, space):
 
 
 def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
-    whole = excite(model, unit(UNIT), space=space, budget=200, null=20, draw=False)
+    whole = maximize(model, unit(UNIT), space=space, budget=200, null=20, draw=False)
     how = {"space": space, "budget": 200, "null": 20, "draw": False, "out": tmp_path / "s"}
 
     def stop(done, of):
         if done > 20 + 90:
             raise KeyboardInterrupt
 
-    half = excite(model, unit(UNIT), progress=stop, **how)
+    half = maximize(model, unit(UNIT), progress=stop, **how)
     assert half.stopped and 90 < half.evaluations < 200 and half.best
     scored = []
     real = Scorer._scored
@@ -155,12 +157,12 @@ def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scorer, "_scored", counted)
-        again = excite(model, unit(UNIT), **how)
+        again = maximize(model, unit(UNIT), **how)
     assert not again.stopped
     assert again.trail.equals(whole.trail)
     assert not set(scored) & set(half.trail["prompt"])
     with pytest.raises(SearchError, match=r"another search's trail.*seed: 0 there, 1 now"):
-        excite(model, unit(UNIT), seed=1, **how)
+        maximize(model, unit(UNIT), seed=1, **how)
 
 
 def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pictures(
@@ -168,7 +170,7 @@ def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pi
 ):
     heard = []
     how = {"space": space, "budget": 60, "null": 40, "search": "random"}
-    excite(model, unit(UNIT), announce=heard.append, draw=False, **how)
+    maximize(model, unit(UNIT), announce=heard.append, draw=False, **how)
     (forecast,) = heard
     assert forecast.prompts == 100 and forecast.reach == "as far as text"
     assert forecast.seconds == pytest.approx(100 * forecast.each)
@@ -179,10 +181,10 @@ def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pi
     def stop(*args, **rest):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules[excite.__module__], "_drawn", stop)
+    monkeypatch.setattr(sys.modules[maximize.__module__], "_drawn", stop)
     with pytest.raises(KeyboardInterrupt):
-        excite(model, unit(UNIT), out=tmp_path / "s", **how)
-    assert json.loads((tmp_path / "s" / "excited.json").read_text())["evaluations"] > 0
+        maximize(model, unit(UNIT), out=tmp_path / "s", **how)
+    assert json.loads((tmp_path / "s" / "maximization.json").read_text())["evaluations"] > 0
 
 
 def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, space, tmp_path):
@@ -193,18 +195,18 @@ def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, spac
 
     how = {"space": space, "budget": 60, "null": 40, "out": tmp_path / "s", "draw": False}
     with pytest.raises(KeyboardInterrupt):
-        excite(model, unit(UNIT), announce=stop, **how)
+        maximize(model, unit(UNIT), announce=stop, **how)
     assert len(pd.read_parquet(tmp_path / "s" / "scored.parquet")) >= 16
-    assert excite(model, unit(UNIT), **how).evaluations > 0
+    assert maximize(model, unit(UNIT), **how).evaluations > 0
 
 
 def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):
     site, way = "text.blocks.1/mlp", np.arange(4.0)
     how = {"search": "random", "budget": 20, "null": 5, "draw": False, "space": space}
-    first = excite(model, along(site, way), out=tmp_path / "s", **how)
-    assert first.best[0].score != excite(model, along(site, -way), **how).best[0].score
+    first = maximize(model, along(site, way), out=tmp_path / "s", **how)
+    assert first.best[0].score != maximize(model, along(site, -way), **how).best[0].score
     with pytest.raises(SearchError, match=r"another search's trail.*mark"):
-        excite(model, along(site, -way), out=tmp_path / "s", **how)
+        maximize(model, along(site, -way), out=tmp_path / "s", **how)
 
 
 def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
@@ -217,7 +219,7 @@ def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
 
     monkeypatch.setattr(Random, "run", stop)
     with pytest.raises(KeyboardInterrupt):
-        compare(model, unit(UNIT), ["random", "evolve"], budget=30, space=space, null=4)
+        compare_searches(model, unit(UNIT), ["random", "evolve"], budget=30, space=space, null=4)
 
 
 def test_raw_tokens_are_scored_as_those_tokens_only(model):
@@ -241,7 +243,9 @@ def test_what_is_longer_than_the_window_is_no_prompt(model):
 
 def test_single_words_are_all_shown(model):
     one = words_of(model, words=1, vocabulary=[*WORDS, "CAT"])
-    found = excite(model, unit(UNIT), search="exhaustive", space=one, budget=50, null=5, draw=False)
+    found = maximize(
+        model, unit(UNIT), search="exhaustive", space=one, budget=50, null=5, draw=False
+    )
     assert len(found.best) == 8
     assert len({word.casefold() for word in one.vocabulary}) == len(one.vocabulary)
 
@@ -249,7 +253,7 @@ def test_single_words_are_all_shown(model):
 def test_fluency_weighs_and_gives_a_front(model, space):
     bigrams = Bigrams.of([space.words((0, 1))] * 50 + [space.words((2, 3))])
     assert bigrams([space.words((0, 1))])[0] > bigrams([space.words((1, 0))])[0]
-    found = excite(
+    found = maximize(
         model,
         unit(UNIT),
         search="evolve",
@@ -265,7 +269,7 @@ def test_fluency_weighs_and_gives_a_front(model, space):
     fluency = [one.fluency for one in found.front]
     assert scores == sorted(scores, reverse=True) and fluency == sorted(fluency)
     with pytest.raises(SearchError, match="name one"):
-        excite(model, unit(UNIT), space=space, budget=10, null=4, fluency=1.0)
+        maximize(model, unit(UNIT), space=space, budget=10, null=4, fluency=1.0)
 
 
 def test_a_causal_language_model_says_what_is_likely(tmp_path):
@@ -287,7 +291,7 @@ def test_a_causal_language_model_says_what_is_likely(tmp_path):
 
 
 def test_searches_are_compared_at_equal_budgets(model, space, tmp_path):
-    found = compare(
+    found = compare_searches(
         model, unit(UNIT), ["random", "metropolis"], budget=100, repeats=2, space=space, null=10
     )
     told = found.told()["compare"]
@@ -296,7 +300,7 @@ def test_searches_are_compared_at_equal_budgets(model, space, tmp_path):
     assert all(curve.shape == (2, 100) for curve in found.curves.values())
     assert keep_compared(found, tmp_path / "c").stat().st_size > 1000
     with pytest.raises(SearchError, match="two searches"):
-        compare(model, unit(UNIT), ["random"], budget=10)
+        compare_searches(model, unit(UNIT), ["random"], budget=10)
 
 
 def test_the_gallery_escapes_what_it_shows(found, tmp_path):
@@ -314,7 +318,7 @@ def test_the_command_prints_json_and_keeps_a_gallery(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("cat\nglass\nstained\nship\nmoose\nink\nwindow\n")
     call = [
-        "excite",
+        "maximize",
         "text.blocks.2/mlp[498]",
         "--budget",
         "40",
