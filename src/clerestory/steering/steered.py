@@ -7,7 +7,6 @@ people). It holds no weights of the model.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from clerestory.edits.base import SiteEdit, check_units, known_edits, name_of
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
@@ -23,7 +22,7 @@ from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import DAMAGED, inside, one_line, read_json
 from clerestory.io.tensors import read_tensors, writing
 from clerestory.models import Edit, Model, Run, load
-from clerestory.models.core.weight_digests import weight_marks
+from clerestory.models.provenance import weights_digest
 from clerestory.steering.card import card, versions
 
 __all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
@@ -94,7 +93,7 @@ class SteeredModel:
             "base": {
                 "name": self.model.name,
                 "revision": self.model.revision,
-                "weights": weights_of(self.model),
+                "weights": weights_digest(self.model),
                 "opened_with": self.model.how,
             },
             "edits": listed,
@@ -141,13 +140,6 @@ def opened_as(folder: str | Path) -> tuple[str, dict[str, str]]:
     return base["name"], base["opened_with"]
 
 
-def weights_of(model: Model) -> str:
-    """A digest of the signs of the model's weights; "" where they cannot be looked at."""
-    parts = getattr(model.pipeline, "components", {}).values()
-    marks = weight_marks(part for part in parts if isinstance(part, nn.Module))
-    return hashlib.sha256("".join(marks).encode()).hexdigest()[:16] if marks else ""
-
-
 def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
     """ModelError, with what differs, where the model is not the one that the edits were made for.
 
@@ -155,7 +147,7 @@ def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
     """
     here = {
         "revision": model.revision,
-        "weights": weights_of(model),
+        "weights": weights_digest(model),
         "LoRA": model.how.get("lora", ""),
     }
     there = {**base, "LoRA": base["opened_with"].get("lora", "")}

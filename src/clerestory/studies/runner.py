@@ -21,8 +21,8 @@ from clerestory.classifiers.base import only_given
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.io.outputs import resumable, whole_file
 from clerestory.io.reading import inside, read_text, refusing
+from clerestory.models.provenance import weights_digest
 from clerestory.registry import suggest
-from clerestory.steering.steered import weights_of
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Came, Claim, Step, Tell, Work
 
@@ -89,7 +89,7 @@ def _each(study: Study, work: Work, say: Callable[[str], None]) -> dict[str, Don
     """Every step in its turn."""
     model = work.model
     opened = (f"{name}={value}" for name, value in sorted(model.how.items()))
-    about = (__version__, model.name, model.revision, weights_of(model), *opened)
+    about = (__version__, model.name, model.revision, weights_digest(model), *opened)
     done: dict[str, Done] = {}
     for at, (key, step) in enumerate(study.plan.items()):
         count = f"[{at + 1} of {len(study.plan)}] {key}"

@@ -1,0 +1,53 @@
+"""Values from files, checked by pydantic: strict, and in one line where they do not fit."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from clerestory.io.reading import Refusal, inside, read_json
+
+__all__ = ["load_json", "validated"]
+
+T = TypeVar("T")
+
+
+def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
+    """A JSON value as an instance of a type.
+
+    Args:
+        kind: A frozen dataclass, or any other type that pydantic knows.
+        value: What a JSON file holds.
+        source: Where the value is from, for the message.
+        error: The class of the error.
+
+    Raises:
+        ClerestoryError: Of class `error`, with the first field that does not fit, and why.
+    """
+    adapter: TypeAdapter[T] = _adapter(cast(Any, kind))
+    try:
+        # From text, since strict validation of Python values takes no list for a tuple.
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as reason:
+        first = reason.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])[:80]
+        where = f"{source}: {field}" if field else f"{source}"
+        raise error(
+            f"{where} does not fit ({first['msg']}): it was altered or is of another "
+            "version; write it again."
+        ) from reason
+
+
+def load_json(kind: type[T], folder: Path, name: str, error: Refusal) -> T:
+    """Read a JSON file of a folder as an instance of a type; `error` where it does not fit."""
+    path = inside(folder, name, error)
+    return validated(kind, read_json(path, error), path, error)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
