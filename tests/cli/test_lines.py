@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny import tiny_model
 
-from clerestory.cli.lines import lines_of
+from clerestory.cli.lines import read_lines
 from clerestory.cli.maximize import _how
 from clerestory.errors import EvidenceError, SearchError
 
@@ -31,7 +31,7 @@ def wrong(request: Any, tmp_path: Path) -> Path:
 
 def test_lines_that_cannot_be_read_are_refused_in_one_line(wrong: Path):
     with pytest.raises(EvidenceError) as caught:
-        lines_of(wrong)
+        read_lines(wrong)
     assert "\n" not in str(caught.value) and str(wrong) in str(caught.value)
 
 
@@ -43,4 +43,4 @@ def test_a_vocabulary_that_cannot_be_read_is_refused_in_one_line(wrong: Path):
 
 def test_lines_are_read_without_empty_ones(tmp_path: Path):
     (tmp_path / "words.txt").write_text("a cat\n\n  ein Kätzchen \n")
-    assert lines_of(tmp_path / "words.txt") == ["a cat", "ein Kätzchen"]
+    assert read_lines(tmp_path / "words.txt") == ["a cat", "ein Kätzchen"]

@@ -18,7 +18,7 @@ app.callback()(lambda: None)
 @pytest.fixture
 def folder(found, tmp_path, monkeypatch):
     found.save(tmp_path / "findings")
-    monkeypatch.setattr(opening.Asked, "open", lambda self: causal.model())
+    monkeypatch.setattr(opening.ModelOptions, "open", lambda self: causal.model())
     monkeypatch.setattr("clerestory.causal.trace.named", lambda name: causal.Light())
     return tmp_path / "findings"
 

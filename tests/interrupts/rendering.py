@@ -16,7 +16,7 @@ def main():
     render._open = _ready
     render._draw = _slow
     render.check_art = lambda *_: None
-    with interrupts.told():
+    with interrupts.handle_signals():
         for _ in _drawn():
             pass
 

@@ -97,7 +97,7 @@ def test_a_drawing_that_is_stopped_leaves_nothing(tmp_path: Path):
 @pytest.mark.slow
 def test_a_second_signal_later_ends_it_at_once():
     code = (
-        "import time\nfrom clerestory.cli import interrupts\nwith interrupts.told():\n"
+        "import time\nfrom clerestory.cli import interrupts\nwith interrupts.handle_signals():\n"
         "    try:\n        print('ready', flush=True)\n        time.sleep(60)\n"
         "    finally:\n        time.sleep(60)\n"
     )

@@ -1,4 +1,4 @@
-"""What no argument of any command may be: an empty text or path, a number that is none."""
+"""Checks of command-line arguments: no empty text or path, no number that is not finite."""
 
 from __future__ import annotations
 
@@ -13,76 +13,81 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-__all__ = ["checked"]
+__all__ = ["validated"]
 
-BLANK = {"negative", "prompts"}
-"""Arguments that may be empty, besides those that are by default, or that a PromptError refuses."""
+MAY_BE_EMPTY = {"negative", "prompts"}
+"""Arguments that may be empty, or whose emptiness is a PromptError of the model."""
 
-WRITTEN = {"out", "sheet", "to", "work"}
-"""Arguments that name a place to write to."""
+OUTPUTS = {"out", "sheet", "to", "work"}
+"""Arguments that name a path to write to."""
 
 
-def checked(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, but OptionError where a text is empty or a number is not finite.
+def validated(command: Callable[..., None]) -> Callable[..., None]:
+    """Check a command's arguments before it runs.
 
-    OutputError where a place to write to could not be made, before any work is done for it.
+    Returns:
+        The command; it raises OptionError for an empty text or a number that is not finite, and
+        OutputError where an output path cannot be written to, before any work is done.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = [
-        each.replace(annotation=_annotated(hints[name]))
-        for name, each in inspect.signature(command).parameters.items()
+        parameter.replace(annotation=_with_path_parser(hints[name]))
+        for name, parameter in inspect.signature(command).parameters.items()
     ]
-    defaults = {each.name: each.default for each in parameters}
+    defaults = {parameter.name: parameter.default for parameter in parameters}
 
     @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        from clerestory.errors import OptionError
-
-        for name, value in given.items():
-            said = _said(name, hints[name])
-            for one in value if isinstance(value, list | tuple) else (value,):
-                if one == "" and defaults[name] != "" and name not in BLANK:
-                    needed = defaults[name] is inspect.Parameter.empty
-                    way = "give a value" if needed else "give a value, or leave it out"
-                    raise OptionError(f"{said} is empty (''): {way}.")
-                if name in WRITTEN and isinstance(one, Path):
-                    _check_writable(one)
-                if isinstance(one, float) and not math.isfinite(one):
-                    raise OptionError(f"{said} is {one}; give a finite number.")
-        command(**given)
+    def wrapped(**arguments: Any) -> None:
+        for name, value in arguments.items():
+            for item in value if isinstance(value, list | tuple) else (value,):
+                _check(name, item, hints[name], defaults[name])
+        command(**arguments)
 
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
 
 
+def _check(name: str, value: Any, hint: Any, default: Any) -> None:
+    from clerestory.errors import OptionError
+
+    if value == "" and default != "" and name not in MAY_BE_EMPTY:
+        required = default is inspect.Parameter.empty
+        advice = "give a value" if required else "give a value, or leave it out"
+        raise OptionError(f"{_option_name(name, hint)} is empty (''): {advice}.")
+    if name in OUTPUTS and isinstance(value, Path):
+        _check_writable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(f"{_option_name(name, hint)} is {value}; give a finite number.")
+
+
 def path(text: str) -> Path:
-    """A path; BadParameter for an empty text, which would be the working directory."""
+    """Parse a path; BadParameter for an empty text, which would be the working directory."""
     if not text:
         raise typer.BadParameter("it is empty (''): give a path, or leave it out.")
     return Path(text)
 
 
-def _check_writable(place: Path) -> None:
-    """OutputError where nothing can be written to the nearest folder that is there."""
+def _check_writable(path: Path) -> None:
+    """OutputError where the nearest existing parent folder cannot be written to."""
     import tempfile
 
     from clerestory.errors import OutputError
 
     try:
-        folder = next(one for one in (place, *place.absolute().parents) if os.path.lexists(one))
-        if folder == place and not place.is_dir():
-            return  # a file in the way, which the command has its own words for
+        folder = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+        if folder == path and not path.is_dir():
+            return  # an existing file: the command has its own message for it
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise OutputError(
-            f"{place} cannot be written to: {error.strerror} ({folder}); give another place."
+            f"{path} cannot be written to: {error.strerror} ({folder}); give another place."
         ) from error
 
 
-def _annotated(hint: Any) -> Any:
-    """The same type, read by `path` where it is one."""
+def _with_path_parser(hint: Any) -> Any:
+    """The same annotation, parsed by `path` where it is a path."""
     if get_origin(hint) is not Annotated:
         return hint
     kind, info = get_args(hint)
@@ -93,8 +98,8 @@ def _annotated(hint: Any) -> Any:
     return Annotated[kind, info]
 
 
-def _said(name: str, hint: Any) -> str:
-    """The argument as the command line names it."""
+def _option_name(name: str, hint: Any) -> str:
+    """The name of an argument as the command line spells it."""
     info = get_args(hint)[1] if get_origin(hint) is Annotated else None
     if isinstance(info, typer.models.ArgumentInfo):
         return name.upper()

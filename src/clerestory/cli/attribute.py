@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clerestory.cli.lines import lines_of
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.lines import read_lines
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.attribution import Absence, Attribution, Prompt, Value
@@ -21,7 +21,7 @@ FEW = 4
 """Pieces up to which every combination is drawn for the page."""
 
 
-@with_model
+@takes_model
 def attribute(
     prompt: Annotated[
         str, typer.Argument(help="With pieces in brackets: `[a name] with a [raven]`.")
@@ -30,7 +30,7 @@ def attribute(
         list[str],
         typer.Option(help="A unit, what `find --out` wrote, or CLASSIFIER=CLASS. Repeatable."),
     ],
-    model: Asked,
+    model: ModelOptions,
     absence: Annotated[
         Literal["neutral", "delete", "both"],
         typer.Option(help="Absent pieces have a stand-in, or are left out."),
@@ -130,7 +130,7 @@ def _carriers(
     from clerestory.cli import console
 
     if sentences is not None:
-        return paraphrases_of(asked, lines_of(sentences))
+        return paraphrases_of(asked, read_lines(sentences))
     if count is not None:
         return paraphrases(asked, count, model=model, absence=ways)
     found = paraphrases(asked, USUAL, atleast=LEAST, model=model, absence=ways)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from clerestory.classifiers.human_check import Check
@@ -23,7 +23,7 @@ def classifier() -> None:
 
 
 @app.command()
-@checked
+@validated
 def check(
     name: Annotated[str, typer.Argument(help="A classifier, as lancet:mood.")],
     recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["compare"]
 
@@ -15,12 +15,12 @@ APART = 1_000
 """Lancet's contents before these may have built the steered model that competes."""
 
 
-@with_model
+@takes_model
 def compare(
     folder: Annotated[Path, typer.Argument(help="What `maximize --out` wrote.")],
     concept: Annotated[str, typer.Argument(help="CLASSIFIER=CLASS, as lancet:mood=scared.")],
     said: Annotated[str, typer.Argument(help="The words: `a stained glass of {x}`.")],
-    model: Asked,
+    model: ModelOptions,
     contents: Annotated[
         Path | None, typer.Option(help="A file with a content a line; Lancet has its own.")
     ] = None,

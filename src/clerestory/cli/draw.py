@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["draw"]
 
 
-@with_model
+@takes_model
 def draw(
     prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
-    model: Asked,
+    model: ModelOptions,
     seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
     negative: Annotated[str | None, typer.Option(help="What to be led away from.")] = None,
     guidance: Annotated[

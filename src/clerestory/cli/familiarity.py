@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.lines import lines_of
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.lines import read_lines
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.familiarity import Familiarity
@@ -20,10 +20,10 @@ TOLD = 5
 """Classes that are told of a context; the page has all."""
 
 
-@with_model
+@takes_model
 def familiarity(
     phrase: Annotated[str, typer.Argument(help="The name that is asked about.")],
-    model: Asked,
+    model: ModelOptions,
     controls: Annotated[
         str, typer.Option(help="A file with a made-up name a line, 99 or more; auto makes them up.")
     ] = AUTO,
@@ -53,8 +53,8 @@ def familiarity(
     from clerestory.familiarity.page import keep
     from clerestory.models import parse_seeds
 
-    chosen = CONTEXTS if contexts == AUTO else lines_of(Path(contexts))
-    listed = None if controls == AUTO else lines_of(Path(controls))
+    chosen = CONTEXTS if contexts == AUTO else read_lines(Path(contexts))
+    listed = None if controls == AUTO else read_lines(Path(controls))
     numbers = parse_seeds(seeds)
     with console.progress_bars() as tell:
         found = ask(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Finding, Findings
@@ -39,7 +39,7 @@ _Out = Annotated[Path | None, typer.Option(help="Folder for the findings and the
 _Json = Annotated[bool, typer.Option("--json", help="One object, to stdout.")]
 
 
-@checked
+@validated
 def find(
     recording: _Where,
     shown: _Shown,

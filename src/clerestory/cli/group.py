@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Groups
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["group"]
 
 
-@checked
+@validated
 def group(
     recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
     classifier: Annotated[str, typer.Option(help="Who sorts the pictures: lancet:mood.")],

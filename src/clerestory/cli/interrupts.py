@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the command unwinds, and one line tells in which state it left things."""
+"""Ctrl-C and SIGTERM: the command unwinds, and one line reports what is left on disk."""
 
 from __future__ import annotations
 
@@ -13,65 +13,65 @@ from types import FrameType
 from clerestory.cli import console
 from clerestory.io import outputs
 
-__all__ = ["told"]
+__all__ = ["handle_signals"]
 
-ONCE = 1.0
-"""Seconds in which a second signal counts as the same: some tools send one to a process twice."""
+SAME_SIGNAL = 1.0
+"""Seconds in which a second signal counts as the first one: some tools send it twice."""
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Run a command so that a signal ends it by unwinding, with a line and status 128 + its number.
+def handle_signals() -> Iterator[None]:
+    """Let a signal end a command by unwinding, with one line and status 128 + its number.
 
-    A second signal, over a second later, ends it at once. What is said is of `outputs.left`.
-    A command that ends well although a signal came, as a server does, has its own status.
+    A second signal, more than a second later, ends the process at once. A command that ends
+    normally although a signal arrived, as a server does, keeps its own status.
     """
     signals = _Signals()
     outputs.forget()
-    with signals.answered():
+    with signals.installed():
         try:
             yield
         except SystemExit as end:
-            if not signals.came or not end.code:
+            if not signals.received or not end.code:
                 raise
             signals.end(end)
         except BaseException as error:
-            if not signals.came:
+            if not signals.received:
                 raise
             signals.end(error)
 
 
 class _Signals:
-    """Which signal came first, and when."""
+    """The first signal received, and when."""
 
     def __init__(self) -> None:
-        self.came, self._when = 0, 0.0
+        self.received, self._time = 0, 0.0
 
     @contextmanager
-    def answered(self) -> Iterator[None]:
+    def installed(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {one: signal.signal(one, self._answer) for one in _ENDING}
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield
         finally:
-            for one, answer in before.items():
-                signal.signal(one, answer)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _answer(self, number: int, frame: FrameType | None) -> None:
-        if not self.came:
-            self.came, self._when = number, time.monotonic()
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.received:
+            self.received, self._time = number, time.monotonic()
             raise KeyboardInterrupt
-        if time.monotonic() - self._when > ONCE:
+        if time.monotonic() - self._time > SAME_SIGNAL:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     def end(self, error: BaseException) -> None:
-        """Say what is left, and leave; whatever was raised on the way is of the signal."""
+        """Report what is left on disk and exit; errors raised while unwinding are consequences."""
         console.status(f"clerestory: interrupted: {outputs.left()}.")
         sys.stdout.flush()
-        raise SystemExit(128 + self.came) from error
+        raise SystemExit(128 + self.received) from error
 
 
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clerestory.cli.lines import lines_of
+from clerestory.cli.lines import read_lines
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -26,7 +26,7 @@ def contents_of(
     from clerestory.errors import EvidenceError
 
     if file is not None:
-        every = tuple(dict.fromkeys(lines_of(file)))
+        every = tuple(dict.fromkeys(read_lines(file)))
         listed = every[start : start + count]
         if len(listed) < count:
             raise EvidenceError(

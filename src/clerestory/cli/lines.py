@@ -1,19 +1,27 @@
-"""Files with one thing a line."""
+"""Text files with one entry per line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["lines_of"]
+__all__ = ["read_lines"]
 
 
-def lines_of(file: Path, *, least: int = 1) -> list[str]:
-    """A file's lines but for empty ones; EvidenceError where it cannot be read or has too few."""
+def read_lines(file: Path, *, minimum: int = 1) -> list[str]:
+    """Read the non-empty lines of a file.
+
+    Args:
+        file: A UTF-8 text file.
+        minimum: The fewest lines that are accepted.
+
+    Raises:
+        EvidenceError: The file cannot be read or has too few lines.
+    """
     from clerestory.errors import EvidenceError
     from clerestory.io.reading import MOST_LINES, read_text
 
     text = read_text(file, EvidenceError, MOST_LINES)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) < least:
-        raise EvidenceError(f"{file} holds no line; write one thing a line.")
+    if len(lines) < minimum:
+        raise EvidenceError(f"{file} has too few lines; write one entry per line.")
     return lines

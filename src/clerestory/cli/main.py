@@ -1,4 +1,4 @@
-"""`clerestory`: the commands, gathered; errors as one line and an exit status."""
+"""The `clerestory` command: its subcommands, its errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -61,13 +61,14 @@ app.add_typer(microscope.app, name="microscope")
 
 
 def main() -> None:
-    """Run the command line; what Clerestory raises on purpose becomes one line and status 1.
+    """Run the command line.
 
-    Ctrl-C and SIGTERM become one line too, which tells what they leave, and status 130 or 143.
+    A `ClerestoryError` becomes one line on stderr and exit status 1. Ctrl-C and SIGTERM become one
+    line as well, which reports what is left on disk, with status 130 or 143.
     """
     try:
-        with interrupts.told():
-            app(_spelt_out(sys.argv[1:]))
+        with interrupts.handle_signals():
+            app(_expand_flags(sys.argv[1:]))
     except ClerestoryError as error:
         line = " ".join(str(error).split())
         console.status(f"clerestory: {line}")
@@ -78,20 +79,22 @@ def main() -> None:
         sys.exit(1)
 
 
-def _spelt_out(given: list[str]) -> list[str]:
-    """The arguments, with a value for the option that may be given without one.
+def _expand_flags(arguments: list[str]) -> list[str]:
+    """Add the default value to options that may be given without one.
 
-    >>> _spelt_out(["record", "--ray", "--seeds", "0:4"])
+    >>> _expand_flags(["record", "--ray", "--seeds", "0:4"])
     ['record', '--ray', 'local', '--seeds', '0:4']
     """
-    told: list[str] = []
-    for one, after in zip(given, [*given[1:], "-"], strict=True):
-        told += [one, record.HERE] if one == "--ray" and after.startswith("-") else [one]
-    return told
+    expanded: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        expanded.append(argument)
+        if argument == "--ray" and following.startswith("-"):
+            expanded.append(record.HERE)
+    return expanded
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"clerestory {__version__}")
         raise typer.Exit
 
@@ -99,7 +102,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def clerestory(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Find out what a text-to-image model knows, where it keeps it, and how to change it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["maximize"]
 
 
-@with_model
+@takes_model
 def maximize(
     objective: Annotated[
         str,
         typer.Argument(help="A unit, `CLASSIFIER=CLASS`, or a sum of such in quotes."),
     ],
-    model: Asked,
+    model: ModelOptions,
     findings: Annotated[
         Path | None, typer.Option(help="A folder that `find --out` wrote: its directions count.")
     ] = None,

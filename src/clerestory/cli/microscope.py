@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from clerestory.microscope import Themes
@@ -27,7 +27,7 @@ Folder = Annotated[Path, typer.Argument(help="A microscope, as `build` writes it
 
 
 @app.command()
-@checked
+@validated
 def build(
     recordings: Annotated[list[str], typer.Argument(help="Recordings of one model.")],
     out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same call.")],
@@ -65,7 +65,7 @@ def build(
 
 
 @app.command()
-@checked
+@validated
 def serve(
     folder: Folder,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8642,
@@ -98,7 +98,7 @@ def serve(
 
 
 @app.command()
-@checked
+@validated
 def export(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="Folder; must be empty or absent.")],
@@ -118,7 +118,7 @@ def export(
 
 
 @app.command()
-@checked
+@validated
 def backup(
     folder: Folder, to: Annotated[Path, typer.Argument(help="A file that is not there yet.")]
 ) -> None:
@@ -132,7 +132,7 @@ def backup(
 
 
 @themes.command("export")
-@checked
+@validated
 def export_themes(folder: Folder) -> None:
     """Print every theme, a line of JSON each."""
     for line in _themes(folder).export():
@@ -140,17 +140,17 @@ def export_themes(folder: Folder) -> None:
 
 
 @themes.command("import")
-@checked
+@validated
 def import_themes(
     folder: Folder, file: Annotated[Path, typer.Argument(help="What `export` printed.")]
 ) -> None:
     """Add themes that are not there yet; all of the file's, or none."""
     from clerestory.cli import console
-    from clerestory.cli.lines import lines_of
+    from clerestory.cli.lines import read_lines
     from clerestory.errors import ThemeError
     from clerestory.microscope import Microscope
 
-    lines = lines_of(file, least=0)
+    lines = read_lines(file, minimum=0)
     units = (unit.address for unit in Microscope(folder).units())
     try:
         new = _themes(folder).take(lines, units)

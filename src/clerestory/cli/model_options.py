@@ -1,7 +1,7 @@
-"""The options that say which model and how it is opened, the same for every command that needs one.
+"""The options that name a model, the same for every command that needs one.
 
-@with_model
-def draw(prompts: ..., model: Asked) -> None:
+@takes_model
+def draw(prompts: ..., model: ModelOptions) -> None:
     opened = model.open()
 """
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["Asked", "with_model"]
+__all__ = ["ModelOptions", "takes_model"]
 
 PANEL = "The model"
 _Name = Annotated[
@@ -68,7 +68,7 @@ _Pickles = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
-UNSAID = (None, "auto", False)
+UNSET = (None, "auto", False)
 SHARED: dict[str, tuple[Any, Any]] = {
     "name_": (_Name, None),
     "prior": (_Prior, None),
@@ -82,52 +82,67 @@ SHARED: dict[str, tuple[Any, Any]] = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A model as the command line names it (None: not at all); opened when it is wanted."""
+class ModelOptions:
+    """Which model the command line names, and how to open it.
+
+    Attributes:
+        name: The value of `--model`; None where it is not given.
+        load_options: The other options of `clerestory.load`, by name.
+    """
 
     name: str | None
-    how: dict[str, Any]
+    load_options: dict[str, Any]
 
     @property
-    def said(self) -> str:
-        """The first option that was given for it, with its value; "" where none was."""
-        given = {"model": self.name, **self.how}
-        told = (f"--{name} {value}" for name, value in given.items() if value not in UNSAID)
-        return next(told, "")
+    def first_given(self) -> str:
+        """The first option that was given, with its value; empty where none was."""
+        options = {"model": self.name, **self.load_options}
+        return next(
+            (f"--{key} {value}" for key, value in options.items() if value not in UNSET), ""
+        )
 
-    def open(self, default: str | None = None, **default_how: str) -> Model:
-        """Open the model, or the default (None: an installed plug-in's); notes go to stderr."""
+    def open(self, default: str | None = None, **default_options: str) -> Model:
+        """Open the model.
+
+        Args:
+            default: What to open where `--model` is not given; None for the default model of the
+                installed plug-ins.
+            **default_options: Load options of that default.
+
+        Returns:
+            The model. What a user should know of its family is written to stderr.
+        """
         import clerestory
         from clerestory.cli import console
 
-        given = {name: value for name, value in self.how.items() if value is not None}
-        how = given if self.name else {**default_how, **given}
-        model = clerestory.load(self.name or default, **how)
+        given = {key: value for key, value in self.load_options.items() if value is not None}
+        options = given if self.name else {**default_options, **given}
+        model = clerestory.load(self.name or default, **options)
         if model.about:
             console.status(f"{model.name}: {model.about}")
         return model
 
 
-def with_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `model`, an `Asked`, the options that name one."""
+def takes_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name a model to a command with a parameter `model: ModelOptions`."""
 
     @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        told = {name: given.pop(name) for name in SHARED}
-        command(**given, model=Asked(told.pop("name_"), told))
+    def wrapped(**arguments: Any) -> None:
+        options = {name: arguments.pop(name) for name in SHARED}
+        command(**arguments, model=ModelOptions(options.pop("name_"), options))
 
     hints = get_type_hints(command, include_extras=True)
     own = [
-        each.replace(annotation=hints[name])
-        for name, each in inspect.signature(command).parameters.items()
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
         if name != "model"
     ]
     shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in SHARED.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        for name, (hint, default) in SHARED.items()
     ]
-    plain = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    parameters = [*plain, *shared]
+    # Typer reads the signature, so the wrapper has to show the options that it takes apart.
+    parameters = [*own, *shared]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
-    return checked(wrapped)
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return validated(wrapped)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,12 +64,12 @@ _Workers = Annotated[int, typer.Option(min=1, help="Each holds a model.", rich_h
 _Gpus = Annotated[float, typer.Option(min=0, help="May be a part of one.", rich_help_panel=MANY)]
 
 
-@with_model
+@takes_model
 def record(
     prompts: _Prompts,
     sites: _Sites,
     out: _Out,
-    model: Asked,
+    model: ModelOptions,
     seeds: _Seeds = "0",
     pool: _Pool = "mean",
     branch: _Branch = "cond",
@@ -130,7 +130,7 @@ def _surveyed(opened: Model, plan: Plan, json: bool) -> None:
 
 
 def _recorded(
-    opened: Model, plan: Plan, out: str, model: Asked, cluster: dict[str, Any] | None
+    opened: Model, plan: Plan, out: str, model: ModelOptions, cluster: dict[str, Any] | None
 ) -> Store:
     from clerestory.cli import console
     from clerestory.recordings import Store, begin, fill
@@ -143,7 +143,9 @@ def _recorded(
             if cluster is None:
                 fill(store, opened, progress)
             else:
-                how = {name: value for name, value in model.how.items() if value is not None}
+                how = {
+                    name: value for name, value in model.load_options.items() if value is not None
+                }
                 fill_with_ray(store, how, progress=progress, **cluster)
     return store
 

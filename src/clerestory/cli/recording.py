@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.arguments import validated
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -21,7 +21,7 @@ _Json = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 
 
 @app.command()
-@checked
+@validated
 def info(where: _Where, json: _Json = False) -> None:
     """How far it is, what it reads, which samples are bad, how it was made."""
     from clerestory.cli import console
@@ -47,10 +47,10 @@ def info(where: _Where, json: _Json = False) -> None:
 
 
 @app.command()
-@with_model
+@takes_model
 def verify(
     where: _Where,
-    model: Asked,
+    model: ModelOptions,
     repair: Annotated[
         bool, typer.Option("--repair", help="Draw the damaged samples again.")
     ] = False,
@@ -65,10 +65,12 @@ def verify(
     from clerestory.recordings.verification import verify as check
     from clerestory.recordings.writer import fill
 
-    if model.said and not repair:
-        raise OptionError(f"{model.said} is for --repair, which draws again: give both, or none.")
+    if model.first_given and not repair:
+        raise OptionError(
+            f"{model.first_given} is for --repair, which draws again: give both, or none."
+        )
     store = Store(where)
-    if model.said:
+    if model.first_given:
         _opened(model, store)  # what is wrong with it is told before all is read
     with console.progress_bars() as progress:
         damage = check(store, progress)
@@ -92,7 +94,7 @@ def verify(
     console.status(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")
 
 
-def _opened(model: Asked, store: Store) -> Model:
+def _opened(model: ModelOptions, store: Store) -> Model:
     """The model that the recording is of; RecordingError where another is named."""
     from clerestory.recordings.plan import check_model
 

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["sites"]
 
 
-@with_model
+@takes_model
 def sites(
-    model: Asked,
+    model: ModelOptions,
     pattern: Annotated[
         str, typer.Argument(help="Which sites: `text.*/mlp`, several with commas.")
     ] = "*",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clerestory.cli import steer_bake, steer_build
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["app"]
 
@@ -21,11 +21,11 @@ def steer() -> None:
 
 
 @app.command()
-@with_model
+@takes_model
 def draw(
     folder: Annotated[Path, typer.Argument(help="A steered model, as a study saves it.")],
     prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
-    model: Asked,
+    model: ModelOptions,
     out: Annotated[
         Path, typer.Option(help="Folder for the pictures; must be empty or absent.")
     ] = Path("drawn"),

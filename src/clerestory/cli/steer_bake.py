@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from clerestory.cli.arguments import checked
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.arguments import validated
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["bake", "show"]
 
 
-@with_model
+@takes_model
 def bake(
     folder: Annotated[Path, typer.Argument(help="A steered model.")],
     out: Annotated[Path, typer.Option(help="Folder for what is written; empty or absent.")],
-    model: Asked,
+    model: ModelOptions,
     form: Annotated[
         Literal["pipeline", "lora"], typer.Option("--as", help="Whole weights, or a LoRA file.")
     ] = "pipeline",
@@ -53,7 +53,7 @@ def bake(
     )
 
 
-@checked
+@validated
 def show(
     folder: Annotated[Path, typer.Argument(help="A steered model.")],
     json: Annotated[bool, typer.Option("--json", help="steering.json, to stdout.")] = False,

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["build"]
 
 
-@with_model
+@takes_model
 def build(
     finding: Annotated[Path, typer.Option("--from", help="What `find --out` wrote.")],
     classifier: Annotated[str, typer.Option(help="Who sees it, such as lancet:style.")],
     shows: Annotated[str, typer.Option("--class", help="What it should see.")],
     out: Annotated[Path, typer.Option(help="Folder for the steered model; empty or absent.")],
-    model: Asked,
+    model: ModelOptions,
     words: Annotated[
         str | None, typer.Option(help="How to say it: `a stained glass of {x}`.")
     ] = None,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clerestory.cli.arguments import checked
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.arguments import validated
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.studies import Forecast
@@ -26,10 +26,10 @@ def study() -> None:
 
 
 @app.command()
-@with_model
+@takes_model
 def run(
     name: _Name,
-    model: Asked,
+    model: ModelOptions,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report and steps; by default NAME-SCALE.")
     ] = None,
@@ -93,7 +93,7 @@ def listing(
 
 
 @app.command()
-@checked
+@validated
 def show(
     name: _Name,
     scale: _Scale = "quick",
@@ -117,7 +117,7 @@ def show(
 
 
 @app.command()
-@checked
+@validated
 def new(
     name: Annotated[str, typer.Argument(help="Of the study: small letters, digits, dashes.")],
     like: Annotated[

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.lines import lines_of
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.lines import read_lines
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["suppress"]
 
 
-@with_model
+@takes_model
 def suppress(
     prompt: Annotated[str, typer.Argument(help="What brings it along.")],
     unwanted: Annotated[
@@ -30,7 +30,7 @@ def suppress(
             help="Words of the prompt to keep: `raven,library`; else WORD=CLASSIFIER=CLASS."
         ),
     ],
-    model: Asked,
+    model: ModelOptions,
     control: Annotated[
         str, typer.Option(help="Words in their place in the control: `owl,church`.")
     ] = "",
@@ -113,7 +113,7 @@ def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
 
     if file is None:
         return contents(24, "style") if model.name == "lancet" else ()
-    return tuple(dict.fromkeys(lines_of(file)))
+    return tuple(dict.fromkeys(read_lines(file)))
 
 
 def _print(found: Suppressed) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.model_options import Asked, with_model
+from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.causal import Causes, Control, Effect
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-@with_model
+@takes_model
 def verify(
     findings: Annotated[Path, typer.Argument(help="The folder that `find --out` wrote.")],
-    model: Asked,
+    model: ModelOptions,
     classifier: Annotated[str, typer.Option(help="Who says what is drawn: lancet:style.")],
     shows: Annotated[str, typer.Option("--class", help="Its class for the concept.")],
     unit: Annotated[

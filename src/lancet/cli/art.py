@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 __all__ = ["art"]
 
 
-@checked
+@validated
 def art(
     out: Annotated[Path, typer.Option(help="Folder for the packed art.")] = Path("build/art"),
     world: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from lancet.ceilings import Ceilings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-@checked
+@validated
 def evaluate(
     model: Annotated[
         str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")

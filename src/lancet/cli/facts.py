@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
     from lancet.facts import Measured
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["facts"]
 
 
-@checked
+@validated
 def facts(
     model: Annotated[
         str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 __all__ = ["render"]
 
 
-@checked
+@validated
 def render(
     out: Annotated[Path, typer.Option(help="The picture to write, such as sheet.png; new.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 60,

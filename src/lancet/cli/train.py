@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.arguments import checked
+from clerestory.cli.arguments import validated
 
 __all__ = ["train"]
 
 
-@checked
+@validated
 def train(
     out: Annotated[
         Path | None,
