@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -62,6 +63,16 @@ def test_every_registered_name_is_documented():
             if isinstance(value, Registry):
                 for entry in value:
                     assert f"`{entry}`" in pages, f"{value.noun} {entry!r} is in no reference page"
+
+
+def test_the_public_surface_is_sorted_complete_and_leaks_nothing():
+    names = clerestory.__all__
+    assert names == sorted(names)
+    assert set(dir(clerestory)) == {*names, "__version__"}
+    for module in modules():  # a submodule of the same name would replace a verb
+        importlib.import_module(module)
+    for name in names:
+        assert inspect.ismodule(getattr(clerestory, name)) == (name == "errors"), name
 
 
 def test_help_imports_nothing_heavy():

@@ -24,8 +24,8 @@ FRESH_SEED = 1
 
 def familiarity(model: Any, tell: Tell) -> dict[str, Any]:
     """Names of the captions, names of nobody, fresh made-up ones, and strangers of the captions."""
-    from clerestory.familiarity import familiarities
-    from clerestory.familiarity.page import sheet
+    from clerestory.recognition import familiarities
+    from clerestory.recognition.page import sheet
     from clerestory.reporting.pictures import save
 
     groups = asked_about(model)
@@ -53,7 +53,7 @@ def asked_about(model: Any) -> dict[str, list[str]]:
     """The names, in groups; fresh ones are made up by another seed than the controls."""
     import numpy as np
 
-    from clerestory.familiarity import made_up
+    from clerestory.recognition import made_up
     from lancet.world.table import World
 
     world, rng = World.load(), np.random.default_rng(0)

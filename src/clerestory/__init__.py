@@ -5,7 +5,9 @@
     model = clerestory.load("lancet")
     run = model.run("a stained glass of a cat", range(4), read=["text.*/mlp"])
 
-Names are imported when they are first used, so that `import clerestory` alone takes no time.
+Each verb of the command line is a function of the same name: `record`, `find`, `verify`, `group`,
+`maximize`, `compare`, `familiarity`, `attribute`, `suppress`, `steer`. They return results that
+print as one line, have a `table()` and a `plot()`, and can be saved.
 """
 
 from __future__ import annotations
@@ -14,44 +16,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clerestory.edits import Add
-    from clerestory.models import Model, Options, Run, Sample, Site, Step, load, wrap
+    from clerestory import errors
+    from clerestory.attribution import attribute
+    from clerestory.causal import verify
+    from clerestory.contrasts import find, group
+    from clerestory.edits import Ablate, Add, Clamp, Erase, Patch, Reflect, Scale
+    from clerestory.maximization import compare, maximize
+    from clerestory.models import Model, load
+    from clerestory.recognition import familiarity
     from clerestory.recordings import Recording, record
     from clerestory.steering import SteeredModel, load_steered
+    from clerestory.studies import Study
+    from clerestory.suppression import suppress
 
 __version__ = "0.1.0"
 
+_PACKAGES = {
+    "attribution": ("attribute",),
+    "causal": ("verify",),
+    "contrasts": ("find", "group"),
+    "edits": ("Ablate", "Add", "Clamp", "Erase", "Patch", "Reflect", "Scale"),
+    "maximization": ("compare", "maximize"),
+    "models": ("Model", "load"),
+    "recognition": ("familiarity",),
+    "recordings": ("Recording", "record"),
+    "steering": ("SteeredModel", "load_steered"),
+    "studies": ("Study",),
+    "suppression": ("suppress",),
+}
+_PACKAGE_OF = {name: package for package, names in _PACKAGES.items() for name in names}
+
 __all__ = [
+    "Ablate",
     "Add",
+    "Clamp",
+    "Erase",
     "Model",
-    "Options",
+    "Patch",
     "Recording",
-    "Run",
-    "Sample",
-    "Site",
+    "Reflect",
+    "Scale",
     "SteeredModel",
-    "Step",
+    "Study",
+    "attribute",
+    "compare",
+    "errors",
+    "familiarity",
+    "find",
+    "group",
     "load",
     "load_steered",
+    "maximize",
     "record",
-    "wrap",
+    "suppress",
+    "verify",
 ]
-
-_HOMES = {
-    **dict.fromkeys(
-        ("Model", "Options", "Run", "Sample", "Site", "Step", "load", "wrap"), "clerestory.models"
-    ),
-    "Add": "clerestory.edits",
-    **dict.fromkeys(("Recording", "record"), "clerestory.recordings"),
-    **dict.fromkeys(("SteeredModel", "load_steered"), "clerestory.steering"),
-}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    # Names are imported when they are first used, so that `import clerestory` alone takes no time.
+    if name == "errors":
+        return import_module("clerestory.errors")
+    if name not in _PACKAGE_OF:
         raise AttributeError(f"module 'clerestory' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"clerestory.{_PACKAGE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return [*__all__, "__version__"]

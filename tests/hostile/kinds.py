@@ -24,14 +24,14 @@ from clerestory.classifiers.labels import _Kept
 from clerestory.contrasts import Findings, contrast
 from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
-from clerestory.familiarity.cache import Kept
-from clerestory.familiarity.observation import Seen
 from clerestory.io.reading import read_json
 from clerestory.maximization.compare import found_words
 from clerestory.maximization.trail import Trail
 from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
 from clerestory.models.core.addresses import Selection
+from clerestory.recognition.cache import Kept
+from clerestory.recognition.observation import Seen
 from clerestory.recordings import Plan, Recording, Store, verify
 from clerestory.recordings.folder import Folder
 from clerestory.recordings.prompts import prompt_table

@@ -22,12 +22,12 @@ from clerestory.classifiers.check_page import page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
 from clerestory.evaluation.outcomes import Rate
-from clerestory.familiarity.contexts import Made
-from clerestory.familiarity.observation import Seen
-from clerestory.familiarity.page import keep as keep_familiarity
-from clerestory.familiarity.results import Beside, Context, Familiarity
 from clerestory.maximization.page import keep as keep_gallery
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
+from clerestory.recognition.contexts import Made
+from clerestory.recognition.observation import Seen
+from clerestory.recognition.page import keep as keep_familiarity
+from clerestory.recognition.results import Beside, Context, Familiarity
 from clerestory.recordings import record
 from clerestory.studies import told
 from clerestory.studies.report import page as report_page

@@ -22,8 +22,8 @@ from clerestory.classifiers import Check
 from clerestory.cli import attribute, classifier, console, familiarity, group, maximize, suppress
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
-from clerestory.familiarity.page import folder_of
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
+from clerestory.recognition.page import folder_of
 from clerestory.reporting import plots
 from clerestory.reporting.escaping import markdown, to_json, visible
 from clerestory.reporting.pages import environment

@@ -196,7 +196,7 @@ def test_familiarity_holds_where_it_is_as_thought_and_is_undecided_between(
 
 
 def test_the_bars_of_familiarity_are_those_of_its_verdict() -> None:
-    from clerestory.familiarity.familiarity import KNOWN, UNKNOWN
+    from clerestory.recognition.familiarity import KNOWN, UNKNOWN
 
     assert (KNOWN, UNKNOWN) == (0.01, 0.1)
 

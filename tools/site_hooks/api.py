@@ -21,7 +21,7 @@ PACKAGES = (
     "evaluation",
     "maximization",
     "attribution",
-    "familiarity",
+    "recognition",
     "suppression",
     "edits",
     "steering",

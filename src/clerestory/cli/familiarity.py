@@ -11,7 +11,7 @@ from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
-    from clerestory.familiarity import Familiarity
+    from clerestory.recognition import Familiarity
 
 __all__ = ["familiarity"]
 
@@ -48,10 +48,10 @@ def familiarity(
     other phrases use the same made-up names.
     """
     from clerestory.cli import console
-    from clerestory.familiarity import CONTEXTS
-    from clerestory.familiarity import familiarity as ask
-    from clerestory.familiarity.page import keep
     from clerestory.models import parse_seeds
+    from clerestory.recognition import CONTEXTS
+    from clerestory.recognition import familiarity as ask
+    from clerestory.recognition.page import keep
 
     chosen = CONTEXTS if contexts == AUTO else read_lines(Path(contexts))
     listed = None if controls == AUTO else read_lines(Path(controls))

@@ -8,6 +8,7 @@ Searches are known by name (`random`, `metropolis`, `gradient`, `gradient-metrop
 """
 
 from clerestory.maximization.base import Problem, Search, searches
+from clerestory.maximization.compare import compare
 from clerestory.maximization.maximize import maximize
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt
 from clerestory.maximization.search_comparison import SearchComparison, compare_searches
@@ -20,6 +21,7 @@ __all__ = [
     "Search",
     "SearchComparison",
     "Space",
+    "compare",
     "compare_searches",
     "maximize",
     "searches",

@@ -20,7 +20,7 @@ from clerestory.studies.tasks.base import (
 )
 
 if TYPE_CHECKING:
-    from clerestory.familiarity import Familiarity
+    from clerestory.recognition import Familiarity
 
 __all__ = ["Known"]
 
@@ -67,9 +67,9 @@ class Known(Step):
 
     def run(self, work: Work, folder: Path) -> Came:
         """Ask, or go on; the page lies in the phrase's own folder under `familiarity`."""
-        from clerestory.familiarity import familiarity
-        from clerestory.familiarity.page import chart as plot
-        from clerestory.familiarity.page import keep
+        from clerestory.recognition import familiarity
+        from clerestory.recognition.page import chart as plot
+        from clerestory.recognition.page import keep
 
         found = familiarity(
             work.model,
@@ -97,7 +97,7 @@ class Known(Step):
         return [work.classifier(one) for one in self.judges or work.classifiers]
 
     def _contexts(self) -> tuple[str, ...]:
-        from clerestory.familiarity import CONTEXTS
+        from clerestory.recognition import CONTEXTS
 
         return self.contexts or tuple(CONTEXTS)
 

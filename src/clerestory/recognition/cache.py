@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import EvidenceError
-from clerestory.familiarity.observation import Seen
 from clerestory.io.outputs import planned_folder
 from clerestory.io.reading import refusing
 from clerestory.io.tensors import read_arrays
+from clerestory.recognition.observation import Seen
 
 __all__ = ["NAMES", "Kept"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clerestory.errors import EvidenceError
-from clerestory.familiarity.names import content_of, controls_of, like, made_up
+from clerestory.recognition.names import content_of, controls_of, like, made_up
 
 
 def test_names_are_the_same_every_time_and_other_ones_by_another_seed():

@@ -15,9 +15,9 @@ from tiny import tiny_model
 
 from clerestory.cli import familiarity as command
 from clerestory.errors import EvidenceError, PromptError
-from clerestory.familiarity import familiarities, familiarity, made_up
-from clerestory.familiarity.observation import Eyes
-from clerestory.familiarity.page import folder_of, keep
+from clerestory.recognition import familiarities, familiarity, made_up
+from clerestory.recognition.observation import Eyes
+from clerestory.recognition.page import folder_of, keep
 
 CONTROLS = ["".join(pair) for pair in itertools.product("abcdefghij", repeat=2)][:99]
 CONTEXTS = ("{x}", "a {x}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clerestory.errors import EvidenceError
-from clerestory.familiarity.contexts import CONTEXTS, checked, made_of
+from clerestory.recognition.contexts import CONTEXTS, checked, made_of
 
 CLASSES = [("hair", "bushy"), ("hair", "none"), ("pallor", "pale")]
 

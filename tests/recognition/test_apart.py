@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clerestory.familiarity.distances import chance, consistencies, deviations, distances
+from clerestory.recognition.distances import chance, consistencies, deviations, distances
 
 NAMES, CONTEXTS, UNITS = 100, 3, 12
 

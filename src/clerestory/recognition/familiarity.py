@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import EvidenceError, PromptError
-from clerestory.familiarity import contexts as places
-from clerestory.familiarity.cache import Kept
-from clerestory.familiarity.contexts import Made
-from clerestory.familiarity.distances import chance, consistencies, deviations, distances
-from clerestory.familiarity.names import content_of, controls_of, like, made_up, words_of
-from clerestory.familiarity.observation import Eyes, Seen, plan_of
-from clerestory.familiarity.results import Beside, Context, Familiarity
 from clerestory.models import Model, check_seeds
+from clerestory.recognition import contexts as places
+from clerestory.recognition.cache import Kept
+from clerestory.recognition.contexts import Made
+from clerestory.recognition.distances import chance, consistencies, deviations, distances
+from clerestory.recognition.names import content_of, controls_of, like, made_up, words_of
+from clerestory.recognition.observation import Eyes, Seen, plan_of
+from clerestory.recognition.results import Beside, Context, Familiarity
 
 __all__ = ["LEAST", "USUAL", "familiarities", "familiarity"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.familiarity.cache import NAMES
-from clerestory.familiarity.results import Familiarity
+from clerestory.recognition.cache import NAMES
+from clerestory.recognition.results import Familiarity
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import data_address, grid, save, slug
 from clerestory.reporting.plots import svg
@@ -54,7 +54,7 @@ def page(found: Familiarity) -> str:
         }
         for at, (context, one) in enumerate(found.contexts.items())
     ]
-    template = environment("clerestory.familiarity").get_template("familiarity.html")
+    template = environment("clerestory.recognition").get_template("familiarity.html")
     return template.render(
         found=found, rows=rows, plot=svg(chart(found)), controls=found.controls.told()
     )

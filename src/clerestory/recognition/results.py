@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.familiarity.contexts import Made
-from clerestory.familiarity.observation import Seen
+from clerestory.recognition.contexts import Made
+from clerestory.recognition.observation import Seen
 from clerestory.reporting.escaping import to_json
 
 __all__ = ["Beside", "Context", "Familiarity", "Verdict"]

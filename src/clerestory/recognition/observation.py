@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from clerestory.classifiers import Classifier, classifier
 from clerestory.errors import EvidenceError
-from clerestory.familiarity.contexts import CONTENT
 from clerestory.models import Model
+from clerestory.recognition.contexts import CONTENT
 from clerestory.types import Role
 from lancet.classifiers import FactorClassifier, LancetClassifiers
 

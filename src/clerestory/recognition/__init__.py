@@ -8,10 +8,10 @@
 `seeing.py` draws and looks, `apart.py` has the statistics, `page.py` the page.
 """
 
-from clerestory.familiarity.contexts import CONTEXTS, Made, made_of
-from clerestory.familiarity.familiarity import familiarities, familiarity
-from clerestory.familiarity.names import made_up
-from clerestory.familiarity.results import Familiarity
+from clerestory.recognition.contexts import CONTEXTS, Made, made_of
+from clerestory.recognition.familiarity import familiarities, familiarity
+from clerestory.recognition.names import made_up
+from clerestory.recognition.results import Familiarity
 
 __all__ = [
     "CONTEXTS",
