@@ -135,6 +135,24 @@ class FactorClassifier:
         return f"lancet:{self.factor} ({self.of.role})"
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """The set's other factors, as `lancet:FACTOR`."""
+        return tuple(f"lancet:{factor}" for factor in self.of.classes if factor != self.factor)
+
+    @property
+    def network(self) -> str:
+        """What reports call the set."""
+        return f"Lancet's classifiers ({self.of.role})"
+
+    def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the heads of the set read, `[n, width]`."""
+        return self.of.features(pictures)
+
+    def accuracy(self) -> tuple[int, int]:
+        """How many held-out renders it has right, and of how many."""
+        return self.of.accuracy(self.factor)
+
+    @property
     def mark(self) -> str:
         """What tells these weights from others."""
         return self.of.mark

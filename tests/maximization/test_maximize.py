@@ -268,7 +268,7 @@ def test_fluency_weighs_and_gives_a_front(model, space):
     scores = [one.score for one in found.front]
     fluency = [one.fluency for one in found.front]
     assert scores == sorted(scores, reverse=True) and fluency == sorted(fluency)
-    with pytest.raises(SearchError, match="name one"):
+    with pytest.raises(SearchError, match="Name one"):
         maximize(model, unit(UNIT), space=space, budget=10, null=4, fluency=1.0)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from clerestory.errors import PromptError
 from clerestory.models import Options
+from clerestory.models.profile import ModelProfile
 
 UNWANTED, KEEP = "python:judges:red=yes", "raven=python:judges:green=yes"
 LONGEST = 12
@@ -25,6 +26,7 @@ class Painted:
 
     name, about = "painted", ""
     sites: ClassVar[dict[str, Any]] = {}
+    profile = ModelProfile()
     family = SimpleNamespace(
         bridge="denoiser/condition",
         handed=("denoiser/condition", "denoiser/pooled"),

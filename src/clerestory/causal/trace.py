@@ -18,13 +18,12 @@ from clerestory.causal.results import Causes, change
 from clerestory.causal.seed_patching import swapped
 from clerestory.causal.tracing import when, where
 from clerestory.causal.trials import Drawn, Tell, Trials
-from clerestory.classifiers import Classifier
+from clerestory.classifiers import Classifier, ClassifierHead
 from clerestory.classifiers import classifier as named
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.registry import suggest
-from lancet.classifiers import FactorClassifier
 
 __all__ = ["OF_A_MAP", "judge_of", "rest_of", "said_by", "trace", "traced"]
 
@@ -102,7 +101,5 @@ def judge_of(classifier: str | Classifier, shows: str) -> Classifier:
 
 
 def rest_of(judge: Classifier) -> list[str]:
-    """Lancet's other factors, where the classifier is one of its own."""
-    if not isinstance(judge, FactorClassifier):
-        return []
-    return [f"lancet:{name}" for name in judge.of.classes if name != judge.factor]
+    """The network's other heads, where the classifier is one of several."""
+    return list(judge.companions) if isinstance(judge, ClassifierHead) else []

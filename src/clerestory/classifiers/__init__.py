@@ -9,17 +9,20 @@ set `b` reports, so that what was tuned to please the one is judged by the other
 """
 
 from clerestory.classifiers.base import Classifier, class_of, classifier, condition, families
+from clerestory.classifiers.heads import ClassifierHead, factor_of
 from clerestory.classifiers.human_check import Check, check, checked, sheet
 from clerestory.classifiers.labels import label, passes
 
 __all__ = [
     "Check",
     "Classifier",
+    "ClassifierHead",
     "check",
     "checked",
     "class_of",
     "classifier",
     "condition",
+    "factor_of",
     "families",
     "label",
     "passes",

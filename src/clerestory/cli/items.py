@@ -1,4 +1,4 @@
-"""What to draw a concept with: a file of contents, or Lancet's own."""
+"""Items to draw a concept with: from a file, or from the model's profile."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ if TYPE_CHECKING:
 
 __all__ = ["contents_of"]
 
-PLAIN = ("style",)
-"""What Lancet's contents never mention, besides the concept: in a style less can be seen."""
-
 
 def contents_of(
     model: Model, file: Path | None, judge: str, count: int, start: int = 0
 ) -> tuple[str, ...]:
-    """`count` contents from `start` on; EvidenceError where there are too few, or none are known.
+    """Items to draw, from a file or from the model's profile.
 
-    Lancet's own say nothing of the factor that `judge`, such as `lancet:mood`, tells.
+    Args:
+        model: The model whose profile is asked where there is no file.
+        file: A file with an item a line.
+        judge: The classifier that will look, such as `lancet:mood`: the profile's items do not
+            mention what it predicts.
+        count: How many.
+        start: How many to skip.
+
+    Returns:
+        `count` different items.
+
+    Raises:
+        EvidenceError: There are fewer, or none are known.
     """
     from clerestory.errors import EvidenceError
 
@@ -30,22 +39,11 @@ def contents_of(
         listed = every[start : start + count]
         if len(listed) < count:
             raise EvidenceError(
-                f"{file} has {len(every)} different contents and {start + count} are asked for: "
+                f"{file} has {len(every)} different items and {start + count} are asked for: "
                 "give more, or ask for fewer."
             )
         return listed
-    if model.name != "lancet":
-        raise EvidenceError("Name a file of contents, one a line: only Lancet has some of its own.")
-    return _own(judge, count, start)
-
-
-def _own(judge: str, count: int, start: int) -> tuple[str, ...]:
-    from lancet.items import contents
-    from lancet.phrases import FACTORS_SAID
-    from lancet.world.table import World
-
-    factor = judge.removeprefix("lancet:")
-    world = World.load()
-    told = factor if factor in FACTORS_SAID else "style"
-    people = True if told == "mood" else None
-    return contents(count, *dict.fromkeys((told, *PLAIN)), start=start, people=people, world=world)
+    listed = model.profile.items(count, judge, start)
+    if not listed:
+        raise EvidenceError("Name a file of items, one a line: this model's profile has none.")
+    return listed

@@ -65,7 +65,6 @@ def build(
     from clerestory.steering import Concept
     from clerestory.steering import build as make
     from clerestory.steering.slider import Slider
-    from lancet.phrases import words_for
 
     free_folder(out)
     numbers, sizes, against = parse_seeds(seeds), _numbers(strengths), _pair(decoy)
@@ -73,7 +72,7 @@ def build(
         raise OptionError("--searched says a concept; with --remove nothing is to say it.")
     best = None if searched is None else f"{{x}}, {found_words(searched, 1)[0]}"
     found, opened = Findings.load(finding), model.open()
-    said = words or words_for(opened, classifier, shows)
+    said = words or opened.profile.template(classifier, shows).replace("{item}", "{x}")
     concept = Concept(classifier, shows, said, against, tuple(keeps or ()), remove)
     concept.panel("selection")
     concept.panel("evaluation")

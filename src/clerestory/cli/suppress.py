@@ -109,10 +109,8 @@ def _words(text: str) -> list[str]:
 
 
 def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
-    from lancet.items import contents
-
     if file is None:
-        return contents(24, "style") if model.name == "lancet" else ()
+        return model.profile.items(24)
     return tuple(dict.fromkeys(read_lines(file)))
 
 

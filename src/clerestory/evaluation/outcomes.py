@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.classifiers.base import Classifier, classifier
+from clerestory.classifiers.heads import ClassifierHead, factor_of
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.models import Edit, Model
 from clerestory.registry import suggest
 from clerestory.stats import frechet_distance, newcombe, wilson
 from clerestory.types import Role
-from lancet.classifiers import FactorClassifier
 
 __all__ = ["Change", "Outcome", "Panel", "Rate", "Way", "change", "judged", "outcomes", "rate"]
 
@@ -95,30 +95,30 @@ class Panel:
         others: Sequence[str] | None = None,
         decoy: tuple[str, str] | None = None,
     ) -> Panel:
-        """A panel of set `which`; by default the others are Lancet's other factors.
+        """A panel of set `which`; by default the others are its network's other heads.
 
         RegistryError where a classifier has no such class.
         """
         judge = _having(name, shows, role)
         if others is None:
-            factors = judge.of.classes if isinstance(judge, FactorClassifier) else ()
-            others = [f"lancet:{one}" for one in factors if f"lancet:{one}" != name]
+            others = judge.companions if isinstance(judge, ClassifierHead) else ()
         if decoy is not None:
             others = [one for one in others if one != decoy[0]]
-        rest = {one.removeprefix("lancet:"): classifier(one, role=role) for one in others}
+        named = {one: classifier(one, role=role) for one in others}
+        rest = {factor_of(one, other): other for one, other in named.items()}
         against = None if decoy is None else (_having(*decoy, role), decoy[1])
         return cls(judge, shows, rest, against)
 
     @property
     def clouded(self) -> bool:
         """Whether the classifier has features."""
-        return isinstance(self.concept, FactorClassifier)
+        return isinstance(self.concept, ClassifierHead)
 
     def cloud(self, pictures: Pictures) -> Cloud | None:
         """Mean and covariance of the pictures' features; None without features."""
-        if not isinstance(self.concept, FactorClassifier):
+        if not isinstance(self.concept, ClassifierHead):
             return None
-        seen = self.concept.of.features(pictures.reshape(-1, *pictures.shape[2:])).astype(float)
+        seen = self.concept.features(pictures.reshape(-1, *pictures.shape[2:])).astype(float)
         return seen.mean(0), np.cov(seen, rowvar=False)
 
 

@@ -1,4 +1,4 @@
-"""How likely words are in a row: bigrams of Lancet's captions, or a language model by its name."""
+"""How likely words are in a row: bigrams of the model's captions, or a language model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from clerestory.errors import ModelError
+from clerestory.models.profile import ModelProfile
 
 __all__ = ["Bigrams", "Fluent", "caption_bigrams", "caption_words", "language_model"]
 
 Fluent = Callable[[Sequence[str]], NDArray[np.float64]]
 """From texts to the mean log probability of a word, or of a token, in nats."""
-CAPTIONS = 8_000
 MINE, ONE = 0.7, 0.999
 """How much a pair of words counts against its second word alone, and that against any word."""
 START = "<s>"
@@ -66,19 +66,17 @@ class Bigrams:
         return math.log(MINE * beside + (1 - MINE) * alone)
 
 
-@functools.lru_cache(maxsize=1)
-def caption_bigrams() -> Bigrams:
-    """Of captions that Lancet's own world writes."""
-    from lancet.world.sampler import sample
-    from lancet.world.table import World
-
-    world = World.load()
-    return Bigrams.of([sample(world, seed).caption for seed in range(CAPTIONS)])
+@functools.lru_cache(maxsize=4)
+def caption_bigrams(profile: ModelProfile) -> Bigrams | None:
+    """Bigrams of the profile's captions; None where it has none."""
+    captions = profile.captions()
+    return Bigrams.of(captions) if captions else None
 
 
-def caption_words() -> list[str]:
-    """The words of those captions, in the order of the alphabet."""
-    return sorted(word for word in caption_bigrams().words if word[:1].isalnum())
+def caption_words(profile: ModelProfile) -> list[str]:
+    """The words of those captions, in alphabetical order; empty where there are none."""
+    bigrams = caption_bigrams(profile)
+    return sorted(word for word in bigrams.words if word[:1].isalnum()) if bigrams else []
 
 
 @functools.lru_cache(maxsize=1)

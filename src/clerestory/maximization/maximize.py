@@ -165,12 +165,13 @@ def _null(
 def _fluent(model: Model, weight: float, fluent: Fluent | str | None) -> Fluent | None:
     if fluent is None and weight == 0:
         return None
-    if fluent is None and model.name != "lancet":
-        raise SearchError(
-            "Fluency needs a language model for this one: name one (Lancet has its captions)."
-        )
     if fluent is None:
-        return caption_bigrams()
+        bigrams = caption_bigrams(model.profile)
+        if bigrams is None:
+            raise SearchError(
+                "Fluency needs a language model: this model's profile has no captions. Name one."
+            )
+        return bigrams
     return language_model(fluent) if isinstance(fluent, str) else fluent
 
 

@@ -112,7 +112,7 @@ def words_of(
 ) -> Space:
     """The space of a model's prompts: whole words, or raw `tokens`.
 
-    `vocabulary` is by default the words of Lancet's captions; with other models all that ends a
+    `vocabulary` is by default the words of the profile's captions; without them all that ends a
     word among the model's tokens, ends of longer words with them. SearchError where there is
     nothing to choose from.
     """
@@ -141,11 +141,9 @@ def words_of(
 
 
 def _words(model: Model) -> list[str]:
-    if model.name != "lancet":
-        return model.vocabulary()
     from clerestory.maximization.fluency import caption_words
 
-    return caption_words()
+    return caption_words(model.profile) or model.vocabulary()
 
 
 def _survivor(

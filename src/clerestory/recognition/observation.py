@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers import Classifier, classifier
+from clerestory.classifiers import Classifier, ClassifierHead, classifier
 from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.recognition.contexts import CONTENT
 from clerestory.types import Role
-from lancet.classifiers import FactorClassifier, LancetClassifiers
 
 __all__ = ["Eyes", "Seen", "plan_of"]
 
@@ -50,28 +49,28 @@ class Eyes:
 
     judges: tuple[Classifier, ...]
     site: str | None
-    net: LancetClassifiers | None
+    head: ClassifierHead | None
 
     @classmethod
     def of(
         cls, model: Model, names: Sequence[str] | None = None, *, role: Role = "evaluation"
     ) -> Eyes:
-        """Classifiers by name, by default Lancet's own for Lancet; and what embeds its pictures.
+        """Classifiers by name, by default those of the model's profile; and what embeds pictures.
 
-        That is what Lancet's classifiers see before they name it where they look, else the prior's
-        image embedding where the model has a prior. EvidenceError where there is nothing at all.
+        That is the features of their network where they are heads of one, else the prior's image
+        embedding where the model has a prior. EvidenceError where there is nothing at all.
         """
-        if names is None and model.name == "lancet":
-            names = [f"lancet:{factor}" for factor in LancetClassifiers.load(role).classes]
-        judges = tuple(classifier(name, role=role) for name in dict.fromkeys(names or ()))
-        own = [judge.of for judge in judges if isinstance(judge, FactorClassifier)]
+        if names is None:
+            names = tuple(model.profile.classifiers.values())
+        judges = tuple(classifier(name, role=role) for name in dict.fromkeys(names))
+        heads = [judge for judge in judges if isinstance(judge, ClassifierHead)]
         site = PRIOR if PRIOR in model.sites else None
         if not judges and site is None:
             raise EvidenceError(
                 f"{model.name} has no prior to read an image embedding from: name a classifier "
                 "that looks at its pictures, as --classifier 'zero-shot:MODEL[man, woman, cat]'."
             )
-        return cls(judges, None, own[0]) if own else cls(judges, site, None)
+        return cls(judges, None, heads[0]) if heads else cls(judges, site, None)
 
     @property
     def classes(self) -> tuple[tuple[str, str], ...]:
@@ -91,13 +90,13 @@ class Eyes:
     @property
     def embeds(self) -> str | None:
         """Where the image embedding comes from; None without one."""
-        return self.site or (f"Lancet's classifiers ({self.net.role})" if self.net else None)
+        return self.site or (self.head.network if self.head else None)
 
     def errors(self) -> dict[str, float | None]:
         """How often each classifier is right on held-out pictures; None where nobody has told."""
         return {
-            judge.source: float(np.divide(*judge.of.accuracy(judge.factor)))
-            if isinstance(judge, FactorClassifier)
+            judge.source: float(np.divide(*judge.accuracy()))
+            if isinstance(judge, ClassifierHead)
             else None
             for judge in self.judges
         }
@@ -123,22 +122,16 @@ class Eyes:
             rates, hits = (part.reshape(*shape, -1) for part in self._judged(run.pictures))
         if self.site is not None:
             embedding = np.asarray(run.activations[self.site]).reshape(*shape, -1)
-        elif self.net is not None and run.pictures is not None:
-            embedding = self.net.features(run.pictures).reshape(*shape, -1)
+        elif self.head is not None and run.pictures is not None:
+            embedding = self.head.features(run.pictures).reshape(*shape, -1)
         pictures = run.pictures[:: len(seeds)] if show and run.pictures is not None else None
         return Seen(name, _mean(rates), _mean(hits), _mean(embedding), pictures)
 
     def _judged(self, pictures: Pictures) -> tuple[Floats, Floats]:
         """Probabilities `[n, class]` and which is the likeliest, classifiers side by side."""
-        shared: dict[int, dict[str, Floats]] = {}
         rates, hits = [], []
         for judge in self.judges:
-            if isinstance(judge, FactorClassifier):
-                if id(judge.of) not in shared:
-                    shared[id(judge.of)] = judge.of.probabilities(pictures)
-                odds = shared[id(judge.of)][judge.factor]
-            else:
-                odds = judge(pictures)
+            odds = judge(pictures)
             rates.append(odds)
             hits.append(np.eye(odds.shape[1], dtype=np.float32)[odds.argmax(1)])
         return np.concatenate(rates, 1), np.concatenate(hits, 1)

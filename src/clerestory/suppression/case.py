@@ -10,8 +10,6 @@ from clerestory.attribution import Prompt, parse_pieces
 from clerestory.classifiers import classifier, condition
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.models import Model
-from lancet.classifiers import LancetClassifiers
-from lancet.phrases import words_for
 
 __all__ = ["Case", "Condition"]
 
@@ -47,7 +45,7 @@ class Case:
     ) -> Case:
         """From conditions `CLASSIFIER=CLASS` and words of the prompt.
 
-        A word to keep is, with Lancet, a class of its classifiers, or says of which it is one:
+        A word to keep is a class of one of the profile's classifiers, or says of which it is one:
         `raven=lancet:subject=raven`. `instead` are the words that the control has in their place.
         PromptError for a word that the prompt has not, RegistryError for no class or classifier,
         EvidenceError for nothing to do.
@@ -62,8 +60,7 @@ class Case:
         both = sorted({*away} & {*kept})
         if both:
             raise EvidenceError(f"{both[0][0]}={both[0][1]} is unwanted and to be kept.")
-        from_lancet = LancetClassifiers.load().classes if model.name == "lancet" else {}
-        every = others or [f"lancet:{factor}" for factor in from_lancet]
+        every = others or tuple(model.profile.classifiers.values())
         for name in every:
             classifier(name)
         named = {name for name, _ in (*away, *kept)}
@@ -77,24 +74,26 @@ class Case:
         )
 
 
+def words_for(model: Model, name: str, shows: str) -> str:
+    """Prompt words for a classifier's class, with `{x}` in them."""
+    return model.profile.template(name, shows).replace("{item}", "{x}")
+
+
 def _seen(model: Model, text: str) -> Condition:
     """The class that a word to keep is seen as."""
     word, equals, rest = text.partition("=")
     if equals:
         return condition(rest.strip())
-    if model.name != "lancet":
+    known = tuple(model.profile.classifiers.values())
+    if not known:
         raise RegistryError(
             f"Who sees {word.strip()!r} in pictures of {model.name}? Write WORD=CLASSIFIER=CLASS."
         )
-    found = [
-        (f"lancet:{factor}", word.strip())
-        for factor, classes in LancetClassifiers.load().classes.items()
-        if word.strip() in classes
-    ]
+    found = [(name, word.strip()) for name in known if word.strip() in classifier(name).classes]
     if len(found) != 1:
-        known = " and ".join(name for name, _ in found) or "none of Lancet's classifiers"
+        seen = " and ".join(name for name, _ in found) or "none of the model's classifiers"
         raise RegistryError(
-            f"{word.strip()!r}, to be kept, is seen by {known}: write WORD=CLASSIFIER=CLASS."
+            f"{word.strip()!r}, to be kept, is seen by {seen}: write WORD=CLASSIFIER=CLASS."
         )
     return found[0]
 

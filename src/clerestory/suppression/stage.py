@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from clerestory.attribution import Prompt
 from clerestory.classifiers import classifier
-from clerestory.suppression.case import Case
+from clerestory.suppression.case import Case, words_for
 from clerestory.suppression.scoring import Judged, Looks, Way, judged, likeliest
 from clerestory.types import Role
-from lancet.phrases import words_for
 
 __all__ = ["Stage"]
 
