@@ -60,7 +60,8 @@ def _told(prompt: str) -> torch.Tensor:
 class PlantedFamily(Family):
     """Text and denoiser; pictures of 16×16 that are light where the concept got through."""
 
-    stages, first, bridge = ("text", "denoiser"), ("text",), "denoiser/condition"
+    stages, first, conditioning_site = ("text", "denoiser"), ("text",), "denoiser/condition"
+    conditioning_sites = (conditioning_site,)
     defaults = Options(height=16, width=16, steps=STEPS, guidance=1.0)
 
     def __init__(self) -> None:
@@ -82,11 +83,12 @@ class PlantedFamily(Family):
         if until == "text":
             return None
         states = [generator.get_state() for generator in seeded(batch)]
-        return Encoded({self.bridge: {"cond": condition}}, states)
+        return Encoded({self.conditioning_site: {"cond": condition}}, states)
 
     def draw(self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str) -> Any:
-        condition = hand(self.bridge, encoded.handed[self.bridge])["cond"]
-        if until == self.bridge:
+        site = self.conditioning_site
+        condition = hand(site, encoded.conditioning[site])["cond"]
+        if until == site:
             return None
         light = sum(self.denoiser(condition, step) for step in range(STEPS))
         noise = [

@@ -67,7 +67,7 @@ def test_a_site_names_its_module_and_has_the_shape_that_is_read(model):
         assert positions in (None, read[address].sizes["position"]), address
         root, _, path = site.path.partition(".")
         if site.module is None:
-            assert address in model.family.handed
+            assert address in model.conditioning_sites
         else:
             assert site.module is getattr(model.pipeline, root).get_submodule(path), address
 
@@ -151,14 +151,14 @@ def test_with_only_text_sites_nothing_later_is_called(model, monkeypatch):
 
 def test_what_is_handed_over_is_read_without_the_denoiser(model, monkeypatch):
     counted = calls(model, monkeypatch)
-    run = model.run(PROMPTS, 0, read=list(model.family.handed), pictures=False)
+    run = model.run(PROMPTS, 0, read=list(model.conditioning_sites), pictures=False)
     assert counted["denoiser"] == counted["vae"] == 0
     assert all(array.sizes["step"] == 1 for array in run.activations.values())
 
 
 def test_a_sweep_where_it_is_handed_over_runs_the_first_half_once(model, monkeypatch):
     bare(model, ["a cat"], 0)
-    site = model.family.bridge
+    site = model.conditioning_site
     sets = [[], *([far(model, site).times(strength)] for strength in (0.05, 0.2))]
     apart = [model.run(PROMPTS, range(2), edits=edits, batch=6) for edits in sets]
     once = calls(model, monkeypatch)
@@ -175,8 +175,8 @@ def test_a_sweep_where_it_is_handed_over_runs_the_first_half_once(model, monkeyp
 
 
 def test_strengths_differ_by_sample_within_a_batch(model):
-    direction = far(model, model.family.bridge, 1.0).vector
-    each = Add(model.family.bridge, direction, [0.0, 1.0, 5.0])
+    direction = far(model, model.conditioning_site, 1.0).vector
+    each = Add(model.conditioning_site, direction, [0.0, 1.0, 5.0])
     run = model.run("a cat", range(3), edits=[each])
     alone = model.run("a cat", [2], edits=[each.times(5.0)])
     plain = model.run("a cat", [0])
@@ -192,7 +192,7 @@ def test_no_hook_is_left_when_an_edit_or_a_tap_raises(model, error):
     def tap(value, step):
         raise error
 
-    for site in ("denoiser/latent", "text.blocks.0/resid", model.family.bridge):
+    for site in ("denoiser/latent", "text.blocks.0/resid", model.conditioning_site):
         edit = Boom(site)
         edit.branch_error = error
         with pytest.raises(type(error)):

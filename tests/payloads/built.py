@@ -91,7 +91,7 @@ def familiarity(folder: Path) -> Path:
 
 def suppressed(folder: Path) -> Path:
     """Of a ladder: the prompt, classes, rungs, settings, warnings, sites."""
-    model: Any = SimpleNamespace(family=SimpleNamespace(bridge=ALL, handed=(ALL, *PAYLOADS)))
+    model: Any = SimpleNamespace(conditioning_site=ALL, conditioning_sites=(ALL, *PAYLOADS))
     conditions = tuple((text, text) for text in PAYLOADS)
     prompt = Prompt(("", ""), (Piece(ALL, "a thing"),))
     case = Case(model, prompt, conditions, conditions, ("{x}",), ())

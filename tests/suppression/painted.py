@@ -27,11 +27,9 @@ class Painted:
     name, about = "painted", ""
     sites: ClassVar[dict[str, Any]] = {}
     profile = ModelProfile()
-    family = SimpleNamespace(
-        bridge="denoiser/condition",
-        handed=("denoiser/condition", "denoiser/pooled"),
-        avoids_by="guidance",
-    )
+    conditioning_site = "denoiser/condition"
+    conditioning_sites = ("denoiser/condition", "denoiser/pooled")
+    family = SimpleNamespace(avoids_by="guidance")
 
     def __init__(self, guidance: float = 4.0, blind: Sequence[int] = ()) -> None:
         self.defaults, self.blind, self.drawn = Options(guidance=guidance), set(blind), 0

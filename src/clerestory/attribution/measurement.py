@@ -157,7 +157,7 @@ def unit_sites(model: Model, values: Sequence[Value]) -> list[str]:
         own = [site.address for site in sites if site.stage == stage and site.tap == "mlp"]
         outs = [site.address for site in sites if site.stage == stage and site.tap == "out"]
         found += [] if stage == "vae" else (own or outs)
-        found += [one for one in [model.family.bridge] if one.startswith(f"{stage}/")]
+        found += [one for one in [model.conditioning_site] if one.startswith(f"{stage}/")]
     return list(dict.fromkeys(one for one in found if one in model.sites))
 
 

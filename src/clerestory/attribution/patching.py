@@ -102,12 +102,13 @@ def _reads(model: Model, value: Value, block: str) -> bool:
     """Whether a value is read at a block of a text encoder, after it, or where it may lead."""
     if not isinstance(value.term, Along):
         return False
-    family, place = model.family, parse(value.term.site).site
+    family, site = model.family, parse(value.term.site).site
     stage = value.stage(model)
     if stage == model.sites[block].stage:
         order = list(model.sites)
-        return order.index(block) <= order.index(place)
-    return place in family.handed or (stage in family.first and stage not in family.windows)
+        return order.index(block) <= order.index(site)
+    encoded = stage in family.first and stage not in family.windows
+    return encoded or site in model.conditioning_sites
 
 
 def text_blocks(model: Model, stage: str) -> list[str]:

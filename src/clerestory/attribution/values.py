@@ -93,7 +93,7 @@ def of_finding(model: Model, findings: Findings, name: str, pool: str = "mean") 
     """
     ranked = sorted(findings.findings, key=lambda one: one.rank)
     along = path_of(model, findings, name, pool)
-    handed = [one.term for one in along if one.name == model.family.bridge]
+    handed = [one.term for one in along if one.name == model.conditioning_site]
     found = [Value(term.name, term) for term in handed]
     for stage in dict.fromkeys(site.stage for site in model.sites.values()):
         for kind in ("direction", "neuron"):

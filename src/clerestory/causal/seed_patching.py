@@ -28,7 +28,7 @@ Pictures = NDArray[np.uint8]
 
 def swapped(trials: Trials, contents: int) -> list[Swap]:
     """Each content's prompt that says the concept, with the next content's that does not."""
-    if trials.model.family.bridge not in trials.model.sites:
+    if trials.model.conditioning_site not in trials.model.sites:
         return []
     shown, absent = (trials.prompts(side, contents) for side in ("shown", "absent"))
     absent = [*absent[1:], absent[0]]
@@ -49,8 +49,7 @@ def _crossed(
     model: Model, givers: Sequence[str], seed: int, noises: Sequence[str], other: int
 ) -> tuple[Pictures, Pictures, Pictures]:
     """Pictures of the givers, of those that give the noise, and of the two together."""
-    sites = list(dict.fromkeys((model.family.bridge, *model.family.handed)))
-    sites = [site for site in sites if site in model.sites]
+    sites = [site for site in model.conditioning_sites if site in model.sites]
     one = model.run(givers, seed, read=sites, pool="none")
     two = model.run(noises, other)
     edits = []

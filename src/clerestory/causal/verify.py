@@ -134,7 +134,7 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
         if site.feeds is False or not _is_there(findings, finding):
             continue
         first.setdefault((site.stage, finding.kind), finding)
-        if site.address == model.family.bridge and finding.kind == "direction":
+        if site.address == model.conditioning_site and finding.kind == "direction":
             first.setdefault((site.address, finding.kind), finding)
     if not first:
         raise EvidenceError("No finding is of a site that the picture depends on.")

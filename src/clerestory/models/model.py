@@ -52,6 +52,20 @@ class Model:
         return self.family.about
 
     @property
+    def conditioning_site(self) -> str:
+        """The address of the value that goes from the text side to the denoiser.
+
+        `prior/embedding` with a prior, `denoiser/condition` in most other families; "" where the
+        family has none.
+        """
+        return self.family.conditioning_site
+
+    @property
+    def conditioning_sites(self) -> tuple[str, ...]:
+        """Every site whose value goes from the text side to the denoiser, pooled states too."""
+        return self.family.conditioning_sites
+
+    @property
     def pipeline(self) -> Any:
         """The diffusers pipeline inside, untouched."""
         return self.family.pipeline

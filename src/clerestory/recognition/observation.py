@@ -22,7 +22,6 @@ from clerestory.types import Role
 
 __all__ = ["Eyes", "Seen", "plan_of"]
 
-PRIOR = "prior/embedding"
 Floats = NDArray[np.float32]
 Pictures = NDArray[np.uint8]
 
@@ -64,7 +63,8 @@ class Eyes:
             names = tuple(model.profile.classifiers.values())
         judges = tuple(classifier(name, role=role) for name in dict.fromkeys(names))
         heads = [judge for judge in judges if isinstance(judge, ClassifierHead)]
-        site = PRIOR if PRIOR in model.sites else None
+        # Only a prior makes an embedding of the picture; other models hand over words.
+        site = model.conditioning_site if model.conditioning_site.startswith("prior/") else None
         if not judges and site is None:
             raise EvidenceError(
                 f"{model.name} has no prior to read an image embedding from: name a classifier "

@@ -254,7 +254,8 @@ def _note(steered: SteeredModel, made: Baked, *, lora: bool) -> str:
             f"most, its pictures by {made.pictures_apart} of 255; those of the base model by "
             f"{made.from_base}."
         )
-    if any(edit.site == "prior/embedding" for edit in steered.edits):
+    site = model.conditioning_site
+    if site.startswith("prior/") and any(edit.site == site for edit in steered.edits):
         said += " With a negative prompt, the embedding of that is changed as well."
     shows = steered.calibration.get("shows", "A steered model")
     return (

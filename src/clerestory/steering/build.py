@@ -72,10 +72,10 @@ def build(
 
     `tune` and `report` are contents that never mention it, apart from each other. Of `strengths`
     (in standard deviations of the site's own activations; by default shares of what lies between
-    prompts without and with the concept), of `sites` (the bridge and discovery's first) and of
-    steps, the knee is taken, or what does most and still keeps `keep`. `searched` is a found prompt
-    as a pattern, and `others` are further ways of drawing, to stand beside it. EvidenceError where
-    contents are too few or shared.
+    prompts without and with the concept), of `sites` (the conditioning site and discovery's first)
+    and of steps, the knee is taken, or what does most and still keeps `keep`. `searched` is a
+    found prompt as a pattern, and `others` are further ways of drawing, to stand beside it.
+    EvidenceError where contents are too few or shared.
     """
     _apart(tune, report, findings)
     cautions = _cautions(concept, keep)

@@ -55,7 +55,7 @@ def fold(model: Model, edit: Edit) -> Fold:
         raise EditError("it acts at some steps only, and weights are the same at all")
     if getattr(edit, "positions", "all") != "all":
         raise EditError("it acts at some positions only")
-    if site.address == model.family.bridge and site.tap == "embedding":
+    if site.address == model.conditioning_site and site.tap == "embedding":
         return _into_the_prior(model, edit)
     branch = getattr(edit, "branch", "cond")
     if branch == "uncond" or (branch == "cond" and _doubled(model, site)):
@@ -87,7 +87,7 @@ def nearest(model: Model, edit: Edit) -> SiteEdit | None:
     if affine is None:
         return None
     # The conditioning site has no unconditional value of its own that weights could make.
-    return affine.everywhere("cond" if site.address == model.family.bridge else "both")
+    return affine.everywhere("cond" if site.address == model.conditioning_site else "both")
 
 
 def _affine(edit: Edit, units: int) -> Affine:

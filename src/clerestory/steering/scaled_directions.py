@@ -97,7 +97,7 @@ def _part(tell: Progress, place: int) -> Callable[[int, int], None]:
 
 
 def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tuple[str, str]]:
-    """Units of directions and their sites; the bridge and discovery's first where none is named."""
+    """Units of directions and their sites; by default at the conditioning site and the first."""
     found: dict[str, tuple[str, str]] = {}
     for one in sorted(findings.of("direction"), key=lambda finding: finding.rank):
         place = parse(one.site).site
@@ -113,5 +113,5 @@ def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tupl
         return [found[site] for site in sites]
     if not found:
         raise EvidenceError("These findings have no direction that reaches the picture.")
-    bridge = [place for place in found if place == model.family.bridge]
-    return [found[place] for place in dict.fromkeys([*bridge, *found])][:SITES]
+    first = [place for place in found if place == model.conditioning_site]
+    return [found[place] for place in dict.fromkeys([*first, *found])][:SITES]

@@ -26,7 +26,7 @@ __all__ = ["Slider"]
 NAME = "slider"
 RANK, BATCH, RATE = 8, 8, 2e-4
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_k_proj", "add_v_proj"]
-KEPT = ("prior/embedding", "denoiser/latent")
+LATENT = "denoiser/latent"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,12 @@ class Slider:
         steps: int = 400,
         progress: Progress | None = None,
     ) -> Slider:
-        """Train it; ModelError for models that hand no `prior/embedding`, or without peft.
+        """Train it; ModelError for models without a prior, or without peft.
 
         `patterns` are those of the prompts that are drawn and of what they should become. Every
         content is drawn once each way; the latents on the way are what is trained on.
         """
-        if model.family.bridge != KEPT[0]:
+        if not model.conditioning_site.startswith("prior/"):
             raise ModelError("The slider is trained on models of Kandinsky's kind only.")
         try:
             peft: Any = importlib.import_module("peft")
@@ -97,14 +97,15 @@ class _Material:
     @classmethod
     def of(cls, model: Model, patterns: tuple[str, str], contents: Sequence[str]) -> _Material:
         unet, parts = model.pipeline.unet, []
+        sites = [model.conditioning_site, LATENT]
         for prompts in (Way("", pattern).prompts(contents) for pattern in patterns):
-            run = model.run(prompts, 0, read=list(KEPT), pool="none", pictures=False, stop="never")
-            parts.append({site: torch.as_tensor(run.activations[site].to_numpy()) for site in KEPT})
-        latents, usual = parts[1][KEPT[1]], model.defaults
+            run = model.run(prompts, 0, read=sites, pool="none", pictures=False, stop="never")
+            parts.append([torch.as_tensor(run.activations[site].to_numpy()) for site in sites])
+        latents, usual = parts[1][1], model.defaults
         high = round((latents.shape[2] * usual.height / usual.width) ** 0.5)
         shaped = latents.transpose(2, 3).unflatten(3, (high, -1))
-        times = [step.timestep or 0.0 for step in run.activations.unlabelled[KEPT[1]].steps]
-        plain, other = (part[KEPT[0]][:, 0, 0] for part in parts)
+        times = [step.timestep or 0.0 for step in run.activations.unlabelled[LATENT].steps]
+        plain, other = (part[0][:, 0, 0] for part in parts)
         made = (plain, other, shaped, torch.tensor(times))
         return cls(*(one.to(unet.device, unet.dtype) for one in made))
 

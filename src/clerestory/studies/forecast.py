@@ -78,18 +78,15 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
 
 def _forecast(study: Study, model: Model, given: Mapping[str, str]) -> Forecast:
     work = check(study, model, Path(), given, lambda what, done, of: None)
-    last = model.sites.select("*")
-    bridge = "prior/embedding" if "prior/embedding" in last else ""
-    texts = [one for one in last if model.sites[one].stage.startswith("text")]
+    texts = [site.address for site in model.sites.values() if site.stage.startswith("text")]
     picture = _timed(lambda: model.run(list(PROMPTS), 0))
     text = picture
     if texts:
         text = _timed(lambda: model.run(list(PROMPTS), 0, read=texts[:1], pictures=False))
-    read = (
-        _timed(lambda: model.run(list(PROMPTS), 0, read=[bridge], pictures=False))
-        if bridge
-        else text
-    )
+    read = text
+    if model.conditioning_site:
+        site = model.conditioning_site
+        read = _timed(lambda: model.run(list(PROMPTS), 0, read=[site], pictures=False))
     costs = {key: step.cost(work, study.plan) for key, step in study.plan.items()}
     return Forecast(costs, picture, read, text, _memory())
 

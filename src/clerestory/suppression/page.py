@@ -39,7 +39,7 @@ def _written(found: Suppressed, folder: Path) -> Path:
     template = environment("clerestory.suppression").get_template("suppressed.html")
     page = template.render(
         found=found,
-        family=found.case.model.family,
+        model=found.case.model,
         chart=svg(plot),
         rows={name: [data_address(one) for one in own[:SHOWN, 0]] for name, own in rows.items()},
         drop=DROP,

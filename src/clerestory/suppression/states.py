@@ -46,7 +46,7 @@ class Ground:
 
         EvidenceError where the model hands nothing over.
         """
-        model, site = case.model, case.model.family.bridge
+        model, site = case.model, case.model.conditioning_site
         if site not in model.sites:
             raise EvidenceError(f"{model.name} has no place between encoder and decoder to edit.")
         count = len(case.prompt.pieces)

@@ -94,11 +94,11 @@ class Turn:
 class Encoded:
     """What the first half hands to the second, with the state of each sample's random generator.
 
-    `handed` has the value of the bridge and of each other site that is handed over, by address;
-    `rest` is whatever else the second half needs.
+    `conditioning` has the value of each conditioning site by address; `rest` is whatever else the
+    second half needs.
     """
 
-    handed: Mapping[str, Branches]
+    conditioning: Mapping[str, Branches]
     generators: Sequence[Tensor] = field(repr=False)
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -116,8 +116,9 @@ class Tokens(Protocol):
 class Family(ABC):
     """A family of models, around one pipeline.
 
-    `stages` are in order, the first `first` of them before the bridge: the site `bridge`, and
-    others that `handed` names, are handed from the first half (`encode`) to the second (`draw`).
+    `stages` are in order, the stages `first` belong to the first half (`encode`), which hands the
+    values of `conditioning_sites` to the second (`draw`). `conditioning_site` is the one of them
+    that has the prompt's meaning; "" where a family has none.
     `roots` are the modules whose calls are a stage's turns, `windows` the text windows by name.
     `defaults` is how the family draws where nothing else is said, `about` what a user should know.
     """
@@ -127,8 +128,8 @@ class Family(ABC):
     roots: Mapping[str, nn.Module]
     stages: tuple[str, ...]
     first: tuple[str, ...]
-    bridge: str
-    handed: tuple[str, ...] = ()
+    conditioning_site: str
+    conditioning_sites: tuple[str, ...] = ()
     windows: Mapping[str, Tokens] = {}
     defaults: Options = Options()
     about: str = ""

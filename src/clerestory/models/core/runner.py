@@ -94,7 +94,8 @@ class _Batches:
                 model.sites.select(edit.site, one=True)
                 raise SiteError(f"{edit.site!r} is a pattern; an edit needs one address.")
         stages, first = self.family.stages, self.family.first
-        self.order = (*first, self.family.bridge, *(one for one in stages if one not in first))
+        late = (stage for stage in stages if stage not in first)
+        self.order = (*first, self.family.conditioning_site, *late)
         edited = [parse(edit.site).site for edits in request.edit_sets for edit in edits]
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
         self.stages = {self.places[site].site.stage for site in sites}
@@ -166,9 +167,9 @@ class _Batches:
         return tokens.real(texts)
 
     def _early(self, address: str) -> bool:
-        """Whether a site is in the first half, before what is handed over."""
-        place = self.places[address]
-        return address not in self.family.handed and place.site.stage in self.family.first
+        """Whether a site is in the first half, before the conditioning sites."""
+        stage = self.places[address].site.stage
+        return stage in self.family.first and address not in self.family.conditioning_sites
 
     def _samples(self, rows: range) -> tuple[Sample, ...]:
         return tuple(self.request.samples[row] for row in rows)
@@ -178,10 +179,8 @@ class _Batches:
         if self.request.pictures or self.request.stop == "never":
             return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
-        ends = [
-            self.family.bridge if site in self.family.handed else self.places[site].site.stage
-            for site in sites
-        ]
+        conditioning = dict.fromkeys(self.family.conditioning_sites, self.family.conditioning_site)
+        ends = [conditioning.get(site, self.places[site].site.stage) for site in sites]
         return self.order[max((self.order.index(end) for end in ends), default=0)]
 
     def _check_word(self) -> None:

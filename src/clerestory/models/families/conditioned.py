@@ -77,14 +77,14 @@ class Conditioned(Family):
     `handing` is `STATES`, or `WITH_POOLED`.
     """
 
-    bridge = CONDITION
+    conditioning_site = CONDITION
     handing: ClassVar[Mapping[str, tuple[str, str]]] = STATES
 
     def __init__(self, pipeline: Any, net: Any, texts: Sequence[Text]) -> None:
         self.pipeline, self.net, self.texts = pipeline, net, tuple(texts)
         self.first = tuple(text.stage for text in self.texts)
         self.stages = (*self.first, "denoiser", "vae")
-        self.handed = tuple(self.handing)
+        self.conditioning_sites = tuple(self.handing)
         self.roots = {
             **{text.stage: text.encoder for text in self.texts},
             "denoiser": net,
@@ -127,7 +127,7 @@ class Conditioned(Family):
             return None
         told = {name: value for name, value in told.items() if value is not None}
         branches: tuple[Branch, Branch] = ("cond", "uncond")
-        handed: dict[str, dict[Branch, Tensor]] = {
+        conditioning: dict[str, dict[Branch, Tensor]] = {
             address: {
                 branch: told.pop(name)
                 for branch, name in zip(branches, names, strict=True)
@@ -135,7 +135,7 @@ class Conditioned(Family):
             }
             for address, names in self.handing.items()
         }
-        return Encoded(handed, [each.get_state() for each in seeded(batch)], told)
+        return Encoded(conditioning, [each.get_state() for each in seeded(batch)], told)
 
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
@@ -143,10 +143,10 @@ class Conditioned(Family):
         """Hand over the text states, then the pipeline."""
         given: dict[str, Tensor] = {}
         for address, (cond, uncond) in self.handing.items():
-            values = hand(address, encoded.handed[address])
+            values = hand(address, encoded.conditioning[address])
             given |= {cond: values["cond"]}
             given |= {uncond: values["uncond"]} if "uncond" in values else {}
-        if until in (*self.first, self.bridge):
+        if until in (*self.first, self.conditioning_site):
             return None
         drawn = self.pipeline(
             **given,

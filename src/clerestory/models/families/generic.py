@@ -66,7 +66,7 @@ class Generic(Family):
     )
     most = 1
     first = ()
-    bridge = ""
+    conditioning_site = ""
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline

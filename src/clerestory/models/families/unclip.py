@@ -50,8 +50,8 @@ class UnCLIP(Family):
 
     stages = ("text", "prior", "denoiser", "vae")
     first = ("text", "prior")
-    bridge = "prior/embedding"
-    handed = (bridge,)
+    conditioning_site = "prior/embedding"
+    conditioning_sites = (conditioning_site,)
     avoids_by = "prior_guidance"
     defaults = Options(512, 512, steps=50, guidance=4.0, prior_steps=25, prior_guidance=4.0)
 
@@ -98,14 +98,15 @@ class UnCLIP(Family):
             return_dict=False,
         )
         states = [generator.get_state() for generator in generators]
-        return Encoded({self.bridge: {"cond": shown, "uncond": empty}}, states)
+        return Encoded({self.conditioning_site: {"cond": shown, "uncond": empty}}, states)
 
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
     ) -> NDArray[np.uint8] | None:
         """Hand over the image embedding, then the decoder pipeline where it is wanted."""
-        embedding, options = hand(self.bridge, encoded.handed[self.bridge]), batch[0].options
-        if until in ("prior", self.bridge):
+        site, options = self.conditioning_site, batch[0].options
+        embedding = hand(site, encoded.conditioning[site])
+        if until in ("prior", site):
             return None
         (drawn,) = self.pipeline.decoder_pipe(
             image_embeds=embedding["cond"],

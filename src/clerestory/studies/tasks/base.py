@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Came", "Claim", "Cost", "Step", "Strip", "Table", "Tell", "Work", "named", "steps"]
 
 FILE = "came.json"
-BRIDGES = ("prior/embedding", "denoiser/condition")
-"""What is handed to the denoiser: known before it runs."""
 WIDTH = 256
 """Pixels to which larger pictures are reduced in strips."""
 
@@ -126,8 +124,8 @@ class Came:
 class Cost:
     """What a step will take.
 
-    `text` prompts are read in the text encoder alone, `read` ones as far as the bridge; `pictures`
-    are drawn, `disk` bytes written. `seconds` are of work that was timed.
+    `text` prompts are read in the text encoder alone, `read` ones up to the conditioning site;
+    `pictures` are drawn, `disk` bytes written. `seconds` are of work that was timed.
     """
 
     text: int = 0

@@ -20,11 +20,11 @@ from clerestory.studies.tasks.base import (
 )
 
 if TYPE_CHECKING:
+    from clerestory.models import Model
     from clerestory.recognition import Familiarity
 
 __all__ = ["Known"]
 
-LANCET, PRIOR = "lancet", "prior/embedding"
 BESIDE = 4
 """Made-up names whose pictures are shown."""
 
@@ -92,9 +92,14 @@ class Known(Step):
 
     def _judges(self, work: Work) -> list[str] | None:
         """Those that it names; else Lancet's own, the prior's embedding, or all of the study's."""
-        if not self.judges and (work.model.name == LANCET or PRIOR in work.model.sites):
+        if not self.judges and self._is_observed(work.model):
             return None
         return [work.classifier(one) for one in self.judges or work.classifiers]
+
+    @staticmethod
+    def _is_observed(model: Model) -> bool:
+        """Whether `familiarity` has classifiers of the model's own, or a prior's embedding."""
+        return bool(model.profile.classifiers) or model.conditioning_site.startswith("prior/")
 
     def _contexts(self) -> tuple[str, ...]:
         from clerestory.recognition import CONTEXTS

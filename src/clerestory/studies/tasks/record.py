@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 from clerestory.errors import SiteError
 from clerestory.recordings.template import Template
 from clerestory.studies.tasks.base import (
-    BRIDGES,
     Came,
     Cost,
     Step,
@@ -123,8 +122,8 @@ class Record(Step):
     def _draws(self, work: Work) -> bool:
         """Whether the denoiser runs."""
         sites = work.model.sites
-        wanted = (one for one in sites.select(self.read(work)) if one not in BRIDGES)
-        stages = {sites[one].stage.partition("_")[0] for one in wanted}
+        addresses = set(sites.select(self.read(work))) - {*work.model.conditioning_sites}
+        stages = {sites[address].stage.partition("_")[0] for address in addresses}
         return self.pictures or not stages <= {"text", "prior"}
 
     def run(self, work: Work, folder: Path) -> Came:

@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 from clerestory.errors import EvidenceError, TableError
 from clerestory.io.reading import inside, read_json
 from clerestory.studies.tasks.base import (
-    BRIDGES,
     Came,
     Claim,
     Cost,
@@ -100,7 +99,7 @@ class Verify(Step):
             progress=work.tell,
         )
         causes.save(folder / "causes")
-        chosen = self._chosen(causes, found)
+        chosen = self._chosen(causes, found, work.model.conditioning_site)
         return Came(
             claims=(self._claim(causes, chosen),),
             figures=causes.told(),
@@ -109,15 +108,16 @@ class Verify(Step):
             warnings=tuple(causes.warnings),
         )
 
-    def _chosen(self, causes: Causes, found: Findings) -> Control:
+    def _chosen(self, causes: Causes, found: Findings, conditioning: str) -> Control:
         """The unit that the claim is about, by what was known before any was changed.
 
-        The first of `units`; else the direction of what is handed to the denoiser, or that which
+        The first of `units`; else the direction at the conditioning site, or that which
         discovery put first.
         """
         first = found.picked("direction").unit
-        bridges = (one.unit for one in causes.controls if one.unit.partition("[")[0] in BRIDGES)
-        wanted = [*self.units, *(one for one in bridges if one in found.directions), first]
+        units = [control.unit for control in causes.controls if control.unit in found.directions]
+        there = [unit for unit in units if unit.partition("[")[0] == conditioning]
+        wanted = [*self.units, *there, first]
         changed = {one.unit: one for one in causes.controls}
         return next((changed[one] for one in wanted if one in changed), causes.controls[0])
 
