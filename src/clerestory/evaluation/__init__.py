@@ -1,11 +1,53 @@
-"""Evaluation."""
+"""The one engine that draws conditions on items and seeds, classifies them and compares them.
 
+    evaluator = Evaluator(model)
+    design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
+    conditions = [Condition("unedited"), Condition("words", "a stained glass of {item}")]
+    panel = Panel.of("lancet:style", "stained glass")
+    plain, words = compare_conditions(evaluator, conditions, design, panel)
+    words.target.rate, words.mean_preservation
+
+Every verb that draws and classifies calls it, so that a sample is drawn once in a call, and once in
+a study. Objectives of searches and attributions are measured by it as well.
+"""
+
+from clerestory.evaluation.cache import CacheOption, SampleCache
+from clerestory.evaluation.comparison import (
+    Label,
+    Outcome,
+    Panel,
+    compare_conditions,
+    compare_drawings,
+    label_of,
+)
+from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
+from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
 from clerestory.evaluation.objectives import Objective, along, drawn, parse_objective, unit
+from clerestory.evaluation.rates import Effect, Rate, effect_of, rate_of
 
 __all__ = [
+    "ITEM",
+    "CacheOption",
+    "Condition",
+    "Design",
+    "Drawing",
+    "Effect",
+    "Evaluator",
+    "Label",
     "Objective",
+    "Outcome",
+    "Panel",
+    "Rate",
+    "SampleCache",
+    "SiteReading",
     "along",
+    "compare_conditions",
+    "compare_drawings",
     "drawn",
+    "effect_of",
+    "fill",
+    "label_of",
     "parse_objective",
+    "rate_of",
     "unit",
 ]

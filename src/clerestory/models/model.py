@@ -125,6 +125,7 @@ class Model:
         pictures: bool = True,
         stop: Literal["auto", "never"] = "auto",
         batch: int = 16,
+        paired: bool = False,
         taps: Mapping[str, See] | None = None,
         progress: Progress | None = None,
         **options: Any,
@@ -132,12 +133,15 @@ class Model:
         """`run` once for each set of edits, and equal to it, but with the common part done once.
 
         Sets that have the same edits before `prior/embedding` (none, say) share text encoder and
-        prior. `progress` counts every sample once for each set.
+        prior. `progress` counts every sample once for each set. With `paired` the first prompt is
+        drawn with the first seed alone, the second with the second, and so on.
         """
         return running.sweep(
             self,
             running.Request(
-                samples=running.samples(self, prompts, seeds, self.options(**options)),
+                samples=running.samples(
+                    self, prompts, seeds, self.options(**options), paired=paired
+                ),
                 read=self.sites.select(read) if read else {},
                 edit_sets=tuple(tuple(edits) for edits in edit_sets),
                 pool=pool,

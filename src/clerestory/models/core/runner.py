@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.errors import EditError, OptionError, PromptError, SiteError
+from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
 from clerestory.models.core.activations import Batch, Notes, gathered, packed, taps_into
 from clerestory.models.core.addresses import Selection, parse
 from clerestory.models.core.family import Encoded, Place, Progress, See, Tokens, undisturbed
@@ -44,15 +44,28 @@ class Request:
 
 
 def samples(
-    model: Model, prompts: str | Sequence[str], seeds: int | Sequence[int], options: Options
+    model: Model,
+    prompts: str | Sequence[str],
+    seeds: int | Sequence[int],
+    options: Options,
+    *,
+    paired: bool = False,
 ) -> tuple[Sample, ...]:
-    """Prompts × seeds, prompt by prompt; PromptError and SeedError for what cannot be drawn."""
+    """Prompts × seeds, prompt by prompt; with `paired` each prompt with the seed at its place.
+
+    PromptError and SeedError for what cannot be drawn.
+    """
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise PromptError("There is no prompt; give at least one.")
     model.family.check(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
-    numbers = check_seeds(seeds)
-    return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
+    if not paired:
+        numbers = check_seeds(seeds)
+        return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
+    listed = [seed for (seed,) in map(check_seeds, [seeds] if isinstance(seeds, int) else seeds)]
+    if len(listed) != len(texts):
+        raise SeedError(f"{len(listed)} seeds for {len(texts)} prompts: a pair has one of each.")
+    return tuple(Sample(text, seed, options) for text, seed in zip(texts, listed, strict=True))
 
 
 def check(model: Model, request: Request) -> None:

@@ -1,0 +1,245 @@
+"""Samples that were drawn before, so that no call and no study draws one twice.
+
+A sample is known by everything that its picture depends on: the weights with their adapters, the
+scheduler, prompt, seed, options and edits, precision, device, batch size and number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from clerestory import __version__
+from clerestory.edits.base import SiteEdit, name_of
+from clerestory.errors import EditError, OutputError
+from clerestory.io.tensors import read_arrays
+from clerestory.models import Edit, Model
+from clerestory.models.core.types import Options, PerSample
+
+__all__ = ["CacheOption", "Entry", "SampleCache", "edit_digests", "model_digest", "sample_key"]
+
+Entry: TypeAlias = Mapping[str, NDArray[Any]]
+"""What is kept of one sample: its `picture`, or the `values` and `steps` of one site."""
+MEMORY, DISK = 256 << 20, 2 << 30
+"""Bytes that are kept at most, unless the caller says otherwise."""
+SPOTS = 64
+"""Weights of each tensor that the digest reads: training or fusing an adapter changes most."""
+LARGEST_EDIT = 1 << 20
+"""Bytes of an edit's tensors beyond which drawing is not much slower than hashing and keeping."""
+
+
+class SampleCache:
+    """Keeps samples in memory and, where it has a folder, on disk; the oldest go first.
+
+    Attributes:
+        folder: Where entries are kept between calls; None for memory alone.
+        found: How many samples were taken from here instead of being drawn.
+        drawn: How many were looked up and had to be drawn.
+    """
+
+    def __init__(self, folder: Path | None = None, *, memory: int = MEMORY, disk: int = DISK):
+        self.folder = folder
+        self.found = self.drawn = 0
+        self._limits = (memory, disk)
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._memory = 0
+        self._disk: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def share(self) -> float:
+        """The share of samples that did not have to be drawn; 0 where none was asked for."""
+        return self.found / max(self.found + self.drawn, 1)
+
+    def get(self, key: str) -> Entry | None:
+        """Look an entry up; None where there is none, or its file is damaged."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+            path = self._path(key)
+            if path is None or not path.exists():
+                return None
+            try:
+                entry = read_arrays(path, OutputError, self._limits[0])
+            except OutputError:
+                return None
+            self._remember(key, entry)
+            return entry
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep an entry; a disk that is full or read-only keeps nothing, and nothing fails."""
+        with self._lock:
+            self._remember(key, entry)
+            path = self._path(key)
+            if path is not None:
+                with suppress(OSError):
+                    self._write(path, entry)
+
+    def _remember(self, key: str, entry: Entry) -> None:
+        self._entries[key] = entry
+        self._memory += _size(entry)
+        while self._memory > self._limits[0] and self._entries:
+            _, oldest = self._entries.popitem(last=False)
+            self._memory -= _size(oldest)
+
+    def _path(self, key: str) -> Path | None:
+        # Folders of two digits: no folder gets so many files that listing it is slow.
+        return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"
+
+    def _write(self, path: Path, entry: Entry) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **entry)
+        part.replace(path)
+        if self._disk is None:
+            self._disk = sum(size for _, size, _ in self._files())
+        else:
+            self._disk += path.stat().st_size
+        if self._disk > self._limits[1]:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Remove the oldest files until a tenth of the limit is free."""
+        files = sorted(self._files())
+        left = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if left <= 0.9 * self._limits[1]:
+                break
+            path.unlink(missing_ok=True)
+            left -= size
+        self._disk = left
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        assert self.folder is not None
+        for path in self.folder.glob("??/*.npz"):
+            with suppress(OSError):  # another process may have removed it meanwhile
+                told = path.stat()
+                yield told.st_mtime, told.st_size, path
+
+
+CacheOption: TypeAlias = bool | SampleCache
+"""True keeps samples within a call, False draws each anew, a cache is shared between calls."""
+
+
+def sample_key(
+    model: str, prompt: str, seed: int, options: Options, edits: Sequence[str], part: str
+) -> str:
+    """The name of one sample's part in a cache.
+
+    Args:
+        model: What `model_digest` gave.
+        prompt: The prompt.
+        seed: The seed.
+        options: All options of the sample.
+        edits: What `edit_digests` gave for it.
+        part: What is kept: `picture`, or a site with the way its positions are pooled.
+    """
+    return _digest([model, prompt, seed, asdict(options), list(edits), part])
+
+
+def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
+    """Digests of edits as they apply to each sample of a run.
+
+    Args:
+        edits: The edits of one condition.
+        samples: How many samples the run has.
+
+    Returns:
+        `[sample][edit]`; None where an edit cannot be written down, or is so large that keeping
+        what it draws is not worth its digest.
+    """
+    columns: list[list[str]] = []
+    for edit in edits:
+        try:
+            name_of(edit)
+        except EditError:
+            return None
+        assert isinstance(edit, SiteEdit)
+        if sum(tensor.nbytes for tensor in edit.tensors().values()) > LARGEST_EDIT * samples:
+            return None
+        if isinstance(edit, PerSample):
+            each = [edit.at([row]) for row in range(samples)]
+            columns.append([_edit_digest(one) for one in each])
+        else:
+            columns.append([_edit_digest(edit)] * samples)
+    return [[column[row] for column in columns] for row in range(samples)]
+
+
+def _edit_digest(edit: Edit) -> str:
+    assert isinstance(edit, SiteEdit)
+    tensors = {name: _raw(tensor) for name, tensor in sorted(edit.tensors().items())}
+    return _digest([name_of(edit), edit.to_dict()], *tensors.values())
+
+
+def model_digest(model: Model, batch: int) -> str:
+    """A digest of all about a model that its pictures depend on, besides the sample itself.
+
+    Weights are read anew each time, at some places of every tensor: a training step, a fused
+    adapter, or one that is switched on or off, gives another digest.
+
+    Args:
+        model: The model.
+        batch: How many samples are drawn together: that may change the last bits.
+    """
+    pipeline = getattr(model, "pipeline", None)
+    components = getattr(pipeline, "components", {})
+    scheduler = [
+        [name, type(part).__name__, dict(part.config)]
+        for name, part in sorted(components.items())
+        if hasattr(part, "config") and hasattr(part, "timesteps")
+    ]
+    networks = [(name, p) for name, p in sorted(components.items()) if isinstance(p, nn.Module)]
+    raw = [mark for _, network in networks for mark in _weights(network)]
+    about = [__version__, torch.__version__, torch.get_num_threads(), batch]
+    about += [model.name, type(pipeline).__name__, scheduler]
+    return _digest([*about, [name for name, _ in networks]], *raw)
+
+
+def _weights(network: nn.Module) -> Iterator[bytes]:
+    for name, module in network.named_modules():
+        # Numbers and switches that a module carries besides its weights: which adapters are on and
+        # how much they count, FreeU's factors, tiling.
+        settings = {key: value for key, value in vars(module).items() if _is_setting(value)}
+        yield repr((name, sorted(settings.items()))).encode()
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        yield repr((name, str(tensor.dtype), str(tensor.device), tuple(tensor.shape))).encode()
+        if tensor.numel() and not tensor.is_meta:
+            flat = tensor.detach().flatten()
+            yield _raw(flat[:: max(1, len(flat) // SPOTS)].contiguous())
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_setting, value))
+    if isinstance(value, dict):  # hooks are kept under numbers
+        return all(isinstance(key, str) and _is_setting(own) for key, own in value.items())
+    return isinstance(value, bool | int | float | str)
+
+
+def _raw(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _digest(told: Any, *raw: bytes) -> str:
+    digest = hashlib.blake2b(json.dumps(told, default=str).encode(), digest_size=20)
+    for part in raw:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def _size(entry: Entry) -> int:
+    return sum(array.nbytes for array in entry.values())

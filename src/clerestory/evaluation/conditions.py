@@ -1,0 +1,152 @@
+"""What is drawn: conditions (how) and designs (of what, with which noise).
+
+design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
+words = Condition("words", "a stained glass of {item}")
+words.prompts(design)       # one prompt for each cell of the design
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.errors import EvidenceError
+from clerestory.models import Edit, check_seeds
+
+__all__ = ["ITEM", "Condition", "Design", "fill"]
+
+ITEM = "{item}"
+"""Where a template names the item."""
+
+
+def fill(template: str, item: str) -> str:
+    """Put an item into a template.
+
+    >>> fill("a picture of {item}", "a cat")
+    'a picture of a cat'
+    """
+    return template.replace(ITEM, item)
+
+
+@dataclass(frozen=True)
+class Design:
+    """The cells that every condition is drawn in: items × templates × the seeds of each item.
+
+    Cells stand item by item, within an item template by template, within a template seed by seed.
+    The item is the unit of replication: figures average its cells first.
+
+    Attributes:
+        items: What the prompts are about.
+        seeds: For each item its seeds; every item has as many.
+        templates: Sentences around a condition's own template, each with `{item}` once.
+    """
+
+    items: tuple[str, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    templates: tuple[str, ...] = (ITEM,)
+
+    @classmethod
+    def crossed(
+        cls,
+        items: Sequence[str],
+        seeds: int | Sequence[int] = 0,
+        templates: Sequence[str] = (ITEM,),
+    ) -> Design:
+        """Every item in every template with every seed.
+
+        Raises:
+            SeedError: A seed is given twice, or is no seed.
+        """
+        return cls(tuple(items), (check_seeds(seeds),) * len(items), tuple(templates))
+
+    @classmethod
+    def paired(cls, items: Sequence[str], seeds: Sequence[int]) -> Design:
+        """Every item with one seed of its own, which other items may share."""
+        return cls(tuple(items), tuple((seed,) for seed in seeds))
+
+    def __post_init__(self) -> None:
+        if len(self.seeds) != len(self.items) or len({len(own) for own in self.seeds}) > 1:
+            raise EvidenceError("Every item of a design needs as many seeds as the others.")
+        for template in self.templates:
+            if template.count(ITEM) != 1:
+                raise EvidenceError(f"The template {template!r} must have {ITEM} in it, once.")
+
+    def __len__(self) -> int:
+        return len(self.items) * len(self.templates) * len(self.seeds[0]) if self.items else 0
+
+    @property
+    def cell_seeds(self) -> list[int]:
+        """The seed of each cell."""
+        return [seed for seeds in self.seeds for _ in self.templates for seed in seeds]
+
+    def by_item(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Arrange values of cells by item.
+
+        Args:
+            values: `[cell, …]`.
+
+        Returns:
+            `[item, template × seed, …]`.
+        """
+        return values.reshape(len(self.items), -1, *values.shape[1:])
+
+    def item_means(self, values: NDArray[Any]) -> NDArray[np.floating]:
+        """Average over the cells of each item.
+
+        Args:
+            values: `[cell, …]`, numbers or flags.
+
+        Returns:
+            `[item, …]`.
+        """
+        return np.asarray(self.by_item(values).mean(1))
+
+    def first(self, count: int | None) -> Design:
+        """The design of the first items alone; of all, where `count` is None."""
+        return Design(self.items[:count], self.seeds[:count], self.templates)
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One way of drawing the items of a design.
+
+    Attributes:
+        name: What results call it.
+        template: The wording, with `{item}` once.
+        edits: Changes of the model's activations.
+        options: How samples are drawn, where it differs from the model's defaults; as in
+            `Model.run`.
+        suffix: Words after the whole prompt.
+    """
+
+    name: str
+    template: str = ITEM
+    edits: tuple[Edit, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.template.count(ITEM) != 1:
+            raise EvidenceError(f"The template {self.template!r} must have {ITEM} in it, once.")
+
+    def prompt(self, item: str, template: str = ITEM) -> str:
+        """The prompt for an item, its wording within a template of the design.
+
+        >>> Condition("ink", "an ink drawing of {item}").prompt("a cat", "we see {item}")
+        'we see an ink drawing of a cat'
+        """
+        text = fill(template, fill(self.template, item))
+        return f"{text} {self.suffix}" if self.suffix else text
+
+    def prompts(self, design: Design) -> list[str]:
+        """The prompt of each cell of a design."""
+        return [
+            self.prompt(item, template)
+            for item, seeds in zip(design.items, design.seeds, strict=True)
+            for template in design.templates
+            for _ in seeds
+        ]

@@ -1,0 +1,342 @@
+"""Draw conditions on a design, each sample once, and ask each classifier once about each picture.
+
+evaluator = Evaluator(model)
+plain, words = evaluator.draw(
+    [Condition("unedited"), Condition("words", "a stained glass of {item}")],
+    Design.crossed(["a cat", "a ship"], (0, 1)),
+)
+words.rate(classifier("lancet:style"), "stained glass")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clerestory.classifiers.base import Classifier
+from clerestory.errors import EvidenceError
+from clerestory.evaluation.cache import (
+    CacheOption,
+    Entry,
+    SampleCache,
+    edit_digests,
+    model_digest,
+    sample_key,
+)
+from clerestory.evaluation.conditions import Condition, Design
+from clerestory.evaluation.rates import Rate, rate_of
+from clerestory.models import Edit, Model
+from clerestory.models.core.addresses import parse
+from clerestory.models.core.types import PerSample, Run
+from clerestory.types import Bools, Floats, Integers, Pictures, Progress
+
+__all__ = ["Drawing", "Evaluator", "SiteReading"]
+
+BATCH = 16
+PICTURE = "picture"
+
+
+class SiteReading(NamedTuple):
+    """What a site held in each cell.
+
+    Attributes:
+        values: `[cell, step, unit]`, or `[cell, step, position, unit]` where nothing is pooled.
+        steps: Indices of the denoising steps; `[0]` at sites that have none.
+    """
+
+    values: Floats
+    steps: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What one condition draws on a design, and what classifiers predict of it.
+
+    Attributes:
+        condition: How it was drawn.
+        design: The cells.
+        pictures: `[cell, height, width, 3]`; empty where none were asked for.
+        sites: What was read, by site.
+    """
+
+    condition: Condition
+    design: Design
+    pictures: Pictures = field(repr=False)
+    sites: Mapping[str, SiteReading] = field(default_factory=dict, repr=False)
+    _known: dict[int, tuple[Classifier, Floats]] = field(default_factory=dict, repr=False)
+
+    @property
+    def by_item(self) -> Pictures:
+        """`[item, template × seed, height, width, 3]`."""
+        return self.design.by_item(self.pictures)
+
+    def probabilities(self, classifier: Classifier) -> Floats:
+        """A classifier's probabilities, `[cell, class]`; it is asked once."""
+        # By identity, since classifiers need not be hashable; the classifier is held along, so
+        # that no other one gets its identity.
+        if id(classifier) not in self._known:
+            self._known[id(classifier)] = (classifier, np.asarray(classifier(self.pictures)))
+        return self._known[id(classifier)][1]
+
+    def predictions(self, classifier: Classifier) -> Integers:
+        """The number of the likeliest class, `[cell]`."""
+        return np.asarray(self.probabilities(classifier).argmax(1))
+
+    def hits(self, classifier: Classifier, label: str) -> Bools:
+        """Where a class is the likeliest, `[cell]`."""
+        return np.asarray(self.predictions(classifier) == classifier.classes.index(label))
+
+    def rate(self, classifier: Classifier, label: str) -> Rate:
+        """How often a class is the likeliest."""
+        return rate_of(self.hits(classifier, label), self.design)
+
+    def same_as(self, other: Drawing, classifier: Classifier) -> Bools:
+        """Where a classifier predicts the same as of another drawing's picture, `[cell]`."""
+        return np.asarray(self.predictions(classifier) == other.predictions(classifier))
+
+    def preserved(self, reference: Drawing, classifier: Classifier) -> Rate:
+        """How often a classifier predicts the same as of the reference's picture."""
+        return rate_of(self.same_as(reference, classifier), self.design)
+
+    def distance(self, reference: Drawing) -> float:
+        """Root mean square difference from the reference's pictures, 0 to 1."""
+        difference = (self.pictures.astype(np.float32) - reference.pictures) / 255
+        return float(np.sqrt((difference**2).mean()))
+
+    def first(self, items: int | None) -> Drawing:
+        """The part of the first items; all, where `items` is None."""
+        design = self.design.first(items)
+        rows = slice(len(design))
+        return Drawing(
+            self.condition,
+            design,
+            self.pictures[rows],
+            {site: read._replace(values=read.values[rows]) for site, read in self.sites.items()},
+            {key: (known, odds[rows]) for key, (known, odds) in self._known.items()},
+        )
+
+
+class Evaluator:
+    """Draws conditions with a model, each sample once.
+
+    Conditions with equal prompts and options go through the model together, so that what comes
+    before their edits is computed once.
+
+    Attributes:
+        model: The model.
+        cache: Where samples are kept; None where nothing is.
+        progress: Told (label, samples completed, samples to draw).
+        batch: Samples that go through the model together.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        cache: CacheOption = True,
+        *,
+        progress: Progress | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        self.model = model
+        self.cache = SampleCache() if cache is True else cache or None
+        self.progress = progress
+        self.batch = batch
+
+    def draw(
+        self,
+        conditions: Sequence[Condition],
+        design: Design,
+        *,
+        read: Sequence[str] = (),
+        pool: str = "mean",
+        pictures: bool = True,
+        cached: bool = True,
+        label: str = "drawing",
+    ) -> list[Drawing]:
+        """Draw every cell of a design in every condition.
+
+        Args:
+            conditions: What is compared; names differ.
+            design: Items, templates and seeds.
+            read: Addresses of sites to read on the way, as edited.
+            pool: What becomes of positions at these sites, as in `Model.run`.
+            pictures: False stops after the last site that is read.
+            cached: False neither looks samples up nor keeps them, as for edits that no other call
+                will make.
+            label: What progress calls it.
+
+        Returns:
+            A drawing for each condition, in their order.
+
+        Raises:
+            EvidenceError: Two conditions have one name, or the design has no cell.
+        """
+        if len({condition.name for condition in conditions}) < len(conditions):
+            raise EvidenceError("Two conditions have one name.")
+        if not len(design):
+            raise EvidenceError("There is no item to draw.")
+        sites = list(dict.fromkeys(read))
+        wanted = _Wanted(sites, pool, pictures)
+        keyed = cached and self.cache is not None and pool != "none"
+        digest = model_digest(self.model, self.batch) if keyed else ""
+        pages = [self._page(condition, design, wanted, digest) for condition in conditions]
+        self._fill(pages, label)
+        return [page.drawing() for page in pages]
+
+    def _page(self, condition: Condition, design: Design, wanted: _Wanted, digest: str) -> _Page:
+        """A condition with what the cache has of it."""
+        page = _Page(condition, design, condition.prompts(design), wanted)
+        edits = edit_digests(condition.edits, len(design)) if digest else None
+        if edits is None or self.cache is None:
+            return page
+        options = self.model.options(**condition.options)
+        cells = zip(page.prompts, design.cell_seeds, edits, strict=True)
+        page.keys = [
+            {part: sample_key(digest, prompt, seed, options, own, part) for part in wanted.parts}
+            for prompt, seed, own in cells
+        ]
+        for row, keys in enumerate(page.keys):
+            found = {part: self.cache.get(key) or {} for part, key in keys.items()}
+            entries = {part: entry for part, entry in found.items() if _is_whole(part, entry)}
+            if len(entries) == len(found):
+                page.cells[row] = entries
+        missing = len(page.missing)
+        self.cache.found += len(design) - missing
+        self.cache.drawn += missing
+        return page
+
+    def _fill(self, pages: Sequence[_Page], label: str) -> None:
+        """Draw what is missing; pages that are alike go through the model together."""
+        total, done = sum(len(page.missing) for page in pages), 0
+        for alike in _alike(pages):
+            first = alike[0]
+            for rows in _chunks(first.missing, self.batch):
+                runs = self.model.sweep(
+                    [first.prompts[row] for row in rows],
+                    [first.design.cell_seeds[row] for row in rows],
+                    [page.edits(rows) for page in alike],
+                    paired=True,
+                    batch=self.batch,
+                    progress=self._progress(label, done, total),
+                    **first.wanted.how,
+                    **first.condition.options,
+                )
+                for page, run in zip(alike, runs, strict=True):
+                    self._keep(page, rows, run)
+                done += len(rows) * len(alike)
+
+    def _keep(self, page: _Page, rows: Sequence[int], run: Run) -> None:
+        parts = page.wanted.split(run, len(rows))
+        for row, entries in zip(rows, parts, strict=True):
+            page.cells[row] = entries
+            if page.keys is not None and self.cache is not None:
+                for part, entry in entries.items():
+                    self.cache.put(page.keys[row][part], entry)
+
+    def _progress(self, label: str, done: int, total: int) -> Any:
+        if self.progress is None:
+            return None
+        progress = self.progress
+        return lambda completed, _: progress(label, done + completed, total)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be had of each cell."""
+
+    sites: Sequence[str]
+    pool: str
+    pictures: bool
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts of a cell's entry in the cache."""
+        sites = [f"{site} {self.pool}" for site in self.sites]
+        return [PICTURE, *sites] if self.pictures else sites
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The same for `Model.sweep`."""
+        return {"read": list(self.sites), "pool": self.pool, "pictures": self.pictures}
+
+    def split(self, run: Run, samples: int) -> Iterator[dict[str, Entry]]:
+        """The entries of each sample of a run."""
+        reads = {
+            f"{site} {self.pool}": run.activations.unlabelled[parse(site).site]
+            for site in self.sites
+        }
+        values = {part: read.values() for part, read in reads.items()}
+        steps = {p: np.array([step.index for step in r.steps]) for p, r in reads.items()}
+        for row in range(samples):
+            entries: dict[str, Entry] = {
+                part: {"values": own[row], "steps": steps[part]} for part, own in values.items()
+            }
+            if run.pictures is not None:
+                entries[PICTURE] = {PICTURE: run.pictures[row]}
+            yield entries
+
+
+@dataclass(eq=False)
+class _Page:
+    """A condition's cells, filled one by one from the cache and from the model."""
+
+    condition: Condition
+    design: Design
+    prompts: list[str]
+    wanted: _Wanted
+    keys: list[dict[str, str]] | None = None
+    cells: dict[int, Mapping[str, Entry]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[int]:
+        """Rows of the design that are not there yet."""
+        return [row for row in range(len(self.design)) if row not in self.cells]
+
+    def edits(self, rows: Sequence[int]) -> list[Edit]:
+        """The edits for some cells; one that differs between samples is cut to these."""
+        return [
+            edit.at(rows) if isinstance(edit, PerSample) else edit for edit in self.condition.edits
+        ]
+
+    def drawing(self) -> Drawing:
+        """All cells together."""
+        cells = [self.cells[row] for row in range(len(self.design))]
+        pictures = np.empty((0, 0, 0, 3), np.uint8)
+        if self.wanted.pictures:
+            pictures = np.stack([cell[PICTURE][PICTURE] for cell in cells])
+        sites = {}
+        for site in self.wanted.sites:
+            own = [cell[f"{site} {self.wanted.pool}"] for cell in cells]
+            sites[site] = SiteReading(np.stack([one["values"] for one in own]), own[0]["steps"])
+        return Drawing(self.condition, self.design, pictures, sites)
+
+
+def _is_whole(part: str, entry: Entry) -> bool:
+    """Whether an entry is what was kept under this name: a file may have been altered."""
+    if part == PICTURE:
+        picture = entry.get(PICTURE)
+        return picture is not None and picture.dtype == np.uint8 and picture.ndim == len("hwc")
+    values, steps = entry.get("values"), entry.get("steps")
+    if values is None or steps is None:
+        return False
+    return values.dtype == np.float32 and steps.dtype.kind == "i" and len(values) == len(steps)
+
+
+def _alike(pages: Sequence[_Page]) -> list[list[_Page]]:
+    """Pages whose missing cells have the same prompts and options, together."""
+    groups: dict[tuple[Any, ...], list[_Page]] = {}
+    for page in pages:
+        missing = tuple(page.missing)
+        if missing:
+            options = tuple(sorted(page.condition.options.items()))
+            prompts = tuple(page.prompts[row] for row in missing)
+            groups.setdefault((missing, prompts, options), []).append(page)
+    return list(groups.values())
+
+
+def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
