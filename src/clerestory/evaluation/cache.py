@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clerestory import __version__
 from clerestory.edits.base import SiteEdit, name_of
 from clerestory.errors import EditError, OutputError
 from clerestory.io.tensors import read_arrays
@@ -204,7 +204,7 @@ def model_digest(model: Model, batch: int) -> str:
     ]
     networks = [(name, p) for name, p in sorted(components.items()) if isinstance(p, nn.Module)]
     raw = [mark for _, network in networks for mark in _weights(network)]
-    about = [__version__, torch.__version__, torch.get_num_threads(), batch]
+    about = [version("clerestory"), torch.__version__, torch.get_num_threads(), batch]
     about += [model.name, type(pipeline).__name__, scheduler]
     return _digest([*about, [name for name, _ in networks]], *raw)
 
