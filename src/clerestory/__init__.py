@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clerestory.recordings import Recording, record
     from clerestory.steering import SteeredModel, load_steered
     from clerestory.studies import Study
-    from clerestory.suppression import suppress
+    from clerestory.suppression.suppress import suppress
 
 __version__ = "0.1.0"
 
