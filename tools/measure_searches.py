@@ -175,10 +175,10 @@ def _found(part: dict[str, Any]) -> str:
 def _rivals(part: dict[str, Any]) -> str:
     lines = ["| way | concept | subject kept | all kept |", "|---|---|---|---|"]
     for one in part["comparison"]:
-        rate = one["concept"]
+        rate = one["target"]
         lines.append(
             f"| {one['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "
-            f"{one['kept']['subject']['rate']:.2f} | {one['all_kept']:.2f} |"
+            f"{one['preservation']['subject']['rate']:.2f} | {one['mean_preservation']:.2f} |"
         )
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 
     contents = of("style", FOUND + TUNED + MANY)
     said = words("style", GLASS)
-    slider = Slider.trained(model, ("{x}", said), contents[:FOUND], steps=SLIDER, progress=tell)
+    slider = Slider.trained(model, ("{item}", said), contents[:FOUND], steps=SLIDER, progress=tell)
     searched = json.loads((RESULTS / "searches" / "glass.json").read_text())["searches"]["inside"]
     made = built(
         model,
@@ -46,7 +46,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
         tell,
         decoy=WINDOW,
         shuffled=20,
-        searched=f"{{x}}, {searched['best'][0]['words']}",
+        searched=f"{{item}}, {searched['best'][0]['words']}",
         others={"lora": slider.draw},
     )
     slider.close()
@@ -61,7 +61,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     """How often set b sees a window in true renders in the style that have none."""
     from clerestory.classifiers import classifier
-    from clerestory.evaluation.outcomes import rate
+    from clerestory.evaluation import Design, rate_of
     from lancet.world.render import render
     from lancet.world.sampler import scene_where
     from lancet.world.table import World
@@ -72,12 +72,12 @@ def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     pictures = render(world, BUILD / "art", scenes, processes=1)
     judge = classifier(WINDOW[0])
     seen = judge(pictures).argmax(1) == judge.classes.index(WINDOW[1])
-    return vars(rate(seen[:, None]))
+    return vars(rate_of(seen, Design.crossed([str(scene) for scene in scenes])))
 
 
 def moose(model: Any, tell: Tell) -> dict[str, Any]:
     """The moose, on which the words fail."""
-    from clerestory.evaluation.outcomes import Panel, Way, outcomes
+    from clerestory.evaluation import Condition, Design, Evaluator, Panel, compare_conditions
     from clerestory.reporting.pictures import grid, save
     from clerestory.steering import SteeredModel
     from clerestory.steering.report import PLAIN, SAID
@@ -85,12 +85,21 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
     steered = SteeredModel.load(BUILT / "glass", model)
     unseen = of("style", 6000)[FOUND + TUNED + MANY :]
     contents = [text for text in unseen if {"moose", "elk"} & set(text.split())][:40]
-    ways = [Way(PLAIN), Way(SAID, words("style", GLASS)), Way("edited", edits=steered.edits)]
-    panel = Panel.of("lancet:style", GLASS, decoy=WINDOW)
-    came = outcomes(model, ways, contents, SEEDS, panel, said=SAID, progress=tell)
-    rows = [picture for one in came for picture in one.pictures[:8, 0]]
+    conditions = [
+        Condition(PLAIN),
+        Condition(SAID, words("style", GLASS)),
+        Condition("edited", edits=tuple(steered.edits)),
+    ]
+    outcomes = compare_conditions(
+        Evaluator(model, progress=tell),
+        conditions,
+        Design.crossed(contents, SEEDS),
+        Panel.of("lancet:style", GLASS, hard_negative=WINDOW),
+        frechet_to=SAID,
+    )
+    rows = [picture for outcome in outcomes for picture in outcome.pictures[:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-moose.png")
-    return {"contents": len(contents), "ways": [one.told() for one in came]}
+    return {"contents": len(contents), "ways": [outcome.to_dict() for outcome in outcomes]}
 
 
 def removal(model: Any, tell: Tell) -> dict[str, Any]:
@@ -107,7 +116,7 @@ def removal(model: Any, tell: Tell) -> dict[str, Any]:
     few = subject_contents(subject.classes)[:FEW]
     told: dict[str, Any] = {"calibration": made.steered.calibration}
     told |= retained(model, made.steered.edits, judge, subject, few, tell)
-    told["ua"] = 1 - shown["edited"].concept.rate
+    told["ua"] = 1 - shown["edited"].target.rate
     return told
 
 
@@ -120,7 +129,7 @@ def retained(
     right: dict[str, list[float]] = {name: [] for name in ("ira", "cra", "ira_base", "cra_base")}
     for turn, style in enumerate(others):
         said = words("style", style)
-        prompts = [said.replace("{x}", text) for text in few]
+        prompts = [said.replace("{item}", text) for text in few]
         runs = model.sweep(prompts, 5, [[], edits])
         for end, run in zip(("_base", ""), runs, strict=True):
             seen = [judge.classes[at] for at in judge(run.pictures).argmax(1)]
@@ -227,8 +236,8 @@ def said(factor: str, level: str | None) -> list[str]:
 
 
 def words(factor: str, level: str) -> str:
-    """The plain way to say it."""
-    return said(factor, level)[0]
+    """The plain way to say it, as a template of `{item}`."""
+    return said(factor, level)[0].replace("{x}", "{item}")
 
 
 def of(factor: str, count: int) -> tuple[str, ...]:

@@ -104,8 +104,9 @@ def _kept(glass: dict[str, Any]) -> str:
 def _moose(ways: list[dict[str, Any]]) -> str:
     lines = ["| way | style | subject kept | windows added |", "|---|---|---|---|"]
     lines += [
-        f"| {one['name']} | {_rate(one['concept'])} | "
-        f"{one['kept']['subject']['rate']:.2f} | {one['decoy_added']['change']:+.2f} |"
+        f"| {one['name']} | {_rate(one['target'])} | "
+        f"{one['preservation']['subject']['rate']:.2f} | "
+        f"{one['hard_negative_effect']['effect']:+.2f} |"
         for one in ways
     ]
     return "\n".join(lines)

@@ -205,7 +205,7 @@ def _(valid, out, patch):
     asked = ["--from", valid.findings, "--classifier", LIGHT, "--class", "light"]
     lines = valid.root / "others.txt"
     lines.write_text("\n".join(f"{number} {number}" for number in range(8)))
-    how = ["--words", "cat {x}", "--contents", lines, "--tune", 4, "--report", 4]
+    how = ["--words", "cat {item}", "--contents", lines, "--tune", 4, "--report", 4]
     few = ["--strengths", "1", "--site", SITE, "--seeds", "0"]
     return ["steer", "build", *asked, *how, *few, "--out", out]
 

@@ -252,7 +252,7 @@ def test_a_slider_learns_what_the_words_do_and_leaves_the_model_as_it_was():
     pytest.importorskip("peft")
     model = tiny_model()
     before = model.run("a cat", 0).pictures
-    slider = Slider.trained(model, ("{x}", "{x} dog dog"), ["a", "cat", "b", "c"], steps=60)
+    slider = Slider.trained(model, ("{item}", "{item} dog dog"), ["a", "cat", "b", "c"], steps=60)
     first, last = np.mean(slider.losses[:10]), np.mean(slider.losses[-10:])
     assert last < first
     assert (model.run("a cat", 0).pictures == before).all()

@@ -46,7 +46,7 @@ def found(planted):
 
 
 def made(planted, found, **how):
-    said, remove = how.pop("said", "glass {x}"), how.pop("remove", False)
+    said, remove = how.pop("said", "glass {item}"), how.pop("remove", False)
     concept = Concept(JUDGE, "light", said, remove=remove)
     told = {"tune": CONTENTS[:8], "report": REPORT, "shuffled": 4}
     return build(planted, found, concept, **{**told, **how})
@@ -55,7 +55,7 @@ def made(planted, found, **how):
 def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(
     planted, found, tmp_path
 ):
-    built = made(planted, found, searched="glass {x}", source="found")
+    built = made(planted, found, searched="glass {item}", source="found")
     told = built.steered.calibration
     assert told["concept_rate"] == 1 and told["baselines"]["unedited"]["concept_rate"] == 0
     assert told["baselines"]["words"]["concept_rate"] == 1
@@ -120,16 +120,16 @@ def test_a_concept_is_taken_out_of_prompts_that_say_it(planted, found):
         ({"tune": REPORT[:5]}, "are shared"),
         ({"report": REPORT[8:10]}, "four contents or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
-        ({"said": "glass"}, "must have {x}"),
+        ({"said": "glass"}, "must have {item}"),
     ],
 )
 def test_what_cannot_be_built_is_refused(planted, found, how, words):
-    with pytest.raises(EvidenceError, match=words.replace("{x}", ".x.")):
+    with pytest.raises(EvidenceError, match=words.replace("{item}", ".item.")):
         made(planted, found, **how)
 
 
 def point(goal: float, kept: float, strange: bool = False) -> Point:
-    outcome = SimpleNamespace(all_kept=kept)
+    outcome = SimpleNamespace(mean_preservation=kept)
     return Point(Add("a/b", [1.0]), outcome, goal, strange)
 
 

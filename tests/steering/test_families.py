@@ -42,7 +42,7 @@ def test_a_steered_model_of_every_family(family, tmp_path):
     model = family_model(family)
     texts = [one.address for one in model.sites.values() if one.stage.startswith("text")]
     site = next(address for address in texts if address.endswith("/mlp"))
-    concept = Concept("python:steering.test_families:warm", "warm", "cat {x}")
+    concept = Concept("python:steering.test_families:warm", "warm", "cat {item}")
     built = build(
         model,
         found(model, site),

@@ -20,7 +20,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder for the steered model; empty or absent.")],
     model: ModelOptions,
     words: Annotated[
-        str | None, typer.Option(help="How to say it: `a stained glass of {x}`.")
+        str | None, typer.Option(help="How to say it: `a stained glass of {item}`.")
     ] = None,
     keep: Annotated[
         float | None, typer.Option(min=0, max=1, help="Content to keep; else the knee is taken.")
@@ -70,9 +70,9 @@ def build(
     numbers, sizes, against = parse_seeds(seeds), _numbers(strengths), _pair(decoy)
     if remove and searched is not None:
         raise OptionError("--searched says a concept; with --remove nothing is to say it.")
-    best = None if searched is None else f"{{x}}, {found_words(searched, 1)[0]}"
+    best = None if searched is None else f"{{item}}, {found_words(searched, 1)[0]}"
     found, opened = Findings.load(finding), model.open()
-    said = words or opened.profile.template(classifier, shows).replace("{item}", "{x}")
+    said = words or opened.profile.template(classifier, shows)
     concept = Concept(classifier, shows, said, against, tuple(keeps or ()), remove)
     concept.panel("selection")
     concept.panel("evaluation")

@@ -15,13 +15,21 @@ import numpy as np
 from clerestory.contrasts import Findings
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError
-from clerestory.evaluation.outcomes import Progress, Way, outcomes
+from clerestory.evaluation import (
+    CacheOption,
+    Condition,
+    Design,
+    Evaluator,
+    compare_conditions,
+    fill,
+)
 from clerestory.models import Model
 from clerestory.steering.concept import Concept
 from clerestory.steering.frontier import Point, picked
 from clerestory.steering.report import Beside, Draw, Report, reported
 from clerestory.steering.scaled_directions import Move, moves
 from clerestory.steering.steered import SteeredModel
+from clerestory.types import Progress
 
 __all__ = ["Built", "build"]
 
@@ -66,6 +74,7 @@ def build(
     searched: str | None = None,
     others: Mapping[str, Draw] | None = None,
     source: str = "",
+    cache: CacheOption = True,
     progress: Progress | None = None,
 ) -> Built:
     """The steered model that draws a concept, or no longer does.
@@ -80,14 +89,15 @@ def build(
     _apart(tune, report, findings)
     cautions = _cautions(concept, keep)
     tell = progress or _silent
-    said = Way(SAID, concept.said).prompts(tune)
+    said = [fill(concept.said, item) for item in tune]
+    evaluator = Evaluator(model, cache, progress=tell)
     ways = moves(model, findings, tune, said, sites=sites, tell=tell)
     tried = _edits(model, ways, strengths, concept)
-    points = _swept(model, [edit for edit, _ in tried], tune, concept, tell)
+    points = _swept(evaluator, [edit for edit, _ in tried], tune, concept)
     pick, warnings = picked(points, keep)
     move = tried[points.index(pick)][1]
     beside = Beside(shuffled, searched, others or {})
-    found = reported(model, pick.edit, move, concept, report, seeds, beside, tell)
+    found = reported(evaluator, pick.edit, move, concept, report, seeds, beside)
     calibration = {
         **found.told(),
         **asdict(concept),
@@ -151,16 +161,23 @@ def _steps(model: Model, site: str) -> Sequence[int]:
 
 
 def _swept(
-    model: Model, edits: Sequence[Add], contents: Sequence[str], concept: Concept, tell: Progress
+    evaluator: Evaluator, edits: Sequence[Add], contents: Sequence[str], concept: Concept
 ) -> list[Point]:
     """Each edit on contents that tune, one seed each, as set a sees it."""
-    ways = [Way(PLAIN, concept.base), Way(SAID, concept.other)]
-    ways += [Way(str(place), concept.base, (edit,)) for place, edit in enumerate(edits)]
+    conditions = [Condition(PLAIN, concept.base), Condition(SAID, concept.other)]
+    conditions += [Condition(str(at), concept.base, (edit,)) for at, edit in enumerate(edits)]
     panel = concept.panel("selection")
-    plain, _, *tried = outcomes(model, ways, contents, 0, panel, said=SAID, progress=tell)
+    plain, _, *tried = compare_conditions(
+        evaluator,
+        conditions,
+        Design.crossed(contents),
+        panel,
+        frechet_to=SAID,
+        label="drawing with edits",
+    )
     limit = np.inf if plain.frechet is None else plain.frechet
     return [
-        Point(edit, one, concept.goal(one.concept.rate), (one.frechet or 0.0) > limit)
+        Point(edit, one, concept.goal(one.target.rate), (one.frechet or 0.0) > limit)
         for edit, one in zip(edits, tried, strict=True)
     ]
 

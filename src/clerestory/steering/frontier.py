@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clerestory.edits import Add
-from clerestory.evaluation.outcomes import Outcome
+from clerestory.evaluation import Outcome
 
 __all__ = ["Point", "frontier", "picked"]
 
@@ -32,7 +32,7 @@ class Point:
     @property
     def kept(self) -> float:
         """The mean over the other classifiers of what is kept; 1 where none looks."""
-        kept = self.outcome.all_kept
+        kept = self.outcome.mean_preservation
         return 1.0 if kept is None else kept
 
     def told(self) -> dict[str, Any]:
@@ -40,8 +40,8 @@ class Point:
         return {
             "site": self.edit.site,
             "strength": self.edit.strength,
-            "concept_rate": self.outcome.concept.rate,
-            "kept": self.outcome.all_kept,
+            "concept_rate": self.outcome.target.rate,
+            "kept": self.outcome.mean_preservation,
             "distance": self.outcome.distance,
             "frechet": self.outcome.frechet,
             "strange": self.strange,

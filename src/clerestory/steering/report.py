@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError
-from clerestory.evaluation.outcomes import Outcome, Panel, Progress, Way, judged, outcomes
-from clerestory.models import Model
+from clerestory.evaluation import (
+    Condition,
+    Design,
+    Drawing,
+    Evaluator,
+    Outcome,
+    Panel,
+    compare_conditions,
+    compare_drawings,
+)
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
 from clerestory.steering.concept import Concept
@@ -70,58 +78,69 @@ class Report:
         }
 
     def _all_kept(self) -> list[float]:
-        return [one.all_kept for one in self.shuffled if one.all_kept is not None]
+        return [one.mean_preservation for one in self.shuffled if one.mean_preservation is not None]
 
     def _mixed(self) -> dict[str, Any]:
-        rates = [one.concept.rate for one in self.shuffled]
-        names = self.shuffled[0].kept
-        added = [one.decoy_added.change for one in self.shuffled if one.decoy_added is not None]
+        rates = [one.target.rate for one in self.shuffled]
+        names = self.shuffled[0].preservation
+        added = [
+            one.hard_negative_effect.effect
+            for one in self.shuffled
+            if one.hard_negative_effect is not None
+        ]
         return {
             "concept_rate": float(np.mean(rates)),
             "concept_interval": [min(rates), max(rates)],
-            "kept": {n: float(np.mean([o.kept[n].rate for o in self.shuffled])) for n in names},
+            "kept": {
+                n: float(np.mean([o.preservation[n].rate for o in self.shuffled])) for n in names
+            },
             "all_kept": float(np.mean(kept)) if (kept := self._all_kept()) else None,
             "decoy_added": float(np.mean(added)) if added else None,
             "directions": len(rates),
-            "contents": self.shuffled[0].concept.contents,
+            "contents": self.shuffled[0].target.items,
         }
 
 
 def reported(
-    model: Model,
+    evaluator: Evaluator,
     edit: Add,
     move: Move,
     concept: Concept,
     contents: Sequence[str],
     seeds: int | Sequence[int],
     beside: Beside,
-    progress: Progress,
 ) -> Report:
     """Draw the edit and its baselines; where the concept is removed, from prompts that say it."""
     panel, numbers = concept.panel("evaluation"), check_seeds(seeds)
-    ways = [Way(PLAIN, concept.base), Way(EDITED, concept.base, (edit,)), Way(SAID, concept.other)]
+    conditions = [
+        Condition(PLAIN, concept.base),
+        Condition(EDITED, concept.base, (edit,)),
+        Condition(SAID, concept.other),
+    ]
     if beside.searched is not None and not concept.remove:
-        ways.append(Way(SEARCHED, beside.searched))
-    drawn = outcomes(model, ways, contents, numbers, panel, said=SAID, progress=progress)
-    found = {one.name: one for one in drawn}
-    first = found[PLAIN].pictures
+        conditions.append(Condition(SEARCHED, beside.searched))
+    design = Design.crossed(contents, numbers)
+    drawings = evaluator.draw(conditions, design, label="drawing the report")
+    outcomes = compare_drawings(panel, drawings, frechet_to=SAID)
+    found = {outcome.name: outcome for outcome in outcomes}
     for place, (name, draw) in enumerate(beside.others.items()):
-        progress("drawing in other ways", place, len(beside.others))
-        pictures = draw(ways[0].prompts(contents), numbers).reshape(first.shape)
-        found[name] = judged(panel, {PLAIN: first, name: pictures})[1]
-    mixed = _shuffled(model, edit, move, panel, concept.base, contents, beside.shuffled, progress)
+        if evaluator.progress is not None:
+            evaluator.progress("drawing in other ways", place, len(beside.others))
+        prompts = [conditions[0].prompt(item) for item in contents]
+        other = Drawing(Condition(name), design, draw(prompts, numbers))
+        found[name] = compare_drawings(panel, [drawings[0], other])[1]
+    mixed = _shuffled(evaluator, edit, move, panel, concept.base, contents, beside.shuffled)
     return Report(found, mixed, tuple(contents), numbers)
 
 
 def _shuffled(
-    model: Model,
+    evaluator: Evaluator,
     edit: Add,
     move: Move,
     panel: Panel,
     base: str,
     contents: Sequence[str],
     count: int,
-    progress: Progress,
 ) -> tuple[Outcome, ...]:
     if not count:
         return ()
@@ -130,18 +149,21 @@ def _shuffled(
         made = move.shuffled(float(np.asarray(edit.strength)), count, steps)
     except EvidenceError:  # all contents differ alike: no other direction is as typical of the site
         return ()
-    ways = [Way(PLAIN, base), *(Way(f"shuffled {n}", base, (one,)) for n, one in enumerate(made))]
-    return tuple(outcomes(model, ways, contents[:OF_A_DIRECTION], 0, panel, progress=progress)[1:])
+    conditions = [Condition(PLAIN, base)]
+    conditions += [Condition(f"shuffled {n}", base, (one,)) for n, one in enumerate(made)]
+    design = Design.crossed(contents[:OF_A_DIRECTION])
+    label = "drawing shuffled directions"
+    return tuple(compare_conditions(evaluator, conditions, design, panel, label=label)[1:])
 
 
 def _figures(one: Outcome) -> dict[str, Any]:
-    rate, added = one.concept, one.decoy_added
+    rate, added = one.target, one.hard_negative_effect
     return {
         "concept_rate": rate.rate,
         "concept_interval": [rate.low, rate.high],
-        "kept": {name: kept.rate for name, kept in one.kept.items()},
-        "all_kept": one.all_kept,
-        "decoy_added": None if added is None else added.change,
+        "kept": {name: kept.rate for name, kept in one.preservation.items()},
+        "all_kept": one.mean_preservation,
+        "decoy_added": None if added is None else added.effect,
         "decoy_added_interval": None if added is None else [added.low, added.high],
         "frechet": one.frechet,
         "distance": one.distance,

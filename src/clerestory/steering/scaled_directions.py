@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from clerestory.contrasts import Findings
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError
-from clerestory.evaluation.outcomes import Progress
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.stats import shuffled_directions
+from clerestory.types import Progress
 
 __all__ = ["Move", "moves"]
 

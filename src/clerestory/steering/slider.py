@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import ModelError
-from clerestory.evaluation.outcomes import Progress, Way
+from clerestory.evaluation import fill
 from clerestory.models import Model
+from clerestory.types import Progress
 
 __all__ = ["Slider"]
 
@@ -98,7 +99,8 @@ class _Material:
     def of(cls, model: Model, patterns: tuple[str, str], contents: Sequence[str]) -> _Material:
         unet, parts = model.pipeline.unet, []
         sites = [model.conditioning_site, LATENT]
-        for prompts in (Way("", pattern).prompts(contents) for pattern in patterns):
+        for pattern in patterns:
+            prompts = [fill(pattern, item) for item in contents]
             run = model.run(prompts, 0, read=sites, pool="none", pictures=False, stop="never")
             parts.append([torch.as_tensor(run.activations[site].to_numpy()) for site in sites])
         latents, usual = parts[1][1], model.defaults
