@@ -1,30 +1,35 @@
-"""Attributions: which piece of a prompt brings it, and what do pieces bring together?
+"""Attribution: what does each piece of a prompt add to a value, and what do pieces add together?
 
-    asked = parse_pieces("[alexandra elbakyan] with a [raven] in a [library]")
-    values = asked_values(model, ["lancet:clothes=black", "found/goth"])
-    attribute(model, asked, values).of
+    result = attribute(
+        model, "[alexandra elbakyan] with a [raven] in a [library]", ["lancet:clothes=black"]
+    )
+    result.table()
 
-Every combination of pieces is measured in many paraphrases, which are the replicates.
+Every coalition of pieces is measured in many paraphrases, which are the replicates; Shapley values
+and pairwise interactions come with intervals.
 """
 
 from clerestory.attribution.attribute import attribute
-from clerestory.attribution.paraphrases import paraphrases, paraphrases_of
-from clerestory.attribution.pieces import Absence, Piece, Prompt, parse_pieces
-from clerestory.attribution.results import Attribution, Share, Split
-from clerestory.attribution.values import Value, asked_values, path_of
+from clerestory.attribution.paraphrases import paraphrase, parse_paraphrases
+from clerestory.attribution.pieces import Piece, Removal, SegmentedPrompt, parse_pieces
+from clerestory.attribution.results import Attribution, Estimate, Interaction, Share, Split
+from clerestory.attribution.targets import Target, finding_targets, parse_targets, path_targets
 
 __all__ = [
-    "Absence",
     "Attribution",
+    "Estimate",
+    "Interaction",
     "Piece",
-    "Prompt",
+    "Removal",
+    "SegmentedPrompt",
     "Share",
     "Split",
-    "Value",
-    "asked_values",
+    "Target",
     "attribute",
-    "paraphrases",
-    "paraphrases_of",
+    "finding_targets",
+    "paraphrase",
+    "parse_paraphrases",
     "parse_pieces",
-    "path_of",
+    "parse_targets",
+    "path_targets",
 ]

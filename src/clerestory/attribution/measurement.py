@@ -1,20 +1,18 @@
-"""Prompts to values, and to whole rows of units: the model is run once for both.
+"""Measures targets, and whole layers of units, for many prompts.
 
-With a folder, what was measured is kept as it comes, and the same call goes on after a kill;
-what is damaged is measured again.
+With a folder, measurements are stored part by part, so that the same call resumes after a kill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clerestory.attribution.values import Value
+from clerestory.attribution.targets import DECODER, Target
 from clerestory.classifiers import classifier
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.objectives import Drawn, Term
@@ -22,149 +20,170 @@ from clerestory.evaluation.terms import noiseless, read_terms
 from clerestory.io.outputs import planned_folder
 from clerestory.io.tensors import read_arrays
 from clerestory.models import Model
-from clerestory.models.core.seeds import check_seeds
+from clerestory.types import Floats, Pictures, Progress
 
-__all__ = ["Measured", "Reader", "unit_sites"]
+__all__ = ["Measurements", "Measurer", "unit_sites"]
 
-CHUNK = 16
-"""Prompts that are measured, and lost by a kill at most, together."""
-MOST = 256
-"""Parts that are kept at most, beyond which they are larger."""
-PLAN, KEPT = "attribution-plan.json", "kept"
-Matrix = NDArray[np.float64]
+PROMPTS_PER_PART = 16
+"""Prompts that are measured together, and at most lost by a kill."""
+MAX_PARTS = 256
+"""More prompts than fit make the parts larger."""
+PLAN, PARTS = "attribution-plan.json", "parts"
 
 
 @dataclass(eq=False)
-class Measured:
-    """By prompt: `values` `[value]` and, where they were wanted, `units` `[unit]`."""
+class Measurements:
+    """By prompt, averaged over seeds: `values` `[target]` and, where requested, `units` `[unit]`."""
 
-    values: dict[str, Matrix] = field(default_factory=dict, repr=False)
-    units: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    values: dict[str, Floats] = field(default_factory=dict, repr=False)
+    units: dict[str, Floats] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
-    """Measures prompts, the mean over `seeds`; text alone needs one seed.
+class Measurer:
+    """Measures prompts.
 
-    A class's value is its rate: the share of pictures that set b's likeliest class is. `sites` are
-    read unit by unit, positions and steps averaged, for prompts that are `whole`.
+    The value of a label is its rate: the share of pictures in which the evaluation classifier finds
+    it the likeliest. Units are averaged over positions and steps.
+
+    Attributes:
+        model: The model.
+        targets: What is measured of every prompt.
+        seeds: Seeds per prompt; one is enough where nothing that is read depends on it.
+        sites: Where whole layers of units are read, for prompts that request it.
     """
 
     model: Model
-    values: Sequence[Value]
+    targets: Sequence[Target]
     seeds: Sequence[int]
     sites: Sequence[str] = ()
-    progress: Callable[[int, int], None] | None = None
 
     def __post_init__(self) -> None:
-        terms = [value.term for value in self.values]
-        seeds = check_seeds(self.seeds)
+        terms = [target.term for target in self.targets]
         if noiseless(self.model, terms, self.sites):
-            seeds = seeds[:1]
-        object.__setattr__(self, "seeds", seeds)
+            object.__setattr__(self, "seeds", self.seeds[:1])
 
-    def __call__(self, texts: Sequence[str], whole: Sequence[str], out: Path | None) -> Measured:
-        """Measure every different one; those that are `whole` first."""
-        wanted = set(whole)
-        first = [text for text in dict.fromkeys(texts) if text in wanted]
-        rest = [text for text in dict.fromkeys(texts) if text not in wanted]
-        size = max(CHUNK, -(-(len(first) + len(rest)) // MOST))
-        parts = [(part, True) for part in _parts(first, size)]
-        parts += [(part, False) for part in _parts(rest, size)]
+    def measure(
+        self,
+        texts: Sequence[str],
+        unit_texts: Sequence[str],
+        out: Path | None,
+        progress: Progress,
+    ) -> Measurements:
+        """Measure every different prompt once, those whose units are read first.
+
+        Args:
+            texts: The prompts.
+            unit_texts: Those of which the units at `sites` are read too.
+            out: Folder for the parts; None keeps them in memory only.
+            progress: Receives how many prompts are measured.
+
+        Raises:
+            EvidenceError: The folder has measurements of something else.
+        """
+        with_units = set(unit_texts)
+        first = [text for text in dict.fromkeys(texts) if text in with_units]
+        rest = [text for text in dict.fromkeys(texts) if text not in with_units]
+        count = len(first) + len(rest)
+        size = max(PROMPTS_PER_PART, -(-count // MAX_PARTS))
+        parts = [(part, True) for part in _chunks(first, size)]
+        parts += [(part, False) for part in _chunks(rest, size)]
         folder = None if out is None else self._folder(out, parts)
-        found = Measured()
-        done, every = 0, len(first) + len(rest)
-        for place, (part, deep) in enumerate(parts):
-            values, units = self._kept(folder, place, part, deep)
-            found.values |= dict(zip(part, values, strict=True))
-            if deep:
-                found.units |= dict(zip(part, units, strict=True))
-            done += len(part)
-            if self.progress is not None:
-                self.progress(done, every)
-        return found
+        measurements = Measurements()
+        for index, (part, read_units) in enumerate(parts):
+            path = None if folder is None else folder / f"{index:04}.npz"
+            values, units = self._part(path, part, read_units)
+            measurements.values |= dict(zip(part, values, strict=True))
+            if read_units:
+                measurements.units |= dict(zip(part, units, strict=True))
+            progress("measuring coalitions", len(measurements.values), count)
+        return measurements
 
-    def _kept(
-        self, folder: Path | None, place: int, part: Sequence[str], deep: bool
-    ) -> tuple[Matrix, NDArray[np.float32]]:
-        path = None if folder is None else folder / f"{place:04}.npz"
-        held = None if path is None else _held(path, len(part))
-        if held is not None:
-            return held
-        values, units = self._measured(part, deep)
+    def _part(
+        self, path: Path | None, texts: Sequence[str], read_units: bool
+    ) -> tuple[Floats, Floats]:
+        """`[prompt, target]` and `[prompt, unit]`, read from the file or measured and written."""
+        stored = None if path is None else _read_part(path, len(texts))
+        if stored is not None:
+            return stored
+        values, units = self._measured(texts, read_units)
         if path is not None:
-            beside = path.with_suffix(".part")
-            with beside.open("wb") as file:
+            partial = path.with_suffix(".part")
+            with partial.open("wb") as file:
                 np.savez(file, values=values, units=units)
-            beside.replace(path)
+            partial.replace(path)
         return values, units
 
-    def _measured(self, texts: Sequence[str], deep: bool) -> tuple[Matrix, NDArray[np.float32]]:
-        """`[prompt, value]` and `[prompt, unit]`, seeds averaged."""
-        terms: list[Term] = [value.term for value in self.values]
-        sites = list(self.sites) if deep else []
-        seen = read_terms(self.model, terms, texts, self.seeds, sees=_rate, sites=sites)
+    def _measured(self, texts: Sequence[str], read_units: bool) -> tuple[Floats, Floats]:
+        terms: list[Term] = [target.term for target in self.targets]
+        sites = list(self.sites) if read_units else []
+        readings = read_terms(self.model, terms, texts, self.seeds, sees=_rate, sites=sites)
         shape = (len(texts), len(self.seeds))
-        values = np.stack([seen.values[term].reshape(shape).mean(1) for term in terms], axis=1)
-        if not sites or seen.activations is None:
+        values = np.stack(
+            [readings.values[term].reshape(shape).mean(1) for term in terms], axis=1
+        )
+        if not sites or readings.activations is None:
             return values, np.zeros((len(texts), 0), np.float32)
-        noted = [seen.activations.unlabelled[site].values() for site in sites]
-        units = [one.mean(1).reshape(*shape, -1).mean(1) for one in noted]
+        activations = [readings.activations.unlabelled[site].values() for site in sites]
+        units = [each.mean(1).reshape(*shape, -1).mean(1) for each in activations]
         return values, np.concatenate(units, axis=1).astype(np.float32)
 
     def _folder(self, out: Path, parts: Sequence[tuple[Sequence[str], bool]]) -> Path:
-        """Where parts are kept; EvidenceError where the folder has those of another question."""
+        """Where parts are stored."""
         plan = self._plan(parts)
         planned_folder(out, PLAN, plan, other="another attribution", error=EvidenceError)
-        folder = out / KEPT
+        folder = out / PARTS
         folder.mkdir(exist_ok=True)
         return folder
 
     def _plan(self, parts: Sequence[tuple[Sequence[str], bool]]) -> dict[str, Any]:
         return {
             "model": [self.model.name, self.model.revision],
-            "options": {name: str(own) for name, own in vars(self.model.defaults).items()},
-            "values": [value.mark for value in self.values],
+            "options": {name: str(value) for name, value in vars(self.model.defaults).items()},
+            "targets": [target.digest for target in self.targets],
             "seeds": list(self.seeds),
             "sites": list(self.sites),
             "prompts": [text for part, _ in parts for text in part],
         }
 
 
-def _held(path: Path, count: int) -> tuple[Matrix, NDArray[np.float32]] | None:
-    """A part as it was kept; None where there is none, or it is damaged."""
+def unit_sites(model: Model, targets: Sequence[Target]) -> list[str]:
+    """The sites of neurons in every stage that has to run for the targets.
+
+    They are `mlp` taps, or block outputs of a stage without any, where their width is known, and
+    the conditioning site.
+    """
+    stages = list(dict.fromkeys(site.stage for site in model.sites.values()))
+    sites = [site for site in model.sites.values() if site.shape[1]]
+    last = max(stages.index(target.stage(model)) for target in targets)
+    addresses: list[str] = []
+    for stage in stages[: last + 1]:
+        taps = {
+            tap: [site.address for site in sites if site.stage == stage and site.tap == tap]
+            for tap in ("mlp", "out")
+        }
+        addresses += [] if stage == DECODER else (taps["mlp"] or taps["out"])
+        addresses += [each for each in [model.conditioning_site] if each.startswith(f"{stage}/")]
+    return list(dict.fromkeys(address for address in addresses if address in model.sites))
+
+
+def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
+    """A stored part of so many prompts; None where there is none, or it is damaged."""
     try:
-        held = read_arrays(path, EvidenceError)
+        arrays = read_arrays(path, EvidenceError)
     except EvidenceError:
         return None
-    values, units = held.get("values"), held.get("units")
+    values, units = arrays.get("values"), arrays.get("units")
     if values is None or units is None or (values.ndim, units.ndim) != (2, 2):
         return None
     numbers = values.dtype == np.float64 and units.dtype == np.float32
     return (values, units) if numbers and len(values) == len(units) == count else None
 
 
-def unit_sites(model: Model, values: Sequence[Value]) -> list[str]:
-    """The neurons of every stage that has to be run for these values, and what is handed over.
-
-    Those are `mlp` taps, of a stage without such its blocks' outputs, where their width is known.
-    """
-    stages = list(dict.fromkeys(site.stage for site in model.sites.values()))
-    sites = [site for site in model.sites.values() if site.shape[1]]
-    reached = [stages.index(value.stage(model)) for value in values]
-    found: list[str] = []
-    for stage in stages[: max(reached) + 1]:
-        own = [site.address for site in sites if site.stage == stage and site.tap == "mlp"]
-        outs = [site.address for site in sites if site.stage == stage and site.tap == "out"]
-        found += [] if stage == "vae" else (own or outs)
-        found += [one for one in [model.conditioning_site] if one.startswith(f"{stage}/")]
-    return list(dict.fromkeys(one for one in found if one in model.sites))
+def _rate(term: Drawn, pictures: Pictures) -> Floats:
+    model = classifier(term.classifier, role="evaluation")
+    return np.asarray(model(pictures).argmax(1) == model.classes.index(term.shows), np.float64)
 
 
-def _rate(term: Drawn, pictures: NDArray[np.uint8]) -> Matrix:
-    judge = classifier(term.classifier, role="evaluation")
-    return np.asarray(judge(pictures).argmax(1) == judge.classes.index(term.shows), np.float64)
-
-
-def _parts(texts: Sequence[str], size: int) -> list[Sequence[str]]:
+def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:
     return [texts[start : start + size] for start in range(0, len(texts), size)]

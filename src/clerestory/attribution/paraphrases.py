@@ -1,6 +1,6 @@
-"""Paraphrases of the sentence around the pieces: they are the replicates.
+"""Paraphrases of the sentence around the pieces: the replicates of an attribution.
 
-paraphrases(parse_pieces("[alexandra elbakyan] with a [raven]"), 24)
+paraphrase(parse_pieces("[alexandra elbakyan] with a [raven]"), 24)
 """
 
 from __future__ import annotations
@@ -11,99 +11,133 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clerestory.attribution.baselines import LEADS
-from clerestory.attribution.pieces import Absence, Prompt, parse_pieces
+from clerestory.attribution.baselines import PREPOSITIONS
+from clerestory.attribution.pieces import Removal, SegmentedPrompt, parse_pieces
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.models import Model
+from clerestory.types import Integers
 
-__all__ = ["LEAST", "USUAL", "paraphrases", "paraphrases_of", "short_enough"]
+__all__ = [
+    "DEFAULT_COUNT",
+    "MIN_COUNT",
+    "TEMPLATES",
+    "fits_window",
+    "paraphrase",
+    "parse_paraphrases",
+    "template_groups",
+]
 
-LEAST, USUAL = 20, 48
-FRAMES = (
-    "{x}",
-    "a picture of {x}",
-    "an image of {x}",
-    "a drawing of {x}",
-    "an illustration of {x}",
-    "a depiction of {x}",
-    "a simple picture of {x}",
-    "{x}, a drawing",
-    "{x}, a picture",
-    "{x}, an illustration",
-    "a plain picture of {x}",
-    "a scene with {x}",
-    "a new drawing of {x}",
-    "the image of {x}",
-    "this is {x}",
-    "here is {x}",
-    "{x}, an image",
-    "a good picture of {x}",
-    "one picture of {x}",
-    "a view of {x}",
-    "we see {x}",
+MIN_COUNT, DEFAULT_COUNT = 20, 48
+TEMPLATES = (
+    "{item}",
+    "a picture of {item}",
+    "an image of {item}",
+    "a drawing of {item}",
+    "an illustration of {item}",
+    "a depiction of {item}",
+    "a simple picture of {item}",
+    "{item}, a drawing",
+    "{item}, a picture",
+    "{item}, an illustration",
+    "a plain picture of {item}",
+    "a scene with {item}",
+    "a new drawing of {item}",
+    "the image of {item}",
+    "this is {item}",
+    "here is {item}",
+    "{item}, an image",
+    "a good picture of {item}",
+    "one picture of {item}",
+    "a view of {item}",
+    "we see {item}",
 )
-"""Ways to present a sentence that add nothing to what it says."""
-SAME = {
+"""Templates that add nothing to what a sentence says."""
+SYNONYMS = {
     "with": ("with", "and", "together with"),
     "in a": ("in a", "inside a", "in the"),
 }
-"""Words between pieces, and what can stand in their place."""
-BOUND = re.compile(rf"(?<!\S)(?:{LEADS}|together|along|\w+(?:ed|en|ing))\s+$", re.IGNORECASE)
-"""What such a word belongs to, as in `covered with`: then nothing else can stand there."""
+"""Words between pieces, and what can replace them."""
+BOUND = re.compile(
+    rf"(?<!\S)(?:{PREPOSITIONS}|together|along|\w+(?:ed|en|ing))\s+$", re.IGNORECASE
+)
+"""What such a word can belong to, as in `covered with`; then no synonym fits."""
 
 
-def paraphrases(
-    asked: Prompt,
+def paraphrase(
+    prompt: SegmentedPrompt,
     count: int,
     *,
-    atleast: int | None = None,
+    at_least: int | None = None,
     model: Model | None = None,
-    absence: Sequence[Absence] = ("neutral",),
+    removal: Sequence[Removal] = ("baseline",),
     seed: int = 0,
-) -> tuple[Prompt, ...]:
-    """So many different sentences around the same pieces; the first is the one asked for.
+) -> tuple[SegmentedPrompt, ...]:
+    """Make different sentences around the same pieces; the first is the prompt itself.
 
-    Where there are fewer, `atleast` so many will do. With a `model` they are short enough for its
-    text window, with each piece or without. Those are left out of which nothing remains without the
-    pieces. EvidenceError for fewer than 20, which are too few replicates, or more than there are.
+    Sentences of which nothing remains without the pieces are left out.
+
+    Args:
+        prompt: The prompt in pieces.
+        count: How many sentences.
+        at_least: How many are enough where there are fewer than `count`; by default `count`.
+        model: If given, only sentences that fit its text window with and without each piece.
+        removal: The ways in which pieces will be removed.
+        seed: Of the order of the sentences.
+
+    Returns:
+        The sentences, with the same pieces.
+
+    Raises:
+        EvidenceError: Fewer than 20 are requested, which are too few replicates, or more than
+            there are.
     """
-    least = count if atleast is None else min(atleast, count)
-    if least < LEAST:
-        raise EvidenceError(f"{least} paraphrases are too few replicates: take {LEAST} or more.")
-    inner = [_variants(asked, place) for place in range(1, len(asked.pieces))]
-    every = list(itertools.product(FRAMES, *inner))
-    order = np.random.default_rng(seed).permutation(np.arange(1, len(every)))
-    found = [_framed(asked, every[at]) for at in [0, *order.tolist()]]
-    none = [False] * len(asked.pieces)
-    found = [one for one in found if all(one.text(none, way) for way in absence)]
-    if model is not None:
-        row = _longest(model, asked) if "neutral" in absence else [True] * len(none)
-        found = [one for one in found if short_enough(model, [one.whole, one.text(row)])]
-    if len(found) < least:
+    required = count if at_least is None else min(at_least, count)
+    if required < MIN_COUNT:
         raise EvidenceError(
-            f"There are {len(found)} paraphrases of this prompt and {least} are asked for: "
-            "ask for fewer, or give a file of your own."
+            f"{required} paraphrases are too few replicates: take {MIN_COUNT} or more."
         )
-    return tuple(found[:count])
+    inner = [_variants(prompt, index) for index in range(1, len(prompt.pieces))]
+    wordings = list(itertools.product(TEMPLATES, *inner))
+    order = np.random.default_rng(seed).permutation(np.arange(1, len(wordings)))
+    sentences = [_reworded(prompt, wordings[index]) for index in [0, *order.tolist()]]
+    nothing = [False] * len(prompt.pieces)
+    sentences = [each for each in sentences if all(each.text(nothing, way) for way in removal)]
+    if model is not None:
+        present = _longest(model, prompt) if "baseline" in removal else [True] * len(nothing)
+        sentences = [
+            each for each in sentences if fits_window(model, [each.full_text, each.text(present)])
+        ]
+    if len(sentences) < required:
+        raise EvidenceError(
+            f"There are {len(sentences)} paraphrases of this prompt and {required} are requested: "
+            "request fewer, or write sentences of your own."
+        )
+    return tuple(sentences[:count])
 
 
-def paraphrases_of(asked: Prompt, lines: Sequence[str]) -> tuple[Prompt, ...]:
-    """Sentences of one's own, with the same pieces in brackets and in the same order."""
-    found = [parse_pieces(line) for line in dict.fromkeys(lines)]
-    wanted = [piece.words for piece in asked.pieces]
-    for one in found:
-        if [piece.words for piece in one.pieces] != wanted:
+def parse_paraphrases(
+    prompt: SegmentedPrompt, sentences: Sequence[str]
+) -> tuple[SegmentedPrompt, ...]:
+    """Read sentences with the pieces of a prompt in brackets, in the same order.
+
+    Raises:
+        EvidenceError: A sentence has other pieces, or there are fewer than 20.
+    """
+    parsed = [parse_pieces(sentence) for sentence in dict.fromkeys(sentences)]
+    words = [piece.words for piece in prompt.pieces]
+    for sentence in parsed:
+        if [piece.words for piece in sentence.pieces] != words:
             raise EvidenceError(
-                f"A sentence has other pieces than {wanted}: {one.whole!r}. Each needs "
+                f"A sentence has other pieces than {words}: {sentence.full_text!r}. Each needs "
                 "them all, in brackets and in this order."
             )
-    if len(found) < LEAST:
-        raise EvidenceError(f"There are {len(found)} sentences; {LEAST} or more are needed.")
-    return tuple(Prompt(one.around, asked.pieces) for one in found)
+    if len(parsed) < MIN_COUNT:
+        raise EvidenceError(f"There are {len(parsed)} sentences; {MIN_COUNT} or more are needed.")
+    return tuple(SegmentedPrompt(sentence.context, prompt.pieces) for sentence in parsed)
 
 
-def short_enough(model: Model, texts: Sequence[str]) -> bool:
-    """Whether the model's text window holds them all."""
+def fits_window(model: Model, texts: Sequence[str]) -> bool:
+    """Return whether each of the texts fits the model's text window."""
     try:
         for text in texts:
             model.check(text)
@@ -112,25 +146,33 @@ def short_enough(model: Model, texts: Sequence[str]) -> bool:
     return True
 
 
-def _longest(model: Model, asked: Prompt) -> list[bool]:
-    """Which pieces are there in the longest combination: those longer than their stand-ins."""
-    sizes = [[len(model.words(text)) for text in (one.words, one.stand_in)] for one in asked.pieces]
-    return [own >= other for own, other in sizes]
+def template_groups(paraphrases: Sequence[SegmentedPrompt]) -> Integers:
+    """The group of each paraphrase: one per template; sentences without one are groups of one."""
+    templates = [each.template or str(index) for index, each in enumerate(paraphrases)]
+    return np.unique(templates, return_inverse=True)[1]
 
 
-def _variants(asked: Prompt, place: int) -> list[str]:
-    """What can stand between two pieces: what does, first."""
-    here = asked.around[place]
-    for words, others in SAME.items():
-        found = re.search(rf"(?<!\S){words}(?!\S)", here)
-        if found and not BOUND.search(here[: found.start()]):
-            put = [here[: found.start()] + one + here[found.end() :] for one in others]
-            return list(dict.fromkeys([here, *put]))
-    return [here]
+def _longest(model: Model, prompt: SegmentedPrompt) -> list[bool]:
+    """Which pieces are present in the longest coalition: those longer than their baselines."""
+    return [
+        len(model.words(piece.words)) >= len(model.words(piece.baseline)) for piece in prompt.pieces
+    ]
 
 
-def _framed(asked: Prompt, chosen: Sequence[str]) -> Prompt:
-    before, _, after = chosen[0].partition("{x}")
-    inner = chosen[1:]
-    around = [before + asked.around[0], *inner, asked.around[-1] + after]
-    return Prompt(tuple(around), asked.pieces, chosen[0])
+def _variants(prompt: SegmentedPrompt, index: int) -> list[str]:
+    """The words between two pieces, and their variants with synonyms."""
+    words = prompt.context[index]
+    for phrase, synonyms in SYNONYMS.items():
+        match = re.search(rf"(?<!\S){phrase}(?!\S)", words)
+        if match and not BOUND.search(words[: match.start()]):
+            variants = [words[: match.start()] + each + words[match.end() :] for each in synonyms]
+            return list(dict.fromkeys([words, *variants]))
+    return [words]
+
+
+def _reworded(prompt: SegmentedPrompt, wording: Sequence[str]) -> SegmentedPrompt:
+    """A sentence from a template and the words between the pieces."""
+    template, *inner = wording
+    before, _, after = template.partition("{item}")
+    context = [before + prompt.context[0], *inner, prompt.context[-1] + after]
+    return SegmentedPrompt(tuple(context), prompt.pieces, template)

@@ -1,9 +1,10 @@
-"""Which token's position carries it, block by block of the text encoder?
+"""Activation patching: at which token's position does each text block carry a value?
 
-The prompt is run with all of its pieces, and at one position of one block it gets what the prompt
-without them has there: what the value loses by that was carried there. Where pieces are left out
-their own tokens have nothing to get. Source: activation patching, in the direction that tests what
-is needed (Zhang & Nanda 2024).
+The prompt is run with all of its pieces, and one token of one block gets the activation that the
+prompt without them has there. What the value loses by that was carried there. Where pieces are
+deleted, their own tokens have no counterpart and are not patched.
+
+Source: activation patching in the direction that tests what is necessary, Zhang & Nanda 2024.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clerestory.attribution.attribute import Progress
-from clerestory.attribution.pieces import Absence, Owned, Prompt
-from clerestory.attribution.shares import groups_of
-from clerestory.attribution.values import Value
+from clerestory.attribution.paraphrases import template_groups
+from clerestory.attribution.pieces import Characters, Removal, SegmentedPrompt
+from clerestory.attribution.results import PatchEffect
+from clerestory.attribution.targets import Target
 from clerestory.edits import Patch
 from clerestory.evaluation.objectives import Along, Term
 from clerestory.evaluation.terms import read_terms
@@ -26,93 +26,75 @@ from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.families.text import Text
 from clerestory.stats import bootstrap_means
+from clerestory.types import Floats, Integers, Pictures, Progress
 
-__all__ = ["Patched", "patched", "text_blocks"]
+__all__ = ["patch_tokens", "text_blocks"]
 
-CARRIERS = 20
+MAX_PARAPHRASES = 20
 END = "(end)"
-LEAST = 1e-6
-"""Shares below are nothing: the value does not depend on that encoder."""
+MIN_SHARE = 1e-6
+"""Shares below are rounding errors: the target does not depend on that text encoder."""
 
 
 @dataclass(frozen=True)
-class Role:
-    """A token, or words, that paraphrases have in common; what it is called, and its order."""
+class Token:
+    """A token, or the words around the pieces, that paraphrases share.
+
+    Attributes:
+        order: Its part of the prompt, and its index within that part.
+        label: What it is called.
+    """
 
     order: tuple[int, int]
     label: str
 
 
-Positions = dict[Role, list[tuple[int, int]]]
-"""Pairs of a position and of the one that its stand-in has."""
+Positions = dict[Token, list[tuple[int, int]]]
+"""Pairs of a position in the full prompt and its counterpart in the prompt without the pieces."""
 
 
-@dataclass(frozen=True)
-class Patched:
-    """What is lost where a token of the prompt is neutral at a block: a share of what pieces bring.
-
-    With its 95% interval over paraphrases; `place` is the token's among the others.
-    """
-
-    value: str
-    site: str
-    token: str
-    place: int
-    lost: float
-    low: float
-    high: float
-
-    @property
-    def stage(self) -> str:
-        """The text encoder that it is a token of."""
-        return self.site.partition(".")[0]
-
-
-def patched(
+def patch_tokens(
     model: Model,
-    carriers: Sequence[Prompt],
-    values: Sequence[Value],
+    paraphrases: Sequence[SegmentedPrompt],
+    targets: Sequence[Target],
     *,
-    absence: Absence = "neutral",
+    removal: Removal = "baseline",
     seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[Patched, ...]:
-    """Every token and block of the text encoders, for values read before the denoiser or handed it.
+    progress: Progress,
+) -> tuple[PatchEffect, ...]:
+    """Patch every token at every text block, for targets read at the conditioning site or before.
 
-    Only blocks that a value is read after. None for values that the pieces do not move, encoders
-    that they do not depend on, and texts whose tokens cannot be matched.
+    Args:
+        model: The model.
+        paraphrases: The replicates; the first 20 are used.
+        targets: Only blocks that a target is read after are patched for it.
+        removal: What happens to the pieces in the prompt that patches come from.
+        seed: Of the one sample per prompt.
+        progress: Receives how many blocks are patched.
+
+    Returns:
+        One effect per target, block and token. There are none for labels, targets that the pieces
+        do not change, text encoders that a target does not depend on, and tokenizers that do not
+        say where tokens are in the text.
     """
-    none = [False] * len(carriers[0].pieces)
-    carriers = [one for one in carriers if one.text(none, absence)][:CARRIERS]
-    found: list[Patched] = []
+    nothing = [False] * len(paraphrases[0].pieces)
+    usable = [each for each in paraphrases if each.text(nothing, removal)][:MAX_PARAPHRASES]
+    effects: list[PatchEffect] = []
     for stage, window in model.family.windows.items():
-        reads = {
-            site: [value for value in values if _reads(model, value, site)]
+        readers = {
+            site: [target for target in targets if _is_read_after(model, target, site)]
             for site in text_blocks(model, stage)
         }
-        reads = {site: those for site, those in reads.items() if those}
-        if reads and isinstance(window, Text):
-            own = _of_stage(model, window, reads, carriers, absence, seed, progress)
-            moved = {one.value for one in own if abs(one.lost) > LEAST}
-            found += [one for one in own if one.value in moved]
-    return tuple(found)
-
-
-def _reads(model: Model, value: Value, block: str) -> bool:
-    """Whether a value is read at a block of a text encoder, after it, or where it may lead."""
-    if not isinstance(value.term, Along):
-        return False
-    family, site = model.family, parse(value.term.site).site
-    stage = value.stage(model)
-    if stage == model.sites[block].stage:
-        order = list(model.sites)
-        return order.index(block) <= order.index(site)
-    encoded = stage in family.first and stage not in family.windows
-    return encoded or site in model.conditioning_sites
+        readers = {site: those for site, those in readers.items() if those}
+        if readers and isinstance(window, Text):
+            found = _patch_stage(model, window, readers, usable, removal, seed, progress)
+            dependent = {each.target for each in found if abs(each.lost) > MIN_SHARE}
+            effects += [each for each in found if each.target in dependent]
+    return tuple(effects)
 
 
 def text_blocks(model: Model, stage: str) -> list[str]:
-    """The stream after each block of a text encoder, as far as something reads it."""
+    """The residual stream after each block of a text encoder that something reads."""
     return [
         site.address
         for site in model.sites.values()
@@ -120,136 +102,159 @@ def text_blocks(model: Model, stage: str) -> list[str]:
     ]
 
 
-def _of_stage(
+def _is_read_after(model: Model, target: Target, block: str) -> bool:
+    """Whether a target is read at a block of a text encoder, or where its output may lead."""
+    if not isinstance(target.term, Along):
+        return False
+    site, family = parse(target.term.site).site, model.family
+    stage = model.sites[site].stage
+    if stage == model.sites[block].stage:
+        order = list(model.sites)
+        return order.index(block) <= order.index(site)
+    encoded = stage in family.first and stage not in family.windows
+    return encoded or site in model.conditioning_sites
+
+
+def _patch_stage(
     model: Model,
     window: Text,
-    reads: Mapping[str, Sequence[Value]],
-    carriers: Sequence[Prompt],
-    absence: Absence,
+    readers: Mapping[str, Sequence[Target]],
+    paraphrases: Sequence[SegmentedPrompt],
+    removal: Removal,
     seed: int,
-    progress: Progress | None,
-) -> list[Patched]:
-    """By block the values that are read after it."""
-    count, groups = len(carriers[0].pieces), groups_of(carriers)
-    texts, plain = (
-        [one.text([here] * count, absence) for one in carriers] for here in (True, False)
+    progress: Progress,
+) -> list[PatchEffect]:
+    """Patch one text encoder; `readers` are the targets that are read after each block."""
+    count, groups = len(paraphrases[0].pieces), template_groups(paraphrases)
+    full_texts, removed_texts = (
+        [each.text([present] * count, removal) for each in paraphrases] for present in (True, False)
     )
-    places = [_positions(window, one, absence) for one in carriers]
-    every = [value.term for value in dict.fromkeys(itertools.chain(*reads.values()))]
-    full, none = (
-        read_terms(model, every, those, [seed], sees=_none, sites=list(reads), pool="none")
-        for those in (texts, plain)
+    positions = [_positions(window, each, removal) for each in paraphrases]
+    terms = [target.term for target in dict.fromkeys(itertools.chain(*readers.values()))]
+    full, removed = (
+        read_terms(model, terms, texts, [seed], sees=_no_labels, sites=list(readers), pool="none")
+        for texts in (full_texts, removed_texts)
     )
-    assert full.activations is not None and none.activations is not None
-    found: list[Patched] = []
-    for done, (site, values) in enumerate(reads.items()):
-        own = full.activations.unlabelled[site].values()[:, 0]
-        other = none.activations.unlabelled[site].values()[:, 0]
-        for place, role in enumerate(_shared(places)):
-            pairs = [one.get(role, []) for one in places]
-            edit = Patch(site, _mixed(own, other, pairs))
-            terms = [value.term for value in values]
-            came = read_terms(model, terms, texts, [seed], sees=_none, edits=[edit])
-            there = np.array([bool(one) for one in pairs])
-            for value in values:
-                ends = [seen.values[value.term][there] for seen in (full, none, came)]
-                found += _lost((value.name, site, role.label, place), groups[there], *ends)
-        if progress is not None:
-            progress("patching tokens", done + 1, len(reads))
-    return found
+    assert full.activations is not None and removed.activations is not None
+    effects: list[PatchEffect] = []
+    for done, (site, targets) in enumerate(readers.items()):
+        activations = full.activations.unlabelled[site].values()[:, 0]
+        counterparts = removed.activations.unlabelled[site].values()[:, 0]
+        for position, token in enumerate(_shared(positions)):
+            pairs = [each.get(token, []) for each in positions]
+            edit = Patch(site, _patched(activations, counterparts, pairs))
+            site_terms = [target.term for target in targets]
+            patched = read_terms(
+                model, site_terms, full_texts, [seed], sees=_no_labels, edits=[edit]
+            )
+            has_token = np.array([bool(each) for each in pairs])
+            for target in targets:
+                values = [
+                    readings.values[target.term][has_token] for readings in (full, removed, patched)
+                ]
+                share = _share_lost(*values, groups[has_token])
+                if share is not None:
+                    effects.append(PatchEffect(target.name, site, token.label, position, *share))
+        progress("patching tokens", done + 1, len(readers))
+    return effects
 
 
-def _shared(places: Sequence[Positions]) -> list[Role]:
-    """Roles that half of the carriers have, in their order."""
-    every = sorted({role for one in places for role in one}, key=lambda role: role.order)
-    return [role for role in every if 2 * sum(role in one for one in places) >= len(places)]
+def _shared(positions: Sequence[Positions]) -> list[Token]:
+    """Tokens that at least half of the paraphrases have, in their order."""
+    tokens = sorted({token for each in positions for token in each}, key=lambda token: token.order)
+    return [
+        token for token in tokens if 2 * sum(token in each for each in positions) >= len(positions)
+    ]
 
 
-def _lost(
-    what: tuple[str, str, str, int],
-    groups: NDArray[np.int64],
-    full: NDArray[np.float64],
-    none: NDArray[np.float64],
-    came: NDArray[np.float64],
-) -> list[Patched]:
-    rng = np.random.default_rng(0)
-    whole = full - none
-    low, high = bootstrap_means(whole, rng=rng, groups=groups)
-    if low <= 0 <= high:
-        return []
-    lost = (full - came) / whole.mean()
-    down, up = bootstrap_means(lost, rng=rng, groups=groups)
-    return [Patched(*what, float(lost.mean()), float(down), float(up))]
+def _share_lost(
+    full: Floats, removed: Floats, patched: Floats, groups: Integers
+) -> tuple[float, float, float] | None:
+    """The share of the pieces' effect that the patch removes, with its interval.
 
-
-def _mixed(
-    own: NDArray[np.float32], other: NDArray[np.float32], pairs: Sequence[Sequence[tuple[int, int]]]
-) -> NDArray[np.float32]:
-    mixed = own.copy()
-    for row, places in enumerate(pairs):
-        for here, there in places:
-            mixed[row, here] = other[row, there]
-    return mixed
-
-
-def _positions(window: Text, carrier: Prompt, absence: Absence) -> Positions:
-    """Tokens of pieces one by one, the words around them together, and the end; {} for none.
-
-    The last tokens of a piece stand beside the last ones of its stand-in.
+    None where the interval of the effect itself includes 0.
     """
-    count = len(carrier.pieces)
-    full, none = (
-        _tokens(window, carrier.letters([here] * count, absence)) for here in (True, False)
+    rng = np.random.default_rng(0)
+    effect = full - removed
+    low, high = bootstrap_means(effect, rng=rng, groups=groups)
+    if low <= 0 <= high:
+        return None
+    lost = (full - patched) / effect.mean()
+    low, high = bootstrap_means(lost, rng=rng, groups=groups)
+    return float(lost.mean()), float(low), float(high)
+
+
+def _patched(
+    activations: Floats, counterparts: Floats, pairs: Sequence[Sequence[tuple[int, int]]]
+) -> Floats:
+    """Activations `[prompt, position, unit]` with those of the pairs' positions exchanged."""
+    patched = activations.copy()
+    for row, positions in enumerate(pairs):
+        for position, counterpart in positions:
+            patched[row, position] = counterparts[row, counterpart]
+    return patched
+
+
+def _positions(window: Text, paraphrase: SegmentedPrompt, removal: Removal) -> Positions:
+    """Tokens of pieces one by one, the words around them together, and the end token.
+
+    The last tokens of a piece are paired with the last ones of its baseline. Empty where the
+    tokenizer does not say where its tokens are in the text.
+    """
+    count = len(paraphrase.pieces)
+    full, removed = (
+        _tokens_by_part(window, paraphrase.characters([present] * count, removal))
+        for present in (True, False)
     )
-    found: Positions = {}
-    for part, own in full.items():
-        other = none.get(part, [])
-        if not other:
+    positions: Positions = {}
+    for part, tokens in full.items():
+        counterparts = removed.get(part, [])
+        if not counterparts:
             continue
-        for n, (at, said) in enumerate(own):
+        for index, (position, text) in enumerate(tokens):
             if part % 2:
-                back = len(other) - len(own) + n
-                role, there = Role((part, n), said), other[max(back, 0)][0]
+                token = Token((part, index), text)
+                counterpart = max(len(counterparts) - len(tokens) + index, 0)
             else:
-                role, there = (
-                    Role((part, 0), _around(carrier, part)),
-                    other[min(n, len(other) - 1)][0],
-                )
-            found.setdefault(role, []).append((at, there))
-    ends = [_end(window, carrier.text([here] * count, absence)) for here in (True, False)]
-    found[Role((2 * count + 1, 0), END)] = [(ends[0], ends[1])] if full else []
-    return found
+                token = Token((part, 0), _context_label(paraphrase, part // 2))
+                counterpart = min(index, len(counterparts) - 1)
+            pair = position, counterparts[counterpart][0]
+            positions.setdefault(token, []).append(pair)
+    ends = [
+        _end(window, paraphrase.text([present] * count, removal)) for present in (True, False)
+    ]
+    positions[Token((2 * count + 1, 0), END)] = [(ends[0], ends[1])] if full else []
+    return positions
 
 
-def _around(carrier: Prompt, part: int) -> str:
-    pieces = carrier.pieces
-    place = part // 2
-    return f"before {pieces[place].words}" if place < len(pieces) else f"after {pieces[-1].words}"
+def _context_label(paraphrase: SegmentedPrompt, index: int) -> str:
+    pieces = paraphrase.pieces
+    return f"before {pieces[index].words}" if index < len(pieces) else f"after {pieces[-1].words}"
 
 
 def _end(window: Text, text: str) -> int:
-    """The last real position: end-of-text."""
+    """The position of the end-of-text token, the last one that is not padding."""
     return int(window.real([text])[0].nonzero()[-1])
 
 
-def _tokens(window: Text, letters: Owned) -> dict[int, list[tuple[int, str]]]:
-    """By part of the prompt its positions and what they say.
+def _tokens_by_part(window: Text, characters: Characters) -> dict[int, list[tuple[int, str]]]:
+    """Positions and texts of the tokens of each part of the prompt.
 
-    Parts are the words before the first piece, the piece, the words after it, and so on.
+    Even parts are the words before, between and after the pieces, odd parts are the pieces.
     """
-    text = "".join(letter for letter, _ in letters)
+    text = "".join(character for character, _ in characters)
     offsets = window.offsets(text)
     if offsets is None:
         return {}
-    parts = [2 * owner + 1 if owner >= 0 else -2 * (owner + 1) for _, owner in letters]
-    found: dict[int, list[tuple[int, str]]] = {}
-    for place, (start, end) in enumerate(offsets):
-        said = text[start:end]
-        if said.strip():
-            at = start + len(said) - len(said.lstrip())
-            found.setdefault(parts[at], []).append((place, said.strip()))
-    return found
+    parts = [2 * owner + 1 if owner >= 0 else -2 * (owner + 1) for _, owner in characters]
+    tokens: dict[int, list[tuple[int, str]]] = {}
+    for position, (start, end) in enumerate(offsets):
+        token = text[start:end]
+        if token.strip():
+            first = start + len(token) - len(token.lstrip())
+            tokens.setdefault(parts[first], []).append((position, token.strip()))
+    return tokens
 
 
-def _none(term: Term, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _no_labels(term: Term, pictures: Pictures) -> Floats:
     raise AssertionError(f"{term} is not read inside the model.")

@@ -1,9 +1,9 @@
-"""A prompt in pieces, each of which can be taken away: `[alexandra elbakyan] with a [raven]`.
+"""A prompt in pieces, each of which can be removed: `[alexandra elbakyan] with a [raven]`.
 
-asked = parse_pieces("[alexandra elbakyan] with a [raven] in a [library]")
-asked.text((True, False, True))      # 'alexandra elbakyan with a thing in a library'
+prompt = parse_pieces("[alexandra elbakyan] with a [raven] in a [library]")
+prompt.text((True, False, True))      # 'alexandra elbakyan with a thing in a library'
 
-A piece that is absent has a neutral stand-in, or is left out with the words that led to it.
+A removed piece is replaced by its baseline, or deleted with the words that lead to it.
 """
 
 from __future__ import annotations
@@ -13,182 +13,222 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from clerestory.attribution.baselines import ARTICLE, LED, article_for, modifies, stand_in
+from clerestory.attribution.baselines import ARTICLE, LEAD, article_for, baseline_for, is_modifier
 from clerestory.errors import PromptError
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["Absence", "Piece", "Prompt", "check_pieces", "parse_pieces"]
+__all__ = ["Characters", "Piece", "Removal", "SegmentedPrompt", "check_pieces", "parse_pieces"]
 
-Absence = Literal["neutral", "delete"]
+Removal = Literal["baseline", "delete"]
+"""What happens to a removed piece: its baseline takes its place, or nothing does."""
+Characters = list[tuple[str, int]]
+"""Characters of a prompt, each with the index of its piece, or -1 - n for context after n pieces."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What may be taken away, and what stands for it then; "" where nothing does.
+    """A part of a prompt that can be removed.
 
-    One that `modifies` the word after it leaves the words before it where they are.
+    Attributes:
+        words: The piece as the prompt has it.
+        baseline: What takes its place when it is removed; "" where it is always deleted.
+        modifies: Whether it describes the word after it. Deleting such a piece leaves the words
+            before it, which belong to the noun.
     """
 
     words: str
-    stand_in: str
+    baseline: str
     modifies: bool = False
 
 
-Owned = list[tuple[str, int]]
-"""Letters, each with the piece that it is of, or -1 - n for words that n pieces stand before."""
-
-
 @dataclass(frozen=True)
-class Prompt:
-    """Pieces, and the words around them: one more of these than pieces.
+class SegmentedPrompt:
+    """Pieces and the words between them.
 
-    `frame` is what a paraphrase was made with: those of one frame have their words in common.
+    Attributes:
+        context: The words before, between and after the pieces: one more than there are pieces.
+        pieces: What can be removed.
+        template: What a paraphrase was made with; paraphrases of one template share their words.
     """
 
-    around: tuple[str, ...]
+    context: tuple[str, ...]
     pieces: tuple[Piece, ...]
-    frame: str = ""
+    template: str = ""
 
-    def text(self, present: Sequence[bool], absence: Absence = "neutral") -> str:
-        """The prompt with only these pieces in it.
+    def text(self, present: Sequence[bool], removal: Removal = "baseline") -> str:
+        """Return the prompt with some of its pieces.
 
-        Articles before a stand-in, or before what follows a piece that is left out, are set right.
-        A piece that is left out takes article and preposition along, but for one that modifies.
+        Articles before a baseline, and before what follows a deleted piece, are adjusted. Deleting
+        a piece deletes its article and preposition, unless it modifies the word after it.
+
+        Args:
+            present: Whether each piece is kept.
+            removal: What happens to the others.
         """
-        return "".join(letter for letter, _ in self.letters(present, absence))
+        return "".join(character for character, _ in self.characters(present, removal))
 
-    def letters(self, present: Sequence[bool], absence: Absence = "neutral") -> Owned:
-        """The same letter by letter, with the piece that each is of, or stands in for."""
-        said, gone = _of(self.around[0], -1), False
-        for place, (here, piece) in enumerate(zip(present, self.pieces, strict=True)):
-            if here:
-                said, gone = _put(said, piece.words, place, gone)
-            elif piece.stand_in and absence == "neutral":
-                said, gone = _with(said, piece.stand_in, place), False
+    def characters(self, present: Sequence[bool], removal: Removal = "baseline") -> Characters:
+        """Return the same text character by character, each with the piece that it belongs to."""
+        text, deleted = _characters(self.context[0], -1), False
+        for index, (is_present, piece) in enumerate(zip(present, self.pieces, strict=True)):
+            if is_present:
+                text, deleted = _append(text, piece.words, index, deleted)
+            elif piece.baseline and removal == "baseline":
+                text, deleted = _append_baseline(text, piece.baseline, index), False
             elif piece.modifies:
-                gone = True
+                deleted = True
             else:
-                found = LED.search(_said(said))
-                said = said[: found.start()] if found else said
-            said, gone = _put(said, self.around[place + 1], -2 - place, gone)
-        return _tidy(said)
+                lead = LEAD.search(_text(text))
+                text = text[: lead.start()] if lead else text
+            text, deleted = _append(text, self.context[index + 1], -2 - index, deleted)
+        return _tidy(text)
 
     @property
-    def whole(self) -> str:
-        """With every piece."""
+    def full_text(self) -> str:
+        """The prompt with every piece."""
         return self.text([True] * len(self.pieces))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The words of each piece, numbered where several pieces have the same."""
+        words = [piece.words for piece in self.pieces]
+        return tuple(
+            f"{word} ({words[:index].count(word) + 1})" if words.count(word) > 1 else word
+            for index, word in enumerate(words)
+        )
 
-def parse_pieces(text: str) -> Prompt:
-    """Read a prompt with its pieces in brackets, `[raven]` or with a stand-in `[raven|thing]`.
 
-    Without brackets each word is a piece, and absent words are left out. `[raven|]` is left out,
-    and where no stand-in is given it goes by the words around (`stand_in`). PromptError for
-    brackets that do not fit, or are empty.
+def parse_pieces(text: str) -> SegmentedPrompt:
+    """Read a prompt with its pieces in brackets.
+
+    `[raven]` has a baseline that follows from the words around it (`baseline_for`), `[raven|thing]`
+    names one, and `[raven|]` is always deleted. Without any brackets each word is a piece, and
+    removed words are deleted.
+
+    Args:
+        text: The prompt, such as `[alexandra elbakyan] with a [raven]`.
+
+    Returns:
+        The prompt in pieces.
+
+    Raises:
+        PromptError: The prompt or a bracket is empty, or the brackets do not match.
+
+    >>> parse_pieces("a cat with an [owl]").pieces
+    (Piece(words='owl', baseline='a thing', modifies=False),)
     """
     if not text.strip():
         raise PromptError("The prompt is empty.")
     if "[" not in text and "]" not in text:
         words = text.split()
-        around = ["", *[" "] * (len(words) - 1), ""]
-        return Prompt(tuple(around), tuple(Piece(word, "", True) for word in words))
-    around, pieces = [""], list[str]()
+        context = ["", *[" "] * (len(words) - 1), ""]
+        return SegmentedPrompt(tuple(context), tuple(Piece(word, "", True) for word in words))
+    context, insides = [""], list[str]()
     for part in re.split(r"([\[\]])", text):
-        if part in "[]" and part:
-            _check_turn(text, part, len(around) > len(pieces))
-            if part == "[":
-                pieces.append("")
-            else:
-                around.append("")
-        elif len(around) > len(pieces):
-            around[-1] += part
+        outside = len(context) > len(insides)
+        if part == "[":
+            if not outside:
+                raise PromptError(f"Brackets of {text!r} are nested: a piece has no pieces.")
+            insides.append("")
+        elif part == "]":
+            if outside:
+                raise PromptError(f"A bracket of {text!r} is closed that was not opened.")
+            context.append("")
+        elif outside:
+            context[-1] += part
         else:
-            pieces[-1] += part
-    if len(around) == len(pieces):
+            insides[-1] += part
+    if len(context) == len(insides):
         raise PromptError(f"A bracket of {text!r} is not closed.")
-    return Prompt(tuple(around), tuple(_read(pieces, around)))
+    return SegmentedPrompt(tuple(context), tuple(_pieces(insides, context)))
 
 
-def check_pieces(model: Model, asked: Prompt) -> None:
-    """PromptError for a piece that is longer than the text window, or a prompt that is."""
-    for piece in asked.pieces:
+def check_pieces(model: Model, prompt: SegmentedPrompt) -> None:
+    """Check that a prompt fits the model's text window.
+
+    Raises:
+        PromptError: A piece, or the prompt, is too long.
+    """
+    for piece in prompt.pieces:
         try:
             model.check(piece.words)
         except PromptError as error:
             raise PromptError(f"The piece {piece.words[:60]!r} is too long. {error}") from error
-    model.check(asked.whole)
+    model.check(prompt.full_text)
 
 
-def _check_turn(text: str, bracket: str, outside: bool) -> None:
-    if bracket == "[" and not outside:
-        raise PromptError(f"Brackets of {text!r} are nested: a piece has no pieces.")
-    if bracket == "]" and outside:
-        raise PromptError(f"A bracket of {text!r} is closed that was not opened.")
-
-
-def _read(insides: Sequence[str], around: Sequence[str]) -> list[Piece]:
-    found: list[Piece] = []
+def _pieces(insides: Sequence[str], context: Sequence[str]) -> list[Piece]:
+    """Pieces from what stands in the brackets; each baseline depends on the words around it."""
+    pieces: list[Piece] = []
     before = ""
-    for place, inside in enumerate(insides):
-        before += around[place]
-        after = around[place + 1] + ("[" if place + 1 < len(insides) else "")
-        found.append(_piece(inside, before, after))
-        before += found[-1].words
-    return found
+    for index, inside in enumerate(insides):
+        before += context[index]
+        after = context[index + 1] + ("[" if index + 1 < len(insides) else "")
+        pieces.append(_piece(inside, before, after))
+        before += pieces[-1].words
+    return pieces
 
 
 def _piece(inside: str, before: str, after: str) -> Piece:
-    words, bar, given = (part.strip() for part in inside.partition("|"))
+    words, bar, baseline = (part.strip() for part in inside.partition("|"))
     if not words:
-        raise PromptError("A bracket is empty: put into it what may be taken away.")
-    if "|" in given:
-        raise PromptError(f"[{inside}] has two bars: a piece has one stand-in, [raven|thing].")
-    return Piece(words, given if bar else stand_in(words, before, after), modifies(after))
+        raise PromptError("A bracket is empty: put into it what can be removed.")
+    if "|" in baseline:
+        raise PromptError(f"[{inside}] has two bars: a piece has one baseline, [raven|thing].")
+    if not bar:
+        baseline = baseline_for(words, before, after)
+    return Piece(words, baseline, is_modifier(after))
 
 
-def _of(text: str, owner: int) -> Owned:
-    return [(letter, owner) for letter in text]
+def _characters(text: str, owner: int) -> Characters:
+    return [(character, owner) for character in text]
 
 
-def _said(letters: Owned) -> str:
-    return "".join(letter for letter, _ in letters)
+def _text(characters: Characters) -> str:
+    return "".join(character for character, _ in characters)
 
 
-def _put(said: Owned, text: str, owner: int, gone: bool) -> tuple[Owned, bool]:
-    """The text put after what was said; its article set right where a piece between is gone."""
-    article = ARTICLE.search(_said(said))
-    if gone and text.strip() and article and article[1].lower() != "the":
-        said = said[: article.start()] + _of(
-            article_for(text.strip(), article[1]), said[article.start()][1]
+def _append(
+    characters: Characters, text: str, owner: int, deleted: bool
+) -> tuple[Characters, bool]:
+    """Append text; where a piece was deleted just before, adjust the article it leaves behind."""
+    article = ARTICLE.search(_text(characters))
+    if deleted and text.strip() and article and article[1].lower() != "the":
+        characters = characters[: article.start()] + _characters(
+            article_for(text.strip(), article[1]), characters[article.start()][1]
         )
-    return said + _of(text, owner), gone and not text.strip()
+    return characters + _characters(text, owner), deleted and not text.strip()
 
 
-def _with(said: Owned, stand_in: str, place: int) -> Owned:
-    """The stand-in put after what was said; an article that stands there is its own, or set right.
+def _append_baseline(characters: Characters, baseline: str, index: int) -> Characters:
+    """Append a baseline; its own article replaces the one before it, or that one is adjusted.
 
-    >>> [_said(_with(_of("with an ", -1), noun, 0)) for noun in ("duck", "a duck", "the duck")]
+    >>> before = _characters("with an ", -1)
+    >>> [_text(_append_baseline(before, noun, 0)) for noun in ("duck", "a duck", "the duck")]
     ['with a duck', 'with a duck', 'with the duck']
     """
-    article = ARTICLE.search(_said(said))
+    article = ARTICLE.search(_text(characters))
     if not article:
-        return said + _of(stand_in, place)
-    noun = re.sub(r"^(an?|the)\s+", "", stand_in, flags=re.IGNORECASE)
-    own = stand_in[: len(stand_in) - len(noun)] or f"{article[1]} "
-    if {own.strip().lower(), article[1].lower()} <= {"a", "an"}:
-        own = article_for(noun, article[1])
-    return said[: article.start()] + _of(own, said[article.start()][1]) + _of(noun, place)
+        return characters + _characters(baseline, index)
+    noun = re.sub(r"^(an?|the)\s+", "", baseline, flags=re.IGNORECASE)
+    words = baseline[: len(baseline) - len(noun)] or f"{article[1]} "
+    if {words.strip().lower(), article[1].lower()} <= {"a", "an"}:
+        words = article_for(noun, article[1])
+    owner = characters[article.start()][1]
+    return characters[: article.start()] + _characters(words, owner) + _characters(noun, index)
 
 
-def _tidy(letters: Owned) -> Owned:
-    """Without double blanks, blanks before commas, and commas that nothing stands before.
+def _tidy(characters: Characters) -> Characters:
+    """Remove double blanks, blanks before commas, and punctuation that nothing precedes.
 
-    >>> _said(_tidy(_of("a picture of  , a drawing, ", -1)))
+    >>> _text(_tidy(_characters("a picture of  , a drawing, ", -1)))
     'a picture of, a drawing'
     """
     for extra in (r"(?<=\s)\s+", r"\s+(?=[,.;])", r"^[\s,;]+", r"[\s,;]+$"):
-        gone = {at for hit in re.finditer(extra, _said(letters)) for at in range(*hit.span())}
-        letters = [one for at, one in enumerate(letters) if at not in gone]
-    return letters
+        positions = {
+            at for match in re.finditer(extra, _text(characters)) for at in range(*match.span())
+        }
+        characters = [each for at, each in enumerate(characters) if at not in positions]
+    return characters

@@ -1,148 +1,284 @@
-"""An attribution: what each piece of a prompt, and pieces together, bring to a value."""
+"""The result of an attribution: what each piece of a prompt adds to a value, and pieces together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, SkipValidation
 
-from clerestory.attribution.pieces import Absence, Prompt
+from clerestory.attribution.pieces import Removal
+from clerestory.attribution.synergy import SynergyTest
+from clerestory.errors import EvidenceError
+from clerestory.io.outputs import whole_folder
+from clerestory.io.tensors import read_arrays
+from clerestory.io.validation import read_dataclass, to_json_dict
+from clerestory.reporting.results import Provenance, Result
+from clerestory.types import Pictures
 
 if TYPE_CHECKING:
-    from clerestory.attribution.interactions import Together
-    from clerestory.attribution.patching import Patched
+    import pandas as pd
 
-__all__ = ["Attribution", "Share", "Split", "labels"]
+__all__ = [
+    "Attribution",
+    "Drawings",
+    "Estimate",
+    "Interaction",
+    "PatchEffect",
+    "Share",
+    "Split",
+]
+
+FIGURES, PAGE, DRAWINGS = "attribution.json", "attribution.html", "drawings.npz"
+LAYER = "layer:"
+"""What precedes a site among the names of the arrays of `drawings.npz`."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over paraphrases with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Share:
-    """What some pieces bring, with its 95% interval over paraphrases.
+    """What one piece adds, with its 95% interval over paraphrases.
 
-    `depends` says that it is another where absent pieces are left out than where they have a
-    stand-in: None where only one of these was tried, or both say the same.
+    Attributes:
+        removal_sensitive: Whether deleting removed pieces gives another share than replacing them
+            by baselines; None where only one of these was measured, or both give the same texts.
     """
 
-    pieces: tuple[str, ...]
+    piece: str
     value: float
     low: float
     high: float
-    depends: bool | None = None
-
-    def told(self, one: bool = False) -> dict[str, Any]:
-        """Ready for JSON; `one` piece is told as `piece`."""
-        named = {"piece": self.pieces[0]} if one else {"pieces": list(self.pieces)}
-        rest = {"value": self.value, "low": self.low, "high": self.high}
-        return {**named, **rest, **({} if self.depends is None else {"depends": self.depends})}
+    removal_sensitive: bool | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Interaction:
+    """What two pieces add together beyond what each adds; as `Share` otherwise."""
+
+    pieces: tuple[str, str]
+    value: float
+    low: float
+    high: float
+    removal_sensitive: bool | None = None
+
+
+@dataclass(frozen=True)
 class Split:
-    """A value, split.
+    """One target's value, split over the pieces.
 
-    `whole` is what all pieces bring; Shapley values add up to it, but for the
-    `completeness_error`. `alone` is what each piece brings when no other is there, `together` what
-    is left of the whole then. `interactions` are k-SII of order two. `means` are the value of every
-    combination, `[coalition]` in the order of `coalitions`, None where some were sampled.
+    Attributes:
+        shapley: Shapley values; they add up to `total`, but for `completeness_error`.
+        interactions: k-SII of order two, for every pair.
+        completeness_error: How much `total` and the sum of its parts differ at most.
+        sampling_error: The standard error that comes from sampling coalitions; 0 where all were
+            measured.
+        single: What each piece adds where no other is present.
+        total: What all pieces add.
+        synergy: `total` less the sum of `single`.
+        values: The mean value of every coalition in the order of `shapley.all_coalitions`; None
+            where coalitions were sampled.
     """
 
     shapley: tuple[Share, ...]
-    interactions: tuple[Share, ...]
-    alone: tuple[Share, ...]
-    whole: Share
-    together: Share
+    interactions: tuple[Interaction, ...]
     completeness_error: float
     sampling_error: float
-    means: NDArray[np.float64] | None = field(repr=False)
+    single: tuple[Share, ...]
+    total: Estimate
+    synergy: Estimate
+    values: tuple[float, ...] | None = field(repr=False)
 
-    def told(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "shapley": [one.told(one=True) for one in self.shapley],
-            "interactions": [one.told() for one in self.interactions],
-            "completeness_error": self.completeness_error,
-            "sampling_error": self.sampling_error,
-            "alone": [one.told(one=True) for one in self.alone],
-            "whole": self.whole.told(),
-            "together": self.together.told(),
-            "values": None if self.means is None else self.means.tolist(),
-        }
+
+@dataclass(frozen=True)
+class PatchEffect:
+    """What is lost where one token of the full prompt is patched at one block.
+
+    Attributes:
+        target: The target whose value is measured.
+        site: The block's residual stream.
+        token: The token, or the words around the pieces.
+        position: The token's position among the others.
+        lost: The share of what all pieces add, with its 95% interval over paraphrases.
+    """
+
+    target: str
+    site: str
+    token: str
+    position: int
+    lost: float
+    low: float
+    high: float
+
+    @property
+    def stage(self) -> str:
+        """The text encoder that reads the token."""
+        return self.site.partition(".")[0]
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
-    """Values split over a prompt's pieces.
+class Drawings:
+    """Pictures for the page of an attribution.
 
-    `of` has a split by value and way of absence, `path` by finding and site, in the order of the
-    sites. `pictures` are those of every combination, `[coalition, seed, height, width, 3]`, where
-    there are few; `layers` are those drawn from each text layer, by its name.
+    Attributes:
+        prompts: The prompt of every coalition, in the order of `shapley.all_coalitions`; none
+            where there are too many coalitions, or nothing is left without the pieces.
+        coalitions: `[coalition, seed, height, width, 3]`.
+        layers: The full prompt drawn from each text layer, `[seed, height, width, 3]` by site.
     """
 
-    asked: Prompt
+    prompts: tuple[str, ...]
+    coalitions: Pictures
+    layers: Mapping[str, Pictures]
+
+    def save(self, folder: Path) -> None:
+        """Write `drawings.npz`."""
+        layers = {f"{LAYER}{site}": pictures for site, pictures in self.layers.items()}
+        np.savez_compressed(
+            folder / DRAWINGS,
+            prompts=np.array(self.prompts, dtype=str),
+            coalitions=self.coalitions,
+            **layers,  # type: ignore[arg-type]  # the stub takes them for allow_pickle
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Drawings | None:
+        """Read what `save` wrote; None where nothing was saved."""
+        path = folder / DRAWINGS
+        if not path.exists():
+            return None
+        arrays = read_arrays(path, EvidenceError)
+        prompts, coalitions = arrays.pop("prompts"), arrays.pop("coalitions")
+        layers = {name.removeprefix(LAYER): pictures for name, pictures in arrays.items()}
+        return cls(tuple(map(str, prompts)), coalitions, layers)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attribution(Result):
+    """Values split over the pieces of a prompt.
+
+    Attributes:
+        prompt: The prompt with all pieces.
+        pieces: The words of each piece.
+        baselines: What takes the place of each; "" where it is deleted.
+        removal: The ways in which pieces were removed; figures are of the first.
+        paraphrases: How many there were; they are the replicates.
+        seeds: Seeds per prompt, which are averaged first.
+        of: The split of each target, by its name.
+        activations: Names of the targets that are read inside the model, not from pictures.
+        alternatives: The same splits for the other ways of removal.
+        path: The splits of a finding's direction at every site, by finding and site.
+        synergy: Neurons that all pieces excite together; None where that was not tested.
+        patching: What is lost where one token is patched at one block.
+        warnings: What to consider before relying on the figures.
+        provenance: Where the result comes from.
+        drawings: Pictures for the page; None where none were drawn.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "arbitrary_types_allowed": True,
+    }
+
+    prompt: str
     pieces: tuple[str, ...]
-    absence: tuple[Absence, ...]
+    baselines: tuple[str, ...]
+    removal: tuple[Removal, ...]
     paraphrases: int
     seeds: tuple[int, ...]
-    of: Mapping[str, Mapping[Absence, Split]]
-    inner: tuple[str, ...]
+    of: Mapping[str, Split]
+    activations: tuple[str, ...]
+    alternatives: Mapping[Removal, Mapping[str, Split]] = field(default_factory=dict)
     path: Mapping[str, Mapping[str, Split]] = field(default_factory=dict)
-    together: Together | None = None
-    patched: tuple[Patched, ...] = ()
-    pictures: NDArray[np.uint8] | None = field(default=None, repr=False)
-    layers: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    synergy: SynergyTest | None = None
+    patching: tuple[PatchEffect, ...] = ()
+    warnings: tuple[str, ...] = ()
+    provenance: Provenance = field(default_factory=lambda: Provenance(""))
+    drawings: Annotated[Drawings | None, SkipValidation, Field(exclude=True)] = None
 
-    @property
-    def absent_as(self) -> list[list[str]]:
-        """What stands for each piece in the ways that were tried; "" where it is left out."""
-        return [
-            list(dict.fromkeys(one.stand_in if way == "neutral" else "" for way in self.absence))
-            for one in self.asked.pieces
+    def summary(self) -> str:
+        """The largest share of each target, with its interval."""
+        largest = [
+            (name, max(split.shapley, key=lambda share: abs(share.value)))
+            for name, split in self.of.items()
         ]
+        shares = "; ".join(
+            f"{share.piece!r} adds {share.value:+.2f} ({share.low:+.2f} to {share.high:+.2f}) to "
+            f"{name}"
+            for name, share in largest
+        )
+        return f"{shares}; {self.paraphrases} paraphrases."
 
-    @property
-    def cautions(self) -> list[str]:
-        """Values whose shares depend on how pieces are absent, and which."""
-        found = []
-        for name, ways in self.of.items():
-            split = ways[self.absence[0]]
-            flagged = [one for one in (*split.shapley, *split.interactions) if one.depends]
-            if flagged:
-                which = ", ".join(" x ".join(one.pieces) for one in flagged)
-                found.append(f"{name} depends on how pieces are absent: {which}.")
-        return found
+    def table(self) -> pd.DataFrame:
+        """Shapley values and interactions of every target, one row each."""
+        import pandas as pd
 
-    def told(self) -> dict[str, Any]:
+        return pd.DataFrame(
+            [
+                {"of": name, "pieces": pieces, "value": each.value, "low": each.low}
+                | {"high": each.high}
+                for name, split in self.of.items()
+                for pieces, each in (
+                    *((share.piece, share) for share in split.shapley),
+                    *((" x ".join(pair.pieces), pair) for pair in split.interactions),
+                )
+            ]
+        )
+
+    def plot(self) -> Any:
+        """Shapley values as circles and interactions as lines, one chart per target."""
+        import altair as alt
+
+        from clerestory.attribution.charts import network
+
+        return alt.hconcat(*(network(split).properties(title=n) for n, split in self.of.items()))
+
+    def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
-        first, *others = self.absence
-        return {
-            "prompt": self.asked.whole,
-            "pieces": list(self.pieces),
-            "absent_as": [one[0] for one in self.absent_as],
-            "absence": list(self.absence),
-            "paraphrases": self.paraphrases,
-            "seeds": list(self.seeds),
-            "of": {
-                name: {**ways[first].told(), **{other: ways[other].told() for other in others}}
-                for name, ways in self.of.items()
-            },
-            "path": {
-                name: {site: split.told() for site, split in sites.items()}
-                for name, sites in self.path.items()
-            },
-            "together": None if self.together is None else self.together.told(),
-            "patched": [asdict(one) for one in self.patched],
-            "cautions": self.cautions,
-        }
+        return to_json_dict(self)
 
+    def save(self, folder: Path) -> None:
+        """Write `attribution.json`, `attribution.html` and, if there are pictures, `drawings.npz`.
 
-def labels(asked: Prompt) -> tuple[str, ...]:
-    """What the pieces are called: their words, numbered where two have the same."""
-    words = [piece.words for piece in asked.pieces]
-    found = []
-    for place, word in enumerate(words):
-        before = words[:place].count(word)
-        found.append(f"{word} ({before + 1})" if words.count(word) > 1 else word)
-    return tuple(found)
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+        with whole_folder(folder) as part:
+            self.write(part)
+
+    def write(self, folder: Path) -> Path:
+        """Write the same files over any that are there; returns the page's path."""
+        from clerestory.attribution.page import page
+        from clerestory.reporting.escaping import to_json
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FIGURES).write_text(to_json(self.to_dict()) + "\n", "utf-8")
+        if self.drawings is not None:
+            self.drawings.save(folder)
+        path = folder / PAGE
+        path.write_text(page(self), "utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> Attribution:
+        """Read what `save` wrote.
+
+        Raises:
+            EvidenceError: The files are missing, damaged or of another version.
+        """
+        result = read_dataclass(folder / FIGURES, cls, EvidenceError)
+        return replace(result, drawings=Drawings.load(folder))

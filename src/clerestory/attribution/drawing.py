@@ -1,0 +1,95 @@
+"""Pictures for the page of an attribution: every coalition, and the prompt from each text layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from clerestory.attribution.patching import text_blocks
+from clerestory.attribution.pieces import Removal, SegmentedPrompt
+from clerestory.attribution.results import Drawings
+from clerestory.attribution.shapley import all_coalitions
+from clerestory.edits import Patch
+from clerestory.models import Model
+from clerestory.types import Pictures, Progress
+
+__all__ = ["draw_attribution", "draw_layers"]
+
+MAX_DRAWN = 4
+"""Pieces up to which every coalition is drawn."""
+COALITION_SEEDS, LAYER_SEEDS = (0, 1), (0, 1, 2, 3)
+
+
+def draw_attribution(
+    model: Model,
+    prompt: SegmentedPrompt,
+    removal: Removal,
+    *,
+    layers: bool = True,
+    progress: Progress,
+) -> Drawings:
+    """Draw what the page shows.
+
+    Args:
+        model: The model.
+        prompt: The prompt in pieces.
+        removal: What happens to pieces that a coalition does not have.
+        layers: Whether to draw the prompt from each text layer too.
+        progress: Receives how far the drawing has come.
+    """
+    by_layer = {}
+    if layers:
+        by_layer = draw_layers(model, prompt.full_text, LAYER_SEEDS, progress=progress)
+    texts: list[str] = []
+    if len(prompt.pieces) <= MAX_DRAWN:
+        texts = [prompt.text(row, removal) for row in all_coalitions(len(prompt.pieces))]
+    if not texts or not all(texts):
+        return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
+    report = partial(progress, "drawing coalitions")
+    pictures = model.run(texts, COALITION_SEEDS, progress=report).pictures
+    assert pictures is not None
+    shape = (len(texts), len(COALITION_SEEDS), *pictures.shape[1:])
+    return Drawings(tuple(texts), pictures.reshape(shape), by_layer)
+
+
+def draw_layers(
+    model: Model, prompt: str, seeds: Sequence[int], *, progress: Progress
+) -> dict[str, Pictures]:
+    """Draw a prompt from each layer of the text encoder, as if it were the last one.
+
+    The output of a block replaces that of the last block and passes through all that follows: the
+    final norm, the prior, the denoiser. Several text encoders are cut at the same relative depth.
+
+    Returns:
+        Pictures `[seed, height, width, 3]` by block; those of the last block are the prompt's own.
+        Empty where the model's text encoders have no such blocks.
+
+    Source: Diffusion Lens, Toker et al. 2024.
+    """
+    blocks = {stage: text_blocks(model, stage) for stage in model.family.windows}
+    blocks = {stage: sites for stage, sites in blocks.items() if sites}
+    if not blocks:
+        return {}
+    read = [site for sites in blocks.values() for site in sites]
+    activations = model.run(prompt, 0, read=read, pool="none", pictures=False).activations
+    longest = max(blocks.values(), key=len)
+    edits = []
+    for depth in range(1, len(longest) + 1):
+        layers = {
+            stage: sites[max(round(depth * len(sites) / len(longest)), 1) - 1]
+            for stage, sites in blocks.items()
+        }
+        edits.append(
+            [
+                Patch(blocks[stage][-1], activations.unlabelled[site].values()[:, 0])
+                for stage, site in layers.items()
+            ]
+        )
+    report = partial(progress, "drawing from each layer")
+    pictures = {}
+    for site, run in zip(longest, model.sweep(prompt, seeds, edits, progress=report), strict=True):
+        assert run.pictures is not None
+        pictures[site] = run.pictures
+    return pictures

@@ -1,0 +1,196 @@
+"""Targets of an attribution: units inside the model, directions of findings, classifiers' labels.
+
+targets = parse_targets(model, ["lancet:clothes=black", "goth"])     # `goth`: a folder of `find`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clerestory.classifiers import condition
+from clerestory.contrasts import Finding, Findings
+from clerestory.errors import EvidenceError, OptionError
+from clerestory.evaluation.objectives import Along, Drawn, Objective, Term, unit
+from clerestory.models import Model
+from clerestory.models.core.addresses import parse
+from clerestory.types import Floats
+
+__all__ = ["Target", "finding_targets", "parse_targets", "path_targets"]
+
+DECODER = "vae"
+"""The stage that only decodes, where nothing is attributed."""
+POOLS = ("mean", "max", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A value that depends on the prompt: an activation, or how often a label is predicted."""
+
+    name: str
+    term: Term
+
+    def __post_init__(self) -> None:
+        if isinstance(self.term, Along):
+            _check_pool(self.term.pool)
+
+    @property
+    def is_activation(self) -> bool:
+        """Whether it is read inside the model, and not from pictures."""
+        return isinstance(self.term, Along)
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that its values depend on: directions of one name can differ."""
+        return f"{Objective(((1.0, self.term),)).mark} {self.name}"
+
+    def stage(self, model: Model) -> str:
+        """The stage that it is read in; the last one for pictures."""
+        if isinstance(self.term, Along):
+            return model.sites[parse(self.term.site).site].stage
+        return list(model.sites.values())[-1].stage
+
+
+def parse_targets(
+    model: Model, of: Sequence[str | Path | Target], pool: str = "mean"
+) -> list[Target]:
+    """Read targets as they are typed.
+
+    Args:
+        model: The model.
+        of: Units, `CLASSIFIER=CLASS`, folders that `find` wrote (see `finding_targets`), or targets.
+        pool: How activations are pooled over positions: mean, max or last.
+
+    Returns:
+        The targets, activations first.
+
+    Raises:
+        EvidenceError: Nothing is named, something has no name, or two have the same.
+        OptionError: There is no such pool.
+        SiteError, RegistryError: There is no such unit, classifier or class.
+    """
+    _check_pool(pool)
+    targets: list[Target] = []
+    for each in of:
+        if isinstance(each, Target):
+            targets.append(each)
+            continue
+        text = str(each)
+        if not text.strip():
+            raise EvidenceError("A target has no name: give a unit, a folder or CLASSIFIER=CLASS.")
+        folder = Path(text)
+        if folder.is_dir():
+            targets += finding_targets(model, Findings.load(folder), folder.name, pool)
+        elif "=" in text:
+            classifier, label = condition(text)
+            targets.append(Target(f"{classifier}={label}", Drawn(classifier, label)))
+        else:
+            targets.append(_unit_target(model, text, pool))
+    names = {target.name for target in targets}
+    if not targets or len(names) < len(targets):
+        raise EvidenceError("Name the targets, each once: a unit, a finding, or CLASSIFIER=CLASS.")
+    return sorted(targets, key=lambda target: not target.is_activation)
+
+
+def finding_targets(
+    model: Model, findings: Findings, name: str, pool: str = "mean"
+) -> list[Target]:
+    """Choose the targets of a finding.
+
+    They are the difference of means at the conditioning site, where no long text dilutes it, and
+    the first direction and the first neuron of each stage. A value of 1 is as much as the
+    positive and negative sides differ by on the selection half.
+
+    Args:
+        model: The model.
+        findings: What `find` found.
+        name: What the finding is called in the targets' names.
+        pool: How activations are pooled over positions.
+
+    Raises:
+        EvidenceError: No finding is of this model.
+    """
+    ranked = sorted(findings.findings, key=lambda finding: finding.rank)
+    path = path_targets(model, findings, name, pool)
+    targets = [
+        Target(target.term.name, target.term)
+        for target in path
+        if target.name == model.conditioning_site
+    ]
+    for stage in dict.fromkeys(site.stage for site in model.sites.values()):
+        for kind in ("direction", "neuron"):
+            for finding in ranked:
+                site = parse(finding.site).site
+                in_stage = site in model.sites and model.sites[site].stage == stage != DECODER
+                if in_stage and finding.kind == kind:
+                    direction = _normalized_direction(findings, finding)
+                    if direction is not None:
+                        term = Along(finding.site, direction, pool, f"{name}: {finding.unit}")
+                        targets.append(Target(term.name, term))
+                        break
+    if not targets:
+        raise EvidenceError(f"{name} has no direction or neuron of this model.")
+    return targets
+
+
+def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean") -> list[Target]:
+    """The difference of means at every site that has one, in the order of the sites."""
+    ranked = sorted(findings.of("direction"), key=lambda finding: finding.rank)
+    by_site: dict[str, Finding] = {}
+    for finding in ranked:
+        site = parse(finding.site).site
+        known = site in model.sites and model.sites[site].stage != DECODER
+        if known and _difference(findings, finding) is not None:
+            by_site.setdefault(site, finding)
+    targets = []
+    for site in model.sites:
+        if site in by_site:
+            address = by_site[site].site
+            difference = findings.direction(address)
+            scaled = difference / (difference @ difference)
+            targets.append(Target(site, Along(address, scaled, pool, f"{name}: {site}")))
+    return targets
+
+
+def _check_pool(pool: str) -> None:
+    if pool not in POOLS:
+        raise OptionError(f"No pool is called {pool!r}; take {', '.join(POOLS)}.")
+
+
+def _normalized_direction(findings: Findings, finding: Finding) -> Floats | None:
+    """A unit's direction, scaled so that the two sides differ by 1 along it; None for 0."""
+    difference = _difference(findings, finding)
+    if difference is None:
+        return None
+    if finding.kind == "direction":
+        direction = np.asarray(findings.directions[finding.unit], np.float64)
+    else:
+        units = parse(finding.unit).units
+        assert units is not None
+        direction = np.eye(1, len(difference), units[0])[0]
+    scale = float(direction @ difference)
+    return direction / scale if scale else None
+
+
+def _difference(findings: Findings, finding: Finding) -> Floats | None:
+    """The difference of means at a finding's site; None where it is missing or zero."""
+    known: Mapping[str, Floats] = findings.directions
+    site, at, step = finding.site.partition("@")
+    difference = known.get(f"{site}[difference]{at}{step}")
+    if difference is None or not np.any(difference):
+        return None
+    return np.asarray(difference, np.float64)
+
+
+def _unit_target(model: Model, address: str, pool: str) -> Target:
+    term = unit(address, pool).terms[0][1]
+    assert isinstance(term, Along)
+    site = model.sites[parse(term.site).site]
+    if site.shape[1] is not None and len(term.direction) > site.shape[1]:
+        # Selecting what the site does not have raises the error that names its width.
+        model.sites.select(address)
+        model.sites.select(f"{site.address}[{len(term.direction) - 1}]")
+    return Target(term.name, term)
