@@ -1,27 +1,44 @@
-"""Attributions of a tiny model's units, and of what was planted in Lancet."""
+"""Attributions of a tiny model's units."""
+
+import json
+from functools import partial
 
 import families
 import numpy as np
 import pytest
 from tiny import tiny_model
 
-from clerestory.attribution import Value, asked_values, attribute, paraphrases, parse_pieces
-from clerestory.attribution.interactions import together
-from clerestory.attribution.layers import layers
-from clerestory.attribution.patching import patched
+from clerestory.attribution import (
+    Attribution,
+    Target,
+    attribute,
+    paraphrase,
+    parse_pieces,
+    parse_targets,
+)
+from clerestory.attribution.drawing import draw_layers
+from clerestory.attribution.patching import patch_tokens
+from clerestory.attribution.synergy import find_synergy
 from clerestory.errors import EvidenceError, OptionError, PromptError
 from clerestory.evaluation.objectives import Along
 
 UNIT = "text.blocks.1/mlp[3]"
+PROMPT = "[a] with [c]"
+NAME = f"{UNIT} (mean)"
+PLAIN = {"path": False, "synergy": False, "pictures": False}
+
+
+def silent(label, completed, total):
+    pass
 
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:200])
 
 
-def fewer(path):
-    with np.load(path) as held:
-        values, units = held["values"][:3], held["units"][:3]
+def shorten(path):
+    with np.load(path) as arrays:
+        values, units = arrays["values"][:3], arrays["units"][:3]
     np.savez(path, values=values, units=units)
 
 
@@ -30,150 +47,156 @@ def model():
     return tiny_model(window=128)
 
 
-@pytest.fixture(scope="module")
-def asked():
-    return parse_pieces("[a] with [c]")
-
-
-def test_shares_are_those_of_the_measured_values(model, asked):
-    carriers = paraphrases(asked, 20)
-    values = asked_values(model, [UNIT])
-    found = attribute(model, asked, values, carriers=carriers, seeds=0)
-    split = found.of[values[0].name]["neutral"]
-    texts = [[one.text(row) for row in ((0, 0), (1, 0), (0, 1), (1, 1))] for one in carriers]
-    flat = [text for own in texts for text in own]
-    read = model.run(flat, 0, read=UNIT, pictures=False).activations[UNIT].to_numpy()
-    none, one, two, both = read.reshape(20, 4).T
-    share = ((one - none) + (both - two)) / 2
+def test_shares_are_those_of_the_measured_values(model):
+    paraphrases = paraphrase(parse_pieces(PROMPT), 20)
+    split = attribute(model, PROMPT, [UNIT], paraphrases=paraphrases, seeds=0, path=False).of[NAME]
+    coalitions = ((0, 0), (1, 0), (0, 1), (1, 1))
+    texts = [sentence.text(row) for sentence in paraphrases for row in coalitions]
+    read = model.run(texts, 0, read=UNIT, pictures=False).activations[UNIT].to_numpy()
+    none, first, second, both = read.reshape(20, 4).T
+    share = ((first - none) + (both - second)) / 2
+    interaction = (both - first - second + none).mean()
     assert split.shapley[0].value == pytest.approx(share.mean(), abs=1e-6)
-    assert split.interactions[0].value == pytest.approx((both - one - two + none).mean(), abs=1e-6)
-    assert split.together.value == pytest.approx(split.interactions[0].value, abs=1e-9)
-    assert split.means.tolist() == pytest.approx([col.mean() for col in (none, one, two, both)])
+    assert split.interactions[0].value == pytest.approx(interaction, abs=1e-6)
+    assert split.synergy.value == pytest.approx(split.interactions[0].value, abs=1e-9)
+    assert split.values == pytest.approx([each.mean() for each in (none, first, second, both)])
     assert split.completeness_error <= 1e-6
     assert split.shapley[0].low <= split.shapley[0].value <= split.shapley[0].high
 
 
-def test_a_killed_call_goes_on_and_another_question_is_refused(model, asked, tmp_path, monkeypatch):
-    values = asked_values(model, [UNIT])
-    first = attribute(model, asked, values, carriers=20, out=tmp_path / "out")
+def test_a_killed_call_resumes_and_another_question_is_refused(model, tmp_path, monkeypatch):
+    ask = partial(attribute, model, PROMPT, [UNIT], path=False, pictures=False, out=tmp_path / "a")
+    first = ask(paraphrases=20)
     monkeypatch.setattr(type(model), "run", lambda *_, **__: pytest.fail("measured again"))
-    again = attribute(model, asked, values, carriers=20, out=tmp_path / "out")
-    assert again.told() == first.told()
+    assert ask(paraphrases=20).to_dict() == first.to_dict()
     with pytest.raises(EvidenceError, match="has another attribution"):
-        attribute(model, asked, values, carriers=21, out=tmp_path / "out")
+        ask(paraphrases=21)
 
 
-def test_another_pool_is_another_question(model, asked, tmp_path):
+def test_another_pool_is_another_question(model, tmp_path):
     for pool in ("mean", "max"):
-        (value,) = asked_values(model, [UNIT], pool)
-        same = Value("of one name", Along(value.term.site, value.term.direction, pool, "one"))
-        where = tmp_path / "out"
+        (target,) = parse_targets(model, [UNIT], pool)
+        same = Target("of one name", Along(target.term.site, target.term.direction, pool, "one"))
+        ask = partial(attribute, model, PROMPT, [same], paraphrases=20, out=tmp_path / "a", **PLAIN)
         if pool == "mean":
-            attribute(model, asked, [same], carriers=20, units=False, out=where)
+            ask()
         else:
             with pytest.raises(EvidenceError, match="has another attribution"):
-                attribute(model, asked, [same], carriers=20, units=False, out=where)
+                ask()
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"junk"), cut, fewer])
-def test_a_damaged_part_is_measured_again(model, asked, tmp_path, harm):
-    how = {"carriers": 20, "units": False, "out": tmp_path / "out"}
-    values = asked_values(model, [UNIT])
-    first = attribute(model, asked, values, **how)
-    part = sorted((tmp_path / "out" / "kept").iterdir())[1]
-    whole = part.read_bytes()
-    harm(part)
-    again = attribute(model, asked, values, **how)
-    assert again.told() == first.told()
-    assert part.read_bytes() != b"junk" and len(part.read_bytes()) == len(whole)
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"junk"), cut, shorten])
+def test_a_damaged_part_is_measured_again(model, tmp_path, damage):
+    ask = partial(attribute, model, PROMPT, [UNIT], paraphrases=20, out=tmp_path / "a", **PLAIN)
+    first = ask()
+    part = sorted((tmp_path / "a" / "parts").iterdir())[1]
+    size = len(part.read_bytes())
+    damage(part)
+    assert ask().to_dict() == first.to_dict()
+    assert part.read_bytes() != b"junk" and len(part.read_bytes()) == size
 
 
-def test_ways_of_absence_that_say_the_same_are_not_compared(model):
-    values = asked_values(model, [UNIT])
-    ways = ("neutral", "delete")
-    same = attribute(model, parse_pieces("cat dog"), values, absence=ways, units=False)
-    split = same.of[values[0].name]["neutral"]
-    assert [one.depends for one in (*split.shapley, *split.interactions)] == [None] * 3
-    assert same.absent_as == [[""], [""]]
+def test_removals_with_the_same_texts_are_not_compared(model):
+    result = attribute(model, "cat dog", [UNIT], removal="both", **PLAIN)
+    split = result.of[NAME]
+    shares = (*split.shapley, *split.interactions)
+    assert [share.removal_sensitive for share in shares] == [None] * 3
+    assert result.baselines == ("", "")
 
 
-def test_ways_of_absence_that_differ_are_flagged(model, asked):
-    values = asked_values(model, [UNIT])
-    found = attribute(model, asked, values, carriers=24, absence=("neutral", "delete"))
-    ways = found.of[values[0].name]
-    assert set(ways) == {"neutral", "delete"}
-    told = found.told()["of"][values[0].name]
-    assert {"shapley", "interactions", "completeness_error", "delete"} <= set(told)
-    flags = [one.depends for one in ways["neutral"].shapley]
-    assert all(isinstance(flag, bool) for flag in flags)
-    assert all(one.depends is None for one in ways["delete"].shapley)
-    assert bool(found.cautions) == any(
-        one.depends for one in (*ways["neutral"].shapley, *ways["neutral"].interactions)
-    )
+def test_removals_that_differ_are_compared(model):
+    result = attribute(model, PROMPT, [UNIT], paraphrases=24, removal="both", **PLAIN)
+    shares = (*result.of[NAME].shapley, *result.of[NAME].interactions)
+    assert all(isinstance(share.removal_sensitive, bool) for share in shares)
+    assert bool(result.warnings) == any(share.removal_sensitive for share in shares)
+    other = result.alternatives["delete"][NAME]
+    assert all(share.removal_sensitive is None for share in other.shapley)
+    figures = result.to_dict()["of"][NAME]
+    assert {"shapley", "interactions", "completeness_error"} <= set(figures)
 
 
 def test_one_piece_and_eleven_work(model):
-    values = asked_values(model, [UNIT])
-    one = attribute(model, parse_pieces("[a] d"), values, carriers=20)
-    split = one.of[values[0].name]["neutral"]
-    assert split.shapley[0].value == pytest.approx(split.whole.value)
-    assert split.interactions == () and one.together is None
-    many = parse_pieces(" ".join(f"[{word}|b]" for word in "acdefghijkl"))
-    found = attribute(model, many, values, carriers=20, budget=64, units=False)
-    split = found.of[values[0].name]["neutral"]
-    assert sum(share.value for share in split.shapley) == pytest.approx(split.whole.value, abs=1e-6)
-    assert split.sampling_error > 0 and split.means is None
+    one = attribute(model, "[a] d", [UNIT], paraphrases=20, path=False)
+    split = one.of[NAME]
+    assert split.shapley[0].value == pytest.approx(split.total.value)
+    assert split.interactions == () and one.synergy is None
+    many = " ".join(f"[{word}|b]" for word in "acdefghijkl")
+    result = attribute(model, many, [UNIT], paraphrases=20, budget=64, path=False)
+    split = result.of[NAME]
+    total = sum(share.value for share in split.shapley)
+    assert total == pytest.approx(split.total.value, abs=1e-6)
+    assert split.sampling_error > 0 and split.values is None and result.synergy is None
 
 
 def test_a_pipeline_of_no_known_family_can_be_attributed():
     model = families.small_model(families.built(families.karlo))
     site = next(site for site in model.sites.values() if site.stage == "text" and site.shape[1])
-    values = asked_values(model, [f"{site.address}[0]"])
-    found = attribute(model, parse_pieces("[a] with [c]"), values, carriers=20)
-    assert found.seeds == (0,)
-    assert found.together.tested > 0
-    assert patched(model, paraphrases(found.asked, 20), values) == ()
+    result = attribute(model, PROMPT, [f"{site.address}[0]"], paraphrases=20)
+    assert result.seeds == (0,)
+    assert result.synergy.tested > 0
+    assert result.patching == ()
 
 
-def test_what_is_too_long_or_leaves_nothing_is_told(model):
-    values = asked_values(model, [UNIT])
+def test_a_result_is_read_back_as_it_was_saved(model, tmp_path):
+    result = attribute(model, PROMPT, [UNIT], paraphrases=20, removal="both", out=tmp_path / "a")
+    for folder in (tmp_path / "a", tmp_path / "copy"):
+        again = Attribution.load(folder) if folder.exists() else None
+        if again is None:
+            result.save(folder)
+            again = Attribution.load(folder)
+        assert again.to_dict() == result.to_dict() and again.of == result.of
+        assert np.array_equal(again.drawings.coalitions, result.drawings.coalitions)
+        assert again.drawings.layers.keys() == result.drawings.layers.keys()
+    assert result.provenance.model == model.name and result.provenance.version
+
+
+@pytest.mark.parametrize("change", [{"pieces": [1, 2]}, {"extra": 1}, {"paraphrases": "20"}])
+def test_a_result_that_was_altered_is_refused(model, tmp_path, change):
+    attribute(model, PROMPT, [UNIT], paraphrases=20, **PLAIN).save(tmp_path / "a")
+    path = tmp_path / "a" / "attribution.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(EvidenceError, match=r"attribution\.json is no Attribution"):
+        Attribution.load(tmp_path / "a")
+
+
+def test_what_is_too_long_or_names_nothing_is_refused(model):
     with pytest.raises(PromptError, match=r"The piece .* is too long"):
-        attribute(model, parse_pieces(f"a [{'dog ' * 200}]"), values, carriers=20)
-    with pytest.raises(EvidenceError, match="Name what is to be split"):
-        asked_values(model, [])
+        attribute(model, f"a [{'dog ' * 200}]", [UNIT], paraphrases=20)
+    with pytest.raises(EvidenceError, match="Name the targets"):
+        parse_targets(model, [])
     with pytest.raises(EvidenceError, match="has no name"):
-        asked_values(model, [" "])
+        parse_targets(model, [" "])
     with pytest.raises(OptionError, match="No pool is called 'none'; take mean, max, last"):
-        asked_values(model, [UNIT], "none")
+        parse_targets(model, [UNIT], "none")
 
 
-def test_units_are_excited_together_where_only_all_pieces_do_it(model):
+def test_synergy_is_found_where_only_all_pieces_excite_a_unit(model):
     rng = np.random.default_rng(0)
-    rows = rng.normal(scale=0.1, size=(40, 4, 24))
-    rows[:, 3, 5] += 2  # none, one, two, both: this one by both alone
-    rows[:, 1, 7] += 1
-    rows[:, 3, 7] += 1  # this one by a single piece
+    activations = rng.normal(scale=0.1, size=(40, 4, 24))
+    activations[:, 3, 5] += 2  # none, first, second, both: this one by both alone
+    activations[:, 1, 7] += 1
+    activations[:, 3, 7] += 1  # this one by a single piece
     site = next(s.address for s in model.sites.values() if s.shape[1] == 24 or s.tap == "mlp")
     width = model.sites[site].shape[1]
-    rows = np.concatenate([rows, np.zeros((40, 4, max(width - 24, 0)))], 2)[:, :, :width]
-    found = together(model, [site], rows)
-    assert found.shown[0].unit == f"{site}[5]"
-    assert found.shown[0].q < 0.05 and found.found == 1
-    assert found.flips < 30
+    padding = np.zeros((40, 4, max(width - 24, 0)))
+    test = find_synergy(model, [site], np.concatenate([activations, padding], 2)[:, :, :width])
+    assert test.units[0].unit == f"{site}[5]"
+    assert test.units[0].q < 0.05 and test.found == 1
+    assert test.flips < 30
 
 
-def test_tokens_at_the_last_block_carry_it_at_the_end(model, asked):
-    values = asked_values(model, ["text/pooled[2]"])
-    found = patched(model, paraphrases(asked, 20), values)
-    last = [one for one in found if one.site == "text.blocks.1/resid"]
-    ends = {one.token: one.lost for one in last}
-    assert ends["(end)"] == pytest.approx(1, abs=1e-4)
-    assert all(abs(lost) < 1e-4 for token, lost in ends.items() if token != "(end)")
+def test_the_last_block_carries_a_pooled_value_at_the_end_token(model):
+    targets = parse_targets(model, ["text/pooled[2]"])
+    paraphrases = paraphrase(parse_pieces(PROMPT), 20)
+    effects = patch_tokens(model, paraphrases, targets, progress=silent)
+    lost = {each.token: each.lost for each in effects if each.site == "text.blocks.1/resid"}
+    assert lost.pop("(end)") == pytest.approx(1, abs=1e-4)
+    assert lost and all(abs(share) < 1e-4 for share in lost.values())
 
 
 def test_the_last_layer_draws_the_prompt_as_it_is(model):
-    drawn = layers(model, "a dog", [0, 1])
+    pictures = draw_layers(model, "a dog", [0, 1], progress=silent)
     plain = model.run("a dog", [0, 1]).pictures
-    assert list(drawn) == ["text.blocks.0/resid", "text.blocks.1/resid"]
-    assert np.array_equal(drawn["text.blocks.1/resid"], plain)
-    assert not np.array_equal(drawn["text.blocks.0/resid"], plain)
+    assert list(pictures) == ["text.blocks.0/resid", "text.blocks.1/resid"]
+    assert np.array_equal(pictures["text.blocks.1/resid"], plain)
+    assert not np.array_equal(pictures["text.blocks.0/resid"], plain)

@@ -7,6 +7,7 @@ import pytest
 import typer
 from tiny import tiny_model
 
+from clerestory import attribution
 from clerestory.cli import attribute as command
 
 UNIT = "text/pooled[2]"
@@ -28,12 +29,12 @@ def call(*words):
 
 def test_json_has_the_names_that_scripts_rely_on_and_the_page_escapes(tmp_path):
     words = ("[<b>] with [c]", "--paraphrases", "20", "--json", "--out", tmp_path / "out")
-    told = json.loads(call(*words).stdout)
-    (own,) = told["of"].values()
-    assert told["pieces"] == ["<b>", "c"]
+    figures = json.loads(call(*words).stdout)
+    (own,) = figures["of"].values()
+    assert figures["pieces"] == ["<b>", "c"]
     assert list(own)[:3] == ["shapley", "interactions", "completeness_error"]
-    assert list(own["shapley"][0]) == ["piece", "value", "low", "high"]
-    assert list(own["interactions"][0]) == ["pieces", "value", "low", "high"]
+    assert list(own["shapley"][0])[:4] == ["piece", "value", "low", "high"]
+    assert list(own["interactions"][0])[:4] == ["pieces", "value", "low", "high"]
     page = (tmp_path / "out" / "attribution.html").read_text()
     assert "<b>" not in page.replace("<b>&lt;b&gt;</b>", "").replace("<b>c</b>", "")
     assert page.count("data:image/png") == 4 * 2 + 2 * 4
@@ -43,43 +44,41 @@ def test_a_short_prompt_takes_the_paraphrases_that_there_are_and_says_so():
     result = call("a [cat]", "--json")
     assert json.loads(result.stdout)["paraphrases"] == 21
     assert "There are 21 paraphrases of this prompt, not 48: all are used." in result.stderr
-    assert "Without its pieces, with stand-ins for them, the prompt is: a thing" in result.stderr
+    assert "With its pieces replaced by baselines, the prompt is: a thing" in result.stderr
 
 
-def test_what_is_left_out_is_said_to_be(tmp_path):
+def test_deleted_pieces_are_reported_as_deleted(tmp_path):
     out = tmp_path / "out"
-    words = ("a picture of [a] with a [c], here", "--paraphrases", "20", "--no-together")
-    result = call(*words, "--absence", "delete", "--json", "--out", out)
-    assert json.loads(result.stdout)["absent_as"] == ["", ""]
+    words = ("a picture of [a] with a [c], here", "--paraphrases", "20", "--no-synergy")
+    result = call(*words, "--removal", "delete", "--json", "--out", out)
+    assert json.loads(result.stdout)["baselines"] == ["", ""]
     page = (out / "attribution.html").read_text()
-    assert page.count("(absent: left out)") == 2 and "a person" not in page
-    assert "with them left out, the prompt is: a picture, here" in result.stderr
+    assert page.count("(deleted)") == 2 and "a person" not in page
+    assert "With its pieces deleted, the prompt is: a picture, here" in result.stderr
 
 
-def test_the_page_of_both_ways_names_both(tmp_path):
+def test_the_page_of_both_removals_names_both(tmp_path):
     out = tmp_path / "out"
-    words = ("a dog with a [c]", "--paraphrases", "20", "--no-together", "--no-path")
-    call(*words, "--absence", "both", "--out", out)
-    assert "(absent: a thing, or left out)" in (out / "attribution.html").read_text()
+    words = ("a dog with a [c]", "--paraphrases", "20", "--no-synergy", "--no-path")
+    call(*words, "--removal", "both", "--out", out)
+    assert "(baseline: a thing, or deleted)" in (out / "attribution.html").read_text()
 
 
-@pytest.mark.parametrize(("to", "read"), [((), False), (("--json",), True)])
-def test_the_path_is_read_where_it_is_shown(to, read, monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(command, "_values", noted(asked, command._values))
-    call("a dog with [c]", "--paraphrases", "20", "--no-together", *to)
-    assert asked == [read]
+@pytest.mark.parametrize(("options", "read"), [((), False), (("--json",), True)])
+def test_the_path_is_read_only_where_it_is_reported(options, read, monkeypatch):
+    requests = []
+    attribute = attribution.attribute
+
+    def record(*arguments, path, **rest):
+        requests.append(path)
+        return attribute(*arguments, path=path, **rest)
+
+    monkeypatch.setattr(attribution, "attribute", record)
+    call("a dog with [c]", "--paraphrases", "20", "--no-synergy", *options)
+    assert requests == [read]
 
 
-def noted(asked, values):
-    def read(model, of, pool, path):
-        asked.append(path)
-        return values(model, of, pool, path)
-
-    return read
-
-
-def test_beyond_ten_pieces_it_says_that_no_neurons_are_looked_at():
+def test_beyond_ten_pieces_no_neurons_are_tested():
     many = " ".join(f"[{word}|b]" for word in "acdefghijkl")
     result = call(many, "--paraphrases", "20", "--budget", "64")
-    assert "Beyond 10 pieces no neurons are looked at" in result.stderr
+    assert "Beyond 10 pieces no neurons are tested" in result.stderr

@@ -1,18 +1,18 @@
 import pytest
 
-from clerestory.attribution import paraphrases, parse_pieces
+from clerestory.attribution import paraphrase, parse_pieces
 from clerestory.errors import EvidenceError, PromptError
 
 
-def said(prompt, present, absence="neutral"):
-    return parse_pieces(prompt).text([bool(one) for one in present], absence)
+def said(prompt, present, removal="baseline"):
+    return parse_pieces(prompt).text([bool(one) for one in present], removal)
 
 
 THREE = "[alexandra elbakyan] with an [owl] in a [library]"
 
 
 @pytest.mark.parametrize(
-    ("present", "neutral", "deleted"),
+    ("present", "baseline", "deleted"),
     [
         ((1, 1, 1), "alexandra elbakyan with an owl in a library", None),
         ((0, 1, 1), "a person with an owl in a library", "with an owl in a library"),
@@ -25,9 +25,9 @@ THREE = "[alexandra elbakyan] with an [owl] in a [library]"
         ((0, 0, 0), "a person with a thing in a place", ""),
     ],
 )
-def test_absent_pieces_have_a_stand_in_or_are_left_out(present, neutral, deleted):
-    assert said(THREE, present) == neutral
-    assert said(THREE, present, "delete") == (neutral if deleted is None else deleted)
+def test_removed_pieces_are_replaced_or_deleted(present, baseline, deleted):
+    assert said(THREE, present) == baseline
+    assert said(THREE, present, "delete") == (baseline if deleted is None else deleted)
 
 
 @pytest.mark.parametrize(
@@ -43,20 +43,20 @@ def test_absent_pieces_have_a_stand_in_or_are_left_out(present, neutral, deleted
         ("an [owl|duck], a drawing", "a duck, a drawing"),
     ],
 )
-def test_the_stand_in_goes_by_what_stands_before(prompt, absent):
+def test_the_baseline_follows_from_the_words_before(prompt, absent):
     assert said(prompt, [0]) == absent
 
 
 def test_without_brackets_words_are_pieces_and_are_left_out():
-    asked = parse_pieces("two cats  sleep")
-    assert [piece.words for piece in asked.pieces] == ["two", "cats", "sleep"]
-    assert asked.text([True, False, True]) == "two sleep"
+    prompt = parse_pieces("two cats  sleep")
+    assert [piece.words for piece in prompt.pieces] == ["two", "cats", "sleep"]
+    assert prompt.text([True, False, True]) == "two sleep"
 
 
 def test_letters_know_their_piece():
-    letters = parse_pieces("a cat with a [raven], here").letters([False])
-    assert "".join(letter for letter, owner in letters if owner == 0) == "thing"
-    assert "".join(letter for letter, _ in letters) == "a cat with a thing, here"
+    characters = parse_pieces("a cat with a [raven], here").characters([False])
+    assert "".join(character for character, owner in characters if owner == 0) == "thing"
+    assert "".join(character for character, _ in characters) == "a cat with a thing, here"
 
 
 @pytest.mark.parametrize(
@@ -76,25 +76,25 @@ def test_brackets_that_do_not_fit_are_told(prompt, problem):
 
 
 def test_paraphrases_differ_keep_the_pieces_and_begin_with_the_prompt():
-    asked = parse_pieces(THREE)
-    found = paraphrases(asked, 48)
-    texts = [one.whole for one in found]
-    assert texts[0] == asked.whole
+    prompt = parse_pieces(THREE)
+    found = paraphrase(prompt, 48)
+    texts = [one.full_text for one in found]
+    assert texts[0] == prompt.full_text
     assert len(set(texts)) == 48
     assert all("alexandra elbakyan" in text and "owl" in text for text in texts)
-    assert found == paraphrases(asked, 48)
+    assert found == paraphrase(prompt, 48)
 
 
 def test_too_few_or_too_many_paraphrases_are_refused():
-    asked = parse_pieces("[a cat]")
+    prompt = parse_pieces("[a cat]")
     with pytest.raises(EvidenceError, match="too few replicates"):
-        paraphrases(asked, 19)
+        paraphrase(prompt, 19)
     with pytest.raises(EvidenceError, match="There are 21 paraphrases"):
-        paraphrases(asked, 25)
+        paraphrase(prompt, 25)
 
 
 def test_paraphrases_of_which_nothing_would_be_left_are_made_up_for():
-    asked = parse_pieces("[a cat]")
-    assert all(one.text([False], "delete") for one in paraphrases(asked, 20, absence=("delete",)))
+    prompt = parse_pieces("[a cat]")
+    assert all(one.text([False], "delete") for one in paraphrase(prompt, 20, removal=("delete",)))
     with pytest.raises(EvidenceError, match="There are 20 paraphrases"):
-        paraphrases(asked, 24, absence=("neutral", "delete"))
+        paraphrase(prompt, 24, removal=("baseline", "delete"))

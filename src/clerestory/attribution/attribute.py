@@ -28,8 +28,8 @@ from clerestory.contrasts import Findings
 from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
+from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
-from clerestory.reporting.results import Provenance
 from clerestory.types import ProgressOption
 
 __all__ = ["attribute"]
@@ -66,7 +66,7 @@ def attribute(
         of: What is split: units, folders that `find` wrote, `CLASSIFIER=CLASS`, or targets.
         removal: Whether a removed piece is replaced by its `baseline` or deleted (`delete`); with
             `both`, shares that depend on it are flagged.
-        seeds: Seeds per prompt, or how many.
+        seeds: Seeds of the samples per prompt; a number is a single seed.
         paraphrases: How many sentences around the pieces, or the sentences; by default 48, or all
             there are.
         sentences: Sentences of your own instead, with the same pieces in brackets.
@@ -98,7 +98,7 @@ def attribute(
     paths = _paths(model, of, pool) if path else {}
     games = Games.plan(prompt, replicates, ways, budget)
     model.family.check(games.texts())
-    test_units = synergy and 1 < len(prompt.pieces) and games.exact
+    test_units = synergy and len(prompt.pieces) > 1 and games.exact
     along = list(chain.from_iterable(paths.values()))
     sites = unit_sites(model, targets) if test_units else ()
     measurer = Measurer(model, [*targets, *along], check_seeds(seeds), sites)
@@ -135,12 +135,7 @@ def attribute(
         synergy=units,
         patching=effects,
         warnings=_warnings(main),
-        provenance=Provenance(
-            version=version,
-            model=model.name,
-            digest=model.revision,
-            options={"pool": pool, "budget": budget, **vars(model.defaults)},
-        ),
+        provenance=provenance_of(model, {"pool": pool, "budget": budget} | vars(model.defaults)),
         drawings=drawings,
     )
     if out is not None:
@@ -158,9 +153,7 @@ def _replicates(
     if sentences is not None:
         return parse_paraphrases(prompt, sentences)
     if paraphrases is None:
-        return paraphrase(
-            prompt, DEFAULT_COUNT, at_least=MIN_COUNT, model=model, removal=removal
-        )
+        return paraphrase(prompt, DEFAULT_COUNT, at_least=MIN_COUNT, model=model, removal=removal)
     if isinstance(paraphrases, int):
         return paraphrase(prompt, paraphrases, model=model, removal=removal)
     for sentence in paraphrases:
@@ -171,9 +164,7 @@ def _replicates(
     return paraphrases
 
 
-def _paths(
-    model: Model, of: Sequence[str | Path | Target], pool: str
-) -> dict[str, list[Target]]:
+def _paths(model: Model, of: Sequence[str | Path | Target], pool: str) -> dict[str, list[Target]]:
     """By finding its direction at every site."""
     folders = [Path(each) for each in of if not isinstance(each, Target) and Path(each).is_dir()]
     return {

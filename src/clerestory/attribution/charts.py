@@ -113,9 +113,7 @@ def tokens(effects: Sequence[PatchEffect]) -> Any:
         y=alt.Y("block:N", sort=blocks[::-1], title=None),
     )
     scale = alt.Scale(scheme="blueorange", domain=[-1, 1], clamp=True)
-    cells = base.mark_rect().encode(
-        color=alt.Color("lost:Q", scale=scale, title="share lost")
-    )
+    cells = base.mark_rect().encode(color=alt.Color("lost:Q", scale=scale, title="share lost"))
     figures = base.mark_text(fontSize=9).encode(text="text:N")
     return (cells + figures).properties(width=30 * len(labels), height=34 * len(blocks))
 
@@ -147,11 +145,15 @@ def _edges(
     )
     position = {"x": alt.X("x:Q", **axis), "y": alt.Y("y:Q", **axis)}
     width = alt.Scale(domain=[0, largest], range=[0.3, 14])
-    lines = alt.Chart(ends).mark_line(opacity=0.6).encode(
-        **position,
-        detail="edge:N",
-        color=alt.Color("sign:N", scale=None),
-        strokeWidth=alt.StrokeWidth("size:Q", scale=width, legend=None),
+    lines = (
+        alt.Chart(ends)
+        .mark_line(opacity=0.6)
+        .encode(
+            **position,
+            detail="edge:N",
+            color=alt.Color("sign:N", scale=None),
+            strokeWidth=alt.StrokeWidth("size:Q", scale=width, legend=None),
+        )
     )
     figures = alt.Chart(middles).mark_text(fontSize=11, dy=-6).encode(**position, text="text:N")
     return lines + figures

@@ -33,7 +33,7 @@ PLAN, PARTS = "attribution-plan.json", "parts"
 
 @dataclass(eq=False)
 class Measurements:
-    """By prompt, averaged over seeds: `values` `[target]` and, where requested, `units` `[unit]`."""
+    """By prompt, averaged over seeds: `values` `[target]` and, if requested, `units` `[unit]`."""
 
     values: dict[str, Floats] = field(default_factory=dict, repr=False)
     units: dict[str, Floats] = field(default_factory=dict, repr=False)
@@ -119,9 +119,7 @@ class Measurer:
         sites = list(self.sites) if read_units else []
         readings = read_terms(self.model, terms, texts, self.seeds, sees=_rate, sites=sites)
         shape = (len(texts), len(self.seeds))
-        values = np.stack(
-            [readings.values[term].reshape(shape).mean(1) for term in terms], axis=1
-        )
+        values = np.stack([readings.values[term].reshape(shape).mean(1) for term in terms], axis=1)
         if not sites or readings.activations is None:
             return values, np.zeros((len(texts), 0), np.float32)
         activations = [readings.activations.unlabelled[site].values() for site in sites]

@@ -57,9 +57,7 @@ SYNONYMS = {
     "in a": ("in a", "inside a", "in the"),
 }
 """Words between pieces, and what can replace them."""
-BOUND = re.compile(
-    rf"(?<!\S)(?:{PREPOSITIONS}|together|along|\w+(?:ed|en|ing))\s+$", re.IGNORECASE
-)
+BOUND = re.compile(rf"(?<!\S)(?:{PREPOSITIONS}|together|along|\w+(?:ed|en|ing))\s+$", re.IGNORECASE)
 """What such a word can belong to, as in `covered with`; then no synonym fits."""
 
 

@@ -220,9 +220,7 @@ def _positions(window: Text, paraphrase: SegmentedPrompt, removal: Removal) -> P
                 counterpart = min(index, len(counterparts) - 1)
             pair = position, counterparts[counterpart][0]
             positions.setdefault(token, []).append(pair)
-    ends = [
-        _end(window, paraphrase.text([present] * count, removal)) for present in (True, False)
-    ]
+    ends = [_end(window, paraphrase.text([present] * count, removal)) for present in (True, False)]
     positions[Token((2 * count + 1, 0), END)] = [(ends[0], ends[1])] if full else []
     return positions
 

@@ -24,7 +24,7 @@ __all__ = ["Characters", "Piece", "Removal", "SegmentedPrompt", "check_pieces", 
 Removal = Literal["baseline", "delete"]
 """What happens to a removed piece: its baseline takes its place, or nothing does."""
 Characters = list[tuple[str, int]]
-"""Characters of a prompt, each with the index of its piece, or -1 - n for context after n pieces."""
+"""Characters of a prompt, each with the index of its piece; -1 - n for context after n pieces."""
 
 
 @dataclass(frozen=True)

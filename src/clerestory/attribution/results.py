@@ -1,4 +1,4 @@
-"""The result of an attribution: what each piece of a prompt adds to a value, and pieces together."""
+"""The result of an attribution: what each piece of a prompt, and pieces together, add."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clerestory.attribution.synergy import SynergyTest
 from clerestory.errors import EvidenceError
 from clerestory.io.outputs import whole_folder
 from clerestory.io.tensors import read_arrays
-from clerestory.io.validation import read_dataclass, to_json_dict
+from clerestory.io.validation import dump_json, load_json
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
 
@@ -246,7 +246,7 @@ class Attribution(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
-        return to_json_dict(self)
+        return dump_json(self)
 
     def save(self, folder: Path) -> None:
         """Write `attribution.json`, `attribution.html` and, if there are pictures, `drawings.npz`.
@@ -280,5 +280,5 @@ class Attribution(Result):
         Raises:
             EvidenceError: The files are missing, damaged or of another version.
         """
-        result = read_dataclass(folder / FIGURES, cls, EvidenceError)
+        result = load_json(cls, folder, FIGURES, EvidenceError)
         return replace(result, drawings=Drawings.load(folder))

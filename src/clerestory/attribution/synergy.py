@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clerestory.models import Model
-from clerestory.stats import benjamini_hochberg, flips_that_find, signed_rank
+from clerestory.stats import benjamini_hochberg, count_flips_with_findings, signed_rank
 from clerestory.types import Floats
 
 __all__ = ["SynergyTest", "UnitSynergy", "find_synergy"]
@@ -71,9 +71,7 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     # A constant unit has a spread of rounding errors: it ranks last, and its figures are 0.
     scale = np.where(spread > 1e-9 * np.abs(values).max(), spread, np.inf)
     selection, evaluation = slice(0, None, 2), slice(1, None, 2)
-    ranking = np.where(
-        total[selection].mean(0) > 0, synergy[selection].mean(0) / scale, -np.inf
-    )
+    ranking = np.where(total[selection].mean(0) > 0, synergy[selection].mean(0) / scale, -np.inf)
     q = benjamini_hochberg(signed_rank(synergy[evaluation]))
     positive = (synergy[evaluation].mean(0) > 0) & (total[evaluation].mean(0) > 0)
     names = [f"{site}[{unit}]" for site in sites for unit in range(model.sites[site].shape[1] or 0)]
@@ -81,7 +79,7 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     return SynergyTest(
         tested=len(q),
         found=int((positive & (q < ALPHA)).sum()),
-        flips=flips_that_find(synergy[evaluation], np.random.default_rng(0)),
+        flips=count_flips_with_findings(synergy[evaluation], np.random.default_rng(0)),
         replicates=len(synergy[evaluation]),
         units=tuple(
             UnitSynergy(

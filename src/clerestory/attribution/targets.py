@@ -61,7 +61,7 @@ def parse_targets(
 
     Args:
         model: The model.
-        of: Units, `CLASSIFIER=CLASS`, folders that `find` wrote (see `finding_targets`), or targets.
+        of: Units, `CLASSIFIER=CLASS`, folders of `find` (see `finding_targets`), or targets.
         pool: How activations are pooled over positions: mean, max or last.
 
     Returns:

@@ -1,24 +1,16 @@
-"""`clerestory attribute`: which piece of a prompt brings it?"""
+"""`clerestory attribute`: what does each piece of a prompt add to a value?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from clerestory.cli.lines import read_lines
+from clerestory.cli.lines import lines_of
 from clerestory.cli.model_options import ModelOptions, takes_model
 
-if TYPE_CHECKING:
-    from clerestory.attribution import Absence, Attribution, Prompt, Value
-    from clerestory.models import Model
-
 __all__ = ["attribute"]
-
-FEW = 4
-"""Pieces up to which every combination is drawn for the page."""
 
 
 @takes_model
@@ -28,14 +20,14 @@ def attribute(
     ],
     of: Annotated[
         list[str],
-        typer.Option(help="A unit, what `find --out` wrote, or CLASSIFIER=CLASS. Repeatable."),
+        typer.Option(help="A unit, a folder of `find --out`, or CLASSIFIER=CLASS. Repeatable."),
     ],
     model: ModelOptions,
-    absence: Annotated[
-        Literal["neutral", "delete", "both"],
-        typer.Option(help="Absent pieces have a stand-in, or are left out."),
-    ] = "neutral",
-    seeds: Annotated[str, typer.Option(help="Noises, averaged first: 0:4.")] = "0:4",
+    removal: Annotated[
+        Literal["baseline", "delete", "both"],
+        typer.Option(help="Removed pieces are replaced by a baseline, or deleted."),
+    ] = "baseline",
+    seeds: Annotated[str, typer.Option(help="Seeds per prompt, averaged first: 0:4.")] = "0:4",
     paraphrases: Annotated[
         int | None,
         typer.Option(
@@ -43,171 +35,87 @@ def attribute(
         ),
     ] = None,
     sentences: Annotated[
-        Path | None, typer.Option(help="A file of your own, one a line, pieces in brackets.")
+        Path | None, typer.Option(help="Your own instead: a file, one a line, pieces in brackets.")
     ] = None,
     pool: Annotated[
         str, typer.Option(help="How positions are pooled, as for the finding: mean, max, last.")
     ] = "mean",
     budget: Annotated[
-        int, typer.Option(min=64, help="Combinations sampled, twice, beyond ten pieces.")
+        int, typer.Option(min=64, help="Coalitions sampled, twice, beyond ten pieces.")
     ] = 128,
-    together: Annotated[
+    synergy: Annotated[
         bool,
-        typer.Option(help="Neurons that up to ten pieces excite together.", show_default=True),
+        typer.Option(
+            help="Test which neurons up to ten pieces excite together.", show_default=True
+        ),
     ] = True,
     path: Annotated[
-        bool, typer.Option(help="Findings site by site, tokens, layers.", show_default=True)
+        bool,
+        typer.Option(
+            help="With --out or --json: findings site by site, tokens, layers.", show_default=True
+        ),
+    ] = True,
+    pictures: Annotated[
+        bool,
+        typer.Option(help="With --out: draw coalitions and layers.", show_default=True),
     ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page; the same call resumes there.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
-    """Split what a prompt brings about over its pieces, by every combination of them.
+    """Split values over the pieces of a prompt, by measuring every coalition of them.
 
-    Inner units come first, then what classifiers of set b see.
+    Units inside the model come first, then what evaluation classifiers predict.
     """
-    from clerestory.attribution import attribute as split
-    from clerestory.attribution import parse_pieces
-    from clerestory.attribution.page import keep
+    import clerestory.attribution as attribution
+    from clerestory.attribution.paraphrases import DEFAULT_COUNT
+    from clerestory.attribution.shapley import MAX_EXACT
     from clerestory.cli import console
     from clerestory.models import parse_seeds
 
-    asked, numbers = parse_pieces(prompt), parse_seeds(seeds)
+    parsed, numbers = attribution.parse_pieces(prompt), parse_seeds(seeds)
     opened = model.open()
-    ways: Any = ("neutral", "delete") if absence == "both" else (absence,)
-    _say_absent(asked, ways, together)
-    carriers = _carriers(opened, asked, paraphrases, sentences, ways)
-    values, paths = _values(opened, of, pool, path and (out is not None or json))
-    with console.progress_bars() as tell:
-        found = split(
+    nothing = [False] * len(parsed.pieces)
+    for way in ("baseline", "delete") if removal == "both" else (removal,):
+        pieces = "replaced by baselines" if way == "baseline" else "deleted"
+        text = parsed.text(nothing, way) or "(nothing)"
+        console.status(f"With its pieces {pieces}, the prompt is: {text}")
+    if synergy and len(parsed.pieces) > MAX_EXACT:
+        console.status(f"Beyond {MAX_EXACT} pieces no neurons are tested for --synergy.")
+    with console.progress_bars() as report:
+        result = attribution.attribute(
             opened,
-            asked,
-            values,
-            paths=paths,
-            carriers=carriers,
+            parsed,
+            of,
+            removal=removal,
             seeds=numbers,
-            absence=ways,
-            units=together,
+            paraphrases=paraphrases,
+            sentences=None if sentences is None else lines_of(sentences),
+            pool=pool,
             budget=budget,
+            synergy=synergy,
+            path=path and (out is not None or json),
+            pictures=pictures,
             out=out,
-            progress=tell,
+            progress=report,
         )
-        if out is not None or json:
-            found = _more(opened, found, values, carriers, path, out is not None, tell)
-    if out is not None:
-        console.status(f"The page is {keep(found, out)}.")
-    for caution in found.cautions:
-        console.status(f"Note: {caution}")
-    if json:
-        console.write_json(found.told())
-    else:
-        _print(found)
-
-
-def _say_absent(asked: Prompt, ways: Sequence[Absence], together: bool) -> None:
-    """To stderr, what is compared with, and what is left out."""
-    from clerestory.attribution.indices import EXACT
-    from clerestory.cli import console
-
-    for way in ways:
-        how = "with stand-ins for them" if way == "neutral" else "with them left out"
-        said = asked.text([False] * len(asked.pieces), way) or "(nothing)"
-        console.status(f"Without its pieces, {how}, the prompt is: {said}")
-    if together and len(asked.pieces) > EXACT:
-        console.status(f"Beyond {EXACT} pieces no neurons are looked at for --together.")
-
-
-def _carriers(
-    model: Model,
-    asked: Prompt,
-    count: int | None,
-    sentences: Path | None,
-    ways: Sequence[Absence],
-) -> tuple[Prompt, ...]:
-    from clerestory.attribution import paraphrases, paraphrases_of
-    from clerestory.attribution.paraphrases import LEAST, USUAL
-    from clerestory.cli import console
-
-    if sentences is not None:
-        return paraphrases_of(asked, read_lines(sentences))
-    if count is not None:
-        return paraphrases(asked, count, model=model, absence=ways)
-    found = paraphrases(asked, USUAL, atleast=LEAST, model=model, absence=ways)
-    if len(found) < USUAL:
+    if paraphrases is None and sentences is None and result.paraphrases < DEFAULT_COUNT:
         console.status(
-            f"There are {len(found)} paraphrases of this prompt, not {USUAL}: all are used."
+            f"There are {result.paraphrases} paraphrases of this prompt, not {DEFAULT_COUNT}: "
+            "all are used."
         )
-    return found
-
-
-def _values(
-    model: Model, of: list[str], pool: str, path: bool
-) -> tuple[list[Value], dict[str, list[Value]]]:
-    """What is split and, for a `path`, findings site by site."""
-    from clerestory.attribution import asked_values, path_of
-    from clerestory.contrasts import Findings
-
-    values = asked_values(model, of, pool)
-    folders = [Path(text) for text in of if path and Path(text).is_dir()]
-    return values, {
-        folder.name: path_of(model, Findings.load(folder), folder.name, pool) for folder in folders
-    }
-
-
-def _more(
-    model: Model,
-    found: Attribution,
-    values: list[Value],
-    carriers: Sequence[Prompt],
-    path: bool,
-    page: bool,
-    tell: Any,
-) -> Attribution:
-    """With tokens patched and, for the page, pictures of every combination and layer."""
-    from dataclasses import replace
-
-    from clerestory.attribution.coalition_pictures import combinations
-    from clerestory.attribution.layers import layers
-    from clerestory.attribution.patching import patched
-
-    asked = found.asked
-    if path:
-        tokens = patched(model, carriers, values, absence=found.absence[0], progress=tell)
-        found = replace(found, patched=tokens)
-    if path and page:
-        found = replace(found, layers=layers(model, asked.whole, range(4), progress=tell))
-    if page and len(asked.pieces) <= FEW:
-        drawn = combinations(model, asked, found.absence[0], range(2), progress=tell)
-        found = replace(found, pictures=drawn)
-    return found
-
-
-def _print(found: Attribution) -> None:
-    from clerestory.cli import console
-
-    first = found.absence[0]
-    console.write(
-        f"{len(found.pieces)} pieces, {found.paraphrases} paraphrases, seeds {len(found.seeds)}; "
-        "95% intervals over paraphrases"
-    )
-    for name, ways in found.of.items():
-        split = ways[first]
-        console.write(f"\n{name}  (all together {split.whole.value:+.3f})")
-        rows = [
-            {
-                "pieces": " x ".join(one.pieces),
-                "value": f"{one.value:+.3f}",
-                "from": f"{one.low:+.3f}",
-                "to": f"{one.high:+.3f}",
-            }
-            for one in (*split.shapley, *split.interactions)
-        ]
-        import pandas as pd
-
-        console.write_table(pd.DataFrame(rows))
-    if found.together is not None:
+    if out is not None:
+        console.status(f"The page is {out / 'attribution.html'}.")
+    for warning in result.warnings:
+        console.status(f"Note: {warning}")
+    if json:
+        console.write_json(result.to_dict())
+        return
+    console.write(result.summary())
+    console.write_table(result.table())
+    if result.synergy is not None:
         console.write(
-            f"\n{found.together.found} of {found.together.tested} neurons are excited by all pieces"
-            " more than by the sum of each alone (q < .05)"
+            f"{result.synergy.found} of {result.synergy.tested} neurons are excited by all pieces "
+            "more than by the sum of each alone (q < .05)"
         )

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clerestory.io.reading import Refusal, inside, read_json
 
-__all__ = ["load_json", "validated"]
+__all__ = ["dump_json", "load_json", "validated"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,12 @@ def load_json(kind: type[T], folder: Path, name: str, error: Refusal) -> T:
     """Read a JSON file of a folder as an instance of a type; `error` where it does not fit."""
     path = inside(folder, name, error)
     return validated(kind, read_json(path, error), path, error)
+
+
+def dump_json(value: Any) -> dict[str, Any]:
+    """A dataclass as the values that JSON has, which `validated` reads back."""
+    fields: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    return fields
 
 
 @cache

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from clerestory.attribution import Prompt, parse_pieces
+from clerestory.attribution import SegmentedPrompt, parse_pieces
 from clerestory.classifiers import classifier, condition
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.models import Model
@@ -26,7 +26,7 @@ class Case:
     """
 
     model: Model = field(repr=False)
-    prompt: Prompt
+    prompt: SegmentedPrompt
     unwanted: tuple[Condition, ...]
     kept: tuple[Condition, ...]
     said: tuple[str, ...]

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.attribution import Prompt
+from clerestory.attribution import SegmentedPrompt
 from clerestory.edits import Ablate, Add, Erase, Reflect
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import along
@@ -40,7 +40,7 @@ class Means:
     """
 
     case: Case
-    carriers: Sequence[Prompt]
+    carriers: Sequence[SegmentedPrompt]
     instead: Sequence[str]
     longest: str
     budget: int

@@ -83,7 +83,7 @@ class Suppressed:
     def told(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
         return {
-            "prompt": self.case.prompt.whole,
+            "prompt": self.case.prompt.full_text,
             "unwanted": ["=".join(one) for one in self.case.unwanted],
             "keep": ["=".join(one) for one in self.case.kept],
             "contents": self.contents,

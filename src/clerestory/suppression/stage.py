@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.attribution import Prompt
+from clerestory.attribution import SegmentedPrompt
 from clerestory.classifiers import classifier
 from clerestory.suppression.case import Case, words_for
 from clerestory.suppression.scoring import Judged, Looks, Way, judged, likeliest
@@ -26,7 +26,7 @@ class Stage:
     """
 
     def __init__(
-        self, case: Case, carriers: Sequence[Prompt], seeds: Sequence[int], role: Role
+        self, case: Case, carriers: Sequence[SegmentedPrompt], seeds: Sequence[int], role: Role
     ) -> None:
         self.case, self.seeds, self.role = case, tuple(seeds), role
         count = len(case.prompt.pieces)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.attribution import Prompt
-from clerestory.attribution.paraphrases import FRAMES, short_enough
+from clerestory.attribution import SegmentedPrompt
+from clerestory.attribution.paraphrases import TEMPLATES, fits_window
 from clerestory.errors import EvidenceError
 from clerestory.suppression.case import Case
 
@@ -41,7 +41,7 @@ class Ground:
     said: tuple[Matrix, ...]
 
     @classmethod
-    def of(cls, case: Case, carriers: Sequence[Prompt], instead: Sequence[str]) -> Ground:
+    def of(cls, case: Case, carriers: Sequence[SegmentedPrompt], instead: Sequence[str]) -> Ground:
         """Read on the half that tunes; `instead` are words as `case.said` are.
 
         EvidenceError where the model hands nothing over.
@@ -66,8 +66,8 @@ class Ground:
         stay = []
         for piece in case.prompt.pieces:
             alone, stand_in = (
-                read([frame.replace("{x}", one) for frame in FRAMES[:12]])
-                for one in (_noun(piece.words), piece.stand_in or "a thing")
+                read([frame.replace("{item}", one) for frame in TEMPLATES[:12]])
+                for one in (_noun(piece.words), piece.baseline or "a thing")
             )
             stay.append((alone - stand_in).mean(0))
         return cls(
@@ -91,14 +91,16 @@ class Ground:
         return np.asarray(axes.T * np.sign(axes.T @ self.apart)[:, None])
 
 
-def _fitting(case: Case, carriers: Sequence[Prompt], instead: Sequence[str]) -> list[Prompt]:
+def _fitting(
+    case: Case, carriers: Sequence[SegmentedPrompt], instead: Sequence[str]
+) -> list[SegmentedPrompt]:
     """Sentences that leave room for the words; EvidenceError where there are too few."""
     none = [False] * len(case.prompt.pieces)
     said = (*case.said, *instead)
     found = [
         one
         for one in carriers
-        if short_enough(case.model, [words.replace("{x}", one.text(none)) for words in said])
+        if fits_window(case.model, [words.replace("{x}", one.text(none)) for words in said])
     ]
     if len(found) < LEAST:
         raise EvidenceError("With the words of the unwanted the prompt is too long to be read.")

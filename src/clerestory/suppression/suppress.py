@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from clerestory.attribution import Prompt, paraphrases
-from clerestory.attribution.paraphrases import short_enough
+from clerestory.attribution import SegmentedPrompt, paraphrase
+from clerestory.attribution.paraphrases import fits_window
 from clerestory.classifiers import classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.models.core.seeds import check_seeds
@@ -78,9 +78,9 @@ def suppress(
     )
 
 
-def _longest(case: Case, sentences: Sequence[Prompt]) -> str:
+def _longest(case: Case, sentences: Sequence[SegmentedPrompt]) -> str:
     """That of the most tokens."""
-    return max((one.whole for one in sentences), key=lambda text: len(case.model.words(text)))
+    return max((one.full_text for one in sentences), key=lambda text: len(case.model.words(text)))
 
 
 def _named(only: Sequence[str], budget: int) -> list[str]:
@@ -93,7 +93,7 @@ def _named(only: Sequence[str], budget: int) -> list[str]:
 
 def _halves(
     case: Case, tune: int | None, report: int | None
-) -> tuple[Sequence[Prompt], Sequence[Prompt], list[str]]:
+) -> tuple[Sequence[SegmentedPrompt], Sequence[SegmentedPrompt], list[str]]:
     """Sentences that tune, others that report, and a warning where there are fewer than usual.
 
     EvidenceError where there are not enough.
@@ -102,7 +102,7 @@ def _halves(
         raise EvidenceError(f"Give {LEAST} sentences or more to tune with, and to report on.")
     count, least = (tune or MOST) + (report or MOST), 2 * LEAST
     try:
-        every = paraphrases(case.prompt, count, atleast=least, model=case.model)
+        every = paraphrase(case.prompt, count, at_least=least, model=case.model)
     except EvidenceError as error:
         raise EvidenceError(
             f"This prompt has fewer than {least} paraphrases that fit the text window: too few to "
@@ -189,7 +189,7 @@ def _elsewhere(
 ) -> tuple[float | None, float | None]:
     """How often the unwanted's classifiers, and the rest, see the same in the others' pictures."""
     case = stage.case
-    fit = [at for at, text in enumerate(others) if short_enough(case.model, [way.text(text)])]
+    fit = [at for at, text in enumerate(others) if fits_window(case.model, [way.text(text)])]
     if not fit:
         return None, None
     drawn = way.draw(case.model, [others[at] for at in fit], (0,))
@@ -227,7 +227,7 @@ def _steered(
     away = ", ".join(shows for _, shows in case.unwanted)
     about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}
     figures = {"evaluation": dict(own.came.by_class), "kept_share": own.came.kept_share}
-    told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.whole}
+    told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.full_text}
     return SteeredModel(case.model, own.way.edits, calibration=told), own.name
 
 

@@ -13,14 +13,12 @@ from clerestory.studies.tasks.base import (
     Claim,
     Cost,
     Step,
-    Strip,
     Table,
     Work,
     counted,
     named,
     span,
     steps,
-    strip,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class Attribute(Step):
     findings: tuple[str, ...] = ()
     paraphrases: int = Field(default=40, ge=20)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
-    absence: Literal["neutral", "delete"] = "neutral"
+    removal: Literal["baseline", "delete"] = "baseline"
 
     @model_validator(mode="after")
     def _known(self) -> Attribute:
@@ -82,12 +80,12 @@ class Attribute(Step):
 
     def method(self) -> str:
         """What stands for what is absent, in how many paraphrases."""
-        how = "stands a neutral word" if self.absence == "neutral" else "stands nothing"
+        how = "replaced by a baseline" if self.removal == "baseline" else "deleted"
         seeds = counted(len(self.seeds), "seed")
         return (
             f"Every combination of the pieces of “{self.prompt}” was drawn in {self.paraphrases} "
-            f"paraphrases, {seeds} each; for a piece that is absent {how}. Shares are Shapley "
-            "values; their intervals are over paraphrases."
+            f"paraphrases, {seeds} each; removed pieces are {how}. Shares are Shapley values; "
+            "their intervals are over paraphrases."
         )
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
@@ -100,34 +98,32 @@ class Attribute(Step):
 
     def run(self, work: Work, folder: Path) -> Came:
         """Split, or go on; the page is `attribution/attribution.html`."""
-        from clerestory.attribution import asked_values, attribute, paraphrases, parse_pieces
-        from clerestory.attribution.page import keep
+        from clerestory.attribution import attribute, paraphrase, parse_pieces
 
-        asked = parse_pieces(self.prompt)
+        prompt = parse_pieces(self.prompt)
         conditions = {name: work.condition(*one) for name, one in self.of.items()}
         inner = [str(work.folders[one] / "findings") for one in self.needs()]
-        ways = (self.absence,)
         found = attribute(
             work.model,
-            asked,
-            asked_values(work.model, [*inner, *conditions.values()]),
-            carriers=paraphrases(
-                asked, self.paraphrases, atleast=20, model=work.model, absence=ways
-            ),
+            prompt,
+            [*inner, *conditions.values()],
+            removal=self.removal,
             seeds=self.seeds,
-            absence=ways,
-            units=False,
+            paraphrases=paraphrase(
+                prompt, self.paraphrases, at_least=20, model=work.model, removal=(self.removal,)
+            ),
+            synergy=False,
+            path=False,
+            pictures=False,
             out=folder / "attribution",
             progress=work.tell,
         )
-        keep(found, folder / "attribution")
-        splits = {name: found.of[value][self.absence] for name, value in conditions.items()}
+        splits = {name: found.of[value] for name, value in conditions.items()}
         return Came(
             claims=tuple(self._claims(splits)),
-            figures=found.told(),
-            tables=(_table(found, splits, self.absence),),
-            strips=_strips(found, folder, self.absence),
-            warnings=tuple(found.cautions),
+            figures=found.to_dict(),
+            tables=(_table(found, splits),),
+            warnings=found.warnings,
         )
 
     def _claims(self, splits: Mapping[str, Split]) -> list[Claim]:
@@ -137,15 +133,15 @@ class Attribute(Step):
         for what, pieces in thought:
             for name, piece in pieces.items():
                 shares = splits[name].shapley
-                told = next(share for share in shares if share.pieces[0] == piece)
+                told = next(share for share in shares if share.piece == piece)
                 claims.append(_claim(what, name, told, [one for one in shares if one is not told]))
         return claims
 
 
 def _claim(what: str, name: str, told: Share, others: list[Share]) -> Claim:
     holds, bar = _holds(what, told, others)
-    piece, says = told.pieces[0], SAYS[what][0 if holds else 1]
-    rest = "; ".join(f"“{one.pieces[0]}” {span(one.value, one.low, one.high)}" for one in others)
+    piece, says = told.piece, SAYS[what][0 if holds else 1]
+    rest = "; ".join(f"“{one.piece}” {span(one.value, one.low, one.high)}" for one in others)
     text = (
         f"“{piece}” {says} {name}: {span(told.value, told.low, told.high)} of its rate"
         f"{f'; {rest}' if rest else ''}."
@@ -164,25 +160,13 @@ def _holds(what: str, told: Share, others: list[Share]) -> tuple[bool, str]:
     return beyond, "an interval below 0 and below those of the other pieces"
 
 
-def _table(found: Attribution, splits: Mapping[str, Split], way: str) -> Table:
+def _table(found: Attribution, splits: Mapping[str, Split]) -> Table:
     rows = []
-    listed = {**splits, **{f"along {name}": found.of[name][way] for name in found.inner}}  # type: ignore[index]
+    listed = {**splits, **{f"along {name}": found.of[name] for name in found.activations}}
     for name, split in listed.items():
         shares = [span(one.value, one.low, one.high) for one in split.shapley]
-        whole = span(split.whole.value, split.whole.low, split.whole.high)
-        rows.append((name, *shares, whole))
+        total = span(split.total.value, split.total.low, split.total.high)
+        rows.append((name, *shares, total))
     head = ("of", *(f"“{one}”" for one in found.pieces), "together")
     title = f"What each piece brings, over {found.paraphrases} paraphrases"
     return Table(title, head, tuple(rows))
-
-
-def _strips(found: Attribution, folder: Path, way: str) -> tuple[Strip, ...]:
-    """Every combination of pieces, drawn with one seed."""
-    from clerestory.attribution.indices import coalitions
-
-    if found.pictures is None:
-        return ()
-    every = list(coalitions(len(found.pieces)))
-    texts = [found.asked.text(one, way) for one in every]  # type: ignore[arg-type]
-    shown = [one[0] for one in found.pictures]
-    return (strip(folder, "Every combination of the pieces, one seed", {"": shown}, texts),)

@@ -1,4 +1,4 @@
-"""What a prompt says without its pieces: stand-ins, articles, what is left out."""
+"""What a prompt says without its pieces: baselines, articles, what is left out."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from clerestory.errors import PromptError
 
 
 @pytest.mark.parametrize(
-    ("prompt", "neutral"),
+    ("prompt", "baseline"),
     [
         ("a [goth] [girl] in a [library]", "a thing in a place"),
         ("a [big] [red] ball", "a ball"),
@@ -32,22 +32,22 @@ from clerestory.errors import PromptError
         ("a [raven|old owl] here", "an old owl here"),
     ],
 )
-def test_without_its_pieces_a_prompt_makes_sense(prompt, neutral):
-    asked = parse_pieces(prompt)
-    assert asked.text([False] * len(asked.pieces)) == neutral
+def test_without_its_pieces_a_prompt_makes_sense(prompt, baseline):
+    prompt = parse_pieces(prompt)
+    assert prompt.text([False] * len(prompt.pieces)) == baseline
 
 
 def test_a_piece_beside_one_that_is_absent_keeps_its_words():
-    asked = parse_pieces("an [orange] [girl] in a [library]")
-    assert asked.text([True, False, True]) == "an orange thing in a library"
-    assert asked.text([False, True, True]) == "a girl in a library"
-    assert asked.text([True, True, True]) == asked.whole == "an orange girl in a library"
+    prompt = parse_pieces("an [orange] [girl] in a [library]")
+    assert prompt.text([True, False, True]) == "an orange thing in a library"
+    assert prompt.text([False, True, True]) == "a girl in a library"
+    assert prompt.text([True, True, True]) == prompt.full_text == "an orange girl in a library"
 
 
-def test_letters_know_which_words_they_are_of():
-    letters = parse_pieces("an [old] cat with a [raven]").letters([False, False], "delete")
-    assert "".join(letter for letter, _ in letters) == "a cat"
-    assert [owner for letter, owner in letters if letter in "acat"] == [-1, -2, -2, -2]
+def test_characters_know_which_words_they_are_of():
+    characters = parse_pieces("an [old] cat with a [raven]").characters([False, False], "delete")
+    assert "".join(character for character, _ in characters) == "a cat"
+    assert [owner for character, owner in characters if character in "acat"] == [-1, -2, -2, -2]
 
 
 def test_a_second_bar_is_refused():
