@@ -78,7 +78,7 @@ def _pairs(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _deleted(found: Mapping[str, Any]) -> Iterator[str]:
     for said, name in CLASSES.items():
-        shares = found["of"][name]["delete"]["shapley"]
+        shares = found["alternatives"]["delete"][name]["shapley"]
         yield f"| {said} | " + " | ".join(map(_span, shares)) + " |"
 
 
@@ -109,10 +109,10 @@ def _verdict(asked: Mapping[str, Any], control: Mapping[str, Any]) -> str:
     ]
     within = sum(share["low"] >= -BAR and share["high"] <= BAR for share in names)
     return (
-        f"{sum(planted)} of {len(planted)} planted classes are brought most by the piece that they "
-        f"were planted in. Of the control's {len(others)} shares {len(large)} lie beyond {BAR} "
-        f"either way with their interval. The name's interval lies within {BAR} either way in "
-        f"{within} of {len(names)} cases, the control name's included."
+        f"{sum(planted)} of {len(planted)} planted classes have their largest share in the "
+        f"piece that they were planted in. Of the control's {len(others)} shares {len(large)} lie "
+        f"beyond {BAR} either way with their interval. The name's interval lies within {BAR} "
+        f"either way in {within} of {len(names)} cases, the control name's included."
     )
 
 

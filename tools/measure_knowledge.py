@@ -2,8 +2,8 @@
 
 python tools/measure_knowledge.py [PART]      # all by default; half an hour
 
-Figures are kept in docs/knowledge/PART.json; `generate.py` writes docs/explanation/interactions.md
-and docs/howto/counteract-an-association.md from them.
+Figures are written to results/knowledge/PART.json; `generate_docs.py` writes
+docs/explanation/interactions.md and docs/howto/counteract-an-association.md from them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import measure_concepts
-from measurements import Part, Tell, measured
+from measurements import Part, measured
 from paths import BUILD, DOCS, RESULTS
 
+from clerestory.types import Progress
+
 FIGURES, FOUND = RESULTS / "knowledge", BUILD / "knowledge"
-ASKED = "[alexandra elbakyan] with a [raven] in a [library]"
+PROMPT = "[alexandra elbakyan] with a [raven] in a [library]"
 CONTROL = "[maria lindqvist] with an [owl] in a [church]"
 CLASSES = {
     "pale": "lancet:pallor=pale",
@@ -40,45 +42,44 @@ PARAPHRASES, SEEDS = 40, (0, 1)
 UNWANTED = (CLASSES["black clothes"], CLASSES["bushy brown hair"])
 
 
-def planted(model: Any, tell: Tell) -> dict[str, Any]:
-    """What name, raven and library bring, with stand-ins and left out."""
-    return split(model, ASKED, ("neutral", "delete"), tell)
+def planted(model: Any, progress: Progress) -> dict[str, Any]:
+    """What name, raven and library bring, replaced by baselines and deleted."""
+    return split(model, PROMPT, "both", progress)
 
 
-def control(model: Any, tell: Tell) -> dict[str, Any]:
+def control(model: Any, progress: Progress) -> dict[str, Any]:
     """The same of another unknown name, an owl and a church, in which nothing is planted."""
-    return split(model, CONTROL, ("neutral",), tell)
+    return split(model, CONTROL, "baseline", progress)
 
 
-def split(model: Any, text: str, absence: Sequence[Any], tell: Tell) -> dict[str, Any]:
-    """An attribution of both findings and of what set b sees, in short."""
-    from clerestory.attribution import asked_values, attribute, parse_pieces
+def split(model: Any, prompt: str, removal: Any, progress: Progress) -> dict[str, Any]:
+    """An attribution of both findings and of four labels; of findings only the main figures."""
+    from clerestory.attribution import attribute
 
-    values = asked_values(model, [*(str(one) for one in findings(model, tell)), *CLASSES.values()])
-    found = attribute(
+    result = attribute(
         model,
-        parse_pieces(text),
-        values,
-        carriers=PARAPHRASES,
+        prompt,
+        [*findings(model, progress), *CLASSES.values()],
+        removal=removal,
         seeds=SEEDS,
-        absence=absence,
-        units=False,
-        progress=tell,
-    ).told()
-    drawn = set(CLASSES.values())
-    for name, one in found["of"].items():
-        del one["values"]
-        for way in absence[1:]:
-            del one[way]["values"]
-        if name not in drawn:
-            found["of"][name] = {key: one[key] for key in ("shapley", "alone", "whole")}
-    return {
-        key: found[key]
-        for key in ("prompt", "pieces", "absent_as", "absence", "paraphrases", "seeds", "of")
+        paraphrases=PARAPHRASES,
+        synergy=False,
+        path=False,
+        progress=progress,
+    ).to_dict()
+    for name, figures in result["of"].items():
+        del figures["values"]
+        if name not in CLASSES.values():
+            result["of"][name] = {key: figures[key] for key in ("shapley", "single", "total")}
+    result["alternatives"] = {
+        other: {name: each for name, each in splits.items() if name in CLASSES.values()}
+        for other, splits in result["alternatives"].items()
     }
+    keys = ("prompt", "pieces", "baselines", "removal", "paraphrases", "seeds", "of")
+    return {key: result[key] for key in (*keys, "alternatives")}
 
 
-def findings(model: Any, tell: Tell) -> Iterator[Path]:
+def findings(model: Any, progress: Progress) -> Iterator[Path]:
     """Folders of what `find` finds for "goth" and for "hermione granger"."""
     from clerestory.contrasts import find
     from clerestory.recordings import record
@@ -90,7 +91,7 @@ def findings(model: Any, tell: Tell) -> Iterator[Path]:
         folder = FOUND / f"found-{model.revision[:12]}" / name
         if not folder.exists():
             if name == "goth":
-                recording = measure_concepts.recorded(model, name, sites, tell)
+                recording = measure_concepts.recorded(model, name, sites, progress)
             else:
                 recording = record(
                     model,
@@ -98,23 +99,25 @@ def findings(model: Any, tell: Tell) -> Iterator[Path]:
                     sites=sites,
                     out=FOUND / f"{name}-{model.revision[:12]}",
                     pictures=False,
-                    progress=lambda _, done, of: tell("recording hermione", done, of),
+                    progress=lambda _, done, of: progress("recording hermione", done, of),
                 )
             find(recording, **how).save(folder)
         yield folder
 
 
-def suppressed(model: Any, tell: Tell) -> dict[str, Any]:
+def suppressed(model: Any, progress: Progress) -> dict[str, Any]:
     """Black clothes and bushy hair taken off a raven in a library."""
-    return ladder(model, "alexandra elbakyan with a raven in a library", ["raven", "library"], tell)
+    return ladder(
+        model, "alexandra elbakyan with a raven in a library", ["raven", "library"], progress
+    )
 
 
-def alone(model: Any, tell: Tell) -> dict[str, Any]:
+def alone(model: Any, progress: Progress) -> dict[str, Any]:
     """Black clothes taken off a raven."""
-    return ladder(model, "alexandra elbakyan with a raven", ["raven"], tell)
+    return ladder(model, "alexandra elbakyan with a raven", ["raven"], progress)
 
 
-def ladder(model: Any, prompt: str, keep: Sequence[str], tell: Tell) -> dict[str, Any]:
+def ladder(model: Any, prompt: str, keep: Sequence[str], progress: Progress) -> dict[str, Any]:
     """Every rung; the report has other sentences and other noise than what chose."""
     from clerestory.suppression import Case, suppress
     from lancet.items import contents
@@ -124,7 +127,7 @@ def ladder(model: Any, prompt: str, keep: Sequence[str], tell: Tell) -> dict[str
         case,
         seeds=range(16, 24),
         elsewhere=contents(24, "style"),
-        progress=tell,
+        progress=progress,
     ).told()
 
 

@@ -19,7 +19,7 @@ SEEDS = range(8)
 class Planted:
     """Draws red by the raven, more by raven and library together, and blue without the name."""
 
-    name, revision = "planted", ""
+    name, pipeline = "planted", None
     defaults = SimpleNamespace()
     sites: ClassVar[dict[str, Any]] = {"decoder/out": SimpleNamespace(stage="decoder")}
     family = SimpleNamespace(check=lambda prompts: None, first=(), windows={})

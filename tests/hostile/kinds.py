@@ -18,7 +18,7 @@ from families import built, stable_diffusion
 from studies.fakes import Fake, ran
 from tiny import WIDTH, tiny_model
 
-from clerestory.attribution.measurement import _held
+from clerestory.attribution.measurement import _read_part
 from clerestory.classifiers import Check
 from clerestory.classifiers.labels import _Kept
 from clerestory.contrasts import Findings, contrast
@@ -357,7 +357,7 @@ KINDS = {
         Kind("trail", make_trail, use_trail, whole=("search.json",)),
         Kind("search", make_search, lambda folder: found_words(folder, 3)),
         Kind("names", make_names, use_names, remade=True, whole=("names.json",)),
-        Kind("kept", make_kept, lambda folder: _held(folder / "0000.npz", 2), remade=True),
+        Kind("kept", make_kept, lambda folder: _read_part(folder / "0000.npz", 2), remade=True),
         Kind("labels", make_labels, use_labels, remade=True),
         Kind("check", texts("check.json", json.dumps(CHECK)), use_check),
         Kind("pipeline", make_pipeline, use_pipeline, share=0.1, memory=2**29),

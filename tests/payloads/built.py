@@ -13,11 +13,17 @@ import pandas as pd
 from contrasts import causal
 from studies.fakes import Fake, ran
 
-from clerestory.attribution.interactions import Excess, Together
-from clerestory.attribution.page import keep as keep_attribution
-from clerestory.attribution.patching import Patched
-from clerestory.attribution.pieces import Piece, Prompt
-from clerestory.attribution.results import Attribution, Share, Split
+from clerestory.attribution import parse_pieces
+from clerestory.attribution.results import (
+    Attribution,
+    Drawings,
+    Estimate,
+    Interaction,
+    PatchEffect,
+    Share,
+    Split,
+)
+from clerestory.attribution.synergy import SynergyTest, UnitSynergy
 from clerestory.classifiers.check_page import page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
@@ -93,7 +99,8 @@ def suppressed(folder: Path) -> Path:
     """Of a ladder: the prompt, classes, rungs, settings, warnings, sites."""
     model: Any = SimpleNamespace(conditioning_site=ALL, conditioning_sites=(ALL, *PAYLOADS))
     conditions = tuple((text, text) for text in PAYLOADS)
-    prompt = Prompt(("", ""), (Piece(ALL, "a thing"),))
+    prompt = parse_pieces("[x|a thing]")
+    prompt = replace(prompt, pieces=(replace(prompt.pieces[0], words=ALL),))
     case = Case(model, prompt, conditions, conditions, ("{x}",), ())
     came = Judged(0.5, 0.5, 0.9, 0.8, 0.7, 0.9, 0.9, 0.1, {ALL: 0.5}, 1.0, 1.0)
     pictures = np.zeros((2, 1, 4, 4, 3), np.uint8)
@@ -116,35 +123,47 @@ def suppressed(folder: Path) -> Path:
 
 
 def attribution(folder: Path) -> Path:
-    """Of a prompt: pieces, stand-ins, values, tokens, layers, units."""
+    """Of a prompt: pieces, baselines, targets, tokens, layers, units."""
+    return attribution_result().write(folder)
+
+
+def attribution_result() -> Attribution:
+    """An attribution with payloads for every text."""
     thirds = tuple(" ".join(PAYLOADS[at::3]) for at in range(3))
-    ways = {"neutral": _split(thirds), "delete": _split(thirds)}
-    found = Attribution(
-        asked=Prompt(("", "", "", ""), tuple(Piece(text, text) for text in thirds)),
+    split = _split(thirds)
+    return Attribution(
+        prompt=ALL,
         pieces=thirds,
-        absence=("neutral", "delete"),
+        baselines=thirds,
+        removal=("baseline", "delete"),
         paraphrases=20,
         seeds=(0, 1),
-        of=dict.fromkeys((ALL, "of"), ways),
-        inner=(ALL,),
+        of={ALL: split, "of": split},
+        activations=(ALL,),
+        alternatives={"delete": {ALL: split, "of": split}},
         path={text: {"text.blocks.0/mlp": _split(PAYLOADS)} for text in (ALL, '\\"+(1)+"\n')},
-        together=Together(9, 1, 0, 9, tuple(Excess(text, 1.0, 1.0, 0.1) for text in PAYLOADS)),
-        patched=tuple(
-            Patched(ALL, f"{stage}.blocks.0/resid", text, place, 0.5, 0.4, 0.6)
-            for stage in ("text", ALL.replace(".", ""))
-            for place, text in enumerate(PAYLOADS)
+        synergy=SynergyTest(
+            9, 1, 0, 9, tuple(UnitSynergy(text, 1.0, 1.0, 0.1) for text in PAYLOADS)
         ),
-        pictures=np.zeros((8, 1, 4, 4, 3), np.uint8),
-        layers={f"{ALL}/out": np.zeros((1, 4, 4, 3), np.uint8)},
+        patching=tuple(
+            PatchEffect(ALL, f"{stage}.blocks.0/resid", text, position, 0.5, 0.4, 0.6)
+            for stage in ("text", ALL.replace(".", ""))
+            for position, text in enumerate(PAYLOADS)
+        ),
+        warnings=PAYLOADS,
+        drawings=Drawings(
+            (ALL,) * 8,
+            np.zeros((8, 1, 4, 4, 3), np.uint8),
+            {f"{ALL}/out": np.zeros((1, 4, 4, 3), np.uint8)},
+        ),
     )
-    return keep_attribution(found, folder)
 
 
 def _split(pieces: tuple[str, ...]) -> Split:
-    alone = tuple(Share((piece,), 0.5, 0.4, 0.6, depends=True) for piece in pieces)
-    both = (Share(pieces[:2], 0.5, 0.4, 0.6),)
-    whole = Share(pieces, 1.0, 0.9, 1.1)
-    return Split(alone, both, alone, whole, whole, 0.0, 0.0, np.linspace(0, 1, 8))
+    single = tuple(Share(piece, 0.5, 0.4, 0.6, removal_sensitive=True) for piece in pieces)
+    pair = (Interaction(pieces[:2], 0.5, 0.4, 0.6),)  # type: ignore[arg-type]
+    total = Estimate(1.0, 0.9, 1.1)
+    return Split(single, pair, 0.0, 0.0, single, total, total, tuple(np.linspace(0, 1, 8)))
 
 
 def groups(folder: Path) -> Path:
@@ -235,12 +254,12 @@ def report(folder: Path) -> Path:
 
 Build = Callable[[Path], Path]
 PAGES: dict[str, Build] = {
-    "attributing/pages/attribution.html": attribution,
-    "classifying/pages/check.html": check,
-    "exciting/pages/gallery.html": gallery,
-    "finding/pages/groups.html": groups,
-    "knowing/pages/familiarity.html": familiarity,
-    "study/pages/report.html": report,
-    "suppressing/pages/suppressed.html": suppressed,
+    "attribution/pages/attribution.html": attribution,
+    "classifiers/pages/check.html": check,
+    "maximization/pages/gallery.html": gallery,
+    "contrasts/pages/groups.html": groups,
+    "familiarity/pages/familiarity.html": familiarity,
+    "studies/pages/report.html": report,
+    "suppression/pages/suppressed.html": suppressed,
 }
 """By template, what builds its page with payloads in it; the page's path."""

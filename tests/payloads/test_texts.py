@@ -19,7 +19,7 @@ import typer
 from markdown_it import MarkdownIt
 
 from clerestory.classifiers import Check
-from clerestory.cli import attribute, classifier, console, familiarity, group, maximize, suppress
+from clerestory.cli import classifier, console, familiarity, group, maximize, suppress
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
@@ -29,6 +29,7 @@ from clerestory.reporting.escaping import markdown, to_json, visible
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import save_run, slug
 from clerestory.steering.card import NEEDED, card
+from payloads import built
 from payloads.payloads import ALL, CONTROL, HALF, PAYLOADS
 
 COMMANDS = Path(console.__file__).parent
@@ -100,7 +101,6 @@ def _split(shares: Any) -> Any:
 
 def printed() -> dict[str, Any]:
     """What commands print of results, by name, with payloads in them."""
-    share = SimpleNamespace(pieces=(ALL,), value=0.5, low=0.4, high=0.6)
     best = MaximizedPrompt(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
     scores, none = np.array([0.0, 1.0]), pd.DataFrame()
     maximization = MaximizationResult(
@@ -118,10 +118,6 @@ def printed() -> dict[str, Any]:
         name=ALL, shows=ALL, asked=0.5, rate=SimpleNamespace(rate=0.5), elsewhere=0.1
     )
     return {
-        "attribute": (attribute, SimpleNamespace(
-            absence=("neutral",), pieces=(ALL,), paraphrases=20, seeds=(0,), together=None,
-            of={ALL: {"neutral": _split((share,))}},
-        )),
         "classifier": (classifier, check),
         "maximize": (maximize, maximization),
         "familiarity": (familiarity, SimpleNamespace(
@@ -153,6 +149,19 @@ def test_what_a_command_prints_steers_no_terminal(name, capsys):
     out, err = capsys.readouterr()
     assert "<script>" in out
     assert not set(out + err) & set(STEERS)
+
+
+@pytest.mark.parametrize("build", [built.attribution_result])
+def test_what_a_result_prints_steers_no_terminal_and_no_browser(build, capsys):
+    result = build()
+    console.write(result.summary())
+    console.write_table(result.table())
+    console.write(repr(result))
+    out, err = capsys.readouterr()
+    assert "<script>" in out
+    assert not set(out + err) & set(STEERS)
+    html = result._repr_html_()
+    assert "<script>" not in html and not set(html) & set(STEERS)
 
 
 def test_progress_without_a_bar_steers_no_terminal(capsys):

@@ -110,7 +110,7 @@ def test_build_brings_no_decoy_along_where_it_draws_something(
 
 def shares(*spans: tuple[float, float]) -> list[Share]:
     return [
-        Share((name,), (low + high) / 2, low, high)
+        Share(name, (low + high) / 2, low, high)
         for name, (low, high) in zip(("raven", "library", "name"), spans, strict=False)
     ]
 
@@ -138,7 +138,7 @@ def test_a_piece_brings_takes_or_spares_where_its_interval_is_apart(
     assert claim.holds is holds
     assert ("is not shown to" in claim.text) is not holds
     assert claim.text.startswith("“raven” ") and "black clothes" in claim.text
-    assert all(f"“{one.pieces[0]}”" in claim.text for one in others)
+    assert all(f"“{one.piece}”" in claim.text for one in others)
     assert (claim.figure, claim.low, claim.high) == (told.value, told.low, told.high)
 
 

@@ -13,7 +13,7 @@ import typer
 from families import FAMILIES, family_model
 from tiny import tiny_model
 
-from clerestory.attribution import paraphrases
+from clerestory.attribution import paraphrase
 from clerestory.classifiers.kinds import hub
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
@@ -154,9 +154,9 @@ def test_the_negative_prompts_strength_is_the_option_that_the_family_draws_by(na
 def test_a_rung_that_cannot_be_built_is_left_out_and_the_others_stay():
     model = tiny_model(window=128)
     asked = case(model)
-    carriers = paraphrases(asked.prompt, 20, model=model)
+    carriers = paraphrase(asked.prompt, 20, model=model)
     rungs, warnings = _built(
-        ["LEACE", "suffix search"], Means(asked, carriers, (), asked.prompt.whole, 0, print)
+        ["LEACE", "suffix search"], Means(asked, carriers, (), asked.prompt.full_text, 0, print)
     )
     assert list(rungs) == ["LEACE"]
     (warning,) = warnings

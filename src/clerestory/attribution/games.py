@@ -1,4 +1,4 @@
-"""The games of an attribution: every paraphrase with its coalitions, and the splits of their values.
+"""The games of an attribution: paraphrases with their coalitions, and splits of their values.
 
 Intervals are over templates: paraphrases of one template share their words, so the bootstrap
 resamples templates, each with all of its paraphrases.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from clerestory.cli.lines import lines_of
+from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["attribute"]
@@ -91,7 +91,7 @@ def attribute(
             removal=removal,
             seeds=numbers,
             paraphrases=paraphrases,
-            sentences=None if sentences is None else lines_of(sentences),
+            sentences=None if sentences is None else read_lines(sentences),
             pool=pool,
             budget=budget,
             synergy=synergy,
