@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clerestory.attribution.targets import DECODER, Target
 from clerestory.classifiers import classifier
@@ -178,7 +179,7 @@ def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
     return (values, units) if numbers and len(values) == len(units) == count else None
 
 
-def _rate(term: Drawn, pictures: Pictures) -> Floats:
+def _rate(term: Drawn, pictures: Pictures) -> NDArray[np.float64]:
     model = classifier(term.classifier, role="evaluation")
     return np.asarray(model(pictures).argmax(1) == model.classes.index(term.shows), np.float64)
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clerestory.attribution.paraphrases import template_groups
 from clerestory.attribution.pieces import Characters, Removal, SegmentedPrompt
@@ -149,10 +150,10 @@ def _patch_stage(
             )
             has_token = np.array([bool(each) for each in pairs])
             for target in targets:
-                values = [
+                values, without, with_patch = (
                     readings.values[target.term][has_token] for readings in (full, removed, patched)
-                ]
-                share = _share_lost(*values, groups[has_token])
+                )
+                share = _share_lost(values, without, with_patch, groups[has_token])
                 if share is not None:
                     effects.append(PatchEffect(target.name, site, token.label, position, *share))
         progress("patching tokens", done + 1, len(readers))
@@ -254,5 +255,5 @@ def _tokens_by_part(window: Text, characters: Characters) -> dict[int, list[tupl
     return tokens
 
 
-def _no_labels(term: Term, pictures: Pictures) -> Floats:
+def _no_labels(term: Term, pictures: Pictures) -> NDArray[np.float64]:
     raise AssertionError(f"{term} is not read inside the model.")

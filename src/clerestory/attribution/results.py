@@ -224,17 +224,15 @@ class Attribution(Result):
         """Shapley values and interactions of every target, one row each."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                {"of": name, "pieces": pieces, "value": each.value, "low": each.low}
-                | {"high": each.high}
-                for name, split in self.of.items()
-                for pieces, each in (
-                    *((share.piece, share) for share in split.shapley),
-                    *((" x ".join(pair.pieces), pair) for pair in split.interactions),
-                )
+        rows = []
+        for name, split in self.of.items():
+            shares: list[tuple[str, Share | Interaction]] = [(s.piece, s) for s in split.shapley]
+            shares += [(" x ".join(pair.pieces), pair) for pair in split.interactions]
+            rows += [
+                {"of": name, "pieces": pieces, "value": e.value, "low": e.low, "high": e.high}
+                for pieces, e in shares
             ]
-        )
+        return pd.DataFrame(rows)
 
     def plot(self) -> Any:
         """Shapley values as circles and interactions as lines, one chart per target."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clerestory.classifiers import condition
 from clerestory.contrasts import Finding, Findings
@@ -160,7 +161,7 @@ def _check_pool(pool: str) -> None:
         raise OptionError(f"No pool is called {pool!r}; take {', '.join(POOLS)}.")
 
 
-def _normalized_direction(findings: Findings, finding: Finding) -> Floats | None:
+def _normalized_direction(findings: Findings, finding: Finding) -> NDArray[np.float64] | None:
     """A unit's direction, scaled so that the two sides differ by 1 along it; None for 0."""
     difference = _difference(findings, finding)
     if difference is None:
@@ -175,7 +176,7 @@ def _normalized_direction(findings: Findings, finding: Finding) -> Floats | None
     return direction / scale if scale else None
 
 
-def _difference(findings: Findings, finding: Finding) -> Floats | None:
+def _difference(findings: Findings, finding: Finding) -> NDArray[np.float64] | None:
     """The difference of means at a finding's site; None where it is missing or zero."""
     known: Mapping[str, Floats] = findings.directions
     site, at, step = finding.site.partition("@")

@@ -50,7 +50,7 @@ def load_json(kind: type[T], folder: Path, name: str, error: Refusal) -> T:
 
 def dump_json(value: Any) -> dict[str, Any]:
     """A dataclass as the values that JSON has, which `validated` reads back."""
-    fields: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    fields: dict[str, Any] = _adapter(cast(Any, type(value))).dump_python(value, mode="json")
     return fields
 
 
