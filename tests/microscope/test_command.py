@@ -38,9 +38,12 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
     words = ["build", rec, "--out", out, "--findings", tmp_path / "cats"]
     commands.call(app, *words, "--studies", tmp_path / "study")
     views = Views(Microscope(out), Themes(out / "themes.sqlite"))
-    cited = found.of("neuron")[0]
-    told = views.unit(views.microscope.named(cited.unit.partition("@")[0]))
-    assert (told["findings"][0]["finding"], told["findings"][0]["rank"]) == ("cats", cited.rank)
+    neuron = found.of("neuron")[0]
+    told = views.unit(views.microscope.named(neuron.unit.partition("@")[0]))
+    assert (told["findings"][0]["finding"], told["findings"][0]["rank"]) == (
+        "cats",
+        neuron.rank,
+    )
     assert views.studies()["studies"] == [{"name": "study", "path": "studies/study/report.html"}]
     with pytest.raises(EvidenceError):
         commands.call(app, "build", rec, "--out", out, "--findings", tmp_path / "study")

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from clerestory.cli.microscope import app as commands_app
 from clerestory.errors import OptionError, RecordingError, ThemeError
 from clerestory.microscope import Microscope, Theme, Themes, application, blind, searches, site
-from clerestory.microscope.guard import check_token, is_loopback, names_of
+from clerestory.microscope.guard import check_token, host_names, is_loopback
 from clerestory.microscope.themes import agreement
 from microscope.conftest import BASE, MIDDLE, MLP
 
@@ -40,9 +40,9 @@ def test_another_name_is_refused(client, home, host):
 
 
 def test_names_of_a_server_that_others_reach():
-    names = names_of("0.0.0.0", ["lab.example"])
+    names = host_names("0.0.0.0", ["lab.example"])
     assert {"lab.example", "localhost", "*"} <= names
-    assert "*" not in names_of("192.0.2.7") and "192.0.2.7" in names_of("192.0.2.7")
+    assert "*" not in host_names("192.0.2.7") and "192.0.2.7" in host_names("192.0.2.7")
     assert is_loopback("127.8.8.8") and is_loopback("::1") and not is_loopback("0.0.0.0")
     assert not is_loopback("localhost.evil.example")
 
@@ -211,8 +211,8 @@ def test_raters_of_blind_tests_have_clean_names(scope):
     themes = Themes(scope / "themes.sqlite")
     theme = themes.add(f"{MLP}[3]", "cats", rater="ada")
     with pytest.raises(ThemeError, match="let somebody else"):
-        blind.begin(Microscope(scope), themes, theme, "ada\u200b")
-    blind.begin(Microscope(scope), themes, theme, "b\x1b\u202eo")
+        blind.start_test(Microscope(scope), themes, theme, "ada\u200b")
+    blind.start_test(Microscope(scope), themes, theme, "b\x1b\u202eo")
     with themes.open() as database:
         assert {row[0] for row in database.execute("SELECT rater FROM trials")} == {"bo"}
 

@@ -80,7 +80,7 @@ def test_a_blind_test_from_start_to_end(client, name):
         page = client.post("/blind/answer", data={"key": key, "picked": "1"})
     assert "right of the unit's own questions" in page.text
     score = client.get(f"{test}.json").json()["score"]
-    assert score["asked"] == 8 and score["controls"] == 4
+    assert score["questions"] == 8 and score["controls"] == 4
     assert client.get(f"/{name}/{MLP}.json?sort=blind").json()["shown"][0]["blind"] == score
     assert client.get("/blind/none").status_code == 400
     assert client.post("/blind", data={"theme": "99", "rater": "bo"}).status_code == 400
@@ -143,7 +143,7 @@ def test_the_slider_does_not_wait_for_a_search(scope, model):
     microscope = Microscope(scope)
     unit, drawer = microscope.unit(MLP, 1), Drawer(lambda: model)
     jobs = Jobs(microscope, drawer)
-    job = jobs.begin(unit, budget=100_000)
+    job = jobs.start(unit, budget=100_000)
     while job.state == "waiting" or not job.done:
         threading.Event().wait(0.02)
     drawer.draw(microscope.unit(MIDDLE, 0), "a cat", "add", 2.0, 0)

@@ -53,7 +53,7 @@ def test_export_and_import_keep_everything_and_add_nothing_twice(themes, tmp_pat
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"text": 3}', "null"])
 def test_an_import_is_whole_or_not_at_all(themes, line):
-    good = json.dumps(Themes.add(themes, UNIT, "glass", rater="ada").told())
+    good = json.dumps(Themes.add(themes, UNIT, "glass", rater="ada").to_dict())
     good = good.replace('"key": "', '"key": "0')
     with pytest.raises(ThemeError, match="Line 2"):
         themes.take([good, line], [UNIT])

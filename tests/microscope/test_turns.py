@@ -1,11 +1,11 @@
-"""Turns: first come, first served; who leaves gives up the place, and too many are refused."""
+"""First come, first served; who leaves loses the place, and too many are refused."""
 
 import threading
 import time
 
 import pytest
 
-from clerestory.microscope.queue import BusyError, LeftError, Ticket, Turns
+from clerestory.microscope.queue import AbandonedError, BusyError, Ticket, TurnQueue
 
 
 def soon(true):
@@ -33,7 +33,7 @@ class Held:
                 self.log.append(self.name)
                 self.has.set()
                 self.end.wait(10)
-        except LeftError:
+        except AbandonedError:
             self.log.append(f"{self.name} left")
 
     def over(self):
@@ -42,7 +42,7 @@ class Held:
 
 
 def test_the_first_who_came_goes_first():
-    turns, log = Turns(8), []
+    turns, log = TurnQueue(8), []
     people = [Held(turns, log, name) for name in "abcd"]
     for one in people:
         assert one.has.wait(10)
@@ -51,7 +51,7 @@ def test_the_first_who_came_goes_first():
 
 
 def test_one_too_many_is_refused_but_not_who_has_no_ticket():
-    turns, log = Turns(2), []
+    turns, log = TurnQueue(2), []
     people = [Held(turns, log, name, Ticket()) for name in "abc"]
     with pytest.raises(BusyError), turns.turn(Ticket()):
         pass
@@ -62,7 +62,7 @@ def test_one_too_many_is_refused_but_not_who_has_no_ticket():
 
 
 def test_who_leaves_frees_the_place_and_never_gets_the_turn():
-    turns, log, gone = Turns(2), [], Ticket()
+    turns, log, gone = TurnQueue(2), [], Ticket()
     first = Held(turns, log, "a", Ticket())
     waiting = [Held(turns, log, "b", gone), Held(turns, log, "c", Ticket())]
     turns.leave(gone)
@@ -72,17 +72,17 @@ def test_who_leaves_frees_the_place_and_never_gets_the_turn():
         one.over()
     assert log == ["a", "b left", "c", "d"]
     assert gone.left.is_set()
-    with pytest.raises(LeftError):
+    with pytest.raises(AbandonedError):
         gone.check()
 
 
 def test_who_gives_way_goes_on_after_those_who_waited():
-    turns, log = Turns(8), []
+    turns, log = TurnQueue(8), []
     with turns.turn():
-        turns.give_way()  # nobody waits
+        turns.yield_turn()  # nobody waits
         people = [Held(turns, log, name) for name in "ab"]
         for one in people:
             one.end.set()
-        turns.give_way()
+        turns.yield_turn()
         log.append("search")
     assert log == ["a", "b", "search"]

@@ -258,7 +258,7 @@ PAGES: dict[str, Build] = {
     "classifiers/pages/check.html": check,
     "maximization/pages/gallery.html": gallery,
     "contrasts/pages/groups.html": groups,
-    "familiarity/pages/familiarity.html": familiarity,
+    "recognition/pages/familiarity.html": familiarity,
     "studies/pages/report.html": report,
     "suppression/pages/suppressed.html": suppressed,
 }

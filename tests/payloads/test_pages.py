@@ -122,7 +122,7 @@ def test_nothing_runs_and_everything_is_shown_as_text(template, pages, browser):
     assert found["pwned"] == "no" and not seen.popped
     assert not found["handlers"] and not found["addresses"] and not found["strange"]
     assert not found["refreshes"] and found["styles"] == 1
-    assert found["scripts"] == (template == "classifying/pages/check.html")
+    assert found["scripts"] == (template == "classifiers/pages/check.html")
     assert found["shown"] != "none"
     assert not seen.outside(path)
     said = " ".join(found["text"].split())

@@ -197,7 +197,7 @@ def test_a_chart_is_drawn_of_any_text():
     assert plots.png(chart).startswith(b"\x89PNG")
 
 
-def told(text: str) -> dict[str, Any]:
+def to_dict(text: str) -> dict[str, Any]:
     """What a steered model's file says, with a text wherever one may stand."""
     ways = {"concept_rate": 0.5, "concept_interval": (0.4, 0.6), "kept": {}, "all_kept": None}
     ways |= {"decoy_added": None, "contents": text}
@@ -213,11 +213,11 @@ def told(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("text", [*EVERY, "- a", "1. a", "> a", "www.example.org", "~~a~~ `b`"])
 def test_a_card_is_no_more_than_text(text):
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    plain, tokens = (list(_flat(reader.parse(card(told(of))))) for of in ("a", text))
+    plain, tokens = (list(_flat(reader.parse(card(to_dict(of))))) for of in ("a", text))
     kinds = [[one.type for one in those if one.type != "text"] for those in (plain, tokens)]
     assert kinds[0] == kinds[1], "the same headings, lists and code; no HTML, no links"
     assert not any(one.type.startswith(("html", "link")) for one in tokens)
-    outside = re.sub(r"`[^`\n]*`", "", card(told(text)))
+    outside = re.sub(r"`[^`\n]*`", "", card(to_dict(text)))
     assert "://" not in outside and "www." not in outside, "what some renderers make links of"
     said = " ".join(one.content for one in tokens if one.type == "text")
     assert " ".join(visible(" ".join(text.split())).split()) in " ".join(said.split())

@@ -33,7 +33,8 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same call.")],
     sites: Annotated[str, typer.Option(help="Sites that get pages, as `text.*/mlp`.")] = "*",
     findings: Annotated[
-        list[Path] | None, typer.Option(help="What `find --out` wrote, to be cited. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="Folders that `find --out` wrote, to link. Repeatable."),
     ] = None,
     studies: Annotated[
         list[Path] | None, typer.Option(help="Folders with a report. Repeatable.")
@@ -48,7 +49,7 @@ def build(
     from clerestory.io.outputs import resumable
     from clerestory.microscope import build as built
     from clerestory.microscope.redraw import opened
-    from clerestory.microscope.references import cite
+    from clerestory.microscope.references import add_references
     from clerestory.microscope.searches import search_all
     from clerestory.recordings import Recording
 
@@ -57,7 +58,7 @@ def build(
     opened_recordings = [Recording.open(one) for one in recordings]
     with console.progress_bars() as tell:
         microscope = built(opened_recordings, out, sites=sites, progress=tell)
-        cite(microscope, findings or (), studies or ())
+        add_references(microscope, findings or (), studies or ())
         if search is not None:
             search_all(microscope, opened(microscope), budget, how=search, progress=tell)
     units = sum(site.units for site in microscope.sites.values())

@@ -1,9 +1,9 @@
 """Is a theme real? A rater picks between two rows of pictures, not knowing which the unit likes.
 
-Of the samples that were held out from naming, one row is of those that excite the unit most and the
-other of the middle of its range; no picture is shown twice for the unit. Control questions have
-rows picked so by a random direction of the site in its place, unmarked. A theme that names what the
-unit likes is picked right on its own questions, and no more often than by a coin on the controls'.
+Of the samples that were held out from naming, one row has those with the highest activations, the
+other those of the middle of the range; no picture is shown twice for a unit. Control questions have
+rows that a random direction of the same site ranks, unmarked. A theme that describes the unit is
+answered correctly on the unit's questions, and at chance level on the controls.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from clerestory.errors import ThemeError
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.microscope.themes import LENGTHS, Theme, Themes, cleaned, now
+from clerestory.microscope.themes import LENGTHS, Theme, Themes, clean_text, now
 
-__all__ = ["Question", "Score", "answer", "begin", "question", "scores"]
+__all__ = ["Question", "Score", "next_question", "save_answer", "scores", "start_test"]
 
-ROW = 4
+ROW_LENGTH = 4
 """Pictures of a row."""
-QUESTIONS, LEAST = 8, 4
+MAX_QUESTIONS, MIN_QUESTIONS = 8, 4
 """Of the unit, at most and at least; half as many are of random directions."""
-EACH = 3 * ROW
+PROMPTS_PER_QUESTION = 3 * ROW_LENGTH
 """Held-out prompts that a question needs: a third of them at the top, a third in the middle."""
 
 
@@ -50,7 +50,7 @@ class Score:
     """
 
     hits: int
-    asked: int
+    questions: int
     control_hits: int
     controls: int
     raters: int
@@ -58,22 +58,22 @@ class Score:
     @property
     def rate(self) -> float | None:
         """How often the unit's row was picked; None where nobody answered."""
-        return self.hits / self.asked if self.asked else None
+        return self.hits / self.questions if self.questions else None
 
     @property
     def p(self) -> float | None:
         """The chance of so many hits, or more, by a coin."""
         from scipy.stats import binomtest
 
-        if not self.asked:
+        if not self.questions:
             return None
-        return float(binomtest(self.hits, self.asked, 0.5, alternative="greater").pvalue)
+        return float(binomtest(self.hits, self.questions, 0.5, alternative="greater").pvalue)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
             "hits": self.hits,
-            "asked": self.asked,
+            "questions": self.questions,
             "rate": self.rate,
             "p": self.p,
             "control_hits": self.control_hits,
@@ -82,7 +82,7 @@ class Score:
         }
 
 
-def begin(
+def start_test(
     microscope: Microscope, themes: Themes, theme: Theme, rater: str, *, seed: int | None = None
 ) -> str:
     """Make up a test, keep it, and say what it is called; by chance, or as a `seed` has it.
@@ -91,62 +91,67 @@ def begin(
     the theme.
     """
     unit = microscope.named(theme.unit)
-    rater = cleaned(rater)
+    rater = clean_text(rater)
     if not rater or len(rater) > LENGTHS["rater"]:
         raise ThemeError(f"Say who answers, in {LENGTHS['rater']} letters or fewer.")
     if rater.casefold() == theme.rater.casefold():
         raise ThemeError("Who named it knows what to look for: let somebody else be tested.")
     rng = np.random.default_rng(seed)
-    held = held_out(microscope, unit)
-    count = min(QUESTIONS, len(held) // EACH)
-    rows = _drawn(unit, held, None, count, rng)
+    samples = held_out_samples(microscope, unit)
+    count = min(MAX_QUESTIONS, len(samples) // PROMPTS_PER_QUESTION)
+    rows = _make_questions(unit, samples, None, count, rng)
     for control in rng.integers(2**31, size=count // 2):
-        rows += _drawn(unit, held, int(control), 1, rng)
-    test, kept = uuid4().hex, []
-    for at in rng.permutation(len(rows)):
-        control, high, middle = rows[at]
-        right = int(rng.integers(2))
-        shown = (high, middle) if right == 0 else (middle, high)
-        first, second = (json.dumps([int(one) for one in row]) for row in shown)
-        kept.append((uuid4().hex, test, theme.id, rater, control, first, second, right, now()))
+        rows += _make_questions(unit, samples, int(control), 1, rng)
+    test, rows_to_insert = uuid4().hex, []
+    for index in rng.permutation(len(rows)):
+        control, high, middle = rows[index]
+        correct = int(rng.integers(2))
+        pair = (high, middle) if correct == 0 else (middle, high)
+        first, second = (json.dumps([int(sample) for sample in row]) for row in pair)
+        rows_to_insert.append(
+            (uuid4().hex, test, theme.id, rater, control, first, second, correct, now())
+        )
     with themes.open() as database:
         database.execute("BEGIN IMMEDIATE")
         database.executemany(
             "INSERT INTO trials (key, test, theme, rater, control, first, second, answer, "
-            "asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            kept,
+            "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows_to_insert,
         )
         database.execute("COMMIT")
     return test
 
 
-def _drawn(
+def _make_questions(
     unit: Unit,
-    held: NDArray[np.integer],
+    samples: NDArray[np.integer],
     control: int | None,
     count: int,
     rng: np.random.Generator,
 ) -> list[tuple[int | None, NDArray[np.integer], NDArray[np.integer]]]:
     """So many questions: a row of the highest samples each, and one of those in the middle."""
-    order = held[np.argsort(-excitement(unit, held, control), kind="stable")]
-    need, half = count * ROW, len(order) // 2
+    order = samples[np.argsort(-ranking_values(unit, samples, control), kind="stable")]
+    need, half = count * ROW_LENGTH, len(order) // 2
     high, middle = order[:need], order[half - need // 2 : half - need // 2 + need]
-    parts = (rng.permutation(part).reshape(count, ROW) for part in (high, middle))
-    return [(control, one, two) for one, two in zip(*parts, strict=True)]
+    parts = (rng.permutation(part).reshape(count, ROW_LENGTH) for part in (high, middle))
+    return [(control, first, second) for first, second in zip(*parts, strict=True)]
 
 
-def held_out(microscope: Microscope, unit: Unit) -> NDArray[np.integer]:
+def held_out_samples(microscope: Microscope, unit: Unit) -> NDArray[np.integer]:
     """Samples that no page shows beside a unit, one of a prompt."""
     table = microscope.samples(unit.site.recording)
     hidden = table.loc[~table["named"]].drop_duplicates("prompt")
-    if len(hidden) < LEAST * EACH:
-        raise ThemeError(f"{len(hidden)} prompts were held out; a blind test needs {LEAST * EACH}.")
+    if len(hidden) < MIN_QUESTIONS * PROMPTS_PER_QUESTION:
+        raise ThemeError(
+            f"{len(hidden)} prompts were held out; a blind test needs "
+            f"{MIN_QUESTIONS * PROMPTS_PER_QUESTION}."
+        )
     if microscope.picture(unit.site.recording, 0) is None:
         raise ThemeError("The recording has no pictures, and a blind test needs some.")
     return hidden.index.to_numpy()
 
 
-def excitement(
+def ranking_values(
     unit: Unit, samples: NDArray[np.integer], control: int | None
 ) -> NDArray[np.floating]:
     """The unit's values, or those along a random direction of its site, each unit standardized."""
@@ -154,11 +159,13 @@ def excitement(
         return np.asarray(unit.figure("values")[samples], np.float64)
     values = unit.site.figure("values")[:, samples].astype(np.float64)
     sd = values.std(1)
-    way = np.random.default_rng(control).normal(size=len(values)) / np.where(sd > 0, sd, np.inf)
-    return np.asarray(way @ values)
+    direction = np.random.default_rng(control).normal(size=len(values)) / np.where(
+        sd > 0, sd, np.inf
+    )
+    return np.asarray(direction @ values)
 
 
-def question(themes: Themes, test: str) -> Question | None:
+def next_question(themes: Themes, test: str) -> Question | None:
     """The next one of a test; None when all are answered. ThemeError for no such test."""
     with themes.open() as database:
         rows = database.execute(
@@ -169,24 +176,24 @@ def question(themes: Themes, test: str) -> Question | None:
         raise ThemeError("There is no such blind test.")
     for number, (key, theme, first, second, picked) in enumerate(rows):
         if picked is None:
-            shown = tuple(json.loads(first)), tuple(json.loads(second))
-            return Question(key, test, themes.one(theme), shown, number + 1, len(rows))
+            rows_shown = tuple(json.loads(first)), tuple(json.loads(second))
+            return Question(key, test, themes.one(theme), rows_shown, number + 1, len(rows))
     return None
 
 
-def answer(themes: Themes, key: str, picked: int) -> str:
+def save_answer(themes: Themes, key: str, picked: int) -> str:
     """Keep what a rater picked, once; the name of the test. ThemeError for what was not asked."""
     if picked not in (0, 1):
         raise ThemeError("Pick the first row, 0, or the second, 1.")
     with themes.open() as database:
-        found = database.execute("SELECT test FROM trials WHERE key = ?", (key,)).fetchone()
-        if found is None:
+        row = database.execute("SELECT test FROM trials WHERE key = ?", (key,)).fetchone()
+        if row is None:
             raise ThemeError("There is no such question.")
         database.execute(
             "UPDATE trials SET picked = ?, picked_at = ? WHERE key = ? AND picked IS NULL",
             (picked, now(), key),
         )
-    return str(found[0])
+    return str(row[0])
 
 
 def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) -> dict[int, Score]:
@@ -202,17 +209,17 @@ def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) 
             "SELECT theme, rater, SUM(control IS NULL AND picked = answer), SUM(control IS NULL), "
             "SUM(control IS NOT NULL AND picked = answer), SUM(control IS NOT NULL) "
             f"FROM trials WHERE {where} GROUP BY test ORDER BY MIN(id)",
-            [one for one in (test, unit) if one],
+            [value for value in (test, unit) if value],
         ).fetchall()
     first: dict[tuple[int, str], tuple[int, ...]] = {}
     for theme, rater, *counts in rows:
         first.setdefault((theme, rater.casefold()), tuple(counts))
-    found: dict[int, list[tuple[int, ...]]] = {}
+    by_theme: dict[int, list[tuple[int, ...]]] = {}
     for (theme, _), counts in first.items():
-        found.setdefault(theme, []).append(tuple(counts))
-    return {theme: _summed(own) for theme, own in found.items()}
+        by_theme.setdefault(theme, []).append(tuple(counts))
+    return {theme: _sum(counts) for theme, counts in by_theme.items()}
 
 
-def _summed(counts: list[tuple[int, ...]]) -> Score:
-    hits, asked, control_hits, controls = (sum(column) for column in zip(*counts, strict=True))
-    return Score(hits, asked, control_hits, controls, len(counts))
+def _sum(counts: list[tuple[int, ...]]) -> Score:
+    hits, questions, control_hits, controls = (sum(column) for column in zip(*counts, strict=True))
+    return Score(hits, questions, control_hits, controls, len(counts))

@@ -25,13 +25,13 @@ from clerestory.recordings import Recording
 __all__ = ["Progress", "build"]
 
 Progress = Callable[[str, int, int], None]
-LEAST = 60
+MIN_SAMPLES = 60
 """Samples that a page needs."""
-SIDE = 320
+MAX_SIDE = 320
 """Pixels of a picture's longer side, at most."""
-TAKEN = ("static", "pictures", "searched", "studies", "search", "compare", "blind")
+RESERVED = ("static", "pictures", "searched", "studies", "search", "compare", "blind")
 """Addresses of other pages."""
-NEAR = 8
+NEIGHBOURS = 8
 BLOCK = 512
 """Units whose neighbours are looked for together."""
 
@@ -50,18 +50,18 @@ def build(
     were kept. EvidenceError for fewer than 60 samples, RecordingError for recordings of several
     models or a site that two of them have, OutputError for a folder of something else.
     """
-    tell = progress or (lambda what, done, of: None)
+    report = progress or (lambda label, completed, total: None)
     plan = _plan(recordings, sites)
-    _begin(out, plan)
+    _write_plan(out, plan)
     for number, recording in enumerate(recordings):
-        _samples(recording, number, out, plan["recordings"][number]["pictures"], tell)
+        _samples(recording, number, out, plan["recordings"][number]["pictures"], report)
     for number, one in enumerate(plan["sites"]):
         folder = out / "sites" / f"{number:03d}"
         if not (folder / "summed").exists():
             _site(recordings[one["recording"]], one, folder, out)
-        tell("summing units up", number + 1, len(plan["sites"]))
+        report("summarizing units", number + 1, len(plan["sites"]))
     if not (out / DONE).exists():
-        _nearest(out, plan, tell)
+        _nearest(out, plan, report)
         (out / DONE).touch()
     return Microscope(out)
 
@@ -70,12 +70,12 @@ def _plan(recordings: Sequence[Recording], sites: str) -> dict[str, Any]:
     """What will be built, checked."""
     model = _model(recordings)
     found: dict[str, dict[str, Any]] = {}
-    told = []
+    recording_plans = []
     for number, recording in enumerate(recordings):
-        if len(recording.rows) < LEAST:
+        if len(recording.rows) < MIN_SAMPLES:
             raise EvidenceError(
                 f"{recording.store.folder} has {len(recording.rows)} samples: a unit's page needs "
-                f"{LEAST} or more."
+                f"{MIN_SAMPLES} or more."
             )
         sizes: dict[str, int | None] = dict.fromkeys(recording.sites)
         for address in select(sites, sizes, noun="site of this recording"):
@@ -89,20 +89,20 @@ def _plan(recordings: Sequence[Recording], sites: str) -> dict[str, Any]:
                 "steps": list(layout.labels["step"]),
                 "recording": number,
             }
-        drawn = "pictures" in recording.store.layouts
-        small = drawn and max(recording.store.layouts["pictures"].shape[:2]) <= SIDE // 2
-        told.append(
+        has_pictures = "pictures" in recording.store.layouts
+        small = has_pictures and max(recording.store.layouts["pictures"].shape[:2]) <= MAX_SIDE // 2
+        recording_plans.append(
             {
                 "samples": len(recording.rows),
                 "table": recording.manifest["plan"]["table"],
-                "pictures": ("png" if small else "jpg") if drawn else "",
+                "pictures": ("png" if small else "jpg") if has_pictures else "",
             }
         )
     return {
         "format": FORMAT,
         "slug": _slug(model["name"]),
         "model": model,
-        "recordings": told,
+        "recordings": recording_plans,
         "sites": [*found.values()],
     }
 
@@ -125,10 +125,10 @@ def _slug(name: str) -> str:
     ('sd-turbo', 'My-model', 'search-model')
     """
     end = re.sub(r"[^A-Za-z0-9_.-]+", "-", name.rstrip("/").rpartition("/")[2]).strip("-.")
-    return f"{end}-model".lstrip("-") if end in TAKEN or not end else end
+    return f"{end}-model".lstrip("-") if end in RESERVED or not end else end
 
 
-def _begin(out: Path, plan: dict[str, Any]) -> None:
+def _write_plan(out: Path, plan: dict[str, Any]) -> None:
     path = out / PLAN
     text = json.dumps(plan, indent=1, ensure_ascii=False) + "\n"
     if path.exists():
@@ -142,16 +142,16 @@ def _begin(out: Path, plan: dict[str, Any]) -> None:
         part.write_text(text, "utf-8")
 
 
-def named(prompt: str) -> bool:
+def may_be_shown(prompt: str) -> bool:
     """Whether pages may show a prompt's pictures; else it is kept for blind tests."""
     return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] % 2 == 0
 
 
-def _samples(recording: Recording, number: int, out: Path, kind: str, tell: Progress) -> None:
+def _samples(recording: Recording, number: int, out: Path, kind: str, report: Progress) -> None:
     """The table, its words, and the pictures."""
     table = recording.samples.loc[recording.rows].drop(columns=["done", "bad"])
     table = table.reset_index(drop=True)
-    table["named"] = [named(prompt) for prompt in table["prompt"]]
+    table["named"] = [may_be_shown(prompt) for prompt in table["prompt"]]
     halves = table.drop_duplicates("prompt")["named"]
     if min(halves.sum(), (~halves).sum()) < EXTREMES:
         raise EvidenceError("There are too few different prompts for a half that is kept back.")
@@ -167,16 +167,16 @@ def _samples(recording: Recording, number: int, out: Path, kind: str, tell: Prog
         return
     folder = out / "pictures" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
-    left = [at for at in range(len(table)) if not (folder / f"{at:06d}.{kind}").exists()]
-    for start in range(0, len(left), 64):
-        own = left[start : start + 64]
-        for at, pixels in zip(own, recording.pictures(recording.rows[own]), strict=True):
+    missing = [at for at in range(len(table)) if not (folder / f"{at:06d}.{kind}").exists()]
+    for start in range(0, len(missing), 64):
+        rows = missing[start : start + 64]
+        for at, pixels in zip(rows, recording.pictures(recording.rows[rows]), strict=True):
             picture = Image.fromarray(pixels)
-            picture.thumbnail((SIDE, SIDE))
+            picture.thumbnail((MAX_SIDE, MAX_SIDE))
             path = folder / f"{at:06d}.{kind}"
             picture.save(path.with_suffix(".part"), "PNG" if kind == "png" else "JPEG", quality=88)
             path.with_suffix(".part").replace(path)
-        tell("keeping pictures", start + len(own), len(left))
+        report("writing pictures", start + len(rows), len(missing))
 
 
 def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) -> None:
@@ -243,11 +243,11 @@ def _chunks(recording: Recording, address: str) -> Iterator[tuple[int, NDArray[n
         start += len(part)
 
 
-def _nearest(out: Path, plan: dict[str, Any], tell: Progress) -> None:
+def _nearest(out: Path, plan: dict[str, Any], report: Progress) -> None:
     """Neighbours among the units of the same recording, by correlation over samples."""
     every = [(out / "sites" / f"{at:03d}", one) for at, one in enumerate(plan["sites"])]
     starts = np.cumsum([0, *(one["units"] for _, one in every)])
-    of, done = int(starts[-1]), 0
+    total, completed = int(starts[-1]), 0
     for number in range(len(plan["recordings"])):
         own = [at for at, (_, one) in enumerate(every) if one["recording"] == number]
         folders = [every[at][0] for at in own]
@@ -255,32 +255,36 @@ def _nearest(out: Path, plan: dict[str, Any], tell: Progress) -> None:
         rows = np.empty((len(numbers), plan["recordings"][number]["samples"]), np.float32)
         for at, folder in zip(own, folders, strict=True):
             first = int(starts[at] - starts[own[0]])
-            rows[first : first + every[at][1]["units"]] = _standard(np.load(folder / "values.npy"))
+            rows[first : first + every[at][1]["units"]] = _standardize(
+                np.load(folder / "values.npy")
+            )
         start = 0
         for at, folder in zip(own, folders, strict=True):
             units = every[at][1]["units"]
             found = [
-                _others(rows, start + first, min(BLOCK, units - first))
+                _nearest_units(rows, start + first, min(BLOCK, units - first))
                 for first in range(0, units, BLOCK)
             ]
             np.save(folder / "near.npy", numbers[np.concatenate([one for one, _ in found])])
             np.save(folder / "near-r.npy", np.concatenate([one for _, one in found]))
-            start, done = start + units, done + units
-            tell("finding related units", done, of)
+            start, completed = start + units, completed + units
+            report("finding related units", completed, total)
 
 
-def _others(
+def _nearest_units(
     rows: NDArray[np.float32], first: int, count: int
 ) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
     """The nearest of so many units, themselves left out."""
-    near, alike = summaries.nearest(rows[first : first + count], rows, min(NEAR + 1, len(rows)))
+    near, alike = summaries.nearest(
+        rows[first : first + count], rows, min(NEIGHBOURS + 1, len(rows))
+    )
     keep = near != np.arange(first, first + count)[:, None]
     keep[keep.all(1), -1] = False
     shape = (count, near.shape[1] - 1)
     return near[keep].reshape(shape), alike[keep].reshape(shape).astype(np.float32)
 
 
-def _standard(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _standardize(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of mean zero and length one; those that never change are all zero."""
     centred = values - values.mean(1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)

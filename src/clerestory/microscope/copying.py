@@ -10,21 +10,21 @@ __all__ = ["copy_folder"]
 
 
 def copy_folder(
-    folder: Path, to: Path, kinds: Sequence[str] | None = None, *, but: Collection[str] = ()
+    folder: Path, to: Path, suffixes: Sequence[str] | None = None, *, exclude: Collection[str] = ()
 ) -> None:
-    """Copy files and folders, but no links; with `kinds` only files whose names end so.
+    """Copy files and folders, but no links; with `suffixes` only files of these types.
 
-    What is called as in `but`, at the top or deeper down, is left.
+    Names in `exclude` are skipped at every depth.
     """
 
-    def left(place: str, names: list[str]) -> list[str]:
+    def ignored(place: str, names: list[str]) -> list[str]:
         paths = [Path(place) / name for name in names]
         return [
             path.name
             for path in paths
             if path.is_symlink()
-            or path.name in but
-            or not (kinds is None or path.is_dir() or path.suffix.lower() in kinds)
+            or path.name in exclude
+            or not (suffixes is None or path.is_dir() or path.suffix.lower() in suffixes)
         ]
 
-    shutil.copytree(folder, to, ignore=left)
+    shutil.copytree(folder, to, ignore=ignored)

@@ -18,8 +18,8 @@ from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import inside
 from clerestory.microscope import blind, searches
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.microscope.forms import form_of, is_number
-from clerestory.microscope.queue import BusyError, LeftError, Ticket, Turns
+from clerestory.microscope.forms import is_number, read_form
+from clerestory.microscope.queue import AbandonedError, BusyError, Ticket, TurnQueue
 from clerestory.microscope.redraw import WAITING, Drawer
 from clerestory.microscope.rendering import Renderer, rooted
 from clerestory.microscope.searches import Jobs
@@ -122,7 +122,7 @@ class Endpoints:
         actions: dict[tuple[str, str], Callable[[Request, Unit], Awaitable[Response]]] = {
             ("GET", "redraw"): self.redraw,
             ("POST", "themes"): self.theme,
-            ("POST", "searched"): self.begin_search,
+            ("POST", "searched"): self.start_search,
             ("POST", "stop"): self.stop_search,
         }
         if (method, what) not in actions:
@@ -161,32 +161,32 @@ class Endpoints:
         ticket = Ticket()
         watching = asyncio.create_task(_watch(request, self.drawer.turns, ticket))
         try:
-            came = await to_thread.run_sync(
+            pictures = await to_thread.run_sync(
                 partial(self.drawer.draw, unit, ticket=ticket, **told),
                 limiter=self.drawing,
                 abandon_on_cancel=True,
             )
         except BusyError as error:
             raise _busy("Others are drawing: try again in a moment.") from error
-        except LeftError:
+        except AbandonedError:
             return Response(status_code=204)  # nobody reads it
         finally:
             watching.cancel()
             self.drawer.turns.leave(ticket)
         told |= {"path": self.views.path(unit.path), "unit": unit.address}
-        told |= {"plain": data_address(came.plain), "edited": data_address(came.edited)}
+        told |= {"plain": data_address(pictures.plain), "edited": data_address(pictures.edited)}
         return self.page(request, "redrawn", told)
 
     async def theme(self, request: Request, unit: Unit) -> Response:
         """Keep what somebody calls the unit."""
-        form = await form_of(request)
-        return await run_in_threadpool(self._named, request, unit, form)
+        form = await read_form(request)
+        return await run_in_threadpool(self._add_theme, request, unit, form)
 
-    def _named(self, request: Request, unit: Unit, form: Mapping[str, str]) -> Response:
+    def _add_theme(self, request: Request, unit: Unit, form: Mapping[str, str]) -> Response:
         confidence = form.get("confidence", "3")
         if not is_number(confidence, 2):
             raise HTTPException(400, "A confidence is a number from 1 to 5.")
-        said = self.themes.add(
+        theme = self.themes.add(
             unit.address,
             form.get("text", ""),
             rater=form.get("rater", ""),
@@ -195,26 +195,26 @@ class Endpoints:
             key=form.get("key", "")[:64],  # sent twice, it is kept once
         )
         if request.headers.get("HX-Request"):
-            told = {**self.views.unit(unit), "rater": quote(said.rater), "live": True}
+            told = {**self.views.unit(unit), "rater": quote(theme.rater), "live": True}
             response: Response = HTMLResponse(self.render("themes", **told))
         else:
             response = RedirectResponse(rooted(self.views.path(unit.path)), 303)
-        return _remembered(response, said.rater)
+        return _with_rater_cookie(response, theme.rater)
 
     def searched(self, request: Request, unit: Unit) -> Response:
         """How far a search of its prompts is, or what came of it."""
         told: dict[str, Any] = {"unit": unit.address, "path": self.views.path(unit.path)}
-        told |= {"searched": searches.found(self.microscope, unit), "job": self._job(unit)}
+        told |= {"searched": searches.load_result(self.microscope, unit), "job": self._job(unit)}
         return self.page(request, "searched", told)
 
     def _job(self, unit: Unit) -> dict[str, Any] | None:
         job = self.jobs.of(unit)
-        return None if job is None else job.told()
+        return None if job is None else job.to_dict()
 
-    async def begin_search(self, request: Request, unit: Unit) -> Response:
+    async def start_search(self, request: Request, unit: Unit) -> Response:
         """Search prompts, in the background."""
         try:
-            self.jobs.begin(unit)
+            self.jobs.start(unit)
         except BusyError as error:
             raise _busy("Other searches wait already: stop one, or try again later.") from error
         return await run_in_threadpool(self.searched, request, unit)
@@ -226,16 +226,18 @@ class Endpoints:
             job.stop.set()
         return await run_in_threadpool(self.searched, request, unit)
 
-    async def begin(self, request: Request) -> Response:
+    async def start_test(self, request: Request) -> Response:
         """Make up a blind test of a theme."""
-        form = await form_of(request)
-        return await run_in_threadpool(self._begun, form.get("theme", ""), form.get("rater", ""))
+        form = await read_form(request)
+        return await run_in_threadpool(
+            self._start_test, form.get("theme", ""), form.get("rater", "")
+        )
 
-    def _begun(self, number: str, rater: str) -> Response:
+    def _start_test(self, number: str, rater: str) -> Response:
         if not is_number(number, 12):
             raise HTTPException(400, "A theme is a number.")
-        test = blind.begin(self.microscope, self.themes, self.themes.one(int(number)), rater)
-        return _remembered(RedirectResponse(f"/blind/{test}", 303), rater)
+        test = blind.start_test(self.microscope, self.themes, self.themes.one(int(number)), rater)
+        return _with_rater_cookie(RedirectResponse(f"/blind/{test}", 303), rater)
 
     def blind(self, request: Request) -> Response:
         """The next question of a test."""
@@ -246,9 +248,9 @@ class Endpoints:
 
     async def answer(self, request: Request) -> Response:
         """Keep what was picked."""
-        form = await form_of(request)
+        form = await read_form(request)
         picked = {"0": 0, "1": 1}.get(form.get("picked", ""), -1)
-        test = await run_in_threadpool(blind.answer, self.themes, form.get("key", ""), picked)
+        test = await run_in_threadpool(blind.save_answer, self.themes, form.get("key", ""), picked)
         return RedirectResponse(f"/blind/{test}", 303)
 
     def problem(self, request: Request, error: Exception) -> Response:
@@ -272,13 +274,13 @@ def _busy(text: str) -> HTTPException:
     return HTTPException(503, text, {"Retry-After": "3"})
 
 
-def _remembered(response: Response, rater: str) -> Response:
+def _with_rater_cookie(response: Response, rater: str) -> Response:
     """With a cookie of the rater's name, for the next form."""
     response.set_cookie(RATER, quote(rater), samesite="strict", httponly=True)
     return response
 
 
-async def _watch(request: Request, turns: Turns, ticket: Ticket) -> None:
+async def _watch(request: Request, turns: TurnQueue, ticket: Ticket) -> None:
     """Give the place up once who asked has left."""
     while not await request.is_disconnected():
         await asyncio.sleep(GLANCE)

@@ -52,12 +52,12 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
     sites = microscope.sites.values()
-    of = sum(one.units - len(SORTS) * (-one.units // PAGE) for one in sites) + 2
+    total = sum(one.units - len(SORTS) * (-one.units // PAGE) for one in sites) + 2
     render = Renderer(microscope.model)
-    for done, (path, template, told) in enumerate(_pages(views), 1):
-        _write(out, render, path, template, told)
-        if progress is not None and done % 50 == 0:
-            progress("writing pages", done, of)
+    for completed, (path, template, data) in enumerate(_pages(views), 1):
+        _write(out, render, path, template, data)
+        if progress is not None and completed % 50 == 0:
+            progress("writing pages", completed, total)
     start = out / "index.html"
     start.write_text(
         f'<!doctype html><meta charset="utf-8"><title>Clerestory</title>'
@@ -99,17 +99,17 @@ def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield views.path(unit.path), "unit", views.unit(unit)
 
 
-def _write(out: Path, render: Renderer, path: str, template: str, told: dict[str, Any]) -> None:
+def _write(out: Path, render: Renderer, path: str, template: str, data: dict[str, Any]) -> None:
     folder = out / path
     folder.mkdir(parents=True, exist_ok=True)
     up = "../" * (path.count("/") + 1)
 
     def url(to: str) -> str:
-        kept = to.startswith(("pictures/", "searched/", "static/", "studies/"))
-        return up + quote(to if kept else f"{to}/index.html", safe="/")
+        is_file = to.startswith(("pictures/", "searched/", "static/", "studies/"))
+        return up + quote(to if is_file else f"{to}/index.html", safe="/")
 
-    (folder / "index.html").write_text(render(template, **told, url=url), "utf-8")
-    text = json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "index.html").write_text(render(template, **data, url=url), "utf-8")
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "index.json").write_text(text, "utf-8")
 
 
@@ -128,63 +128,63 @@ def neuronpedia(folder: Path, out: Path, progress: Progress | None = None) -> Pa
         themes.setdefault(theme.unit, []).append(theme)
     batch: dict[str, list[dict[str, Any]]] = {}
     units = list(microscope.units())
-    for done, unit in enumerate(units, 1):
+    for completed, unit in enumerate(units, 1):
         for kind, rows in _rows(views, unit, themes.get(unit.address, [])).items():
             batch.setdefault(kind, []).extend(rows)
-        if done % BATCH == 0 or done == len(units):
+        if completed % BATCH == 0 or completed == len(units):
             for kind, rows in batch.items():
-                path = out / kind / f"batch-{(done - 1) // BATCH}.jsonl.gz"
+                path = out / kind / f"batch-{(completed - 1) // BATCH}.jsonl.gz"
                 path.parent.mkdir(exist_ok=True)
                 with gzip.open(path, "wt", encoding="utf-8") as file:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             batch = {}
             if progress is not None:
-                progress("writing units", done, len(units))
+                progress("writing units", completed, len(units))
     return out
 
 
-def _rows(views: Views, unit: Unit, said: list[Theme]) -> dict[str, list[dict[str, Any]]]:
-    told = views.unit(unit)
-    own = {"modelId": told["model"], "layer": told["site"].replace("/", "--")}
-    own["index"] = str(told["number"])
-    low, high, counts = told["low"], told["high"], told["histogram"]["counts"]
+def _rows(views: Views, unit: Unit, themes: list[Theme]) -> dict[str, list[dict[str, Any]]]:
+    data = views.unit(unit)
+    key = {"modelId": data["model"], "layer": data["site"].replace("/", "--")}
+    key["index"] = str(data["number"])
+    low, high, counts = data["low"], data["high"], data["histogram"]["counts"]
     width = (high - low) / len(counts)
     feature = {
-        **own,
-        "sourceSetName": told["stage"],
-        "hookName": told["site"],
+        **key,
+        "sourceSetName": data["stage"],
+        "hookName": data["site"],
         "maxActApprox": high,
         "frac_nonzero": float((unit.figure("values") != 0).mean()),
         "freq_hist_data_bar_values": [low + (at + 0.5) * width for at in range(len(counts))],
         "freq_hist_data_bar_heights": counts,
-        "pos_str": [one["word"] for one in told["words"]["up"]],
-        "pos_values": [one["effect"] for one in told["words"]["up"]],
-        "neg_str": [one["word"] for one in told["words"]["down"]],
-        "neg_values": [one["effect"] for one in told["words"]["down"]],
+        "pos_str": [one["word"] for one in data["words"]["up"]],
+        "pos_values": [one["effect"] for one in data["words"]["up"]],
+        "neg_str": [one["word"] for one in data["words"]["down"]],
+        "neg_values": [one["effect"] for one in data["words"]["down"]],
     }
     return {
         "features": [feature],
-        "activations": [_activation(own, sample) for sample in told["most"]],
+        "activations": [_activation(key, sample) for sample in data["most"]],
         "explanations": [
             {
-                **own,
+                **key,
                 "id": theme.key,
                 "description": theme.text,
                 "typeName": "human",
                 "authorId": theme.rater,
                 "notes": theme.note,
-                "createdAt": theme.said_at,
+                "createdAt": theme.created_at,
             }
-            for theme in said
+            for theme in themes
         ],
     }
 
 
-def _activation(own: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
+def _activation(key: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
     tokens = TOKENS.findall(sample["prompt"]) or [""]
     values = [0.0] * (len(tokens) - 1) + [sample["value"]]
     return {
-        **own,
+        **key,
         "tokens": tokens,
         "values": values,
         "maxValue": sample["value"],

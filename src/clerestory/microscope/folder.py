@@ -5,7 +5,7 @@ samples/0.parquet        prompt, seed, factors, `named` of recording 0
 pictures/0/000123.png    sample 123 of recording 0
 sites/007/most.npy …     a file a figure, an array by unit each
 done                     everything is there
-findings/, studies/      folders that pages cite
+findings/, studies/      folders that pages add_references
 themes.sqlite            what people said
 """
 

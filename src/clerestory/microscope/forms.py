@@ -7,7 +7,7 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-__all__ = ["form_of", "is_number"]
+__all__ = ["is_number", "read_form"]
 
 LONGEST = 64 * 1024
 """Bytes of a form."""
@@ -15,7 +15,7 @@ PATIENCE = 30
 """Seconds in which a form must have come."""
 
 
-async def form_of(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form; HTTPException for one that is too long or has files."""
     length = request.headers.get("content-length", "")
     if "transfer-encoding" in request.headers:  # which would be longer than it says

@@ -22,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clerestory.errors import OptionError
 
-__all__ = ["LEAST", "Guard", "check_token", "is_loopback", "names_of"]
+__all__ = ["MIN_TOKEN_LENGTH", "Guard", "check_token", "host_names", "is_loopback"]
 
-LEAST = 16
+MIN_TOKEN_LENGTH = 16
 """Letters of a token, at least."""
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]@/]*)(?::[0-9]*)?")
 POLICY = (
@@ -51,36 +51,40 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
-        async def sealed(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _seal(MutableHeaders(scope=message), scope["path"])
+                _set_security_headers(MutableHeaders(scope=message), scope["path"])
             await send(message)
 
-        refused = self._refused(scope, Headers(scope=scope))
-        await (refused or self.app)(scope, receive, sealed)
+        refusal = self._refusal(scope, Headers(scope=scope))
+        await (refusal or self.app)(scope, receive, with_headers)
 
-    def _refused(self, scope: Scope, headers: Headers) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if any(not letter.isprintable() for letter in scope["path"]):
             return PlainTextResponse("The address has control characters.\n", 400)
         host = headers.get("host", "")
-        if not self._is_known(host):
+        if not self._is_allowed_host(host):
             return PlainTextResponse("This server does not go by that name (--allow-host).\n", 400)
         if _is_foreign(scope, headers, host):
             return PlainTextResponse("Another site's page sent this.\n", 403)
-        return None if self.token is None else self._unproven(scope, headers, self.token)
+        return None if self.token is None else self._check_session(scope, headers, self.token)
 
-    def _is_known(self, host: str) -> bool:
+    def _is_allowed_host(self, host: str) -> bool:
         """By name; a number cannot be another's, so any is good where all are listened to."""
         name = _name(host)
         return name in self.hosts or ("*" in self.hosts and _is_number(name))
 
-    def _unproven(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+    def _check_session(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         """What who has not shown the token is told; shown in the address it becomes a cookie."""
         proof = _proof(token)
-        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        told = next((value for name, value in asked if name == "token"), None)
-        if told is not None and _same(_proof(told), proof) and scope["method"] == "GET":
-            rest = urlencode([(name, value) for name, value in asked if name != "token"])
+        parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        token_given = next((value for name, value in parameters if name == "token"), None)
+        if (
+            token_given is not None
+            and _same(_proof(token_given), proof)
+            and scope["method"] == "GET"
+        ):
+            rest = urlencode([(name, value) for name, value in parameters if name != "token"])
             path = "/" + quote(scope["path"].lstrip("/"))
             response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
             response.set_cookie(_session(headers), proof, samesite="lax", httponly=True)
@@ -90,25 +94,29 @@ class Guard:
             return None
         if _same(cookie_parser(headers.get("cookie", "")).get(_session(headers), ""), proof):
             return None
-        said = "Open it with the token once: add ?token=… to the address.\n"
-        return PlainTextResponse(said, 401, {"WWW-Authenticate": "Bearer"})
+        text = "Open it with the token once: add ?token=… to the address.\n"
+        return PlainTextResponse(text, 401, {"WWW-Authenticate": "Bearer"})
 
 
 def check_token(host: str, token: str | None) -> None:
     """OptionError where others could reach it without a token, and for one that is guessed."""
     if token is None and not is_loopback(host):
         raise OptionError(
-            f"--host {host} lets other machines in: give --token too, {LEAST} letters or more "
+            f"--host {host} lets other machines in: give --token too, "
+            f"{MIN_TOKEN_LENGTH} letters or more "
             "(`openssl rand -hex 16` makes one)."
         )
-    if token is not None and (len(token) < LEAST or not token.isascii() or not token.isprintable()):
+    if token is not None and (
+        len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable()
+    ):
         raise OptionError(
-            f"The token has {len(token)} letters: it takes {LEAST} or more of ASCII, without "
+            f"The token has {len(token)} letters: it takes "
+            f"{MIN_TOKEN_LENGTH} or more of ASCII, without "
             "control characters."
         )
 
 
-def names_of(host: str, more: Iterable[str] = ()) -> set[str]:
+def host_names(host: str, more: Iterable[str] = ()) -> set[str]:
     """What a server that listens at `host` goes by."""
     if is_loopback(host):
         return {"localhost", "127.0.0.1", "[::1]", _name(host), *more}
@@ -176,7 +184,7 @@ def _same(one: str, two: str) -> bool:
     return hmac.compare_digest(one.encode(), two.encode())
 
 
-def _seal(headers: MutableHeaders, path: str) -> None:
+def _set_security_headers(headers: MutableHeaders, path: str) -> None:
     """What a browser may do with the answer."""
     headers["Content-Security-Policy"] = REPORTS if path.startswith(OTHERS) else POLICY
     headers["X-Content-Type-Options"] = "nosniff"

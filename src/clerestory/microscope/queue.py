@@ -1,4 +1,4 @@
-"""Turns at the model: first come, first served; who leaves gives up the place."""
+"""A queue for the model: first come, first served; a caller who leaves loses the place."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["BusyError", "LeftError", "Ticket", "Turns"]
+__all__ = ["AbandonedError", "BusyError", "Ticket", "TurnQueue"]
 
 
 class BusyError(Exception):
     """Too many wait already."""
 
 
-class LeftError(Exception):
+class AbandonedError(Exception):
     """Who asked has left: nobody would see it."""
 
 
@@ -25,12 +25,12 @@ class Ticket:
         self.left = threading.Event()
 
     def check(self) -> None:
-        """LeftError once the holder has left."""
+        """AbandonedError once the holder has left."""
         if self.left.is_set():
-            raise LeftError
+            raise AbandonedError
 
 
-class Turns:
+class TurnQueue:
     """A queue of which the first has the turn; at most `most` with tickets wait in it."""
 
     def __init__(self, most: int) -> None:
@@ -41,14 +41,16 @@ class Turns:
 
     @contextmanager
     def turn(self, ticket: Ticket | None = None) -> Iterator[None]:
-        """Wait for the turn and have it. BusyError for a ticket too many, LeftError for one left.
+        """Wait for the turn and hold it.
+
+        Raises BusyError when the queue is full, AbandonedError when the holder has left.
 
         Whoever has no ticket, as a search, is never refused.
         """
         own = ticket or Ticket()
         with self._moved:
             if self._closed:
-                raise LeftError
+                raise AbandonedError
             if ticket is not None and len(self._queue) > self.most:
                 raise BusyError
             self._queue.append(own)
@@ -75,7 +77,7 @@ class Turns:
                 ticket.left.set()
             self._moved.notify_all()
 
-    def give_way(self) -> None:
+    def yield_turn(self) -> None:
         """Let those who wait go first; only for whoever has the turn."""
         with self._moved:
             own = self._queue[0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import OptionError, RecordingError
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.microscope.queue import Ticket, Turns
+from clerestory.microscope.queue import Ticket, TurnQueue
 
 if TYPE_CHECKING:
     from clerestory.models import Edit, Model
@@ -44,7 +44,7 @@ class Drawer:
 
     def __init__(self, opens: Callable[[], Model]) -> None:
         self._opens = opens
-        self.turns = Turns(WAITING)
+        self.turns = TurnQueue(WAITING)
         self._model: Model | None = None
         self._plain: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
 
@@ -68,7 +68,7 @@ class Drawer:
         """A prompt with `level` standard deviations added to a unit, or with it held there.
 
         OptionError for a mode, a level or a length that is none, PromptError for what cannot be
-        drawn, BusyError where too many wait, LeftError once who holds the ticket has left.
+        drawn, BusyError where too many wait, AbandonedError once who holds the ticket has left.
         """
         edit = edit_of(unit, mode, level)
         if len(prompt) > LONGEST:

@@ -1,4 +1,4 @@
-"""Findings and reports: copied to where a microscope's pages cite them, and read from there."""
+"""Findings and reports that pages link: copied into the microscope, and read from there."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from clerestory.errors import ClerestoryError, EvidenceError, OutputError
 from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope
 
-__all__ = ["cite", "cited"]
+__all__ = ["add_references", "references"]
 
 WORK = ("steps", "steered")
 """Folders of a study beside its report, which are large."""
 
 
-def cite(microscope: Microscope, findings: Sequence[Path], studies: Sequence[Path]) -> None:
+def add_references(
+    microscope: Microscope, findings: Sequence[Path], studies: Sequence[Path]
+) -> None:
     """Copy folders to `findings` and `studies`; one that is there already is left as it is.
 
     EvidenceError for a folder without findings, or with another model's, OutputError for one
@@ -31,7 +33,7 @@ def cite(microscope: Microscope, findings: Sequence[Path], studies: Sequence[Pat
     for folder in studies:
         if not list(folder.glob("*.html")):
             raise OutputError(f"{folder} has no report.")
-        _copy(folder, microscope.folder / "studies" / folder.resolve().name, but=WORK)
+        _copy(folder, microscope.folder / "studies" / folder.resolve().name, exclude=WORK)
 
 
 def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
@@ -49,31 +51,31 @@ def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
         raise EvidenceError(f"{folder} names no site of this microscope.")
 
 
-def _copy(folder: Path, to: Path, but: Collection[str] = ()) -> None:
+def _copy(folder: Path, to: Path, exclude: Collection[str] = ()) -> None:
     if not to.exists():
         part = to.with_name(f".{to.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        copy_folder(folder, part, but=but)
+        copy_folder(folder, part, exclude=exclude)
         part.rename(to)
-    elif _files(folder, but) != _files(to, but):
+    elif _files(folder, exclude) != _files(to, exclude):
         raise OutputError(f"{to} has other files than {folder}: give the folder another name.")
 
 
-def _files(folder: Path, but: Collection[str]) -> dict[str, int]:
+def _files(folder: Path, exclude: Collection[str]) -> dict[str, int]:
     """The files in a folder and their sizes."""
     every = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     told = {path.relative_to(folder): path.stat().st_size for path in every}
-    return {path.as_posix(): size for path, size in told.items() if not {*path.parts} & {*but}}
+    return {path.as_posix(): size for path, size in told.items() if not {*path.parts} & {*exclude}}
 
 
-def cited(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
+def references(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
     """By unit the findings in the folder that name it."""
     folder = microscope.folder / "findings"
-    return _cited(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
+    return _load_references(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
 
 
 @lru_cache(maxsize=8)
-def _cited(folder: Path, changed: int) -> Mapping[str, list[dict[str, Any]]]:
+def _load_references(folder: Path, changed: int) -> Mapping[str, list[dict[str, Any]]]:
     """Read anew once something was added to the folder."""
     found: dict[str, list[dict[str, Any]]] = {}
     for one in sorted(folder.iterdir()):

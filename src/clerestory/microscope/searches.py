@@ -15,13 +15,13 @@ from PIL import Image
 from clerestory.errors import ClerestoryError, RecordingError
 from clerestory.io.reading import read_json, refusing
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.microscope.queue import BusyError, LeftError
+from clerestory.microscope.queue import AbandonedError, BusyError
 from clerestory.microscope.redraw import Drawer
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
 
-__all__ = ["Job", "Jobs", "found", "search", "search_all"]
+__all__ = ["Job", "Jobs", "load_result", "search", "search_all"]
 
 BUDGET = 400
 WAITING = 8
@@ -53,7 +53,7 @@ class Job:
         """Whether nothing more will come."""
         return self.state in ("found", "stopped", "failed")
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         names = ("state", "done", "budget", "problem", "over")
         return {name: getattr(self, name) for name in names}
@@ -68,7 +68,7 @@ class Jobs:
         self._threads: list[threading.Thread] = []
         self._lock, self._one = threading.Lock(), threading.Lock()
 
-    def begin(self, unit: Unit, budget: int | None = None) -> Job:
+    def start(self, unit: Unit, budget: int | None = None) -> Job:
         """Start one, unless one of this unit is under way. BusyError where too many wait."""
         with self._lock:
             job = self.jobs.get(unit.address)
@@ -93,11 +93,11 @@ class Jobs:
             thread.join(ENDING)
 
     def _run(self, unit: Unit, job: Job) -> None:
-        def tell(done: int, of: int) -> None:
-            job.done, job.budget = done, of
+        def report(completed: int, total: int) -> None:
+            job.done, job.budget = completed, total
             if job.stop.is_set():
                 raise _StoppedError
-            self.drawer.turns.give_way()
+            self.drawer.turns.yield_turn()
 
         try:
             while not self._one.acquire(timeout=0.2):
@@ -106,11 +106,11 @@ class Jobs:
             try:
                 with self.drawer.model() as model:
                     job.state = "searching"
-                    search(self.microscope, unit, model, job.budget, progress=tell)
+                    search(self.microscope, unit, model, job.budget, progress=report)
             finally:
                 self._one.release()
             job.state = "found"
-        except (_StoppedError, LeftError):
+        except (_StoppedError, AbandonedError):
             job.state = "stopped"
         except ClerestoryError as error:
             job.state, job.problem = "failed", str(error)
@@ -131,7 +131,7 @@ def search(
     from clerestory.evaluation import unit as along
     from clerestory.maximization import maximize
 
-    came = maximize(
+    result = maximize(
         model,
         along(unit.address, "mean"),
         search=how,
@@ -141,27 +141,27 @@ def search(
         best=BEST,
         progress=progress,
     )
-    if came.stopped:
+    if result.stopped:
         raise KeyboardInterrupt
-    _keep(_folder(microscope, unit), came, unit, budget)
+    _keep(_folder(microscope, unit), result, unit, budget)
 
 
-def _keep(folder: Path, came: MaximizationResult, unit: Unit, budget: int) -> None:
+def _keep(folder: Path, result: MaximizationResult, unit: Unit, budget: int) -> None:
     """Pictures first, then what names them; then older pictures go."""
     mark = uuid4().hex[:8]
     folder.mkdir(parents=True, exist_ok=True)
     old = list(folder.glob("*.png"))
-    assert came.pictures is not None
-    for place, drawn in enumerate(came.pictures):
+    assert result.pictures is not None
+    for place, drawn in enumerate(result.pictures):
         Image.fromarray(drawn[0]).save(folder / f"{mark}-{place}.png")
     told = {
         "unit": unit.address,
-        "search": came.search,
+        "search": result.search,
         "budget": budget,
-        "null": {"mean": came.null.mean, "sd": came.null.sd},
+        "null": {"mean": result.null.mean, "sd": result.null.sd},
         "best": [
             {"prompt": one.prompt, "score": one.score, "z": one.z, "picture": f"{mark}-{place}.png"}
-            for place, one in enumerate(came.best)
+            for place, one in enumerate(result.best)
         ],
     }
     part = folder / "found.part"
@@ -182,12 +182,12 @@ def search_all(
     """Search prompts for every unit that has none yet: a killed call goes on."""
     units = list(microscope.units())
     for done, unit in enumerate(units):
-        if found(microscope, unit) is None:
+        if load_result(microscope, unit) is None:
             search(microscope, unit, model, budget, how=how)
         progress("searching prompts", done + 1, len(units))
 
 
-def found(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
+def load_result(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
     """What was searched for a unit, here or when the microscope was built; None for nothing."""
     path = _folder(microscope, unit) / "found.json"
     if not path.exists():

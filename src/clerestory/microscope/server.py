@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from clerestory.errors import ClerestoryError
 from clerestory.microscope.endpoints import Endpoints
 from clerestory.microscope.folder import Microscope
-from clerestory.microscope.guard import Guard, check_token, names_of
+from clerestory.microscope.guard import Guard, check_token, host_names
 from clerestory.microscope.redraw import opened
 from clerestory.microscope.rendering import STATIC
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["application", "serve"]
 
 
-class _Twin(Convertor[str]):
+class _JsonSuffix(Convertor[str]):
     """The end of an address: nothing, or `.json`."""
 
     regex = r"(?:\.json)?"
@@ -44,13 +44,13 @@ class _Twin(Convertor[str]):
         return value
 
 
-class _Picture(_Twin):
+class _Picture(_JsonSuffix):
     """Folders with pictures."""
 
     regex = "pictures|searched"
 
 
-register_url_convertor("twin", _Twin())
+register_url_convertor("twin", _JsonSuffix())
 register_url_convertor("picture", _Picture())
 LOOPBACK = "127.0.0.1"
 GRACE = 3
@@ -71,10 +71,10 @@ def application(
     It answers to the names in `hosts`, by default this machine's loopback, and with a `token` only
     who has shown it. RecordingError where the folder holds no microscope, or has links.
     """
-    return _made(folder, opens, hosts=hosts, token=token)[0]
+    return _route(folder, opens, hosts=hosts, token=token)[0]
 
 
-def _made(
+def _route(
     folder: Path,
     opens: Callable[[], Model] | None = None,
     *,
@@ -93,7 +93,7 @@ def _made(
             Route("/studies/{path:path}", pages.report),
             Route("/search{twin:twin}", pages.search),
             Route("/compare{twin:twin}", pages.compare),
-            Route("/blind", pages.begin, methods=["POST"]),
+            Route("/blind", pages.start_test, methods=["POST"]),
             Route("/blind/answer", pages.answer, methods=["POST"]),
             Route("/blind/{test}", pages.blind),
             Route(f"/{model}{{twin:twin}}", pages.model),
@@ -102,7 +102,7 @@ def _made(
         exception_handlers={HTTPException: pages.problem, ClerestoryError: pages.problem},
         lifespan=partial(_served, pages),
     )
-    return Guard(app, names_of(LOOPBACK) if hosts is None else hosts, token), pages
+    return Guard(app, host_names(LOOPBACK) if hosts is None else hosts, token), pages
 
 
 @asynccontextmanager
@@ -128,7 +128,7 @@ def serve(
     import uvicorn
 
     check_token(host, token)
-    app, pages = _made(folder, hosts=names_of(host, hosts), token=token)
+    app, pages = _route(folder, hosts=host_names(host, hosts), token=token)
 
     class Server(uvicorn.Server):
         """Sends away who waits for a picture, as soon as it is to end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,9 +19,9 @@ Ints = NDArray[np.integer]
 EXTREMES, SPREAD = 12, 6
 """Samples at either end of a unit's range, and evenly spaced ones in between."""
 BINS = 40
-TOLD = 8
-"""Words, either way, that a unit's page tells."""
-SURE = 0.05
+MAX_WORDS = 8
+"""Words, in either direction, on a unit's page."""
+MAX_Q = 0.05
 
 
 def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
@@ -86,12 +87,11 @@ class Words:
     def of(cls, prompts: Sequence[str], least: int = 5) -> Words:
         """Those that stand in `least` prompts or more, and are missing in as many."""
         every = [set(_split(prompt)) for prompt in prompts]
-        seen: dict[str, int] = {}
-        for own in every:
-            for word in own:
-                seen[word] = seen.get(word, 0) + 1
-        words = sorted(word for word, n in seen.items() if least <= n <= len(every) - least)
-        present = np.array([[word in own for word in words] for own in every], bool)
+        counts = Counter(word for words in every for word in words)
+        words = sorted(word for word, n in counts.items() if least <= n <= len(every) - least)
+        present = np.array(
+            [[word in prompt_words for word in words] for prompt_words in every], bool
+        )
         return cls(tuple(words), present.reshape(len(every), len(words)))
 
 
@@ -104,24 +104,24 @@ def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
     """The words that raise and that lower each unit, `[unit, 8]` each, with their effects.
 
     `values` are `[prompt, unit]`, seeds averaged. An effect is the difference of means of prompts
-    with and without the word, in standard deviations of the unit; told are those with q ≤ 0.05
+    with and without the word, in standard deviations of the unit; words with q ≤ 0.05 are listed
     (t of the ranks, so that few high values make no word; Benjamini-Hochberg over the site's words
     and units).
     A word number of -1 fills up.
     """
     units = values.shape[1]
-    empty = np.full((units, TOLD), -1, np.int32), np.zeros((units, TOLD), np.float32)
+    empty = np.full((units, MAX_WORDS), -1, np.int32), np.zeros((units, MAX_WORDS), np.float32)
     if not words.words:
         return {name: part for side in ("up", "down") for name, part in _named(side, *empty)}
     effect, q = _effects(values.astype(np.float64), words.present)
     found: dict[str, NDArray[np.generic]] = {}
     for side, sign in (("up", 1), ("down", -1)):
-        telling = np.where(q <= SURE, sign * effect, -np.inf)
-        first = np.argsort(-telling, axis=0, kind="stable")[:TOLD].T
+        telling = np.where(q <= MAX_Q, sign * effect, -np.inf)
+        first = np.argsort(-telling, axis=0, kind="stable")[:MAX_WORDS].T
         own = np.take_along_axis(telling.T, first, 1)
         number = np.where(own > 0, first, -1).astype(np.int32)
         size = np.where(own > 0, sign * own, 0).astype(np.float32)
-        fill = ((0, 0), (0, TOLD - number.shape[1]))
+        fill = ((0, 0), (0, MAX_WORDS - number.shape[1]))
         found |= dict(_named(side, np.pad(number, fill, constant_values=-1), np.pad(size, fill)))
     return found
 
@@ -154,13 +154,13 @@ def _correlations(one: Floats, two: Floats) -> Floats:
     return np.asarray(parts[0].T @ parts[1])
 
 
-def nearest(mine: Floats, every: Floats, count: int) -> tuple[Ints, Floats]:
-    """The units of `every` that go with each of `mine` best, and their correlations.
+def nearest(column: Floats, every: Floats, count: int) -> tuple[Ints, Floats]:
+    """The units of `every` that correlate best with each of `rows`, and their correlations.
 
     Both are `[unit, sample]`, each row of mean zero and length one (or all zero). Signs do not
     count for the order: what falls as a unit rises is near it too.
     """
-    alike = mine @ every.T
+    alike = column @ every.T
     first = np.argpartition(-np.abs(alike), min(count, alike.shape[1]) - 1, axis=1)[:, :count]
     own = np.take_along_axis(alike, first, 1)
     order = np.argsort(-np.abs(own), axis=1, kind="stable")

@@ -25,7 +25,7 @@ from uuid import uuid4
 
 from clerestory.errors import ThemeError
 
-__all__ = ["Theme", "Themes", "agreement", "cleaned"]
+__all__ = ["Theme", "Themes", "agreement", "clean_text"]
 
 LENGTHS = {"text": 200, "note": 2000, "rater": 60}
 """Letters, at most."""
@@ -45,9 +45,9 @@ class Theme:
     confidence: int
     note: str
     rater: str
-    said_at: str
+    created_at: str
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, without the number that it has here."""
         return {name: value for name, value in asdict(self).items() if name != "id"}
 
@@ -64,8 +64,8 @@ class Themes:
             migrate(database)
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
                 migrate(fresh)
-                wanted = fresh.execute(SCHEMA).fetchall()
-            if database.execute(SCHEMA).fetchall() != wanted:
+                schema = fresh.execute(SCHEMA).fetchall()
+            if database.execute(SCHEMA).fetchall() != schema:
                 raise ThemeError(f"{path} has other tables than themes have: it was altered.")
 
     @contextmanager
@@ -94,29 +94,33 @@ class Themes:
         confidence: int = 3,
         note: str = "",
         key: str = "",
-        said_at: str = "",
+        created_at: str = "",
     ) -> Theme:
         """Keep a theme; one with a `key` that is there already is left as it is."""
-        said = {"text": cleaned(text), "note": cleaned(note, lines=True), "rater": cleaned(rater)}
-        for name, value in said.items():
+        texts = {
+            "text": clean_text(text),
+            "note": clean_text(note, lines=True),
+            "rater": clean_text(rater),
+        }
+        for name, value in texts.items():
             if len(value) > LENGTHS[name]:
                 raise ThemeError(f"The {name} has {len(value)} letters: at most {LENGTHS[name]}.")
-        if not said["text"] or not said["rater"]:
+        if not texts["text"] or not texts["rater"]:
             raise ThemeError("Say what the theme is, and who says so.")
         if confidence not in range(1, 6):
             raise ThemeError(f"The confidence is {confidence}: say 1 to 5.")
         row = (
-            cleaned(key) or uuid4().hex,
+            clean_text(key) or uuid4().hex,
             unit,
-            said["text"],
+            texts["text"],
             confidence,
-            said["note"],
-            said["rater"],
-            said_at or now(),
+            texts["note"],
+            texts["rater"],
+            created_at or now(),
         )
         with self.open() as database:
             database.execute(
-                "INSERT INTO themes (key, unit, text, confidence, note, rater, said_at) "
+                "INSERT INTO themes (key, unit, text, confidence, note, rater, created_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
                 row,
             )
@@ -125,20 +129,20 @@ class Themes:
 
     def of(self, unit: str) -> list[Theme]:
         """What was said of a unit, the first first."""
-        return self._asked("WHERE unit = ? ORDER BY said_at, id", unit)
+        return self._asked("WHERE unit = ? ORDER BY created_at, id", unit)
 
     def among(self, units: Iterable[str]) -> dict[str, list[Theme]]:
         """What was said of each of these units, at most a few hundred, the first first."""
         asked = list(units)
         marks = ", ".join("?" * len(asked))
         found: dict[str, list[Theme]] = {}
-        for theme in self._asked(f"WHERE unit IN ({marks}) ORDER BY said_at, id", *asked):
+        for theme in self._asked(f"WHERE unit IN ({marks}) ORDER BY created_at, id", *asked):
             found.setdefault(theme.unit, []).append(theme)
         return found
 
     def latest(self, count: int) -> list[Theme]:
         """Those that were said last, the newest first."""
-        return self._asked("ORDER BY said_at DESC, id DESC LIMIT ?", count)
+        return self._asked("ORDER BY created_at DESC, id DESC LIMIT ?", count)
 
     def stamp(self) -> tuple[int, ...]:
         """Another once anything was said, asked or answered."""
@@ -157,12 +161,12 @@ class Themes:
 
     def every(self) -> list[Theme]:
         """All of them, in the order in which they were said."""
-        return self._asked("ORDER BY said_at, id")
+        return self._asked("ORDER BY created_at, id")
 
     def search(self, words: str) -> list[Theme]:
         """Those with each of these words in them, in either case, the newest first."""
         asked = words.casefold().split()
-        every = self._asked("ORDER BY said_at DESC, id DESC")
+        every = self._asked("ORDER BY created_at DESC, id DESC")
         return [one for one in every if all(word in one.text.casefold() for word in asked)][:200]
 
     def counts(self) -> dict[str, int]:
@@ -177,7 +181,7 @@ class Themes:
     def export(self) -> Iterator[str]:
         """A line of JSON a theme."""
         for theme in self.every():
-            yield json.dumps(theme.told())
+            yield json.dumps(theme.to_dict())
 
     def take(self, lines: Iterable[str], units: Iterable[str]) -> int:
         """Add exported themes of these `units`; how many are new. All of them, or none."""
@@ -253,14 +257,14 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold())) - {"a", "an", "the"}
 
 
-def cleaned(text: str, *, lines: bool = False) -> str:
+def clean_text(text: str, *, lines: bool = False) -> str:
     """Without what steers a terminal or turns text around, and on one line unless `lines` stay."""
     parts = text.splitlines() if lines else [text]
-    cleaned = (" ".join(filter(None, "".join(map(_kept, part)).split(" "))) for part in parts)
-    return "\n".join(cleaned).strip()
+    clean_text = (" ".join(filter(None, "".join(map(_allowed, part)).split(" "))) for part in parts)
+    return "\n".join(clean_text).strip()
 
 
-def _kept(letter: str) -> str:
+def _allowed(letter: str) -> str:
     """The letter; a blank for any blank, nothing for controls, halves of letters and marks."""
     if letter.isspace():
         return " "
@@ -274,7 +278,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-FIELDS = {"key": str, "unit": str, "text": str, "rater": str, "note": str, "said_at": str}
+FIELDS = {"key": str, "unit": str, "text": str, "rater": str, "note": str, "created_at": str}
 
 
 def _read(line: str, number: int, known: set[str]) -> dict[str, Any]:
@@ -283,10 +287,10 @@ def _read(line: str, number: int, known: set[str]) -> dict[str, Any]:
         found = json.loads(line)
     except ValueError as error:
         raise ThemeError(f"Line {number} is no JSON: {error}.") from error
-    wanted: dict[str, type] = {**FIELDS, "confidence": int}
-    if not isinstance(found, dict) or set(found) != set(wanted):
-        raise ThemeError(f"Line {number} wants {sorted(wanted)}.")
-    for name, kind in wanted.items():
+    expected: dict[str, type] = {**FIELDS, "confidence": int}
+    if not isinstance(found, dict) or set(found) != set(expected):
+        raise ThemeError(f"Line {number} wants {sorted(expected)}.")
+    for name, kind in expected.items():
         if type(found[name]) is not kind:
             raise ThemeError(f"Line {number}: {name} should be {kind.__name__}.")
     if found["unit"] not in known:

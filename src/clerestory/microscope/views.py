@@ -14,7 +14,7 @@ from clerestory.microscope import blind, searches
 from clerestory.microscope import fragments as looks
 from clerestory.microscope.blind import Score
 from clerestory.microscope.folder import Microscope, SiteUnits, Unit
-from clerestory.microscope.references import cited
+from clerestory.microscope.references import references
 from clerestory.microscope.summaries import BINS
 from clerestory.microscope.themes import Theme, Themes, agreement
 
@@ -72,7 +72,7 @@ class Views:
     def site(self, address: str, sort: str = "number", page: int = 0) -> dict[str, Any]:
         """A page of its units, sorted. OptionError for a sorting that is none."""
         site = self.microscope.unit(address, 0).site
-        counts, best = self.themes.counts(), proven(self.themes)
+        counts, best = self.themes.counts(), best_scores(self.themes)
         order = self._order(site, sort, counts, best)
         shown = [Unit(site, int(one)) for one in order[page * PAGE : (page + 1) * PAGE]]
         said = self.themes.among(unit.address for unit in shown)
@@ -119,7 +119,7 @@ class Views:
             "path": self.path(unit.path),
             "most": looks.samples(self.microscope, unit, unit.figure("most")[:FEW]),
             "themes": [theme.text for theme in said[-2:]],
-            "blind": None if score is None else score.told(),
+            "blind": None if score is None else score.to_dict(),
         }
 
     def unit(self, unit: Unit) -> dict[str, Any]:
@@ -147,14 +147,14 @@ class Views:
             "words": {side: looks.words(self.microscope, unit, side) for side in ("up", "down")},
             "near": looks.related(self.microscope, unit, self.path),
             "themes": [
-                {**theme.told(), "id": theme.id, "blind": told.told() if told else None}
+                {**theme.to_dict(), "id": theme.id, "blind": told.to_dict() if told else None}
                 for theme in said[-SHOWN:]
                 for told in [scores.get(theme.id)]
             ],
             "earlier": max(0, len(said) - SHOWN),
             "agreement": {"same": same, "pairs": pairs},
-            "findings": cited(self.microscope).get(unit.address, []),
-            "searched": searches.found(self.microscope, unit),
+            "findings": references(self.microscope).get(unit.address, []),
+            "searched": searches.load_result(self.microscope, unit),
         }
 
     def compare(self, one: str, two: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class Views:
                 "samples": [],
             }
         known = [
-            {**theme.told(), "path": self.of(theme.unit)} for theme in self.themes.search(asked)
+            {**theme.to_dict(), "path": self.of(theme.unit)} for theme in self.themes.search(asked)
         ]
         samples = [
             {"prompt": prompt, "picture": self.microscope.picture(number, row)}
@@ -239,13 +239,13 @@ class Views:
 
     def blind(self, test: str) -> dict[str, Any]:
         """The next question of a blind test, or what came of it. ThemeError for no such test."""
-        asked = blind.question(self.themes, test)
+        asked = blind.next_question(self.themes, test)
         told: dict[str, Any] = {"model": self.microscope.model, "test": test}
         if asked is None:
             (theme, score), *_ = blind.scores(self.themes, test=test).items()
             said = self.themes.one(theme)
             told |= {"theme": said.text, "unit": said.unit, "path": self.of(said.unit)}
-            return {**told, "question": None, "score": score.told()}
+            return {**told, "question": None, "score": score.to_dict()}
         unit = self.microscope.named(asked.theme.unit)
         rows = [
             [self.microscope.picture(unit.site.recording, sample) for sample in row]
@@ -264,7 +264,7 @@ class Views:
         return self.path(unit.rstrip("]").replace("[", "/"))
 
 
-def proven(themes: Themes) -> Mapping[str, Score]:
+def best_scores(themes: Themes) -> Mapping[str, Score]:
     """The best score of each unit's themes."""
     return _proven(themes, themes.stamp())
 
@@ -282,6 +282,6 @@ def _proven(themes: Themes, stamp: tuple[int, ...]) -> Mapping[str, Score]:
 
 
 def _sure(score: Score | None) -> float:
-    """How well a unit's best theme is proven; below 0 where nobody was tested."""
+    """The confidence in a unit's best theme; below 0 where nobody was tested."""
     p = None if score is None else score.p
     return -1.0 if p is None else 1 - p

@@ -7,7 +7,7 @@ CREATE TABLE themes (
     confidence INTEGER NOT NULL CHECK (confidence BETWEEN 1 AND 5),
     note TEXT NOT NULL,
     rater TEXT NOT NULL,
-    said_at TEXT NOT NULL
+    created_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX themes_of_unit ON themes (unit);
 
@@ -23,7 +23,7 @@ CREATE TABLE trials (
     second TEXT NOT NULL,
     answer INTEGER NOT NULL CHECK (answer IN (0, 1)),
     picked INTEGER CHECK (picked IN (0, 1)),
-    asked_at TEXT NOT NULL,
+    created_at TEXT NOT NULL,
     picked_at TEXT
 ) STRICT;
 CREATE INDEX trials_of_theme ON trials (theme);
