@@ -47,7 +47,7 @@ def far(model, site, length=30.0):
 
 def bare(model, prompts, seed, **options):
     """What the untouched pipeline draws, called as its own documentation has it."""
-    pipeline, told = model.pipeline, model.defaults.changed(**options)
+    pipeline, told = model.pipeline, model.defaults.replace(**options)
     given = {"height": told.height, "width": told.width, "num_inference_steps": told.steps}
     given |= {"guidance_scale": told.guidance}
     kind = type(pipeline).__name__
@@ -82,7 +82,7 @@ def hooks_on(pipeline):
 def calls(model, monkeypatch):
     """How often each stage's network was called."""
     counted = {}
-    for stage, root in model.family.roots.items():
+    for stage, root in model.family.stage_modules.items():
         counted[stage] = 0
 
         def forward(*args, _stage=stage, _forward=root.forward, **kwargs):

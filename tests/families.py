@@ -318,7 +318,7 @@ def small_model(pipeline: Any, **options: Any) -> Any:
     model = wrap(pipeline)
     told = {"height": SIDE, "width": SIDE, "steps": 3, "prior_steps": 3, "prior_guidance": 1.5}
     told |= {"guidance": 3.0}
-    model.defaults = model.defaults.changed(**{**told, **options})
+    model.defaults = model.defaults.replace(**{**told, **options})
     return model
 
 

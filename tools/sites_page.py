@@ -79,29 +79,29 @@ def _table(models: Mapping[str, Any]) -> str:
 def _addresses(model: Any) -> str:
     """One row for addresses that differ in numbers alone."""
     rows: dict[str, list[Any]] = {}
-    for place in model.family.places:
-        rows.setdefault(NUMBER.sub("N", place.site.address), []).append(place)
+    for hook in model.family.site_hooks:
+        rows.setdefault(NUMBER.sub("N", hook.site.address), []).append(hook)
     lines = ["| address | positions | heads | module | feeds |", "|---|---|---|---|---|"]
-    for address, places in rows.items():
-        site = places[0].site
-        unread = [place for place in places if not place.site.feeds]
-        feeds = "yes" if not unread else "no" if len(unread) == len(places) else "not in the last"
-        module = f"`{NUMBER.sub('N', site.path)}`" if site.module is not None else "handed over"
+    for address, hooks in rows.items():
+        site = hooks[0].site
+        unread = [hook for hook in hooks if not hook.site.affects_output]
+        feeds = "yes" if not unread else "no" if len(unread) == len(hooks) else "not in the last"
+        module = f"`{NUMBER.sub('N', site.path)}`" if site.module is not None else "between stages"
         heads = "yes" if site.heads else ""
         lines.append(
-            f"| `{address}` | {_positions(model, places[0])} | {heads} | {module} | {feeds} |"
+            f"| `{address}` | {_positions(model, hooks[0])} | {heads} | {module} | {feeds} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def _positions(model: Any, place: Any) -> str:
+def _positions(model: Any, hook: Any) -> str:
     """In words: the tiny models' own numbers say nothing of real ones."""
-    count = place.site.shape[0]
+    count = hook.site.shape[0]
     if count == 1:
         return "one"
-    if not place.tokens:
+    if not hook.text_window:
         return "of the picture" if count is None else "of the projected condition"
     if count is None:
         return "tokens, then those of the picture"
-    window = model.family.windows[place.tokens].real(["a"]).shape[1]
+    window = model.family.text_windows[hook.text_window].token_mask(["a"]).shape[1]
     return "tokens" if count == window else f"tokens, then {count - window} more"

@@ -96,7 +96,7 @@ def ceilings(
 def _fits(model: Model, caption: str) -> bool:
     """Whether a caption fits the text window: training cuts those that do not."""
     try:
-        model.check(caption)
+        model.check_prompt(caption)
     except PromptError:
         return False
     return True

@@ -92,7 +92,7 @@ class LancetPlugin:
         return Checkpoint(
             pipeline=folder / "model",
             name=str(source),
-            defaults=Options().changed(**weights.manifest(folder)["defaults"]),
+            defaults=Options().replace(**weights.manifest(folder)["defaults"]),
             revision=weights.revision(folder),
             profile=LancetProfile(),
         )

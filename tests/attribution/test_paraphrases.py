@@ -50,7 +50,7 @@ def test_every_coalition_fits_where_a_baseline_is_longer():
     found = paraphrase(prompt, 63, at_least=20, model=model)
     assert len(found) < 63
     for one in found:
-        model.check(one.text([True, False]))
+        model.check_prompt(one.text([True, False]))
     deleted = paraphrase(prompt, 60, model=model, removal=("delete",))
     assert len(deleted) == 60
 

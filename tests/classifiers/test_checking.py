@@ -96,17 +96,17 @@ def test_marks_become_a_confusion_that_is_kept_and_told(
 def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
     import torch
 
-    from clerestory.models.core.weight_digests import encoder_marks, weight_marks
+    from clerestory.models.core.weight_digests import encoder_digests, weight_digests
 
     model = tiny_model()
     text = model.pipeline.prior_text_encoder
-    marks = encoder_marks(model.pipeline)
-    assert set(weight_marks([text])) <= set(marks)
-    assert weight_marks([copy.deepcopy(text).to(torch.bfloat16)]) == weight_marks([text])
+    marks = encoder_digests(model.pipeline)
+    assert set(weight_digests([text])) <= set(marks)
+    assert weight_digests([copy.deepcopy(text).to(torch.bfloat16)]) == weight_digests([text])
     other = copy.deepcopy(text)
     for weight in other.parameters():
         torch.nn.init.normal_(weight)
-    assert not set(weight_marks([other])) & set(marks)
+    assert not set(weight_digests([other])) & set(marks)
 
     found = record(model, ["a cat"], range(2), sites="text/pooled", out=tmp_path / "rec")
     for network, kin in ((text, ["has 100% of its weight"]), (other, [])):

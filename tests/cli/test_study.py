@@ -39,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def stub_with_about() -> Any:
     model = stub()
-    model.about = ""
+    model.description = ""
     return model
 
 

@@ -18,7 +18,14 @@ import torch
 from torch import nn
 
 from clerestory.models import Model, Options
-from clerestory.models.core.family import Encoded, Family, Hand, Place, continued, seeded
+from clerestory.models.core.family import (
+    Encoded,
+    Family,
+    Handoff,
+    SiteHook,
+    restore_generators,
+    seed_generators,
+)
 from clerestory.models.core.types import Branch, Sample, Site
 
 STEPS, BLOCKS, UNITS = 6, 4, 6
@@ -60,39 +67,44 @@ def _told(prompt: str) -> torch.Tensor:
 class PlantedFamily(Family):
     """Text and denoiser; pictures of 16×16 that are light where the concept got through."""
 
-    stages, first, conditioning_site = ("text", "denoiser"), ("text",), "denoiser/condition"
+    stages, encoder_stages, conditioning_site = (
+        ("text", "denoiser"),
+        ("text",),
+        "denoiser/condition",
+    )
     conditioning_sites = (conditioning_site,)
     defaults = Options(height=16, width=16, steps=STEPS, guidance=1.0)
 
     def __init__(self) -> None:
         self.text, self.denoiser = _Text(), _Denoiser()
         self.pipeline: Any = SimpleNamespace()
-        self.places = [
-            Place(Site("text.blocks.0/mlp", (1, UNITS), "text", module=self.text)),
-            Place(Site("denoiser/condition", (1, UNITS), "text")),
+        self.site_hooks = [
+            SiteHook(Site("text.blocks.0/mlp", (1, UNITS), "text", module=self.text)),
+            SiteHook(Site("denoiser/condition", (1, UNITS), "text")),
             *(
-                Place(Site(f"denoiser.blocks.{n}/mlp", (1, 1), f"blocks.{n}", module=block))
+                SiteHook(Site(f"denoiser.blocks.{n}/mlp", (1, 1), f"blocks.{n}", module=block))
                 for n, block in enumerate(self.denoiser.blocks)
             ),
-            Place(Site("denoiser/prediction", (1, 1), "denoiser", module=self.denoiser)),
+            SiteHook(Site("denoiser/prediction", (1, 1), "denoiser", module=self.denoiser)),
         ]
-        self.roots = {"text": self.text, "denoiser": self.denoiser}
+        self.stage_modules = {"text": self.text, "denoiser": self.denoiser}
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
         condition = self.text(torch.stack([_told(sample.prompt) for sample in batch]))
         if until == "text":
             return None
-        states = [generator.get_state() for generator in seeded(batch)]
+        states = [generator.get_state() for generator in seed_generators(batch)]
         return Encoded({self.conditioning_site: {"cond": condition}}, states)
 
-    def draw(self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str) -> Any:
+    def draw(self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str) -> Any:
         site = self.conditioning_site
-        condition = hand(site, encoded.conditioning[site])["cond"]
+        condition = handoff(site, encoded.conditioning[site])["cond"]
         if until == site:
             return None
         light = sum(self.denoiser(condition, step) for step in range(STEPS))
         noise = [
-            torch.randint(0, 40, (16, 16, 3), generator=g) for g in continued(encoded.generators)
+            torch.randint(0, 40, (16, 16, 3), generator=g)
+            for g in restore_generators(encoded.generators)
         ]
         return (torch.stack(noise) + 160 * light[:, :, :1, None]).byte().numpy()
 

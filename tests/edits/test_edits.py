@@ -95,8 +95,8 @@ def test_an_edit_is_made_at_the_positions_that_it_names(positions):
         for made in ([], [edit])
     )
     changed = np.abs((moved - plain).to_numpy()[:, 0]).max(-1) > 0.5
-    window = model.family.windows["text"]
-    real, word = window.real(texts).numpy(), window.spans(texts, "cat").numpy()
+    window = model.family.text_windows["text"]
+    real, word = window.token_mask(texts).numpy(), window.word_mask(texts, "cat").numpy()
     last = np.arange(16) == (real * np.arange(16)).argmax(1)[:, None]
     expected = {"last": last, "tokens:cat": word, "all": np.ones_like(changed)}[positions]
     assert (changed == expected).all()

@@ -76,7 +76,7 @@ def test_another_seed_option_or_edit_is_another_sample():
     assert draw(Condition("plain", edits=(Add("text/pooled", [1.0, 0.0]),))) == 4
     assert draw(Condition("plain", edits=(edit.times(2.0),))) == 5
     assert draw(Condition("plain", edits=(Add("text/pooled", [1.0, 0.1]),))) == 6
-    rules.defaults = rules.defaults.changed(guidance=9.0)
+    rules.defaults = rules.defaults.replace(guidance=9.0)
     assert draw(Condition("plain")) == 7
 
 

@@ -27,7 +27,7 @@ class RuleModel:
     name: str = "rules"
 
     def options(self, **changed: Any) -> Options:
-        return self.defaults.changed(**changed)
+        return self.defaults.replace(**changed)
 
     @property
     def drawn(self) -> int:

@@ -51,9 +51,9 @@ def test_pictures_through_an_autoencoder_that_changes_nothing_come_back_as_they_
 
 
 def test_captions_that_training_cuts_are_left_out():
-    def check(prompt):
+    def check_prompt(prompt):
         if len(prompt.split()) > 3:
             raise PromptError("this would be cut")
 
-    model = SimpleNamespace(check=check)
+    model = SimpleNamespace(check_prompt=check_prompt)
     assert [_fits(model, words) for words in ("a cat", "a cat in a library")] == [True, False]

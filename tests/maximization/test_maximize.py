@@ -91,7 +91,7 @@ def test_gains_are_the_change_of_the_score_to_first_order(model, space):
     gains = slope(states)
     assert [one.shape for one in gains] == [(2, 40), (2, 40)]
     assert [gains[0][at, word] for at, word in enumerate(states[0])] == [0, 0]
-    weight = model.family.windows["text"].encoder.get_input_embeddings().weight
+    weight = model.family.text_windows["text"].encoder.get_input_embeddings().weight
     single = [w for w in range(40) if (slope.pieces[w] >= 0).sum() == 1]
     old, new = single[1], single[2]
     before = scorer([space.text((old, single[3]))])[0]
@@ -226,7 +226,7 @@ def test_raw_tokens_are_scored_as_those_tokens_only(model):
     raw = words_of(model, words=2, tokens=True)
     rng = np.random.default_rng(0)
     states = [raw.random(rng) for _ in range(400)]
-    window = model.family.windows["text"]
+    window = model.family.text_windows["text"]
     good = [s for s, fine in zip(states, raw.valid(states), strict=True) if fine]
     assert 0 < len(good) < 400
     for state in good:
@@ -236,7 +236,7 @@ def test_raw_tokens_are_scored_as_those_tokens_only(model):
 
 
 def test_what_is_longer_than_the_window_is_no_prompt(model):
-    room = model.family.windows["text"].room
+    room = model.family.text_windows["text"].room
     long = words_of(model, words=(room - 1, room + 1), vocabulary=["b", "c"])
     assert long.valid([(0,) * (room - 1), (0,) * room, (0,) * (room + 1)]) == [True, True, False]
 

@@ -60,4 +60,4 @@ def test_a_unit_beyond_the_site_is_refused():
 
 def test_one_site_means_one():
     with pytest.raises(SiteError, match="names 2 sites"):
-        select("*/mlp", UNITS, one=True)
+        select("*/mlp", UNITS, single=True)

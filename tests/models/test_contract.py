@@ -39,7 +39,7 @@ def lancet():
     import clerestory
 
     model = clerestory.load("lancet", device="cpu")
-    model.defaults = model.defaults.changed(steps=2, prior_steps=3)
+    model.defaults = model.defaults.replace(steps=2, prior_steps=3)
     return model
 
 
@@ -85,7 +85,7 @@ def test_a_large_edit_changes_the_picture_exactly_at_the_sites_that_feed(model):
     wrong = [
         address
         for address, run in zip(model.sites, edited, strict=True)
-        if bool((run.pictures != plain.pictures).any()) is not model.sites[address].feeds
+        if bool((run.pictures != plain.pictures).any()) is not model.sites[address].affects_output
     ]
     assert not wrong
 
@@ -167,7 +167,7 @@ def test_a_sweep_where_it_is_handed_over_runs_the_first_half_once(model, monkeyp
     once.update(dict.fromkeys(once, 0))
     together = model.sweep(PROMPTS, range(2), sets, batch=6)
     for stage in model.family.stages:
-        times = 1 if stage in model.family.first else len(sets)
+        times = 1 if stage in model.family.encoder_stages else len(sets)
         assert once[stage] == times * single[stage], stage
     for one, two in zip(apart, together, strict=True):
         assert np.array_equal(one.pictures, two.pictures)
@@ -219,7 +219,7 @@ def test_an_offloaded_model_is_read_and_left_clean(model):
     from accelerate.hooks import AlignDevicesHook, add_hook_to_module, remove_hook_from_module
 
     expected, before = bare(model, ["a cat"], 1), hooks_on(model.pipeline)
-    roots = list(model.family.roots.values())
+    roots = list(model.family.stage_modules.values())
     try:
         for root in roots:
             add_hook_to_module(root, AlignDevicesHook(execution_device="cpu", io_same_device=True))
@@ -255,8 +255,8 @@ def test_pooling_counts_real_tokens_and_finds_words_that_are_split(model):
             model.run(prompts, 0, read=address, pool=pool, pictures=False).activations[address]
             for pool in ("none", "mean", "last")
         )
-        window = next(p.tokens for p in model.family.places if p.site.address == address)
-        real = model.family.windows[window].real(prompts).numpy()
+        window = next(p.text_window for p in model.family.site_hooks if p.site.address == address)
+        real = model.family.text_windows[window].token_mask(prompts).numpy()
         for row in range(2):
             own = kept.values[row, 0]
             assert np.allclose(mean.values[row, 0], own[real[row]].mean(0), atol=1e-4)
@@ -265,7 +265,7 @@ def test_pooling_counts_real_tokens_and_finds_words_that_are_split(model):
         word = model.run(
             prompts[1], 0, read=address, pool="tokens:zebra", pictures=False
         ).activations[address]
-        places = model.family.windows[window].spans(prompts[1:], "zebra").numpy()[0]
+        places = model.family.text_windows[window].word_mask(prompts[1:], "zebra").numpy()[0]
         assert places.sum() >= 2 and not (places & ~real[1]).any()
         assert np.allclose(word.values[0, 0], kept.values[1, 0][places].mean(0), atol=1e-4)
     with pytest.raises(PromptError, match=r"'zebra' is absent from 1 of 2 prompts.*'a cat'"):
@@ -279,4 +279,4 @@ def test_a_prompt_beyond_the_window_is_refused(model):
         model.run("cat " * 600)
     with pytest.raises(PromptError, match="empty"):
         model.run(" ")
-    assert model.words("a cat") == ["a", "cat"]
+    assert model.tokenize("a cat") == ["a", "cat"]

@@ -107,7 +107,7 @@ def _bare_other(model, prompts, seed):
 def test_sigma_is_that_of_the_timestep_also_between_two_steps():
     from diffusers import KDPM2DiscreteScheduler
 
-    from clerestory.models.core.family import sigma_of
+    from clerestory.models.core.family import scheduler_sigma
 
     scheduler = KDPM2DiscreteScheduler(beta_schedule="scaled_linear")
     scheduler.set_timesteps(5)
@@ -115,7 +115,7 @@ def test_sigma_is_that_of_the_timestep_also_between_two_steps():
     every = np.log(np.sqrt((1 - kept) / kept))
     for index, timestep in enumerate(scheduler.timesteps.tolist()):
         expected = np.exp(np.interp(timestep, np.arange(1000), every))
-        assert sigma_of(scheduler, index) == pytest.approx(expected, rel=0.05), index
+        assert scheduler_sigma(scheduler, index) == pytest.approx(expected, rel=0.05), index
 
 
 def test_a_family_brings_its_defaults():
@@ -147,10 +147,10 @@ def test_an_autoencoder_that_slices_is_read_whole(name):
 
 def test_pixart_reads_captions_in_small_letters_and_so_do_masks_and_words():
     model, texts = family_model("pixart"), ["  A Cat BY Zoe ", "a cat by zoe"]
-    tokens = model.family.windows["text"]
-    assert torch.equal(*(tokens.real([text])[0] for text in texts))
-    assert torch.equal(*(tokens.spans([text], "Cat")[0] for text in texts))
-    assert tokens.spans(texts[:1], "Cat").any()
+    tokens = model.family.text_windows["text"]
+    assert torch.equal(*(tokens.token_mask([text])[0] for text in texts))
+    assert torch.equal(*(tokens.word_mask([text], "Cat")[0] for text in texts))
+    assert tokens.word_mask(texts[:1], "Cat").any()
 
 
 def test_parts_leave_the_accelerator_after_an_early_end_and_an_error(monkeypatch):
@@ -171,7 +171,7 @@ def test_last_is_the_end_of_the_text_where_a_pictures_positions_follow():
         model.run("a cat", 0, read=site, pool=pool).activations[site].values
         for pool in ("none", "last")
     )
-    end = int(model.family.windows["text_2"].real(["a cat"])[0].nonzero()[-1])
+    end = int(model.family.text_windows["text_2"].token_mask(["a cat"])[0].nonzero()[-1])
     assert np.allclose(last[0, :], kept[0, :, end], atol=1e-5)
 
 
@@ -210,7 +210,10 @@ def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
         output_type="np",
     ).images
     model = small_model(pipeline)
-    assert "not told apart" in model.about and model.sites["denoiser/latent"].feeds is None
+    assert (
+        "not told apart" in model.description
+        and model.sites["denoiser/latent"].affects_output is None
+    )
     assert {"denoiser/latent", "denoiser/condition", "denoiser/prediction"} <= set(model.sites)
     assert model.family.stages[0] == "text" and model.family.stages[-1] != "text"
     before = hooks_on(pipeline)

@@ -5,8 +5,8 @@ from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models import wrap
-from clerestory.models.core.family import Turn
-from clerestory.models.core.hooks import Attachment, Tap, attached, canonical, restored
+from clerestory.models.core.family import StageCall
+from clerestory.models.core.hooks import Attachment, Tap, attach, flatten_positions, restore_shape
 
 
 def bare(pipeline, seeds=(0, 1)):
@@ -30,11 +30,11 @@ def drawn(model, edits=(), taps=()):
     from clerestory.models.core.types import Sample
 
     batch = [Sample("a cat", 0, model.defaults), Sample("a dog", 1, model.defaults)]
-    places = {place.site.address: place for place in model.family.places}
+    hooks = {hook.site.address: hook for hook in model.family.site_hooks}
     attachment = Attachment(
-        places, lambda stage, call: model.family.turn(stage, call, batch), edits, taps
+        hooks, lambda stage, call: model.family.stage_call(stage, call, batch), edits, taps
     )
-    with attached(attachment, model.family.roots):
+    with attach(attachment, model.family.stage_modules):
         return bare(model.pipeline)
 
 
@@ -46,8 +46,8 @@ def model():
 def test_an_activation_is_turned_to_sample_position_unit_and_back():
     for shape in ((2, 5), (2, 3, 5), (2, 5, 3, 4)):
         value = torch.randn(shape)
-        assert canonical(value).shape[0] == 2 and canonical(value).shape[-1] == 5
-        assert torch.equal(restored(canonical(value), shape), value)
+        assert flatten_positions(value).shape[0] == 2 and flatten_positions(value).shape[-1] == 5
+        assert torch.equal(restore_shape(flatten_positions(value), shape), value)
 
 
 def test_reading_every_site_leaves_the_picture_bit_identical(model):
@@ -105,11 +105,13 @@ def test_an_edit_is_in_the_hidden_states_that_transformers_catches_every_time():
     """It catches them with hooks of its own, put on in the first run: ours must come before."""
     model = wrap(tiny_pipeline(), defaults=tiny_model().defaults)
     encoder, ids = model.pipeline.prior_text_encoder, torch.tensor([[516, 5, 517]])
-    places = {place.site.address: place for place in model.family.places}
+    hooks = {hook.site.address: hook for hook in model.family.site_hooks}
 
     def states(*edits):
-        attachment = Attachment(places, lambda stage, call: Turn({"cond": slice(0, 1)}), edits, [])
-        with torch.no_grad(), attached(attachment, {}):
+        attachment = Attachment(
+            hooks, lambda stage, call: StageCall({"cond": slice(0, 1)}), edits, []
+        )
+        with torch.no_grad(), attach(attachment, {}):
             return encoder(ids, output_hidden_states=True).hidden_states[1]
 
     edit, plain = Shift("text.blocks.0/resid"), states()

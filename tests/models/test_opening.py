@@ -202,7 +202,7 @@ def test_a_lora_is_loaded_and_a_wrong_one_refused(folder, tmp_path):
         root, _, path = site.path.partition(".")
         assert site.module is getattr(model.pipeline, root).get_submodule(path)
         assert hasattr(site.module, "lora_A")
-    assert model.how == {"lora": str(tmp_path / "pytorch_lora_weights.safetensors")}
+    assert model.load_options == {"lora": str(tmp_path / "pytorch_lora_weights.safetensors")}
     refused("The LoRA .* cannot be loaded", folder, lora=tmp_path / "none.safetensors")
     refused("is a pickle", folder, lora=tmp_path / "lora.bin")
 

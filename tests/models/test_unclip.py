@@ -194,7 +194,7 @@ def test_mean_leaves_out_the_start_token_and_what_follows_the_end(model):
         )
         for row, count in enumerate(tokens):
             text, prior = (kept[site].values[row] for site in sites)
-            assert count == 0 or len(model.words(prompts[row])) == count
+            assert count == 0 or len(model.tokenize(prompts[row])) == count
             assert np.allclose(mean[sites[0]][row], text[:, 1 : count + 2].mean(1), atol=1e-5)
             real = np.concatenate([prior[:, 1 : count + 2], prior[:, WINDOW:]], axis=1)
             assert np.allclose(mean[sites[1]][row], real.mean(1), atol=1e-5)
@@ -305,12 +305,12 @@ def test_an_empty_prompt_is_refused(model):
 
 def test_a_prompt_beyond_the_window_is_refused_with_what_would_be_cut(model):
     fits = " ".join(["cat"] * (WINDOW - 2))
-    model.check(fits)
+    model.check_prompt(fits)
     with pytest.raises(PromptError, match=r"16 tokens and the text window holds 14.*'dog cat'"):
         model.run(fits + " dog cat")
     with pytest.raises(PromptError):
         model.run("a cat", negative=fits + " dog cat")
-    assert model.words("a cat") == ["a", "cat"]
+    assert model.tokenize("a cat") == ["a", "cat"]
 
 
 def test_progress_is_told(model):

@@ -82,7 +82,7 @@ def test_all_that_commands_print_goes_through_the_console():
 def test_a_table_of_sites_takes_no_markup(monkeypatch):
     names = ("[red]a[/red]", "[/b]", "[link=https://example.org]x[/link]", *CONTROL)
     found = [
-        SimpleNamespace(address=name, shape=(1, 2), heads=0, path=name, feeds=True)
+        SimpleNamespace(address=name, shape=(1, 2), heads=0, path=name, affects_output=True)
         for name in names
     ]
     model = SimpleNamespace(about="", sites=SimpleNamespace(match=lambda _: found))

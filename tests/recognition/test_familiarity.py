@@ -165,7 +165,7 @@ def test_lancet_knows_a_name_of_its_captions_and_no_made_up_one():
     import clerestory
 
     lancet = clerestory.load("lancet")
-    lancet.defaults = lancet.defaults.changed(prior_steps=4)
+    lancet.defaults = lancet.defaults.replace(prior_steps=4)
     asked = ["tycho brahe", "ada lovelace", *made_up(2, 2, seed=1)]
     how = {"contexts": CONTEXTS, "seeds": 0, "count": 99, "classifiers": []}
     found = familiarities(lancet, asked, **how)

@@ -114,7 +114,7 @@ def test_no_classifier_of_a_file_is_code(
     model: str, rest: list[str], mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = stub(model)
-    opened.about = ""
+    opened.description = ""
     monkeypatch.setattr(clerestory, "load", lambda *_, **__: opened)
     path = file(JUDGE)
     call(app, "show", path), call(app, "show", path, "--json")

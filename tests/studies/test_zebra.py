@@ -18,7 +18,7 @@ def test_a_style_that_lancet_does_not_know_is_not_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lancet = clerestory.load("lancet")
-    lancet.defaults = lancet.defaults.changed(steps=3, prior_steps=4)  # coarse, and sooner done
+    lancet.defaults = lancet.defaults.replace(steps=3, prior_steps=4)  # coarse, and sooner done
     monkeypatch.setattr(clerestory, "load", lambda *_, **__: lancet)
     monkeypatch.chdir(tmp_path)
     came = CliRunner().invoke(app, ["new", "zebra-stripes"])

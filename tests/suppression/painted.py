@@ -24,21 +24,21 @@ class Painted:
     Nothing is green in the noises of `blind`.
     """
 
-    name, about = "painted", ""
+    name, description = "painted", ""
     sites: ClassVar[dict[str, Any]] = {}
     profile = ModelProfile()
     conditioning_site = "denoiser/condition"
     conditioning_sites = ("denoiser/condition", "denoiser/pooled")
-    family = SimpleNamespace(avoids_by="guidance")
+    family = SimpleNamespace(negative_option="guidance")
 
     def __init__(self, guidance: float = 4.0, blind: Sequence[int] = ()) -> None:
         self.defaults, self.blind, self.drawn = Options(guidance=guidance), set(blind), 0
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         return prompt.split()
 
-    def check(self, prompt: str) -> None:
-        if len(self.words(prompt)) > LONGEST:
+    def check_prompt(self, prompt: str) -> None:
+        if len(self.tokenize(prompt)) > LONGEST:
             raise PromptError(f"{prompt!r} is too long.")
 
     def run(

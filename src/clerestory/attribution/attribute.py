@@ -97,7 +97,7 @@ def attribute(
     targets = parse_targets(model, of, pool)
     paths = _paths(model, of, pool) if path else {}
     games = Games.plan(prompt, replicates, ways, budget)
-    model.family.check(games.texts())
+    model.family.check_prompts(games.texts())
     test_units = synergy and len(prompt.pieces) > 1 and games.exact
     along = list(chain.from_iterable(paths.values()))
     sites = unit_sites(model, targets) if test_units else ()

@@ -68,7 +68,7 @@ def draw_layers(
 
     Source: Diffusion Lens, Toker et al. 2024.
     """
-    blocks = {stage: text_blocks(model, stage) for stage in model.family.windows}
+    blocks = {stage: text_blocks(model, stage) for stage in model.family.text_windows}
     blocks = {stage: sites for stage, sites in blocks.items() if sites}
     if not blocks:
         return {}

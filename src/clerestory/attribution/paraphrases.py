@@ -138,7 +138,7 @@ def fits_window(model: Model, texts: Sequence[str]) -> bool:
     """Return whether each of the texts fits the model's text window."""
     try:
         for text in texts:
-            model.check(text)
+            model.check_prompt(text)
     except PromptError:
         return False
     return True
@@ -153,7 +153,8 @@ def template_groups(paraphrases: Sequence[SegmentedPrompt]) -> Integers:
 def _longest(model: Model, prompt: SegmentedPrompt) -> list[bool]:
     """Which pieces are present in the longest coalition: those longer than their baselines."""
     return [
-        len(model.words(piece.words)) >= len(model.words(piece.baseline)) for piece in prompt.pieces
+        len(model.tokenize(piece.words)) >= len(model.tokenize(piece.baseline))
+        for piece in prompt.pieces
     ]
 
 

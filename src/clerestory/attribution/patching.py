@@ -81,7 +81,7 @@ def patch_tokens(
     nothing = [False] * len(paraphrases[0].pieces)
     usable = [each for each in paraphrases if each.text(nothing, removal)][:MAX_PARAPHRASES]
     effects: list[PatchEffect] = []
-    for stage, window in model.family.windows.items():
+    for stage, window in model.family.text_windows.items():
         readers = {
             site: [target for target in targets if _is_read_after(model, target, site)]
             for site in text_blocks(model, stage)
@@ -99,7 +99,7 @@ def text_blocks(model: Model, stage: str) -> list[str]:
     return [
         site.address
         for site in model.sites.values()
-        if site.stage == stage and site.tap == "resid" and site.feeds is not False
+        if site.stage == stage and site.tap == "resid" and site.affects_output is not False
     ]
 
 
@@ -112,7 +112,7 @@ def _is_read_after(model: Model, target: Target, block: str) -> bool:
     if stage == model.sites[block].stage:
         order = list(model.sites)
         return order.index(block) <= order.index(site)
-    encoded = stage in family.first and stage not in family.windows
+    encoded = stage in family.encoder_stages and stage not in family.text_windows
     return encoded or site in model.conditioning_sites
 
 
@@ -233,7 +233,7 @@ def _context_label(paraphrase: SegmentedPrompt, index: int) -> str:
 
 def _end(window: Text, text: str) -> int:
     """The position of the end-of-text token, the last one that is not padding."""
-    return int(window.real([text])[0].nonzero()[-1])
+    return int(window.token_mask([text])[0].nonzero()[-1])
 
 
 def _tokens_by_part(window: Text, characters: Characters) -> dict[int, list[tuple[int, str]]]:

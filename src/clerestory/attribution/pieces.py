@@ -153,10 +153,10 @@ def check_pieces(model: Model, prompt: SegmentedPrompt) -> None:
     """
     for piece in prompt.pieces:
         try:
-            model.check(piece.words)
+            model.check_prompt(piece.words)
         except PromptError as error:
             raise PromptError(f"The piece {piece.words[:60]!r} is too long. {error}") from error
-    model.check(prompt.full_text)
+    model.check_prompt(prompt.full_text)
 
 
 def _pieces(insides: Sequence[str], context: Sequence[str]) -> list[Piece]:

@@ -54,7 +54,7 @@ def trace(
         )
     judge = judge_of(classifier, shows)
     pairs = pd.DataFrame({"shown": list(shown), "absent": list(absent)})
-    lengths = pairs.map(lambda prompt: len(model.words(prompt)))
+    lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
     trials = Trials(
         model=model,
         pairs=pairs.assign(content=pairs["shown"], fits=lengths["shown"] == lengths["absent"]),

@@ -37,7 +37,7 @@ def blocks(model: Model) -> dict[str, dict[str, list[str]]]:
     """By stage and block the sites that are put in: what it adds, or of a UNet what it gives."""
     found: dict[str, dict[str, list[str]]] = {}
     for address, site in model.sites.items():
-        if site.stage == LAST or site.feeds is False:
+        if site.stage == LAST or site.affects_output is False:
             continue
         block = address.split("/")[0]
         if site.tap == "out" or (site.tap in ADDING and block != site.stage):
@@ -208,4 +208,4 @@ def _spans(parts: int) -> Iterator[tuple[int, int]]:
 
 
 def _tokens(trials: Trials, site: str) -> bool:
-    return bool(trials.model.family.by_address[site].tokens)
+    return bool(trials.model.family.hooks_by_address[site].text_window)

@@ -126,7 +126,7 @@ def _alike(
     shown: Sequence[str], absent: Sequence[str], model: Model, place: int
 ) -> dict[str, object]:
     """Two prompts of one length if there are any; phrasings take turns from content to content."""
-    lengths = {prompt: len(model.words(prompt)) for prompt in (*shown, *absent)}
+    lengths = {prompt: len(model.tokenize(prompt)) for prompt in (*shown, *absent)}
     pairs = [(one, other) for one in shown for other in absent]
     fitting = [(one, other) for one, other in pairs if lengths[one] == lengths[other]]
     one, other = (fitting or pairs)[place % len(fitting or pairs)]

@@ -124,14 +124,14 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
     for unit in units:
         if unit not in by_unit:
             raise EvidenceError(f"No finding is of {unit!r}.{suggest(unit, by_unit)}")
-        if model.sites[parse(by_unit[unit].site).site].feeds is False:
+        if model.sites[parse(by_unit[unit].site).site].affects_output is False:
             raise EvidenceError(f"Nothing reads {unit}: changing it changes no picture.")
     if units:
         return [by_unit[unit] for unit in units]
     first: dict[tuple[str, str], Finding] = {}
     for finding in sorted(findings.findings, key=lambda one: one.rank):
         site = model.sites[parse(finding.site).site]
-        if site.feeds is False or not _is_there(findings, finding):
+        if site.affects_output is False or not _is_there(findings, finding):
             continue
         first.setdefault((site.stage, finding.kind), finding)
         if site.address == model.conditioning_site and finding.kind == "direction":
@@ -249,7 +249,7 @@ def _shuffled(
 
 def _patching(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
     """The site's whole activation put from one side into the other, both ways."""
-    fitting = bool(trials.model.family.by_address[parse(site).site].tokens)
+    fitting = bool(trials.model.family.hooks_by_address[parse(site).site].text_window)
     if fitting and trials.pairs["fits"].sum() < LEAST:
         return None, None
     effects = []

@@ -37,7 +37,7 @@ def draw(
     free_folder(out)
     opened = model.open()
     for prompt in prompts:
-        opened.check(prompt)
+        opened.check_prompt(prompt)
     options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
     opened.options(**options)
     with whole_folder(out) as part:

@@ -118,8 +118,8 @@ class ModelOptions:
         given = {key: value for key, value in self.load_options.items() if value is not None}
         options = given if self.name else {**default_options, **given}
         model = clerestory.load(self.name or default, **options)
-        if model.about:
-            console.status(f"{model.name}: {model.about}")
+        if model.description:
+            console.status(f"{model.name}: {model.description}")
         return model
 
 

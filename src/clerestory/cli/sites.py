@@ -27,7 +27,12 @@ def sites(
     found = model.open().sites.match(pattern)
     if as_json:
         rows = [
-            {"address": s.address, "shape": list(s.shape), "module": s.path, "feeds": s.feeds}
+            {
+                "address": s.address,
+                "shape": list(s.shape),
+                "module": s.path,
+                "feeds": s.affects_output,
+            }
             for s in found
         ]
         console.write_json(rows)
@@ -41,7 +46,7 @@ def sites(
         positions = "varies" if site.shape[0] is None else str(site.shape[0])
         units = "?" if site.shape[1] is None else str(site.shape[1])
         units += f" in {site.heads} heads" if site.heads else ""
-        feeds = {True: "yes", False: "no", None: "?"}[site.feeds]
+        feeds = {True: "yes", False: "no", None: "?"}[site.affects_output]
         cells = (site.address, positions, units, site.path, feeds)
         table.add_row(*(Text(console.plain(cell)) for cell in cells))  # no markup in it
     narrow = sys.stdout.isatty()

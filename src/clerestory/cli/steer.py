@@ -46,7 +46,7 @@ def draw(
     name, opened_with = opened_as(folder)
     steered = SteeredModel.load(folder, model.open(name, **opened_with))
     for prompt in prompts:
-        steered.model.check(prompt)
+        steered.model.check_prompt(prompt)
     with whole_folder(out) as part:
         with console.progress("drawing") as progress:
             runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)

@@ -33,7 +33,7 @@ class Seen:
 
 def noiseless(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
     """Whether these, and what is read at these sites, are the same with every seed."""
-    first = set(model.family.first[:1])
+    first = set(model.family.encoder_stages[:1])
     read = [*(parse(term.site).site for term in terms if isinstance(term, Along)), *sites]
     stages = {model.sites[site].stage for site in read}
     texts = {stage for stage in stages if stage.startswith("text")}

@@ -131,14 +131,14 @@ class Slope:
         return [self._gains(state, slope) for state, slope in zip(states, slopes, strict=True)]
 
     def _value(self, seen: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
-        counted = self.window.real(texts)
+        counted = self.window.token_mask(texts)
         total = torch.zeros(len(texts))
         for weight, term in self.objective.terms:
             assert isinstance(term, Along)
             site = parse(term.site).site
-            place = self.model.family.by_address[site]
-            real = counted if place.tokens else None
-            pooled = Pooler(term.pool, real, row=place.site.shape[0] is not None)(seen[site])
+            hook = self.model.family.hooks_by_address[site]
+            real = counted if hook.text_window else None
+            pooled = Pooler(term.pool, real, row=hook.site.shape[0] is not None)(seen[site])
             way = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)
             total = total.to(pooled.device) + weight * (pooled[:, : len(way)] @ way)
         return total

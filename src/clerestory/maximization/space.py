@@ -116,7 +116,7 @@ def words_of(
     word among the model's tokens, ends of longer words with them. SearchError where there is
     nothing to choose from.
     """
-    window = next(iter(model.family.windows.values()), None)
+    window = next(iter(model.family.text_windows.values()), None)
     if tokens and vocabulary is not None:
         raise SearchError("Raw tokens are the tokenizer's own: give a vocabulary, or `tokens`.")
     if tokens and not isinstance(window, Text):

@@ -11,7 +11,7 @@ from clerestory.models.core.types import Branch, Edit, Options, Pool, Run, Sites
 from clerestory.models.profile import ModelProfile
 
 if TYPE_CHECKING:
-    from clerestory.models.core.family import Family, Progress, See
+    from clerestory.models.core.family import Family, Progress, TapCallback
 
 __all__ = ["Model"]
 
@@ -19,10 +19,14 @@ __all__ = ["Model"]
 class Model:
     """A text-to-image model with named sites.
 
-    `name` is what it was loaded by, `sites` its sites by address, `defaults` how it draws where
-    nothing else is said, `revision` tells one version of its weights from another ("" if unknown),
-    `how` is what it was opened with besides: its prior, its LoRA. `profile` is what it brings
-    besides its weights: classifiers, items, prompt words.
+    Attributes:
+        name: What it was loaded by.
+        family: How its pipeline is run and where its sites are.
+        sites: Its sites by address.
+        defaults: How it draws unless told otherwise.
+        revision: A digest that tells these weights from any others; "" where unknown.
+        profile: What it brings besides its weights: classifiers, items, prompt words.
+        load_options: Options besides the name that it was opened with: its prior, its LoRA.
     """
 
     def __init__(
@@ -33,23 +37,23 @@ class Model:
         defaults: Options | None = None,
         revision: str = "",
         profile: ModelProfile | None = None,
-        how: Mapping[str, str] | None = None,
+        load_options: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.family = family
         self.revision = revision
         self.profile = ModelProfile() if profile is None else profile
-        self.how = dict(how or {})
+        self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
-        self.sites = Sites([place.site for place in family.places])
+        self.sites = Sites([hook.site for hook in family.site_hooks])
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.sites)} sites)"
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         """What to know of how this family is served; "" where there is nothing to say."""
-        return self.family.about
+        return self.family.description
 
     @property
     def conditioning_site(self) -> str:
@@ -82,7 +86,7 @@ class Model:
         pictures: bool = True,
         stop: Literal["auto", "never"] = "auto",
         batch: int = 16,
-        taps: Mapping[str, See] | None = None,
+        taps: Mapping[str, TapCallback] | None = None,
         progress: Progress | None = None,
         **options: Any,
     ) -> Run:
@@ -126,7 +130,7 @@ class Model:
         stop: Literal["auto", "never"] = "auto",
         batch: int = 16,
         paired: bool = False,
-        taps: Mapping[str, See] | None = None,
+        taps: Mapping[str, TapCallback] | None = None,
         progress: Progress | None = None,
         **options: Any,
     ) -> list[Run]:
@@ -156,22 +160,22 @@ class Model:
 
     def options(self, **changed: Any) -> Options:
         """The defaults with some options changed; ModelError for what this family cannot draw."""
-        options = self.defaults.changed(**changed)
+        options = self.defaults.replace(**changed)
         for name in ("height", "width"):
-            if getattr(options, name) % self.family.multiple:
+            if getattr(options, name) % self.family.size_multiple:
                 raise ModelError(
                     f"{name} is {getattr(options, name)}; {self.name} draws multiples of"
-                    f" {self.family.multiple}."
+                    f" {self.family.size_multiple}."
                 )
         return options
 
-    def check(self, prompt: str) -> None:
+    def check_prompt(self, prompt: str) -> None:
         """PromptError where a prompt is empty or longer than the text window."""
-        self.family.check([prompt])
+        self.family.check_prompts([prompt])
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         """The tokens of a prompt, as the model reads it, without its start and end."""
-        return self.family.words(prompt)
+        return self.family.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:
         """Words that the model has tokens of; empty where that is not known."""

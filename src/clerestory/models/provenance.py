@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from clerestory.models.core.weight_digests import weight_marks
+from clerestory.models.core.weight_digests import weight_digests
 from clerestory.reporting.results import Provenance
 
 if TYPE_CHECKING:
@@ -36,5 +36,5 @@ def weights_digest(model: Model) -> str:
         16 hexadecimal digits; "" where the pipeline's weights cannot be reached.
     """
     parts = getattr(model.pipeline, "components", {}).values()
-    digests = weight_marks(part for part in parts if isinstance(part, nn.Module))
+    digests = weight_digests(part for part in parts if isinstance(part, nn.Module))
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16] if digests else ""

@@ -73,7 +73,7 @@ def familiarities(
     every = list(dict.fromkeys([*phrases, *(name for names in beside.values() for name in names)]))
     for name in every:
         for setting in settings:
-            model.check(setting.replace(places.CONTENT, name))
+            model.check_prompt(setting.replace(places.CONTENT, name))
     kept = Kept(out, plan_of(model, eyes, settings, numbers))
     shown = {*phrases, *(name for names in beside.values() for name in names[:SHOWN])}
     seen = _seen(model, eyes, kept, every, settings, numbers, shown, progress, announce)

@@ -144,7 +144,7 @@ def plan_of(
     return {
         "model": model.name,
         "revision": model.revision,
-        "how": model.how,
+        "how": model.load_options,
         "options": asdict(model.defaults),
         "contexts": list(contexts),
         "seeds": list(seeds),

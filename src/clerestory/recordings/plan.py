@@ -212,7 +212,7 @@ def make_plan(
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
-    together = min(batch, model.family.most or batch)
+    together = min(batch, model.family.max_batch or batch)
     wanted = chunk or together * _BATCHES[pictures]
     plan = Plan(
         table=repeated(table, numbers),
@@ -237,7 +237,7 @@ def _told(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "revision": model.revision,
-        "how": dict(model.how),
+        "how": dict(model.load_options),
         "pipeline": type(pipeline).__name__,
         "scheduler": type(scheduler).__name__ if scheduler is not None else "",
         "dtype": str(getattr(pipeline, "dtype", "")).removeprefix("torch."),

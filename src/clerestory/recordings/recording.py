@@ -152,7 +152,7 @@ class Recording:
         if parse(site).units or parse(site).steps:
             raise SiteError(f"{site!r} names a part of a site; a whole site is wanted here.")
         sizes: dict[str, int | None] = dict.fromkeys(self.sites)
-        return next(iter(select(site, sizes, one=True, noun="site of this recording")))
+        return next(iter(select(site, sizes, single=True, noun="site of this recording")))
 
     def info(self) -> dict[str, Any]:
         """How far it is: samples, done, bad ones, sites, bytes on disk, manifest."""

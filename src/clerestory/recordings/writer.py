@@ -19,7 +19,7 @@ from clerestory.errors import OutputError
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
 from clerestory.models.core.types import Branch, Pool
-from clerestory.models.core.weight_digests import encoder_marks
+from clerestory.models.core.weight_digests import encoder_digests
 from clerestory.recordings.plan import Plan, check_same, make_plan
 from clerestory.recordings.recording import Recording
 from clerestory.recordings.store import PICTURES, Store
@@ -145,7 +145,7 @@ def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = N
         check_same(plan, store.manifest["plan"])
         return
     with _room(store, plan):
-        store.begin(plan, found.layouts, encoder_marks(model.pipeline))
+        store.begin(plan, found.layouts, encoder_digests(model.pipeline))
 
 
 def fill(

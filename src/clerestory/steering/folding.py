@@ -146,7 +146,7 @@ NEXT = {
 
 
 def _reader(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
-    if model.family.by_address[site.address].side == "input":
+    if model.family.hooks_by_address[site.address].side == "input":
         return (site.path, site.module, True) if isinstance(site.module, nn.Linear) else None
     for end, following in NEXT.items():
         if site.path.endswith(end):
@@ -162,7 +162,7 @@ def _writer(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
     if isinstance(module, nn.Linear):
         return site.path, module, False
     if site.tap.endswith("attn") and not getattr(module, "residual_connection", False):
-        part = model.family.by_address[site.address].part
+        part = model.family.hooks_by_address[site.address].output_index
         for name in ("to_add_out",) if part else ("out_proj", "to_out.0"):
             found = dict(module.named_modules()).get(name)
             if isinstance(found, nn.Linear) and getattr(module, "rescale_output_factor", 1) == 1:

@@ -101,7 +101,7 @@ def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tupl
     found: dict[str, tuple[str, str]] = {}
     for one in sorted(findings.of("direction"), key=lambda finding: finding.rank):
         place = parse(one.site).site
-        if model.sites[place].feeds is not False and np.any(findings.directions[one.unit]):
+        if model.sites[place].affects_output is not False and np.any(findings.directions[one.unit]):
             found.setdefault(place, (one.unit, one.site))
     if sites:
         lacking = [site for site in sites if site not in found]

@@ -94,7 +94,7 @@ class SteeredModel:
                 "name": self.model.name,
                 "revision": self.model.revision,
                 "weights": weights_digest(self.model),
-                "opened_with": self.model.how,
+                "opened_with": self.model.load_options,
             },
             "edits": listed,
             "calibration": self.calibration,
@@ -148,7 +148,7 @@ def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
     here = {
         "revision": model.revision,
         "weights": weights_digest(model),
-        "LoRA": model.how.get("lora", ""),
+        "LoRA": model.load_options.get("lora", ""),
     }
     there = {**base, "LoRA": base["opened_with"].get("lora", "")}
     differ = [

@@ -88,7 +88,7 @@ def run(
 def _each(study: Study, work: Work, say: Callable[[str], None]) -> dict[str, Done]:
     """Every step in its turn."""
     model = work.model
-    opened = (f"{name}={value}" for name, value in sorted(model.how.items()))
+    opened = (f"{name}={value}" for name, value in sorted(model.load_options.items()))
     about = (__version__, model.name, model.revision, weights_digest(model), *opened)
     done: dict[str, Done] = {}
     for at, (key, step) in enumerate(study.plan.items()):

@@ -107,7 +107,7 @@ def command(ran: Ran) -> str:
     study = ran.study
     words = ["clerestory", "study", "run", study.file or study.name, "--scale", study.scale]
     words += [] if ran.model.name == LANCET else ["--model", ran.model.name]
-    for name, value in ran.model.how.items():
+    for name, value in ran.model.load_options.items():
         words += [f"--{name}", value]
     for name, judge in ran.judges.items():
         if is_code(judge) or judge != study.usual(name, ran.model.name):

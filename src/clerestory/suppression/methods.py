@@ -63,7 +63,7 @@ class Means:
 def _negative(means: Means) -> list[Way]:
     """The unwanted words as a negative prompt; EvidenceError where the model has no use for one."""
     model = means.case.model
-    name = model.family.avoids_by
+    name = model.family.negative_option
     if not name:
         raise EvidenceError(f"{model.name} takes no negative prompt.")
     usual = float(getattr(model.defaults, name))

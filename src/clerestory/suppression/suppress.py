@@ -51,7 +51,7 @@ def suppress(
     tell, names = progress or _silent, _named(only, budget)
     numbers = check_seeds(seeds)
     for text in elsewhere:
-        case.model.check(text)
+        case.model.check_prompt(text)
     first, second, few = _halves(case, tune, report)
     start = Stage(case, first, _noises(numbers, len(first)), "selection")
     for problem in start.problems():
@@ -80,7 +80,9 @@ def suppress(
 
 def _longest(case: Case, sentences: Sequence[SegmentedPrompt]) -> str:
     """That of the most tokens."""
-    return max((one.full_text for one in sentences), key=lambda text: len(case.model.words(text)))
+    return max(
+        (one.full_text for one in sentences), key=lambda text: len(case.model.tokenize(text))
+    )
 
 
 def _named(only: Sequence[str], budget: int) -> list[str]:

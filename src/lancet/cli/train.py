@@ -55,12 +55,12 @@ def train(
     from clerestory.cli import console
     from clerestory.errors import OutputError
     from clerestory.io.outputs import free_folder
-    from clerestory.models.loading.pipelines import hushed
+    from clerestory.models.loading.pipelines import silence_libraries
     from lancet import weights
     from lancet.training.settings import presets
     from lancet.world.table import World
 
-    with hushed():
+    with silence_libraries():
         from lancet.training.train import Training
     if out is None and not stage:
         raise OutputError("Give --out, the folder for the model, or --stage.")
@@ -73,7 +73,7 @@ def train(
     shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
     if shipped is not None:
         weights.manifest(shipped)
-    with _work(work, smoke) as kept, hushed(), console.progress_bars() as report:
+    with _work(work, smoke) as kept, silence_libraries(), console.progress_bars() as report:
         training = Training(
             World.load(world),
             art,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clerestory.classifiers.base import Classifier, families, is_given
 from clerestory.errors import ModelError, RegistryError
 from clerestory.io.reading import one_line
-from clerestory.models.core.weight_digests import weight_marks
+from clerestory.models.core.weight_digests import weight_digests
 from clerestory.types import Role
 
 __all__ = ["Hosted"]
@@ -52,7 +52,7 @@ class Hosted:
     @functools.cached_property
     def weights(self) -> list[str]:
         """The marks of its weights, to tell whether the model that is studied has them too."""
-        return weight_marks([self.model])
+        return weight_digests([self.model])
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[n, class]`."""

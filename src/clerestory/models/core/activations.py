@@ -14,28 +14,28 @@ from torch import Tensor
 
 from clerestory.errors import SiteError
 from clerestory.models.core.addresses import Selection
-from clerestory.models.core.family import Place
+from clerestory.models.core.family import SiteHook
 from clerestory.models.core.hooks import Tap
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.types import Activations, Branch, Pool, Sample, Site, Step
 
-__all__ = ["Batch", "Notes", "gathered", "packed", "step_labels", "taps_into"]
+__all__ = ["Batch", "BatchValues", "gathered", "packed", "step_labels", "taps_into"]
 
-Notes = dict[str, list[tuple[Step, NDArray[np.float32]]]]
+BatchValues = dict[str, list[tuple[Step, NDArray[np.float32]]]]
 """What is read in one batch: by address, for each step, `[sample, unit]` or with positions."""
 Batch = Mapping[str, tuple[Sequence[Step], NDArray[np.float32]]]
 """What was read in one batch: by address, the steps and `[sample, step, unit]`."""
 
 
-def packed(notes: Notes) -> Batch:
-    """The notes of a batch, with one array for each site.
+def packed(values: BatchValues) -> Batch:
+    """The values of a batch, with one array for each site.
 
     Many small arrays, made between the large ones of a model that runs, keep the memory of those
     from being given back: gigabytes for some thousand samples.
     """
     return {
         address: ([step for step, _ in read], _stacked([value for _, value in read]))
-        for address, read in notes.items()
+        for address, read in values.items()
     }
 
 
@@ -47,42 +47,42 @@ def _stacked(values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def taps_into(
-    notes: Notes,
+    values: BatchValues,
     read: Mapping[str, Selection],
-    places: Mapping[str, Place],
+    hooks: Mapping[str, SiteHook],
     pool: Pool,
     branch: Branch,
     counted: Callable[[str], Tensor],
 ) -> list[Tap]:
-    """One tap for each site to be read, writing into `notes`.
+    """One tap for each site to be read, writing into `values`.
 
-    `counted` says which positions of a text window are pooled.
+    `counted` says which positions of a text window are pooler_.
     """
 
     @cache
     def pooler(window: str, row: bool) -> Pooler:
         return Pooler(pool, counted(window) if window and pool != "none" else None, row=row)
 
-    def tap(address: str, wanted: Selection) -> Tap:
-        units = None if wanted.units is None else list(wanted.units)
-        pooled = pooler(places[address].tokens, places[address].site.shape[0] is not None)
-        kept = notes.setdefault(address, [])
+    def tap(address: str, selection: Selection) -> Tap:
+        units = None if selection.units is None else list(selection.units)
+        pooler_ = pooler(hooks[address].text_window, hooks[address].site.shape[0] is not None)
+        parts = values.setdefault(address, [])
 
-        def see(value: Tensor, step: Step) -> None:
+        def callback(value: Tensor, step: Step) -> None:
             if units is not None and units[-1] >= value.shape[-1]:
                 raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
-            part = pooled(value.detach())
-            kept.append((step, (part if units is None else part[..., units]).cpu().numpy()))
+            part = pooler_(value.detach())
+            parts.append((step, (part if units is None else part[..., units]).cpu().numpy()))
 
-        return Tap(address, see, branch, wanted.steps)
+        return Tap(address, callback, branch, selection.steps)
 
-    return [tap(address, wanted) for address, wanted in read.items()]
+    return [tap(address, selection) for address, selection in read.items()]
 
 
 def gathered(
     batches: Sequence[Batch],
     read: Mapping[str, Selection],
-    places: Mapping[str, Place],
+    hooks: Mapping[str, SiteHook],
     samples: Sequence[Sample],
     pool: Pool,
     branch: Branch,
@@ -102,14 +102,14 @@ def gathered(
     return Activations(
         {
             address: _read(
-                places[address].site,
+                hooks[address].site,
                 [batch[address] for batch in batches],
-                wanted,
+                selection,
                 dims,
                 labels,
                 branch,
             )
-            for address, wanted in read.items()
+            for address, selection in read.items()
         }
     )
 
@@ -121,7 +121,7 @@ class _Read:
     site: Site
     steps: Sequence[Step]
     batches: Sequence[NDArray[np.float32]]
-    wanted: Selection
+    selection: Selection
     dims: tuple[str, ...]
     labels: Callable[[], Mapping[str, Any]]
 
@@ -132,8 +132,8 @@ class _Read:
     def labelled(self) -> xr.DataArray:
         """The values with their coordinates."""
         values, site, steps = self.values(), self.site, self.steps
-        wanted = self.wanted.units
-        units = np.arange(values.shape[-1]) if wanted is None else np.array(wanted)
+        selection = self.selection.units
+        units = np.arange(values.shape[-1]) if selection is None else np.array(selection)
         coords = {**self.labels(), **step_labels(steps), "unit": units}
         shape = {"units": site.shape[1], "heads": site.heads} if site.heads else {}
         return xr.DataArray(values, dims=self.dims, coords=coords, name=site.address, attrs=shape)
@@ -151,15 +151,15 @@ def step_labels(steps: Sequence[Step]) -> dict[str, Any]:
 def _read(
     site: Site,
     batches: Sequence[tuple[Sequence[Step], NDArray[np.float32]]],
-    wanted: Selection,
+    selection: Selection,
     dims: tuple[str, ...],
     labels: Callable[[], Mapping[str, Any]],
     branch: Branch,
 ) -> _Read:
     """What was read; SiteError, at once, where a step or branch that was asked for lacks."""
     steps = batches[0][0]
-    missing = set(wanted.steps or ()) - {step.index for step in steps}
+    missing = set(selection.steps or ()) - {step.index for step in steps}
     if missing or not steps:
         which = f"step {min(missing)}" if missing else f"{branch} branch"
         raise SiteError(f"{site.address} has no {which} in a run with these options.")
-    return _Read(site, steps, [values for _, values in batches], wanted, dims, labels)
+    return _Read(site, steps, [values for _, values in batches], selection, dims, labels)

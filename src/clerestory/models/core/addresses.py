@@ -85,7 +85,7 @@ def select(
     patterns: str | Sequence[str],
     units: Mapping[str, int | None],
     *,
-    one: bool = False,
+    single: bool = False,
     noun: str = "site",
     heads: Mapping[str, int | None] | None = None,
 ) -> dict[str, Selection]:
@@ -93,7 +93,7 @@ def select(
 
     The number is None where it is not known yet; `heads` has the number of attention heads. They
     come in the order of `units`, whatever the order of the patterns. SiteError where a pattern
-    names no site, a unit lies outside its site, or `one` site was wanted and there are more.
+    names no site, a unit lies outside its site, or several sites match and `single` is set.
     """
     chosen: dict[str, Selection] = {}
     for address in _addresses(patterns):
@@ -106,7 +106,7 @@ def select(
             within = of_heads(address, site, units[site], (heads or {}).get(site))
             wanted = Selection(within, address.steps)
             chosen[site] = chosen[site].joined(wanted) if site in chosen else wanted
-    if one and len(chosen) != 1:
+    if single and len(chosen) != 1:
         raise SiteError(f"{patterns!r} names {len(chosen)} sites; one was wanted here.")
     return {site: chosen[site] for site in units if site in chosen}
 

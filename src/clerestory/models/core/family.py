@@ -25,33 +25,33 @@ from clerestory.registry import Registry
 __all__ = [
     "Encoded",
     "Family",
-    "Hand",
-    "Place",
+    "Handoff",
     "Progress",
-    "See",
-    "Tokens",
-    "Turn",
-    "continued",
+    "SiteHook",
+    "StageCall",
+    "TapCallback",
+    "TextWindow",
     "families",
-    "quiet",
-    "seeded",
-    "sigma_of",
-    "undisturbed",
+    "hide_progress_bars",
+    "prepare_pipeline",
+    "restore_generators",
+    "scheduler_sigma",
+    "seed_generators",
 ]
 
-See = Callable[[Tensor, Step], None]
+TapCallback = Callable[[Tensor, Step], None]
 """What a tap is: called with `[sample, position, unit]` and the step."""
 
 Progress = Callable[[int, int], None]
 """Called with what is done, and of how much."""
 
 Branches = Mapping[Branch, Tensor]
-Hand = Callable[[str, Branches], Branches]
+Handoff = Callable[[str, Branches], Branches]
 """Passes a value that goes from one half to the other by its site; gives it back as edited."""
 
 
 @dataclass(frozen=True)
-class Place:
+class SiteHook:
     """Where a site is among the torch modules.
 
     `site.module` is None for what is handed from half to half. Of a module that gives several
@@ -62,11 +62,11 @@ class Place:
 
     site: Site
     side: Literal["output", "input"] = "output"
-    argument: str = ""
-    at: int = 0
-    part: int = 0
+    argument_name: str = ""
+    argument_index: int = 0
+    output_index: int = 0
     channels: int | None = None
-    tokens: str = ""
+    text_window: str = ""
 
     @property
     def module(self) -> nn.Module | None:
@@ -76,10 +76,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Turn:
+class StageCall:
     """One call of a stage: which step it is, and which rows of the batch are which branch.
 
-    `folded` is True where nobody knows which rows belong to which branch: then all the rows of a
+    `merged` is True where nobody knows which rows belong to which branch: then all the rows of a
     sample are shown as one, its positions one after another.
     """
 
@@ -87,7 +87,7 @@ class Turn:
     index: int = 0
     timestep: float | None = None
     sigma: float | None = None
-    folded: bool = False
+    merged: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ class Encoded:
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class Tokens(Protocol):
+class TextWindow(Protocol):
     """How a text window is filled: which positions are real, and where words stand."""
 
-    def real(self, texts: Sequence[str]) -> Tensor:
+    def token_mask(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
 
-    def spans(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         """Bool `[text, position]`: the tokens of this word, wherever it stands, or none."""
 
 
@@ -124,28 +124,28 @@ class Family(ABC):
     """
 
     pipeline: Any
-    places: Sequence[Place]
-    roots: Mapping[str, nn.Module]
+    site_hooks: Sequence[SiteHook]
+    stage_modules: Mapping[str, nn.Module]
     stages: tuple[str, ...]
-    first: tuple[str, ...]
+    encoder_stages: tuple[str, ...]
     conditioning_site: str
     conditioning_sites: tuple[str, ...] = ()
-    windows: Mapping[str, Tokens] = {}
+    text_windows: Mapping[str, TextWindow] = {}
     defaults: Options = Options()
-    about: str = ""
-    multiple: int = 1
+    description: str = ""
+    size_multiple: int = 1
     """What the sides of a picture must be multiples of."""
-    most: int | None = None
+    max_batch: int | None = None
     """The most samples that can go together; None for any number."""
-    avoids_by: str = "guidance"
+    negative_option: str = "guidance"
     """The option that says how far from a negative prompt it draws; "" where it takes none."""
-    half: ClassVar[str] = "float16"
+    half_precision: ClassVar[str] = "float16"
     """The precision that `dtype="auto"` takes on an accelerator."""
 
     @cached_property
-    def by_address(self) -> dict[str, Place]:
+    def hooks_by_address(self) -> dict[str, SiteHook]:
         """The places by their sites' addresses."""
-        return {place.site.address: place for place in self.places}
+        return {place.site.address: place for place in self.site_hooks}
 
     @abstractmethod
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
@@ -153,21 +153,21 @@ class Family(ABC):
 
     @abstractmethod
     def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
+        self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> NDArray[np.uint8] | None:
-        """Hand over and run the second half; pictures if `until` is the last stage."""
+        """Handoff over and run the second half; pictures if `until` is the last stage."""
 
-    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+    def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """What the stage's call number `call` is: by default all samples, step by step."""
-        return Turn({"cond": slice(0, len(batch))}, call)
+        return StageCall({"cond": slice(0, len(batch))}, call)
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or too long."""
         for prompt in prompts:
             if not isinstance(prompt, str) or not prompt.strip():
                 raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         """The tokens of a prompt."""
         return prompt.split()
 
@@ -175,7 +175,7 @@ class Family(ABC):
         """The words that the model has tokens of; none where that is not known."""
         return []
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def hide_progress_bars(self) -> AbstractContextManager[None]:
         """While this is open, the pipeline draws no progress bars."""
         return nullcontext()
 
@@ -184,12 +184,12 @@ families: Registry[Callable[[Any], Family]] = Registry("pipeline class")
 """Families by the class name of the pipelines that they serve."""
 
 
-def seeded(batch: Sequence[Sample]) -> list[Generator]:
+def seed_generators(batch: Sequence[Sample]) -> list[Generator]:
     """A generator for each sample, from its seed."""
     return [Generator().manual_seed(sample.seed) for sample in batch]
 
 
-def continued(states: Sequence[Tensor]) -> list[Generator]:
+def restore_generators(states: Sequence[Tensor]) -> list[Generator]:
     """Generators that go on from these states."""
     generators = [Generator() for _ in states]
     for generator, state in zip(generators, states, strict=True):
@@ -198,7 +198,7 @@ def continued(states: Sequence[Tensor]) -> list[Generator]:
 
 
 @contextmanager
-def quiet(*pipes: Any) -> Iterator[None]:
+def hide_progress_bars(*pipes: Any) -> Iterator[None]:
     """No progress bars while this is open; the pipelines' own settings come back."""
     before = [getattr(pipe, "_progress_bar_config", None) for pipe in pipes]
     try:
@@ -211,7 +211,7 @@ def quiet(*pipes: Any) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
+def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
     """While this is open: no safety checker, which would blacken pictures.
 
     With `whole_vae` the autoencoder decodes a batch at once, neither sliced nor tiled. At the end
@@ -236,7 +236,7 @@ def undisturbed(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
             pipeline.maybe_free_model_hooks()
 
 
-def sigma_of(scheduler: Any, index: int) -> float | None:
+def scheduler_sigma(scheduler: Any, index: int) -> float | None:
     """The scheduler's own sigma at a step, or noise over signal from its products of alphas.
 
     Of schedulers of flow matching it is the share of noise, of all others noise over signal.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import SiteError
-from clerestory.models.core.family import See, Turn
-from clerestory.models.core.hooks import Attachment, Tap, attached
+from clerestory.models.core.family import StageCall, TapCallback
+from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.types import Step
 from clerestory.models.families.text import Text
 
@@ -29,7 +29,7 @@ Valued = Callable[[Mapping[str, Tensor]], Tensor]
 def text_window(model: Model, sites: Sequence[str]) -> Text:
     """The text encoder that all these sites are in; SiteError where there is no such one."""
     stages = {model.sites[site].stage for site in sites}
-    window = model.family.windows.get(next(iter(stages))) if len(stages) == 1 else None
+    window = model.family.text_windows.get(next(iter(stages))) if len(stages) == 1 else None
     if not isinstance(window, Text):
         raise SiteError(
             f"Gradients reach tokens from the sites of one text encoder only, not from "
@@ -50,20 +50,24 @@ def token_gradients(
     nudge = _Nudge(place)
     seen: dict[str, Tensor] = {}
     taps = [Tap(site, _into(seen, site)) for site in sites]
-    rows = Turn({"cond": slice(0, len(texts))})
-    attachment = Attachment(model.family.by_address, lambda stage, call: rows, [nudge], taps)
-    with model.family.quiet(), attached(attachment, model.family.roots), torch.enable_grad():
+    rows = StageCall({"cond": slice(0, len(texts))})
+    attachment = Attachment(model.family.hooks_by_address, lambda stage, call: rows, [nudge], taps)
+    with (
+        model.family.hide_progress_bars(),
+        attach(attachment, model.family.stage_modules),
+        torch.enable_grad(),
+    ):
         window.encode(texts, graph=True)
         value = valued(seen)
         (slope,) = torch.autograd.grad(value.sum(), nudge.leaves)
     return value.detach().float().cpu().numpy(), slope.float().cpu().numpy()
 
 
-def _into(seen: dict[str, Tensor], site: str) -> See:
-    def see(value: Tensor, step: Step) -> None:
+def _into(seen: dict[str, Tensor], site: str) -> TapCallback:
+    def callback(value: Tensor, step: Step) -> None:
         seen[site] = value
 
-    return see
+    return callback
 
 
 @dataclass

@@ -22,24 +22,24 @@ from torch import Tensor, nn
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.family import Place, See, Turn
+from clerestory.models.core.family import SiteHook, StageCall, TapCallback
 from clerestory.models.core.types import Branch, Edit, Step
 
-__all__ = ["Attachment", "Tap", "attached", "canonical", "halted", "restored"]
+__all__ = ["Attachment", "Tap", "attach", "flatten_positions", "halt_before", "restore_shape"]
 
 
 @dataclass(frozen=True)
 class Tap:
-    """Reads one site: `see` is called with `[sample, position, unit]` and the step."""
+    """Reads one site: `callback` is called with `[sample, position, unit]` and the step."""
 
     site: str
-    see: See
+    callback: TapCallback
     branch: Branch = "cond"
     steps: tuple[int, ...] | None = None
 
 
 @dataclass
-class _Placed:
+class _PlacedEdit:
     """An edit with its address read: where, when, in which branches, and whether it was made."""
 
     edit: Edit
@@ -49,18 +49,18 @@ class _Placed:
     made: bool = False
 
 
-_AtSite = TypeVar("_AtSite", _Placed, Tap)
+_AtSite = TypeVar("_AtSite", _PlacedEdit, Tap)
 
 
-def canonical(value: Tensor) -> Tensor:
+def flatten_positions(value: Tensor) -> Tensor:
     """Any activation as `[sample, position, unit]`; a map has H·W positions, a vector one."""
     if value.ndim < 3:
         return value.reshape(-1, 1, value.shape[-1] if value.ndim else 1)
     return value if value.ndim == 3 else value.flatten(2).transpose(1, 2)
 
 
-def restored(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """The inverse of `canonical`, to a tensor of this shape."""
+def restore_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """The inverse of `flatten_positions`, to a tensor of this shape."""
     return value.reshape(shape) if len(shape) < 4 else value.transpose(1, 2).reshape(shape)
 
 
@@ -69,20 +69,20 @@ class Attachment:
 
     def __init__(
         self,
-        places: Mapping[str, Place],
-        turn: Callable[[str, int], Turn],
+        site_hooks: Mapping[str, SiteHook],
+        stage_call: Callable[[str, int], StageCall],
         edits: Sequence[Edit],
         taps: Sequence[Tap],
     ) -> None:
-        self.places, self._turn = places, turn
+        self.site_hooks, self._stage_call = site_hooks, stage_call
         self._edits = tuple(_placed(edit) for edit in edits)
         self._edits_at = _by_site(self._edits)
         self._taps_at = _by_site(taps)
         self._calls: Counter[str] = Counter()
-        self._turns: dict[str, Turn] = {}
+        self._stage_calls: dict[str, StageCall] = {}
         self._seen: set[str] = set()
         for address in self.sites:
-            if address not in places:
+            if address not in site_hooks:
                 raise SiteError(f"Nothing can be attached to {address!r}: it is no site here.")
 
     @property
@@ -93,23 +93,23 @@ class Attachment:
     def count(self, stage: str) -> None:
         """One call of a stage has ended."""
         self._calls[stage] += 1
-        self._turns.pop(stage, None)
+        self._stage_calls.pop(stage, None)
 
-    def hand(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
+    def handoff(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
         """Pass values that no module makes by their site, one for each branch."""
         if address not in self.sites:
             return branches
         return {
-            branch: self._visit(address, value, Turn({branch: slice(None)}))
+            branch: self._visit(address, value, StageCall({branch: slice(None)}))
             for branch, value in branches.items()
         }
 
-    def pass_by(self, address: str, value: Tensor) -> Tensor:
+    def visit(self, address: str, value: Tensor) -> Tensor:
         """Edit and show what a module takes or gives; the same object where nothing is edited."""
-        stage = self.places[address].site.stage
-        if stage not in self._turns:
-            self._turns[stage] = self._turn(stage, self._calls[stage])
-        return self._visit(address, value, self._turns[stage])
+        stage = self.site_hooks[address].site.stage
+        if stage not in self._stage_calls:
+            self._stage_calls[stage] = self._stage_call(stage, self._calls[stage])
+        return self._visit(address, value, self._stage_calls[stage])
 
     def finish(self) -> None:
         """SiteError for an edit whose site was passed, but never at its step or in its branch."""
@@ -120,44 +120,46 @@ class Attachment:
                     f"branch ({' or '.join(edit.branches)}) there."
                 )
 
-    def _visit(self, address: str, value: Tensor, turn: Turn) -> Tensor:
+    def _visit(self, address: str, value: Tensor, stage_call: StageCall) -> Tensor:
         self._seen.add(address)
-        used = slice(self.places[address].channels)
-        fold = turn.rows["cond"].stop if turn.folded else 0
+        used = slice(self.site_hooks[address].channels)
+        fold = stage_call.rows["cond"].stop if stage_call.merged else 0
         result = value
         for placed in self._edits_at.get(address, ()):
-            if not _due(placed.steps, turn):
+            if not _due(placed.steps, stage_call):
                 continue
-            for rows in (turn.rows[name] for name in placed.branches if name in turn.rows):
-                result = _twin(value) if result is value else result
+            for rows in (
+                stage_call.rows[name] for name in placed.branches if name in stage_call.rows
+            ):
+                result = _copy(value) if result is value else result
                 _apply(placed.edit, _part(result, rows, used, fold), fold)
                 placed.made = True
         for tap in self._taps_at.get(address, ()):
-            if tap.branch in turn.rows and _due(tap.steps, turn):
-                part = canonical(_part(result, turn.rows[tap.branch], used, fold))
-                step = Step(turn.index, tap.branch, turn.timestep, turn.sigma)
-                tap.see(_folded(part, fold) if fold else part, step)
+            if tap.branch in stage_call.rows and _due(tap.steps, stage_call):
+                part = flatten_positions(_part(result, stage_call.rows[tap.branch], used, fold))
+                step = Step(stage_call.index, tap.branch, stage_call.timestep, stage_call.sigma)
+                tap.callback(_folded(part, fold) if fold else part, step)
         return result
 
 
 @contextmanager
-def attached(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator[Attachment]:
+def attach(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator[Attachment]:
     """Hooks on the attachment's sites and on their stages' roots, off again however it ends."""
     with ExitStack() as hooks:
         for address in attachment.sites:
-            place = attachment.places[address]
-            if place.module is None:
+            site_hook = attachment.site_hooks[address]
+            if site_hook.module is None:
                 continue
-            if place.side == "input":
-                handle = place.module.register_forward_pre_hook(
+            if site_hook.side == "input":
+                handle = site_hook.module.register_forward_pre_hook(
                     _input_hook(attachment, address), prepend=True, with_kwargs=True
                 )
             else:
-                handle = place.module.register_forward_hook(
+                handle = site_hook.module.register_forward_hook(
                     _output_hook(attachment, address), prepend=True
                 )
             hooks.callback(handle.remove)
-        stages = {attachment.places[address].site.stage for address in attachment.sites}
+        stages = {attachment.site_hooks[address].site.stage for address in attachment.sites}
         for stage in stages & roots.keys():
             handle = roots[stage].register_forward_hook(_count_hook(attachment, stage))
             hooks.callback(handle.remove)
@@ -166,11 +168,11 @@ def attached(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator
 
 
 class _HaltError(Exception):
-    """Raised by `halted` and by nobody else."""
+    """Raised by `halt_before` and by nobody else."""
 
 
 @contextmanager
-def halted(before: Sequence[nn.Module]) -> Iterator[None]:
+def halt_before(before: Sequence[nn.Module]) -> Iterator[None]:
     """Leave the block, without an error, when one of these modules is about to be called."""
 
     def halt(module: nn.Module, args: Any) -> None:
@@ -184,13 +186,13 @@ def halted(before: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
-    part = attachment.places[address].part
+    part = attachment.site_hooks[address].output_index
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         value = output if isinstance(output, Tensor) else output[part]
         if not isinstance(value, Tensor):
             return None
-        result = attachment.pass_by(address, value)
+        result = attachment.visit(address, value)
         if result is value:
             return None
         return result if output is value else _with(output, part, result)
@@ -203,17 +205,20 @@ def _with(output: Any, part: int, value: Tensor) -> Any:
     if isinstance(output, Mapping):
         names = list(output)
         return type(output)(**{**output, names[part]: value})
-    return tuple(value if index == part else one for index, one in enumerate(output))
+    return tuple(value if index == part else value_ for index, value_ in enumerate(output))
 
 
 def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
-    name, at = attachment.places[address].argument, attachment.places[address].at
+    name, at = (
+        attachment.site_hooks[address].argument_name,
+        attachment.site_hooks[address].argument_index,
+    )
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = kwargs[name] if name in kwargs else args[at] if at < len(args) else None
         if not isinstance(value, Tensor):
             return None
-        result = attachment.pass_by(address, value)
+        result = attachment.visit(address, value)
         if result is value:
             return None
         if name in kwargs:
@@ -230,24 +235,24 @@ def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
     return hook
 
 
-def _by_site(many: Sequence[_AtSite]) -> dict[str, list[_AtSite]]:
-    sorted_out: dict[str, list[_AtSite]] = {}
-    for one in many:
-        sorted_out.setdefault(one.site, []).append(one)
-    return sorted_out
+def _by_site(entries: Sequence[_AtSite]) -> dict[str, list[_AtSite]]:
+    by_site: dict[str, list[_AtSite]] = {}
+    for entry in entries:
+        by_site.setdefault(entry.site, []).append(entry)
+    return by_site
 
 
-def _due(steps: tuple[int, ...] | None, turn: Turn) -> bool:
-    return steps is None or turn.index in steps
+def _due(steps: tuple[int, ...] | None, stage_call: StageCall) -> bool:
+    return steps is None or stage_call.index in steps
 
 
-def _twin(value: Tensor) -> Tensor:
+def _copy(value: Tensor) -> Tensor:
     """A copy with the same dtype and strides, so that the same kernels run on it."""
     return torch.empty_like(value, memory_format=torch.preserve_format).copy_(value)
 
 
 def _part(value: Tensor, rows: slice, used: slice, fold: int) -> Tensor:
-    """A branch's rows and the channels that are used; all rows where they are folded."""
+    """A branch's rows and the channels that are used; all rows where they are merged."""
     chosen = value if fold else value[rows]
     return chosen[:, used] if value.ndim == 4 else chosen
 
@@ -262,7 +267,7 @@ def _folded(value: Tensor, samples: int) -> Tensor:
 
 
 def _unfolded(value: Tensor, rows: int) -> Tensor:
-    """The inverse of `_folded`, to so many rows."""
+    """The inverse of `_folded`, to so entries rows."""
     samples, _, units = value.shape
     if rows == samples:
         return value
@@ -271,8 +276,8 @@ def _unfolded(value: Tensor, rows: int) -> Tensor:
 
 
 def _apply(edit: Edit, part: Tensor, fold: int = 0) -> None:
-    """Let an edit change `part`, a view into the twin, in place."""
-    whole = canonical(part)
+    """Let an edit change `part`, a view into the twin, in site_hook."""
+    whole = flatten_positions(part)
     before = _folded(whole, fold) if fold else whole
     after = edit(before)
     if after.shape != before.shape:
@@ -283,10 +288,10 @@ def _apply(edit: Edit, part: Tensor, fold: int = 0) -> None:
     after = _unfolded(after, len(whole)) if fold else after
     if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
         after = after.clone()  # torch refuses to copy a tensor onto another view of itself
-    part.copy_(restored(after, part.shape))
+    part.copy_(restore_shape(after, part.shape))
 
 
-def _placed(edit: Edit) -> _Placed:
+def _placed(edit: Edit) -> _PlacedEdit:
     address = parse(edit.site)
     if address.units is not None:
         raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
@@ -295,4 +300,4 @@ def _placed(edit: Edit) -> _Placed:
         raise EditError(f"An edit's branch is {branch!r}; it must be cond, uncond or both.")
     both: tuple[Branch, ...] = ("cond", "uncond")
     chosen = tuple(name for name in both if branch in (name, "both"))
-    return _Placed(edit, address.site, address.steps, chosen)
+    return _PlacedEdit(edit, address.site, address.steps, chosen)

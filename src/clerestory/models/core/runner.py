@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
-from clerestory.models.core.activations import Batch, Notes, gathered, packed, taps_into
+from clerestory.models.core.activations import Batch, BatchValues, gathered, packed, taps_into
 from clerestory.models.core.addresses import Selection, parse
-from clerestory.models.core.family import Encoded, Place, Progress, See, Tokens, undisturbed
-from clerestory.models.core.hooks import Attachment, Tap, attached
+from clerestory.models.core.family import (
+    Encoded,
+    Progress,
+    SiteHook,
+    TapCallback,
+    TextWindow,
+    prepare_pipeline,
+)
+from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.pooling import POOLS, WORD
 from clerestory.models.core.positions import partly
 from clerestory.models.core.seeds import check_seeds
@@ -39,7 +46,7 @@ class Request:
     pictures: bool
     stop: Literal["auto", "never"]
     batch: int
-    taps: Mapping[str, See]
+    taps: Mapping[str, TapCallback]
     progress: Progress | None
 
 
@@ -58,7 +65,7 @@ def samples(
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise PromptError("There is no prompt; give at least one.")
-    model.family.check(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
+    model.family.check_prompts(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
     if not paired:
         numbers = check_seeds(seeds)
         return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
@@ -76,18 +83,18 @@ def check(model: Model, request: Request) -> None:
 def sweep(model: Model, request: Request) -> list[Run]:
     """One run for each set of edits; the first half runs once for sets that agree on it."""
     batches = _Batches(model, request)
-    size = min(request.batch, model.family.most or request.batch)
+    size = min(request.batch, model.family.max_batch or request.batch)
     pages: list[list[tuple[Batch, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
     total, done = len(request.samples) * len(request.edit_sets), 0
     whole = "vae" in batches.stages
-    with model.family.quiet(), undisturbed(model.pipeline, whole_vae=whole):
+    with model.family.hide_progress_bars(), prepare_pipeline(model.pipeline, whole_vae=whole):
         for rows in _chunks(len(request.samples), size):
             for page, drawn in zip(pages, batches.drawn(rows), strict=True):
                 page.append(drawn)
                 done += len(rows)
                 if request.progress is not None:
                     request.progress(done, total)
-    return [_run(request, batches.places, page) for page in pages]
+    return [_run(request, batches.hooks, page) for page in pages]
 
 
 class _Batches:
@@ -95,23 +102,23 @@ class _Batches:
 
     def __init__(self, model: Model, request: Request) -> None:
         self.family, self.request = model.family, request
-        self.places = model.family.by_address
+        self.hooks = model.family.hooks_by_address
         _check(request)
         self.taps = [
-            Tap(site, see, request.branch, wanted.steps)
-            for pattern, see in request.taps.items()
-            for site, wanted in model.sites.select(pattern).items()
+            Tap(site, callback, request.branch, selection.steps)
+            for pattern, callback in request.taps.items()
+            for site, selection in model.sites.select(pattern).items()
         ]
         for edit in (edit for edits in request.edit_sets for edit in edits):
             if parse(edit.site).site not in model.sites:
-                model.sites.select(edit.site, one=True)
+                model.sites.select(edit.site, single=True)
                 raise SiteError(f"{edit.site!r} is a pattern; an edit needs one address.")
-        stages, first = self.family.stages, self.family.first
+        stages, first = self.family.stages, self.family.encoder_stages
         late = (stage for stage in stages if stage not in first)
         self.order = (*first, self.family.conditioning_site, *late)
         edited = [parse(edit.site).site for edits in request.edit_sets for edit in edits]
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
-        self.stages = {self.places[site].site.stage for site in sites}
+        self.stages = {self.hooks[site].site.stage for site in sites}
         self.until = self._last_stage()
         self._check_word()
 
@@ -129,33 +136,37 @@ class _Batches:
             yield {**read, **more}, drawn
 
     def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Batch]:
-        notes: Notes = {}
+        values: BatchValues = {}
         batch = self._samples(rows)
-        with attached(self._attachment(rows, edits, notes, early=True), self.family.roots):
+        with attach(self._attachment(rows, edits, values, early=True), self.family.stage_modules):
             encoded = self.family.encode(batch, self.until, self.request.branch)
-        return encoded, packed(notes)
+        return encoded, packed(values)
 
     def _draw(
         self, rows: range, encoded: Encoded, edits: Sequence[Edit]
     ) -> tuple[NDArray[np.uint8] | None, Batch]:
-        notes: Notes = {}
-        attachment = self._attachment(rows, edits, notes, early=False)
-        with attached(attachment, self.family.roots):
+        values: BatchValues = {}
+        attachment = self._attachment(rows, edits, values, early=False)
+        with attach(attachment, self.family.stage_modules):
             batch = self._samples(rows)
-            drawn = self.family.draw(batch, encoded, attachment.hand, self.until)
-        return drawn, packed(notes)
+            drawn = self.family.draw(batch, encoded, attachment.handoff, self.until)
+        return drawn, packed(values)
 
     def _attachment(
-        self, rows: range, edits: Sequence[Edit], notes: Notes, *, early: bool
+        self, rows: range, edits: Sequence[Edit], values: BatchValues, *, early: bool
     ) -> Attachment:
         batch, request = self._samples(rows), self.request
-        read = {site: wanted for site, wanted in request.read.items() if self._early(site) is early}
+        read = {
+            site: selection
+            for site, selection in request.read.items()
+            if self._early(site) is early
+        }
         counted = cache(partial(self._counted, batch))
-        taps = taps_into(notes, read, self.places, request.pool, request.branch, counted)
+        taps = taps_into(values, read, self.hooks, request.pool, request.branch, counted)
         taps += [tap for tap in self.taps if self._early(tap.site) is early]
         return Attachment(
-            self.places,
-            lambda stage, call: self.family.turn(stage, call, batch),
+            self.hooks,
+            lambda stage, call: self.family.stage_call(stage, call, batch),
             [self._of(edit, rows, batch) for edit in edits],
             taps,
         )
@@ -163,37 +174,37 @@ class _Batches:
     def _of(self, edit: Edit, rows: range, batch: Sequence[Sample]) -> Edit:
         """The edit for these samples, at the positions that it names."""
         own = edit.at(rows) if isinstance(edit, PerSample) else edit
-        texts, windows = _texts(batch, "cond"), self.family.windows
+        texts, windows = _texts(batch, "cond"), self.family.text_windows
         return partly(
             own,
-            self.places[parse(edit.site).site].tokens,
-            lambda window: windows[window].real(texts),
+            self.hooks[parse(edit.site).site].text_window,
+            lambda window: windows[window].token_mask(texts),
             lambda window, word: _found(windows[window], texts, word),
         )
 
     def _counted(self, batch: Sequence[Sample], window: str) -> Tensor:
         """Which positions of a text window are pooled: a word's, or those of real tokens."""
-        tokens, pool = self.family.windows[window], self.request.pool
+        tokens, pool = self.family.text_windows[window], self.request.pool
         texts = _texts(batch, self.request.branch)
         if pool.startswith(WORD):
             return _found(tokens, texts, pool.removeprefix(WORD))
-        return tokens.real(texts)
+        return tokens.token_mask(texts)
 
     def _early(self, address: str) -> bool:
         """Whether a site is in the first half, before the conditioning sites."""
-        stage = self.places[address].site.stage
-        return stage in self.family.first and address not in self.family.conditioning_sites
+        stage = self.hooks[address].site.stage
+        return stage in self.family.encoder_stages and address not in self.family.conditioning_sites
 
     def _samples(self, rows: range) -> tuple[Sample, ...]:
         return tuple(self.request.samples[row] for row in rows)
 
     def _last_stage(self) -> str:
-        """The stage after which nothing more is wanted."""
+        """The stage after which nothing more is selection."""
         if self.request.pictures or self.request.stop == "never":
             return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
         conditioning = dict.fromkeys(self.family.conditioning_sites, self.family.conditioning_site)
-        ends = [conditioning.get(site, self.places[site].site.stage) for site in sites]
+        ends = [conditioning.get(site, self.hooks[site].site.stage) for site in sites]
         return self.order[max((self.order.index(end) for end in ends), default=0)]
 
     def _check_word(self) -> None:
@@ -202,11 +213,11 @@ class _Batches:
         if not pool.startswith(WORD):
             return
         for address in self.request.read:
-            window = self.places[address].tokens
+            window = self.hooks[address].text_window
             if not window:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
             texts = _texts(self.request.samples, self.request.branch)
-            tokens, word = self.family.windows[window], pool.removeprefix(WORD)
+            tokens, word = self.family.text_windows[window], pool.removeprefix(WORD)
             _found(tokens, list(dict.fromkeys(texts)), word)
 
 
@@ -215,9 +226,9 @@ def _texts(batch: Sequence[Sample], branch: Branch) -> list[str]:
     return [one.prompt if branch == "cond" else one.options.negative for one in batch]
 
 
-def _found(tokens: Tokens, texts: Sequence[str], word: str) -> Tensor:
+def _found(tokens: TextWindow, texts: Sequence[str], word: str) -> Tensor:
     """The tokens of a word in each text; PromptError, naming a text, where it is absent."""
-    found = tokens.spans(texts, word)
+    found = tokens.word_mask(texts, word)
     lacking = [text for text, hits in zip(texts, found, strict=True) if not hits.any()]
     if lacking:
         raise PromptError(
@@ -251,7 +262,7 @@ def _chunks(count: int, size: int) -> Iterator[range]:
 
 def _run(
     request: Request,
-    places: Mapping[str, Place],
+    hooks: Mapping[str, SiteHook],
     page: Sequence[tuple[Batch, NDArray[np.uint8] | None]],
 ) -> Run:
     drawn = [pictures for _, pictures in page if pictures is not None]
@@ -260,6 +271,6 @@ def _run(
         drawn=request.samples,
         pictures=np.concatenate(drawn) if drawn and request.pictures else None,
         activations=gathered(
-            batches, request.read, places, request.samples, request.pool, request.branch
+            batches, request.read, hooks, request.samples, request.pool, request.branch
         ),
     )

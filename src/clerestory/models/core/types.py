@@ -67,7 +67,7 @@ class Options:
             if getattr(self, name) < least:
                 raise ModelError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
 
-    def changed(self, **options: Any) -> Options:
+    def replace(self, **options: Any) -> Options:
         """The same with some options changed; ModelError for an option that there is not."""
         known = [one.name for one in fields(self)]
         for name in options:
@@ -89,19 +89,24 @@ class Sample:
 
 @dataclass(frozen=True)
 class Site:
-    """A readable, editable place in a model.
+    """An activation of a model that can be read and edited.
 
-    `shape` is (positions, units), with None where the number depends on the picture's size or is
-    not known before a run; `path` is the dotted path of the torch module that makes the value and
-    `module` the module itself, None where a value is handed on from one part to the next. `feeds`
-    is False where nothing reads the place, so that an edit there changes no picture, and None where
-    that is not known. The units of a tap with `heads` are those of head 0, then those of head 1, …
+    Attributes:
+        address: `stage.path/tap`.
+        shape: (positions, units); None where the number depends on the picture's size or is not
+            known before a run.
+        path: The dotted path of the torch module that makes the value.
+        affects_output: False where nothing reads the value, so that an edit changes no picture;
+            None where that is not known.
+        heads: Number of attention heads, whose units follow one another; None without heads.
+        module: The torch module itself; None for a value that goes from one part of the model to
+            the next.
     """
 
     address: str
     shape: tuple[int | None, int | None]
     path: str
-    feeds: bool | None = True
+    affects_output: bool | None = True
     heads: int | None = None
     module: Any = field(default=None, repr=False, compare=False)
 
@@ -125,7 +130,7 @@ class Sites(Mapping[str, Site]):
         self._heads = {site.address: site.heads for site in sites}
 
     def __getitem__(self, address: str) -> Site:
-        return self._sites[next(iter(self.select(address, one=True)))]
+        return self._sites[next(iter(self.select(address, single=True)))]
 
     def __contains__(self, address: object) -> bool:
         return address in self._sites
@@ -140,9 +145,11 @@ class Sites(Mapping[str, Site]):
         """The sites that patterns like `text.*/mlp` name; SiteError where one names none."""
         return [self._sites[address] for address in self.select(patterns)]
 
-    def select(self, patterns: str | Sequence[str], *, one: bool = False) -> dict[str, Selection]:
+    def select(
+        self, patterns: str | Sequence[str], *, single: bool = False
+    ) -> dict[str, Selection]:
         """Sites by address with the units and steps that the patterns ask for."""
-        return select(patterns, self._units, one=one, heads=self._heads)
+        return select(patterns, self._units, single=single, heads=self._heads)
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,7 @@ class Activations(Mapping[str, "xr.DataArray"]):
     def __getitem__(self, address: str) -> xr.DataArray:
         asked = parse(address)
         names: dict[str, int | None] = dict.fromkeys(self._arrays)
-        found = next(iter(select(asked.site, names, one=True, noun="site that was read")))
+        found = next(iter(select(asked.site, names, single=True, noun="site that was read")))
         array = self._arrays[found]()
         units = of_heads(asked, found, array.attrs.get("units"), array.attrs.get("heads"))
         for axis, wanted in (("unit", units), ("step", asked.steps)):

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["encoder_marks", "weight_marks"]
+__all__ = ["encoder_digests", "weight_digests"]
 
 SIGNS = 256
 """So many entries of a matrix are looked at; it has that many at least."""
 
 
-def weight_marks(networks: Iterable[nn.Module]) -> list[str]:
+def weight_digests(networks: Iterable[nn.Module]) -> list[str]:
     """A digest of each weight matrix: of the signs of entries spread over it.
 
     Rounding keeps signs, so float32, float16 and bfloat16 copies have the same marks.
@@ -28,12 +28,12 @@ def weight_marks(networks: Iterable[nn.Module]) -> list[str]:
     return sorted(set(marks))
 
 
-def encoder_marks(pipeline: Any) -> list[str]:
+def encoder_digests(pipeline: Any) -> list[str]:
     """The marks of a pipeline's text and image encoders, which classifiers may share."""
     from transformers import PreTrainedModel
 
     parts = getattr(pipeline, "components", {}).values()
-    return weight_marks(part for part in parts if isinstance(part, PreTrainedModel))
+    return weight_digests(part for part in parts if isinstance(part, PreTrainedModel))
 
 
 def _mark(weight: Tensor) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clerestory.models.core.family import Place
+from clerestory.models.core.family import SiteHook
 from clerestory.models.core.types import Site
 from clerestory.models.families.text import Text
 
@@ -14,15 +14,15 @@ class ClipText(Text):
 
     begins = True
 
-    def places(self, *, unread: int = 0) -> list[Place]:
+    def site_hooks(self, *, unread: int = 0) -> list[SiteHook]:
         """Attention with its heads, MLP and stream of every block, and the projected embedding."""
         # transformers 5 dropped the prefix `text_model.` inside some CLIP text encoders.
         prefix = "text_model." if hasattr(self.encoder, "text_model") else ""
         layers = self.encoder.get_submodule(f"{prefix}encoder.layers")
-        config, places = self.encoder.config, []
+        config, hooks = self.encoder.config, []
         heads, width = config.num_attention_heads, config.hidden_size
         for index, layer in enumerate(layers):
-            feeds = index < len(layers) - unread
+            affects_output = index < len(layers) - unread
             for tap, path, units, split in (
                 ("q", "self_attn.q_proj", width, heads),
                 ("k", "self_attn.k_proj", width, heads),
@@ -34,14 +34,14 @@ class ClipText(Text):
                 dotted = f"{self.root}.{prefix}encoder.layers.{index}.{path}".rstrip(".")
                 module = layer.get_submodule(path)
                 address = f"{self.stage}.blocks.{index}/{tap}"
-                site = Site(address, (self.window, units), dotted, feeds, split, module)
-                places.append(Place(site, tokens=self.stage))
-        return [self.embedded(f"{prefix}embeddings.token_embedding"), *places, *self._pooled()]
+                site = Site(address, (self.window, units), dotted, affects_output, split, module)
+                hooks.append(SiteHook(site, text_window=self.stage))
+        return [self.embedded(f"{prefix}embeddings.token_embedding"), *hooks, *self._pooled()]
 
-    def _pooled(self) -> list[Place]:
+    def _pooled(self) -> list[SiteHook]:
         projection = getattr(self.encoder, "text_projection", None)
         if projection is None:
             return []
         dotted = f"{self.root}.text_projection"
         shape = (1, projection.out_features)
-        return [Place(Site(f"{self.stage}/pooled", shape, dotted, module=projection))]
+        return [SiteHook(Site(f"{self.stage}/pooled", shape, dotted, module=projection))]

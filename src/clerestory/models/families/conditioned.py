@@ -1,6 +1,6 @@
 """What the families share whose text states go straight to the denoiser, without a prior.
 
-Such a family gives its text encoders, its places and the arguments of its pipeline. The text
+Such a family gives its text encoders, its hooks and the arguments of its pipeline. The text
 states are made by the pipeline's own `encode_prompt`, passed by their sites, and given back to the
 pipeline as arguments: `denoiser/condition` is what the denoiser is fed.
 """
@@ -20,14 +20,14 @@ from torch import Tensor
 from clerestory.models.core.family import (
     Encoded,
     Family,
-    Hand,
-    Place,
-    Tokens,
-    Turn,
-    continued,
-    quiet,
-    seeded,
-    sigma_of,
+    Handoff,
+    SiteHook,
+    StageCall,
+    TextWindow,
+    hide_progress_bars,
+    restore_generators,
+    scheduler_sigma,
+    seed_generators,
 )
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.text import Text
@@ -38,7 +38,7 @@ __all__ = [
     "WITH_POOLED",
     "Conditioned",
     "Joined",
-    "handed_place",
+    "conditioning_hook",
     "sides",
 ]
 
@@ -55,15 +55,15 @@ class Joined:
     def __init__(self, *parts: tuple[Text | None, int]) -> None:
         self.parts = parts
 
-    def real(self, texts: Sequence[str]) -> Tensor:
+    def token_mask(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`."""
         return torch.cat(
-            [_blank(texts, n) if t is None else t.real(texts) for t, n in self.parts], 1
+            [_blank(texts, n) if t is None else t.token_mask(texts) for t, n in self.parts], 1
         )
 
-    def spans(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         """Bool `[text, position]`."""
-        shown = [_blank(texts, n) if t is None else t.spans(texts, word) for t, n in self.parts]
+        shown = [_blank(texts, n) if t is None else t.word_mask(texts, word) for t, n in self.parts]
         return torch.cat(shown, 1)
 
 
@@ -82,15 +82,15 @@ class Conditioned(Family):
 
     def __init__(self, pipeline: Any, net: Any, texts: Sequence[Text]) -> None:
         self.pipeline, self.net, self.texts = pipeline, net, tuple(texts)
-        self.first = tuple(text.stage for text in self.texts)
-        self.stages = (*self.first, "denoiser", "vae")
+        self.encoder_stages = tuple(text.stage for text in self.texts)
+        self.stages = (*self.encoder_stages, "denoiser", "vae")
         self.conditioning_sites = tuple(self.handing)
-        self.roots = {
+        self.stage_modules = {
             **{text.stage: text.encoder for text in self.texts},
             "denoiser": net,
             "vae": pipeline.vae.decoder,
         }
-        self.windows: Mapping[str, Tokens] = {text.stage: text for text in self.texts}
+        self.text_windows: Mapping[str, TextWindow] = {text.stage: text for text in self.texts}
 
     @property
     def widest(self) -> Text:
@@ -117,7 +117,7 @@ class Conditioned(Family):
     @torch.no_grad()
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
         """The text encoders, as the pipeline runs them."""
-        options, early = batch[0].options, until in self.first
+        options, early = batch[0].options, until in self.encoder_stages
         both = self.two(options) and (branch == "uncond" or not early)
         told = self.states(
             [sample.prompt for sample in batch],
@@ -135,24 +135,24 @@ class Conditioned(Family):
             }
             for address, names in self.handing.items()
         }
-        return Encoded(conditioning, [each.get_state() for each in seeded(batch)], told)
+        return Encoded(conditioning, [each.get_state() for each in seed_generators(batch)], told)
 
     def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
+        self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> NDArray[np.uint8] | None:
-        """Hand over the text states, then the pipeline."""
+        """Handoff over the text states, then the pipeline."""
         given: dict[str, Tensor] = {}
         for address, (cond, uncond) in self.handing.items():
-            values = hand(address, encoded.conditioning[address])
+            values = handoff(address, encoded.conditioning[address])
             given |= {cond: values["cond"]}
             given |= {uncond: values["uncond"]} if "uncond" in values else {}
-        if until in (*self.first, self.conditioning_site):
+        if until in (*self.encoder_stages, self.conditioning_site):
             return None
         drawn = self.pipeline(
             **given,
             **encoded.rest,
             **self.asked(batch[0].options),
-            generator=continued(encoded.generators),
+            generator=restore_generators(encoded.generators),
             output_type="np" if until == "vae" else "latent",
             return_dict=False,
         )[0]
@@ -161,40 +161,42 @@ class Conditioned(Family):
         pictures: NDArray[np.uint8] = (np.asarray(drawn) * 255).round().astype(np.uint8)
         return pictures
 
-    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+    def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """Text: the prompts, then the negative ones. Denoiser: uncond rows before cond."""
         count = len(batch)
         every = slice(0, count)
-        if stage in self.first:
-            return Turn({"uncond" if call else "cond": every})
+        if stage in self.encoder_stages:
+            return StageCall({"uncond" if call else "cond": every})
         if stage == "vae":
-            return Turn({"cond": every})
+            return StageCall({"cond": every})
         rows: dict[Branch, slice] = {"cond": every}
         if self.two(batch[0].options):
             rows = {"uncond": every, "cond": slice(count, 2 * count)}
         return self.timed(rows, call)
 
-    def timed(self, rows: Mapping[Branch, slice], index: int) -> Turn:
+    def timed(self, rows: Mapping[Branch, slice], index: int) -> StageCall:
         """A turn of the denoiser at an index into the scheduler's timesteps."""
         scheduler = self.pipeline.scheduler
-        return Turn(rows, index, float(scheduler.timesteps[index]), sigma_of(scheduler, index))
+        return StageCall(
+            rows, index, float(scheduler.timesteps[index]), scheduler_sigma(scheduler, index)
+        )
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or longer than the widest text window."""
-        super().check(prompts)
-        self.widest.check(prompts)
+        super().check_prompts(prompts)
+        self.widest.check_prompts(prompts)
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         """The tokens of a prompt, as the widest window reads it."""
-        return self.widest.words(prompt)
+        return self.widest.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:
         """The words among the tokens."""
         return self.widest.vocabulary()
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def hide_progress_bars(self) -> AbstractContextManager[None]:
         """No progress bars while this is open."""
-        return quiet(self.pipeline)
+        return hide_progress_bars(self.pipeline)
 
 
 def sides(sample_size: Any, scale: int) -> tuple[int, int]:
@@ -203,6 +205,8 @@ def sides(sample_size: Any, scale: int) -> tuple[int, int]:
     return int(height) * scale, int(width) * scale
 
 
-def handed_place(address: str, shape: tuple[int | None, int], tokens: str = "") -> Place:
+def conditioning_hook(
+    address: str, shape: tuple[int | None, int], text_window: str = ""
+) -> SiteHook:
     """The place of a value that goes from the text encoders to the denoiser."""
-    return Place(Site(address, shape, ""), tokens=tokens)
+    return SiteHook(Site(address, shape, ""), text_window=text_window)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clerestory.models.core.family import Place, Turn, families
+from clerestory.models.core.family import SiteHook, StageCall, families
 from clerestory.models.core.types import Branch, Options, Sample
 from clerestory.models.families.clip_text import ClipText
 from clerestory.models.families.conditioned import (
@@ -22,10 +22,10 @@ from clerestory.models.families.conditioned import (
     POOLED,
     WITH_POOLED,
     Conditioned,
-    handed_place,
+    conditioning_hook,
 )
-from clerestory.models.families.networks import attention_places, end_places, map_places, tap_place
-from clerestory.models.families.stable_diffusion_3 import stream_places
+from clerestory.models.families.networks import attention_hooks, end_hooks, map_hooks, tap_hook
+from clerestory.models.families.stable_diffusion_3 import stream_hooks
 from clerestory.models.families.t5_text import T5Text
 
 __all__ = ["Flux"]
@@ -38,8 +38,8 @@ LONGEST = {True: 512, False: 256}
 class Flux(Conditioned):
     """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
-    half = "bfloat16"
-    avoids_by = "true_guidance"
+    half_precision = "bfloat16"
+    negative_option = "true_guidance"
     handing = WITH_POOLED
 
     def __init__(self, pipeline: Any) -> None:
@@ -57,54 +57,60 @@ class Flux(Conditioned):
         ]
         super().__init__(pipeline, net, texts)
         config = net.config
-        latent, prediction = end_places(
+        latent, prediction = end_hooks(
             "transformer", net, config.in_channels, config.in_channels, "hidden_states"
         )
-        self.places = [
-            *(place for text in texts for place in text.places()),
-            handed_place(CONDITION, (self.window, config.joint_attention_dim), "text_2"),
-            handed_place(POOLED, (1, config.pooled_projection_dim)),
+        self.site_hooks = [
+            *(hook for text in texts for hook in text.site_hooks()),
+            conditioning_hook(CONDITION, (self.window, config.joint_attention_dim), "text_2"),
+            conditioning_hook(POOLED, (1, config.pooled_projection_dim)),
             latent,
             *(
-                place
+                hook
                 for index, block in enumerate(net.transformer_blocks)
-                for place in stream_places(index, block, net.inner_dim, self.window, "text_2")
+                for hook in stream_hooks(index, block, net.inner_dim, self.window, "text_2")
             ),
-            *self._single_places(net),
+            *self._single_hooks(net),
             prediction,
-            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        self.multiple = pipeline.vae_scale_factor * 2
+        self.size_multiple = pipeline.vae_scale_factor * 2
         side = pipeline.default_sample_size * pipeline.vae_scale_factor
         steps, guidance = (28, 3.5) if guided else (4, 0.0)
         self.defaults = Options(side, side, steps=steps, guidance=guidance)
 
-    def _single_places(self, net: Any) -> list[Place]:
-        places: list[Place] = []
+    def _single_hooks(self, net: Any) -> list[SiteHook]:
+        hooks: list[SiteHook] = []
         last = len(net.single_transformer_blocks) - 1
         for index, block in enumerate(net.single_transformer_blocks):
             address, width = f"denoiser.single.{index}", net.inner_dim
             dotted = f"transformer.single_transformer_blocks.{index}"
-            on_text: dict[str, Any] = {"length": self.window, "tokens": "text_2"}
-            places += [
-                *attention_places(address, f"{dotted}.attn", block.attn, tokens="text_2"),
-                tap_place(
-                    address, "self_attn", f"{dotted}.attn", block.attn, width, tokens="text_2"
+            on_text: dict[str, Any] = {"length": self.window, "text_window": "text_2"}
+            hooks += [
+                *attention_hooks(address, f"{dotted}.attn", block.attn, text_window="text_2"),
+                tap_hook(
+                    address, "self_attn", f"{dotted}.attn", block.attn, width, text_window="text_2"
                 ),
-                tap_place(
+                tap_hook(
                     address,
                     "mlp",
                     f"{dotted}.act_mlp",
                     block.act_mlp,
                     block.mlp_hidden_dim,
-                    tokens="text_2",
+                    text_window="text_2",
                 ),
-                tap_place(address, "resid", dotted, block, width, part=1),
-                tap_place(
-                    f"{address}.text", "resid", dotted, block, width, feeds=index < last, **on_text
+                tap_hook(address, "resid", dotted, block, width, output_index=1),
+                tap_hook(
+                    f"{address}.text",
+                    "resid",
+                    dotted,
+                    block,
+                    width,
+                    affects_output=index < last,
+                    **on_text,
                 ),
             ]
-        return places
+        return hooks
 
     def two(self, options: Options) -> bool:
         """Only with a negative prompt."""
@@ -130,10 +136,10 @@ class Flux(Conditioned):
         strength = options.true_guidance if self.two(options) else 1.0
         return {**super().asked(options), "true_cfg_scale": strength}
 
-    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+    def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """The denoiser's branches take turns."""
         if stage != "denoiser":
-            return super().turn(stage, call, batch)
+            return super().stage_call(stage, call, batch)
         branches: tuple[Branch, ...] = (
             ("cond", "uncond") if self.two(batch[0].options) else ("cond",)
         )

@@ -3,7 +3,7 @@
 Its stages are its components, its sites their module trees, its steps the calls of a stage. Which
 rows of a batch belong to which branch of guidance is not known: samples are drawn one at a time,
 and all rows are one sample's, their positions one after another. What feeds the picture is not
-known either: `feeds` is None.
+known either: `affects_output` is None.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from clerestory.errors import ModelError
 from clerestory.models.core.family import (
     Encoded,
     Family,
-    Hand,
-    Place,
-    Turn,
-    continued,
-    quiet,
-    seeded,
+    Handoff,
+    SiteHook,
+    StageCall,
+    hide_progress_bars,
+    restore_generators,
+    seed_generators,
 )
-from clerestory.models.core.hooks import halted
+from clerestory.models.core.hooks import halt_before
 from clerestory.models.core.types import Branch, Options, Sample, Site
 
 __all__ = ["Generic"]
@@ -60,12 +60,12 @@ WIDTHS = ("out_features", "out_channels", "embedding_dim", "num_channels", "out_
 class Generic(Family):
     """A pipeline of no known family: stages from its components, sites from their modules."""
 
-    about = (
+    description = (
         "This pipeline is of no family that is known: branches of guidance are not told apart (a"
-        " sample's positions hold all of them), steps are calls, and `feeds` is unknown."
+        " sample's positions hold all of them), steps are calls, and `affects_output` is unknown."
     )
-    most = 1
-    first = ()
+    max_batch = 1
+    encoder_stages = ()
     conditioning_site = ""
 
     def __init__(self, pipeline: Any) -> None:
@@ -79,40 +79,40 @@ class Generic(Family):
                 stage = _stage(name)
                 found[name if stage in found else stage] = (name, part)
         self.stages = tuple(sorted(found, key=_rank))
-        self.roots = {stage: found[stage][1] for stage in self.stages}
-        self.places = [place for stage in self.stages for place in _places(stage, *found[stage])]
-        self.defaults = Options().changed(**self._own_defaults())
-        self.avoids_by = "guidance" if "negative_prompt" in self.takes else ""
+        self.stage_modules = {stage: found[stage][1] for stage in self.stages}
+        self.site_hooks = [hook for stage in self.stages for hook in _places(stage, *found[stage])]
+        self.defaults = Options().replace(**self._own_defaults())
+        self.negative_option = "guidance" if "negative_prompt" in self.takes else ""
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
         """Nothing: all that such a pipeline does it does at once."""
-        return Encoded({}, [each.get_state() for each in seeded(batch)])
+        return Encoded({}, [each.get_state() for each in seed_generators(batch)])
 
     def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
+        self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> NDArray[np.uint8] | None:
         """The whole pipeline, until a later stage begins."""
         later = self.stages[self.stages.index(until) + 1 :]
         sample, drawn = batch[0], None
         given = {"prompt": sample.prompt, **self._asked(sample.options)}
-        given |= {"generator": continued(encoded.generators)[0], "output_type": "np"}
-        roots = [self.roots[stage] for stage in later]
+        given |= {"generator": restore_generators(encoded.generators)[0], "output_type": "np"}
+        roots = [self.stage_modules[stage] for stage in later]
         # Pipelines call an autoencoder's `decode`, which is no module; its decoder is one.
         inner: list[Any] = [getattr(root, "decoder", None) for root in roots]
         roots += [each for each in inner if isinstance(each, nn.Module)]
-        with halted(roots):
+        with halt_before(roots):
             drawn = self.pipeline(**{k: v for k, v in given.items() if k in self.takes})
         if drawn is None or later:
             return None
         return _bytes(drawn[0] if isinstance(drawn, tuple) else drawn.images)
 
-    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+    def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """One sample, whatever rows there are."""
-        return Turn({"cond": slice(0, len(batch))}, call, folded=True)
+        return StageCall({"cond": slice(0, len(batch))}, call, merged=True)
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def hide_progress_bars(self) -> AbstractContextManager[None]:
         """No progress bars while this is open."""
-        return quiet(self.pipeline)
+        return hide_progress_bars(self.pipeline)
 
     def _asked(self, options: Options) -> dict[str, Any]:
         """What the pipeline takes of the options; its own size where none was asked for."""
@@ -149,10 +149,10 @@ def _rank(stage: str) -> tuple[int, str]:
     return order.get(stage, 0 if stage.startswith("text") else 5), stage
 
 
-def _places(stage: str, name: str, root: nn.Module) -> Iterator[Place]:
+def _places(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
     """Every module with weights, and what the denoiser is fed.
 
-    Modules without weights are left out: one non-linearity often serves several places.
+    Modules without weights are left out: one non-linearity often serves several hooks.
     """
     if stage == "denoiser":
         arguments = list(inspect.signature(root.forward).parameters)
@@ -163,15 +163,15 @@ def _places(stage: str, name: str, root: nn.Module) -> Iterator[Place]:
             argument = next((one for one in known if one in arguments), None)
             if argument is not None:
                 site = Site(f"denoiser/{tap}", (None, None), name, None, module=root)
-                yield Place(site, "input", argument, at=arguments.index(argument))
-        yield Place(Site("denoiser/prediction", (None, None), name, None, module=root))
+                yield SiteHook(site, "input", argument, argument_index=arguments.index(argument))
+        yield SiteHook(Site("denoiser/prediction", (None, None), name, None, module=root))
     for path, module in root.named_modules():
         weights = next(module.parameters(), None) is not None
         if path and weights and not isinstance(module, CONTAINERS):
             units = next((getattr(module, width, None) for width in WIDTHS), None)
             units = units if isinstance(units, int) else None
             site = Site(f"{stage}.{path}/out", (None, units), f"{name}.{path}", None, module=module)
-            yield Place(site)
+            yield SiteHook(site)
 
 
 def _bytes(pictures: Any) -> NDArray[np.uint8]:

@@ -5,34 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from clerestory.models.core.family import Place
+from clerestory.models.core.family import SiteHook
 from clerestory.models.core.types import Site
 
 __all__ = [
-    "attention_places",
-    "basic_places",
-    "end_places",
-    "map_places",
-    "mlp_place",
-    "tap_place",
-    "unet_places",
+    "attention_hooks",
+    "basic_hooks",
+    "end_hooks",
+    "map_hooks",
+    "mlp_hook",
+    "tap_hook",
+    "unet_hooks",
 ]
 
 QKV = (("q", "to_q"), ("k", "to_k"), ("v", "to_v"))
 ADDED = (("q", "add_q_proj"), ("k", "add_k_proj"), ("v", "add_v_proj"))
 
 
-def end_places(root: str, net: Any, latent: int, prediction: int, argument: str) -> list[Place]:
+def end_hooks(root: str, net: Any, latent: int, prediction: int, argument: str) -> list[SiteHook]:
     """The latent as it comes in, and the part of the prediction that is used."""
     return [
-        Place(Site("denoiser/latent", (None, latent), root, module=net), "input", argument),
-        Place(
+        SiteHook(Site("denoiser/latent", (None, latent), root, module=net), "input", argument),
+        SiteHook(
             Site("denoiser/prediction", (None, prediction), root, module=net), channels=prediction
         ),
     ]
 
 
-def attention_places(
+def attention_hooks(
     address: str,
     dotted: str,
     attention: Any,
@@ -40,15 +40,15 @@ def attention_places(
     *,
     prefix: str = "",
     length: int | None = None,
-    tokens: str = "",
+    text_window: str = "",
     unread: tuple[str, ...] = (),
-) -> list[Place]:
+) -> list[SiteHook]:
     """Queries, keys and values of an attention, head by head, as far as it has them.
 
     `prefix` stands before a tap's name (`cross_q`); the taps in `unread` feed nothing.
     """
     each = attention.to_q.out_features // attention.heads
-    places = []
+    hooks = []
     for tap, attribute in names:
         module = getattr(attention, attribute, None)
         if module is None:
@@ -62,38 +62,46 @@ def attention_places(
             units // each,
             module,
         )
-        places.append(Place(site, tokens=tokens))
-    return places
+        hooks.append(SiteHook(site, text_window=text_window))
+    return hooks
 
 
-def basic_places(address: str, dotted: str, block: Any, tokens: str, window: int) -> list[Place]:
+def basic_hooks(
+    address: str, dotted: str, block: Any, text_window: str, window: int
+) -> list[SiteHook]:
     """diffusers' `BasicTransformerBlock`: self-attention, cross-attention, MLP after its gate."""
-    places = []
+    hooks = []
     for name, prefix, tap in (("attn1", "", "self_attn"), ("attn2", "cross_", "cross_attn")):
         attention = getattr(block, name, None)
         if attention is None:
             continue
         path = f"{dotted}.{name}"
         if name == "attn1":
-            places += attention_places(address, path, attention)
+            hooks += attention_hooks(address, path, attention)
         else:
-            places += attention_places(address, path, attention, QKV[:1], prefix=prefix)
-            places += attention_places(
-                address, path, attention, QKV[1:], prefix=prefix, length=window, tokens=tokens
+            hooks += attention_hooks(address, path, attention, QKV[:1], prefix=prefix)
+            hooks += attention_hooks(
+                address,
+                path,
+                attention,
+                QKV[1:],
+                prefix=prefix,
+                length=window,
+                text_window=text_window,
             )
-        places.append(tap_place(address, tap, path, attention, attention.to_out[0].out_features))
+        hooks.append(tap_hook(address, tap, path, attention, attention.to_out[0].out_features))
     width = block.ff.net[-1].out_features
-    places.append(mlp_place(address, f"{dotted}.ff", block.ff))
-    return [*places, tap_place(address, "resid", dotted, block, width)]
+    hooks.append(mlp_hook(address, f"{dotted}.ff", block.ff))
+    return [*hooks, tap_hook(address, "resid", dotted, block, width)]
 
 
-def mlp_place(address: str, dotted: str, forward: Any, **where: Any) -> Place:
+def mlp_hook(address: str, dotted: str, forward: Any, **where: Any) -> SiteHook:
     """The neurons of diffusers' `FeedForward`: after the non-linearity or the gate."""
     units = forward.net[-1].in_features
-    return tap_place(address, "mlp", f"{dotted}.net.0", forward.net[0], units, **where)
+    return tap_hook(address, "mlp", f"{dotted}.net.0", forward.net[0], units, **where)
 
 
-def tap_place(
+def tap_hook(
     address: str,
     tap: str,
     dotted: str,
@@ -102,45 +110,45 @@ def tap_place(
     *,
     length: int | None = None,
     **where: Any,
-) -> Place:
-    """The place of one tap; `where` is what else a `Place` takes, and `feeds`."""
-    feeds = where.pop("feeds", True)
-    site = Site(f"{address}/{tap}", (length, units), dotted, feeds, module=module)
-    return Place(site, **where)
+) -> SiteHook:
+    """The place of one tap; `where` is what else a `SiteHook` takes, and `affects_output`."""
+    affects_output = where.pop("affects_output", True)
+    site = Site(f"{address}/{tap}", (length, units), dotted, affects_output, module=module)
+    return SiteHook(site, **where)
 
 
-def unet_places(root: str, net: Any, tokens: str = "", window: int = 0) -> list[Place]:
+def unet_hooks(root: str, net: Any, text_window: str = "", window: int = 0) -> list[SiteHook]:
     """Every block of a conditional UNet, and what is inside its attentions."""
-    places: list[Place] = []
+    hooks: list[SiteHook] = []
     images = getattr(getattr(net, "encoder_hid_proj", None), "num_image_text_embeds", None)
     for address, dotted, module in _parts("denoiser", root, net):
-        places.append(_map_place(address, dotted, module))
+        hooks.append(_map_hook(address, dotted, module))
         for index, block in enumerate(getattr(module, "transformer_blocks", ())):
             inside = f"{address}.blocks.{index}"
             path = f"{dotted}.transformer_blocks.{index}"
-            places += basic_places(inside, path, block, tokens, window)
+            hooks += basic_hooks(inside, path, block, text_window, window)
         if hasattr(module, "to_q"):
-            places += attention_places(address, dotted, module)
-            places += attention_places(
+            hooks += attention_hooks(address, dotted, module)
+            hooks += attention_hooks(
                 address, dotted, module, ADDED, prefix="condition_", length=images
             )
-    return places
+    return hooks
 
 
-def map_places(stage: str, root: str, net: Any) -> list[Place]:
+def map_hooks(stage: str, root: str, net: Any) -> list[SiteHook]:
     """Every block of an autoencoder's decoder."""
-    return [_map_place(*part) for part in _parts(stage, root, net)]
+    return [_map_hook(*part) for part in _parts(stage, root, net)]
 
 
-def _map_place(address: str, dotted: str, module: Any) -> Place:
+def _map_hook(address: str, dotted: str, module: Any) -> SiteHook:
     units = getattr(module, "out_channels", None) or getattr(module, "out_dim", None)
     if units is None:  # the attention of an autoencoder
         units = module.to_out[0].out_features
-    return tap_place(address, "out", dotted, module, units)
+    return tap_hook(address, "out", dotted, module, units)
 
 
 def _parts(stage: str, root: str, net: Any) -> Iterator[tuple[str, str, Any]]:
-    """Residual blocks, attentions and resamplings of a UNet-like network, by their places in it."""
+    """Residual blocks, attentions and resamplings of a UNet-like network, by their hooks in it."""
     blocks = [
         (f"down.{i}", f"down_blocks.{i}") for i in range(len(getattr(net, "down_blocks", ())))
     ]

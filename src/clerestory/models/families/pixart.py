@@ -6,8 +6,8 @@ from typing import Any
 
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
-from clerestory.models.families.conditioned import CONDITION, Conditioned, handed_place, sides
-from clerestory.models.families.networks import basic_places, end_places, map_places
+from clerestory.models.families.conditioned import CONDITION, Conditioned, conditioning_hook, sides
+from clerestory.models.families.networks import basic_hooks, end_hooks, map_hooks
 from clerestory.models.families.t5_text import T5Text
 
 __all__ = ["PixArt"]
@@ -29,15 +29,15 @@ class PixArt(Conditioned):
         )
         super().__init__(pipeline, net, [text])
         channels = config.in_channels
-        latent, prediction = end_places("transformer", net, channels, channels, "hidden_states")
-        self.places = [
-            *text.places(),
-            handed_place(CONDITION, (self.window, config.caption_channels), "text"),
+        latent, prediction = end_hooks("transformer", net, channels, channels, "hidden_states")
+        self.site_hooks = [
+            *text.site_hooks(),
+            conditioning_hook(CONDITION, (self.window, config.caption_channels), "text"),
             latent,
             *(
-                place
+                hook
                 for index, block in enumerate(net.transformer_blocks)
-                for place in basic_places(
+                for hook in basic_hooks(
                     f"denoiser.blocks.{index}",
                     f"transformer.transformer_blocks.{index}",
                     block,
@@ -46,9 +46,9 @@ class PixArt(Conditioned):
                 )
             ),
             prediction,
-            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        self.multiple = pipeline.vae_scale_factor
+        self.size_multiple = pipeline.vae_scale_factor
         height, width = sides(config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=20, guidance=4.5)
 

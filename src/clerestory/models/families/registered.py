@@ -13,10 +13,10 @@ from typing import Any
 from clerestory.models.core.family import Family, families
 from clerestory.registry import Registry, filled
 
-__all__ = ["served"]
+__all__ = ["load_families"]
 
 
 @functools.cache
-def served() -> Registry[Callable[[Any], Family]]:
+def load_families() -> Registry[Callable[[Any], Family]]:
     """The registry of families, with all of them entered."""
     return filled(families, "clerestory.models.families", "clerestory.families")

@@ -7,8 +7,8 @@ from typing import Any
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
 from clerestory.models.families.clip_text import ClipText
-from clerestory.models.families.conditioned import CONDITION, Conditioned, handed_place, sides
-from clerestory.models.families.networks import end_places, map_places, unet_places
+from clerestory.models.families.conditioned import CONDITION, Conditioned, conditioning_hook, sides
+from clerestory.models.families.networks import end_hooks, map_hooks, unet_hooks
 
 __all__ = ["StableDiffusion"]
 
@@ -21,17 +21,17 @@ class StableDiffusion(Conditioned):
         text = ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder")
         super().__init__(pipeline, pipeline.unet, [text])
         unet, channels = pipeline.unet, pipeline.unet.config.in_channels
-        latent, prediction = end_places("unet", unet, channels, channels, "sample")
+        latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
         shape = (text.window, unet.config.cross_attention_dim)
-        self.places = [
-            *text.places(),
-            handed_place(CONDITION, shape, "text"),
+        self.site_hooks = [
+            *text.site_hooks(),
+            conditioning_hook(CONDITION, shape, "text"),
             latent,
-            *unet_places("unet", unet, "text", text.window),
+            *unet_hooks("unet", unet, "text", text.window),
             prediction,
-            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        self.multiple = 8
+        self.size_multiple = 8
         height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=50, guidance=7.5)
 

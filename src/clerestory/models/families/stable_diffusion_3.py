@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clerestory.models.core.family import Place, families
+from clerestory.models.core.family import SiteHook, families
 from clerestory.models.core.types import Options
 from clerestory.models.families.clip_text import ClipText
 from clerestory.models.families.conditioned import (
@@ -17,21 +17,21 @@ from clerestory.models.families.conditioned import (
     WITH_POOLED,
     Conditioned,
     Joined,
-    handed_place,
+    conditioning_hook,
     sides,
 )
 from clerestory.models.families.networks import (
     ADDED,
-    attention_places,
-    end_places,
-    map_places,
-    mlp_place,
-    tap_place,
+    attention_hooks,
+    end_hooks,
+    map_hooks,
+    mlp_hook,
+    tap_hook,
 )
 from clerestory.models.families.t5_text import T5Text
 from clerestory.models.families.text import Text
 
-__all__ = ["StableDiffusion3", "stream_places"]
+__all__ = ["StableDiffusion3", "stream_hooks"]
 
 LONGEST = 256
 """How many tokens T5 is given, as the pipeline does by default."""
@@ -41,7 +41,7 @@ LONGEST = 256
 class StableDiffusion3(Conditioned):
     """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
 
-    half = "bfloat16"
+    half_precision = "bfloat16"
     handing = WITH_POOLED
 
     def __init__(self, pipeline: Any) -> None:
@@ -54,29 +54,29 @@ class StableDiffusion3(Conditioned):
             texts.append(T5Text(pipeline.tokenizer_3, third, "text_3", "text_encoder_3", LONGEST))
         super().__init__(pipeline, net, texts)
         clip, t5 = texts[0], texts[2] if len(texts) > 2 else None
-        self.windows = {
-            **self.windows,
+        self.text_windows = {
+            **self.text_windows,
             "condition": Joined((clip, clip.window), (t5, LONGEST)),
         }
         window, config = clip.window + LONGEST, net.config
-        latent, prediction = end_places(
+        latent, prediction = end_hooks(
             "transformer", net, config.in_channels, config.out_channels, "hidden_states"
         )
-        places = [place for text in texts for place in text.places()]
-        self.places = [
-            *places,
-            handed_place(CONDITION, (window, config.joint_attention_dim), "condition"),
-            handed_place(POOLED, (1, config.pooled_projection_dim)),
+        hooks = [hook for text in texts for hook in text.site_hooks()]
+        self.site_hooks = [
+            *hooks,
+            conditioning_hook(CONDITION, (window, config.joint_attention_dim), "condition"),
+            conditioning_hook(POOLED, (1, config.pooled_projection_dim)),
             latent,
             *(
-                place
+                hook
                 for index, block in enumerate(net.transformer_blocks)
-                for place in stream_places(index, block, net.inner_dim, window, "condition")
+                for hook in stream_hooks(index, block, net.inner_dim, window, "condition")
             ),
             prediction,
-            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        self.multiple = pipeline.vae_scale_factor * pipeline.patch_size
+        self.size_multiple = pipeline.vae_scale_factor * pipeline.patch_size
         height, width = sides(config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=28, guidance=7.0)
 
@@ -99,29 +99,31 @@ class StableDiffusion3(Conditioned):
         }
 
 
-def stream_places(index: int, block: Any, width: int, window: int, tokens: str) -> list[Place]:
+def stream_hooks(
+    index: int, block: Any, width: int, window: int, text_window: str
+) -> list[SiteHook]:
     """One block of two streams (Esser et al. 2024), which meet in their attention."""
     address, dotted = f"denoiser.blocks.{index}", f"transformer.transformer_blocks.{index}"
     text, path = f"{address}.text", f"{dotted}.attn"
     ends = getattr(block, "context_pre_only", False)
-    on_text: dict[str, Any] = {"length": window, "tokens": tokens}
-    places = [
-        *attention_places(address, path, block.attn),
-        tap_place(address, "self_attn", path, block.attn, width),
-        mlp_place(address, f"{dotted}.ff", block.ff),
-        tap_place(address, "resid", dotted, block, width, part=1),
-        *attention_places(text, path, block.attn, ADDED, unread=("q",) if ends else (), **on_text),
+    on_text: dict[str, Any] = {"length": window, "text_window": text_window}
+    hooks = [
+        *attention_hooks(address, path, block.attn),
+        tap_hook(address, "self_attn", path, block.attn, width),
+        mlp_hook(address, f"{dotted}.ff", block.ff),
+        tap_hook(address, "resid", dotted, block, width, output_index=1),
+        *attention_hooks(text, path, block.attn, ADDED, unread=("q",) if ends else (), **on_text),
     ]
     second = getattr(block, "attn2", None)
     if second is not None:
         path = f"{dotted}.attn2"
-        places += attention_places(address, path, second, prefix="second_")
-        places.append(tap_place(address, "second_attn", path, second, width))
+        hooks += attention_hooks(address, path, second, prefix="second_")
+        hooks.append(tap_hook(address, "second_attn", path, second, width))
     if ends:
-        return places
+        return hooks
     return [
-        *places,
-        tap_place(text, "self_attn", f"{dotted}.attn", block.attn, width, part=1, **on_text),
-        mlp_place(text, f"{dotted}.ff_context", block.ff_context, **on_text),
-        tap_place(text, "resid", dotted, block, width, part=0, **on_text),
+        *hooks,
+        tap_hook(text, "self_attn", f"{dotted}.attn", block.attn, width, output_index=1, **on_text),
+        mlp_hook(text, f"{dotted}.ff_context", block.ff_context, **on_text),
+        tap_hook(text, "resid", dotted, block, width, output_index=0, **on_text),
     ]

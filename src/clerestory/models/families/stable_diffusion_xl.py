@@ -16,10 +16,10 @@ from clerestory.models.families.conditioned import (
     POOLED,
     WITH_POOLED,
     Conditioned,
-    handed_place,
+    conditioning_hook,
     sides,
 )
-from clerestory.models.families.networks import end_places, map_places, unet_places
+from clerestory.models.families.networks import end_hooks, map_hooks, unet_hooks
 
 __all__ = ["StableDiffusionXL"]
 
@@ -37,19 +37,19 @@ class StableDiffusionXL(Conditioned):
         ]
         super().__init__(pipeline, pipeline.unet, texts)
         unet, channels, window = pipeline.unet, pipeline.unet.config.in_channels, texts[1].window
-        latent, prediction = end_places("unet", unet, channels, channels, "sample")
+        latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
         pooled = pipeline.text_encoder_2.config.projection_dim
-        self.places = [
-            *texts[0].places(unread=1),
-            *texts[1].places(),
-            handed_place(CONDITION, (window, unet.config.cross_attention_dim), "text_2"),
-            handed_place(POOLED, (1, pooled)),
+        self.site_hooks = [
+            *texts[0].site_hooks(unread=1),
+            *texts[1].site_hooks(),
+            conditioning_hook(CONDITION, (window, unet.config.cross_attention_dim), "text_2"),
+            conditioning_hook(POOLED, (1, pooled)),
             latent,
-            *unet_places("unet", unet, "text_2", window),
+            *unet_hooks("unet", unet, "text_2", window),
             prediction,
-            *map_places("vae", "vae.decoder", pipeline.vae.decoder),
+            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
-        self.multiple = 8
+        self.size_multiple = 8
         height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
         turbo = _turbo(pipeline.scheduler)
         steps, guidance = (4, 0.0) if turbo else (50, 5.0)

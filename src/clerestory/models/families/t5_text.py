@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clerestory.models.core.family import Place
+from clerestory.models.core.family import SiteHook
 from clerestory.models.core.types import Site
 from clerestory.models.families.text import Text
 
@@ -14,12 +14,12 @@ __all__ = ["T5Text"]
 class T5Text(Text):
     """The encoder of a T5. It has no `pooled` tap, since nothing in it is pooled."""
 
-    def places(self, *, unread: int = 0) -> list[Place]:
+    def site_hooks(self, *, unread: int = 0) -> list[SiteHook]:
         """Attention with its heads, MLP (after the gate) and stream of every block."""
-        config, places = self.encoder.config, []
+        config, hooks = self.encoder.config, []
         inner, heads = config.num_heads * config.d_kv, config.num_heads
         for index, block in enumerate(self.encoder.encoder.block):
-            feeds = index < len(self.encoder.encoder.block) - unread
+            affects_output = index < len(self.encoder.encoder.block) - unread
             for tap, path, units, split, side in (
                 ("q", "layer.0.SelfAttention.q", inner, heads, "output"),
                 ("k", "layer.0.SelfAttention.k", inner, heads, "output"),
@@ -31,6 +31,6 @@ class T5Text(Text):
                 dotted = f"{self.root}.encoder.block.{index}.{path}".rstrip(".")
                 module: Any = block.get_submodule(path)
                 address = f"{self.stage}.blocks.{index}/{tap}"
-                site = Site(address, (self.window, units), dotted, feeds, split, module)
-                places.append(Place(site, side=side, tokens=self.stage))  # type: ignore[arg-type]
-        return [self.embedded("encoder.embed_tokens"), *places]
+                site = Site(address, (self.window, units), dotted, affects_output, split, module)
+                hooks.append(SiteHook(site, side=side, text_window=self.stage))  # type: ignore[arg-type]
+        return [self.embedded("encoder.embed_tokens"), *hooks]

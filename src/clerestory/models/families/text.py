@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import ModelError, PromptError
-from clerestory.models.core.family import Place
+from clerestory.models.core.family import SiteHook
 from clerestory.models.core.types import Site
 
 __all__ = ["Text"]
@@ -51,15 +51,15 @@ class Text(ABC):
         self._ids = lru_cache(maxsize=4)(self._whole)
 
     @abstractmethod
-    def places(self, *, unread: int = 0) -> list[Place]:
+    def site_hooks(self, *, unread: int = 0) -> list[SiteHook]:
         """The encoder's sites; the last `unread` blocks feed nothing."""
 
-    def embedded(self, path: str) -> Place:
+    def embedded(self, path: str) -> SiteHook:
         """`text/tokens`: the embeddings of the tokens, before anything is made of them."""
         module: Any = self.encoder.get_submodule(path)
         shape = (self.window, module.embedding_dim)
         site = Site(f"{self.stage}/tokens", shape, f"{self.root}.{path}", module=module)
-        return Place(site, tokens=self.stage)
+        return SiteHook(site, text_window=self.stage)
 
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
         """Run the encoder as the pipelines do, for those who look on; `graph` for gradients."""
@@ -68,14 +68,14 @@ class Text(ABC):
         with torch.set_grad_enabled(graph):
             self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
 
-    def real(self, texts: Sequence[str]) -> Tensor:
+    def token_mask(self, texts: Sequence[str]) -> Tensor:
         """Bool `[text, position]`: no start token, nothing after end-of-text."""
         real: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
         if self.begins:
             real[:, 0] = False
         return real
 
-    def spans(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         """Bool `[text, position]`: the tokens of this word, also where it is split.
 
         Whole words, in any case; a phrase of several words is one. None where it is absent, or
@@ -86,10 +86,10 @@ class Text(ABC):
         for row, text in enumerate(map(self.prepare, texts)):
             offsets = self._offsets(text)
             for hit in shown.finditer(text):
-                for place, (start, end) in enumerate(offsets):
+                for position, (start, end) in enumerate(offsets):
                     # The space before a word belongs to its token in some tokenizers.
                     inside = start < hit.end() and end > hit.start() and text[start:end].strip()
-                    found[row, place] |= bool(inside)
+                    found[row, position] |= bool(inside)
         return found
 
     def offsets(self, text: str) -> list[tuple[int, int]] | None:
@@ -99,7 +99,7 @@ class Text(ABC):
         """
         return self._offsets(text) if self.prepare(text) == text else None
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         """The tokens of a prompt, without marks of words, start and end."""
         ids = self._ids((prompt,))[0]
         ids = [one for one in ids if one not in self.tokenizer.all_special_ids]
@@ -123,7 +123,7 @@ class Text(ABC):
         return [[one for one in ids if one not in special] for ids in self._ids(tuple(texts))]
 
     def vocabulary(self) -> list[str]:
-        """Tokens that can stand as a word: two letters or more, in alphabetical order.
+        """TextWindow that can stand as a word: two letters or more, in alphabetical order.
 
         CLIP's tokenizer does not tell whole words from endings, so some are endings.
         """
@@ -134,7 +134,7 @@ class Text(ABC):
                 words.add(word.lower())
         return sorted(words)
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is longer than the window."""
         extra = 2 if self.begins else 1
         for ids in self._ids(tuple(prompts)):

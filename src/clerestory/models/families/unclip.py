@@ -21,24 +21,24 @@ from numpy.typing import NDArray
 from clerestory.models.core.family import (
     Encoded,
     Family,
-    Hand,
-    Place,
-    Turn,
-    continued,
+    Handoff,
+    SiteHook,
+    StageCall,
     families,
-    quiet,
-    seeded,
-    sigma_of,
+    hide_progress_bars,
+    restore_generators,
+    scheduler_sigma,
+    seed_generators,
 )
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.clip_text import ClipText
 from clerestory.models.families.networks import (
-    attention_places,
-    end_places,
-    map_places,
-    mlp_place,
-    tap_place,
-    unet_places,
+    attention_hooks,
+    end_hooks,
+    map_hooks,
+    mlp_hook,
+    tap_hook,
+    unet_hooks,
 )
 
 __all__ = ["UnCLIP"]
@@ -49,10 +49,10 @@ class UnCLIP(Family):
     """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder."""
 
     stages = ("text", "prior", "denoiser", "vae")
-    first = ("text", "prior")
+    encoder_stages = ("text", "prior")
     conditioning_site = "prior/embedding"
     conditioning_sites = (conditioning_site,)
-    avoids_by = "prior_guidance"
+    negative_option = "prior_guidance"
     defaults = Options(512, 512, steps=50, guidance=4.0, prior_steps=25, prior_guidance=4.0)
 
     def __init__(self, pipeline: Any) -> None:
@@ -60,18 +60,18 @@ class UnCLIP(Family):
         self.text = ClipText(
             pipeline.prior_tokenizer, pipeline.prior_text_encoder, "text", "prior_text_encoder"
         )
-        self.windows = {"text": self.text}
+        self.text_windows = {"text": self.text}
         unet, channels = pipeline.unet, pipeline.unet.config.in_channels
-        latent, prediction = end_places("unet", unet, channels, channels, "sample")
-        self.places = [
-            *self.text.places(),
-            *_prior_places(pipeline.prior_prior, self.text.window),
+        latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
+        self.site_hooks = [
+            *self.text.site_hooks(),
+            *_prior_hooks(pipeline.prior_prior, self.text.window),
             latent,
-            *unet_places("unet", unet),
+            *unet_hooks("unet", unet),
             prediction,
-            *map_places("vae", "movq.decoder", pipeline.movq.decoder),
+            *map_hooks("vae", "movq.decoder", pipeline.movq.decoder),
         ]
-        self.roots = {
+        self.stage_modules = {
             "text": pipeline.prior_text_encoder,
             "prior": pipeline.prior_prior,
             "denoiser": unet,
@@ -86,9 +86,9 @@ class UnCLIP(Family):
             if branch == "uncond":
                 self.text.encode([options.negative] * len(batch))
             return None
-        generators, negative, theirs = seeded(batch), None, []
+        generators, negative, theirs = seed_generators(batch), None, []
         if options.negative:
-            negative, theirs = [options.negative] * len(batch), seeded(batch)
+            negative, theirs = [options.negative] * len(batch), seed_generators(batch)
         shown, empty = self.pipeline.prior_pipe(
             prompt=prompts,
             negative_prompt=negative,
@@ -101,11 +101,11 @@ class UnCLIP(Family):
         return Encoded({self.conditioning_site: {"cond": shown, "uncond": empty}}, states)
 
     def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, hand: Hand, until: str
+        self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> NDArray[np.uint8] | None:
-        """Hand over the image embedding, then the decoder pipeline where it is wanted."""
+        """Handoff over the image embedding, then the decoder pipeline where it is wanted."""
         site, options = self.conditioning_site, batch[0].options
-        embedding = hand(site, encoded.conditioning[site])
+        embedding = handoff(site, encoded.conditioning[site])
         if until in ("prior", site):
             return None
         (drawn,) = self.pipeline.decoder_pipe(
@@ -115,7 +115,7 @@ class UnCLIP(Family):
             width=options.width,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
-            generator=continued(encoded.generators),
+            generator=restore_generators(encoded.generators),
             output_type="np" if until == "vae" else "latent",
             return_dict=False,
         )
@@ -124,14 +124,14 @@ class UnCLIP(Family):
         pictures: NDArray[np.uint8] = (drawn * 255).round().astype(np.uint8)
         return pictures
 
-    def turn(self, stage: str, call: int, batch: Sequence[Sample]) -> Turn:
+    def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """Text: the prompts, then the empty ones. Prior and denoiser: uncond rows before cond."""
         count, options = len(batch), batch[0].options
         first = slice(0, count)
         if stage == "text":
-            return Turn({"uncond" if call else "cond": first})
+            return StageCall({"uncond" if call else "cond": first})
         if stage == "vae":
-            return Turn({"cond": first})
+            return StageCall({"cond": first})
         prior = stage == "prior"
         scheduler = self.pipeline.prior_scheduler if prior else self.pipeline.scheduler
         guidance = options.prior_guidance if prior else options.guidance
@@ -141,41 +141,43 @@ class UnCLIP(Family):
             if guidance > 1
             else {"cond": first}
         )
-        return Turn(rows, call, float(scheduler.timesteps[call]), sigma_of(scheduler, call))
+        return StageCall(
+            rows, call, float(scheduler.timesteps[call]), scheduler_sigma(scheduler, call)
+        )
 
-    def check(self, prompts: Sequence[str]) -> None:
+    def check_prompts(self, prompts: Sequence[str]) -> None:
         """PromptError where a prompt is empty or longer than the text window."""
-        super().check(prompts)
-        self.text.check(prompts)
+        super().check_prompts(prompts)
+        self.text.check_prompts(prompts)
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         """The tokens of a prompt."""
-        return self.text.words(prompt)
+        return self.text.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:
         """The words among the tokens."""
         return self.text.vocabulary()
 
-    def quiet(self) -> AbstractContextManager[None]:
+    def hide_progress_bars(self) -> AbstractContextManager[None]:
         """No progress bars while this is open."""
-        return quiet(self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
+        return hide_progress_bars(self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
 
 
-def _prior_places(prior: Any, window: int) -> list[Place]:
+def _prior_hooks(prior: Any, window: int) -> list[SiteHook]:
     """Positions: the text window, then pooled text, time, the noisy embedding, a last token."""
-    places: list[Place] = []
+    hooks: list[SiteHook] = []
     length = window + prior.additional_embeddings
     width = prior.config.num_attention_heads * prior.config.attention_head_dim
-    where = {"length": length, "tokens": "text"}
+    where = {"length": length, "text_window": "text"}
     for index, block in enumerate(prior.transformer_blocks):
         address, dotted = f"prior.blocks.{index}", f"prior_prior.transformer_blocks.{index}"
-        places += [
-            *attention_places(
-                address, f"{dotted}.attn1", block.attn1, length=length, tokens="text"
+        hooks += [
+            *attention_hooks(
+                address, f"{dotted}.attn1", block.attn1, length=length, text_window="text"
             ),
-            tap_place(address, "self_attn", f"{dotted}.attn1", block.attn1, width, **where),
-            mlp_place(address, f"{dotted}.ff", block.ff, **where),
-            tap_place(address, "resid", dotted, block, width, **where),
+            tap_hook(address, "self_attn", f"{dotted}.attn1", block.attn1, width, **where),
+            mlp_hook(address, f"{dotted}.ff", block.ff, **where),
+            tap_hook(address, "resid", dotted, block, width, **where),
         ]
     embedding = Site("prior/embedding", (1, prior.clip_mean.shape[-1]), "prior_prior")
-    return [*places, Place(embedding)]
+    return [*hooks, SiteHook(embedding)]

@@ -57,13 +57,13 @@ def load(
         ModelError: It does not exist, cannot be fetched, is no pipeline, draws from pictures
             rather than text, or is damaged; the message is one line.
     """
-    from clerestory.models.loading.pipelines import Opening, opened
+    from clerestory.models.loading.pipelines import Opening, open_pipeline
 
     target = _device(device)
     precision = _precision(dtype, target)
     _check_offload(offload, target)
     told = {"prior": prior, "lora": lora, "config": config}
-    how = {part: str(value) for part, value in told.items() if value is not None}
+    load_options = {part: str(value) for part, value in told.items() if value is not None}
     if source is None:
         source = default_model()
     if not isinstance(source, str | Path):
@@ -72,14 +72,14 @@ def load(
                 source.to(precision(type(source).__name__))
             home = None if device == "auto" and offload is None else target
             _settle(source, home, offload, lora)
-        return wrap(source, how=how)
+        return wrap(source, load_options=load_options)
     known = checkpoint(source)
     if known is None:
         _check_named(source)
-        pipeline = opened(source, Opening(precision, prior, config, pickles))
+        pipeline = open_pipeline(source, Opening(precision, prior, config, pickles))
         _settle(pipeline, target, offload, lora)
-        return wrap(pipeline, name=str(source), how=how)
-    pipeline = opened(known.pipeline, Opening(precision))
+        return wrap(pipeline, name=str(source), load_options=load_options)
+    pipeline = open_pipeline(known.pipeline, Opening(precision))
     _settle(pipeline, target, offload, lora)
     return wrap(
         pipeline,
@@ -87,7 +87,7 @@ def load(
         defaults=known.defaults,
         revision=known.revision,
         profile=known.profile,
-        how=how,
+        load_options=load_options,
     )
 
 
@@ -98,7 +98,7 @@ def wrap(
     defaults: Options | None = None,
     revision: str = "",
     profile: ModelProfile | None = None,
-    how: Mapping[str, str] | None = None,
+    load_options: Mapping[str, str] | None = None,
 ) -> Model:
     """Make a model of a pipeline object, which is not changed.
 
@@ -109,7 +109,7 @@ def wrap(
         defaults: How it draws unless told otherwise; None for the family's defaults.
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What the model brings besides its weights; None for nothing.
-        how: Options besides the name that it was opened with, to open it so again.
+        load_options: Options besides the name that it was opened with, to open it so again.
 
     Returns:
         The model.
@@ -118,10 +118,10 @@ def wrap(
         ModelError: The object is no diffusers pipeline, or draws from pictures.
     """
     from clerestory.models.families.generic import Generic
-    from clerestory.models.families.registered import served
+    from clerestory.models.families.registered import load_families
     from clerestory.models.loading.pipelines import check_task
 
-    kind, families = type(pipeline).__name__, served()
+    kind, families = type(pipeline).__name__, load_families()
     if kind in families:
         family = families[kind](pipeline)
     elif not hasattr(pipeline, "components") or not callable(pipeline):
@@ -130,7 +130,12 @@ def wrap(
         check_task(name or "This", type(pipeline))
         family = Generic(pipeline)
     return Model(
-        name or kind, family, defaults=defaults, revision=revision, profile=profile, how=how
+        name or kind,
+        family,
+        defaults=defaults,
+        revision=revision,
+        profile=profile,
+        load_options=load_options,
     )
 
 
@@ -159,7 +164,7 @@ def _check_offload(offload: str | None, target: torch.device) -> None:
 
 
 def _add_lora(pipeline: Any, lora: str) -> None:
-    from clerestory.models.loading.pipelines import UNREADABLE, hushed
+    from clerestory.models.loading.pipelines import UNREADABLE, silence_libraries
 
     if not hasattr(pipeline, "load_lora_weights"):
         raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
@@ -170,7 +175,7 @@ def _add_lora(pipeline: Any, lora: str) -> None:
         raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
     where = {"weight_name": path.name} if path.is_file() else {}
     try:
-        with hushed():
+        with silence_libraries():
             pipeline.load_lora_weights(
                 str(path.parent) if path.is_file() else lora, use_safetensors=True, **where
             )
@@ -214,7 +219,7 @@ def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
     import torch
 
     from clerestory.models.core.family import Family
-    from clerestory.models.families.registered import served
+    from clerestory.models.families.registered import load_families
 
     if name != "auto" and name not in DTYPES and not isinstance(name, torch.dtype):
         raise ModelError(f"No precision is called {name!r}; write auto, {', '.join(DTYPES)}.")
@@ -222,8 +227,8 @@ def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
     def precision(kind: str) -> torch.dtype:
         if isinstance(name, torch.dtype):
             return name
-        families = served()
-        half = getattr(families.get(kind, Family), "half", Family.half)
+        families = load_families()
+        half = getattr(families.get(kind, Family), "half_precision", Family.half_precision)
         told = name if name != "auto" else "float32" if target.type == "cpu" else half
         found: torch.dtype = getattr(torch, told)
         return found

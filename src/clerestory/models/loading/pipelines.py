@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from clerestory.errors import ModelError
 from clerestory.io.reading import read_json
-from clerestory.models.families.registered import served
+from clerestory.models.families.registered import load_families
 from clerestory.models.loading.files import (
     PICKLES,
     check_index,
@@ -27,7 +27,7 @@ from clerestory.models.loading.files import (
     pickle_error,
 )
 
-__all__ = ["Opening", "check_task", "hushed", "is_hub_id", "opened"]
+__all__ = ["Opening", "check_task", "is_hub_id", "silence_libraries"]
 
 UNREADABLE = (
     OSError,
@@ -81,7 +81,7 @@ def is_hub_id(what: str) -> bool:
     return named and ".." not in what and not file
 
 
-def opened(what: str | Path, how: Opening) -> Any:
+def open_pipeline(what: str | Path, how: Opening) -> Any:
     """The pipeline in a folder, behind an id, or in a single file; ModelError, in one line."""
     path = Path(what)
     if path.is_file():
@@ -93,7 +93,7 @@ def opened(what: str | Path, how: Opening) -> Any:
     if kind == PRIORLESS:
         return _with_prior(what, how)
     _check_unused(what, "prior", how.prior, f"is a {kind}, which needs none")
-    if kind not in served():
+    if kind not in load_families():
         _check_kind(what, kind)
     return _pretrained(what, how, kind, **_unchecked(kind))
 
@@ -108,7 +108,7 @@ def _pretrained(what: str | Path, how: Opening, kind: str, **more: Any) -> Any:
     local = Path(what).is_dir()
     if local:
         check_parts(Path(what), kind, _index(what), pickles=how.pickles)
-    with hushed(), _one_line(what, kind):
+    with silence_libraries(), _one_line(what, kind):
         from diffusers import DiffusionPipeline
 
         pipeline = DiffusionPipeline.from_pretrained(
@@ -150,7 +150,7 @@ def _single(path: Path, how: Opening) -> Any:
     import diffusers
     from diffusers.loaders import single_file_utils
 
-    with hushed(), _one_line(path, "single file"):
+    with silence_libraries(), _one_line(path, "single file"):
         checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
         guess = single_file_utils.infer_diffusers_model_type(checkpoint)
         kind = SINGLE.get(guess)
@@ -238,7 +238,7 @@ def _check_kind(what: str | Path, kind: str) -> None:
         raise ModelError(
             f"{what} is a Kandinsky 2.2 prior alone: open a decoder, and name this with --prior."
         )
-    with hushed():
+    with silence_libraries():
         import diffusers
 
         found = getattr(diffusers, kind, None)
@@ -251,7 +251,7 @@ def check_task(what: str | Path, kind: type[Any]) -> None:
     """ModelError for a pipeline class that works on pictures which it is given."""
     if "image" not in inspect.signature(kind.__call__).parameters:
         return
-    with hushed():
+    with silence_libraries():
         from diffusers.pipelines import auto_pipeline
 
         drawing = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
@@ -281,7 +281,7 @@ def _one_line(what: str | Path, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """While this is open, diffusers and transformers log errors only and draw no progress bars."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
