@@ -24,7 +24,7 @@ def test_a_crossed_design_has_every_item_in_every_template_with_every_seed():
 def test_in_a_paired_design_each_item_has_a_seed_of_its_own():
     design = Design.paired(["a", "b", "c"], [5, 6, 5])
     assert (len(design), design.cell_seeds) == (3, [5, 6, 5])
-    assert design.first(2) == Design.paired(["a", "b"], [5, 6])
+    assert design.select([0, 1]) == Design.paired(["a", "b"], [5, 6])
 
 
 def test_a_suffix_stands_after_the_whole_prompt():

@@ -39,9 +39,10 @@ from clerestory.studies import told
 from clerestory.studies.report import page as report_page
 from clerestory.studies.tasks import Claim, Strip, Table
 from clerestory.suppression.case import Case
+from clerestory.suppression.methods import Setting
 from clerestory.suppression.page import keep as keep_suppressed
 from clerestory.suppression.results import Rung, Suppressed
-from clerestory.suppression.scoring import Judged, Way
+from clerestory.suppression.scoring import Judged
 from payloads.payloads import ALL, PAYLOADS
 
 __all__ = ["PAGES", "classes_of"]
@@ -101,10 +102,12 @@ def suppressed(folder: Path) -> Path:
     conditions = tuple((text, text) for text in PAYLOADS)
     prompt = parse_pieces("[x|a thing]")
     prompt = replace(prompt, pieces=(replace(prompt.pieces[0], words=ALL),))
-    case = Case(model, prompt, conditions, conditions, ("{x}",), ())
+    case = Case(model, prompt, conditions, conditions, ("{item}",), ())
     came = Judged(0.5, 0.5, 0.9, 0.8, 0.7, 0.9, 0.9, 0.1, {ALL: 0.5}, 1.0, 1.0)
     pictures = np.zeros((2, 1, 4, 4, 3), np.uint8)
-    rungs = tuple(Rung(Way(text, text), came, came, 1.0, 1.0, 1.0, pictures) for text in PAYLOADS)
+    rungs = tuple(
+        Rung(Setting.of(text, text), came, came, 1.0, 1.0, 1.0, pictures) for text in PAYLOADS
+    )
     steered: Any = SimpleNamespace(save=lambda place: place)
     found = Suppressed(
         case=case,

@@ -41,16 +41,25 @@ class Painted:
         if len(self.tokenize(prompt)) > LONGEST:
             raise PromptError(f"{prompt!r} is too long.")
 
-    def run(
+    def options(self, **changed: Any) -> Options:
+        return self.defaults.changed(**changed)
+
+    def sweep(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        edits: Sequence[Any] = (),
+        edit_sets: Sequence[Sequence[Any]],
+        *,
         negative: str = "",
         guidance: float = 0.0,
-    ) -> Any:
-        samples = [(prompt, seed) for prompt in prompts for seed in seeds]
-        self.drawn += len(samples)
+        **how: Any,
+    ) -> list[Any]:
+        samples = list(zip(prompts, seeds, strict=True))
+        run = self._run(samples, negative, guidance)
+        self.drawn += len(samples) * len(edit_sets)
+        return [run for _ in edit_sets]
+
+    def _run(self, samples: list[tuple[str, int]], negative: str, guidance: float) -> Any:
         pictures = np.zeros((len(samples), 8, 8, 3), np.uint8)
         for picture, (prompt, seed) in zip(pictures, samples, strict=True):
             if "raven" in prompt:

@@ -17,10 +17,11 @@ from clerestory.attribution import paraphrase
 from clerestory.classifiers.kinds import hub
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
+from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.suppression import Case, suppress
 from clerestory.suppression.methods import RUNGS, Means
 from clerestory.suppression.page import keep as kept
-from clerestory.suppression.scoring import Way
+from clerestory.suppression.scoring import Judges
 from clerestory.suppression.suppress import _built, _elsewhere
 from suppression.painted import KEEP, UNWANTED, Painted, judges
 
@@ -99,7 +100,7 @@ def test_where_no_rung_has_edits_nothing_is_steered(tmp_path):
     found = climbed(Painted())
     (rung,) = found.rungs
     assert (rung.name, rung.came.drop, rung.came.kept_share) == ("negative prompt", 1, 1)
-    assert rung.way.options == {"negative": "yes", "guidance": 8.0}
+    assert rung.way.condition.options == {"negative": "yes", "guidance": 8.0}
     assert any("no place between encoder and decoder" in one for one in found.warnings)
     page = kept(found, tmp_path / "out").read_text()
     assert found.told()["steered"] is None and not (tmp_path / "out" / "steered").exists()
@@ -127,14 +128,18 @@ def test_classifiers_of_one_set_and_what_set_b_never_sees_are_told(tmp_path):
 
 
 def test_other_prompts_that_a_suffix_makes_too_long_are_left_out():
-    stage, way = (
-        SimpleNamespace(case=case(Painted()), role="evaluation"),
-        Way("", suffix="like a raven"),
-    )
-    plain = {"python:judges:red": np.ones((2, 1), int)}
-    assert _elsewhere(stage, way, ["a cat", "a cat " * 5], plain) == (0, None)
-    assert _elsewhere(stage, Way(""), ["a cat", "a cat " * 5], plain) == (1, None)
-    assert _elsewhere(stage, way, ["a cat " * 5, "a cat " * 6], plain) == (None, None)
+    model = Painted()
+    about = replace(case(model), kept=())
+    evaluator = Evaluator(model)
+    stage = SimpleNamespace(case=about, judges=Judges.of(about, "evaluation"), evaluator=evaluator)
+
+    def elsewhere(suffix, *prompts):
+        (plain,) = evaluator.draw([Condition("plain")], Design.crossed(prompts))
+        return _elsewhere(stage, Condition("found", suffix=suffix), plain)
+
+    assert elsewhere("like a raven", "a cat", "a cat " * 5) == (0, None)
+    assert elsewhere("", "a cat", "a cat " * 5) == (1, None)
+    assert elsewhere("like a raven", "a cat " * 5, "a cat " * 6) == (None, None)
 
 
 def test_a_model_without_guidance_has_no_negative_prompt():
@@ -147,8 +152,10 @@ def test_a_model_without_guidance_has_no_negative_prompt():
 def test_the_negative_prompts_strength_is_the_option_that_the_family_draws_by(name):
     model = family_model(name)
     ways = RUNGS["negative prompt"](Means(case(model), (), (), "", 0, print))
-    weak, strong = (way.draw(model, ["a cat"], [0]) for way in (ways[0], ways[-1]))
-    assert not np.array_equal(weak, strong)
+    weak, strong = Evaluator(model).draw(
+        [ways[0].condition, ways[-1].condition], Design.crossed(["a cat"])
+    )
+    assert not np.array_equal(weak.pictures, strong.pictures)
 
 
 def test_a_rung_that_cannot_be_built_is_left_out_and_the_others_stay():

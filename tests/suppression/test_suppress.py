@@ -3,16 +3,16 @@
 import json
 
 import commands
-import numpy as np
 import pytest
 import typer
 
 import clerestory
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
+from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.suppression import Case, suppress
 from clerestory.suppression import methods as ladder
-from clerestory.suppression.scoring import Looks, judged
+from clerestory.suppression.scoring import Judges, judged
 
 pytestmark = pytest.mark.weights
 PROMPT = "alexandra elbakyan with a raven in a library"
@@ -31,7 +31,7 @@ def test_a_case_knows_its_classes_and_control(lancet):
     case = Case.of(lancet, PROMPT, [BLACK], ["raven", "library"], instead=["owl", "church"])
     assert case.unwanted == (("lancet:clothes", "black clothes"),)
     assert case.kept == (("lancet:subject", "raven"), ("lancet:place", "library"))
-    assert case.said == ("{x} in black clothes",)
+    assert case.said == ("{item} in black clothes",)
     assert case.prompt.text([False, False]) == "alexandra elbakyan with an owl in a church"
     assert "lancet:clothes" not in case.others and "lancet:mood" in case.others
 
@@ -56,15 +56,16 @@ def test_cases_that_make_no_sense_are_told(lancet, prompt, unwanted, keep, error
 def test_drop_and_kept_are_those_of_the_pictures(lancet):
     case = Case.of(lancet, PROMPT, [BLACK], ["raven"])
     texts = ["alexandra elbakyan with a raven", "alexandra elbakyan with an owl"]
-    with_raven, with_owl = (lancet.run(text, [0, 1]).pictures for text in texts)
+    judges = Judges.of(case, "evaluation")
     before, control = (
-        Looks(case, np.stack([one, one]), "evaluation") for one in (with_raven, with_owl)
+        Evaluator(lancet).draw([Condition("x")], Design.crossed([text, text], [0, 1]))[0]
+        for text in texts
     )
-    same = judged(before, before, control)
-    gone = judged(control, before, control)
+    same = judged(case, judges, before, before, control)
+    gone = judged(case, judges, control, before, control)
     assert (same.drop, same.kept_share, same.distance) == (0.0, 1.0, 0.0)
     assert gone.drop == 1.0 and gone.kept_share == 0.0 and gone.distance > 0
-    assert judged(control, control, before).drop is None
+    assert judged(case, judges, control, control, before).drop is None
 
 
 def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):

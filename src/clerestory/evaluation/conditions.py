@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
 from clerestory.models import Edit, check_seeds
+from clerestory.types import Integers
 
 __all__ = ["ITEM", "Condition", "Design", "fill"]
 
@@ -105,9 +106,15 @@ class Design:
         """
         return np.asarray(self.by_item(values).mean(1))
 
-    def first(self, count: int | None) -> Design:
-        """The design of the first items alone; of all, where `count` is None."""
-        return Design(self.items[:count], self.seeds[:count], self.templates)
+    def select(self, items: Sequence[int]) -> Design:
+        """The design of some items, by their numbers."""
+        picked = tuple(self.items[item] for item in items)
+        return Design(picked, tuple(self.seeds[item] for item in items), self.templates)
+
+    def rows(self, items: Sequence[int]) -> Integers:
+        """The cells of some items, by their numbers."""
+        cells = self.by_item(np.arange(len(self)))
+        return np.asarray(cells[list(items)].ravel())
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,11 +108,14 @@ class Drawing:
 
     def first(self, items: int | None) -> Drawing:
         """The part of the first items; all, where `items` is None."""
-        design = self.design.first(items)
-        rows = slice(len(design))
+        return self.select(range(len(self.design.items))[:items])
+
+    def select(self, items: Sequence[int]) -> Drawing:
+        """The part of some items, by their numbers; predictions that were made stay known."""
+        rows = self.design.rows(items)
         return Drawing(
             self.condition,
-            design,
+            self.design.select(items),
             self.pictures[rows],
             {site: read._replace(values=read.values[rows]) for site, read in self.sites.items()},
             {key: (known, odds[rows]) for key, (known, odds) in self._known.items()},

@@ -75,8 +75,8 @@ class Case:
 
 
 def words_for(model: Model, name: str, shows: str) -> str:
-    """Prompt words for a classifier's class, with `{x}` in them."""
-    return model.profile.template(name, shows).replace("{item}", "{x}")
+    """Prompt words for a classifier's class, with `{item}` in them."""
+    return model.profile.template(name, shows)
 
 
 def _seen(model: Model, text: str) -> Condition:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from clerestory.attribution import SegmentedPrompt
 from clerestory.edits import Ablate, Add, Erase, Reflect
 from clerestory.errors import EvidenceError
-from clerestory.evaluation import along
+from clerestory.evaluation import ITEM, Condition, along
 from clerestory.maximization import maximize, words_of
+from clerestory.models import Edit
 from clerestory.suppression.case import Case
-from clerestory.suppression.scoring import Way
 from clerestory.suppression.states import Ground
 
-__all__ = ["RUNGS", "Means"]
+__all__ = ["RUNGS", "Means", "Setting"]
 
 Matrix = NDArray[np.float64]
 STRENGTHS = (0.75, 1.0, 1.5, 2.0, 3.0)
@@ -29,6 +30,35 @@ FIRM, FIRMEST = (0.15, 0.3), (0.3, 0.45)
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 FOUND = 6
 """Found words that are tried."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One way to draw: a rung with its settings.
+
+    Attributes:
+        rung: The rung's name.
+        setting: What was set, for a reader.
+        condition: How it is drawn.
+    """
+
+    rung: str
+    setting: str
+    condition: Condition
+
+    @classmethod
+    def of(
+        cls,
+        rung: str,
+        setting: str = "",
+        edits: Sequence[Edit] = (),
+        suffix: str = "",
+        options: Mapping[str, Any] | None = None,
+    ) -> Setting:
+        """A setting with its condition, named by both."""
+        name = f"{rung}: {setting}"
+        condition = Condition(name, edits=tuple(edits), options=options or {}, suffix=suffix)
+        return cls(rung, setting, condition)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +90,7 @@ class Means:
         }
 
 
-def _negative(means: Means) -> list[Way]:
+def _negative(means: Means) -> list[Setting]:
     """The unwanted words as a negative prompt; EvidenceError where the model has no use for one."""
     model = means.case.model
     name = model.family.negative_option
@@ -74,7 +104,7 @@ def _negative(means: Means) -> list[Way]:
         )
     words = ", ".join(shows for _, shows in means.case.unwanted)
     return [
-        Way(
+        Setting.of(
             "negative prompt",
             f"{words!r}, {name} {usual * size:g}",
             options={"negative": words, name: usual * size},
@@ -83,11 +113,11 @@ def _negative(means: Means) -> list[Way]:
     ]
 
 
-def _against(means: Means) -> list[Way]:
+def _against(means: Means) -> list[Setting]:
     """What prompt and control differ by, along the unwanted's directions, taken off."""
     ground = means.ground
     return [
-        Way(
+        Setting.of(
             "negative direction",
             f"x{size:g}, {mark}",
             (Add(ground.site, -basis.T @ (basis @ ground.apart), size),),
@@ -97,11 +127,11 @@ def _against(means: Means) -> list[Way]:
     ]
 
 
-def _projected(means: Means) -> list[Way]:
+def _projected(means: Means) -> list[Setting]:
     """The state held at the control's level along those directions."""
     ground = means.ground
     return [
-        Way(
+        Setting.of(
             "projection",
             mark,
             tuple(Ablate(ground.site, way, float(way @ ground.usual)) for way in basis),
@@ -110,11 +140,11 @@ def _projected(means: Means) -> list[Way]:
     ]
 
 
-def _reflected(means: Means) -> list[Way]:
+def _reflected(means: Means) -> list[Setting]:
     """The state turned back where it lies beyond that level."""
     ground = means.ground
     return [
-        Way(
+        Setting.of(
             "clipped reflection",
             f"x{turn:g}, {mark}",
             tuple(Reflect(ground.site, way, float(way @ ground.usual), turn) for way in basis),
@@ -124,7 +154,7 @@ def _reflected(means: Means) -> list[Way]:
     ]
 
 
-def _replaced(means: Means) -> list[Way]:
+def _replaced(means: Means) -> list[Setting]:
     """The unwanted's words taken off and the others' put on, what is to stay made firmer.
 
     EvidenceError where the control shows nothing that could be put there.
@@ -133,7 +163,7 @@ def _replaced(means: Means) -> list[Way]:
         raise EvidenceError("The control shows nothing in the unwanted's place.")
     ground = means.ground
     swap = ground.instead.sum(0) - ground.away.sum(0)
-    words = " ".join(say.replace("{x}", "").strip(" ,") for say in means.instead)
+    words = " ".join(say.replace(ITEM, "").strip(" ,") for say in means.instead)
     pieces = [piece.words for piece in means.case.prompt.pieces]
     firmer = {"": np.zeros(len(pieces))}
     firmer |= {f", kept x{one:g}": np.full(len(pieces), one) for one in FIRM}
@@ -144,7 +174,7 @@ def _replaced(means: Means) -> list[Way]:
         if len(pieces) > 1
     }
     return [
-        Way(
+        Setting.of(
             "replacement",
             f"{words!r} x{size:g}{more}",
             (Add(ground.site, size * swap + weights @ ground.stay, 1.0),),
@@ -154,15 +184,15 @@ def _replaced(means: Means) -> list[Way]:
     ]
 
 
-def _erased(means: Means) -> list[Way]:
+def _erased(means: Means) -> list[Setting]:
     """Whatever tells the unwanted's words linearly, erased."""
     ground = means.ground
     values = np.concatenate([ground.plain, *ground.said])
     marks = np.repeat(np.arange(1 + len(ground.said)), len(ground.plain))
-    return [Way("LEACE", "", (Erase.fit(ground.site, values, marks),))]
+    return [Setting.of("LEACE", "", (Erase.fit(ground.site, values, marks),))]
 
 
-def _searched(means: Means) -> list[Way]:
+def _searched(means: Means) -> list[Setting]:
     """Words after the prompt that lead away from the unwanted, and not from what is to stay.
 
     SearchError where too few words fit after the prompt, or the budget is none.
@@ -187,10 +217,10 @@ def _searched(means: Means) -> list[Way]:
         draw=False,
         progress=lambda done, of: means.tell("searching words", done, of),
     )
-    return [Way("suffix search", repr(one.words), suffix=one.words) for one in found.best]
+    return [Setting.of("suffix search", repr(one.words), suffix=one.words) for one in found.best]
 
 
-RUNGS: dict[str, Callable[[Means], list[Way]]] = {
+RUNGS: dict[str, Callable[[Means], list[Setting]]] = {
     "negative prompt": _negative,
     "negative direction": _against,
     "projection": _projected,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from clerestory.steering import SteeredModel
 from clerestory.suppression.case import Case
-from clerestory.suppression.scoring import Judged, Way
+from clerestory.suppression.methods import Setting
+from clerestory.suppression.scoring import Judged
 
 __all__ = ["Rung", "Suppressed"]
 
@@ -28,7 +29,7 @@ class Rung:
     the way's words, and `cra` where there are no such classifiers.
     """
 
-    way: Way
+    way: Setting
     tuned: Judged
     came: Judged
     ua: float

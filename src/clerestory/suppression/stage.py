@@ -1,22 +1,17 @@
-"""One half of the sentences, drawn as they are, as controls, and by every way."""
+"""One half of the sentences, drawn as they are, as controls, and with every setting."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from clerestory.attribution import SegmentedPrompt
-from clerestory.classifiers import classifier
+from clerestory.evaluation import Condition, Design, Drawing, Evaluator
 from clerestory.suppression.case import Case, words_for
-from clerestory.suppression.scoring import Judged, Looks, Way, judged, likeliest
+from clerestory.suppression.scoring import Judged, Judges, judged
 from clerestory.types import Role
 
 __all__ = ["Stage"]
-
-Pictures = NDArray[np.uint8]
 
 
 class Stage:
@@ -26,49 +21,39 @@ class Stage:
     """
 
     def __init__(
-        self, case: Case, carriers: Sequence[SegmentedPrompt], seeds: Sequence[int], role: Role
+        self,
+        case: Case,
+        carriers: Sequence[SegmentedPrompt],
+        seeds: Sequence[int],
+        role: Role,
+        evaluator: Evaluator,
     ) -> None:
-        self.case, self.seeds, self.role = case, tuple(seeds), role
+        self.case, self.role, self.evaluator = case, role, evaluator
+        self.judges = Judges.of(case, role)
         count = len(case.prompt.pieces)
-        self.prompts, plain = (
+        sentences, plain = (
             [one.text([here] * count) for one in carriers] for here in (True, False)
         )
-        self.before = Looks(case, self.draw(Way("before")), role)
-        self.control = Looks(case, self.draw(Way("control"), plain), role)
+        design = Design.paired if role == "selection" else Design.crossed
+        self.design = design(sentences, seeds)
+        (self.before,) = evaluator.draw([Condition("before")], self.design)
+        (self.control,) = evaluator.draw([Condition("control")], design(plain, seeds))
 
-    def draw(self, way: Way, prompts: Sequence[str] = ()) -> Pictures:
-        """`[sentence, seed, height, width, 3]`, of the stage's sentences if of no others."""
-        texts = prompts or self.prompts
-        if self.role == "evaluation":
-            return way.draw(self.case.model, texts, self.seeds)
-        rows = {
-            seed: [at for at, own in enumerate(self.seeds) if own == seed] for seed in self.seeds
-        }
-        drawn = {
-            at: pictures
-            for seed, own in rows.items()
-            for at, pictures in zip(
-                own, way.draw(self.case.model, [texts[at] for at in own], [seed]), strict=True
-            )
-        }
-        return np.stack([drawn[at] for at in range(len(texts))])
+    def draw(self, conditions: Sequence[Condition], label: str) -> list[Drawing]:
+        """The half's sentences in some conditions."""
+        return self.evaluator.draw(conditions, self.design, label=label)
 
-    def judged(self, looks: Looks) -> Judged:
-        """Looks at pictures, held to the half's own."""
-        return judged(looks, self.before, self.control)
-
-    def tried(self, way: Way) -> tuple[Pictures, Judged]:
-        """What a way draws, and how that came out."""
-        pictures = self.draw(way)
-        return pictures, self.judged(Looks(self.case, pictures, self.role))
+    def judged(self, drawing: Drawing) -> Judged:
+        """What classifiers see in a drawing, beside the half's own."""
+        return judged(self.case, self.judges, drawing, self.before, self.control)
 
     def instead(self) -> tuple[str, ...]:
         """Words of what the control shows most often in the place of each that is unwanted."""
         away, found = set(self.case.unwanted), []
-        for name in dict.fromkeys(name for name, _ in self.case.unwanted):
-            classes = classifier(name, role=self.role).classes
-            shown = likeliest([name], self.control.pictures, self.role)[name]
-            seen = Counter(classes[at] for at in shown.ravel())
+        pairs = zip(self.case.unwanted, self.judges.unwanted, strict=True)
+        opened = {name: label.classifier for (name, _), label in pairs}
+        for name, judge in opened.items():
+            seen = Counter(judge.classes[at] for at in self.control.predictions(judge))
             usual = [one for one, _ in seen.most_common() if (name, one) not in away]
             found += [words_for(self.case.model, name, one) for one in usual if one != "none"][:1]
         return tuple(found)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clerestory.attribution import SegmentedPrompt
 from clerestory.attribution.paraphrases import TEMPLATES, fits_window
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import fill
 from clerestory.suppression.case import Case
 
 __all__ = ["Ground"]
@@ -60,7 +61,7 @@ class Ground:
 
         plain = read(none)
         said, others = (
-            tuple(read([words.replace("{x}", one) for one in none]) for words in every)
+            tuple(read([fill(words, one) for one in none]) for words in every)
             for every in (case.said, instead)
         )
         stay = []
@@ -100,7 +101,7 @@ def _fitting(
     found = [
         one
         for one in carriers
-        if fits_window(case.model, [words.replace("{x}", one.text(none)) for words in said])
+        if fits_window(case.model, [fill(words, one.text(none)) for words in said])
     ]
     if len(found) < LEAST:
         raise EvidenceError("With the words of the unwanted the prompt is too long to be read.")

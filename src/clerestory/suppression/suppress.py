@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
 from clerestory.attribution.paraphrases import fits_window
 from clerestory.classifiers import classifier
 from clerestory.errors import EvidenceError, SearchError
+from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
 from clerestory.models.core.seeds import check_seeds
 from clerestory.registry import suggest
 from clerestory.steering import SteeredModel
 from clerestory.suppression.case import Case
-from clerestory.suppression.methods import RUNGS, Means
+from clerestory.suppression.methods import RUNGS, Means, Setting
 from clerestory.suppression.results import Rung, Suppressed
-from clerestory.suppression.scoring import Judged, Labels, Way, likeliest, same
+from clerestory.suppression.scoring import Judged, same
 from clerestory.suppression.stage import Stage
+from clerestory.types import Progress
 
 __all__ = ["suppress"]
 
-Progress = Callable[[str, int, int], None]
 LEAST, MOST = 10, 24
 """Sentences that a half has at least, and by default at most."""
 NOISES = 8
@@ -37,6 +38,7 @@ def suppress(
     elsewhere: Sequence[str] = (),
     budget: int = 300,
     only: Sequence[str] = (),
+    cache: CacheOption = True,
     progress: Progress | None = None,
 ) -> Suppressed:
     """Climb the ladder.
@@ -53,14 +55,15 @@ def suppress(
     for text in elsewhere:
         case.model.check_prompt(text)
     first, second, few = _halves(case, tune, report)
-    start = Stage(case, first, _noises(numbers, len(first)), "selection")
+    evaluator = Evaluator(case.model, cache, progress=tell)
+    start = Stage(case, first, _noises(numbers, len(first)), "selection", evaluator)
     for problem in start.problems():
         raise EvidenceError(problem)
     longest = _longest(case, (*first, *second))
     rungs, missing = _built(names, Means(case, first, start.instead(), longest, budget, tell))
-    picked = _tuned(start, rungs, tell)
-    end = Stage(case, second, numbers, "evaluation")
-    found = _reports(end, picked, elsewhere, tell)
+    picked = _tuned(start, rungs)
+    end = Stage(case, second, numbers, "evaluation", evaluator)
+    found = _reports(end, picked, elsewhere)
     chosen, short = _chosen(found)
     steered, by = _steered(case, found, chosen)
     return Suppressed(
@@ -74,7 +77,7 @@ def suppress(
         contents=len(second),
         seeds=len(numbers),
         warnings=(*few, *_one_set(case), *missing, *end.problems(), *short),
-        pictures={"before": end.before.pictures, "control": end.control.pictures},
+        pictures={"before": end.before.by_item, "control": end.control.by_item},
     )
 
 
@@ -138,9 +141,9 @@ def _one_set(case: Case) -> list[str]:
     ]
 
 
-def _built(names: Sequence[str], means: Means) -> tuple[dict[str, list[Way]], list[str]]:
+def _built(names: Sequence[str], means: Means) -> tuple[dict[str, list[Setting]], list[str]]:
     """Each rung's ways, and warnings of those that have none; EvidenceError where none has any."""
-    found: dict[str, list[Way]] = {}
+    found: dict[str, list[Setting]] = {}
     missing: dict[str, list[str]] = {}
     for name in names:
         try:
@@ -153,54 +156,52 @@ def _built(names: Sequence[str], means: Means) -> tuple[dict[str, list[Way]], li
     return found, warnings
 
 
-def _tuned(
-    stage: Stage, rungs: Mapping[str, Sequence[Way]], tell: Progress
-) -> list[tuple[Way, Judged]]:
-    """The best setting of each rung, as set a sees it."""
-    of, done = sum(map(len, rungs.values())), 0
+def _tuned(stage: Stage, rungs: Mapping[str, Sequence[Setting]]) -> list[tuple[Setting, Judged]]:
+    """The best setting of each rung, as the selection classifiers see it."""
     found = []
-    for ways in rungs.values():
-        tried = []
-        for way in ways:
-            tried.append((way, stage.tried(way)[1]))
-            done += 1
-            tell("trying settings", done, of)
+    for name, settings in rungs.items():
+        drawings = stage.draw([one.condition for one in settings], f"trying settings: {name}")
+        tried = list(zip(settings, map(stage.judged, drawings), strict=True))
         found.append(max(tried, key=lambda pair: (pair[1].worth, pair[1].certainty)))
     return found
 
 
 def _reports(
-    stage: Stage, picked: Sequence[tuple[Way, Judged]], others: Sequence[str], tell: Progress
+    stage: Stage, picked: Sequence[tuple[Setting, Judged]], others: Sequence[str]
 ) -> list[Rung]:
     """Each rung on the half that reports, and on other prompts."""
-    case, found = stage.case, []
-    names = [*(name for name, _ in (*case.unwanted, *case.kept)), *case.others]
-    plain: Labels = {}
+    conditions = [setting.condition for setting, _ in picked]
+    drawings = stage.draw(conditions, "reporting rungs")
+    plain = None
     if others:
-        plain = likeliest(names, Way("before").draw(case.model, others, (0,)), stage.role)
-    for done, (way, tuned) in enumerate(picked):
-        pictures, came = stage.tried(way)
-        ira, cra = _elsewhere(stage, way, others, plain)
-        found.append(Rung(way, tuned, came, 1 - came.unwanted, ira, cra, pictures))
-        tell("reporting rungs", done + 1, len(picked))
+        (plain,) = stage.evaluator.draw([Condition("before")], Design.crossed(others))
+    found = []
+    for (setting, tuned), drawing in zip(picked, drawings, strict=True):
+        came = stage.judged(drawing)
+        ira, cra = (None, None) if plain is None else _elsewhere(stage, setting.condition, plain)
+        found.append(Rung(setting, tuned, came, 1 - came.unwanted, ira, cra, drawing.by_item))
     return found
 
 
 def _elsewhere(
-    stage: Stage, way: Way, others: Sequence[str], plain: Labels
+    stage: Stage, condition: Condition, plain: Drawing
 ) -> tuple[float | None, float | None]:
     """How often the unwanted's classifiers, and the rest, see the same in the others' pictures."""
-    case = stage.case
-    fit = [at for at, text in enumerate(others) if fits_window(case.model, [way.text(text)])]
+    model, others = stage.case.model, plain.design.items
+    fit = [at for at, text in enumerate(others) if fits_window(model, [condition.prompt(text)])]
     if not fit:
         return None, None
-    drawn = way.draw(case.model, [others[at] for at in fit], (0,))
-    there = likeliest(list(plain), drawn, stage.role)
-    away = {name for name, _ in case.unwanted}
-    own = {name: there[name] for name in away}
-    rest = {name: there[name] for name in there if name not in away}
-    then = {name: one[fit] for name, one in plain.items()}
-    return same(own, then), same(rest, then)
+    plain = plain.select(fit)
+    (drawing,) = stage.evaluator.draw([condition], plain.design, label="drawing other prompts")
+    names = {name for name, _ in stage.case.unwanted}
+    pairs = [
+        *zip(stage.case.unwanted, stage.judges.unwanted, strict=True),
+        *zip(stage.case.kept, stage.judges.kept, strict=True),
+    ]
+    opened = {name: label.classifier for (name, _), label in pairs} | dict(stage.judges.others)
+    unwanted = [one for name, one in opened.items() if name in names]
+    rest = [one for name, one in opened.items() if name not in names]
+    return same(drawing, plain, unwanted), same(drawing, plain, rest)
 
 
 def _chosen(rungs: Sequence[Rung]) -> tuple[Rung, list[str]]:
@@ -222,15 +223,15 @@ def _steered(
     case: Case, rungs: Sequence[Rung], chosen: Rung
 ) -> tuple[SteeredModel, str] | tuple[None, None]:
     """The chosen rung as a model; where it has no edits, the best of those that have, if any."""
-    edited = [one for one in rungs if one.way.edits]
+    edited = [one for one in rungs if one.way.condition.edits]
     if not edited:
         return None, None
-    own = chosen if chosen.way.edits else max(edited, key=lambda one: one.tuned.worth)
+    own = chosen if chosen.way.condition.edits else max(edited, key=lambda one: one.tuned.worth)
     away = ", ".join(shows for _, shows in case.unwanted)
     about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}
     figures = {"evaluation": dict(own.came.by_class), "kept_share": own.came.kept_share}
     told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.full_text}
-    return SteeredModel(case.model, own.way.edits, calibration=told), own.name
+    return SteeredModel(case.model, own.way.condition.edits, calibration=told), own.name
 
 
 def _noises(seeds: Sequence[int], count: int) -> list[int]:
