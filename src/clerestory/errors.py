@@ -1,22 +1,25 @@
-"""Everything that Clerestory raises on purpose.
+"""The errors of Clerestory.
 
     ClerestoryError
-    ├── ModelError        no such model, a damaged or unsuitable folder
-    ├── SiteError         no such site, step or unit                   (KeyError)
-    ├── PromptError       an empty prompt, one that the model cannot take (ValueError)
-    ├── SeedError         a range of seeds that makes no sense         (ValueError)
-    ├── EditError         an edit that does not fit its site           (ValueError)
-    ├── OptionError       an argument of a run that there is not       (ValueError)
-    ├── OutputError       a folder that is not empty, a file in the way (OSError)
-    ├── RecordingError    a recording of another plan, in use, or damaged (RuntimeError)
-    ├── EvidenceError     data that cannot carry the claim asked of it (ValueError)
-    ├── RegistryError     a name that nothing is registered under      (KeyError)
-    ├── ArtError          the art that Lancet's world is drawn from is missing (OSError)
-    ├── TableError        a world's table or a study's file is wrong   (ValueError)
-    └── TrainingError     a checkpoint or a stage that does not fit    (RuntimeError)
+    ├── ModelError          a model cannot be opened                       (RuntimeError)
+    ├── SiteError           no such site, step or unit                     (KeyError)
+    ├── PromptError         an empty prompt, or one the model cannot take  (ValueError)
+    ├── SeedError           a range of seeds that is empty or unreadable   (ValueError)
+    ├── EditError           an edit that does not fit its site             (ValueError)
+    ├── OptionError         an invalid argument                            (ValueError)
+    ├── OutputError         a path that is taken or cannot be written      (OSError)
+    ├── RecordingError      a recording of another plan, in use or damaged (RuntimeError)
+    ├── EvidenceError       data that cannot support the claim             (ValueError)
+    │   └── EmptyArmError   an arm of a contrast without samples
+    ├── SearchError         an objective or a search space that is invalid (ValueError)
+    ├── ThemeError          an invalid theme or blind test                 (ValueError)
+    ├── RegistryError       a name that nothing is registered under        (KeyError)
+    ├── TableError          an invalid study or world file                 (ValueError)
+    ├── ArtError            missing or altered art of Lancet's world       (OSError)
+    └── TrainingError       a training stage that cannot start or resume   (RuntimeError)
 
-A message is one line: what was wrong, what was got, what was expected, what to do next. The command
-line prints it and exits with status 1; nothing that was already written is touched.
+A message is one line: what is wrong, the value found, what is expected, what to do next. The
+command line prints it and exits with status 1; files that were already written stay untouched.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ __all__ = [
     "ArtError",
     "ClerestoryError",
     "EditError",
-    "EmptySideError",
+    "EmptyArmError",
     "EvidenceError",
     "ModelError",
     "OptionError",
@@ -42,16 +45,17 @@ __all__ = [
 
 
 class ClerestoryError(Exception):
-    """The root: catch this to catch all that Clerestory raises on purpose."""
+    """The base class of all errors that Clerestory raises deliberately."""
 
 
 class ModelError(ClerestoryError, RuntimeError):
-    """A model cannot be opened: unknown name, no pipeline, damaged weights."""
+    """A model cannot be opened: unknown name, not a pipeline, damaged weights."""
 
 
 class SiteError(ClerestoryError, KeyError):
     """An address, step or unit that the model does not have."""
 
+    # KeyError prints the repr of its argument; a message is a sentence.
     __str__ = Exception.__str__
 
 
@@ -60,7 +64,7 @@ class PromptError(ClerestoryError, ValueError):
 
 
 class SeedError(ClerestoryError, ValueError):
-    """A range of seeds that holds no seed or cannot be read."""
+    """A range of seeds that is empty or cannot be parsed."""
 
 
 class EditError(ClerestoryError, ValueError):
@@ -68,31 +72,31 @@ class EditError(ClerestoryError, ValueError):
 
 
 class OptionError(ClerestoryError, ValueError):
-    """An argument of a run that is none of those that there are."""
+    """An argument with an invalid name or value."""
 
 
 class OutputError(ClerestoryError, OSError):
-    """A place to write to that is taken or cannot be written."""
+    """A path that is taken or cannot be written to."""
 
 
 class RecordingError(ClerestoryError, RuntimeError):
-    """A recording that is of another plan, is written by somebody else, or is damaged."""
+    """A recording that follows another plan, is being written, or is damaged."""
 
 
 class EvidenceError(ClerestoryError, ValueError):
-    """Data that cannot carry the claim: an empty side, no pairs, overlapping conditions."""
+    """Data that cannot support the claim: an empty arm, no pairs, overlapping queries."""
 
 
-class EmptySideError(EvidenceError):
-    """A side of a contrast without a sample, or without a content that the other side has."""
+class EmptyArmError(EvidenceError):
+    """An arm of a contrast without samples, or without an item in common with the other arm."""
 
 
 class SearchError(ClerestoryError, ValueError):
-    """A search that cannot be made: an objective that is none, a space with nothing in it."""
+    """An objective that cannot be parsed, or a search space without prompts."""
 
 
 class ThemeError(ClerestoryError, ValueError):
-    """A theme, or a blind test of one, that cannot be kept, read or answered."""
+    """A theme, or a blind test of one, that cannot be saved, read or answered."""
 
 
 class RegistryError(ClerestoryError, KeyError):
@@ -106,8 +110,8 @@ class ArtError(ClerestoryError, OSError):
 
 
 class TableError(ClerestoryError, ValueError):
-    """A world's table, or a study's file, says something impossible."""
+    """A study file, or the table of a world, is invalid."""
 
 
 class TrainingError(ClerestoryError, RuntimeError):
-    """A training stage cannot start or go on: missing stage, unfitting checkpoint."""
+    """A training stage cannot start or resume: missing stage, incompatible checkpoint."""

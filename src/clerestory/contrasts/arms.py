@@ -12,7 +12,7 @@ import pandas as pd
 from clerestory.contrasts.conditions import levels, met
 from clerestory.contrasts.matching import ARMS, HALVES, evened
 from clerestory.contrasts.predictions import PASSED
-from clerestory.errors import EmptySideError, EvidenceError
+from clerestory.errors import EmptyArmError, EvidenceError
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -147,9 +147,7 @@ def _arms(
             arm[found] = side
     for side, condition in sides.items():
         if not (arm == side).any():
-            raise EmptySideError(
-                f"No sample meets {side} = {condition!r}.{levels(seen, condition)}"
-            )
+            raise EmptyArmError(f"No sample meets {side} = {condition!r}.{levels(seen, condition)}")
     return arm
 
 

@@ -27,7 +27,7 @@ from clerestory.contrasts.groups import Groups
 from clerestory.contrasts.matching import HALVES, halves
 from clerestory.contrasts.predictions import PASSED, Eyes
 from clerestory.contrasts.shared_units import Values, group_of, sides_of
-from clerestory.errors import EmptySideError, EvidenceError, RegistryError
+from clerestory.errors import EmptyArmError, EvidenceError, RegistryError
 from clerestory.models.core.family import Progress
 from clerestory.registry import suggest
 
@@ -257,7 +257,7 @@ def _within(
             "shown": f"{SEEN} == {name!r} and {sure}",
             "absent": f"{SEEN} in {others!r} and {sure}",
         }
-        with contextlib.suppress(EmptySideError):
+        with contextlib.suppress(EmptyArmError):
             found[name] = find(recording, **sides, classifiers={"group": classifier}, **how)
     if not found:
         raise EvidenceError("No prompt came out in two classes: more seeds of each are needed.")

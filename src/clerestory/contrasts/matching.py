@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.errors import EmptySideError, EvidenceError
+from clerestory.errors import EmptyArmError, EvidenceError
 
 __all__ = ["ARMS", "Halves", "Sides", "evened", "halves"]
 
@@ -137,14 +137,14 @@ def _half(samples: pd.DataFrame, half: str) -> Half:
     by_arm = {arm: rows & (samples["arm"] == arm).to_numpy() for arm in ARMS}
     for arm in ("shown", "absent"):
         if not by_arm[arm].any():
-            raise EmptySideError(
+            raise EmptyArmError(
                 f"No sample of the {half} half is {arm!r}: its arms are"
                 f" {_listed(samples.loc[rows, 'arm'])}, the halves {_listed(samples['half'])}."
             )
     used = {arm: mask for arm, mask in by_arm.items() if mask.any()}
     shared = set.intersection(*(set(samples.loc[mask, "content"]) for mask in used.values()))
     if not shared:
-        raise EmptySideError(f"No content of the {half} half has every arm: {', '.join(used)}.")
+        raise EmptyArmError(f"No content of the {half} half has every arm: {', '.join(used)}.")
     contents = tuple(sorted(shared))
     return Half(contents, {arm: _weights(samples, used[arm], contents) for arm in used})
 
