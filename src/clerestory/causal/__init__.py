@@ -1,13 +1,23 @@
-"""Causal."""
+"""Causal checks: what changing a unit, a block or a step does to the picture.
 
-from clerestory.causal.results import Causes, Control, Effect
-from clerestory.causal.trace import trace
+Detecting is not controlling: a unit may follow a concept without causing it.
+
+    result = verify(findings, model, classifier="lancet:style", label="stained glass")
+    result.sentences()                  # ("Of 7 units, 1 controls 'stained glass': …", …)
+    result.table()                      # a row for each unit: detects, addition, ablation, …
+
+`trace` maps where and when the pictures of two lists of prompts part, without findings.
+"""
+
+from clerestory.causal.results import Effect, TraceResult, UnitEffect, VerificationResult
+from clerestory.causal.tracing import trace
 from clerestory.causal.verify import verify
 
 __all__ = [
-    "Causes",
-    "Control",
     "Effect",
+    "TraceResult",
+    "UnitEffect",
+    "VerificationResult",
     "trace",
     "verify",
 ]

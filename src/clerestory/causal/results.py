@@ -1,206 +1,402 @@
-"""What a check of causes found: what changing a unit does, beside what the unit detects."""
+"""What `verify` and `trace` measure: what changing a unit, a block or a step does to the picture."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clerestory.contrasts.findings import Kind
+from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
+from clerestory.io.fields import made
 from clerestory.io.outputs import empty_folder
+from clerestory.io.reading import inside, read_json
+from clerestory.reporting.results import Provenance, Result
 from clerestory.stats import newcombe
+from clerestory.types import Bools
 
-__all__ = ["Band", "Causes", "Control", "Effect", "Range", "Swap", "change"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-FILE = "causes.json"
+__all__ = [
+    "BaselineEffects",
+    "Effect",
+    "RangeEffect",
+    "SwapShares",
+    "TraceResult",
+    "UnitEffect",
+    "VerificationResult",
+    "rate_change",
+]
+
+FILE = "effects.json"
+NEGLIGIBLE = 0.15
+"""An effect whose upper limit is below this counts as none."""
+NEARLY_ALL = 0.9
+"""Share of the best range's effect that a shorter one needs to be named instead."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A change of the rate at which the concept is drawn, 1 = all of it, with a 95% interval."""
+    """A change of the rate at which the label is predicted; 1 is a change from never to always.
+
+    Attributes:
+        effect: The change.
+        low: Lower limit of its 95% interval (Newcombe).
+        high: Upper limit.
+    """
 
     effect: float
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.effect:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 @dataclass(frozen=True)
-class Band:
-    """The effects of directions from shuffled pairs: their mean, the least and the greatest.
+class BaselineEffects:
+    """Effects of directions from shuffled pairs, of the unit's length at the unit's site.
 
-    `beside` is the unit's own effect on the same `contents`.
+    Attributes:
+        mean: Their mean.
+        low: The least.
+        high: The greatest.
+        directions: How many.
+        items: How many items each was drawn with.
+        unit_effect: The unit's own effect on the same items.
     """
 
     mean: float
     low: float
     high: float
     directions: int
-    contents: int
-    beside: float
+    items: int
+    unit_effect: float
 
 
 @dataclass(frozen=True)
-class Control:
-    """One unit: what it detects (AUROC held out) and what it controls.
+class UnitEffect:
+    """What changing one unit does, and what the unit detects.
 
-    `addition`: moved, in prompts without the concept, as far as the concept moves it. `ablation`:
-    held, in prompts that say it, where it is without it; the rate that is lost. `patching`: the
-    whole site's activation of the prompt that says it put into its matched prompt, and `back`, the
-    rate lost the other way round; None where no matched prompts fit. `shuffled` are directions of
-    the same length at the same site, None where all pairs differ alike. `collateral`: how often
-    each other classifier sees with the addition what it saw without.
+    Attributes:
+        unit: The unit's address.
+        kind: A neuron or a direction.
+        detects: Its held-out AUROC.
+        addition: In negative prompts the unit is moved as far as the concept moves it.
+        ablation: In positive prompts the unit is set to its negative mean; the rate that is lost.
+        patching: The site's whole activation of the positive prompt in its negative one; None
+            where too few pairs have the same length.
+        reverse_patching: The reverse: the rate that is lost.
+        baselines: Effects of shuffled directions; None where all pairs differ alike.
+        preservation: By classifier, the share of pictures whose prediction the addition preserves.
     """
 
     unit: str
-    kind: Kind
+    kind: UnitKind
     detects: float
     addition: Effect
     ablation: Effect
     patching: Effect | None
-    back: Effect | None
-    shuffled: Band | None
-    collateral: Mapping[str, float]
+    reverse_patching: Effect | None
+    baselines: BaselineEffects | None
+    preservation: Mapping[str, float]
 
     @property
     def controls(self) -> bool:
-        """Whether the addition does more than chance, and more than every shuffled direction."""
-        band = self.shuffled
-        return band is not None and self.addition.low > 0 and band.beside > band.high
+        """Whether the addition has an effect, and a larger one than every shuffled direction."""
+        baselines = self.baselines
+        if baselines is None:
+            return False
+        return self.addition.low > 0 and baselines.unit_effect > baselines.high
+
+    @property
+    def least_preserved(self) -> tuple[str, float] | None:
+        """The classifier whose predictions are preserved least, and their share."""
+        return min(self.preservation.items(), key=lambda pair: pair[1], default=None)
 
 
 @dataclass(frozen=True)
-class Range:
-    """What putting a contiguous range of a stage's blocks, or of steps, into the other run does.
+class RangeEffect:
+    """What patching a contiguous range of a stage's blocks, or of steps, does.
 
-    `holds` is True where whole outputs are put in, which hold what came before as well.
+    Attributes:
+        stage: The stage.
+        first: The first block or step.
+        last: The last one.
+        effect: The change of the rate, less what another negative prompt's activations do.
+        cumulative: Whether a block's whole output was patched, which contains what came before.
     """
 
     stage: str
     first: str
     last: str
     effect: Effect
-    holds: bool = False
+    cumulative: bool = False
 
 
 @dataclass(frozen=True)
-class Swap:
-    """Of pictures with the condition of one sample and the noise of another: whom they take after.
+class SwapShares:
+    """Which parent a picture takes after that has one sample's conditioning, another's noise.
 
-    Shares of pictures in which a classifier sees what it saw in the one parent (`condition`, with
-    a 95% interval), in the other (`noise`); counted where it saw two things. `layout`: whose 8×8
-    greys are nearer.
+    Attributes:
+        factor: What was compared: `concept`, a classifier, or `layout` (8×8 grey values).
+        conditioning: Share of pictures with the class of the conditioning's sample, among those
+            whose parents have different classes.
+        low: Lower limit of its 95% interval (Wilson).
+        high: Upper limit.
+        noise: Share of pictures with the class of the noise's sample.
+        pictures: How many pictures were compared.
     """
 
     factor: str
-    condition: float
+    conditioning: float
     low: float
     high: float
     noise: float
     pictures: int
 
 
-@dataclass(frozen=True, eq=False)
-class Causes:
-    """Units that were changed, and where and when the concept gets into the picture.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class TraceResult(Result):
+    """Where, when and from which sample a concept gets into the picture.
 
-    `words` is the change by saying them (after `group`: from others' prompts to the group's own),
-    and `words_keep` how often other classifiers then see what they saw. `unedited` is the rate
-    without, in `contents` contents.
+    Attributes:
+        classifier: The classifier's source.
+        label: The class that stands for the concept.
+        items: How many pairs of prompts were drawn.
+        negative_rate: The rate of the label in negative prompts.
+        prompting: The change of the rate by the positive prompts; after `group`, by the group's own
+            prompts.
+        prompting_preservation: By classifier, the share of pictures whose prediction is the same
+            with the positive prompts.
+        where: Effects of ranges of blocks.
+        when: Effects of ranges of the denoiser's steps.
+        swaps: Which sample decides, conditioning or noise.
+        warnings: What weakens the evidence.
+        provenance: Version, model and options.
     """
 
     classifier: str
-    shows: str
-    contents: int
-    unedited: float
-    words: Effect
-    words_keep: Mapping[str, float]
-    controls: tuple[Control, ...] = ()
-    where: tuple[Range, ...] = ()
-    when: tuple[Range, ...] = ()
-    swaps: tuple[Swap, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
-
-    def told(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
-        told = asdict(self)
-        for one, own in zip(told["controls"], self.controls, strict=True):
-            one |= {"words": told["words"], "controls": own.controls}
-        return {**told, "sentences": list(self.sentences())}
+    label: str
+    items: int
+    negative_rate: float
+    prompting: Effect
+    prompting_preservation: Mapping[str, float]
+    where: tuple[RangeEffect, ...] = ()
+    when: tuple[RangeEffect, ...] = ()
+    swaps: tuple[SwapShares, ...] = ()
+    warnings: tuple[str, ...] = ()
+    provenance: Provenance = Provenance("")
 
     def sentences(self) -> tuple[str, ...]:
-        """The answer in words, and never more than the figures show."""
-        said = [self._holding()] if self.controls else []
-        for what, ranges in (("where", self.where), ("when", self.when)):
-            said += [_shortest(what, stage, ranges) for stage in dict.fromkeys(_stages(ranges))]
-        return tuple(said)
+        """The shortest range of each stage that has nearly all of the effect."""
+        return tuple(
+            _shortest_range(noun, [effect for effect in ranges if effect.stage == stage])
+            for noun, ranges in (("blocks", self.where), ("steps", self.when))
+            for stage in dict.fromkeys(effect.stage for effect in ranges)
+        )
 
-    def _holding(self) -> str:
-        holding = [one.unit for one in self.controls if one.controls]
-        if not holding:
-            return f"None of {len(self.controls)} units controls {self.shows!r}."
-        names = ", ".join(holding)
-        verb = "controls" if len(holding) == 1 else "control"
-        return f"Of {len(self.controls)} units, {len(holding)} {verb} {self.shows!r}: {names}."
+    def summary(self) -> str:
+        """The change by the positive prompts, and the answers."""
+        text = (
+            f"{self.label!r} by {self.classifier}, {self.items} items: the positive prompts change "
+            f"the rate by {self.prompting}"
+        )
+        return ". ".join([text, *self.sentences()])
+
+    def table(self) -> pd.DataFrame:
+        """A row for each range of blocks and of steps."""
+        import pandas as pd
+
+        columns = ["map", "stage", "first", "last", "effect", "low", "high", "cumulative"]
+        rows = [
+            {"map": name, **asdict(effect), **asdict(effect.effect)}
+            for name, ranges in (("where", self.where), ("when", self.when))
+            for effect in ranges
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def plot(self, which: str = "where") -> Any:
+        """The map of ranges as an Altair chart.
+
+        Args:
+            which: `where` for blocks, `when` for steps.
+
+        Returns:
+            The chart.
+        """
+        from clerestory.causal.charts import range_map
+
+        return range_map(self, which)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, and the answers as sentences, ready for JSON."""
+        return {**asdict(self), "sentences": list(self.sentences())}
 
     def save(self, folder: Path) -> None:
-        """Write `causes.json` into a folder, new or empty."""
+        """Write `effects.json`.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
         empty_folder(folder)
-        (folder / FILE).write_text(json.dumps(self.told(), indent=1, allow_nan=False) + "\n")
+        (folder / FILE).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder that was given to `save`.
+
+        Returns:
+            An equal result.
+
+        Raises:
+            EvidenceError: The file is missing, damaged, or of another kind of result.
+        """
+        path = inside(folder, FILE, EvidenceError)
+        content = read_json(path, EvidenceError)
+        # Derived when it was written, and derived again when it is asked for.
+        content.pop("sentences", None)
+        for effect in content.get("effects", ()):
+            effect.pop("controls", None)
+        return made(cls, content, FILE, EvidenceError)
 
 
-def change(after: NDArray[np.bool_], before: NDArray[np.bool_], *, lost: bool = False) -> Effect:
-    """The change of a rate, from flags `[content, seed]`; seeds are averaged within contents.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class VerificationResult(TraceResult):
+    """What units control, beside what they detect; with the maps of `trace` where asked for.
 
-    `lost` turns it round: what there was less of afterwards.
+    Attributes:
+        effects: One for each unit.
+    """
+
+    effects: tuple[UnitEffect, ...]
+
+    def sentences(self) -> tuple[str, ...]:
+        """Which units control the label, then the answers of the maps."""
+        names = [effect.unit for effect in self.effects if effect.controls]
+        if not names:
+            answer = f"None of {len(self.effects)} units controls {self.label!r}."
+        else:
+            verb = "controls" if len(names) == 1 else "control"
+            answer = (
+                f"Of {len(self.effects)} units, {len(names)} {verb} {self.label!r}: "
+                f"{', '.join(names)}."
+            )
+        return (answer, *super().sentences())
+
+    def table(self) -> pd.DataFrame:
+        """A row for each unit: what it detects, and what changing it does."""
+        import pandas as pd
+
+        return pd.DataFrame([_unit_row(effect) for effect in self.effects])
+
+    def plot(self, which: str = "units") -> Any:
+        """The effects of units, or a map of ranges, as an Altair chart.
+
+        Args:
+            which: `units`, `where` or `when`.
+
+        Returns:
+            The chart.
+        """
+        from clerestory.causal.charts import unit_chart
+
+        return unit_chart(self) if which == "units" else super().plot(which)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, and the answers as sentences, ready for JSON."""
+        content = super().to_dict()
+        for entry, effect in zip(content["effects"], self.effects, strict=True):
+            entry["controls"] = effect.controls
+        return content
+
+
+def rate_change(after: Bools, before: Bools, *, lost: bool = False) -> Effect:
+    """The change of a rate over items.
+
+    Args:
+        after: `[item, seed]`, whether the label was predicted; seeds are averaged within items.
+        before: The same without the change.
+        lost: Return the decrease instead of the increase.
+
+    Returns:
+        The change with Newcombe's interval over items.
+
+    Raises:
+        EvidenceError: There is no item, or not as many of both.
     """
     if len(after) != len(before) or not len(after):
-        raise EvidenceError(f"{len(after)} contents after and {len(before)} before: none to tell.")
-    one, other = (before, after) if lost else (after, before)
-    hits, others, of = float(one.mean(1).sum()), float(other.mean(1).sum()), len(one)
-    return Effect((hits - others) / of, *newcombe(hits, of, others, of))
+        raise EvidenceError(f"{len(after)} items after and {len(before)} before: none to compare.")
+    first, second = (before, after) if lost else (after, before)
+    hits, baseline_hits = float(first.mean(1).sum()), float(second.mean(1).sum())
+    total = len(first)
+    change = (hits - baseline_hits) / total
+    return Effect(change, *newcombe(hits, total, baseline_hits, total))
 
 
-def _stages(ranges: tuple[Range, ...]) -> list[str]:
-    return [one.stage for one in ranges]
+def _unit_row(effect: UnitEffect) -> dict[str, Any]:
+    patching, reverse, baselines = effect.patching, effect.reverse_patching, effect.baselines
+    return {
+        "unit": effect.unit,
+        "kind": effect.kind,
+        "detects": effect.detects,
+        "controls": effect.controls,
+        "addition": effect.addition.effect,
+        "addition_low": effect.addition.low,
+        "addition_high": effect.addition.high,
+        "ablation": effect.ablation.effect,
+        "ablation_low": effect.ablation.low,
+        "ablation_high": effect.ablation.high,
+        "patching": None if patching is None else patching.effect,
+        "reverse_patching": None if reverse is None else reverse.effect,
+        "baselines_low": None if baselines is None else baselines.low,
+        "baselines_high": None if baselines is None else baselines.high,
+        "least_preserved": None if effect.least_preserved is None else effect.least_preserved[0],
+        "preservation": None if effect.least_preserved is None else effect.least_preserved[1],
+    }
 
 
-def _shortest(what: str, stage: str, ranges: tuple[Range, ...]) -> str:
-    """The shortest range that does nearly as much as the best one of its stage.
+def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
+    """The shortest range of a stage that does nearly as much as the best one.
 
-    Of whole outputs, which hold all that came before: the one that ends first.
+    Of whole outputs, which contain all that came before: the one that ends first.
     """
-    own, kind = [one for one in ranges if one.stage == stage], _KINDS[what]
-    sure = [one for one in own if one.effect.low > 0]
-    if not sure and max(one.effect.high for one in own) < NEARLY:
-        return f"In the {stage}, no range of {kind} does it by itself."
-    if not sure:
-        return f"In the {stage}, it cannot be told whether a range of {kind} does it."
-    best = max(one.effect.effect for one in sure)
-    enough = [one for one in sure if one.effect.effect >= 0.9 * best]
-    order = list(dict.fromkeys(one.last for one in own))
-    chosen = min(enough, key=lambda one: order.index(one.last) if one.holds else _length(own, one))
-    span = chosen.first if chosen.first == chosen.last else f"{chosen.first} to {chosen.last}"
-    does = chosen.effect
-    verb = "hold" if chosen.holds else "put in"
+    stage = ranges[0].stage
+    certain = [effect for effect in ranges if effect.effect.low > 0]
+    if not certain and max(effect.effect.high for effect in ranges) < NEGLIGIBLE:
+        return f"In the {stage}, no range of {noun} has an effect by itself."
+    if not certain:
+        return f"In the {stage}, it is undecided whether a range of {noun} has an effect."
+    best = max(effect.effect.effect for effect in certain)
+    enough = [effect for effect in certain if effect.effect.effect >= NEARLY_ALL * best]
+    order = list(dict.fromkeys(effect.last for effect in ranges))
+    chosen = min(
+        enough,
+        key=lambda effect: (
+            order.index(effect.last) if effect.cumulative else _length(ranges, effect)
+        ),
+    )
+    single = chosen.first == chosen.last
+    names = chosen.first if single else f"{chosen.first} to {chosen.last}"
+    effect = chosen.effect
+    verb = "contain" if chosen.cumulative else "have"
     return (
-        f"In the {stage}, {kind} {span} {verb} {does.effect:.2f} of it "
-        f"({does.low:.2f} to {does.high:.2f}; the best of {len(own)} ranges has {best:.2f})."
+        f"In the {stage}, {noun} {names} {verb} an effect of {effect} (the best of {len(ranges)} "
+        f"ranges has {best:.2f})."
     )
 
 
-_KINDS = {"where": "blocks", "when": "steps"}
-NEARLY = 0.15
-"""An effect that is surely below this is called none."""
-
-
-def _length(own: list[Range], one: Range) -> int:
+def _length(ranges: list[RangeEffect], effect: RangeEffect) -> int:
     """How many parts of its stage a range covers."""
-    parts = list(dict.fromkeys(each.first for each in own))
-    lasts = list(dict.fromkeys(each.last for each in own if each.first == parts[0]))
-    return lasts.index(one.last) - parts.index(one.first) + 1
+    firsts = list(dict.fromkeys(other.first for other in ranges))
+    lasts = list(dict.fromkeys(other.last for other in ranges if other.first == firsts[0]))
+    return lasts.index(effect.last) - firsts.index(effect.first) + 1

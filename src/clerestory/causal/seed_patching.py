@@ -1,7 +1,7 @@
-"""Seed patching: who decides what, the condition or the noise?
+"""Seed patching: does the conditioning decide, or the noise?
 
-Two samples are drawn, and then each with the other's noise: the image embedding or the text states,
-as they were handed to the denoiser, go over from one to the other.
+Two samples are drawn, and then each with the other's noise: what was handed to the denoiser (the
+image embedding, the text states) replaces what the other sample was handed.
 """
 
 from __future__ import annotations
@@ -11,85 +11,108 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.causal.results import Swap
+from clerestory.causal.results import SwapShares
 from clerestory.causal.trials import Trials
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
 from clerestory.models import Model
 from clerestory.stats import wilson
+from clerestory.types import Pictures
 
-__all__ = ["swapped"]
+__all__ = ["swap_noise"]
 
 LAYOUT = "layout"
-SMALL = 8
-"""The side of the greys that layouts are compared by."""
-Pictures = NDArray[np.uint8]
+GRID = 8
+"""Side of the grid of grey values that layouts are compared by."""
 
 
-def swapped(trials: Trials, contents: int) -> list[Swap]:
-    """Each content's prompt that says the concept, with the next content's that does not."""
+def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
+    """Swap the noise of each item's positive prompt and the next item's negative prompt.
+
+    Args:
+        trials: The pairs and classifiers.
+        items: How many items.
+
+    Returns:
+        Shares of the concept, of each other classifier whose classes ever differ, and of the
+        layout; empty for a model without a conditioning site.
+    """
     if trials.model.conditioning_site not in trials.model.sites:
         return []
-    shown, absent = (trials.prompts(side, contents) for side in ("shown", "absent"))
-    absent = [*absent[1:], absent[0]]
-    seed, other = trials.seeds[0], trials.seeds[0] + 1
-    givers, noises, mixed = _crossed(trials.model, shown, seed, absent, other)
-    trials.tell("swapping noise", 1, 2)
-    more = _crossed(trials.model, absent, other, shown, seed)
-    trials.tell("swapping noise", 2, 2)
-    given, noise, both = (
-        np.concatenate(pair) for pair in zip((givers, noises, mixed), more, strict=True)
+    positive, negative = (trials.prompts(arm, items) for arm in ("positive", "negative"))
+    # The next item's prompt, so that the two parents differ in more than the concept.
+    negative = [*negative[1:], negative[0]]
+    seed, other_seed = trials.seeds[0], trials.seeds[0] + 1
+    first = _cross(trials.model, positive, seed, negative, other_seed)
+    trials.progress("swapping noise", 1, 2)
+    second = _cross(trials.model, negative, other_seed, positive, seed)
+    trials.progress("swapping noise", 2, 2)
+    conditioning, noise, mixed = (
+        np.concatenate(pair) for pair in zip(first, second, strict=True)
     )
-    judges: Mapping[str, Classifier] = {"concept": trials.judge, **trials.others}
-    found = [_classes(name, judge, given, noise, both) for name, judge in judges.items()]
-    return [*(one for one in found if one.pictures), _layout(given, noise, both)]
+    classifiers: Mapping[str, Classifier] = {"concept": trials.classifier, **trials.others}
+    shares = [
+        _class_shares(name, classifier, conditioning, noise, mixed)
+        for name, classifier in classifiers.items()
+    ]
+    return [
+        *(share for share in shares if share.pictures),
+        _layout_shares(conditioning, noise, mixed),
+    ]
 
 
-def _crossed(
-    model: Model, givers: Sequence[str], seed: int, noises: Sequence[str], other: int
+def _cross(
+    model: Model, prompts: Sequence[str], seed: int, noise_prompts: Sequence[str], noise_seed: int
 ) -> tuple[Pictures, Pictures, Pictures]:
-    """Pictures of the givers, of those that give the noise, and of the two together."""
+    """Pictures of the conditioning's prompts, of the noise's prompts, and of the two together."""
     sites = [site for site in model.conditioning_sites if site in model.sites]
-    one = model.run(givers, seed, read=sites, pool="none")
-    two = model.run(noises, other)
+    conditioning = model.run(prompts, seed, read=sites, pool="none")
+    noise = model.run(noise_prompts, noise_seed)
     edits = []
     for site in sites:
-        noted = one.activations.unlabelled[site]
-        values = noted.values()
-        edits += [Patch(f"{site}@{s.index}", values[:, at]) for at, s in enumerate(noted.steps)]
-    both = model.run(noises, other, edits=edits)
-    assert one.pictures is not None and two.pictures is not None and both.pictures is not None
-    return one.pictures, two.pictures, both.pictures
+        recorded = conditioning.activations.unlabelled[site]
+        values = recorded.values()
+        edits += [
+            Patch(f"{site}@{step.index}", values[:, at]) for at, step in enumerate(recorded.steps)
+        ]
+    mixed = model.run(noise_prompts, noise_seed, edits=edits)
+    assert conditioning.pictures is not None
+    assert noise.pictures is not None and mixed.pictures is not None
+    return conditioning.pictures, noise.pictures, mixed.pictures
 
 
-def _classes(
-    name: str, judge: Classifier, given: Pictures, noise: Pictures, both: Pictures
-) -> Swap:
-    first, second, mixed = (judge(pictures).argmax(1) for pictures in (given, noise, both))
-    apart = first != second
-    count = int(apart.sum())
-    share = [float((mixed == one)[apart].mean()) if count else 0.0 for one in (first, second)]
-    return _swap(name, share[0], share[1], count)
+def _class_shares(
+    name: str, classifier: Classifier, conditioning: Pictures, noise: Pictures, mixed: Pictures
+) -> SwapShares:
+    first, second, child = (
+        classifier(pictures).argmax(1) for pictures in (conditioning, noise, mixed)
+    )
+    different = first != second
+    count = int(different.sum())
+    shares = [
+        float((child == parent)[different].mean()) if count else 0.0 for parent in (first, second)
+    ]
+    return _shares(name, shares[0], shares[1], count)
 
 
-def _layout(given: Pictures, noise: Pictures, both: Pictures) -> Swap:
-    first, second, mixed = (_greys(pictures) for pictures in (given, noise, both))
-    near = ((mixed - first) ** 2).sum(1) < ((mixed - second) ** 2).sum(1)
-    return _swap(LAYOUT, float(near.mean()), float(1 - near.mean()), len(near))
+def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> SwapShares:
+    first, second, child = (_grey_grid(pictures) for pictures in (conditioning, noise, mixed))
+    nearer = ((child - first) ** 2).sum(1) < ((child - second) ** 2).sum(1)
+    return _shares(LAYOUT, float(nearer.mean()), float(1 - nearer.mean()), len(nearer))
 
 
-def _swap(name: str, condition: float, noise: float, count: int) -> Swap:
+def _shares(name: str, conditioning: float, noise: float, count: int) -> SwapShares:
     """Two pictures have the same parents, so the interval counts half as many."""
     pairs = -(-count // 2)
-    span = wilson(condition * pairs, pairs) if pairs else (0.0, 1.0)
-    return Swap(name, condition, *span, noise, count)
+    interval = wilson(conditioning * pairs, pairs) if pairs else (0.0, 1.0)
+    return SwapShares(name, conditioning, *interval, noise, count)
 
 
-def _greys(pictures: Pictures) -> NDArray[np.float64]:
-    """`[n, 64]`: how light each part is, around each picture's mean."""
+def _grey_grid(pictures: Pictures) -> NDArray[np.float64]:
+    """Mean grey values of a coarse grid, `[picture, 64]`, around each picture's mean."""
     count, height, width, _ = pictures.shape
-    rows, columns = height // SMALL * SMALL, width // SMALL * SMALL
+    rows, columns = height // GRID * GRID, width // GRID * GRID
     grey = pictures[:, :rows, :columns].mean(3)
-    parts = grey.reshape(count, SMALL, rows // SMALL, SMALL, columns // SMALL).mean((2, 4))
-    flat = parts.reshape(count, -1)
+    cells = grey.reshape(count, GRID, rows // GRID, GRID, columns // GRID).mean((2, 4))
+    flat = cells.reshape(count, -1)
     return np.asarray(flat - flat.mean(1, keepdims=True))

@@ -1,211 +1,353 @@
-"""Where and when a concept gets into the picture: activations of one run put into another.
+"""Where and when a concept gets into the picture: activations of one run patched into another.
 
-A prompt that says the concept and its matched prompt are drawn with one seed. What some blocks make
-in the first run is put into the second: if the concept then shows, it went through those blocks.
-Activations of another prompt without the concept, put in the same way, are what it is held to.
+    trace(model, cats, moose, classifier="lancet:style", label="stained glass").sentences()
+
+A positive prompt and its negative one are drawn with one seed. What some blocks make in the first
+run replaces what they make in the second: if the concept then appears, it passed those blocks.
+Activations of another negative prompt, patched in the same way, are the baseline.
 Source: causal tracing (Meng et al. 2022), for diffusion Basu et al. 2024.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.causal.results import Effect, Range, change
-from clerestory.causal.trials import Flags, Trials
+from clerestory.causal.results import Effect, RangeEffect, TraceResult, rate_change
+from clerestory.causal.seed_patching import swap_noise
+from clerestory.causal.trials import TrialPictures, Trials, other_classifiers, target_classifier
+from clerestory.classifiers import Classifier
+from clerestory.contrasts.contrast import provenance
 from clerestory.edits import Patch
+from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
+from clerestory.models.core.seeds import check_seeds
+from clerestory.reporting.progress import progress_bars
+from clerestory.types import Bools, ProgressOption
 
-__all__ = ["LEAST", "blocks", "held_bytes", "patched", "when", "where"]
+__all__ = [
+    "MAP_ITEMS",
+    "MIN_SAME_LENGTH",
+    "activation_bytes",
+    "patch_sites",
+    "patchable_blocks",
+    "prompting_effect",
+    "trace",
+    "trace_blocks",
+    "trace_maps",
+    "trace_steps",
+]
 
-CHUNK, HELD = 4, 4 << 30
-"""Contents whose activations are held at a time, if that takes no more than so many bytes."""
-PARTS = 6
+MAP_ITEMS = 12
+"""Items that each range of a map is drawn with."""
+CHUNK, MAX_BYTES = 4, 4 << 30
+"""Items whose activations are in memory at a time, if that takes no more than so many bytes."""
+MAX_PARTS = 6
 """Parts that the blocks of a stage, and the steps, are divided into at most."""
-LEAST = 8
-"""Matched prompts of one length below which nothing is put from text to text."""
-ADDING = ("mlp", "self_attn", "cross_attn")
+MIN_SAME_LENGTH = 8
+"""Pairs of prompts of one length below which no activations of text are patched."""
+RESIDUAL_TAPS = ("mlp", "self_attn", "cross_attn")
 """What a transformer's block adds to its stream. Of a UNet's block there is its whole output."""
-LAST = "vae"
+DECODER = "vae"
 """The stage that only decodes."""
 
 
-def blocks(model: Model) -> dict[str, dict[str, list[str]]]:
-    """By stage and block the sites that are put in: what it adds, or of a UNet what it gives."""
-    found: dict[str, dict[str, list[str]]] = {}
+def trace(
+    model: Model,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    *,
+    classifier: str | Classifier,
+    label: str,
+    seeds: int | Sequence[int] = 0,
+    others: Sequence[str] | None = None,
+    progress: ProgressOption = True,
+) -> TraceResult:
+    """Map what makes a classifier predict a label with one list of prompts and not with another.
+
+    Args:
+        model: The model.
+        positive: Prompts with the concept.
+        negative: As many prompts without it, matched by their place in the list.
+        classifier: A classifier, or its name.
+        label: Its class that stands for the concept.
+        seeds: Seeds of each prompt.
+        others: Classifiers of side effects; by default the other heads of the classifier's
+            network, if it has any.
+        progress: Whether to show a bar, or a callback.
+
+    Returns:
+        Where and when the concept gets in, and which sample decides.
+
+    Raises:
+        EvidenceError: The lists differ in length, or have fewer than two prompts.
+        RegistryError: There is no such classifier or label.
+    """
+    if len(positive) != len(negative) or len(positive) < 2:
+        raise EvidenceError(
+            f"{len(positive)} positive prompts and {len(negative)} negative ones: give as many of "
+            "each, at least 2."
+        )
+    target = target_classifier(classifier, label)
+    pairs = pd.DataFrame({"positive": list(positive), "negative": list(negative)})
+    lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
+    chosen_seeds = tuple(check_seeds(seeds))
+    with progress_bars(progress) as report:
+        trials = Trials(
+            model=model,
+            pairs=pairs.assign(same_length=lengths["positive"] == lengths["negative"]),
+            seeds=chosen_seeds,
+            classifier=target,
+            label=label,
+            progress=report,
+            others=other_classifiers(target, others),
+        )
+        (unedited,) = trials.draw("negative prompts", "negative")
+        (prompted,) = trials.draw("positive prompts", "positive")
+        maps = trace_maps(trials)
+    return TraceResult(
+        classifier=target.source,
+        label=label,
+        items=len(pairs),
+        negative_rate=float(unedited.hits.mean()),
+        **prompting_effect(trials, unedited, prompted),
+        **maps,
+        provenance=provenance(
+            model.name,
+            model.revision,
+            positive=list(positive),
+            negative=list(negative),
+            seeds=list(chosen_seeds),
+            others=list(trials.others),
+        ),
+    )
+
+
+def prompting_effect(
+    trials: Trials, unedited: TrialPictures, prompted: TrialPictures
+) -> dict[str, Any]:
+    """What the positive prompts change, and what they preserve, as fields of a result."""
+    return {
+        "prompting": rate_change(prompted.hits, unedited.hits),
+        "prompting_preservation": trials.preservation(prompted, unedited),
+    }
+
+
+def trace_maps(trials: Trials) -> dict[str, Any]:
+    """The three maps and their warnings, as fields of a result."""
+    where, warnings = trace_blocks(trials, MAP_ITEMS)
+    when = trace_steps(trials, MAP_ITEMS)
+    swaps = swap_noise(trials, MAP_ITEMS)
+    return {
+        "where": tuple(where),
+        "when": tuple(when),
+        "swaps": tuple(swaps),
+        "warnings": tuple(warnings),
+    }
+
+
+def patchable_blocks(model: Model) -> dict[str, dict[str, list[str]]]:
+    """Sites to patch, by stage and block: what a transformer's block adds, or a UNet's output."""
+    stages: dict[str, dict[str, list[str]]] = {}
     for address, site in model.sites.items():
-        if site.stage == LAST or site.affects_output is False:
+        if site.stage == DECODER or site.affects_output is False:
             continue
         block = address.split("/")[0]
-        if site.tap == "out" or (site.tap in ADDING and block != site.stage):
-            found.setdefault(site.stage, {}).setdefault(block, []).append(address)
-    return {stage: _outermost(own) for stage, own in found.items()}
+        if site.tap == "out" or (site.tap in RESIDUAL_TAPS and block != site.stage):
+            stages.setdefault(site.stage, {}).setdefault(block, []).append(address)
+    return {stage: _outputs_or_all(blocks) for stage, blocks in stages.items()}
 
 
-def where(trials: Trials, contents: int) -> tuple[list[Range], list[str]]:
-    """For each stage every contiguous range of its parts, and what stands against the map.
+def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[str]]:
+    """Patch every contiguous range of each stage's parts.
 
-    A stage has at most six parts, of one block or more in the order of their sites.
+    Args:
+        trials: The pairs and the classifier.
+        items: How many items.
+
+    Returns:
+        The effects, and warnings about stages that are left out. A stage has at most six parts, of
+        one block or more in the order of their sites.
     """
-    found, warnings = [], []
-    for stage, own in blocks(trials.model).items():
-        fitting = any(_tokens(trials, site) for sites in own.values() for site in sites)
-        if fitting and trials.pairs["fits"].sum() < LEAST:
+    effects, warnings = [], []
+    for stage, blocks in patchable_blocks(trials.model).items():
+        sites = [site for block_sites in blocks.values() for site in block_sites]
+        same_length = any(_has_tokens(trials, site) for site in sites)
+        if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
             warnings.append(f"Too few matched prompts have as many tokens to trace the {stage}.")
             continue
-        needed = held_bytes(trials, [site for sites in own.values() for site in sites])
-        if needed > HELD:
+        needed = activation_bytes(trials, sites)
+        if needed > MAX_BYTES:
             warnings.append(
-                f"The {stage} is not traced: {needed / 2**30:.0f} GiB a prompt would be held, more "
-                f"than {HELD / 2**30:.0f}. Fewer steps, or smaller pictures, need less."
+                f"The {stage} is not traced: its activations take {needed / 2**30:.0f} GiB a "
+                f"prompt, more than {MAX_BYTES / 2**30:.0f}. Fewer steps, or smaller pictures, "
+                "need less."
             )
             continue
-        parts = [[str(name) for name in part] for part in np.array_split(list(own), PARTS)]
+        parts = [[str(name) for name in part] for part in np.array_split(list(blocks), MAX_PARTS)]
         parts = [part for part in parts if part]
-        spans = list(_spans(len(parts)))
-        sets = [
-            [site for part in parts[first : last + 1] for block in part for site in own[block]]
-            for first, last in spans
+        ranges = list(_ranges(len(parts)))
+        site_sets = [
+            [site for part in parts[first : last + 1] for block in part for site in blocks[block]]
+            for first, last in ranges
         ]
-        effects = _effects(trials, f"where: {stage}", sets, contents, fitting)
-        found += [
-            Range(stage, parts[first][0], parts[last][-1], effect, _holds(own))
-            for (first, last), effect in zip(spans, effects, strict=True)
+        measured = _effects(trials, f"where: {stage}", site_sets, items, same_length)
+        cumulative = any(site.endswith("/out") for site in sites)
+        effects += [
+            RangeEffect(stage, parts[first][0], parts[last][-1], effect, cumulative)
+            for (first, last), effect in zip(ranges, measured, strict=True)
         ]
-    return found, warnings
+    return effects, warnings
 
 
-def when(trials: Trials, contents: int) -> list[Range]:
-    """Every contiguous range of the denoiser's calls: its predictions put into the other run.
+def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
+    """Patch the denoiser's predictions of every contiguous range of steps.
 
     A prediction is of its own run's latent. What that does by itself is what another prompt's
-    predictions do, which is taken off.
+    predictions do, which is subtracted.
+
+    Args:
+        trials: The pairs and the classifier.
+        items: How many items.
+
+    Returns:
+        The effects; none for a model without predictions.
     """
     site = "denoiser/prediction"
     if site not in trials.model.sites:
         return []
-    asked = trials.prompts("shown", 1)
-    read = trials.model.run(asked, trials.seeds[0], read=[site], pool="none", pictures=False)
-    steps = [step.index for step in read.activations.unlabelled[site].steps]
-    parts = [part.tolist() for part in np.array_split(steps, PARTS) if len(part)]
-    spans = list(_spans(len(parts)))
-    sets = [
+    prompts = trials.prompts("positive", 1)
+    run = trials.model.run(prompts, trials.seeds[0], read=[site], pool="none", pictures=False)
+    steps = [step.index for step in run.activations.unlabelled[site].steps]
+    parts = [part.tolist() for part in np.array_split(steps, MAX_PARTS) if len(part)]
+    ranges = list(_ranges(len(parts)))
+    site_sets = [
         [f"{site}@{step}" for part in parts[first : last + 1] for step in part]
-        for first, last in spans
+        for first, last in ranges
     ]
-    effects = _effects(trials, "when", sets, contents, fitting=False)
+    effects = _effects(trials, "when", site_sets, items, same_length=False)
     return [
-        Range("denoiser", str(parts[first][0]), str(parts[last][-1]), effect)
-        for (first, last), effect in zip(spans, effects, strict=True)
+        RangeEffect("denoiser", str(parts[first][0]), str(parts[last][-1]), effect)
+        for (first, last), effect in zip(ranges, effects, strict=True)
     ]
 
 
-def patched(
+def patch_sites(
     trials: Trials,
-    what: str,
-    sets: Sequence[Sequence[str]],
+    task: str,
+    site_sets: Sequence[Sequence[str]],
     *,
-    into: str = "absent",
-    contents: int | None = None,
-    fitting: bool = False,
-    givers: Sequence[str] = (),
-) -> list[Flags]:
-    """Flags `[content, seed]` for each set of sites (or `site@step`) put in from `givers`.
+    into: str = "negative",
+    items: int | None = None,
+    same_length: bool = False,
+    sources: Sequence[str] = (),
+) -> list[Bools]:
+    """Patch sets of sites from some prompts into others.
 
-    By default those are the prompts of the other side.
+    Args:
+        trials: The pairs and the classifier.
+        task: What progress is reported as.
+        site_sets: Sites, or `site@step`.
+        into: The arm whose prompts are patched.
+        items: Only so many items.
+        same_length: Only pairs of one length.
+        sources: Prompts that the activations come from; by default those of the other arm.
+
+    Returns:
+        `[item, seed]` for each set, whether the label was predicted.
     """
-    source = "shown" if into == "absent" else "absent"
-    givers = givers or trials.prompts(source, contents, fitting=fitting)
-    takers = trials.prompts(into, contents, fitting=fitting)
-    came: list[list[Flags]] = [[] for _ in sets]
-    sites = list(dict.fromkeys(parse(address).site for one in sets for address in one))
-    size = max(1, min(CHUNK, int(HELD // max(held_bytes(trials, sites), 1))))
-    for start in range(0, len(takers), size):
-        trials.tell(what, start, len(takers))
+    other_arm = "positive" if into == "negative" else "negative"
+    sources = sources or trials.prompts(other_arm, items, same_length=same_length)
+    targets = trials.prompts(into, items, same_length=same_length)
+    hits: list[list[Bools]] = [[] for _ in site_sets]
+    sites = _sites(site_sets)
+    size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
+    for start in range(0, len(targets), size):
+        trials.progress(task, start, len(targets))
         chunk = slice(start, start + size)
-        edits = _patches(trials, givers[chunk], sets)
-        runs = trials.model.sweep(takers[chunk], trials.seeds, edits)
-        for page, run in zip(came, runs, strict=True):
+        edits = _patches(trials, sources[chunk], site_sets)
+        runs = trials.model.sweep(targets[chunk], trials.seeds, edits)
+        for set_hits, run in zip(hits, runs, strict=True):
             assert run.pictures is not None
-            page.append(trials.sees(run.pictures).reshape(-1, len(trials.seeds)))
-    trials.tell(what, len(takers), len(takers))
-    return [np.concatenate(page) for page in came]
+            set_hits.append(trials.predict_label(run.pictures).reshape(-1, len(trials.seeds)))
+    trials.progress(task, len(targets), len(targets))
+    return [np.concatenate(set_hits) for set_hits in hits]
 
 
-def held_bytes(trials: Trials, sites: Sequence[str]) -> int:
-    """What the sites' activations of one prompt take, over all steps; measured in two of them."""
+def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
+    """Bytes of the sites' activations of one prompt over all steps, measured in two of them."""
     model = trials.model
-    prompt = trials.prompts("shown", 1)
+    prompt = trials.prompts("positive", 1)
     read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).activations
     needed = 0.0
     for site in sites:
-        noted = read.unlabelled[site]
-        stepped = model.sites[site].stage == "denoiser" and len(noted.steps) > 1
-        needed += noted.values().nbytes * (model.defaults.steps / 2 if stepped else 1)
+        values = read.unlabelled[site]
+        stepped = model.sites[site].stage == "denoiser" and len(values.steps) > 1
+        needed += values.values().nbytes * (model.defaults.steps / 2 if stepped else 1)
     return int(needed * len(trials.seeds))
 
 
 def _effects(
-    trials: Trials, what: str, sets: list[list[str]], contents: int, fitting: bool
+    trials: Trials, task: str, site_sets: list[list[str]], items: int, same_length: bool
 ) -> list[Effect]:
-    """Beside putting in what the next content's prompt without the concept has.
+    """What the positive prompts' activations do, less what another negative prompt's do.
 
-    Texts only fit texts of their own length: they are held to the prompt as it is.
+    Another prompt's text has another length: texts are compared with the unpatched prompt.
     """
-    came = patched(trials, what, sets, contents=contents, fitting=fitting)
-    if fitting:
-        (before,) = trials.draw(what, "absent", contents=contents, fitting=True)
-        return [change(flags, before.shows) for flags in came]
-    plain = trials.prompts("absent", contents)
-    held = patched(trials, what, sets, contents=contents, givers=[*plain[1:], plain[0]])
-    return [change(flags, before) for flags, before in zip(came, held, strict=True)]
-
-
-def _holds(own: dict[str, list[str]]) -> bool:
-    return any(site.endswith("/out") for sites in own.values() for site in sites)
+    after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
+    if same_length:
+        (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
+        return [rate_change(hits, unpatched.hits) for hits in after]
+    prompts = trials.prompts("negative", items)
+    before = patch_sites(
+        trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]]
+    )
+    return [rate_change(*pair) for pair in zip(after, before, strict=True)]
 
 
 def _patches(
-    trials: Trials, givers: Sequence[str], sets: Sequence[Sequence[str]]
+    trials: Trials, prompts: Sequence[str], site_sets: Sequence[Sequence[str]]
 ) -> list[list[Patch]]:
-    sites = list(dict.fromkeys(parse(address).site for one in sets for address in one))
+    sites = _sites(site_sets)
     read = trials.model.run(
-        givers, trials.seeds, read=sites, pool="none", pictures=False
+        prompts, trials.seeds, read=sites, pool="none", pictures=False
     ).activations
-    held: dict[str, dict[int, NDArray[np.float32]]] = {}
+    values: dict[str, dict[int, NDArray[np.float32]]] = {}
     for site in sites:
-        noted = read.unlabelled[site]
-        values = noted.values()
-        held[site] = {step.index: values[:, at] for at, step in enumerate(noted.steps)}
-    patches = []
-    for one in sets:
-        wanted = [(parse(address).site, parse(address).steps) for address in one]
-        patches.append(
-            [
-                Patch(f"{site}@{step}", held[site][step])
-                for site, steps in wanted
-                for step in (steps or tuple(held[site]))
-            ]
-        )
-    return patches
+        recorded = read.unlabelled[site]
+        every_step = recorded.values()
+        values[site] = {step.index: every_step[:, at] for at, step in enumerate(recorded.steps)}
+    return [
+        [
+            Patch(f"{address.site}@{step}", values[address.site][step])
+            for address in map(parse, site_set)
+            for step in (address.steps or tuple(values[address.site]))
+        ]
+        for site_set in site_sets
+    ]
 
 
-def _outermost(own: dict[str, list[str]]) -> dict[str, list[str]]:
+def _sites(site_sets: Sequence[Sequence[str]]) -> list[str]:
+    """The sites of all sets, without steps."""
+    return list(dict.fromkeys(parse(address).site for sites in site_sets for address in sites))
+
+
+def _outputs_or_all(blocks: dict[str, list[str]]) -> dict[str, list[str]]:
     """Where there are blocks with an output, those alone."""
-    whole = {block for block, sites in own.items() if any(site.endswith("/out") for site in sites)}
-    if not whole:
-        return own
-    return {block: [f"{block}/out"] for block in own if block in whole}
+    whole = {block for block, sites in blocks.items() if any(s.endswith("/out") for s in sites)}
+    return {block: [f"{block}/out"] for block in blocks if block in whole} if whole else blocks
 
 
-def _spans(parts: int) -> Iterator[tuple[int, int]]:
+def _ranges(parts: int) -> Iterator[tuple[int, int]]:
     for first in range(parts):
         for last in range(first, parts):
             yield first, last
 
 
-def _tokens(trials: Trials, site: str) -> bool:
+def _has_tokens(trials: Trials, site: str) -> bool:
     return bool(trials.model.family.hooks_by_address[site].text_window)

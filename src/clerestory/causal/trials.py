@@ -1,133 +1,209 @@
-"""Matched prompts drawn with edits, and judged: what every check of causes is made of."""
+"""Matched prompts drawn with edits, and classified: what every causal check is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from clerestory.classifiers import Classifier
+from clerestory.classifiers import Classifier, ClassifierHead
+from clerestory.classifiers import classifier as open_classifier
 from clerestory.contrasts.findings import Findings
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, RegistryError
 from clerestory.models import Edit, Model
+from clerestory.registry import suggest
+from clerestory.types import Bools, Pictures, Progress
 
-__all__ = ["Drawn", "Tell", "Trials", "matched_prompts"]
-
-Tell = Callable[[str, int, int], None]
-"""Told (what, done, of)."""
-Flags = NDArray[np.bool_]
+__all__ = ["TrialPictures", "Trials", "matched_prompts", "other_classifiers", "target_classifier"]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Pictures `[content, seed, height, width, 3]`, and which of them show the concept."""
+class TrialPictures:
+    """Pictures of one condition.
 
-    pictures: NDArray[np.uint8]
-    shows: Flags
+    Attributes:
+        pictures: `[item, seed, height, width, 3]`.
+        hits: `[item, seed]`, whether the label was predicted.
+    """
 
-    def first(self, contents: int) -> Drawn:
-        """Of the first contents."""
-        return Drawn(self.pictures[:contents], self.shows[:contents])
+    pictures: Pictures
+    hits: Bools
+
+    def first(self, items: int) -> TrialPictures:
+        """Those of the first items."""
+        return TrialPictures(self.pictures[:items], self.hits[:items])
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Draws either side of matched prompts on the same seeds, and asks one classifier of them.
+    """Draws either arm of matched prompts on the same seeds, and classifies the pictures.
 
-    `pairs` has a row a content: `shown` and `absent`, the two prompts, and `fits`, whether they
-    have as many tokens, so that activations can be put from one into the other.
+    Attributes:
+        model: The model.
+        pairs: A row for each item: `positive` and `negative`, the two prompts, and `same_length`,
+            whether they have as many tokens, so that activations of one can replace the other's.
+        seeds: The seeds of each prompt.
+        classifier: The classifier.
+        label: Its class that stands for the concept.
+        progress: Receives updates.
+        others: Classifiers of side effects, by name.
     """
 
     model: Model
     pairs: pd.DataFrame
     seeds: tuple[int, ...]
-    judge: Classifier
-    shows: str
-    tell: Tell
+    classifier: Classifier
+    label: str
+    progress: Progress
     others: Mapping[str, Classifier] = field(default_factory=dict)
 
     def draw(
         self,
-        what: str,
-        side: str,
-        sets: Sequence[Sequence[Edit]] = ((),),
+        task: str,
+        arm: str,
+        edit_sets: Sequence[Sequence[Edit]] = ((),),
         *,
-        contents: int | None = None,
-        fitting: bool = False,
-    ) -> list[Drawn]:
-        """One side's prompts with each set of edits; only pairs that fit, where `fitting`."""
-        prompts = self.prompts(side, contents, fitting=fitting)
+        items: int | None = None,
+        same_length: bool = False,
+    ) -> list[TrialPictures]:
+        """Draw one arm's prompts with each set of edits.
+
+        Args:
+            task: What progress is reported as.
+            arm: `positive` or `negative`.
+            edit_sets: Sets of edits.
+            items: Only so many items.
+            same_length: Only pairs of the same length.
+
+        Returns:
+            The pictures of each set.
+        """
+        prompts = self.prompts(arm, items, same_length=same_length)
         runs = self.model.sweep(
-            prompts, self.seeds, sets, progress=lambda done, of: self.tell(what, done, of)
+            prompts,
+            self.seeds,
+            edit_sets,
+            progress=lambda completed, total: self.progress(task, completed, total),
         )
         shape = (len(prompts), len(self.seeds))
         drawn = [run.pictures for run in runs if run.pictures is not None]
         return [
-            Drawn(one.reshape(*shape, *one.shape[1:]), self.sees(one).reshape(shape))
-            for one in drawn
+            TrialPictures(
+                pictures.reshape(*shape, *pictures.shape[1:]),
+                self.predict_label(pictures).reshape(shape),
+            )
+            for pictures in drawn
         ]
 
     def prompts(
-        self, side: str, contents: int | None = None, *, fitting: bool = False
+        self, arm: str, items: int | None = None, *, same_length: bool = False
     ) -> list[str]:
-        """The prompts of a side."""
-        pairs = self.pairs[self.pairs["fits"]] if fitting else self.pairs
-        return list(pairs[side][:contents])
+        """The prompts of an arm."""
+        pairs = self.pairs[self.pairs["same_length"]] if same_length else self.pairs
+        return list(pairs[arm][:items])
 
-    def sees(self, pictures: NDArray[np.uint8]) -> Flags:
-        """Which pictures `[n, height, width, 3]` show the concept."""
-        said = self.judge(pictures).argmax(1)
-        return np.asarray(said == self.judge.classes.index(self.shows))
+    def predict_label(self, pictures: Pictures) -> Bools:
+        """Whether the label is predicted, for pictures `[n, height, width, 3]`."""
+        predictions = self.classifier(pictures).argmax(1)
+        return np.asarray(predictions == self.classifier.classes.index(self.label))
 
-    def kept(self, after: Drawn, before: Drawn) -> dict[str, float]:
-        """How often each other classifier sees the same in both, seeds within contents."""
-        flat = [one.pictures.reshape(-1, *one.pictures.shape[2:]) for one in (after, before)]
-        found = {}
-        for name, judge in self.others.items():
-            one, other = (judge(pictures).argmax(1) for pictures in flat)
-            found[name] = float((one == other).mean())
-        return found
+    def preservation(self, after: TrialPictures, before: TrialPictures) -> dict[str, float]:
+        """By other classifier, the share of pictures whose prediction is the same in both."""
+        flat = [trial.pictures.reshape(-1, *trial.pictures.shape[2:]) for trial in (after, before)]
+        shares = {}
+        for name, classifier in self.others.items():
+            first, second = (classifier(pictures).argmax(1) for pictures in flat)
+            shares[name] = float((first == second).mean())
+        return shares
 
 
-def matched_prompts(findings: Findings, model: Model, half: str, contents: int) -> pd.DataFrame:
-    """For each of some contents of a half, at random, one prompt a side.
+def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> pd.DataFrame:
+    """Choose one prompt of each arm for some items, at random, of the same length if possible.
 
-    If possible the two have as many tokens.
+    Args:
+        findings: The findings.
+        model: Counts tokens.
+        half: `selection` or `evaluation`.
+        items: How many items, at least 2.
 
-    EvidenceError where the findings do not know their samples, or contrast seeds.
+    Returns:
+        Columns `item`, `positive`, `negative`, `same_length`.
+
+    Raises:
+        EvidenceError: The findings have no samples, contrast seeds of one prompt, or `items` is
+            less than 2.
     """
     if findings.samples is None:
-        raise EvidenceError("These findings do not say which prompts they are of: find them again.")
-    own = findings.samples[findings.samples["half"] == half]
-    if set(own.loc[own["arm"] == "shown", "prompt"]) & set(
-        own.loc[own["arm"] == "absent", "prompt"]
+        raise EvidenceError("These findings have no samples to take prompts from: find them again.")
+    samples = findings.samples[findings.samples["half"] == half]
+    by_arm = {
+        arm: samples[samples["arm"] == arm].groupby("item", sort=False)["prompt"].unique()
+        for arm in ("positive", "negative")
+    }
+    if set(samples.loc[samples["arm"] == "positive", "prompt"]) & set(
+        samples.loc[samples["arm"] == "negative", "prompt"]
     ):
         raise EvidenceError(
             "These findings contrast the seeds of one prompt: there are no two prompts to compare."
         )
-    if contents < 2:
-        raise EvidenceError(f"contents is {contents}; at least 2 are needed for any figure.")
-    order = np.random.default_rng(0).permutation(findings.contents[half])
-    rows = []
-    for place, content in enumerate(order[:contents]):
-        mine = own[own["content"] == content]
-        sides = {
-            arm: list(dict.fromkeys(mine.loc[mine["arm"] == arm, "prompt"]))
-            for arm in ("shown", "absent")
+    if items < 2:
+        raise EvidenceError(f"items is {items}; at least 2 are needed for any figure.")
+    order = np.random.default_rng(0).permutation(findings.items[half])
+    rows = [
+        {
+            "item": item,
+            **_prompt_pair(by_arm["positive"][item], by_arm["negative"][item], model, turn),
         }
-        rows.append({"content": content, **_alike(sides["shown"], sides["absent"], model, place)})
+        for turn, item in enumerate(order[:items])
+    ]
     return pd.DataFrame(rows)
 
 
-def _alike(
-    shown: Sequence[str], absent: Sequence[str], model: Model, place: int
+def target_classifier(classifier: str | Classifier, label: str) -> Classifier:
+    """Open a classifier.
+
+    Args:
+        classifier: A name, or a classifier.
+        label: One of its classes.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        RegistryError: It has no class of that name.
+    """
+    opened = open_classifier(classifier) if isinstance(classifier, str) else classifier
+    if label not in opened.classes:
+        hint = suggest(label, opened.classes)
+        raise RegistryError(f"{opened.source} has no class {label!r}.{hint}")
+    return opened
+
+
+def other_classifiers(
+    classifier: Classifier, names: Sequence[str] | None
+) -> dict[str, Classifier]:
+    """Classifiers of side effects.
+
+    Args:
+        classifier: The classifier of the concept.
+        names: Their names; by default the other heads of the classifier's network, if it has any.
+
+    Returns:
+        The classifiers by name.
+    """
+    if names is None:
+        names = list(classifier.companions) if isinstance(classifier, ClassifierHead) else []
+    return {name: open_classifier(name) for name in names}
+
+
+def _prompt_pair(
+    positive: Sequence[str], negative: Sequence[str], model: Model, turn: int
 ) -> dict[str, object]:
-    """Two prompts of one length if there are any; phrasings take turns from content to content."""
-    lengths = {prompt: len(model.tokenize(prompt)) for prompt in (*shown, *absent)}
-    pairs = [(one, other) for one in shown for other in absent]
-    fitting = [(one, other) for one, other in pairs if lengths[one] == lengths[other]]
-    one, other = (fitting or pairs)[place % len(fitting or pairs)]
-    return {"shown": one, "absent": other, "fits": bool(fitting)}
+    """Two prompts of one length if there are any; templates take turns from item to item."""
+    lengths = {prompt: len(model.tokenize(prompt)) for prompt in (*positive, *negative)}
+    pairs = [(first, second) for first in positive for second in negative]
+    same = [(first, second) for first, second in pairs if lengths[first] == lengths[second]]
+    chosen = (same or pairs)[turn % len(same or pairs)]
+    return {"positive": chosen[0], "negative": chosen[1], "same_length": bool(same)}

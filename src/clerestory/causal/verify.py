@@ -1,11 +1,11 @@
-"""Detecting is not controlling: findings are changed, and what becomes of the picture is counted.
+"""Detecting is not controlling: change the units of findings, and count what the picture does.
 
-    causes = verify(found, model, "lancet:style", "stained glass")
-    causes.sentences()
+    result = verify(findings, model, classifier="lancet:style", label="stained glass")
+    result.sentences()
 
-Everything is drawn from the half that reports, with seeds that were not recorded, so that samples
-which were chosen by what was drawn are drawn anew; how far a unit is moved comes from the half that
-discovers.
+Everything is drawn from items of the evaluation half, with seeds that were not recorded, so that
+samples which were selected by their pictures are drawn anew; how far a unit is moved comes from the
+selection half.
 """
 
 from __future__ import annotations
@@ -16,12 +16,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.causal.results import Band, Causes, Control, Effect, change
-from clerestory.causal.trace import OF_A_MAP, judge_of, rest_of, said_by, traced
-from clerestory.causal.tracing import LEAST, patched
-from clerestory.causal.trials import Drawn, Tell, Trials, matched_prompts
+from clerestory.causal.results import (
+    BaselineEffects,
+    Effect,
+    UnitEffect,
+    VerificationResult,
+    rate_change,
+)
+from clerestory.causal.tracing import (
+    MAP_ITEMS,
+    MIN_SAME_LENGTH,
+    patch_sites,
+    prompting_effect,
+    trace_maps,
+)
+from clerestory.causal.trials import (
+    TrialPictures,
+    Trials,
+    matched_prompts,
+    other_classifiers,
+    target_classifier,
+)
 from clerestory.classifiers import Classifier
-from clerestory.classifiers import classifier as named
+from clerestory.contrasts.contrast import provenance
 from clerestory.contrasts.findings import Finding, Findings
 from clerestory.edits import Ablate, Add
 from clerestory.errors import EvidenceError
@@ -29,97 +46,131 @@ from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
 from clerestory.registry import suggest
+from clerestory.reporting.progress import progress_bars
 from clerestory.stats import shuffled_directions
+from clerestory.types import Floats, ProgressOption
 
 __all__ = ["verify"]
 
-OF_A_DIRECTION = 12
-"""Contents that each shuffled direction is drawn with."""
-Matrix = NDArray[np.float64]
+BASELINE_ITEMS = 12
+"""Items that each shuffled direction is drawn with."""
+
+Direction = NDArray[np.float64]
 
 
 def verify(
     findings: Findings,
     model: Model,
-    classifier: str | Classifier,
-    shows: str,
     *,
+    classifier: str | Classifier,
+    label: str,
     units: Sequence[str] = (),
-    contents: int = 24,
+    items: int = 24,
     seeds: int | Sequence[int] | None = None,
-    directions: int = 20,
+    baselines: int = 20,
     maps: bool = True,
     others: Sequence[str] | None = None,
-    progress: Tell | None = None,
-) -> Causes:
-    """Change each unit and count how often `classifier` then sees the class `shows`.
+    progress: ProgressOption = True,
+) -> VerificationResult:
+    """Change each unit and count how often a classifier then predicts a label.
 
-    `units` are addresses of findings; by default the first neuron and the first direction of each
-    stage, by discovery, and the first direction at what is handed to the denoiser. `contents` and
-    `seeds` (one that was not recorded, by default) say how much is drawn, `directions` how many
-    shuffled ones each unit is held to, `maps` whether it is traced where, when and from which
-    sample the concept comes. `others` are classifiers that should see no change, by default the
-    rest of Lancet's where `classifier` is one of them. EvidenceError where nothing can be checked.
+    Args:
+        findings: What `find` or `group` found.
+        model: The recorded model.
+        classifier: A classifier, or its name.
+        label: Its class that stands for the concept.
+        units: Addresses of findings; by default the first-ranked neuron and direction of each
+            stage, and the first direction at the conditioning site.
+        items: How many items of the evaluation half are drawn.
+        seeds: Seeds of each prompt; by default one that was not recorded.
+        baselines: Directions from shuffled pairs that each unit is compared with.
+        maps: Whether to trace where, when and from which sample the concept comes.
+        others: Classifiers of side effects; by default the other heads of the classifier's
+            network, if it has any.
+        progress: Whether to show a bar, or a callback.
+
+    Returns:
+        The effects of the units, and the maps.
+
+    Raises:
+        EvidenceError: No finding can be checked: nothing reads the site, the samples are missing,
+            or the seeds were used to select them.
+        RegistryError: There is no such classifier or label.
     """
-    judge = judge_of(classifier, shows)
-    chosen = _chosen(findings, model, units)
-    trials = Trials(
-        model=model,
-        pairs=matched_prompts(findings, model, "report", contents),
-        seeds=_seeds(findings, seeds),
-        judge=judge,
-        shows=shows,
-        tell=progress or (lambda what, done, of: None),
-        others={name: named(name) for name in (rest_of(judge) if others is None else others)},
-    )
-    (unedited,), (said,) = trials.draw("as it is", "absent"), trials.draw("as said", "shown")
-    moves = _moves(findings, model, chosen, trials, contents)
-    controls = _controls(trials, chosen, moves, unedited, said, directions)
-    warnings, drawn = traced(trials) if maps else ((), {})
-    return Causes(
-        classifier=judge.source,
-        shows=shows,
-        contents=len(trials.pairs),
-        unedited=float(unedited.shows.mean()),
-        **said_by(trials, unedited, said),
-        controls=controls,
-        warnings=(*findings.warnings, *warnings),
-        **drawn,
+    target = target_classifier(classifier, label)
+    chosen = _choose_findings(findings, model, units)
+    with progress_bars(progress) as report:
+        trials = Trials(
+            model=model,
+            pairs=matched_prompts(findings, model, "evaluation", items),
+            seeds=_seeds(findings, seeds),
+            classifier=target,
+            label=label,
+            progress=report,
+            others=other_classifiers(target, others),
+        )
+        (unedited,) = trials.draw("negative prompts", "negative")
+        (prompted,) = trials.draw("positive prompts", "positive")
+        shifts = _shifts(findings, model, chosen, trials, items)
+        effects = _unit_effects(trials, chosen, shifts, unedited, prompted, baselines)
+        fields = trace_maps(trials) if maps else {}
+    fields["warnings"] = (*findings.warnings, *fields.get("warnings", ()))
+    return VerificationResult(
+        classifier=target.source,
+        label=label,
+        items=len(trials.pairs),
+        negative_rate=float(unedited.hits.mean()),
+        **prompting_effect(trials, unedited, prompted),
+        effects=effects,
+        **fields,
+        provenance=provenance(
+            model.name,
+            model.revision,
+            units=list(units),
+            items=items,
+            seeds=list(trials.seeds),
+            baselines=baselines,
+            maps=maps,
+            others=list(trials.others),
+        ),
     )
 
 
 def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, ...]:
-    """Those given; EvidenceError where samples were chosen by what was drawn with one of them."""
     recorded = [] if findings.samples is None else findings.samples["seed"].tolist()
     if seeds is None:
         return (max(recorded, default=-1) + 1,)
     chosen = check_seeds(seeds)
     both = sorted(set(chosen) & set(recorded))
+    # A picture that was selected for what it shows would show it again, whatever the unit does.
     if both and findings.classifiers:
         raise EvidenceError(
-            f"Samples were chosen by what was drawn with seed {both[0]}: drawn again it proves "
+            f"Samples were selected by their pictures with seed {both[0]}: the same seed proves "
             f"nothing. Take others, such as {max(recorded) + 1}."
         )
     return chosen
 
 
 @dataclass(frozen=True, eq=False)
-class _Move:
-    """How far a unit is moved: along `direction` (of length one), from one level to another."""
+class _Shift:
+    """How far the concept moves a unit at a site.
+
+    `direction` has length one; `negative` and `positive` are the mean levels along it;
+    `differences` are of the selection pairs, `[item, unit]`.
+    """
 
     site: str
-    direction: Matrix
-    without: float
-    within: float
-    differences: Matrix
+    direction: Direction
+    negative: float
+    positive: float
+    differences: NDArray[np.float64]
 
     @property
-    def far(self) -> float:
-        """How far it goes, and which way."""
-        return self.within - self.without
+    def distance(self) -> float:
+        return self.positive - self.negative
 
 
-def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
+def _choose_findings(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
     by_unit = {finding.unit: finding for finding in findings.findings}
     for unit in units:
         if unit not in by_unit:
@@ -129,9 +180,9 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
     if units:
         return [by_unit[unit] for unit in units]
     first: dict[tuple[str, str], Finding] = {}
-    for finding in sorted(findings.findings, key=lambda one: one.rank):
+    for finding in sorted(findings.findings, key=lambda finding: finding.rank):
         site = model.sites[parse(finding.site).site]
-        if site.affects_output is False or not _is_there(findings, finding):
+        if site.affects_output is False or not _has_length(findings, finding):
             continue
         first.setdefault((site.stage, finding.kind), finding)
         if site.address == model.conditioning_site and finding.kind == "direction":
@@ -141,122 +192,128 @@ def _chosen(findings: Findings, model: Model, units: Sequence[str]) -> list[Find
     return list(dict.fromkeys(first.values()))
 
 
-def _is_there(findings: Findings, finding: Finding) -> bool:
-    """A direction of length zero is none."""
+def _has_length(findings: Findings, finding: Finding) -> bool:
+    """Whether there is anything to add: a direction may be zero."""
     return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
 
 
-def _moves(
-    findings: Findings, model: Model, chosen: Sequence[Finding], trials: Trials, contents: int
-) -> list[_Move]:
-    """Read the half that discovers, at the chosen sites, on both sides."""
-    pairs = matched_prompts(findings, model, "discovery", contents)
+def _shifts(
+    findings: Findings, model: Model, chosen: Sequence[Finding], trials: Trials, items: int
+) -> list[_Shift]:
+    """Read the selection half at the chosen sites, in both arms."""
+    pairs = matched_prompts(findings, model, "selection", items)
     sites = list(dict.fromkeys(parse(finding.site).site for finding in chosen))
-    read: dict[str, dict[str, Matrix]] = {}
-    for side in ("shown", "absent"):
+    values: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for arm in ("positive", "negative"):
         run = model.run(
-            list(pairs[side]),
+            list(pairs[arm]),
             trials.seeds,
             read=sites,
             pictures=False,
-            progress=lambda done, of: trials.tell("reading", done, of),
+            progress=lambda completed, total: trials.progress("reading", completed, total),
         )
-        read[side] = {
-            finding.site: _of_contents(run.activations[finding.site].mean("step").to_numpy(), pairs)
+        values[arm] = {
+            finding.site: _item_means(
+                run.activations[finding.site].mean("step").to_numpy(), len(pairs)
+            )
             for finding in chosen
         }
-    return [_move(findings, finding, read) for finding in chosen]
+    return [_shift(findings, finding, values) for finding in chosen]
 
 
-def _of_contents(values: NDArray[np.float32], pairs: object) -> Matrix:
-    """`[content, unit]` of `[content × seed, unit]`."""
-    count = len(pairs)  # type: ignore[arg-type]
-    return np.asarray(values.reshape(count, -1, values.shape[-1]).mean(1), np.float64)
+def _item_means(values: Floats, items: int) -> NDArray[np.float64]:
+    """`[item, unit]` of `[item × seed, unit]`."""
+    return np.asarray(values.reshape(items, -1, values.shape[-1]).mean(1), np.float64)
 
 
-def _move(findings: Findings, finding: Finding, read: Mapping[str, Mapping[str, Matrix]]) -> _Move:
-    shown, absent = read["shown"][finding.site], read["absent"][finding.site]
+def _shift(
+    findings: Findings,
+    finding: Finding,
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> _Shift:
+    positive, negative = values["positive"][finding.site], values["negative"][finding.site]
     if finding.kind == "neuron":
         unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
-        direction = np.eye(1, shown.shape[1], unit)[0]
+        direction = np.eye(1, positive.shape[1], unit)[0]
     else:
         direction = findings.direction(finding.unit)
-    if len(direction) != shown.shape[1]:
+    if len(direction) != positive.shape[1]:
         raise EvidenceError(
-            f"{finding.unit} was found among {len(direction)} of the site's {shown.shape[1]} "
+            f"{finding.unit} was found among {len(direction)} of the site's {positive.shape[1]} "
             "units; record all of them to change it."
         )
     length = float(np.linalg.norm(direction))
     if length == 0:
         raise EvidenceError(f"The direction {finding.unit} is zero: there is nothing to change.")
-    along = direction / length
-    levels = float((absent @ along).mean()), float((shown @ along).mean())
-    return _Move(finding.site, along, *levels, shown - absent)
+    unit_direction = direction / length
+    levels = float((negative @ unit_direction).mean()), float((positive @ unit_direction).mean())
+    return _Shift(finding.site, unit_direction, *levels, positive - negative)
 
 
-def _controls(
+def _unit_effects(
     trials: Trials,
     chosen: Sequence[Finding],
-    moves: Sequence[_Move],
-    unedited: Drawn,
-    said: Drawn,
-    directions: int,
-) -> tuple[Control, ...]:
-    moved = [[Add(move.site, move.direction * move.far)] for move in moves]
-    added = trials.draw("adding units", "absent", moved)
-    held = [[Ablate(move.site, move.direction, move.without)] for move in moves]
-    ablated = trials.draw("ablating units", "shown", held)
-    sites = list(dict.fromkeys(move.site for move in moves))
-    patches = {site: _patching(trials, site) for site in sites}
+    shifts: Sequence[_Shift],
+    unedited: TrialPictures,
+    prompted: TrialPictures,
+    baselines: int,
+) -> tuple[UnitEffect, ...]:
+    additions = [[Add(shift.site, shift.direction * shift.distance)] for shift in shifts]
+    added = trials.draw("adding units", "negative", additions)
+    ablations = [[Ablate(shift.site, shift.direction, shift.negative)] for shift in shifts]
+    ablated = trials.draw("ablating units", "positive", ablations)
+    sites = list(dict.fromkeys(shift.site for shift in shifts))
+    patches = {site: _patching_effects(trials, site) for site in sites}
     return tuple(
-        Control(
+        UnitEffect(
             unit=finding.unit,
             kind=finding.kind,
             detects=finding.detects.auroc,
-            addition=change(more.shows, unedited.shows),
-            ablation=change(less.shows, said.shows, lost=True),
-            patching=patches[move.site][0],
-            back=patches[move.site][1],
-            shuffled=_shuffled(trials, move, unedited, more, directions),
-            collateral=trials.kept(more, unedited),
+            addition=rate_change(addition.hits, unedited.hits),
+            ablation=rate_change(ablation.hits, prompted.hits, lost=True),
+            patching=patches[shift.site][0],
+            reverse_patching=patches[shift.site][1],
+            baselines=_baseline_effects(trials, shift, unedited, addition, baselines),
+            preservation=trials.preservation(addition, unedited),
         )
-        for finding, move, more, less in zip(chosen, moves, added, ablated, strict=True)
+        for finding, shift, addition, ablation in zip(chosen, shifts, added, ablated, strict=True)
     )
 
 
-def _shuffled(
-    trials: Trials, move: _Move, unedited: Drawn, added: Drawn, directions: int
-) -> Band | None:
-    """Directions of the same length, on fewer contents; the unit's own effect on those beside."""
-    length = abs(move.far)
+def _baseline_effects(
+    trials: Trials, shift: _Shift, unedited: TrialPictures, added: TrialPictures, count: int
+) -> BaselineEffects | None:
+    """Effects of directions of the same length, on fewer items than the unit's own."""
     try:
-        made = shuffled_directions(move.differences, length, np.random.default_rng(0), directions)
+        directions = shuffled_directions(
+            shift.differences, abs(shift.distance), np.random.default_rng(0), count
+        )
     except EvidenceError:  # all pairs differ alike: no other direction is as typical of the site
         return None
-    sets = [[Add(move.site, direction)] for direction in made]
-    drawn = trials.draw("shuffled directions", "absent", sets, contents=OF_A_DIRECTION)
-    before = unedited.first(OF_A_DIRECTION).shows
-    effects = [change(one.shows, before).effect for one in drawn]
-    return Band(
+    edit_sets = [[Add(shift.site, direction)] for direction in directions]
+    drawn = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
+    before = unedited.first(BASELINE_ITEMS).hits
+    effects = [rate_change(pictures.hits, before).effect for pictures in drawn]
+    return BaselineEffects(
         mean=float(np.mean(effects)),
         low=min(effects),
         high=max(effects),
         directions=len(effects),
-        contents=len(before),
-        beside=change(added.first(OF_A_DIRECTION).shows, before).effect,
+        items=len(before),
+        unit_effect=rate_change(added.first(BASELINE_ITEMS).hits, before).effect,
     )
 
 
-def _patching(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
-    """The site's whole activation put from one side into the other, both ways."""
-    fitting = bool(trials.model.family.hooks_by_address[parse(site).site].text_window)
-    if fitting and trials.pairs["fits"].sum() < LEAST:
+def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
+    """Patch the site's whole activation from one arm into the other, both ways."""
+    same_length = bool(trials.model.family.hooks_by_address[parse(site).site].text_window)
+    if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
         return None, None
     effects = []
-    for side in ("absent", "shown"):
-        (before,) = trials.draw("patching", side, contents=OF_A_MAP, fitting=fitting)
-        (after,) = patched(
-            trials, "patching", [[site]], into=side, contents=OF_A_MAP, fitting=fitting
+    for arm in ("negative", "positive"):
+        (before,) = trials.draw("patching", arm, items=MAP_ITEMS, same_length=same_length)
+        (after,) = patch_sites(
+            trials, "patching", [[site]], into=arm, items=MAP_ITEMS, same_length=same_length
         )
-        effects.append(change(after, before.shows, lost=side == "shown"))
+        effects.append(rate_change(after, before.hits, lost=arm == "positive"))
     return effects[0], effects[1]

@@ -1,4 +1,4 @@
-"""The map of findings: sites down, steps across, how well each place tells the concept."""
+"""Charts of findings: a map of sites and steps, and the units of groups."""
 
 from __future__ import annotations
 
@@ -9,68 +9,100 @@ from clerestory.models.core.addresses import parse
 from clerestory.reporting.plots import png
 
 if TYPE_CHECKING:
-    from clerestory.contrasts.findings import Findings, Kind
+    from clerestory.contrasts.findings import Findings, UnitKind
+    from clerestory.contrasts.groups import Groups
 
-__all__ = ["save_map", "site_map"]
+__all__ = ["group_chart", "save_map", "site_map"]
 
-WITHOUT_STEPS = "—"
-TITLES = {
-    "neuron": "the neuron that discovery put first",
-    "direction": "the direction that discovery put first",
-}
+NO_STEP = "—"
+GROUP_UNITS = 5
+"""Units of each kind that a chart has of a group."""
 
 
-def site_map(found: Findings, kind: Kind = "direction") -> Any:
-    """An Altair chart: a cell for each site and step, coloured by the held-out figure.
+def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
+    """Map how well each site detects the concept: sites down, steps across.
 
-    The figure is the worse of two AUROCs, against absence and against the decoy, of the unit that
-    discovery put first there. 0.5 is chance.
+    Args:
+        findings: The findings.
+        kind: Neurons or directions.
+
+    Returns:
+        An Altair chart. A cell's colour is the held-out AUROC, the worse of negatives and hard
+        negatives, of the unit that the selection half ranked first there; 0.5 is chance.
     """
     import altair as alt
     import pandas as pd
 
-    places = list(dict.fromkeys(one.site for one in found.of(kind)))
-    table = pd.DataFrame([_cell(found, kind, place) for place in places])
-    sites = sorted(table["site"].unique(), key=_in_order)
-    steps = sorted(table["step"].unique(), key=lambda step: (step != WITHOUT_STEPS, _number(step)))
+    addresses = list(dict.fromkeys(finding.site for finding in findings.by_kind(kind)))
+    table = pd.DataFrame([_cell(findings, kind, address) for address in addresses])
+    sites = sorted(table["site"].unique(), key=_site_order)
+    steps = sorted(table["step"].unique(), key=lambda step: (step != NO_STEP, _step_number(step)))
     base = alt.Chart(table).encode(
         x=alt.X("step:N", sort=steps, title="step", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=240)),
-        tooltip=["unit:N", "auroc:Q", "decoy:Q", "q:Q"],
+        tooltip=["unit:N", "auroc:Q", "hard_negative_auroc:Q", "q:Q"],
     )
     scale = alt.Scale(domain=[0.5, 0.75, 1.0], range=["#f3f1ea", "#8fb3c9", "#1d4f7c"])
-    colour = alt.Color("figure:Q", scale=scale, title="held-out AUROC")
+    colour = alt.Color("worst_auroc:Q", scale=scale, title="held-out AUROC")
     cells = base.mark_rect(cornerRadius=2).encode(color=colour)
-    ink = alt.condition(alt.datum.figure > 0.8, alt.value("white"), alt.value("#333"))
-    words = base.mark_text(fontSize=10).encode(text=alt.Text("figure:Q", format=".2f"), color=ink)
-    against = "against absence and decoy" if table["decoy"].notna().any() else "against absence"
-    title = f"How well each place tells it: {TITLES[kind]}, {against}"
-    return (cells + words).properties(
+    ink = alt.condition(alt.datum.worst_auroc > 0.8, alt.value("white"), alt.value("#333"))
+    numbers = base.mark_text(fontSize=10).encode(
+        text=alt.Text("worst_auroc:Q", format=".2f"), color=ink
+    )
+    hard = table["hard_negative_auroc"].notna().any()
+    against = "negatives and hard negatives" if hard else "negatives"
+    title = f"Held-out AUROC against {against} of the first-ranked {kind} of each site"
+    return (cells + numbers).properties(
         width=alt.Step(34), height=alt.Step(17), title=alt.TitleParams(title, anchor="start")
     )
 
 
-def save_map(found: Findings, path: Path, kind: Kind = "direction") -> Path:
-    """The map as a PNG."""
-    path.write_bytes(png(site_map(found, kind)))
+def save_map(findings: Findings, path: Path, kind: UnitKind = "direction") -> Path:
+    """Write the map as a PNG."""
+    path.write_bytes(png(site_map(findings, kind)))
     return path
 
 
-def _cell(found: Findings, kind: Kind, place: str) -> dict[str, Any]:
-    best = found.picked(kind, place)
-    address = parse(place)
+def group_chart(groups: Groups) -> Any:
+    """Chart the AUROCs of each group's first units with their intervals.
+
+    Args:
+        groups: The groups.
+
+    Returns:
+        An Altair chart, a row of panels for each group.
+    """
+    import altair as alt
+
+    table = groups.table(GROUP_UNITS)
+    base = alt.Chart(table).encode(y=alt.Y("unit:N", sort=None, title=None))
+    intervals = base.mark_rule().encode(
+        x=alt.X("low:Q", title="held-out AUROC, 95% interval", scale=alt.Scale(zero=False)),
+        x2="high:Q",
+    )
+    points = base.mark_point(filled=True).encode(
+        x="auroc:Q", color="kind:N", tooltip=["unit:N", "auroc:Q", "q:Q", "omega2:Q"]
+    )
+    return (intervals + points).facet(row=alt.Row("group:N", sort=None, title=None)).resolve_scale(
+        y="independent"
+    )
+
+
+def _cell(findings: Findings, kind: UnitKind, address: str) -> dict[str, Any]:
+    first = findings.top_ranked(kind, address)
+    parsed = parse(address)
     return {
-        "site": address.site,
-        "step": WITHOUT_STEPS if address.steps is None else str(address.steps[0]),
-        "unit": best.unit,
-        "figure": best.detects.least,
-        "auroc": best.detects.auroc,
-        "decoy": best.detects.decoy_auroc,
-        "q": best.detects.q,
+        "site": parsed.site,
+        "step": NO_STEP if parsed.steps is None else str(parsed.steps[0]),
+        "unit": first.unit,
+        "worst_auroc": first.detects.worst_auroc,
+        "auroc": first.detects.auroc,
+        "hard_negative_auroc": first.detects.hard_negative_auroc,
+        "q": first.detects.q,
     }
 
 
-def _in_order(site: str) -> tuple[int, list[tuple[int, str]]]:
+def _site_order(site: str) -> tuple[int, list[tuple[int, str]]]:
     """Stages in the order that they run, blocks by their numbers."""
     stages = ("text", "prior", "denoiser", "vae")
     stage = site.split("/")[0].split(".")[0].split("_")[0]
@@ -79,5 +111,5 @@ def _in_order(site: str) -> tuple[int, list[tuple[int, str]]]:
     return (stages.index(stage) if stage in stages else len(stages)), numbered
 
 
-def _number(step: str) -> int:
+def _step_number(step: str) -> int:
     return int(step) if step.isdigit() else -1

@@ -1,29 +1,32 @@
-"""Contrast: which neurons and which directions tell a concept from its absence.
+"""Contrast: which neurons and which directions detect a concept.
 
-A direction is read like one unit more: every figure of a neuron is also its figure.
+A direction is read like one more unit: every figure of a neuron is also a direction's figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.contrasts.direction_methods import crossed, first, ways
+from clerestory.contrasts.direction_methods import cross_fit, direction_methods, fit_sparse_probe
 from clerestory.contrasts.findings import (
-    ENOUGH_PAIRS,
-    Detects,
+    RECOMMENDED_PAIRS,
+    CurvePoint,
+    Detection,
     Finding,
     Findings,
-    Kind,
-    Null,
-    unit_name,
+    FlipTest,
+    UnitKind,
+    unit_address,
 )
-from clerestory.contrasts.matching import Halves, Matrix, Sides, halves
+from clerestory.contrasts.pairs import ArmValues, Pairing, pair_samples
 from clerestory.errors import EvidenceError
+from clerestory.reporting.progress import progress_bars
+from clerestory.reporting.results import Provenance
 from clerestory.stats import (
     auroc,
     benjamini_hochberg,
@@ -34,119 +37,150 @@ from clerestory.stats import (
     signed_rank,
     win_rate,
 )
+from clerestory.types import Floats, ProgressOption
 
-__all__ = ["contrast"]
+__all__ = ["contrast", "provenance"]
 
-ENOUGH_PHRASINGS = 6
-COUNTS = (1, 2, 4, 8, 16, 32, 64)
+RECOMMENDED_TEMPLATES = 6
+CURVE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 """Neurons on the curves of how few together reach a direction."""
-CURVES = 20
-"""Sites that have one: those of the best directions."""
+CURVE_SITES = 20
+"""Sites that have a curve: those of the best directions."""
 
-Progress = Callable[[int, int], None]
+Direction = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class _Site:
-    """One site, paired: its units and, as last columns, its directions."""
+    """One site's units and, as last columns, its directions.
+
+    `merit` and `spread` rank a unit in the selection half, with its `sign`; `evaluation` has the
+    columns of directions, `selection` has not. `labels` are the units that columns stand for.
+    """
 
     address: str
-    directions: Mapping[str, Matrix]
+    directions: Mapping[str, Direction]
     sign: NDArray[np.int64]
-    merit: Matrix
-    spread: Matrix
-    report: Sides
-    discovery: Sides
+    merit: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    evaluation: ArmValues
+    selection: ArmValues
     labels: Sequence[int] | None
 
     @property
     def units(self) -> int:
         return len(self.merit) - len(self.directions)
 
-    def name(self, unit: int) -> str:
+    def unit_address(self, unit: int) -> str:
         if unit >= self.units:
-            return unit_name(self.address, list(self.directions)[unit - self.units])
-        return unit_name(self.address, unit if self.labels is None else self.labels[unit])
+            return unit_address(self.address, list(self.directions)[unit - self.units])
+        return unit_address(self.address, unit if self.labels is None else self.labels[unit])
 
-    def kind(self, unit: int) -> Kind:
+    def kind(self, unit: int) -> UnitKind:
         return "direction" if unit >= self.units else "neuron"
 
 
 def contrast(
-    activations: Mapping[str, NDArray[np.floating]],
+    activations: Mapping[str, Floats],
     samples: pd.DataFrame,
     *,
-    matched: Halves | None = None,
+    pairing: Pairing | None = None,
     units: Mapping[str, Sequence[int]] | None = None,
-    by: Sequence[str] = ("difference",),
+    methods: Sequence[str] = ("difference",),
     top: int = 20,
     flips: int = 200,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = True,
 ) -> Findings:
-    """Rank all units of all sites on the discovery half, and report on them on the other.
+    """Rank all units of all sites on the selection half, and evaluate them on the other.
 
-    `activations` are `[sample, unit]` by site, rows as in `samples` (see `pairing`, which makes
-    `matched` of them); `units` says which units the columns of a site are, where not all. Discovery
-    ranks by the worse of two AUROCs, against absence and against the decoy, ties by the worse mean
-    difference in standard deviations; directions, fitted in these ways (`by`), by readings of
-    contents that they were not fitted on. Reported are the `top`
-    neurons, the first neuron of each site and each site's directions; q is over every unit tested.
-    Curves of few neurons come with sparse probes.
+    The selection half ranks by the lower one of two AUROCs, against negatives and against hard
+    negatives; ties by the smaller mean difference in standard deviations. Directions are ranked by
+    readings of items that they were not fitted on.
+
+    Args:
+        activations: `[sample, unit]` by site, rows as in `samples`.
+        samples: A row for each sample, see `clerestory.contrasts.pairs`.
+        pairing: How samples are paired; by default made from `samples`.
+        units: The units that the columns of a site are, where not all were recorded.
+        methods: Names of direction methods; none for neurons alone. `sparse` adds the curves.
+        top: How many neurons are reported, besides the first of each site.
+        flips: Data sets with flipped arms that count what is found in noise.
+        seed: Of bootstraps, shuffles and flips.
+        progress: A bar per default; see `clerestory.types.ProgressOption`.
+
+    Returns:
+        The `top` neurons, the first neuron of each site and each site's directions. q is over every
+        unit that was tested.
+
+    Raises:
+        EvidenceError: There is no site, an array does not fit the samples or is not finite, or the
+            samples cannot be paired.
     """
-    pairs = halves(samples) if matched is None else matched
+    pairs = pair_samples(samples) if pairing is None else pairing
     sites = []
-    for done, (address, values) in enumerate(activations.items(), 1):
-        own = (units or {}).get(address)
-        sites.append(_site(address, np.asarray(values), pairs, len(samples), by, own))
-        if progress is not None:
-            progress(done, len(activations))
+    with progress_bars(progress) as report:
+        for completed, (address, values) in enumerate(activations.items(), 1):
+            labels = (units or {}).get(address)
+            sites.append(
+                _site(address, np.asarray(values), pairs, len(samples), methods, labels)
+            )
+            report("finding", completed, len(activations))
     if not sites:
         raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
     rng = np.random.default_rng(seed)
-    differences = np.hstack([site.report.differences for site in sites])
+    differences = np.hstack([site.evaluation.differences for site in sites])
     findings = _findings(sites, benjamini_hochberg(signed_rank(differences)), top, rng)
     return Findings(
         findings=findings,
         tested=differences.shape[1],
-        null=Null(flips, count_flips_with_findings(differences, rng, flips=flips)),
+        null=FlipTest(flips, count_flips_with_findings(differences, rng, flips=flips)),
         warnings=_warnings(pairs),
-        contents={half: side.contents for half, side in pairs},
+        items={half: weights.items for half, weights in pairs},
         directions={
-            unit_name(site.address, way): direction
+            unit_address(site.address, method): direction
             for site in sites
-            for way, direction in site.directions.items()
+            for method, direction in site.directions.items()
         },
-        curves=_curves(sites, findings) if "sparse" in by else {},
+        curves=_curves(sites, findings) if "sparse" in methods else {},
         samples=samples,
+        provenance=provenance(methods=list(methods), top=top, flips=flips, seed=seed),
     )
 
 
+def provenance(model: str = "", digest: str = "", **options: object) -> Provenance:
+    """Provenance of a contrast, with this version and the options that were given."""
+    from clerestory import __version__
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return Provenance(version=__version__, model=model, digest=digest, options=given)
+
+
 def _findings(
-    sites: list[_Site], q: Matrix, top: int, rng: np.random.Generator
+    sites: list[_Site], q: NDArray[np.float64], top: int, rng: np.random.Generator
 ) -> tuple[Finding, ...]:
-    """What is reported, the best on the report half first; `q` is of all sites in their order."""
+    """Reported units, the best on the evaluation half first; `q` is of all sites in their order."""
     starts = np.cumsum([0, *(len(site.merit) for site in sites)])
     findings = [
         Finding(
-            unit=sites[place].name(unit),
+            unit=sites[place].unit_address(unit),
             kind=sites[place].kind(unit),
             sign=1 if sites[place].sign[unit] > 0 else -1,
             rank=rank,
-            detects=_detects(sites[place], unit, float(q[starts[place] + unit]), rng),
+            detects=_detection(sites[place], unit, float(q[starts[place] + unit]), rng),
         )
         for rank, place, unit in _reported(sites, top)
     ]
-    findings.sort(key=lambda finding: (-finding.detects.least, finding.kind, finding.rank))
+    findings.sort(key=lambda finding: (-finding.detects.worst_auroc, finding.kind, finding.rank))
     return tuple(findings)
 
 
 def _site(
     address: str,
-    values: NDArray[np.floating],
-    matched: Halves,
+    values: Floats,
+    pairing: Pairing,
     rows: int,
-    by: Sequence[str],
+    methods: Sequence[str],
     labels: Sequence[int] | None,
 ) -> _Site:
     if values.ndim != 2 or len(values) != rows:
@@ -156,50 +190,60 @@ def _site(
         )
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).any(1).sum())
-        raise EvidenceError(f"{address} is not finite in {bad} of {rows} samples: leave them out.")
-    discovery, report = matched.discovery.sides(values), matched.report.sides(values)
-    directions = {way: ways[way](discovery) for way in by}
-    ranked, read = discovery, report
-    for way, direction in directions.items():
-        ranked = ranked.beside(crossed(discovery, ways[way]))
-        read = read.beside(report.along(direction))
-    return _Site(address, directions, *_merit(ranked), read, discovery, labels)
+        raise EvidenceError(f"{address} is not finite in {bad} of {rows} samples: omit them.")
+    selection, evaluation = pairing.selection.average(values), pairing.evaluation.average(values)
+    directions = {method: direction_methods[method](selection) for method in methods}
+    ranked, read = selection, evaluation
+    for method, direction in directions.items():
+        ranked = ranked.append_units(cross_fit(selection, direction_methods[method]))
+        read = read.append_units(evaluation.project(direction))
+    return _Site(address, directions, *_merit(ranked), read, selection, labels)
 
 
 def _curves(
     sites: list[_Site], findings: Sequence[Finding]
-) -> dict[str, tuple[tuple[int, float, float | None], ...]]:
+) -> dict[str, tuple[CurvePoint, ...]]:
     """Of the sites of the best directions: how well few neurons do together."""
-    best = list(dict.fromkeys(one.site for one in findings if one.kind == "direction"))[:CURVES]
+    directions = [finding.site for finding in findings if finding.kind == "direction"]
+    best = list(dict.fromkeys(directions))[:CURVE_SITES]
     return {
-        site.address: tuple(_point(site, count) for count in COUNTS if count <= site.units)
+        site.address: tuple(
+            _curve_point(site, count) for count in CURVE_COUNTS if count <= site.units
+        )
         for site in sites
         if site.address in best
     }
 
 
-def _point(site: _Site, count: int) -> tuple[int, float, float | None]:
-    direction = np.append(first(site.discovery, count), np.zeros(len(site.directions)))
-    read = site.report.along(direction)
-    decoy = None if read.decoy is None else float(auroc(read.shown, read.decoy)[0])
-    return count, float(auroc(read.shown, read.absent)[0]), decoy
+def _curve_point(site: _Site, count: int) -> CurvePoint:
+    direction = fit_sparse_probe(site.selection, count)
+    # The columns of the site's directions are no neurons.
+    read = site.evaluation.project(np.append(direction, np.zeros(len(site.directions))))
+    hard = None if read.hard_negative is None else auroc(read.positive, read.hard_negative)
+    return (
+        count,
+        float(auroc(read.positive, read.negative)[0]),
+        None if hard is None else float(hard[0]),
+    )
 
 
-def _merit(sides: Sides) -> tuple[NDArray[np.int64], Matrix, Matrix]:
-    """Each unit's way (1 up, −1 down), and how well it does that way on its worse contrast.
+def _merit(
+    arms: ArmValues,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Each unit's sign, and how well it does with that sign on its worse contrast.
 
-    First as 2·AUROC − 1, then as the mean paired difference in deviations; negative where a unit
-    goes one way against absence and the other against the decoy.
+    First as 2·AUROC − 1, then as the mean paired difference in standard deviations; negative where
+    a unit goes up against negatives and down against hard negatives, or the reverse.
     """
-    others = [other for other in (sides.absent, sides.decoy) if other is not None]
-    figures = np.stack([2 * auroc(sides.shown, other) - 1 for other in others])
-    shifts = np.stack([_in_deviations(sides.shown - other) for other in others])
+    contrasts = [arm for arm in (arms.negative, arms.hard_negative) if arm is not None]
+    figures = np.stack([2 * auroc(arms.positive, arm) - 1 for arm in contrasts])
+    shifts = np.stack([_standardised(arms.positive - arm) for arm in contrasts])
     up, down = figures.min(0), -figures.max(0)
     spread = np.where(up >= down, shifts.min(0), -shifts.max(0))
     return np.where(up >= down, 1, -1), np.maximum(up, down), spread
 
 
-def _in_deviations(differences: Matrix) -> Matrix:
+def _standardised(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean paired difference over its standard deviation; 0 where nothing differs."""
     spread = differences.std(0, ddof=1) if len(differences) > 1 else np.ones(differences.shape[1])
     floor = np.finfo(np.float64).tiny + 1e-9 * np.abs(differences).max(0)
@@ -217,65 +261,68 @@ def _reported(sites: list[_Site], top: int) -> list[tuple[int, int, int]]:
     for kind in (False, True):
         members = np.flatnonzero(is_direction == kind)
         order = members[np.lexsort((-spread[members], -merit[members]))]
-        seen: set[int] = set()
+        listed: set[int] = set()
         for rank, at in enumerate(order.tolist(), 1):
-            if kind or rank <= top or place[at] not in seen:
+            # All directions; of neurons the first ones, and the first one of each site.
+            if kind or rank <= top or place[at] not in listed:
                 chosen.append((rank, int(place[at]), int(unit[at])))
-            seen.add(int(place[at]))
+            listed.add(int(place[at]))
     return chosen
 
 
-def _detects(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detects:
-    sign = site.sign[unit]
-    shown, absent = sign * site.report.shown[:, [unit]], sign * site.report.absent[:, [unit]]
-    low, high = bootstrap_auroc(shown[:, 0], absent[:, 0], rng=rng)
-    won = float(win_rate(shown, absent)[0])
-    win_low, win_high = clopper_pearson(won * len(shown), len(shown))
-    decoy: tuple[float | None, float | None, float | None] = (None, None, None)
-    if site.report.decoy is not None:
-        other = sign * site.report.decoy[:, [unit]]
-        interval = bootstrap_auroc(shown[:, 0], other[:, 0], rng=rng)
-        decoy = (float(auroc(shown, other)[0]), *interval)
-    return Detects(
-        auroc=float(auroc(shown, absent)[0]),
+def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detection:
+    sign, arms = site.sign[unit], site.evaluation
+    positive, negative = sign * arms.positive[:, [unit]], sign * arms.negative[:, [unit]]
+    low, high = bootstrap_auroc(positive[:, 0], negative[:, 0], rng=rng)
+    wins = float(win_rate(positive, negative)[0])
+    win_low, win_high = clopper_pearson(wins * len(positive), len(positive))
+    hard: tuple[float | None, float | None, float | None] = (None, None, None)
+    if arms.hard_negative is not None:
+        values = sign * arms.hard_negative[:, [unit]]
+        interval = bootstrap_auroc(positive[:, 0], values[:, 0], rng=rng)
+        hard = (float(auroc(positive, values)[0]), *interval)
+    return Detection(
+        auroc=float(auroc(positive, negative)[0]),
         low=low,
         high=high,
-        win_rate=won,
+        win_rate=wins,
         win_low=win_low,
         win_high=win_high,
-        difference=float(_in_deviations(shown - absent)[0]),
+        difference=float(_standardised(positive - negative)[0]),
         q=q,
-        decoy_auroc=decoy[0],
-        decoy_low=decoy[1],
-        decoy_high=decoy[2],
-        pairs=len(shown),
-        shuffled=_shuffled(site, rng) if site.kind(unit) == "direction" else (),
+        hard_negative_auroc=hard[0],
+        hard_negative_low=hard[1],
+        hard_negative_high=hard[2],
+        pairs=len(positive),
+        shuffled_aurocs=_shuffled_aurocs(site, rng) if site.kind(unit) == "direction" else (),
     )
 
 
-def _shuffled(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
-    """What directions from shuffled pairs detect; none where nothing is left to shuffle."""
+def _shuffled_aurocs(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
+    """AUROCs of directions from shuffled pairs; none where nothing is left to shuffle."""
     try:
-        made = shuffled_directions(site.discovery.differences, 1.0, rng)
+        directions = shuffled_directions(site.selection.differences, 1.0, rng)
     except EvidenceError:
         return ()
-    units = site.units
-    shown, absent = (side[:, :units] @ made.T for side in (site.report.shown, site.report.absent))
-    found = auroc(shown, absent)
-    return tuple(np.maximum(found, 1 - found).tolist())
+    positive, negative = (
+        values[:, : site.units] @ directions.T
+        for values in (site.evaluation.positive, site.evaluation.negative)
+    )
+    figures = auroc(positive, negative)
+    return tuple(np.maximum(figures, 1 - figures).tolist())
 
 
-def _warnings(matched: Halves) -> tuple[str, ...]:
-    said = []
-    pairs = len(matched.report.contents)
-    if pairs < ENOUGH_PAIRS:
-        said.append(
-            f"Only {pairs} contents to report on; {ENOUGH_PAIRS} are needed for figures to rely on."
+def _warnings(pairing: Pairing) -> tuple[str, ...]:
+    warnings = []
+    pairs = len(pairing.evaluation.items)
+    if pairs < RECOMMENDED_PAIRS:
+        warnings.append(
+            f"Only {pairs} items to evaluate on; figures are reliable from {RECOMMENDED_PAIRS} on."
         )
-    for arm, count in matched.phrasings.items():
-        if count < ENOUGH_PHRASINGS:
-            said.append(
-                f"Only {count} phrasings of arm {arm!r}; with fewer than {ENOUGH_PHRASINGS} a unit"
-                " for one word may pass for the concept."
+    for arm, count in pairing.template_counts.items():
+        if count < RECOMMENDED_TEMPLATES:
+            warnings.append(
+                f"Only {count} templates of the {arm} arm; with fewer than {RECOMMENDED_TEMPLATES} "
+                "a unit for one word may pass for the concept."
             )
-    return tuple(said)
+    return tuple(warnings)

@@ -1,7 +1,7 @@
-"""Ways to a direction: what is fitted on matched contents, and read like one unit more.
+"""Methods of fitting a direction to matched items; a direction is then read like a unit.
 
-A way is a function of a half's sides; it gives a direction `[unit]` in the activations' own
-measure. Another one is another function with a registration.
+A method is a function of the selection half's arms; it gives a direction `[unit]` in the units of
+the activations. Another method is another function with a registration.
 """
 
 from __future__ import annotations
@@ -11,68 +11,88 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.contrasts.matching import Sides
+from clerestory.contrasts.pairs import ArmValues
 from clerestory.registry import Registry
 from clerestory.stats import logistic_direction, mean_difference, rank_by_separation
 
-__all__ = ["FOLDS", "SPARSE", "Way", "crossed", "first", "ways"]
+__all__ = [
+    "FOLDS",
+    "SPARSE_UNITS",
+    "DirectionMethod",
+    "cross_fit",
+    "direction_methods",
+    "fit_sparse_probe",
+]
 
 FOLDS = 5
-"""Parts of discovery's contents: directions are ranked by parts that they were not fitted on."""
-SPARSE = 8
+"""Parts of the selection items: directions are ranked on parts that they were not fitted on."""
+SPARSE_UNITS = 8
 """Neurons of a sparse probe."""
 
-Matrix = NDArray[np.float64]
-Way = Callable[[Sides], Matrix]
-ways: Registry[Way] = Registry("way to a direction")
+Direction = NDArray[np.float64]
+DirectionMethod = Callable[[ArmValues], Direction]
+direction_methods: Registry[DirectionMethod] = Registry("direction method")
 
 
-@ways.register("difference")
-def means(sides: Sides) -> Matrix:
-    """Difference of means: with the concept less without it."""
-    return mean_difference(sides.shown, sides.absent)
+@direction_methods.register("difference")
+def fit_difference(arms: ArmValues) -> Direction:
+    """Difference of means: positive less negative."""
+    return mean_difference(arms.positive, arms.negative)
 
 
-@ways.register("probe")
-def probe(sides: Sides) -> Matrix:
-    """L2-logistic probe: the concept against its absence and the decoy together."""
-    return logistic_direction(sides.shown, _others(sides))
+@direction_methods.register("probe")
+def fit_probe(arms: ArmValues) -> Direction:
+    """L2-logistic probe: positive against negative and hard negative together."""
+    return logistic_direction(arms.positive, _all_negatives(arms))
 
 
-@ways.register("sparse")
-def sparse(sides: Sides) -> Matrix:
-    """The same probe on the eight neurons that stand out most (Gurnee et al. 2023)."""
-    return first(sides, SPARSE)
+@direction_methods.register("sparse")
+def fit_sparse(arms: ArmValues) -> Direction:
+    """The same probe on the eight best separated neurons (Gurnee et al. 2023)."""
+    return fit_sparse_probe(arms, SPARSE_UNITS)
 
 
-def first(sides: Sides, count: int) -> Matrix:
-    """A probe on so many neurons: those that stand out most by themselves."""
-    others = _others(sides)
-    chosen = rank_by_separation(sides.shown, others)[:count]
-    direction = np.zeros(sides.shown.shape[1])
-    direction[chosen] = logistic_direction(sides.shown[:, chosen], others[:, chosen])
+def fit_sparse_probe(arms: ArmValues, count: int) -> Direction:
+    """Fit a probe on the `count` neurons whose arms are best separated; 0 elsewhere."""
+    negatives = _all_negatives(arms)
+    chosen = rank_by_separation(arms.positive, negatives)[:count]
+    direction = np.zeros(arms.positive.shape[1])
+    direction[chosen] = logistic_direction(arms.positive[:, chosen], negatives[:, chosen])
     return direction
 
 
-def crossed(sides: Sides, way: Way) -> Sides:
-    """One column a side: each content read by a direction that was fitted without it.
+def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
+    """Read each item by a direction that was fitted without it.
 
-    Readings of a part that is left out are in standard deviations of the rest, around its middle.
+    A probe separates the items that it was fitted on perfectly, so its own readings say nothing.
+
+    Args:
+        arms: The selection half.
+        method: Fits a direction.
+
+    Returns:
+        One column per arm. Readings of a part are in standard deviations of the other parts,
+        around their mean, so that parts compare; 0 where there are fewer than two items.
     """
-    count = len(sides.shown)
-    arms = {"shown": sides.shown, "absent": sides.absent, "decoy": sides.decoy}
-    read = {arm: np.zeros((count, 1)) for arm, values in arms.items() if values is not None}
-    if count < 2:
-        return Sides(read["shown"], read["absent"], read.get("decoy"))
-    for part in np.array_split(np.arange(count), min(FOLDS, count)):
-        rest = np.setdiff1d(np.arange(count), part)
-        direction = way(sides.of(rest))
-        ends = np.concatenate([arms[arm][rest] @ direction for arm in ("shown", "absent")])  # type: ignore[index]
-        scale = ends.std() or 1.0
-        for arm, column in read.items():
-            column[part, 0] = (arms[arm][part] @ direction - ends.mean()) / scale  # type: ignore[index]
-    return Sides(read["shown"], read["absent"], read.get("decoy"))
+    count = len(arms.positive)
+    values = {"positive": arms.positive, "negative": arms.negative}
+    if arms.hard_negative is not None:
+        values["hard_negative"] = arms.hard_negative
+    readings = {arm: np.zeros((count, 1)) for arm in values}
+    parts = np.array_split(np.arange(count), min(FOLDS, count)) if count > 1 else []
+    for part in parts:
+        others = np.setdiff1d(np.arange(count), part)
+        direction = method(arms.select(others))
+        scale_values = np.concatenate(
+            [values[arm][others] @ direction for arm in ("positive", "negative")]
+        )
+        scale = scale_values.std() or 1.0
+        for arm, column in readings.items():
+            column[part, 0] = (values[arm][part] @ direction - scale_values.mean()) / scale
+    return ArmValues(readings["positive"], readings["negative"], readings.get("hard_negative"))
 
 
-def _others(sides: Sides) -> Matrix:
-    return sides.absent if sides.decoy is None else np.concatenate([sides.absent, sides.decoy])
+def _all_negatives(arms: ArmValues) -> NDArray[np.float64]:
+    if arms.hard_negative is None:
+        return arms.negative
+    return np.concatenate([arms.negative, arms.hard_negative])

@@ -1,42 +1,41 @@
-"""Findings from a recording: conditions say which samples show the concept, and which lack it.
+"""Findings from a recording: queries select the samples with the concept and those without.
 
-    found = find(
+    findings = find(
         recording,
-        shown="style == 'stained glass'",
-        absent="style == 'plain'",
-        decoy="place == 'stained glass window' and style == 'plain'",
+        positive="style == 'stained glass'",
+        negative="style == 'plain'",
+        hard_negative="place == 'stained glass window' and style == 'plain'",
         match="subject",
     )
 
-Conditions are over the recording's columns, and over what classifiers see in its pictures:
-`drawn.mood == 'scared' and drawn.mood.confidence > 0.6`.
+Queries are over the recording's columns, and over what classifiers predict from its pictures:
+`predicted.mood == 'scared' and predicted.mood.confidence > 0.6`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from clerestory.contrasts.arms import sort_out
-from clerestory.contrasts.contrast import contrast
-from clerestory.contrasts.direction_methods import ways
-from clerestory.contrasts.findings import Findings, Kind
-from clerestory.contrasts.matching import halves
-from clerestory.contrasts.predictions import Eyes
+from clerestory.contrasts.activations import RecordedActivations
+from clerestory.contrasts.contrast import contrast, provenance
+from clerestory.contrasts.direction_methods import direction_methods
+from clerestory.contrasts.findings import Findings, UnitKind
+from clerestory.contrasts.pairs import pair_samples
+from clerestory.contrasts.predictions import PictureClassifiers
+from clerestory.contrasts.samples import contrast_samples, split_names
 from clerestory.errors import EvidenceError
-from clerestory.models.core.family import Progress
+from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.recordings import Recording
 
-__all__ = ["BY", "Read", "find"]
+__all__ = ["find"]
 
-BY: Mapping[str, tuple[Kind, ...]] = {
+KINDS: Mapping[str, tuple[UnitKind, ...]] = {
     "neuron": ("neuron",),
     "direction": ("direction",),
     "both": ("neuron", "direction"),
@@ -46,98 +45,97 @@ BY: Mapping[str, tuple[Kind, ...]] = {
 def find(
     recording: Recording,
     *,
-    shown: str,
-    absent: str,
-    decoy: str | None = None,
+    positive: str,
+    negative: str,
+    hard_negative: str | None = None,
     match: str | Sequence[str] = (),
     within: str | None = None,
-    phrasing: str | None = None,
-    by: str = "both",
+    template: str | None = None,
+    kind: Literal["neuron", "direction", "both"] = "both",
     top: int = 20,
     flips: int = 200,
     seed: int = 0,
     classifiers: Mapping[str, str] | None = None,
-    gate: str | None = None,
+    picture_filter: str | None = None,
     labels: Mapping[str, pd.DataFrame] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressOption = True,
 ) -> Findings:
-    """Which units tell samples that meet `shown` from those that meet `absent`, and the decoy.
+    """Find the units that are higher, or lower, with a concept than without it.
 
-    `match` names the columns that stand for the content, the same on every side; contents, and the
-    levels of the column `phrasing` (the recording's own, if it has one), are halved at random:
-    half discover, half report. `within="prompt"` contrasts the seeds of one prompt instead: each
-    prompt that has both is a pair. Where a content has more samples on one side than on the other,
-    as many are taken, at random.
+    Items, and the templates of each arm, are split at random: the selection half ranks units and
+    fits directions, every figure is of the evaluation half. Where an item has more samples in one
+    arm than in another, some are dropped at random.
 
-    `drawn.mood` in a condition is what `classifiers["mood"]` sees, by default `lancet:mood`: set a
-    for the half that discovers, set b for the half that reports. Pictures that `gate`, as
-    `python:mine:face=present`, rules out meet no condition. `labels` are such columns made
-    elsewhere, by half: tables by sample number, as `label` gives. EvidenceError where samples
-    cannot carry a finding.
+    Args:
+        recording: The recording.
+        positive: Query for the samples with the concept.
+        negative: Query for the samples without it.
+        hard_negative: Query for samples that share words or objects with the positive ones.
+        match: Columns that identify the item, which occurs in every arm.
+        within: `prompt` to contrast the seeds of each prompt, instead of items.
+        template: The column of templates; the recording's own, if it has one.
+        kind: Which kind of units to report.
+        top: How many neurons are reported, besides the first of each site.
+        flips: Data sets with flipped arms that count what is found in noise.
+        seed: Of halves, bootstraps and flips.
+        classifiers: Classifiers by NAME of the columns `predicted.NAME` that queries name; by
+            default the recorded model's own. The two halves go by two sets of each.
+        picture_filter: `CLASSIFIER=CLASS`: other pictures are in no arm.
+        labels: Further columns by half, by sample number, such as `classifiers.label` gives.
+        progress: Whether to show a bar, or a callback.
+
+    Returns:
+        The findings, the best on the evaluation half first.
+
+    Raises:
+        EvidenceError: The samples cannot support a finding.
+        EmptyArmError: No sample matches a query.
     """
-    kinds = _kinds(by)
-    sides = {"shown": shown, "absent": absent} | ({"decoy": decoy} if decoy else {})
-    eyes = Eyes.of(recording, () if labels else sides.values(), classifiers or {}, gate)
-    chosen = sort_out(recording, sides, eyes.labels(labels), match, within, phrasing, seed)
-    samples, warned = chosen.samples, (*chosen.warnings(recording), *eyes.warnings())
-    read = Read(recording, samples.index.to_numpy())
+    if kind not in KINDS:
+        raise EvidenceError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
+    kinds = KINDS[kind]
+    queries = {"positive": positive, "negative": negative}
+    queries |= {"hard_negative": hard_negative} if hard_negative else {}
+    pictures = PictureClassifiers.from_queries(
+        recording, () if labels else queries.values(), classifiers or {}, picture_filter
+    )
+    samples = contrast_samples(
+        recording, queries, pictures.labels(labels), match, within, template, seed
+    )
+    activations = RecordedActivations(recording, samples.table.index.to_numpy())
     found = contrast(
-        read,
-        samples,
-        units=read.units,
-        matched=halves(samples, phrasings_apart=chosen.apart, within=within is not None),
-        by=tuple(ways) if "direction" in kinds else (),
+        activations,
+        samples.table,
+        units=activations.units,
+        pairing=pair_samples(
+            samples.table,
+            separate_templates=samples.separate_templates,
+            within=samples.within,
+        ),
+        methods=tuple(direction_methods) if "direction" in kinds else (),
         top=top if "neuron" in kinds else 0,
         flips=flips,
         seed=seed,
         progress=progress,
     )
-    kept = tuple(one for one in found.findings if one.kind in kinds)
-    asked, warned = sides | ({"gate": gate} if gate else {}), (*found.warnings, *warned)
-    found = replace(found, classifiers=eyes.checks(), model=_model(recording))
-    return replace(found, findings=kept, warnings=warned, asked=asked)
-
-
-def _model(recording: Recording) -> dict[str, str]:
-    told = recording.manifest["plan"]["model"]
-    return {name: told[name] for name in ("name", "revision")}
-
-
-def _kinds(by: str) -> tuple[Kind, ...]:
-    if by not in BY:
-        raise EvidenceError(f"by is {by!r}; it must be one of {', '.join(BY)}.")
-    return BY[by]
-
-
-class Read(Mapping[str, NDArray[np.float32]]):
-    """A recording's sites, each step by itself, `[sample, unit]`; read when they are asked for."""
-
-    def __init__(self, recording: Recording, rows: NDArray[np.integer]) -> None:
-        self.recording, self.rows = recording, rows
-        self.arrays = recording.to_xarray()
-        self.steps: dict[str, tuple[str, int]] = {}
-        self.units: dict[str, list[int]] = {}
-        """The units that the columns are, by site, where not all were recorded."""
-        for site in recording.sites:
-            labels = recording.store.layouts[site].labels
-            alone = list(labels["step"]) == [0] and "timestep" not in labels
-            for place, step in enumerate(labels["step"]):
-                name = site if alone else f"{site}@{step}"
-                self.steps[name] = (site, place)
-                if "unit" in labels:
-                    self.units[name] = list(labels["unit"])
-        self._last: tuple[str, NDArray[np.float32]] | None = None
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        site, place = self.steps[name]
-        if self._last is None or self._last[0] != site:
-            array = self.arrays[site].isel(sample=self.rows)
-            values = array.mean("position") if "position" in array.dims else array
-            self._last = (site, values.to_numpy())
-        return self._last[1][:, place]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)
+    model = recording.manifest["plan"]["model"]
+    return replace(
+        found,
+        findings=tuple(finding for finding in found.findings if finding.kind in kinds),
+        warnings=(*found.warnings, *samples.warnings(recording), *pictures.warnings()),
+        classifiers=pictures.checks(),
+        provenance=provenance(
+            model["name"],
+            model["revision"],
+            **queries,
+            match=list(split_names(match)),
+            within=within,
+            template=template,
+            kind=kind,
+            top=top,
+            flips=flips,
+            seed=seed,
+            classifiers=dict(pictures.columns),
+            picture_filter=picture_filter,
+        ),
+    )

@@ -1,7 +1,8 @@
-"""What a finding is: a claim about a unit, with its evidence."""
+"""What a finding is: a claim about a unit, with its evidence; how findings are saved."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,43 +11,72 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.contrasts.pairs import ARMS
 from clerestory.errors import EvidenceError
+from clerestory.io.fields import made
+from clerestory.io.outputs import empty_folder
+from clerestory.io.reading import inside, read_json, read_table, refusing
+from clerestory.io.tensors import read_tensors, writing
 from clerestory.registry import suggest
+from clerestory.reporting.results import Provenance, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clerestory.classifiers import Check
 
-__all__ = ["ENOUGH_PAIRS", "Detects", "Finding", "Findings", "Kind", "Null", "unit_name"]
+__all__ = [
+    "RECOMMENDED_PAIRS",
+    "Detection",
+    "Finding",
+    "Findings",
+    "FlipTest",
+    "UnitKind",
+    "unit_address",
+]
 
-ENOUGH_PAIRS = 24
-"""Report pairs below which a finding carries a warning."""
+RECOMMENDED_PAIRS = 24
+"""Evaluation pairs below which a finding carries a warning."""
+FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
+MAX_BYTES, MAX_VALUES = 2**30, 20_000_000
+"""Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
-Kind = Literal["neuron", "direction"]
+UnitKind = Literal["neuron", "direction"]
+CurvePoint = tuple[int, float, float | None]
+"""How many neurons, their AUROC, and the same against hard negatives."""
 
 
-def unit_name(site: str, unit: str | int) -> str:
-    """A unit's address: its site's, with the unit before the step.
+def unit_address(site: str, unit: str | int) -> str:
+    """Address of a unit: its site's, with the unit before the step.
 
-    >>> unit_name("denoiser.mid.res.0/out@5", 17)
+    >>> unit_address("denoiser.mid.res.0/out@5", 17)
     'denoiser.mid.res.0/out[17]@5'
     """
-    place, at, step = site.partition("@")
-    return f"{place}[{unit}]{at}{step}"
+    path, at, step = site.partition("@")
+    return f"{path}[{unit}]{at}{step}"
 
 
 @dataclass(frozen=True)
-class Detects:
-    """How well a unit tells the concept from its absence, on the report half alone.
+class Detection:
+    """How well a unit detects the concept, on the evaluation half alone.
 
-    `auroc` with its bootstrap interval over contents, and `win_rate`, the share of pairs won, with
-    its Clopper–Pearson interval (near 1 the honest one). `difference` is the mean paired difference
-    in standard deviations of the differences. `q` is over all units tested. `decoy_auroc` is
-    against the decoy, None without one. All are turned the unit's way, so more is better.
+    All figures have the unit's sign, so that more is better.
 
-    `shuffled` are the AUROCs against absence of 20 directions at the same site from shuffled pairs
-    of discovery, each turned the way that is better for it; empty for neurons.
+    Attributes:
+        auroc: Area under the ROC curve, positive against negative.
+        low: Lower limit of its 95% bootstrap interval over items.
+        high: Upper limit.
+        win_rate: Share of pairs in which the positive one is higher.
+        win_low: Lower limit of its exact (Clopper–Pearson) interval, which holds near 1.
+        win_high: Upper limit.
+        difference: Mean paired difference, in standard deviations of the differences.
+        q: Benjamini–Hochberg over all units that were tested.
+        hard_negative_auroc: Positive against hard negative; None without such an arm.
+        hard_negative_low: Lower limit of its bootstrap interval.
+        hard_negative_high: Upper limit.
+        pairs: Evaluation items.
+        shuffled_aurocs: AUROCs of 20 directions at the same site from shuffled selection pairs,
+            each with its better sign; empty for neurons.
     """
 
     auroc: float
@@ -57,153 +87,307 @@ class Detects:
     win_high: float
     difference: float
     q: float
-    decoy_auroc: float | None
-    decoy_low: float | None
-    decoy_high: float | None
+    hard_negative_auroc: float | None
+    hard_negative_low: float | None
+    hard_negative_high: float | None
     pairs: int
-    shuffled: tuple[float, ...] = ()
+    shuffled_aurocs: tuple[float, ...] = ()
 
     @property
-    def least(self) -> float:
-        """The worse of the two: against absence and against the decoy."""
-        return self.auroc if self.decoy_auroc is None else min(self.auroc, self.decoy_auroc)
+    def worst_auroc(self) -> float:
+        """The lower one of the AUROCs against negatives and against hard negatives."""
+        hard = self.hard_negative_auroc
+        return self.auroc if hard is None else min(self.auroc, hard)
 
 
 @dataclass(frozen=True)
 class Finding:
     """One unit and what it detects.
 
-    `unit` is its address, `site[17]` for a neuron, `site[difference]` for a difference of means,
-    `site[probe]` and `site[sparse]` for logistic probes, with `@5` where it is of a step;
-    `sign` is −1 for a unit that is *lower* where the concept is shown; `rank` is its place among
-    its kind in discovery, 1 for the first.
+    Attributes:
+        unit: Its address: `site[17]` for a neuron, `site[difference]` for a difference of means,
+            `site[probe]` and `site[sparse]` for logistic probes, with `@5` where it is of a step.
+        kind: A neuron or a direction.
+        sign: −1 for a unit that is *lower* with the concept.
+        rank: Its rank among its kind in the selection half, from 1.
+        detects: How well it detects the concept in the evaluation half.
     """
 
     unit: str
-    kind: Kind
+    kind: UnitKind
     sign: Literal[1, -1]
     rank: int
-    detects: Detects
+    detects: Detection
 
     @property
     def site(self) -> str:
         """The address of its site, with the step where it has one."""
-        place, _, rest = self.unit.rpartition("[")
-        return place + rest.partition("]")[2]
+        path, _, rest = self.unit.rpartition("[")
+        return path + rest.partition("]")[2]
 
 
 @dataclass(frozen=True)
-class Null:
-    """In how many of `flips` data sets with sides flipped at random anything was found at all."""
+class FlipTest:
+    """What is found where there is nothing to find.
+
+    Attributes:
+        flips: Data sets in which the arms of random pairs were swapped.
+        any_found: In how many of them any unit had q ≤ 0.05.
+    """
 
     flips: int
     any_found: int
 
 
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """Findings in the order of the held-out figure, and what they rest on.
+@dataclass(frozen=True, eq=False, repr=False)
+class Findings(Result):
+    """Units that detect a concept, and what the findings rest on.
 
-    `directions` are those fitted on the discovery half by unit, in the activations' own measure.
-    `curves` say of some sites how well so many of their neurons do together on the report half:
-    (neurons, AUROC, AUROC against the decoy). `warnings` stand in every report of them.
-    `classifiers` are those that said on the report half what is drawn, with a person's check of
-    each, None where nobody has checked it on these pictures. `asked` are the conditions of the
-    sides, and the gate; `samples` the samples themselves, as `pairing` takes them; `model` the
-    name and revision of the recorded one.
+    Attributes:
+        findings: In the order of the held-out figure, the best first.
+        tested: How many units were tested.
+        null: What is found in data without an effect.
+        warnings: What weakens the evidence; repeated in every report.
+        items: The items by half.
+        directions: Directions `[unit]` fitted on the selection half, by unit, in the units of the
+            activations.
+        curves: By site, how well few neurons do together on the evaluation half.
+        classifiers: Sources of the evaluation half's predictions, with a person's check of each;
+            None where nobody has checked it on these pictures.
+        samples: The samples, as `pair_samples` takes them.
+        provenance: Version, recorded model and options.
     """
 
     findings: tuple[Finding, ...]
     tested: int
-    null: Null
+    null: FlipTest
     warnings: tuple[str, ...]
-    contents: Mapping[str, tuple[str, ...]]
-    directions: Mapping[str, NDArray[np.float64]] = field(repr=False)
-    curves: Mapping[str, tuple[tuple[int, float, float | None], ...]] = field(default_factory=dict)
+    items: Mapping[str, tuple[str, ...]]
+    directions: Mapping[str, NDArray[np.float64]]
+    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     classifiers: Mapping[str, Check | None] = field(default_factory=dict)
-    asked: Mapping[str, str] = field(default_factory=dict)
-    samples: pd.DataFrame | None = field(default=None, repr=False)
-    model: Mapping[str, str] = field(default_factory=dict)
+    samples: pd.DataFrame | None = None
+    provenance: Provenance = Provenance("")
 
-    def direction(self, unit: str, way: str = "difference") -> NDArray[np.float64]:
-        """The direction `[unit]` of a finding's unit, or of a site by one of the ways.
+    def direction(self, unit: str, method: str = "difference") -> NDArray[np.float64]:
+        """The direction of a unit.
 
-        EvidenceError where none was fitted there.
+        Args:
+            unit: The unit's address, or that of its site.
+            method: How the direction of a site was fitted.
+
+        Returns:
+            The direction `[unit]`, in the units of the activations.
+
+        Raises:
+            EvidenceError: None was fitted there.
         """
-        named = unit if unit in self.directions else unit_name(unit, way)
-        if named not in self.directions:
-            known = suggest(named, self.directions)
-            raise EvidenceError(f"No direction is called {named!r} here.{known}")
-        return self.directions[named]
+        name = unit if unit in self.directions else unit_address(unit, method)
+        if name not in self.directions:
+            known = suggest(name, self.directions)
+            raise EvidenceError(f"No direction is called {name!r} here.{known}")
+        return self.directions[name]
 
     def __len__(self) -> int:
         return len(self.findings)
 
-    def of(self, kind: Kind, site: str | None = None) -> tuple[Finding, ...]:
-        """Those of a kind (and of a site), the best on the report half first."""
+    def by_kind(self, kind: UnitKind, site: str | None = None) -> tuple[Finding, ...]:
+        """Findings of a kind (and of a site), the best on the evaluation half first."""
         return tuple(
             finding
             for finding in self.findings
             if finding.kind == kind and site in (None, finding.site)
         )
 
-    def picked(self, kind: Kind, site: str | None = None) -> Finding:
-        """The one that discovery put first, whatever the report half says of it."""
-        found = self.of(kind, site)
-        if not found:
+    def top_ranked(self, kind: UnitKind, site: str | None = None) -> Finding:
+        """The finding that the selection half ranked first, whatever its held-out figure.
+
+        Args:
+            kind: Neurons or directions.
+            site: Of one site only.
+
+        Returns:
+            The finding.
+
+        Raises:
+            EvidenceError: There is none.
+        """
+        findings = self.by_kind(kind, site)
+        if not findings:
             where = f" at {site}" if site else ""
             raise EvidenceError(f"No {kind} was reported{where}: run `find` with that site.")
-        return min(found, key=lambda finding: finding.rank)
+        return min(findings, key=lambda finding: finding.rank)
 
-    @property
-    def warning(self) -> str:
-        """All warnings in one line, empty if there is none."""
-        return " ".join(self.warnings)
+    def classifier_notes(self) -> tuple[str, ...]:
+        """How far each classifier can be trusted: a person's agreement, corrected shares."""
+        options = self.provenance.options
+        queries = [str(options[name]) for name in (*ARMS, "picture_filter") if name in options]
+        return tuple(
+            f"{source} was not checked by a person on these pictures."
+            if check is None
+            else f"{check.sentence} {check.shares(queries)}".strip()
+            for source, check in self.classifiers.items()
+        )
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> str:
+        """How many units, and the first-ranked direction or neuron with its AUROC."""
+        text = f"{len(self)} findings of {self.tested:,} tested units"
+        for kind in ("direction", "neuron"):
+            if self.by_kind(kind):
+                first = self.top_ranked(kind)
+                detects = first.detects
+                return (
+                    f"{text}; ranked first: {first.unit}, AUROC {detects.auroc:.3f} "
+                    f"({detects.low:.3f} to {detects.high:.3f})"
+                )
+        return text
+
+    def table(self, top: int | None = None) -> pd.DataFrame:
+        """A row for each finding.
+
+        Args:
+            top: How many of each kind; by default all.
+
+        Returns:
+            Directions, then neurons, each the best on the evaluation half first.
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "unit": finding.unit,
+                "kind": finding.kind,
+                "sign": finding.sign,
+                "rank": finding.rank,
+                **{name: getattr(finding.detects, name) for name in TABLE_COLUMNS},
+            }
+            for kind in ("direction", "neuron")
+            for finding in self.by_kind(kind)[:top]
+        ]
+        return pd.DataFrame(rows, columns=["unit", "kind", "sign", "rank", *TABLE_COLUMNS])
+
+    def plot(self, kind: UnitKind | None = None) -> Any:
+        """The map of sites and steps as an Altair chart.
+
+        Args:
+            kind: Neurons or directions; by default directions where there are any.
+
+        Returns:
+            The chart.
+        """
+        from clerestory.contrasts.charts import site_map
+
+        return site_map(self, kind or ("direction" if self.by_kind("direction") else "neuron"))
+
+    def to_dict(self) -> dict[str, Any]:
         """Everything but directions and samples, ready for JSON."""
         return {
-            "model": dict(self.model),
+            "provenance": asdict(self.provenance),
             "findings": [asdict(finding) for finding in self.findings],
             "tested": self.tested,
             "null": asdict(self.null),
             "warnings": list(self.warnings),
-            "contents": {half: list(names) for half, names in self.contents.items()},
+            "items": {half: list(names) for half, names in self.items.items()},
             "curves": {
                 site: [list(point) for point in curve] for site, curve in self.curves.items()
             },
-            "asked": dict(self.asked),
             "classifiers": {
                 source: None if check is None else check.told()
                 for source, check in self.classifiers.items()
             },
         }
 
-    @property
-    def eyes(self) -> tuple[str, ...]:
-        """How far each classifier's word can be trusted: agreement, shares as a person has them."""
-        return tuple(
-            f"{source} was not checked by a person on these pictures."
-            if check is None
-            else f"{check.sentence} {check.shares(self.asked.values())}".strip()
-            for source, check in self.classifiers.items()
-        )
-
-    def map(self, kind: Kind = "direction") -> Any:
-        """Sites × steps as an Altair chart, shown by a notebook as it is."""
-        from clerestory.contrasts import charts
-
-        return charts.site_map(self, kind)
-
     def save(self, folder: Path) -> None:
-        """Write JSON, directions and samples into a folder, new or empty."""
-        from clerestory.contrasts import storage as files
+        """Write JSON, directions (safetensors) and samples (Parquet).
 
-        files.save(self, folder)
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+        from safetensors.numpy import save_file
+
+        empty_folder(folder)
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        (folder / FILE).write_text(text + "\n")
+        directions = {unit: np.ascontiguousarray(d) for unit, d in self.directions.items()}
+        with writing(folder / DIRECTIONS) as path:
+            save_file(directions, path)
+        if self.samples is not None:
+            self.samples.to_parquet(folder / SAMPLES)
 
     @classmethod
     def load(cls, folder: Path) -> Findings:
-        """Read what `save` wrote."""
-        from clerestory.contrasts import storage as files
+        """Read what `save` wrote.
 
-        return files.load(folder)
+        Args:
+            folder: The folder that was given to `save`.
+
+        Returns:
+            Equal findings.
+
+        Raises:
+            EvidenceError: A file is missing, damaged, or no findings.
+        """
+        try:
+            path = inside(folder, FILE, EvidenceError)
+            content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
+            fields = made(_Fields, content, FILE, EvidenceError)
+            return cls(
+                **{**vars(fields), "classifiers": _read_checks(fields.classifiers)},
+                directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
+                samples=_read_samples(inside(folder, SAMPLES, EvidenceError)),
+            )
+        except EvidenceError as error:
+            raise EvidenceError(f"{folder} holds no findings that can be read: {error}") from error
+
+
+TABLE_COLUMNS = (
+    "auroc",
+    "low",
+    "high",
+    "hard_negative_auroc",
+    "win_rate",
+    "win_low",
+    "win_high",
+    "q",
+)
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of `findings.json`."""
+
+    provenance: Provenance
+    findings: tuple[Finding, ...]
+    tested: int
+    null: FlipTest
+    warnings: tuple[str, ...]
+    items: Mapping[str, tuple[str, ...]]
+    curves: Mapping[str, tuple[CurvePoint, ...]]
+    classifiers: Mapping[str, Any]
+
+
+def _read_checks(checks: Mapping[str, Any]) -> dict[str, Check | None]:
+    from clerestory.classifiers import Check
+
+    with refusing(FILE, EvidenceError):
+        return {
+            source: None if check is None else Check.read(check) for source, check in checks.items()
+        }
+
+
+def _read_directions(path: Path) -> dict[str, NDArray[np.float64]]:
+    directions = read_tensors(path, EvidenceError, "np")
+    for name, direction in directions.items():
+        if direction.ndim != 1 or direction.dtype.kind != "f" or not np.isfinite(direction).all():
+            raise EvidenceError(
+                f"the direction {name[:80]!r} is {direction.dtype} {list(direction.shape)} or not "
+                "finite; expected a finite number for each unit."
+            )
+    return directions
+
+
+def _read_samples(path: Path) -> pd.DataFrame | None:
+    return read_table(path, EvidenceError) if path.exists() else None

@@ -1,8 +1,8 @@
-"""Groups of pictures: random prompts are drawn, classified, and what each class shares is sought.
+"""Groups of pictures: find what the pictures of one class share, from random prompts.
 
-    groups = group(recording, "lancet:mood", classes=("scared", "happy"), control="place")
+    groups = group(recording, classifier="lancet:mood", classes=("scared", "happy"), control="place")
     groups["scared"].units[0].unit
-    verify(groups.findings("scared"), model, "lancet:mood", "scared")
+    verify(groups.findings("scared"), model, classifier="lancet:mood", label="scared")
 
 A prompt is a replicate, and belongs to a group where all of its seeds do. Each prompt of a group
 has a partner of which no seed does, drawn at random among the prompts that are alike in what is
@@ -19,246 +19,305 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clerestory.classifiers import classifier as named
-from clerestory.contrasts.contrast import contrast
-from clerestory.contrasts.find import Read, find
+from clerestory.classifiers import classifier as open_classifier
+from clerestory.contrasts.activations import RecordedActivations
+from clerestory.contrasts.contrast import contrast, provenance
+from clerestory.contrasts.find import find
 from clerestory.contrasts.findings import Findings
+from clerestory.contrasts.group_units import PromptValues, group_with_figures, prompts_in_and_out
 from clerestory.contrasts.groups import Groups
-from clerestory.contrasts.matching import HALVES, halves
-from clerestory.contrasts.predictions import PASSED, Eyes
-from clerestory.contrasts.shared_units import Values, group_of, sides_of
+from clerestory.contrasts.pairs import HALVES, pair_samples
+from clerestory.contrasts.predictions import PASSED, PictureClassifiers
+from clerestory.contrasts.samples import random_halves, split_names
 from clerestory.errors import EmptyArmError, EvidenceError, RegistryError
-from clerestory.models.core.family import Progress
 from clerestory.registry import suggest
+from clerestory.reporting.progress import progress_bars
+from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.recordings import Recording
 
 __all__ = ["group"]
 
-LEAST = 6
+MIN_PROMPTS = 6
 """Prompts of a half below which a class makes no group."""
-SEEN, SURE = "drawn.group", "drawn.group.confidence"
+PREDICTION, CONFIDENCE = "predicted.group", "predicted.group.confidence"
 
 
 def group(
     recording: Recording,
-    classifier: str,
     *,
+    classifier: str,
     classes: Sequence[str] = (),
     min_confidence: float = 0.0,
-    gate: str | None = None,
+    picture_filter: str | None = None,
     control: str | Sequence[str] = (),
     within: str | None = None,
     top: int = 20,
     flips: int = 200,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressOption = True,
 ) -> Groups:
-    """Group a recording's pictures by what `classifier` sees; find what sets each group apart.
+    """Group a recording's pictures by predicted class; find what separates each group.
 
-    `classes` are compared, by default all that have prompts enough. Pictures that are seen with
-    less than `min_confidence`, or that `gate` (`CLASSIFIER=CLASS`) rules out, are left out.
-    `control` names columns, or classifiers such as `lancet:place`, within whose levels prompts are
-    compared. `within="prompt"` contrasts the seeds of each prompt that came out both ways instead.
-    Set a of a classifier sorts the half that discovers, set b the half that reports.
-    EvidenceError where there is no group, or nothing beside it.
+    The selection set of the classifier groups the selection half, the evaluation set the other.
+
+    Args:
+        recording: A recording with pictures.
+        classifier: The name of the classifier.
+        classes: The classes to compare; by default all that have enough prompts.
+        min_confidence: Pictures whose prediction is less probable are left out.
+        picture_filter: `CLASSIFIER=CLASS`: other pictures are left out.
+        control: Columns, or classifiers such as `lancet:place`, within whose levels prompts are
+            compared.
+        within: `prompt` to contrast the seeds of each prompt that have several classes instead.
+        top: How many neurons are reported of each group.
+        flips: Data sets with flipped arms that count what is found in noise.
+        seed: Of halves, partners, bootstraps and flips.
+        progress: Whether to show a bar, or a callback.
+
+    Returns:
+        The groups.
+
+    Raises:
+        EvidenceError: There is no group, or nothing to compare it with.
+        RegistryError: The classifier has no such class.
     """
-    chosen, alike = _classes(classifier, classes), _listed(control, within)
-    table, said, eyes = _table(recording, classifier, chosen, min_confidence, gate, alike, seed)
-    usable, counts = _agreement(table)
-    how: dict[str, Any] = {"top": top, "flips": flips, "seed": seed, "progress": progress}
-    if within is not None:
-        table, how = table[table["kept"]], {**how, "within": within, "gate": gate}
-        found = _within(recording, classifier, chosen, min_confidence, how)
-    else:
-        table = table[table["prompt"].map(usable)]
-        found = _between(recording, table, _enough(table, chosen), alike, how, said)
-    values, checks = Values(recording, table, alike, within is not None), eyes.checks()
-    found = {name: replace(own, classifiers=checks) for name, own in found.items()}
+    chosen, controlled = _classes(classifier, classes), _controlled(control, within)
+    samples, warnings, pictures = _samples(
+        recording, classifier, chosen, min_confidence, picture_filter, controlled, seed
+    )
+    usable, mixed = _agreement(samples)
+    excluded = int((~usable).sum())
+    options: dict[str, Any] = {"top": top, "flips": flips, "seed": seed}
+    with progress_bars(progress) as report:
+        run_options = {**options, "progress": report}
+        if within is not None:
+            samples = samples[samples["usable"]]
+            run_options |= {"within": within, "picture_filter": picture_filter}
+            found = _within_prompts(recording, classifier, chosen, min_confidence, run_options)
+        else:
+            samples = samples[samples["prompt"].map(usable)]
+            names = _large_classes(samples, chosen)
+            found = _between_prompts(recording, samples, names, controlled, run_options, warnings)
+    model = recording.manifest["plan"]["model"]
+    origin = provenance(
+        model["name"],
+        model["revision"],
+        classifier=classifier,
+        classes=list(classes),
+        min_confidence=min_confidence,
+        picture_filter=picture_filter,
+        control=list(controlled),
+        within=within,
+        **options,
+    )
+    values, checks = PromptValues(recording, samples, controlled, within is not None), pictures.checks()
+    found = {
+        name: replace(
+            findings,
+            classifiers=checks,
+            provenance=origin if within is None else findings.provenance,
+        )
+        for name, findings in found.items()
+    }
     return Groups(
         classifier=classifier,
-        groups={name: group_of(name, own, values, list(found)) for name, own in found.items()},
-        **counts,
-        controlled=alike,
+        groups={
+            name: group_with_figures(name, findings, values, list(found))
+            for name, findings in found.items()
+        },
+        mixed=mixed,
+        excluded=excluded,
+        controlled=controlled,
         within=within,
-        warnings=tuple(dict.fromkeys([*said, *_said(found)])),
-        table=table,
+        warnings=tuple(dict.fromkeys([*warnings, *_group_warnings(found)])),
+        samples=samples,
+        provenance=origin,
     )
 
 
-def _said(found: Mapping[str, Findings]) -> list[str]:
-    """Warnings of the groups' findings; partners are of one phrasing, as every prompt is."""
+def _group_warnings(found: Mapping[str, Findings]) -> list[str]:
+    """Warnings of the groups' findings; random prompts have no templates to count."""
     return [
         f"Group {name!r}: {warning}"
-        for name, own in found.items()
-        for warning in own.warnings
-        if "phrasings of arm" not in warning
+        for name, findings in found.items()
+        for warning in findings.warnings
+        if "templates of the" not in warning
     ]
 
 
-def _listed(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
+def _controlled(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
     if within not in (None, "prompt"):
-        raise EvidenceError(f"within is {within!r}; only the seeds of one 'prompt' can be told.")
+        raise EvidenceError(f"within is {within!r}; only 'prompt' is possible.")
     if within is not None and control:
-        raise EvidenceError("Within a prompt all else is alike: leave `control` out.")
-    names = [control] if isinstance(control, str) else control
-    return tuple(part.strip() for name in names for part in name.split(",") if part.strip())
+        raise EvidenceError("Within a prompt all else is alike: omit `control`.")
+    return split_names(control)
 
 
 def _classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
-    known = named(classifier).classes
+    known = open_classifier(classifier).classes
     for name in classes:
         if name not in known:
             raise RegistryError(f"{classifier} has no class {name!r}.{suggest(name, known)}")
     return tuple(dict.fromkeys(classes)) or known
 
 
-def _table(
+def _samples(
     recording: Recording,
     classifier: str,
     classes: Sequence[str],
     min_confidence: float,
-    gate: str | None,
+    picture_filter: str | None,
     control: Sequence[str],
     seed: int,
-) -> tuple[pd.DataFrame, list[str], Eyes]:
-    """A row for each good sample, by its place among them.
+) -> tuple[pd.DataFrame, list[str], PictureClassifiers]:
+    """A row for each good sample, by its place among them; warnings; the classifiers.
 
-    `group` is what is seen, `kept` whether that is of a class that is asked for, seen with enough
-    confidence and let through the gate, `level` what is controlled, as one.
+    `group` is the predicted class, `usable` whether it is one of `classes`, predicted with enough
+    confidence and let through the filter, `level` the levels of all that is controlled, as one.
     """
-    seen = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
+    columns = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
     for name in control:
         if ":" not in name:
             _column(recording.samples, name)
-    eyes = Eyes(recording, {"group": classifier, **seen}, gate)
-    labels, own = eyes.labels(), recording.samples.iloc[recording.rows].reset_index(names="sample")
-    prompts = sorted(own["prompt"].unique())
-    order = np.random.default_rng(seed).permutation(len(prompts))
-    half = {prompts[at]: HALVES[place % 2] for place, at in enumerate(order)}
-    table = own[["sample", "prompt", "seed"]].assign(half=own["prompt"].map(half), level="")
+    pictures = PictureClassifiers(recording, {"group": classifier, **columns}, picture_filter)
+    labels = pictures.labels()
+    recorded = recording.samples.iloc[recording.rows].reset_index(names="sample")
+    half = random_halves(recorded["prompt"], np.random.default_rng(seed))
+    table = recorded[["sample", "prompt", "seed"]].assign(half=half, level="")
     parts = []
     for name in HALVES:
         rows = (table["half"] == name).to_numpy()
-        said = labels[name][rows]
-        part = table[rows].assign(group=said[SEEN].to_numpy())
-        for at, control_name in enumerate(control):
-            drawn = ":" in control_name
-            level = said[f"drawn.c{at}"] if drawn else _column(own, control_name)[rows]
-            part[f"={control_name}"] = level.astype(str).to_numpy()
-            part["level"] += "\n" + part[f"={control_name}"]
-        kept = (said[SURE] >= min_confidence) & said[SEEN].isin(classes)
-        if PASSED in said:
-            kept &= said[PASSED]
-        parts.append(part.assign(kept=kept.to_numpy()))
-    return pd.concat(parts).sort_index(), eyes.warnings(), eyes
+        predictions = labels[name][rows]
+        part = table[rows].assign(group=predictions[PREDICTION].to_numpy())
+        for at, factor in enumerate(control):
+            predicted = ":" in factor
+            level = predictions[f"predicted.c{at}"] if predicted else _column(recorded, factor)[rows]
+            part[f"={factor}"] = level.astype(str).to_numpy()
+            part["level"] += "\n" + part[f"={factor}"]
+        usable = predictions[CONFIDENCE] >= min_confidence
+        usable &= predictions[PREDICTION].isin(classes)
+        if PASSED in predictions:
+            usable &= predictions[PASSED]
+        parts.append(part.assign(usable=usable.to_numpy()))
+    return pd.concat(parts).sort_index(), pictures.warnings(), pictures
 
 
-def _agreement(table: pd.DataFrame) -> tuple[pd.Series, dict[str, Any]]:
-    """By prompt whether all of its seeds count, alike in what is controlled; which disagree."""
-    by_prompt = table.groupby("prompt")
-    seen = by_prompt["group"].unique()
-    usable = by_prompt["kept"].all() & by_prompt["level"].nunique().eq(1)
-    split = {
-        str(prompt): tuple(map(str, names)) for prompt, names in seen.items() if len(names) > 1
+def _agreement(samples: pd.DataFrame) -> tuple[pd.Series[bool], dict[str, tuple[str, ...]]]:
+    """By prompt whether all seeds are usable and alike in what is controlled; the mixed ones."""
+    by_prompt = samples.groupby("prompt")
+    usable = by_prompt["usable"].all() & by_prompt["level"].nunique().eq(1)
+    classes = by_prompt["group"].unique()
+    mixed = {
+        str(prompt): tuple(map(str, names)) for prompt, names in classes.items() if len(names) > 1
     }
-    return usable, {"split": split, "unsure": int((~usable).sum())}
+    return usable, mixed
 
 
-def _column(table: pd.DataFrame, name: str) -> pd.Series:
+def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     if name not in table:
         hint = suggest(name, [str(column) for column in table])
         raise EvidenceError(
-            f"There is no column {name!r} to control; lancet:{name} would ask the pictures.{hint}"
+            f"There is no column {name!r} to control; a classifier of pictures is named with its "
+            f"family, as FAMILY:{name}.{hint}"
         )
     return table[name]
 
 
-def _enough(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """The classes with prompts enough in both halves, in them and not; EvidenceError for none."""
-    sides = {name: sides_of(table, name) for name in classes}
-    halved = table.drop_duplicates("prompt").set_index("prompt")["half"]
-    kept = [
+def _large_classes(samples: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """The classes with enough prompts of them and not of them in both halves."""
+    prompts = {name: prompts_in_and_out(samples, name) for name in classes}
+    half_of = samples.drop_duplicates("prompt").set_index("prompt")["half"]
+    large = [
         name
-        for name, two in sides.items()
-        if all(int((halved[list(own)] == half).sum()) >= LEAST for own in two for half in HALVES)
-    ]
-    if not kept:
-        sizes = ", ".join(f"{name}: {len(own)}" for name, (own, _) in sides.items() if len(own))
-        raise EvidenceError(
-            f"No class has {LEAST} prompts in each half, and as many without it (prompts: "
-            f"{sizes or 'none'}). Record more of them, or name fewer conditions."
+        for name, sides in prompts.items()
+        if all(
+            int((half_of[list(side)] == half).sum()) >= MIN_PROMPTS
+            for side in sides
+            for half in HALVES
         )
-    return kept
+    ]
+    if not large:
+        sizes = ", ".join(
+            f"{name}: {len(members)}" for name, (members, _) in prompts.items() if len(members)
+        )
+        raise EvidenceError(
+            f"No class has {MIN_PROMPTS} prompts in each half, and as many without it (prompts: "
+            f"{sizes or 'none'}). Record more of them, or control fewer columns."
+        )
+    return large
 
 
-def _between(
+def _between_prompts(
     recording: Recording,
-    table: pd.DataFrame,
+    samples: pd.DataFrame,
     names: Sequence[str],
     controlled: Sequence[str],
-    how: Mapping[str, Any],
-    alone: list[str],
+    options: Mapping[str, Any],
+    warnings: list[str],
 ) -> dict[str, Findings]:
-    """Each group's prompts beside partners from the others; `alone` gets those with too few."""
+    """Each group's prompts against partners from the others; too few partners are warned of."""
     found = {}
     for name in names:
-        samples = _partners(table, name, controlled, np.random.default_rng(how["seed"]))
-        pairs = samples.groupby("half")["content"].nunique().reindex(HALVES, fill_value=0)
-        if pairs.min() < LEAST:
-            alone.append(
-                f"Group {name!r} is left out: fewer than {LEAST} of its prompts in a half have a "
-                "partner that is alike in what is controlled."
+        pairs = _partners(samples, name, controlled, np.random.default_rng(options["seed"]))
+        counts = pairs.groupby("half")["item"].nunique().reindex(HALVES, fill_value=0)
+        if counts.min() < MIN_PROMPTS:
+            warnings.append(
+                f"Group {name!r} is left out: fewer than {MIN_PROMPTS} of its prompts in a half "
+                "have a partner that is alike in what is controlled."
             )
             continue
-        read = Read(recording, samples.index.to_numpy())
-        samples = samples.reset_index(drop=True)
-        matched = halves(samples, phrasings_apart=False)
+        activations = RecordedActivations(recording, pairs.index.to_numpy())
+        pairs = pairs.reset_index(drop=True)
+        pairing = pair_samples(pairs, separate_templates=False)
         found[name] = contrast(
-            read, samples, matched=matched, units=read.units, by=("difference",), **how
+            activations, pairs, pairing=pairing, units=activations.units, **options
         )
     if not found:
-        raise EvidenceError(f"{alone[-1]} Control less, or record more.")
+        raise EvidenceError(f"{warnings[-1]} Control less, or record more.")
     return found
 
 
 def _partners(
-    table: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
+    samples: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Samples as `pairing` takes them, a content for each pair."""
-    within, without = sides_of(table, name)
-    prompts = table.drop_duplicates("prompt").set_index("prompt")
-    contents: dict[str, tuple[str, str]] = {}
-    for _, stratum in prompts.groupby(["half", *(f"={one}" for one in controlled)]):
-        own = rng.permutation(stratum.index[stratum.index.isin(within)])
-        others = rng.permutation(stratum.index[stratum.index.isin(without)])
-        for one, other in zip(own, others, strict=False):
-            contents[one], contents[other] = (one, "shown"), (one, "absent")
-    used = table[table["prompt"].isin(contents)]
-    sides = [contents[prompt] for prompt in used["prompt"]]
+    """Samples as `pair_samples` takes them, an item for each pair of prompts."""
+    inside, outside = prompts_in_and_out(samples, name)
+    prompts = samples.drop_duplicates("prompt").set_index("prompt")
+    items: dict[str, tuple[str, str]] = {}
+    for _, stratum in prompts.groupby(["half", *(f"={factor}" for factor in controlled)]):
+        members = rng.permutation(stratum.index[stratum.index.isin(inside)])
+        partners = rng.permutation(stratum.index[stratum.index.isin(outside)])
+        for member, partner in zip(members, partners, strict=False):
+            items[member], items[partner] = (member, "positive"), (member, "negative")
+    used = samples[samples["prompt"].isin(items)]
+    sides = [items[prompt] for prompt in used["prompt"]]
     arms = [arm for _, arm in sides]
-    return used.assign(content=[one for one, _ in sides], arm=arms, phrase=arms)
+    return used.assign(item=[item for item, _ in sides], arm=arms, template=arms)
 
 
-def _within(
+def _within_prompts(
     recording: Recording,
     classifier: str,
     classes: Sequence[str],
     min_confidence: float,
-    how: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> dict[str, Findings]:
-    """Each class that has prompts of which some seeds came out in it, and others in another."""
+    """Each class that has prompts of which some seeds are of it, and others are not."""
     found = {}
-    sure = f"{SURE} >= {min_confidence}"
+    confident = f"{CONFIDENCE} >= {min_confidence}"
     for name in classes:
         others = [other for other in classes if other != name]
-        sides: dict[str, Any] = {
-            "shown": f"{SEEN} == {name!r} and {sure}",
-            "absent": f"{SEEN} in {others!r} and {sure}",
-        }
+        # A class that no prompt has beside another one makes no group.
         with contextlib.suppress(EmptyArmError):
-            found[name] = find(recording, **sides, classifiers={"group": classifier}, **how)
+            found[name] = find(
+                recording,
+                positive=f"{PREDICTION} == {name!r} and {confident}",
+                negative=f"{PREDICTION} in {others!r} and {confident}",
+                classifiers={"group": classifier},
+                **options,
+            )
     if not found:
-        raise EvidenceError("No prompt came out in two classes: more seeds of each are needed.")
+        raise EvidenceError("No prompt has seeds of two classes: record more seeds of each.")
     return found

@@ -1,91 +1,159 @@
-"""What pictures of one class have in common inside the model, and what tells them from others."""
+"""What pictures of one class have in common inside the model, and what separates them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clerestory.contrasts.findings import Findings
+from clerestory.contrasts.findings import Findings, UnitKind
 from clerestory.errors import EvidenceError
+from clerestory.io.fields import made
 from clerestory.io.outputs import empty_folder
+from clerestory.io.reading import inside, read_json, read_table
 from clerestory.registry import suggest
+from clerestory.reporting.results import Provenance, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Group", "Groups", "Shared"]
+__all__ = ["FILE", "Group", "GroupUnit", "Groups", "findings_folder"]
 
-FILE = "groups.json"
+FILE, SAMPLES = "groups.json", "samples.parquet"
+MAX_BYTES, MAX_VALUES = 2**30, 20_000_000
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A unit of a group: what sets the group's prompts apart from the others, held out.
+class GroupUnit:
+    """A unit that separates a group's prompts from the others, held out.
 
-    `auroc` is group against rest, turned the unit's way; `q` over all units. `omega2` is the share
-    of the unit's variance that lies between all groups. `common`: in which share of the group's
-    prompts the unit is beyond three quarters of the other groups' prompts. `against`: its AUROC
-    against each other group. These three are of all prompts of the half that reports, each around
-    the mean of those that are alike in what is controlled.
+    `omega2`, `prevalence` and `auroc_against` are of all prompts of the evaluation half, each
+    around the mean of those that are alike in what is controlled.
+
+    Attributes:
+        unit: The unit's address.
+        kind: A neuron or a direction.
+        sign: −1 for a unit that is lower in the group.
+        auroc: Group against the others, with the unit's sign.
+        low: Lower limit of its 95% bootstrap interval.
+        high: Upper limit.
+        q: Benjamini–Hochberg over all units.
+        omega2: Share of the unit's variance that lies between all groups.
+        prevalence: Share of the group's prompts in which the unit is above the upper quartile of
+            the other groups' prompts.
+        auroc_against: AUROC against each other group.
     """
 
     unit: str
-    kind: str
+    kind: UnitKind
     sign: int
     auroc: float
     low: float
     high: float
     q: float
     omega2: float
-    common: float
-    against: Mapping[str, float]
+    prevalence: float
+    auroc_against: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One class: how many of its prompts report, each beside another's; units, the best first."""
+    """One class.
+
+    Attributes:
+        prompts: How many of its prompts are in the evaluation half, each with a partner.
+        units: The best on the evaluation half first.
+        findings: The findings that the units come from.
+    """
 
     prompts: int
-    units: tuple[Shared, ...]
-    findings: Findings = field(repr=False)
+    units: tuple[GroupUnit, ...]
+    findings: Findings
 
 
-@dataclass(frozen=True, eq=False)
-class Groups:
-    """The groups of a recording's pictures, as `classifier` sees them, by class.
+@dataclass(frozen=True, eq=False, repr=False)
+class Groups(Result):
+    """The groups of a recording's pictures by predicted class.
 
-    `split` has the prompts whose seeds came out in several classes, and which: they are in no
-    group, and beside a group only where none of their seeds is in it. `unsure` counts the prompts
-    that were left out: a class not asked for, too little confidence, the gate, seeds that differ in
-    what is controlled. `controlled` are the columns within whose levels prompts were compared.
-    `table` has a row for each sample: its `group`, its `half`, its number.
+    Attributes:
+        classifier: The name of the classifier.
+        groups: The groups by class.
+        mixed: The prompts whose seeds have several classes, and which: they are in no group, and a
+            partner only where none of their seeds is in the group.
+        excluded: How many prompts were left out: another class, too little confidence, the picture
+            filter, seeds that differ in what is controlled.
+        controlled: The columns within whose levels prompts were compared.
+        within: `prompt` where the seeds of each prompt were contrasted.
+        warnings: What weakens the evidence.
+        samples: A row for each sample: its `group`, its `half`, its number as `sample`.
+        provenance: Version, recorded model and options.
     """
 
     classifier: str
     groups: Mapping[str, Group]
-    split: Mapping[str, tuple[str, ...]]
-    unsure: int
+    mixed: Mapping[str, tuple[str, ...]]
+    excluded: int
     controlled: tuple[str, ...]
     within: str | None
     warnings: tuple[str, ...]
-    table: pd.DataFrame = field(repr=False)
+    samples: pd.DataFrame
+    provenance: Provenance = Provenance("")
 
     def __getitem__(self, name: str) -> Group:
-        """The group of a class; EvidenceError where there is none."""
         if name not in self.groups:
             raise EvidenceError(f"There is no group {name!r}.{suggest(name, self.groups)}")
         return self.groups[name]
 
     def findings(self, name: str) -> Findings:
-        """A group's findings, for `verify`, edits and searches."""
+        """Findings of a group, for `verify`, edits and searches.
+
+        Args:
+            name: The class.
+
+        Returns:
+            What separates the group from the others.
+
+        Raises:
+            EvidenceError: There is no such group.
+        """
         return self[name].findings
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> str:
+        """The groups with their evaluation prompts."""
+        sizes = ", ".join(f"{name} ({group.prompts})" for name, group in self.groups.items())
+        return f"{len(self.groups)} groups by {self.classifier}, with evaluation prompts: {sizes}"
+
+    def table(self, top: int | None = None) -> pd.DataFrame:
+        """A row for each group's unit.
+
+        Args:
+            top: How many of each kind in each group; by default all.
+
+        Returns:
+            Directions, then neurons of each group, the best on the evaluation half first.
+        """
+        import pandas as pd
+
+        rows = [
+            {"group": name, "prompts": group.prompts, **_row(unit)}
+            for name, group in self.groups.items()
+            for kind in ("direction", "neuron")
+            for unit in [unit for unit in group.units if unit.kind == kind][:top]
+        ]
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Any:
+        """AUROCs of each group's first units with their intervals, as an Altair chart."""
+        from clerestory.contrasts.charts import group_chart
+
+        return group_chart(self)
+
+    def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
         return {
+            "provenance": asdict(self.provenance),
             "classifier": self.classifier,
             "groups": {
                 name: {
@@ -96,16 +164,91 @@ class Groups:
                 }
                 for name, group in self.groups.items()
             },
-            "split": {prompt: list(names) for prompt, names in self.split.items()},
-            "unsure": self.unsure,
+            "mixed": {prompt: list(names) for prompt, names in self.mixed.items()},
+            "excluded": self.excluded,
             "controlled": list(self.controlled),
             "within": self.within,
             "warnings": list(self.warnings),
         }
 
     def save(self, folder: Path) -> None:
-        """Write `groups.json`, and a folder of findings for each group, into a new folder."""
+        """Write `groups.json`, the samples, and a folder of findings for each group.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
         empty_folder(folder)
-        (folder / FILE).write_text(json.dumps(self.told(), indent=1, allow_nan=False) + "\n")
-        for place, group in enumerate(self.groups.values()):
-            group.findings.save(folder / "findings" / f"{place:02}")
+        (folder / FILE).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        self.samples.to_parquet(folder / SAMPLES)
+        for name, group in self.groups.items():
+            group.findings.save(findings_folder(folder, list(self.groups), name))
+
+    @classmethod
+    def load(cls, folder: Path) -> Groups:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder that was given to `save`.
+
+        Returns:
+            Equal groups.
+
+        Raises:
+            EvidenceError: A file is missing, damaged, or holds no groups.
+        """
+        path = inside(folder, FILE, EvidenceError)
+        content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
+        fields = made(_Fields, content, FILE, EvidenceError)
+        groups = {}
+        for name, group in fields.groups.items():
+            own_folder = findings_folder(folder, list(fields.groups), name)
+            groups[name] = Group(group.prompts, group.units, Findings.load(own_folder))
+        samples = read_table(inside(folder, SAMPLES, EvidenceError), EvidenceError)
+        return cls(**{**vars(fields), "groups": groups}, samples=samples)
+
+
+def findings_folder(folder: Path, names: list[str], name: str) -> Path:
+    """Where a folder of groups has the findings of one; named by number, as classes are any text.
+
+    Args:
+        folder: The folder of the groups.
+        names: All classes, in the order of `groups.json`.
+        name: One of them.
+
+    Returns:
+        The folder.
+    """
+    return folder / "findings" / f"{names.index(name):02}"
+
+
+@dataclass(frozen=True)
+class _GroupFields:
+    """A group of `groups.json`; `null` and `tested` are the findings' own."""
+
+    prompts: int
+    units: tuple[GroupUnit, ...]
+    null: Mapping[str, Any]
+    tested: int
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of `groups.json`."""
+
+    provenance: Provenance
+    classifier: str
+    groups: Mapping[str, _GroupFields]
+    mixed: Mapping[str, tuple[str, ...]]
+    excluded: int
+    controlled: tuple[str, ...]
+    within: str | None
+    warnings: tuple[str, ...]
+
+
+def _row(unit: GroupUnit) -> dict[str, Any]:
+    columns = {name: value for name, value in vars(unit).items() if name != "auroc_against"}
+    worst = min(unit.auroc_against.values(), default=None)
+    return {**columns, "worst_auroc_against": worst}

@@ -1,15 +1,16 @@
-"""What conditions ask of the pictures: columns `drawn.NAME`, by whom they are seen, how well."""
+"""What classifiers predict from a recording's pictures, as columns `predicted.NAME` of queries."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clerestory.classifiers import Check, Classifier, checked, classifier, label, passes
-from clerestory.contrasts.matching import HALVES
+from clerestory.contrasts.pairs import HALVES
+from clerestory.contrasts.queries import PREDICTED
 from clerestory.errors import EvidenceError
+from clerestory.models.loading.plugins import checkpoint, model_names
 from clerestory.types import Role
 
 if TYPE_CHECKING:
@@ -17,92 +18,137 @@ if TYPE_CHECKING:
 
     from clerestory.recordings import Recording
 
-__all__ = ["DOTTED", "PASSED", "Eyes"]
+__all__ = ["PASSED", "PictureClassifiers"]
 
-DOTTED = re.compile(r"(?<![\w`.])drawn(?:\.\w+)+")
-PASSED = "gate.passed"
-"""The column that says which pictures the gate lets through."""
-ROLES: tuple[Role, Role] = ("selection", "evaluation")
-"""Which classifiers the half that discovers goes by, and which the half that reports."""
+PASSED = "picture_filter.passed"
+"""The column that says which pictures the filter lets through."""
 
 
 @dataclass(frozen=True)
-class Eyes:
-    """The classifiers that see a recording's pictures: by column, and the gate before them."""
+class PictureClassifiers:
+    """The classifiers of a recording's pictures.
+
+    Attributes:
+        recording: The recording.
+        columns: Names of classifiers by column: `mood` for `predicted.mood`.
+        picture_filter: `CLASSIFIER=CLASS` that a picture has to show, None for all pictures.
+    """
 
     recording: Recording
-    by: Mapping[str, str]
-    gate: str | None = None
+    columns: Mapping[str, str]
+    picture_filter: str | None = None
 
     @classmethod
-    def of(
+    def from_queries(
         cls,
         recording: Recording,
-        conditions: Iterable[str],
+        queries: Iterable[str],
         classifiers: Mapping[str, str],
-        gate: str | None,
-    ) -> Eyes:
-        """Those of the columns `drawn.NAME` that conditions name; else `lancet:NAME`.
+        picture_filter: str | None,
+    ) -> PictureClassifiers:
+        """The classifiers of the columns `predicted.NAME` that queries name.
 
-        EvidenceError where a classifier is given for a column that no condition names.
+        Args:
+            recording: The recording.
+            queries: Boolean expressions.
+            classifiers: Classifiers by NAME; for others the recorded model's default is taken.
+            picture_filter: `CLASSIFIER=CLASS`, or None.
+
+        Returns:
+            The classifiers.
+
+        Raises:
+            EvidenceError: A classifier is given for a column that no query names, or a column has
+                none.
         """
-        named = [name.split(".")[1] for each in conditions for name in DOTTED.findall(each)]
-        idle = sorted(set(classifiers) - set(named))
-        if idle:
+        named = [name.split(".")[1] for query in queries for name in PREDICTED.findall(query)]
+        names = list(dict.fromkeys(named))
+        unused = sorted(set(classifiers) - set(names))
+        if unused:
             raise EvidenceError(
-                f"A classifier is given for drawn.{idle[0]}, and no condition asks for that. They "
-                f"ask for: {', '.join(f'drawn.{name}' for name in dict.fromkeys(named)) or 'none'}."
+                f"A classifier is given for predicted.{unused[0]}, which no query names. Queries "
+                f"name: {', '.join(f'predicted.{name}' for name in names) or 'none'}."
             )
-        by = {name: classifiers.get(name, f"lancet:{name}") for name in dict.fromkeys(named)}
-        return cls(recording, by, gate)
+        missing = [name for name in names if name not in classifiers]
+        known = {**(_default_classifiers(recording) if missing else {}), **classifiers}
+        for name in missing:
+            if name not in known:
+                raise EvidenceError(
+                    f"No classifier is known for predicted.{name}: name one, as "
+                    f"{name}=FAMILY:NAME."
+                )
+        return cls(recording, {name: known[name] for name in names}, picture_filter)
 
-    def labels(self, made: Mapping[str, pd.DataFrame] | None = None) -> dict[str, pd.DataFrame]:
-        """The columns, by half, a row a good sample; beside them those that were `made` elsewhere.
+    def labels(
+        self, labels: Mapping[str, pd.DataFrame] | None = None
+    ) -> dict[str, pd.DataFrame]:
+        """Predictions by half, with a row for each good sample of the recording.
 
-        EvidenceError where those lack a sample.
+        Args:
+            labels: Further columns by half, by sample number.
+
+        Returns:
+            Tables with the columns `predicted.NAME` and `predicted.NAME.confidence`.
+
+        Raises:
+            EvidenceError: The given labels lack a sample.
         """
         import pandas as pd
 
-        found = {}
-        for half, role in zip(HALVES, ROLES, strict=True):
+        tables = {}
+        for half in HALVES:
             columns = [
-                label(self.recording, of, column=name, role=role) for name, of in self.by.items()
+                label(self.recording, source, column=name, role=half)
+                for name, source in self.columns.items()
             ]
-            columns += [] if made is None else [self._whole(made[half])]
+            columns += [] if labels is None else [self._complete(labels[half])]
             table = pd.concat([pd.DataFrame(index=self.recording.rows), *columns], axis=1)
-            if self.gate is not None:
-                table[PASSED] = passes(self.recording, self.gate, role=role)
-            found[half] = table
-        return found
+            if self.picture_filter is not None:
+                table[PASSED] = passes(self.recording, self.picture_filter, role=half)
+            tables[half] = table
+        return tables
 
-    def _whole(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _complete(self, table: pd.DataFrame) -> pd.DataFrame:
         missing = sorted(set(self.recording.rows.tolist()) - set(table.index))
         if missing:
-            raise EvidenceError(f"The labels have no row of sample {missing[0]}.")
+            raise EvidenceError(f"The labels have no row for sample {missing[0]}.")
         return table.loc[self.recording.rows]
 
     def checks(self) -> dict[str, Check | None]:
-        """Of each that the reporting half goes by, a person's check; None without one."""
-        return {judge.source: checked(self.recording, judge) for judge in self._judges(ROLES[1])}
+        """A person's check of each evaluation classifier, by source; None without one."""
+        return {
+            classifier.source: checked(self.recording, classifier)
+            for classifier in self._classifiers("evaluation")
+        }
 
     def warnings(self) -> list[str]:
-        """What stands against their word: weights of the model in them, one set for both halves."""
+        """Reasons not to trust predictions: weights of the recorded model, one set for both."""
         recorded = set(self.recording.manifest.get("encoders", ()))
-        said = []
-        pairs = zip(self._judges(ROLES[0]), self._judges(ROLES[1]), strict=True)
-        for discovers, reports in pairs:
-            own = set(getattr(reports, "weights", ()))
-            if own & recorded:
-                share = len(own & recorded) / len(own)
-                said.append(
-                    f"{reports.source} has {share:.0%} of its weight matrices from the model that "
-                    "was recorded: it may see what the model meant for that reason."
+        warnings = []
+        sets = zip(self._classifiers("selection"), self._classifiers("evaluation"), strict=True)
+        for selection, evaluation in sets:
+            weights = set(getattr(evaluation, "weights", ()))
+            if weights & recorded:
+                share = len(weights & recorded) / len(weights)
+                warnings.append(
+                    f"{evaluation.source} has {share:.0%} of its weight matrices from the recorded "
+                    "model: it may detect what the model meant for that reason."
                 )
-            if discovers.source == reports.source and not getattr(reports, "measured", False):
-                said.append(f"{reports.source} has one set of eyes for discovery and report.")
-        return said
+            # A measurement, such as a colour, has no training that two sets could differ in.
+            measured = getattr(evaluation, "measured", False)
+            if selection.source == evaluation.source and not measured:
+                warnings.append(f"{evaluation.source} is the same for selection and evaluation.")
+        return warnings
 
-    def _judges(self, role: Role) -> list[Classifier]:
-        gate = [self.gate.rpartition("=")[0]] if self.gate else []
-        names = dict.fromkeys([*self.by.values(), *gate])
+    def _classifiers(self, role: Role) -> list[Classifier]:
+        filters = [self.picture_filter.rpartition("=")[0]] if self.picture_filter else []
+        names = dict.fromkeys([*self.columns.values(), *filters])
         return [classifier(name, role=role) for name in names]
+
+
+def _default_classifiers(recording: Recording) -> Mapping[str, str]:
+    """Those of the recorded model's profile, by factor."""
+    name = recording.manifest["plan"]["model"]["name"]
+    # By a plug-in's name only: a recording from somebody else must not choose a folder to open.
+    model = checkpoint(name) if name in model_names() else None
+    return {} if model is None else model.profile.classifiers

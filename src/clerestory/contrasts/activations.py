@@ -1,0 +1,61 @@
+"""A recording's activations as contrasts read them: a matrix for each site and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.types import Integers
+
+if TYPE_CHECKING:
+    from clerestory.recordings import Recording
+
+__all__ = ["RecordedActivations"]
+
+
+class RecordedActivations(Mapping[str, NDArray[np.float32]]):
+    """Activations `[sample, unit]` by site, each step by itself; read when they are asked for.
+
+    Attributes:
+        steps: Site and index of the step by address.
+        units: The units that the columns are, by address, where not all were recorded.
+    """
+
+    def __init__(self, recording: Recording, rows: Integers) -> None:
+        """Read some samples of a recording.
+
+        Args:
+            recording: The recording.
+            rows: Indices among its good samples.
+        """
+        self.rows = rows
+        self.arrays = recording.to_xarray()
+        self.steps: dict[str, tuple[str, int]] = {}
+        self.units: dict[str, list[int]] = {}
+        for site in recording.sites:
+            labels = recording.store.layouts[site].labels
+            stepless = list(labels["step"]) == [0] and "timestep" not in labels
+            for index, step in enumerate(labels["step"]):
+                address = site if stepless else f"{site}@{step}"
+                self.steps[address] = (site, index)
+                if "unit" in labels:
+                    self.units[address] = list(labels["unit"])
+        self._last: tuple[str, NDArray[np.float32]] | None = None
+
+    def __getitem__(self, address: str) -> NDArray[np.float32]:
+        site, step = self.steps[address]
+        # Steps of a site follow each other: its array is read once for all of them.
+        if self._last is None or self._last[0] != site:
+            array = self.arrays[site].isel(sample=self.rows)
+            values = array.mean("position") if "position" in array.dims else array
+            self._last = (site, values.to_numpy())
+        return self._last[1][:, step]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)

@@ -1,0 +1,139 @@
+"""Values of units in the prompts of groups, and the figures of a group's units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clerestory.contrasts.activations import RecordedActivations
+from clerestory.contrasts.findings import Finding, Findings
+from clerestory.contrasts.groups import Group, GroupUnit
+from clerestory.contrasts.pairs import HALVES
+from clerestory.stats import auroc, omega_squared
+from clerestory.types import Integers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clerestory.recordings import Recording
+
+__all__ = ["PromptValues", "group_with_figures", "prompts_in_and_out"]
+
+MIXED = ""
+"""The group of a prompt whose seeds have several classes."""
+UPPER_SHARE = 0.25
+"""The share of the other groups' prompts above the threshold of `prevalence`."""
+
+Values = NDArray[np.float64]
+
+
+class PromptValues:
+    """Values of units in the evaluation half's prompts, seeds averaged.
+
+    Values are around the mean of the prompts that are alike in what is controlled; within a
+    prompt, around the prompt's.
+
+    Attributes:
+        classes: All classes of each prompt's seeds.
+        groups: Its group, `MIXED` where its seeds have several classes.
+        samples: The number of its first sample.
+    """
+
+    def __init__(
+        self, recording: Recording, samples: pd.DataFrame, controlled: Sequence[str], within: bool
+    ) -> None:
+        """Prepare to read a recording.
+
+        Args:
+            recording: The recording.
+            samples: As in `Groups.samples`, indexed by place among the good samples.
+            controlled: The columns within whose levels prompts are compared.
+            within: Whether the seeds of each prompt are contrasted.
+        """
+        rows = samples[samples["half"] == HALVES[1]]
+        if within:
+            rows = rows[rows.groupby("prompt")["group"].transform("nunique") > 1]
+        cells = rows.groupby(["prompt", "group"] if within else "prompt", sort=True)
+        self.classes = [frozenset(map(str, names)) for names in cells["group"].unique()]
+        self.groups = np.array([next(iter(s)) if len(s) == 1 else MIXED for s in self.classes])
+        self.samples = cells["sample"].first().to_numpy()
+        self._activations = RecordedActivations(recording, rows.index.to_numpy())
+        self._codes = cells.ngroup().to_numpy()
+        first = cells.head(1).assign(code=cells.ngroup()).sort_values("code")
+        strata = ["prompt"] if within else [f"={name}" for name in controlled]
+        self._strata = first.groupby(strata).ngroup().to_numpy() if strata else None
+
+    def read(self, finding: Finding, direction: Values | None) -> Values:
+        """A unit's value in each prompt, with the unit's sign.
+
+        Args:
+            finding: The unit.
+            direction: Its direction; None for a neuron.
+
+        Returns:
+            `[prompt]`.
+        """
+        values = self._activations[finding.site].astype(np.float64)
+        column = values[:, self._column(finding)] if direction is None else values @ direction
+        means = _group_means(column, self._codes)
+        if self._strata is not None:
+            means = means - _group_means(means, self._strata)[self._strata]
+        return np.asarray(finding.sign * means)
+
+    def _column(self, finding: Finding) -> int:
+        unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
+        recorded = self._activations.units.get(finding.site)
+        return unit if recorded is None else recorded.index(unit)
+
+
+def prompts_in_and_out(samples: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
+    """The prompts all of whose seeds are of a class, and those of which none is."""
+    share = (samples["group"] == name).groupby(samples["prompt"]).mean()
+    return set(share.index[share == 1]), set(share.index[share == 0])
+
+
+def group_with_figures(
+    name: str, findings: Findings, values: PromptValues, names: Sequence[str]
+) -> Group:
+    """A class's group, with the figures of its findings' units against all classes in `names`."""
+    units = []
+    for finding in findings.findings:
+        direction = findings.direction(finding.unit) if finding.kind == "direction" else None
+        units.append(_unit(name, finding, values.read(finding, direction), values, names))
+    return Group(len(findings.items[HALVES[1]]), tuple(units), findings)
+
+
+def _unit(
+    name: str, finding: Finding, value: Values, prompts: PromptValues, names: Sequence[str]
+) -> GroupUnit:
+    groups, pure = prompts.groups, prompts.groups != MIXED
+    members = value[groups == name]
+    others = value[np.array([name not in classes for classes in prompts.classes])]
+    detects = finding.detects
+    codes = np.unique(groups[pure], return_inverse=True)[1]
+    several = len(np.unique(codes)) > 1
+    return GroupUnit(
+        unit=finding.unit,
+        kind=finding.kind,
+        sign=finding.sign,
+        auroc=detects.auroc,
+        low=detects.low,
+        high=detects.high,
+        q=detects.q,
+        omega2=float(omega_squared(value[pure][:, None], codes)[0]) if several else 0.0,
+        prevalence=(
+            float((members > np.quantile(others, 1 - UPPER_SHARE)).mean()) if len(others) else 0.0
+        ),
+        auroc_against={
+            other: float(auroc(members[:, None], value[groups == other][:, None])[0])
+            for other in names
+            if other != name and (groups == other).any()
+        },
+    )
+
+
+def _group_means(values: Values, codes: Integers) -> Values:
+    return np.asarray(np.bincount(codes, weights=values) / np.bincount(codes))

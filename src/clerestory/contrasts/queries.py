@@ -1,0 +1,92 @@
+"""Queries over a table's columns: comparisons, and nothing that runs.
+
+    matching_rows(table, "positive", "style == 'ink' and subject not in ['moose', 'elk']")
+
+Queries are untrusted text: they come from files and pages too. Names of columns, constants,
+comparisons, `and`, `or`, `not`, `in` and arithmetic are all that they may have.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+from clerestory.errors import EvidenceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PREDICTED", "column_values", "matching_rows"]
+
+PREDICTED = re.compile(r"(?<![\w`.])predicted(?:\.\w+)+")
+"""A column of predictions, such as `predicted.mood` or `predicted.mood.confidence`."""
+_QUOTED = re.compile(r"`[^`]*`")
+_ALLOWED = (
+    ast.Expression,
+    ast.BoolOp,
+    ast.Compare,
+    ast.UnaryOp,
+    ast.BinOp,
+    ast.boolop,
+    ast.cmpop,
+    ast.unaryop,
+    ast.operator,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+)
+
+
+def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
+    """Rows of a table that a query selects.
+
+    Args:
+        table: Any table. Columns with a space in their name are written in backquotes.
+        arm: What the query is for, for error messages.
+        query: A boolean expression over columns.
+
+    Returns:
+        A mask of the table's rows.
+
+    Raises:
+        EvidenceError: The query cannot be read, names no column, or is not boolean.
+    """
+    import pandas as pd
+
+    quoted = PREDICTED.sub(lambda name: f"`{name[0]}`", query)
+    _check_syntax(arm, query, quoted)
+    try:
+        mask = table.eval(quoted, engine="python", local_dict={}, global_dict={})
+    except Exception as error:  # pandas raises whatever the comparison itself raises
+        reason, columns = " ".join(str(error).split())[:160], ", ".join(map(str, table))
+        raise EvidenceError(
+            f"{arm} = {query!r} cannot be read ({reason}); columns: {columns}."
+        ) from error
+    if not isinstance(mask, pd.Series) or mask.dtype != bool:
+        raise EvidenceError(f"{arm} = {query!r} is not a comparison; write style == 'ink'.")
+    return mask
+
+
+def column_values(table: pd.DataFrame, query: str) -> str:
+    """The values of the columns that a query names, as the end of an error message."""
+    names = [name for name in table if re.search(rf"(?<![\w.]){re.escape(str(name))}\b", query)]
+    listed = [f"{name}: {', '.join(sorted(map(str, table[name].unique()))[:12])}" for name in names]
+    return f" There is {'; '.join(listed)}." if listed else ""
+
+
+def _check_syntax(arm: str, query: str, quoted: str) -> None:
+    try:
+        tree = ast.parse(_QUOTED.sub("column", quoted).strip(), mode="eval")
+    except (SyntaxError, ValueError) as error:
+        raise EvidenceError(
+            f"{arm} = {query!r} cannot be read ({error.args[0]}); write style == 'ink'."
+        ) from error
+    for node in ast.walk(tree):
+        if not isinstance(node, _ALLOWED):
+            kind = type(node).__name__.lower()
+            raise EvidenceError(
+                f"{arm} = {query!r} has a {kind}; a query compares columns with values."
+            )

@@ -1,0 +1,207 @@
+"""Which of a recording's samples are positive, negative or hard negative, and what is a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from clerestory.contrasts.pairs import ARMS, HALVES, balance_arms
+from clerestory.contrasts.predictions import PASSED
+from clerestory.contrasts.queries import column_values, matching_rows
+from clerestory.errors import EmptyArmError, EvidenceError
+from clerestory.registry import suggest
+
+if TYPE_CHECKING:
+    from clerestory.recordings import Recording
+
+__all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names"]
+
+TEMPLATE = "phrasing"
+"""The column of templates that is taken where none is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContrastSamples:
+    """The samples of a contrast.
+
+    Attributes:
+        table: As `pair_samples` takes it; the index is that of the recording's good samples.
+        separate_templates: Whether templates are split between the halves as items are.
+        within: Whether the seeds of each prompt are contrasted.
+        dropped: How many samples were dropped to balance arms.
+    """
+
+    table: pd.DataFrame
+    separate_templates: bool
+    within: bool
+    dropped: int
+
+    def warnings(self, recording: Recording) -> tuple[str, ...]:
+        """What weakens a contrast of these samples."""
+        warnings = []
+        bad = int((recording.samples["bad"] != "").sum())
+        missing = int((~recording.samples["done"]).sum())
+        if bad:
+            warnings.append(f"{bad} bad samples were left out.")
+        if missing:
+            warnings.append(f"{missing} samples are not recorded yet.")
+        if self.dropped:
+            warnings.append(f"{self.dropped} samples of larger arms were dropped to balance pairs.")
+        if not self.separate_templates and not self.within:
+            warnings.append(
+                "Both halves share their templates: what was found may be specific to one wording. "
+                "Name a column of templates of which every arm has several."
+            )
+        counts = self.table["arm"].value_counts()
+        if counts.max() > 4 * counts.min():
+            sizes = ", ".join(f"{counts[arm]} {arm}" for arm in ARMS if arm in counts)
+            warnings.append(f"Arms are unbalanced: {sizes} samples.")
+        return tuple(warnings)
+
+
+def contrast_samples(
+    recording: Recording,
+    queries: Mapping[str, str],
+    labels: Mapping[str, pd.DataFrame],
+    match: str | Sequence[str],
+    within: str | None,
+    template: str | None,
+    seed: int,
+) -> ContrastSamples:
+    """Assign a recording's good samples to arms and halves.
+
+    Args:
+        recording: The recording.
+        queries: By arm, over the recording's columns and the labels.
+        labels: Predictions by half; each half is assigned by its own.
+        match: Columns that identify the item.
+        within: `prompt` to contrast the seeds of each prompt.
+        template: The column of templates; the default one if None.
+        seed: Of the halves and of the balancing.
+
+    Returns:
+        The samples that are used.
+
+    Raises:
+        EvidenceError: A column is missing, a query cannot be read, or a sample is in two arms.
+        EmptyArmError: No sample matches a query.
+    """
+    table = recording.samples.iloc[recording.rows].reset_index(drop=True)
+    rng = np.random.default_rng(seed)
+    item = _items(table, match, within)
+    half = random_halves(item, rng)
+    arm = _arms(table, queries, half, labels)
+    templates, template_half = _templates(table, arm, template, within, rng)
+    used = arm != ""
+    if template_half is not None:
+        used &= template_half == half
+    samples = pd.DataFrame(
+        {
+            "prompt": table["prompt"],
+            "item": item,
+            "template": arm + " " + templates,
+            "arm": arm,
+            "half": half,
+            "seed": table["seed"],
+        }
+    )[used]
+    balanced = balance_arms(samples, rng)
+    return ContrastSamples(
+        balanced, template_half is not None, within is not None, len(samples) - len(balanced)
+    )
+
+
+def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of columns, from a list or from text with commas.
+
+    >>> split_names("who, place")
+    ('who', 'place')
+    """
+    listed = [names] if isinstance(names, str) else names
+    return tuple(part.strip() for name in listed for part in name.split(",") if part.strip())
+
+
+def random_halves(levels: pd.Series[str], rng: np.random.Generator) -> pd.Series[str]:
+    """Assign each level of a column to a half at random; halves differ by at most one level."""
+    names = sorted(levels.unique())
+    order = rng.permutation(len(names))
+    half = {names[at]: HALVES[position % 2] for position, at in enumerate(order)}
+    return levels.map(half)
+
+
+def _items(table: pd.DataFrame, match: str | Sequence[str], within: str | None) -> pd.Series[str]:
+    if within is not None:
+        if within != "prompt":
+            raise EvidenceError(f"within is {within!r}; only 'prompt' is possible.")
+        if match:
+            raise EvidenceError("Within a prompt nothing is matched: omit `match`.")
+        return table["prompt"].astype(str)
+    names = list(split_names(match))
+    if not names:
+        raise EvidenceError("No column is matched: name the one that identifies the item.")
+    for name in names:
+        _check_column(name, table, " to match")
+    return table[names].astype(str).agg(" · ".join, axis=1)
+
+
+def _arms(
+    table: pd.DataFrame,
+    queries: Mapping[str, str],
+    half: pd.Series[str],
+    labels: Mapping[str, pd.DataFrame],
+) -> pd.Series[str]:
+    """The arm of each row, "" for none; each half is assigned by its own labels."""
+    arms = pd.Series("", index=table.index)
+    for name in HALVES:
+        rows = half == name
+        columns = pd.concat([table, labels[name].reset_index(drop=True)], axis=1)
+        possible = rows & columns[PASSED] if PASSED in columns else rows
+        for arm, query in queries.items():
+            selected = matching_rows(columns, arm, query) & possible
+            twice = selected & (arms != "")
+            if twice.any():
+                row = int(twice.to_numpy().argmax())
+                raise EvidenceError(
+                    f"{int(twice.sum())} samples are both {arms.iloc[row]} and {arm}, such as "
+                    f"{table['prompt'].iloc[row]!r}: a sample must have the concept or lack it."
+                )
+            arms[selected] = arm
+    for arm, query in queries.items():
+        if not (arms == arm).any():
+            raise EmptyArmError(
+                f"No sample matches {arm} = {query!r}.{column_values(columns, query)}"
+            )
+    return arms
+
+
+def _templates(
+    table: pd.DataFrame,
+    arm: pd.Series[str],
+    column: str | None,
+    within: str | None,
+    rng: np.random.Generator,
+) -> tuple[pd.Series[str], pd.Series[str] | None]:
+    """The template of each row and its half, arm by arm; None where an arm has one template."""
+    name = column or TEMPLATE
+    if column is not None:
+        _check_column(column, table)
+    if within is not None or name not in table:
+        return pd.Series("", index=table.index), None
+    templates = table[name].astype(str)
+    arms = [arm == name for name in ARMS if (arm == name).any()]
+    if any(templates[rows].nunique() < 2 for rows in arms):
+        return templates, None
+    half = pd.Series("", index=table.index)
+    for rows in arms:
+        half[rows] = random_halves(templates[rows], rng)
+    return templates, half
+
+
+def _check_column(name: str, table: pd.DataFrame, purpose: str = "") -> None:
+    if name not in table:
+        hint = suggest(name, [str(column) for column in table])
+        raise EvidenceError(f"There is no column {name!r}{purpose}.{hint}")
