@@ -18,29 +18,31 @@ from scipy import stats
 from clerestory.contrasts import find
 from clerestory.stats import auroc
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "contrasts"))
-from recorded import factorial, noise, recording_of
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.recordings import factorial, noise, recording_of
 
 UNITS, SITES = 100_000, 25
 
 
 def ranks() -> None:
-    shown, absent = np.random.default_rng(0).normal(size=(2, 200, UNITS))
+    positive, negative = np.random.default_rng(0).normal(size=(2, 200, UNITS))
     theirs = ratio(
-        lambda: stats.mannwhitneyu(shown, absent, axis=0), lambda: auroc(shown, absent), rounds=2
+        lambda: stats.mannwhitneyu(positive, negative, axis=0),
+        lambda: auroc(positive, negative),
+        rounds=2,
     )
     print(f"AUROC of {UNITS:,} units × 400 samples: scipy takes {theirs:.1f} × ours (aim: 3)")
 
 
 def search() -> None:
-    table = factorial(contents=56, phrasings=6, seeds=4)[:4_000]
+    table = factorial(items=56, templates=6, seeds=4)[:4_000]
     sites = {f"site.{at}/out": (1, UNITS // SITES) for at in range(SITES)}
     with tempfile.TemporaryDirectory() as folder:
         recording = recording_of(table, noise(table, 0, sites), Path(folder) / "rec")
         before = _memory()
-        asked = {"shown": "style == 'glass'", "absent": "style == 'plain'"}
+        asked = {"positive": "style == 'glass'", "negative": "style == 'plain'"}
         taken = seconds(
-            lambda: find(recording, **asked, decoy="style == 'window'", match="subject")
+            lambda: find(recording, **asked, hard_negative="style == 'window'", match="subject")
         )
     print(
         f"find in {UNITS:,} units × {len(table):,} samples, {SITES} sites: {taken / 60:.1f} min,"

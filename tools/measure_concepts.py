@@ -2,8 +2,8 @@
 
 python tools/measure_concepts.py    # writes results/concepts/found.json and the maps
 
-The recordings stay in build/concepts, so a second call goes on where the first was stopped.
-`generate.py` writes the page from what was kept. What is looked for stands in docs/concepts/*.toml.
+The recordings are in build/concepts, so a second call resumes where the first was stopped.
+`generate_docs.py` writes the page from the figures. The queries are in docs/concepts/concepts.toml.
 """
 
 from __future__ import annotations
@@ -15,116 +15,143 @@ from typing import Any
 
 from paths import BUILD, DOCS, PICTURES, RESULTS
 
-ASKED, FIGURES = DOCS / "concepts", RESULTS / "concepts" / "found.json"
+QUERIES, FIGURES = DOCS / "concepts", RESULTS / "concepts" / "found.json"
 RECORDINGS = BUILD / "concepts"
 STAGES = ("text", "prior", "denoiser")
+DETECTION_FIGURES = (
+    "auroc",
+    "low",
+    "high",
+    "hard_negative_auroc",
+    "win_rate",
+    "win_low",
+    "win_high",
+    "q",
+    "pairs",
+)
 
 
 def measure() -> None:
-    """Record what is not recorded yet, find every concept, keep the figures and the maps."""
+    """Record what is not recorded yet, find every concept, write the figures and the maps."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.contrasts import find
     from clerestory.contrasts.charts import save_map
 
-    asked = tomllib.loads((ASKED / "concepts.toml").read_text())
     model = clerestory.load("lancet")
-    told: dict[str, Any] = {"revision": model.revision, "concepts": {}}
-    with console.progress_bars() as tell:
-        for name, how in asked["concepts"].items():
-            template = how.pop("template")
-            recording = recorded(model, template, asked["read"]["sites"], tell)
-            found = find(
-                recording, **how, progress=lambda done, of, what=name: tell(what, done, of)
-            )
-            told["concepts"][name] = {**_best(found), **_beside(found)}
-            save_map(found, PICTURES / f"map-{name.replace(' ', '-')}.png")
-    FIGURES.write_text(json.dumps(told, indent=1) + "\n")
+    figures: dict[str, Any] = {"revision": model.revision, "concepts": {}}
+    with console.progress_bars() as progress:
+        for name in concepts():
+            findings = find_concept(model, name, progress)
+            figures["concepts"][name] = {**_first_ranked(findings), **_evidence(findings)}
+            save_map(findings, PICTURES / f"map-{name.replace(' ', '-')}.png")
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def recorded(model: Any, template: str, sites: list[str], tell: Any) -> Any:
-    """The recording of a template's prompts, gone on with where there is one."""
+def concepts() -> dict[str, dict[str, Any]]:
+    """Arguments of `find` by concept, and the template of the recording."""
+    return dict(tomllib.loads((QUERIES / "concepts.toml").read_text())["concepts"])
+
+
+def sites() -> list[str]:
+    """The sites that every recording has."""
+    return list(tomllib.loads((QUERIES / "concepts.toml").read_text())["read"]["sites"])
+
+
+def find_concept(model: Any, name: str, progress: Any) -> Any:
+    """Findings of a concept, from its recording."""
+    from clerestory.contrasts import find
+
+    arguments = concepts()[name]
+    recording = record_template(model, arguments.pop("template"), progress)
+    return find(
+        recording,
+        **arguments,
+        progress=lambda _, completed, total: progress(name, completed, total),
+    )
+
+
+def record_template(model: Any, template: str, progress: Any) -> Any:
+    """The recording of a template's prompts, resumed where there is one."""
     from clerestory.recordings import record
 
     return record(
         model,
-        ASKED / f"{template}.toml",
-        sites=sites,
+        QUERIES / f"{template}.toml",
+        sites=sites(),
         out=RECORDINGS / f"{template}-{model.revision[:12]}",
-        progress=lambda _, done, of: tell(f"recording {template}", done, of),
+        progress=lambda _, completed, total: progress(f"recording {template}", completed, total),
     )
 
 
-def _best(found: Any) -> dict[str, Any]:
-    """Discovery's first direction, and its first neuron of each stage."""
-    best = {"direction": found.picked("direction")}
+def _first_ranked(findings: Any) -> dict[str, Any]:
+    """The first-ranked direction, and the first-ranked neuron of each stage."""
+    first = {"direction": findings.top_ranked("direction")}
     for stage in STAGES:
         neurons = [
-            one
-            for one in found.of("neuron")
-            if one.unit.partition("/")[0].partition(".")[0] == stage
+            finding
+            for finding in findings.by_kind("neuron")
+            if finding.unit.partition("/")[0].partition(".")[0] == stage
         ]
-        best[f"{stage} neuron"] = min(neurons, key=lambda one: one.rank)
+        first[f"{stage} neuron"] = min(neurons, key=lambda finding: finding.rank)
     return {
         "best": {
-            kind: {"unit": one.unit, "sign": one.sign, **_figures(one.detects)}
-            for kind, one in best.items()
+            kind: {
+                "unit": finding.unit,
+                "sign": finding.sign,
+                **{name: getattr(finding.detects, name) for name in DETECTION_FIGURES},
+            }
+            for kind, finding in first.items()
         }
     }
 
 
-def _figures(detects: Any) -> dict[str, Any]:
-    names = ("auroc", "low", "high", "decoy_auroc", "win_rate", "win_low", "win_high", "q", "pairs")
-    return {name: getattr(detects, name) for name in names}
-
-
-def _beside(found: Any) -> dict[str, Any]:
+def _evidence(findings: Any) -> dict[str, Any]:
     return {
-        "tested": found.tested,
-        "flips": found.null.flips,
-        "any_found": found.null.any_found,
-        "warnings": list(found.warnings),
-        "contents": sum(map(len, found.contents.values())),
+        "tested": findings.tested,
+        "flips": findings.null.flips,
+        "any_found": findings.null.any_found,
+        "warnings": list(findings.warnings),
+        "items": sum(map(len, findings.items.values())),
     }
 
 
 def page() -> str:
-    """The page, from what was kept."""
-    told = json.loads(FIGURES.read_text())
-    concepts = told["concepts"]
+    """The page, from the figures."""
+    figures = json.loads(FIGURES.read_text())
+    by_concept = figures["concepts"]
     return (
-        (ASKED / "page.md.in")
+        (QUERIES / "page.md.in")
         .read_text()
         .format(
-            revision=told["revision"][:12],
-            contents=max(one["contents"] for one in concepts.values()),
-            rows="\n".join(_rows(concepts)),
-            notes="\n".join(_notes(concepts)),
+            revision=figures["revision"][:12],
+            items=max(concept["items"] for concept in by_concept.values()),
+            rows="\n".join(_rows(by_concept)),
+            notes="\n".join(_notes(by_concept)),
         )
     )
 
 
-def _rows(concepts: Mapping[str, Any]) -> Iterator[str]:
-    for name, one in concepts.items():
-        for kind, best in one["best"].items():
-            sign = "" if best["sign"] > 0 else " (lower)"
+def _rows(by_concept: Mapping[str, Any]) -> Iterator[str]:
+    for name, concept in by_concept.items():
+        for kind, unit in concept["best"].items():
+            sign = "" if unit["sign"] > 0 else " (lower)"
             yield (
-                f"| {name} | {kind} | `{best['unit']}`{sign} | {best['auroc']:.3f} "
-                f"| {best['low']:.3f}–{best['high']:.3f} | {best['decoy_auroc']:.3f} "
-                f"| {best['win_rate']:.2f} ({best['win_low']:.2f}–{best['win_high']:.2f} "
-                f"of {best['pairs']}) | {best['q']:.1e} |"
+                f"| {name} | {kind} | `{unit['unit']}`{sign} | {unit['auroc']:.3f} "
+                f"| {unit['low']:.3f}–{unit['high']:.3f} | {unit['hard_negative_auroc']:.3f} "
+                f"| {unit['win_rate']:.2f} ({unit['win_low']:.2f}–{unit['win_high']:.2f} "
+                f"of {unit['pairs']}) | {unit['q']:.1e} |"
             )
 
 
-def _notes(concepts: Mapping[str, Any]) -> Iterator[str]:
-    for name, one in concepts.items():
+def _notes(by_concept: Mapping[str, Any]) -> Iterator[str]:
+    for name, concept in by_concept.items():
         picture = f"../pictures/map-{name.replace(' ', '-')}.png"
-        warned = "".join(f" {warning}" for warning in one["warnings"])
+        warnings = "".join(f" {warning}" for warning in concept["warnings"])
         yield (
-            f"## {name.capitalize()}\n\n{one['tested']:,} units were tested. "
-            f"With sides flipped at random, {one['any_found']} of {one['flips']} data sets "
-            f"had a finding.{warned}\n\n"
-            f"![Sites and steps, by how well their best direction tells {name}]({picture})\n"
+            f"## {name.capitalize()}\n\n{concept['tested']:,} units were tested. "
+            f"With arms flipped at random, {concept['any_found']} of {concept['flips']} data sets "
+            f"had a finding.{warnings}\n\n"
+            f"![Held-out AUROC of the best direction for {name}, by site and step]({picture})\n"
         )
 
 

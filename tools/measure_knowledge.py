@@ -9,7 +9,6 @@ docs/explanation/interactions.md and docs/howto/counteract-an-association.md fro
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ PLANTED = {"pale": 1, "black clothes": 1, "bushy brown hair": 2, "striped scarf"
 """The piece that brings it."""
 FINDINGS = ("goth", "hermione")
 HERMIONE = {
-    "shown": "look == 'hermione'",
-    "absent": "look == 'unknown'",
-    "decoy": "look == 'another'",
+    "positive": "look == 'hermione'",
+    "negative": "look == 'unknown'",
+    "hard_negative": "look == 'another'",
     "match": "place,beside",
 }
 PARAPHRASES, SEEDS = 40, (0, 1)
@@ -84,14 +83,14 @@ def findings(model: Any, progress: Progress) -> Iterator[Path]:
     from clerestory.contrasts import find
     from clerestory.recordings import record
 
-    asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
-    goth = {key: one for key, one in asked["concepts"]["goth"].items() if key != "template"}
-    sites = asked["read"]["sites"]
+    goth = measure_concepts.concepts()["goth"]
+    del goth["template"]
+    sites = measure_concepts.sites()
     for name, how in zip(FINDINGS, (goth, HERMIONE), strict=True):
         folder = FOUND / f"found-{model.revision[:12]}" / name
         if not folder.exists():
             if name == "goth":
-                recording = measure_concepts.recorded(model, name, sites, progress)
+                recording = measure_concepts.record_template(model, name, progress)
             else:
                 recording = record(
                     model,

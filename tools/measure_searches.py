@@ -107,16 +107,9 @@ def concept(
 
 def direction(model: Any, name: str, tell: Tell) -> Any:
     """The concept's direction between prior and denoiser, as `measure_concepts.py` finds it."""
-    import tomllib
-
     import measure_concepts
 
-    from clerestory.contrasts import find
-
-    asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
-    how = asked["concepts"][name]
-    recording = measure_concepts.recorded(model, how.pop("template"), asked["read"]["sites"], tell)
-    return find(recording, **how).direction(DIRECTION)
+    return measure_concepts.find_concept(model, name, tell).direction(DIRECTION)
 
 
 PARTS: dict[str, Part] = {

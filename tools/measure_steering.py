@@ -203,7 +203,7 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
 
     levels = [None, *(name for name in getattr(World.load(), f"{factor}s"))]
     rows = [
-        {"prompt": pattern.replace("{x}", text), "content": text, "said": str(one), "phrase": place}
+        {"prompt": pattern.replace("{x}", text), "item": text, "said": str(one), "phrase": place}
         for one in levels
         for place, pattern in enumerate(said(factor, one))
         for text in contents
@@ -216,8 +216,8 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
         out=BUILT / f"{factor}-{model.revision[:12]}",
         progress=lambda _, done, of: tell(f"recording {factor}", done, of),
     )
-    absent = "said == 'None'" if level != "plain" else "said != 'None' and said != 'plain'"
-    return find(recording, shown=f"said == '{level}'", absent=absent, match="content")
+    negative = "said == 'None'" if level != "plain" else "said != 'None' and said != 'plain'"
+    return find(recording, positive=f"said == '{level}'", negative=negative, match="item")
 
 
 def said(factor: str, level: str | None) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,9 +31,8 @@ def main() -> None:
     from clerestory.microscope.views import Views
 
     model = clerestory.load("lancet")
-    asked = tomllib.loads((measure_concepts.ASKED / "concepts.toml").read_text())
     with console.progress_bars() as tell:
-        styles = measure_concepts.recorded(model, "styles", asked["read"]["sites"], tell)
+        styles = measure_concepts.record_template(model, "styles", tell)
         prompts = list(dict.fromkeys(styles.samples["prompt"]))[::3][:PROMPTS]
         where = BUILT / f"spatial-{model.revision[:12]}"
         spatial = clerestory.record(model, prompts, 0, sites=SPATIAL, pool="none", out=where)

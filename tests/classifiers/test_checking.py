@@ -15,7 +15,7 @@ from tiny import tiny_model
 from clerestory.classifiers import Check, check, checked, classifier, label, sheet
 from clerestory.classifiers.kinds.hub import Hosted
 from clerestory.cli.main import app
-from clerestory.contrasts.predictions import Eyes
+from clerestory.contrasts.predictions import PictureClassifiers
 from clerestory.errors import EvidenceError, OutputError, RecordingError
 from clerestory.recordings import Recording, record
 
@@ -56,7 +56,7 @@ def test_the_sheet_shows_pictures_and_not_what_was_said(
             assert np.array_equal(np.asarray(picture), recording.pictures(row)[0])
     page = (tmp_path / "sheet" / "page.html").read_text()
     assert all(file in page for file in table["picture"])
-    assert "drawn.brightness" not in page
+    assert "predicted.brightness" not in page
     assert sum(mine.calls) == 1
     assert sheet(recording, NAME, tmp_path / "all") == 8
 
@@ -87,7 +87,9 @@ def test_marks_become_a_confusion_that_is_kept_and_told(
     again = checked(recording, classifier(NAME))
     assert again is not None
     assert again.told() == found.told()
-    told = Eyes.of(recording, ["drawn.tone == 'dark'"], {"tone": NAME}, None).checks()
+    told = PictureClassifiers.from_queries(
+        recording, ["predicted.tone == 'dark'"], {"tone": NAME}, None
+    ).checks()
     assert told[NAME] is not None
     assert told[NAME].sentence == found.sentence
     assert "agrees on 5 of 6 pictures" in found.sentence
@@ -111,7 +113,7 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
     found = record(model, ["a cat"], range(2), sites="text/pooled", out=tmp_path / "rec")
     for network, kin in ((text, ["has 100% of its weight"]), (other, [])):
         judge = Hosted("judge", ("a", "b"), network, None)
-        eyes = Eyes(found, {"tone": "judge"})
+        eyes = PictureClassifiers(found, {"tone": "judge"})
         with patch("clerestory.contrasts.predictions.classifier", return_value=judge):
             assert [said[6:28] for said in eyes.warnings()[:-1]] == kin
 
@@ -161,7 +163,7 @@ def test_what_a_person_cannot_tell_widens_the_interval_by_the_worst_of_it() -> N
     assert unsure.corrected("b").high > 0.70 + 2 / 100
     assert "agrees on 90 of 90 pictures" in unsure.sentence
     assert unsure.sentence.endswith("and cannot tell 10 more.")
-    assert unsure.shares(["drawn.x == 'a'"]).startswith("Of all pictures: a 30%, corrected ")
+    assert unsure.shares(["predicted.x == 'a'"]).startswith("Of all pictures: a 30%, corrected ")
 
 
 @pytest.mark.parametrize(

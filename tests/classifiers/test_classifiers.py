@@ -11,7 +11,7 @@ import pytest
 from tiny import tiny_model, tiny_text, tiny_tokenizer
 
 from clerestory.classifiers import classifier, label
-from clerestory.contrasts.predictions import PASSED, Eyes
+from clerestory.contrasts.predictions import PASSED, PictureClassifiers
 from clerestory.errors import ModelError, RecordingError, RegistryError
 from clerestory.recordings import record
 
@@ -149,13 +149,13 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 def test_labels_are_columns_and_each_picture_is_looked_at_once(recording: Any, mine: Any) -> None:
     name = "python:mine_for_tests:brightness"
     table = label(recording, name)
-    assert list(table) == ["drawn.brightness", "drawn.brightness.confidence"]
+    assert list(table) == ["predicted.brightness", "predicted.brightness.confidence"]
     light = recording.pictures(range(8)).mean((1, 2, 3)) / 255
     assert list(table.iloc[:, 0]) == ["light" if one > 0.5 else "dark" for one in light]
     assert np.allclose(table.iloc[:, 1], np.maximum(light, 1 - light), atol=1e-6)
     assert sum(mine.calls) == 8
     again = label(recording, name, column="tone")
-    assert list(again) == ["drawn.tone", "drawn.tone.confidence"]
+    assert list(again) == ["predicted.tone", "predicted.tone.confidence"]
     assert sum(mine.calls) == 8
 
 
@@ -177,7 +177,9 @@ def test_what_is_no_gate_is_refused(recording: Any, mine: Any, gate: str, words:
 
 
 def test_a_gate_holds_also_where_no_condition_asks_what_is_drawn(recording: Any, mine: Any) -> None:
-    eyes = Eyes.of(recording, ["prompt == 'a cat'"], {}, "python:mine_for_tests:face=present")
+    eyes = PictureClassifiers.from_queries(
+        recording, ["prompt == 'a cat'"], {}, "python:mine_for_tests:face=present"
+    )
     face = recording.pictures(range(8))[:, 0, 0, 0] > 127
     for table in eyes.labels().values():
         assert table[PASSED].tolist() == face.tolist()

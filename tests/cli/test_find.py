@@ -4,7 +4,7 @@ import commands
 import numpy as np
 import pytest
 import typer
-from contrasts.recorded import factorial, noise, recording_of
+from helpers.recordings import factorial, noise, recording_of
 
 from clerestory.cli import find
 from clerestory.contrasts import Findings
@@ -17,7 +17,7 @@ app.callback()(lambda: None)
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    table = factorial(contents=48, phrasings=6)
+    table = factorial(items=48, templates=6)
     arrays = noise(table, 0, {"prior/embedding": (1, 6), "text.blocks.0/mlp": (1, 6)})
     arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 3] -= 5
     folder = tmp_path_factory.mktemp("find") / "rec"
@@ -26,35 +26,42 @@ def recording(tmp_path_factory):
 
 
 def call(recording, *more):
-    asked = ["--shown", "style == 'glass'", "--absent", "style == 'plain'", "--match", "subject"]
+    asked = [
+        "--positive",
+        "style == 'glass'",
+        "--negative",
+        "style == 'plain'",
+        "--match",
+        "subject",
+    ]
     return commands.call(app, "find", recording, *asked, *more)
 
 
 def test_json_has_the_names_that_scripts_rely_on(recording):
-    told = json.loads(call(recording, "--decoy", "style == 'window'", "--json").stdout)
+    told = json.loads(call(recording, "--hard-negative", "style == 'window'", "--json").stdout)
     assert {"findings", "tested", "null"} <= set(told)
     assert set(told["null"]) == {"flips", "any_found"}
     neuron = next(one for one in told["findings"] if one["kind"] == "neuron")
     assert neuron["unit"] == "prior/embedding[3]"
-    names = {"auroc", "low", "high", "win_rate", "win_low", "q", "decoy_auroc", "pairs"}
+    names = {"auroc", "low", "high", "win_rate", "win_low", "q", "hard_negative_auroc", "pairs"}
     assert names <= set(neuron["detects"])
 
 
 def test_a_person_reads_the_best_of_each_kind_and_what_noise_would_find(recording):
     words = call(recording).stdout
-    assert "18 units tested; figures are of 24 contents held out from it" in words
-    lines = [line for line in words.splitlines() if line.startswith(("+ ", "- "))]
-    assert any(line.startswith("- prior/embedding[3]") for line in lines)
-    assert "of 200 found anything" in words
+    assert "18 units tested; figures are of 24 held-out items" in words
+    (row,) = [line.split() for line in words.splitlines() if "prior/embedding[3]" in line]
+    assert row[:4] == ["prior/embedding[3]", "neuron", "-1", "1"]
+    assert "of 200 data sets have a finding" in words
 
 
 def test_the_folder_holds_findings_and_maps(recording, tmp_path):
-    call(recording, "--out", tmp_path / "out", "--by", "neuron", "--top", 3)
+    call(recording, "--out", tmp_path / "out", "--kind", "neuron", "--top", 3)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     files = ["directions.safetensors", "findings.json", "map-neurons.png", "samples.parquet"]
     assert names == files
     found = Findings.load(tmp_path / "out")
-    assert found.picked("neuron").sign == -1
+    assert found.top_ranked("neuron").sign == -1
     assert np.isfinite(found.findings[0].detects.auroc)
 
 
@@ -62,8 +69,8 @@ def test_what_cannot_be_asked_is_refused(recording, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for more, error in (
         (["--out", tmp_path], OutputError),
-        (["--by", "unit"], EvidenceError),
-        (["--decoy", "style == 'oil'"], EvidenceError),
+        (["--template", "wording"], EvidenceError),
+        (["--hard-negative", "style == 'oil'"], EvidenceError),
         (["--classifier", "mood"], RegistryError),
     ):
         with pytest.raises(error):

@@ -3,13 +3,14 @@ import json
 import commands
 import pytest
 import typer
-from contrasts import causal, test_verifying
+from causal import test_verification
+from helpers import planted_cause
 
 from clerestory.cli import model_options as opening
 from clerestory.cli import verify
 from clerestory.errors import EvidenceError, OutputError
 
-found = test_verifying.found
+found = test_verification.found
 app = typer.Typer()
 app.command("verify")(verify.verify)
 app.callback()(lambda: None)
@@ -18,29 +19,30 @@ app.callback()(lambda: None)
 @pytest.fixture
 def folder(found, tmp_path, monkeypatch):
     found.save(tmp_path / "findings")
-    monkeypatch.setattr(opening.ModelOptions, "open", lambda self: causal.model())
-    monkeypatch.setattr("clerestory.causal.trace.named", lambda name: causal.Light())
+    monkeypatch.setattr(opening.ModelOptions, "open", lambda self: planted_cause.model())
     return tmp_path / "findings"
 
 
 def call(folder, *more):
-    asked = ["--classifier", "python:causal:light", "--class", "light", "--contents", 8]
+    asked = ["--classifier", "python:helpers.planted_cause:light", "--label", "light", "--items", 8]
     return commands.call(app, "verify", folder, *asked, *more)
 
 
 def test_json_has_the_names_that_scripts_rely_on(folder):
     told = json.loads(call(folder, "--json").stdout)
-    assert {"controls", "where", "when"} <= set(told)
-    one = told["controls"][0]
+    assert {"effects", "where", "when", "provenance"} <= set(told)
+    one = told["effects"][0]
     assert {"effect", "low", "high"} == set(one["ablation"]) == set(one["patching"])
 
 
 def test_both_columns_are_printed_and_maps_written(folder, tmp_path):
     words = call(folder, "--unit", "text.blocks.0/mlp[0]", "--out", tmp_path / "out").stdout
-    row = next(line for line in words.splitlines() if line.startswith("text.blocks.0/mlp[0]"))
-    assert row.split()[1:3] == ["1.000", "1.00"]
+    row = next(
+        line for line in words.splitlines() if line.strip().startswith("text.blocks.0/mlp[0]")
+    )
+    assert row.split()[:5] == ["text.blocks.0/mlp[0]", "neuron", "1", "True", "1"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["causes.json", "when.png", "where.png"]
+    assert names == ["effects.json", "when.png", "where.png"]
     assert "1 controls 'light'" in words
 
 

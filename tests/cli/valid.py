@@ -61,7 +61,7 @@ class Valid:
         from clerestory.contrasts import find
         from clerestory.recordings import Recording
 
-        sides = {"shown": "style == 'cat'", "absent": "style == 'dog'", "match": ["subject"]}
+        sides = {"positive": "style == 'cat'", "negative": "style == 'dog'", "match": ["subject"]}
         found = find(Recording.open(self.recording), **sides, top=2)
         found.save(self.root / "findings")
         return self.root / "findings"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contrasts.recorded import factorial, noise, recording_of
+from helpers.recordings import factorial, noise, recording_of
 
 from clerestory.contrasts import Findings, find
 from clerestory.contrasts.charts import save_map, site_map
@@ -18,11 +18,15 @@ SITES = {
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    table = factorial(contents=24, phrasings=2)
+    table = factorial(items=24, templates=2)
     arrays = noise(table, 0, SITES)
     arrays["denoiser.mid.res.0/out"][(table["style"] == "glass").to_numpy(), 4, 1] += 6
     recording = recording_of(table, arrays, tmp_path_factory.mktemp("map") / "rec")
-    asked: Any = {"shown": "style == 'glass'", "absent": "style == 'plain'", "match": "subject"}
+    asked: Any = {
+        "positive": "style == 'glass'",
+        "negative": "style == 'plain'",
+        "match": "subject",
+    }
     return find(recording, **asked, flips=2)
 
 
@@ -36,12 +40,12 @@ def test_the_map_has_a_cell_for_every_site_and_step_in_their_order(
     x, y = (spec["layer"][0]["encoding"][axis]["sort"] for axis in "xy")
     assert x == ["—", *map(str, range(12))]
     assert y == ["text.blocks.2/mlp", "text.blocks.10/mlp", "denoiser.mid.res.0/out"]
-    best = max(rows, key=lambda row: row["figure"])
+    best = max(rows, key=lambda row: row["worst_auroc"])
     assert (best["site"], best["step"]) == ("denoiser.mid.res.0/out", "4")
-    assert best["figure"] > 0.99
-    assert "against absence" in spec["title"]["text"]
+    assert best["worst_auroc"] > 0.99
+    assert "against negatives" in spec["title"]["text"]
 
 
 def test_it_is_drawn(found: Findings, tmp_path: Path) -> None:
     assert save_map(found, tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
-    assert found.map("neuron").to_dict() == site_map(found, "neuron").to_dict()
+    assert found.plot("neuron").to_dict() == site_map(found, "neuron").to_dict()

@@ -7,21 +7,21 @@ from tiny import tiny_model
 from clerestory.contrasts import contrast
 from clerestory.edits import Add
 
-CONTENTS = ("cat", "dog", "ant", "owl", "fox", "bee", "cow", "hen")
-PHRASES = {"discovery": ("p {x}", "{x} p"), "report": ("q {x}", "{x} q")}
+ITEMS = ("cat", "dog", "ant", "owl", "fox", "bee", "cow", "hen")
+TEMPLATES = {"selection": ("p {item}", "{item} p"), "evaluation": ("q {item}", "{item} q")}
 SITES = ("text.*/mlp", "text.*/resid", "prior.*/mlp", "prior/embedding")
 
 
 def _samples() -> pd.DataFrame:
-    """The same plain prompts for both sides: only what is planted tells them apart."""
+    """The same plain prompts in both arms: they differ in what is planted only."""
     rows = [
-        (phrase.replace("{x}", name), f"{half} {name}", phrase, half, seed)
-        for half, names in (("discovery", CONTENTS[:4]), ("report", CONTENTS[4:]))
-        for phrase in PHRASES[half]
+        (template.replace("{item}", name), f"{half} {name}", template, half, seed)
+        for half, names in (("selection", ITEMS[:4]), ("evaluation", ITEMS[4:]))
+        for template in TEMPLATES[half]
         for name in names
         for seed in (0, 1)
     ]
-    return pd.DataFrame(rows, columns=["prompt", "content", "phrase", "half", "seed"])
+    return pd.DataFrame(rows, columns=["prompt", "item", "template", "half", "seed"])
 
 
 def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
@@ -30,19 +30,19 @@ def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
     prompts = list(dict.fromkeys(table["prompt"]))
     run = {
         arm: model.run(prompts, (0, 1), read=SITES, edits=edits, pictures=False).activations
-        for arm, edits in (("shown", [Add("prior/embedding", planted)]), ("absent", []))
+        for arm, edits in (("positive", [Add("prior/embedding", planted)]), ("negative", []))
     }
     both = pd.concat([table.assign(arm=arm) for arm in run], ignore_index=True)
     both["prompt"] += both["arm"]
     activations = {
         site: np.concatenate([run[arm][site].mean("step").to_numpy() for arm in run])
-        for site in run["shown"]
+        for site in run["positive"]
     }
     found = contrast(activations, both, flips=10)
-    first = found.picked("direction")
+    first = found.top_ranked("direction")
     assert first.unit == "prior/embedding[difference]"
     assert first.detects.auroc == 1.0
     made = found.direction("prior/embedding")
     np.testing.assert_allclose(made, planted, atol=1e-4)
-    others = [f for f in found.of("direction") if f.site != "prior/embedding"]
+    others = [f for f in found.by_kind("direction") if f.site != "prior/embedding"]
     assert {finding.detects.auroc for finding in others} == {0.5}

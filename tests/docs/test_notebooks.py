@@ -43,15 +43,15 @@ def test_style_finds_the_direction_that_controls_it_and_builds_with_it(after):
     told = after(
         "style",
         """{
-            "found": [direction.unit, direction.detects.auroc, direction.detects.decoy_auroc],
-            "controls": [one.unit for one in causes.controls if one.controls],
+            "found": [direction.unit, direction.detects.auroc, direction.detects.hard_negative_auroc],
+            "controls": [one.unit for one in result.effects if one.controls],
             "rates": {name: ways["concept_rate"] for name, ways in measured["baselines"].items()},
             "steered": measured["concept_rate"],
             "exact": baked.exact,
         }""",
     )
-    unit, auroc, decoy = told["found"]
-    assert unit.startswith("prior/embedding[") and min(auroc, decoy) >= 0.95
+    unit, auroc, hard_negative = told["found"]
+    assert unit.startswith("prior/embedding[") and min(auroc, hard_negative) >= 0.95
     assert "prior/embedding[difference]" in told["controls"]
     assert told["rates"]["unedited"] == told["rates"]["shuffled"] == 0
     assert told["steered"] >= 0.75 and told["exact"]
@@ -64,7 +64,7 @@ def test_mood_finds_what_makes_pictures_scared(after):
         """{
             "aurocs": {one.unit: one.auroc for one in scared.units},
             "things": sorted(set(prompts.set_index("prompt").thing[most])),
-            "controls": [one.unit for one in causes.controls if one.controls],
+            "controls": [one.unit for one in result.effects if one.controls],
         }""",
     )
     assert told["aurocs"]["prior/embedding[difference]"] >= 0.9

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from contrasts import planted
 from families import built, stable_diffusion
+from helpers import planted_samples as planted
 from studies.fakes import Fake, ran
 from tiny import WIDTH, tiny_model
 
@@ -96,16 +96,16 @@ class Kind:
 
 
 def make_findings(folder: Path) -> None:
-    table = planted.samples(contents=4)
+    table = planted.samples(items=4)
     contrast(planted.activations(table), table, flips=2).save(folder)
 
 
 def use_findings(folder: Path) -> None:
     found = Findings.load(folder)
-    json.dumps(found.told())
-    str(found.warning), found.eyes, len(found)
+    json.dumps(found.to_dict())
+    str(found), found.classifier_notes(), found.table(), len(found)
     for one in found.findings:
-        str(one.site), one.detects.least
+        str(one.site), one.detects.worst_auroc
     for name in found.directions:
         found.direction(name)
     if found.samples is not None:
@@ -291,7 +291,7 @@ def _judged(folder: Path) -> tuple[Any, Any]:
 
 def use_check(folder: Path) -> None:
     found = Check.read(read_json(folder / "check.json", EvidenceError))
-    str(found.sentence), found.shares(["mine=dark"]), json.dumps(found.told())
+    str(found.sentence), found.shares(["mine=dark"]), json.dumps(found.to_dict())
 
 
 def make_pipeline(folder: Path) -> None:

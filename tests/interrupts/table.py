@@ -105,14 +105,14 @@ def _(valid, out, patch):
 
 @case("find")
 def _(valid, out, patch):
-    sides = ["--shown", "style == 'cat'", "--absent", "style == 'dog'", "--match", "subject"]
+    sides = ["--positive", "style == 'cat'", "--negative", "style == 'dog'", "--match", "subject"]
     return ["find", valid.recording, *sides, "--top", 2, "--out", out]
 
 
 @case("verify")
 def _(valid, out, patch):
     how = ["--contents", 2, "--directions", 1, "--unit", f"{SITE}[probe]", "--no-maps"]
-    return ["verify", valid.findings, "--classifier", LIGHT, "--class", "light", *how, "--out", out]
+    return ["verify", valid.findings, "--classifier", LIGHT, "--label", "light", *how, "--out", out]
 
 
 @case("group")

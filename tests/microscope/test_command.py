@@ -17,6 +17,7 @@ from clerestory.errors import EvidenceError, OutputError, RecordingError, ThemeE
 from clerestory.microscope import Microscope, Themes
 from clerestory.microscope.views import Views
 from clerestory.recordings import Recording
+from clerestory.reporting.results import Provenance
 from microscope.conftest import MIDDLE, MLP
 
 
@@ -25,20 +26,20 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
     table = recorded[0].samples
     found = find(
         _with_factors(recorded[0], tmp_path, table),
-        shown="animal == 'cat'",
-        absent="animal == 'dog'",
+        positive="animal == 'cat'",
+        negative="animal == 'dog'",
         match="rest",
     )
-    own = Recording.open(rec).manifest["plan"]["model"]
-    own = {name: own[name] for name in ("name", "revision")}
-    replace(found, model=own).save(tmp_path / "cats")
+    model_plan = Recording.open(rec).manifest["plan"]["model"]
+    origin = Provenance("", model_plan["name"], model_plan["revision"])
+    replace(found, provenance=origin).save(tmp_path / "cats")
     found.save(tmp_path / "others")
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "report.html").write_text("<h1>all</h1>")
     words = ["build", rec, "--out", out, "--findings", tmp_path / "cats"]
     commands.call(app, *words, "--studies", tmp_path / "study")
     views = Views(Microscope(out), Themes(out / "themes.sqlite"))
-    neuron = found.of("neuron")[0]
+    neuron = found.by_kind("neuron")[0]
     told = views.unit(views.microscope.named(neuron.unit.partition("@")[0]))
     assert (told["findings"][0]["finding"], told["findings"][0]["rank"]) == (
         "cats",
@@ -57,7 +58,7 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
 
 def _with_factors(recording, folder, table):
     """The same activations with the factors that a contrast needs."""
-    from contrasts.recorded import recording_of
+    from helpers.recordings import recording_of
 
     prompts = pd.Series(table["prompt"]).str.split(" ")
     told = pd.DataFrame(

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import pytest
-from contrasts.recorded import noise, recording_of
+from helpers.recordings import noise, recording_of
 
 from clerestory.microscope import Microscope, Themes, build, site
 from microscope.serving import Served

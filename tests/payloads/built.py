@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from contrasts import causal
+from helpers import planted_cause
 from studies.fakes import Fake, ran
 
 from clerestory.attribution import parse_pieces
@@ -180,15 +180,18 @@ def groups(folder: Path) -> Path:
         columns=["prompt", "place"],
     )
     recording = record(
-        causal.model(), prompts, 0, sites=["text.blocks.0/mlp"], out=folder / "recording"
+        planted_cause.model(), prompts, 0, sites=["text.blocks.0/mlp"], out=folder / "recording"
     )
-    found = group(recording, "python:contrasts.causal:light", flips=2)
+    found = group(recording, classifier="python:helpers.planted_cause:light", flips=2)
     named = {name: f"{name} {ALL}" for name in found.groups}
     parts = {
         named[name]: replace(
             one,
             units=tuple(
-                replace(unit, against={named[n]: v for n, v in unit.against.items()})
+                replace(
+                    unit,
+                    auroc_against={named[n]: v for n, v in unit.auroc_against.items()},
+                )
                 for unit in one.units
             ),
         )
@@ -198,11 +201,11 @@ def groups(folder: Path) -> Path:
         found,
         classifier=ALL,
         groups=parts,
-        split=dict.fromkeys(PAYLOADS, PAYLOADS),
+        mixed=dict.fromkeys(PAYLOADS, PAYLOADS),
         controlled=(),
         warnings=PAYLOADS,
-        table=found.table.assign(
-            group=found.table["group"].map(lambda name: named.get(name, name))
+        samples=found.samples.assign(
+            group=found.samples["group"].map(lambda name: named.get(name, name))
         ),
     )
     path = folder / "report.html"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from contrasts.causal import model
+from helpers.planted_cause import model
 
 from clerestory.contrasts import contrast
 from clerestory.edits import Add
@@ -20,7 +20,7 @@ from clerestory.steering.frontier import Point
 from clerestory.steering.scaled_directions import Move
 
 TEXT = "text.blocks.0/mlp"
-JUDGE = "python:contrasts.causal:light"
+JUDGE = "python:helpers.planted_cause:light"
 CONTENTS = [f"c{number}" for number in range(24)]
 REPORT = [f"d{number}" for number in range(16)]
 
@@ -34,15 +34,15 @@ def planted():
 def found(planted):
     rows = [
         (f"{half[0]} {lead} {content}", content, f"{arm} {half}", arm, half)
-        for half, own in (("discovery", CONTENTS[:12]), ("report", CONTENTS[12:]))
-        for arm, lead in (("shown", "glass"), ("absent", "plain"))
+        for half, own in (("selection", CONTENTS[:12]), ("evaluation", CONTENTS[12:]))
+        for arm, lead in (("positive", "glass"), ("negative", "plain"))
         for content in own
     ]
-    samples = pd.DataFrame(rows, columns=["prompt", "content", "phrase", "arm", "half"])
+    samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
     samples["seed"] = 0
     run = planted.run(list(samples["prompt"]), 0, read=TEXT, pictures=False)
     values = {TEXT: run.activations[TEXT].mean("step").to_numpy()}
-    return contrast(values, samples, by=("difference",), flips=5)
+    return contrast(values, samples, methods=("difference",), flips=5)
 
 
 def made(planted, found, **how):

@@ -26,15 +26,15 @@ warm.classes = ("cold", "warm")  # type: ignore[attr-defined]
 def found(model, site):
     rows = [
         (f"{lead}{half[0]} {letter}", letter, f"{arm} {half}", arm, half)
-        for half, own in (("discovery", LETTERS[:4]), ("report", LETTERS[4:8]))
-        for arm, lead in (("shown", "cat "), ("absent", ""))
+        for half, own in (("selection", LETTERS[:4]), ("evaluation", LETTERS[4:8]))
+        for arm, lead in (("positive", "cat "), ("negative", ""))
         for letter in own
     ]
-    samples = pd.DataFrame(rows, columns=["prompt", "content", "phrase", "arm", "half"])
+    samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
     samples["seed"] = 0
     run = model.run(list(samples["prompt"]), 0, read=site, pictures=False)
     values = {site: run.activations[site].mean("step").to_numpy()}
-    return contrast(values, samples, by=("difference",), flips=3)
+    return contrast(values, samples, methods=("difference",), flips=3)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

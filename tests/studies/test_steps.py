@@ -9,26 +9,26 @@ import numpy as np
 import pytest
 
 from clerestory.attribution.results import Share
-from clerestory.causal.results import Band, Control, Effect
-from clerestory.contrasts import Detects, Finding
+from clerestory.causal.results import BaselineEffects, Effect, UnitEffect
+from clerestory.contrasts import Detection, Finding
 from clerestory.studies import Study
 from clerestory.studies.tasks import Build, Find, Known, Verify, suppress
 from clerestory.studies.tasks import attribute as attributing
 from clerestory.studies.tasks import group as grouping
 from clerestory.studies.tasks import maximize as exciting
 
-GOOD = Detects(
+GOOD = Detection(
     auroc=0.99, low=0.97, high=1.0, win_rate=1.0, win_low=0.88, win_high=1.0, difference=3.0,
-    q=1e-6, decoy_auroc=0.97, decoy_low=0.92, decoy_high=0.99, pairs=30,
+    q=1e-6, hard_negative_auroc=0.97, hard_negative_low=0.92, hard_negative_high=0.99, pairs=30,
 )  # fmt: skip
 
 
 def detecting(any_found: int = 0, **changed: Any) -> Any:
     """Findings of one direction."""
-    told = Detects(**{**vars(GOOD), **changed})
+    told = Detection(**{**vars(GOOD), **changed})
     first = Finding("prior/embedding[difference]", "direction", 1, 1, told)
     null = SimpleNamespace(flips=50, any_found=any_found)
-    return SimpleNamespace(picked=lambda kind: first, null=null)
+    return SimpleNamespace(top_ranked=lambda kind: first, null=null)
 
 
 FIND = Find(record="r", concept="glass", shown="a", absent="b", decoy="c")
@@ -40,9 +40,9 @@ FIND = Find(record="r", concept="glass", shown="a", absent="b", decoy="c")
         (detecting(), "c", True),
         (detecting(q=0.06), "c", False),
         (detecting(low=0.49), "c", False),
-        (detecting(decoy_low=0.5), "c", False),
-        (detecting(decoy_low=None, decoy_auroc=None), "c", False),
-        (detecting(decoy_low=None, decoy_auroc=None), None, True),
+        (detecting(hard_negative_low=0.5), "c", False),
+        (detecting(hard_negative_low=None, hard_negative_auroc=None), "c", False),
+        (detecting(hard_negative_low=None, hard_negative_auroc=None), None, True),
         (detecting(any_found=5), "c", True),
         (detecting(any_found=6), "c", False),
     ],
@@ -246,10 +246,10 @@ VERIFY = Verify(find="glass", classifier="style", shows="stained glass")
 def test_a_unit_controls_beyond_chance_and_beyond_every_shuffled_direction(
     low: float, beside: float, high: float, holds: bool
 ) -> None:
-    band = Band(0.0, -0.1, high, 20, 12, beside)
+    band = BaselineEffects(0.0, -0.1, high, 20, 12, beside)
     added, zero = Effect(0.8, low, 1.0), Effect(0.0, -0.1, 0.1)
-    best = Control("text.blocks.0/mlp[3]", "neuron", 0.9, added, zero, None, None, band, {})
-    causes: Any = SimpleNamespace(controls=(best, best), words=Effect(0.9, 0.8, 1.0))
+    best = UnitEffect("text.blocks.0/mlp[3]", "neuron", 0.9, added, zero, None, None, band, {})
+    causes: Any = SimpleNamespace(effects=(best, best), prompting=Effect(0.9, 0.8, 1.0))
     claim = VERIFY._claim(causes, best)
     assert claim.holds is holds
     assert ("does not surely control" in claim.text) is not holds

@@ -139,7 +139,7 @@ def finding_targets(
 
 def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean") -> list[Target]:
     """The difference of means at every site that has one, in the order of the sites."""
-    ranked = sorted(findings.of("direction"), key=lambda finding: finding.rank)
+    ranked = sorted(findings.by_kind("direction"), key=lambda finding: finding.rank)
     by_site: dict[str, Finding] = {}
     for finding in ranked:
         site = parse(finding.site).site

@@ -1,4 +1,4 @@
-"""What `verify` and `trace` measure: what changing a unit, a block or a step does to the picture."""
+"""Results of `verify` and `trace`: what changing a unit, a block or a step does to the picture."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
-from clerestory.io.fields import made
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json
+from clerestory.io.validation import validated
 from clerestory.reporting.results import Provenance, Result
 from clerestory.stats import newcombe
 from clerestory.types import Bools
@@ -189,7 +189,7 @@ class TraceResult(Result):
     when: tuple[RangeEffect, ...] = ()
     swaps: tuple[SwapShares, ...] = ()
     warnings: tuple[str, ...] = ()
-    provenance: Provenance = Provenance("")
+    provenance: Provenance
 
     def sentences(self) -> tuple[str, ...]:
         """The shortest range of each stage that has nearly all of the effect."""
@@ -267,7 +267,7 @@ class TraceResult(Result):
         content.pop("sentences", None)
         for effect in content.get("effects", ()):
             effect.pop("controls", None)
-        return made(cls, content, FILE, EvidenceError)
+        return validated(cls, content, FILE, EvidenceError)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -387,11 +387,10 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
     )
     single = chosen.first == chosen.last
     names = chosen.first if single else f"{chosen.first} to {chosen.last}"
-    effect = chosen.effect
     verb = "contain" if chosen.cumulative else "have"
     return (
-        f"In the {stage}, {noun} {names} {verb} an effect of {effect} (the best of {len(ranges)} "
-        f"ranges has {best:.2f})."
+        f"In the {stage}, {noun} {names} {verb} an effect of {chosen.effect}; the best of "
+        f"{len(ranges)} ranges has {best:.2f}."
     )
 
 

@@ -47,9 +47,7 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
     trials.progress("swapping noise", 1, 2)
     second = _cross(trials.model, negative, other_seed, positive, seed)
     trials.progress("swapping noise", 2, 2)
-    conditioning, noise, mixed = (
-        np.concatenate(pair) for pair in zip(first, second, strict=True)
-    )
+    conditioning, noise, mixed = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     classifiers: Mapping[str, Classifier] = {"concept": trials.classifier, **trials.others}
     shares = [
         _class_shares(name, classifier, conditioning, noise, mixed)

@@ -21,12 +21,12 @@ from clerestory.causal.results import Effect, RangeEffect, TraceResult, rate_cha
 from clerestory.causal.seed_patching import swap_noise
 from clerestory.causal.trials import TrialPictures, Trials, other_classifiers, target_classifier
 from clerestory.classifiers import Classifier
-from clerestory.contrasts.contrast import provenance
 from clerestory.edits import Patch
 from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
+from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Bools, ProgressOption
 
@@ -117,13 +117,14 @@ def trace(
         negative_rate=float(unedited.hits.mean()),
         **prompting_effect(trials, unedited, prompted),
         **maps,
-        provenance=provenance(
-            model.name,
-            model.revision,
-            positive=list(positive),
-            negative=list(negative),
-            seeds=list(chosen_seeds),
-            others=list(trials.others),
+        provenance=provenance_of(
+            model,
+            {
+                "positive": list(positive),
+                "negative": list(negative),
+                "seeds": list(chosen_seeds),
+                "others": list(trials.others),
+            },
         ),
     )
 
@@ -304,9 +305,7 @@ def _effects(
         (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
         return [rate_change(hits, unpatched.hits) for hits in after]
     prompts = trials.prompts("negative", items)
-    before = patch_sites(
-        trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]]
-    )
+    before = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
     return [rate_change(*pair) for pair in zip(after, before, strict=True)]
 
 

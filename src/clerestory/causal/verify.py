@@ -38,13 +38,13 @@ from clerestory.causal.trials import (
     target_classifier,
 )
 from clerestory.classifiers import Classifier
-from clerestory.contrasts.contrast import provenance
 from clerestory.contrasts.findings import Finding, Findings
 from clerestory.edits import Ablate, Add
 from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
+from clerestory.models.provenance import provenance_of
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
 from clerestory.stats import shuffled_directions
@@ -123,15 +123,16 @@ def verify(
         **prompting_effect(trials, unedited, prompted),
         effects=effects,
         **fields,
-        provenance=provenance(
-            model.name,
-            model.revision,
-            units=list(units),
-            items=items,
-            seeds=list(trials.seeds),
-            baselines=baselines,
-            maps=maps,
-            others=list(trials.others),
+        provenance=provenance_of(
+            model,
+            {
+                "units": list(units),
+                "items": items,
+                "seeds": list(trials.seeds),
+                "baselines": baselines,
+                "maps": maps,
+                "others": list(trials.others),
+            },
         ),
     )
 

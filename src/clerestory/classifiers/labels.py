@@ -1,6 +1,6 @@
 """What classifiers see in a recording's pictures, as columns; each picture is looked at once.
 
-label(recording, "lancet:mood")      # columns drawn.mood, drawn.mood.confidence
+label(recording, "lancet:mood")      # columns predicted.mood, predicted.mood.confidence
 
 Labels are kept in the recording's folder by the picture's content, so a picture that is drawn
 again, in this recording or in a copy, is not classified again.
@@ -48,9 +48,9 @@ def label(
 ) -> pd.DataFrame:
     """Two columns for the recording's good samples: the likeliest class, and its probability.
 
-    `column` is what they are called after `drawn.`, by default the last part of the classifier's
-    name. With `gate`, a condition `CLASSIFIER=CLASS`, pictures of which that classifier does not
-    say so have the label "". RecordingError where no pictures were kept.
+    `column` is what they are called after `predicted.`, by default the last part of the
+    classifier's name. With `gate`, a condition `CLASSIFIER=CLASS`, pictures of which that
+    classifier does not say so have the label "". RecordingError where no pictures were kept.
     """
     import pandas as pd
 
@@ -59,7 +59,7 @@ def label(
     if gate is not None:
         said = np.where(passes(recording, gate, role=role), said, RULED_OUT)
     called = column or name.rpartition(":")[2]
-    table = {f"drawn.{called}": said, f"drawn.{called}.confidence": sure}
+    table = {f"predicted.{called}": said, f"predicted.{called}.confidence": sure}
     return pd.DataFrame(table, index=rows)
 
 

@@ -47,10 +47,14 @@ def write_table(frame: pd.DataFrame) -> None:
     """Write a result's table to stdout, in columns under their names.
 
     Args:
-        frame: Cells are written as they are formatted; None and NaN as a dash.
+        frame: Floats are written with four digits, None and NaN as a dash.
     """
-    shown = frame.astype(object).where(frame.notna(), "–")
-    write(shown.map(lambda cell: plain(str(cell))).to_string(index=False))
+    cells = frame.astype(object).where(frame.notna(), "–")
+    write(cells.map(_format_cell).to_string(index=False))
+
+
+def _format_cell(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else plain(str(cell))
 
 
 @contextmanager

@@ -1,147 +1,129 @@
-"""`clerestory find`: which units of a recording stand for a concept."""
+"""`clerestory find`: which units of a recording detect a concept."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
-    from clerestory.contrasts import Finding, Findings
+    from clerestory.contrasts import Findings
 
 __all__ = ["find"]
-
-_Where = Annotated[str, typer.Argument(help="A recording: its folder or URL.")]
-_Shown = Annotated[str, typer.Option(help="Which samples show it, as \"style == 'ink'\".")]
-_Absent = Annotated[str, typer.Option(help="Which samples lack it.")]
-_Decoy = Annotated[str | None, typer.Option(help="Which have its words or its object only.")]
-_Match = Annotated[str | None, typer.Option(help="Columns that stand for the content.")]
-_Within = Annotated[
-    str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
-]
-_Phrasing = Annotated[
-    str | None, typer.Option(help="The column of phrasings; `phrasing` if there is one.")
-]
-_By = Annotated[str, typer.Option(help="neuron, direction or both.")]
-_Top = Annotated[int, typer.Option(min=1, help="How many neurons are reported at least.")]
-_Classifier = Annotated[
-    list[str] | None,
-    typer.Option(help="What `drawn.NAME` is seen by, as NAME=CLASSIFIER; else lancet:NAME."),
-]
-_Gate = Annotated[
-    str | None, typer.Option(help="CLASSIFIER=CLASS: leave out pictures of which it says else.")
-]
-_Seed = Annotated[int, typer.Option(help="Of the halves, at random.")]
-_Out = Annotated[Path | None, typer.Option(help="Folder for the findings and their maps; new.")]
-_Json = Annotated[bool, typer.Option("--json", help="One object, to stdout.")]
 
 
 @validated
 def find(
-    recording: _Where,
-    shown: _Shown,
-    absent: _Absent,
-    decoy: _Decoy = None,
-    match: _Match = None,
-    within: _Within = None,
-    phrasing: _Phrasing = None,
-    by: _By = "both",
-    top: _Top = 20,
-    classifier: _Classifier = None,
-    gate: _Gate = None,
-    seed: _Seed = 0,
-    out: _Out = None,
-    json: _Json = False,
+    recording: Annotated[str, typer.Argument(help="A recording: its folder or URL.")],
+    positive: Annotated[
+        str, typer.Option(help="Query for samples with the concept, as \"style == 'ink'\".")
+    ],
+    negative: Annotated[str, typer.Option(help="Query for samples without it.")],
+    hard_negative: Annotated[
+        str | None, typer.Option(help="Query for samples with only its words or objects.")
+    ] = None,
+    match: Annotated[
+        str | None, typer.Option(help="Columns that identify the item, as who,place.")
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="The column of templates; by default the recording's own.")
+    ] = None,
+    kind: Annotated[
+        Literal["neuron", "direction", "both"], typer.Option(help="Which units to report.")
+    ] = "both",
+    top: Annotated[
+        int, typer.Option(min=1, help="How many neurons, besides the first of each site.")
+    ] = 20,
+    flips: Annotated[
+        int, typer.Option(min=1, help="Data sets with flipped arms, to count chance findings.")
+    ] = 200,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Classifier of the column `predicted.NAME`, as NAME=CLASSIFIER; by default the "
+            "model's own."
+        ),
+    ] = None,
+    picture_filter: Annotated[
+        str | None, typer.Option(help="CLASSIFIER=CLASS: use only pictures with this prediction.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random halves.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the findings and their maps; new.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
-    """Find the neurons and directions that tell a concept, by evidence that was held out."""
+    """Find the neurons and directions that detect a concept, by held-out evidence."""
     from clerestory.cli import console
+    from clerestory.contrasts import find as find_units
     from clerestory.io.outputs import free_folder
+    from clerestory.recordings import Recording
 
     if out is not None:
         free_folder(out)
-    sides = {"shown": shown, "absent": absent, "decoy": decoy}
-    found = _found(
-        recording,
-        **sides,
-        match=match or (),
-        within=within,
-        phrasing=phrasing,
-        by=by,
-        top=top,
-        classifiers=_named(classifier or []),
-        gate=gate,
-        seed=seed,
-    )
+    with console.progress_bars() as progress:
+        findings = find_units(
+            Recording.open(recording),
+            positive=positive,
+            negative=negative,
+            hard_negative=hard_negative,
+            match=match or (),
+            within=within,
+            template=template,
+            kind=kind,
+            top=top,
+            flips=flips,
+            seed=seed,
+            classifiers=_by_name(classifier or []),
+            picture_filter=picture_filter,
+            progress=progress,
+        )
     if out is not None:
-        _write(found, out)
+        _save(findings, out)
     if json:
-        console.write_json(found.told())
+        console.write_json(findings.to_dict())
     else:
-        _print(found, top)
+        _print(findings, top)
 
 
-def _found(recording: str, **asked: Any) -> Findings:
-    from clerestory.cli import console
-    from clerestory.contrasts import find as ask
-    from clerestory.recordings import Recording
-
-    with console.progress("finding") as progress:
-        return ask(Recording.open(recording), **asked, progress=progress)
-
-
-def _named(given: list[str]) -> dict[str, str]:
+def _by_name(options: list[str]) -> dict[str, str]:
     from clerestory.errors import RegistryError
 
-    for one in given:
-        if "=" not in one:
-            raise RegistryError(f"{one!r} names no classifier; write mood=lancet:mood.")
-    return {name: of for name, _, of in (one.partition("=") for one in given)}
+    for option in options:
+        if "=" not in option:
+            raise RegistryError(f"{option!r} names no classifier; write NAME=CLASSIFIER.")
+    return {name: source for name, _, source in (option.partition("=") for option in options)}
 
 
-def _write(found: Findings, out: Path) -> None:
+def _save(findings: Findings, out: Path) -> None:
     from clerestory.cli import console
     from clerestory.contrasts.charts import save_map
     from clerestory.io.outputs import whole_folder
 
-    with whole_folder(out) as part:
-        found.save(part)
-        for kind in dict.fromkeys(one.kind for one in found.findings):
-            save_map(found, part / f"map-{kind}s.png", kind)
+    with whole_folder(out) as folder:
+        findings.save(folder)
+        for kind in dict.fromkeys(finding.kind for finding in findings.findings):
+            save_map(findings, folder / f"map-{kind}s.png", kind)
     console.status(f"The findings are in {out}.")
 
 
-def _print(found: Findings, top: int) -> None:
-    """The best of each kind, with every figure."""
+def _print(findings: Findings, top: int) -> None:
     from clerestory.cli import console
 
-    pairs = found.findings[0].detects.pairs if found.findings else 0
+    pairs = findings.findings[0].detects.pairs if findings.findings else 0
+    console.write(f"{findings.tested:,} units tested; figures are of {pairs} held-out items.\n")
+    console.write_table(findings.table(top))
     console.write(
-        f"{found.tested:,} units tested; figures are of {pairs} contents held out from it."
+        f"\nWith arms flipped at random, {findings.null.any_found} of {findings.null.flips} data "
+        "sets have a finding."
     )
-    for kind in ("direction", "neuron"):
-        chosen = [one for one in found.findings if one.kind == kind][:top]
-        if chosen:
-            heads = f"{'AUROC':>6} {'95%':>11} {'decoy':>6} {'pairs won':>16} {'q':>8}"
-            console.write(f"\n{kind + 's':44}{heads}")
-        for one in chosen:
-            console.write(_row(one))
-    null = found.null
-    console.write(
-        f"\nWith sides flipped at random, {null.any_found} of {null.flips} found anything."
-    )
-    for sentence in found.eyes:
-        console.status(sentence)
-    for warning in found.warnings:
+    for note in findings.classifier_notes():
+        console.status(note)
+    for warning in findings.warnings:
         console.status(f"warning: {warning}")
-
-
-def _row(one: Finding) -> str:
-    told = one.detects
-    decoy = "" if told.decoy_auroc is None else f"{told.decoy_auroc:.3f}"
-    won = f"{told.win_rate:.2f} ({told.win_low:.2f}–{told.win_high:.2f})"
-    sign = "+" if one.sign > 0 else "-"
-    span = f"{told.low:.3f}–{told.high:.3f}"
-    return f"{sign} {one.unit:42}{told.auroc:6.3f} {span:>11} {decoy:>6} {won:>16} {told.q:8.1e}"

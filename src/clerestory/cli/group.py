@@ -1,4 +1,4 @@
-"""`clerestory group`: what pictures of one class share."""
+"""`clerestory group`: what the pictures of one class share."""
 
 from __future__ import annotations
 
@@ -14,90 +14,85 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
+PRINTED_UNITS = 5
+"""Units of each kind that are printed of a group."""
+
 
 @validated
 def group(
     recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
-    classifier: Annotated[str, typer.Option(help="Who sorts the pictures: lancet:mood.")],
+    classifier: Annotated[str, typer.Option(help="Groups the pictures, as lancet:mood.")],
     classes: Annotated[str, typer.Option(help="Only these, as scared,happy; else all.")] = "",
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out pictures that it is less sure of.")
+        float, typer.Option(min=0, max=1, help="Leave out pictures predicted with less.")
     ] = 0.0,
-    gate: Annotated[
-        str | None, typer.Option(help="CLASSIFIER=CLASS: leave out pictures of which it says else.")
+    picture_filter: Annotated[
+        str | None, typer.Option(help="CLASSIFIER=CLASS: use only pictures with this prediction.")
     ] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(help="Compare within levels of this column, or of lancet:place, and so on."),
+        typer.Option(help="Compare within levels of this column, or of a classifier."),
     ] = None,
     within: Annotated[
         str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Neurons of each group.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of halves and partners, at random.")] = 0,
+    flips: Annotated[
+        int, typer.Option(min=1, help="Data sets with flipped arms, to count chance findings.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Of random halves and partners.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report, figures and each group's findings; new.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
-    """Sort the pictures of random prompts, and find what is excited in one group and not in others.
+    """Group the pictures of random prompts by class, and find what separates each group.
 
     Each group's findings, in the folder, are what `clerestory verify` takes.
     """
-    from clerestory.classifiers import condition
     from clerestory.cli import console
-    from clerestory.contrasts import group as ask
+    from clerestory.contrasts import group as group_pictures
     from clerestory.contrasts.group_page import page
     from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.recordings import Recording
 
     if out is not None:
         free_folder(out)
-    if gate is not None:
-        condition(gate)
     opened = Recording.open(recording)
-    with console.progress("grouping") as progress:
-        found = ask(
+    with console.progress_bars() as progress:
+        groups = group_pictures(
             opened,
-            classifier,
+            classifier=classifier,
             classes=[name.strip() for name in classes.split(",") if name.strip()],
             min_confidence=min_confidence,
-            gate=gate,
+            picture_filter=picture_filter,
             control=control or (),
             within=within,
             top=top,
+            flips=flips,
             seed=seed,
             progress=progress,
         )
     if out is not None:
-        with whole_folder(out) as part:
-            found.save(part)
-            (part / "report.html").write_text(page(found, opened), encoding="utf-8")
+        with whole_folder(out) as folder:
+            groups.save(folder)
+            (folder / "report.html").write_text(page(groups, opened), encoding="utf-8")
         console.status(f"The report is {out / 'report.html'}.")
     if json:
-        console.write_json(found.told())
+        console.write_json(groups.to_dict())
     else:
-        _print(found)
+        _print(groups)
 
 
-def _print(found: Groups) -> None:
+def _print(groups: Groups) -> None:
     from clerestory.cli import console
 
-    if found.within is None:
+    if groups.within is None:
         console.write(
-            f"{len(found.split)} prompts whose seeds disagree are in no group; {found.unsure} are "
-            "left out (no class that was asked for, unsure, or not alike in what is controlled)."
+            f"{len(groups.mixed)} prompts have seeds of several classes and are in no group; "
+            f"{groups.excluded} are left out (another class, low confidence, or not alike in what "
+            "is controlled).\n"
         )
-    for name, own in found.groups.items():
-        console.write(f"\n{name}: {own.prompts} prompts report, each beside another's")
-        console.write(f"  {'':42}{'AUROC':>6} {'95%':>11} {'q':>8} {'ω²':>6} {'common':>7}")
-        for kind in ("direction", "neuron"):
-            for one in [unit for unit in own.units if unit.kind == kind][:5]:
-                sign = "+" if one.sign > 0 else "-"
-                span = f"{one.low:.2f}–{one.high:.2f}"
-                console.write(
-                    f"{sign} {one.unit:42}{one.auroc:6.3f} {span:>11} {one.q:8.1e} "
-                    f"{one.omega2:6.2f} {one.common:7.0%}"
-                )
-    for warning in found.warnings:
+    console.write_table(groups.table(PRINTED_UNITS))
+    for warning in groups.warnings:
         console.status(f"warning: {warning}")

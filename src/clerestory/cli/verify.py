@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
-    from clerestory.causal import Causes, Control, Effect
+    from clerestory.causal import VerificationResult
 
 __all__ = ["verify"]
 
@@ -20,33 +19,34 @@ __all__ = ["verify"]
 def verify(
     findings: Annotated[Path, typer.Argument(help="The folder that `find --out` wrote.")],
     model: ModelOptions,
-    classifier: Annotated[str, typer.Option(help="Who says what is drawn: lancet:style.")],
-    shows: Annotated[str, typer.Option("--class", help="Its class for the concept.")],
+    classifier: Annotated[str, typer.Option(help="Classifies the pictures, as lancet:style.")],
+    label: Annotated[str, typer.Option(help="Its class that stands for the concept.")],
     unit: Annotated[
         list[str] | None,
-        typer.Option(help="Only these; else the first of each kind in each stage, and between."),
+        typer.Option(
+            help="Only these; by default the first-ranked of each kind in each stage, and at the "
+            "conditioning site."
+        ),
     ] = None,
-    contents: Annotated[
-        int, typer.Option(min=2, help="Contents to draw, of the report half.")
-    ] = 24,
+    items: Annotated[int, typer.Option(min=2, help="Items of the evaluation half to draw.")] = 24,
     seeds: Annotated[
         str | None, typer.Option(help="`7,8`; by default one that was not recorded.")
     ] = None,
-    directions: Annotated[
-        int, typer.Option(min=1, help="Directions from shuffled pairs beside each unit.")
+    baselines: Annotated[
+        int, typer.Option(min=1, help="Directions from shuffled pairs, for each unit.")
     ] = 20,
     maps: Annotated[bool, typer.Option(help="Trace where, when and from which sample.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder for causes and maps; new.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for effects and maps; new.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
-    """Change the units of findings, and count what becomes of the picture.
+    """Change the units of findings, and count how the picture changes.
 
-    Detecting is not controlling: each unit is added where the concept is absent and ablated where
-    it is said, beside saying the words and beside shuffled directions of the same length; whole
-    sites, ranges of blocks and of steps are put from one prompt into the other.
+    Detecting is not controlling: each unit is added to negative prompts and ablated in positive
+    ones, and compared with the positive prompts and with shuffled directions of the same length;
+    whole sites, ranges of blocks and of steps are patched from one prompt into the other.
     """
-    from clerestory.causal import verify as ask
-    from clerestory.causal.range_charts import save_ranges
+    from clerestory.causal import verify as verify_units
+    from clerestory.causal.charts import save_maps
     from clerestory.cli import console
     from clerestory.contrasts import Findings
     from clerestory.io.outputs import free_folder, whole_folder
@@ -54,76 +54,52 @@ def verify(
 
     if out is not None:
         free_folder(out)
-    found, numbers = Findings.load(findings), parse_seeds(seeds) if seeds else None
-    opened = model.open()
-    with console.progress_bars() as tell:
-        causes = ask(
-            found,
-            opened,
-            classifier,
-            shows,
+    opened_findings = Findings.load(findings)
+    seed_numbers = parse_seeds(seeds) if seeds else None
+    opened_model = model.open()
+    with console.progress_bars() as progress:
+        result = verify_units(
+            opened_findings,
+            opened_model,
+            classifier=classifier,
+            label=label,
             units=unit or (),
-            contents=contents,
-            seeds=numbers,
-            directions=directions,
+            items=items,
+            seeds=seed_numbers,
+            baselines=baselines,
             maps=maps,
-            progress=tell,
+            progress=progress,
         )
     if out is not None:
-        with whole_folder(out) as part:
-            causes.save(part)
-            save_ranges(causes, part)
-        console.status(f"The causes are in {out}.")
+        with whole_folder(out) as folder:
+            result.save(folder)
+            save_maps(result, folder)
+        console.status(f"The effects are in {out}.")
     if json:
-        console.write_json(causes.told())
+        console.write_json(result.to_dict())
     else:
-        _print(causes)
+        _print(result)
 
 
-def _print(causes: Causes) -> None:
-    """Detects and controls side by side, then the answer in words."""
+def _print(result: VerificationResult) -> None:
     from clerestory.cli import console
 
+    preserved = result.prompting_preservation
+    least = min(preserved.items(), key=lambda pair: pair[1], default=None)
+    preservation = "" if least is None else f" and preserve, at worst, {least[1]:.0%} of {least[0]}"
     console.write(
-        f"{causes.classifier} sees {causes.shows!r} in {causes.unedited:.0%} of {causes.contents} "
-        f"prompts without it; the prompts with it add {_span(causes.words)}"
-        f"{_least(causes.words_keep)}.\n"
+        f"{result.classifier} predicts {result.label!r} for {result.negative_rate:.0%} of "
+        f"{result.items} negative prompts; the positive ones change that by {result.prompting}"
+        f"{preservation}.\n"
     )
-    head = f"{'detects':>8} {'controls':>19} {'ablated':>19} {'patched':>8} {'back':>6}"
-    console.write(f"{'':42}{head} {'shuffled':>12}  {'kept':>5}")
-    for one in causes.controls:
-        console.write(_row(one))
+    console.write_table(result.table())
     console.write("")
-    for sentence in causes.sentences():
+    for sentence in result.sentences():
         console.write(sentence)
-    for swap in causes.swaps:
+    for swap in result.swaps:
         console.write(
-            f"{swap.factor}: {swap.condition:.0%} ({swap.low:.0%}–{swap.high:.0%}) by the "
-            f"condition, {swap.noise:.0%} by the noise ({swap.pictures} pictures)"
+            f"{swap.factor}: {swap.conditioning:.0%} ({swap.low:.0%}–{swap.high:.0%}) by the "
+            f"conditioning, {swap.noise:.0%} by the noise ({swap.pictures} pictures)"
         )
-    for warning in causes.warnings:
+    for warning in result.warnings:
         console.status(f"warning: {warning}")
-
-
-def _least(kept: Mapping[str, float]) -> str:
-    """What is kept least; "" where nothing else is looked at."""
-    if not kept:
-        return ""
-    name = min(kept, key=lambda each: kept[each])
-    return f" and keep, at worst, {kept[name]:.0%} of {name}"
-
-
-def _row(one: Control) -> str:
-    patched = "–" if one.patching is None else f"{one.patching.effect:.2f}"
-    back = "–" if one.back is None else f"{one.back.effect:.2f}"
-    band = one.shuffled
-    mixed = "–" if band is None else f"{band.low:.2f}–{band.high:.2f}"
-    kept = f"{min(one.collateral.values()):.2f}" if one.collateral else "–"
-    return (
-        f"{one.unit:42}{one.detects:8.3f} {_span(one.addition):>19} {_span(one.ablation):>19} "
-        f"{patched:>8} {back:>6} {mixed:>12}  {kept:>5}"
-    )
-
-
-def _span(effect: Effect) -> str:
-    return f"{effect.effect:.2f} ({effect.low:.2f}–{effect.high:.2f})"

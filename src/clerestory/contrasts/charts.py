@@ -83,8 +83,10 @@ def group_chart(groups: Groups) -> Any:
     points = base.mark_point(filled=True).encode(
         x="auroc:Q", color="kind:N", tooltip=["unit:N", "auroc:Q", "q:Q", "omega2:Q"]
     )
-    return (intervals + points).facet(row=alt.Row("group:N", sort=None, title=None)).resolve_scale(
-        y="independent"
+    return (
+        (intervals + points)
+        .facet(row=alt.Row("group:N", sort=None, title=None))
+        .resolve_scale(y="independent")
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -122,9 +123,7 @@ def contrast(
     with progress_bars(progress) as report:
         for completed, (address, values) in enumerate(activations.items(), 1):
             labels = (units or {}).get(address)
-            sites.append(
-                _site(address, np.asarray(values), pairs, len(samples), methods, labels)
-            )
+            sites.append(_site(address, np.asarray(values), pairs, len(samples), methods, labels))
             report("finding", completed, len(activations))
     if not sites:
         raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
@@ -150,10 +149,8 @@ def contrast(
 
 def provenance(model: str = "", digest: str = "", **options: object) -> Provenance:
     """Provenance of a contrast, with this version and the options that were given."""
-    from clerestory import __version__
-
     given = {name: value for name, value in options.items() if value is not None}
-    return Provenance(version=__version__, model=model, digest=digest, options=given)
+    return Provenance(version=version("clerestory"), model=model, digest=digest, options=given)
 
 
 def _findings(
@@ -200,9 +197,7 @@ def _site(
     return _Site(address, directions, *_merit(ranked), read, selection, labels)
 
 
-def _curves(
-    sites: list[_Site], findings: Sequence[Finding]
-) -> dict[str, tuple[CurvePoint, ...]]:
+def _curves(sites: list[_Site], findings: Sequence[Finding]) -> dict[str, tuple[CurvePoint, ...]]:
     """Of the sites of the best directions: how well few neurons do together."""
     directions = [finding.site for finding in findings if finding.kind == "direction"]
     best = list(dict.fromkeys(directions))[:CURVE_SITES]

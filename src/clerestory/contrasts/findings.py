@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from clerestory.contrasts.pairs import ARMS
 from clerestory.errors import EvidenceError
-from clerestory.io.fields import made
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, read_table, refusing
 from clerestory.io.tensors import read_tensors, writing
+from clerestory.io.validation import validated
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
@@ -151,11 +151,11 @@ class Findings(Result):
         items: The items by half.
         directions: Directions `[unit]` fitted on the selection half, by unit, in the units of the
             activations.
+        provenance: Version, recorded model and options.
         curves: By site, how well few neurons do together on the evaluation half.
         classifiers: Sources of the evaluation half's predictions, with a person's check of each;
             None where nobody has checked it on these pictures.
         samples: The samples, as `pair_samples` takes them.
-        provenance: Version, recorded model and options.
     """
 
     findings: tuple[Finding, ...]
@@ -164,10 +164,10 @@ class Findings(Result):
     warnings: tuple[str, ...]
     items: Mapping[str, tuple[str, ...]]
     directions: Mapping[str, NDArray[np.float64]]
+    provenance: Provenance
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     classifiers: Mapping[str, Check | None] = field(default_factory=dict)
     samples: pd.DataFrame | None = None
-    provenance: Provenance = Provenance("")
 
     def direction(self, unit: str, method: str = "difference") -> NDArray[np.float64]:
         """The direction of a unit.
@@ -333,7 +333,7 @@ class Findings(Result):
         try:
             path = inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
-            fields = made(_Fields, content, FILE, EvidenceError)
+            fields = validated(_Fields, content, FILE, EvidenceError)
             return cls(
                 **{**vars(fields), "classifiers": _read_checks(fields.classifiers)},
                 directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),

@@ -1,6 +1,6 @@
 """Groups of pictures: find what the pictures of one class share, from random prompts.
 
-    groups = group(recording, classifier="lancet:mood", classes=("scared", "happy"), control="place")
+    groups = group(recording, classifier="lancet:mood", control="place")
     groups["scared"].units[0].unit
     verify(groups.findings("scared"), model, classifier="lancet:mood", label="scared")
 
@@ -112,7 +112,8 @@ def group(
         within=within,
         **options,
     )
-    values, checks = PromptValues(recording, samples, controlled, within is not None), pictures.checks()
+    values = PromptValues(recording, samples, controlled, within is not None)
+    checks = pictures.checks()
     found = {
         name: replace(
             findings,
@@ -192,9 +193,12 @@ def _samples(
         predictions = labels[name][rows]
         part = table[rows].assign(group=predictions[PREDICTION].to_numpy())
         for at, factor in enumerate(control):
-            predicted = ":" in factor
-            level = predictions[f"predicted.c{at}"] if predicted else _column(recorded, factor)[rows]
-            part[f"={factor}"] = level.astype(str).to_numpy()
+            column = (
+                predictions[f"predicted.c{at}"]
+                if ":" in factor
+                else _column(recorded, factor)[rows]
+            )
+            part[f"={factor}"] = column.astype(str).to_numpy()
             part["level"] += "\n" + part[f"={factor}"]
         usable = predictions[CONFIDENCE] >= min_confidence
         usable &= predictions[PREDICTION].isin(classes)

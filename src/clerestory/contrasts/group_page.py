@@ -33,9 +33,7 @@ def page(groups: Groups, recording: Recording) -> str:
     Returns:
         HTML; whatever comes from prompts or names is escaped.
     """
-    values = PromptValues(
-        recording, groups.samples, groups.controlled, groups.within is not None
-    )
+    values = PromptValues(recording, groups.samples, groups.controlled, groups.within is not None)
     parts = [_part(name, group, groups, values) for name, group in groups.groups.items()]
     displayed: list[Integers] = [
         samples

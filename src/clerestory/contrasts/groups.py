@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from clerestory.contrasts.findings import Findings, UnitKind
 from clerestory.errors import EvidenceError
-from clerestory.io.fields import made
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, read_table
+from clerestory.io.validation import validated
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
@@ -99,7 +99,7 @@ class Groups(Result):
     within: str | None
     warnings: tuple[str, ...]
     samples: pd.DataFrame
-    provenance: Provenance = Provenance("")
+    provenance: Provenance
 
     def __getitem__(self, name: str) -> Group:
         if name not in self.groups:
@@ -201,7 +201,7 @@ class Groups(Result):
         """
         path = inside(folder, FILE, EvidenceError)
         content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
-        fields = made(_Fields, content, FILE, EvidenceError)
+        fields = validated(_Fields, content, FILE, EvidenceError)
         groups = {}
         for name, group in fields.groups.items():
             own_folder = findings_folder(folder, list(fields.groups), name)

@@ -74,14 +74,11 @@ class PictureClassifiers:
         for name in missing:
             if name not in known:
                 raise EvidenceError(
-                    f"No classifier is known for predicted.{name}: name one, as "
-                    f"{name}=FAMILY:NAME."
+                    f"No classifier is known for predicted.{name}: name one, as {name}=FAMILY:NAME."
                 )
         return cls(recording, {name: known[name] for name in names}, picture_filter)
 
-    def labels(
-        self, labels: Mapping[str, pd.DataFrame] | None = None
-    ) -> dict[str, pd.DataFrame]:
+    def labels(self, labels: Mapping[str, pd.DataFrame] | None = None) -> dict[str, pd.DataFrame]:
         """Predictions by half, with a row for each good sample of the recording.
 
         Args:
@@ -95,7 +92,7 @@ class PictureClassifiers:
         """
         import pandas as pd
 
-        tables = {}
+        tables: dict[str, pd.DataFrame] = {}
         for half in HALVES:
             columns = [
                 label(self.recording, source, column=name, role=half)

@@ -37,13 +37,11 @@ def add_references(
 
 
 def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
-    """Findings that were kept before they named their model are held to their units."""
-    told = {name: microscope.plan["model"][name] for name in ("name", "revision")}
-    if findings.model and dict(findings.model) != told:
+    model, origin = microscope.plan["model"], findings.provenance
+    if origin.model and (origin.model, origin.digest) != (model["name"], model["revision"]):
         raise EvidenceError(
-            f"{folder} was found in {findings.model['name']} (revision "
-            f"{findings.model['revision']}), the microscope is of {told['name']} "
-            f"({told['revision']})."
+            f"{folder} was found in {origin.model} (revision {origin.digest}), the microscope is "
+            f"of {model['name']} ({model['revision']})."
         )
     if findings.findings and not any(
         one.site.partition("@")[0] in microscope.sites for one in findings.findings

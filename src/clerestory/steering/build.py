@@ -121,7 +121,7 @@ def _tuned(points: Sequence[Point], pick: Point, contents: int) -> dict[str, Any
 
 def _apart(tune: Sequence[str], report: Sequence[str], findings: Findings) -> None:
     """EvidenceError where contents that report served for anything before, or are too few."""
-    served = {*tune, *(one for half in findings.contents.values() for one in half)}
+    served = {*tune, *(one for half in findings.items.values() for one in half)}
     shared = sorted(served & set(report))
     if shared:
         raise EvidenceError(

@@ -99,7 +99,7 @@ def _part(tell: Progress, place: int) -> Callable[[int, int], None]:
 def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tuple[str, str]]:
     """Units of directions and their sites; by default at the conditioning site and the first."""
     found: dict[str, tuple[str, str]] = {}
-    for one in sorted(findings.of("direction"), key=lambda finding: finding.rank):
+    for one in sorted(findings.by_kind("direction"), key=lambda finding: finding.rank):
         place = parse(one.site).site
         if model.sites[place].affects_output is not False and np.any(findings.directions[one.unit]):
             found.setdefault(place, (one.unit, one.site))

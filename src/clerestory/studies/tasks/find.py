@@ -90,25 +90,27 @@ class Find(Step):
         asked = " ".join(filter(None, (self.shown, self.absent, self.decoy)))
         found = find(
             Recording.open(work.folders[f"record.{self.record}"] / "recording"),
-            shown=self.shown,
-            absent=self.absent,
-            decoy=self.decoy,
+            positive=self.shown,
+            negative=self.absent,
+            hard_negative=self.decoy,
             match=list(self.match),
-            by=self.by,
+            kind=self.by,
             top=self.top,
             flips=self.flips,
             classifiers={
-                name: one for name, one in work.classifiers.items() if f"drawn.{name}" in asked
+                name: one for name, one in work.classifiers.items() if f"predicted.{name}" in asked
             },
-            progress=lambda done, of: work.tell(f"finding {self.concept}", done, of),
+            progress=lambda _, completed, total: work.tell(
+                f"finding {self.concept}", completed, total
+            ),
         )
         found.save(folder / "findings")
         kinds: list[Literal["direction", "neuron"]] = [
-            kind for kind in ("direction", "neuron") if found.of(kind)
+            kind for kind in ("direction", "neuron") if found.by_kind(kind)
         ]
         return Came(
             claims=tuple(self._claim(found, kind) for kind in kinds),
-            figures=found.told(),
+            figures=found.to_dict(),
             tables=(_table(found, kinds),),
             charts=tuple(
                 chart(folder, f"Where a {kind} tells it", kind, site_map(found, kind))
@@ -119,12 +121,14 @@ class Find(Step):
 
     def _claim(self, found: Findings, kind: Literal["direction", "neuron"]) -> Claim:
         """Of the one that discovery put first, whatever the report half says of it."""
-        first = found.picked(kind)
+        first = found.top_ranked(kind)
         told = first.detects
         chance = found.null.any_found / max(found.null.flips, 1)
         holds = _holds(first, self.decoy is not None) and chance <= CHANCE
         against = (
-            "" if told.decoy_auroc is None else f", and from the decoy with {told.decoy_auroc:.3f}"
+            ""
+            if told.hard_negative_auroc is None
+            else f", and from the decoy with {told.hard_negative_auroc:.3f}"
         )
         tells = "tells it" if holds else "does not tell it well enough"
         text = (
@@ -143,7 +147,7 @@ class Find(Step):
 
 def _holds(first: Finding, decoy: bool) -> bool:
     told = first.detects
-    against = not decoy or (told.decoy_low is not None and told.decoy_low > 0.5)
+    against = not decoy or (told.hard_negative_low is not None and told.hard_negative_low > 0.5)
     return told.q <= ALPHA and told.low > 0.5 and against
 
 
@@ -151,11 +155,11 @@ def _table(found: Findings, kinds: list[Literal["direction", "neuron"]]) -> Tabl
     rows: list[tuple[str, ...]] = []
     key = []
     for kind in kinds:
-        first = found.picked(kind)
-        ranked = sorted(found.of(kind), key=lambda one: one.rank)
+        first = found.top_ranked(kind)
+        ranked = sorted(found.by_kind(kind), key=lambda one: one.rank)
         for one in dict.fromkeys([first, *ranked[:SHOWN]]):
             told = one.detects
-            decoy = "–" if told.decoy_auroc is None else f"{told.decoy_auroc:.3f}"
+            decoy = "–" if told.hard_negative_auroc is None else f"{told.hard_negative_auroc:.3f}"
             if one is first:
                 key.append(len(rows))
             auroc = span(told.auroc, told.low, told.high, ".3f")

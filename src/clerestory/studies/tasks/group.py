@@ -90,19 +90,19 @@ class Group(Step):
         about = tuple(work.shown(self.classifier, one) for one in self.about or self.classes)
         found = group(
             recording,
-            work.classifier(self.classifier),
+            classifier=work.classifier(self.classifier),
             classes=classes,
             control=[work.classifier(one) for one in self.control],
             min_confidence=self.min_confidence,
             top=self.top,
             flips=self.flips,
-            progress=lambda done, of: work.tell("grouping", done, of),
+            progress=lambda _, completed, total: work.tell("grouping", completed, total),
         )
         found.save(folder / "groups")
         return Came(
             claims=tuple(_claim(found, name) for name in about or found.groups)
             or (_none(self.classifier),),
-            figures=found.told(),
+            figures=found.to_dict(),
             tables=(_table(found),) if found.groups else (),
             strips=(_strip(found, recording, folder),) if found.groups else (),
             warnings=found.warnings,
@@ -120,7 +120,7 @@ def _claim(found: Groups, name: str) -> Claim:
         text = f"Nothing is known of what sets pictures that are {name} apart: there are too few."
         return Claim(name, text, False, "prompts enough, and a unit")
     own = found[name]
-    first, null = own.findings.picked("direction"), own.findings.null
+    first, null = own.findings.top_ranked("direction"), own.findings.null
     shared = next((unit for unit in own.units if unit.unit == first.unit), None)
     told, chance = first.detects, null.any_found / max(null.flips, 1)
     holds = told.q <= ALPHA and told.low > 0.5 and chance <= CHANCE
@@ -146,7 +146,7 @@ def _table(found: Groups) -> Table:
     for name, own in found.groups.items():
         for unit in own.units[:UNITS]:
             auroc = span(unit.auroc, unit.low, unit.high, ".3f")
-            counted = (f"{unit.q:.1g}", f"{unit.omega2:.0%}", f"{unit.common:.0%}")
+            counted = (f"{unit.q:.1g}", f"{unit.omega2:.0%}", f"{unit.prevalence:.0%}")
             rows.append((name, str(own.prompts), unit.unit, auroc, *counted))
     head = ("group", "prompts", "unit", "AUROC, held out", "q", "ω² between groups", "common in it")
     return Table("What is excited in one group and not in the others", head, tuple(rows))
@@ -154,10 +154,10 @@ def _table(found: Groups) -> Table:
 
 def _strip(found: Groups, recording: Recording, folder: Path) -> Strip:
     """The first pictures of each group, of the half that reports."""
-    table = found.table.reset_index(drop=True)
+    table = found.samples.reset_index(drop=True)
     rows = {}
     for name in found.groups:
-        mine = table[(table["group"] == name) & (table["half"] == "report")]
+        mine = table[(table["group"] == name) & (table["half"] == "evaluation")]
         first = mine.drop_duplicates("prompt")["sample"].to_numpy(np.int64)[:SHOWN]
         rows[name] = list(recording.pictures(first))
     return strip(folder, "The first pictures of each group, none picked by hand", rows)

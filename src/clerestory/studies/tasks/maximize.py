@@ -83,8 +83,8 @@ class Excite(Step):
         from clerestory.maximization.page import curve, keep
 
         found = findings_of(work, self.find, self.group, work.group_called(self.shows))
-        there = self.site if found.of("direction", self.site) else None
-        first = found.picked("direction", there)
+        there = self.site if found.by_kind("direction", self.site) else None
+        first = found.top_ranked("direction", there)
         came = maximize(
             work.model,
             along(first.site, found.direction(first.unit), "mean", name=first.unit),

@@ -25,7 +25,7 @@ from clerestory.studies.tasks.base import (
 )
 
 if TYPE_CHECKING:
-    from clerestory.causal import Causes, Control
+    from clerestory.causal import UnitEffect, VerificationResult
     from clerestory.contrasts import Findings
 
 __all__ = ["Verify", "findings_of"]
@@ -90,11 +90,11 @@ class Verify(Step):
         causes = verify(
             found,
             work.model,
-            work.classifier(self.classifier),
-            shows,
+            classifier=work.classifier(self.classifier),
+            label=shows,
             units=[one for one in self.units if one in known],
-            contents=self.contents,
-            directions=self.directions,
+            items=self.contents,
+            baselines=self.directions,
             maps=self.maps,
             progress=work.tell,
         )
@@ -102,43 +102,43 @@ class Verify(Step):
         chosen = self._chosen(causes, found, work.model.conditioning_site)
         return Came(
             claims=(self._claim(causes, chosen),),
-            figures=causes.told(),
+            figures=causes.to_dict(),
             tables=(_table(causes, chosen, self._said),),
             strips=self._strips(found, work, chosen, folder),
             warnings=tuple(causes.warnings),
         )
 
-    def _chosen(self, causes: Causes, found: Findings, conditioning: str) -> Control:
+    def _chosen(self, causes: VerificationResult, found: Findings, conditioning: str) -> UnitEffect:
         """The unit that the claim is about, by what was known before any was changed.
 
         The first of `units`; else the direction at the conditioning site, or that which
         discovery put first.
         """
-        first = found.picked("direction").unit
-        units = [control.unit for control in causes.controls if control.unit in found.directions]
+        first = found.top_ranked("direction").unit
+        units = [control.unit for control in causes.effects if control.unit in found.directions]
         there = [unit for unit in units if unit.partition("[")[0] == conditioning]
         wanted = [*self.units, *there, first]
-        changed = {one.unit: one for one in causes.controls}
-        return next((changed[one] for one in wanted if one in changed), causes.controls[0])
+        changed = {one.unit: one for one in causes.effects}
+        return next((changed[one] for one in wanted if one in changed), causes.effects[0])
 
     @property
     def _said(self) -> str:
         """What the unit is held to."""
         return "saying it does" if self.find else "the group's own prompts do"
 
-    def _claim(self, causes: Causes, one: Control) -> Claim:
+    def _claim(self, causes: VerificationResult, one: UnitEffect) -> Claim:
         does = one.addition
         how = "controls" if one.controls else "does not surely control"
         text = (
             f"{one.unit} {how} {self.shows}: added where nobody says it, it changes the rate by "
             f"{span(does.effect, does.low, does.high)}{_beside(one)}; {self._said} by "
-            f"{causes.words.effect:+.2f}{_kept(one)}."
+            f"{causes.prompting.effect:+.2f}{_kept(one)}."
         )
         bar = "the interval above 0, and more than every shuffled direction"
         return Claim("controls", text, one.controls, bar, does.effect, does.low, does.high)
 
     def _strips(
-        self, found: Findings, work: Work, best: Control, folder: Path
+        self, found: Findings, work: Work, best: UnitEffect, folder: Path
     ) -> tuple[Strip, ...]:
         """What the best unit does in contents that did not find it, where it is a direction."""
         from clerestory import Add
@@ -146,7 +146,7 @@ class Verify(Step):
 
         if best.unit not in found.directions:
             return ()
-        prompts = list(matched_prompts(found, work.model, "report", SHOWN)["absent"])[:SHOWN]
+        prompts = list(matched_prompts(found, work.model, "evaluation", SHOWN)["negative"])[:SHOWN]
         site = next(one.site for one in found.findings if one.unit == best.unit)
         seed = 1 + max([] if found.samples is None else found.samples["seed"].tolist(), default=-1)
         runs = work.model.sweep(prompts, seed, [[], [Add(site, found.direction(best.unit))]])
@@ -161,6 +161,7 @@ class Verify(Step):
 def findings_of(work: Work, find: str, group: str, shows: str) -> Findings:
     """Those of a `find` step, or of a class of a `group` step."""
     from clerestory.contrasts import Findings
+    from clerestory.contrasts.groups import findings_folder
 
     if find:
         return Findings.load(work.folders[f"find.{find}"] / "findings")
@@ -168,14 +169,14 @@ def findings_of(work: Work, find: str, group: str, shows: str) -> Findings:
     names = list(read_json(inside(folder, "groups.json", TableError), TableError)["groups"])
     if shows not in names:
         raise EvidenceError(f"Too few prompts came out {shows}: there is no such group.")
-    return Findings.load(folder / "findings" / f"{names.index(shows):02}")
+    return Findings.load(findings_folder(folder, names, shows))
 
 
-def _table(causes: Causes, best: Control, said: str) -> Table:
+def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
     rows = []
-    for one in causes.controls:
+    for one in causes.effects:
         shuffled = (
-            "–" if one.shuffled is None else f"{one.shuffled.low:+.2f} to {one.shuffled.high:+.2f}"
+            "–" if one.baselines is None else f"{one.baselines.low:+.2f} to {one.baselines.high:+.2f}"
         )
         told = (one.addition, one.ablation, one.patching)
         effects = ("–" if own is None else span(own.effect, own.low, own.high) for own in told)
@@ -192,30 +193,30 @@ def _table(causes: Causes, best: Control, said: str) -> Table:
         "kept, at worst",
     )
     title = (
-        f"Detecting, and controlling: changes of the rate of {causes.shows}, "
-        f"{causes.unedited:.0%} without; {said} by "
-        f"{span(causes.words.effect, causes.words.low, causes.words.high)}"
+        f"Detecting, and controlling: changes of the rate of {causes.label}, "
+        f"{causes.negative_rate:.0%} without; {said} by "
+        f"{span(causes.prompting.effect, causes.prompting.low, causes.prompting.high)}"
     )
-    return Table(title, head, tuple(rows), (causes.controls.index(best),))
+    return Table(title, head, tuple(rows), (causes.effects.index(best),))
 
 
-def _worst(one: Control) -> tuple[str, float] | None:
+def _worst(one: UnitEffect) -> tuple[str, float] | None:
     """The classifier that sees least often with the unit added what it saw without, and how often.
 
     None where no other looked.
     """
-    if not one.collateral:
+    if not one.preservation:
         return None
-    name = min(one.collateral, key=lambda key: one.collateral[key])
-    return name.rpartition(":")[2], one.collateral[name]
+    name = min(one.preservation, key=lambda key: one.preservation[key])
+    return name.rpartition(":")[2], one.preservation[name]
 
 
-def _kept(one: Control) -> str:
+def _kept(one: UnitEffect) -> str:
     worst = _worst(one)
     return "" if worst is None else f"; of all else the {worst[0]} is kept least, in {worst[1]:.0%}"
 
 
-def _beside(one: Control) -> str:
-    if one.shuffled is None:
+def _beside(one: UnitEffect) -> str:
+    if one.baselines is None:
         return ""
-    return f", {one.shuffled.directions} shuffled directions by at most {one.shuffled.high:+.2f}"
+    return f", {one.baselines.directions} shuffled directions by at most {one.baselines.high:+.2f}"

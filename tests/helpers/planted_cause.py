@@ -1,7 +1,7 @@
 """A model whose causes are known: one text unit lights the picture, through one block, at one step.
 
 A prompt with the word `glass` sets the units 0 and 1 of the text. Block 2 of four adds unit 0 to
-the picture at step 3 of six; nothing reads unit 1, nor units 2 to 5, which tell contents apart.
+the picture at step 3 of six; nothing reads unit 1, nor units 2 to 5, which tell items apart.
 The word `night` raises unit 2.
 """
 
@@ -126,7 +126,7 @@ class Light:
 
 
 def light(pictures: np.ndarray) -> np.ndarray:
-    """The same as a function, for `python:contrasts.causal:light`."""
+    """The same as a function, for `python:helpers.planted_cause:light`."""
     return Light()(pictures)
 
 

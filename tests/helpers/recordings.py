@@ -48,19 +48,19 @@ def recording_of(
     return Recording(store)
 
 
-def factorial(contents: int = 48, phrasings: int = 6, seeds: int = 1) -> pd.DataFrame:
-    """Every content in three styles, the third a decoy, in every phrasing, with every seed."""
+def factorial(items: int = 48, templates: int = 6, seeds: int = 1) -> pd.DataFrame:
+    """Every item in three styles, the third a hard_negative, in every phrasing, with every seed."""
     rows = [
         {
-            "prompt": f"{style} {content:02} {phrase}",
+            "prompt": f"{style} {item:02} {template}",
             "seed": seed,
             "style": style,
-            "subject": f"thing {content:02}",
-            "phrasing": phrase,
+            "subject": f"thing {item:02}",
+            "phrasing": template,
         }
-        for content in range(contents)
+        for item in range(items)
         for style in ("glass", "plain", "window")
-        for phrase in range(phrasings)
+        for template in range(templates)
         for seed in range(seeds)
     ]
     return pd.DataFrame(rows)
@@ -69,11 +69,11 @@ def factorial(contents: int = 48, phrasings: int = 6, seeds: int = 1) -> pd.Data
 def noise(
     table: pd.DataFrame, seed: int, sites: Mapping[str, tuple[int, int]]
 ) -> dict[str, NDArray[np.float64]]:
-    """Noise that depends on the content and on the sample; sites by (steps, units)."""
+    """Noise that depends on the item and on the sample; sites by (steps, units)."""
     rng = np.random.default_rng(seed)
-    contents = pd.factorize(table["subject"])[0]
+    items = pd.factorize(table["subject"])[0]
     made = {}
     for site, shape in sites.items():
-        own = rng.normal(size=(contents.max() + 1, *shape))
-        made[site] = own[contents] + rng.normal(size=(len(table), *shape))
+        own = rng.normal(size=(items.max() + 1, *shape))
+        made[site] = own[items] + rng.normal(size=(len(table), *shape))
     return made

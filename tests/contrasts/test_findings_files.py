@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contrasts import planted
+from helpers import planted_samples as planted
 
 from clerestory.contrasts import Findings, contrast
 from clerestory.errors import EvidenceError, OutputError
@@ -13,14 +13,14 @@ from clerestory.errors import EvidenceError, OutputError
 
 @pytest.fixture
 def found() -> Findings:
-    table = planted.samples(contents=8)
+    table = planted.samples(items=8)
     return contrast(planted.activations(table), table, flips=5)
 
 
 def test_findings_are_the_same_after_saving_and_loading(found: Findings, tmp_path: Path) -> None:
     found.save(tmp_path / "findings")
     again = Findings.load(tmp_path / "findings")
-    assert again.told() == found.told()
+    assert again.to_dict() == found.to_dict()
     assert again.findings == found.findings
     for site, direction in found.directions.items():
         np.testing.assert_array_equal(again.directions[site], direction)

@@ -6,28 +6,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from contrasts.recorded import factorial, noise, recording_of
+from helpers.recordings import factorial, noise, recording_of
 
 from clerestory.contrasts import Findings, find
 from clerestory.errors import EvidenceError
 
 SITES = {"text.blocks.0/mlp": (1, 12), "denoiser.mid.res.0/out": (3, 8), "prior/embedding": (1, 16)}
 ASKED: dict[str, Any] = {
-    "shown": "style == 'glass'",
-    "absent": "style == 'plain'",
-    "decoy": "style == 'window'",
+    "positive": "style == 'glass'",
+    "negative": "style == 'plain'",
+    "hard_negative": "style == 'window'",
     "match": "subject",
     "flips": 20,
 }
 
 
 def planted(folder: Path, strength: float = 3.0, **how: Any) -> Any:
-    """The concept in two units of one site at one of its steps; the decoy's word in another."""
+    """The concept in two units of a site at one step; the hard negative's word in another."""
     table = factorial(**how)
     arrays = noise(table, 0, SITES)
-    shown = (table["style"] == "glass").to_numpy()
-    arrays["denoiser.mid.res.0/out"][shown, 1, 2] += strength
-    arrays["denoiser.mid.res.0/out"][shown, 1, 5] -= strength
+    positive = (table["style"] == "glass").to_numpy()
+    arrays["denoiser.mid.res.0/out"][positive, 1, 2] += strength
+    arrays["denoiser.mid.res.0/out"][positive, 1, 5] -= strength
     arrays["text.blocks.0/mlp"][(table["style"] != "plain").to_numpy(), 0, 3] += 3 * strength
     return recording_of(table, arrays, folder)
 
@@ -46,16 +46,16 @@ def test_the_planted_site_step_and_units_come_first(found: Findings) -> None:
     best = found.findings[0]
     assert best.site == "denoiser.mid.res.0/out@1"
     assert best.detects.auroc > 0.95
-    assert best.detects.decoy_auroc is not None
-    assert best.detects.decoy_auroc > 0.95
-    neurons = {f.unit: f.sign for f in found.of("neuron") if f.rank <= 2}
+    assert best.detects.hard_negative_auroc is not None
+    assert best.detects.hard_negative_auroc > 0.95
+    neurons = {f.unit: f.sign for f in found.by_kind("neuron") if f.rank <= 2}
     assert neurons == {"denoiser.mid.res.0/out[2]@1": 1, "denoiser.mid.res.0/out[5]@1": -1}
-    assert found.picked("direction").site == "denoiser.mid.res.0/out@1"
+    assert found.top_ranked("direction").site == "denoiser.mid.res.0/out@1"
     assert found.warnings == ()
 
 
-def test_every_way_to_a_direction_is_there_at_every_site_and_step(found: Findings) -> None:
-    names = {f.unit for f in found.of("direction")}
+def test_every_direction_method_is_there_at_every_site_and_step(found: Findings) -> None:
+    names = {f.unit for f in found.by_kind("direction")}
     places = ["text.blocks.0/mlp{}", "prior/embedding{}"]
     places += [f"denoiser.mid.res.0/out{{}}@{step}" for step in range(3)]
     assert names == {
@@ -71,21 +71,23 @@ def test_the_curve_says_how_few_neurons_do_as_well(found: Findings) -> None:
     assert [count for count, *_ in curve] == [1, 2, 4, 8]
     aurocs = [auroc for _, auroc, _ in curve]
     assert aurocs[1] > aurocs[0]
-    direction = found.picked("direction").detects.auroc
+    direction = found.top_ranked("direction").detects.auroc
     assert abs(aurocs[1] - direction) < 0.03
 
 
-def test_a_unit_that_is_as_high_for_the_decoy_is_not_taken_for_the_concept(recording: Any) -> None:
+def test_a_unit_that_is_as_high_for_hard_negatives_is_not_taken_for_the_concept(
+    recording: Any,
+) -> None:
     found = find(recording, **ASKED, top=100)
-    word = next(f for f in found.of("neuron") if f.unit == "text.blocks.0/mlp[3]")
+    word = next(f for f in found.by_kind("neuron") if f.unit == "text.blocks.0/mlp[3]")
     assert word.rank > 2
     assert word.detects.auroc > 0.95
-    assert word.detects.decoy_auroc is not None
-    assert word.detects.decoy_auroc < 0.7
+    assert word.detects.hard_negative_auroc is not None
+    assert word.detects.hard_negative_auroc < 0.7
 
 
-def test_contents_and_phrasings_are_never_on_both_halves(found: Findings) -> None:
-    one, two = found.contents["discovery"], found.contents["report"]
+def test_items_are_never_in_both_halves(found: Findings) -> None:
+    one, two = found.items["selection"], found.items["evaluation"]
     assert len(one) == len(two) == 24
     assert not set(one) & set(two)
     assert found.findings[0].detects.pairs == 24
@@ -94,18 +96,18 @@ def test_contents_and_phrasings_are_never_on_both_halves(found: Findings) -> Non
 def test_they_are_the_same_for_a_seed_and_after_saving(
     recording: Any, found: Findings, tmp_path: Path
 ) -> None:
-    assert find(recording, **ASKED).told() == found.told()
-    assert find(recording, **ASKED, seed=1).contents != found.contents
+    assert find(recording, **ASKED).to_dict() == found.to_dict()
+    assert find(recording, **ASKED, seed=1).items != found.items
     found.save(tmp_path / "found")
-    assert Findings.load(tmp_path / "found").told() == found.told()
+    assert Findings.load(tmp_path / "found").to_dict() == found.to_dict()
 
 
 def test_only_neurons_or_only_directions_if_asked(recording: Any) -> None:
-    for by in ("neuron", "direction"):
-        kinds = {f.kind for f in find(recording, **ASKED, by=by).findings}
-        assert kinds == {by}
+    for kind in ("neuron", "direction"):
+        found = find(recording, **ASKED, kind=kind)
+        assert {f.kind for f in found.findings} == set(found.table()["kind"]) == {kind}
     with pytest.raises(EvidenceError, match="neuron, direction, both"):
-        find(recording, **ASKED, by="unit")
+        find(recording, **ASKED, kind="unit")
 
 
 def test_bad_samples_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -113,22 +115,22 @@ def test_bad_samples_are_left_out_and_counted(tmp_path: Path) -> None:
     arrays = noise(table, 0, SITES)
     arrays["prior/embedding"][7] = np.nan
     found = find(recording_of(table, arrays, tmp_path, {7: "not finite"}), **ASKED)
-    assert "1 bad samples were left out." in found.warnings
+    assert "1 bad samples were left out." in " ".join(found.warnings)
 
 
-def test_few_contents_one_phrasing_and_unbalanced_sides_are_warned_of(tmp_path: Path) -> None:
-    table = factorial(contents=12, phrasings=1, seeds=6)
+def test_few_items_one_template_and_unbalanced_arms_are_warned_of(tmp_path: Path) -> None:
+    table = factorial(items=12, templates=1, seeds=6)
     table = table[(table["style"] != "plain") | (table["seed"] == 0)].reset_index(drop=True)
     found = find(recording_of(table, noise(table, 0, SITES), tmp_path), **ASKED)
-    said = found.warning
-    assert "Only 6 contents to report on; 24 are needed" in said
-    assert "Phrasings are not told apart" in said
-    assert "Sides are unbalanced" in said
+    said = " ".join(found.warnings)
+    assert "Only 6 items to evaluate on; figures are reliable from 24 on" in said
+    assert "Both halves share their templates" in said
+    assert "Arms are unbalanced" in said
     assert all(f.detects.high >= f.detects.low for f in found.findings)
 
 
 def test_constant_units_are_no_finding(tmp_path: Path) -> None:
-    table = factorial(contents=24, phrasings=2)
+    table = factorial(items=24, templates=2)
     arrays = {"prior/embedding": np.ones((len(table), 1, 4))}
     found = find(recording_of(table, arrays, tmp_path), **ASKED)
     assert {f.detects.auroc for f in found.findings} == {0.5}
@@ -146,93 +148,102 @@ def test_within_a_prompt_its_seeds_are_contrasted(tmp_path: Path) -> None:
     arrays["prior/embedding"][mood, 0, 4] += 2.0
     recording = recording_of(table, arrays, tmp_path)
     labels = pd.DataFrame(
-        {"drawn.mood": np.where(mood, "scared", "happy"), "drawn.mood.confidence": 0.9}
+        {"predicted.mood": np.where(mood, "scared", "happy"), "predicted.mood.confidence": 0.9}
     )
-    asked = {"absent": "drawn.mood == 'happy'", "within": "prompt", "flips": 20}
-    shown = "drawn.mood == 'scared' and drawn.mood.confidence > 0.6"
-    both = dict.fromkeys(("discovery", "report"), labels)
-    found = find(recording, shown=shown, labels=both, **asked)
-    assert found.picked("neuron").unit == "prior/embedding[4]"
+    asked = {"negative": "predicted.mood == 'happy'", "within": "prompt", "flips": 20}
+    positive = "predicted.mood == 'scared' and predicted.mood.confidence > 0.6"
+    both = dict.fromkeys(("selection", "evaluation"), labels)
+    found = find(recording, positive=positive, labels=both, **asked)
+    assert found.top_ranked("neuron").unit == "prior/embedding[4]"
     # Contents differ by far more than moods do: only the pairs tell.
-    assert found.picked("neuron").detects.win_rate > 0.85
-    none = "No sample meets shown = .* There is drawn.mood: happy, scared"
+    assert found.top_ranked("neuron").detects.win_rate > 0.85
+    none = "No sample matches positive = .* There is predicted.mood: happy, scared"
     with pytest.raises(EvidenceError, match=none):
-        find(recording, shown="drawn.mood == 'sad'", labels=both, **asked)
+        find(recording, positive="predicted.mood == 'sad'", labels=both, **asked)
 
 
-def test_each_half_sees_the_labels_of_its_own_classifiers(tmp_path: Path) -> None:
-    table = factorial(contents=48, phrasings=1, seeds=2)
+def test_each_half_goes_by_the_labels_of_its_own_classifiers(tmp_path: Path) -> None:
+    table = factorial(items=48, templates=1, seeds=2)
     table["prompt"] += [f" {row}" for row in range(len(table))]
     arrays = noise(table, 0, {"prior/embedding": (1, 4)})
     style = (table["style"] == "glass").to_numpy()
     arrays["prior/embedding"][style, 0, 1] += 4
-    right = pd.DataFrame({"drawn.style": table["style"]})
-    wrong = pd.DataFrame({"drawn.style": table["style"].sample(frac=1, random_state=0).to_numpy()})
-    asked = {"shown": "drawn.style == 'glass'", "absent": "drawn.style == 'plain'"}
+    right = pd.DataFrame({"predicted.style": table["style"]})
+    wrong = pd.DataFrame(
+        {"predicted.style": table["style"].sample(frac=1, random_state=0).to_numpy()}
+    )
+    asked = {"positive": "predicted.style == 'glass'", "negative": "predicted.style == 'plain'"}
     how: dict[str, Any] = {**asked, "match": "subject", "flips": 5}
     recording = recording_of(table, arrays, tmp_path)
-    told = find(recording, labels={"discovery": right, "report": right}, **how)
-    fooled = find(recording, labels={"discovery": right, "report": wrong}, **how)
-    assert told.picked("neuron").unit == fooled.picked("neuron").unit == "prior/embedding[1]"
-    assert told.picked("neuron").detects.auroc > 0.95
-    assert fooled.picked("neuron").detects.auroc < 0.75
+    told = find(recording, labels={"selection": right, "evaluation": right}, **how)
+    fooled = find(recording, labels={"selection": right, "evaluation": wrong}, **how)
+    assert (
+        told.top_ranked("neuron").unit == fooled.top_ranked("neuron").unit == "prior/embedding[1]"
+    )
+    assert told.top_ranked("neuron").detects.auroc > 0.95
+    assert fooled.top_ranked("neuron").detects.auroc < 0.75
 
 
 def test_labels_are_those_of_their_samples_also_where_some_are_bad(tmp_path: Path) -> None:
-    table = factorial(contents=24, phrasings=2)
+    table = factorial(items=24, templates=2)
     arrays = noise(table, 0, {"prior/embedding": (1, 4)})
     arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 1] += 8
     recording = recording_of(table, arrays, tmp_path, {3: "not finite"})
-    seen = pd.DataFrame({"drawn.style": table["style"]})
-    conditions = {"shown": "drawn.style == 'glass'", "absent": "drawn.style == 'plain'"}
+    seen = pd.DataFrame({"predicted.style": table["style"]})
+    conditions = {
+        "positive": "predicted.style == 'glass'",
+        "negative": "predicted.style == 'plain'",
+    }
     how: dict[str, Any] = {**conditions, "match": "subject", "flips": 5}
-    found = find(recording, labels=dict.fromkeys(("discovery", "report"), seen), **how)
-    assert found.picked("neuron").detects.auroc == 1.0
-    with pytest.raises(EvidenceError, match="labels have no row of sample 5"):
-        few = dict.fromkeys(("discovery", "report"), seen.drop(index=5))
+    found = find(recording, labels=dict.fromkeys(("selection", "evaluation"), seen), **how)
+    assert found.top_ranked("neuron").detects.auroc == 1.0
+    with pytest.raises(EvidenceError, match="labels have no row for sample 5"):
+        few = dict.fromkeys(("selection", "evaluation"), seen.drop(index=5))
         find(recording, labels=few, **how)
 
 
-def test_phrasings_are_halved_side_by_side(tmp_path: Path) -> None:
-    table = factorial(contents=24, phrasings=2)
+def test_templates_are_split_within_each_arm(tmp_path: Path) -> None:
+    table = factorial(items=24, templates=2)
     table["phrasing"] = table["style"] + " " + table["phrasing"].astype(str)
     recording = recording_of(table, noise(table, 0, SITES), tmp_path / "each")
     for seed in range(6):
-        assert "Phrasings are not told apart" not in find(recording, **ASKED, seed=seed).warning
+        assert "Both halves share their templates" not in " ".join(
+            find(recording, **ASKED, seed=seed).warnings
+        )
     one = table[(table["style"] != "glass") | (table["phrasing"] == "glass 0")]
     one = one.reset_index(drop=True)
     found = find(recording_of(one, noise(one, 0, SITES), tmp_path / "one"), **ASKED)
-    assert "Phrasings are not told apart" in found.warning
+    assert "Both halves share their templates" in " ".join(found.warnings)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (
-            {"shown": "style == 'oil'"},
-            r"No sample meets shown .* There is style: glass, plain, window",
+            {"positive": "style == 'oil'"},
+            r"No sample matches positive .* There is style: glass, plain, window",
         ),
-        ({"shown": "style = 'glass'"}, "cannot be read .*; write style == 'ink'"),
-        ({"shown": "style == "}, "cannot be read"),
+        ({"positive": "style = 'glass'"}, "cannot be read .*; write style == 'ink'"),
+        ({"positive": "style == "}, "cannot be read"),
         (
-            {"shown": "stlye == 'glass'"},
-            r"shown = .* cannot be read .*stlye.* columns: prompt, seed, style",
+            {"positive": "stlye == 'glass'"},
+            r"positive = .* cannot be read .*stlye.* columns: prompt, seed, style",
         ),
-        ({"shown": "style"}, "is no condition"),
-        ({"absent": "style != 'window'"}, r"samples meet both 'shown' and 'absent', such as"),
+        ({"positive": "style"}, "is not a comparison"),
+        ({"negative": "style != 'window'"}, r"samples are both positive and negative, such as"),
         ({"match": "sbuject"}, r"no column 'sbuject' to match.* subject"),
         ({"match": ()}, "No column is matched"),
-        ({"phrasing": "phrase"}, r"no column 'phrase'.*phrasing"),
-        ({"within": "subject"}, "only the seeds of one 'prompt'"),
+        ({"template": "phrase"}, r"no column 'phrase'.*phrasing"),
+        ({"within": "subject"}, "only 'prompt' is possible"),
         ({"within": "prompt"}, "Within a prompt nothing is matched"),
-        ({"classifiers": {"moood": "lancet:mood"}}, "drawn.moood, and no condition asks for that"),
+        ({"classifiers": {"moood": "lancet:mood"}}, "predicted.moood, which no query names"),
         (
-            {"shown": "style == 'glass' and @pd.io.common.os.system('touch x') == 0"},
+            {"positive": "style == 'glass' and @pd.io.common.os.system('touch x') == 0"},
             "cannot be read",
         ),
-        ({"shown": "style.to_csv('x') == 1"}, "has a call"),
-        ({"shown": "style.__class__ == 1"}, "has a attribute"),
-        ({"shown": "[one for one in style] == 1"}, "has a listcomp"),
+        ({"positive": "style.to_csv('x') == 1"}, "has a call"),
+        ({"positive": "style.__class__ == 1"}, "has a attribute"),
+        ({"positive": "[one for one in style] == 1"}, "has a listcomp"),
     ],
 )
 def test_what_cannot_carry_a_finding_is_refused_in_one_line(
