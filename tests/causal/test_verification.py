@@ -164,7 +164,7 @@ def test_two_lists_of_prompts_are_traced_without_findings():
     positive = [f"r glass {item}" for item in ITEMS]
     negative = [f"r plain {item}" for item in ITEMS]
     result = trace(model(), positive, negative, classifier=Light(), label="light")
-    assert result.prompting.effect == 1.0 and len(result.table()) == 10 + 21
+    assert result.prompting.effect == 1.0 and len(result.table()) == 1 + 10 + 21
     assert any(f"blocks.{CAUSE[0]} have an effect of 1.00" in each for each in result.sentences())
     assert not any("units" in each for each in result.sentences())
     with pytest.raises(EvidenceError, match="20 positive prompts and 3 negative ones"):

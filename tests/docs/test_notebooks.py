@@ -43,7 +43,11 @@ def test_style_finds_the_direction_that_controls_it_and_builds_with_it(after):
     told = after(
         "style",
         """{
-            "found": [direction.unit, direction.detects.auroc, direction.detects.hard_negative_auroc],
+            "found": [
+                direction.unit,
+                direction.detects.auroc,
+                direction.detects.hard_negative_auroc,
+            ],
             "controls": [one.unit for one in result.effects if one.controls],
             "rates": {name: ways["concept_rate"] for name, ways in measured["baselines"].items()},
             "steered": measured["concept_rate"],

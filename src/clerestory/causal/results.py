@@ -203,9 +203,9 @@ class TraceResult(Result):
         """The change by the positive prompts, and the answers."""
         text = (
             f"{self.label!r} by {self.classifier}, {self.items} items: the positive prompts change "
-            f"the rate by {self.prompting}"
+            f"the rate by {self.prompting}."
         )
-        return ". ".join([text, *self.sentences()])
+        return " ".join([text, *self.sentences()])
 
     def table(self) -> pd.DataFrame:
         """A row for each range of blocks and of steps."""

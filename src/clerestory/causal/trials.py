@@ -181,9 +181,7 @@ def target_classifier(classifier: str | Classifier, label: str) -> Classifier:
     return opened
 
 
-def other_classifiers(
-    classifier: Classifier, names: Sequence[str] | None
-) -> dict[str, Classifier]:
+def other_classifiers(classifier: Classifier, names: Sequence[str] | None) -> dict[str, Classifier]:
     """Classifiers of side effects.
 
     Args:

@@ -176,7 +176,9 @@ def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
     rows = []
     for one in causes.effects:
         shuffled = (
-            "–" if one.baselines is None else f"{one.baselines.low:+.2f} to {one.baselines.high:+.2f}"
+            "–"
+            if one.baselines is None
+            else f"{one.baselines.low:+.2f} to {one.baselines.high:+.2f}"
         )
         told = (one.addition, one.ablation, one.patching)
         effects = ("–" if own is None else span(own.effect, own.low, own.high) for own in told)
