@@ -160,7 +160,7 @@ def _(valid, out, patch):
 @case("familiarity", resumable=True, model=lambda _: tiny_model())
 def _(valid, out, patch):
     names = [f"{a}{b}" for a in "abcdefghij" for b in "abcdefghij"][:99]
-    files = {"controls": names, "contexts": ["{x}"]}
+    files = {"controls": names, "contexts": ["{item}"]}
     for name, lines in files.items():
         (valid.root / f"{name}.txt").write_text("\n".join(lines))
     given = [part for name in files for part in (f"--{name}", valid.root / f"{name}.txt")]

@@ -20,7 +20,7 @@ def test_a_class_that_one_context_brings_is_found_there_and_nowhere_else():
     made = found[2][0]
     assert (made.classifier, made.shows) == ("hair", "bushy")
     assert made.name == "hair=bushy" and made.beside(0.5).asked == 0.5
-    assert made.rate.rate == hits[:, 2, 0].mean() and made.rate.contents == 99
+    assert made.rate.rate == hits[:, 2, 0].mean() and made.rate.items == 99
     assert made.rate.low < 0.8 < made.rate.high and made.elsewhere < 0.3 and made.q < 1e-6
 
 
@@ -45,9 +45,9 @@ def test_one_context_alone_has_nothing_to_be_compared_with():
 def test_contexts_have_a_place_for_the_name():
     assert checked(CONTEXTS) == CONTEXTS
     for wrong, said in (
-        (["{x}", "a raven"], "'a raven' must have {x}"),
-        (["{x} and {x}"], "must have {x}"),
-        (["{x}", "{x}"], "there twice"),
+        (["{item}", "a raven"], "'a raven' must have {item}"),
+        (["{item} and {item}"], "must have {item}"),
+        (["{item}", "{item}"], "there twice"),
         ([], "no context"),
     ):
         with pytest.raises(EvidenceError, match=said):

@@ -20,7 +20,7 @@ from clerestory.recognition.observation import Eyes
 from clerestory.recognition.page import folder_of, keep
 
 CONTROLS = ["".join(pair) for pair in itertools.product("abcdefghij", repeat=2)][:99]
-CONTEXTS = ("{x}", "a {x}")
+CONTEXTS = ("{item}", "a {item}")
 HOW = {"controls": CONTROLS, "contexts": CONTEXTS, "seeds": 0}
 app = typer.Typer()
 app.command("familiarity")(command.familiarity)
@@ -126,7 +126,7 @@ def test_the_page_escapes_names_and_holds_nothing_from_outside(model, tmp_path):
 def files(tmp_path):
     paths = {name: tmp_path / f"{name}.txt" for name in ("controls", "contexts")}
     paths["controls"].write_text("\n".join(CONTROLS) + "\n")
-    paths["contexts"].write_text("{x}\n\na {x}\n")
+    paths["contexts"].write_text("{item}\n\na {item}\n")
     return [part for name, path in paths.items() for part in (f"--{name}", path)]
 
 
@@ -155,8 +155,8 @@ def test_files_that_are_wrong_are_one_line(call, files, tmp_path):
     files[1].write_text("\n".join([*CONTROLS, "dog"]))
     with pytest.raises(EvidenceError, match="'dog' is the phrase itself"):
         call("dog")
-    files[3].write_text("{x}\na raven\n")
-    with pytest.raises(EvidenceError, match=r"'a raven' must have \{x\}"):
+    files[3].write_text("{item}\na raven\n")
+    with pytest.raises(EvidenceError, match=r"'a raven' must have \{item\}"):
         call("dog")
 
 
@@ -171,4 +171,4 @@ def test_lancet_knows_a_name_of_its_captions_and_no_made_up_one():
     found = familiarities(lancet, asked, **how)
     assert [one.verdict == "familiar" for one in found] == [True, True, False, False]
     assert found[0].p == 0.01 and found[0].consistency > 0.5
-    assert found[0].told()["contexts"]["{x}"]["made"] == []
+    assert found[0].told()["contexts"]["{item}"]["made"] == []

@@ -23,7 +23,7 @@ WIDE = 200
 CLIP = "openai/clip-vit-large-patch14"
 FEWER: Mapping[str, Mapping[str, Any]] = {
     "record": {"seeds": (0,)},
-    "familiarity": {"contexts": ("{x} at sea",), "count": 99, "seeds": (0,)},
+    "familiarity": {"contexts": ("{item} at sea",), "count": 99, "seeds": (0,)},
     "find": {"flips": 4},
     "group": {"flips": 4},
     "verify": {"contents": 2, "directions": 20},

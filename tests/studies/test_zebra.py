@@ -25,7 +25,7 @@ def test_a_style_that_lancet_does_not_know_is_not_found(
     assert came.exit_code == 0, came.output
     path = tmp_path / "zebra-stripes.toml"
     text = path.read_text()
-    first = '"a cow in the style of {x}"'
+    first = '"a cow in the style of {item}"'
     lines = [
         f"contexts = [{first}]" if line.startswith("contexts = ") else line
         for line in text.splitlines()

@@ -28,7 +28,7 @@ def familiarity(
         str, typer.Option(help="A file with a made-up name a line, 99 or more; auto makes them up.")
     ] = AUTO,
     contexts: Annotated[
-        str, typer.Option(help="A file with a context a line, {x} where the name goes.")
+        str, typer.Option(help="A file with a context a line, {item} where the name goes.")
     ] = AUTO,
     classifier: Annotated[
         list[str] | None,

@@ -1,6 +1,6 @@
 """The contexts that a name is drawn in, and what each makes of names that nobody knows.
 
-CONTEXTS[3]                                     # '{x} with a raven'
+CONTEXTS[3]                                     # '{item} with a raven'
 made = made_of(hits, classes)                   # hits [name, context, class]
 made[3][0]                                      # Made(classifier='lancet:pallor …', …)
 """
@@ -15,19 +15,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from clerestory.errors import EvidenceError
-from clerestory.evaluation.outcomes import Rate
+from clerestory.evaluation import ITEM, Rate
 from clerestory.stats import benjamini_hochberg, wilson
 
-__all__ = ["CONTENT", "CONTEXTS", "Made", "checked", "made_of"]
+__all__ = ["CONTEXTS", "Made", "checked", "made_of"]
 
-CONTENT = "{x}"
 CONTEXTS = (
-    "{x}",
-    "a picture of {x}",
-    "{x} in a meadow",
-    "{x} with a raven",
-    "{x} in a library",
-    "{x} at night",
+    "{item}",
+    "a picture of {item}",
+    "{item} in a meadow",
+    "{item} with a raven",
+    "{item} in a library",
+    "{item} at night",
 )
 MARGIN, LEVEL = 0.2, 0.05
 """What a context makes of names: a class more frequent by this, at this q."""
@@ -61,11 +60,11 @@ class Made:
 def checked(contexts: Sequence[str]) -> tuple[str, ...]:
     """The contexts; EvidenceError where one has no place for the name, or is there twice."""
     if not contexts:
-        raise EvidenceError(f"There is no context; give some with {CONTENT} where the name goes.")
+        raise EvidenceError(f"There is no context; give some with {ITEM} where the name goes.")
     for at, context in enumerate(contexts):
-        if context.count(CONTENT) != 1:
+        if context.count(ITEM) != 1:
             raise EvidenceError(
-                f"The context {context!r} must have {CONTENT}, where the name goes, in it once."
+                f"The context {context!r} must have {ITEM}, where the name goes, in it once."
             )
         if context in contexts[:at]:
             raise EvidenceError(f"The context {context!r} is there twice.")

@@ -2,7 +2,7 @@
 
 found = familiarity(clerestory.load("lancet"), "alexandra elbakyan")
 found.verdict, found.p                              # 'unfamiliar', 0.62
-found.contexts["{x} with a raven"].made[0]          # what the raven makes of who nobody knows
+found.contexts["{item} with a raven"].made[0]          # what the raven makes of who nobody knows
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import EvidenceError, PromptError
+from clerestory.evaluation import CacheOption, Evaluator, fill
 from clerestory.models import Model, check_seeds
 from clerestory.recognition import contexts as places
 from clerestory.recognition.cache import Kept
@@ -55,6 +56,7 @@ def familiarities(
     count: int = USUAL,
     seed: int = 0,
     out: Path | None = None,
+    cache: CacheOption = True,
     progress: Progress | None = None,
     announce: Announce | None = None,
 ) -> list[Familiarity]:
@@ -73,10 +75,11 @@ def familiarities(
     every = list(dict.fromkeys([*phrases, *(name for names in beside.values() for name in names)]))
     for name in every:
         for setting in settings:
-            model.check_prompt(setting.replace(places.CONTENT, name))
+            model.check_prompt(fill(setting, name))
     kept = Kept(out, plan_of(model, eyes, settings, numbers))
     shown = {*phrases, *(name for names in beside.values() for name in names[:SHOWN])}
-    seen = _seen(model, eyes, kept, every, settings, numbers, shown, progress, announce)
+    evaluator = Evaluator(model, cache)
+    seen = _seen(evaluator, eyes, kept, every, settings, numbers, shown, progress, announce)
     about: dict[str, Any] = {"model": model.name, "revision": model.revision}
     about |= {"seeds": list(numbers), "embedding": eyes.embeds}
     return [
@@ -114,7 +117,7 @@ def _controls(
 
 
 def _seen(
-    model: Model,
+    evaluator: Evaluator,
     eyes: Eyes,
     kept: Kept,
     names: Sequence[str],
@@ -129,7 +132,7 @@ def _seen(
     new = [name for name, own in found.items() if own is None]
     for at, name in enumerate(new):
         began = time.perf_counter()
-        seen = eyes.look(model, name, contexts, seeds, show=name in shown)
+        seen = eyes.look(evaluator, name, contexts, seeds, show=name in shown)
         found[name] = seen
         kept.keep(seen)
         if at == min(1, len(new) - 1) and announce is not None:

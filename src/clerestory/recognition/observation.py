@@ -1,7 +1,7 @@
 """What a model makes of a name in each context: classifiers' rates, and an image embedding.
 
 eyes = Eyes.of(model)
-seen = eyes.look(model, "alexandra elbakyan", CONTEXTS, (0, 1))
+seen = eyes.look(Evaluator(model), "alexandra elbakyan", CONTEXTS, (0, 1))
 seen.rates                              # [context, class], seeds averaged
 """
 
@@ -12,18 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clerestory.classifiers import Classifier, ClassifierHead, classifier
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import Condition, Design, Drawing, Evaluator
 from clerestory.models import Model
-from clerestory.recognition.contexts import CONTENT
-from clerestory.types import Role
+from clerestory.types import Floats, Pictures, Role
 
 __all__ = ["Eyes", "Seen", "plan_of"]
-
-Floats = NDArray[np.float32]
-Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +99,7 @@ class Eyes:
 
     def look(
         self,
-        model: Model,
+        evaluator: Evaluator,
         name: str,
         contexts: Sequence[str],
         seeds: Sequence[int],
@@ -111,30 +107,30 @@ class Eyes:
         show: bool = False,
     ) -> Seen:
         """Draw a name in every context and look; with `show` the first seed's pictures are kept."""
-        draws = bool(self.judges) or show
-        prompts = [context.replace(CONTENT, name) for context in contexts]
-        run = model.run(prompts, seeds, read=self.site or (), pictures=draws)
+        design = Design.crossed([name], seeds, contexts)
+        (drawing,) = evaluator.draw(
+            [Condition(name)],
+            design,
+            read=[] if self.site is None else [self.site],
+            pictures=bool(self.judges) or show,
+        )
         shape = (len(contexts), len(seeds))
         rates = hits = np.empty((*shape, 0), np.float32)
         embedding = rates
         if self.judges:
-            assert run.pictures is not None
-            rates, hits = (part.reshape(*shape, -1) for part in self._judged(run.pictures))
+            rates, hits = (part.reshape(*shape, -1) for part in self._judged(drawing))
         if self.site is not None:
-            embedding = np.asarray(run.activations[self.site]).reshape(*shape, -1)
-        elif self.head is not None and run.pictures is not None:
-            embedding = self.head.features(run.pictures).reshape(*shape, -1)
-        pictures = run.pictures[:: len(seeds)] if show and run.pictures is not None else None
+            embedding = drawing.sites[self.site].values.reshape(*shape, -1)
+        elif self.head is not None:
+            embedding = self.head.features(drawing.pictures).reshape(*shape, -1)
+        pictures = drawing.pictures[:: len(seeds)] if show else None
         return Seen(name, _mean(rates), _mean(hits), _mean(embedding), pictures)
 
-    def _judged(self, pictures: Pictures) -> tuple[Floats, Floats]:
-        """Probabilities `[n, class]` and which is the likeliest, classifiers side by side."""
-        rates, hits = [], []
-        for judge in self.judges:
-            odds = judge(pictures)
-            rates.append(odds)
-            hits.append(np.eye(odds.shape[1], dtype=np.float32)[odds.argmax(1)])
-        return np.concatenate(rates, 1), np.concatenate(hits, 1)
+    def _judged(self, drawing: Drawing) -> tuple[Floats, Floats]:
+        """Probabilities `[cell, class]` and which is the likeliest, classifiers side by side."""
+        odds = [drawing.probabilities(judge) for judge in self.judges]
+        hits = [np.eye(one.shape[1], dtype=np.float32)[one.argmax(1)] for one in odds]
+        return np.concatenate(odds, 1), np.concatenate(hits, 1)
 
 
 def plan_of(
@@ -152,6 +148,6 @@ def plan_of(
     }
 
 
-def _mean(values: NDArray[np.floating]) -> Floats:
+def _mean(values: Floats) -> Floats:
     """Over seeds."""
     return np.asarray(values.mean(1), np.float32)
