@@ -191,7 +191,8 @@ def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) ->
     there = values[shown]
     rows = summaries.ranked(there, prompts[shown])
     figures: dict[str, NDArray[Any]] = {
-        name: np.where(own >= 0, shown[own], -1).astype(np.int32) for name, own in rows.items()
+        name: np.where(ranks >= 0, shown[ranks], -1).astype(np.int32)
+        for name, ranks in rows.items()
     }
     figures |= {name: part.astype(np.float32) for name, part in summaries.moments(values).items()}
     figures["histogram"] = summaries.histograms(values)
@@ -220,12 +221,12 @@ def _read(
     side = int(square**0.5)
     keep = Maps(units, side) if side > 1 and side * side == square else None
     for start, part in _chunks(recording, address):
-        own = part.mean(1) if part.ndim > 2 else part
-        rows = np.arange(start, start + len(own))
+        activations = part.mean(1) if part.ndim > 2 else part
+        rows = np.arange(start, start + len(activations))
         if keep is not None:
             may = rows[prompts[rows] >= 0]
-            keep.add(own[may - start].transpose(0, 2, 1), may, prompts[may])
-        values[rows] = own.mean(1) if own.ndim > 2 else own
+            keep.add(activations[may - start].transpose(0, 2, 1), may, prompts[may])
+        values[rows] = activations.mean(1) if activations.ndim > 2 else activations
     return values, {} if keep is None else keep.figures()
 
 
@@ -245,28 +246,28 @@ def _chunks(recording: Recording, address: str) -> Iterator[tuple[int, NDArray[n
 
 def _nearest(out: Path, plan: dict[str, Any], report: Progress) -> None:
     """Neighbours among the units of the same recording, by correlation over samples."""
-    every = [(out / "sites" / f"{at:03d}", one) for at, one in enumerate(plan["sites"])]
-    starts = np.cumsum([0, *(one["units"] for _, one in every)])
+    sites = [(out / "sites" / f"{index:03d}", site) for index, site in enumerate(plan["sites"])]
+    starts = np.cumsum([0, *(site["units"] for _, site in sites)])
     total, completed = int(starts[-1]), 0
     for number in range(len(plan["recordings"])):
-        own = [at for at, (_, one) in enumerate(every) if one["recording"] == number]
-        folders = [every[at][0] for at in own]
-        numbers = np.concatenate([np.arange(starts[at], starts[at + 1]) for at in own])
+        indices = [index for index, (_, site) in enumerate(sites) if site["recording"] == number]
+        folders = [sites[index][0] for index in indices]
+        numbers = np.concatenate([np.arange(starts[index], starts[index + 1]) for index in indices])
         rows = np.empty((len(numbers), plan["recordings"][number]["samples"]), np.float32)
-        for at, folder in zip(own, folders, strict=True):
-            first = int(starts[at] - starts[own[0]])
-            rows[first : first + every[at][1]["units"]] = _standardize(
+        for index, folder in zip(indices, folders, strict=True):
+            first = int(starts[index] - starts[indices[0]])
+            rows[first : first + sites[index][1]["units"]] = _standardize(
                 np.load(folder / "values.npy")
             )
         start = 0
-        for at, folder in zip(own, folders, strict=True):
-            units = every[at][1]["units"]
-            found = [
+        for index, folder in zip(indices, folders, strict=True):
+            units = sites[index][1]["units"]
+            pairs = [
                 _nearest_units(rows, start + first, min(BLOCK, units - first))
                 for first in range(0, units, BLOCK)
             ]
-            np.save(folder / "near.npy", numbers[np.concatenate([one for one, _ in found])])
-            np.save(folder / "near-r.npy", np.concatenate([one for _, one in found]))
+            np.save(folder / "near.npy", numbers[np.concatenate([near for near, _ in pairs])])
+            np.save(folder / "near-r.npy", np.concatenate([r for _, r in pairs]))
             start, completed = start + units, completed + units
             report("finding related units", completed, total)
 

@@ -53,11 +53,11 @@ class Endpoints:
         self.render = Renderer(microscope.model)
         self.drawing = CapacityLimiter(WAITING + 2)
 
-    def page(self, request: Request, name: str, told: Mapping[str, Any]) -> Response:
+    def page(self, request: Request, name: str, data: Mapping[str, Any]) -> Response:
         """A page, or its twin."""
         if request.path_params.get("twin"):
-            return JSONResponse(told)
-        how = {**told, "rater": request.cookies.get(RATER, ""), "live": True}
+            return JSONResponse(data)
+        how = {**data, "rater": request.cookies.get(RATER, ""), "live": True}
         if name in PARTS and not request.headers.get("HX-Request"):
             how |= {"part": name}
             name = "part"
@@ -141,9 +141,9 @@ class Endpoints:
         page = asked.get("page", "0")
         if not is_number(page, 6):
             raise HTTPException(400, "A page is a number.")
-        told = self.views.site(address, asked.get("sort", "number"), int(page))
+        data = self.views.site(address, asked.get("sort", "number"), int(page))
         name = "rows" if request.headers.get("HX-Request") else "site"
-        return self.page(request, name, told)
+        return self.page(request, name, data)
 
     def unit(self, request: Request, unit: Unit) -> Response:
         """All of a unit."""
@@ -156,13 +156,13 @@ class Endpoints:
             level, seed = float(asked.get("level", "3")), int(asked.get("seed", "0")[:20])
         except ValueError as error:
             raise HTTPException(400, "Strength and seed are numbers.") from error
-        told: dict[str, Any] = {"prompt": asked.get("prompt", ""), "mode": asked.get("mode", "add")}
-        told |= {"level": level, "seed": seed}
+        data: dict[str, Any] = {"prompt": asked.get("prompt", ""), "mode": asked.get("mode", "add")}
+        data |= {"level": level, "seed": seed}
         ticket = Ticket()
         watching = asyncio.create_task(_watch(request, self.drawer.turns, ticket))
         try:
             pictures = await to_thread.run_sync(
-                partial(self.drawer.draw, unit, ticket=ticket, **told),
+                partial(self.drawer.draw, unit, ticket=ticket, **data),
                 limiter=self.drawing,
                 abandon_on_cancel=True,
             )
@@ -173,9 +173,9 @@ class Endpoints:
         finally:
             watching.cancel()
             self.drawer.turns.leave(ticket)
-        told |= {"path": self.views.path(unit.path), "unit": unit.address}
-        told |= {"plain": data_address(pictures.plain), "edited": data_address(pictures.edited)}
-        return self.page(request, "redrawn", told)
+        data |= {"path": self.views.path(unit.path), "unit": unit.address}
+        data |= {"plain": data_address(pictures.plain), "edited": data_address(pictures.edited)}
+        return self.page(request, "redrawn", data)
 
     async def theme(self, request: Request, unit: Unit) -> Response:
         """Keep what somebody calls the unit."""
@@ -195,17 +195,17 @@ class Endpoints:
             key=form.get("key", "")[:64],  # sent twice, it is kept once
         )
         if request.headers.get("HX-Request"):
-            told = {**self.views.unit(unit), "rater": quote(theme.rater), "live": True}
-            response: Response = HTMLResponse(self.render("themes", **told))
+            data = {**self.views.unit(unit), "rater": quote(theme.rater), "live": True}
+            response: Response = HTMLResponse(self.render("themes", **data))
         else:
             response = RedirectResponse(rooted(self.views.path(unit.path)), 303)
         return _with_rater_cookie(response, theme.rater)
 
     def searched(self, request: Request, unit: Unit) -> Response:
         """How far a search of its prompts is, or what came of it."""
-        told: dict[str, Any] = {"unit": unit.address, "path": self.views.path(unit.path)}
-        told |= {"searched": searches.load_result(self.microscope, unit), "job": self._job(unit)}
-        return self.page(request, "searched", told)
+        data: dict[str, Any] = {"unit": unit.address, "path": self.views.path(unit.path)}
+        data |= {"searched": searches.load_result(self.microscope, unit), "job": self._job(unit)}
+        return self.page(request, "searched", data)
 
     def _job(self, unit: Unit) -> dict[str, Any] | None:
         job = self.jobs.of(unit)

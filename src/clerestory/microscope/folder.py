@@ -146,8 +146,8 @@ class Microscope:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            told = read_json(inside(folder, PLAN, RecordingError), RecordingError)
-            self.plan = value_of(Mapping[str, Any], told, PLAN, RecordingError)
+            data = read_json(inside(folder, PLAN, RecordingError), RecordingError)
+            self.plan = value_of(Mapping[str, Any], data, PLAN, RecordingError)
         except RecordingError as error:
             raise RecordingError(f"{folder} holds no microscope: {error}") from error
         if self.plan.get("format") != FORMAT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from clerestory.microscope import overlays as where
+from clerestory.microscope import overlays
 from clerestory.microscope.folder import Microscope, Unit
 
 __all__ = ["related", "samples", "words"]
@@ -17,20 +17,20 @@ def samples(
     """These samples with prompt, value, picture, and with `maps` where in it the unit is high."""
     recording = unit.site.recording
     values, prompts = unit.figure("values"), microscope.prompts(recording)
-    found = []
+    entries = []
     for row in rows:
         if row < 0:
             continue
-        own = {
+        entry = {
             "sample": int(row),
             "prompt": prompts[row],
             "value": float(values[row]),
             "picture": microscope.picture(recording, int(row)),
         }
         if maps:
-            own |= where.shown(microscope, unit, int(row), own["picture"])
-        found.append(own)
-    return found
+            entry |= overlays.overlay_and_crop(microscope, unit, int(row), entry["picture"])
+        entries.append(entry)
+    return entries
 
 
 def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]:
@@ -46,13 +46,13 @@ def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]
 
 def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> list[dict[str, Any]]:
     """The units that go with it, with the picture that excites each most."""
-    found = []
+    entries = []
     for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
         if r == 0:
             continue
         other = microscope.at(int(number))
         first = samples(microscope, other, other.figure("most")[:1])
-        found.append(
+        entries.append(
             {
                 "unit": other.address,
                 "path": path(other.path),
@@ -60,4 +60,4 @@ def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> l
                 "picture": first[0]["picture"] if first else None,
             }
         )
-    return found
+    return entries

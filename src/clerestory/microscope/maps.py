@@ -30,15 +30,15 @@ class Maps:
         prompts: NDArray[np.integer],
     ) -> None:
         """`part` is `[sample, unit, position]`."""
-        for row, prompt, own in zip(rows, prompts, part, strict=True):
-            value = own.mean(1)
+        for row, prompt, activations in zip(rows, prompts, part, strict=True):
+            value = activations.mean(1)
             same = self.prompts == prompt
             place = np.where(same.any(1), same.argmax(1), self.best.argmin(1))
             units = np.flatnonzero(value > self.best[np.arange(len(value)), place])
             at = place[units]
             self.best[units, at], self.rows[units, at] = value[units], row
             self.prompts[units, at] = prompt
-            self.maps[units, at] = own[units]
+            self.maps[units, at] = activations[units]
 
     def figures(self) -> dict[str, NDArray[Any]]:
         """The samples, and the maps `[unit, sample, row, column]`, scaled to 0 to 255 by unit."""

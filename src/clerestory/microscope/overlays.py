@@ -12,29 +12,29 @@ from PIL import Image
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.reporting.pictures import data_address
 
-__all__ = ["shown"]
+__all__ = ["overlay_and_crop"]
 
 ACCENT = (255, 176, 0)
 PART = 0.45
 """Of the picture's side, what is cut out."""
 
 
-def shown(
+def overlay_and_crop(
     microscope: Microscope, unit: Unit, sample: int, picture: str | None
 ) -> dict[str, str | None]:
     """Addresses of `overlay` and `crop`; None where no positions were kept."""
-    found: dict[str, str | None] = {"overlay": None, "crop": None}
+    addresses: dict[str, str | None] = {"overlay": None, "crop": None}
     path = microscope.folder / (picture or "")
     if picture is None or not unit.site.has("where"):
-        return found
-    rows = unit.figure("where-samples")
-    at = np.flatnonzero(rows == sample)
-    if not len(at):
-        return found
-    own = np.asarray(unit.figure("where")[at[0]])
+        return addresses
+    samples = unit.figure("where-samples")
+    index = np.flatnonzero(samples == sample)
+    if not len(index):
+        return addresses
+    heat = np.asarray(unit.figure("where")[index[0]])
     with Image.open(path) as opened:
         pixels = np.asarray(opened.convert("RGB"))
-    return {"overlay": _overlay(own), "crop": data_address(_cut(pixels, own))}
+    return {"overlay": _overlay(heat), "crop": data_address(_cut(pixels, heat))}
 
 
 def _overlay(heat: NDArray[np.uint8]) -> str:

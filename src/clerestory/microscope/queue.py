@@ -31,10 +31,10 @@ class Ticket:
 
 
 class TurnQueue:
-    """A queue of which the first has the turn; at most `most` with tickets wait in it."""
+    """A queue whose first entry has the turn; at most `max_waiting` tickets wait."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_waiting: int) -> None:
+        self.max_waiting = max_waiting
         self._queue: deque[Ticket] = deque()
         self._closed = False
         self._moved = threading.Condition()
@@ -47,30 +47,30 @@ class TurnQueue:
 
         Whoever has no ticket, as a search, is never refused.
         """
-        own = ticket or Ticket()
+        holder = ticket or Ticket()
         with self._moved:
             if self._closed:
                 raise AbandonedError
-            if ticket is not None and len(self._queue) > self.most:
+            if ticket is not None and len(self._queue) > self.max_waiting:
                 raise BusyError
-            self._queue.append(own)
+            self._queue.append(holder)
         try:
-            self._wait(own)
-            own.check()
+            self._wait(holder)
+            holder.check()
             yield
         finally:
             with self._moved:
-                self._queue.remove(own)
+                self._queue.remove(holder)
                 self._moved.notify_all()
 
     def leave(self, ticket: Ticket) -> None:
-        """Give the place up."""
+        """Leave the queue, or give up the turn."""
         with self._moved:
             ticket.left.set()
             self._moved.notify_all()
 
     def close(self) -> None:
-        """Send everybody away who waits, and whoever comes; who has the turn may end it."""
+        """Refuse everyone who waits or comes; the holder of the turn may finish."""
         with self._moved:
             self._closed = True
             for ticket in self._queue:
@@ -78,12 +78,12 @@ class TurnQueue:
             self._moved.notify_all()
 
     def yield_turn(self) -> None:
-        """Let those who wait go first; only for whoever has the turn."""
+        """Let those who wait go first. Only the holder of the turn may call it."""
         with self._moved:
-            own = self._queue[0]
+            holder = self._queue[0]
             self._queue.rotate(-1)
             self._moved.notify_all()
-        self._wait(own)
+        self._wait(holder)
 
     def _wait(self, ticket: Ticket) -> None:
         with self._moved:

@@ -62,8 +62,10 @@ def _copy(folder: Path, to: Path, exclude: Collection[str] = ()) -> None:
 def _files(folder: Path, exclude: Collection[str]) -> dict[str, int]:
     """The files in a folder and their sizes."""
     every = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    told = {path.relative_to(folder): path.stat().st_size for path in every}
-    return {path.as_posix(): size for path, size in told.items() if not {*path.parts} & {*exclude}}
+    record = {path.relative_to(folder): path.stat().st_size for path in every}
+    return {
+        path.as_posix(): size for path, size in record.items() if not {*path.parts} & {*exclude}
+    }
 
 
 def references(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
@@ -75,14 +77,14 @@ def references(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
 @lru_cache(maxsize=8)
 def _load_references(folder: Path, changed: int) -> Mapping[str, list[dict[str, Any]]]:
     """Read anew once something was added to the folder."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    records: dict[str, list[dict[str, Any]]] = {}
     for one in sorted(folder.iterdir()):
         try:
             findings = Findings.load(one).findings
         except ClerestoryError:
             continue
         for finding in findings:
-            told = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
-            told |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
-            found.setdefault(finding.unit.partition("@")[0], []).append(told)
-    return found
+            record = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
+            record |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
+            records.setdefault(finding.unit.partition("@")[0], []).append(record)
+    return records

@@ -60,9 +60,9 @@ def flow(stages: list[dict[str, Any]]) -> dict[str, Any]:
             }
             for row, site in enumerate(stage["sites"])
         ]
-        own = len(sites) * (high + 4) + 12
+        height = len(sites) * (high + 4) + 12
         drawn.append(
-            {"stage": stage["stage"], "x": x, "width": width, "height": own, "sites": sites}
+            {"stage": stage["stage"], "x": x, "width": width, "height": height, "sites": sites}
         )
     return {"stages": drawn, "width": 720, "height": tall + 24, "gap": gap, "middle": 40}
 

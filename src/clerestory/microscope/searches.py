@@ -154,7 +154,7 @@ def _keep(folder: Path, result: MaximizationResult, unit: Unit, budget: int) -> 
     assert result.pictures is not None
     for place, drawn in enumerate(result.pictures):
         Image.fromarray(drawn[0]).save(folder / f"{mark}-{place}.png")
-    told = {
+    data = {
         "unit": unit.address,
         "search": result.search,
         "budget": budget,
@@ -165,7 +165,7 @@ def _keep(folder: Path, result: MaximizationResult, unit: Unit, budget: int) -> 
         ],
     }
     part = folder / "found.part"
-    part.write_text(json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    part.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     part.replace(folder / "found.json")
     for picture in old:
         picture.unlink()
@@ -192,12 +192,12 @@ def load_result(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
     path = _folder(microscope, unit) / "found.json"
     if not path.exists():
         return None
-    told: dict[str, Any] = read_json(path, RecordingError)
+    data: dict[str, Any] = read_json(path, RecordingError)
     base = path.parent.relative_to(microscope.folder).as_posix()
     with refusing(path, RecordingError):
-        for one in told["best"]:
+        for one in data["best"]:
             one["picture"] = f"{base}/{Path(one['picture']).name}"
-    return told
+    return data
 
 
 def _folder(microscope: Microscope, unit: Unit) -> Path:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import OptionError
-from clerestory.microscope import blind, searches
-from clerestory.microscope import fragments as looks
+from clerestory.microscope import blind, fragments, searches
 from clerestory.microscope.blind import Score
 from clerestory.microscope.folder import Microscope, SiteUnits, Unit
 from clerestory.microscope.references import references
@@ -117,7 +116,7 @@ class Views:
             "unit": unit.address,
             "number": unit.number,
             "path": self.path(unit.path),
-            "most": looks.samples(self.microscope, unit, unit.figure("most")[:FEW]),
+            "most": fragments.samples(self.microscope, unit, unit.figure("most")[:FEW]),
             "themes": [theme.text for theme in said[-2:]],
             "blind": None if score is None else score.to_dict(),
         }
@@ -141,15 +140,17 @@ class Views:
             else None,
             **numbers,
             "histogram": {"bins": BINS, "counts": unit.figure("histogram").tolist()},
-            "most": looks.samples(self.microscope, unit, unit.figure("most"), maps=True),
-            "spread": looks.samples(self.microscope, unit, unit.figure("spread")),
-            "least": looks.samples(self.microscope, unit, unit.figure("least")),
-            "words": {side: looks.words(self.microscope, unit, side) for side in ("up", "down")},
-            "near": looks.related(self.microscope, unit, self.path),
+            "most": fragments.samples(self.microscope, unit, unit.figure("most"), maps=True),
+            "spread": fragments.samples(self.microscope, unit, unit.figure("spread")),
+            "least": fragments.samples(self.microscope, unit, unit.figure("least")),
+            "words": {
+                side: fragments.words(self.microscope, unit, side) for side in ("up", "down")
+            },
+            "near": fragments.related(self.microscope, unit, self.path),
             "themes": [
-                {**theme.to_dict(), "id": theme.id, "blind": told.to_dict() if told else None}
+                {**theme.to_dict(), "id": theme.id, "blind": data.to_dict() if data else None}
                 for theme in said[-SHOWN:]
-                for told in [scores.get(theme.id)]
+                for data in [scores.get(theme.id)]
             ],
             "earlier": max(0, len(said) - SHOWN),
             "agreement": {"same": same, "pairs": pairs},
@@ -162,9 +163,9 @@ class Views:
 
         Without both, what was asked and nothing of them.
         """
-        told: dict[str, Any] = {"model": self.microscope.model, "asked": [one, two]}
+        data: dict[str, Any] = {"model": self.microscope.model, "asked": [one, two]}
         if not one or not two:
-            return {**told, "units": [], "r": None}
+            return {**data, "units": [], "r": None}
         units = [self.microscope.named(one), self.microscope.named(two)]
         found = [self.unit(unit) for unit in units]
         r = None
@@ -172,12 +173,12 @@ class Views:
             values = [np.asarray(unit.figure("values"), np.float64) for unit in units]
             if all(own.std() > 0 for own in values):
                 r = float(np.corrcoef(values[0], values[1])[0, 1])
-        return {**told, "units": found, "r": r}
+        return {**data, "units": found, "r": r}
 
     def search(self, words: str) -> dict[str, Any]:
         """Units by their themes and by the words that raise them, and samples by their prompts."""
-        asked = " ".join(words.split())
-        if not asked:
+        question = " ".join(words.split())
+        if not question:
             return {
                 "model": self.microscope.model,
                 "asked": "",
@@ -185,20 +186,21 @@ class Views:
                 "units": [],
                 "samples": [],
             }
-        known = [
-            {**theme.to_dict(), "path": self.of(theme.unit)} for theme in self.themes.search(asked)
+        themes = [
+            {**theme.to_dict(), "path": self.of(theme.unit)}
+            for theme in self.themes.search(question)
         ]
         samples = [
             {"prompt": prompt, "picture": self.microscope.picture(number, row)}
             for number in range(len(self.microscope.plan["recordings"]))
             for row, prompt in enumerate(self.microscope.prompts(number))
-            if asked.lower() in prompt.lower() and self.microscope.shown(number)[row]
+            if question.lower() in prompt.lower() and self.microscope.shown(number)[row]
         ]
         return {
             "model": self.microscope.model,
-            "asked": asked,
-            "themes": known,
-            "units": self._raised(asked.lower())[:24],
+            "asked": question,
+            "themes": themes,
+            "units": self._raised(question.lower())[:24],
             "samples": samples[:24],
         }
 
@@ -217,7 +219,7 @@ class Views:
                 "unit": unit.address,
                 "path": self.path(unit.path),
                 "effect": effect,
-                "most": looks.samples(self.microscope, unit, unit.figure("most")[:FEW]),
+                "most": fragments.samples(self.microscope, unit, unit.figure("most")[:FEW]),
             }
             for effect, unit in found[:24]
         ]
@@ -239,21 +241,21 @@ class Views:
 
     def blind(self, test: str) -> dict[str, Any]:
         """The next question of a blind test, or what came of it. ThemeError for no such test."""
-        asked = blind.next_question(self.themes, test)
-        told: dict[str, Any] = {"model": self.microscope.model, "test": test}
-        if asked is None:
+        question = blind.next_question(self.themes, test)
+        data: dict[str, Any] = {"model": self.microscope.model, "test": test}
+        if question is None:
             (theme, score), *_ = blind.scores(self.themes, test=test).items()
             said = self.themes.one(theme)
-            told |= {"theme": said.text, "unit": said.unit, "path": self.of(said.unit)}
-            return {**told, "question": None, "score": score.to_dict()}
-        unit = self.microscope.named(asked.theme.unit)
+            data |= {"theme": said.text, "unit": said.unit, "path": self.of(said.unit)}
+            return {**data, "question": None, "score": score.to_dict()}
+        unit = self.microscope.named(question.theme.unit)
         rows = [
             [self.microscope.picture(unit.site.recording, sample) for sample in row]
-            for row in asked.rows
+            for row in question.rows
         ]
-        told |= {"theme": asked.theme.text, "score": None}
-        own = {"key": asked.key, "number": asked.number, "of": asked.of, "rows": rows}
-        return {**told, "question": own}
+        data |= {"theme": question.theme.text, "score": None}
+        own = {"key": question.key, "number": question.number, "of": question.of, "rows": rows}
+        return {**data, "question": own}
 
     def path(self, rest: str) -> str:
         """A page's path under the root."""
