@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.planted_cause import CAUSE, Light, model
-from numpy.testing import assert_allclose
 
 from clerestory.causal import trace, verify
-from clerestory.causal.results import TraceResult, VerificationResult, rate_change
+from clerestory.causal.results import TraceResult, VerificationResult
 from clerestory.causal.tracing import patchable_blocks
 from clerestory.contrasts import Findings, contrast
 from clerestory.errors import EvidenceError, RegistryError
-from clerestory.stats import newcombe
 
 ITEMS = [f"c{number}" for number in range(20)]
 TEXT, SIDE = "text.blocks.0/mlp", "denoiser.blocks.1/mlp"
@@ -85,15 +83,6 @@ def test_the_conditioning_decides_what_the_noise_does_not(result):
     assert layout.noise == 1.0, "its greys are all noise"
 
 
-def test_effects_are_paired_rates_with_newcombes_interval():
-    before, after = np.zeros((10, 2), bool), np.zeros((10, 2), bool)
-    after[:6, 0] = True
-    found = rate_change(after, before)
-    assert_allclose(found.effect, 0.3)
-    assert (found.low, found.high) == newcombe(3.0, 10, 0.0, 10)
-    assert rate_change(before, after, lost=True).effect == found.effect
-
-
 def test_results_are_the_same_after_saving_and_loading(result, tmp_path):
     result.save(tmp_path / "result")
     content = json.loads((tmp_path / "result" / "effects.json").read_text())
@@ -145,6 +134,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
 
     from clerestory.causal.tracing import trace_steps
     from clerestory.causal.trials import Trials
+    from clerestory.evaluation import Evaluator, Label
 
     class Always(Light):
         def __call__(self, pictures):
@@ -156,7 +146,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
             for c in "abcd"
         ]
     )
-    trials = Trials(model(), pairs, (0,), Always(), "light", lambda what, done, of: None)
+    trials = Trials(Evaluator(model()), pairs, (0,), Label(Always(), "light"))
     assert {one.effect.effect for one in trace_steps(trials, 4)} == {0.0}
 
 

@@ -17,6 +17,7 @@ from clerestory.evaluation import (
     compare_conditions,
     compare_drawings,
     effect_of,
+    rate_of,
 )
 from clerestory.stats import newcombe, wilson
 
@@ -83,6 +84,17 @@ def test_a_condition_that_draws_what_the_words_draw_is_as_near_to_them_as_they_a
     assert words.mean_preservation is None
     with pytest.raises(EvidenceError, match="two different items"):
         compare_conditions(Evaluator(rules), conditions, Design.crossed(["a", "a"]), panel)
+
+
+def test_effects_are_differences_of_rates_with_newcombes_interval():
+    design = Design.crossed([str(item) for item in range(10)], (0, 1))
+    hits = np.zeros(20, bool)
+    hits[:12:2] = True
+    after, before = rate_of(hits, design), rate_of(np.zeros(20, bool), design)
+    found = effect_of(after, before)
+    assert found.effect == pytest.approx(0.3)
+    assert (found.low, found.high) == pytest.approx(newcombe(3.0, 10, 0.0, 10))
+    assert effect_of(before, after).effect == -found.effect
 
 
 def test_an_effect_needs_rates_of_the_same_items():

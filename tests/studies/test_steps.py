@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from clerestory.attribution.results import Share
-from clerestory.causal.results import BaselineEffects, Effect, UnitEffect
+from clerestory.causal.results import BaselineEffects, UnitEffect
 from clerestory.contrasts import Detection, Finding
+from clerestory.evaluation import Effect
 from clerestory.studies import Study
 from clerestory.studies.tasks import Build, Find, Known, Verify, suppress
 from clerestory.studies.tasks import attribute as attributing

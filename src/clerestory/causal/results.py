@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import Effect
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json
 from clerestory.io.validation import validated
 from clerestory.reporting.results import Provenance, Result
-from clerestory.stats import newcombe
-from clerestory.types import Bools
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,6 @@ __all__ = [
     "TraceResult",
     "UnitEffect",
     "VerificationResult",
-    "rate_change",
 ]
 
 FILE = "effects.json"
@@ -36,24 +34,6 @@ NEGLIGIBLE = 0.15
 """An effect whose upper limit is below this counts as none."""
 NEARLY_ALL = 0.9
 """Share of the best range's effect that a shorter one needs to be named instead."""
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A change of the rate at which the label is predicted; 1 is a change from never to always.
-
-    Attributes:
-        effect: The change.
-        low: Lower limit of its 95% interval (Newcombe).
-        high: Upper limit.
-    """
-
-    effect: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.effect:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -318,29 +298,6 @@ class VerificationResult(TraceResult):
         for entry, effect in zip(content["effects"], self.effects, strict=True):
             entry["controls"] = effect.controls
         return content
-
-
-def rate_change(after: Bools, before: Bools, *, lost: bool = False) -> Effect:
-    """The change of a rate over items.
-
-    Args:
-        after: `[item, seed]`, whether the label was predicted; seeds are averaged within items.
-        before: The same without the change.
-        lost: Return the decrease instead of the increase.
-
-    Returns:
-        The change with Newcombe's interval over items.
-
-    Raises:
-        EvidenceError: There is no item, or not as many of both.
-    """
-    if len(after) != len(before) or not len(after):
-        raise EvidenceError(f"{len(after)} items after and {len(before)} before: none to compare.")
-    first, second = (before, after) if lost else (after, before)
-    hits, baseline_hits = float(first.mean(1).sum()), float(second.mean(1).sum())
-    total = len(first)
-    change = (hits - baseline_hits) / total
-    return Effect(change, *newcombe(hits, total, baseline_hits, total))
 
 
 def _unit_row(effect: UnitEffect) -> dict[str, Any]:

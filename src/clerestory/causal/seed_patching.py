@@ -15,7 +15,7 @@ from clerestory.causal.results import SwapShares
 from clerestory.causal.trials import Trials
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
-from clerestory.models import Model
+from clerestory.evaluation import Condition, Design
 from clerestory.stats import wilson
 from clerestory.types import Pictures
 
@@ -43,12 +43,12 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
     # The next item's prompt, so that the two parents differ in more than the concept.
     negative = [*negative[1:], negative[0]]
     seed, other_seed = trials.seeds[0], trials.seeds[0] + 1
-    first = _cross(trials.model, positive, seed, negative, other_seed)
-    trials.progress("swapping noise", 1, 2)
-    second = _cross(trials.model, negative, other_seed, positive, seed)
-    trials.progress("swapping noise", 2, 2)
+    first = _cross(trials, positive, seed, negative, other_seed)
+    trials.report("swapping noise", 1, 2)
+    second = _cross(trials, negative, other_seed, positive, seed)
+    trials.report("swapping noise", 2, 2)
     conditioning, noise, mixed = (np.concatenate(pair) for pair in zip(first, second, strict=True))
-    classifiers: Mapping[str, Classifier] = {"concept": trials.classifier, **trials.others}
+    classifiers: Mapping[str, Classifier] = {"concept": trials.target.classifier, **trials.others}
     shares = [
         _class_shares(name, classifier, conditioning, noise, mixed)
         for name, classifier in classifiers.items()
@@ -60,22 +60,25 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
 
 
 def _cross(
-    model: Model, prompts: Sequence[str], seed: int, noise_prompts: Sequence[str], noise_seed: int
+    trials: Trials, prompts: Sequence[str], seed: int, noise_prompts: Sequence[str], noise_seed: int
 ) -> tuple[Pictures, Pictures, Pictures]:
     """Pictures of the conditioning's prompts, of the noise's prompts, and of the two together."""
+    model, evaluator = trials.model, trials.evaluator
     sites = [site for site in model.conditioning_sites if site in model.sites]
-    conditioning = model.run(prompts, seed, read=sites, pool="none")
-    noise = model.run(noise_prompts, noise_seed)
+    # Read by themselves, which stops before the denoiser: the pictures are mostly drawn already.
+    read = model.run(prompts, seed, read=sites, pool="none", pictures=False)
+    plain, noise_design = Condition("plain"), Design.crossed(noise_prompts, noise_seed)
+    (conditioning,) = evaluator.draw([plain], Design.crossed(prompts, seed), label=None)
+    (noise,) = evaluator.draw([plain], noise_design, label=None)
     edits = []
     for site in sites:
-        recorded = conditioning.activations.unlabelled[site]
+        recorded = read.activations.unlabelled[site]
         values = recorded.values()
         edits += [
             Patch(f"{site}@{step.index}", values[:, at]) for at, step in enumerate(recorded.steps)
         ]
-    mixed = model.run(noise_prompts, noise_seed, edits=edits)
-    assert conditioning.pictures is not None
-    assert noise.pictures is not None and mixed.pictures is not None
+    condition = Condition("mixed", edits=tuple(edits))
+    (mixed,) = evaluator.draw([condition], noise_design, cached=False, label=None)
     return conditioning.pictures, noise.pictures, mixed.pictures
 
 

@@ -17,12 +17,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.causal.results import Effect, RangeEffect, TraceResult, rate_change
+from clerestory.causal.results import RangeEffect, TraceResult
 from clerestory.causal.seed_patching import swap_noise
-from clerestory.causal.trials import TrialPictures, Trials, other_classifiers, target_classifier
+from clerestory.causal.trials import Trials, other_classifiers, target_label
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import (
+    CacheOption,
+    Drawing,
+    Effect,
+    Evaluator,
+    Rate,
+    effect_of,
+    rate_of,
+)
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
@@ -66,6 +75,7 @@ def trace(
     label: str,
     seeds: int | Sequence[int] = 0,
     others: Sequence[str] | None = None,
+    cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> TraceResult:
     """Map what makes a classifier predict a label with one list of prompts and not with another.
@@ -79,6 +89,7 @@ def trace(
         seeds: Seeds of each prompt.
         others: Classifiers of side effects; by default the other heads of the classifier's
             network, if it has any.
+        cache: Whether samples are kept, so that none is drawn twice, or where.
         progress: Whether to show a bar, or a callback.
 
     Returns:
@@ -93,28 +104,26 @@ def trace(
             f"{len(positive)} positive prompts and {len(negative)} negative ones: give as many of "
             "each, at least 2."
         )
-    target = target_classifier(classifier, label)
+    target = target_label(classifier, label)
     pairs = pd.DataFrame({"positive": list(positive), "negative": list(negative)})
     lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
     chosen_seeds = tuple(check_seeds(seeds))
     with progress_bars(progress) as report:
         trials = Trials(
-            model=model,
+            evaluator=Evaluator(model, cache, progress=report),
             pairs=pairs.assign(same_length=lengths["positive"] == lengths["negative"]),
             seeds=chosen_seeds,
-            classifier=target,
-            label=label,
-            progress=report,
-            others=other_classifiers(target, others),
+            target=target,
+            others=other_classifiers(target.classifier, others),
         )
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
         maps = trace_maps(trials)
     return TraceResult(
-        classifier=target.source,
+        classifier=target.classifier.source,
         label=label,
         items=len(pairs),
-        negative_rate=float(unedited.hits.mean()),
+        negative_rate=trials.rate(unedited).rate,
         **prompting_effect(trials, unedited, prompted),
         **maps,
         provenance=provenance_of(
@@ -129,12 +138,10 @@ def trace(
     )
 
 
-def prompting_effect(
-    trials: Trials, unedited: TrialPictures, prompted: TrialPictures
-) -> dict[str, Any]:
+def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> dict[str, Any]:
     """What the positive prompts change, and what they preserve, as fields of a result."""
     return {
-        "prompting": rate_change(prompted.hits, unedited.hits),
+        "prompting": effect_of(trials.rate(prompted), trials.rate(unedited)),
         "prompting_preservation": trials.preservation(prompted, unedited),
     }
 
@@ -247,7 +254,7 @@ def patch_sites(
     items: int | None = None,
     same_length: bool = False,
     sources: Sequence[str] = (),
-) -> list[Bools]:
+) -> list[Rate]:
     """Patch sets of sites from some prompts into others.
 
     Args:
@@ -260,24 +267,24 @@ def patch_sites(
         sources: Prompts that the activations come from; by default those of the other arm.
 
     Returns:
-        `[item, seed]` for each set, whether the label was predicted.
+        For each set how often the target was predicted.
     """
     other_arm = "positive" if into == "negative" else "negative"
     sources = sources or trials.prompts(other_arm, items, same_length=same_length)
     targets = trials.prompts(into, items, same_length=same_length)
     hits: list[list[Bools]] = [[] for _ in site_sets]
+    design = trials.design(targets)
     sites = _sites(site_sets)
     size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
     for start in range(0, len(targets), size):
-        trials.progress(task, start, len(targets))
+        trials.report(task, start, len(targets))
         chunk = slice(start, start + size)
         edits = _patches(trials, sources[chunk], site_sets)
-        runs = trials.model.sweep(targets[chunk], trials.seeds, edits)
-        for set_hits, run in zip(hits, runs, strict=True):
-            assert run.pictures is not None
-            set_hits.append(trials.predict_label(run.pictures).reshape(-1, len(trials.seeds)))
-    trials.progress(task, len(targets), len(targets))
-    return [np.concatenate(set_hits) for set_hits in hits]
+        drawings = trials.draw_patched(targets[chunk], edits)
+        for set_hits, drawing in zip(hits, drawings, strict=True):
+            set_hits.append(drawing.hits(*trials.target))
+    trials.report(task, len(targets), len(targets))
+    return [rate_of(np.concatenate(set_hits), design) for set_hits in hits]
 
 
 def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
@@ -303,10 +310,10 @@ def _effects(
     after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
     if same_length:
         (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
-        return [rate_change(hits, unpatched.hits) for hits in after]
+        return [effect_of(rate, trials.rate(unpatched)) for rate in after]
     prompts = trials.prompts("negative", items)
     before = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
-    return [rate_change(*pair) for pair in zip(after, before, strict=True)]
+    return [effect_of(*pair) for pair in zip(after, before, strict=True)]
 
 
 def _patches(

@@ -12,28 +12,11 @@ from clerestory.classifiers import Classifier, ClassifierHead
 from clerestory.classifiers import classifier as open_classifier
 from clerestory.contrasts.findings import Findings
 from clerestory.errors import EvidenceError, RegistryError
+from clerestory.evaluation import Condition, Design, Drawing, Evaluator, Label, Rate
 from clerestory.models import Edit, Model
 from clerestory.registry import suggest
-from clerestory.types import Bools, Pictures, Progress
 
-__all__ = ["TrialPictures", "Trials", "matched_prompts", "other_classifiers", "target_classifier"]
-
-
-@dataclass(frozen=True, eq=False)
-class TrialPictures:
-    """Pictures of one condition.
-
-    Attributes:
-        pictures: `[item, seed, height, width, 3]`.
-        hits: `[item, seed]`, whether the label was predicted.
-    """
-
-    pictures: Pictures
-    hits: Bools
-
-    def first(self, items: int) -> TrialPictures:
-        """Those of the first items."""
-        return TrialPictures(self.pictures[:items], self.hits[:items])
+__all__ = ["Trials", "matched_prompts", "other_classifiers", "target_label"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +24,29 @@ class Trials:
     """Draws either arm of matched prompts on the same seeds, and classifies the pictures.
 
     Attributes:
-        model: The model.
+        evaluator: Draws them.
         pairs: A row for each item: `positive` and `negative`, the two prompts, and `same_length`,
             whether they have as many tokens, so that activations of one can replace the other's.
         seeds: The seeds of each prompt.
-        classifier: The classifier.
-        label: Its class that stands for the concept.
-        progress: Receives updates.
+        target: A classifier and its class that stands for the concept.
         others: Classifiers of side effects, by name.
     """
 
-    model: Model
+    evaluator: Evaluator
     pairs: pd.DataFrame
     seeds: tuple[int, ...]
-    classifier: Classifier
-    label: str
-    progress: Progress
+    target: Label
     others: Mapping[str, Classifier] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.evaluator.model
+
+    def report(self, task: str, completed: int, total: int) -> None:
+        """Report progress."""
+        if self.evaluator.progress is not None:
+            self.evaluator.progress(task, completed, total)
 
     def draw(
         self,
@@ -67,7 +56,7 @@ class Trials:
         *,
         items: int | None = None,
         same_length: bool = False,
-    ) -> list[TrialPictures]:
+    ) -> list[Drawing]:
         """Draw one arm's prompts with each set of edits.
 
         Args:
@@ -78,24 +67,21 @@ class Trials:
             same_length: Only pairs of the same length.
 
         Returns:
-            The pictures of each set.
+            What each set draws.
         """
-        prompts = self.prompts(arm, items, same_length=same_length)
-        runs = self.model.sweep(
-            prompts,
-            self.seeds,
-            edit_sets,
-            progress=lambda completed, total: self.progress(task, completed, total),
-        )
-        shape = (len(prompts), len(self.seeds))
-        drawn = [run.pictures for run in runs if run.pictures is not None]
-        return [
-            TrialPictures(
-                pictures.reshape(*shape, *pictures.shape[1:]),
-                self.predict_label(pictures).reshape(shape),
-            )
-            for pictures in drawn
-        ]
+        design = self.design(self.prompts(arm, items, same_length=same_length))
+        return self.evaluator.draw(_conditions(edit_sets), design, label=task)
+
+    def draw_patched(
+        self, prompts: Sequence[str], edit_sets: Sequence[Sequence[Edit]]
+    ) -> list[Drawing]:
+        """Draw prompts with sets of patches, which no other call will make: they are not kept."""
+        conditions, design = _conditions(edit_sets), self.design(prompts)
+        return self.evaluator.draw(conditions, design, cached=False, label=None)
+
+    def design(self, prompts: Sequence[str]) -> Design:
+        """Prompts, each with every seed."""
+        return Design.crossed(prompts, self.seeds)
 
     def prompts(
         self, arm: str, items: int | None = None, *, same_length: bool = False
@@ -104,19 +90,20 @@ class Trials:
         pairs = self.pairs[self.pairs["same_length"]] if same_length else self.pairs
         return list(pairs[arm][:items])
 
-    def predict_label(self, pictures: Pictures) -> Bools:
-        """Whether the label is predicted, for pictures `[n, height, width, 3]`."""
-        predictions = self.classifier(pictures).argmax(1)
-        return np.asarray(predictions == self.classifier.classes.index(self.label))
+    def rate(self, drawing: Drawing) -> Rate:
+        """How often the target is predicted."""
+        return drawing.rate(*self.target)
 
-    def preservation(self, after: TrialPictures, before: TrialPictures) -> dict[str, float]:
+    def preservation(self, after: Drawing, before: Drawing) -> dict[str, float]:
         """By other classifier, the share of pictures whose prediction is the same in both."""
-        flat = [trial.pictures.reshape(-1, *trial.pictures.shape[2:]) for trial in (after, before)]
-        shares = {}
-        for name, classifier in self.others.items():
-            first, second = (classifier(pictures).argmax(1) for pictures in flat)
-            shares[name] = float((first == second).mean())
-        return shares
+        return {
+            name: float(after.same_as(before, classifier).mean())
+            for name, classifier in self.others.items()
+        }
+
+
+def _conditions(edit_sets: Sequence[Sequence[Edit]]) -> list[Condition]:
+    return [Condition(str(number), edits=tuple(edits)) for number, edits in enumerate(edit_sets)]
 
 
 def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> pd.DataFrame:
@@ -161,24 +148,21 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
     return pd.DataFrame(rows)
 
 
-def target_classifier(classifier: str | Classifier, label: str) -> Classifier:
-    """Open a classifier.
+def target_label(classifier: str | Classifier, label: str) -> Label:
+    """Open a classifier, and check that it has a class.
 
     Args:
         classifier: A name, or a classifier.
         label: One of its classes.
 
-    Returns:
-        The classifier.
-
     Raises:
-        RegistryError: It has no class of that name.
+        RegistryError: There is no such classifier, or it has no class of that name.
     """
     opened = open_classifier(classifier) if isinstance(classifier, str) else classifier
     if label not in opened.classes:
         hint = suggest(label, opened.classes)
         raise RegistryError(f"{opened.source} has no class {label!r}.{hint}")
-    return opened
+    return Label(opened, label)
 
 
 def other_classifiers(classifier: Classifier, names: Sequence[str] | None) -> dict[str, Classifier]:

@@ -16,13 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.causal.results import (
-    BaselineEffects,
-    Effect,
-    UnitEffect,
-    VerificationResult,
-    rate_change,
-)
+from clerestory.causal.results import BaselineEffects, UnitEffect, VerificationResult
 from clerestory.causal.tracing import (
     MAP_ITEMS,
     MIN_SAME_LENGTH,
@@ -30,17 +24,12 @@ from clerestory.causal.tracing import (
     prompting_effect,
     trace_maps,
 )
-from clerestory.causal.trials import (
-    TrialPictures,
-    Trials,
-    matched_prompts,
-    other_classifiers,
-    target_classifier,
-)
+from clerestory.causal.trials import Trials, matched_prompts, other_classifiers, target_label
 from clerestory.classifiers import Classifier
 from clerestory.contrasts.findings import Finding, Findings
 from clerestory.edits import Ablate, Add
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import CacheOption, Drawing, Effect, Evaluator, effect_of
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
@@ -70,6 +59,7 @@ def verify(
     baselines: int = 20,
     maps: bool = True,
     others: Sequence[str] | None = None,
+    cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> VerificationResult:
     """Change each unit and count how often a classifier then predicts a label.
@@ -87,6 +77,7 @@ def verify(
         maps: Whether to trace where, when and from which sample the concept comes.
         others: Classifiers of side effects; by default the other heads of the classifier's
             network, if it has any.
+        cache: Whether samples are kept, so that none is drawn twice, or where.
         progress: Whether to show a bar, or a callback.
 
     Returns:
@@ -97,17 +88,15 @@ def verify(
             or the seeds were used to select them.
         RegistryError: There is no such classifier or label.
     """
-    target = target_classifier(classifier, label)
+    target = target_label(classifier, label)
     chosen = _choose_findings(findings, model, units)
     with progress_bars(progress) as report:
         trials = Trials(
-            model=model,
+            evaluator=Evaluator(model, cache, progress=report),
             pairs=matched_prompts(findings, model, "evaluation", items),
             seeds=_seeds(findings, seeds),
-            classifier=target,
-            label=label,
-            progress=report,
-            others=other_classifiers(target, others),
+            target=target,
+            others=other_classifiers(target.classifier, others),
         )
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
@@ -116,10 +105,10 @@ def verify(
         fields = trace_maps(trials) if maps else {}
     fields["warnings"] = (*findings.warnings, *fields.get("warnings", ()))
     return VerificationResult(
-        classifier=target.source,
+        classifier=target.classifier.source,
         label=label,
         items=len(trials.pairs),
-        negative_rate=float(unedited.hits.mean()),
+        negative_rate=trials.rate(unedited).rate,
         **prompting_effect(trials, unedited, prompted),
         effects=effects,
         **fields,
@@ -211,7 +200,7 @@ def _shifts(
             trials.seeds,
             read=sites,
             pictures=False,
-            progress=lambda completed, total: trials.progress("reading", completed, total),
+            progress=lambda completed, total: trials.report("reading", completed, total),
         )
         values[arm] = {
             finding.site: _item_means(
@@ -255,8 +244,8 @@ def _unit_effects(
     trials: Trials,
     chosen: Sequence[Finding],
     shifts: Sequence[_Shift],
-    unedited: TrialPictures,
-    prompted: TrialPictures,
+    unedited: Drawing,
+    prompted: Drawing,
     baselines: int,
 ) -> tuple[UnitEffect, ...]:
     additions = [[Add(shift.site, shift.direction * shift.distance)] for shift in shifts]
@@ -270,8 +259,8 @@ def _unit_effects(
             unit=finding.unit,
             kind=finding.kind,
             detects=finding.detects.auroc,
-            addition=rate_change(addition.hits, unedited.hits),
-            ablation=rate_change(ablation.hits, prompted.hits, lost=True),
+            addition=effect_of(trials.rate(addition), trials.rate(unedited)),
+            ablation=effect_of(trials.rate(prompted), trials.rate(ablation)),
             patching=patches[shift.site][0],
             reverse_patching=patches[shift.site][1],
             baselines=_baseline_effects(trials, shift, unedited, addition, baselines),
@@ -282,7 +271,7 @@ def _unit_effects(
 
 
 def _baseline_effects(
-    trials: Trials, shift: _Shift, unedited: TrialPictures, added: TrialPictures, count: int
+    trials: Trials, shift: _Shift, unedited: Drawing, added: Drawing, count: int
 ) -> BaselineEffects | None:
     """Effects of directions of the same length, on fewer items than the unit's own."""
     try:
@@ -293,15 +282,15 @@ def _baseline_effects(
         return None
     edit_sets = [[Add(shift.site, direction)] for direction in directions]
     drawn = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
-    before = unedited.first(BASELINE_ITEMS).hits
-    effects = [rate_change(pictures.hits, before).effect for pictures in drawn]
+    before = trials.rate(unedited.first(BASELINE_ITEMS))
+    effects = [effect_of(trials.rate(drawing), before).effect for drawing in drawn]
     return BaselineEffects(
         mean=float(np.mean(effects)),
         low=min(effects),
         high=max(effects),
         directions=len(effects),
-        items=len(before),
-        unit_effect=rate_change(added.first(BASELINE_ITEMS).hits, before).effect,
+        items=before.items,
+        unit_effect=effect_of(trials.rate(added.first(BASELINE_ITEMS)), before).effect,
     )
 
 
@@ -316,5 +305,7 @@ def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect 
         (after,) = patch_sites(
             trials, "patching", [[site]], into=arm, items=MAP_ITEMS, same_length=same_length
         )
-        effects.append(rate_change(after, before.hits, lost=arm == "positive"))
+        rates = (after, trials.rate(before))
+        # Patching negative activations into a positive prompt takes the concept away.
+        effects.append(effect_of(*(rates if arm == "negative" else rates[::-1])))
     return effects[0], effects[1]

@@ -13,7 +13,13 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-__all__ = ["validated"]
+__all__ = ["CacheFlag", "validated"]
+
+CacheFlag = Annotated[
+    bool,
+    typer.Option("--cache/--no-cache", help="Keep samples, so that none is drawn twice."),
+]
+"""The `cache` parameter of verbs that draw."""
 
 MAY_BE_EMPTY = {"negative", "prompts"}
 """Arguments that may be empty, or whose emptiness is a PromptError of the model."""

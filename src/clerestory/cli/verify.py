@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli.arguments import CacheFlag
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def verify(
         int, typer.Option(min=1, help="Directions from shuffled pairs, for each unit.")
     ] = 20,
     maps: Annotated[bool, typer.Option(help="Trace where, when and from which sample.")] = True,
+    cache: CacheFlag = True,
     out: Annotated[Path | None, typer.Option(help="Folder for effects and maps; new.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
@@ -68,6 +70,7 @@ def verify(
             seeds=seed_numbers,
             baselines=baselines,
             maps=maps,
+            cache=cache,
             progress=progress,
         )
     if out is not None:

@@ -157,7 +157,7 @@ class Evaluator:
         pool: str = "mean",
         pictures: bool = True,
         cached: bool = True,
-        label: str = "drawing",
+        label: str | None = "drawing",
     ) -> list[Drawing]:
         """Draw every cell of a design in every condition.
 
@@ -169,7 +169,7 @@ class Evaluator:
             pictures: False stops after the last site that is read.
             cached: False neither looks samples up nor keeps them, as for edits that no other call
                 will make.
-            label: What progress calls it.
+            label: What progress calls it; None reports nothing.
 
         Returns:
             A drawing for each condition, in their order.
@@ -211,7 +211,7 @@ class Evaluator:
         self.cache.drawn += missing
         return page
 
-    def _fill(self, pages: Sequence[_Page], label: str) -> None:
+    def _fill(self, pages: Sequence[_Page], label: str | None) -> None:
         """Draw what is missing; pages that are alike go through the model together."""
         total, done = sum(len(page.missing) for page in pages), 0
         for alike in _alike(pages):
@@ -239,8 +239,8 @@ class Evaluator:
                 for part, entry in entries.items():
                     self.cache.put(page.keys[row][part], entry)
 
-    def _progress(self, label: str, done: int, total: int) -> Any:
-        if self.progress is None:
+    def _progress(self, label: str | None, done: int, total: int) -> Any:
+        if self.progress is None or label is None:
             return None
         progress = self.progress
         return lambda completed, _: progress(label, done + completed, total)

@@ -50,6 +50,9 @@ class Effect:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.effect:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 def rate_of(hits: Bools, design: Design) -> Rate:
     """The rate of hits, the cells of an item averaged first.
