@@ -1,54 +1,52 @@
-"""`clerestory suppress`: what counteracts something that a prompt brings along unasked?"""
+"""`clerestory suppress`: what counteracts something that a prompt brings unasked?"""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
-if TYPE_CHECKING:
-    from clerestory.models import Model
-    from clerestory.suppression import Rung, Suppressed
-
 __all__ = ["suppress"]
 
 
 @takes_model
 def suppress(
-    prompt: Annotated[str, typer.Argument(help="What brings it along.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt that brings it.")],
     unwanted: Annotated[
-        list[str], typer.Option(help="CLASSIFIER=CLASS that should go. Repeatable.")
+        list[str], typer.Option(help="CLASSIFIER=CLASS to take away. Repeatable.")
     ],
-    keep: Annotated[
+    preserve: Annotated[
         str,
         typer.Option(
-            help="Words of the prompt to keep: `raven,library`; else WORD=CLASSIFIER=CLASS."
+            help="Words of the prompt to preserve: `raven,library`; or WORD=CLASSIFIER=CLASS."
         ),
     ],
     model: ModelOptions,
-    control: Annotated[
+    baselines: Annotated[
         str, typer.Option(help="Words in their place in the control: `owl,church`.")
     ] = "",
-    other: Annotated[
-        list[str] | None, typer.Option(help="Who sees the rest; Lancet's other factors.")
+    classifiers: Annotated[
+        list[str] | None,
+        typer.Option(help="Measures side effects; else the model's default classifiers."),
     ] = None,
-    elsewhere: Annotated[
-        Path | None, typer.Option(help="A file of other prompts; Lancet has its own.")
+    other_prompts: Annotated[
+        Path | None, typer.Option(help="A file of other prompts; else the model's items.")
     ] = None,
-    tune: Annotated[
-        int | None, typer.Option(min=10, help="Sentences that choose; 24, or half of all.")
+    selection_paraphrases: Annotated[
+        int | None, typer.Option(min=10, help="Sentences to select on: 24, or half of all.")
     ] = None,
-    report: Annotated[
-        int | None, typer.Option(min=10, help="Others, that report; 24, or half of all.")
+    evaluation_paraphrases: Annotated[
+        int | None, typer.Option(min=10, help="Others to evaluate: 24, or half of all.")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Noises of the report: 0:2.")] = "0:2",
-    budget: Annotated[int, typer.Option(min=0, help="Prompts scored for words; 0: none.")] = 300,
-    rung: Annotated[
+    seeds: Annotated[str, typer.Option(help="Seeds of the evaluation: 0:2.")] = "0:2",
+    budget: Annotated[
+        int, typer.Option(min=0, help="Prompts that a search for words scores; 0: none.")
+    ] = 300,
+    methods: Annotated[
         list[str] | None, typer.Option(help="Only this one, such as `LEACE`. Repeatable.")
     ] = None,
     out: Annotated[
@@ -56,100 +54,51 @@ def suppress(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
-    """Try a ladder of ways to counteract it, each tuned on half of the sentences.
+    """Compare methods that take unwanted labels away, and recommend one.
 
-    A negative prompt, a negative direction, projection, clipped reflection, replacement, LEACE,
-    and found words: classifiers of set a choose settings, set b reports on the other half. One is
-    recommended, with what it costs, and saved as a steered model.
+    A negative prompt, a negative direction, projection, clipped reflection, replacement, LEACE
+    and searched words: selection classifiers choose each one's setting on half of the paraphrases,
+    evaluation classifiers measure it on the other half. The recommended one is saved as a steered
+    model.
     """
+    import clerestory.suppression as suppression
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
     from clerestory.models import parse_seeds
-    from clerestory.suppression import Case
-    from clerestory.suppression import suppress as climb
-    from clerestory.suppression.page import keep as kept
 
-    numbers = parse_seeds(seeds)
-    if out is not None:
-        free_folder(out)
-    opened = model.open()
-    case = Case.of(
-        opened, prompt, unwanted, _words(keep), instead=_words(control), others=other or ()
-    )
-    with console.progress_bars() as tell:
-        found = climb(
-            case,
-            tune=tune,
-            report=report,
-            seeds=numbers,
-            elsewhere=_elsewhere(opened, elsewhere),
+    others = None if other_prompts is None else tuple(dict.fromkeys(read_lines(other_prompts)))
+    with console.progress_bars() as report:
+        result = suppression.suppress(
+            model.open(),
+            prompt,
+            unwanted=unwanted,
+            preserve=preserve,
+            baselines=baselines,
+            classifiers=classifiers or (),
+            other_prompts=others,
+            selection_paraphrases=selection_paraphrases,
+            evaluation_paraphrases=evaluation_paraphrases,
+            seeds=parse_seeds(seeds),
             budget=budget,
-            only=rung or (),
-            progress=tell,
+            methods=methods or (),
+            out=out,
+            progress=report,
         )
     if out is not None:
-        console.status(f"The page is {kept(found, out)}.")
-        if found.steered is not None:
+        console.status(f"The page is {out / 'suppression.html'}.")
+        if result.steered is not None:
             console.status(f"The steered model is in {out / 'steered'}.")
-    for warning in found.warnings:
+    for warning in result.warnings:
         console.status(f"Note: {warning}")
     if json:
-        console.write_json(found.told())
-    else:
-        _print(found)
-
-
-def _words(text: str) -> list[str]:
-    """What stands between commas, but for those in brackets.
-
-    >>> _words("raven=zero-shot:MODEL[raven, owl, none]=raven, library")
-    ['raven=zero-shot:MODEL[raven, owl, none]=raven', 'library']
-    """
-    return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text) if word.strip()]
-
-
-def _elsewhere(model: Model, file: Path | None) -> tuple[str, ...]:
-    if file is None:
-        return model.profile.items(24)
-    return tuple(dict.fromkeys(read_lines(file)))
-
-
-def _print(found: Suppressed) -> None:
-    from clerestory.cli import console
-
+        console.write_json(result.to_dict())
+        return
     console.write(
-        f"The unwanted: {found.before.unwanted:.2f} of pictures, the control's "
-        f"{found.control.unwanted:.2f}; {found.contents} sentences, set b"
+        f"The unwanted is in {result.before.unwanted:.0%} of the pictures, and in "
+        f"{result.control.unwanted:.0%} of the control's."
     )
-    import pandas as pd
-
-    console.write_table(pd.DataFrame([_row(rung) for rung in found.rungs]))
-    chosen = found.chosen
-    share, same = chosen.came.kept_share, chosen.came.rest
-    kept = "" if share is None else f" It keeps {share:.0%} of what is to stay."
-    rest = "" if same is None else f" {1 - same:.0%} of the rest changes."
-    console.write(f"Recommended: {chosen.name} ({chosen.way.setting or 'as it is'}).{kept}{rest}")
-    if found.steered is None:
-        console.write("There is no steered model: words are no edits, and no rung has any.")
-    elif found.steered_by != chosen.name:
-        console.write(f"The steered model has the edits of {found.steered_by}: words are no edits.")
-
-
-def _row(rung: Rung) -> dict[str, str]:
-    came = rung.came
-    ends = "" if came.drop is None else f" ({came.drop_low:.2f}-{came.drop_high:.2f})"
-    return {
-        "rung": rung.name,
-        "setting": rung.way.setting,
-        "unwanted": _rate(came.unwanted),
-        "excess gone": _rate(came.drop) + ends,
-        "kept": _rate(came.kept_share),
-        "rest": _rate(came.rest),
-        "UA": _rate(rung.ua),
-        "IRA": _rate(rung.ira),
-        "CRA": _rate(rung.cra),
-    }
-
-
-def _rate(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    console.write_table(result.table())
+    console.write(f"Recommended: {result.summary()}")
+    if result.steered is None:
+        console.write("There is no steered model: words are no edits, and no method has any.")
+    elif result.steered_by != result.recommended:
+        console.write(f"The steered model has the edits of {result.steered_by}.")

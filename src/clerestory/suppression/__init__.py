@@ -1,20 +1,32 @@
-"""Anti-patterns: what counteracts something that a prompt brings along unasked, and at what cost?
+"""Suppression: what counteracts something that a prompt brings unasked, and at what cost?
 
-    case = Case.of(model, "alexandra elbakyan with a raven", ["lancet:clothes=black"], ["raven"])
-    found = suppress(case, tune=24, report=24)
-    found.chosen.rung, found.chosen.drop, found.chosen.kept
+    result = suppress(
+        model,
+        "alexandra elbakyan with a raven",
+        unwanted="lancet:clothes=black",
+        preserve="raven",
+    )
+    result.table()
 
-A ladder of ways, from a negative prompt to found words, each tuned on one half of the sentences by
-classifiers of set a and reported on the other by set b.
+Methods, from a negative prompt to searched words, are compared: each one's setting is chosen on one
+half of the paraphrases by selection classifiers, and evaluated on the other half by others.
 """
 
-from clerestory.suppression.case import Case
-from clerestory.suppression.results import Rung, Suppressed
+from clerestory.suppression.association import Association, Target
+from clerestory.suppression.method import MethodContext, SuppressionMethod, known_methods, methods
+from clerestory.suppression.results import MethodResult, SuppressionResult
+from clerestory.suppression.scores import Score
 from clerestory.suppression.suppress import suppress
 
 __all__ = [
-    "Case",
-    "Rung",
-    "Suppressed",
+    "Association",
+    "MethodContext",
+    "MethodResult",
+    "Score",
+    "SuppressionMethod",
+    "SuppressionResult",
+    "Target",
+    "known_methods",
+    "methods",
     "suppress",
 ]

@@ -1,98 +1,225 @@
-"""What climbing the ladder came to: every rung's figures, and the one that is recommended."""
+"""The result of `suppress`: every method's figures, and which is recommended."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, SkipValidation
 
+from clerestory.errors import EvidenceError
+from clerestory.io.outputs import whole_folder
+from clerestory.io.tensors import read_arrays
+from clerestory.io.validation import dump_json, load_json
+from clerestory.reporting.results import Provenance, Result
 from clerestory.steering import SteeredModel
-from clerestory.suppression.case import Case
-from clerestory.suppression.methods import Setting
-from clerestory.suppression.scoring import Judged
+from clerestory.suppression.scores import Score
+from clerestory.types import Pictures
 
-__all__ = ["Rung", "Suppressed"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-Pictures = NDArray[np.uint8]
+__all__ = ["MIN_PRESERVATION", "MIN_REDUCTION", "MethodResult", "SuppressionResult"]
+
+MIN_REDUCTION, MIN_PRESERVATION = 0.8, 0.9
+"""The share of the excess that should go, and of the preserved labels that should stay."""
+FIGURES, PAGE, PICTURES, STEERED = (
+    "suppression.json",
+    "suppression.html",
+    "pictures.npz",
+    "steered",
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Rung:
-    """The best setting of a rung: how set a saw it (`tuned`), how set b does, what it costs.
+@dataclass(frozen=True)
+class MethodResult:
+    """The best setting of a method.
 
-    `ua` is how often the prompt itself does not draw the unwanted; `ira` is how often, on other
-    prompts, its classifiers see the same as without the way, `cra` how often the rest do
-    (UnlearnCanvas' three). The last two are None where no other prompt fits the text window with
-    the way's words, and `cra` where there are no such classifiers.
+    Attributes:
+        name: The method.
+        setting: What was chosen by the selection classifiers; "" for a method without settings.
+        has_edits: Whether it edits the model; words and options do not.
+        unwanted_before: The mean rate of the unwanted labels without it.
+        unwanted_after: The same with it.
+        preservation: The rate of the preserved label that fares worst, as a share of its rate
+            before; None where none was drawn before.
+        reduction: The share of the excess over the control that is gone, with its 95% interval
+            (`reduction_low`, `reduction_high`); None where there was no excess.
+        side_effects: How often other classifiers predict something else than before; None without
+            such classifiers.
+        distance: Root mean square difference from the pictures before, 0 to 1.
+        rates: The rate of every label.
+        ua: Unlearning accuracy, how often the prompt does not draw the unwanted.
+        ira: In-domain retain accuracy: how often the unwanted labels' classifiers predict the same
+            on other prompts. None without other prompts that fit.
+        cra: Cross-domain retain accuracy: the same for all other classifiers.
+        selection: The score of the setting on the selection half.
+
+    `ua`, `ira` and `cra` are UnlearnCanvas' (Zhang et al. 2024).
     """
 
-    way: Setting
-    tuned: Judged
-    came: Judged
+    name: str
+    setting: str
+    has_edits: bool
+    unwanted_before: float
+    unwanted_after: float
+    preservation: float | None
+    reduction: float | None
+    reduction_low: float | None
+    reduction_high: float | None
+    side_effects: float | None
+    distance: float
+    rates: Mapping[str, float]
     ua: float
     ira: float | None
     cra: float | None
-    pictures: Pictures = field(repr=False)
+    selection: Score
 
     @property
-    def name(self) -> str:
-        """What the rung is called."""
-        return self.way.rung
-
-    def told(self, before: float) -> dict[str, Any]:
-        """Ready for JSON; `before` is the rate of the unwanted without it."""
-        came = asdict(self.came)
-        return {
-            "name": self.name,
-            "setting": self.way.setting,
-            "unwanted_before": before,
-            "unwanted_after": came.pop("unwanted"),
-            "kept": came.pop("kept_share"),
-            "collateral": None if self.came.rest is None else 1 - self.came.rest,
-            **{name: came[name] for name in ("drop", "drop_low", "drop_high", "distance")},
-            "ua": self.ua,
-            "ira": self.ira,
-            "cra": self.cra,
-            "by_class": came["by_class"],
-        }
+    def is_sufficient(self) -> bool:
+        """Whether it is enough on the selection half."""
+        score = self.selection
+        enough = (score.reduction or 0) >= MIN_REDUCTION
+        return enough and (score.preservation or 0) >= MIN_PRESERVATION
 
 
-@dataclass(frozen=True, eq=False)
-class Suppressed:
-    """The ladder's rungs beside the prompt as it is and its control, all seen by set b.
+@dataclass(frozen=True, eq=False, repr=False)
+class SuppressionResult(Result):
+    """Suppression methods compared on the evaluation half.
 
-    `chosen` is taken by what set a saw; `steered` is the model with its edits, or with the best
-    rung's that has some, where what was chosen is words; None where no rung has any.
+    Attributes:
+        prompt: The prompt.
+        unwanted: The labels to take away.
+        preserved: The labels to preserve.
+        paraphrases: How many sentences of the evaluation half there are.
+        seeds: Seeds of each.
+        before: The score of the prompt as it is.
+        control: The score of the control.
+        methods: Every method's best setting.
+        recommended: The method that is recommended, by the selection half.
+        steered_by: The method whose edits the steered model has: the recommended one or, where that
+            has none, the best that has some; None where no method has any.
+        edited_site: The site that edits change.
+        other_sites: Further conditioning sites, which they do not change.
+        warnings: What to consider before relying on the figures.
+        provenance: Where the result comes from.
+        steered: The model with those edits. It is saved, and loaded by `load_steered`.
+        pictures: By `before`, `control` and method `[paraphrase, seed, height, width, 3]`.
     """
 
-    case: Case
-    before: Judged
-    control: Judged
-    rungs: tuple[Rung, ...]
-    chosen: Rung
-    steered: SteeredModel | None
-    steered_by: str | None
-    contents: int
-    seeds: int
-    warnings: tuple[str, ...]
-    pictures: Mapping[str, Pictures] = field(repr=False)
-    """Of the prompt as it is (`before`) and of the control."""
+    __pydantic_config__: ClassVar[ConfigDict] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "arbitrary_types_allowed": True,
+    }
 
-    def told(self) -> dict[str, Any]:
+    prompt: str
+    unwanted: tuple[str, ...]
+    preserved: tuple[str, ...]
+    paraphrases: int
+    seeds: tuple[int, ...]
+    before: Score
+    control: Score
+    methods: tuple[MethodResult, ...]
+    recommended: str
+    steered_by: str | None
+    edited_site: str
+    other_sites: tuple[str, ...]
+    warnings: tuple[str, ...]
+    provenance: Provenance
+    steered: Annotated[SteeredModel | None, SkipValidation, Field(exclude=True)] = None
+    pictures: Annotated[Mapping[str, Pictures], SkipValidation, Field(exclude=True)] = field(
+        default_factory=dict
+    )
+
+    def __getitem__(self, method: str) -> MethodResult:
+        """A method's result by its name."""
+        return next(each for each in self.methods if each.name == method)
+
+    @property
+    def best(self) -> MethodResult:
+        """The result of the recommended method."""
+        return self[self.recommended]
+
+    def summary(self) -> str:
+        """What the recommended method takes away, preserves and changes besides."""
+        best = self.best
+        setting = f" ({best.setting})" if best.setting else ""
+        reduction = "nothing that can be reduced"
+        if best.reduction is not None:
+            reduction = (
+                f"{best.reduction:.0%} of the excess ({best.reduction_low:.0%} to "
+                f"{best.reduction_high:.0%})"
+            )
+        text = f"{best.name}{setting} takes away {reduction}"
+        if best.preservation is not None:
+            text += f", preserves {best.preservation:.0%}"
+        if best.side_effects is not None:
+            text += f" and changes {best.side_effects:.0%} of other predictions"
+        return f"{text}; {self.paraphrases} paraphrases."
+
+    def table(self) -> pd.DataFrame:
+        """A row for each method."""
+        import pandas as pd
+
+        columns = ("unwanted_after", "reduction", "reduction_low", "reduction_high")
+        columns += ("preservation", "side_effects", "ua", "ira", "cra")
+        rows = [
+            {"method": each.name, "setting": each.setting}
+            | {column: getattr(each, column) for column in columns}
+            for each in self.methods
+        ]
+        return pd.DataFrame(rows).round(3)
+
+    def plot(self) -> Any:
+        """Reduction against preservation of every method, with intervals."""
+        from clerestory.suppression.page import frontier
+
+        return frontier(self)
+
+    def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
-        return {
-            "prompt": self.case.prompt.full_text,
-            "unwanted": ["=".join(one) for one in self.case.unwanted],
-            "keep": ["=".join(one) for one in self.case.kept],
-            "contents": self.contents,
-            "seeds": self.seeds,
-            "control": self.control.unwanted,
-            "rungs": [one.told(self.before.unwanted) for one in self.rungs],
-            "chosen": self.chosen.name,
-            "setting": self.chosen.way.setting,
-            "steered": self.steered_by,
-            "warnings": list(self.warnings),
-        }
+        return dump_json(replace(self, steered=None, pictures={}))
+
+    def save(self, folder: Path) -> None:
+        """Write figures, page, pictures and any steered model.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+        from clerestory.reporting.escaping import to_json
+        from clerestory.reporting.pictures import grid, save
+        from clerestory.reporting.plots import png
+        from clerestory.suppression.page import SHOWN, page
+
+        with whole_folder(folder) as part:
+            (part / FIGURES).write_text(to_json(self.to_dict()) + "\n", "utf-8")
+            (part / PAGE).write_text(page(self), "utf-8")
+            (part / "frontier.png").write_bytes(png(self.plot()))
+            tiles = [tile for pictures in self.pictures.values() for tile in pictures[:SHOWN, 0]]
+            save(grid(tiles, SHOWN), part / "methods.png")
+            names = np.array(list(self.pictures), dtype=str)
+            numbered = {str(index): each for index, each in enumerate(self.pictures.values())}
+            np.savez_compressed(part / PICTURES, names=names, **numbered)  # type: ignore[arg-type]
+            if self.steered is not None:
+                self.steered.save(part / STEERED)
+
+    @classmethod
+    def load(cls, folder: Path) -> SuppressionResult:
+        """Read what `save` wrote, but for the steered model.
+
+        Raises:
+            EvidenceError: The files are missing, damaged or of another version.
+        """
+        result = load_json(cls, folder, FIGURES, EvidenceError)
+        arrays = read_arrays(folder / PICTURES, EvidenceError)
+        names = [str(name) for name in arrays.pop("names")]
+        return replace(
+            result, pictures={name: arrays[str(index)] for index, name in enumerate(names)}
+        )

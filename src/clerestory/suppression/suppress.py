@@ -1,244 +1,368 @@
-"""Try every rung of the ladder on half of the sentences, report on the other half, choose one."""
+"""The verb `suppress`: compare methods of counteracting what a prompt brings unasked.
+
+Each method's setting is chosen on the selection half of the paraphrases by selection classifiers;
+the evaluation half, with its own classifiers and seeds, gives the figures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
 from clerestory.attribution.paraphrases import fits_window
-from clerestory.classifiers import classifier
+from clerestory.classifiers import Classifier, classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
+from clerestory.io.outputs import free_folder
+from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
-from clerestory.registry import suggest
+from clerestory.models.provenance import provenance_of
+from clerestory.reporting.progress import progress_bars
 from clerestory.steering import SteeredModel
-from clerestory.suppression.case import Case
-from clerestory.suppression.methods import RUNGS, Means, Setting
-from clerestory.suppression.results import Rung, Suppressed
-from clerestory.suppression.scoring import Judged, same
-from clerestory.suppression.stage import Stage
-from clerestory.types import Progress
+from clerestory.suppression.association import Association
+from clerestory.suppression.method import MethodContext, SuppressionMethod, known_methods
+from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION
+from clerestory.suppression.results import MethodResult, SuppressionResult
+from clerestory.suppression.scores import Half, Score
+from clerestory.types import Progress, ProgressOption
 
 __all__ = ["suppress"]
 
-LEAST, MOST = 10, 24
-"""Sentences that a half has at least, and by default at most."""
-NOISES = 8
-"""That settings are tried with."""
-DROP, KEEP = 0.8, 0.9
-"""Of the excess, what has to go; of what is to stay, what has to."""
+MIN_HALF, DEFAULT_HALF = 10, 24
+"""Paraphrases that a half has at least, and by default at most."""
+SELECTION_SEEDS = 8
+"""Different seeds that settings are tried with."""
+OTHER_PROMPTS = 24
+DRAWN_TOGETHER = 8
+"""Settings that share what comes before their edits; more would need more memory."""
+
+
+class Choice(NamedTuple):
+    """A method's best setting on the selection half."""
+
+    method: str
+    condition: Condition
+    score: Score
 
 
 def suppress(
-    case: Case,
+    model: Model,
+    prompt: str,
     *,
-    tune: int | None = None,
-    report: int | None = None,
+    unwanted: str | Sequence[str],
+    preserve: str | Sequence[str],
+    baselines: str | Sequence[str] = (),
+    classifiers: Sequence[str] = (),
+    other_prompts: Sequence[str] | None = None,
+    selection_paraphrases: int | None = None,
+    evaluation_paraphrases: int | None = None,
     seeds: int | Sequence[int] = (0, 1),
-    elsewhere: Sequence[str] = (),
     budget: int = 300,
-    only: Sequence[str] = (),
+    methods: Sequence[str | SuppressionMethod] = (),
+    out: Path | None = None,
     cache: CacheOption = True,
-    progress: Progress | None = None,
-) -> Suppressed:
-    """Climb the ladder.
+    progress: ProgressOption = True,
+) -> SuppressionResult:
+    """Compare methods that take unwanted labels away and preserve others, and recommend one.
 
-    `tune` sentences choose each rung's setting by set a, one noise each of a few that the report
-    has not; `report` others tell by set b: 24 each, or halves of what there is. `elsewhere` are
-    prompts of other things, for what it does to them. `budget` prompts are scored for words; with 0
-    none are searched. `only` names rungs; what cannot be built is left out, with a warning.
-    EvidenceError where the prompt shows no more of the unwanted than its control, or never one of
-    what is to be kept, or where no rung can be built.
+    Args:
+        model: The model.
+        prompt: What brings the unwanted labels.
+        unwanted: `CLASSIFIER=CLASS`, one or several.
+        preserve: Words of the prompt, in a list or separated by commas; each is a class of one of
+            the model's default classifiers, or names its target, `WORD=CLASSIFIER=CLASS`.
+        baselines: Words in their place in the control; by default those that follow from the
+            words around them, such as `a thing`.
+        classifiers: Those that measure side effects; by default the model's default classifiers.
+        other_prompts: Prompts of other things, on which the methods' effect is measured too; by
+            default items of the model's profile.
+        selection_paraphrases: Sentences that settings are chosen on; 24, or half of what there is.
+        evaluation_paraphrases: Others, that figures are of; 24, or half of what there is.
+        seeds: Seeds of the evaluation half; the selection half has others.
+        budget: Prompts that a search for words may score; 0 leaves such methods out.
+        methods: Names of methods, or methods with settings of your own; by default all.
+        out: A new or empty folder for the result, its page and the steered model.
+        cache: Whether to keep samples, or where.
+        progress: True for progress bars, or a callback.
+
+    Returns:
+        Every method that could be built, with warnings for the others.
+
+    Raises:
+        EvidenceError: The prompt shows no more of the unwanted than its control, or never a label
+            to preserve; there are too few paraphrases; or no method can be built.
+        PromptError: The prompt does not have a word, or another prompt is too long.
+        RegistryError: There is no such method, classifier or class.
+        OutputError: `out` is not empty.
     """
-    tell, names = progress or _silent, _named(only, budget)
+    if out is not None:
+        free_folder(out)
+    association = Association.of(
+        model, prompt, unwanted, preserve, baselines=baselines, classifiers=classifiers
+    )
+    candidates = _candidates(methods, budget)
     numbers = check_seeds(seeds)
-    for text in elsewhere:
-        case.model.check_prompt(text)
-    first, second, few = _halves(case, tune, report)
-    evaluator = Evaluator(case.model, cache, progress=tell)
-    start = Stage(case, first, _noises(numbers, len(first)), "selection", evaluator)
-    for problem in start.problems():
-        raise EvidenceError(problem)
-    longest = _longest(case, (*first, *second))
-    rungs, missing = _built(names, Means(case, first, start.instead(), longest, budget, tell))
-    picked = _tuned(start, rungs)
-    end = Stage(case, second, numbers, "evaluation", evaluator)
-    found = _reports(end, picked, elsewhere)
-    chosen, short = _chosen(found)
-    steered, by = _steered(case, found, chosen)
-    return Suppressed(
-        case=case,
-        before=end.judged(end.before),
-        control=end.judged(end.control),
-        rungs=tuple(found),
-        chosen=chosen,
+    others = model.profile.items(OTHER_PROMPTS) if other_prompts is None else other_prompts
+    for text in others:
+        model.check(text)
+    first, second, few = _halves(association, selection_paraphrases, evaluation_paraphrases)
+    with progress_bars(progress) as report:
+        evaluator = Evaluator(model, cache, progress=report)
+        selection = Half(
+            evaluator, association, first, _selection_seeds(numbers, len(first)), "selection"
+        )
+        for problem in selection.problems():
+            raise EvidenceError(problem)
+        sentences = [each.full_text for each in (*first, *second)]
+        context = MethodContext(
+            association=association,
+            paraphrases=first,
+            alternatives=selection.alternatives(),
+            longest=max(sentences, key=lambda text: len(model.words(text))),
+            budget=budget,
+            evaluator=evaluator,
+            progress=report,
+        )
+        conditions, missing = _conditions(candidates, context)
+        choices = _choose_settings(selection, conditions, report)
+        evaluation = Half(evaluator, association, second, numbers, "evaluation")
+        drawings, results = _evaluate(evaluation, choices, others)
+    recommended, insufficient = _recommend(results)
+    steered, steered_by = _steer(association, choices, results, recommended)
+    sites = model.conditioning_sites
+    result = SuppressionResult(
+        prompt=association.prompt.full_text,
+        unwanted=tuple(map(str, association.unwanted)),
+        preserved=tuple(map(str, association.preserved)),
+        paraphrases=len(second),
+        seeds=tuple(numbers),
+        before=evaluation.score(evaluation.before),
+        control=evaluation.score(evaluation.control),
+        methods=results,
+        recommended=recommended.name,
+        steered_by=steered_by,
+        edited_site=model.conditioning_site,
+        other_sites=tuple(site for site in sites if site != model.conditioning_site),
+        warnings=(
+            *few,
+            *_shared_classifiers(association),
+            *missing,
+            *evaluation.problems(),
+            *insufficient,
+        ),
+        provenance=provenance_of(model, {"budget": budget} | vars(model.defaults)),
         steered=steered,
-        steered_by=by,
-        contents=len(second),
-        seeds=len(numbers),
-        warnings=(*few, *_one_set(case), *missing, *end.problems(), *short),
-        pictures={"before": end.before.by_item, "control": end.control.by_item},
+        pictures={drawing.condition.name: drawing.by_item for drawing in drawings},
     )
+    if out is not None:
+        result.save(out)
+    return result
 
 
-def _longest(case: Case, sentences: Sequence[SegmentedPrompt]) -> str:
-    """That of the most tokens."""
-    return max(
-        (one.full_text for one in sentences), key=lambda text: len(case.model.tokenize(text))
-    )
-
-
-def _named(only: Sequence[str], budget: int) -> list[str]:
-    """The rungs that are asked for; EvidenceError for one that there is not."""
-    for name in only:
-        if name not in RUNGS:
-            raise EvidenceError(f"No rung is called {name!r}.{suggest(name, RUNGS)}")
-    return list(dict.fromkeys(only)) or [one for one in RUNGS if budget or one != "suffix search"]
+def _candidates(
+    requested: Sequence[str | SuppressionMethod], budget: int
+) -> dict[str, SuppressionMethod]:
+    """Methods by name; by default all, in their order, but those that search with no budget."""
+    known = known_methods()
+    names = {kind: name for name, kind in known.items()}
+    if requested:
+        return {
+            each if isinstance(each, str) else names.get(type(each), type(each).__name__): (
+                known[each]() if isinstance(each, str) else each
+            )
+            for each in requested
+        }
+    return {
+        name: kind()
+        for name, kind in sorted(known.items(), key=lambda entry: (entry[1].order, entry[0]))
+        if budget or not kind.searches
+    }
 
 
 def _halves(
-    case: Case, tune: int | None, report: int | None
+    association: Association, selection: int | None, evaluation: int | None
 ) -> tuple[Sequence[SegmentedPrompt], Sequence[SegmentedPrompt], list[str]]:
-    """Sentences that tune, others that report, and a warning where there are fewer than usual.
-
-    EvidenceError where there are not enough.
-    """
-    if any(one is not None and one < LEAST for one in (tune, report)):
-        raise EvidenceError(f"Give {LEAST} sentences or more to tune with, and to report on.")
-    count, least = (tune or MOST) + (report or MOST), 2 * LEAST
+    """Paraphrases of the selection and the evaluation half, and a warning where they are few."""
+    if any(count is not None and count < MIN_HALF for count in (selection, evaluation)):
+        raise EvidenceError(f"Give {MIN_HALF} paraphrases or more to select on, and to evaluate.")
+    count, minimum = (selection or DEFAULT_HALF) + (evaluation or DEFAULT_HALF), 2 * MIN_HALF
     try:
-        every = paraphrase(case.prompt, count, at_least=least, model=case.model)
+        sentences = paraphrase(
+            association.prompt, count, at_least=minimum, model=association.model
+        )
     except EvidenceError as error:
         raise EvidenceError(
-            f"This prompt has fewer than {least} paraphrases that fit the text window: too few to "
-            "tune with and to report on."
+            f"This prompt has fewer than {minimum} paraphrases that fit the text window: too few "
+            "to select on and to evaluate."
         ) from error
-    there = len(every)
-    first = tune or min(MOST, there - report if report else there // 2)
-    second = report or min(MOST, there - first)
-    told = f"This prompt has {there} paraphrases"
-    if min(first, second) < LEAST or first + second > there:
+    total = len(sentences)
+    first = selection or min(DEFAULT_HALF, total - evaluation if evaluation else total // 2)
+    second = evaluation or min(DEFAULT_HALF, total - first)
+    text = f"This prompt has {total} paraphrases"
+    if min(first, second) < MIN_HALF or first + second > total:
         raise EvidenceError(
-            f"{told}: too few for {tune or LEAST} to tune with and {report or LEAST} to report on."
+            f"{text}: too few for {selection or MIN_HALF} to select on and "
+            f"{evaluation or MIN_HALF} to evaluate."
         )
-    usual = (first, second) == (tune or MOST, report or MOST)
-    few = [] if usual else [f"{told}: {first} tune and {second} report."]
-    return every[:first], every[first : first + second], few
+    as_requested = (first, second) == (selection or DEFAULT_HALF, evaluation or DEFAULT_HALF)
+    few = [] if as_requested else [f"{text}: {first} select and {second} evaluate."]
+    return sentences[:first], sentences[first : first + second], few
 
 
-def _one_set(case: Case) -> list[str]:
-    """A warning of classifiers of which there is only one set."""
+def _selection_seeds(seeds: Sequence[int], count: int) -> list[int]:
+    """A seed for each paraphrase of the selection half, none of which is among `seeds`."""
+    free = [seed for seed in range(len(seeds) + SELECTION_SEEDS) if seed not in set(seeds)]
+    return [free[index % SELECTION_SEEDS] for index in range(count)]
+
+
+def _shared_classifiers(association: Association) -> list[str]:
+    """A warning for classifiers that are the same in both roles."""
     names = [
         name
-        for name in dict.fromkeys(name for name, _ in (*case.unwanted, *case.kept))
+        for name in dict.fromkeys(target.classifier for target in association.targets)
         if classifier(name, role="selection").source == classifier(name, role="evaluation").source
     ]
     if not names:
         return []
     return [
-        f"There is only one set of {' and '.join(names)}: the same judge tunes and reports, which "
-        "flatters the figures."
+        f"There is only one set of {' and '.join(names)}: the same classifier selects and "
+        "evaluates, which biases the figures upwards."
     ]
 
 
-def _built(names: Sequence[str], means: Means) -> tuple[dict[str, list[Setting]], list[str]]:
-    """Each rung's ways, and warnings of those that have none; EvidenceError where none has any."""
-    found: dict[str, list[Setting]] = {}
+def _conditions(
+    candidates: Mapping[str, SuppressionMethod], context: MethodContext
+) -> tuple[dict[str, list[Condition]], list[str]]:
+    """Each method's conditions, and warnings for methods that do not apply."""
+    conditions: dict[str, list[Condition]] = {}
     missing: dict[str, list[str]] = {}
-    for name in names:
+    for name, method in candidates.items():
         try:
-            found[name] = RUNGS[name](means)
-        except (EvidenceError, SearchError) as why:
-            missing.setdefault(str(why), []).append(name)
-    warnings = [f"Left out: {', '.join(own)}. {why}" for why, own in missing.items()]
-    if not found:
+            conditions[name] = method.conditions(context)
+        except (EvidenceError, SearchError) as reason:
+            missing.setdefault(str(reason), []).append(name)
+    warnings = [f"Left out: {', '.join(names)}. {why}" for why, names in missing.items()]
+    if not conditions:
         raise EvidenceError(" ".join(warnings))
-    return found, warnings
+    return conditions, warnings
 
 
-def _tuned(stage: Stage, rungs: Mapping[str, Sequence[Setting]]) -> list[tuple[Setting, Judged]]:
-    """The best setting of each rung, as the selection classifiers see it."""
-    found = []
-    for name, settings in rungs.items():
-        drawings = stage.draw([one.condition for one in settings], f"trying settings: {name}")
-        tried = list(zip(settings, map(stage.judged, drawings), strict=True))
-        found.append(max(tried, key=lambda pair: (pair[1].worth, pair[1].certainty)))
-    return found
+def _choose_settings(
+    half: Half, conditions: Mapping[str, Sequence[Condition]], progress: Progress
+) -> list[Choice]:
+    """The best setting of each method by the selection classifiers."""
+    total, done = sum(map(len, conditions.values())), 0
+    choices = []
+    for name, settings in conditions.items():
+        scored: list[Choice] = []
+        for start in range(0, len(settings), DRAWN_TOGETHER):
+            part = settings[start : start + DRAWN_TOGETHER]
+            # Settings are drawn once: the cache would only push out what is drawn again.
+            for drawing in half.evaluator.draw(part, half.design, cached=False):
+                scored.append(Choice(name, drawing.condition, half.score(drawing)))
+            done += len(part)
+            progress("trying settings", done, total)
+        choices.append(max(scored, key=lambda each: (each.score.objective, each.score.certainty)))
+    return choices
 
 
-def _reports(
-    stage: Stage, picked: Sequence[tuple[Setting, Judged]], others: Sequence[str]
-) -> list[Rung]:
-    """Each rung on the half that reports, and on other prompts."""
-    conditions = [setting.condition for setting, _ in picked]
-    drawings = stage.draw(conditions, "reporting rungs")
-    plain = None
-    if others:
-        (plain,) = stage.evaluator.draw([Condition("before")], Design.crossed(others))
-    found = []
-    for (setting, tuned), drawing in zip(picked, drawings, strict=True):
-        came = stage.judged(drawing)
-        ira, cra = (None, None) if plain is None else _elsewhere(stage, setting.condition, plain)
-        found.append(Rung(setting, tuned, came, 1 - came.unwanted, ira, cra, drawing.by_item))
-    return found
+def _evaluate(
+    half: Half, choices: Sequence[Choice], other_prompts: Sequence[str]
+) -> tuple[list[Drawing], tuple[MethodResult, ...]]:
+    """Draw each choice on the evaluation half and on other prompts."""
+    named = [replace(choice.condition, name=choice.method) for choice in choices]
+    drawings = half.evaluator.draw(named, half.design, label="evaluating methods")
+    before = half.score(half.before)
+    results = []
+    for choice, drawing in zip(choices, drawings, strict=True):
+        score = half.score(drawing)
+        ira, cra = _retained(half, drawing.condition, other_prompts)
+        results.append(
+            MethodResult(
+                name=choice.method,
+                setting=choice.condition.name,
+                has_edits=bool(choice.condition.edits),
+                unwanted_before=before.unwanted,
+                unwanted_after=score.unwanted,
+                preservation=score.preservation,
+                reduction=score.reduction,
+                reduction_low=score.reduction_low,
+                reduction_high=score.reduction_high,
+                side_effects=score.side_effects,
+                distance=score.distance,
+                rates=score.rates,
+                ua=1 - score.unwanted,
+                ira=ira,
+                cra=cra,
+                selection=choice.score,
+            )
+        )
+    return [half.before, half.control, *drawings], tuple(results)
 
 
-def _elsewhere(
-    stage: Stage, condition: Condition, plain: Drawing
+def _retained(
+    half: Half, condition: Condition, prompts: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """How often the unwanted's classifiers, and the rest, see the same in the others' pictures."""
-    model, others = stage.case.model, plain.design.items
-    fit = [at for at, text in enumerate(others) if fits_window(model, [condition.prompt(text)])]
-    if not fit:
+    """How often predictions on other prompts stay, of the unwanted labels' classifiers and others.
+
+    Prompts that the condition's words make too long are left out.
+    """
+    model = half.association.model
+    fitting = [text for text in prompts if fits_window(model, [condition.prompt(text)])]
+    if not fitting:
         return None, None
-    plain = plain.select(fit)
-    (drawing,) = stage.evaluator.draw([condition], plain.design, label="drawing other prompts")
-    names = {name for name, _ in stage.case.unwanted}
-    pairs = [
-        *zip(stage.case.unwanted, stage.judges.unwanted, strict=True),
-        *zip(stage.case.kept, stage.judges.kept, strict=True),
+    design = Design.crossed(fitting, 0)
+    (plain,) = half.evaluator.draw([Condition("plain")], design, label="drawing other prompts")
+    (drawing,) = half.evaluator.draw([condition], design, label="drawing other prompts")
+    unwanted = {target.classifier for target in half.association.unwanted}
+
+    def same(classifiers: Sequence[Classifier]) -> float | None:
+        if not classifiers:
+            return None
+        return float(np.mean([drawing.same_as(plain, each) for each in classifiers]))
+
+    return (
+        same([each for name, each in half.classifiers.items() if name in unwanted]),
+        same([each for name, each in half.classifiers.items() if name not in unwanted]),
+    )
+
+
+def _recommend(results: Sequence[MethodResult]) -> tuple[MethodResult, list[str]]:
+    """The most certain of the methods that are sufficient on the selection half, else the best."""
+    sufficient = [each for each in results if each.is_sufficient]
+    if sufficient:
+        return max(sufficient, key=lambda each: each.selection.certainty), []
+    return max(results, key=lambda each: each.selection.objective), [
+        f"No method takes away {MIN_REDUCTION:.0%} of the excess and preserves "
+        f"{MIN_PRESERVATION:.0%}."
     ]
-    opened = {name: label.classifier for (name, _), label in pairs} | dict(stage.judges.others)
-    unwanted = [one for name, one in opened.items() if name in names]
-    rest = [one for name, one in opened.items() if name not in names]
-    return same(drawing, plain, unwanted), same(drawing, plain, rest)
 
 
-def _chosen(rungs: Sequence[Rung]) -> tuple[Rung, list[str]]:
-    """By what set a saw: of those that do enough the surest, else the best."""
-    enough = [
-        one
-        for one in rungs
-        if (one.tuned.drop or 0) >= DROP and (one.tuned.kept_share or 0) >= KEEP
-    ]
-    if enough:
-        return max(enough, key=lambda one: one.tuned.certainty), []
-    best = max(rungs, key=lambda one: one.tuned.worth)
-    return best, [
-        f"No rung took away {DROP:.0%} of the excess and kept {KEEP:.0%} of what is to stay."
-    ]
-
-
-def _steered(
-    case: Case, rungs: Sequence[Rung], chosen: Rung
+def _steer(
+    association: Association,
+    choices: Sequence[Choice],
+    results: Sequence[MethodResult],
+    recommended: MethodResult,
 ) -> tuple[SteeredModel, str] | tuple[None, None]:
-    """The chosen rung as a model; where it has no edits, the best of those that have, if any."""
-    edited = [one for one in rungs if one.way.condition.edits]
+    """The recommended method as a model or, where it has no edits, the best that has some."""
+    edited = [each for each in results if each.has_edits]
     if not edited:
         return None, None
-    own = chosen if chosen.way.condition.edits else max(edited, key=lambda one: one.tuned.worth)
-    away = ", ".join(shows for _, shows in case.unwanted)
-    about = {"shows": f"without {away}", "rung": own.name, "setting": own.way.setting}
-    figures = {"evaluation": dict(own.came.by_class), "kept_share": own.came.kept_share}
-    told = {**about, **figures, "drop": own.came.drop, "prompt": case.prompt.full_text}
-    return SteeredModel(case.model, own.way.condition.edits, calibration=told), own.name
-
-
-def _noises(seeds: Sequence[int], count: int) -> list[int]:
-    """So many seeds, a few over and over, none of which is among these."""
-    free = [seed for seed in range(len(seeds) + NOISES) if seed not in set(seeds)]
-    return [free[at % NOISES] for at in range(count)]
-
-
-def _silent(what: str, done: int, of: int) -> None:
-    pass
+    best = max(edited, key=lambda each: each.selection.objective)
+    result = recommended if recommended.has_edits else best
+    condition = next(each.condition for each in choices if each.method == result.name)
+    calibration = {
+        "shows": f"without {', '.join(target.label for target in association.unwanted)}",
+        "method": result.name,
+        "setting": result.setting,
+        "evaluation": dict(result.rates),
+        "preservation": result.preservation,
+        "reduction": result.reduction,
+        "prompt": association.prompt.full_text,
+    }
+    return SteeredModel(association.model, condition.edits, calibration=calibration), result.name

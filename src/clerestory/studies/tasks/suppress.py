@@ -24,143 +24,150 @@ from clerestory.studies.tasks.base import (
 )
 
 if TYPE_CHECKING:
-    from clerestory.suppression import Suppressed
+    from clerestory.suppression import SuppressionResult
 
 __all__ = ["Suppress"]
 
-GONE, KEPT = 0.8, 0.9
-"""What a rung should come to."""
-TRIED = 60
-"""Settings of the whole ladder, roughly."""
-RUNGS = 6
-USUAL = 24
-"""Sentences that tune, and that report, where there are so many."""
+SETTINGS, METHODS = 60, 6
+"""How many settings all methods have, roughly, and how many methods there are."""
+PARAPHRASES = 24
+"""Those of either half, where there are so many."""
 SHOWN = 8
 
 
 @steps.register("suppress")
 class Suppress(Step):
-    """`suppress`: a ladder of ways; set a tunes, set b reports on other sentences.
+    """`suppress`: methods are selected on half of the paraphrases and evaluated on the others.
 
-    `unwanted` are conditions (classifier, class), `keep` words of the prompt, each with the
-    condition by which it is seen. `instead` are the control's words in their place, `elsewhere`
-    prompts of other things.
+    `unwanted` are targets (classifier, class), `preserve` words of the prompt, each with its
+    target. `baselines` are the control's words in their place, `other_prompts` prompts of other
+    things.
     """
 
     prompt: str
     unwanted: tuple[tuple[str, str], ...] = Field(min_length=1)
-    keep: dict[str, tuple[str, str]] = Field(min_length=1)
-    instead: tuple[str, ...] = ()
-    rungs: tuple[str, ...] = ()
-    tune: int | None = Field(default=None, ge=10)
-    report: int | None = Field(default=None, ge=10)
+    preserve: dict[str, tuple[str, str]] = Field(min_length=1)
+    baselines: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    selection_paraphrases: int | None = Field(default=None, ge=10)
+    evaluation_paraphrases: int | None = Field(default=None, ge=10)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     budget: int = Field(default=0, ge=0)
-    elsewhere: tuple[str, ...] = ()
+    other_prompts: tuple[str, ...] = ()
 
     def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
-        """Which rung there is not."""
-        from clerestory.suppression.methods import RUNGS as KNOWN
+        """A method that there is not."""
+        from clerestory.suppression import known_methods
 
-        for one in self.rungs:
-            if one not in KNOWN:
-                return f"rungs: no rung is called {one!r}.{suggest(one, KNOWN)}"[:-1]
+        known = known_methods()
+        for name in self.methods:
+            if name not in known:
+                return f"methods: no method is called {name!r}.{suggest(name, known)}"[:-1]
         return ""
 
     def sees(self) -> tuple[tuple[str, str], ...]:
         """Who looks, and at what."""
-        return (*self.unwanted, *self.keep.values())
+        return (*self.unwanted, *self.preserve.values())
 
     def method(self) -> str:
         """Who chose what, on what."""
-        away, stays = ", ".join(shows for _, shows in self.unwanted), ", ".join(self.keep)
+        unwanted, words = ", ".join(label for _, label in self.unwanted), ", ".join(self.preserve)
         return (
-            f"Ways to take {away} out of “{self.prompt}” were tuned on paraphrases by one set of "
-            "classifiers and reported on others by another. What is too much is what the prompt "
-            f"shows beyond its control, which has other words in the place of {stays}."
+            f"Methods that take {unwanted} out of “{self.prompt}” were selected on paraphrases by "
+            "selection classifiers and evaluated on others by evaluation classifiers. The excess "
+            f"is what the prompt shows beyond its control, which has baselines for {words}."
         )
 
     def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
-        """The settings on sentences that tune, and each rung's best on those that report."""
-        count = len(self.rungs) or RUNGS
-        tries = (self.tune or USUAL) * TRIED * count // RUNGS
-        each = (self.report or USUAL) * len(self.seeds) + len(self.elsewhere)
-        return Cost(self.budget, pictures=tries + each * (count + 2), disk=5_000_000)
+        """All settings on the selection half, and each method's best on the evaluation half."""
+        count = len(self.methods) or METHODS
+        selection = (self.selection_paraphrases or PARAPHRASES) * SETTINGS * count // METHODS
+        each = (self.evaluation_paraphrases or PARAPHRASES) * len(self.seeds)
+        each += len(self.other_prompts)
+        return Cost(self.budget, pictures=selection + each * (count + 2), disk=5_000_000)
 
     def run(self, work: Work, folder: Path) -> Came:
-        """Climb; the page and the steered model are in `suppressed`."""
-        from clerestory.suppression import Case, suppress
-        from clerestory.suppression.page import frontier, keep
+        """Compare; the page and the steered model are in `suppressed`."""
+        from clerestory.suppression import suppress
+        from clerestory.suppression.page import frontier
 
-        unwanted = [work.condition(*one) for one in self.unwanted]
-        stays = [f"{word}={work.condition(*one)}" for word, one in self.keep.items()]
         found = suppress(
-            Case.of(work.model, self.prompt, unwanted, stays, instead=self.instead),
-            tune=self.tune,
-            report=self.report,
+            work.model,
+            self.prompt,
+            unwanted=[work.condition(*one) for one in self.unwanted],
+            preserve=[f"{word}={work.condition(*one)}" for word, one in self.preserve.items()],
+            baselines=self.baselines,
+            other_prompts=self.other_prompts,
+            selection_paraphrases=self.selection_paraphrases,
+            evaluation_paraphrases=self.evaluation_paraphrases,
             seeds=self.seeds,
-            elsewhere=self.elsewhere,
             budget=self.budget,
-            only=self.rungs,
+            methods=self.methods,
+            out=folder / "suppressed",
             progress=work.tell,
         )
-        keep(found, folder / "suppressed")
+        title = "Reduction of the unwanted, and preservation"
         return Came(
             claims=(_claim(found),),
-            figures=found.told(),
+            figures=found.to_dict(),
             tables=(_table(found),),
             strips=(_strip(found, folder),),
-            charts=(chart(folder, "What is gone, and what is kept", "frontier", frontier(found)),),
-            warnings=tuple(found.warnings),
-            steered="suppressed/steered" if found.steered_by == found.chosen.name else "",
+            charts=(chart(folder, title, "frontier", frontier(found)),),
+            warnings=found.warnings,
+            steered="suppressed/steered" if found.steered_by == found.recommended else "",
         )
 
 
-def _claim(found: Suppressed) -> Claim:
-    chosen = found.chosen
-    came, before = chosen.came, found.before.unwanted
-    kept = came.kept_share
-    holds = came.drop is not None and came.drop >= GONE and kept is not None and kept >= KEPT
+def _claim(found: SuppressionResult) -> Claim:
+    from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION
+
+    best = found.best
+    reduced = best.reduction is not None and best.reduction >= MIN_REDUCTION
+    holds = reduced and best.preservation is not None and best.preservation >= MIN_PRESERVATION
     gone = (
-        "nothing that could go"
-        if came.drop is None
-        else f"{came.drop:.0%} of what is too much ({came.drop_low:.0%} to {came.drop_high:.0%})"
+        "nothing that can be reduced"
+        if best.reduction is None
+        else f"{best.reduction:.0%} of the excess ({best.reduction_low:.0%} to "
+        f"{best.reduction_high:.0%})"
     )
-    stays = "" if kept is None else f" and keeps {kept:.0%} of what is to stay"
-    ways = "The" if len(found.rungs) == 1 else f"Of {len(found.rungs)} ways, the"
+    preserved = "" if best.preservation is None else f" and preserves {best.preservation:.0%}"
+    methods = "The" if len(found.methods) == 1 else f"Of {len(found.methods)} methods, the"
     text = (
-        f"{ways} {chosen.name}, which was chosen on other sentences, "
-        f"takes away {gone}{stays}: "
-        f"the unwanted is in {before:.0%} of pictures before, in {came.unwanted:.0%} after, and in "
-        f"{found.control.unwanted:.0%} of the control's."
+        f"{methods} {best.name}, which was selected on other paraphrases, takes away "
+        f"{gone}{preserved}: the unwanted is in {best.unwanted_before:.0%} of pictures before, in "
+        f"{best.unwanted_after:.0%} after, and in {found.control.unwanted:.0%} of the control's."
     )
-    bar = f"{GONE:.0%} gone and {KEPT:.0%} kept"
-    return Claim("gone", text, holds, bar, came.drop, came.drop_low, came.drop_high)
+    bar = f"{MIN_REDUCTION:.0%} gone and {MIN_PRESERVATION:.0%} preserved"
+    return Claim("gone", text, holds, bar, best.reduction, best.reduction_low, best.reduction_high)
 
 
-def _table(found: Suppressed) -> Table:
+def _table(found: SuppressionResult) -> Table:
     rows = []
-    for rung in found.rungs:
-        one = rung.came
+    for method in found.methods:
         gone = (
             "–"
-            if one.drop is None
-            else f"{one.drop:.2f} ({one.drop_low:.2f} to {one.drop_high:.2f})"
+            if method.reduction is None
+            else f"{method.reduction:.2f} ({method.reduction_low:.2f} to "
+            f"{method.reduction_high:.2f})"
         )
-        kept = "–" if one.kept_share is None else f"{one.kept_share:.2f}"
-        rest = "–" if rung.cra is None else f"{rung.cra:.2f}"
-        rows.append((rung.name, rung.way.setting, gone, kept, rest))
-    head = ("way", "setting", "gone of what is too much", "kept", "the rest, elsewhere")
-    seeds = counted(found.seeds, "seed")
-    title = f"Each way's best setting, by set b, on {found.contents} sentences × {seeds}"
-    return Table(title, head, tuple(rows), (found.rungs.index(found.chosen),))
+        preserved = "–" if method.preservation is None else f"{method.preservation:.2f}"
+        retained = "–" if method.cra is None else f"{method.cra:.2f}"
+        rows.append((method.name, method.setting, gone, preserved, retained))
+    head = ("method", "setting", "excess gone", "preservation", "the rest, on other prompts")
+    seeds = counted(len(found.seeds), "seed")
+    title = (
+        f"Each method's best setting, by the evaluation classifiers, on {found.paraphrases} "
+        f"paraphrases × {seeds}"
+    )
+    best = [method.name for method in found.methods].index(found.recommended)
+    return Table(title, head, tuple(rows), (best,))
 
 
-def _strip(found: Suppressed, folder: Path) -> Strip:
+def _strip(found: SuppressionResult, folder: Path) -> Strip:
     rows = {
         "as it is": found.pictures["before"],
-        found.chosen.name: found.chosen.pictures,
+        found.recommended: found.pictures[found.recommended],
         "its control": found.pictures["control"],
     }
-    title = "The first sentences of those that report, none picked by hand, one seed"
+    title = "The first paraphrases of the evaluation half, none picked by hand, one seed"
     return strip(folder, title, {name: list(own[:SHOWN, 0]) for name, own in rows.items()})

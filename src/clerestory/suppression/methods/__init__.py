@@ -1,0 +1,1 @@
+"""Suppression methods, one file each."""

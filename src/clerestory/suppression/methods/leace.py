@@ -1,0 +1,29 @@
+"""Linear erasure of the unwanted labels' words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clerestory.edits import Erase
+from clerestory.evaluation import Condition
+from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+
+
+@methods.register("LEACE")
+@dataclass(frozen=True)
+class Leace(SuppressionMethod):
+    """Erases whatever tells the unwanted labels' words from the control linearly.
+
+    Source: Belrose et al. 2023, by concept-erasure.
+    """
+
+    order = 5
+
+    def conditions(self, context: MethodContext) -> list[Condition]:
+        """A single condition, which has no settings."""
+        directions = context.directions
+        states = np.concatenate([directions.control, *directions.worded])
+        labels = np.repeat(np.arange(1 + len(directions.worded)), len(directions.control))
+        return [Condition("", edits=(Erase.fit(directions.site, states, labels),))]

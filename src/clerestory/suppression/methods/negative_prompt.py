@@ -1,0 +1,40 @@
+"""The words of the unwanted labels as a negative prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clerestory.errors import EvidenceError
+from clerestory.evaluation import Condition
+from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+
+
+@methods.register("negative prompt")
+@dataclass(frozen=True)
+class NegativePrompt(SuppressionMethod):
+    """The unwanted labels as a negative prompt, at multiples of the model's guidance."""
+
+    order = 0
+
+    guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
+
+    def conditions(self, context: MethodContext) -> list[Condition]:
+        """One condition for each guidance; EvidenceError where the model takes no such prompt."""
+        model = context.association.model
+        option = model.family.avoids_by
+        if not option:
+            raise EvidenceError(f"{model.name} takes no negative prompt.")
+        default = float(getattr(model.defaults, option))
+        if default <= 1:
+            raise EvidenceError(
+                f"{model.name} draws without guidance ({option} {default:g}), so nothing leads it "
+                "away from a negative prompt."
+            )
+        words = ", ".join(target.label for target in context.association.unwanted)
+        return [
+            Condition(
+                f"{words!r}, {option} {default * factor:g}",
+                options={"negative": words, option: default * factor},
+            )
+            for factor in self.guidance
+        ]

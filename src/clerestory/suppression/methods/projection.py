@@ -1,0 +1,31 @@
+"""The conditioning held at the control's level along the unwanted directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clerestory.edits import Ablate
+from clerestory.evaluation import Condition
+from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+
+
+@methods.register("projection")
+@dataclass(frozen=True)
+class Projection(SuppressionMethod):
+    """Sets each unwanted direction to the control's mean."""
+
+    order = 2
+
+    def conditions(self, context: MethodContext) -> list[Condition]:
+        """One condition for each basis."""
+        directions = context.directions
+        return [
+            Condition(
+                name,
+                edits=tuple(
+                    Ablate(directions.site, axis, float(axis @ directions.control_mean))
+                    for axis in basis
+                ),
+            )
+            for name, basis in context.bases.items()
+        ]

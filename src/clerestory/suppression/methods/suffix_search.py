@@ -1,0 +1,58 @@
+"""Words to append, found by a search at the conditioning site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clerestory.evaluation import Condition, along
+from clerestory.maximization import maximize, words_of
+from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+
+
+@methods.register("suffix search")
+@dataclass(frozen=True)
+class SuffixSearch(SuppressionMethod):
+    """Searches words that lead away from the unwanted directions and towards the preserved ones.
+
+    The best are then drawn, each as a setting.
+    """
+
+    order = 6
+    searches = True
+
+    words: tuple[int, int] = (1, 3)
+    drawn: int = 6
+    preserved_weight: float = 0.5
+    null: int = 32
+
+    def conditions(self, context: MethodContext) -> list[Condition]:
+        """One condition for each suffix; SearchError where no words fit, or without a budget."""
+        association, directions = context.association, context.directions
+        guarded = context.bases["preserved projected out"]
+        weighted = [(-1.0, axis) for axis in guarded]
+        weighted += [(self.preserved_weight, axis) for axis in directions.preserved]
+        objectives = [
+            weight * along(directions.site, axis, "mean", f"{directions.site} {weight:+g} {index}")
+            for index, (weight, axis) in enumerate(weighted)
+        ]
+        objective = objectives[0]
+        for term in objectives[1:]:
+            objective = objective + term
+        banned = [word for target in association.unwanted for word in target.label.split()]
+        result = maximize(
+            association.model,
+            objective,
+            search="evolve",
+            budget=context.budget,
+            space=words_of(
+                association.model,
+                words=self.words,
+                template=f"{context.longest} {{}}",
+                banned=banned,
+            ),
+            null=self.null,
+            best=self.drawn,
+            draw=False,
+            progress=lambda done, total: context.progress("searching words", done, total),
+        )
+        return [Condition(repr(best.words), suffix=best.words) for best in result.best]
