@@ -1,4 +1,4 @@
-"""The pages of what `knowledge.py` measured: what pieces bring, and what counteracts it."""
+"""The pages of what `measure_knowledge.py` measured: what pieces add, and what counteracts it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["counteract", "interactions"]
 HANDED = "prior/embedding"
 BAR = 0.1
 """What a name brings at most, either way."""
-GONE, STAYS = 0.8, 0.9
-"""Of the excess, what should be gone; of what is to stay, what should."""
+REDUCTION, PRESERVATION = 0.8, 0.9
+"""The share of the excess that should be gone, and of the preserved labels that should stay."""
 
 
 def interactions() -> str:
@@ -38,17 +38,17 @@ def interactions() -> str:
 
 
 def counteract() -> str:
-    """What each rung came to."""
+    """Every method's figures."""
     both, alone = _kept("suppressed"), _kept("alone")
     return _template("counteract").format(
         revision=both["revision"],
-        rows=_rungs(both),
-        alone=_rungs(alone),
-        contents=both["contents"],
+        rows=_methods(both),
+        alone=_methods(alone),
+        paraphrases=both["paraphrases"],
         seeds=both["seeds"],
         control=f"{both['control']:.2f}",
-        before=f"{both['rungs'][0]['unwanted_before']:.2f}",
-        chosen=both["chosen"],
+        before=f"{both['methods'][0]['unwanted_before']:.2f}",
+        recommended=both["recommended"],
         setting=both["setting"],
         met=_met(both),
         met_alone=_met(alone),
@@ -116,21 +116,24 @@ def _verdict(asked: Mapping[str, Any], control: Mapping[str, Any]) -> str:
     )
 
 
-def _rungs(found: Mapping[str, Any]) -> str:
+def _methods(found: Mapping[str, Any]) -> str:
     return "\n".join(
-        f"| {one['name']} | {one['setting']} | {_number(one['drop'])} "
-        f"({_number(one['drop_low'])} to {_number(one['drop_high'])}) | {_number(one['kept'])} "
-        f"| {_number(1 - one['collateral'])} |"
-        for one in found["rungs"]
+        f"| {method['name']} | {method['setting']} | {_number(method['reduction'])} "
+        f"({_number(method['reduction_low'])} to {_number(method['reduction_high'])}) "
+        f"| {_number(method['preservation'])} | {_number(method['side_effects'])} |"
+        for method in found["methods"]
     )
 
 
 def _met(found: Mapping[str, Any]) -> str:
-    """Which rungs meet both bars, by set b."""
+    """Which methods reach both thresholds, by the evaluation classifiers."""
     names = [
-        one["name"] for one in found["rungs"] if one["drop"] >= GONE and (one["kept"] or 0) >= STAYS
+        method["name"]
+        for method in found["methods"]
+        if method["reduction"] >= REDUCTION and (method["preservation"] or 0) >= PRESERVATION
     ]
-    return f"Both bars are met by {', '.join(names)}." if names else "No rung meets both bars."
+    reached = f"Both are reached by {', '.join(names)}."
+    return reached if names else "No method reaches both."
 
 
 def _span(share: Mapping[str, float]) -> str:

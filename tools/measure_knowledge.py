@@ -106,28 +106,38 @@ def findings(model: Any, progress: Progress) -> Iterator[Path]:
 
 def suppressed(model: Any, progress: Progress) -> dict[str, Any]:
     """Black clothes and bushy hair taken off a raven in a library."""
-    return ladder(
-        model, "alexandra elbakyan with a raven in a library", ["raven", "library"], progress
-    )
+    prompt = "alexandra elbakyan with a raven in a library"
+    return compare_methods(model, prompt, ["raven", "library"], progress)
 
 
 def alone(model: Any, progress: Progress) -> dict[str, Any]:
     """Black clothes taken off a raven."""
-    return ladder(model, "alexandra elbakyan with a raven", ["raven"], progress)
+    return compare_methods(model, "alexandra elbakyan with a raven", ["raven"], progress)
 
 
-def ladder(model: Any, prompt: str, keep: Sequence[str], progress: Progress) -> dict[str, Any]:
-    """Every rung; the report has other sentences and other noise than what chose."""
-    from clerestory.suppression import Case, suppress
-    from lancet.items import contents
+def compare_methods(
+    model: Any, prompt: str, preserve: Sequence[str], progress: Progress
+) -> dict[str, Any]:
+    """Every method; the evaluation has other paraphrases and seeds than the selection."""
+    from clerestory.suppression import suppress
 
-    case = Case.of(model, prompt, UNWANTED[: len(keep)], keep)
-    return suppress(
-        case,
+    result = suppress(
+        model,
+        prompt,
+        unwanted=UNWANTED[: len(preserve)],
+        preserve=preserve,
         seeds=range(16, 24),
-        elsewhere=contents(24, "style"),
         progress=progress,
-    ).told()
+    )
+    keys = ("prompt", "unwanted", "preserved", "paraphrases", "recommended", "steered_by")
+    return {
+        **{key: getattr(result, key) for key in keys},
+        "setting": result.best.setting,
+        "seeds": len(result.seeds),
+        "control": result.control.unwanted,
+        "methods": result.to_dict()["methods"],
+        "warnings": result.warnings,
+    }
 
 
 PARTS: dict[str, Part] = {

@@ -29,7 +29,9 @@ T = TypeVar("T")
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a lookup error: the nearest known names and, where they are few, all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    folded = {each.casefold(): each for each in names}
+    matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    near = [folded[match] for match in matches]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     shown = ", ".join(names[:24]) + (f" and {len(names) - 24} more" if len(names) > 24 else "")
     return f"{hint} Known: {shown or 'none'}."

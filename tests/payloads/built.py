@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from helpers import planted_cause
 from studies.fakes import Fake, ran
 
-from clerestory.attribution import parse_pieces
 from clerestory.attribution.results import (
     Attribution,
     Drawings,
@@ -35,14 +33,11 @@ from clerestory.recognition.observation import Seen
 from clerestory.recognition.page import keep as keep_familiarity
 from clerestory.recognition.results import Beside, Context, Familiarity
 from clerestory.recordings import record
+from clerestory.reporting.results import Provenance
 from clerestory.studies import told
 from clerestory.studies.report import page as report_page
 from clerestory.studies.tasks import Claim, Strip, Table
-from clerestory.suppression.case import Case
-from clerestory.suppression.methods import Setting
-from clerestory.suppression.page import keep as keep_suppressed
-from clerestory.suppression.results import Rung, Suppressed
-from clerestory.suppression.scoring import Judged
+from clerestory.suppression import MethodResult, Score, SuppressionResult
 from payloads.payloads import ALL, PAYLOADS
 
 __all__ = ["PAGES", "classes_of"]
@@ -96,33 +91,54 @@ def familiarity(folder: Path) -> Path:
     return keep_familiarity(found, folder)
 
 
-def suppressed(folder: Path) -> Path:
-    """Of a ladder: the prompt, classes, rungs, settings, warnings, sites."""
-    model: Any = SimpleNamespace(conditioning_site=ALL, conditioning_sites=(ALL, *PAYLOADS))
-    conditions = tuple((text, text) for text in PAYLOADS)
-    prompt = parse_pieces("[x|a thing]")
-    prompt = replace(prompt, pieces=(replace(prompt.pieces[0], words=ALL),))
-    case = Case(model, prompt, conditions, conditions, ("{item}",), ())
-    came = Judged(0.5, 0.5, 0.9, 0.8, 0.7, 0.9, 0.9, 0.1, {ALL: 0.5}, 1.0, 1.0)
+def suppression(folder: Path) -> Path:
+    """Of a comparison of methods: the prompt, classes, methods, settings, warnings, sites."""
+    suppression_result().save(folder / "out")
+    return folder / "out" / "suppression.html"
+
+
+def suppression_result() -> SuppressionResult:
+    """A comparison of suppression methods with payloads for every text."""
+    score = Score(0.5, 0.5, 0.9, 0.8, 0.7, 0.9, 0.1, 0.1, {ALL: 0.5}, 1.0, 1.0)
+    methods = tuple(
+        MethodResult(
+            name=text,
+            setting=text,
+            has_edits=True,
+            unwanted_before=1.0,
+            unwanted_after=0.5,
+            preservation=0.9,
+            reduction=0.8,
+            reduction_low=0.7,
+            reduction_high=0.9,
+            side_effects=0.1,
+            distance=0.1,
+            rates={ALL: 0.5},
+            ua=0.5,
+            ira=1.0,
+            cra=1.0,
+            selection=score,
+        )
+        for text in PAYLOADS
+    )
     pictures = np.zeros((2, 1, 4, 4, 3), np.uint8)
-    rungs = tuple(
-        Rung(Setting.of(text, text), came, came, 1.0, 1.0, 1.0, pictures) for text in PAYLOADS
-    )
-    steered: Any = SimpleNamespace(save=lambda place: place)
-    found = Suppressed(
-        case=case,
-        before=came,
-        control=came,
-        rungs=rungs,
-        chosen=rungs[0],
-        steered=steered,
-        steered_by=ALL,
-        contents=2,
-        seeds=1,
+    return SuppressionResult(
+        prompt=ALL,
+        unwanted=PAYLOADS,
+        preserved=PAYLOADS,
+        paraphrases=2,
+        seeds=(0,),
+        before=score,
+        control=score,
+        methods=methods,
+        recommended=PAYLOADS[0],
+        steered_by=PAYLOADS[1],
+        edited_site=ALL,
+        other_sites=PAYLOADS,
         warnings=PAYLOADS,
-        pictures={"before": pictures, "control": pictures},
+        provenance=Provenance(ALL, ALL),
+        pictures=dict.fromkeys(("before", "control", *PAYLOADS), pictures),
     )
-    return keep_suppressed(found, folder / "out")
 
 
 def attribution(folder: Path) -> Path:
@@ -247,7 +263,7 @@ def report(folder: Path) -> Path:
         "fake.b": replace(came.done["fake.b"], gate=ALL),
     }
     study = came.study.model_copy(update={"name": ALL, "question": ALL, "headline": ("fake.a",)})
-    model = SimpleNamespace(name=ALL, revision=ALL, sites={}, how={}, pipeline=None)
+    model = SimpleNamespace(name=ALL, revision=ALL, sites={}, load_options={}, pipeline=None)
     judges = {"light": ALL, "tint": ALL}
     named = replace(came, study=study, model=model, judges=judges, done=done)
     said = told(named)
@@ -266,6 +282,6 @@ PAGES: dict[str, Build] = {
     "contrasts/pages/groups.html": groups,
     "recognition/pages/familiarity.html": familiarity,
     "studies/pages/report.html": report,
-    "suppression/pages/suppressed.html": suppressed,
+    "suppression/pages/suppression.html": suppression,
 }
 """By template, what builds its page with payloads in it; the page's path."""

@@ -19,7 +19,7 @@ import typer
 from markdown_it import MarkdownIt
 
 from clerestory.classifiers import Check
-from clerestory.cli import classifier, console, familiarity, group, maximize, suppress
+from clerestory.cli import classifier, console, familiarity, group, maximize
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
@@ -107,10 +107,6 @@ def printed() -> dict[str, Any]:
         ALL, ALL, 1, 1, False, (best,), (), Null(scores), none, none, {}
     )
     check = Check(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
-    came = SimpleNamespace(drop=0.5, drop_low=0.4, drop_high=0.6, kept_share=0.9, rest=0.9)
-    came.unwanted, came.distance = 0.5, 0.1
-    way = SimpleNamespace(rung=ALL, setting=ALL)
-    rung = SimpleNamespace(name=ALL, way=way, came=came, ua=1.0, ira=None, cra=None)
     shared = SimpleNamespace(unit=ALL, kind="neuron", sign=1, auroc=0.9, low=0.8, high=1.0)
     shared.q, shared.omega2, shared.common = 0.1, 0.5, 0.5
     known = {"names": 9, "distances": [1.0] * 4}
@@ -128,10 +124,6 @@ def printed() -> dict[str, Any]:
         "group": (group, SimpleNamespace(
             within=None, split={}, unsure=0, warnings=(ALL,),
             groups={ALL: SimpleNamespace(prompts=3, units=(shared,))},
-        )),
-        "suppress": (suppress, SimpleNamespace(
-            before=came, control=came, contents=2, rungs=(rung,), chosen=rung, steered=True,
-            steered_by=HALF,
         )),
         "verify": (verifying, SimpleNamespace(
             classifier=ALL, shows=ALL, unedited=0.5, contents=2, controls=(), warnings=(ALL,),
@@ -151,7 +143,7 @@ def test_what_a_command_prints_steers_no_terminal(name, capsys):
     assert not set(out + err) & set(STEERS)
 
 
-@pytest.mark.parametrize("build", [built.attribution_result])
+@pytest.mark.parametrize("build", [built.attribution_result, built.suppression_result])
 def test_what_a_result_prints_steers_no_terminal_and_no_browser(build, capsys):
     result = build()
     console.write(result.summary())

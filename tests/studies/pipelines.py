@@ -31,7 +31,12 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
     "build": {"tune": 4, "report": 4, "shuffled": 2, "strengths": (1.0,), "seeds": (0,)},
     "show": {"seeds": (0, 1)},
     "attribute": {"paraphrases": 20, "seeds": (0,)},
-    "suppress": {"tune": 10, "report": 10, "seeds": (0,), "rungs": ("negative prompt",)},
+    "suppress": {
+        "selection_paraphrases": 10,
+        "evaluation_paraphrases": 10,
+        "seeds": (0,),
+        "methods": ("negative prompt",),
+    },
 }
 """By kind, as few samples as it takes."""
 

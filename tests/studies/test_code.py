@@ -28,7 +28,8 @@ CLASSES = 'def f(pictures): ...\nf.classes = ("glass", "plain", "art")\n'
 TABLE = 'lancet = "lancet:style"\nother = "zero-shot:MODEL[glass art, plain]"\n'
 TABLE += 'called = { glass = "glass art" }'
 SUPPRESS = (
-    '[suppress.s]\nprompt = "a cat"\nunwanted = [["{}", "glass"]]\nkeep = {{ "{}" = ["{}", "x"] }}'
+    '[suppress.s]\nprompt = "a cat"\nunwanted = [["{}", "glass"]]\n'
+    'preserve = {{ "{}" = ["{}", "x"] }}'
 )
 BUILD = """[build.b]
 find = "glass"

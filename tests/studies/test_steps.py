@@ -144,11 +144,16 @@ def test_a_piece_brings_takes_or_spares_where_its_interval_is_apart(
 
 
 def suppressed(drop: float | None, kept: float | None) -> Any:
-    came = SimpleNamespace(drop=drop, drop_low=0.1, drop_high=0.95, kept_share=kept, unwanted=0.2)
-    chosen = SimpleNamespace(name="negative prompt", came=came)
-    seen = SimpleNamespace(unwanted=0.9)
-    control = SimpleNamespace(unwanted=0.05)
-    return SimpleNamespace(chosen=chosen, before=seen, control=control, rungs=(chosen,))
+    best = SimpleNamespace(
+        name="negative prompt",
+        reduction=drop,
+        reduction_low=0.1,
+        reduction_high=0.95,
+        preservation=kept,
+        unwanted_before=0.9,
+        unwanted_after=0.2,
+    )
+    return SimpleNamespace(best=best, control=SimpleNamespace(unwanted=0.05), methods=(best,))
 
 
 @pytest.mark.parametrize(
@@ -166,10 +171,10 @@ def test_suppress_holds_where_most_is_gone_and_nearly_all_is_kept(
 ) -> None:
     claim = suppress._claim(suppressed(drop, kept))
     assert claim.holds is holds and claim.figure == drop
-    gone = "nothing that could go" if drop is None else f"{drop:.0%} of what is too much"
+    gone = "nothing that can be" if drop is None else f"{drop:.0%} of the excess"
     assert gone in claim.text
     assert "90% of pictures before, in 20% after" in claim.text
-    assert ("keeps" in claim.text) is (kept is not None)
+    assert ("preserves" in claim.text) is (kept is not None)
 
 
 def known(verdict: str, p: float) -> Any:

@@ -1,4 +1,4 @@
-"""The ladder: what it takes away in Lancet, and what it refuses."""
+"""What methods take away in Lancet, and what is refused."""
 
 import json
 
@@ -7,16 +7,18 @@ import pytest
 import typer
 
 import clerestory
+from clerestory.classifiers import classifier
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.evaluation import Condition, Design, Evaluator
-from clerestory.suppression import Case, suppress
-from clerestory.suppression import methods as ladder
-from clerestory.suppression.scoring import Judges, judged
+from clerestory.suppression import Association, suppress
+from clerestory.suppression.methods.replacement import Replacement
+from clerestory.suppression.scores import score
 
 pytestmark = pytest.mark.weights
 PROMPT = "alexandra elbakyan with a raven in a library"
 BLACK = "lancet:clothes=black"
+HALVES = {"selection_paraphrases": 10, "evaluation_paraphrases": 10, "progress": False}
 app = typer.Typer()
 app.command("suppress")(command.suppress)
 app.callback()(lambda: None)
@@ -27,83 +29,95 @@ def lancet():
     return clerestory.load("lancet")
 
 
-def test_a_case_knows_its_classes_and_control(lancet):
-    case = Case.of(lancet, PROMPT, [BLACK], ["raven", "library"], instead=["owl", "church"])
-    assert case.unwanted == (("lancet:clothes", "black clothes"),)
-    assert case.kept == (("lancet:subject", "raven"), ("lancet:place", "library"))
-    assert case.said == ("{item} in black clothes",)
-    assert case.prompt.text([False, False]) == "alexandra elbakyan with an owl in a church"
-    assert "lancet:clothes" not in case.others and "lancet:mood" in case.others
+def test_an_association_knows_its_targets_and_control(lancet):
+    association = Association.of(lancet, PROMPT, BLACK, "raven, library", baselines="owl,church")
+    assert association.unwanted == (("lancet:clothes", "black clothes"),)
+    assert association.preserved == (("lancet:subject", "raven"), ("lancet:place", "library"))
+    assert association.template(association.unwanted[0]) == "{item} in black clothes"
+    control = association.prompt.text([False, False])
+    assert control == "alexandra elbakyan with an owl in a church"
+    assert "lancet:clothes" not in association.side_effects
+    assert "lancet:mood" in association.side_effects
 
 
 @pytest.mark.parametrize(
-    ("prompt", "unwanted", "keep", "error", "problem"),
+    ("prompt", "unwanted", "preserve", "error", "problem"),
     [
         (PROMPT, [BLACK], ["duck"], PromptError, "has no word 'duck'"),
         (PROMPT, [BLACK], ["with"], RegistryError, "write WORD=CLASSIFIER=CLASS"),
         (PROMPT, ["lancet:clothes"], ["raven"], RegistryError, "names no class"),
         (PROMPT, ["lancet:clothes=blak"], ["raven"], RegistryError, "has no class 'blak'"),
         (PROMPT, [], ["raven"], EvidenceError, "Say what is unwanted"),
-        (PROMPT, ["lancet:subject=raven"], ["raven"], EvidenceError, "unwanted and to be kept"),
+        (PROMPT, ["lancet:subject=raven"], ["raven"], EvidenceError, "both unwanted and to be"),
         ("a [raven]", [BLACK], ["raven"], PromptError, "leave brackets out"),
     ],
 )
-def test_cases_that_make_no_sense_are_told(lancet, prompt, unwanted, keep, error, problem):
+def test_associations_that_make_no_sense_are_refused(
+    lancet, prompt, unwanted, preserve, error, problem
+):
     with pytest.raises(error, match=problem):
-        Case.of(lancet, prompt, unwanted, keep)
+        Association.of(lancet, prompt, unwanted, preserve)
 
 
-def test_drop_and_kept_are_those_of_the_pictures(lancet):
-    case = Case.of(lancet, PROMPT, [BLACK], ["raven"])
+def test_reduction_and_preservation_are_those_of_the_pictures(lancet):
+    association = Association.of(lancet, PROMPT, BLACK, "raven")
+    classifiers = {name: classifier(name) for name in association.classifiers}
     texts = ["alexandra elbakyan with a raven", "alexandra elbakyan with an owl"]
-    judges = Judges.of(case, "evaluation")
     before, control = (
         Evaluator(lancet).draw([Condition("x")], Design.crossed([text, text], [0, 1]))[0]
         for text in texts
     )
-    same = judged(case, judges, before, before, control)
-    gone = judged(case, judges, control, before, control)
-    assert (same.drop, same.kept_share, same.distance) == (0.0, 1.0, 0.0)
-    assert gone.drop == 1.0 and gone.kept_share == 0.0 and gone.distance > 0
-    assert judged(case, judges, control, control, before).drop is None
+    same = score(association, classifiers, before, before, control)
+    gone = score(association, classifiers, control, before, control)
+    assert (same.reduction, same.preservation, same.distance) == (0.0, 1.0, 0.0)
+    assert gone.reduction == 1.0 and gone.preservation == 0.0 and gone.distance > 0
+    assert score(association, classifiers, control, control, before).reduction is None
 
 
-def test_a_rung_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):
+def test_a_method_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):
     monkeypatch.setattr("clerestory.load", lambda *_, **__: lancet)
-    monkeypatch.setattr(ladder, "TURNS", (1.0, 2.0))
-    words = ["--unwanted", BLACK, "--keep", "raven", "--tune", "10", "--report", "10"]
-    words += ["--seeds", "0", "--budget", "0", "--rung", "clipped reflection", "--json"]
+    words = ["--unwanted", BLACK, "--preserve", "raven", "--seeds", "0", "--budget", "0"]
+    words += ["--selection-paraphrases", "10", "--evaluation-paraphrases", "10"]
     out, others = tmp_path / "out", tmp_path / "others.txt"
     others.write_text("a cat in a meadow\na duck\n")
-    words += ["--elsewhere", others]
+    words += ["--methods", "clipped reflection", "--other-prompts", others, "--json"]
     text = "alexandra elbakyan with a raven"
-    told = json.loads(commands.call(app, "suppress", text, *words, "--out", out).stdout)
-    (rung,) = told["rungs"]
-    assert list(rung)[:2] == ["name", "setting"] and told["chosen"] == "clipped reflection"
-    assert {"unwanted_before", "unwanted_after", "kept", "collateral"} <= set(rung)
-    assert rung["unwanted_before"] > 0.9 and rung["unwanted_after"] < 0.3
+    figures = json.loads(commands.call(app, "suppress", text, *words, "--out", out).stdout)
+    (method,) = figures["methods"]
+    assert list(method)[:2] == ["name", "setting"]
+    assert figures["recommended"] == "clipped reflection"
+    assert {"preservation", "side_effects", "ua", "ira", "cra"} <= set(method)
+    assert method["unwanted_before"] > 0.9 and method["unwanted_after"] < 0.3
     steered = clerestory.load_steered(out / "steered", lancet)
     assert {type(edit).__name__ for edit in steered.edits} == {"Reflect"}
-    assert (out / "frontier.png").exists() and "Recommended" in (
-        out / "suppressed.html"
-    ).read_text()
+    assert (out / "frontier.png").exists()
+    assert "Recommended" in (out / "suppression.html").read_text()
 
 
-def test_a_replacement_puts_what_the_control_shows_in_its_place_and_keeps_both(lancet, monkeypatch):
-    monkeypatch.setattr(ladder, "SWAPS", (0.5, 0.6))
-    case = Case.of(lancet, PROMPT, [BLACK, "lancet:hair=bushy-brown"], ["raven", "library"])
-    found = suppress(case, tune=10, report=10, seeds=0, budget=0, only=["replacement"])
-    (rung,) = found.rungs
-    assert rung.way.setting.startswith("'in a blue shirt with short hair'")
-    assert rung.came.drop >= 0.8 and rung.came.kept_share >= 0.9
-    assert not found.warnings and found.chosen is rung
-    (edit,) = found.steered.edits
-    assert edit.site == "prior/embedding"
+def test_a_replacement_puts_what_the_control_shows_in_its_place_and_preserves_both(lancet):
+    result = suppress(
+        lancet,
+        PROMPT,
+        unwanted=[BLACK, "lancet:hair=bushy-brown"],
+        preserve="raven, library",
+        other_prompts=(),
+        seeds=0,
+        budget=0,
+        methods=[Replacement(strengths=(0.5, 0.6))],
+        **HALVES,
+    )
+    (method,) = result.methods
+    assert method.name == "replacement"
+    assert method.setting.startswith("'in a blue shirt with short hair'")
+    assert method.reduction >= 0.8 and method.preservation >= 0.9
+    assert not result.warnings and result.best is method
+    (edit,) = result.steered.edits
+    assert edit.site == lancet.conditioning_site
 
 
-def test_where_nothing_is_to_counteract_it_says_so(lancet):
-    case = Case.of(lancet, "a cat in a meadow", [BLACK], ["meadow"])
+def test_where_there_is_nothing_to_counteract_it_is_refused(lancet):
+    ask = {"unwanted": BLACK, "preserve": "meadow", "budget": 0}
     with pytest.raises(EvidenceError, match="nothing to counteract"):
-        suppress(case, tune=10, report=10, budget=0)
-    with pytest.raises(EvidenceError, match="10 sentences or more"):
-        suppress(case, tune=5, report=10)
+        suppress(lancet, "a cat in a meadow", **ask, **HALVES)
+    with pytest.raises(EvidenceError, match="10 paraphrases or more"):
+        suppress(lancet, "a cat in a meadow", **ask, **{**HALVES, "selection_paraphrases": 5})

@@ -16,9 +16,7 @@ __all__ = ["suppress"]
 @takes_model
 def suppress(
     prompt: Annotated[str, typer.Argument(help="The prompt that brings it.")],
-    unwanted: Annotated[
-        list[str], typer.Option(help="CLASSIFIER=CLASS to take away. Repeatable.")
-    ],
+    unwanted: Annotated[list[str], typer.Option(help="CLASSIFIER=CLASS to take away. Repeatable.")],
     preserve: Annotated[
         str,
         typer.Option(

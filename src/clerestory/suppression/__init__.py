@@ -13,7 +13,12 @@ half of the paraphrases by selection classifiers, and evaluated on the other hal
 """
 
 from clerestory.suppression.association import Association, Target
-from clerestory.suppression.method import MethodContext, SuppressionMethod, known_methods, methods
+from clerestory.suppression.method import (
+    MethodContext,
+    SuppressionMethod,
+    known_methods,
+    suppression_methods,
+)
 from clerestory.suppression.results import MethodResult, SuppressionResult
 from clerestory.suppression.scores import Score
 from clerestory.suppression.suppress import suppress
@@ -27,6 +32,6 @@ __all__ = [
     "SuppressionResult",
     "Target",
     "known_methods",
-    "methods",
     "suppress",
+    "suppression_methods",
 ]

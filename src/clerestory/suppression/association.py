@@ -151,7 +151,9 @@ def _bracketed(prompt: str, words: Sequence[str], baselines: Sequence[str]) -> s
         raise PromptError("Words to preserve are named by --preserve: leave brackets out.")
     spans: list[tuple[int, int]] = []
     for word in words:
-        matches = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", prompt)]
+        matches = [
+            match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", prompt)
+        ]
         if not word or not matches:
             raise PromptError(f"The prompt has no word {word!r} to preserve: {prompt!r}.")
         free = [span for span in matches if all(span[1] <= a or b <= span[0] for a, b in spans)]

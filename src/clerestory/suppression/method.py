@@ -20,15 +20,17 @@ from clerestory.suppression.association import Association, Target
 from clerestory.suppression.directions import Directions, read_directions
 from clerestory.types import Floats, Progress
 
-__all__ = ["MethodContext", "SuppressionMethod", "known_methods", "methods"]
+__all__ = ["MethodContext", "SuppressionMethod", "known_methods", "suppression_methods"]
 
-methods: Registry[type[SuppressionMethod]] = Registry("suppression method")
+suppression_methods: Registry[type[SuppressionMethod]] = Registry("suppression method")
 
 
 @functools.cache
 def known_methods() -> Registry[type[SuppressionMethod]]:
     """The methods by name, with those of installed plug-ins."""
-    return filled(methods, "clerestory.suppression.methods", "clerestory.suppression_methods")
+    return filled(
+        suppression_methods, "clerestory.suppression.methods", "clerestory.suppression_methods"
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
 from clerestory.attribution.paraphrases import fits_window
-from clerestory.classifiers import Classifier, classifier
+from clerestory.classifiers import classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
 from clerestory.io.outputs import free_folder
@@ -26,10 +26,14 @@ from clerestory.reporting.progress import progress_bars
 from clerestory.steering import SteeredModel
 from clerestory.suppression.association import Association
 from clerestory.suppression.method import MethodContext, SuppressionMethod, known_methods
-from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION
-from clerestory.suppression.results import MethodResult, SuppressionResult
+from clerestory.suppression.results import (
+    MIN_PRESERVATION,
+    MIN_REDUCTION,
+    MethodResult,
+    SuppressionResult,
+)
 from clerestory.suppression.scores import Half, Score
-from clerestory.types import Progress, ProgressOption
+from clerestory.types import Bools, Progress, ProgressOption
 
 __all__ = ["suppress"]
 
@@ -38,6 +42,7 @@ MIN_HALF, DEFAULT_HALF = 10, 24
 SELECTION_SEEDS = 8
 """Different seeds that settings are tried with."""
 OTHER_PROMPTS = 24
+OTHERS = "drawing other prompts"
 DRAWN_TOGETHER = 8
 """Settings that share what comes before their edits; more would need more memory."""
 
@@ -109,7 +114,7 @@ def suppress(
     numbers = check_seeds(seeds)
     others = model.profile.items(OTHER_PROMPTS) if other_prompts is None else other_prompts
     for text in others:
-        model.check(text)
+        model.check_prompt(text)
     first, second, few = _halves(association, selection_paraphrases, evaluation_paraphrases)
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
@@ -123,7 +128,7 @@ def suppress(
             association=association,
             paraphrases=first,
             alternatives=selection.alternatives(),
-            longest=max(sentences, key=lambda text: len(model.words(text))),
+            longest=max(sentences, key=lambda text: len(model.tokenize(text))),
             budget=budget,
             evaluator=evaluator,
             progress=report,
@@ -192,9 +197,7 @@ def _halves(
         raise EvidenceError(f"Give {MIN_HALF} paraphrases or more to select on, and to evaluate.")
     count, minimum = (selection or DEFAULT_HALF) + (evaluation or DEFAULT_HALF), 2 * MIN_HALF
     try:
-        sentences = paraphrase(
-            association.prompt, count, at_least=minimum, model=association.model
-        )
+        sentences = paraphrase(association.prompt, count, at_least=minimum, model=association.model)
     except EvidenceError as error:
         raise EvidenceError(
             f"This prompt has fewer than {minimum} paraphrases that fit the text window: too few "
@@ -263,8 +266,8 @@ def _choose_settings(
         for start in range(0, len(settings), DRAWN_TOGETHER):
             part = settings[start : start + DRAWN_TOGETHER]
             # Settings are drawn once: the cache would only push out what is drawn again.
-            for drawing in half.evaluator.draw(part, half.design, cached=False):
-                scored.append(Choice(name, drawing.condition, half.score(drawing)))
+            drawings = half.evaluator.draw(part, half.design, cached=False)
+            scored += [Choice(name, each.condition, half.score(each)) for each in drawings]
             done += len(part)
             progress("trying settings", done, total)
         choices.append(max(scored, key=lambda each: (each.score.objective, each.score.certainty)))
@@ -278,10 +281,14 @@ def _evaluate(
     named = [replace(choice.condition, name=choice.method) for choice in choices]
     drawings = half.evaluator.draw(named, half.design, label="evaluating methods")
     before = half.score(half.before)
+    plain: Drawing | None = None
+    if other_prompts:
+        design = Design.crossed(other_prompts, 0)
+        (plain,) = half.evaluator.draw([Condition("plain")], design, label=OTHERS)
     results = []
     for choice, drawing in zip(choices, drawings, strict=True):
         score = half.score(drawing)
-        ira, cra = _retained(half, drawing.condition, other_prompts)
+        ira, cra = _retained(half, drawing.condition, plain)
         results.append(
             MethodResult(
                 name=choice.method,
@@ -306,30 +313,26 @@ def _evaluate(
 
 
 def _retained(
-    half: Half, condition: Condition, prompts: Sequence[str]
+    half: Half, condition: Condition, plain: Drawing | None
 ) -> tuple[float | None, float | None]:
     """How often predictions on other prompts stay, of the unwanted labels' classifiers and others.
 
     Prompts that the condition's words make too long are left out.
     """
     model = half.association.model
-    fitting = [text for text in prompts if fits_window(model, [condition.prompt(text)])]
-    if not fitting:
+    items = () if plain is None else plain.design.items
+    rows = [row for row, text in enumerate(items) if fits_window(model, [condition.prompt(text)])]
+    if plain is None or not rows:
         return None, None
-    design = Design.crossed(fitting, 0)
-    (plain,) = half.evaluator.draw([Condition("plain")], design, label="drawing other prompts")
-    (drawing,) = half.evaluator.draw([condition], design, label="drawing other prompts")
+    design = Design.crossed([items[row] for row in rows], 0)
+    (drawing,) = half.evaluator.draw([condition], design, label=OTHERS)
     unwanted = {target.classifier for target in half.association.unwanted}
-
-    def same(classifiers: Sequence[Classifier]) -> float | None:
-        if not classifiers:
-            return None
-        return float(np.mean([drawing.same_as(plain, each) for each in classifiers]))
-
-    return (
-        same([each for name, each in half.classifiers.items() if name in unwanted]),
-        same([each for name, each in half.classifiers.items() if name not in unwanted]),
-    )
+    same: dict[bool, list[Bools]] = {True: [], False: []}
+    for name, each in half.classifiers.items():
+        predictions = plain.predictions(each)[rows]
+        same[name in unwanted].append(drawing.predictions(each) == predictions)
+    retained, others = (float(np.mean(same[own])) if same[own] else None for own in (True, False))
+    return retained, others
 
 
 def _recommend(results: Sequence[MethodResult]) -> tuple[MethodResult, list[str]]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clerestory.edits import Reflect
 from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("clipped reflection")
+@suppression_methods.register("clipped reflection")
 @dataclass(frozen=True)
 class ClippedReflection(SuppressionMethod):
     """Reflects what lies beyond the control's mean back, and preserves the norm."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from clerestory.edits import Erase
 from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("LEACE")
+@suppression_methods.register("LEACE")
 @dataclass(frozen=True)
 class Leace(SuppressionMethod):
     """Erases whatever tells the unwanted labels' words from the control linearly.

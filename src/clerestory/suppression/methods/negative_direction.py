@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clerestory.edits import Add
 from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("negative direction")
+@suppression_methods.register("negative direction")
 @dataclass(frozen=True)
 class NegativeDirection(SuppressionMethod):
     """Subtracts the difference of prompt and control, projected on the unwanted directions."""
@@ -24,9 +24,7 @@ class NegativeDirection(SuppressionMethod):
         return [
             Condition(
                 f"x{strength:g}, {name}",
-                edits=(
-                    Add(directions.site, -basis.T @ (basis @ directions.difference), strength),
-                ),
+                edits=(Add(directions.site, -basis.T @ (basis @ directions.difference), strength),),
             )
             for name, basis in context.bases.items()
             for strength in self.strengths

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("negative prompt")
+@suppression_methods.register("negative prompt")
 @dataclass(frozen=True)
 class NegativePrompt(SuppressionMethod):
     """The unwanted labels as a negative prompt, at multiples of the model's guidance."""
@@ -21,7 +21,7 @@ class NegativePrompt(SuppressionMethod):
     def conditions(self, context: MethodContext) -> list[Condition]:
         """One condition for each guidance; EvidenceError where the model takes no such prompt."""
         model = context.association.model
-        option = model.family.avoids_by
+        option = model.family.negative_option
         if not option:
             raise EvidenceError(f"{model.name} takes no negative prompt.")
         default = float(getattr(model.defaults, option))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clerestory.edits import Ablate
 from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("projection")
+@suppression_methods.register("projection")
 @dataclass(frozen=True)
 class Projection(SuppressionMethod):
     """Sets each unwanted direction to the control's mean."""

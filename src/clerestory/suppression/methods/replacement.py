@@ -9,10 +9,10 @@ import numpy as np
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, fill
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("replacement")
+@suppression_methods.register("replacement")
 @dataclass(frozen=True)
 class Replacement(SuppressionMethod):
     """Subtracts the unwanted labels' directions and adds those of the control's labels.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clerestory.evaluation import Condition, along
 from clerestory.maximization import maximize, words_of
-from clerestory.suppression.method import MethodContext, SuppressionMethod, methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
-@methods.register("suffix search")
+@suppression_methods.register("suffix search")
 @dataclass(frozen=True)
 class SuffixSearch(SuppressionMethod):
     """Searches words that lead away from the unwanted directions and towards the preserved ones.

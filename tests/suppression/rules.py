@@ -1,4 +1,4 @@
-"""A model that draws plain colours by known rules, and judges that read them."""
+"""A model that draws plain colours by known rules, and classifiers that read them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from clerestory.errors import PromptError
 from clerestory.models import Options
 from clerestory.models.profile import ModelProfile
 
-UNWANTED, KEEP = "python:judges:red=yes", "raven=python:judges:green=yes"
+UNWANTED, PRESERVE = "python:colours:red=yes", "raven=python:colours:green=yes"
 LONGEST = 12
 
 
 class Painted:
-    """Ravens are green, and red besides, but for a negative prompt at a guidance of 8 or more.
+    """Ravens are green, and red besides.
 
-    Nothing is green in the noises of `blind`.
+    They are not red with a negative prompt at a guidance of 8 or more, or after "please"; after
+    "nothing" they are neither red nor green. Nothing is green with the seeds of `blind`.
     """
 
-    name, description = "painted", ""
+    name, pipeline, description = "painted", None, ""
     sites: ClassVar[dict[str, Any]] = {}
     profile = ModelProfile()
     conditioning_site = "denoiser/condition"
@@ -42,7 +43,7 @@ class Painted:
             raise PromptError(f"{prompt!r} is too long.")
 
     def options(self, **changed: Any) -> Options:
-        return self.defaults.changed(**changed)
+        return self.defaults.replace(**changed)
 
     def sweep(
         self,
@@ -63,24 +64,26 @@ class Painted:
         pictures = np.zeros((len(samples), 8, 8, 3), np.uint8)
         for picture, (prompt, seed) in zip(pictures, samples, strict=True):
             if "raven" in prompt:
-                picture[..., 0] = 0 if negative and guidance >= 8 else 255
-                picture[..., 1] = 0 if seed in self.blind else 255
+                guided = negative and guidance >= 8
+                blank = "nothing" in prompt
+                picture[..., 0] = 0 if guided or blank or "please" in prompt else 255
+                picture[..., 1] = 0 if blank or seed in self.blind else 255
         return SimpleNamespace(pictures=pictures)
 
 
-def _judge(channel: int, asked: list[int]) -> Callable[[Any], Any]:
-    def judge(pictures: Any) -> Any:
-        asked.append(len(pictures))
-        shown = pictures[:, 0, 0, channel] / 255
-        return np.stack([shown, 1 - shown], 1)
+def _classifier(channel: int, calls: list[int]) -> Callable[[Any], Any]:
+    def classify(pictures: Any) -> Any:
+        calls.append(len(pictures))
+        lit = pictures[:, 0, 0, channel] / 255
+        return np.stack([lit, 1 - lit], 1)
 
-    judge.classes = ("yes", "no")  # type: ignore[attr-defined]
-    return judge
+    classify.classes = ("yes", "no")  # type: ignore[attr-defined]
+    return classify
 
 
-def judges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """`python:judges:red`, `…:green` and `…:blue`; how many pictures each call had."""
-    asked: list[int] = []
-    found = {name: _judge(at, asked) for at, name in enumerate(("red", "green", "blue"))}
-    monkeypatch.setitem(sys.modules, "judges", SimpleNamespace(**found))
-    return asked
+def colours(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """`python:colours:red`, `…:green` and `…:blue`; returns how many pictures each call had."""
+    calls: list[int] = []
+    found = {name: _classifier(at, calls) for at, name in enumerate(("red", "green", "blue"))}
+    monkeypatch.setitem(sys.modules, "colours", SimpleNamespace(**found))
+    return calls
