@@ -165,8 +165,8 @@ class SuppressionResult(Result):
         """A row for each method."""
         import pandas as pd
 
-        columns = ("unwanted_after", "reduction", "reduction_low", "reduction_high")
-        columns += ("preservation", "side_effects", "ua", "ira", "cra")
+        columns = ["unwanted_after", "reduction", "reduction_low", "reduction_high"]
+        columns += ["preservation", "side_effects", "ua", "ira", "cra"]
         rows = [
             {"method": each.name, "setting": each.setting}
             | {column: getattr(each, column) for column in columns}
