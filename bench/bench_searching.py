@@ -7,7 +7,7 @@ from beside import encoded, quiet, ratio
 
 import clerestory
 from clerestory.evaluation import unit
-from clerestory.maximization import words_of
+from clerestory.maximization import prompt_space
 from clerestory.maximization.base import Problem
 from clerestory.maximization.scoring import Scorer
 
@@ -16,7 +16,7 @@ COUNT, BATCH = 2048, 64
 
 def main(model: clerestory.Model) -> None:
     quiet(model)
-    space, rng = words_of(model, words=3), np.random.default_rng(0)
+    space, rng = prompt_space(model, words=3), np.random.default_rng(0)
     states = list(dict.fromkeys(space.random(rng) for _ in range(COUNT)))
     texts = [space.text(state) for state in states]
 

@@ -27,9 +27,9 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
     import numpy as np
 
     from clerestory.evaluation import unit
-    from clerestory.maximization import maximize, words_of
+    from clerestory.maximization import maximize
 
-    rng, space = np.random.default_rng(1), words_of(model)
+    rng = np.random.default_rng(1)
     ends: dict[str, list[float]] = {name: [] for name in ("random", *INFORMED)}
     for turn in range(NEURONS):
         place = f"text.blocks.{rng.integers(0, 4)}/mlp[{rng.integers(0, 768)}]"
@@ -39,10 +39,9 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
                 unit(place),
                 search=name,
                 budget=BUDGET,
-                space=space,
                 null=100,
                 seed=turn,
-                draw=False,
+                pictures=False,
                 best=1,
             )
             scores.append(float(found.trail["score"].max()))
@@ -55,7 +54,7 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass without its words."""
-    return concept(model, tell, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {x}")
+    return concept(model, tell, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {item}")
 
 
 def scared(model: Any, tell: Tell) -> dict[str, Any]:
@@ -64,44 +63,53 @@ def scared(model: Any, tell: Tell) -> dict[str, Any]:
 
     moods = World.load().moods
     banned = [word for name, level in moods.items() for word in (name, *level.words)]
-    return concept(model, tell, "scared", "lancet:mood", banned, "{x}, scared")
+    return concept(model, tell, "scared", "lancet:mood", banned, "{item}, scared")
 
 
 def concept(
     model: Any, tell: Tell, name: str, judge: str, banned: list[str], said: str
 ) -> dict[str, Any]:
     """Both objectives, and whether what they find beats the words."""
-    from clerestory.cli.items import contents_of
+    from clerestory.classifiers import classifier
     from clerestory.evaluation import along, drawn
-    from clerestory.evaluation.outcomes import Panel
-    from clerestory.maximization import maximize, words_of
+    from clerestory.maximization import maximize
     from clerestory.maximization.compare import compare
     from clerestory.maximization.searches.metropolis import Metropolis
-    from clerestory.reporting.pictures import grid, save
+    from clerestory.reporting.pictures import save
 
-    space = words_of(model, words=(1, 3), banned=list(dict.fromkeys(banned)))
+    ban = list(dict.fromkeys(banned))
     way = along("prior/embedding", direction(model, name, tell), name=DIRECTION)
-    told: dict[str, Any] = {"banned": list(space.banned), "searches": {}}
+    told: dict[str, Any] = {"banned": ban, "searches": {}}
     for kind, aim, budget in (("inside", way, 4 * DRAWN), ("drawn", drawn(judge, name), DRAWN)):
         found = maximize(
             model,
             aim,
             search=Metropolis(coldest=0.05, hottest=0.5),
-            space=space,
+            words=(1, 3),
+            ban=ban,
             budget=budget,
             null=200,
-            progress=lambda done, of, what=kind: tell(f"{name}, {what}", done, of),
+            progress=lambda _, done, of, kind=kind: tell(f"{name}, {kind}", done, of),
         )
-        told["searches"][kind] = found.told()
+        told["searches"][kind] = found.to_dict()
     words = [one["words"] for kind in told["searches"].values() for one in kind["best"][:3]]
-    contents = contents_of(model, None, judge, CONTENTS)
-    panel = Panel.of(judge, name)
-    came = compare(model, words, panel, said=said, contents=contents, seeds=SEEDS, progress=tell)
+    items = model.profile.items(CONTENTS, judge)
+    compared = compare(
+        model,
+        words,
+        f"{judge}={name}",
+        said,
+        items=items,
+        count=CONTENTS,
+        best=len(words),
+        seeds=SEEDS,
+        progress=tell,
+    )
+    predict = classifier(judge)
     alone = model.run(words, 7).pictures
-    told["alone"] = [panel.concept.classes[at] for at in panel.concept(alone).argmax(1)]
-    told["comparison"] = [one.told() for one in came]
-    rows = [picture for one in came for picture in one.pictures[:8, 0]]
-    save(grid(rows, columns=8), PICTURES / f"compare-{name.replace(' ', '-')}.png")
+    told["alone"] = [predict.classes[at] for at in predict(alone).argmax(1)]
+    told["comparison"] = compared.to_dict()["conditions"]
+    save(compared.sheet(), PICTURES / f"compare-{name.replace(' ', '-')}.png")
     return told
 
 
@@ -125,7 +133,7 @@ def page() -> str:
     fifty, glass, scared = kept["fifty"], kept["glass"], kept["scared"]
     inside, drawn = glass["searches"]["inside"], glass["searches"]["drawn"]
     hats = {
-        f"{name}, {kind}": f"{search['about']['r_hat']:.2f}"
+        f"{name}, {kind}": f"{search['diagnostics']['r_hat']:.2f}"
         for name, part in (("stained glass", glass), ("scared", scared))
         for kind, search in part["searches"].items()
     }
@@ -143,12 +151,12 @@ def page() -> str:
             glass_inside=f"{inside['evaluations']:,}",
             glass_drawn=f"{drawn['evaluations']:,}",
             glass_found=_found(glass),
-            glass_rows=_rivals(glass),
+            glass_rows=_compared(glass),
             glass_reach=f"{inside['best'][0]['score']:.1f}",
             glass_null=f"{inside['null']['mean']:.1f} ± {inside['null']['sd']:.1f}",
             contents=CONTENTS,
             scared_found=_found(scared),
-            scared_rows=_rivals(scared),
+            scared_rows=_compared(scared),
             r_hats=", ".join(f"{name} {hat}" for name, hat in hats.items()),
         )
     )
@@ -165,7 +173,7 @@ def _found(part: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _rivals(part: dict[str, Any]) -> str:
+def _compared(part: dict[str, Any]) -> str:
     lines = ["| way | concept | subject kept | all kept |", "|---|---|---|---|"]
     for one in part["comparison"]:
         rate = one["target"]

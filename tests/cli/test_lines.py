@@ -10,8 +10,8 @@ import pytest
 from tiny import tiny_model
 
 from clerestory.cli.lines import read_lines
-from clerestory.cli.maximize import _how
 from clerestory.errors import EvidenceError, SearchError
+from clerestory.maximization import prompt_space
 
 
 @pytest.fixture(params=["pipe", "device", "sparse", "no text", "not there"])
@@ -37,7 +37,7 @@ def test_lines_that_cannot_be_read_are_refused_in_one_line(wrong: Path):
 
 def test_a_vocabulary_that_cannot_be_read_is_refused_in_one_line(wrong: Path):
     with pytest.raises(SearchError) as caught:
-        _how(tiny_model(), "{}", "1", False, [], wrong)
+        prompt_space(tiny_model(), vocabulary=wrong)
     assert "\n" not in str(caught.value) and str(wrong) in str(caught.value)
 
 

@@ -242,16 +242,16 @@ def use_art(folder: Path) -> None:
 
 
 def make_trail(folder: Path) -> None:
-    Trail(folder, {"of": "a test"}).keep({"a cat": 0.5, "a dog": 0.25})
+    Trail(folder, {"of": "a test"}).save({"a cat": 0.5, "a dog": 0.25})
 
 
 def use_trail(folder: Path) -> None:
-    str(Trail(folder, {"of": "a test"}).known())
+    str(Trail(folder, {"of": "a test"}).load())
 
 
 def make_search(folder: Path) -> None:
     folder.mkdir(parents=True)
-    best = [{"words": "cathedral icon", "score": 1.5, "without": [["icon", 0.5]]}]
+    best = [{"words": "cathedral icon", "score": 1.5, "contributions": [["icon", 0.5]]}]
     (folder / "maximization.json").write_text(json.dumps({"objective": "x", "best": best}))
 
 

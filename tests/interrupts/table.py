@@ -133,15 +133,25 @@ def _(valid, out, patch):
     return ["maximize", UNIT, *SEARCH, "--best", 2, "--out", out]
 
 
-@case("maximize --compare")
+@case("maximize --compare-searches")
 def _(valid, out, patch):
-    return ["maximize", UNIT, *SEARCH, "--compare", "random,evolve", "--repeats", 2, "--out", out]
+    return [
+        "maximize",
+        UNIT,
+        *SEARCH,
+        "--compare-searches",
+        "random,evolve",
+        "--repeats",
+        2,
+        "--out",
+        out,
+    ]
 
 
 @case("compare")
 def _(valid, out, patch):
-    how = ["--contents", valid.lines, "--count", 2, "--seeds", "0", "--best", 1]
-    return ["compare", valid.searched, f"{LIGHT}=light", "a cat {x}", *how, "--out", out]
+    how = ["--items", valid.lines, "--count", 2, "--seeds", "0", "--best", 1]
+    return ["compare", valid.searched, f"{LIGHT}=light", "a cat {item}", *how, "--out", out]
 
 
 @case("attribute", resumable=True, model=lambda _: tiny_model(window=128))

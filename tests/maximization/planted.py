@@ -38,7 +38,7 @@ class Planted:
             [self.score(tuple(int(word[1:]) for word in text.split())) for text in texts]
         )
 
-    def slope(self, states: Sequence[State]) -> list[np.ndarray]:
+    def gradient(self, states: Sequence[State]) -> list[np.ndarray]:
         """What each replacement would bring, and an error that stays the same."""
         found = []
         for state in states:
@@ -65,6 +65,6 @@ class Planted:
             budget,
             np.random.default_rng(seed),
             self.value,
-            slope=self.slope,
+            gradient=self.gradient,
             scale=float(self.all().std()),
         )

@@ -1,4 +1,4 @@
-"""Found words beside the words themselves."""
+"""Words that were found beside the usual words and a steered model."""
 
 from __future__ import annotations
 
@@ -11,57 +11,83 @@ from typer.testing import CliRunner
 
 from clerestory.cli.main import app
 from clerestory.edits import Add
-from clerestory.errors import SearchError
-from clerestory.evaluation.outcomes import Panel
-from clerestory.maximization.compare import compare, found_words
+from clerestory.errors import EvidenceError, SearchError
+from clerestory.maximization import ComparisonResult, compare
+from clerestory.maximization.compare import found_words
+from clerestory.steering import SteeredModel
+
+TARGET = "colour:light=light"
+ITEMS = ["a", "b"]
 
 
-class Dark:
-    """Says of every picture that it is dark."""
-
-    classes, source = ("dark", "light"), "dark"
-
-    def __call__(self, pictures):
-        return np.tile([1.0, 0.0], (len(pictures), 1)).astype(np.float32)
-
-
-def test_every_rival_draws_the_same_contents_and_seeds():
+@pytest.fixture(scope="module")
+def result():
     model = tiny_model()
     edit = Add("prior/embedding", np.ones(32), 3.0)
-    panel = Panel(Dark(), "dark", {})
-    came = compare(
+    return compare(
         model,
-        ["dog", "cat"],
-        panel,
-        said="cat {x}",
-        contents=["a", "b"],
-        put="{found} {x}",
-        steered=[edit],
+        ["dog", "cat", "dog"],
+        TARGET,
+        "cat {item}",
+        items=ITEMS,
+        count=2,
+        placement="{words} {item}",
+        steered=SteeredModel(model, [edit]),
+        progress=False,
     )
-    plain, words, dog, cat, steered = came
+
+
+def test_every_condition_draws_the_same_items_and_seeds(result):
+    plain, words, dog, cat, steered = result.conditions
     names = ["unedited", "the words", "dog", "cat", "steered"]
-    assert [one.name for one in came] == names
+    assert [each.name for each in result.conditions] == names
     assert (words.pictures == cat.pictures).all()
     assert (dog.pictures != cat.pictures).any() and (steered.pictures != plain.pictures).any()
+
+
+def test_a_comparison_prints_shortly_and_is_the_same_after_loading(result, tmp_path):
+    assert len(repr(result)) < 300 and TARGET in repr(result)
+    assert list(result.table()["condition"]) == [each.name for each in result.conditions]
+    result.save(tmp_path / "c")
+    again = ComparisonResult.load(tmp_path / "c")
+    assert again.to_dict() == result.to_dict()
+    for before, after in zip(result.conditions, again.conditions, strict=True):
+        assert (before.pictures == after.pictures).all()
+    assert again.plot().to_dict() == result.plot().to_dict()
+    path = tmp_path / "c" / "comparison.json"
+    path.write_text(path.read_text().replace('"seeds"', '"sedes"'))
+    with pytest.raises(SearchError, match="does not fit"):
+        ComparisonResult.load(tmp_path / "c")
+
+
+def test_what_cannot_be_compared_is_refused():
+    model = tiny_model()
     with pytest.raises(SearchError, match="in it"):
-        compare(model, ["dog"], panel, said="{x}", contents=["a", "b"], put="{x}")
+        compare(model, ["dog"], TARGET, "{item}", items=ITEMS, count=2, placement="{item}")
+    with pytest.raises(EvidenceError, match="2 different items and 3"):
+        compare(model, ["dog"], TARGET, "{item}", items=ITEMS, count=3)
+    with pytest.raises(EvidenceError, match="Name a file of items"):
+        compare(model, ["dog"], TARGET, "{item}")
 
 
-def test_found_words_are_those_of_the_kept_search(tmp_path):
+def test_found_words_are_those_of_the_saved_search(tmp_path):
     with pytest.raises(SearchError, match="no finished search"):
         found_words(tmp_path, 2)
     best = [{"words": "one"}, {"words": "two"}, {"words": "three"}]
     (tmp_path / "maximization.json").write_text(json.dumps({"best": best}))
     assert found_words(tmp_path, 2) == ["one", "two"]
+    (tmp_path / "maximization.json").write_text(json.dumps({"best": [{"words": 1}]}))
+    with pytest.raises(SearchError, match="does not fit"):
+        found_words(tmp_path, 2)
 
 
 @pytest.mark.weights
-def test_the_command_prints_every_way_and_keeps_a_sheet(tmp_path):
+def test_the_command_prints_every_condition_and_saves_a_sheet(tmp_path):
     (tmp_path / "maximization.json").write_text(json.dumps({"best": [{"words": "spider"}]}))
-    call = ["compare", str(tmp_path), "lancet:style=ink", "an ink drawing of {x}", "--count", "3"]
-    call += ["--seeds", "0", "--out", str(tmp_path / "out"), "--json"]
+    call = ["compare", str(tmp_path), "lancet:style=ink", "an ink drawing of {item}"]
+    call += ["--count", "3", "--seeds", "0", "--out", str(tmp_path / "out"), "--json"]
     done = CliRunner().invoke(app, call, catch_exceptions=False)
-    told = json.loads(done.stdout)
-    assert [one["name"] for one in told] == ["unedited", "the words", "spider"]
-    assert told[1]["concept"]["rate"] > told[0]["concept"]["rate"]
+    conditions = json.loads(done.stdout)["conditions"]
+    assert [each["name"] for each in conditions] == ["unedited", "the words", "spider"]
+    assert conditions[1]["concept"]["rate"] > conditions[0]["concept"]["rate"]
     assert (tmp_path / "out" / "compare.png").exists()

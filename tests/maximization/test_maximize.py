@@ -15,14 +15,21 @@ from clerestory.cli import console
 from clerestory.cli.main import app
 from clerestory.errors import ClerestoryError, SearchError, SiteError
 from clerestory.evaluation import along, drawn, parse_objective, unit
-from clerestory.maximization import compare_searches, maximize, words_of
+from clerestory.maximization import (
+    MaximizationResult,
+    SearchComparison,
+    compare_searches,
+    maximize,
+    prompt_space,
+)
 from clerestory.maximization.fluency import Bigrams, language_model
-from clerestory.maximization.page import keep, keep_compared
-from clerestory.maximization.scoring import Scorer, Slope
+from clerestory.maximization.gallery import write_gallery
+from clerestory.maximization.scoring import ObjectiveGradient, Scorer
 
 UNIT = "text.blocks.0/mlp[3]"
 WORDS = [*"abcdefghijklmnopqrstuvwxyz", "cat", "dog", *(2 * one for one in "bcdfghjklmnp")]
 """Of one token and of two."""
+PROMPTS = {"words": 2, "template": "a {words}", "vocabulary": WORDS}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def space(model):
-    return words_of(model, words=2, template="a {}", vocabulary=WORDS)
+    return prompt_space(model, **PROMPTS)
 
 
 def test_objectives_are_arithmetic_and_say_their_names():
@@ -86,18 +93,18 @@ def test_text_sites_stop_the_model_at_the_text(model, space, monkeypatch):
 def test_gains_are_the_change_of_the_score_to_first_order(model, space):
     """In a small step the gradient's promise is kept: words near in embedding are told exactly."""
     scorer = Scorer(model, unit(UNIT, "mean"))
-    slope = Slope(scorer, space)
+    slope = ObjectiveGradient(scorer, space)
     states = [(0, 1), (3, 3)]
     gains = slope(states)
     assert [one.shape for one in gains] == [(2, 40), (2, 40)]
     assert [gains[0][at, word] for at, word in enumerate(states[0])] == [0, 0]
     weight = model.family.text_windows["text"].encoder.get_input_embeddings().weight
-    single = [w for w in range(40) if (slope.pieces[w] >= 0).sum() == 1]
+    single = [w for w in range(40) if (slope.word_tokens[w] >= 0).sum() == 1]
     old, new = single[1], single[2]
     before = scorer([space.text((old, single[3]))])[0]
     promised = slope([(old, single[3])])[0][0, new]
     kept = weight.data.clone()
-    one, other = slope.pieces[old, 0], slope.pieces[new, 0]
+    one, other = slope.word_tokens[old, 0], slope.word_tokens[new, 0]
     try:
         weight.data[one] += 1e-3 * (kept[other] - kept[one])
         scorer.known.clear()
@@ -112,16 +119,14 @@ def test_gains_are_the_change_of_the_score_to_first_order(model, space):
 
 def test_gradients_reach_no_further_than_the_text(model, space):
     with pytest.raises(SiteError, match="one text encoder only"):
-        Slope(Scorer(model, unit("prior/embedding[0]")), space)
+        ObjectiveGradient(Scorer(model, unit("prior/embedding[0]")), space)
     with pytest.raises(SearchError, match="no gradient"):
-        maximize(
-            model, unit("prior/embedding[0]"), search="gradient", space=space, budget=20, null=4
-        )
+        maximize(model, unit("prior/embedding[0]"), search="gradient", **PROMPTS, budget=20, null=4)
 
 
 @pytest.fixture(scope="module")
 def found(model, space):
-    return maximize(model, unit(UNIT), space=space, budget=300, null=50, draw=True)
+    return maximize(model, unit(UNIT), **PROMPTS, budget=300, null=50, pictures=True)
 
 
 def test_a_result_stands_beside_random_prompts(found, space):
@@ -130,33 +135,33 @@ def test_a_result_stands_beside_random_prompts(found, space):
     assert first.score == found.trail["score"].max()
     assert first.z == pytest.approx((first.score - found.null.mean) / found.null.sd)
     assert first.percentile == 100 * (found.null.scores < first.score).mean()
-    assert [word for word, _ in first.without] == first.words.split()
+    assert [word for word, _ in first.contributions] == first.words.split()
     assert found.pictures.shape[:2] == (len(found.best), 4)
     bags = [set(one.words.split()) for one in found.best]
     assert all(len(a - b) > 1 or len(b - a) > 1 for a in bags for b in bags if a is not b)
-    assert (np.diff(found.so_far()) >= 0).all()
+    assert (np.diff(found.best_so_far()) >= 0).all()
     assert all(prompt.startswith("a ") for prompt in found.trail["prompt"])
 
 
 def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
-    whole = maximize(model, unit(UNIT), space=space, budget=200, null=20, draw=False)
-    how = {"space": space, "budget": 200, "null": 20, "draw": False, "out": tmp_path / "s"}
+    whole = maximize(model, unit(UNIT), **PROMPTS, budget=200, null=20, pictures=False)
+    how = {**PROMPTS, "budget": 200, "null": 20, "pictures": False, "out": tmp_path / "s"}
 
-    def stop(done, of):
+    def stop(label, done, of):
         if done > 20 + 90:
             raise KeyboardInterrupt
 
     half = maximize(model, unit(UNIT), progress=stop, **how)
     assert half.stopped and 90 < half.evaluations < 200 and half.best
     scored = []
-    real = Scorer._scored
+    real = Scorer._score
 
     def counted(self, texts):
         scored.extend(texts)
         return real(self, texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scorer, "_scored", counted)
+        patch.setattr(Scorer, "_score", counted)
         again = maximize(model, unit(UNIT), **how)
     assert not again.stopped
     assert again.trail.equals(whole.trail)
@@ -169,19 +174,19 @@ def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pi
     model, space, tmp_path, monkeypatch
 ):
     heard = []
-    how = {"space": space, "budget": 60, "null": 40, "search": "random"}
-    maximize(model, unit(UNIT), announce=heard.append, draw=False, **how)
+    how = {**PROMPTS, "budget": 60, "null": 40, "search": "random"}
+    maximize(model, unit(UNIT), announce=heard.append, pictures=False, **how)
     (forecast,) = heard
-    assert forecast.prompts == 100 and forecast.reach == "as far as text"
-    assert forecast.seconds == pytest.approx(100 * forecast.each)
+    assert forecast.prompts == 100 and forecast.extent == "as far as text"
+    assert forecast.seconds == pytest.approx(100 * forecast.seconds_each)
     assert "100 prompts at" in str(forecast)
     both = Scorer(model, unit("prior/embedding[0]"), seeds=(0, 1))
-    assert both.reach == "as far as prior, 2 seeds each"
+    assert both.extent == "as far as prior, 2 seeds each"
 
     def stop(*args, **rest):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules[maximize.__module__], "_drawn", stop)
+    monkeypatch.setattr(sys.modules[maximize.__module__], "_with_pictures", stop)
     with pytest.raises(KeyboardInterrupt):
         maximize(model, unit(UNIT), out=tmp_path / "s", **how)
     assert json.loads((tmp_path / "s" / "maximization.json").read_text())["evaluations"] > 0
@@ -193,7 +198,7 @@ def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, spac
     def stop(forecast):
         raise KeyboardInterrupt
 
-    how = {"space": space, "budget": 60, "null": 40, "out": tmp_path / "s", "draw": False}
+    how = {**PROMPTS, "budget": 60, "null": 40, "out": tmp_path / "s", "pictures": False}
     with pytest.raises(KeyboardInterrupt):
         maximize(model, unit(UNIT), announce=stop, **how)
     assert len(pd.read_parquet(tmp_path / "s" / "scored.parquet")) >= 16
@@ -202,10 +207,10 @@ def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, spac
 
 def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):
     site, way = "text.blocks.1/mlp", np.arange(4.0)
-    how = {"search": "random", "budget": 20, "null": 5, "draw": False, "space": space}
+    how = {"search": "random", "budget": 20, "null": 5, "pictures": False, **PROMPTS}
     first = maximize(model, along(site, way), out=tmp_path / "s", **how)
     assert first.best[0].score != maximize(model, along(site, -way), **how).best[0].score
-    with pytest.raises(SearchError, match=r"another search's trail.*mark"):
+    with pytest.raises(SearchError, match=r"another search's trail.*digest"):
         maximize(model, along(site, -way), out=tmp_path / "s", **how)
 
 
@@ -219,11 +224,11 @@ def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
 
     monkeypatch.setattr(Random, "run", stop)
     with pytest.raises(KeyboardInterrupt):
-        compare_searches(model, unit(UNIT), ["random", "evolve"], budget=30, space=space, null=4)
+        compare_searches(model, unit(UNIT), ["random", "evolve"], budget=30, **PROMPTS, null=4)
 
 
 def test_raw_tokens_are_scored_as_those_tokens_only(model):
-    raw = words_of(model, words=2, tokens=True)
+    raw = prompt_space(model, words=2, tokens=True)
     rng = np.random.default_rng(0)
     states = [raw.random(rng) for _ in range(400)]
     window = model.family.text_windows["text"]
@@ -231,23 +236,24 @@ def test_raw_tokens_are_scored_as_those_tokens_only(model):
     assert 0 < len(good) < 400
     for state in good:
         assert window.ids([raw.text(state)])[0] == [raw.tokens[place] for place in state]
-    slope = Slope(Scorer(model, unit(UNIT)), raw)
-    assert slope.pieces.shape[1] == 1
+    slope = ObjectiveGradient(Scorer(model, unit(UNIT)), raw)
+    assert slope.word_tokens.shape[1] == 1
 
 
 def test_what_is_longer_than_the_window_is_no_prompt(model):
     room = model.family.text_windows["text"].room
-    long = words_of(model, words=(room - 1, room + 1), vocabulary=["b", "c"])
+    long = prompt_space(model, words=(room - 1, room + 1), vocabulary=["b", "c"])
     assert long.valid([(0,) * (room - 1), (0,) * room, (0,) * (room + 1)]) == [True, True, False]
 
 
 def test_single_words_are_all_shown(model):
-    one = words_of(model, words=1, vocabulary=[*WORDS, "CAT"])
+    single = {"words": 1, "vocabulary": [*WORDS, "CAT"]}
     found = maximize(
-        model, unit(UNIT), search="exhaustive", space=one, budget=50, null=5, draw=False
+        model, unit(UNIT), search="exhaustive", **single, budget=50, null=5, pictures=False
     )
     assert len(found.best) == 8
-    assert len({word.casefold() for word in one.vocabulary}) == len(one.vocabulary)
+    words = prompt_space(model, **single).vocabulary
+    assert len({word.casefold() for word in words}) == len(words)
 
 
 def test_fluency_weighs_and_gives_a_front(model, space):
@@ -257,19 +263,19 @@ def test_fluency_weighs_and_gives_a_front(model, space):
         model,
         unit(UNIT),
         search="evolve",
-        space=space,
+        **PROMPTS,
         budget=400,
         null=20,
         fluency=5.0,
-        fluent=bigrams,
-        draw=False,
+        language_model=bigrams,
+        pictures=False,
     )
     assert found.best[0].words == space.words((0, 1))
     scores = [one.score for one in found.front]
     fluency = [one.fluency for one in found.front]
     assert scores == sorted(scores, reverse=True) and fluency == sorted(fluency)
-    with pytest.raises(SearchError, match="Name one"):
-        maximize(model, unit(UNIT), space=space, budget=10, null=4, fluency=1.0)
+    with pytest.raises(SearchError, match="name a language model"):
+        maximize(model, unit(UNIT), **PROMPTS, budget=10, null=4, fluency=1.0)
 
 
 def test_a_causal_language_model_says_what_is_likely(tmp_path):
@@ -292,13 +298,18 @@ def test_a_causal_language_model_says_what_is_likely(tmp_path):
 
 def test_searches_are_compared_at_equal_budgets(model, space, tmp_path):
     found = compare_searches(
-        model, unit(UNIT), ["random", "metropolis"], budget=100, repeats=2, space=space, null=10
+        model, unit(UNIT), ["random", "metropolis"], budget=100, repeats=2, **PROMPTS, null=10
     )
-    told = found.told()["compare"]
+    told = found.to_dict()["searches"]
     assert set(told) == {"random", "metropolis"}
     assert all(one["low"] <= one["median"] <= one["high"] for one in told.values())
     assert all(curve.shape == (2, 100) for curve in found.curves.values())
-    assert keep_compared(found, tmp_path / "c").stat().st_size > 1000
+    found.save(tmp_path / "c")
+    assert (tmp_path / "c" / "searches.png").stat().st_size > 1000
+    again = SearchComparison.load(tmp_path / "c")
+    assert again.to_dict() == found.to_dict()
+    assert all((again.curves[name] == curve).all() for name, curve in found.curves.items())
+    assert list(found.table()["search"]) == ["random", "metropolis"] and len(repr(again)) < 300
     with pytest.raises(SearchError, match="two searches"):
         compare_searches(model, unit(UNIT), ["random"], budget=10)
 
@@ -307,7 +318,7 @@ def test_the_gallery_escapes_what_it_shows(found, tmp_path):
     from dataclasses import replace
 
     bad = replace(found.best[0], prompt="<script>alert(1)</script>")
-    page = keep(replace(found, best=(bad, *found.best[1:])), tmp_path).read_text()
+    page = write_gallery(replace(found, best=(bad, *found.best[1:])), tmp_path).read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert page.count("data:image/png") == 4 * len(found.best)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
@@ -335,3 +346,59 @@ def test_the_command_prints_json_and_keeps_a_gallery(tmp_path):
     assert not any("glass" in one["prompt"] for one in told["best"])
     assert (tmp_path / "out" / "gallery.html").exists()
     assert console.plain(told["best"][0]["prompt"])
+
+
+def test_a_result_prints_shortly_and_is_the_same_after_loading(found, tmp_path):
+    assert len(repr(found)) < 400 and found.best[0].prompt in repr(found)
+    assert list(found.table()["prompt"]) == [each.prompt for each in found.best]
+    assert found.best[0].prompt in found._repr_html_()
+    found.save(tmp_path / "s")
+    again = MaximizationResult.load(tmp_path / "s")
+    assert again.to_dict() == found.to_dict()
+    assert again.trail.equals(found.trail) and again.samples.equals(found.samples)
+    assert (again.null.scores == found.null.scores).all()
+    assert (again.pictures == found.pictures).all()
+    assert again.provenance.digest and again.provenance.options["seed"] == 0
+    path = tmp_path / "s" / "maximization.json"
+    path.write_text(path.read_text().replace('"chains"', '"chain"'))
+    with pytest.raises(SearchError, match=r"best\.0\.chain.* does not fit"):
+        MaximizationResult.load(tmp_path / "s")
+
+
+@pytest.mark.parametrize("search", ["metropolis", "gradient", "gradient-metropolis", "evolve"])
+def test_in_a_small_space_every_search_finds_what_exhaustive_finds(model, search):
+    """All 200 prompts of two words are scored; a search meets the best with fewer evaluations."""
+    small = {"words": 2, "vocabulary": WORDS[:14], "pictures": False, "null": 20}
+    aim = unit(UNIT) - 0.5 * unit("text.blocks.1/mlp[0]", "mean")
+    every = maximize(model, aim, search="exhaustive", budget=196, **small)
+    assert every.evaluations == len(every.trail) == 196
+    scores = Scorer(model, aim)(list(every.trail["prompt"]))
+    assert every.best[0].prompt == every.trail["prompt"][int(scores.argmax())]
+    some = maximize(model, aim, search=search, budget=190, seed=3, **small)
+    assert some.best[0].prompt == every.best[0].prompt
+    assert some.best[0].score == pytest.approx(every.best[0].score)
+
+
+def test_a_planted_objective_has_the_prompt_that_it_was_planted_with(model):
+    """Along the difference that one prompt makes to all others, that prompt scores highest."""
+    letters = WORDS[:10]
+    prompts = [f"{first} {second}" for first in letters for second in letters]
+    site, secret = "text.blocks.1/mlp", "d h"
+    run = model.run(prompts, read=site, pool="mean", pictures=False)
+    values = run.activations[site].to_numpy()[:, 0]
+    centred = values - values.mean(0)
+    # Whitened, so that no other prompt is as far along the direction.
+    way = np.linalg.pinv(np.cov(centred, rowvar=False)) @ centred[prompts.index(secret)]
+    found = maximize(
+        model,
+        along(site, way, "mean"),
+        search="metropolis",
+        budget=95,
+        null=20,
+        words=2,
+        vocabulary=letters,
+        pictures=False,
+        seed=1,
+    )
+    assert found.best[0].prompt == secret
+    assert found.best[0].z > 3

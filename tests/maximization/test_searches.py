@@ -11,11 +11,11 @@ import pytest
 from scipy.stats import chisquare
 
 from clerestory.errors import SearchError
-from clerestory.maximization.base import Problem, SpentError, known_searches
-from clerestory.maximization.searches.evolve import front
+from clerestory.maximization.base import BudgetSpentError, Problem, known_searches
+from clerestory.maximization.maximize import pareto_front
+from clerestory.maximization.moves import best_random, perturb
 from clerestory.maximization.searches.gradient_metropolis import GradientMetropolis
-from clerestory.maximization.searches.metropolis import Metropolis, best_started
-from clerestory.maximization.searches.moves import moved
+from clerestory.maximization.searches.metropolis import Metropolis
 from clerestory.maximization.space import Space
 from maximization.planted import Planted
 
@@ -27,7 +27,7 @@ def _best(name: str, seed: int) -> bool:
     """Whether a search comes by the optimum."""
     planted = Planted(60, 3, seed)
     problem, top = planted.problem(EVALUATIONS, seed), planted.all().max()
-    with contextlib.suppress(SpentError):
+    with contextlib.suppress(BudgetSpentError):
         for _ in known_searches()[name]().run(problem):
             if any(row.score >= top - 1e-9 for row in problem.trail[-64:]):
                 return True
@@ -54,9 +54,9 @@ def test_random_does_not_find_it_and_exhaustive_always_does():
 @pytest.mark.parametrize(
     "search",
     [
-        Metropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn=0, absolute=True),
-        Metropolis(chains=20, rungs=2, coldest=1.0, hottest=2.0, burn=0, absolute=True),
-        GradientMetropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn=0, absolute=True),
+        Metropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True),
+        Metropolis(chains=20, rungs=2, coldest=1.0, hottest=2.0, burn_in=0, absolute=True),
+        GradientMetropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True),
     ],
     ids=["plain", "tempered", "gradient"],
 )
@@ -68,7 +68,7 @@ def test_at_temperature_one_chains_visit_prompts_as_exp_of_the_score(search):
     counts.update(seen)
     odds = np.exp(planted.all().ravel())
     expected = odds / odds.sum() * len(seen)
-    words = [planted.space.words(state) for state in planted.space.all()]
+    words = [planted.space.words(state) for state in planted.space.sequences()]
     got = np.array([counts[word] for word in words], float)
     few = expected < 5
     got, expected = (np.append(one[~few], one[few].sum()) for one in (got, expected))
@@ -79,7 +79,7 @@ def test_insertions_and_deletions_are_corrected():
     """Of sequences that all score alike, each is as likely, short or long."""
     space = Space(("a", "b", "c"), 1, 3)
     flat = Problem(space, 10_000, np.random.default_rng(2), lambda texts: np.zeros(len(texts)))
-    search = Metropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn=0, absolute=True)
+    search = Metropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True)
     seen = _visited(search, flat, burn=100, thin=40, draws=40)
     counts = Counter(len(text.split()) for text in seen)
     expected = np.array([3, 9, 27]) / 39 * len(seen)
@@ -113,7 +113,7 @@ def test_a_seed_replays_a_search_and_the_budget_holds(name):
     trails = []
     for _ in range(2):
         problem = Planted(20, 3, 0).problem(400, 7)
-        with contextlib.suppress(SpentError):
+        with contextlib.suppress(BudgetSpentError):
             list(known_searches()[name]().run(problem))
         assert problem.spent <= 400
         assert len({row.prompt for row in problem.trail}) == len(problem.trail)
@@ -123,17 +123,17 @@ def test_a_seed_replays_a_search_and_the_budget_holds(name):
 
 def test_the_ladder_is_frozen_after_burn_in_and_convergence_is_told():
     problem = Planted(30, 3, 0).problem(3000, 1)
-    with contextlib.suppress(SpentError):
+    with contextlib.suppress(BudgetSpentError):
         list(Metropolis().run(problem))
-    told = problem.about
-    assert {"r_hat", "effective", "accepted"} <= set(told)
+    told = problem.diagnostics
+    assert {"r_hat", "effective_sample_size", "acceptance_rate"} <= set(told)
     assert told["temperatures"] == sorted(told["temperatures"])
     assert 0.8 < told["r_hat"] < 2
 
 
 def test_chains_begin_on_the_best_of_their_own_random_sequences():
     problem = Planted(30, 3, 0).problem(4000, 1)
-    states, scores = best_started(problem, 2, 50, 3)
+    states, scores = best_random(problem, 2, 50, 3)
     assert problem.spent == len({row.prompt for row in problem.trail})
     own = [[row.score for row in problem.trail if row.chain == chain] for chain in (0, 1)]
     assert scores.reshape(2, 3)[:, 0].tolist() == [max(each) for each in own]
@@ -143,7 +143,7 @@ def test_chains_begin_on_the_best_of_their_own_random_sequences():
 
 def test_a_refused_proposal_is_no_find_and_samples_are_where_chains_were():
     problem = Planted(30, 3, 0).problem(3000, 1)
-    with contextlib.suppress(SpentError):
+    with contextlib.suppress(BudgetSpentError):
         list(Metropolis(chains=3).run(problem))
     taken, tried = set(problem.visits), set(problem.states.values())
     assert taken < tried
@@ -154,7 +154,7 @@ def test_a_refused_proposal_is_no_find_and_samples_are_where_chains_were():
 
 def test_a_search_without_a_gradient_says_so():
     problem = Planted(6, 3, 0).problem(50, 0)
-    problem.slope = None
+    problem.gradient = None
     with pytest.raises(SearchError, match="no gradient"):
         list(known_searches()["gradient"]().run(problem))
 
@@ -165,8 +165,8 @@ def test_what_is_banned_or_not_read_as_written_is_never_scored():
         2,
         2,
         banned=("stained", "glass"),
-        joint="",
-        reads=lambda states, texts: [text != "aa" for text in texts],
+        separator="",
+        is_readable=lambda states, texts: [text != "aa" for text in texts],
     )
     states = [(0, 1), (0, 2), (2, 3), (2, 2), (2,)]
     assert space.valid(states) == [False, True, False, False, False]
@@ -182,19 +182,19 @@ def test_moves_give_the_other_way_its_due():
     space, rng = Space(("a", "b", "c", "d"), 1, 4), np.random.default_rng(0)
     for _ in range(200):
         state = space.random(rng)
-        new, back = moved(state, space, rng)
+        new, back = perturb(state, space, rng)
         assert back == pytest.approx((len(new) - len(state)) * np.log(4))
 
 
 def test_the_front_is_what_nothing_beats_in_both():
     scores, fluency = np.array([3.0, 2.0, 2.5, 1.0]), np.array([-5.0, -2.0, -6.0, -1.0])
-    assert front(scores, fluency) == [0, 1, 3]
+    assert pareto_front(scores, fluency) == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"template": "no gap"}, "must have {} in it"),
+        ({"template": "no gap"}, "must have {words} in it"),
         ({"shortest": 0}, "0 to 2 words"),
         ({"vocabulary": ("a",)}, "two different words"),
         ({"banned": (" ",)}, "banned word is empty"),

@@ -26,8 +26,8 @@ from clerestory.classifiers.check_page import page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
 from clerestory.evaluation.outcomes import Rate
-from clerestory.maximization.page import keep as keep_gallery
-from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
+from clerestory.maximization.gallery import write_gallery
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
 from clerestory.recognition.contexts import Made
 from clerestory.recognition.observation import Seen
 from clerestory.recognition.page import keep as keep_familiarity
@@ -58,13 +58,14 @@ def gallery(folder: Path) -> Path:
         stopped=False,
         best=best,
         front=(),
-        null=Null(scores),
+        null=NullScores(scores),
         trail=pd.DataFrame({"prompt": "a", "score": scores, "evaluations": range(1, 9)}),
         samples=pd.DataFrame(),
-        about={},
+        diagnostics={},
+        provenance=Provenance("0", ALL),
         pictures=np.zeros((len(best), 1, 4, 4, 3), np.uint8),
     )
-    return keep_gallery(found, folder)
+    return write_gallery(found, folder)
 
 
 def familiarity(folder: Path) -> Path:

@@ -22,12 +22,13 @@ from clerestory.classifiers import Check
 from clerestory.cli import classifier, console, familiarity, group, maximize
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
-from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
 from clerestory.recognition.page import folder_of
 from clerestory.reporting import plots
 from clerestory.reporting.escaping import markdown, to_json, visible
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import save_run, slug
+from clerestory.reporting.results import Provenance
 from clerestory.steering.card import NEEDED, card
 from payloads import built
 from payloads.payloads import ALL, CONTROL, HALF, PAYLOADS
@@ -104,7 +105,7 @@ def printed() -> dict[str, Any]:
     best = MaximizedPrompt(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
     scores, none = np.array([0.0, 1.0]), pd.DataFrame()
     maximization = MaximizationResult(
-        ALL, ALL, 1, 1, False, (best,), (), Null(scores), none, none, {}
+        ALL, ALL, 1, 1, False, (best,), (), NullScores(scores), none, none, {}, Provenance("0", ALL)
     )
     check = Check(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
     shared = SimpleNamespace(unit=ALL, kind="neuron", sign=1, auroc=0.9, low=0.8, high=1.0)

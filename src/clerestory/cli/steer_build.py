@@ -56,9 +56,9 @@ def build(
     plain words, shuffled directions and whatever else is given.
     """
     from clerestory.cli import console
-    from clerestory.cli.items import contents_of
     from clerestory.contrasts import Findings
     from clerestory.errors import OptionError
+    from clerestory.evaluation.items import select_items
     from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.maximization.compare import found_words
     from clerestory.models import parse_seeds
@@ -76,7 +76,7 @@ def build(
     concept = Concept(classifier, shows, said, against, tuple(keeps or ()), remove)
     concept.panel("selection")
     concept.panel("evaluation")
-    listed = contents_of(opened, contents, classifier, tune + report)
+    listed = select_items(opened, contents, classifier, tune + report)
     with console.progress_bars() as tell:
         others = {}
         if slider:

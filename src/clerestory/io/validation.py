@@ -31,7 +31,7 @@ def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
     adapter: TypeAdapter[T] = _adapter(cast(Any, kind))
     try:
         # From text, since strict validation of Python values takes no list for a tuple.
-        return adapter.validate_json(json.dumps(value), strict=True)
+        return adapter.validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as reason:
         first = reason.errors()[0]
         field = ".".join(str(part) for part in first["loc"])[:80]

@@ -1,20 +1,22 @@
-"""Searches: which prompts maximize a unit?
+"""Maximization: which prompts maximize a unit, a direction or a classifier's label?
 
-    found = maximize(model, unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]"))
-    found.best[0].prompt, found.best[0].z
+    result = maximize(model, unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]"))
+    result.best[0].prompt, result.best[0].z
 
 Searches are known by name (`random`, `metropolis`, `gradient`, `gradient-metropolis`, `evolve`,
-`exhaustive`); `compare_searches` runs several at equal budgets.
+`exhaustive`); `compare_searches` runs several at equal budgets. `compare` draws with the words that
+were found beside the words themselves and a steered model.
 """
 
-from clerestory.maximization.base import Problem, Search, searches
-from clerestory.maximization.compare import compare
+from clerestory.maximization.base import Problem, Search, known_searches
+from clerestory.maximization.compare import ComparisonResult, compare
 from clerestory.maximization.maximize import maximize
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt
 from clerestory.maximization.search_comparison import SearchComparison, compare_searches
-from clerestory.maximization.space import Space, words_of
+from clerestory.maximization.space import Space, prompt_space
 
 __all__ = [
+    "ComparisonResult",
     "MaximizationResult",
     "MaximizedPrompt",
     "Problem",
@@ -23,7 +25,7 @@ __all__ = [
     "Space",
     "compare",
     "compare_searches",
+    "known_searches",
     "maximize",
-    "searches",
-    "words_of",
+    "prompt_space",
 ]

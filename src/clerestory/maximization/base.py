@@ -1,12 +1,12 @@
-"""What a search is, and what it is given: a space, a score, a budget, and chance by its seed.
+"""What a search is, and what it is given: a space of prompts, a score, a budget and a generator.
 
-@searches.register("mine")
+@searches.register("hill-climb")
 @dataclass(frozen=True)
-class Mine:
+class HillClimb:
     def run(self, problem):
         while True:
             states = [problem.space.random(problem.rng) for _ in range(64)]
-            problem.scores(states)          # raises SpentError at the end
+            problem.scores(states)          # raises BudgetSpentError at the end
             yield problem.spent
 """
 
@@ -25,36 +25,59 @@ from clerestory.maximization.space import Space, State
 from clerestory.registry import Registry, filled
 
 __all__ = [
+    "BudgetSpentError",
+    "ChainSample",
     "Gains",
     "Problem",
-    "Row",
-    "Sample",
+    "ScoredPrompt",
     "Search",
-    "SpentError",
     "known_searches",
     "searches",
 ]
 
 Gains = NDArray[np.float64]
-"""`[word, vocabulary]`: about how much better a sequence gets by this word at this place."""
+"""`[position, word]`: the estimated change of a sequence's score by each word at each position."""
 PATIENCE = 50
-"""Sequences asked for, for each evaluation of the budget, after which a search has come to rest."""
+"""Requests for each evaluation of the budget, after which a search is taken to have converged."""
+CACHED_GAINS = 4096
+"""Sequences whose gains are kept: each is an array of the size of the vocabulary."""
 
 
-class SpentError(Exception):
-    """The budget is spent, or nothing new has been asked for in a long time."""
+class BudgetSpentError(Exception):
+    """The budget is spent, or nothing new has been requested in a long time."""
 
 
 class Search(Protocol):
-    """Asks a problem for scores until the budget is spent; a seed replays it."""
+    """A search algorithm; the fields of its class are its settings."""
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Yield after every batch, the evaluations so far; SpentError ends it."""
+        """Score sequences until the budget is spent.
+
+        Args:
+            problem: What to search; its generator is the only source of randomness, so that a
+                seed replays the search.
+
+        Yields:
+            The evaluations so far, after every batch.
+
+        Raises:
+            BudgetSpentError: The budget is spent, which ends the search.
+            SearchError: The search does not suit the problem.
+        """
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a trail: a prompt as it was first scored."""
+class ScoredPrompt:
+    """One row of a trail: a prompt when it was first scored.
+
+    Attributes:
+        words: What was put into the template.
+        prompt: The whole prompt.
+        score: The objective, without fluency.
+        fluency: Mean log probability of a word, in nats; 0 where it was not measured.
+        evaluations: How many prompts had been scored by then, this one included.
+        chain: The chain, island or start that requested it.
+    """
 
     words: str
     prompt: str
@@ -65,8 +88,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Where a chain was after burn-in: at one score after another, as exp(score / T) says."""
+class ChainSample:
+    """Where a chain was after burn-in: a draw from a distribution in exp(score / temperature)."""
 
     chain: int
     draw: int
@@ -76,107 +99,123 @@ class Sample:
 
 @dataclass(eq=False)
 class Problem:
-    """What a search works on.
+    """A space to search, with what is known of it so far.
 
-    `value` scores prompts, `fluency` says how likely their words are (nats per word), and weighs
-    `weight`; `slope` gives the gains of gradient searches. `scale` is the standard deviation of
-    random prompts' scores: temperatures are in its units. `trail` has every scored prompt once,
-    `states` the sequence of each, `visits` the chains that took a sequence, and not only tried it;
-    `samples` what chains of a stationary distribution drew from it. `asked` counts sequences that
-    were asked for, scored before or not.
+    Attributes:
+        space: The prompts.
+        budget: How many evaluations there are: one a prompt, two a gradient.
+        rng: The generator.
+        score_prompts: Gives the objective of each prompt, `[prompt]`.
+        score_fluency: Gives the fluency of each sequence of words, `[prompt]`; None where it
+            does not count.
+        fluency_weight: What a nat of fluency adds to a score.
+        gradient: Gives the gains of sequences; None where the objective has no gradient.
+        scale: Standard deviation of random prompts' scores, the unit of temperatures.
+        spent: Evaluations that are spent.
+        requested: Sequences that were requested, scored before or not.
+        trail: Every scored prompt once, in order.
+        samples: What chains with a stationary distribution drew from it.
+        diagnostics: What the search reports of itself, ready for JSON.
+        visits: The chains that accepted a sequence, and did not only propose it.
+        states: The sequence of each prompt in the trail.
     """
 
     space: Space
     budget: int
     rng: np.random.Generator
-    value: Callable[[Sequence[str]], NDArray[np.float64]]
-    fluency: Callable[[Sequence[str]], NDArray[np.float64]] | None = None
-    weight: float = 0.0
-    slope: Callable[[Sequence[State]], list[Gains]] | None = None
+    score_prompts: Callable[[Sequence[str]], NDArray[np.float64]]
+    score_fluency: Callable[[Sequence[str]], NDArray[np.float64]] | None = None
+    fluency_weight: float = 0.0
+    gradient: Callable[[Sequence[State]], list[Gains]] | None = None
     scale: float = 1.0
     spent: int = 0
-    asked: int = 0
-    trail: list[Row] = field(default_factory=list, repr=False)
-    samples: list[Sample] = field(default_factory=list, repr=False)
-    about: dict[str, Any] = field(default_factory=dict)
+    requested: int = 0
+    trail: list[ScoredPrompt] = field(default_factory=list, repr=False)
+    samples: list[ChainSample] = field(default_factory=list, repr=False)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
     visits: dict[State, set[int]] = field(default_factory=dict, repr=False)
     states: dict[str, State] = field(default_factory=dict, repr=False)
-    _seen: dict[State, tuple[float, float]] = field(default_factory=dict, repr=False)
-    _slopes: dict[State, Gains] = field(default_factory=dict, repr=False)
+    _known: dict[State, tuple[float, float]] = field(default_factory=dict, repr=False)
+    _gains: dict[State, Gains] = field(default_factory=dict, repr=False)
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Evaluations that are not spent."""
         return self.budget - self.spent
 
     def scores(
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
-        """Score and weighed fluency of each; -inf for what is no valid prompt.
+        """Score with weighted fluency, `[state]`; -inf for what is no valid prompt.
 
-        A prompt counts once, however often it is asked for. SpentError where the budget does not
-        hold all that is new.
+        Args:
+            states: Sequences; one counts once in the budget, however often it is requested.
+            chains: The chain that requests each; 0 if None.
+
+        Raises:
+            BudgetSpentError: The budget does not hold all that is new.
         """
-        parts = self.parts(states, chains)
-        return np.asarray(parts[:, 0] + self.weight * parts[:, 1])
+        parts = self.score_parts(states, chains)
+        return np.asarray(parts[:, 0] + self.fluency_weight * parts[:, 1])
 
-    def parts(
+    def score_parts(
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
-        """`[state, 2]`: score and fluency apart."""
-        self.asked += len(states)
-        self._score([one for one in dict.fromkeys(states) if one not in self._seen], states, chains)
-        if self.asked > PATIENCE * self.budget:
-            raise SpentError
-        return np.array([self._seen[state] for state in states]).reshape(-1, 2)
+        """As `scores`, `[state, 2]`: score and fluency apart."""
+        self.requested += len(states)
+        unknown = [state for state in dict.fromkeys(states) if state not in self._known]
+        self._score(unknown, {} if chains is None else dict(zip(states, chains, strict=True)))
+        if self.requested > PATIENCE * self.budget:
+            raise BudgetSpentError
+        return np.array([self._known[state] for state in states]).reshape(-1, 2)
 
     def visit(self, states: Sequence[State], chains: Sequence[int]) -> None:
-        """Each of these chains is at, or keeps, this sequence: its own find."""
+        """Record that each chain has accepted its sequence."""
         for state, chain in zip(states, chains, strict=True):
             self.visits.setdefault(state, set()).add(chain)
 
     def gains(self, states: Sequence[State]) -> list[Gains]:
-        """For each the gains of every word at every place; each new gradient is two evaluations.
+        """The gains of each sequence; each new gradient costs two evaluations.
 
-        SearchError where the objective has no gradient.
+        Raises:
+            SearchError: The objective has no gradient.
+            BudgetSpentError: The budget does not hold all that is new.
         """
-        if self.slope is None:
+        if self.gradient is None:
             raise SearchError(
                 "This objective has no gradient: text sites have one. Take another search."
             )
-        new = [one for one in dict.fromkeys(states) if one not in self._slopes]
-        if 2 * len(new) > self.left:
-            raise SpentError
-        if new:
-            self.spent += 2 * len(new)
-            self._slopes |= dict(zip(new, self.slope(new), strict=True))
-        found = [self._slopes[state] for state in states]
-        if len(self._slopes) > 4096:
-            self._slopes.clear()
-        return found
+        unknown = [state for state in dict.fromkeys(states) if state not in self._gains]
+        if 2 * len(unknown) > self.remaining:
+            raise BudgetSpentError
+        if unknown:
+            self.spent += 2 * len(unknown)
+            self._gains |= dict(zip(unknown, self.gradient(unknown), strict=True))
+        gains = [self._gains[state] for state in states]
+        if len(self._gains) > CACHED_GAINS:
+            self._gains.clear()
+        return gains
 
-    def _score(
-        self, new: Sequence[State], states: Sequence[State], chains: Sequence[int] | None
-    ) -> None:
-        fine = self.space.valid(new) if new else []
-        good = [state for state, valid in zip(new, fine, strict=True) if valid]
-        if len(good) > self.left:
-            raise SpentError
-        self._seen |= dict.fromkeys(set(new) - set(good), (-np.inf, 0.0))
-        if not good:
+    def _score(self, unknown: Sequence[State], chains: dict[State, int]) -> None:
+        valid = self.space.valid(unknown) if unknown else []
+        new = [state for state, is_valid in zip(unknown, valid, strict=True) if is_valid]
+        if len(new) > self.remaining:
+            raise BudgetSpentError
+        self._known |= dict.fromkeys(set(unknown) - set(new), (-np.inf, 0.0))
+        if not new:
             return
-        texts = [self.space.text(state) for state in good]
-        values = self.value(texts)
-        likely = np.zeros(len(texts))
-        if self.fluency is not None:
-            likely = self.fluency([self.space.words(state) for state in good])
-        by_state = {} if chains is None else dict(zip(states, chains, strict=True))
-        for state, text, value, fluent in zip(good, texts, values, likely, strict=True):
+        prompts = [self.space.text(state) for state in new]
+        words = [self.space.words(state) for state in new]
+        scores = self.score_prompts(prompts)
+        fluency = np.zeros(len(new)) if self.score_fluency is None else self.score_fluency(words)
+        for at, state in enumerate(new):
             self.spent += 1
-            self._seen[state] = (float(value), float(fluent))
-            self.states[text] = state
-            words, chain = self.space.words(state), by_state.get(state, 0)
-            self.trail.append(Row(words, text, float(value), float(fluent), self.spent, chain))
+            self._known[state] = (float(scores[at]), float(fluency[at]))
+            self.states[prompts[at]] = state
+            chain = chains.get(state, 0)
+            self.trail.append(
+                ScoredPrompt(words[at], prompts[at], *self._known[state], self.spent, chain)
+            )
 
 
 searches: Registry[Callable[..., Search]] = Registry("search")

@@ -1,4 +1,10 @@
-"""How likely words are in a row: bigrams of the model's captions, or a language model."""
+"""How likely a sequence of words is: by bigrams of captions, or by a language model.
+
+>>> bigrams = Bigrams.of(["a red cat", "a red ship"])
+>>> likely, unlikely = bigrams(["a red cat", "cat a red"])
+>>> bool(likely > unlikely)
+True
+"""
 
 from __future__ import annotations
 
@@ -14,22 +20,21 @@ import torch
 from numpy.typing import NDArray
 
 from clerestory.errors import ModelError
-from clerestory.models.profile import ModelProfile
 
-__all__ = ["Bigrams", "Fluent", "caption_bigrams", "caption_words", "language_model"]
+__all__ = ["Bigrams", "Fluency", "language_model"]
 
-Fluent = Callable[[Sequence[str]], NDArray[np.float64]]
+Fluency = Callable[[Sequence[str]], NDArray[np.float64]]
 """From texts to the mean log probability of a word, or of a token, in nats."""
-MINE, ONE = 0.7, 0.999
-"""How much a pair of words counts against its second word alone, and that against any word."""
+PAIR_WEIGHT, WORD_WEIGHT = 0.7, 0.999
+"""Interpolation: of pairs against single words, and of single words against a uniform chance."""
 START = "<s>"
 UNKNOWN = -20.0
-"""What a single token counts with a language model that has no start token."""
+"""Log probability of a single token where a language model has no start token to precede it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bigrams:
-    """Pairs of words, mixed with words alone and with a vocabulary of equal chances."""
+    """Counts of word pairs, interpolated with single words and a uniform vocabulary."""
 
     pairs: Counter[tuple[str, str]] = field(repr=False)
     words: Counter[str] = field(repr=False)
@@ -41,47 +46,39 @@ class Bigrams:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Bigrams:
-        """Counted in these texts."""
+        """Count the pairs of texts."""
         pairs: Counter[tuple[str, str]] = Counter()
         words: Counter[str] = Counter()
         for text in texts:
-            row = [START, *_words(text)]
-            words.update(row)
-            pairs.update(itertools.pairwise(row))
+            sequence = [START, *_words(text)]
+            words.update(sequence)
+            pairs.update(itertools.pairwise(sequence))
         return cls(pairs, words)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Of each text."""
+        """Mean log probability of each text's words, `[text]`, in nats; 0 without words."""
         return np.array([self._mean([START, *_words(text)]) for text in texts])
 
-    def _mean(self, row: list[str]) -> float:
-        if len(row) < 2:
+    def _mean(self, sequence: list[str]) -> float:
+        if len(sequence) < 2:
             return 0.0
-        logs = [self._log(one, other) for one, other in itertools.pairwise(row)]
+        logs = [self._log(first, second) for first, second in itertools.pairwise(sequence)]
         return sum(logs) / len(logs)
 
-    def _log(self, one: str, other: str) -> float:
-        alone = ONE * self.words[other] / self.total + (1 - ONE) / (len(self.words) + 1)
-        beside = self.pairs[one, other] / self.words[one] if self.words[one] else 0.0
-        return math.log(MINE * beside + (1 - MINE) * alone)
-
-
-@functools.lru_cache(maxsize=4)
-def caption_bigrams(profile: ModelProfile) -> Bigrams | None:
-    """Bigrams of the profile's captions; None where it has none."""
-    captions = profile.captions()
-    return Bigrams.of(captions) if captions else None
-
-
-def caption_words(profile: ModelProfile) -> list[str]:
-    """The words of those captions, in alphabetical order; empty where there are none."""
-    bigrams = caption_bigrams(profile)
-    return sorted(word for word in bigrams.words if word[:1].isalnum()) if bigrams else []
+    def _log(self, first: str, second: str) -> float:
+        single = WORD_WEIGHT * self.words[second] / self.total
+        single += (1 - WORD_WEIGHT) / (len(self.words) + 1)
+        pair = self.pairs[first, second] / self.words[first] if self.words[first] else 0.0
+        return math.log(PAIR_WEIGHT * pair + (1 - PAIR_WEIGHT) * single)
 
 
 @functools.lru_cache(maxsize=1)
-def language_model(name: str) -> Fluent:
-    """A causal language model of transformers, by hub id or folder; ModelError if it is none."""
+def language_model(name: str) -> Fluency:
+    """A causal language model of transformers, by hub id or folder.
+
+    Raises:
+        ModelError: There is no such model, or it is of another kind.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
@@ -92,13 +89,15 @@ def language_model(name: str) -> Fluent:
         raise ModelError(f"{name} is no causal language model ({reason}).") from error
 
     @torch.no_grad()
-    def fluent(texts: Sequence[str]) -> NDArray[np.float64]:
-        return np.array([_likely(model, tokenizer, text) for text in texts])
+    def fluency(texts: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([_mean_log_probability(model, tokenizer, text) for text in texts])
 
-    return fluent
+    return fluency
 
 
-def _likely(model: torch.nn.Module, tokenizer: Callable[..., object], text: str) -> float:
+def _mean_log_probability(
+    model: torch.nn.Module, tokenizer: Callable[..., object], text: str
+) -> float:
     ids = tokenizer(text, return_tensors="pt").input_ids  # type: ignore[attr-defined]
     start = getattr(tokenizer, "bos_token_id", None)
     if start is not None and ids[0, 0] != start:

@@ -1,246 +1,271 @@
-"""Which prompts excite a unit most? A search, held to random prompts of the same space.
+"""Which prompts maximize a unit? A search, compared with random prompts of the same space.
 
-found = maximize(model, unit("text.blocks.2/mlp[311]"), search="metropolis", budget=5_000)
-found.best[0].prompt, found.best[0].z
+result = maximize(model, "text.blocks.2/mlp[311]", search="metropolis", budget=5_000)
+result.best[0].prompt, result.best[0].z
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.contrasts import Findings
 from clerestory.errors import SearchError, SiteError
 from clerestory.evaluation.objectives import Objective, parse_objective
-from clerestory.maximization.base import Problem, Row, Search, SpentError, known_searches
-from clerestory.maximization.fluency import Fluent, caption_bigrams, language_model
-from clerestory.maximization.forecast import Announce, measured
-from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, Null
-from clerestory.maximization.scoring import Scorer, Slope
-from clerestory.maximization.searches.evolve import front
-from clerestory.maximization.searches.metropolis import started
-from clerestory.maximization.space import Space, State, words_of
+from clerestory.maximization.base import BudgetSpentError, Problem, Search, known_searches
+from clerestory.maximization.fluency import Fluency, language_model
+from clerestory.maximization.moves import random_valid
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
+from clerestory.maximization.scoring import Announce, ObjectiveGradient, Scorer, forecast
+from clerestory.maximization.space import WORDS, Space, State, prompt_space
 from clerestory.maximization.trail import Trail
+from clerestory.maximization.vocabularies import caption_bigrams
 from clerestory.models import Model
+from clerestory.models.provenance import provenance_of
+from clerestory.reporting.progress import progress_bars
+from clerestory.types import Progress, ProgressOption
 
-__all__ = ["Progress", "maximize", "named_search"]
+__all__ = ["maximize", "named_search", "pareto_front"]
 
-Progress = Callable[[int, int], None]
-SAVED = 15.0
-"""Seconds between two savings of the trail."""
+LABEL = "searching"
+PICTURE_SEEDS = range(4)
+"""Seeds of the pictures where the objective is of the text alone, and none were needed for it."""
 
 
-def maximize(
+def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its command
     model: Model,
     objective: Objective | str,
     *,
+    findings: Findings | str | Path | None = None,
+    pool: str = "last",
     search: str | Search = "metropolis",
     budget: int = 20_000,
-    space: Space | None = None,
+    null: int = 500,
+    template: str = WORDS,
+    words: int | tuple[int, int] = 3,
+    tokens: bool = False,
+    ban: Sequence[str] = (),
+    vocabulary: Sequence[str] | str | Path | None = None,
     fluency: float = 0.0,
-    fluent: Fluent | str | None = None,
+    language_model: Fluency | str | None = None,
     seeds: int | Sequence[int] = 0,
     seed: int = 0,
-    null: int = 500,
     best: int = 8,
     batch: int = 64,
-    draw: bool = True,
-    out: Path | None = None,
-    progress: Progress | None = None,
+    pictures: bool = True,
+    out: str | Path | None = None,
     announce: Announce | None = None,
+    progress: ProgressOption = True,
 ) -> MaximizationResult:
-    """Search a `space` of prompts (three words, by default) for those with the highest objective.
+    """Search for the prompts with the highest value of an objective.
 
-    `budget` counts prompts that are scored; a gradient counts as two. `fluency` weighs how likely
-    the words are, in standard deviations of random prompts' scores a nat; `fluent` says how likely,
-    by default bigrams of Lancet's captions, or a causal language model by its name. `seeds` are
-    drawn with where the objective is not of the text alone; a classifier answers with its set a.
-    `seed` replays the search. `null` random prompts, which `progress` counts too, are what it is
-    held to, and the first `best` different prompts are shown. `announce` is told, before the search
-    begins, what it will take. With `out` the trail is kept as it grows, and the result before its
-    pictures are drawn: the same call, after a kill or Ctrl-C, goes on. SearchError for what cannot
-    be searched.
+    Args:
+        model: The model.
+        objective: A unit, `CLASSIFIER=LABEL`, or arithmetic over such; as text or as an object.
+        findings: Findings, or the folder of some, whose directions the objective may name.
+        pool: How positions are pooled: mean, max, last or `tokens:WORD`.
+        search: A search or its name.
+        budget: How many prompts are scored; a gradient counts as two.
+        null: How many random prompts the result is compared with.
+        template: A prompt with `{words}` in it, once.
+        words: How many words: a number, or the least and the greatest.
+        tokens: Whether to search over raw tokens in place of words.
+        ban: Strings that never occur in the words.
+        vocabulary: The words; see `prompt_space`.
+        fluency: What a nat of fluency a word adds, in standard deviations of random scores.
+        language_model: Says how likely words are: a function, or the name of a causal language
+            model; bigrams of the profile's captions by default.
+        seeds: Seeds that scores are averaged over, where noise makes a difference.
+        seed: The seed of the search, which replays it.
+        best: How many prompts are returned.
+        batch: Samples in a batch of the model.
+        pictures: Whether to draw the best prompts.
+        out: A folder for the trail as it grows and for the result; the same call, after an
+            interrupt, continues from there.
+        announce: Called with a forecast before the search begins.
+        progress: True for progress bars, or a callback.
+
+    Returns:
+        The result; of a search that Ctrl-C ends, what was found until then, with `stopped`.
+
+    Raises:
+        SearchError: There is nothing to search, or the folder holds another search.
     """
-    aim = parse_objective(objective) if isinstance(objective, str) else objective
-    place = space or words_of(model)
-    how = named_search(search)
     if budget < 1 or null < 2:
         raise SearchError(f"A budget of {budget} and {null} random prompts are too few.")
-    likely = _fluent(model, fluency, fluent)
-    scorer = Scorer(model, aim, check_of(seeds), batch)
-    trail = Trail(out, _plan(model, aim, place, how, seed, fluency, scorer))
-    scorer.known |= trail.known()
-    problem = Problem(
-        place, budget, np.random.default_rng(seed), scorer, slope=_slope(scorer, place)
+    aim = _objective(objective, pool, findings)
+    space = prompt_space(
+        model, words=words, template=template, vocabulary=vocabulary, ban=ban, tokens=tokens
     )
-    random = _null(problem, scorer, null, trail, announce, progress)
-    problem.scale, problem.weight = random.sd or 1.0, fluency * (random.sd or 1.0)
-    problem.fluency = likely
-    stopped = _run(how, problem, trail, scorer, null, progress)
-    result = _result(aim, how, problem, scorer, random, best, stopped)
-    if out is not None:
-        result.save(out)
-    return _drawn(result, model, scorer) if draw else result
+    algorithm = named_search(search)
+    scorer = Scorer(model, aim, _seeds(seeds), batch)
+    problem = Problem(space, budget, np.random.default_rng(seed), scorer)
+    problem.score_fluency = _fluency(model, fluency, language_model)
+    problem.gradient = _gradient(scorer, space)
+    plan = {**_plan(aim, space, algorithm, scorer), "seed": seed, "fluency": fluency}
+    identity = {"model": model.name, "revision": model.revision}
+    folder = None if out is None else Path(out)
+    trail = Trail(folder, {**identity, **plan})
+    scorer.known |= trail.load()
+    with progress_bars(progress) as report:
+        random = _null_scores(problem, scorer, null, trail, announce, report)
+        problem.scale = random.sd or 1.0
+        problem.fluency_weight = fluency * problem.scale
+        stopped = _run(algorithm, problem, trail, scorer, null, report)
+        provenance = provenance_of(model, {**plan, "budget": budget, "null": null})
+        result = _result(aim, algorithm, problem, scorer, random, best)
+        result = replace(result, stopped=stopped, provenance=provenance)
+        if folder is not None:
+            result.save(folder)
+        return _with_pictures(result, model, scorer, report) if pictures else result
 
 
 def named_search(search: str | Search) -> Search:
-    """The search of a name, with its usual settings; RegistryError where there is none."""
+    """A search by its name, with its default settings; RegistryError where there is none."""
     return known_searches()[search]() if isinstance(search, str) else search
 
 
-def check_of(seeds: int | Sequence[int]) -> list[int]:
-    """The seeds as numbers."""
+def _objective(
+    objective: Objective | str, pool: str, findings: Findings | str | Path | None
+) -> Objective:
+    if isinstance(objective, Objective):
+        return objective
+    known = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
+    return parse_objective(objective, pool, {} if known is None else known.directions)
+
+
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
     from clerestory.models.core.seeds import check_seeds
 
     return list(check_seeds(seeds))
 
 
-def _plan(
-    model: Model,
-    aim: Objective,
-    space: Space,
-    how: Search,
-    seed: int,
-    fluency: float,
-    scorer: Scorer,
-) -> dict[str, Any]:
-    """What a trail is of: with another of these it does not go on."""
+def _plan(aim: Objective, space: Space, search: Search, scorer: Scorer) -> dict[str, Any]:
+    """What scores and their order depend on: a trail with another of these is not continued."""
     return {
-        "model": model.name,
-        "revision": model.revision,
         "objective": aim.name,
-        "mark": aim.mark,
-        "search": repr(how),
-        "seed": seed,
+        "digest": aim.mark,
+        "search": repr(search),
         "seeds": list(scorer.seeds),
         "template": space.template,
         "words": [space.shortest, space.longest],
         "vocabulary": hashlib.sha256("\n".join(space.vocabulary).encode()).hexdigest()[:16],
-        "banned": list(space.banned),
-        "fluency": fluency,
+        "ban": list(space.banned),
     }
 
 
-def _slope(scorer: Scorer, space: Space) -> Slope | None:
+def _gradient(scorer: Scorer, space: Space) -> ObjectiveGradient | None:
     try:
-        return Slope(scorer, space)
-    except (SearchError, SiteError, NotImplementedError):  # the last: weights that wait elsewhere
+        return ObjectiveGradient(scorer, space)
+    except (SearchError, SiteError, NotImplementedError):  # the last: weights that are offloaded
         return None
 
 
-def _null(
+def _fluency(model: Model, weight: float, fluency: Fluency | str | None) -> Fluency | None:
+    if isinstance(fluency, str):
+        return language_model(fluency)
+    if fluency is not None or weight == 0:
+        return fluency
+    bigrams = caption_bigrams(model.profile)
+    if bigrams is None:
+        raise SearchError(
+            f"{model.name} has no captions that say which words are likely: name a language model."
+        )
+    return bigrams
+
+
+def _null_scores(
     problem: Problem,
     scorer: Scorer,
     count: int,
     trail: Trail,
     announce: Announce | None,
-    progress: Progress | None,
-) -> Null:
-    """Random valid prompts, by a generator of their own; SearchError for scores that are none."""
-    rng = np.random.default_rng([0, count])
-    lone = Problem(problem.space, count, rng, scorer)
-    texts = [problem.space.text(state) for state in started(lone, count)]
+    report: Progress,
+) -> NullScores:
+    """Score random valid prompts, by a generator of their own; SearchError where not finite."""
+    lone = Problem(problem.space, count, np.random.default_rng([0, count]), scorer)
+    prompts = [problem.space.text(state) for state in random_valid(lone, count)]
+    total = count + problem.budget
     try:
-        forecast = measured(scorer, texts, problem.budget + count)
-        if announce is not None and forecast is not None:
-            announce(forecast)
+        expected = forecast(scorer, prompts, total)
+        if announce is not None and expected is not None:
+            announce(expected)
         for start in range(0, count, scorer.batch):
-            scorer(texts[start : start + scorer.batch])
-            trail.keep(scorer.known, every=SAVED)
-            if progress is not None:
-                progress(min(start + scorer.batch, count), count + problem.budget)
+            scorer(prompts[start : start + scorer.batch])
+            trail.save(scorer.known, at_once=False)
+            report(LABEL, min(start + scorer.batch, count), total)
     finally:
-        trail.keep(scorer.known)
-    scores = scorer(texts)
+        trail.save(scorer.known)
+    scores = scorer(prompts)
     if not np.isfinite(scores).all():
         raise SearchError("Random prompts have scores that are not finite: nothing compares them.")
-    return Null(scores)
-
-
-def _fluent(model: Model, weight: float, fluent: Fluent | str | None) -> Fluent | None:
-    if fluent is None and weight == 0:
-        return None
-    if fluent is None:
-        bigrams = caption_bigrams(model.profile)
-        if bigrams is None:
-            raise SearchError(
-                "Fluency needs a language model: this model's profile has no captions. Name one."
-            )
-        return bigrams
-    return language_model(fluent) if isinstance(fluent, str) else fluent
+    return NullScores(scores)
 
 
 def _run(
-    how: Search,
-    problem: Problem,
-    trail: Trail,
-    scorer: Scorer,
-    null: int,
-    progress: Progress | None,
+    search: Search, problem: Problem, trail: Trail, scorer: Scorer, null: int, report: Progress
 ) -> bool:
-    """Whether it was stopped; what was scored until then is kept."""
+    """Run the search; whether it was interrupted, in which case what was scored is kept."""
     try:
-        for spent in how.run(problem):
-            if progress is not None:
-                progress(null + spent, null + problem.budget)
-            trail.keep(scorer.known, every=SAVED)
-    except SpentError:
+        for spent in search.run(problem):
+            report(LABEL, null + spent, null + problem.budget)
+            trail.save(scorer.known, at_once=False)
+    except BudgetSpentError:
         pass
     except KeyboardInterrupt:
         return True
     finally:
-        trail.keep(scorer.known)
+        trail.save(scorer.known)
     return False
 
 
 def _result(
     aim: Objective,
-    how: Search,
+    search: Search,
     problem: Problem,
     scorer: Scorer,
-    null: Null,
+    null: NullScores,
     best: int,
-    stopped: bool,
 ) -> MaximizationResult:
     import pandas as pd
 
     if not problem.trail:
         raise SearchError("Nothing was scored: the budget is too small, or it was stopped at once.")
-    table = pd.DataFrame([vars(row) for row in problem.trail])
-    total = table["score"] + problem.weight * table["fluency"]
-    order = np.argsort(-total.to_numpy(), kind="stable")
-    chosen = _different([problem.states[row.prompt] for row in problem.trail], order, best)
-    edge: list[int] = []
-    if problem.fluency is not None:
-        edge = front(table["score"].to_numpy(), table["fluency"].to_numpy())[: 2 * best]
-
-    def told(at: int) -> MaximizedPrompt:
-        row = problem.trail[at]
-        return _told(row, problem.states[row.prompt], problem, scorer, null)
-
+    trail = pd.DataFrame([vars(row) for row in problem.trail])
+    scores, fluency = trail["score"].to_numpy(), trail["fluency"].to_numpy()
+    order = np.argsort(-(scores + problem.fluency_weight * fluency), kind="stable")
+    chosen = _different([problem.states[prompt] for prompt in trail["prompt"]], order, best)
+    front: list[int] = []
+    if problem.score_fluency is not None:
+        front = pareto_front(scores, fluency)[: 2 * best]
+    columns = ["chain", "draw", "words", "score"]
     return MaximizationResult(
         objective=aim.name,
-        search=type(how).__name__,
+        search=type(search).__name__,
         evaluations=problem.spent,
         budget=problem.budget,
-        stopped=stopped,
-        best=tuple(map(told, chosen)),
-        front=tuple(map(told, edge)),
+        stopped=False,
+        best=tuple(_maximized(at, problem, scorer, null) for at in chosen),
+        front=tuple(_maximized(at, problem, scorer, null) for at in front),
         null=null,
-        trail=table,
-        samples=pd.DataFrame(
-            [vars(one) for one in problem.samples], columns=["chain", "draw", "words", "score"]
-        ),
-        about=problem.about,
+        trail=trail,
+        samples=pd.DataFrame([vars(sample) for sample in problem.samples], columns=columns),
+        diagnostics=problem.diagnostics,
+        provenance=provenance_of(scorer.model, {}),
     )
 
 
-def _told(row: Row, state: State, problem: Problem, scorer: Scorer, null: Null) -> MaximizedPrompt:
+def _maximized(at: int, problem: Problem, scorer: Scorer, null: NullScores) -> MaximizedPrompt:
+    """One row of the trail, with what its figures mean."""
+    row = problem.trail[at]
+    state = problem.states[row.prompt]
     return MaximizedPrompt(
         prompt=row.prompt,
         words=row.words,
@@ -249,19 +274,18 @@ def _told(row: Row, state: State, problem: Problem, scorer: Scorer, null: Null) 
         percentile=null.percentile(row.score),
         fluency=row.fluency,
         chains=len(problem.visits.get(state, {0})),
-        without=_without(problem.space, scorer, state, row.score),
+        contributions=_contributions(problem.space, scorer, state, row.score),
     )
 
 
 def _different(states: Sequence[State], order: NDArray[np.integer], count: int) -> list[int]:
-    """The best places of which no two have all words but one in common; of single words, any."""
+    """The best of which no two share all words but one; single words always count as different."""
     chosen: list[int] = []
     bags: list[Counter[int]] = []
     for at in order.tolist():
         bag = Counter(states[at])
-        shared = [min(bag.total() - 1, 1) for _ in bags]
-        apart = [max((bag - other).total(), (other - bag).total()) for other in bags]
-        if all(far > near for far, near in zip(apart, shared, strict=True)):
+        allowed = min(bag.total() - 1, 1)
+        if all(max((bag - b).total(), (b - bag).total()) > allowed for b in bags):
             chosen.append(at)
             bags.append(bag)
         if len(chosen) == count:
@@ -269,25 +293,40 @@ def _different(states: Sequence[State], order: NDArray[np.integer], count: int) 
     return chosen
 
 
-def _without(
+def pareto_front(scores: NDArray[np.float64], fluency: NDArray[np.float64]) -> list[int]:
+    """Indices of what nothing else exceeds in both, the highest score first."""
+    front: list[int] = []
+    most = -np.inf
+    for at in np.lexsort((-fluency, -scores)).tolist():
+        if fluency[at] > most:
+            front.append(at)
+            most = fluency[at]
+    return front
+
+
+def _contributions(
     space: Space, scorer: Scorer, state: State, score: float
 ) -> tuple[tuple[str, float], ...]:
-    """What the score loses without each word; none for a single one, which leaves nothing."""
+    """How far the score falls without each word; empty for a single one, which leaves none."""
     if len(state) < 2:
         return ()
-    less = [(*state[:at], *state[at + 1 :]) for at in range(len(state))]
-    scores = scorer([space.text(one) for one in less])
+    shorter = [(*state[:at], *state[at + 1 :]) for at in range(len(state))]
+    scores = scorer([space.text(each) for each in shorter])
     return tuple(
         (space.vocabulary[word].strip(), float(score - rest))
         for word, rest in zip(state, scores, strict=True)
     )
 
 
-def _drawn(result: MaximizationResult, model: Model, scorer: Scorer) -> MaximizationResult:
-    from dataclasses import replace
-
-    seeds = range(4) if scorer.noiseless else scorer.seeds
-    run = model.run([one.prompt for one in result.best], list(seeds))
+def _with_pictures(
+    result: MaximizationResult, model: Model, scorer: Scorer, report: Progress
+) -> MaximizationResult:
+    seeds = list(PICTURE_SEEDS if scorer.noiseless else scorer.seeds)
+    run = model.run(
+        [found.prompt for found in result.best],
+        seeds,
+        progress=lambda completed, total: report("drawing the best", completed, total),
+    )
     assert run.pictures is not None
     shape = (len(result.best), len(seeds), *run.pictures.shape[1:])
     return replace(result, pictures=run.pictures.reshape(shape))

@@ -1,4 +1,4 @@
-"""What a search found: prompts, how far out they are among random ones, and which words did it."""
+"""The result of a search: prompts, how they compare with random ones, and which words matter."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.errors import SearchError
+from clerestory.io.outputs import whole_file
+from clerestory.io.reading import inside, read_table
+from clerestory.io.tensors import read_arrays
+from clerestory.io.validation import load_json
+from clerestory.reporting.results import Provenance, Result
+from clerestory.types import Pictures
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MaximizationResult", "MaximizedPrompt", "Null"]
+__all__ = ["MaximizationResult", "MaximizedPrompt", "NullScores"]
 
 FILE, TRAIL, SAMPLES = "maximization.json", "trail.parquet", "samples.parquet"
+NULL, PICTURES = "null.parquet", "pictures.npz"
+POINTS = 120
+"""Points of a plotted curve, evenly spaced in the logarithm of evaluations."""
 
 
 @dataclass(frozen=True, eq=False)
-class Null:
-    """Scores of random prompts of the same space."""
+class NullScores:
+    """Scores of random prompts of the same space, `[prompt]`."""
 
     scores: NDArray[np.float64] = field(repr=False)
 
@@ -36,20 +47,32 @@ class Null:
         return float(self.scores.std(ddof=1))
 
     def z(self, score: float) -> float:
-        """Standard deviations above their mean; 0 where they are all alike."""
+        """Standard deviations above their mean; 0 where they are all equal."""
         return (score - self.mean) / self.sd if self.sd > 0 else 0.0
 
     def percentile(self, score: float) -> float:
-        """The share of them that is lower, in percent: 100 means none of them came so high."""
+        """The share that is lower, in percent: 100 means that none of them reached the score."""
         return 100 * float((self.scores < score).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Their summary, ready for JSON."""
+        best = float(self.scores.max())
+        return {"mean": self.mean, "sd": self.sd, "prompts": len(self.scores), "best": best}
 
 
 @dataclass(frozen=True)
 class MaximizedPrompt:
-    """One prompt: its words, and by how much the score falls without each.
+    """One prompt that a search found.
 
-    `chains` is how many independent chains took it, of those that the search has: a proposal that
-    was refused is no find. `fluency` is in nats a word, 0 where it was not asked for.
+    Attributes:
+        prompt: The whole prompt.
+        words: What was put into the template.
+        score: The objective, without fluency.
+        z: Standard deviations above the mean of random prompts.
+        percentile: The share of random prompts that score lower, in percent.
+        fluency: Mean log probability of a word, in nats; 0 where it was not measured.
+        chains: How many independent chains accepted it.
+        contributions: By how much the score falls without each word; empty for a single one.
     """
 
     prompt: str
@@ -59,19 +82,45 @@ class MaximizedPrompt:
     percentile: float
     fluency: float
     chains: int
-    without: tuple[tuple[str, float], ...]
+    contributions: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True, eq=False)
-class MaximizationResult:
-    """A search's result.
+@dataclass(frozen=True)
+class _Saved:
+    """What `maximization.json` holds."""
 
-    `best` are different: no two have all words but one in common. `front` is what no other prompt
-    beats in score and fluency both, where fluency was asked for. `trail` has every scored prompt
-    once, in order; `samples` are where chains were after burn-in, for searches that have such:
-    columns chain, draw, words, score. `about` is what the search says of itself: R̂, effective
-    sample size. `pictures` are of the best, `[prompt, seed, height, width, 3]`, None where none
-    were drawn.
+    objective: str
+    search: str
+    evaluations: int
+    budget: int
+    stopped: bool
+    best: tuple[MaximizedPrompt, ...]
+    front: tuple[MaximizedPrompt, ...]
+    null: dict[str, float]
+    diagnostics: dict[str, float | list[float]]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MaximizationResult(Result):
+    """What a search found.
+
+    Attributes:
+        objective: What was maximized.
+        search: The class of the search.
+        evaluations: Evaluations that were spent: one a prompt, two a gradient.
+        budget: Evaluations that there were.
+        stopped: Whether it was interrupted.
+        best: Different prompts, the highest score first: no two share all words but one.
+        front: Prompts that no other exceeds in score and fluency both, where fluency counts.
+        null: Scores of random prompts.
+        trail: Every scored prompt once, in order: words, prompt, score, fluency, evaluations,
+            chain.
+        samples: Where chains were after burn-in, for searches that have such: chain, draw, words,
+            score.
+        diagnostics: What the search reports of itself, such as R̂.
+        provenance: Which model, with which options.
+        pictures: Of `best`, `[prompt, seed, height, width, 3]`; None where none were drawn.
     """
 
     objective: str
@@ -81,41 +130,140 @@ class MaximizationResult:
     stopped: bool
     best: tuple[MaximizedPrompt, ...]
     front: tuple[MaximizedPrompt, ...]
-    null: Null
-    trail: pd.DataFrame = field(repr=False)
-    samples: pd.DataFrame = field(repr=False)
-    about: Mapping[str, Any]
-    pictures: NDArray[np.uint8] | None = field(default=None, repr=False)
+    null: NullScores
+    trail: pd.DataFrame
+    samples: pd.DataFrame
+    diagnostics: Mapping[str, Any]
+    provenance: Provenance
+    pictures: Pictures | None = None
 
-    def told(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
-        return {
-            "objective": self.objective,
-            "search": self.search,
-            "evaluations": self.evaluations,
-            "budget": self.budget,
-            "stopped": self.stopped,
-            "best": [asdict(one) for one in self.best],
-            "front": [asdict(one) for one in self.front],
-            "null": {
-                "mean": self.null.mean,
-                "sd": self.null.sd,
-                "prompts": len(self.null.scores),
-                "best": float(self.null.scores.max()),
-            },
-            "about": dict(self.about),
-        }
+    def summary(self) -> str:
+        """The best prompt, its z, and what it is compared with."""
+        best = self.best[0]
+        return (
+            f"“{best.prompt}” scores {best.score:.3f} on {self.objective}, z {best.z:.1f}; "
+            f"{self.search}, {self.evaluations:,} evaluations; {len(self.null.scores)} random "
+            f"prompts {self.null.mean:.3f} ± {self.null.sd:.3f}, the best of them "
+            f"{self.null.scores.max():.3f}"
+        )
 
-    def so_far(self) -> NDArray[np.float64]:
+    def table(self) -> pd.DataFrame:
+        """A row for each of the best prompts."""
+        import pandas as pd
+
+        rows = [
+            {
+                "score": round(found.score, 3),
+                "z": round(found.z, 1),
+                "above random": f"{found.percentile:.1f}%",
+                "chains": found.chains,
+                "prompt": found.prompt,
+                "contributions": ", ".join(f"{w} {c:+.2f}" for w, c in found.contributions),
+            }
+            for found in self.best
+        ]
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Any:
+        """The best score so far against evaluations, beside a histogram of random prompts."""
+        import altair as alt
+        import pandas as pd
+
+        best = self.best_so_far()
+        shown = np.unique(np.geomspace(1, len(best), POINTS).astype(int)) - 1
+        curve = pd.DataFrame({"evaluations": shown + 1, "score": best[shown]})
+        curve = curve[np.isfinite(curve["score"])]
+        every = np.concatenate([curve["score"].to_numpy(), self.null.scores])
+        scale = alt.Scale(domain=[float(every.min()), float(every.max())])
+        line = (
+            alt.Chart(curve, title="Best score so far; random prompts at the right")
+            .mark_line(interpolate="step-after", color="#234f8c")
+            .encode(
+                x=alt.X("evaluations:Q", scale=alt.Scale(type="log")),
+                y=alt.Y("score:Q", scale=scale),
+            )
+            .properties(width=420, height=220)
+        )
+        random = (
+            alt.Chart(pd.DataFrame({"score": self.null.scores}))
+            .mark_bar(color="#b9b3a4")
+            .encode(
+                y=alt.Y("score:Q", bin=alt.Bin(maxbins=40), scale=scale, title=None),
+                x=alt.X("count()", title="random prompts"),
+            )
+            .properties(width=120, height=220)
+        )
+        return line | random
+
+    def best_so_far(self) -> NDArray[np.float64]:
         """The best score after each evaluation, `[evaluation]`; gradients leave it as it was."""
         best = np.full(max(self.evaluations, 1), -np.inf)
         if len(self.trail):
             best[self.trail["evaluations"].to_numpy() - 1] = self.trail["score"].to_numpy()
         return np.maximum.accumulate(best)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure but trail and samples, ready for JSON."""
+        return {
+            "objective": self.objective,
+            "search": self.search,
+            "evaluations": self.evaluations,
+            "budget": self.budget,
+            "stopped": self.stopped,
+            "best": [asdict(found) for found in self.best],
+            "front": [asdict(found) for found in self.front],
+            "null": self.null.to_dict(),
+            "diagnostics": dict(self.diagnostics),
+            "provenance": asdict(self.provenance),
+        }
+
     def save(self, folder: Path) -> None:
-        """Write `maximization.json`, trail and samples beside it; the folder is there already."""
-        (folder / FILE).write_text(json.dumps(self.told(), indent=1, allow_nan=False) + "\n")
+        """Write the result beside its trail.
+
+        Args:
+            folder: A folder, perhaps with the trail of this search; made where it is missing.
+        """
+        import pandas as pd
+
+        folder.mkdir(parents=True, exist_ok=True)
         self.trail.to_parquet(folder / TRAIL, index=False)
+        pd.DataFrame({"score": self.null.scores}).to_parquet(folder / NULL, index=False)
         if len(self.samples):
             self.samples.to_parquet(folder / SAMPLES, index=False)
+        if self.pictures is not None:
+            np.savez_compressed(folder / PICTURES, pictures=self.pictures)
+        # Last, since a folder that has it holds a finished search.
+        with whole_file(folder / FILE) as path:
+            path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            SearchError: The folder has no finished search, or a file was altered.
+        """
+        import pandas as pd
+
+        if not (folder / FILE).exists():
+            raise SearchError(f"{folder} has no finished search: it has no {FILE}.")
+        saved = load_json(_Saved, folder, FILE, SearchError)
+        null = read_table(inside(folder, NULL, SearchError), SearchError)
+        scores = null.get("score")
+        if scores is None or scores.dtype.kind != "f":
+            raise SearchError(f"{folder / NULL} was altered: expected the column score.")
+        samples = pd.DataFrame(columns=["chain", "draw", "words", "score"])
+        if (folder / SAMPLES).exists():
+            samples = read_table(inside(folder, SAMPLES, SearchError), SearchError)
+        pictures = None
+        if (folder / PICTURES).exists():
+            pictures = read_arrays(folder / PICTURES, SearchError).get("pictures")
+        return cls(
+            **{
+                **vars(saved),
+                "null": NullScores(scores.to_numpy()),
+                "trail": read_table(inside(folder, TRAIL, SearchError), SearchError),
+                "samples": samples,
+                "pictures": pictures,
+            }
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,29 +13,38 @@ from scipy.special import logit
 from torch import Tensor
 
 from clerestory.classifiers import classifier
+from clerestory.classifiers.base import Role
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Along, Drawn, Objective, Term
-from clerestory.evaluation.terms import Matrix, noiseless, read_terms
+from clerestory.evaluation.terms import noiseless, read_terms
 from clerestory.maximization.base import Gains
-from clerestory.maximization.space import Space, State
+from clerestory.maximization.space import WORDS, Space, State
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.gradients import text_window, token_gradients
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.seeds import check_seeds
-from clerestory.types import Role
+from clerestory.types import Pictures
 
-__all__ = ["Scorer", "Slope"]
+__all__ = ["Announce", "Forecast", "ObjectiveGradient", "Scorer", "forecast"]
 
 CERTAIN = 1e-6
-"""How near to 0 and 1 a classifier's probability counts."""
+"""Probabilities are clipped to this distance from 0 and 1, so that their log odds are finite."""
+TIMED = 16
+"""Prompts in the batch that is timed."""
 
 
 @dataclass(eq=False)
 class Scorer:
-    """The objective's value of prompts, the mean over `seeds`; text sites need one seed only.
+    """The objective's value of prompts, averaged over seeds.
 
-    `known` keeps what was scored, by prompt. `role` says which of two classifiers answers.
+    Attributes:
+        model: The model.
+        objective: What is scored; its terms must pool positions.
+        seeds: One picture or activation a seed; only the first where noise makes no difference.
+        batch: Samples in a batch of the model.
+        role: Which classifiers score pictures: selection, so that evaluation ones stay unused.
+        known: Scores by prompt.
     """
 
     model: Model
@@ -45,69 +55,123 @@ class Scorer:
     known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if any(term.pool == "none" for term in self._along):
+        if any(term.pool == "none" for term in self._activation_terms):
             raise SearchError("A score is one number: pool positions by mean, max or last.")
         self.seeds = check_seeds(self.seeds)
         if self.noiseless:
             self.seeds = self.seeds[:1]
-        for term in self._along:
+        for term in self._activation_terms:
             site = self.model.sites[parse(term.site).site]
-            width, known = len(term.direction), site.shape[1]
-            if known is not None and width > known:
-                self.model.sites.select(f"{site.address}[{width - 1}]")
+            units = site.shape[1]
+            if units is not None and len(term.direction) > units:
+                self.model.sites.select(f"{site.address}[{len(term.direction) - 1}]")
 
     @property
     def noiseless(self) -> bool:
-        """Whether a prompt has the same score with every seed: all of it is read from the text."""
+        """Whether a prompt has the same score with every seed, as what is read from text has."""
         return noiseless(self.model, [term for _, term in self.objective.terms])
 
     @property
-    def reach(self) -> str:
-        """How far the model has to run: `as far as text`, `whole pictures, 2 seeds each`."""
+    def extent(self) -> str:
+        """How far the model is run: `as far as text`, `whole pictures, 2 seeds each`."""
         seeds = "" if len(self.seeds) == 1 else f", {len(self.seeds)} seeds each"
-        stages = {self.model.sites[parse(term.site).site].stage for term in self._along}
-        if self._drawn:
+        if any(isinstance(term, Drawn) for _, term in self.objective.terms):
             return f"whole pictures{seeds}"
-        last = list(dict.fromkeys(site.stage for site in self.model.sites.values()))
-        return f"as far as {max(stages, key=last.index)}{seeds}"
+        stages = {self.model.sites[parse(term.site).site].stage for term in self._activation_terms}
+        order = list(dict.fromkeys(site.stage for site in self.model.sites.values()))
+        return f"as far as {max(stages, key=order.index)}{seeds}"
 
-    def __call__(self, texts: Sequence[str]) -> Matrix:
-        """A score for each prompt."""
-        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+    def __call__(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """The score of each prompt, `[prompt]`."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
         if new:
-            self.known |= dict(zip(new, self._scored(new).tolist(), strict=True))
-        return np.array([self.known[text] for text in texts])
+            self.known |= dict(zip(new, self._score(new).tolist(), strict=True))
+        return np.array([self.known[prompt] for prompt in prompts])
 
     @property
-    def _along(self) -> list[Along]:
+    def _activation_terms(self) -> list[Along]:
         return [term for _, term in self.objective.terms if isinstance(term, Along)]
 
-    @property
-    def _drawn(self) -> list[Drawn]:
-        return [term for _, term in self.objective.terms if isinstance(term, Drawn)]
-
-    def _scored(self, texts: Sequence[str]) -> Matrix:
-        values = self._values(texts)
+    def _score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        values = self._values(prompts)
         parts = [weight * values[term] for weight, term in self.objective.terms]
-        return np.asarray(np.sum(parts, axis=0).reshape(len(texts), len(self.seeds)).mean(1))
+        return np.asarray(np.sum(parts, axis=0).reshape(len(prompts), len(self.seeds)).mean(1))
 
-    def _values(self, texts: Sequence[str]) -> dict[Term, Matrix]:
+    def _values(self, prompts: Sequence[str]) -> dict[Term, NDArray[np.float64]]:
         """Each term, `[prompt × seed]`."""
         terms = [term for _, term in self.objective.terms]
-        seen = read_terms(self.model, terms, texts, self.seeds, sees=self._seen, batch=self.batch)
-        return seen.values
+        measured = read_terms(
+            self.model, terms, prompts, self.seeds, sees=self._log_odds, batch=self.batch
+        )
+        return measured.values
 
-    def _seen(self, term: Drawn, pictures: NDArray[np.uint8]) -> Matrix:
-        judge = classifier(term.classifier, role=self.role)
-        odds = judge(pictures)[:, judge.classes.index(term.shows)].astype(float)
-        return np.asarray(logit(odds.clip(CERTAIN, 1 - CERTAIN)))
+    def _log_odds(self, term: Drawn, pictures: Pictures) -> NDArray[np.float64]:
+        predict = classifier(term.classifier, role=self.role)
+        chances = predict(pictures)[:, predict.classes.index(term.shows)].astype(float)
+        return np.asarray(logit(chances.clip(CERTAIN, 1 - CERTAIN)))
 
 
-class Slope:
-    """How much better a sequence gets by each word at each place, to first order.
+@dataclass(frozen=True)
+class Forecast:
+    """What a search will take.
 
-    One gradient of the objective with respect to the tokens; a word is told by the tokens that
-    stand where its own would. SearchError, SiteError where the objective is not of text sites.
+    Attributes:
+        prompts: How many are scored.
+        seconds_each: Seconds for one.
+        extent: How far the model is run.
+    """
+
+    prompts: int
+    seconds_each: float
+    extent: str
+
+    @property
+    def seconds(self) -> float:
+        """Seconds for all."""
+        return self.prompts * self.seconds_each
+
+    def __str__(self) -> str:
+        unit, size = next(
+            (unit, size)
+            for unit, size, most in (("s", 1, 100), ("min", 60, 6000), ("h", 3600, np.inf))
+            if self.seconds < most
+        )
+        return (
+            f"{self.prompts:,} prompts at {1000 * self.seconds_each:.1f} ms ({self.extent}): "
+            f"about {self.seconds / size:.0f} {unit} at most."
+        )
+
+
+Announce = Callable[[Forecast], None]
+
+
+def forecast(scorer: Scorer, prompts: Sequence[str], count: int) -> Forecast | None:
+    """Score the first of these prompts, and forecast what `count` take; None if all are known."""
+    seconds_each = None
+    # The first batch warms up: only the last one's time counts.
+    for start in range(0, min(len(prompts), 2 * TIMED), TIMED):
+        batch = prompts[start : start + TIMED]
+        new = len({prompt for prompt in batch if prompt not in scorer.known})
+        began = time.perf_counter()
+        scorer(batch)
+        if new:
+            seconds_each = (time.perf_counter() - began) / new
+    return None if seconds_each is None else Forecast(count, seconds_each, scorer.extent)
+
+
+class ObjectiveGradient:
+    """Estimates how much better a sequence gets by each word at each position, to first order.
+
+    One gradient of the objective with respect to the token embeddings; a word counts by those of
+    its tokens that stand where tokens of the present word do.
+
+    Args:
+        scorer: The objective and its model.
+        space: The prompts.
+
+    Raises:
+        SearchError: The objective is not of text sites alone.
+        SiteError: A site comes after the text encoder.
     """
 
     def __init__(self, scorer: Scorer, space: Space) -> None:
@@ -116,45 +180,46 @@ class Slope:
         drawn = any(isinstance(term, Drawn) for term in terms)
         self.window = text_window(scorer.model, [] if drawn else list(dict.fromkeys(self.sites)))
         self.model, self.objective, self.space = scorer.model, scorer.objective, space
-        self.pieces = self._pieces()
+        self.word_tokens = self._word_tokens()
         weight = self.window.encoder.get_input_embeddings().weight
         self.embeddings = weight.detach().float().cpu().numpy()
-        lead = space.template.partition("{}")[0]
-        self.before = int(self.window.begins) + (len(self._ids(lead)) if lead.strip() else 0)
+        lead = space.template.partition(WORDS)[0]
+        self.first = int(self.window.begins) + (len(self._ids(lead)) if lead.strip() else 0)
 
     def __call__(self, states: Sequence[State]) -> list[Gains]:
-        """`[word, vocabulary]` for each sequence."""
-        texts = [self.space.text(state) for state in states]
-        _, slopes = token_gradients(
-            self.model, texts, self.sites, lambda seen: self._value(seen, texts)
+        """`[position, word]` for each sequence."""
+        prompts = [self.space.text(state) for state in states]
+        _, gradients = token_gradients(
+            self.model, prompts, self.sites, lambda values: self._objective(values, prompts)
         )
-        return [self._gains(state, slope) for state, slope in zip(states, slopes, strict=True)]
+        return [self._gains(state, row) for state, row in zip(states, gradients, strict=True)]
 
-    def _value(self, seen: Mapping[str, Tensor], texts: Sequence[str]) -> Tensor:
-        counted = self.window.token_mask(texts)
-        total = torch.zeros(len(texts))
+    def _objective(self, values: Mapping[str, Tensor], prompts: Sequence[str]) -> Tensor:
+        real = self.window.token_mask(prompts)
+        total = torch.zeros(len(prompts))
         for weight, term in self.objective.terms:
             assert isinstance(term, Along)
             site = parse(term.site).site
             hook = self.model.family.hooks_by_address[site]
-            real = counted if hook.text_window else None
-            pooled = Pooler(term.pool, real, row=hook.site.shape[0] is not None)(seen[site])
+            mask = real if hook.text_window else None
+            pooler = Pooler(term.pool, mask, row=hook.site.shape[0] is not None)
+            pooled = pooler(values[site])
             way = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)
             total = total.to(pooled.device) + weight * (pooled[:, : len(way)] @ way)
         return total
 
-    def _gains(self, state: State, slope: NDArray[np.float32]) -> Gains:
-        gains, at = [], self.before
-        for place in state:
-            own = self.pieces[place]
-            length = int((own >= 0).sum())
-            reach = slope[at : at + length]
-            every = reach @ self.embeddings.T
-            gain = np.zeros(len(self.pieces))
-            for offset in range(min(length, len(reach), self.pieces.shape[1])):
-                there = self.pieces[:, offset]
-                change = every[offset, there] - every[offset, own[offset]]
-                gain += np.where(there >= 0, change, 0.0)
+    def _gains(self, state: State, gradient: NDArray[np.float32]) -> Gains:
+        gains, at = [], self.first
+        for word in state:
+            present = self.word_tokens[word]
+            length = int((present >= 0).sum())
+            along = gradient[at : at + length]
+            every = along @ self.embeddings.T
+            gain = np.zeros(len(self.word_tokens))
+            for offset in range(min(length, len(along), self.word_tokens.shape[1])):
+                tokens = self.word_tokens[:, offset]
+                change = every[offset, tokens] - every[offset, present[offset]]
+                gain += np.where(tokens >= 0, change, 0.0)
             gains.append(gain)
             at += length
         return np.array(gains)
@@ -162,11 +227,11 @@ class Slope:
     def _ids(self, text: str) -> list[int]:
         return self.window.ids([text])[0]
 
-    def _pieces(self) -> NDArray[np.int64]:
-        """Each word's tokens, `[vocabulary, most]`, -1 where it has no more."""
+    def _word_tokens(self) -> NDArray[np.int64]:
+        """Each word's tokens, `[word, longest]`, -1 where it has no more."""
         raw = self.space.tokens
         ids = self.window.ids(self.space.vocabulary) if raw is None else [[one] for one in raw]
         table = np.full((len(ids), max(map(len, ids), default=1) or 1), -1)
-        for row, own in enumerate(ids):
-            table[row, : len(own)] = own
+        for index, row in enumerate(ids):
+            table[index, : len(row)] = row
         return table

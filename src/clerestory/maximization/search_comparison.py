@@ -1,67 +1,144 @@
-"""Several searches at equal numbers of evaluations, over several seeds."""
+"""Several searches at equal budgets, over several seeds."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Objective
-from clerestory.maximization.forecast import Announce, Forecast
-from clerestory.maximization.maximize import Progress, maximize, named_search
+from clerestory.io.outputs import whole_folder
+from clerestory.io.tensors import read_arrays
+from clerestory.io.validation import load_json
+from clerestory.maximization.maximize import maximize, named_search
+from clerestory.maximization.scoring import Announce, Forecast
 from clerestory.models import Model
+from clerestory.reporting.plots import png
+from clerestory.reporting.progress import progress_bars
+from clerestory.reporting.results import Provenance, Result
+from clerestory.types import ProgressOption
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["SearchComparison", "compare_searches"]
 
+FILE, CURVES, CHART = "searches.json", "curves.npz", "searches.png"
+POINTS = 80
 
-@dataclass(frozen=True, eq=False)
-class SearchComparison:
-    """The best score so far, `[seed, evaluation]`, of each search."""
+
+@dataclass(frozen=True)
+class _Final:
+    """The last point of a search's curves, over seeds."""
+
+    median: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What `searches.json` holds."""
 
     objective: str
     budget: int
-    curves: dict[str, NDArray[np.float64]] = field(repr=False)
+    searches: dict[str, _Final]
+    provenance: Provenance
 
-    def told(self) -> dict[str, Any]:
-        """The end of each: median over seeds, least and greatest; ready for JSON."""
-        ends = {name: curve[:, -1] for name, curve in self.curves.items()}
-        return {
-            "objective": self.objective,
-            "budget": self.budget,
-            "compare": {
-                name: {
-                    "median": float(np.median(end)),
-                    "low": float(end.min()),
-                    "high": float(end.max()),
-                    "seeds": len(end),
-                }
-                for name, end in ends.items()
-            },
-        }
 
-    def chart(self) -> Any:
-        """An Altair chart: the median, with the range over seeds, against evaluations."""
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchComparison(Result):
+    """How far several searches come.
+
+    Attributes:
+        objective: What was maximized.
+        budget: Evaluations of each.
+        curves: The best score so far, `[seed, evaluation]`, of each search.
+        provenance: Which model, with which options.
+    """
+
+    objective: str
+    budget: int
+    curves: dict[str, NDArray[np.float64]]
+    provenance: Provenance
+
+    def summary(self) -> str:
+        """The search with the highest median."""
+        finals = self._finals()
+        best = max(finals, key=lambda name: finals[name].median)
+        final = finals[best]
+        return (
+            f"{best} reaches {final.median:.3f} ({final.low:.3f} to {final.high:.3f}) on "
+            f"{self.objective}, the highest median of {len(finals)} searches; {self.budget:,} "
+            f"evaluations, {final.seeds} seeds"
+        )
+
+    def table(self) -> pd.DataFrame:
+        """A row for each search: median, lowest and highest final score over seeds."""
+        import pandas as pd
+
+        rows = {name: asdict(final) for name, final in self._finals().items()}
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("search").reset_index()
+        return table.round(3)
+
+    def plot(self) -> Any:
+        """The median over seeds, with the range, against evaluations."""
         import altair as alt
         import pandas as pd
 
-        rows = []
+        parts = []
         for name, curve in self.curves.items():
-            shown = np.unique(np.geomspace(1, curve.shape[1], 80).astype(int)) - 1
+            shown = np.unique(np.geomspace(1, curve.shape[1], POINTS).astype(int)) - 1
             part = np.where(np.isfinite(curve[:, shown]), curve[:, shown], np.nan)
             columns = {"low": part.min(0), "median": np.median(part, 0), "high": part.max(0)}
-            rows.append(pd.DataFrame({"search": name, "evaluations": shown + 1, **columns}))
-        base = alt.Chart(pd.concat(rows), title=f"{self.objective}: the best so far").encode(
+            parts.append(pd.DataFrame({"search": name, "evaluations": shown + 1, **columns}))
+        base = alt.Chart(pd.concat(parts), title=f"{self.objective}: best score so far").encode(
             x=alt.X("evaluations:Q", scale=alt.Scale(type="log"), title="evaluations"),
             color=alt.Color("search:N"),
         )
         band = base.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q")
         line = base.mark_line().encode(y=alt.Y("median:Q", title="score"))
         return (band + line).properties(width=460, height=260)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure but the curves, ready for JSON."""
+        saved = _Saved(self.objective, self.budget, self._finals(), self.provenance)
+        return asdict(saved)
+
+    def save(self, folder: Path) -> None:
+        """Write `searches.json`, `curves.npz` and `searches.png`.
+
+        Args:
+            folder: A new or empty folder.
+        """
+        with whole_folder(folder) as part:
+            (part / FILE).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+            np.savez_compressed(part / CURVES, **self.curves)
+            (part / CHART).write_bytes(png(self.plot()))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; SearchError where it was altered."""
+        saved = load_json(_Saved, folder, FILE, SearchError)
+        curves = read_arrays(folder / CURVES, SearchError)
+        if set(curves) != set(saved.searches):
+            raise SearchError(f"{folder / CURVES} has the curves of other searches than {FILE}.")
+        return cls(saved.objective, saved.budget, curves, saved.provenance)
+
+    def _finals(self) -> dict[str, _Final]:
+        finals = {name: curve[:, -1] for name, curve in self.curves.items()}
+        return {
+            name: _Final(float(np.median(end)), float(end.min()), float(end.max()), len(end))
+            for name, end in finals.items()
+        }
 
 
 def compare_searches(
@@ -73,55 +150,71 @@ def compare_searches(
     repeats: int = 5,
     seed: int = 0,
     announce: Announce | None = None,
-    progress: Progress | None = None,
-    **how: Any,
+    progress: ProgressOption = True,
+    **options: Any,
 ) -> SearchComparison:
-    """Run each search with `repeats` seeds from `seed` on; `how` is the rest of `maximize`'s.
+    """Run several searches at equal budgets.
 
-    `announce` is told what all of it will take.
+    Args:
+        model: The model.
+        objective: As for `maximize`.
+        searches: Names of two searches or more.
+        budget: Evaluations of each run.
+        repeats: Runs of each search.
+        seed: The seed of the first run of each; the others have those that follow.
+        announce: Called with a forecast of all runs together before the first begins.
+        progress: True for a progress bar, or a callback.
+        **options: Further arguments of `maximize`.
 
-    SearchError for fewer than two searches.
+    Raises:
+        SearchError: There are fewer than two searches, or no run.
+        RegistryError: A search is not known.
     """
     names = list(dict.fromkeys(searches))
     if len(names) < 2 or repeats < 1:
         raise SearchError("Name two searches or more to compare, and one seed or more.")
     for name in names:
         named_search(name)
-    times = repeats * len(names)
-    first = None if announce is None else _once(announce, times)
+    runs = list(product(names, range(seed, seed + repeats)))
+    announce_once = None if announce is None else _first_of(announce, len(runs))
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-    for done, (name, own) in enumerate(product(names, range(seed, seed + repeats)), 1):
-        found = maximize(
-            model,
-            objective,
-            search=name,
-            budget=budget,
-            seed=own,
-            draw=False,
-            announce=first,
-            **how,
-        )
-        if found.stopped:
-            raise KeyboardInterrupt
-        curves[name].append(_whole(found.so_far(), budget))
-        if progress is not None:
-            progress(done, times)
+    with progress_bars(progress) as report:
+        for completed, (name, run_seed) in enumerate(runs, 1):
+            result = maximize(
+                model,
+                objective,
+                search=name,
+                budget=budget,
+                seed=run_seed,
+                pictures=False,
+                announce=announce_once,
+                progress=False,
+                **options,
+            )
+            if result.stopped:
+                raise KeyboardInterrupt
+            curves[name].append(_extended(result.best_so_far(), budget))
+            report("comparing searches", completed, len(runs))
     stacked = {name: np.array(rows) for name, rows in curves.items()}
-    return SearchComparison(found.objective, budget, stacked)
+    provenance = replace(
+        result.provenance,
+        options={**result.provenance.options, "search": names, "seed": seed, "repeats": repeats},
+    )
+    return SearchComparison(result.objective, budget, stacked, provenance)
 
 
-def _once(announce: Announce, times: int) -> Announce:
-    """Tell what all the searches take together, when the first is about to begin."""
-    heard: list[Forecast] = []
+def _first_of(announce: Announce, runs: int) -> Announce:
+    """Announces the first forecast, for all runs together."""
+    forecasts: list[Forecast] = []
 
-    def tell(forecast: Forecast) -> None:
-        heard.append(forecast)
-        if len(heard) == 1:
-            announce(replace(forecast, prompts=times * forecast.prompts))
+    def announce_first(forecast: Forecast) -> None:
+        forecasts.append(forecast)
+        if len(forecasts) == 1:
+            announce(replace(forecast, prompts=runs * forecast.prompts))
 
-    return tell
+    return announce_first
 
 
-def _whole(best: NDArray[np.float64], budget: int) -> NDArray[np.float64]:
-    """The curve to the end of the budget: what is not spent brings nothing more."""
+def _extended(best: NDArray[np.float64], budget: int) -> NDArray[np.float64]:
+    """The curve up to the whole budget: what is not spent improves nothing."""
     return np.concatenate([best, np.full(budget - len(best), best[-1])])

@@ -9,21 +9,23 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clerestory.errors import SearchError
+from clerestory.maximization.vocabularies import default_words, vocabulary_words
 from clerestory.models.families.text import Text
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["GAP", "Space", "State", "words_of"]
+__all__ = ["WORDS", "Space", "State", "prompt_space"]
 
 State = tuple[int, ...]
-"""A sequence of places in the vocabulary."""
-GAP = "{}"
+"""A sequence of indices into the vocabulary."""
+WORDS = "{words}"
 """Where the words go in a template."""
 
 
@@ -31,26 +33,36 @@ GAP = "{}"
 class Space:
     """Sequences of `shortest` to `longest` words of a vocabulary, put into a template.
 
-    `banned` are never part of what is put in, in whatever case, however it is cut into words.
-    `reads` says of sequences and their texts which the model reads as they are written (all, if
-    None). `joint` stands between words: a blank, or nothing where they are raw tokens with blanks
-    of their own; `tokens` are the numbers of these. SearchError for a space with nothing in it.
+    Attributes:
+        vocabulary: Two different words or more.
+        shortest: The least number of words.
+        longest: The greatest number of words.
+        template: A prompt with `{words}` in it, once.
+        banned: Strings that never occur in the words, in whatever case, even across words.
+        separator: Stands between words: a blank, or nothing where the vocabulary is raw tokens
+            with blanks of their own.
+        is_readable: Says of sequences and their prompts which ones the tokenizer reads back as
+            they are written; all of them if None.
+        tokens: The token number of each entry where the vocabulary is raw tokens.
+
+    Raises:
+        SearchError: There is nothing in the space.
     """
 
     vocabulary: tuple[str, ...]
     shortest: int
     longest: int
-    template: str = GAP
+    template: str = WORDS
     banned: tuple[str, ...] = ()
-    joint: str = " "
-    reads: Callable[[Sequence[State], Sequence[str]], Sequence[bool]] | None = field(
+    separator: str = " "
+    is_readable: Callable[[Sequence[State], Sequence[str]], Sequence[bool]] | None = field(
         default=None, repr=False
     )
     tokens: tuple[int, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.template.count(GAP) != 1:
-            raise SearchError(f"The template {self.template!r} must have {GAP} in it, once.")
+        if self.template.count(WORDS) != 1:
+            raise SearchError(f"The template {self.template!r} must have {WORDS} in it, once.")
         if not 1 <= self.shortest <= self.longest:
             raise SearchError(f"{self.shortest} to {self.longest} words make no prompt.")
         if any(not ban.strip() for ban in self.banned):
@@ -66,27 +78,27 @@ class Space:
 
     def words(self, state: State) -> str:
         """What is put into the template."""
-        return self.joint.join(self.vocabulary[place] for place in state).strip()
+        return self.separator.join(self.vocabulary[index] for index in state).strip()
 
     def text(self, state: State) -> str:
         """The prompt."""
-        return self.template.replace(GAP, self.words(state))
+        return self.template.replace(WORDS, self.words(state))
 
     def valid(self, states: Sequence[State]) -> list[bool]:
-        """Which are of a length that may be, hold nothing banned, and are read as written."""
-        fine = [self._allowed(state) for state in states]
-        if self.reads is None or not any(fine):
-            return fine
-        chosen = [state for state, good in zip(states, fine, strict=True) if good]
-        read = iter(self.reads(chosen, [self.text(state) for state in chosen]))
-        return [good and bool(next(read)) for good in fine]
+        """Which are of an allowed length, hold nothing banned, and are read as written."""
+        allowed = [self._allowed(state) for state in states]
+        if self.is_readable is None or not any(allowed):
+            return allowed
+        selected = [state for state, good in zip(states, allowed, strict=True) if good]
+        readable = iter(self.is_readable(selected, [self.text(state) for state in selected]))
+        return [good and bool(next(readable)) for good in allowed]
 
     def random(self, rng: np.random.Generator) -> State:
-        """A sequence, its length at random among those that may be; perhaps no valid one."""
+        """A sequence of a random length, which is not always valid."""
         length = int(rng.integers(self.shortest, self.longest + 1))
         return tuple(rng.integers(0, len(self.vocabulary), length).tolist())
 
-    def all(self) -> Iterator[State]:
+    def sequences(self) -> Iterator[State]:
         """Every sequence, the shortest first."""
         for length in range(self.shortest, self.longest + 1):
             yield from itertools.product(range(len(self.vocabulary)), repeat=length)
@@ -94,93 +106,100 @@ class Space:
     def _allowed(self, state: State) -> bool:
         if not self.shortest <= len(state) <= self.longest:
             return False
-        said = self.words(state).casefold()
-        whole = _plain(said)
-        return bool(whole) and not any(
-            ban.casefold() in said or _plain(ban) in whole for ban in self.banned
+        words = self.words(state).casefold()
+        compact = _compact(words)
+        return bool(compact) and not any(
+            ban.casefold() in words or _compact(ban) in compact for ban in self.banned
         )
 
 
-def words_of(
+def prompt_space(
     model: Model,
     *,
     words: int | tuple[int, int] = 3,
-    template: str = GAP,
-    vocabulary: Sequence[str] | None = None,
-    banned: Sequence[str] = (),
+    template: str = WORDS,
+    vocabulary: Sequence[str] | str | Path | None = None,
+    ban: Sequence[str] = (),
     tokens: bool = False,
 ) -> Space:
-    """The space of a model's prompts: whole words, or raw `tokens`.
+    """The space of a model's prompts.
 
-    `vocabulary` is by default the words of the profile's captions; without them all that ends a
-    word among the model's tokens, ends of longer words with them. SearchError where there is
-    nothing to choose from.
+    Args:
+        model: The model whose tokenizer reads the prompts.
+        words: How many words: a number, or the least and the greatest.
+        template: A prompt with `{words}` in it, once.
+        vocabulary: The words, the name of a vocabulary of a plug-in, or a file with a word a line.
+            By default those of the captions that the model's profile has or else, of the model's
+            tokens, all that end a word, which includes ends of longer words.
+        ban: Strings that never occur in the words.
+        tokens: Whether to search over raw tokens in place of words.
+
+    Raises:
+        SearchError: There are fewer than two words, or the tokenizer is not known.
     """
     window = next(iter(model.family.text_windows.values()), None)
     if tokens and vocabulary is not None:
         raise SearchError("Raw tokens are the tokenizer's own: give a vocabulary, or `tokens`.")
     if tokens and not isinstance(window, Text):
         raise SearchError(f"{model.name} does not tell its tokens: search over words.")
-    given = _words(model) if vocabulary is None else vocabulary
-    numbers = dict.fromkeys((one.strip() for one in given), 0)
+    listed = default_words(model) if vocabulary is None else vocabulary_words(vocabulary)
+    numbers = dict.fromkeys((word.strip() for word in listed), 0)
     if tokens and isinstance(window, Text):
-        numbers = _raw(window)
-    low = [ban.casefold() for ban in banned]
-    kept = [word for word in numbers if word and not any(ban in word.casefold() for ban in low)]
+        numbers = _raw_tokens(window)
+    lower = [text.casefold() for text in ban]
+    entries = [word for word in numbers if word and not any(b in word.casefold() for b in lower)]
     if not tokens:
-        kept = list({word.casefold(): word for word in reversed(kept)}.values())[::-1]
-    if len(kept) < 2:
+        # Of words that differ in case only, the first is kept: the tokenizer may not tell them.
+        entries = list({word.casefold(): word for word in reversed(entries)}.values())[::-1]
+    if len(entries) < 2:
         raise SearchError(
-            f"There are {len(kept)} words to search among; give a vocabulary of your own."
+            f"There are {len(entries)} words to search among; give a vocabulary of your own."
         )
     shortest, longest = (words, words) if isinstance(words, int) else words
-    own = tuple(numbers[word] for word in kept) if tokens else None
-    reads = _survivor(window, template, own) if isinstance(window, Text) else None
-    joint = "" if tokens else " "
-    return Space(tuple(kept), shortest, longest, template, tuple(banned), joint, reads, own)
+    token_numbers = tuple(numbers[entry] for entry in entries) if tokens else None
+    readable = _readability(window, template, token_numbers) if isinstance(window, Text) else None
+    separator = "" if tokens else " "
+    return Space(
+        tuple(entries), shortest, longest, template, tuple(ban), separator, readable, token_numbers
+    )
 
 
-def _words(model: Model) -> list[str]:
-    from clerestory.maximization.fluency import caption_words
-
-    return caption_words(model.profile) or model.vocabulary()
-
-
-def _survivor(
-    window: Text, template: str, own: tuple[int, ...] | None
+def _readability(
+    window: Text, template: str, tokens: tuple[int, ...] | None
 ) -> Callable[[Sequence[State], Sequence[str]], list[bool]]:
-    """Whether texts are read as they are written: decoded, encoded again, and as these tokens."""
-    lead, _, tail = template.partition(GAP)
+    """Whether prompts survive being encoded, decoded and encoded again, and as these tokens."""
+    lead, _, tail = template.partition(WORDS)
     before, after = window.ids([lead or " "])[0], window.ids([tail or " "])[0]
 
-    def survives(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
-        back, ids = window.reread(texts), window.ids(texts)
-        again = dict(zip(texts, ids, strict=True))
-        changed = [said for said in back if said not in again]
+    def is_readable(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
+        decoded, encoded = window.reread(texts), window.ids(texts)
+        again = dict(zip(texts, encoded, strict=True))
+        changed = [text for text in decoded if text not in again]
         if changed:
             again |= zip(changed, window.ids(changed), strict=True)
-        fine = []
-        for state, text, said, one in zip(states, texts, back, ids, strict=True):
-            good = _plain(said) == _plain(text) and one == again[said] and len(one) <= window.room
-            if good and own is not None:
-                good = one == [*before, *(own[place] for place in state), *after]
-            fine.append(good)
-        return fine
+        readable = []
+        for state, text, back, ids in zip(states, texts, decoded, encoded, strict=True):
+            good = _compact(back) == _compact(text) and ids == again[back]
+            good = good and len(ids) <= window.room
+            if good and tokens is not None:
+                good = ids == [*before, *(tokens[index] for index in state), *after]
+            readable.append(good)
+        return readable
 
-    return survives
+    return is_readable
 
 
-def _plain(text: str) -> str:
-    """Without case and blanks: what tokenizers change of any text."""
+def _compact(text: str) -> str:
+    """Without case and blanks, which tokenizers change of any text."""
     return "".join(text.casefold().split())
 
 
-def _raw(window: Text) -> dict[str, int]:
-    """The tokens as they read within a text, blanks and all, and their numbers."""
+def _raw_tokens(window: Text) -> dict[str, int]:
+    """The tokens as they read within a text, blanks included, and their numbers."""
     special = set(window.tokenizer.all_special_ids)
-    found: dict[str, int] = {}
-    for token, place in sorted(window.tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
+    tokens: dict[str, int] = {}
+    for token, number in sorted(window.tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
         text = token.replace("</w>", " ").replace("▁", " ").replace("Ġ", " ")
-        if place not in special and text.strip() and text.isascii() and text.isprintable():
-            found.setdefault(text, place)
-    return found
+        if number not in special and text.strip() and text.isascii() and text.isprintable():
+            tokens.setdefault(text, number)
+    return tokens

@@ -1,10 +1,10 @@
-"""A search's trail on disk: every prompt that was scored, so that a killed search goes on.
+"""A search's trail on disk: every prompt that was scored, so that a stopped search resumes.
 
 FOLDER/search.json       what the trail is of
 FOLDER/scored.parquet    prompt, score
 
-A search is replayed by its seed. What was scored before is not scored again, so a second call comes
-to where the first was stopped, and goes on from there.
+A search is replayed by its seed. What was scored before is not scored again, so a second call soon
+reaches where the first was stopped, and continues from there.
 """
 
 from __future__ import annotations
@@ -23,44 +23,54 @@ from clerestory.io.reading import inside, read_table
 __all__ = ["Trail"]
 
 PLAN, SCORED = "search.json", "scored.parquet"
+INTERVAL = 15.0
+"""Seconds between two writes while a search runs."""
 
 
 class Trail:
-    """The scores of a search in a folder; nothing is kept where that is None.
+    """The scores of a search in a folder; nothing is written where that is None.
 
-    SearchError where the folder has the trail of another search, with the differences.
+    Args:
+        folder: Where the scores are.
+        plan: What they depend on, ready for JSON.
+
+    Raises:
+        SearchError: The folder has the trail of another search; the message has the differences.
     """
 
     def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
-        self.folder, self._kept = folder, time.monotonic()
-        if folder is None:
-            return
-        planned_folder(folder, PLAN, plan, other="another search's trail", error=SearchError)
+        self.folder, self._written = folder, time.monotonic()
+        if folder is not None:
+            planned_folder(folder, PLAN, plan, other="another search's trail", error=SearchError)
 
-    def known(self) -> dict[str, float]:
-        """What was scored before."""
+    def load(self) -> dict[str, float]:
+        """The scores of an earlier call, by prompt; SearchError where the file was altered."""
         if self.folder is None or not (self.folder / SCORED).exists():
             return {}
         path = inside(self.folder, SCORED, SearchError)
         table = read_table(path, SearchError)
-        texts, scores = table.get("prompt"), table.get("score")
-        if texts is None or scores is None or scores.dtype.kind != "f":
+        prompts, scores = table.get("prompt"), table.get("score")
+        if prompts is None or scores is None or scores.dtype.kind != "f":
             raise SearchError(f"{path} was altered: expected the columns prompt and score.")
-        if not all(isinstance(text, str) for text in texts) or not np.isfinite(scores).all():
+        if not all(isinstance(prompt, str) for prompt in prompts) or not np.isfinite(scores).all():
             raise SearchError(f"{path} was altered: a prompt is no text, or a score no number.")
-        return dict(zip(texts, scores, strict=True))
+        return dict(zip(prompts, scores, strict=True))
 
-    def keep(self, known: Mapping[str, float], *, every: float = 0.0) -> None:
-        """Put the scores in the place of those before, whole or not at all.
+    def save(self, scores: Mapping[str, float], *, at_once: bool = True) -> None:
+        """Replace the scores on disk, atomically.
 
-        Not more often than `every` so many seconds.
+        Args:
+            scores: Every score so far, by prompt.
+            at_once: False writes only where the last time is `INTERVAL` seconds ago.
         """
         import pandas as pd
 
-        if self.folder is None or time.monotonic() - self._kept < every:
+        if self.folder is None:
             return
-        self._kept = time.monotonic()
-        table = pd.DataFrame({"prompt": list(known), "score": list(known.values())})
-        beside = self.folder / f"{SCORED}.part"
-        table.to_parquet(beside, index=False)
-        beside.replace(self.folder / SCORED)
+        if not at_once and time.monotonic() - self._written < INTERVAL:
+            return
+        self._written = time.monotonic()
+        table = pd.DataFrame({"prompt": list(scores), "score": list(scores.values())})
+        part = self.folder / f"{SCORED}.part"
+        table.to_parquet(part, index=False)
+        part.replace(self.folder / SCORED)

@@ -17,6 +17,7 @@ from clerestory.io.reading import read_json, refusing
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.queue import AbandonedError, BusyError
 from clerestory.microscope.redraw import Drawer
+from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
@@ -93,7 +94,7 @@ class Jobs:
             thread.join(ENDING)
 
     def _run(self, unit: Unit, job: Job) -> None:
-        def report(completed: int, total: int) -> None:
+        def report(label: str, completed: int, total: int) -> None:
             job.done, job.budget = completed, total
             if job.stop.is_set():
                 raise _StoppedError
@@ -125,7 +126,7 @@ def search(
     budget: int,
     *,
     how: str = "metropolis",
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressOption = False,
 ) -> None:
     """Search prompts that raise a unit; they and their pictures are kept in the folder."""
     from clerestory.evaluation import unit as along

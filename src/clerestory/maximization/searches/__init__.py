@@ -1,1 +1,1 @@
-"""Search algorithms, one file each."""
+"""Search algorithms, one a file; each registers itself under the name that users give."""

@@ -1,8 +1,7 @@
-"""A population that keeps the front of score against fluency.
+"""A population that keeps the Pareto front of score against fluency.
 
-For each of several weights of fluency the best are kept and bred: parents are crossed, and changed
-at random. What nothing else beats in both, score and fluency, is the front. Source: Thompson et
-al. 2024 (EPO), without its gradients.
+The best by each of several weights of fluency are kept and bred: parents are crossed, and changed
+at random. Source: Thompson et al. 2024 (EPO), without its gradients.
 """
 
 from __future__ import annotations
@@ -11,88 +10,82 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clerestory.maximization.base import Problem, searches
-from clerestory.maximization.searches.metropolis import best_started, started
-from clerestory.maximization.searches.moves import moved
+from clerestory.maximization.moves import best_random, perturb, random_valid
 from clerestory.maximization.space import State
 
-__all__ = ["Evolve", "front"]
+__all__ = ["Evolve"]
 
 
 @searches.register("evolve")
 @dataclass(frozen=True)
 class Evolve:
-    """`population` sequences on `islands`; `weights` of fluency beside the search's own.
+    """A genetic algorithm on separate islands.
 
-    An island begins with the best of random sequences, four times its size but for all of them
-    not much over the share `drawn` of the budget.
-    Weights are in standard deviations of random prompts' scores, and count only where fluency is
-    asked for. Where a generation has brought nothing new for `patience` generations, an island
-    begins again but for its best one.
+    Attributes:
+        population: Sequences on all islands together.
+        islands: How many islands there are.
+        crossover: The share of children that have two parents.
+        initial: The share of the budget for random sequences, on the best of which islands begin;
+            at most four times an island's size.
+        weights: Weights of fluency beside the search's own, in standard deviations of random
+            prompts' scores a nat; they count only where fluency does.
+        patience: Generations without improvement before an island begins again, but for its best.
     """
 
     population: int = 48
     islands: int = 3
-    crossed: float = 0.2
-    drawn: float = 0.1
+    crossover: float = 0.2
+    initial: float = 0.1
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     patience: int = 12
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Until the budget is spent."""
-        own = max(self.population // self.islands, 4)
-        each = own + min(int(self.drawn * problem.budget) // self.islands, 3 * own)
-        states, _ = best_started(problem, self.islands, each, own)
-        people = [states[start : start + own] for start in range(0, len(states), own)]
+        """Breed until the budget is spent."""
+        size = max(self.population // self.islands, 4)
+        tries = size + min(int(self.initial * problem.budget) // self.islands, 3 * size)
+        states, _ = best_random(problem, self.islands, tries, size)
+        populations = [states[start : start + size] for start in range(0, len(states), size)]
         best, idle = [-np.inf] * self.islands, [0] * self.islands
         while True:
-            for each, island in enumerate(people):
-                young = [self._child(island, problem) for _ in range(own)]
-                problem.scores(young, [each] * own)
-                people[each], top = self._kept([*island, *young], own, problem, each)
-                problem.visit(people[each], [each] * len(people[each]))
-                idle[each] = 0 if top > best[each] else idle[each] + 1
-                best[each] = max(best[each], top)
-                if idle[each] > self.patience:
-                    people[each], idle[each] = [*people[each][:1], *started(problem, own - 1)], 0
+            for number, island in enumerate(populations):
+                children = [self._child(island, problem) for _ in range(size)]
+                problem.scores(children, [number] * size)
+                survivors, top = self._select([*island, *children], size, problem, number)
+                problem.visit(survivors, [number] * len(survivors))
+                idle[number] = 0 if top > best[number] else idle[number] + 1
+                best[number] = max(best[number], top)
+                if idle[number] > self.patience:
+                    survivors = [*survivors[:1], *random_valid(problem, size - 1)]
+                    idle[number] = 0
+                populations[number] = survivors
                 yield problem.spent
 
     def _child(self, island: list[State], problem: Problem) -> State:
         rng = problem.rng
-        pick = np.minimum(rng.integers(len(island), size=2), rng.integers(len(island), size=2))
-        one, other = (island[int(at)] for at in pick)
-        if rng.random() < self.crossed:
-            cut = int(rng.integers(1, max(len(one), 2)))
-            one = (*one[:cut], *other[cut:])
+        # The better of two random indices: an island is in order, the best first.
+        picks = np.minimum(rng.integers(len(island), size=2), rng.integers(len(island), size=2))
+        child, parent = (island[int(at)] for at in picks)
+        if rng.random() < self.crossover:
+            cut = int(rng.integers(1, max(len(child), 2)))
+            child = (*child[:cut], *parent[cut:])
         for _ in range(1 + int(rng.integers(2))):
-            changed, _ = moved(one, problem.space, rng) if one else (other, 0.0)
-            one = changed or one
-        return one
+            changed, _ = perturb(child, problem.space, rng) if child else (parent, 0.0)
+            child = changed or child
+        return child
 
-    def _kept(
-        self, island: list[State], count: int, problem: Problem, number: int
+    def _select(
+        self, island: list[State], size: int, problem: Problem, number: int
     ) -> tuple[list[State], float]:
-        """The best for each weight in turn, each once; the best score of all."""
+        """The best by each weight in turn, each once, and the best score of all."""
         states = list(dict.fromkeys(island))
-        parts = problem.parts(states, [number] * len(states))
-        weights = self.weights if problem.fluency is not None else (0.0,)
+        parts = problem.score_parts(states, [number] * len(states))
+        weights = self.weights if problem.score_fluency is not None else (0.0,)
         orders = [
-            np.argsort(-(parts[:, 0] + (problem.weight + w * problem.scale) * parts[:, 1]))
+            np.argsort(-(parts[:, 0] + (problem.fluency_weight + w * problem.scale) * parts[:, 1]))
             for w in weights
         ]
         turns = dict.fromkeys(int(at) for turn in zip(*orders, strict=True) for at in turn)
-        whole = parts[:, 0] + problem.weight * parts[:, 1]
-        return [states[at] for at in turns][:count], float(whole.max())
-
-
-def front(scores: NDArray[np.float64], fluency: NDArray[np.float64]) -> list[int]:
-    """Places of what nothing else beats in both, the highest score first."""
-    found: list[int] = []
-    most = -np.inf
-    for at in np.lexsort((-fluency, -scores)).tolist():
-        if fluency[at] > most:
-            found.append(at)
-            most = fluency[at]
-    return found
+        total = parts[:, 0] + problem.fluency_weight * parts[:, 1]
+        return [states[at] for at in turns][:size], float(total.max())

@@ -1,4 +1,4 @@
-"""Every prompt of a small space: the yardstick."""
+"""Every prompt of a small space: the known optimum."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Exhaustive"]
 @searches.register("exhaustive")
 @dataclass(frozen=True)
 class Exhaustive:
-    """All sequences, one after another; refuses a space that the budget does not hold."""
+    """All sequences, `batch` at a time; refuses a space that the budget does not hold."""
 
     batch: int = 256
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Once through the space."""
+        """Score the whole space once."""
         if problem.space.size > problem.budget:
             raise SearchError(
                 f"There are {problem.space.size:,} sequences and the budget is "
                 f"{problem.budget:,}: raise it, or take fewer words."
             )
-        every = problem.space.all()
-        while chunk := list(itertools.islice(every, self.batch)):
-            problem.scores(chunk)
+        sequences = problem.space.sequences()
+        while batch := list(itertools.islice(sequences, self.batch)):
+            problem.scores(batch)
             yield problem.spent

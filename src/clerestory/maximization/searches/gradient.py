@@ -1,8 +1,8 @@
-"""Greedy coordinate gradient: the gradient proposes words, the score disposes.
+"""Greedy coordinate gradient: the gradient proposes words, the score decides.
 
-At each place the words that the gradient likes best are candidates; of a batch of single
-replacements the best is taken. Where nothing is better any more, it begins again elsewhere.
-Source: Zou et al. 2023, as in nanoGCG.
+The words with the highest gains at each position are candidates; of a batch of single replacements
+the best is accepted. Where none improves the score, the search restarts elsewhere. Source: Zou et
+al. 2023, as in nanoGCG.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clerestory.maximization.base import Gains, Problem, searches
-from clerestory.maximization.searches.metropolis import started
-from clerestory.maximization.searches.moves import replaced
+from clerestory.maximization.moves import random_valid, replace_word
 from clerestory.maximization.space import State
 
 __all__ = ["Gradient"]
@@ -23,40 +22,48 @@ __all__ = ["Gradient"]
 @searches.register("gradient")
 @dataclass(frozen=True)
 class Gradient:
-    """`candidates` single replacements a round, each among the `top` words of its place.
+    """Greedy single replacements that the gradient proposes.
 
-    Each start is the best of `drawn` random sequences: where a unit is silent the gradient is dumb.
+    Attributes:
+        candidates: Replacements that are scored a round.
+        top: The candidates of a position are so many words with the highest gains.
+        initial: Each start is the best of so many random sequences: where a unit is silent, its
+            gradient is zero.
+        patience: Rounds without improvement before a restart.
     """
 
     candidates: int = 64
     top: int = 64
-    drawn: int = 64
+    initial: int = 64
     patience: int = 3
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Until the budget is spent; after `patience` rounds without gain from a new start."""
+        """Restart until the budget is spent."""
         start = 0
         while True:
-            drawn = started(problem, min(self.drawn, max(problem.left, 1)))
+            drawn = random_valid(problem, min(self.initial, max(problem.remaining, 1)))
             scores = problem.scores(drawn, [start] * len(drawn))
             state, score, idle = drawn[int(scores.argmax())], scores.max(), 0
             while idle < self.patience:
                 problem.visit([state], [start])
                 (gains,) = problem.gains([state])
-                tried = self._tried(state, gains, problem)
-                scores = problem.scores(tried, [start] * len(tried))
+                proposals = self._proposals(state, gains, problem)
+                scores = problem.scores(proposals, [start] * len(proposals))
                 best = int(scores.argmax())
                 idle = 0 if scores[best] > score else idle + 1
                 if scores[best] > score:
-                    state, score = tried[best], scores[best]
+                    state, score = proposals[best], scores[best]
                 yield problem.spent
             start += 1
 
-    def _tried(self, state: State, gains: Gains, problem: Problem) -> list[State]:
+    def _proposals(self, state: State, gains: Gains, problem: Problem) -> list[State]:
         top = min(self.top, gains.shape[1])
-        likely = np.argpartition(-gains, top - 1, axis=1)[:, :top]
-        count = min(self.candidates, problem.left)
-        places = problem.rng.integers(len(state), size=max(count, 1))
-        words = likely[places, problem.rng.integers(top, size=len(places))]
-        tried = [replaced(state, int(p), int(w)) for p, w in zip(places, words, strict=True)]
-        return list(dict.fromkeys(tried))
+        best = np.argpartition(-gains, top - 1, axis=1)[:, :top]
+        count = min(self.candidates, problem.remaining)
+        positions = problem.rng.integers(len(state), size=max(count, 1))
+        words = best[positions, problem.rng.integers(top, size=len(positions))]
+        proposals = [
+            replace_word(state, int(position), int(word))
+            for position, word in zip(positions, words, strict=True)
+        ]
+        return list(dict.fromkeys(proposals))

@@ -1,8 +1,8 @@
-"""Markov chains whose proposals the gradient informs, and that stay exact for all that.
+"""Markov chains with gradient-informed proposals, whose stationary distribution stays exact.
 
-A place is picked at random, and a word for it with odds exp(gain / 2T); the proposal back has the
-odds of the gradient there, and the acceptance ratio has both. Source: Zanella 2020; Grathwohl et
-al. 2021 for gradients.
+A position is picked at random, and a word for it with log odds gain / 2T; the reverse proposal has
+the odds of the gradient at the new sequence, and the acceptance ratio corrects for both. Source:
+Zanella 2020; Grathwohl et al. 2021 for gradients.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from clerestory.maximization.base import Gains, Problem, searches
+from clerestory.maximization.moves import perturb, replace_word
 from clerestory.maximization.searches.metropolis import Chains, Metropolis
-from clerestory.maximization.searches.moves import moved, replaced
 from clerestory.maximization.space import State
 
 __all__ = ["GradientMetropolis"]
@@ -25,46 +25,47 @@ __all__ = ["GradientMetropolis"]
 @searches.register("gradient-metropolis")
 @dataclass(frozen=True)
 class GradientMetropolis(Metropolis):
-    """As `metropolis`; the share `informed` of its proposals are replacements by the gradient."""
+    """As `metropolis`, with the share `informed` of proposals replacements by the gradient."""
 
     informed: float = 0.5
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Until the budget is spent."""
-        problem.gains([])
+        """Run until the budget is spent."""
+        problem.gains([])  # refuses an objective without a gradient before anything is scored
         return super().run(problem)
 
-    def _proposed(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
+    def _propose(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
         rng, temperatures = problem.rng, chains.temperatures
-        proposed = [moved(state, problem.space, rng) for state in chains.states]
-        chosen = [at for at in range(len(proposed)) if rng.random() < self.informed]
-        if not chosen:
-            return proposed
-        here = problem.gains([chains.states[at] for at in chosen])
-        ways = [
-            self._drawn(chains.states[at], gains, temperatures[at], rng)
-            for at, gains in zip(chosen, here, strict=True)
+        proposals = [perturb(state, problem.space, rng) for state in chains.states]
+        informed = [at for at in range(len(proposals)) if rng.random() < self.informed]
+        if not informed:
+            return proposals
+        present = problem.gains([chains.states[at] for at in informed])
+        draws = [
+            self._draw(chains.states[at], gains, temperatures[at], rng)
+            for at, gains in zip(informed, present, strict=True)
         ]
-        valid = problem.space.valid([state for state, _, _ in ways])
-        back = iter(problem.gains([way[0] for way, good in zip(ways, valid, strict=True) if good]))
-        for at, (state, place, there), good in zip(chosen, ways, valid, strict=True):
-            if not good:
-                proposed[at] = (state, 0.0)
+        valid = problem.space.valid([state for state, _, _ in draws])
+        new = [draw[0] for draw, is_valid in zip(draws, valid, strict=True) if is_valid]
+        reverse = iter(problem.gains(new))
+        for at, (state, position, forward), is_valid in zip(informed, draws, valid, strict=True):
+            if not is_valid:
+                proposals[at] = (state, 0.0)
                 continue
-            odds = _odds(next(back)[place], temperatures[at])
-            proposed[at] = (state, float(odds[chains.states[at][place]] - there))
-        return proposed
+            odds = _log_odds(next(reverse)[position], temperatures[at])
+            proposals[at] = (state, float(odds[chains.states[at][position]] - forward))
+        return proposals
 
     @staticmethod
-    def _drawn(
+    def _draw(
         state: State, gains: Gains, temperature: float, rng: np.random.Generator
     ) -> tuple[State, int, float]:
-        """Another sequence, the place that is new, and log q(there)."""
-        place = int(rng.integers(len(state)))
-        odds = _odds(gains[place], temperature)
+        """A new sequence, the position that changed, and log q of the proposal."""
+        position = int(rng.integers(len(state)))
+        odds = _log_odds(gains[position], temperature)
         word = int(rng.choice(len(odds), p=np.exp(odds)))
-        return replaced(state, place, word), place, float(odds[word])
+        return replace_word(state, position, word), position, float(odds[word])
 
 
-def _odds(gains: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+def _log_odds(gains: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     return np.asarray(log_softmax(gains / (2 * temperature)))

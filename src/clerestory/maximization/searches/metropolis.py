@@ -1,8 +1,9 @@
 """Markov chains over word sequences, with parallel tempering.
 
-At temperature T a chain visits sequences as exp(score / T) says, once it has forgotten where it
-began. Cold chains climb and stay, hot ones wander; neighbours on the ladder exchange their
-sequences. Source: Metropolis et al. 1953, Hastings 1970; Geyer 1991 for the tempering.
+At temperature T a chain visits sequences with a probability in exp(score / T), once it has
+forgotten where it began. Cold chains climb and stay, hot ones wander; neighbours on the temperature
+ladder exchange their sequences. Source: Metropolis et al. 1953, Hastings 1970; Geyer 1991 for
+tempering.
 """
 
 from __future__ import annotations
@@ -16,37 +17,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
-from clerestory.maximization.base import Problem, Sample, SpentError, searches
-from clerestory.maximization.searches.moves import moved
+from clerestory.maximization.base import ChainSample, Problem, searches
+from clerestory.maximization.moves import best_random, perturb
 from clerestory.maximization.space import State
 
-__all__ = ["Chains", "Metropolis", "best_started", "started"]
+__all__ = ["Chains", "Metropolis"]
 
-SWAPPED = 0.3
-"""The share of exchanges between neighbours that the ladder is set to during burn-in."""
-TRIES = 1000
-"""Random sequences drawn for one that is valid."""
-Values = NDArray[np.float64]
+SWAP_RATE = 0.3
+"""The rate of exchanges between neighbours that the ladder is adapted to during burn-in."""
+SMALL_SPACE = 10
+"""Burn-in also ends after so many requests for each of its evaluations: a small space is soon
+known, and then nothing is spent any more."""
+LEAST_DRAWS = 8
+"""Draws a chain below which convergence is not estimated."""
 
 
 @searches.register("metropolis")
 @dataclass(frozen=True)
 class Metropolis:
-    """`chains` ladders of `rungs` temperatures each, from `coldest` to `hottest`.
+    """Single-word edits accepted by the Metropolis rule, on ladders of temperatures.
 
-    Temperatures are in standard deviations of random prompts' scores, unless `absolute`. The share
-    `drawn` of the budget goes into random sequences, on the best of which chains begin. For the
-    share `burn` of the budget the rungs between the ends are moved so that neighbours exchange
-    alike often; then they are frozen. R̂ and the effective sample size of the coldest rung's scores
-    after that are in the result, as far as there are two chains.
+    The ladder is adapted during burn-in, so that all neighbours exchange equally often, and then
+    frozen. R̂ and the effective sample size of the coldest temperature's scores after that are in
+    the result, where there are two chains.
+
+    Attributes:
+        chains: Independent ladders.
+        rungs: Temperatures a ladder.
+        coldest: The lowest temperature, in standard deviations of random prompts' scores.
+        hottest: The highest.
+        initial: The share of the budget that is spent on random sequences, on the best of which
+            chains begin.
+        burn_in: The share of the budget until which the ladder is adapted.
+        absolute: Whether temperatures are in units of the score itself.
     """
 
     chains: int = 2
     rungs: int = 4
     coldest: float = 0.02
     hottest: float = 0.3
-    drawn: float = 0.1
-    burn: float = 0.2
+    initial: float = 0.1
+    burn_in: float = 0.2
     absolute: bool = False
 
     def __post_init__(self) -> None:
@@ -54,153 +65,143 @@ class Metropolis:
             raise SearchError("Chains and rungs are 1 or more, 0 < coldest <= hottest.")
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Until the budget is spent."""
+        """Run until the budget is spent."""
         chains = Chains.begin(self, problem)
         try:
             while True:
-                chains.step(self._proposed(problem, chains))
-                chains.exchange(adapt=self._burning(problem))
+                chains.step(self._propose(problem, chains))
+                chains.exchange(adapt=self._is_burning_in(problem))
                 yield problem.spent
         finally:
-            problem.about |= chains.about()
+            problem.diagnostics |= chains.diagnostics()
 
-    def _burning(self, problem: Problem) -> bool:
-        """Until a share of the budget is spent, or asked for ten times, as small spaces need."""
-        end = self.burn * problem.budget
-        return problem.spent < end and problem.asked < 10 * end
+    def _is_burning_in(self, problem: Problem) -> bool:
+        end = self.burn_in * problem.budget
+        return problem.spent < end and problem.requested < SMALL_SPACE * end
 
-    def _proposed(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
-        return [moved(state, problem.space, problem.rng) for state in chains.states]
+    def _propose(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
+        return [perturb(state, problem.space, problem.rng) for state in chains.states]
 
 
 @dataclass(eq=False)
 class Chains:
-    """Where every chain is; chain by chain, in each from cold to hot."""
+    """The present state of every chain; chain by chain, in each from cold to hot.
+
+    Attributes:
+        problem: What is searched.
+        chains: How many ladders.
+        states: The present sequences.
+        scores: Their scores.
+        log_ladder: Logarithms of the temperatures, `[rung]`, the same for every ladder.
+        draws: Scores of the coldest rung after burn-in, `[chain]` each.
+        proposed: Proposals so far.
+        accepted: How many of them were accepted.
+        exchanges: Rounds of exchanges so far.
+    """
 
     problem: Problem
     chains: int
     states: list[State]
-    scores: Values
-    log_ladder: Values
-    kept: list[Values] = field(default_factory=list)
-    tried: int = 0
+    scores: NDArray[np.float64]
+    log_ladder: NDArray[np.float64]
+    draws: list[NDArray[np.float64]] = field(default_factory=list)
+    proposed: int = 0
     accepted: int = 0
-    offered: int = 0
+    exchanges: int = 0
 
     @classmethod
-    def begin(cls, how: Metropolis, problem: Problem) -> Chains:
+    def begin(cls, settings: Metropolis, problem: Problem) -> Chains:
         """Each chain on the best of random sequences of its own, the coldest rung on the best."""
-        scale = 1.0 if how.absolute else (problem.scale or 1.0)
-        cold, hot = (float(np.log(scale * end)) for end in (how.coldest, how.hottest))
-        each = max(int(how.drawn * problem.budget) // how.chains, how.rungs)
-        states, scores = best_started(problem, how.chains, each, how.rungs)
-        chains = cls(problem, how.chains, states, scores, np.linspace(cold, hot, how.rungs))
+        scale = 1.0 if settings.absolute else (problem.scale or 1.0)
+        cold, hot = (float(np.log(scale * end)) for end in (settings.coldest, settings.hottest))
+        tries = int(settings.initial * problem.budget) // settings.chains
+        states, scores = best_random(
+            problem, settings.chains, max(tries, settings.rungs), settings.rungs
+        )
+        ladder = np.linspace(cold, hot, settings.rungs)
+        chains = cls(problem, settings.chains, states, scores, ladder)
         problem.visit(states, chains.numbers)
         return chains
 
     @property
     def numbers(self) -> list[int]:
-        """Which chain each state is of."""
-        rungs = len(self.log_ladder)
-        return [place // rungs for place in range(len(self.states))]
+        """The chain of each state."""
+        return [index // len(self.log_ladder) for index in range(len(self.states))]
 
     @property
-    def temperatures(self) -> Values:
-        """Of each state."""
+    def temperatures(self) -> NDArray[np.float64]:
+        """The temperature of each state."""
         return np.tile(np.exp(self.log_ladder), self.chains)
 
-    def step(self, proposed: Sequence[tuple[State, float]]) -> None:
-        """Take each proposal or leave it; what is no valid prompt is left."""
-        states = [state for state, _ in proposed]
+    def step(self, proposals: Sequence[tuple[State, float]]) -> None:
+        """Accept or reject proposals, each with log q(back) - log q(there)."""
+        states = [state for state, _ in proposals]
         scores = self.problem.scores(states, self.numbers)
-        ratio = np.array([back for _, back in proposed])
-        with np.errstate(invalid="ignore"):
-            gain = (scores - self.scores) / self.temperatures + ratio
-        taken = np.log(self.problem.rng.random(len(states))) < gain
+        correction = np.array([ratio for _, ratio in proposals])
+        with np.errstate(invalid="ignore"):  # an invalid prompt scores -inf, and is rejected
+            gain = (scores - self.scores) / self.temperatures + correction
+        accepted = np.log(self.problem.rng.random(len(states))) < gain
         self.states = [
-            new if yes else old for new, old, yes in zip(states, self.states, taken, strict=True)
+            new if is_accepted else old
+            for new, old, is_accepted in zip(states, self.states, accepted, strict=True)
         ]
-        self.scores = np.where(taken, scores, self.scores)
+        self.scores = np.where(accepted, scores, self.scores)
         self.problem.visit(self.states, self.numbers)
-        self.tried, self.accepted = self.tried + len(states), self.accepted + int(taken.sum())
+        self.proposed += len(states)
+        self.accepted += int(accepted.sum())
 
     def exchange(self, *, adapt: bool) -> None:
-        """Neighbours on a ladder exchange their sequences; odd and even pairs take turns."""
+        """Exchange sequences of neighbours on a ladder; odd and even pairs take turns."""
         rungs = len(self.log_ladder)
-        cold = np.exp(-self.log_ladder)
-        first = self.offered % 2
-        self.offered += 1
+        coldness = np.exp(-self.log_ladder)
+        first = self.exchanges % 2
+        self.exchanges += 1
         for chain in range(self.chains):
             for rung in range(first, rungs - 1, 2):
-                one = chain * rungs + rung
-                gain = (cold[rung] - cold[rung + 1]) * (self.scores[one + 1] - self.scores[one])
+                at = chain * rungs + rung
+                gain = coldness[rung] - coldness[rung + 1]
+                gain = gain * (self.scores[at + 1] - self.scores[at])
                 if np.log(self.problem.rng.random()) < gain:
-                    self._swap(one)
+                    self._swap(at)
                 if adapt:
-                    self._widen(rung, min(1.0, float(np.exp(min(gain, 0.0)))))
+                    self._adapt(rung, min(1.0, float(np.exp(min(gain, 0.0)))))
         if not adapt:
-            self._keep(rungs)
+            self._record(rungs)
 
-    def _keep(self, rungs: int) -> None:
-        """Note where the coldest rung of each chain is."""
+    def diagnostics(self) -> dict[str, Any]:
+        """Acceptance rate, temperatures, R̂ and effective sample size, as far as they are finite."""
+        figures: dict[str, Any] = {
+            "acceptance_rate": self.accepted / max(self.proposed, 1),
+            "temperatures": np.exp(self.log_ladder).tolist(),
+        }
+        draws = np.array(self.draws).T
+        if draws.size and draws.shape[0] > 1 and draws.shape[1] > LEAST_DRAWS and np.ptp(draws) > 0:
+            array_stats: Any = importlib.import_module("arviz_stats.base").array_stats
+            axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+            figures["r_hat"] = float(array_stats.rhat(draws, **axes))
+            figures["effective_sample_size"] = float(array_stats.ess(draws, **axes))
+        return {name: figure for name, figure in figures.items() if np.isfinite(figure).all()}
+
+    def _record(self, rungs: int) -> None:
+        """Record the coldest rung of each chain."""
         scores, words = self.scores[::rungs].copy(), self.problem.space.words
-        draw = len(self.kept)
-        self.kept.append(scores)
+        draw = len(self.draws)
+        self.draws.append(scores)
         self.problem.samples += [
-            Sample(chain, draw, words(state), float(score))
+            ChainSample(chain, draw, words(state), float(score))
             for chain, (state, score) in enumerate(zip(self.states[::rungs], scores, strict=True))
         ]
 
-    def _swap(self, one: int) -> None:
+    def _swap(self, at: int) -> None:
         states = self.states
-        states[one], states[one + 1] = states[one + 1], states[one]
-        self.scores[[one, one + 1]] = self.scores[[one + 1, one]]
+        states[at], states[at + 1] = states[at + 1], states[at]
+        self.scores[[at, at + 1]] = self.scores[[at + 1, at]]
 
-    def _widen(self, rung: int, rate: float) -> None:
-        """A gap that is passed too often widens, one that is passed too seldom narrows."""
+    def _adapt(self, rung: int, rate: float) -> None:
+        """Widen a gap that is passed too often, narrow one that is passed too seldom."""
         gaps = np.diff(self.log_ladder)
-        whole = gaps.sum()
-        if whole == 0:
+        total = gaps.sum()
+        if total == 0:
             return
-        gaps[rung] *= np.exp((rate - SWAPPED) / np.sqrt(self.offered))
-        self.log_ladder[1:] = self.log_ladder[0] + np.cumsum(gaps * whole / gaps.sum())
-
-    def about(self) -> dict[str, Any]:
-        """How the chains went: shares accepted, the ladder, R̂ and effective sample size."""
-        told: dict[str, Any] = {
-            "accepted": self.accepted / max(self.tried, 1),
-            "temperatures": np.exp(self.log_ladder).tolist(),
-        }
-        drawn = np.array(self.kept).T
-        if drawn.size and drawn.shape[0] > 1 and drawn.shape[1] > 8 and np.ptp(drawn) > 0:
-            array_stats: Any = importlib.import_module("arviz_stats.base").array_stats
-
-            axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
-            told["r_hat"] = float(array_stats.rhat(drawn, **axes))
-            told["effective"] = float(array_stats.ess(drawn, **axes))
-        told = {name: of for name, of in told.items() if np.isfinite(of).all()}
-        return told
-
-
-def best_started(problem: Problem, chains: int, each: int, kept: int) -> tuple[list[State], Values]:
-    """Of `each` valid random sequences a chain, the `kept` best, chain by chain, best first."""
-    drawn = started(problem, chains * each)
-    numbers = [place // each for place in range(len(drawn))]
-    scores = problem.scores(drawn, numbers).reshape(chains, each)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
-    states = [drawn[chain * each + at] for chain, row in enumerate(best) for at in row.tolist()]
-    return states, np.take_along_axis(scores, best, axis=1).ravel()
-
-
-def started(problem: Problem, count: int) -> list[State]:
-    """So many valid random sequences; SearchError where they are too rare to be met."""
-    found: list[State] = []
-    for _ in range(TRIES):
-        drawn = [problem.space.random(problem.rng) for _ in range(count)]
-        valid = problem.space.valid(drawn)
-        found += [state for state, good in zip(drawn, valid, strict=True) if good]
-        if len(found) >= count:
-            if problem.left < count:
-                raise SpentError
-            return found[:count]
-    raise SearchError(f"Of {TRIES * count:,} random prompts {len(found)} are valid: ban less.")
+        gaps[rung] *= np.exp((rate - SWAP_RATE) / np.sqrt(self.exchanges))
+        self.log_ladder[1:] = self.log_ladder[0] + np.cumsum(gaps * total / gaps.sum())

@@ -1,4 +1,4 @@
-"""Random words: what everything else is held to."""
+"""Random words: the baseline of every other search."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Random"]
 @searches.register("random")
 @dataclass(frozen=True)
 class Random:
-    """Sequences of random words, each as likely as any other."""
+    """Sequences of random words, each as likely as any other, scored `batch` at a time."""
 
     batch: int = 64
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Until the budget is spent."""
-        while problem.left:
-            count = min(self.batch, problem.left)
+        """Score until the budget is spent."""
+        while problem.remaining:
+            count = min(self.batch, problem.remaining)
             problem.scores([problem.space.random(problem.rng) for _ in range(count)])
             yield problem.spent

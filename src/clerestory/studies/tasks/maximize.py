@@ -80,7 +80,7 @@ class Excite(Step):
         """Search, or go on; the gallery is `excited/gallery.html`."""
         from clerestory.evaluation import along
         from clerestory.maximization import maximize
-        from clerestory.maximization.page import curve, keep
+        from clerestory.maximization.gallery import write_gallery
 
         found = findings_of(work, self.find, self.group, work.group_called(self.shows))
         there = self.site if found.by_kind("direction", self.site) else None
@@ -93,14 +93,14 @@ class Excite(Step):
             null=self.null,
             seeds=self.seeds,
             out=folder / "excited",
-            progress=lambda done, of: work.tell("searching", done, of),
+            progress=work.tell,
         )
-        keep(came, folder / "excited")
+        write_gallery(came, folder / "excited")
         return Came(
             claims=(_claim(came, first.unit, self.budget),),
-            figures=came.told(),
+            figures=came.to_dict(),
             strips=_strips(came, first.unit, folder),
-            charts=(chart(folder, "The search, beside random prompts", "curve", curve(came)),),
+            charts=(chart(folder, "The search, beside random prompts", "curve", came.plot()),),
         )
 
 

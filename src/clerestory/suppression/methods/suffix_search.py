@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clerestory.evaluation import Condition, along
-from clerestory.maximization import maximize, words_of
+from clerestory.maximization import maximize
 from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
 
@@ -44,15 +44,12 @@ class SuffixSearch(SuppressionMethod):
             objective,
             search="evolve",
             budget=context.budget,
-            space=words_of(
-                association.model,
-                words=self.words,
-                template=f"{context.longest} {{}}",
-                banned=banned,
-            ),
+            words=self.words,
+            template=f"{context.longest} {{words}}",
+            ban=banned,
             null=self.null,
             best=self.drawn,
-            draw=False,
-            progress=lambda done, total: context.progress("searching words", done, total),
+            pictures=False,
+            progress=context.progress,
         )
         return [Condition(repr(best.words), suffix=best.words) for best in result.best]

@@ -1,0 +1,62 @@
+"""Where the words of a search come from: a model's captions, a plug-in, a file, the tokenizer.
+
+A plug-in names a function without arguments that returns words, as an entry point of the group
+`clerestory.vocabularies`; the entry point's name is the vocabulary's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clerestory.errors import SearchError
+from clerestory.io.reading import MOST_LINES, read_text
+from clerestory.maximization.fluency import Bigrams
+from clerestory.registry import load_plugin, plugins, suggest
+
+if TYPE_CHECKING:
+    from clerestory.models import Model
+    from clerestory.models.profile import ModelProfile
+
+__all__ = ["caption_bigrams", "default_words", "vocabulary_words"]
+
+GROUP = "clerestory.vocabularies"
+
+
+def vocabulary_words(vocabulary: Sequence[str] | str | Path) -> list[str]:
+    """The words of a vocabulary.
+
+    Args:
+        vocabulary: The words themselves, the name of a plug-in's vocabulary, or a file with a word
+            a line.
+
+    Raises:
+        SearchError: There is neither such a vocabulary nor such a file.
+    """
+    if not isinstance(vocabulary, str | Path):
+        return list(vocabulary)
+    named, path = plugins(GROUP), Path(vocabulary)
+    if str(vocabulary) in named:
+        return list(load_plugin(named[str(vocabulary)])())
+    if not path.is_file():
+        raise SearchError(
+            f"{vocabulary} is neither a file nor a vocabulary.{suggest(str(vocabulary), named)}"
+        )
+    return read_text(path, SearchError, MOST_LINES).splitlines()
+
+
+def default_words(model: Model) -> list[str]:
+    """The words of the profile's captions in alphabetical order, else the model's own tokens."""
+    bigrams = caption_bigrams(model.profile)
+    if bigrams is None:
+        return model.vocabulary()
+    return sorted(word for word in bigrams.words if word[:1].isalnum())
+
+
+@lru_cache(maxsize=1)
+def caption_bigrams(profile: ModelProfile) -> Bigrams | None:
+    """Bigrams of a profile's captions; None where it has none."""
+    captions = profile.captions()
+    return Bigrams.of(captions) if captions else None
