@@ -54,7 +54,9 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass without its words."""
-    return concept(model, tell, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {item}")
+    return concept(
+        model, tell, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {item}"
+    )
 
 
 def scared(model: Any, tell: Tell) -> dict[str, Any]:
@@ -174,12 +176,12 @@ def _found(part: dict[str, Any]) -> str:
 
 
 def _compared(part: dict[str, Any]) -> str:
-    lines = ["| way | concept | subject kept | all kept |", "|---|---|---|---|"]
-    for one in part["comparison"]:
-        rate = one["target"]
+    lines = ["| condition | target | subject preserved | mean preservation |", "|---|---|---|---|"]
+    for row in part["comparison"]:
+        rate = row["target"]
         lines.append(
-            f"| {one['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "
-            f"{one['preservation']['subject']['rate']:.2f} | {one['mean_preservation']:.2f} |"
+            f"| {row['name']} | {rate['rate']:.2f} ({rate['low']:.2f}–{rate['high']:.2f}) | "
+            f"{row['preservation']['subject']['rate']:.2f} | {row['mean_preservation']:.2f} |"
         )
     return "\n".join(lines)
 

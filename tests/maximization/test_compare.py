@@ -89,5 +89,5 @@ def test_the_command_prints_every_condition_and_saves_a_sheet(tmp_path):
     done = CliRunner().invoke(app, call, catch_exceptions=False)
     conditions = json.loads(done.stdout)["conditions"]
     assert [each["name"] for each in conditions] == ["unedited", "the words", "spider"]
-    assert conditions[1]["concept"]["rate"] > conditions[0]["concept"]["rate"]
+    assert conditions[1]["target"]["rate"] > conditions[0]["target"]["rate"]
     assert (tmp_path / "out" / "compare.png").exists()

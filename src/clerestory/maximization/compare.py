@@ -16,8 +16,19 @@ import numpy as np
 
 from clerestory.classifiers import condition as parse_target
 from clerestory.errors import SearchError
+from clerestory.evaluation import (
+    ITEM,
+    CacheOption,
+    Condition,
+    Design,
+    Effect,
+    Evaluator,
+    Outcome,
+    Panel,
+    Rate,
+    compare_conditions,
+)
 from clerestory.evaluation.items import select_items
-from clerestory.evaluation.outcomes import Change, Outcome, Panel, Rate, Way, outcomes
 from clerestory.io.outputs import whole_folder
 from clerestory.io.reading import inside, read_json
 from clerestory.io.tensors import read_arrays
@@ -58,13 +69,13 @@ class _Condition:
     """One condition in `comparison.json`."""
 
     name: str
-    concept: Rate
-    kept: dict[str, Rate]
+    target: Rate
+    preservation: dict[str, Rate]
+    mean_preservation: float | None
     distance: float
-    decoy: Rate | None
-    decoy_added: Change | None
+    hard_negative: Rate | None
+    hard_negative_effect: Effect | None
     frechet: float | None
-    all_kept: float | None
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,10 @@ class ComparisonResult(Result):
         """The rates of the words and of the best condition beside them."""
         words = self.conditions[1]
         others = list(self.conditions[2:]) or [words]
-        best = max(others, key=lambda outcome: outcome.concept.rate)
+        best = max(others, key=lambda outcome: outcome.target.rate)
         return (
-            f"{self.target} on {len(self.items)} items: {_interval(words.concept)} with the words, "
-            f"{_interval(best.concept)} with {best.name}"
+            f"{self.target} on {len(self.items)} items: {_interval(words.target)} with the words, "
+            f"{_interval(best.target)} with {best.name}"
         )
 
     def table(self) -> pd.DataFrame:
@@ -114,8 +125,8 @@ class ComparisonResult(Result):
         rows = [
             {
                 "condition": outcome.name,
-                "target": _interval(outcome.concept),
-                **{name: f"{rate.rate:.2f}" for name, rate in outcome.kept.items()},
+                "target": _interval(outcome.target),
+                **{name: f"{rate.rate:.2f}" for name, rate in outcome.preservation.items()},
             }
             for outcome in self.conditions
         ]
@@ -126,7 +137,7 @@ class ComparisonResult(Result):
         import altair as alt
         import pandas as pd
 
-        rows = [{"condition": each.name, **asdict(each.concept)} for each in self.conditions]
+        rows = [{"condition": each.name, **asdict(each.target)} for each in self.conditions]
         order = [each.name for each in self.conditions]
         base = alt.Chart(pd.DataFrame(rows), title=self.target).encode(
             y=alt.Y("condition:N", sort=order, title=None)
@@ -148,7 +159,7 @@ class ComparisonResult(Result):
             "target": self.target,
             "items": list(self.items),
             "seeds": list(self.seeds),
-            "conditions": [outcome.told() for outcome in self.conditions],
+            "conditions": [outcome.to_dict() for outcome in self.conditions],
             "provenance": asdict(self.provenance),
         }
 
@@ -160,7 +171,9 @@ class ComparisonResult(Result):
         """
         with whole_folder(folder) as part:
             (part / FILE).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-            arrays = {str(at): each.pictures for at, each in enumerate(self.conditions)}
+            arrays: dict[str, Any] = {
+                str(at): each.pictures for at, each in enumerate(self.conditions)
+            }
             np.savez_compressed(part / PICTURES, **arrays)
             save(self.sheet(), part / SHEET)
 
@@ -173,7 +186,7 @@ class ComparisonResult(Result):
             raise SearchError(f"{folder / PICTURES} has other pictures than {FILE} says.")
         conditions = []
         for at, each in enumerate(saved.conditions):
-            fields = {name: value for name, value in vars(each).items() if name != "all_kept"}
+            fields = {k: value for k, value in vars(each).items() if k != "mean_preservation"}
             conditions.append(Outcome(**fields, pictures=pictures[str(at)]))
         return cls(saved.target, saved.items, saved.seeds, tuple(conditions), saved.provenance)
 
@@ -190,6 +203,7 @@ def compare(
     best: int = 3,
     placement: str = "{item}, {words}",
     steered: Steered | None = None,
+    cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> ComparisonResult:
     """Draw items plainly, by a template, with words that were found, and by a steered model.
@@ -206,6 +220,7 @@ def compare(
         best: How many of the search's prompts take part.
         placement: Where the words that were found stand: `{item}` and `{words}`.
         steered: A steered model of the same base.
+        cache: Whether samples are kept, or where.
         progress: True for progress bars, or a callback.
 
     Raises:
@@ -213,21 +228,23 @@ def compare(
         EvidenceError: There are too few items.
         RegistryError: There is no such label.
     """
-    if "{words}" not in placement or "{item}" not in placement:
+    if "{words}" not in placement or ITEM not in placement:
         raise SearchError(f"{placement!r} must have {{item}} and {{words}} in it.")
     classifier, label = parse_target(target)
     panel, numbers = Panel.of(classifier, label), check_seeds(seeds)
     words = found_words(search, best)
     drawn = select_items(model, items, classifier, count, START if items is None else 0)
-    conditions = [Way(UNEDITED), Way(WORDS, _pattern(template))]
+    conditions = [Condition(UNEDITED), Condition(WORDS, template)]
     conditions += [
-        Way(each, _pattern(placement.replace("{words}", each))) for each in dict.fromkeys(words)
+        Condition(each, placement.replace("{words}", each)) for each in dict.fromkeys(words)
     ]
     if steered is not None:
-        conditions.append(Way(STEERED, edits=tuple(steered.edits)))
+        conditions.append(Condition(STEERED, edits=tuple(steered.edits)))
     options = {"template": template, "placement": placement, "words": words}
     with progress_bars(progress) as report:
-        found = outcomes(model, conditions, drawn, numbers, panel, said=WORDS, progress=report)
+        evaluator = Evaluator(model, cache, progress=report)
+        design = Design.crossed(drawn, numbers)
+        found = compare_conditions(evaluator, conditions, design, panel, frechet_to=WORDS)
     provenance = provenance_of(model, options)
     return ComparisonResult(f"{classifier}={label}", drawn, numbers, tuple(found), provenance)
 
@@ -267,11 +284,6 @@ def _saved_best(folder: Path) -> tuple[_Found, ...]:
     best = content.get("best") if isinstance(content, dict) else None
     rows = [{"words": row.get("words")} for row in best or () if isinstance(row, dict)]
     return validated(tuple[_Found, ...], rows, path, SearchError)
-
-
-def _pattern(template: str) -> str:
-    # Conditions name the item by another gap.
-    return template.replace("{item}", "{x}")
 
 
 def _interval(rate: Rate) -> str:

@@ -13,7 +13,6 @@ from scipy.special import logit
 from torch import Tensor
 
 from clerestory.classifiers import classifier
-from clerestory.classifiers.base import Role
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Along, Drawn, Objective, Term
 from clerestory.evaluation.terms import noiseless, read_terms
@@ -24,7 +23,7 @@ from clerestory.models.core.addresses import parse
 from clerestory.models.core.gradients import text_window, token_gradients
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.seeds import check_seeds
-from clerestory.types import Pictures
+from clerestory.types import Pictures, Role
 
 __all__ = ["Announce", "Forecast", "ObjectiveGradient", "Scorer", "forecast"]
 

@@ -121,7 +121,8 @@ class SearchComparison(Result):
         """
         with whole_folder(folder) as part:
             (part / FILE).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-            np.savez_compressed(part / CURVES, **self.curves)
+            arrays: dict[str, Any] = dict(self.curves)
+            np.savez_compressed(part / CURVES, **arrays)
             (part / CHART).write_bytes(png(self.plot()))
 
     @classmethod
