@@ -13,6 +13,7 @@ from clerestory.causal.results import TraceResult, VerificationResult
 from clerestory.causal.tracing import patchable_blocks
 from clerestory.contrasts import Findings, contrast
 from clerestory.errors import EvidenceError, RegistryError
+from clerestory.evaluation import SampleCache
 
 ITEMS = [f"c{number}" for number in range(20)]
 TEXT, SIDE = "text.blocks.0/mlp", "denoiser.blocks.1/mlp"
@@ -31,7 +32,7 @@ def found() -> Findings:
     samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
     samples["seed"] = 0
     run = planted.run(list(samples["prompt"]), 0, read=[TEXT, SIDE], pictures=False)
-    activations = {site: run.read(site).mean("step").to_numpy() for site in (TEXT, SIDE)}
+    activations = {site: run.activations[site].mean("step").to_numpy() for site in (TEXT, SIDE)}
     return contrast(activations, samples, methods=("difference", "probe"), flips=5)
 
 
@@ -191,3 +192,13 @@ def test_blocks_are_the_outermost_that_have_an_output():
     assert set(stages) == {"text", "prior", "denoiser"}
     assert all(site.endswith("/out") for own in stages["denoiser"].values() for site in own)
     assert stages["text"]["text.blocks.0"] == ["text.blocks.0/self_attn", "text.blocks.0/mlp"]
+
+
+def test_no_sample_is_drawn_twice(found):
+    units, cache = [f"{TEXT}[0]"], SampleCache()
+    options = {"classifier": Light(), "label": "light", "units": units, "maps": False}
+    first = verify(found, model(), **options, cache=cache)
+    assert cache.found, "the unpatched prompts are those that were drawn before"
+    drawn = cache.drawn
+    again = verify(found, model(), **options, cache=cache)
+    assert cache.drawn == drawn and again.effects == first.effects

@@ -259,7 +259,7 @@ def _drawn(
             alike[0].prompts(contents),
             seeds,
             [way.edits for way in alike],
-            progress=False if progress is None else _named(progress, label),
+            progress=None if progress is None else _named(progress, label),
         )
         for way, run in zip(alike, runs, strict=True):
             assert run.pictures is not None
@@ -268,8 +268,8 @@ def _drawn(
     return found
 
 
-def _named(progress: Progress, label: str) -> Progress:
-    return lambda _, done, of: progress(label, done, of)
+def _named(progress: Progress, label: str) -> Callable[[int, int], None]:
+    return lambda done, of: progress(label, done, of)
 
 
 def _told(judge: Classifier, pictures: Pictures) -> NDArray[np.integer]:

@@ -1,4 +1,4 @@
-"""Edits at some positions only: the end-of-text token, or the tokens of a word."""
+"""An edit at some positions only: the end-of-text token, or the tokens of a word."""
 
 from __future__ import annotations
 
@@ -12,60 +12,43 @@ from clerestory.errors import EditError
 from clerestory.models.core.pooling import WORD
 from clerestory.models.core.types import Branch, Edit
 
-__all__ = ["EVERYWHERE", "MaskedEdit", "restrict_positions"]
+__all__ = ["EVERYWHERE", "Partly", "partly"]
 
 EVERYWHERE = "all"
 LAST = "last"
 
 
 @dataclass(frozen=True, eq=False)
-class MaskedEdit:
-    """An edit that acts at some tokens only.
-
-    Attributes:
-        edit: The edit, which is computed everywhere.
-        mask: Where it is kept, bool `[sample, token]`; positions after the tokens are left alone.
-    """
+class Partly:
+    """`edit` where `keep`, bool `[sample, token]`, says so; positions beyond are left alone."""
 
     edit: Edit
-    mask: Tensor = field(repr=False)
+    keep: Tensor = field(repr=False)
 
     @property
     def site(self) -> str:
-        """The edit's site."""
+        """The edit's own."""
         return self.edit.site
 
     @property
     def branch(self) -> Branch:
-        """The branch of the prompts, since the tokens are theirs."""
+        """The one that prompts are in."""
         return "cond"
 
     def __call__(self, value: Tensor) -> Tensor:
-        """Activations `[sample, position, unit]`, edited where the mask is true."""
-        mask = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
-        mask[:, : self.mask.shape[1]] = self.mask.to(value.device)
-        return torch.where(mask[..., None], self.edit(value), value)
+        """`value` `[sample, position, unit]`, edited at these positions."""
+        keep = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
+        keep[:, : self.keep.shape[1]] = self.keep.to(value.device)
+        return torch.where(keep[..., None], self.edit(value), value)
 
 
-def restrict_positions(
-    edit: Edit,
-    window: str,
-    token_mask: Callable[[str], Tensor],
-    word_mask: Callable[[str, str], Tensor],
+def partly(
+    edit: Edit, window: str, real: Callable[[str], Tensor], word: Callable[[str, str], Tensor]
 ) -> Edit:
-    """Restrict an edit to the positions that its attribute `positions` names.
+    """The edit as it is, or wrapped where it names positions.
 
-    Args:
-        edit: Any edit; one without `positions`, or with `all`, comes back as it is.
-        window: The text window of the edit's site; "" where positions are no tokens.
-        token_mask: From a window to its real tokens, bool `[sample, token]`.
-        word_mask: From a window and a word to the word's tokens.
-
-    Returns:
-        The edit, or a `MaskedEdit` around it.
-
-    Raises:
-        EditError: The site has no tokens, or the positions are none that are known.
+    `real` and `word` give, of a text window, which positions are real and which are a word's.
+    EditError for positions that the site does not have.
     """
     positions = getattr(edit, "positions", EVERYWHERE)
     if positions == EVERYWHERE:
@@ -76,12 +59,12 @@ def restrict_positions(
             "them, in branch cond."
         )
     if positions == LAST:
-        mask = token_mask(window)
-        indices = torch.arange(mask.shape[1], device=mask.device)
-        return MaskedEdit(edit, indices == (mask * indices).argmax(1, keepdim=True))
-    word = positions.removeprefix(WORD).strip()
-    if not positions.startswith(WORD) or not word:
+        keep = real(window)
+        places = torch.arange(keep.shape[1], device=keep.device)
+        return Partly(edit, places == (keep * places).argmax(1, keepdim=True))
+    name = positions.removeprefix(WORD).strip()
+    if not positions.startswith(WORD) or not name:
         raise EditError(
             f"Positions {positions!r} of the edit at {edit.site}: write all, last or tokens:WORD."
         )
-    return MaskedEdit(edit, word_mask(window, word))
+    return Partly(edit, word(window, name))
