@@ -16,7 +16,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 .PHONY: demo test test-all soak fuzz check fix bench docs art lancet lancet-smoke clean
 
 demo: $(INSTALLED) ## the three questions at a glance, asked of the embedded model
-	@$(BIN)/clerestory study run docs/studies/at-a-glance.toml --out $(DEMO)
+	@$(BIN)/clerestory study run at-a-glance --out $(DEMO)
 
 test: $(READY) ## the tests, on up to four cores
 	@$(PYTEST) -m "not exhaustive"

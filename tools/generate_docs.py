@@ -94,7 +94,7 @@ def registries() -> str:
     from clerestory.edits.base import edits
     from clerestory.maximization.base import known_searches
     from clerestory.models.families.registered import served
-    from clerestory.studies.tasks import steps
+    from clerestory.studies.tasks import known_tasks
     from lancet.training.settings import presets
     from lancet.world.drawing.compose import views
     from lancet.world.drawing.people import hair
@@ -113,7 +113,7 @@ def registries() -> str:
         views,
         hair,
         presets,
-        steps,
+        known_tasks(),
     ):
         rows = [f"- `{name}`: {_first_line(registry[name])}" for name in sorted(registry)]
         title = registry.noun[0].upper() + registry.noun[1:]

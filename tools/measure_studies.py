@@ -2,7 +2,7 @@
 
 python tools/measure_studies.py [STUDY …]    # all five by default: over an hour; resumes
 
-Each is run at both scales into build/studies; what is kept is docs/studies/NAME/report.html and
+Each is run at both scales into build/studies; what stays is docs/studies/NAME/report.html and
 results.json of `full`, and the claims of `quick`. `generate.py` writes docs/studies/index.md and
 docs/explanation/from-the-questions-to-the-answers.md from them.
 """
@@ -21,24 +21,25 @@ FIGURES, BUILT = DOCS / "studies", BUILD / "studies"
 NAMES = ("stained-glass", "tycho-brahe", "mood", "perspective", "unknown-name")
 FORM = FIGURES / "answers.md.in"
 REPORT, FULL, QUICK = "report.html", "results.json", "quick.json"
-OF_QUICK = ("study", "verdict", "headline", "claims", "about")
+OF_QUICK = ("study", "status", "claims", "provenance", "command")
 
 
 def main() -> None:
     """Run what is not there yet, and keep it."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.studies import Study, run, told, write
+    from clerestory.studies import Study, run_study, write_report
 
     model = clerestory.load("lancet")
     for name in sys.argv[1:] or NAMES:
         folder = FIGURES / name
         folder.mkdir(parents=True, exist_ok=True)
         for scale in ("quick", "full"):
-            with console.progress_bars() as tell:
+            with console.progress_bars() as bars:
                 study = Study.load(name, scale)  # type: ignore[arg-type]
-                ran = run(study, model, BUILT / f"{name}-{scale}", progress=tell)
-            report, found = write(ran), told(ran)
+                out = BUILT / f"{name}-{scale}"
+                result = run_study(study, model, out, progress=bars)
+            report, found = write_report(result), result.to_dict()
             if scale == "quick":
                 short = {key: found[key] for key in OF_QUICK}
                 (folder / QUICK).write_text(json.dumps(short, indent=1) + "\n")
@@ -67,13 +68,13 @@ def page() -> str:
 
 def answers() -> str:
     """The page of the three cases: its form, with the claims' own sentences in it."""
-    told = {name: json.loads((FIGURES / name / FULL).read_text()) for name in NAMES}
+    results = {name: json.loads((FIGURES / name / FULL).read_text()) for name in NAMES}
 
     def sentence(found: re.Match[str]) -> str:
-        name, key, says = found.groups()
-        return next(one["text"] for one in told[name]["claims"][key] if one["says"] == says)
+        name, claim = found.groups()
+        return next(each["text"] for each in results[name]["claims"] if each["id"] == claim)
 
-    return re.sub(r"\[\[([\w-]+) ([\w.-]+): ([^]]+)\]\]", sentence, FORM.read_text())
+    return re.sub(r"\[\[([\w-]+) ([\w.-]+: [^]]+)\]\]", sentence, FORM.read_text())
 
 
 def _study(name: str) -> str:
@@ -83,23 +84,21 @@ def _study(name: str) -> str:
     return (
         f"## {name}\n\n{full['question']}\n\n**{full['answer'][0]}**\n\n{said}\n\n"
         f"[The report]({name}/{REPORT}) · [every figure]({name}/{FULL})\n\n"
-        f"```bash\n{full['about']['command']}\n```\n\n"
-        f"| claim | full | holds | quick | holds |\n|---|---|---|---|---|\n{rows}\n"
+        f"```bash\n{full['command']}\n```\n\n"
+        f"| claim | full | status | quick | status |\n|---|---|---|---|---|\n{rows}\n"
     )
 
 
 def _rows(full: dict[str, Any], quick: dict[str, Any]) -> list[str]:
     """Each claim of the headline, at both scales."""
+    small = {claim["id"]: claim for claim in quick["claims"]}
     rows = []
-    for key, claims in full["claims"].items():
-        if key not in full["definition"]["headline"]:
-            continue
-        small = {claim["says"]: claim for claim in quick["claims"].get(key, [])}
-        for claim in claims:
-            other = small.get(claim["says"])
+    for claim in full["claims"]:
+        if claim["headline"]:
+            other = small.get(claim["id"])
             rows.append(
-                f"| `{key}`: {claim['says']} | {_figure(claim)} | {_word(claim)} | "
-                f"{_figure(other)} | {_word(other)} |"
+                f"| {claim['id']} | {_figure(claim)} | {_status(claim)} | "
+                f"{_figure(other)} | {_status(other)} |"
             )
     return rows
 
@@ -111,9 +110,8 @@ def _figure(claim: dict[str, Any] | None) -> str:
     return f"{claim['figure']:.2f}{span}"
 
 
-def _word(claim: dict[str, Any] | None) -> str:
-    words = {True: "yes", False: "no", None: "undecided"}
-    return "–" if claim is None else words[claim["holds"]]
+def _status(claim: dict[str, Any] | None) -> str:
+    return "–" if claim is None else str(claim["status"])
 
 
 if __name__ == "__main__":

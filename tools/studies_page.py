@@ -1,4 +1,4 @@
-"""`docs/reference/studies.md`: a study's file, with the fields of every kind of step."""
+"""`docs/reference/studies.md`: a study's file, with the fields of every kind of task."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FORM = DOCS / "reference" / "studies.md.in"
 
 def page() -> str:
     """The form, with a table of fields for each kind."""
-    from clerestory.studies.tasks import Step, steps
+    from clerestory.studies.tasks import Task, known_tasks
 
-    shared = set(Step.model_fields)
+    shared = set(Task.model_fields)
     parts = []
-    for name, kind in steps.items():
+    for name, kind in sorted(known_tasks().items()):
         rows = [
             f"| `{field}` | {_kind(info)} | {_default(info)} |"
             for field, info in kind.model_fields.items()

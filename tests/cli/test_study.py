@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.fakes import LOG, Fake, stub, study
+from studies.fakes import LOG, Fake, fake_study, stub_model
 from tiny import tiny_model
 from typer.testing import CliRunner
 
 import clerestory
 from clerestory.cli.study import app
 from clerestory.errors import OptionError, OutputError, RegistryError, TableError
-from clerestory.studies import Study, built_in
+from clerestory.studies import Study, built_in_studies
 
-SMALL = study(
+SMALL = fake_study(
     {
-        "fake.a": Fake(eye="light", shows="dark", steers=True, pictures=1),
-        "fake.b": Fake(holds=(False,), only_if=("fake.a",)),
+        "fake.a": Fake(classifier="light", label="dark", steers=True, pictures=1),
+        "fake.b": Fake(outcomes=(False,), requires_support=("fake.a",)),
     },
     headline=("fake.a", "fake.b"),
     scale="quick",
@@ -38,26 +38,26 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def stub_with_about() -> Any:
-    model = stub()
+    model = stub_model()
     model.description = ""
     return model
 
 
 def test_list_json_is_a_list_of_names_and_questions() -> None:
     said = json.loads(called("list", "--json").stdout)
-    assert said == [{"name": one.name, "question": one.question} for one in built_in()]
+    assert said == [{"name": one.name, "question": one.question} for one in built_in_studies()]
     lines = called("list").stdout.splitlines()
     assert lines == [f"{one['name']}: {one['question']}" for one in said]
 
 
-def test_show_tells_the_question_and_each_step_and_what_the_verdict_rests_on() -> None:
+def test_show_has_the_question_each_task_and_the_headline() -> None:
     said = " ".join(called("show", "stained-glass").stdout.split())
     chosen = Study.load("stained-glass", "quick")
     assert chosen.question in said and said.startswith("stained-glass, quick:")
-    for key, step in chosen.plan.items():
-        assert key in said and " ".join(step.method().split()) in said
-    assert "Only if all that find.glass claims holds." in said
-    assert said.endswith(f"The verdict rests on {', '.join(chosen.headline)}.")
+    for key, task in chosen.plan.items():
+        assert key in said and " ".join(task.method().split()) in said
+    assert "Only if every claim of find.glass is supported." in said
+    assert said.endswith(f"The answer depends on {', '.join(chosen.headline)}.")
 
 
 def test_show_json_is_the_whole_plan_at_its_scale() -> None:
@@ -120,17 +120,17 @@ def test_run_json_is_results_json_and_all_else_goes_to_stderr(small: Path) -> No
     lines = came.stderr.splitlines()
     assert "[1 of 2] fake.a …" in lines
     assert lines[-1] == f"The report is {small / 'report.html'}"
-    assert "Undecided: of 2 claims that the study rests on, 1 holds." in lines
+    assert "Undecided: 1 of 2 claims are supported." in lines
     assert (small / "steered" / "fake.a").is_dir()
 
 
-def test_run_tells_the_answer_and_a_second_run_keeps_every_step(small: Path) -> None:
+def test_run_tells_the_answer_and_a_second_run_reuses_every_task(small: Path) -> None:
     first, again = (called("run", "any", "--out", small) for _ in range(2))
     assert first.exit_code == again.exit_code == 0
     assert first.stdout == again.stdout
     assert first.stdout.splitlines()[0].startswith("Undecided")
     assert LOG.ran == ["fake.a", "fake.b"]
-    assert again.stderr.count("kept") == 2
+    assert again.stderr.count("unchanged") == 2
 
 
 def test_no_resume_takes_an_empty_folder_alone(small: Path) -> None:
@@ -158,9 +158,9 @@ def test_a_wrong_classifier_is_refused_before_anything_is_run(
 
 def test_a_classifier_in_place_of_the_studys_is_in_the_command(small: Path) -> None:
     came = called("run", "any", "--out", small, "--json", "--classifier", "tint=colour:light")
-    told = json.loads(came.stdout)["about"]
-    assert told["classifiers"] == {"light": "colour:light", "tint": "colour:light"}
-    assert told["command"].endswith("--model stub --classifier tint=colour:light --out DIR")
+    content = json.loads(came.stdout)
+    assert content["classifiers"] == {"light": "colour:light", "tint": "colour:light"}
+    assert content["command"].endswith("--model stub --classifier tint=colour:light --out DIR")
 
 
 def test_dry_run_tells_what_it_would_take_and_runs_and_writes_nothing(
@@ -170,13 +170,13 @@ def test_dry_run_tells_what_it_would_take_and_runs_and_writes_nothing(
     came = called("run", "any", "--out", small, "--dry-run", "--json")
     assert came.exit_code == 0, came.output
     told = json.loads(came.stdout)
-    assert set(told) == {"pictures", "prompts_read", "seconds", "memory", "disk", "steps"}
+    assert set(told) == {"pictures", "prompts_read", "seconds", "memory", "disk", "tasks"}
     assert told["pictures"] == 6 and told["memory"] > 0
-    assert set(told["steps"]["fake.a"]) == {
+    assert set(told["tasks"]["fake.a"]) == {
         "text", "read", "pictures", "disk", "seconds",
     }  # fmt: skip
     assert told["seconds"] == pytest.approx(
-        sum(one["seconds"] for one in told["steps"].values()), abs=0.2
+        sum(one["seconds"] for one in told["tasks"].values()), abs=0.2
     )
     plain = called("run", "any", "--out", small, "--dry-run")
     assert "Together 6 pictures" in plain.stdout

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from families import built, stable_diffusion
 from helpers import planted_samples as planted
-from studies.fakes import Fake, ran
+from studies.fakes import Fake, run_fake
 from tiny import WIDTH, tiny_model
 
 from clerestory.attribution.measurement import _read_part
@@ -30,6 +30,7 @@ from clerestory.maximization.trail import Trail
 from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
 from clerestory.models.core.addresses import Selection
+from clerestory.models.profile import ModelProfile
 from clerestory.recognition.cache import Kept
 from clerestory.recognition.observation import Seen
 from clerestory.recordings import Plan, Recording, Store, verify
@@ -37,9 +38,9 @@ from clerestory.recordings.folder import Folder
 from clerestory.recordings.prompts import prompt_table
 from clerestory.recordings.store import Layout
 from clerestory.steering import SteeredModel
-from clerestory.studies import Study, write
-from clerestory.studies.schema import FOLDER
-from clerestory.studies.tasks import Step
+from clerestory.studies import Study, write_report
+from clerestory.studies.schema import study_file
+from clerestory.studies.tasks import Task
 from lancet import weights
 from lancet.world import art
 from lancet.world.table import BUILT_IN, World
@@ -309,17 +310,17 @@ def use_world(folder: Path) -> None:
 
 def use_study(folder: Path) -> None:
     study = Study.load(folder / "study.toml", "quick")
-    str(study), study.judges("lancet", {})
-    for step in study.plan.values():
-        step.method()
+    str(study), study.choose_classifiers(ModelProfile(), {})
+    for task in study.plan.values():
+        task.method()
 
 
-STEPS: dict[str, Step] = {"fake.a": Fake(pictures=1, steers=True), "fake.b": Fake()}
+TASKS: dict[str, Task] = {"fake.a": Fake(pictures=1, steers=True), "fake.b": Fake()}
 
 
-def use_steps(folder: Path) -> None:
+def use_tasks(folder: Path) -> None:
     """Go on with a study that is all done."""
-    write(ran(STEPS, folder))
+    write_report(run_fake(TASKS, folder))
 
 
 def texts(name: str, text: str | bytes) -> Callable[[Path], None]:
@@ -339,7 +340,7 @@ def make_prompts(folder: Path) -> None:
     )
 
 
-STUDY = (FOLDER / "stained-glass.toml").read_text()
+STUDY = study_file("stained-glass").read_text()
 KINDS = {
     kind.name: kind
     for kind in (
@@ -368,17 +369,17 @@ KINDS = {
             use_study,
         ),
         Kind(
-            "steps",
-            use_steps,
-            use_steps,
+            "tasks",
+            use_tasks,
+            use_tasks,
             whole=("report.html", "results.json", "steered", "half", "pictures", "inputs"),
         ),
         Kind(
             "drawn",
-            use_steps,
-            use_steps,
+            use_tasks,
+            use_tasks,
             remade=True,
-            whole=("report.html", "results.json", "half", "came.json", "seconds"),
+            whole=("report.html", "results.json", "half", "result.json", "seconds"),
         ),
         Kind(
             "template",

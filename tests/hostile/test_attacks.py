@@ -24,7 +24,7 @@ HARMLESS = {
     ("microscope", "0.words.json", "given twice"),
     ("microscope", "most.npy", "huge"),
     ("microscope", "values.npy", "huge"),
-    ("steps", "seconds", "cut short"),
+    ("tasks", "seconds", "cut short"),
 }
 """What may be used all the same: more samples, a list with more in it, bytes after an array, `1.`
 for `1.0`."""

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 from cli.valid import SITE, UNIT, Valid
 from PIL import Image
-from studies.fakes import Fake, Fresh, study
+from studies.fakes import Fake, Fresh, fake_study
 from suppression.painted import KEEP, UNWANTED, Painted, judges
 from tiny import tiny_model
 
 from clerestory.recordings.template import Template
 from clerestory.studies import Study
-from clerestory.studies.tasks import Record, Step
+from clerestory.studies.tasks import Task
+from clerestory.studies.tasks.record import Record
 
 
 class Small(Valid):
@@ -177,7 +178,7 @@ def _(valid, out, patch):
     return ["familiarity", "dog", *given, "--seeds", "0", "--out", out]
 
 
-STUDY: dict[str, Step] = {
+STUDY: dict[str, Task] = {
     "record.few": Record(
         prompts=Template(phrasings=("{x}",), levels={"x": {"cat": "a cat", "dog": "a dog"}}),
         sites=("text.*/mlp",),
@@ -186,7 +187,7 @@ STUDY: dict[str, Step] = {
     "fake.a": Fake(pictures=2, steers=True),
     "fake.b": Fresh(after=("fake.a",), pictures=1),
 }
-TIMES = tuple(f"steps/{key}/seconds" for key in STUDY)
+TIMES = tuple(f"tasks/{key}/seconds" for key in STUDY)
 
 
 @case(
@@ -196,7 +197,7 @@ TIMES = tuple(f"steps/{key}/seconds" for key in STUDY)
     vary=("results.json", "report.html", *TIMES),
 )
 def _(valid, out, patch):
-    patch.setattr(Study, "load", lambda name, scale: study(STUDY))
+    patch.setattr(Study, "load", lambda name, scale: fake_study(STUDY))
     return ["study", "run", "any", "--out", out]
 
 

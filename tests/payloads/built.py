@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 from helpers import planted_cause
-from studies.fakes import Fake, ran
+from studies.fakes import Fake, run_fake
 
 from clerestory.attribution.results import (
     Attribution,
@@ -34,9 +33,8 @@ from clerestory.recognition.page import keep as keep_familiarity
 from clerestory.recognition.results import Beside, Context, Familiarity
 from clerestory.recordings import record
 from clerestory.reporting.results import Provenance
-from clerestory.studies import told
-from clerestory.studies.report import page as report_page
-from clerestory.studies.tasks import Claim, Strip, Table
+from clerestory.studies.report import render_report
+from clerestory.studies.tasks import Claim, PictureRows, Table
 from clerestory.suppression import MethodResult, Score, SuppressionResult
 from payloads.payloads import ALL, PAYLOADS
 
@@ -246,32 +244,33 @@ def check(folder: Path) -> Path:
 
 def report(folder: Path) -> Path:
     """Of a study: question, prompts, captions, claims, tables, classifiers, warnings, model."""
-    came = ran({"fake.a": Fake(pictures=3), "fake.b": Fake()}, folder / "study")
+    result = run_fake({"fake.a": Fake(pictures=3), "fake.b": Fake()}, folder / "study")
     files = tuple(f"pictures/{at}.png" for at in range(3))
     thirds = tuple(" ".join(PAYLOADS[at::3]) for at in range(3))
     one = replace(
-        came.done["fake.a"].came,
-        claims=tuple(Claim(text, text, True, text, 0.5, 0.25, 0.75) for text in PAYLOADS),
+        result.tasks["fake.a"].result,
+        claims=tuple(Claim(text, text, "supported", text, 0.5, 0.25, 0.75) for text in PAYLOADS),
         tables=(Table(ALL, thirds, (thirds,), (0,)),),
-        strips=(
-            Strip(ALL, (("", files),), thirds),
-            Strip(ALL, ((thirds[0], files), (thirds[1], files)), thirds),
+        pictures=(
+            PictureRows(ALL, (("", files),), thirds),
+            PictureRows(ALL, ((thirds[0], files), (thirds[1], files)), thirds),
         ),
         warnings=PAYLOADS,
     )
-    done = {
-        "fake.a": replace(came.done["fake.a"], came=one),
-        "fake.b": replace(came.done["fake.b"], gate=ALL),
+    runs = {
+        "fake.a": replace(result.tasks["fake.a"], result=one),
+        "fake.b": replace(result.tasks["fake.b"], skip_reason=ALL),
     }
-    study = came.study.model_copy(update={"name": ALL, "question": ALL, "headline": ("fake.a",)})
-    model = SimpleNamespace(name=ALL, revision=ALL, sites={}, load_options={}, pipeline=None)
-    judges = {"light": ALL, "tint": ALL}
-    named = replace(came, study=study, model=model, judges=judges, done=done)
-    said = told(named)
-    for step in said["steps"].values():
-        step["method"] = ALL
+    study = result.study.model_copy(update={"name": ALL, "question": ALL, "headline": ("fake.a",)})
+    options = {**result.provenance.options, "revision": ALL}
+    provenance = replace(result.provenance, model=ALL, options=options)
+    classifiers = {"light": ALL, "tint": ALL}
+    named = replace(result, study=study, provenance=provenance, classifiers=classifiers, tasks=runs)
+    content = named.to_dict()
+    for task in content["tasks"].values():
+        task["method"] = ALL
     path = folder / "report.html"
-    path.write_text(report_page(named, said), "utf-8")
+    path.write_text(render_report(named, content), "utf-8")
     return path
 
 

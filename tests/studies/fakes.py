@@ -1,9 +1,9 @@
-"""Steps that draw nothing and claim what they are told to, in a study put together by hand."""
+"""Tasks that draw nothing and claim what they are given, in a study put together by hand."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +11,25 @@ from typing import Any
 from PIL import Image
 
 from clerestory.errors import EvidenceError
-from clerestory.studies import Study
-from clerestory.studies.runner import Ran, run
-from clerestory.studies.schema import Judge
-from clerestory.studies.tasks import Came, Claim, Cost, Step, Strip, Table, Work
+from clerestory.models.profile import ModelProfile
+from clerestory.studies import Study, StudyResult, run_study
+from clerestory.studies.schema import StudyClassifier
+from clerestory.studies.tasks import (
+    Claim,
+    Cost,
+    PictureRows,
+    Table,
+    Task,
+    TaskContext,
+    TaskResult,
+    to_status,
+)
 
-__all__ = ["LOG", "Fake", "Fresh", "Log", "ran", "stub", "study", "went"]
+__all__ = ["LOG", "Fake", "Fresh", "Log", "fake_study", "run_fake", "run_keys", "stub_model"]
 
 
 class Log:
-    """What the steps did, and the moment at which the next is to be stopped."""
+    """What the tasks did, and the moment at which the next is to be stopped."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -29,116 +38,133 @@ class Log:
         self.now = 0.0
 
     def perf_counter(self) -> float:
-        """A clock that only steps move."""
+        """A clock that only tasks move."""
         return self.now
 
 
 LOG = Log()
 
 
-class Fake(Step):
-    """Claims `holds`, takes `takes` seconds, goes on in its folder; `steers` leaves a model."""
+class Fake(Task):
+    """Claims by `outcomes`, takes `seconds`, goes on in its folder; `steers` leaves a model."""
 
-    resumes = True
+    resumable = True
 
-    holds: tuple[bool | None, ...] = (True,)
+    outcomes: tuple[bool | None, ...] = (True,)
     after: tuple[str, ...] = ()
-    eye: str = ""
-    shows: str = ""
-    refuses: str = ""
+    classifier: str = ""
+    label: str = ""
+    failure: str = ""
     steers: bool = False
     pictures: int = 0
-    says: str = "It is as it is"
-    takes: float = 1.0
+    text: str = "It is as it is"
+    seconds: float = 1.0
 
     def needs(self) -> tuple[str, ...]:
         return self.after
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
-        return ((self.eye, self.shows),) if self.eye else ()
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
+        return ((self.classifier, self.label),) if self.classifier else ()
 
     def method(self) -> str:
         return "Nothing was drawn."
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         return Cost(pictures=3)
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         key = ".".join(folder.name.split(".")[1:3])
         LOG.ran.append(key)
         LOG.found.append(sorted(one.name for one in folder.iterdir()))
         (folder / "half").touch()
-        LOG.now += self.takes
+        LOG.now += self.seconds
         if key in LOG.stops:
             LOG.stops.remove(key)
             raise KeyboardInterrupt
-        if self.refuses:
-            raise EvidenceError(self.refuses)
+        if self.failure:
+            raise EvidenceError(self.failure)
         if self.steers:
             (folder / "steered").mkdir()
             (folder / "steered" / "steering.json").write_text("{}")
-        return Came(
-            claims=tuple(self._claim(at, one) for at, one in enumerate(self.holds)),
+        return TaskResult(
+            claims=tuple(self._claim(*pair) for pair in enumerate(self.outcomes)),
             figures={"half": 0.5},
             tables=(Table("What came", ("name", "figure"), (("one", "0.5"),), (0,)),),
-            strips=self._strips(folder),
+            pictures=self._pictures(folder),
             warnings=("Few were drawn.",),
-            steered="steered" if self.steers else "",
+            steered_model="steered" if self.steers else "",
         )
 
-    def _claim(self, at: int, holds: bool | None) -> Claim:
-        text = f"{self.says}: {0.5 + at / 100:.2f}."
-        return Claim(f"claim {at}", text, holds, f"above {at}.25", 0.5 + at / 100, 0.25, 0.75)
+    def _claim(self, at: int, supported: bool | None) -> Claim:
+        figure = 0.5 + at / 100
+        text, status = f"{self.text}: {figure:.2f}.", to_status(supported)
+        return Claim(f"claim {at}", text, status, f"above {at}.25", figure, 0.25, 0.75)
 
-    def _strips(self, folder: Path) -> tuple[Strip, ...]:
+    def _pictures(self, folder: Path) -> tuple[PictureRows, ...]:
         (folder / "pictures").mkdir()
         for at in range(self.pictures):
             Image.new("RGB", (4, 4), (at, 0, 0)).save(folder / "pictures" / f"{at}.png")
         files = tuple(f"pictures/{at}.png" for at in range(self.pictures))
         rows = (("as it is", files),) if files else ()
-        return (Strip("Some pictures", rows, tuple(map(str, range(self.pictures)))),)
+        return (PictureRows("Some pictures", rows, tuple(map(str, range(self.pictures)))),)
 
 
 class Fresh(Fake):
     """The same, but it cannot go on where it was stopped."""
 
-    resumes = False
+    resumable = False
 
 
-def stub(name: str = "stub", revision: str = "1") -> Any:
+def stub_model(name: str = "stub", revision: str = "1") -> Any:
     """A model that nobody draws with."""
-    return SimpleNamespace(name=name, revision=revision, sites={}, how={}, pipeline=None)
+    return SimpleNamespace(
+        name=name,
+        revision=revision,
+        sites={},
+        load_options={},
+        pipeline=None,
+        profile=ModelProfile(),
+    )
 
 
-def study(plan: Mapping[str, Step], **how: Any) -> Study:
-    """A study of these steps, whose answer rests on the last."""
-    light = Judge(lancet="colour:light", other="colour:light")
-    tint = Judge(lancet="colour:tint", other="colour:tint")
-    told = {
+def fake_study(plan: Mapping[str, Task], **fields: Any) -> Study:
+    """A study of these tasks, whose answer depends on the last."""
+    classifiers = {
+        "light": StudyClassifier(default="colour:light"),
+        "tint": StudyClassifier(default="colour:tint"),
+    }
+    given = {
         "name": "small",
         "question": "Is it as it is?",
         "headline": (list(plan)[-1],),
-        "classifiers": {"light": light, "tint": tint},
-        **how,
+        "classifiers": classifiers,
+        **fields,
     }
-    made = Study(plan=dict(plan), **told)
-    made._check()
-    return made
+    return Study(plan=dict(plan), **given).checked()
 
 
-def ran(plan: Mapping[str, Step], out: Path, *, model: Any = None, **how: Any) -> Ran:
-    """What comes of it in a folder."""
-    given = {"classifiers": how.pop("given", None), "announce": how.pop("announce", None)}
-    return run(study(plan, **how), model or stub(), out, **given)
+def run_fake(
+    plan: Mapping[str, Task],
+    out: Path,
+    *,
+    model: Any = None,
+    given: Mapping[str, str] | None = None,
+    announce: Callable[[str], None] | None = None,
+    **fields: Any,
+) -> StudyResult:
+    """The result of a study of these tasks in a folder."""
+    study = fake_study(plan, **fields)
+    return run_study(study, model or stub_model(), out, classifiers=given, announce=announce)
 
 
-def went(plan: Mapping[str, Step], out: Path, **how: Any) -> list[str]:
-    """The steps that were run this time."""
+def run_keys(plan: Mapping[str, Task], out: Path, **fields: Any) -> list[str]:
+    """The tasks that are run this time."""
     LOG.ran.clear()
     LOG.found.clear()
-    came = ran(plan, out, **how)
-    assert LOG.ran == [key for key, done in came.done.items() if not (done.kept or done.gate)]
-    return list(LOG.ran)
+    result = run_fake(plan, out, **fields)
+    keys = [key for key, run in result.tasks.items() if not (run.reused or run.skip_reason)]
+    assert LOG.ran == keys
+    return keys
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Tiny random pipelines whose text windows take the studies' prompts, and an eye as random."""
+"""Tiny random pipelines whose text windows take the studies' prompts, and a random CLIP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from tiny import WINDOW, tiny_text, tiny_tokenizer
 
 from clerestory.studies import Study
-from clerestory.studies.tasks import Step
+from clerestory.studies.tasks import Task
 
 __all__ = ["PIPELINES", "clip", "judges", "pipeline", "shrunk"]
 
@@ -26,9 +26,9 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
     "familiarity": {"contexts": ("{item} at sea",), "count": 99, "seeds": (0,)},
     "find": {"flips": 4},
     "group": {"flips": 4},
-    "verify": {"contents": 2, "directions": 20},
-    "excite": {"budget": 100, "null": 20},
-    "build": {"tune": 4, "report": 4, "shuffled": 2, "strengths": (1.0,), "seeds": (0,)},
+    "verify": {"items": 2, "directions": 20},
+    "maximize": {"budget": 100, "null": 20},
+    "build": {"selection": 4, "evaluation": 4, "shuffled": 2, "strengths": (1.0,), "seeds": (0,)},
     "show": {"seeds": (0, 1)},
     "attribute": {"paraphrases": 20, "seeds": (0,)},
     "suppress": {
@@ -83,21 +83,21 @@ def clip(folder: Path) -> Path:
 def judges(study: Study, folder: Path) -> dict[str, str]:
     """The study's own classifiers for other models, with the random CLIP in place of the real."""
     return {
-        name: judge.other.replace(CLIP, str(folder)) for name, judge in study.classifiers.items()
+        name: entry.default.replace(CLIP, str(folder)) for name, entry in study.classifiers.items()
     }
 
 
 def shrunk(study: Study, sample: int = 40) -> Study:
-    """The same steps, with as few samples as each can take."""
-    plan = {key: _fewer(key, step, sample) for key, step in study.plan.items()}
+    """The same tasks, with as few samples as each can take."""
+    plan = {key: _fewer(key, task, sample) for key, task in study.plan.items()}
     return study.model_copy(update={"plan": plan})
 
 
-def _fewer(key: str, step: Step, sample: int) -> Step:
-    told = step.model_dump()
+def _fewer(key: str, task: Task, sample: int) -> Task:
+    fields = task.model_dump()
     changed = dict(FEWER[key.partition(".")[0]])
-    if told.get("sample"):
+    if fields.get("sample"):
         changed["sample"] = sample
-    elif "subject" in told.get("prompts", {}).get("levels", {}):
+    elif "subject" in fields.get("prompts", {}).get("levels", {}):
         changed["first"] = {"subject": 8}
-    return type(step).model_validate({**told, **changed})
+    return type(task).model_validate({**fields, **changed})

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from commands import call
-from studies.fakes import LOG, Fake, ran, stub, study
-from studies.sample import FILE, changed
+from studies.fakes import LOG, Fake, fake_study, run_fake, stub_model
+from studies.files import FILE, changed
 from tiny import tiny_model
 
 import clerestory
@@ -20,27 +20,28 @@ from clerestory.classifiers import classifier
 from clerestory.classifiers.base import only_given
 from clerestory.cli.study import app
 from clerestory.errors import ClerestoryError, ModelError, RegistryError, TableError
-from clerestory.studies import Study, forecast, run, told
-from clerestory.studies.schema import Judge
+from clerestory.models.profile import ModelProfile
+from clerestory.studies import Study, forecast, run_study
+from clerestory.studies.schema import StudyClassifier
 
 EVIL, CODE = "python:evil_for_tests:f", "from pathlib import Path\nPath({!r}).touch()\n"
 CLASSES = 'def f(pictures): ...\nf.classes = ("glass", "plain", "art")\n'
-TABLE = 'lancet = "lancet:style"\nother = "zero-shot:MODEL[glass art, plain]"\n'
-TABLE += 'called = { glass = "glass art" }'
-SUPPRESS = (
-    '[suppress.s]\nprompt = "a cat"\nunwanted = [["{}", "glass"]]\n'
-    'preserve = {{ "{}" = ["{}", "x"] }}'
-)
+TABLE = 'profile = "style"\ndefault = "zero-shot:MODEL[glass art, plain]"\n'
+TABLE += 'labels = { glass = "glass art" }'
+SUPPRESS = """[suppress.s]
+prompt = "a cat"
+unwanted = [["{}", "glass"]]
+preserve = {{ "{}" = ["{}", "x"] }}"""
 BUILD = """[build.b]
 find = "glass"
 classifier = "{}"
-shows = "glass"
-said = "a glass {{item}}"
-decoy = ["{}", "plain"]
-keeps = ["{}"]
-tune = 4
-report = 4
-[build.b.contents]
+label = "glass"
+template = "a glass {{item}}"
+hard_negative = ["{}", "plain"]
+preserved = ["{}"]
+selection = 4
+evaluation = 4
+[build.b.items]
 phrasings = ["{{x}}"]
 levels = {{ x = {{ {} }} }}"""
 LEVELS = ", ".join(f'c{at} = "a cat {at}"' for at in range(9))
@@ -48,7 +49,7 @@ BEFORE = '[quick."find.glass"]'
 
 
 def more(text: str) -> str:
-    """The sample with another step."""
+    """The sample with another task."""
     return changed(BEFORE, f"{text}\n\n{BEFORE}")
 
 
@@ -56,29 +57,29 @@ def build(*eyes: str) -> str:
     return more(BUILD.format(*eyes, LEVELS))
 
 
-STEPS = {
+TASKS = {
     "group": changed('classifier = "tint"', f'classifier = "{EVIL}"'),
     "group, without a function": changed(
         'classifier = "tint"', 'classifier = "python:evil_for_tests"'
     ),
     "control": changed('control = ["style"]', f'control = ["{EVIL}"]'),
-    "verify": changed('classifier = "style"\nshows', f'classifier = "{EVIL}"\nshows'),
+    "verify": changed('classifier = "style"\nlabel', f'classifier = "{EVIL}"\nlabel'),
     "attribute": changed('["style", "glass"]', f'["{EVIL}", "glass"]'),
-    "familiarity": more(f'[familiarity.k]\nphrase = "x y"\njudges = ["{EVIL}"]'),
+    "familiarity": more(f'[familiarity.k]\nphrase = "x y"\nclassifiers = ["{EVIL}"]'),
     "build": build(EVIL, "style", "tint"),
-    "decoy": build("style", EVIL, "tint"),
-    "keeps": build("style", "tint", EVIL),
+    "hard negative": build("style", EVIL, "tint"),
+    "preserved": build("style", "tint", EVIL),
     "unwanted": more(SUPPRESS.format(EVIL, "cat", "style")),
-    "keep": more(SUPPRESS.format("style", "cat", EVIL)),
-    "the word of a keep": more(SUPPRESS.format("style", f"cat={EVIL}", "style")),
+    "preserved in suppress": more(SUPPRESS.format("style", "cat", EVIL)),
+    "the word of a preserved label": more(SUPPRESS.format("style", f"cat={EVIL}", "style")),
     "a sum": more(f"""[find.f]
 record = "styles"
 concept = "c"
-shown = "1.0 * '{EVIL}=x'"
-absent = "style == 'plain'" """),
+positive = "1.0 * '{EVIL}=x'"
+negative = "style == 'plain'" """),
     "quick": changed("flips = 5", f'flips = 5\n\n[quick."verify.glass"]\nclassifier = "{EVIL}"'),
 }
-JUDGE = changed(TABLE, f'lancet = "{EVIL}"\nother = "{EVIL}"')
+JUDGE = changed(TABLE, f'default = "{EVIL}"')
 
 
 @pytest.fixture
@@ -98,30 +99,29 @@ def file(text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("what", STEPS)
+@pytest.mark.parametrize("what", TASKS)
 @pytest.mark.parametrize("words", ["show", "run", "run --dry-run"])
-def test_no_step_of_a_file_brings_code(what: str, words: str, mark: Path) -> None:
+def test_no_task_of_a_file_brings_code(what: str, words: str, mark: Path) -> None:
     verb, *rest = words.split()
-    with pytest.raises(TableError, match=r"s\.toml: .* is code.*--classifier") as came:
+    with pytest.raises(TableError, match=r"s\.toml: .* is code.*--classifier") as caught:
         scale = "quick" if what == "quick" else "full"
-        call(app, verb, file(STEPS[what]), *rest, "--scale", scale)
-    assert "evil_for_tests" in str(came.value) and "\n" not in str(came.value)
+        call(app, verb, file(TASKS[what]), *rest, "--scale", scale)
+    assert "evil_for_tests" in str(caught.value) and "\n" not in str(caught.value)
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("model", ["lancet", "other"])
 @pytest.mark.parametrize("rest", [[], ["--dry-run"]])
 def test_no_classifier_of_a_file_is_code(
-    model: str, rest: list[str], mark: Path, monkeypatch: pytest.MonkeyPatch
+    rest: list[str], mark: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = stub(model)
+    opened = stub_model()
     opened.description = ""
     monkeypatch.setattr(clerestory, "load", lambda *_, **__: opened)
     path = file(JUDGE)
     call(app, "show", path), call(app, "show", path, "--json")
-    with pytest.raises(TableError) as came:
+    with pytest.raises(TableError) as caught:
         call(app, "run", path, *rest)
-    assert str(came.value) == (
+    assert str(caught.value) == (
         f"s.toml: classifiers.style is {EVIL!r}, which is code, and a file cannot bring any. If "
         f"you trust it: --classifier style={EVIL}"
     )
@@ -129,45 +129,47 @@ def test_no_classifier_of_a_file_is_code(
 
 
 def test_who_runs_the_study_may_name_code(mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    came = Study.load(file(JUDGE), "quick")
-    plan: dict[str, Any] = {"fake.a": Fake(eye="style", shows="glass")}
-    opened = came.model_copy(update={"plan": plan, "headline": ("fake.a",)})
+    caught = Study.load(file(JUDGE), "quick")
+    plan: dict[str, Any] = {"fake.a": Fake(classifier="style", label="glass")}
+    opened = caught.model_copy(update={"plan": plan, "headline": ("fake.a",)})
     monkeypatch.setattr(clerestory, "load", lambda *_, **__: with_about())
     monkeypatch.setattr(Study, "load", lambda name, scale: opened)
     given = ["--classifier", f"style={EVIL}", "--classifier", "tint=colour:tint"]
     said = json.loads(call(app, "run", "s.toml", *given, "--json").stdout)
     assert mark.exists()
-    assert f"style={EVIL}" in said["about"]["command"], "the file alone would be refused"
+    assert f"style={EVIL}" in said["command"], "the file alone would be refused"
 
 
 def with_about() -> Any:
-    return SimpleNamespace(**vars(stub()), about="")
+    return SimpleNamespace(**vars(stub_model()), description="")
 
 
 def test_python_may_give_code_to_a_forecast_and_a_run(mark: Path, tmp_path: Path) -> None:
-    judge = Judge(lancet=EVIL, other=EVIL)
-    mine = study({"fake.a": Fake(eye="mine", shows="glass")}, classifiers={"mine": judge})
+    judge = StudyClassifier(default=EVIL)
+    mine = fake_study(
+        {"fake.a": Fake(classifier="mine", label="glass")}, classifiers={"mine": judge}
+    )
     with pytest.raises(TableError, match="is code"):
         forecast(mine, tiny_model())
     with pytest.raises(TableError, match="is code"):
-        run(mine, stub(), tmp_path / "out")
+        run_study(mine, stub_model(), tmp_path / "out")
     assert not mark.exists()
-    came = run(mine, stub(), tmp_path / "out", classifiers={"mine": EVIL})
-    assert mark.exists() and EVIL in told(came)["about"]["command"]
+    result = run_study(mine, stub_model(), tmp_path / "out", classifiers={"mine": EVIL})
+    assert mark.exists() and EVIL in result.command()
 
 
 class Sly(Fake):
-    """A step that makes a name of parts, as no look at the file can tell."""
+    """A task that makes a name of parts, as no look at the file can tell."""
 
     def run(self, work: Any, folder: Path) -> Any:
-        classifier(":".join(["python", *self.says.split()]))
+        classifier(":".join(["python", *self.text.split()]))
 
 
-def test_a_name_that_a_step_puts_together_is_refused_where_code_is_imported(
+def test_a_name_that_a_task_puts_together_is_refused_where_code_is_imported(
     mark: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RegistryError, match=r"comes from a file.*--classifier NAME=python:evil"):
-        ran({"fake.a": Sly(says="evil_for_tests f")}, tmp_path / "out")
+        run_fake({"fake.a": Sly(text="evil_for_tests f")}, tmp_path / "out")
     assert not mark.exists()
     assert classifier(EVIL).classes == ("glass", "plain", "art")
 
@@ -206,9 +208,12 @@ def test_a_file_fetches_no_classifier_and_a_person_does(
 
 def test_what_a_built_in_study_names_is_given_and_what_a_file_names_is_not(tmp_path: Path) -> None:
     own = Study.load("stained-glass")
-    assert {judge.other for judge in own.classifiers.values()} <= own.given({})
+    trusted = own.trusted_classifiers({}, ModelProfile())
+    assert {entry.default for entry in own.classifiers.values()} <= trusted
     (tmp_path / "s.toml").write_text(FILE)
-    assert Study.load(tmp_path / "s.toml").given({"style": "x"}) == {"x"}
+    assert Study.load(tmp_path / "s.toml").trusted_classifiers({"style": "x"}, ModelProfile()) == {
+        "x"
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 from studies.pipelines import PIPELINES, clip, judges, pipeline, shrunk
 
-from clerestory.studies import Ran, Study, answer, run, verdict, write
-from clerestory.studies.schema import FOLDER
+from clerestory.studies import Study, StudyResult, built_in_studies, run_study, write_report
 
-BUILT_IN = sorted(path.stem for path in FOLDER.glob("*.toml"))
+BUILT_IN = [
+    study.name
+    for study in built_in_studies()
+    if all(entry.default for entry in study.classifiers.values())
+]
+"""Those that can be asked of any model."""
 TWO = ("mood", "stained-glass")
 EVERY = [(of, name) for of in PIPELINES for name in BUILT_IN]
 SOME = [(of, name) for of, name in EVERY if of == "sd" or name in TWO]
-MAY_HOLD = {("unknown-name", "familiarity.name")}
+TRUE_OF_ANY = {("unknown-name", "familiarity.name")}
 """A model that knows nobody does not know this name either."""
 
 
@@ -28,18 +32,18 @@ def eye(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip(tmp_path_factory.mktemp("eye") / "clip")
 
 
-def found_nothing(ran: Ran, out: Path) -> None:
-    """No claim of the headline holds that is not true of any model, and nothing is steered."""
-    holds = {
-        (ran.study.name, key)
-        for key in ran.study.headline
-        for claim in ran.done[key].came.claims
-        if claim.holds is not False
+def found_nothing(result: StudyResult, out: Path) -> None:
+    """No claim is supported that is not true of any model, and nothing is steered."""
+    supported = {
+        (result.study.name, key)
+        for key in result.study.headline
+        for claim in result.tasks[key].result.claims
+        if claim.status != "not supported"
     }
-    assert holds <= MAY_HOLD, answer(ran)
-    assert verdict(ran) == ("undecided" if holds else "not found")
+    assert supported <= TRUE_OF_ANY, result.answer()
+    assert result.status == ("undecided" if supported else "not supported")
     assert not (out / "steered").exists()
-    assert write(ran).stat().st_size > 10_000
+    assert write_report(result).stat().st_size > 10_000
 
 
 @pytest.mark.slow
@@ -50,17 +54,17 @@ def test_a_study_of_a_random_pipeline_runs_to_its_end_and_finds_nothing(
 ) -> None:
     study = shrunk(Study.load(name, "quick"))
     out = tmp_path / "out"
-    came = run(study, pipeline(of), out, classifiers=judges(study, eye))
-    found_nothing(came, out)
-    again = run(study, pipeline(of), out, classifiers=judges(study, eye))
-    assert all(done.kept or done.gate for done in again.done.values())
-    assert answer(again) == answer(came)
+    result = run_study(study, pipeline(of), out, classifiers=judges(study, eye))
+    found_nothing(result, out)
+    again = run_study(study, pipeline(of), out, classifiers=judges(study, eye))
+    assert all(run.reused or run.skip_reason for run in again.tasks.values())
+    assert again.answer() == result.answer()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("of", PIPELINES)
-def test_a_steered_model_is_tried_on_every_pipeline_where_no_gate_is_before_it(
+def test_a_steered_model_is_built_on_every_pipeline_where_nothing_is_required_before(
     of: str, eye: Path, tmp_path: Path
 ) -> None:
     study = shrunk(Study.load("stained-glass", "quick"))
@@ -68,25 +72,25 @@ def test_a_steered_model_is_tried_on_every_pipeline_where_no_gate_is_before_it(
     plan = {key: study.plan[key] for key in keys}
     plan["record.styles"] = plan["record.styles"].model_copy(update={"sites": ("text.*/mlp",)})
     for key in ("build.glass", "show.glass"):
-        plan[key] = plan[key].model_copy(update={"only_if": ()})
+        plan[key] = plan[key].model_copy(update={"requires_support": ()})
     opened = study.model_copy(update={"plan": plan, "headline": ("find.glass", "build.glass")})
-    came = run(opened, pipeline(of), tmp_path / "out", classifiers=judges(study, eye))
-    found_nothing(came, tmp_path / "out")
-    built = came.done["build.glass"].came
-    assert built.steered and not built.refused and built.claims[0].holds is False
-    (strip,) = came.done["show.glass"].came.strips
-    assert len(strip.rows) >= 2 and all(len(files) == 2 for _, files in strip.rows)
+    result = run_study(opened, pipeline(of), tmp_path / "out", classifiers=judges(study, eye))
+    found_nothing(result, tmp_path / "out")
+    built = result.tasks["build.glass"].result
+    assert built.steered_model and not built.failure and built.claims[0].status == "not supported"
+    (block,) = result.tasks["show.glass"].result.pictures
+    assert len(block.rows) >= 2 and all(len(files) == 2 for _, files in block.rows)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mood", "perspective"])
-def test_eyes_that_guess_sort_the_pictures_into_groups_that_share_nothing(
+def test_classifiers_that_guess_sort_the_pictures_into_groups_that_share_nothing(
     name: str, tmp_path: Path
 ) -> None:
     study = shrunk(Study.load(name, "quick"), sample=200)
-    guess = f"python:studies.eyes:{name}"
+    guess = f"python:studies.guesses:{name}"
     given = {"mood": guess} if name == "mood" else {"view": guess}
-    came = run(study, pipeline("sd"), tmp_path / "out", classifiers=given)
-    found_nothing(came, tmp_path / "out")
-    group = came.done[next(key for key in came.done if key.startswith("group"))]
-    assert not group.came.refused and group.came.strips and group.came.tables
+    result = run_study(study, pipeline("sd"), tmp_path / "out", classifiers=given)
+    found_nothing(result, tmp_path / "out")
+    group = result.tasks[next(key for key in result.tasks if key.startswith("group"))]
+    assert not group.result.failure and group.result.pictures and group.result.tables

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.sample import FILE, changed
+from studies.files import FILE, changed
 
 from clerestory.errors import RegistryError, TableError
 from clerestory.studies import Study
 
 
-def refused(text: str, place: Path, scale: Any = "quick") -> str:
+def refusal(text: str, place: Path, scale: Any = "quick") -> str:
     """What is said of such a file."""
     path = place / "mine.toml"
     path.write_text(text)
-    with pytest.raises(TableError) as came:
+    with pytest.raises(TableError) as caught:
         Study.load(path, scale)
-    said = str(came.value)
+    said = str(caught.value)
     assert "\n" not in said and said.endswith((".", "?")), said
     assert said.startswith(str(path)), said
     return said.removeprefix(str(path))
@@ -30,12 +30,12 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         'name = "small"\nquestoin = "?"',
         ("'questoin' is no field", "question"),
     ),
-    "an unknown kind of step": (
+    "an unknown kind of task": (
         "[find.glass]",
         "[fnid.glass]",
         ("'fnid' is no field", "find"),
     ),
-    "an unknown field of a step": (
+    "an unknown field of a task": (
         'concept = "glass"',
         'concept = "glass"\nflps = 3',
         ("find.glass.flps", "not permitted"),
@@ -56,54 +56,58 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("find.glass.concept", "required"),
     ),
     "a value below what is possible": (
-        'brings = { glass = "cat" }',
-        'brings = { glass = "cat" }\nparaphrases = 3',
+        'raises = { glass = "cat" }',
+        'raises = { glass = "cat" }\nparaphrases = 3',
         ("attribute.cat.paraphrases", "greater than or equal to 20"),
     ),
     "one of a few": (
         'concept = "glass"',
-        'concept = "glass"\nby = "unit"',
-        ("find.glass.by", "'neuron', 'direction' or 'both'"),
+        'concept = "glass"\nkind = "unit"',
+        ("find.glass.kind", "'neuron', 'direction' or 'both'"),
     ),
-    "a bad name of a step": ("[find.glass]", "[find.Glass_1]", ("'find.Glass_1'", "small letters")),
+    "a bad name of a task": (
+        "[find.glass]",
+        "[find.Glass_1]",
+        ("'find.Glass_1'", "lower-case letters"),
+    ),
     "a bad name of a study": ('name = "small"', 'name = "Small one"', ("name", "'Small one'")),
     "an empty question": ('"Where is it?"', '""', ("question", "at least 1")),
-    "a step that is no table": ("[find.glass]", "[find]", ("find.record must be a table",)),
-    "an unknown step in quick": (
+    "a task that is no table": ("[find.glass]", "[find]", ("find.record must be a table",)),
+    "an unknown task in quick": (
         '[quick."find.glass"]',
         '[quick."find.glas"]',
         ("quick has 'find.glas'", "find.glass"),
     ),
     "an unknown field in quick": ("flips = 5", "flps = 5", ("find.glass.flps", "not permitted")),
-    "a step that is needed": (
+    "a task that is needed": (
         '[find.glass]\nrecord = "styles"',
         '[find.glass]\nrecord = "style"',
         ("find.glass needs 'record.style'", "record.styles"),
     ),
-    "a later step as a gate": (
+    "tasks that need each other": (
         'concept = "glass"',
-        'concept = "glass"\nonly_if = ["verify.glass"]',
-        ("find.glass needs 'verify.glass', which is no step before it", "record.styles"),
+        'concept = "glass"\nrequires_support = ["verify.glass"]',
+        ("find.glass needs verify.glass needs find.glass", "no order of tasks is possible"),
     ),
-    "a headline of no step": (
+    "a headline of no task": (
         'headline = ["find.glass"]',
         'headline = ["find.glas"]',
         ("headline: 'find.glas'", "find.glass"),
     ),
-    "a headline of a step that is left out": (
+    "a headline of a task that is skipped": (
         'headline = ["find.glass"]',
         'headline = ["group.tints"]',
         ("headline: 'group.tints'",),
     ),
-    "a headline that claims nothing": (
+    "a headline that makes no claims": (
         'headline = ["find.glass"]',
         'headline = ["record.styles"]',
-        ("headline: record.styles claims nothing",),
+        ("headline: record.styles makes no claims",),
     ),
-    "a gate that claims nothing": (
+    "a required task that makes no claims": (
         'concept = "glass"',
-        'concept = "glass"\nonly_if = ["record.styles"]',
-        ("find.glass.only_if: record.styles claims nothing",),
+        'concept = "glass"\nrequires_support = ["record.styles"]',
+        ("find.glass.requires_support: record.styles makes no claims",),
     ),
     "two rows of one name": (
         "[attribute.cat]",
@@ -122,19 +126,19 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("classifiers", "'a=b'"),
     ),
     "an unknown field of a classifier": (
-        'lancet = "colour:tint"',
-        'lacnet = "colour:tint"',
-        ("classifiers.tint.lacnet", "not permitted"),
+        'default = "colour:tint"',
+        'defualt = "colour:tint"',
+        ("classifiers.tint.defualt", "not permitted"),
     ),
     "a piece that the prompt has not": (
-        'brings = { glass = "cat" }',
-        'brings = { glass = "cow" }',
-        ("attribute.cat", "brings.glass: the prompt has no piece [cow]"),
+        'raises = { glass = "cat" }',
+        'raises = { glass = "cow" }',
+        ("attribute.cat", "raises.glass: the prompt has no piece [cow]"),
     ),
-    "a name that is not split": (
-        'brings = { glass = "cat" }',
-        'brings = { wood = "cat" }',
-        ("attribute.cat", "of has no 'wood'"),
+    "a name that is no target": (
+        'raises = { glass = "cat" }',
+        'raises = { wood = "cat" }',
+        ("attribute.cat", "targets has no 'wood'"),
     ),
     "a prompt whose pieces do not close": (
         '"a [cat] with a [dog]"',
@@ -165,20 +169,20 @@ def test_an_error_names_the_file_the_field_and_what_is_possible(which: str, tmp_
     old, new, words = ERRORS[which]
     if not words:
         head = FILE.partition("[quick")[0]
-        assert "quick must be a table" in refused("quick = 3\n" + head, tmp_path)
+        assert "quick must be a table" in refusal("quick = 3\n" + head, tmp_path)
         return
-    said = refused(changed(old, new), tmp_path)
+    said = refusal(changed(old, new), tmp_path)
     assert all(word in said for word in words), said
 
 
 def test_a_control_that_is_no_factor_and_no_classifier_is_refused(tmp_path: Path) -> None:
-    said = refused(changed('control = ["style"]', 'control = ["styel"]'), tmp_path, "full")
+    said = refusal(changed('control = ["style"]', 'control = ["styel"]'), tmp_path, "full")
     assert "group.tints.control: 'styel' is no factor of styles and no classifier" in said
 
 
 def test_what_is_no_file_or_no_toml_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"absent.toml cannot be read"):
         Study.load(tmp_path / "absent.toml")
-    assert "no TOML" in refused("name = ", tmp_path)
+    assert "no TOML" in refusal("name = ", tmp_path)
     with pytest.raises(RegistryError, match=r"'stain-glass'.*Did you mean stained-glass"):
         Study.load("stain-glass")

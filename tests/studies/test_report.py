@@ -4,10 +4,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from studies.fakes import Fake, ran
+from studies.fakes import Fake, run_fake
 
-from clerestory.studies import Ran, answer, told, write
-from clerestory.studies.tasks import Step
+from clerestory.studies import StudyResult, write_report
+from clerestory.studies.tasks import Task
 
 HOSTILE = "<script>alert(1)</script> & “so”"
 
@@ -30,25 +30,25 @@ class Page(HTMLParser):
         self.words += data
 
 
-PLAN: dict[str, Step] = {
-    "fake.a": Fake(holds=(True, False, None), pictures=3, says=f"Of {HOSTILE}"),
-    "fake.beside": Fake(says="Of what stands beside it"),
-    "fake.gated": Fake(only_if=("fake.a",)),
+PLAN: dict[str, Task] = {
+    "fake.a": Fake(outcomes=(True, False, None), pictures=3, text=f"Of {HOSTILE}"),
+    "fake.beside": Fake(text="Of what stands beside it"),
+    "fake.gated": Fake(requires_support=("fake.a",)),
 }
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Page]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyResult, Page]:
     out = tmp_path_factory.mktemp("study") / "out"
-    how = {"headline": ("fake.a",), "question": f"Is it {HOSTILE}?"}
-    came = ran(PLAN, out, given={"tint": "colour:light"}, **how)
-    path = write(came)
+    fields = {"headline": ("fake.a",), "question": f"Is it {HOSTILE}?"}
+    result = run_fake(PLAN, out, given={"tint": "colour:light"}, **fields)
+    path = write_report(result)
     assert path == out / "report.html"
-    return came, Page(path.read_text("utf-8"))
+    return result, Page(path.read_text("utf-8"))
 
 
 def test_the_report_is_one_file_that_fetches_nothing_and_runs_nothing(
-    done: tuple[Ran, Page],
+    done: tuple[StudyResult, Page],
 ) -> None:
     page = done[1]
     assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
@@ -59,53 +59,60 @@ def test_the_report_is_one_file_that_fetches_nothing_and_runs_nothing(
     assert "default-src 'none'" in page.text
 
 
-def test_what_comes_from_a_file_is_text(done: tuple[Ran, Page]) -> None:
+def test_what_comes_from_a_file_is_text(done: tuple[StudyResult, Page]) -> None:
     page = done[1]
     assert HOSTILE in page.words
     assert page.text.count("<script") == 0
 
 
-def test_it_opens_with_the_question_and_the_answer(done: tuple[Ran, Page]) -> None:
-    came, page = done
+def test_it_opens_with_the_question_and_the_answer(done: tuple[StudyResult, Page]) -> None:
+    result, page = done
     body = page.text.partition("<body>")[2]
     first = re.search(r"<h1>(.*?)</h1>\s*<(\w+)", body, re.DOTALL)
     assert first is not None
-    assert came.study.question.replace("&", "") in Page(first[1]).words.replace("&", "")
-    at = [page.words.index(text) for text in (came.study.question, *answer(came))]
+    assert result.study.question.replace("&", "") in Page(first[1]).words.replace("&", "")
+    at = [page.words.index(text) for text in (result.study.question, *result.answer())]
     assert at == sorted(at)
     assert page.words.index("How it was done") > at[-1]
 
 
-def test_it_has_every_claim_with_its_bar_and_whether_it_holds(done: tuple[Ran, Page]) -> None:
-    came, page = done
-    claims = [claim for step in came.done.values() for claim in step.came.claims]
+def test_it_has_every_claim_with_its_criterion_and_status(
+    done: tuple[StudyResult, Page],
+) -> None:
+    result, page = done
+    claims = [claim for run in result.tasks.values() for claim in run.result.claims]
     assert len(claims) == 5
     for claim in claims:
-        assert claim.text in page.words and claim.bar in page.words
-    said = re.findall(r'<b class="said">(.*?)</b>', page.text)
-    assert said == ["holds", "does not hold", "undecided", "holds", "does not hold"]
+        assert claim.text in page.words and claim.criterion in page.words
+    statuses = re.findall(r'<b class="status">(.*?)</b>', page.text)
+    assert statuses == [
+        "supported",
+        "not supported",
+        "undecided",
+        "supported",
+        "not supported",
+    ]
 
 
-def test_it_has_warnings_methods_tables_and_the_command(done: tuple[Ran, Page]) -> None:
-    came, page = done
-    about = told(came)["about"]
-    for text in ("fake.a: Few were drawn.", "Nothing was drawn.", "What came", about["command"]):
+def test_it_has_warnings_methods_tables_and_the_command(done: tuple[StudyResult, Page]) -> None:
+    result, page = done
+    for text in ("fake.a: Few were drawn.", "Nothing was drawn.", "What came", result.command()):
         assert text in page.words
     assert "--classifier tint=colour:light" in page.words
-    assert "not all that fake.a claims holds" in page.words
+    assert "not every claim of fake.a is supported" in page.words
 
 
-def test_it_is_light(done: tuple[Ran, Page]) -> None:
+def test_it_is_light(done: tuple[StudyResult, Page]) -> None:
     assert len(done[1].text) < 60_000
 
 
 def test_an_interval_is_drawn_where_it_lies_and_nowhere_else() -> None:
-    from clerestory.studies.report import _bar
+    from clerestory.studies.report import _interval
     from clerestory.studies.tasks import Claim
 
-    rate = _bar(Claim("", "", True, "", 0.5, 0.25, 0.75))
-    assert rate == {"low": 25.0, "at": 50.0, "width": 50.0, "zero": 0.0}
-    change = _bar(Claim("", "", True, "", 0.0, -0.5, 0.5))
-    assert change == {"low": 25.0, "at": 50.0, "width": 50.0, "zero": 50.0}
-    assert _bar(Claim("", "", True, "", 3.0)) is None
-    assert _bar(Claim("", "", True, "", 3.0, 2.0, 4.0)) is None
+    rate = _interval(Claim("", "", "supported", "", 0.5, 0.25, 0.75))
+    assert rate == {"low": 25.0, "figure": 50.0, "width": 50.0, "zero": 0.0}
+    change = _interval(Claim("", "", "supported", "", 0.0, -0.5, 0.5))
+    assert change == {"low": 25.0, "figure": 50.0, "width": 50.0, "zero": 50.0}
+    assert _interval(Claim("", "", "supported", "", 3.0)) is None
+    assert _interval(Claim("", "", "supported", "", 3.0, 2.0, 4.0)) is None

@@ -1,4 +1,4 @@
-"""A style that Lancet does not know: the study that `study new` writes ends without finding it."""
+"""A style that Lancet does not know: the study that `study new` writes does not support it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clerestory.cli.study import app
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_a_style_that_lancet_does_not_know_is_not_found(
+def test_a_style_that_lancet_does_not_know_is_not_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lancet = clerestory.load("lancet")
@@ -33,13 +33,14 @@ def test_a_style_that_lancet_does_not_know_is_not_found(
     path.write_text("\n".join(lines))  # one context: a third of the pictures
     came = CliRunner().invoke(app, ["run", str(path), "--out", "out", "--json"])
     assert came.exit_code == 0, came.output
-    told = json.loads(came.stdout)
-    assert told["verdict"] == "not found", told["answer"]
-    assert told["claims"]["familiarity.words"][0]["holds"] is False
-    assert {key for key, step in told["steps"].items() if step["left_out"]} == {
+    content = json.loads(came.stdout)
+    assert content["status"] == "not supported", content["answer"]
+    assert content["claims"][0]["id"].startswith("familiarity.words: ")
+    assert content["claims"][0]["status"] == "not supported"
+    assert {key for key, task in content["tasks"].items() if task["skip_reason"]} == {
         "record.styles",
         "find.style",
         "build.style",
     }
     assert not (tmp_path / "out" / "steered").exists()
-    assert "Not found" in (tmp_path / "out" / "report.html").read_text()
+    assert "Not supported" in (tmp_path / "out" / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""`clerestory study`: questions written down, answered end to end."""
+"""`clerestory study`: questions in files, answered end to end."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Questions written down, answered end to end.", no_args_is_help=True)
+app = typer.Typer(help="Questions in files, answered end to end.", no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(help="A built-in study, or a file that ends in .toml.")]
 _Scale = Annotated[Literal["quick", "full"], typer.Option(help="How much is drawn.")]
 
 
 @app.callback()
 def study() -> None:
-    """Questions written down, answered end to end."""
+    """Questions in files, answered end to end."""
 
 
 @app.command()
@@ -31,7 +31,7 @@ def run(
     name: _Name,
     model: ModelOptions,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report and steps; by default NAME-SCALE.")
+        Path | None, typer.Option(help="Folder for report and tasks; by default NAME-SCALE.")
     ] = None,
     scale: _Scale = "quick",
     classifier: Annotated[
@@ -48,31 +48,35 @@ def run(
 ) -> None:
     """Answer a study's question about a model: report.html, results.json and steered models.
 
-    Each step is kept in the folder by what it depends on. The same command goes on where it was
-    stopped; after a change of the file the changed steps are run again, and what rests on them.
+    The same command goes on where it was stopped. After a change of the file it runs the changed
+    tasks again, and those that need them.
     """
     from clerestory.cli import console
     from clerestory.io.outputs import free_folder
-    from clerestory.studies import Study, answer, forecast, told, write
-    from clerestory.studies import run as answered
-    from clerestory.studies.runner import check_free
+    from clerestory.studies import Study, forecast, run_study, write_report
+    from clerestory.studies.runner import check_folder
 
-    chosen, judges = Study.load(name, scale), _judges(classifier or [])
-    folder = out or _folder(chosen.name, scale, model.name)
+    study, classifiers = Study.load(name, scale), _classifiers(classifier or [])
+    folder = out or _folder(study.name, scale, model.name)
     if not dry_run:
-        (check_free if resume else free_folder)(folder)
+        (check_folder if resume else free_folder)(folder)
     opened = model.open()
     if dry_run:
-        _forecast(forecast(chosen, opened, judges), as_json)
+        _write_forecast(forecast(study, opened, classifiers), as_json)
         return
-    with console.progress_bars() as tell:
-        ran = answered(
-            chosen, opened, folder, classifiers=judges, progress=tell, announce=console.status
+    with console.progress_bars() as bars:
+        result = run_study(
+            study,
+            opened,
+            folder,
+            classifiers=classifiers,
+            progress=bars,
+            announce=console.status,
         )
-    report = write(ran)
+    report = write_report(result)
     if as_json:
-        console.write_json(told(ran))
-    console.write("\n".join(answer(ran)), err=as_json)
+        console.write_json(result.to_dict())
+    console.write("\n".join(result.answer()), err=as_json)
     console.write(f"The report is {report}", err=as_json)
 
 
@@ -80,16 +84,16 @@ def run(
 def listing(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
 ) -> None:
-    """The studies that come with Clerestory, and what they ask."""
+    """The studies of installed packages, and their questions."""
     from clerestory.cli import console
-    from clerestory.studies import built_in
+    from clerestory.studies import built_in_studies
 
-    studies = built_in()
+    studies = built_in_studies()
     if as_json:
-        console.write_json([{"name": one.name, "question": one.question} for one in studies])
+        console.write_json([{"name": study.name, "question": study.question} for study in studies])
         return
-    for one in studies:
-        console.write(f"{one.name}: {one.question}")
+    for study in studies:
+        console.write(f"{study.name}: {study.question}")
 
 
 @app.command()
@@ -99,21 +103,20 @@ def show(
     scale: _Scale = "quick",
     as_json: Annotated[bool, typer.Option("--json", help="The whole plan, to stdout.")] = False,
 ) -> None:
-    """What a study asks and how it goes about it, step by step."""
+    """What a study asks, and how its tasks answer it."""
     from clerestory.cli import console
     from clerestory.studies import Study
 
-    chosen = Study.load(name, scale)
+    study = Study.load(name, scale)
     if as_json:
-        console.write_json(chosen.model_dump(mode="json"))
+        console.write_json(study.model_dump(mode="json"))
         return
-    console.write(f"{chosen.name}, {scale}: {chosen.question}")
-    for key, step in chosen.plan.items():
-        gate = (
-            f" Only if all that {' and '.join(step.only_if)} claims holds." if step.only_if else ""
-        )
-        console.write(f"\n{key}\n  {step.method()}{gate}")
-    console.write(f"\nThe verdict rests on {', '.join(chosen.headline)}.")
+    console.write(f"{study.name}, {scale}: {study.question}")
+    for key, task in study.plan.items():
+        required = " and ".join(task.requires_support)
+        only = f" Only if every claim of {required} is supported." if required else ""
+        console.write(f"\n{key}\n  {task.method()}{only}")
+    console.write(f"\nThe answer depends on {', '.join(study.headline)}.")
 
 
 @app.command()
@@ -125,13 +128,13 @@ def new(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The file; by default NAME.toml, here.")] = None,
 ) -> None:
-    """Begin a study of your own: a file to edit, which runs as it is."""
+    """Write a file for a study of your own, which runs as it is."""
     from clerestory.cli import console
     from clerestory.errors import OutputError
     from clerestory.io.outputs import new_file, whole_file
-    from clerestory.studies import begun
+    from clerestory.studies import new_study
 
-    text = begun(name, like)
+    text = new_study(name, like)
     if out is not None and out.suffix != ".toml":
         raise OutputError(f"--out is {str(out)!r}; a study's file must end in .toml.")
     path = new_file(out or Path(f"{name}.toml"))
@@ -142,47 +145,48 @@ def new(
 
 
 def _folder(name: str, scale: str, model: str | None) -> Path:
-    """Where a run goes unless it is said: each model and scale apart."""
+    """The default folder of a run: each model and scale has its own."""
     from clerestory.reporting.pictures import slug
 
     return Path("-".join([name, *([] if model is None else [slug(model)]), scale]))
 
 
-def _judges(given: list[str]) -> dict[str, str]:
+def _classifiers(options: list[str]) -> dict[str, str]:
     from clerestory.errors import OptionError
 
-    told = {}
-    for one in given:
-        name, equals, judge = one.partition("=")
-        if not (name and equals and judge):
+    classifiers = {}
+    for option in options:
+        name, equals, classifier = option.partition("=")
+        if not (name and equals and classifier):
             raise OptionError(
-                f"--classifier is {one!r}; give NAME=CLASSIFIER, NAME as in the study."
+                f"--classifier is {option!r}; give NAME=CLASSIFIER, NAME as in the study."
             )
-        told[name] = judge
-    return told
+        classifiers[name] = classifier
+    return classifiers
 
 
-def _forecast(found: Forecast, as_json: bool) -> None:
+def _write_forecast(found: Forecast, as_json: bool) -> None:
+    import pandas as pd
+
     from clerestory.cli import console
 
-    told = found.told()
+    content = found.to_dict()
     if as_json:
-        console.write_json(told)
+        console.write_json(content)
         return
     rows: list[dict[str, Any]] = [
         {
-            "step": key,
-            "pictures": f"{one['pictures']:,}",
-            "prompts read": f"{one['read'] + one['text']:,}",
-            "minutes": f"{one['seconds'] / 60:.1f}",
-            "disk": f"{one['disk'] / 1e6:,.0f} MB",
+            "task": key,
+            "pictures": f"{cost['pictures']:,}",
+            "prompts read": f"{cost['read'] + cost['text']:,}",
+            "minutes": f"{cost['seconds'] / 60:.1f}",
+            "disk": f"{cost['disk'] / 1e6:,.0f} MB",
         }
-        for key, one in told["steps"].items()
+        for key, cost in content["tasks"].items()
     ]
-    import pandas as pd
-
     console.write_table(pd.DataFrame(rows))
     console.write(
-        f"Together {told['pictures']:,} pictures, about {told['seconds'] / 60:.0f} minutes here, "
-        f"{told['disk'] / 1e6:,.0f} MB on disk; {told['memory'] / 1e9:.1f} GB of memory so far."
+        f"Together {content['pictures']:,} pictures, about {content['seconds'] / 60:.0f} minutes "
+        f"here, {content['disk'] / 1e6:,.0f} MB on disk; "
+        f"{content['memory'] / 1e9:.1f} GB of memory so far."
     )

@@ -1,34 +1,31 @@
-"""Studies: a question written down in a file and answered end to end, with a report.
+"""Studies: a question in a TOML file, answered by tasks, with a report.
 
-    study = Study.load("stained-glass", "quick")     # or a path to a TOML file of your own
-    ran = run(study, clerestory.load("lancet"), Path("out"))
-    verdict(ran), answer(ran)                        # from the figures alone
-    write(ran)                                       # report.html (one file), results.json
+    study = Study.load("stained-glass", "quick")     # or the path of a file
+    result = run_study(study, clerestory.load(), Path("out"))
+    result.status, result.answer()                   # from the claims alone
+    write_report(result)                             # report.html (one file) and results.json
 
-A study is made of steps, each of which runs one verb of the library; `steps` has their kinds. Steps
-are kept in `out/steps` by what they depend on: the same call goes on where it was stopped.
+A study is made of tasks, each of which runs one verb of the library; `tasks` has their kinds. Their
+results stay in `out/tasks` with what they depend on: the same call goes on where it was stopped.
 """
 
 from clerestory.studies.forecast import Forecast, forecast
-from clerestory.studies.new_study import begun
-from clerestory.studies.report import write
-from clerestory.studies.runner import Done, Ran, run
-from clerestory.studies.schema import SCALES, Scale, Study, built_in
-from clerestory.studies.verdict import answer, told, verdict
+from clerestory.studies.new_study import new_study
+from clerestory.studies.report import write_report
+from clerestory.studies.results import StudyResult, TaskRun
+from clerestory.studies.runner import run_study
+from clerestory.studies.schema import SCALES, Scale, Study, built_in_studies
 
 __all__ = [
     "SCALES",
-    "Done",
     "Forecast",
-    "Ran",
     "Scale",
     "Study",
-    "answer",
-    "begun",
-    "built_in",
+    "StudyResult",
+    "TaskRun",
+    "built_in_studies",
     "forecast",
-    "run",
-    "told",
-    "verdict",
-    "write",
+    "new_study",
+    "run_study",
+    "write_report",
 ]

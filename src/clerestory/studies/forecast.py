@@ -1,4 +1,4 @@
-"""What a study will take, before it is run: pictures, time, memory, disk."""
+"""What a study will take, before it runs: pictures, time, memory, disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clerestory.classifiers.base import only_given
-from clerestory.studies.runner import check
+from clerestory.studies.runner import check_study
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Cost
 
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecast", "forecast"]
 
-SOME = 8
-"""Prompts that are timed."""
-PROMPTS = tuple(f"a picture of a cat, {number}" for number in range(SOME))
+PROMPTS = tuple(f"a picture of a cat, {number}" for number in range(8))
+"""What is timed."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Each step's cost, the seconds that a picture and a prompt took here, the memory now held.
+    """What a study will take. Tasks that only some results let run are counted in full.
 
-    Steps that only some outcomes let run are counted in full.
+    Attributes:
+        costs: The cost of each task.
+        picture: Seconds that drawing a picture takes on this machine.
+        read: Seconds that reading a prompt as far as the conditioning site takes.
+        text: Seconds that reading a prompt in the text encoder takes.
+        memory: Bytes that the process has held at most, the accelerator's included.
     """
 
     costs: Mapping[str, Cost]
@@ -38,28 +42,23 @@ class Forecast:
 
     @property
     def total(self) -> Cost:
-        """All steps together."""
+        """All tasks together."""
         return sum(self.costs.values(), Cost())
 
     def seconds(self, cost: Cost) -> float:
-        """What a cost comes to on this machine."""
-        drawn = 0.0 if cost.seconds else cost.pictures * self.picture + cost.read * self.read
-        return cost.seconds + drawn + cost.text * self.text
+        """How long a cost takes on this machine."""
+        counted = 0.0 if cost.seconds else cost.pictures * self.picture + cost.read * self.read
+        return cost.seconds + counted + cost.text * self.text
 
-    @property
-    def took(self) -> float:
-        """Seconds of all steps."""
-        return sum(map(self.seconds, self.costs.values()))
-
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
             "pictures": self.total.pictures,
             "prompts_read": self.total.read + self.total.text,
-            "seconds": round(self.took, 1),
+            "seconds": round(sum(map(self.seconds, self.costs.values())), 1),
             "memory": self.memory,
             "disk": self.total.disk,
-            "steps": {
+            "tasks": {
                 key: {**asdict(cost), "seconds": round(self.seconds(cost), 1)}
                 for key, cost in self.costs.items()
             },
@@ -67,43 +66,50 @@ class Forecast:
 
 
 def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None = None) -> Forecast:
-    """Time a few prompts and the first batch of each recording; nothing of it is kept.
+    """Time a few prompts, and the first batch of each recording; nothing is kept.
 
-    TableError and SiteError where the study cannot be run on this model.
+    Args:
+        study: The study, at a scale.
+        model: The model that it asks about.
+        classifiers: Classifiers in place of the study's, by name.
+
+    Returns:
+        What a run would take.
+
+    Raises:
+        ClerestoryError: The study cannot run on this model.
     """
     given = classifiers or {}
-    with only_given(study.given(given)):
-        return _forecast(study, model, given)
+    with only_given(study.trusted_classifiers(given, model.profile)):
+        context = check_study(study, model, Path(), given, lambda label, completed, total: None)
+        picture = _seconds_a_prompt(lambda: model.run(list(PROMPTS), 0))
+        text = read = picture
+        sites = [site for site in model.sites if model.sites[site].stage.startswith("text")]
+        if sites:
+            text = read = _time_reading(model, sites[0])
+        if model.conditioning_site:
+            read = _time_reading(model, model.conditioning_site)
+        costs = {key: task.cost(context, study.plan) for key, task in study.plan.items()}
+        return Forecast(costs, picture, read, text, _memory())
 
 
-def _forecast(study: Study, model: Model, given: Mapping[str, str]) -> Forecast:
-    work = check(study, model, Path(), given, lambda what, done, of: None)
-    texts = [site.address for site in model.sites.values() if site.stage.startswith("text")]
-    picture = _timed(lambda: model.run(list(PROMPTS), 0))
-    text = picture
-    if texts:
-        text = _timed(lambda: model.run(list(PROMPTS), 0, read=texts[:1], pictures=False))
-    read = text
-    if model.conditioning_site:
-        site = model.conditioning_site
-        read = _timed(lambda: model.run(list(PROMPTS), 0, read=[site], pictures=False))
-    costs = {key: step.cost(work, study.plan) for key, step in study.plan.items()}
-    return Forecast(costs, picture, read, text, _memory())
+def _time_reading(model: Model, site: str) -> float:
+    return _seconds_a_prompt(lambda: model.run(list(PROMPTS), 0, read=[site], pictures=False))
 
 
-def _timed(work: Callable[[], object]) -> float:
-    """Seconds a prompt, the second time."""
-    work()
+def _seconds_a_prompt(run: Callable[[], object]) -> float:
+    """The second run is timed: the first one warms up."""
+    run()
     start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) / SOME
+    run()
+    return (time.perf_counter() - start) / len(PROMPTS)
 
 
 def _memory() -> int:
-    """Bytes that this process has held at most, and the accelerator's if there is one."""
     import resource
 
     import torch
 
+    # In units of 1,024 bytes on Linux.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return most + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

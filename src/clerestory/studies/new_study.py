@@ -1,4 +1,4 @@
-"""A study of one's own: a short file that runs as it is, or a built-in one under another name."""
+"""The file of a new study: a short one that runs as it is, or a copy of a built-in one."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from pathlib import Path
 
 from clerestory.errors import TableError
 from clerestory.io.reading import read_text
-from clerestory.studies.schema import NAME, file_of
+from clerestory.studies.schema import NAME, study_file
 
-__all__ = ["begun"]
+__all__ = ["new_study"]
 
 TEMPLATE = Path(__file__).with_name("pages") / "new.toml"
 
 
-def begun(name: str, like: str | None = None) -> str:
-    """The text of the file; TableError for a name that no study may have.
+def new_study(name: str, like: str | None = None) -> str:
+    """The text of a study's file.
 
-    The short one asks for a style, whose words are the name's: `zebra-stripes`.
+    Args:
+        name: The name of the study; the short study asks for a style of these words.
+        like: A built-in study to copy.
+
+    Returns:
+        TOML.
+
+    Raises:
+        TableError: No study may have this name.
+        RegistryError: There is no study `like` this.
     """
     if not NAME.fullmatch(name) or len(name) > 60:
-        raise TableError(f"{name!r} is no name of a study: give small letters, digits and dashes.")
-    if like is None:
-        return (
-            TEMPLATE.read_text("utf-8")
-            .replace("NAME", name)
-            .replace("WORDS", name.replace("-", " "))
+        raise TableError(
+            f"{name!r} is no name of a study: give lower-case letters, digits and dashes."
         )
-    text = read_text(file_of(like), TableError)
+    if like is None:
+        text = TEMPLATE.read_text("utf-8").replace("NAME", name)
+        return text.replace("WORDS", name.replace("-", " "))
+    text = read_text(study_file(like), TableError)
     return re.sub(r'^name = ".*"$', f'name = "{name}"', text, count=1, flags=re.MULTILINE)

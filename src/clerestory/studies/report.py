@@ -14,74 +14,86 @@ from clerestory.io.outputs import whole_file
 from clerestory.io.reading import inside, read_bytes, read_text
 from clerestory.reporting.escaping import to_json
 from clerestory.reporting.pages import environment
-from clerestory.studies import verdict as answering
-from clerestory.studies.runner import STEPS, Ran
-from clerestory.studies.tasks import Claim, Show, Step
+from clerestory.studies.results import RESULTS, TASKS, StudyResult
+from clerestory.studies.tasks import Claim, Task
 
-__all__ = ["page", "write"]
+__all__ = ["render_report", "write_report"]
+
+REPORT = "report.html"
 
 
-def write(ran: Ran) -> Path:
-    """Write `results.json` and `report.html` into the study's folder; the report's path."""
-    told = answering.told(ran)
-    for name, text in (("results.json", to_json(told) + "\n"), ("report.html", page(ran, told))):
-        with whole_file(ran.out / name) as part:
+def write_report(result: StudyResult) -> Path:
+    """Write `results.json` and `report.html` into the study's folder; the path of the report."""
+    content = result.to_dict()
+    texts = {RESULTS: to_json(content) + "\n", REPORT: render_report(result, content)}
+    for name, text in texts.items():
+        with whole_file(result.folder / name) as part:
             part.write_text(text, "utf-8")
-    return ran.out / "report.html"
+    return result.folder / REPORT
 
 
-def page(ran: Ran, told: Mapping[str, Any]) -> str:
-    """The report as HTML; whatever comes from files, prompts and names is escaped."""
-    rests = set(ran.study.headline)
+def render_report(result: StudyResult, content: Mapping[str, Any]) -> str:
+    """The report as HTML, with all text from files, prompts and names escaped.
 
-    def sections(wanted: Callable[[str, Step], bool]) -> list[dict[str, Any]]:
-        chosen = (key for key, done in ran.done.items() if wanted(key, done.step))
-        return [_section(ran, key) for key in chosen if ran.done[key].came.tells]
+    Args:
+        result: The result.
+        content: Its `to_dict()`.
+    """
+    headline = set(result.study.headline)
 
-    made = environment("clerestory.studies")
-    made.filters["bar"] = _bar
-    return made.get_template("report.html").render(
-        told=told,
-        shows=sections(lambda key, step: isinstance(step, Show)),
-        rests=sections(lambda key, step: key in rests),
-        others=sections(lambda key, step: key not in rests and not isinstance(step, Show)),
+    def sections(include: Callable[[str, Task], bool]) -> list[dict[str, Any]]:
+        keys = (key for key, run in result.tasks.items() if include(key, run.task))
+        return [_section(result, key) for key in keys if result.tasks[key].result.has_content]
+
+    pages = environment("clerestory.studies")
+    pages.filters["interval"] = _interval
+    return pages.get_template("report.html").render(
+        content=content,
+        illustrations=sections(lambda key, task: task.illustrates),
+        headline=sections(lambda key, task: key in headline),
+        others=sections(lambda key, task: key not in headline and not task.illustrates),
     )
 
 
-def _section(ran: Ran, key: str) -> dict[str, Any]:
-    done, folder = ran.done[key], ran.out / STEPS / key
+def _section(result: StudyResult, key: str) -> dict[str, Any]:
+    run, folder = result.tasks[key], result.folder / TASKS / key
     return {
         "key": key,
-        "done": done,
-        "method": done.step.method(),
-        "strips": [
+        "run": run,
+        "method": run.task.method(),
+        "pictures": [
             {
-                "title": one.title,
-                "columns": one.columns,
-                "rows": [(name, [_data(folder, file) for file in own]) for name, own in one.rows],
+                "title": block.title,
+                "columns": block.columns,
+                "rows": [
+                    (caption, [_data_url(folder, file) for file in files])
+                    for caption, files in block.rows
+                ],
             }
-            for one in done.came.strips
+            for block in run.result.pictures
         ],
         "charts": [
             (title, Markup(read_text(inside(folder, file, TableError), TableError)))
-            for title, file in done.came.charts
+            for title, file in run.result.charts
         ],
     }
 
 
-def _data(folder: Path, file: str) -> str:
+def _data_url(folder: Path, file: str) -> str:
     raw = read_bytes(inside(folder, file, TableError), TableError)
     return "data:image/png;base64," + base64.b64encode(raw).decode()
 
 
-def _bar(claim: Claim) -> dict[str, float] | None:
-    """Where a rate's or an AUROC's interval lies on a line from -1 or 0 to 1, in percent."""
+def _interval(claim: Claim) -> dict[str, float] | None:
+    """Where an interval lies on a line from -1 or 0 to 1, in percent; None if it does not."""
     if claim.figure is None or claim.low is None or claim.high is None:
         return None
-    least = -1.0 if claim.low < 0 else 0.0
+    start = -1.0 if claim.low < 0 else 0.0
     if claim.low < -1 or claim.high > 1:
         return None
-    low, at, high = (
-        100 * (one - least) / (1 - least) for one in (claim.low, claim.figure, claim.high)
+    low, figure, high = (
+        100 * (value - start) / (1 - start) for value in (claim.low, claim.figure, claim.high)
     )
-    return {"low": low, "at": at, "width": max(high - low, 0.4), "zero": 50.0 if least else 0.0}
+    # A width of zero would not be seen.
+    width = max(high - low, 0.4)
+    return {"low": low, "figure": figure, "width": width, "zero": 50.0 if start else 0.0}

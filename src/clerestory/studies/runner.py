@@ -1,8 +1,9 @@
-"""A study, run step by step: each in a folder of its own, known again by what it depends on.
+"""Run a study: each task in a folder of its own, which holds what it depends on.
 
-out/steps/find.glass/came.json     claims, figures, pictures of a step; `inputs` says of what
-out/report.html, results.json      the answer
-out/steered/build.glass            the models that were built, whose claims all hold
+OUT/tasks/find.glass/result.json     claims, figures, pictures; `inputs` has a digest of what it
+                                     depends on, `seconds` the time that it took
+OUT/report.html, OUT/results.json    the report and every figure
+OUT/steered/build.glass              steered models all of whose claims are supported
 """
 
 from __future__ import annotations
@@ -12,105 +13,118 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clerestory import __version__
 from clerestory.classifiers.base import only_given
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.io.outputs import resumable, whole_file
 from clerestory.io.reading import inside, read_text, refusing
-from clerestory.models.provenance import weights_digest
+from clerestory.models.provenance import provenance_of
 from clerestory.registry import suggest
+from clerestory.reporting.progress import progress_bars
+from clerestory.studies.results import TASKS, StudyResult, TaskRun, skipped_result
 from clerestory.studies.schema import Study
-from clerestory.studies.tasks import Came, Claim, Step, Tell, Work
+from clerestory.studies.tasks import Claim, Task, TaskContext, TaskResult
+from clerestory.types import Progress, ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["Done", "Ran", "check", "check_free", "run"]
+__all__ = ["check_folder", "check_study", "run_study"]
 
-STEPS, STEERED = "steps", "steered"
+STEERED = "steered"
 LOCK = ".lock"
 INPUTS, SECONDS, PICTURES = "inputs", "seconds", "pictures"
 
 
-@dataclass(frozen=True)
-class Done:
-    """A step that was run, kept from before, or left out: `gate` says why."""
-
-    step: Step
-    came: Came
-    seconds: float = 0.0
-    kept: bool = False
-    gate: str = ""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A study and what came of each of its steps, by key."""
-
-    study: Study
-    model: Model = field(repr=False)
-    judges: Mapping[str, str]
-    done: Mapping[str, Done]
-    out: Path
-
-
-def run(
+def run_study(
     study: Study,
     model: Model,
     out: Path,
     *,
     classifiers: Mapping[str, str] | None = None,
-    progress: Tell | None = None,
+    progress: ProgressOption = True,
     announce: Callable[[str], None] | None = None,
-) -> Ran:
-    """Run what is not there yet; a step that was changed is run again, and what depends on it.
+) -> StudyResult:
+    """Run the tasks whose results are not in the folder yet.
 
-    `classifiers` replace the study's, by name. OutputError where the folder holds something else;
-    TableError where a classifier or a class is unknown, before anything is run.
+    A task that was changed is run again, and every task that needs it.
+
+    Args:
+        study: The study, at a scale.
+        model: The model that it asks about.
+        out: Its folder: new, empty, or of an earlier run.
+        classifiers: Classifiers in place of the study's, by name.
+        progress: Whether to show progress, or a callback.
+        announce: Receives a line as each task begins and ends.
+
+    Returns:
+        The result; `write_report` writes its report.
+
+    Raises:
+        OutputError: The folder holds something else, or another process runs a study in it.
+        TableError: A classifier or a label is unknown, before anything is run.
     """
-    tell, say = progress or (lambda what, done, of: None), announce or (lambda text: None)
-    given = classifiers or {}
-    check_free(out)
-    with only_given(study.given(given)):
-        work = check(study, model, out, given, tell)
+    given = dict(classifiers or {})
+    check_folder(out)
+    with (
+        only_given(study.trusted_classifiers(given, model.profile)),
+        progress_bars(progress) as bars,
+    ):
+        context = check_study(study, model, out, given, bars)
         resumable(out)
-        (out / STEPS).mkdir(parents=True, exist_ok=True)
-        with _alone(out):
-            ran = Ran(study, model, work.classifiers, _each(study, work, say), out)
-            _published(ran)
-    return ran
+        (out / TASKS).mkdir(parents=True, exist_ok=True)
+        options = {
+            "scale": study.scale,
+            "revision": model.revision,
+            "classifiers": given,
+            "load_options": dict(model.load_options),
+        }
+        with _exclusive(out):
+            result = StudyResult(
+                study=study,
+                provenance=provenance_of(model, options),
+                classifiers=context.classifiers,
+                tasks=_run_tasks(study, context, announce or (lambda line: None)),
+                folder=out,
+            )
+            _publish_models(result)
+    return result
 
 
-def _each(study: Study, work: Work, say: Callable[[str], None]) -> dict[str, Done]:
-    """Every step in its turn."""
-    model = work.model
-    opened = (f"{name}={value}" for name, value in sorted(model.load_options.items()))
-    about = (__version__, model.name, model.revision, weights_digest(model), *opened)
-    done: dict[str, Done] = {}
-    for at, (key, step) in enumerate(study.plan.items()):
-        count = f"[{at + 1} of {len(study.plan)}] {key}"
-        shut = _shut(key, study, work, done)
-        if shut:
-            done[key] = Done(step, _left_out(key, shut), gate=shut)
-            say(f"{count}: left out, since {shut}.")
+def _run_tasks(
+    study: Study, context: TaskContext, announce: Callable[[str], None]
+) -> dict[str, TaskRun]:
+    provenance = provenance_of(context.model, dict(context.model.load_options))
+    dependencies = (
+        provenance.version,
+        provenance.model,
+        context.model.revision,
+        provenance.digest,
+        *(f"{name}={value}" for name, value in sorted(provenance.options.items())),
+    )
+    digests = study.digests(context.classifiers, context.label_names, *dependencies)
+    runs: dict[str, TaskRun] = {}
+    for number, (key, task) in enumerate(study.plan.items(), 1):
+        label = f"[{number} of {len(study.plan)}] {key}"
+        reason = _skip_reason(key, study, context, runs)
+        if reason:
+            runs[key] = TaskRun(task, skipped_result(key, reason), skip_reason=reason)
+            announce(f"{label}: skipped, since {reason}.")
             continue
-        say(f"{count} …")
-        digest = study.digest(key, work.classifiers, *about)
-        done[key] = _done(step, work, work.folders[key], digest)
-        say(f"{count}: {'kept' if done[key].kept else f'{done[key].seconds:.0f} s'}.")
-    return done
+        announce(f"{label} …")
+        run = runs[key] = _run_task(task, context, context.folders[key], digests[key])
+        announce(f"{label}: {'unchanged' if run.reused else f'{run.seconds:.0f} s'}.")
+    return runs
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Nobody else runs a study in this folder while this is open; OutputError where one does."""
+def _exclusive(out: Path) -> Iterator[None]:
+    """Hold the folder's lock; OutputError where another process has it."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(out / STEPS / LOCK, timeout=0)
+    lock = FileLock(out / TASKS / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -120,118 +134,122 @@ def _alone(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (out / STEPS / LOCK).unlink(missing_ok=True)
+        (out / TASKS / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
-def check(
-    study: Study, model: Model, out: Path, classifiers: Mapping[str, str], tell: Tell
-) -> Work:
-    """What the steps are given; an error where one cannot be run on this model."""
-    from clerestory.studies.tasks.record import Record
+def check_study(
+    study: Study, model: Model, out: Path, classifiers: Mapping[str, str], progress: Progress
+) -> TaskContext:
+    """The context of the study's tasks, after each was checked against the model.
 
-    judges = study.judges(model.name, classifiers)
-    folders = {key: out / STEPS / key for key in study.plan}
-    work = Work(model, folders, judges, tell, study.called(judges))
-    for key, step in study.plan.items():
-        for lacking in _lacking(key, study, work):
-            if not step.if_seen:
-                raise TableError(f"{key}: {lacking}")
-        if isinstance(step, Record):
-            step.read(work)
-    return work
+    Raises:
+        ClerestoryError: A task cannot run on this model, or a classifier or label is unknown.
+    """
+    chosen = study.choose_classifiers(model.profile, classifiers)
+    folders = {key: out / TASKS / key for key in study.plan}
+    names = study.label_names(chosen, model.profile)
+    context = TaskContext(model, folders, chosen, progress, names)
+    for key, task in study.plan.items():
+        for missing in _missing_labels(task, context):
+            if not task.skip_without_label:
+                raise TableError(f"{key}: {missing}")
+        task.check_model(context)
+    return context
 
 
-def check_free(out: Path) -> None:
-    """OutputError where a folder holds anything but a study's steps."""
+def check_folder(out: Path) -> None:
+    """OutputError where a folder holds anything but a study."""
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if taken and not (out / STEPS).is_dir():
+    if taken and not (out / TASKS).is_dir():
         raise OutputError(f"{out} holds something else; give a folder that is empty or a study's.")
 
 
-def _done(step: Step, work: Work, folder: Path, digest: str) -> Done:
-    """The step's result: as it lies there, or run anew."""
-    if (folder / INPUTS).exists() and _text(folder, INPUTS) == digest:
-        return Done(step, Came.read(folder), _seconds(folder), kept=True)
+def _run_task(task: Task, context: TaskContext, folder: Path, digest: str) -> TaskRun:
+    """The task's result, from its folder where it depends on the same, else computed.
+
+    It is computed in a hidden folder, whose name has the digest: that is how a stopped run is found
+    again. The folder takes its place once it is complete.
+    """
+    if (folder / INPUTS).exists() and _read_line(folder, INPUTS) == digest:
+        return TaskRun(task, TaskResult.load(folder), _read_seconds(folder), reused=True)
     part = folder.with_name(f".{folder.name}.{digest}")
-    for old in folder.parent.glob(f".{folder.name}.*"):
-        if old != part or not step.resumes:
-            shutil.rmtree(old)
-    before = _seconds(part) if (part / SECONDS).exists() else 0.0
+    for outdated in folder.parent.glob(f".{folder.name}.*"):
+        if outdated != part or not task.resumable:
+            shutil.rmtree(outdated)
+    before = _read_seconds(part) if (part / SECONDS).exists() else 0.0
     part.mkdir(exist_ok=True)
     shutil.rmtree(part / PICTURES, ignore_errors=True)
     start = time.perf_counter()
     try:
-        came = _tried(step, work, part)
+        result = _result_of(task, context, part)
     finally:
         seconds = round(before + time.perf_counter() - start, 1)
         with whole_file(part / SECONDS) as file:
             file.write_text(f"{seconds}\n", "utf-8")
-    came.save(part)
+    result.save(part)
     (part / INPUTS).write_text(digest + "\n", "utf-8")
-    (folder / INPUTS).unlink(missing_ok=True)  # half a folder is not taken for the whole
+    # Without its digest a folder that is being removed is not taken for a complete one.
+    (folder / INPUTS).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    return Done(step, came, seconds)
+    return TaskRun(task, result, seconds)
 
 
-def _text(folder: Path, name: str) -> str:
+def _result_of(task: Task, context: TaskContext, folder: Path) -> TaskResult:
+    """What the task finds; where there is no evidence to be had, a claim that is not supported."""
+    try:
+        return task.run(context, folder)
+    except (EvidenceError, SearchError) as error:
+        text = f"There is no evidence: {error}"
+        claim = Claim("evidence", text, "not supported", "evidence to be had")
+        return TaskResult((claim,), failure=str(error))
+
+
+def _read_line(folder: Path, name: str) -> str:
     return read_text(inside(folder, name, OutputError), OutputError).strip()
 
 
-def _seconds(folder: Path) -> float:
-    """What a step has taken so far; OutputError where that was altered."""
-    text = _text(folder, SECONDS)
+def _read_seconds(folder: Path) -> float:
+    """What a task has taken so far; OutputError where the file was altered."""
+    text = _read_line(folder, SECONDS)
     if not re.fullmatch(r"\d{1,12}(\.\d*)?", text, re.ASCII):
         raise OutputError(
             f"{folder / SECONDS} is no number of seconds: it was altered; remove {folder}, and the "
-            "step is run again."
+            "task is run again."
         )
     return float(text)
 
 
-def _shut(key: str, study: Study, work: Work, done: Mapping[str, Done]) -> str:
-    """Why a step is left out; "" where it is not."""
-    step = study.plan[key]
-    for one in (*step.only_if, *step.needs()):
-        if one in step.only_if and done[one].came.holds is not True:
-            return f"not all that {one} claims holds"
-        if done[one].gate or done[one].came.refused:
-            return f"there is nothing from {one}"
-    lacking = next(_lacking(key, study, work), "") if step.if_seen else ""
-    return lacking.partition(".")[0]
+def _skip_reason(key: str, study: Study, context: TaskContext, runs: Mapping[str, TaskRun]) -> str:
+    """Why a task is skipped; "" where it is not."""
+    task = study.plan[key]
+    for needed in (*task.requires_support, *task.needs()):
+        if needed in task.requires_support and runs[needed].result.status != "supported":
+            return f"not every claim of {needed} is supported"
+        if runs[needed].skip_reason or runs[needed].result.failure:
+            return f"{needed} has no result"
+    missing = next(_missing_labels(task, context), "") if task.skip_without_label else ""
+    return missing.partition(".")[0]
 
 
-def _lacking(key: str, study: Study, work: Work) -> Iterator[str]:
-    """The classes that a step looks at and that there are not."""
+def _missing_labels(task: Task, context: TaskContext) -> Iterator[str]:
+    """A sentence for each label of the task that its classifier does not have."""
     from clerestory.classifiers import classifier
 
-    for name, shows in study.plan[key].sees():
-        known = classifier(work.classifier(name)).classes
-        own = work.shown(name, shows)
-        if own and own not in known:
-            yield f"{work.classifier(name)} has no class {own!r}.{suggest(own, known)}"
+    for name, label in task.predicted_labels():
+        known = classifier(context.classifier(name)).classes
+        translated = context.label(name, label)
+        if translated and translated not in known:
+            hint = suggest(translated, known)
+            yield f"{context.classifier(name)} has no class {translated!r}.{hint}"
 
 
-def _tried(step: Step, work: Work, folder: Path) -> Came:
-    """What comes of it; where there is no evidence to be had, a claim that does not hold."""
-    try:
-        return step.run(work, folder)
-    except (EvidenceError, SearchError) as error:
-        text = f"Nothing is shown: {error}"
-        return Came((Claim("shown", text, False, "evidence to be had"),), refused=str(error))
-
-
-def _left_out(key: str, why: str) -> Came:
-    text = f"{key} was left out, since {why}."
-    return Came((Claim("left out", text, False, "that it can be run"),))
-
-
-def _published(ran: Ran) -> None:
-    """Copy the steered models of which all claims hold; those of an earlier run are removed."""
-    shutil.rmtree(ran.out / STEERED, ignore_errors=True)
-    for key, done in ran.done.items():
-        if done.came.steered and done.came.holds:
-            source = inside(ran.out / STEPS / key, done.came.steered, TableError)
+def _publish_models(result: StudyResult) -> None:
+    """Replace the published steered models by those all of whose claims are supported."""
+    shutil.rmtree(result.folder / STEERED, ignore_errors=True)
+    for key, run in result.tasks.items():
+        if run.result.steered_model and run.result.status == "supported":
+            source = inside(result.folder / TASKS / key, run.result.steered_model, TableError)
             with refusing(source, OutputError):
-                shutil.copytree(source, ran.out / STEERED / key)
+                shutil.copytree(source, result.folder / STEERED / key)

@@ -1,12 +1,12 @@
-"""A study's file, typed: the question, classifiers, steps by kind and name, and a smaller scale.
+"""A study's file: the question, its classifiers, and tasks by kind and name.
 
 name = "stained-glass"
 question = "Where does the model keep …?"
 headline = ["build.glass"]
 
 [classifiers.style]
-lancet = "lancet:style"
-other = "zero-shot:openai/clip-vit-large-patch14[stained glass, plain]"
+profile = "style"
+default = "zero-shot:openai/clip-vit-large-patch14[stained glass, plain]"
 
 [record.styles]
 …
@@ -23,46 +23,64 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from clerestory.classifiers.base import is_code
 from clerestory.errors import RegistryError, TableError
 from clerestory.io.reading import read_toml
-from clerestory.registry import suggest
-from clerestory.studies.tasks import Step, known_steps
+from clerestory.models.profile import ModelProfile
+from clerestory.registry import load_plugin, plugins, suggest
+from clerestory.studies.tasks import Task, known_tasks
 
-__all__ = ["SCALES", "Judge", "Scale", "Study", "built_in", "file_of"]
+__all__ = ["SCALES", "Scale", "Study", "StudyClassifier", "built_in_studies", "study_file"]
 
-FOLDER = Path(__file__).with_name("builtin")
-Scale = Literal["quick", "full"]
+GROUP = "clerestory.studies"
+"""Entry points of packages whose TOML files are studies, known by their names."""
+Scale: TypeAlias = Literal["quick", "full"]
 SCALES: tuple[Scale, Scale] = ("quick", "full")
-LANCET = "lancet"
-OURS = {"plan", "file", "scale"}
-"""Fields of a study that its file has not."""
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CODE = re.compile(r"^python:\S+|(?<!\w)python:[\w.]+:\w+")
-"""A classifier that is code, by itself or in a condition or sum."""
+"""A classifier that is code, by itself or in a query or sum."""
 
 
-class Judge(BaseModel):
-    """A classifier by model: Lancet's own, and one that looks at any picture."""
+class StudyClassifier(BaseModel):
+    """A classifier of a study: the model's own where its profile has one, else a default.
+
+    Attributes:
+        profile: The factor under which the model's profile lists a classifier of its own.
+        default: The classifier for models whose profile lists none.
+        labels: What `default` calls the labels that the tasks name, where it calls them otherwise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lancet: str = ""
-    other: str = ""
-    called: dict[str, str] = {}
-    """What `other` calls the classes of which the steps speak, where it is not the same."""
+    profile: str = ""
+    default: str = ""
+    labels: dict[str, str] = {}
+
+    def choose(self, profile: ModelProfile) -> str:
+        """The classifier for a model; "" where there is none."""
+        return profile.classifiers.get(self.profile, "") or self.default
 
 
 class Study(BaseModel):
-    """A study: everything that its figures depend on besides the model.
+    """A question about a model, and the tasks that answer it.
 
-    `plan` has the steps by key, `find.glass`, in the order in which they are run; `headline` are
-    those whose claims make the answer, by default the last.
+    Everything that the figures depend on besides the model stands here.
+
+    Attributes:
+        name: A name of lower-case letters, digits and dashes.
+        question: The question.
+        headline: The tasks whose claims make the answer.
+        classifiers: The classifiers that the tasks name.
+        plan: The tasks by key, `find.glass`, each after those that it needs.
+        file: The file that it was read from, as it was named; "" for a built-in study.
+        scale: How much is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,199 +88,293 @@ class Study(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)
     question: str = Field(min_length=1, max_length=400)
     headline: tuple[str, ...] = Field(min_length=1)
-    classifiers: dict[str, Judge] = {}
-    plan: dict[str, SerializeAsAny[Step]] = Field(min_length=1)
+    classifiers: dict[str, StudyClassifier] = {}
+    plan: dict[str, SerializeAsAny[Task]] = Field(min_length=1)
     file: str = ""
-    """The file that it was read from, as it was named; empty for a built-in study."""
     scale: Scale = "full"
 
     @classmethod
-    def load(cls, what: str | Path, scale: Scale = "full") -> Study:
-        """A built-in study by name, or a file; TableError names file, field, what is possible."""
-        path = file_of(what)
+    def load(cls, source: str | Path, scale: Scale = "full") -> Study:
+        """Read a study.
+
+        Args:
+            source: The name of a built-in study, or a TOML file.
+            scale: `quick` for the smaller one that the file describes.
+
+        Raises:
+            RegistryError: No study has this name.
+            TableError: The file does not describe a study; with the field, and what is possible.
+        """
+        path = study_file(source)
+        file = "" if path in _built_in_files().values() else str(source)
         try:
-            told = read_toml(path, TableError)
+            data = read_toml(path, TableError)
         except TableError as error:
             raise TableError(f"{path} cannot be read as a study: {error}") from error
-        where = path.stem if path.parent == FOLDER else str(what)
         try:
-            return cls.of(told, scale, file="" if path.parent == FOLDER else str(what))
+            return cls.from_dict(data, scale, file=file)
         except ValidationError as error:
-            raise TableError(f"{where}: {_first(error)}.") from error
+            raise TableError(f"{file or path.stem}: {_first_problem(error)}.") from error
         except TableError as error:
-            raise TableError(f"{where}: {error}") from error
+            raise TableError(f"{file or path.stem}: {error}") from error
 
     @classmethod
-    def of(cls, told: Mapping[str, Any], scale: Scale = "full", *, file: str = "") -> Study:
-        """From what a file says, at a scale."""
-        told = dict(told)
-        smaller = _table("quick", told.pop("quick", {}))
-        tables = {kind: told.pop(kind, {}) for kind in known_steps()}
-        possible = sorted(set(cls.model_fields) - OURS)
-        unknown = sorted(set(told) - set(possible))
+    def from_dict(cls, data: Mapping[str, Any], scale: Scale = "full", *, file: str = "") -> Study:
+        """A study at a scale, from what its file holds.
+
+        Raises:
+            TableError: A task, a field or a reference is wrong.
+            ValidationError: A field of the study itself is.
+        """
+        fields = dict(data)
+        quick = _table("quick", fields.pop("quick", {}))
+        kinds = known_tasks()
+        tables = {kind: fields.pop(kind) for kind in list(fields) if kind in kinds}
+        possible = sorted(set(cls.model_fields) - {"plan", "file", "scale"})
+        unknown = sorted(set(fields) - set(possible))
         if unknown:
-            hint = suggest(unknown[0], [*possible, *known_steps(), "quick"])
+            hint = suggest(unknown[0], [*possible, *kinds, "quick"])
             raise TableError(f"{unknown[0]!r} is no field.{hint}")
-        every, quick = dict(_planned(tables, {})), dict(_planned(tables, smaller))
-        for key in smaller:
-            if key not in every:
-                raise TableError(f"quick has {key!r}, which is no step.{suggest(key, every)}")
-        for name in _table("classifiers", told.get("classifiers", {})):
+        # Both scales are read, so that an error in either shows at once.
+        full, small = dict(_tasks_of(tables, {})), dict(_tasks_of(tables, quick))
+        for key in quick:
+            if key not in full:
+                raise TableError(f"quick has {key!r}, which is no task.{suggest(key, full)}")
+        for name in _table("classifiers", fields.get("classifiers", {})):
             if not NAME.fullmatch(name):
                 raise TableError(
-                    f"classifiers: name {name!r} with small letters, digits and dashes."
+                    f"classifiers: name {name!r} with lower-case letters, digits and dashes."
                 )
-        chosen = quick if scale == "quick" else every
-        plan = {key: step for key, step in chosen.items() if not step.leave_out}
-        made = cls(**told, plan=plan, file=file, scale=scale)
-        made._check()
-        return made
+        chosen = small if scale == "quick" else full
+        plan = {key: task for key, task in chosen.items() if not task.skip}
+        return cls(**fields, plan=_ordered(plan), file=file, scale=scale).checked()
 
-    def _check(self) -> None:
-        """TableError where a step, the headline or a gate names what is not there."""
-        earlier: list[str] = []
-        for key, step in self.plan.items():
-            for other in (*step.needs(), *step.only_if):
-                if other not in earlier:
-                    raise TableError(
-                        f"{key} needs {other!r}, which is no step before "
-                        f"it.{suggest(other, earlier)}"
-                    )
-            for other in step.only_if:
-                if not self.plan[other].claims:
-                    raise TableError(f"{key}.only_if: {other} claims nothing that could hold.")
-            earlier.append(key)
-            for name, _ in step.sees():
+    @classmethod
+    def from_definition(cls, definition: Mapping[str, Any]) -> Study:
+        """The study whose `model_dump` is given.
+
+        Raises:
+            TableError: It is none.
+        """
+        try:
+            fields = {**definition, "plan": dict(_reread(definition["plan"]))}
+            return cls.model_validate(fields).checked()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise TableError("The definition of the study was altered.") from error
+        except ValidationError as error:
+            raise TableError(f"The definition of the study: {_first_problem(error)}.") from error
+
+    def checked(self) -> Study:
+        """The same study; TableError where its parts do not fit together."""
+        for key, task in self.plan.items():
+            for needed in task.requires_support:
+                if not self.plan[needed].makes_claims:
+                    raise TableError(f"{key}.requires_support: {needed} makes no claims.")
+            for name, _ in task.predicted_labels():
                 if name not in self.classifiers and ":" not in name:
                     hint = suggest(name, self.classifiers)
                     raise TableError(f"{key}: the study has no classifier {name!r}.{hint}")
-            code = next((one for one in _texts(step.model_dump()) if CODE.search(one)), None)
+            code = next((text for text in _texts(task.model_dump()) if CODE.search(text)), None)
             if code is not None:
                 raise TableError(
                     f"{key} names {code[:80]!r}, which is code, and a file cannot bring any: put a "
                     "name there, with a table [classifiers.NAME], and give --classifier "
                     "NAME=python:MODULE:FUNCTION."
                 )
-            problem = step.problem(self.plan, self.classifiers)
+            problem = task.problem(self.plan, self.classifiers)
             if problem:
                 raise TableError(f"{key}.{problem}.")
         for key in self.headline:
             if key not in self.plan:
-                raise TableError(f"headline: {key!r} is no step.{suggest(key, self.plan)}")
-            if not self.plan[key].claims:
-                raise TableError(f"headline: {key} claims nothing that could hold.")
+                raise TableError(f"headline: {key!r} is no task.{suggest(key, self.plan)}")
+            if not self.plan[key].makes_claims:
+                raise TableError(f"headline: {key} makes no claims.")
+        return self
 
-    def judges(self, model: str, given: Mapping[str, str]) -> dict[str, str]:
-        """The classifiers by name for a model, those that are `given` first.
+    def choose_classifiers(self, profile: ModelProfile, given: Mapping[str, str]) -> dict[str, str]:
+        """The classifiers for a model by the study's names.
 
-        TableError where one has none for this model, or the file's is code, which only who runs the
-        study may name.
+        Args:
+            profile: The model's profile.
+            given: Classifiers in place of the study's.
+
+        Raises:
+            TableError: One has none for this model, or the file names code, which only the person
+                who runs the study may do.
         """
-        strange = [name for name in given if name not in self.classifiers]
-        if strange:
-            raise TableError(
-                "The study has no classifier "
-                f"{strange[0]!r}.{suggest(strange[0], self.classifiers)}"
-            )
-        found = {}
-        for name in self.classifiers:
-            found[name] = given.get(name) or self.usual(name, model)
-            if name not in given and is_code(found[name]):
+        unknown = [name for name in given if name not in self.classifiers]
+        if unknown:
+            hint = suggest(unknown[0], self.classifiers)
+            raise TableError(f"The study has no classifier {unknown[0]!r}.{hint}")
+        chosen = {}
+        for name, entry in self.classifiers.items():
+            chosen[name] = given.get(name) or entry.choose(profile)
+            if name not in given and is_code(chosen[name]):
                 raise TableError(
-                    f"{self.file or self.name}: classifiers.{name} is {found[name][:80]!r}, which "
+                    f"{self.file or self.name}: classifiers.{name} is {chosen[name][:80]!r}, which "
                     "is code, and a file cannot bring any. If you trust it: --classifier "
-                    f"{name}={' '.join(found[name][:80].split())}"
+                    f"{name}={' '.join(chosen[name][:80].split())}"
                 )
-            if not found[name]:
+            if not chosen[name]:
                 raise TableError(
-                    f"classifiers.{name} says none for {model}: give --classifier {name}=NAME."
+                    f"classifiers.{name} has no default, and the model's profile no such "
+                    f"classifier: give --classifier {name}=NAME."
                 )
-        return found
+        return chosen
 
-    def given(self, given: Mapping[str, str]) -> set[str]:
-        """The names of classifiers that no stranger's file brings: those given, and built-in ones.
+    def trusted_classifiers(self, given: Mapping[str, str], profile: ModelProfile) -> set[str]:
+        """Names of classifiers that no stranger's file brings; those of a hub may be fetched.
 
-        A built-in study's may be fetched; code is in none of them.
+        They are those given on the command line or in Python, the profile's, and a built-in
+        study's; code is trusted only where it was given.
         """
-        own = () if self.file else self.classifiers.values()
-        trusted = {name for judge in own for name in (judge.lancet, judge.other)}
-        return {*given.values(), *(name for name in trusted if not is_code(name))}
+        entries = () if self.file else self.classifiers.values()
+        installed = {*profile.classifiers.values(), *(entry.default for entry in entries)}
+        return {*given.values(), *(name for name in installed if not is_code(name))}
 
-    def usual(self, name: str, model: str) -> str:
-        """The classifier that the file gives by this name for a model; "" where it gives none."""
-        judge = self.classifiers[name]
-        return judge.lancet if model == LANCET else judge.other
-
-    def called(self, judges: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
-        """What the judges call classes: the file's `other` has names of its own for some."""
+    def label_names(
+        self, chosen: Mapping[str, str], profile: ModelProfile
+    ) -> dict[str, Mapping[str, str]]:
+        """What the chosen classifiers call labels: a model's own call them as the study does."""
         return {
-            name: {} if judges[name] == judge.lancet else judge.called
-            for name, judge in self.classifiers.items()
+            name: {} if chosen[name] == profile.classifiers.get(entry.profile) else entry.labels
+            for name, entry in self.classifiers.items()
         }
 
-    def digest(self, key: str, judges: Mapping[str, str], *rest: str) -> str:
-        """What a step's result depends on: itself, who looks, the steps that it needs, `rest`."""
-        step, called = self.plan[key], self.called(judges)
-        looks = {name: [one, called[name]] for name, one in judges.items() if step.asks(name)}
-        told = [key, step.model_dump(mode="json", exclude_defaults=True), looks, *rest]
-        told += [self.digest(one, judges, *rest) for one in (*step.needs(), *step.only_if)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    def digests(
+        self,
+        chosen: Mapping[str, str],
+        label_names: Mapping[str, Mapping[str, str]],
+        *dependencies: str,
+    ) -> dict[str, str]:
+        """Digests of all that the tasks' results depend on, the tasks that they need included.
+
+        Args:
+            chosen: The classifiers that are used.
+            label_names: What these call the study's labels.
+            dependencies: What else the results depend on, such as the model's weights.
+
+        Returns:
+            16 hexadecimal digits for each task.
+        """
+        digests: dict[str, str] = {}
+        for key, task in self.plan.items():
+            used = {
+                name: [classifier, label_names[name]]
+                for name, classifier in chosen.items()
+                if task.uses_classifier(name)
+            }
+            parts = [key, task.model_dump(mode="json", exclude_defaults=True), used, *dependencies]
+            parts += [digests[needed] for needed in _needs(task)]
+            text = json.dumps(parts, sort_keys=True)
+            digests[key] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digests
 
 
-def built_in() -> tuple[Study, ...]:
-    """The studies that come with Clerestory."""
-    return tuple(Study.load(path) for path in sorted(FOLDER.glob("*.toml")))
+def built_in_studies() -> tuple[Study, ...]:
+    """The studies of installed packages, by name."""
+    return tuple(Study.load(path) for path in _built_in_files().values())
 
 
-def _planned(tables: Mapping[str, Any], smaller: Mapping[str, Any]) -> Iterator[tuple[str, Step]]:
-    """Each step by its key, in the order of the kinds."""
+def study_file(source: str | Path) -> Path:
+    """The file of a built-in study by its name, or the file itself; RegistryError for none."""
+    if isinstance(source, Path) or source.endswith(".toml"):
+        return Path(source)
+    known = _built_in_files()
+    if source not in known:
+        hint = suggest(source, known)
+        raise RegistryError(f"No study is called {source!r}.{hint} A file must end in .toml.")
+    return known[source]
+
+
+def _built_in_files() -> dict[str, Path]:
+    """The TOML files beside the packages that entry points name, by the studies' names."""
+    files: dict[str, Path] = {}
+    for entry in plugins(GROUP).values():
+        folder = Path(load_plugin(entry).__file__).parent
+        files |= {path.stem: path for path in folder.glob("*.toml")}
+    return dict(sorted(files.items()))
+
+
+def _needs(task: Task) -> tuple[str, ...]:
+    """What runs before a task."""
+    return tuple(dict.fromkeys((*task.needs(), *task.requires_support)))
+
+
+def _ordered(plan: Mapping[str, Task]) -> dict[str, Task]:
+    """Each task after those that it needs; else in the order of the file.
+
+    Raises:
+        TableError: A task needs one that is not there, or itself, by way of others.
+    """
+    for key, task in plan.items():
+        for needed in _needs(task):
+            if needed not in plan:
+                hint = suggest(needed, [name for name in plan if name != key])
+                raise TableError(f"{key} needs {needed!r}, which is no task.{hint}")
+    sorter = TopologicalSorter({key: _needs(task) for key, task in plan.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle = " needs ".join(reversed(error.args[1]))
+        raise TableError(f"{cycle}: no order of tasks is possible.") from error
+    keys, ready = list(plan), list[int]()
+    ordered: dict[str, Task] = {}
+    positions = {key: position for position, key in enumerate(keys)}
+    while sorter.is_active():
+        for key in sorter.get_ready():
+            heappush(ready, positions[key])
+        first = keys[heappop(ready)]
+        ordered[first] = plan[first]
+        sorter.done(first)
+    return ordered
+
+
+def _tasks_of(tables: Mapping[str, Any], quick: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
+    """Each task by its key; `quick` has fields in place of the file's."""
     for kind, table in tables.items():
-        for name, how in _table(kind, table).items():
+        for name, fields in _table(kind, table).items():
             key = f"{kind}.{name}"
             if not NAME.fullmatch(name):
-                raise TableError(f"{key!r}: name a step with small letters, digits and dashes.")
-            yield key, _step(kind, key, {**_table(key, how), **_table(key, smaller.get(key, {}))})
+                raise TableError(f"{key!r}: name a task with lower-case letters, digits, dashes.")
+            yield key, _task(kind, key, {**_table(key, fields), **_table(key, quick.get(key, {}))})
 
 
-def _texts(told: Any) -> Iterator[str]:
-    """Every text in what a step says, however deep, with what it is called."""
-    if isinstance(told, str):
-        yield told
-    elif isinstance(told, Mapping):
-        for name, value in told.items():
-            yield from _texts(name)
-            yield from _texts(value)
-    elif isinstance(told, list | tuple | set | frozenset):
-        for one in told:
-            yield from _texts(one)
+def _reread(plan: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
+    for key, fields in plan.items():
+        yield key, _task(key.partition(".")[0], key, fields)
 
 
-def _table(name: str, told: Any) -> Mapping[str, Any]:
-    if not isinstance(told, Mapping):
-        raise TableError(f"{name} must be a table, as [{name}.NAME].")
-    return told
-
-
-def _step(kind: str, key: str, how: Mapping[str, Any]) -> Step:
+def _task(kind: str, key: str, fields: Mapping[str, Any]) -> Task:
     try:
-        return known_steps()[kind].model_validate(how)
+        return known_tasks()[kind].model_validate(fields)
     except ValidationError as error:
-        raise TableError(f"{key}.{_first(error)}.".replace(".the study:", ":", 1)) from error
+        raise TableError(
+            f"{key}.{_first_problem(error)}.".replace(".the study:", ":", 1)
+        ) from error
 
 
-def file_of(what: str | Path) -> Path:
-    """The file of a built-in study by its name, or the file itself; RegistryError for none."""
-    if isinstance(what, Path) or what.endswith(".toml"):
-        return Path(what)
-    known = {path.stem: path for path in FOLDER.glob("*.toml")}
-    if what not in known:
-        hint = suggest(what, known)
-        raise RegistryError(f"No study is called {what!r}.{hint} A file must end in .toml.")
-    return known[what]
+def _table(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TableError(f"{name} must be a table, as [{name}.NAME].")
+    return value
 
 
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong: the field, what was got, what is possible."""
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a task's fields, however deep, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _texts(name)
+            yield from _texts(each)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            yield from _texts(each)
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong: the field, what is possible, what was there."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the study"
     got = repr(first.get("input"))[:60]

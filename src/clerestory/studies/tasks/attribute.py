@@ -1,4 +1,4 @@
-"""`[attribute.NAME]`: which piece of a prompt brings what?"""
+"""`[attribute.NAME]`: which piece of a prompt causes what?"""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from clerestory.studies.tasks.base import (
-    Came,
     Claim,
     Cost,
-    Step,
     Table,
-    Work,
-    counted,
-    named,
-    span,
-    steps,
+    Task,
+    TaskContext,
+    TaskResult,
+    count_noun,
+    format_interval,
+    task_keys,
+    tasks,
+    to_status,
 )
 
 if TYPE_CHECKING:
@@ -27,31 +28,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribute"]
 
-NOTHING = 0.1
+NEGLIGIBLE = 0.1
 """A share whose whole interval lies within this of 0 is none."""
-SAYS = {
-    "brings": ("brings", "is not shown to bring"),
-    "takes": ("takes away", "is not shown to take away"),
-    "spares": ("leaves alone", "is not shown to leave alone"),
+VERBS = {
+    "raises": ("raises", "is not shown to raise"),
+    "lowers": ("lowers", "is not shown to lower"),
+    "preserves": ("does not change", "is not shown to leave unchanged"),
 }
 
 
-@steps.register("attribute")
-class Attribute(Step):
+@tasks.register("attribute")
+class Attribute(Task):
     """`attribute` of a prompt with pieces in brackets.
 
-    `of` names what is split: a name of its own to a condition (classifier, class). `brings` says of
-    each which piece is thought to bring the most of it, `takes` which takes most away, `spares`
-    which does neither. A name that is in none of them makes no claim.
+    `targets` are what is attributed: a name for each (classifier, label). `raises` says of each
+    which piece raises its rate most, `lowers` which lowers it most, `preserves` which does neither.
+    A target that is in none of them makes no claim. `findings` are `find` tasks whose directions
+    are attributed as well.
     """
 
-    resumes = True
+    resumable = True
 
     prompt: str
-    of: dict[str, tuple[str, str]] = Field(min_length=1)
-    brings: dict[str, str] = Field(default_factory=dict)
-    takes: dict[str, str] = Field(default_factory=dict)
-    spares: dict[str, str] = Field(default_factory=dict)
+    targets: dict[str, tuple[str, str]] = Field(min_length=1)
+    raises: dict[str, str] = Field(default_factory=dict)
+    lowers: dict[str, str] = Field(default_factory=dict)
+    preserves: dict[str, str] = Field(default_factory=dict)
     findings: tuple[str, ...] = ()
     paraphrases: int = Field(default=40, ge=20)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
@@ -62,33 +64,33 @@ class Attribute(Step):
         from clerestory.attribution import parse_pieces
 
         pieces = [one.words for one in parse_pieces(self.prompt).pieces]
-        for field in ("brings", "takes", "spares"):
+        for field in ("raises", "lowers", "preserves"):
             for name, piece in getattr(self, field).items():
-                if name not in self.of:
-                    raise ValueError(f"{field}: of has no {name!r}")
+                if name not in self.targets:
+                    raise ValueError(f"{field}: targets has no {name!r}")
                 if piece not in pieces:
                     raise ValueError(f"{field}.{name}: the prompt has no piece [{piece}]")
         return self
 
     def needs(self) -> tuple[str, ...]:
-        """Findings whose directions are split as well."""
-        return named("find", self.findings)
+        """Its findings."""
+        return task_keys("find", self.findings)
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
-        """Who looks, and at what."""
-        return tuple(self.of.values())
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
+        """Its targets."""
+        return tuple(self.targets.values())
 
     def method(self) -> str:
         """What stands for what is absent, in how many paraphrases."""
         how = "replaced by a baseline" if self.removal == "baseline" else "deleted"
-        seeds = counted(len(self.seeds), "seed")
+        seeds = count_noun(len(self.seeds), "seed")
         return (
             f"Every combination of the pieces of “{self.prompt}” was drawn in {self.paraphrases} "
             f"paraphrases, {seeds} each; removed pieces are {how}. Shares are Shapley values; "
             "their intervals are over paraphrases."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """Every combination of the pieces in every paraphrase, with every seed."""
         from clerestory.attribution import parse_pieces
 
@@ -96,30 +98,30 @@ class Attribute(Step):
         every = 2**pieces * self.paraphrases * len(self.seeds)
         return Cost(pictures=every, disk=5_000_000)
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Split, or go on; the page is `attribution/attribution.html`."""
         from clerestory.attribution import attribute, paraphrase, parse_pieces
 
         prompt = parse_pieces(self.prompt)
-        conditions = {name: work.condition(*one) for name, one in self.of.items()}
-        inner = [str(work.folders[one] / "findings") for one in self.needs()]
+        conditions = {name: context.target(*one) for name, one in self.targets.items()}
+        inner = [str(context.folders[one] / "findings") for one in self.needs()]
         found = attribute(
-            work.model,
+            context.model,
             prompt,
             [*inner, *conditions.values()],
             removal=self.removal,
             seeds=self.seeds,
             paraphrases=paraphrase(
-                prompt, self.paraphrases, at_least=20, model=work.model, removal=(self.removal,)
+                prompt, self.paraphrases, at_least=20, model=context.model, removal=(self.removal,)
             ),
             synergy=False,
             path=False,
             pictures=False,
             out=folder / "attribution",
-            progress=work.tell,
+            progress=context.progress,
         )
         splits = {name: found.of[value] for name, value in conditions.items()}
-        return Came(
+        return TaskResult(
             claims=tuple(self._claims(splits)),
             figures=found.to_dict(),
             tables=(_table(found, splits),),
@@ -127,33 +129,42 @@ class Attribute(Step):
         )
 
     def _claims(self, splits: Mapping[str, Split]) -> list[Claim]:
-        """What is thought, each beside what every piece does."""
-        thought = (("brings", self.brings), ("takes", self.takes), ("spares", self.spares))
+        """A claim for each expected effect, beside what every other piece does."""
+        expected = (
+            ("raises", self.raises),
+            ("lowers", self.lowers),
+            ("preserves", self.preserves),
+        )
         claims = []
-        for what, pieces in thought:
+        for effect, pieces in expected:
             for name, piece in pieces.items():
                 shares = splits[name].shapley
                 told = next(share for share in shares if share.piece == piece)
-                claims.append(_claim(what, name, told, [one for one in shares if one is not told]))
+                claims.append(
+                    _claim(effect, name, told, [one for one in shares if one is not told])
+                )
         return claims
 
 
-def _claim(what: str, name: str, told: Share, others: list[Share]) -> Claim:
-    holds, bar = _holds(what, told, others)
-    piece, says = told.piece, SAYS[what][0 if holds else 1]
-    rest = "; ".join(f"“{one.piece}” {span(one.value, one.low, one.high)}" for one in others)
+def _claim(effect: str, name: str, told: Share, others: list[Share]) -> Claim:
+    supported, criterion = _supported(effect, told, others)
+    piece, says = told.piece, VERBS[effect][0 if supported else 1]
+    rest = "; ".join(
+        f"“{one.piece}” {format_interval(one.value, one.low, one.high)}" for one in others
+    )
     text = (
-        f"“{piece}” {says} {name}: {span(told.value, told.low, told.high)} of its rate"
+        f"“{piece}” {says} {name}: {format_interval(told.value, told.low, told.high)} of its rate"
         f"{f'; {rest}' if rest else ''}."
     )
-    return Claim(f"{piece} {what} {name}", text, holds, bar, told.value, told.low, told.high)
+    claim = f"{piece} {effect} {name}"
+    return Claim(claim, text, to_status(supported), criterion, told.value, told.low, told.high)
 
 
-def _holds(what: str, told: Share, others: list[Share]) -> tuple[bool, str]:
+def _supported(effect: str, told: Share, others: list[Share]) -> tuple[bool, str]:
     """Whether the share is apart from nothing, and from what every other piece does."""
-    if what == "spares":
-        return max(abs(told.low), abs(told.high)) < NOTHING, f"an interval within ±{NOTHING}"
-    if what == "brings":
+    if effect == "preserves":
+        return max(abs(told.low), abs(told.high)) < NEGLIGIBLE, f"an interval within ±{NEGLIGIBLE}"
+    if effect == "raises":
         beyond = told.low > 0 and all(told.low > one.high for one in others)
         return beyond, "an interval above 0 and above those of the other pieces"
     beyond = told.high < 0 and all(told.high < one.low for one in others)
@@ -164,9 +175,9 @@ def _table(found: Attribution, splits: Mapping[str, Split]) -> Table:
     rows = []
     listed = {**splits, **{f"along {name}": found.of[name] for name in found.activations}}
     for name, split in listed.items():
-        shares = [span(one.value, one.low, one.high) for one in split.shapley]
-        total = span(split.total.value, split.total.low, split.total.high)
+        shares = [format_interval(one.value, one.low, one.high) for one in split.shapley]
+        total = format_interval(split.total.value, split.total.low, split.total.high)
         rows.append((name, *shares, total))
     head = ("of", *(f"“{one}”" for one in found.pieces), "together")
-    title = f"What each piece brings, over {found.paraphrases} paraphrases"
+    title = f"What each piece contributes, over {found.paraphrases} paraphrases"
     return Table(title, head, tuple(rows))

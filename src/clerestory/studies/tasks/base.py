@@ -1,7 +1,7 @@
-"""What a step of a study is: its parameters, what it needs, what it may claim.
+"""What a task of a study is: its parameters, the tasks that it needs, what it may claim.
 
-A step runs one verb of the library into a folder of its own and comes back with claims: sentences
-made from figures by a template, each with its interval, and whether it holds.
+A task runs one verb of the library into a folder of its own. It returns claims: sentences with a
+figure, its interval, a criterion, and a status that follows from them.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from abc import abstractmethod
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from clerestory.errors import TableError
-from clerestory.io.fields import made
-from clerestory.io.reading import inside, read_json
+from clerestory.io.validation import load_json
 from clerestory.registry import Registry
 from clerestory.reporting.escaping import to_json
+from clerestory.types import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,106 +26,152 @@ if TYPE_CHECKING:
 
     from clerestory.models import Model
 
-__all__ = ["Came", "Claim", "Cost", "Step", "Strip", "Table", "Tell", "Work", "named", "steps"]
+__all__ = [
+    "Claim",
+    "Cost",
+    "PictureRows",
+    "Status",
+    "Table",
+    "Task",
+    "TaskContext",
+    "TaskResult",
+    "tasks",
+    "to_status",
+]
 
-FILE = "came.json"
-WIDTH = 256
-"""Pixels to which larger pictures are reduced in strips."""
+FILE = "result.json"
+MAX_SIDE = 256
+"""Pixels to which larger pictures are reduced in the report."""
+
+Status: TypeAlias = Literal["supported", "not supported", "undecided"]
+"""What the evidence says of a claim, or of a study."""
 
 
-class Tell(Protocol):
-    """Told how far a named piece of work is."""
+def to_status(supported: bool | None) -> Status:
+    """The status of a claim whose criterion is met, is not met, or cannot be decided (None).
 
-    def __call__(self, what: str, done: int, of: int, /) -> None:
-        """`done` of `of` are done."""
+    >>> to_status(True), to_status(False), to_status(None)
+    ('supported', 'not supported', 'undecided')
+    """
+    if supported is None:
+        return "undecided"
+    return "supported" if supported else "not supported"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence, its figure with a 95% interval, and whether it `holds`; None where undecided.
+    """A sentence that the evidence supports, does not support, or leaves undecided.
 
-    `bar` says what would make it hold. `says` names the figure in `headline`.
+    Attributes:
+        id: A name of the claim, unique within its task.
+        text: The sentence, with its figure.
+        status: What the evidence says.
+        criterion: What the status depends on.
+        figure: The figure that the claim is about; None where there is none.
+        low: The lower end of its 95% interval.
+        high: The upper end.
     """
 
-    says: str
+    id: str
     text: str
-    holds: bool | None
-    bar: str
+    status: Status
+    criterion: str
     figure: float | None = None
     low: float | None = None
     high: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.holds is not None:  # numpy's own true is not True
-            object.__setattr__(self, "holds", bool(self.holds))
-
 
 @dataclass(frozen=True)
 class Table:
-    """Figures in rows under a head, as text. `key` are the rows that the claims are about."""
+    """Figures as text.
+
+    Attributes:
+        title: What the rows are.
+        head: The names of the columns.
+        rows: The cells.
+        highlighted: Which rows the claims are about.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    key: tuple[int, ...] = ()
+    highlighted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Rows of pictures under a title: each row's caption and its files in the step's folder."""
+class PictureRows:
+    """Rows of pictures under a title.
+
+    Attributes:
+        title: What they show.
+        rows: Each row's caption, and its files within the task's folder.
+        columns: What stands over the columns, such as the items.
+    """
 
     title: str
     rows: tuple[tuple[str, tuple[str, ...]], ...]
     columns: tuple[str, ...] = ()
-    """What stands over the columns: contents, say."""
 
 
 @dataclass(frozen=True)
-class Came:
-    """What came of a step: claims, every figure, pictures, what stands against it.
+class TaskResult:
+    """What a task found.
 
-    `steered` is the folder of a steered model within the step's; `refused` says why the step could
-    not tell anything, and then nothing can rest on it.
+    Attributes:
+        claims: Its claims.
+        figures: Every figure, ready for JSON.
+        tables: Tables for the report.
+        pictures: Pictures for the report.
+        charts: Titles and SVG files within the task's folder.
+        warnings: What limits the figures.
+        steered_model: The folder of a steered model within the task's; "" where there is none.
+        failure: Why there was no evidence to be had; tasks that need this one are skipped then.
     """
 
     claims: tuple[Claim, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     tables: tuple[Table, ...] = ()
-    strips: tuple[Strip, ...] = ()
+    pictures: tuple[PictureRows, ...] = ()
     charts: tuple[tuple[str, str], ...] = ()
-    """Titles and SVG files in the step's folder."""
     warnings: tuple[str, ...] = ()
-    steered: str = ""
-    refused: str = ""
+    steered_model: str = ""
+    failure: str = ""
 
     @property
-    def holds(self) -> bool | None:
-        """Whether all claims hold: None where some do, or one is undecided."""
-        said = {claim.holds for claim in self.claims}
-        return said.pop() if len(said) == 1 else None
+    def status(self) -> Status:
+        """The status that all claims have; undecided where they differ or there are none."""
+        statuses = {claim.status for claim in self.claims}
+        return statuses.pop() if len(statuses) == 1 else "undecided"
 
     @property
-    def tells(self) -> bool:
-        """Whether there is anything to be read or seen."""
-        return bool(self.claims or self.tables or self.strips or self.charts)
+    def has_content(self) -> bool:
+        """Whether the report has anything to show."""
+        return bool(self.claims or self.tables or self.pictures or self.charts)
 
     def save(self, folder: Path) -> None:
-        """Write it beside the step's own files."""
+        """Write the result beside the task's own files."""
         (folder / FILE).write_text(to_json(asdict(self)) + "\n", "utf-8")
 
     @classmethod
-    def read(cls, folder: Path) -> Came:
-        """What `save` wrote; TableError where it was altered."""
-        told = read_json(inside(folder, FILE, TableError), TableError)
-        return made(cls, told, str(folder / FILE), TableError)
+    def load(cls, folder: Path) -> TaskResult:
+        """Read what `save` wrote.
+
+        Raises:
+            TableError: The file was altered or is of another version.
+        """
+        return load_json(cls, folder, FILE, TableError)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step will take.
+    """What a task takes.
 
-    `text` prompts are read in the text encoder alone, `read` ones up to the conditioning site;
-    `pictures` are drawn, `disk` bytes written. `seconds` are of work that was timed.
+    Attributes:
+        text: Prompts that are read in the text encoder alone.
+        read: Prompts that are read as far as the conditioning site.
+        pictures: Pictures that are drawn.
+        disk: Bytes that are written.
+        seconds: Time of work that was measured, in place of an estimate from the counts.
     """
 
     text: int = 0
@@ -139,99 +185,127 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a step is given: the model, folders of finished steps, classifiers by name."""
+class TaskContext:
+    """What a task works with.
+
+    Attributes:
+        model: The model that the study asks about.
+        folders: The folders of tasks, by key.
+        classifiers: The classifiers by the names that the study gives them.
+        progress: Receives how far the task has come.
+        label_names: For a classifier of the study, what the one in use calls its labels.
+    """
 
     model: Model
     folders: Mapping[str, Path]
     classifiers: Mapping[str, str]
-    tell: Tell
-    called: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What this model's classifiers call a class, by the study's classifier and its class."""
-
-    def shown(self, name: str, shows: str) -> str:
-        """A class of the study's classifier, as the one that is used calls it."""
-        from clerestory.classifiers import classifier
-
-        own = self.called.get(name, {}).get(shows, shows)
-        known = own == shows or own in classifier(self.classifier(name)).classes
-        return own if known else shows
-
-    def group_called(self, shows: str) -> str:
-        """What any of this model's classifiers calls a class, for groups, which are named so."""
-        return next((one[shows] for one in self.called.values() if shows in one), shows)
-
-    def condition(self, name: str, shows: str) -> str:
-        """`CLASSIFIER=CLASS`, as the verbs take it."""
-        return f"{self.classifier(name)}={self.shown(name, shows)}"
+    progress: Progress
+    label_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def classifier(self, name: str) -> str:
-        """The classifier that the study calls so; a name that it has not is a registered one."""
+        """The classifier behind the study's name; a name that the study has not is returned."""
         return self.classifiers.get(name, name)
 
+    def label(self, name: str, label: str) -> str:
+        """A label of the study's classifier, as the classifier in use calls it."""
+        from clerestory.classifiers import classifier
 
-class Step(BaseModel):
-    """Parameters of a step; a subclass is a kind, registered by the name of its table."""
+        translated = self.label_names.get(name, {}).get(label, label)
+        known = translated == label or translated in classifier(self.classifier(name)).classes
+        return translated if known else label
+
+    def group_label(self, label: str) -> str:
+        """What any classifier in use calls a label; groups are named by these."""
+        names = self.label_names.values()
+        return next((labels[label] for labels in names if label in labels), label)
+
+    def target(self, name: str, label: str) -> str:
+        """`CLASSIFIER=LABEL`, as the verbs take it."""
+        return f"{self.classifier(name)}={self.label(name, label)}"
+
+
+class Task(BaseModel):
+    """Parameters of a task. A subclass is a kind, registered by the name of its table.
+
+    Attributes:
+        requires_support: Tasks all of whose claims must be supported, or this one is skipped.
+        skip: Whether the task is left out of the study; for a smaller scale.
+        skip_without_label: Whether the task is skipped where a classifier has no such label. By
+            default that is an error.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    only_if: tuple[str, ...] = ()
-    """Steps all of whose claims must hold, or this one is left out."""
-    leave_out: bool = False
-    """For a smaller scale: not run at all, and nothing is claimed."""
-    if_seen: bool = False
-    """Where a classifier has no such class this one is left out; by default that is an error."""
+    requires_support: tuple[str, ...] = ()
+    skip: bool = False
+    skip_without_label: bool = False
 
-    resumes: ClassVar[bool] = False
-    """Whether `run` goes on in a folder in which it was killed."""
-    claims: ClassVar[bool] = True
-    """Whether anything can be claimed of what comes of it."""
+    resumable: ClassVar[bool] = False
+    """Whether `run` goes on in a folder in which it was stopped."""
+    makes_claims: ClassVar[bool] = True
+    """Whether the task has claims at all."""
+    illustrates: ClassVar[bool] = False
+    """Whether its pictures open the report."""
 
     def needs(self) -> tuple[str, ...]:
-        """The steps whose folders it reads, as `find.glass`."""
+        """The tasks whose folders it reads, as `find.glass`; they run before it."""
         return ()
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
-        """(classifier, class) of all that it looks at; "" where it takes any class."""
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
+        """(classifier, label) of all that is predicted; "" where it takes any label."""
         return ()
 
-    def asks(self, name: str) -> bool:
-        """Whether a classifier of the study may look at what it draws: it is named somewhere."""
+    def uses_classifier(self, name: str) -> bool:
+        """Whether the result may depend on a classifier of the study."""
         return name in str(self.model_dump())
 
-    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
-        """What in the study does not fit this step; "" where all does."""
+    def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
+        """What in the study does not fit this task; "" where everything does."""
         return ""
+
+    def check_model(self, context: TaskContext) -> None:
+        """Raise a ClerestoryError where the task cannot run on the model."""
 
     @abstractmethod
     def method(self) -> str:
-        """In a sentence, what is done, for the report."""
+        """What is done, in a sentence for the report."""
 
     @abstractmethod
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
-        """What it will take, before anything is run."""
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
+        """What the task takes, estimated before anything runs."""
 
     @abstractmethod
-    def run(self, work: Work, folder: Path) -> Came:
-        """Do it, into a folder that may hold what a killed run left."""
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
+        """Do the work in a folder, which may hold what a stopped run left."""
 
 
-steps: Registry[type[Step]] = Registry("step")
-"""Kinds of steps, in the order in which a study runs them."""
+tasks: Registry[type[Task]] = Registry("study task")
+"""Kinds of tasks by the names of their tables."""
 
 
-def named(kind: str, names: Sequence[str] | str) -> tuple[str, ...]:
-    """Steps of a kind by their names."""
+def task_keys(kind: str, names: Sequence[str] | str) -> tuple[str, ...]:
+    """Keys of tasks of a kind.
+
+    >>> task_keys("find", ["glass"])
+    ('find.glass',)
+    """
     return tuple(f"{kind}.{name}" for name in ([names] if isinstance(names, str) else names))
 
 
-def strip(
+def save_pictures(
     folder: Path,
     title: str,
     rows: Mapping[str, Iterable[NDArray[np.uint8]]],
     columns: Sequence[str] = (),
-) -> Strip:
-    """Pictures of some rows, saved in `folder/pictures` and small enough for a page."""
+) -> PictureRows:
+    """Save rows of pictures in `folder/pictures`, small enough for a page.
+
+    Args:
+        folder: The task's folder.
+        title: What they show.
+        rows: Pictures `[height, width, 3]` by their row's caption.
+        columns: What stands over the columns.
+    """
     from PIL import Image
 
     (folder / "pictures").mkdir(exist_ok=True)
@@ -240,37 +314,38 @@ def strip(
         files = []
         for picture in pictures:
             number = len(list((folder / "pictures").iterdir()))
-            shown = Image.fromarray(picture)
-            shown.thumbnail((WIDTH, WIDTH))
+            reduced = Image.fromarray(picture)
+            reduced.thumbnail((MAX_SIDE, MAX_SIDE))
             files.append(f"pictures/{number}.png")
-            shown.save(folder / files[-1])
+            reduced.save(folder / files[-1])
         listed.append((caption, tuple(files)))
-    return Strip(title, tuple(listed), tuple(columns))
+    return PictureRows(title, tuple(listed), tuple(columns))
 
 
-def chart(folder: Path, title: str, name: str, spec: Any) -> tuple[str, str]:
-    """A chart's title and its SVG file in the folder."""
+def save_chart(folder: Path, title: str, name: str, spec: Any) -> tuple[str, str]:
+    """Save an Altair chart as SVG; its title and file."""
     from clerestory.reporting.plots import svg
 
     (folder / f"{name}.svg").write_text(str(svg(spec)), "utf-8")
     return title, f"{name}.svg"
 
 
-def counted(number: int, noun: str) -> str:
+def count_noun(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "seed"), counted(2, "seed")
+    >>> count_noun(1, "seed"), count_noun(2, "seed")
     ('1 seed', '2 seeds')
     """
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def span(figure: float, low: float, high: float, how: str = "+.2f") -> str:
+def format_interval(figure: float, low: float, high: float, spec: str = "+.2f") -> str:
     """A figure with its interval, as text.
 
-    >>> span(0.5, 0.25, 0.75)
+    >>> format_interval(0.5, 0.25, 0.75)
     '+0.50 (+0.25 to +0.75)'
     """
-    told = [f"{one:{how}}" for one in (figure, low, high)]
-    first, *both = [one.replace("-", "+") if not one.strip("-0.") else one for one in told]
-    return f"{first} ({both[0]} to {both[1]})"
+    texts = [f"{number:{spec}}" for number in (figure, low, high)]
+    # A rounded zero has no minus.
+    texts = [text.replace("-", "+") if not text.strip("-0.") else text for text in texts]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})"

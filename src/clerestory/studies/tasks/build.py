@@ -1,4 +1,4 @@
-"""`[build.NAME]`: a steered model from findings, reported beside words and shuffled directions."""
+"""`[build.NAME]`: a steered model from findings, evaluated beside words and shuffled directions."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pydantic import Field
 
 from clerestory.recordings.template import Template
 from clerestory.studies.tasks.base import (
-    Came,
     Claim,
     Cost,
-    Step,
-    Strip,
+    PictureRows,
     Table,
-    Work,
-    chart,
-    counted,
-    named,
-    span,
-    steps,
-    strip,
+    Task,
+    TaskContext,
+    TaskResult,
+    count_noun,
+    format_interval,
+    save_chart,
+    save_pictures,
+    task_keys,
+    tasks,
+    to_status,
 )
 from clerestory.studies.tasks.verify import findings_of
 
@@ -31,125 +32,129 @@ if TYPE_CHECKING:
 
 __all__ = ["Build"]
 
-DECOY = 0.05
-"""How much more of the decoy may come with the concept."""
-TRIED = 32
-"""Settings that are tried, roughly: a few sites and steps, seven strengths of each."""
-OF_A_DIRECTION, SHOWN = 8, 8
-WAYS = {
+MAX_HARD_NEGATIVE = 0.05
+"""How much more often the hard negative may be drawn."""
+SETTINGS = 32
+"""Settings that are compared, roughly: a few sites and steps, seven strengths of each."""
+PICTURES_A_DIRECTION, SHOWN = 8, 8
+CONDITIONS = {
     "unedited": "as it is",
     "edited": "with the direction added",
     "words": "saying the words instead",
 }
 
 
-@steps.register("build")
-class Build(Step):
-    """`steer build`: set a tunes on some contents, set b reports on others.
+@tasks.register("build")
+class Build(Task):
+    """`steer build`: settings are selected on some items and evaluated on others.
 
-    `contents` is a template whose random fills are drawn, `tuning` another one for those that tune;
-    `decoy` a classifier and the class that should not come with it; `keeps` are classifiers of what
-    should stay. With `beats_words` it has to draw the concept more often than saying the words
-    does. `strengths` and `sites` limit what is tried.
+    `template` says the concept in words, for comparison. Random fills of `items` are drawn; for the
+    selection those of `selection_items`, if given. `hard_negative` is a classifier and the label
+    that should not be drawn more often; `preserved` are classifiers whose labels should not
+    change, in at least `min_preserved` of pictures. With `beats_words` the concept has to be drawn
+    more often than by saying the words. `strengths` and `sites` limit the settings.
     """
 
     find: str
     classifier: str
-    shows: str
-    said: str
-    contents: Template
-    tuning: Template | None = None
-    decoy: tuple[str, str] | None = None
-    keeps: tuple[str, ...] = ()
-    keep: float | None = None
+    label: str
+    template: str
+    items: Template
+    selection_items: Template | None = None
+    hard_negative: tuple[str, str] | None = None
+    preserved: tuple[str, ...] = ()
+    min_preserved: float | None = None
     sites: tuple[str, ...] = ()
     strengths: tuple[float, ...] = ()
-    tune: int = Field(default=24, ge=4)
-    report: int = Field(default=48, ge=4)
+    selection: int = Field(default=24, ge=4)
+    evaluation: int = Field(default=48, ge=4)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     shuffled: int = Field(default=20, ge=0)
     beats_words: bool = False
 
     def needs(self) -> tuple[str, ...]:
         """Its findings."""
-        return named("find", self.find)
+        return task_keys("find", self.find)
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
-        """Who looks, and at what."""
-        decoy = (self.decoy,) if self.decoy else ()
-        return ((self.classifier, self.shows), *decoy, *((name, "") for name in self.keeps))
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
+        """The concept, its hard negative, and what should not change."""
+        hard = (self.hard_negative,) if self.hard_negative else ()
+        return ((self.classifier, self.label), *hard, *((name, "") for name in self.preserved))
 
-    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
-        """Which template has too few contents."""
+    def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
+        """Which template has too few items."""
         from clerestory.errors import TableError
 
         try:
-            self.listed()
+            self.split_items()
         except TableError as error:
-            return f"contents: {error}".rstrip(".")
+            return f"items: {error}".rstrip(".")
         return ""
 
     def method(self) -> str:
-        """Who tunes and who reports, on what."""
-        seeds = counted(len(self.seeds), "seed")
+        """What selects and what evaluates, on what."""
+        seeds = count_noun(len(self.seeds), "seed")
         return (
-            f"Site, strength and steps were chosen on {self.tune} contents by one set of "
-            f"classifiers; {self.report} others, {seeds} each, report by another set, beside "
-            f"saying the words (“{self.said}”) and {self.shuffled} shuffled directions. Kept: a "
-            "classifier sees in the edited picture what it sees in the unedited one of the same "
-            "seed."
+            f"Site, strength and steps were selected on {self.selection} items by one set of "
+            f"classifiers, and evaluated on {self.evaluation} others, {seeds} each, by another set "
+            f"beside saying the words (“{self.template}”) and {self.shuffled} shuffled directions. "
+            "Preserved: a classifier predicts the same for the edited picture as for the unedited "
+            "one of the same seed."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
-        """Some thirty settings on contents that tune, and the report beside its baselines."""
-        tried = len(self.strengths) * max(len(self.sites), 1) or TRIED
-        reports = self.report * len(self.seeds) * 3 + self.shuffled * OF_A_DIRECTION
-        return Cost(pictures=self.tune * (tried + 2) + reports, disk=5_000_000)
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
+        """The settings on the selection items, and the evaluation beside its baselines."""
+        settings = len(self.strengths) * max(len(self.sites), 1) or SETTINGS
+        evaluated = self.evaluation * len(self.seeds) * 3 + self.shuffled * PICTURES_A_DIRECTION
+        return Cost(pictures=self.selection * (settings + 2) + evaluated, disk=5_000_000)
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Build, and save the steered model in `steered`."""
         from clerestory.steering import Concept, build
         from clerestory.steering.pictures import chart as plot
 
-        decoy = None
-        if self.decoy is not None:
-            decoy = (work.classifier(self.decoy[0]), work.shown(*self.decoy))
-        shows = work.shown(self.classifier, self.shows)
-        keeps = tuple(map(work.classifier, self.keeps))
-        concept = Concept(work.classifier(self.classifier), shows, self.said, decoy, keeps)
-        tune, report = self.listed()
+        hard = None
+        if self.hard_negative is not None:
+            hard = (context.classifier(self.hard_negative[0]), context.label(*self.hard_negative))
+        label = context.label(self.classifier, self.label)
+        preserved = tuple(map(context.classifier, self.preserved))
+        concept = Concept(
+            context.classifier(self.classifier), label, self.template, hard, preserved
+        )
+        selection, evaluation = self.split_items()
         built = build(
-            work.model,
-            findings_of(work, self.find, "", ""),
+            context.model,
+            findings_of(context, self.find, "", ""),
             concept,
-            tune=tune,
-            report=report,
+            tune=selection,
+            report=evaluation,
             seeds=self.seeds,
-            keep=self.keep,
+            keep=self.min_preserved,
             sites=self.sites,
             strengths=self.strengths,
             shuffled=self.shuffled,
             source=self.find,
-            progress=work.tell,
+            progress=context.progress,
         )
         built.save(folder / "steered")
         told = built.steered.calibration
-        return Came(
+        return TaskResult(
             claims=tuple(self._claims(told)),
             figures=told,
             tables=(_table(told),),
-            strips=(_strip(built, folder),),
-            charts=(chart(folder, "What was tried", "frontier", plot(built)),),
+            pictures=(_pictures(built, folder),),
+            charts=(save_chart(folder, "What was tried", "frontier", plot(built)),),
             warnings=tuple(told["warnings"]),
-            steered="steered",
+            steered_model="steered",
         )
 
-    def listed(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Contents that tune, and that report; TableError where a template has too few."""
-        if self.tuning is not None:
-            return _fills(self.tuning, self.tune), _fills(self.contents, self.report)
-        both = _fills(self.contents, self.tune + self.report)
-        return both[: self.tune], both[self.tune :]
+    def split_items(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Items for the selection and for the evaluation; TableError where there are too few."""
+        if self.selection_items is not None:
+            selection = _fills(self.selection_items, self.selection)
+            return selection, _fills(self.items, self.evaluation)
+        both = _fills(self.items, self.selection + self.evaluation)
+        return both[: self.selection], both[self.selection :]
 
     def _claims(self, told: Mapping[str, Any]) -> list[Claim]:
         low, high = told["concept_interval"]
@@ -159,40 +164,44 @@ class Build(Step):
         rest = {one: baselines[one]["concept_interval"][1] for one in others if one in baselines}
         kept = _kept(told)
         text = (
-            f"With one vector added at {told['picked']['site']} the model draws {self.shows} in "
+            f"With one vector added at {told['picked']['site']} the model draws {self.label} in "
             f"{rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); saying "
             f"the words does in {words:.1%}.{kept}"
         )
         most = max(rest.values())
-        bar = f"the interval above those of {', '.join(rest)} (at most {most:.1%})"
-        claims = [Claim("drawn", text, low > most, bar, rate, low, high)]
-        if told["decoy_added"] is not None and self.decoy is not None:
-            claims.append(self._decoy(told, drawn=low > most))
+        criterion = f"the interval above those of {', '.join(rest)} (at most {most:.1%})"
+        claims = [Claim("drawn", text, to_status(low > most), criterion, rate, low, high)]
+        if told["decoy_added"] is not None and self.hard_negative is not None:
+            claims.append(self._hard_negative_claim(told, drawn=low > most))
         return claims
 
-    def _decoy(self, told: Mapping[str, Any], *, drawn: bool) -> Claim:
-        """Where nothing is drawn, nothing comes along: that is no success."""
-        assert self.decoy is not None
+    def _hard_negative_claim(self, told: Mapping[str, Any], *, drawn: bool) -> Claim:
+        """Where the concept is not drawn, a low rate of the hard negative is no success."""
+        assert self.hard_negative is not None
         added, words = told["decoy_added"], told["baselines"]["words"]["decoy_added"]
         low, high = told["decoy_added_interval"]
         said = "" if words is None else f"; saying the words does by {words:+.3f}"
-        often = span(added, low, high, "+.3f")
-        text = f"It changes how often a {self.decoy[0]} is {self.decoy[1]} by {often}{said}."
-        bar = (
-            f"a figure of at most {DECOY:+.2f}, whatever its interval, where {self.shows} is drawn"
+        often = format_interval(added, low, high, "+.3f")
+        name, label = self.hard_negative
+        text = f"It changes how often {name} is {label} by {often}{said}."
+        criterion = (
+            f"a figure of at most {MAX_HARD_NEGATIVE:+.2f}, whatever its interval, where "
+            f"{self.label} is drawn"
         )
-        return Claim("decoy", text, drawn and added <= DECOY, bar, added, low, high)
+        status = to_status(drawn and added <= MAX_HARD_NEGATIVE)
+        return Claim("hard negative", text, status, criterion, added, low, high)
 
 
 def _kept(told: Mapping[str, Any]) -> str:
-    """What stays, and what stays least, beside what saying the words keeps."""
+    """What is preserved, and what least, beside what saying the words preserves."""
     kept, words = told["kept"], told["baselines"]["words"]["kept"]
     if not kept or told["all_kept"] is None:
         return ""
     least = min(kept, key=lambda name: kept[name])
     return (
-        f" It keeps {told['all_kept']:.0%} of the rest on average, the {least.rpartition(':')[2]} "
-        f"least ({kept[least]:.0%}; saying the words {words[least]:.0%})."
+        f" It preserves {told['all_kept']:.0%} of the rest on average, "
+        f"{least.rpartition(':')[2]} least ({kept[least]:.0%}; saying the words "
+        f"{words[least]:.0%})."
     )
 
 
@@ -205,19 +214,20 @@ def _fills(template: Template, count: int) -> tuple[str, ...]:
     every = template.table()["prompt"].drop_duplicates().to_numpy()
     if len(every) < count:
         raise TableError(
-            f"build takes {count} contents, and the template has {len(every)}: give more, or ask "
+            f"build takes {count} items, and the template has {len(every)}: give more, or ask "
             "for fewer."
         )
     return tuple(map(str, np.random.default_rng(0).permutation(every)[:count]))
 
 
-def _strip(built: Built, folder: Path) -> Strip:
-    """The first contents that report, with the first seed."""
+def _pictures(built: Built, folder: Path) -> PictureRows:
+    """The first evaluation items, with the first seed."""
     rows = {
-        says: list(built.report.outcomes[name].pictures[:SHOWN, 0]) for name, says in WAYS.items()
+        says: list(built.report.outcomes[name].pictures[:SHOWN, 0])
+        for name, says in CONDITIONS.items()
     }
-    title = "The first contents of those that report, none picked by hand, one seed"
-    return strip(folder, title, rows, built.report.contents[:SHOWN])
+    title = "The first evaluation items, none picked by hand, one seed"
+    return save_pictures(folder, title, rows, built.report.contents[:SHOWN])
 
 
 def _table(told: Mapping[str, Any]) -> Table:
@@ -226,9 +236,9 @@ def _table(told: Mapping[str, Any]) -> Table:
         low, high = one["concept_interval"]
         kept = "–" if one.get("all_kept") is None else f"{one['all_kept']:.0%}"
         decoy = "–" if one.get("decoy_added") is None else f"{one['decoy_added']:+.3f}"
-        said = WAYS.get(name, f"{name} directions")
+        said = CONDITIONS.get(name, f"{name} directions")
         rows.append((said, f"{one['concept_rate']:.1%} ({low:.1%} to {high:.1%})", kept, decoy))
-    head = ("drawn", "shows it", "rest kept, mean", "decoy added")
-    seeds = counted(told["seeds"], "seed")
-    title = f"What it draws, by set b, on {told['contents']} contents × {seeds}"
+    head = ("condition", "concept drawn", "rest preserved, mean", "hard negative added")
+    seeds = count_noun(told["seeds"], "seed")
+    title = f"What is drawn, on {told['contents']} items × {seeds}"
     return Table(title, head, tuple(rows), (0,))

@@ -1,4 +1,4 @@
-"""`[familiarity.NAME]`: does the model know this name, or fall back on context?"""
+"""`[familiarity.NAME]`: does the model know a name, or fall back on the context?"""
 
 from __future__ import annotations
 
@@ -7,94 +7,95 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clerestory.studies.tasks.base import (
-    Came,
     Claim,
     Cost,
-    Step,
-    Strip,
-    Work,
-    chart,
-    counted,
-    steps,
-    strip,
+    PictureRows,
+    Task,
+    TaskContext,
+    TaskResult,
+    count_noun,
+    save_chart,
+    save_pictures,
+    tasks,
+    to_status,
 )
 
 if TYPE_CHECKING:
     from clerestory.models import Model
     from clerestory.recognition import Familiarity
 
-__all__ = ["Known"]
+__all__ = ["FamiliarityTask"]
 
-BESIDE = 4
+INVENTED_SHOWN = 4
 """Made-up names whose pictures are shown."""
 
 
-@steps.register("familiarity")
-class Known(Step):
-    """`familiarity` of a phrase beside made-up ones. `thought` is what the study claims of it."""
+@tasks.register("familiarity")
+class FamiliarityTask(Task):
+    """`familiarity` of a phrase beside made-up ones. `expected` is what the study claims of it."""
 
-    resumes = True
+    resumable = True
 
     phrase: str
-    thought: Literal["familiar", "unfamiliar"] = "familiar"
+    expected: Literal["familiar", "unfamiliar"] = "familiar"
     contexts: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
-    judges: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] = ()
     count: int = 199
     seeds: tuple[int, ...] = (0, 1)
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
-        """Who looks, and at what."""
-        return tuple((name, "") for name in self.judges)
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
+        """Any label of its classifiers."""
+        return tuple((name, "") for name in self.classifiers)
 
-    def asks(self, name: str) -> bool:
-        """Those that it names, or all."""
-        return not self.judges or name in self.judges
+    def uses_classifier(self, name: str) -> bool:
+        """The classifiers that it names, or all."""
+        return not self.classifiers or name in self.classifiers
 
     def method(self) -> str:
         """How many names, where, how often."""
         contexts, seeds = len(self._contexts()), len(self.seeds)
         return (
             f"“{self.phrase}” was drawn beside {len(self.controls) or self.count} made-up names "
-            f"of its form in {counted(contexts, 'context')}, {counted(seeds, 'seed')}; what sets "
-            "its pictures apart is compared with what sets each of theirs apart."
+            f"of its form in {count_noun(contexts, 'context')}, {count_noun(seeds, 'seed')}; the "
+            "distance of its pictures is compared with that of each of theirs."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """The phrase and every made-up name, in every context, with every seed."""
         names = 1 + (len(self.controls) or self.count)
         return Cost(pictures=names * len(self._contexts()) * len(self.seeds))
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Ask, or go on; the page lies in the phrase's own folder under `familiarity`."""
         from clerestory.recognition import familiarity
         from clerestory.recognition.page import chart as plot
         from clerestory.recognition.page import keep
 
         found = familiarity(
-            work.model,
+            context.model,
             self.phrase,
             controls=self.controls or None,
             contexts=self._contexts(),
-            classifiers=self._judges(work),
+            classifiers=self._classifiers(context),
             count=self.count,
             seeds=self.seeds,
             out=folder / "familiarity",
-            progress=work.tell,
+            progress=context.progress,
         )
         keep(found, folder / "familiarity")
-        return Came(
+        return TaskResult(
             claims=(self._claim(found),),
             figures=found.told(),
-            strips=(self._strip(found, folder),),
-            charts=(chart(folder, "The phrase among made-up names", "among", plot(found)),),
+            pictures=(self._pictures(found, folder),),
+            charts=(save_chart(folder, "The phrase among made-up names", "among", plot(found)),),
         )
 
-    def _judges(self, work: Work) -> list[str] | None:
-        """Those that it names; else Lancet's own, the prior's embedding, or all of the study's."""
-        if not self.judges and self._is_observed(work.model):
+    def _classifiers(self, context: TaskContext) -> list[str] | None:
+        """Those that it names; else the profile's, the prior's embedding, or all of the study's."""
+        if not self.classifiers and self._is_observed(context.model):
             return None
-        return [work.classifier(one) for one in self.judges or work.classifiers]
+        return [context.classifier(one) for one in self.classifiers or context.classifiers]
 
     @staticmethod
     def _is_observed(model: Model) -> bool:
@@ -108,20 +109,20 @@ class Known(Step):
 
     def _claim(self, found: Familiarity) -> Claim:
         names = len(found.controls.names)
-        holds = None if found.verdict == "undecided" else found.verdict == self.thought
+        supported = None if found.verdict == "undecided" else found.verdict == self.expected
         text = (
             f"“{self.phrase}” is {found.verdict} to the model: its pictures lie "
             f"{found.distance:.2f} times as far "
             f"from those of {names} made-up names as the median one's do (p {found.p:.2g})."
         )
-        bar = "p at most .01" if self.thought == "familiar" else "p above .1"
-        return Claim(self.thought, text, holds, bar, found.distance)
+        criterion = "p at most .01" if self.expected == "familiar" else "p above .1"
+        return Claim(self.expected, text, to_status(supported), criterion, found.distance)
 
-    def _strip(self, found: Familiarity, folder: Path) -> Strip:
+    def _pictures(self, found: Familiarity, folder: Path) -> PictureRows:
         """A row for each name, a column for each context, with the first seed."""
         rows = {}
-        for seen in (found.seen, *found.shown[:BESIDE]):
+        for seen in (found.seen, *found.shown[:INVENTED_SHOWN]):
             if seen.pictures is not None:
                 rows[seen.name] = list(seen.pictures[: len(found.contexts)])
         title = f"“{self.phrase}” and, below, made-up names"
-        return strip(folder, title, rows, list(found.contexts))
+        return save_pictures(folder, title, rows, list(found.contexts))

@@ -1,4 +1,4 @@
-"""`[find.NAME]`: which units tell a concept, by evidence that was held out."""
+"""`[find.NAME]`: which units detect a concept, by evidence that was held out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 from clerestory.registry import suggest
 from clerestory.studies.tasks.base import (
-    Came,
     Claim,
     Cost,
-    Step,
     Table,
-    Work,
-    chart,
-    named,
-    span,
-    steps,
+    Task,
+    TaskContext,
+    TaskResult,
+    format_interval,
+    save_chart,
+    task_keys,
+    tasks,
+    to_status,
 )
 from clerestory.studies.tasks.record import Record
 
@@ -28,40 +29,40 @@ if TYPE_CHECKING:
 __all__ = ["Find"]
 
 CHANCE = 0.1
-"""Of data sets with flipped sides, in how many anything may be found."""
+"""In how many of the data sets with flipped sides a unit may be found."""
 ALPHA = 0.05
 COLUMNS = ("prompt", "phrasing", "group", "seed")
-"""Of every recording, besides its factors."""
+"""The columns of every recording, besides its factors."""
 SHOWN = 6
-"""Units of each kind in the table: the first of discovery, whatever the report half says."""
+"""Units of each kind in the table: those ranked first, whatever the evaluation half says."""
 
 
-@steps.register("find")
-class Find(Step):
-    """`find` over a recording: what is higher where `shown`, and not for the `decoy`."""
+@tasks.register("find")
+class Find(Task):
+    """`find` in a recording: what is higher for `positive` than for the two negatives."""
 
     record: str
     concept: str
-    shown: str
-    absent: str
-    decoy: str | None = None
+    positive: str
+    negative: str
+    hard_negative: str | None = None
     match: tuple[str, ...] = ()
-    by: Literal["neuron", "direction", "both"] = "both"
+    kind: Literal["neuron", "direction", "both"] = "both"
     top: int = 20
     flips: int = 200
 
     def needs(self) -> tuple[str, ...]:
         """Its recording."""
-        return named("record", self.record)
+        return task_keys("record", self.record)
 
-    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
-        """Which column of `match` or of a condition the recording will not have."""
+    def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
+        """Which column of `match` or of a query the recording will not have."""
         record = plan[f"record.{self.record}"]
         factors: tuple[str, ...] = (
             tuple(record.prompts.levels) if isinstance(record, Record) else ()
         )
-        asked = " ".join(filter(None, (self.shown, self.absent, self.decoy)))
-        named = [*self.match, *re.findall(r"([A-Za-z_]\w*)\s*(?:==|!=|\bin\b|\bnot in\b)", asked)]
+        queries = " ".join(filter(None, (self.positive, self.negative, self.hard_negative)))
+        named = [*self.match, *re.findall(r"([A-Za-z_]\w*)\s*(?:==|!=|\bin\b|\bnot in\b)", queries)]
         for name in named:
             if factors and name not in (*factors, *COLUMNS) and name not in classifiers:
                 return f"there is no factor {name!r} in {self.record}.{suggest(name, factors)}"[:-1]
@@ -69,38 +70,40 @@ class Find(Step):
 
     def method(self) -> str:
         """What was compared with what, and how chance was counted."""
-        decoy = f", with {self.decoy} as the decoy" if self.decoy else ""
+        hard = f" or {self.hard_negative}" if self.hard_negative else ""
         match = f", matched by {', '.join(self.match)}" if self.match else ""
         return (
-            f"Units were compared where {self.shown} and where {self.absent}{decoy}{match}: half "
-            "of the contents and phrasings pick, the others report; "
+            f"Units were compared between {self.positive} and {self.negative}{hard}{match}: one "
+            "half of the items and templates selects, the other evaluates; "
             f"{self.flips} data sets with flipped sides say what chance finds."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """Nothing is run in the model."""
         return Cost(disk=20_000_000)
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Find, and save the findings in `findings`."""
         from clerestory.contrasts import find
         from clerestory.contrasts.charts import site_map
         from clerestory.recordings import Recording
 
-        asked = " ".join(filter(None, (self.shown, self.absent, self.decoy)))
+        queries = " ".join(filter(None, (self.positive, self.negative, self.hard_negative)))
         found = find(
-            Recording.open(work.folders[f"record.{self.record}"] / "recording"),
-            positive=self.shown,
-            negative=self.absent,
-            hard_negative=self.decoy,
+            Recording.open(context.folders[f"record.{self.record}"] / "recording"),
+            positive=self.positive,
+            negative=self.negative,
+            hard_negative=self.hard_negative,
             match=list(self.match),
-            kind=self.by,
+            kind=self.kind,
             top=self.top,
             flips=self.flips,
             classifiers={
-                name: one for name, one in work.classifiers.items() if f"predicted.{name}" in asked
+                name: one
+                for name, one in context.classifiers.items()
+                if f"predicted.{name}" in queries
             },
-            progress=lambda _, completed, total: work.tell(
+            progress=lambda _, completed, total: context.progress(
                 f"finding {self.concept}", completed, total
             ),
         )
@@ -108,62 +111,85 @@ class Find(Step):
         kinds: list[Literal["direction", "neuron"]] = [
             kind for kind in ("direction", "neuron") if found.by_kind(kind)
         ]
-        return Came(
+        return TaskResult(
             claims=tuple(self._claim(found, kind) for kind in kinds),
             figures=found.to_dict(),
             tables=(_table(found, kinds),),
             charts=tuple(
-                chart(folder, f"Where a {kind} tells it", kind, site_map(found, kind))
+                save_chart(folder, f"Where a {kind} detects it", kind, site_map(found, kind))
                 for kind in kinds
             ),
             warnings=found.warnings,
         )
 
     def _claim(self, found: Findings, kind: Literal["direction", "neuron"]) -> Claim:
-        """Of the one that discovery put first, whatever the report half says of it."""
+        """For the unit that ranked first in the selection, whatever the evaluation says of it."""
         first = found.top_ranked(kind)
-        told = first.detects
+        detection = first.detects
         chance = found.null.any_found / max(found.null.flips, 1)
-        holds = _holds(first, self.decoy is not None) and chance <= CHANCE
+        supported = _supported(first, self.hard_negative is not None) and chance <= CHANCE
         against = (
             ""
-            if told.hard_negative_auroc is None
-            else f", and from the decoy with {told.hard_negative_auroc:.3f}"
+            if detection.hard_negative_auroc is None
+            else f", and against the hard negative {detection.hard_negative_auroc:.3f}"
         )
-        tells = "tells it" if holds else "does not tell it well enough"
+        detects = "detects it" if supported else "does not detect it well enough"
         text = (
-            f"The {kind} that discovery put first for {self.concept}, {first.unit}, {tells} on "
-            f"contents that it was not found on: AUROC {told.auroc:.3f} ({told.low:.3f} to "
-            f"{told.high:.3f}){against}, {told.win_rate:.0%} of {told.pairs} pairs won "
-            f"({told.win_low:.0%} to {told.win_high:.0%}), q {told.q:.2g}."
+            f"The {kind} ranked first for {self.concept}, {first.unit}, {detects} on "
+            f"items that did not select it: AUROC {detection.auroc:.3f} ({detection.low:.3f} to "
+            f"{detection.high:.3f}){against}, {detection.win_rate:.0%} of {detection.pairs} pairs "
+            f"won ({detection.win_low:.0%} to {detection.win_high:.0%}), q {detection.q:.2g}."
         )
-        bar = (
-            "q at most .05, the interval of the AUROC above .5, also against the decoy, and "
-            f"something found in at most {CHANCE:.0%} of data sets with flipped sides (here "
+        criterion = (
+            "q at most .05, the interval of the AUROC above .5, also against the hard negative, "
+            f"and something found in at most {CHANCE:.0%} of data sets with flipped sides (here "
             f"{chance:.0%})"
         )
-        return Claim(f"{kind} detects", text, holds, bar, told.auroc, told.low, told.high)
+        return Claim(
+            f"{kind} detects",
+            text,
+            to_status(supported),
+            criterion,
+            detection.auroc,
+            detection.low,
+            detection.high,
+        )
 
 
-def _holds(first: Finding, decoy: bool) -> bool:
-    told = first.detects
-    against = not decoy or (told.hard_negative_low is not None and told.hard_negative_low > 0.5)
-    return told.q <= ALPHA and told.low > 0.5 and against
+def _supported(first: Finding, hard_negative: bool) -> bool:
+    detection = first.detects
+    against = not hard_negative or (
+        detection.hard_negative_low is not None and detection.hard_negative_low > 0.5
+    )
+    return detection.q <= ALPHA and detection.low > 0.5 and against
 
 
 def _table(found: Findings, kinds: list[Literal["direction", "neuron"]]) -> Table:
     rows: list[tuple[str, ...]] = []
-    key = []
+    highlighted = []
     for kind in kinds:
         first = found.top_ranked(kind)
-        ranked = sorted(found.by_kind(kind), key=lambda one: one.rank)
-        for one in dict.fromkeys([first, *ranked[:SHOWN]]):
-            told = one.detects
-            decoy = "–" if told.hard_negative_auroc is None else f"{told.hard_negative_auroc:.3f}"
-            if one is first:
-                key.append(len(rows))
-            auroc = span(told.auroc, told.low, told.high, ".3f")
-            rows.append((one.unit, kind, auroc, decoy, f"{told.difference:.2f}", f"{told.q:.1g}"))
-    head = ("unit", "kind", "AUROC, held out", "against the decoy", "difference, SD", "q")
-    title = f"The first of {found.tested:,} units by discovery, on contents that did not pick them"
-    return Table(title, head, tuple(rows), tuple(key))
+        ranked = sorted(found.by_kind(kind), key=lambda finding: finding.rank)
+        for finding in dict.fromkeys([first, *ranked[:SHOWN]]):
+            detection = finding.detects
+            hard = (
+                "–"
+                if detection.hard_negative_auroc is None
+                else f"{detection.hard_negative_auroc:.3f}"
+            )
+            if finding is first:
+                highlighted.append(len(rows))
+            auroc = format_interval(detection.auroc, detection.low, detection.high, ".3f")
+            rows.append(
+                (
+                    finding.unit,
+                    kind,
+                    auroc,
+                    hard,
+                    f"{detection.difference:.2f}",
+                    f"{detection.q:.1g}",
+                )
+            )
+    head = ("unit", "kind", "AUROC, held out", "against the hard negative", "difference, SD", "q")
+    title = f"The first of {found.tested:,} units by selection, on items that did not select them"
+    return Table(title, head, tuple(rows), tuple(highlighted))

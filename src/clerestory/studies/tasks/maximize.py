@@ -1,4 +1,4 @@
-"""`[excite.NAME]`: which prompts drive a found unit hardest, beside random ones?"""
+"""`[maximize.NAME]`: which prompts maximize a found unit, beside random ones?"""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from clerestory.registry import suggest
-from clerestory.studies.tasks.base import Came, Claim, Cost, Step, Strip, Work, chart, steps, strip
+from clerestory.studies.tasks.base import (
+    Claim,
+    Cost,
+    PictureRows,
+    Task,
+    TaskContext,
+    TaskResult,
+    save_chart,
+    save_pictures,
+    tasks,
+    to_status,
+)
 from clerestory.studies.tasks.verify import findings_of
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
 
-__all__ = ["Excite"]
+__all__ = ["Maximize"]
 
 SHOWN = 8
 
 
-@steps.register("excite")
-class Excite(Step):
-    """`excite` of the direction that discovery put first, at `site` where one was found there.
+@tasks.register("maximize")
+class Maximize(Task):
+    """`maximize` of the direction that ranked first, at `site` where one was found there.
 
     What it shows is for a person to name.
     """
 
-    resumes = True
+    resumable = True
 
     find: str = ""
     group: str = ""
-    shows: str = ""
+    label: str = ""
     site: str = ""
     search: str = "metropolis"
     budget: int = Field(default=5_000, ge=100)
@@ -40,11 +51,11 @@ class Excite(Step):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
-    def _one(self) -> Excite:
+    def _one(self) -> Maximize:
         if bool(self.find) == bool(self.group):
             raise ValueError("say either find or group")
-        if self.group and not self.shows:
-            raise ValueError("shows: say which class of the group")
+        if self.group and not self.label:
+            raise ValueError("label: say which label of the group")
         return self
 
     def needs(self) -> tuple[str, ...]:
@@ -52,7 +63,7 @@ class Excite(Step):
         kind, name = ("find", self.find) if self.find else ("group", self.group)
         return (f"{kind}.{name}",)
 
-    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
+    def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
         """Which search there is not."""
         from clerestory.maximization.base import known_searches
 
@@ -65,42 +76,42 @@ class Excite(Step):
         """Which search, how long, beside how many random prompts."""
         return (
             f"A {self.search} search scored {self.budget:,} prompts by the direction that "
-            "discovery put first"
+            "ranked first"
             f"{f' (at {self.site}, if it is there)' if self.site else ''}, beside "
             f"{self.null} random prompts of the same words."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """So many prompts, read as far as the unit's site, and a few drawn."""
         count = self.budget + self.null
         text = self.site.partition(".")[0].partition("_")[0] == "text"
         return Cost(read=0 if text else count, text=count if text else 0, pictures=32)
 
-    def run(self, work: Work, folder: Path) -> Came:
-        """Search, or go on; the gallery is `excited/gallery.html`."""
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
+        """Search, or go on; the gallery is `maximized/gallery.html`."""
         from clerestory.evaluation import along
         from clerestory.maximization import maximize
         from clerestory.maximization.gallery import write_gallery
 
-        found = findings_of(work, self.find, self.group, work.group_called(self.shows))
+        found = findings_of(context, self.find, self.group, context.group_label(self.label))
         there = self.site if found.by_kind("direction", self.site) else None
         first = found.top_ranked("direction", there)
         came = maximize(
-            work.model,
+            context.model,
             along(first.site, found.direction(first.unit), "mean", name=first.unit),
             search=self.search,
             budget=self.budget,
             null=self.null,
             seeds=self.seeds,
-            out=folder / "excited",
-            progress=work.tell,
+            out=folder / "maximized",
+            progress=context.progress,
         )
-        write_gallery(came, folder / "excited")
-        return Came(
+        write_gallery(came, folder / "maximized")
+        return TaskResult(
             claims=(_claim(came, first.unit, self.budget),),
             figures=came.to_dict(),
-            strips=_strips(came, first.unit, folder),
-            charts=(chart(folder, "The search, beside random prompts", "curve", came.plot()),),
+            pictures=_pictures(came, first.unit, folder),
+            charts=(save_chart(folder, "The search, beside random prompts", "curve", came.plot()),),
         )
 
 
@@ -110,19 +121,19 @@ def _claim(came: MaximizationResult, unit: str, budget: int) -> Claim:
 
     best, beyond = came.best[0], float(np.max(came.null.scores))
     needed = float(norm.isf(1 / budget))
-    holds = bool(best.z > needed)
+    supported = bool(best.z > needed)
     told = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
     rest = f"the highest of {len(came.null.scores)} of those is {beyond:.2f}"
-    drives = "drives" if holds else "was the best that was found, and does not surely drive"
+    drives = "drives" if supported else "is the best found, and is not shown to drive"
     text = f"The prompt “{best.prompt}” {drives} {unit} to {told}; {rest}."
-    bar = f"above {needed:.1f}, which the best of {budget:,} normal scores would come to"
-    return Claim("driven", text, holds, bar, best.z)
+    criterion = f"above {needed:.1f}, which the best of {budget:,} normal scores would come to"
+    return Claim("maximized", text, to_status(supported), criterion, best.z)
 
 
-def _strips(came: MaximizationResult, unit: str, folder: Path) -> tuple[Strip, ...]:
+def _pictures(came: MaximizationResult, unit: str, folder: Path) -> tuple[PictureRows, ...]:
     if came.pictures is None:
         return ()
     shown = [pictures[0] for pictures in came.pictures[:SHOWN]]
     prompts = [one.prompt for one in came.best[: len(shown)]]
     title = f"What excites {unit} most: a person may say what it stands for"
-    return (strip(folder, title, {"": shown}, prompts),)
+    return (save_pictures(folder, title, {"": shown}, prompts),)

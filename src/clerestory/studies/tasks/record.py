@@ -11,14 +11,14 @@ from pydantic import Field, model_validator
 from clerestory.errors import SiteError
 from clerestory.recordings.template import Template
 from clerestory.studies.tasks.base import (
-    Came,
     Cost,
-    Step,
-    Strip,
-    Work,
-    counted,
-    steps,
-    strip,
+    PictureRows,
+    Task,
+    TaskContext,
+    TaskResult,
+    count_noun,
+    save_pictures,
+    tasks,
 )
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ __all__ = ["Record"]
 SHOWN = 8
 
 
-@steps.register("record")
-class Record(Step):
+@tasks.register("record")
+class Record(Task):
     """Prompts as factors with matched groups, and where they are read.
 
     Every combination is drawn, or `sample` random fills. Patterns of `sites` that name nothing in
     this model are left out. `first` keeps so many levels of a factor, for a smaller scale.
     """
 
-    resumes = True
-    claims = False
+    resumable = True
+    makes_claims = False
 
     prompts: Template
     sites: tuple[str, ...] = Field(min_length=1)
@@ -58,8 +58,8 @@ class Record(Step):
                 raise ValueError(f"first: there is no factor {factor!r}")
         return self
 
-    def asks(self, name: str) -> bool:
-        """Nobody looks: a factor may be called as a classifier is."""
+    def uses_classifier(self, name: str) -> bool:
+        """Nothing is predicted: a factor may have the name of a classifier."""
         return False
 
     def table(self) -> pd.DataFrame:
@@ -75,18 +75,18 @@ class Record(Step):
             for name, every in self.prompts.levels.items()
         }
 
-    def read(self, work: Work) -> list[str]:
+    def read(self, context: TaskContext) -> list[str]:
         """The patterns that name something; SiteError where none does."""
         found, last = [], None
         for pattern in self.sites:
             try:
-                work.model.sites.select([pattern])
+                context.model.sites.select([pattern])
             except SiteError as error:
                 last = error
             else:
                 found.append(pattern)
         if not found:
-            raise SiteError(f"None of the study's sites is in {work.model.name}: {last}")
+            raise SiteError(f"None of the study's sites is in {context.model.name}: {last}")
         return found
 
     def method(self) -> str:
@@ -94,60 +94,60 @@ class Record(Step):
         table = self.table()
         how = f"{len(table)} random prompts" if self.sample else f"{len(table)} matched prompts"
         factors = ", ".join(f"{len(each)} × {name}" for name, each in self._levels().items())
-        seeds = counted(len(self.seeds), "seed")
+        seeds = count_noun(len(self.seeds), "seed")
         return f"{how} ({factors}; {seeds} each) were read at {', '.join(self.sites)}."
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """As its first batch tells."""
         from clerestory.recordings import survey
 
-        told = survey(work.model, self._plan(work))
+        told = survey(context.model, self._plan(context))
         kept = Cost(disk=told.bytes, seconds=told.seconds)
         return (
             kept + Cost(pictures=told.samples)
-            if self._draws(work)
+            if self._draws(context)
             else kept + Cost(read=told.samples)
         )
 
-    def _plan(self, work: Work) -> Plan:
+    def _plan(self, context: TaskContext) -> Plan:
         from clerestory.recordings.plan import make_plan
 
         how: dict[str, Any] = {
-            "sites": self.read(work),
+            "sites": self.read(context),
             "pool": self.pool,
             "pictures": self.pictures,
         }
-        return make_plan(work.model, self.table(), self.seeds, **how)
+        return make_plan(context.model, self.table(), self.seeds, **how)
 
-    def _draws(self, work: Work) -> bool:
+    def _draws(self, context: TaskContext) -> bool:
         """Whether the denoiser runs."""
-        sites = work.model.sites
-        addresses = set(sites.select(self.read(work))) - {*work.model.conditioning_sites}
+        sites = context.model.sites
+        addresses = set(sites.select(self.read(context))) - {*context.model.conditioning_sites}
         stages = {sites[address].stage.partition("_")[0] for address in addresses}
         return self.pictures or not stages <= {"text", "prior"}
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Record, or go on."""
         from clerestory.recordings import record
 
         came = record(
-            work.model,
+            context.model,
             self.table(),
             self.seeds,
-            sites=self.read(work),
+            sites=self.read(context),
             pool=self.pool,
             pictures=self.pictures,
             out=folder / "recording",
-            progress=work.tell,
+            progress=context.progress,
         )
         strips = (_first(came, folder),) if self.pictures else ()
         figures = {"samples": len(came), "sites": list(came.sites)}
-        return Came(figures=figures, strips=strips)
+        return TaskResult(figures=figures, pictures=strips)
 
 
-def _first(came: Recording, folder: Path) -> Strip:
+def _first(came: Recording, folder: Path) -> PictureRows:
     """The first pictures, under their prompts."""
     rows = came.samples.iloc[:SHOWN]
     shown = came.pictures(range(len(rows)))
     title = f"The first {len(rows)} of its {len(came)} pictures, none picked by hand"
-    return strip(folder, title, {"": shown}, [str(one) for one in rows["prompt"]])
+    return save_pictures(folder, title, {"": shown}, [str(one) for one in rows["prompt"]])

@@ -1,4 +1,4 @@
-"""`[show.NAME]`: prompts drawn as they are, and by what other steps built."""
+"""`[show.NAME]`: prompts drawn by the model, and by steered models of other tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clerestory.errors import TableError
 from clerestory.io.reading import inside
-from clerestory.studies.tasks.base import Came, Cost, Step, Work, steps, strip
+from clerestory.studies.tasks.base import Cost, Task, TaskContext, TaskResult, save_pictures, tasks
 
 if TYPE_CHECKING:
     from clerestory.edits.base import Edit
@@ -22,23 +22,24 @@ DRAWN = 64
 
 
 class Row(BaseModel):
-    """A row of pictures: a prompt, drawn by the model itself or `by` a step's steered model."""
+    """A row of pictures: a prompt, drawn by the model or `steered_by` a task's steered model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = Field(min_length=1)
-    says: str = ""
-    by: str = ""
+    caption: str = ""
+    steered_by: str = ""
 
 
-@steps.register("show")
-class Show(Step):
+@tasks.register("show")
+class Show(Task):
     """Rows of pictures with the same seeds, for the top of the report. It makes no claim.
 
-    A row whose step came to no steered model is left out.
+    A row whose task has no steered model is left out.
     """
 
-    claims = False
+    makes_claims = False
+    illustrates = True
 
     title: str
     rows: tuple[Row, ...] = Field(min_length=1)
@@ -46,44 +47,52 @@ class Show(Step):
 
     @model_validator(mode="after")
     def _apart(self) -> Show:
-        names = [row.says or row.prompt for row in self.rows]
+        names = [row.caption or row.prompt for row in self.rows]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"rows: two are called {name!r}; give each a `says` of its own")
+                raise ValueError(f"rows: two are called {name!r}; give each a `caption` of its own")
         return self
 
-    def asks(self, name: str) -> bool:
-        """Nobody looks."""
+    def uses_classifier(self, name: str) -> bool:
+        """Nothing is predicted."""
         return False
 
     def needs(self) -> tuple[str, ...]:
-        """The steps whose steered models draw."""
-        return tuple(dict.fromkeys(row.by for row in self.rows if row.by))
+        """The tasks whose steered models draw."""
+        return tuple(dict.fromkeys(row.steered_by for row in self.rows if row.steered_by))
 
     def method(self) -> str:
         """What was drawn."""
-        drawn = "; ".join(f"“{row.prompt}”{f' by {row.by}' * bool(row.by)}" for row in self.rows)
+        drawn = "; ".join(
+            f"“{row.prompt}”{f' by {row.steered_by}' * bool(row.steered_by)}" for row in self.rows
+        )
         return f"Drawn with the seeds {', '.join(map(str, self.seeds))}: {drawn}."
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """A picture a seed and row."""
         return Cost(pictures=len(self.rows) * len(self.seeds))
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Draw."""
         from clerestory import SteeredModel
 
         rows, warnings = {}, []
         for row in self.rows:
-            steered = Came.read(work.folders[row.by]).steered if row.by else ""
-            if row.by and not steered:
-                warnings.append(f"{row.by} came to no steered model: its row is left out.")
+            steered = (
+                TaskResult.load(context.folders[row.steered_by]).steered_model
+                if row.steered_by
+                else ""
+            )
+            if row.steered_by and not steered:
+                warnings.append(f"{row.steered_by} has no steered model: its row is left out.")
                 continue
             edits: Sequence[Edit] = ()
-            if row.by:
-                place = inside(work.folders[row.by], steered, TableError)
-                edits = SteeredModel.load(place, work.model).edits
-            pictures = work.model.run(row.prompt, self.seeds, edits=edits).pictures
-            rows[row.says or row.prompt] = [] if pictures is None else list(pictures)
-            work.tell("drawing", len(rows), len(self.rows))
-        return Came(strips=(strip(folder, self.title, rows),), warnings=tuple(warnings))
+            if row.steered_by:
+                place = inside(context.folders[row.steered_by], steered, TableError)
+                edits = SteeredModel.load(place, context.model).edits
+            pictures = context.model.run(row.prompt, self.seeds, edits=edits).pictures
+            rows[row.caption or row.prompt] = [] if pictures is None else list(pictures)
+            context.progress("drawing", len(rows), len(self.rows))
+        return TaskResult(
+            pictures=(save_pictures(folder, self.title, rows),), warnings=tuple(warnings)
+        )

@@ -10,17 +10,18 @@ from pydantic import Field
 
 from clerestory.registry import suggest
 from clerestory.studies.tasks.base import (
-    Came,
     Claim,
     Cost,
-    Step,
-    Strip,
+    PictureRows,
     Table,
-    Work,
-    chart,
-    counted,
-    steps,
-    strip,
+    Task,
+    TaskContext,
+    TaskResult,
+    count_noun,
+    save_chart,
+    save_pictures,
+    tasks,
+    to_status,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ PARAPHRASES = 24
 SHOWN = 8
 
 
-@steps.register("suppress")
-class Suppress(Step):
+@tasks.register("suppress")
+class Suppress(Task):
     """`suppress`: methods are selected on half of the paraphrases and evaluated on the others.
 
     `unwanted` are targets (classifier, class), `preserve` words of the prompt, each with its
@@ -55,7 +56,7 @@ class Suppress(Step):
     budget: int = Field(default=0, ge=0)
     other_prompts: tuple[str, ...] = ()
 
-    def problem(self, plan: Mapping[str, Step], classifiers: Container[str]) -> str:
+    def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
         """A method that there is not."""
         from clerestory.suppression import known_methods
 
@@ -65,7 +66,7 @@ class Suppress(Step):
                 return f"methods: no method is called {name!r}.{suggest(name, known)}"[:-1]
         return ""
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
         """Who looks, and at what."""
         return (*self.unwanted, *self.preserve.values())
 
@@ -78,7 +79,7 @@ class Suppress(Step):
             f"is what the prompt shows beyond its control, which has baselines for {words}."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """All settings on the selection half, and each method's best on the evaluation half."""
         count = len(self.methods) or METHODS
         selection = (self.selection_paraphrases or PARAPHRASES) * SETTINGS * count // METHODS
@@ -86,16 +87,16 @@ class Suppress(Step):
         each += len(self.other_prompts)
         return Cost(self.budget, pictures=selection + each * (count + 2), disk=5_000_000)
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Compare; the page and the steered model are in `suppressed`."""
         from clerestory.suppression import suppress
         from clerestory.suppression.page import frontier
 
         found = suppress(
-            work.model,
+            context.model,
             self.prompt,
-            unwanted=[work.condition(*one) for one in self.unwanted],
-            preserve=[f"{word}={work.condition(*one)}" for word, one in self.preserve.items()],
+            unwanted=[context.target(*one) for one in self.unwanted],
+            preserve=[f"{word}={context.target(*one)}" for word, one in self.preserve.items()],
             baselines=self.baselines,
             other_prompts=self.other_prompts,
             selection_paraphrases=self.selection_paraphrases,
@@ -104,17 +105,17 @@ class Suppress(Step):
             budget=self.budget,
             methods=self.methods,
             out=folder / "suppressed",
-            progress=work.tell,
+            progress=context.progress,
         )
         title = "Reduction of the unwanted, and preservation"
-        return Came(
+        return TaskResult(
             claims=(_claim(found),),
             figures=found.to_dict(),
             tables=(_table(found),),
-            strips=(_strip(found, folder),),
-            charts=(chart(folder, title, "frontier", frontier(found)),),
+            pictures=(_pictures(found, folder),),
+            charts=(save_chart(folder, title, "frontier", frontier(found)),),
             warnings=found.warnings,
-            steered="suppressed/steered" if found.steered_by == found.recommended else "",
+            steered_model="suppressed/steered" if found.steered_by == found.recommended else "",
         )
 
 
@@ -123,8 +124,8 @@ def _claim(found: SuppressionResult) -> Claim:
 
     best = found.best
     reduced = best.reduction is not None and best.reduction >= MIN_REDUCTION
-    holds = reduced and best.preservation is not None and best.preservation >= MIN_PRESERVATION
-    gone = (
+    supported = reduced and best.preservation is not None and best.preservation >= MIN_PRESERVATION
+    removed = (
         "nothing that can be reduced"
         if best.reduction is None
         else f"{best.reduction:.0%} of the excess ({best.reduction_low:.0%} to "
@@ -133,18 +134,20 @@ def _claim(found: SuppressionResult) -> Claim:
     preserved = "" if best.preservation is None else f" and preserves {best.preservation:.0%}"
     methods = "The" if len(found.methods) == 1 else f"Of {len(found.methods)} methods, the"
     text = (
-        f"{methods} {best.name}, which was selected on other paraphrases, takes away "
-        f"{gone}{preserved}: the unwanted is in {best.unwanted_before:.0%} of pictures before, in "
-        f"{best.unwanted_after:.0%} after, and in {found.control.unwanted:.0%} of the control's."
+        f"{methods} {best.name}, which was selected on other paraphrases, removes "
+        f"{removed}{preserved}: the unwanted is in {best.unwanted_before:.0%} of pictures before, "
+        f"in {best.unwanted_after:.0%} after, and in {found.control.unwanted:.0%} of the control's."
     )
-    bar = f"{MIN_REDUCTION:.0%} gone and {MIN_PRESERVATION:.0%} preserved"
-    return Claim("gone", text, holds, bar, best.reduction, best.reduction_low, best.reduction_high)
+    criterion = f"{MIN_REDUCTION:.0%} of the excess removed and {MIN_PRESERVATION:.0%} preserved"
+    low, high = best.reduction_low, best.reduction_high
+    status = to_status(supported)
+    return Claim("suppressed", text, status, criterion, best.reduction, low, high)
 
 
 def _table(found: SuppressionResult) -> Table:
     rows = []
     for method in found.methods:
-        gone = (
+        removed = (
             "–"
             if method.reduction is None
             else f"{method.reduction:.2f} ({method.reduction_low:.2f} to "
@@ -152,9 +155,9 @@ def _table(found: SuppressionResult) -> Table:
         )
         preserved = "–" if method.preservation is None else f"{method.preservation:.2f}"
         retained = "–" if method.cra is None else f"{method.cra:.2f}"
-        rows.append((method.name, method.setting, gone, preserved, retained))
-    head = ("method", "setting", "excess gone", "preservation", "the rest, on other prompts")
-    seeds = counted(len(found.seeds), "seed")
+        rows.append((method.name, method.setting, removed, preserved, retained))
+    head = ("method", "setting", "excess removed", "preservation", "the rest, on other prompts")
+    seeds = count_noun(len(found.seeds), "seed")
     title = (
         f"Each method's best setting, by the evaluation classifiers, on {found.paraphrases} "
         f"paraphrases × {seeds}"
@@ -163,11 +166,11 @@ def _table(found: SuppressionResult) -> Table:
     return Table(title, head, tuple(rows), (best,))
 
 
-def _strip(found: SuppressionResult, folder: Path) -> Strip:
+def _pictures(found: SuppressionResult, folder: Path) -> PictureRows:
     rows = {
         "as it is": found.pictures["before"],
         found.recommended: found.pictures[found.recommended],
         "its control": found.pictures["control"],
     }
     title = "The first paraphrases of the evaluation half, none picked by hand, one seed"
-    return strip(folder, title, {name: list(own[:SHOWN, 0]) for name, own in rows.items()})
+    return save_pictures(folder, title, {name: list(own[:SHOWN, 0]) for name, own in rows.items()})

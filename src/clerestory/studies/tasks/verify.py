@@ -11,17 +11,18 @@ from pydantic import Field, model_validator
 from clerestory.errors import EvidenceError, TableError
 from clerestory.io.reading import inside, read_json
 from clerestory.studies.tasks.base import (
-    Came,
     Claim,
     Cost,
-    Step,
-    Strip,
+    PictureRows,
     Table,
-    Work,
-    named,
-    span,
-    steps,
-    strip,
+    Task,
+    TaskContext,
+    TaskResult,
+    format_interval,
+    save_pictures,
+    task_keys,
+    tasks,
+    to_status,
 )
 
 if TYPE_CHECKING:
@@ -33,19 +34,19 @@ __all__ = ["Verify", "findings_of"]
 SHOWN = 8
 
 
-@steps.register("verify")
-class Verify(Step):
-    """`verify` of what `find`, or a class of what `group`, found, by a classifier and its class.
+@tasks.register("verify")
+class Verify(Task):
+    """`verify` of the findings of `find`, or of a label of `group`, by a classifier and its label.
 
-    `units` are addresses; those that this model or the finding has not are left out.
+    `units` are addresses; those that neither the model nor the findings have are left out.
     """
 
     find: str = ""
     group: str = ""
     classifier: str
-    shows: str
+    label: str
     units: tuple[str, ...] = ()
-    contents: int = Field(default=24, ge=1)
+    items: int = Field(default=24, ge=1)
     directions: int = Field(default=20, ge=20)
     maps: bool = False
 
@@ -57,54 +58,54 @@ class Verify(Step):
 
     def needs(self) -> tuple[str, ...]:
         """Its findings."""
-        return named("find", self.find) if self.find else named("group", self.group)
+        return task_keys("find", self.find) if self.find else task_keys("group", self.group)
 
-    def sees(self) -> tuple[tuple[str, str], ...]:
-        """Who looks, and at what."""
-        return ((self.classifier, self.shows),)
+    def predicted_labels(self) -> tuple[tuple[str, str], ...]:
+        """The concept."""
+        return ((self.classifier, self.label),)
 
     def method(self) -> str:
         """What was changed, beside what."""
         return (
-            f"Units were added, ablated and patched in {self.contents} contents that did not "
-            "find them, with a seed "
+            f"Units were added, ablated and patched in {self.items} items that did not "
+            "select them, with a seed "
             f"that was not recorded, each beside {self.directions} directions from shuffled pairs; "
-            f"{self.classifier} counts {self.shows}."
+            f"{self.classifier} counts {self.label}."
         )
 
-    def cost(self, work: Work, needed: Mapping[str, Step]) -> Cost:
+    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
         """Each of the units added, ablated, patched, and beside shuffled directions."""
-        sites = work.model.sites
+        sites = context.model.sites
         listed = [one for one in self.units if one.partition("[")[0] in sites]
         units = len(listed) or 2 * len({site.stage for site in sites.values()}) + 1
-        each = 4 * self.contents + self.directions * min(self.contents, 12)
-        return Cost(pictures=2 * self.contents + units * each)
+        each = 4 * self.items + self.directions * min(self.items, 12)
+        return Cost(pictures=2 * self.items + units * each)
 
-    def run(self, work: Work, folder: Path) -> Came:
+    def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Verify, and save the causes in `causes`."""
         from clerestory.causal import verify
 
-        shows = work.shown(self.classifier, self.shows)
-        found = findings_of(work, self.find, self.group, shows)
+        label = context.label(self.classifier, self.label)
+        found = findings_of(context, self.find, self.group, label)
         known = {one.unit for one in found.findings}
         causes = verify(
             found,
-            work.model,
-            classifier=work.classifier(self.classifier),
-            label=shows,
+            context.model,
+            classifier=context.classifier(self.classifier),
+            label=label,
             units=[one for one in self.units if one in known],
-            items=self.contents,
+            items=self.items,
             baselines=self.directions,
             maps=self.maps,
-            progress=work.tell,
+            progress=context.progress,
         )
         causes.save(folder / "causes")
-        chosen = self._chosen(causes, found, work.model.conditioning_site)
-        return Came(
+        chosen = self._chosen(causes, found, context.model.conditioning_site)
+        return TaskResult(
             claims=(self._claim(causes, chosen),),
             figures=causes.to_dict(),
-            tables=(_table(causes, chosen, self._said),),
-            strips=self._strips(found, work, chosen, folder),
+            tables=(_table(causes, chosen, self._comparison),),
+            pictures=self._pictures(found, context, chosen, folder),
             warnings=tuple(causes.warnings),
         )
 
@@ -112,7 +113,7 @@ class Verify(Step):
         """The unit that the claim is about, by what was known before any was changed.
 
         The first of `units`; else the direction at the conditioning site, or that which
-        discovery put first.
+        ranked first.
         """
         first = found.top_ranked("direction").unit
         units = [control.unit for control in causes.effects if control.unit in found.directions]
@@ -122,54 +123,58 @@ class Verify(Step):
         return next((changed[one] for one in wanted if one in changed), causes.effects[0])
 
     @property
-    def _said(self) -> str:
-        """What the unit is held to."""
+    def _comparison(self) -> str:
+        """What the unit is compared with."""
         return "saying it does" if self.find else "the group's own prompts do"
 
     def _claim(self, causes: VerificationResult, one: UnitEffect) -> Claim:
         does = one.addition
-        how = "controls" if one.controls else "does not surely control"
+        how = "controls" if one.controls else "is not shown to control"
         text = (
-            f"{one.unit} {how} {self.shows}: added where nobody says it, it changes the rate by "
-            f"{span(does.effect, does.low, does.high)}{_beside(one)}; {self._said} by "
-            f"{causes.prompting.effect:+.2f}{_kept(one)}."
+            f"{one.unit} {how} {self.label}: added where no prompt says it, it changes the rate "
+            f"by {format_interval(does.effect, does.low, does.high)}{_beside(one)}; "
+            f"{self._comparison} by {causes.prompting.effect:+.2f}{_kept(one)}."
         )
-        bar = "the interval above 0, and more than every shuffled direction"
-        return Claim("controls", text, one.controls, bar, does.effect, does.low, does.high)
+        criterion = "the interval above 0, and more than every shuffled direction"
+        return Claim(
+            "controls", text, to_status(one.controls), criterion, does.effect, does.low, does.high
+        )
 
-    def _strips(
-        self, found: Findings, work: Work, best: UnitEffect, folder: Path
-    ) -> tuple[Strip, ...]:
-        """What the best unit does in contents that did not find it, where it is a direction."""
+    def _pictures(
+        self, found: Findings, context: TaskContext, best: UnitEffect, folder: Path
+    ) -> tuple[PictureRows, ...]:
+        """What the unit does in items that did not select it, where it is a direction."""
         from clerestory import Add
         from clerestory.causal.trials import matched_prompts
 
         if best.unit not in found.directions:
             return ()
-        prompts = list(matched_prompts(found, work.model, "evaluation", SHOWN)["negative"])[:SHOWN]
+        prompts = list(matched_prompts(found, context.model, "evaluation", SHOWN)["negative"])[
+            :SHOWN
+        ]
         site = next(one.site for one in found.findings if one.unit == best.unit)
         seed = 1 + max([] if found.samples is None else found.samples["seed"].tolist(), default=-1)
-        runs = work.model.sweep(prompts, seed, [[], [Add(site, found.direction(best.unit))]])
+        runs = context.model.sweep(prompts, seed, [[], [Add(site, found.direction(best.unit))]])
         title = f"Prompts that do not ask for it, and with {best.unit} added"
         rows = {
             name: [] if run.pictures is None else list(run.pictures)
             for name, run in zip(("as they are", "with it added"), runs, strict=True)
         }
-        return (strip(folder, title, rows, prompts),)
+        return (save_pictures(folder, title, rows, prompts),)
 
 
-def findings_of(work: Work, find: str, group: str, shows: str) -> Findings:
-    """Those of a `find` step, or of a class of a `group` step."""
+def findings_of(context: TaskContext, find: str, group: str, label: str) -> Findings:
+    """The findings of a `find` task, or of a label of a `group` task."""
     from clerestory.contrasts import Findings
     from clerestory.contrasts.groups import findings_folder
 
     if find:
-        return Findings.load(work.folders[f"find.{find}"] / "findings")
-    folder = work.folders[f"group.{group}"] / "groups"
+        return Findings.load(context.folders[f"find.{find}"] / "findings")
+    folder = context.folders[f"group.{group}"] / "groups"
     names = list(read_json(inside(folder, "groups.json", TableError), TableError)["groups"])
-    if shows not in names:
-        raise EvidenceError(f"Too few prompts came out {shows}: there is no such group.")
-    return Findings.load(findings_folder(folder, names, shows))
+    if label not in names:
+        raise EvidenceError(f"Too few prompts came out {label}: there is no such group.")
+    return Findings.load(findings_folder(folder, names, label))
 
 
 def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
@@ -181,7 +186,9 @@ def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
             else f"{one.baselines.low:+.2f} to {one.baselines.high:+.2f}"
         )
         told = (one.addition, one.ablation, one.patching)
-        effects = ("–" if own is None else span(own.effect, own.low, own.high) for own in told)
+        effects = (
+            "–" if own is None else format_interval(own.effect, own.low, own.high) for own in told
+        )
         worst = _worst(one)
         least = "–" if worst is None else f"{worst[0]} {worst[1]:.0%}"
         rows.append((one.unit, f"{one.detects:.3f}", *effects, shuffled, least))
@@ -192,12 +199,12 @@ def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
         "lost when ablated",
         "patched",
         "shuffled directions",
-        "kept, at worst",
+        "preserved, at worst",
     )
     title = (
         f"Detecting, and controlling: changes of the rate of {causes.label}, "
         f"{causes.negative_rate:.0%} without; {said} by "
-        f"{span(causes.prompting.effect, causes.prompting.low, causes.prompting.high)}"
+        f"{format_interval(causes.prompting.effect, causes.prompting.low, causes.prompting.high)}"
     )
     return Table(title, head, tuple(rows), (causes.effects.index(best),))
 
@@ -215,7 +222,11 @@ def _worst(one: UnitEffect) -> tuple[str, float] | None:
 
 def _kept(one: UnitEffect) -> str:
     worst = _worst(one)
-    return "" if worst is None else f"; of all else the {worst[0]} is kept least, in {worst[1]:.0%}"
+    return (
+        ""
+        if worst is None
+        else f"; of the other classifiers {worst[0]} changes most, preserved in {worst[1]:.0%}"
+    )
 
 
 def _beside(one: UnitEffect) -> str:

@@ -1,4 +1,4 @@
-"""What each kind of step claims of made-up figures: never more than they show."""
+"""What each kind of task claims of made-up figures: never more than they show."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from clerestory.causal.results import BaselineEffects, UnitEffect
 from clerestory.contrasts import Detection, Finding
 from clerestory.evaluation import Effect
 from clerestory.studies import Study
-from clerestory.studies.tasks import Build, Find, Known, Verify, suppress
-from clerestory.studies.tasks import attribute as attributing
-from clerestory.studies.tasks import group as grouping
-from clerestory.studies.tasks import maximize as exciting
+from clerestory.studies.tasks import attribute, group, maximize, suppress, to_status
+from clerestory.studies.tasks.build import Build
+from clerestory.studies.tasks.familiarity import FamiliarityTask
+from clerestory.studies.tasks.find import Find
+from clerestory.studies.tasks.verify import Verify
 
 GOOD = Detection(
     auroc=0.99, low=0.97, high=1.0, win_rate=1.0, win_low=0.88, win_high=1.0, difference=3.0,
@@ -32,11 +33,11 @@ def detecting(any_found: int = 0, **changed: Any) -> Any:
     return SimpleNamespace(top_ranked=lambda kind: first, null=null)
 
 
-FIND = Find(record="r", concept="glass", shown="a", absent="b", decoy="c")
+FIND = Find(record="r", concept="glass", positive="a", negative="b", hard_negative="c")
 
 
 @pytest.mark.parametrize(
-    ("found", "decoy", "holds"),
+    ("found", "hard_negative", "supported"),
     [
         (detecting(), "c", True),
         (detecting(q=0.06), "c", False),
@@ -48,14 +49,14 @@ FIND = Find(record="r", concept="glass", shown="a", absent="b", decoy="c")
         (detecting(any_found=6), "c", False),
     ],
 )
-def test_find_tells_only_what_is_held_out_from_chance_and_from_the_decoy(
-    found: Any, decoy: str | None, holds: bool
+def test_find_claims_only_what_is_beyond_chance_and_the_hard_negative(
+    found: Any, hard_negative: str | None, supported: bool
 ) -> None:
-    claim = FIND.model_copy(update={"decoy": decoy})._claim(found, "direction")
-    assert claim.holds is holds
-    assert ("does not tell it well enough" in claim.text) is not holds
+    claim = FIND.model_copy(update={"hard_negative": hard_negative})._claim(found, "direction")
+    assert claim.status == to_status(supported)
+    assert ("does not detect it well enough" in claim.text) is not supported
     assert f"AUROC {claim.figure:.3f} ({claim.low:.3f} to {claim.high:.3f})" in claim.text
-    assert f"here {found.null.any_found / 50:.0%}" in claim.bar
+    assert f"here {found.null.any_found / 50:.0%}" in claim.criterion
 
 
 def built(rate: float, low: float, **changed: Any) -> dict[str, Any]:
@@ -82,30 +83,34 @@ assert isinstance(BUILD, Build)
 
 
 @pytest.mark.parametrize(
-    ("low", "beats", "holds"),
+    ("low", "beats", "supported"),
     [(0.11, False, True), (0.1, False, False), (0.5, True, False), (0.61, True, True)],
 )
-def test_build_draws_it_where_its_interval_is_above_those_beside_it(
-    low: float, beats: bool, holds: bool
+def test_build_is_supported_where_its_interval_is_above_the_baselines(
+    low: float, beats: bool, supported: bool
 ) -> None:
     step = BUILD.model_copy(update={"beats_words": beats})
     (claim,) = step._claims(built(0.8, low))
-    assert claim.holds is holds
+    assert claim.status == to_status(supported)
     assert "80.0%" in claim.text and f"({low:.1%} to 100.0%)" in claim.text
     assert "saying the words does in 30.0%" in claim.text
-    assert "keeps 90% of the rest on average, the subject least (70%; " in claim.text
-    assert claim.bar.endswith("(at most 60.0%)" if beats else "(at most 10.0%)")
+    assert "preserves 90% of the rest on average, subject least (70%; " in claim.text
+    assert claim.criterion.endswith("(at most 60.0%)" if beats else "(at most 10.0%)")
 
 
 @pytest.mark.parametrize(
-    ("added", "low", "holds"),
+    ("added", "low", "supported"),
     [(0.05, 0.7, True), (0.051, 0.7, False), (-0.2, 0.7, True), (0.0, 0.1, False)],
 )
-def test_build_brings_no_decoy_along_where_it_draws_something(
-    added: float, low: float, holds: bool
+def test_build_claims_a_rare_hard_negative_only_where_it_draws_the_concept(
+    added: float, low: float, supported: bool
 ) -> None:
     _, claim = BUILD._claims(built(0.8, low, decoy_added=added, all_kept=None))
-    assert (claim.says, claim.holds, claim.figure) == ("decoy", holds, added)
+    assert (claim.id, claim.status, claim.figure) == (
+        "hard negative",
+        to_status(supported),
+        added,
+    )
     assert f"by {added:+.3f}" in claim.text and "+0.500" in claim.text
 
 
@@ -117,27 +122,27 @@ def shares(*spans: tuple[float, float]) -> list[Share]:
 
 
 @pytest.mark.parametrize(
-    ("what", "spans", "holds"),
+    ("effect", "spans", "supported"),
     [
-        ("brings", [(0.3, 0.5), (0.0, 0.2)], True),
-        ("brings", [(0.3, 0.5), (0.1, 0.3)], False),
-        ("brings", [(0.0, 0.5), (-0.2, -0.1)], False),
-        ("brings", [(0.1, 0.5)], True),
-        ("takes", [(-0.5, -0.3), (-0.2, 0.0)], True),
-        ("takes", [(-0.5, 0.0), (0.1, 0.2)], False),
-        ("takes", [(-0.5, -0.3), (-0.3, 0.0)], False),
-        ("spares", [(-0.05, 0.09), (0.5, 0.9)], True),
-        ("spares", [(-0.05, 0.1), (0.5, 0.9)], False),
-        ("spares", [(-0.3, 0.05), (0.5, 0.9)], False),
+        ("raises", [(0.3, 0.5), (0.0, 0.2)], True),
+        ("raises", [(0.3, 0.5), (0.1, 0.3)], False),
+        ("raises", [(0.0, 0.5), (-0.2, -0.1)], False),
+        ("raises", [(0.1, 0.5)], True),
+        ("lowers", [(-0.5, -0.3), (-0.2, 0.0)], True),
+        ("lowers", [(-0.5, 0.0), (0.1, 0.2)], False),
+        ("lowers", [(-0.5, -0.3), (-0.3, 0.0)], False),
+        ("preserves", [(-0.05, 0.09), (0.5, 0.9)], True),
+        ("preserves", [(-0.05, 0.1), (0.5, 0.9)], False),
+        ("preserves", [(-0.3, 0.05), (0.5, 0.9)], False),
     ],
 )
-def test_a_piece_brings_takes_or_spares_where_its_interval_is_apart(
-    what: str, spans: list[tuple[float, float]], holds: bool
+def test_a_piece_raises_lowers_or_preserves_where_its_interval_is_apart(
+    effect: str, spans: list[tuple[float, float]], supported: bool
 ) -> None:
     told, *others = shares(*spans)
-    claim = attributing._claim(what, "black clothes", told, others)
-    assert claim.holds is holds
-    assert ("is not shown to" in claim.text) is not holds
+    claim = attribute._claim(effect, "black clothes", told, others)
+    assert claim.status == to_status(supported)
+    assert ("is not shown to" in claim.text) is not supported
     assert claim.text.startswith("“raven” ") and "black clothes" in claim.text
     assert all(f"“{one.piece}”" in claim.text for one in others)
     assert (claim.figure, claim.low, claim.high) == (told.value, told.low, told.high)
@@ -157,7 +162,7 @@ def suppressed(drop: float | None, kept: float | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("drop", "kept", "holds"),
+    ("drop", "kept", "supported"),
     [
         (0.8, 0.9, True),
         (0.79, 1.0, False),
@@ -166,11 +171,11 @@ def suppressed(drop: float | None, kept: float | None) -> Any:
         (1.0, None, False),
     ],
 )
-def test_suppress_holds_where_most_is_gone_and_nearly_all_is_kept(
-    drop: float | None, kept: float | None, holds: bool
+def test_suppress_is_supported_where_most_is_removed_and_nearly_all_preserved(
+    drop: float | None, kept: float | None, supported: bool
 ) -> None:
     claim = suppress._claim(suppressed(drop, kept))
-    assert claim.holds is holds and claim.figure == drop
+    assert claim.status == to_status(supported) and claim.figure == drop
     gone = "nothing that can be" if drop is None else f"{drop:.0%} of the excess"
     assert gone in claim.text
     assert "90% of pictures before, in 20% after" in claim.text
@@ -183,7 +188,7 @@ def known(verdict: str, p: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "p", "thought", "holds", "bar"),
+    ("verdict", "p", "expected", "supported", "criterion"),
     [
         ("familiar", 0.01, "familiar", True, "p at most .01"),
         ("unfamiliar", 0.5, "familiar", False, "p at most .01"),
@@ -193,15 +198,15 @@ def known(verdict: str, p: float) -> Any:
         ("undecided", 0.05, "unfamiliar", None, "p above .1"),
     ],
 )
-def test_familiarity_holds_where_it_is_as_thought_and_is_undecided_between(
-    verdict: str, p: float, thought: Any, holds: bool | None, bar: str
+def test_familiarity_is_supported_where_it_is_as_expected_and_undecided_between(
+    verdict: str, p: float, expected: Any, supported: bool | None, criterion: str
 ) -> None:
-    claim = Known(phrase="mala zorn", thought=thought)._claim(known(verdict, p))
-    assert (claim.holds, claim.bar) == (holds, bar)
+    claim = FamiliarityTask(phrase="mala zorn", expected=expected)._claim(known(verdict, p))
+    assert (claim.status, claim.criterion) == (to_status(supported), criterion)
     assert f"is {verdict} to the model" in claim.text and "99 made-up names" in claim.text
 
 
-def test_the_bars_of_familiarity_are_those_of_its_verdict() -> None:
+def test_the_criteria_of_familiarity_are_those_of_its_verdict() -> None:
     from clerestory.recognition.familiarity import KNOWN, UNKNOWN
 
     assert (KNOWN, UNKNOWN) == (0.01, 0.1)
@@ -217,7 +222,7 @@ UNIT = SimpleNamespace(unit="prior/embedding[difference]", omega2=0.4)
 
 
 @pytest.mark.parametrize(
-    ("found", "holds"),
+    ("found", "supported"),
     [
         (detecting(), True),
         (detecting(q=0.06), False),
@@ -225,64 +230,64 @@ UNIT = SimpleNamespace(unit="prior/embedding[difference]", omega2=0.4)
         (detecting(any_found=6), False),
     ],
 )
-def test_a_group_is_set_apart_by_a_direction_beyond_chance(found: Any, holds: bool) -> None:
-    claim = grouping._claim(grouped(found, (UNIT,)), "scared")
-    assert claim.holds is holds
-    assert ("does not surely set" in claim.text) is not holds
+def test_a_group_is_separated_by_a_direction_beyond_chance(found: Any, supported: bool) -> None:
+    claim = group._claim(grouped(found, (UNIT,)), "scared")
+    assert claim.status == to_status(supported)
+    assert ("is not shown to separate" in claim.text) is not supported
     assert "40% of its variance lies between the groups" in claim.text
 
 
-def test_a_group_of_too_few_pictures_or_without_a_unit_is_nothing_known() -> None:
+def test_a_group_of_too_few_pictures_or_without_a_unit_is_not_supported() -> None:
     for claim in (
-        grouping._claim(grouped(detecting(), ()), "scared"),
-        grouping._claim(grouped(detecting(), (UNIT,)), "happy"),
-        grouping._none("mood"),
+        group._claim(grouped(detecting(), ()), "scared"),
+        group._claim(grouped(detecting(), (UNIT,)), "happy"),
+        group._none("mood"),
     ):
-        assert claim.holds is False and claim.figure is None
-    assert "No class of mood" in grouping._none("mood").text
+        assert claim.status == "not supported" and claim.figure is None
+    assert "No label of mood" in group._none("mood").text
 
 
-VERIFY = Verify(find="glass", classifier="style", shows="stained glass")
+VERIFY = Verify(find="glass", classifier="style", label="stained glass")
 
 
 @pytest.mark.parametrize(
-    ("low", "beside", "high", "holds"),
+    ("low", "beside", "high", "supported"),
     [(0.4, 0.8, 0.3, True), (0.0, 0.8, 0.3, False), (0.4, 0.3, 0.3, False)],
 )
 def test_a_unit_controls_beyond_chance_and_beyond_every_shuffled_direction(
-    low: float, beside: float, high: float, holds: bool
+    low: float, beside: float, high: float, supported: bool
 ) -> None:
     band = BaselineEffects(0.0, -0.1, high, 20, 12, beside)
     added, zero = Effect(0.8, low, 1.0), Effect(0.0, -0.1, 0.1)
     best = UnitEffect("text.blocks.0/mlp[3]", "neuron", 0.9, added, zero, None, None, band, {})
     causes: Any = SimpleNamespace(effects=(best, best), prompting=Effect(0.9, 0.8, 1.0))
     claim = VERIFY._claim(causes, best)
-    assert claim.holds is holds
-    assert ("does not surely control" in claim.text) is not holds
+    assert claim.status == to_status(supported)
+    assert ("is not shown to control" in claim.text) is not supported
     assert "+0.80" in claim.text and f"at most {high:+.2f}" in claim.text
 
 
-@pytest.mark.parametrize(("z", "holds"), [(3.3, True), (3.2, False), (1.0, False)])
+@pytest.mark.parametrize(("z", "supported"), [(3.3, True), (3.2, False), (1.0, False)])
 def test_a_prompt_drives_a_unit_beyond_the_best_of_as_many_random_ones(
-    z: float, holds: bool
+    z: float, supported: bool
 ) -> None:
     best = SimpleNamespace(prompt="cat glass", score=9.0, z=z)
     null = SimpleNamespace(scores=np.array([0.0, 1.0, 2.0]))
     came: Any = SimpleNamespace(best=(best,), null=null)
-    claim = exciting._claim(came, "a/b[3]", 2000)
-    assert claim.holds is holds and claim.bar.startswith("above 3.3")
+    claim = maximize._claim(came, "a/b[3]", 2000)
+    assert claim.status == to_status(supported) and claim.criterion.startswith("above 3.3")
     assert "“cat glass”" in claim.text and "the highest of 3 of those is 2.00" in claim.text
 
 
-def test_every_claim_of_a_kind_is_true_false_or_none_and_no_number_of_numpy() -> None:
+def test_claims_from_numpy_figures_have_a_status() -> None:
     claims = [
         FIND._claim(detecting(low=np.float64(0.97), q=np.float64(1e-6)), "direction"),
-        grouping._claim(grouped(detecting(low=np.float64(0.97)), (UNIT,)), "scared"),
-        attributing._claim("brings", "x", *_first(shares((np.float64(0.3), np.float64(0.5))))),
+        group._claim(grouped(detecting(low=np.float64(0.97)), (UNIT,)), "scared"),
+        attribute._claim("raises", "x", *_first(shares((np.float64(0.3), np.float64(0.5))))),
         suppress._claim(suppressed(np.float64(0.9), np.float64(0.95))),
         *BUILD._claims(built(np.float64(0.8), np.float64(0.7), decoy_added=np.float64(0.01))),
     ]
-    assert [claim.holds for claim in claims if claim.holds is not True] == []
+    assert [claim.status for claim in claims if claim.status != "supported"] == []
 
 
 def _first(every: list[Share]) -> tuple[Share, list[Share]]:

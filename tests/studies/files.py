@@ -7,7 +7,7 @@ from typing import Any
 
 from clerestory.studies import Study
 
-__all__ = ["FILE", "changed", "written"]
+__all__ = ["FILE", "changed", "parsed"]
 
 FILE = """
 name = "small"
@@ -15,12 +15,12 @@ question = "Where is it?"
 headline = ["find.glass"]
 
 [classifiers.style]
-lancet = "lancet:style"
-other = "zero-shot:MODEL[glass art, plain]"
-called = { glass = "glass art" }
+profile = "style"
+default = "zero-shot:MODEL[glass art, plain]"
+labels = { glass = "glass art" }
 
 [classifiers.tint]
-lancet = "colour:tint"
+default = "colour:tint"
 
 [record.styles]
 sites = ["text.*/mlp"]
@@ -39,8 +39,8 @@ dog = "a dog"
 [find.glass]
 record = "styles"
 concept = "glass"
-shown = "style == 'glass'"
-absent = "style == 'plain'"
+positive = "style == 'glass'"
+negative = "style == 'plain'"
 
 [group.tints]
 record = "styles"
@@ -50,23 +50,23 @@ control = ["style"]
 [verify.glass]
 find = "glass"
 classifier = "style"
-shows = "glass"
+label = "glass"
 
 [attribute.cat]
 prompt = "a [cat] with a [dog]"
-of = { glass = ["style", "glass"] }
-brings = { glass = "cat" }
+targets = { glass = ["style", "glass"] }
+raises = { glass = "cat" }
 
 [quick."find.glass"]
 flips = 5
 
 [quick."group.tints"]
-leave_out = true
+skip = true
 """
 
 
-def written(text: str, scale: Any = "full") -> Study:
-    return Study.of(tomllib.loads(text), scale)
+def parsed(text: str, scale: Any = "full") -> Study:
+    return Study.from_dict(tomllib.loads(text), scale)
 
 
 def changed(old: str, new: str) -> str:

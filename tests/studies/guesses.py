@@ -1,4 +1,4 @@
-"""Eyes that guess by how many pictures there are, and never look: `python:studies.eyes:mood`."""
+"""Classifiers that guess by how many pictures there are: `python:studies.guesses:mood`."""
 
 from __future__ import annotations
 

@@ -3,20 +3,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from studies.fakes import Fake, study
+from studies.fakes import Fake, fake_study
 from studies.pipelines import clip, judges, pipeline
 from tiny import tiny_model
 
 from clerestory.errors import SiteError, TableError
-from clerestory.studies import Forecast, Study, forecast
-from clerestory.studies.schema import FOLDER
-from clerestory.studies.tasks import Cost, Record, Step
+from clerestory.studies import Forecast, Study, built_in_studies, forecast
+from clerestory.studies.tasks import Cost, Task
+from clerestory.studies.tasks.record import Record
 
-BUILT_IN = sorted(path.stem for path in FOLDER.glob("*.toml"))
-PLAN: dict[str, Step] = {"fake.a": Fake(), "fake.b": Fake()}
+BUILT_IN = [study.name for study in built_in_studies()]
+PLAN: dict[str, Task] = {"fake.a": Fake(), "fake.b": Fake()}
 
 
-def test_a_cost_is_what_was_timed_or_so_many_prompts_at_what_one_took() -> None:
+def test_a_cost_in_seconds_is_measured_or_estimated_from_counts() -> None:
     costs = {
         "a": Cost(pictures=10, read=4, text=100, disk=7),
         "b": Cost(pictures=1000, seconds=5.0, disk=3),
@@ -24,18 +24,18 @@ def test_a_cost_is_what_was_timed_or_so_many_prompts_at_what_one_took() -> None:
     found = Forecast(costs, picture=2.0, read=0.5, text=0.01, memory=1)
     assert found.seconds(costs["a"]) == 20 + 2 + 1
     assert found.seconds(costs["b"]) == 5
-    told = found.told()
-    assert (told["seconds"], told["pictures"], told["prompts_read"]) == (28.0, 1010, 104)
-    assert (told["disk"], told["memory"]) == (10, 1)
-    assert [one["seconds"] for one in told["steps"].values()] == [23.0, 5.0]
+    content = found.to_dict()
+    assert (content["seconds"], content["pictures"], content["prompts_read"]) == (28.0, 1010, 104)
+    assert (content["disk"], content["memory"]) == (10, 1)
+    assert [one["seconds"] for one in content["tasks"].values()] == [23.0, 5.0]
 
 
-def test_what_cannot_be_run_on_a_model_is_an_error() -> None:
+def test_a_study_that_cannot_run_on_a_model_is_an_error() -> None:
     prompts = {"phrasings": ["{x}"], "levels": {"x": {"cat": "a cat"}}}
     record = Record.model_validate({"prompts": prompts, "sites": ["nowhere.*/mlp"]})
     with pytest.raises(SiteError, match=r"None of the study's sites"):
-        forecast(study({"record.r": record, **PLAN}), tiny_model())
-    unseen = study({"fake.a": Fake(eye="light", shows="purple")})
+        forecast(fake_study({"record.r": record, **PLAN}), tiny_model())
+    unseen = fake_study({"fake.a": Fake(classifier="light", label="purple")})
     with pytest.raises(TableError, match="no class 'purple'"):
         forecast(unseen, tiny_model())
 
@@ -51,5 +51,9 @@ def test_every_built_in_study_can_be_forecast_and_nothing_is_written(
         chosen = Study.load(name, "quick")
         found = forecast(chosen, pipeline("sd"), judges(chosen, eye))
         assert list(found.costs) == list(chosen.plan)
-        assert found.total.pictures > 100 and 0 < found.took < 3600 and found.memory > 0
+        assert (
+            found.total.pictures > 100
+            and 0 < found.to_dict()["seconds"] < 3600
+            and found.memory > 0
+        )
     assert not list((tmp_path / "here").iterdir())

@@ -1,0 +1,241 @@
+"""The result of a study: its status and answer, made from claims alone, and every figure."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clerestory.errors import TableError
+from clerestory.io.outputs import whole_folder
+from clerestory.io.reading import inside, read_json
+from clerestory.io.validation import validated
+from clerestory.reporting.results import Provenance, Result
+from clerestory.studies.schema import Study
+from clerestory.studies.tasks import Claim, Status, Task, TaskResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RESULTS", "TASKS", "StudyResult", "TaskRun", "skipped_result"]
+
+RESULTS, TASKS = "results.json", "tasks"
+LIBRARIES = ("clerestory", "torch", "diffusers", "transformers", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """A task with its result.
+
+    Attributes:
+        task: The task.
+        result: What it found.
+        seconds: How long it took, earlier runs that were stopped included.
+        reused: Whether the result is that of an earlier run.
+        skip_reason: Why it was not run at all; "" where it was.
+    """
+
+    task: Task
+    result: TaskResult
+    seconds: float = 0.0
+    reused: bool = False
+    skip_reason: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class StudyResult(Result):
+    """What a study found.
+
+    Attributes:
+        study: The study, at its scale.
+        provenance: The model, and the options of the run.
+        classifiers: The classifiers that were used, by the study's names.
+        tasks: The tasks by key, in the order in which they ran.
+        folder: The study's folder.
+    """
+
+    study: Study
+    provenance: Provenance
+    classifiers: Mapping[str, str]
+    tasks: Mapping[str, TaskRun]
+    folder: Path = field(compare=False)
+
+    @property
+    def claims(self) -> dict[str, Claim]:
+        """All claims, by `TASK: CLAIM`."""
+        return {
+            f"{key}: {claim.id}": claim
+            for key, run in self.tasks.items()
+            for claim in run.result.claims
+        }
+
+    @property
+    def headline(self) -> dict[str, Claim]:
+        """The claims that the answer depends on."""
+        return {
+            f"{key}: {claim.id}": claim
+            for key in self.study.headline
+            for claim in self.tasks[key].result.claims
+        }
+
+    @property
+    def status(self) -> Status:
+        """Supported where every claim of the headline is, not supported where none is."""
+        statuses = [claim.status for claim in self.headline.values()]
+        if statuses and all(status == "supported" for status in statuses):
+            return "supported"
+        return "not supported" if all(s == "not supported" for s in statuses) else "undecided"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What limits the figures, each once, after its task's key."""
+        listed = (
+            f"{key}: {text}" for key, run in self.tasks.items() for text in run.result.warnings
+        )
+        return tuple(dict.fromkeys(listed))
+
+    def answer(self) -> tuple[str, ...]:
+        """The status in a sentence, then each claim's own sentence, with its figure."""
+        claims = list(self.headline.values())
+        supported = sum(claim.status == "supported" for claim in claims)
+        opening = f"{self.status.capitalize()}: {supported} of {len(claims)} claims are supported."
+        return (opening, *dict.fromkeys(claim.text for claim in claims))
+
+    def summary(self) -> str:
+        """The study, the model, and the status."""
+        return f"{self.study.name} of {self.provenance.model}: {self.answer()[0]}"
+
+    def table(self) -> pd.DataFrame:
+        """A row for each claim, those of the answer first."""
+        import pandas as pd
+
+        ordered = {**self.headline, **self.claims}
+        rows = [
+            {
+                "claim": name,
+                "status": claim.status,
+                "figure": claim.figure,
+                "low": claim.low,
+                "high": claim.high,
+                "criterion": claim.criterion,
+                "in the answer": name in self.headline,
+            }
+            for name, claim in ordered.items()
+        ]
+        return pd.DataFrame(rows)
+
+    def plot(self) -> Any:
+        """The claims' figures with their intervals, as an Altair chart."""
+        import altair as alt
+
+        rows = self.table().dropna(subset=["figure"])
+        base = alt.Chart(rows).encode(y=alt.Y("claim:N", sort=None, title=None), color="status:N")
+        interval = base.mark_rule().encode(x=alt.X("low:Q", title="figure"), x2="high:Q")
+        return interval + base.mark_point(filled=True, size=60).encode(x="figure:Q")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, ready for JSON: what `results.json` holds."""
+        return {
+            "study": self.study.name,
+            "question": self.study.question,
+            "status": self.status,
+            "answer": list(self.answer()),
+            "claims": [
+                {**asdict(claim), "id": name, "headline": name in self.headline}
+                for name, claim in self.claims.items()
+            ],
+            "warnings": list(self.warnings),
+            "tasks": {
+                key: {
+                    "method": run.task.method(),
+                    "figures": run.result.figures,
+                    "seconds": run.seconds,
+                    "skip_reason": run.skip_reason or None,
+                }
+                for key, run in self.tasks.items()
+            },
+            "provenance": asdict(self.provenance),
+            "classifiers": dict(self.classifiers),
+            "environment": {
+                "python": platform.python_version(),
+                "versions": {name: metadata.version(name) for name in LIBRARIES},
+            },
+            "command": self.command(),
+            "definition": self.study.model_dump(mode="json"),
+        }
+
+    def command(self) -> str:
+        """The command that computes these figures again."""
+        study, options = self.study, self.provenance.options
+        words = ["clerestory", "study", "run", study.file or study.name, "--scale", study.scale]
+        words += ["--model", self.provenance.model]
+        for name, value in options["load_options"].items():
+            words += [f"--{name}", value]
+        for name, classifier in options["classifiers"].items():
+            words += ["--classifier", f"{name}={classifier}"]
+        return shlex.join([*words, "--out", "DIR"])
+
+    def save(self, folder: Path) -> None:
+        """Copy the study's folder, report and steered models included.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+        from clerestory.studies.report import write_report
+
+        write_report(self)
+        with whole_folder(folder) as part:
+            shutil.copytree(self.folder, part, dirs_exist_ok=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> StudyResult:
+        """Read a study's folder.
+
+        Args:
+            folder: The folder that a study ran in, or that was given to `save`.
+
+        Returns:
+            An equal result, whose tasks are marked as reused.
+
+        Raises:
+            TableError: A file is missing, or was altered, or is of another version.
+        """
+        path = inside(folder, RESULTS, TableError)
+        content = read_json(path, TableError)
+        try:
+            definition, tasks = content["definition"], content["tasks"]
+            provenance, classifiers = content["provenance"], content["classifiers"]
+            details = {key: (task["skip_reason"], task["seconds"]) for key, task in tasks.items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise TableError(f"{path} is no result of a study: {error} is missing.") from error
+        study = Study.from_definition(definition)
+        return cls(
+            study=study,
+            provenance=validated(Provenance, provenance, f"{path}: provenance", TableError),
+            classifiers=validated(dict[str, str], classifiers, f"{path}: classifiers", TableError),
+            tasks={
+                key: _reload(study.plan[key], folder / TASKS / key, key, *details[key])
+                for key in study.plan
+            },
+            folder=folder,
+        )
+
+
+def skipped_result(key: str, reason: str) -> TaskResult:
+    """The result of a task that was not run."""
+    text = f"{key} was skipped, since {reason}."
+    return TaskResult((Claim("skipped", text, "not supported", "that it can be run"),))
+
+
+def _reload(task: Task, folder: Path, key: str, skip_reason: str | None, seconds: float) -> TaskRun:
+    if skip_reason:
+        return TaskRun(task, skipped_result(key, skip_reason), seconds, True, skip_reason)
+    return TaskRun(task, TaskResult.load(folder), seconds, True)
