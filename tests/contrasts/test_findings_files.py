@@ -46,3 +46,23 @@ def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "findings.json").write_text("{}")
     with pytest.raises(EvidenceError, match="holds no findings"):
         Findings.load(tmp_path)
+
+
+def test_findings_are_a_sentence_a_table_and_a_map(found: Findings) -> None:
+    first = found.top_ranked("direction")
+    assert repr(found).startswith(f"Findings: {len(found)} findings of {found.tested} tested units")
+    assert first.unit in repr(found) and len(repr(found)) < 200
+    table = found.table().set_index("unit")
+    assert table.loc[first.unit, "auroc"] == first.detects.auroc
+    assert table["kind"].tolist() == sorted(table["kind"]), "directions, then neurons"
+    assert len(found.table(1)) == 2
+    assert first.unit in found._repr_html_()
+    assert found.plot().to_dict()["layer"]
+
+
+def test_a_field_that_no_version_writes_is_refused(found: Findings, tmp_path: Path) -> None:
+    found.save(tmp_path / "findings")
+    path = tmp_path / "findings" / "findings.json"
+    path.write_text(path.read_text().replace('"tested"', '"tried"'))
+    with pytest.raises(EvidenceError, match="holds no findings that can be read"):
+        Findings.load(tmp_path / "findings")

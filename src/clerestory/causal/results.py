@@ -13,7 +13,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json
-from clerestory.io.validation import validated
+from clerestory.io.validation import dump_json, validated
 from clerestory.reporting.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class TraceResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, and the answers as sentences, ready for JSON."""
-        return {**asdict(self), "sentences": list(self.sentences())}
+        return {**dump_json(self), "sentences": list(self.sentences())}
 
     def save(self, folder: Path) -> None:
         """Write `effects.json`.
@@ -302,24 +302,25 @@ class VerificationResult(TraceResult):
 
 def _unit_row(effect: UnitEffect) -> dict[str, Any]:
     patching, reverse, baselines = effect.patching, effect.reverse_patching, effect.baselines
+    worst, preservation = effect.least_preserved or (None, None)
     return {
         "unit": effect.unit,
         "kind": effect.kind,
         "detects": effect.detects,
         "controls": effect.controls,
-        "addition": effect.addition.effect,
-        "addition_low": effect.addition.low,
-        "addition_high": effect.addition.high,
-        "ablation": effect.ablation.effect,
-        "ablation_low": effect.ablation.low,
-        "ablation_high": effect.ablation.high,
-        "patching": None if patching is None else patching.effect,
-        "reverse_patching": None if reverse is None else reverse.effect,
-        "baselines_low": None if baselines is None else baselines.low,
-        "baselines_high": None if baselines is None else baselines.high,
-        "least_preserved": None if effect.least_preserved is None else effect.least_preserved[0],
-        "preservation": None if effect.least_preserved is None else effect.least_preserved[1],
+        **_with_limits("addition", effect.addition),
+        **_with_limits("ablation", effect.ablation),
+        "patching": patching and patching.effect,
+        "reverse_patching": reverse and reverse.effect,
+        "baselines_low": baselines and baselines.low,
+        "baselines_high": baselines and baselines.high,
+        "least_preserved": worst,
+        "preservation": preservation,
     }
+
+
+def _with_limits(name: str, effect: Effect) -> dict[str, float]:
+    return {name: effect.effect, f"{name}_low": effect.low, f"{name}_high": effect.high}
 
 
 def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:

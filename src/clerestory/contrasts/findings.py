@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ from clerestory.errors import EvidenceError
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, read_table, refusing
 from clerestory.io.tensors import read_tensors, writing
-from clerestory.io.validation import validated
+from clerestory.io.validation import dump_json, validated
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
@@ -281,21 +281,12 @@ class Findings(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but directions and samples, ready for JSON."""
-        return {
-            "provenance": asdict(self.provenance),
-            "findings": [asdict(finding) for finding in self.findings],
-            "tested": self.tested,
-            "null": asdict(self.null),
-            "warnings": list(self.warnings),
-            "items": {half: list(names) for half, names in self.items.items()},
-            "curves": {
-                site: [list(point) for point in curve] for site, curve in self.curves.items()
-            },
-            "classifiers": {
-                source: None if check is None else check.told()
-                for source, check in self.classifiers.items()
-            },
+        checks = {
+            source: None if check is None else check.told()
+            for source, check in self.classifiers.items()
         }
+        content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
+        return dump_json(_Fields(**{**content, "classifiers": checks}))
 
     def save(self, folder: Path) -> None:
         """Write JSON, directions (safetensors) and samples (Parquet).
@@ -333,9 +324,9 @@ class Findings(Result):
         try:
             path = inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
-            fields = validated(_Fields, content, FILE, EvidenceError)
+            read = validated(_Fields, content, FILE, EvidenceError)
             return cls(
-                **{**vars(fields), "classifiers": _read_checks(fields.classifiers)},
+                **{**vars(read), "classifiers": _read_checks(read.classifiers)},
                 directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
                 samples=_read_samples(inside(folder, SAMPLES, EvidenceError)),
             )

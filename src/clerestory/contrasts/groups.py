@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clerestory.contrasts.findings import Findings, UnitKind
+from clerestory.contrasts.findings import Findings, FlipTest, UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, read_table
-from clerestory.io.validation import validated
+from clerestory.io.validation import dump_json, validated
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
@@ -152,24 +152,14 @@ class Groups(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
-        return {
-            "provenance": asdict(self.provenance),
-            "classifier": self.classifier,
-            "groups": {
-                name: {
-                    "prompts": group.prompts,
-                    "units": [asdict(unit) for unit in group.units],
-                    "null": asdict(group.findings.null),
-                    "tested": group.findings.tested,
-                }
-                for name, group in self.groups.items()
-            },
-            "mixed": {prompt: list(names) for prompt, names in self.mixed.items()},
-            "excluded": self.excluded,
-            "controlled": list(self.controlled),
-            "within": self.within,
-            "warnings": list(self.warnings),
+        groups = {
+            name: _GroupFields(
+                group.prompts, group.units, group.findings.null, group.findings.tested
+            )
+            for name, group in self.groups.items()
         }
+        content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
+        return dump_json(_Fields(**{**content, "groups": groups}))
 
     def save(self, folder: Path) -> None:
         """Write `groups.json`, the samples, and a folder of findings for each group.
@@ -201,13 +191,17 @@ class Groups(Result):
         """
         path = inside(folder, FILE, EvidenceError)
         content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
-        fields = validated(_Fields, content, FILE, EvidenceError)
-        groups = {}
-        for name, group in fields.groups.items():
-            own_folder = findings_folder(folder, list(fields.groups), name)
-            groups[name] = Group(group.prompts, group.units, Findings.load(own_folder))
+        read = validated(_Fields, content, FILE, EvidenceError)
+        groups = {
+            name: Group(
+                group.prompts,
+                group.units,
+                Findings.load(findings_folder(folder, list(read.groups), name)),
+            )
+            for name, group in read.groups.items()
+        }
         samples = read_table(inside(folder, SAMPLES, EvidenceError), EvidenceError)
-        return cls(**{**vars(fields), "groups": groups}, samples=samples)
+        return cls(**{**vars(read), "groups": groups}, samples=samples)
 
 
 def findings_folder(folder: Path, names: list[str], name: str) -> Path:
@@ -230,7 +224,7 @@ class _GroupFields:
 
     prompts: int
     units: tuple[GroupUnit, ...]
-    null: Mapping[str, Any]
+    null: FlipTest
     tested: int
 
 

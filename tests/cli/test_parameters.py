@@ -1,0 +1,36 @@
+"""A verb has the same parameters in Python and on the command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from clerestory.causal import verify
+from clerestory.cli import find as find_command
+from clerestory.cli import group as group_command
+from clerestory.cli import verify as verify_command
+from clerestory.contrasts import find, group
+
+OUTPUT = {"out", "json"}
+PLURAL = {"unit": "units"}
+"""Options that are given as often as there are values."""
+
+
+@pytest.mark.parametrize(
+    ("command", "function", "names"),
+    [
+        (find_command.find, find, {"classifier": "classifiers"}),
+        (group_command.group, group, {}),
+        (inspect.unwrap(verify_command.verify), verify, PLURAL),
+    ],
+)
+def test_options_have_the_names_of_arguments(
+    command: Callable[..., Any], function: Callable[..., Any], names: dict[str, str]
+) -> None:
+    options = set(inspect.signature(command).parameters) - OUTPUT
+    assert {names.get(option, option) for option in options} <= set(
+        inspect.signature(function).parameters
+    )
