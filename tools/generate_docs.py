@@ -89,7 +89,7 @@ def cli() -> str:
 
 def registries() -> str:
     """Everything that is looked up by name, with the first line of what it says of itself."""
-    from clerestory.classifiers.base import known
+    from clerestory.classifiers.base import known_classifier_kinds
     from clerestory.contrasts import direction_methods
     from clerestory.edits.base import edits
     from clerestory.maximization.base import known_searches
@@ -106,7 +106,7 @@ def registries() -> str:
         served(),
         direction_methods,
         edits,
-        known(),
+        known_classifier_kinds(),
         known_searches(),
         styles,
         places,

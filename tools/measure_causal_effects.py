@@ -73,7 +73,7 @@ def side_effects(model: Any, progress: Tell) -> dict[str, Any]:
     from collections import Counter
 
     from clerestory.causal.trials import matched_prompts
-    from clerestory.classifiers import classifier
+    from clerestory.classifiers import load_classifier
     from clerestory.contrasts import group
     from clerestory.edits import Add
     from clerestory.reporting.pictures import grid, save
@@ -84,7 +84,7 @@ def side_effects(model: Any, progress: Tell) -> dict[str, Any]:
     prompts = list(matched_prompts(findings, model, "evaluation", 24)["negative"])
     edit = Add(CONDITIONING.partition("[")[0], findings.direction(CONDITIONING))
     runs = model.sweep(prompts, 5, [[], [edit]])
-    subject = classifier("lancet:subject")
+    subject = load_classifier("lancet:subject")
     pictures = [picture for run in runs for picture in run.pictures[:12]]
     save(grid(pictures, columns=12), PICTURES / "scared-edit.png")
     before, after = (

@@ -72,7 +72,7 @@ def concept(
     model: Any, tell: Tell, name: str, judge: str, banned: list[str], said: str
 ) -> dict[str, Any]:
     """Both objectives, and whether what they find beats the words."""
-    from clerestory.classifiers import classifier
+    from clerestory.classifiers import load_classifier
     from clerestory.evaluation import along, drawn
     from clerestory.maximization import maximize
     from clerestory.maximization.compare import compare
@@ -107,7 +107,7 @@ def concept(
         seeds=SEEDS,
         progress=tell,
     )
-    predict = classifier(judge)
+    predict = load_classifier(judge)
     alone = model.run(words, 7).pictures
     told["alone"] = [predict.classes[at] for at in predict(alone).argmax(1)]
     told["comparison"] = compared.to_dict()["conditions"]

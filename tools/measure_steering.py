@@ -60,7 +60,7 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
 
 def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     """How often set b sees a window in true renders in the style that have none."""
-    from clerestory.classifiers import classifier
+    from clerestory.classifiers import load_classifier
     from clerestory.evaluation import Design, rate_of
     from lancet.world.render import render
     from lancet.world.sampler import scene_where
@@ -70,7 +70,7 @@ def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     every = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
     scenes = [scene for scene in every if scene.place != "stained glass window"][:MANY]
     pictures = render(world, BUILD / "art", scenes, processes=1)
-    judge = classifier(WINDOW[0])
+    judge = load_classifier(WINDOW[0])
     seen = judge(pictures).argmax(1) == judge.classes.index(WINDOW[1])
     return vars(rate_of(seen, Design.crossed([str(scene) for scene in scenes])))
 
@@ -104,7 +104,7 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
 
 def removal(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass taken out of prompts that ask for it, and what else goes with it."""
-    from clerestory.classifiers import classifier
+    from clerestory.classifiers import load_classifier
     from clerestory.reporting.pictures import grid, save
 
     contents = of("style", FOUND + TUNED + MANY // 2)
@@ -112,7 +112,7 @@ def removal(model: Any, tell: Tell) -> dict[str, Any]:
     shown = made.report.outcomes
     rows = [picture for name in ("unedited", "edited") for picture in shown[name].pictures[:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-removal.png")
-    judge, subject = classifier("lancet:style"), classifier("lancet:subject")
+    judge, subject = load_classifier("lancet:style"), load_classifier("lancet:subject")
     few = subject_contents(subject.classes)[:FEW]
     told: dict[str, Any] = {"calibration": made.steered.calibration}
     told |= retained(model, made.steered.edits, judge, subject, few, tell)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, families
+from clerestory.classifiers.base import Classifier, classifier_kinds
 from clerestory.errors import ModelError, RegistryError
 from clerestory.io.fields import value_of
 from clerestory.io.reading import inside, loads
@@ -43,7 +43,7 @@ class LancetClassifiers:
     classes: Mapping[str, tuple[str, ...]]
     measured: Mapping[str, NDArray[np.generic]]
     net: FactorNet = field(repr=False)
-    mark: str = ""
+    digest: str = ""
     latest: dict[tuple[Any, ...], dict[str, NDArray[np.float32]]] = field(
         default_factory=dict, repr=False
     )
@@ -153,16 +153,16 @@ class FactorClassifier:
         return self.of.accuracy(self.factor)
 
     @property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """What tells these weights from others."""
-        return self.of.mark
+        return self.of.digest
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities `[n, class]`."""
         return self.of.probabilities(pictures)[self.factor]
 
 
-@families.register("lancet")
+@classifier_kinds.register("lancet")
 def lancet_classifier(factor: str, role: Role) -> Classifier:
     """`lancet:style`, `lancet:mood`, … : a factor of Lancet's world."""
     classifiers = LancetClassifiers.load(role)
@@ -193,8 +193,8 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
     held_out = inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
     measured = read_tensors(held_out, ModelError, "np")
-    mark = weights.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
-    return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), mark)
+    digest = weights.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
+    return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), digest)
 
 
 def _check(pictures: NDArray[np.uint8]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import tiny_model, tiny_text, tiny_tokenizer
 
-from clerestory.classifiers import classifier, label
+from clerestory.classifiers import label_samples, load_classifier
 from clerestory.contrasts.predictions import PASSED, PictureClassifiers
 from clerestory.errors import ModelError, RecordingError, RegistryError
 from clerestory.recordings import record
@@ -21,16 +21,16 @@ def noise(count: int = 6) -> Any:
 
 
 def test_a_function_of_ones_own_is_a_classifier(mine: Any) -> None:
-    judge = classifier("python:mine_for_tests:brightness")
+    judge = load_classifier("python:mine_for_tests:brightness")
     assert judge.classes == ("dark", "light")
     pictures = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (0, 255)])
     assert np.allclose(judge(pictures), [[1, 0], [0, 1]])
     with pytest.raises(ModelError, match=r"gave \[6, 3\].*\[6, 2\] are expected"):
-        classifier("python:mine_for_tests:wrong")(noise())
+        load_classifier("python:mine_for_tests:wrong")(noise())
 
 
 def test_colours_are_measured() -> None:
-    tint, light = classifier("colour:tint"), classifier("colour:light")
+    tint, light = load_classifier("colour:tint"), load_classifier("colour:light")
     tones = [(40, 60, 120), (120, 120, 120), (220, 200, 140)]
     pictures = np.stack([np.full((8, 8, 3), tone, np.uint8) for tone in tones])
     assert [tint.classes[at] for at in tint(pictures).argmax(1)] == ["cool", "neutral", "warm"]
@@ -53,12 +53,12 @@ def test_colours_are_measured() -> None:
         ("python:mine_for_tests:twice", "the classes 'a', 'a'; two or more are expected"),
         ("python:mine_for_tests:spelt", "has the classes ; two or more"),
         ("python:broken_for_tests:f", "cannot be used: invalid syntax"),
-        ("oracle:mood", "No classifier family is called 'oracle'.*lancet.*zero-shot"),
+        ("oracle:mood", "No classifier kind is called 'oracle'.*lancet.*zero-shot"),
     ],
 )
 def test_what_is_no_classifier_is_refused_in_one_line(mine: Any, name: str, words: str) -> None:
     with pytest.raises(RegistryError, match=words) as caught:
-        classifier(name)
+        load_classifier(name)
     assert "\n" not in str(caught.value)
 
 
@@ -80,7 +80,7 @@ def test_an_image_classifier_of_transformers_answers_as_it_does_itself(tmp_path:
     processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
     model.save_pretrained(tmp_path / "vit")
     processor.save_pretrained(tmp_path / "vit")
-    judge = classifier(f"classifier:{tmp_path / 'vit'}")
+    judge = load_classifier(f"classifier:{tmp_path / 'vit'}")
     assert judge.classes == ("fear", "joy", "anger")
     with torch.no_grad():
         given = processor(list(noise()), return_tensors="pt")
@@ -101,12 +101,12 @@ def test_a_zero_shot_classifier_takes_classes_in_any_words(tmp_path: Path) -> No
     tokenizer.save_pretrained(tmp_path / "clip")
     size = {"height": 32, "width": 32}
     CLIPImageProcessor(size=size, crop_size=size).save_pretrained(tmp_path / "clip")
-    judge = classifier(f"zero-shot:{tmp_path / 'clip'}[a cat, a dog,  a cat b]")
+    judge = load_classifier(f"zero-shot:{tmp_path / 'clip'}[a cat, a dog,  a cat b]")
     assert judge.classes == ("a cat", "a dog", "a cat b")
     odds = judge(noise())
     assert odds.shape == (6, 3)
     assert np.allclose(odds.sum(1), 1, atol=1e-5)
-    other = classifier(f"zero-shot:{tmp_path / 'clip'}[a dog, a cat]")(noise())
+    other = load_classifier(f"zero-shot:{tmp_path / 'clip'}[a dog, a cat]")(noise())
     pair = odds[:, [1, 0]] / odds[:, :2].sum(1, keepdims=True)
     assert np.allclose(other, pair, atol=1e-4)
 
@@ -124,16 +124,16 @@ def test_a_checkpoint_without_a_trained_head_is_no_classifier(tmp_path: Path) ->
         made.save_pretrained(tmp_path / name)
         ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / name)
     with pytest.raises(ModelError, match="no finished classifier: its weights lack classifier"):
-        classifier(f"classifier:{tmp_path / 'body'}")
+        load_classifier(f"classifier:{tmp_path / 'body'}")
     with pytest.raises(ModelError, match="has one output"):
-        classifier(f"classifier:{tmp_path / 'age'}")
-    cranes: Any = classifier(f"classifier:{tmp_path / 'cranes'}")
+        load_classifier(f"classifier:{tmp_path / 'age'}")
+    cranes: Any = load_classifier(f"classifier:{tmp_path / 'cranes'}")
     assert cranes.classes == ("crane 0", "drake", "crane 2")
-    mark = cranes.mark
-    assert mark == type(cranes)(*[getattr(cranes, one) for one in FIELDS]).mark
+    digest = cranes.digest
+    assert digest == type(cranes)(*[getattr(cranes, one) for one in FIELDS]).digest
     other = type(cranes)(*[getattr(cranes, one) for one in FIELDS])
     next(other.model.parameters()).data += 1
-    assert other.mark != mark
+    assert other.digest != digest
 
 
 CRANES = {0: "crane", 1: "drake", 2: "crane"}
@@ -142,26 +142,28 @@ FIELDS = ("source", "classes", "model", "prepare")
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be opened as a classifier") as caught:
-        classifier(f"classifier:{tmp_path / 'nowhere'}")
+        load_classifier(f"classifier:{tmp_path / 'nowhere'}")
     assert "\n" not in str(caught.value)
 
 
 def test_labels_are_columns_and_each_picture_is_looked_at_once(recording: Any, mine: Any) -> None:
     name = "python:mine_for_tests:brightness"
-    table = label(recording, name)
+    table = label_samples(recording, name)
     assert list(table) == ["predicted.brightness", "predicted.brightness.confidence"]
     light = recording.pictures(range(8)).mean((1, 2, 3)) / 255
     assert list(table.iloc[:, 0]) == ["light" if one > 0.5 else "dark" for one in light]
     assert np.allclose(table.iloc[:, 1], np.maximum(light, 1 - light), atol=1e-6)
     assert sum(mine.calls) == 8
-    again = label(recording, name, column="tone")
+    again = label_samples(recording, name, column="tone")
     assert list(again) == ["predicted.tone", "predicted.tone.confidence"]
     assert sum(mine.calls) == 8
 
 
 def test_a_gate_rules_pictures_out(recording: Any, mine: Any) -> None:
-    gated = label(
-        recording, "python:mine_for_tests:brightness", gate="python:mine_for_tests:face=present"
+    gated = label_samples(
+        recording,
+        "python:mine_for_tests:brightness",
+        picture_filter="python:mine_for_tests:face=present",
     )
     face = recording.pictures(range(8))[:, 0, 0, 0] > 127
     assert list(gated.iloc[:, 0] != "") == face.tolist()
@@ -169,11 +171,14 @@ def test_a_gate_rules_pictures_out(recording: Any, mine: Any) -> None:
 
 @pytest.mark.parametrize(
     ("gate", "words"),
-    [("face", "is no gate"), ("python:mine_for_tests:face=presnt", "no class 'presnt'.*present")],
+    [
+        ("face", "names no class"),
+        ("python:mine_for_tests:face=presnt", "no class 'presnt'.*present"),
+    ],
 )
 def test_what_is_no_gate_is_refused(recording: Any, mine: Any, gate: str, words: str) -> None:
     with pytest.raises(RegistryError, match=words):
-        label(recording, "python:mine_for_tests:brightness", gate=gate)
+        label_samples(recording, "python:mine_for_tests:brightness", picture_filter=gate)
 
 
 def test_a_gate_holds_also_where_no_condition_asks_what_is_drawn(recording: Any, mine: Any) -> None:
@@ -189,8 +194,8 @@ def test_a_function_beside_the_caller_is_found_by_the_command(tmp_path: Path) ->
     (tmp_path / "mine_here.py").write_text(
         "def face(pictures): ...\nface.classes = ('present', 'none')\n"
     )
-    code = "from clerestory.classifiers import classifier\n"
-    code += "print(classifier('python:mine_here:face').source)"
+    code = "from clerestory.classifiers import load_classifier\n"
+    code += "print(load_classifier('python:mine_here:face').source)"
     script = tmp_path / "elsewhere" / "script.py"
     script.parent.mkdir()
     script.write_text(code)
@@ -205,23 +210,24 @@ def test_without_pictures_there_is_nothing_to_label(tmp_path: Path, mine: Any) -
         tiny_model(), ["a cat"], sites="text/pooled", out=tmp_path / "bare", pictures=False
     )
     with pytest.raises(RecordingError, match="holds no pictures"):
-        label(bare, "python:mine_for_tests:brightness")
+        label_samples(bare, "python:mine_for_tests:brightness")
 
 
-def test_a_plug_in_package_adds_a_family(tmp_path: Path) -> None:
+def test_a_plug_in_package_adds_a_kind(tmp_path: Path) -> None:
     (tmp_path / "plugged.py").write_text(
-        "from clerestory.classifiers import families\n"
+        "from clerestory.classifiers import classifier_kinds\n"
         "class Sure:\n"
         "    classes, source = ('yes', 'no'), 'sure'\n"
         "    def __call__(self, pictures): ...\n"
-        "@families.register('sure')\n"
+        "@classifier_kinds.register('sure')\n"
         "def sure(name, role): return Sure()\n"
     )
     told = tmp_path / "plugged-1.0.dist-info"
     told.mkdir()
     (told / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
     (told / "entry_points.txt").write_text("[clerestory.classifiers]\nsure = plugged\n")
-    code = "from clerestory.classifiers import classifier; print(classifier('sure:x').classes)"
+    code = "from clerestory.classifiers import load_classifier\n"
+    code += "print(load_classifier('sure:x').classes)"
     ran = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

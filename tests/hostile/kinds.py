@@ -19,8 +19,8 @@ from studies.fakes import Fake, run_fake
 from tiny import WIDTH, tiny_model
 
 from clerestory.attribution.measurement import _read_part
-from clerestory.classifiers import Check
-from clerestory.classifiers.labels import _Kept
+from clerestory.classifiers import HumanCheck
+from clerestory.classifiers.labels import _LabelStore
 from clerestory.contrasts import Findings, contrast
 from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
@@ -67,7 +67,7 @@ CHECK = {
     "confusion": [[1, 1], [0, 1]],
     "pictures": 4,
     "rates": {
-        name: {"said": 0.5, "rate": 0.5, "low": 0.1, "high": 0.9} for name in ("dark", "light")
+        name: {"predicted": 0.5, "rate": 0.5, "low": 0.1, "high": 0.9} for name in ("dark", "light")
     },
 }
 
@@ -275,13 +275,13 @@ def make_kept(folder: Path) -> None:
 
 
 def make_labels(folder: Path) -> None:
-    kept = _Kept(*_judged(folder))
-    kept.found["0" * 32] = ("dark", 0.75)
+    kept = _LabelStore(*_judged(folder))
+    kept.labels["0" * 32] = ("dark", 0.75)
     kept.write()
 
 
 def use_labels(folder: Path) -> None:
-    for said, sure in _Kept(*_judged(folder)).found.values():
+    for said, sure in _LabelStore(*_judged(folder)).labels.values():
         assert said in ("dark", "light") and 0 <= sure <= 1
 
 
@@ -291,7 +291,7 @@ def _judged(folder: Path) -> tuple[Any, Any]:
 
 
 def use_check(folder: Path) -> None:
-    found = Check.read(read_json(folder / "check.json", EvidenceError))
+    found = HumanCheck.from_dict(read_json(folder / "check.json", EvidenceError))
     str(found.sentence), found.shares(["mine=dark"]), json.dumps(found.to_dict())
 
 

@@ -8,11 +8,11 @@ PROFILE = LancetProfile()
 
 
 def test_classifiers_are_those_of_every_factor():
-    from clerestory.classifiers import classifier
+    from clerestory.classifiers import load_classifier
 
     assert PROFILE.classifiers["style"] == "lancet:style"
     for factor, name in PROFILE.classifiers.items():
-        assert classifier(name).factor == factor
+        assert load_classifier(name).factor == factor
 
 
 def test_labels_are_worded_as_captions_word_them():

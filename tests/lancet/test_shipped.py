@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import clerestory
-from clerestory.classifiers import classifier
+from clerestory.classifiers import load_classifier
 from clerestory.errors import ModelError, RegistryError
 from lancet import weights
 from lancet.classifiers import LancetClassifiers
@@ -97,7 +97,7 @@ def test_the_classifiers_know_held_out_renders(role, factor, bar):
 def test_the_sets_differ_and_give_probabilities():
     pictures = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
     one, two = (
-        classifier("lancet:mood", role=role)(pictures) for role in ("selection", "evaluation")
+        load_classifier("lancet:mood", role=role)(pictures) for role in ("selection", "evaluation")
     )
     assert one.shape == two.shape == (5, 9)
     assert np.allclose(one.sum(1), 1, atol=1e-5)
@@ -106,6 +106,6 @@ def test_the_sets_differ_and_give_probabilities():
 
 def test_an_unknown_classifier_suggests_the_nearest():
     with pytest.raises(RegistryError, match="Did you mean mood"):
-        classifier("lancet:moods")
+        load_classifier("lancet:moods")
     with pytest.raises(RegistryError, match="No classifier family is called 'lancelot'"):
-        classifier("lancelot:mood")
+        load_classifier("lancelot:mood")

@@ -21,10 +21,10 @@ from clerestory.attribution.results import (
     Split,
 )
 from clerestory.attribution.synergy import SynergyTest, UnitSynergy
-from clerestory.classifiers.check_page import page as check_page
+from clerestory.classifiers.check_page import render_page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
-from clerestory.evaluation.outcomes import Rate
+from clerestory.evaluation import Rate
 from clerestory.maximization.gallery import write_gallery
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
 from clerestory.recognition.contexts import Made

@@ -18,7 +18,7 @@ import pytest
 import typer
 from markdown_it import MarkdownIt
 
-from clerestory.classifiers import Check
+from clerestory.classifiers import HumanCheck
 from clerestory.cli import classifier, console, familiarity, group, maximize
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
@@ -107,7 +107,7 @@ def printed() -> dict[str, Any]:
     maximization = MaximizationResult(
         ALL, ALL, 1, 1, False, (best,), (), NullScores(scores), none, none, {}, Provenance("0", ALL)
     )
-    check = Check(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
+    check = HumanCheck(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
     shared = SimpleNamespace(unit=ALL, kind="neuron", sign=1, auroc=0.9, low=0.8, high=1.0)
     shared.q, shared.omega2, shared.common = 0.1, 0.5, 0.5
     known = {"names": 9, "distances": [1.0] * 4}

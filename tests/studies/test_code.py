@@ -16,8 +16,8 @@ from studies.files import FILE, changed
 from tiny import tiny_model
 
 import clerestory
-from clerestory.classifiers import classifier
-from clerestory.classifiers.base import only_given
+from clerestory.classifiers import load_classifier
+from clerestory.classifiers.base import trusted_names
 from clerestory.cli.study import app
 from clerestory.errors import ClerestoryError, ModelError, RegistryError, TableError
 from clerestory.models.profile import ModelProfile
@@ -162,7 +162,7 @@ class Sly(Fake):
     """A task that makes a name of parts, as no look at the file can tell."""
 
     def run(self, work: Any, folder: Path) -> Any:
-        classifier(":".join(["python", *self.text.split()]))
+        load_classifier(":".join(["python", *self.text.split()]))
 
 
 def test_a_name_that_a_task_puts_together_is_refused_where_code_is_imported(
@@ -171,15 +171,15 @@ def test_a_name_that_a_task_puts_together_is_refused_where_code_is_imported(
     with pytest.raises(RegistryError, match=r"comes from a file.*--classifier NAME=python:evil"):
         run_fake({"fake.a": Sly(text="evil_for_tests f")}, tmp_path / "out")
     assert not mark.exists()
-    assert classifier(EVIL).classes == ("glass", "plain", "art")
+    assert load_classifier(EVIL).classes == ("glass", "plain", "art")
 
 
 def test_only_what_is_given_is_run_and_only_for_as_long(mark: Path) -> None:
-    with only_given(["python:another:f"]), pytest.raises(RegistryError):
-        classifier(EVIL)
+    with trusted_names(["python:another:f"]), pytest.raises(RegistryError):
+        load_classifier(EVIL)
     assert not mark.exists()
-    with only_given([EVIL]):
-        classifier(EVIL)
+    with trusted_names([EVIL]):
+        load_classifier(EVIL)
     assert mark.exists()
 
 
@@ -197,12 +197,15 @@ def test_a_file_fetches_no_classifier_and_a_person_does(
 
     for kind in ("ImageClassification", "ZeroShotImageClassification"):
         monkeypatch.setattr(getattr(transformers, f"AutoModelFor{kind}"), "from_pretrained", opens)
-    with only_given([]), pytest.raises(ModelError, match=r"a/b is not on this machine.*yourself"):
-        classifier(name)
-    with only_given([name]), pytest.raises(ModelError, match="cannot be opened"):
-        classifier(name)
+    with (
+        trusted_names([]),
+        pytest.raises(ModelError, match=r"a/b is not on this machine.*yourself"),
+    ):
+        load_classifier(name)
+    with trusted_names([name]), pytest.raises(ModelError, match="cannot be opened"):
+        load_classifier(name)
     with pytest.raises(ClerestoryError, match="cannot be opened"):
-        classifier(name)
+        load_classifier(name)
     assert here == [True, False, False]
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from clerestory.attribution import parse_pieces
-from clerestory.classifiers import classifier
+from clerestory.classifiers import load_classifier
 from clerestory.evaluation import Condition, Design, Drawing
 from clerestory.suppression import Association, Target
 from clerestory.suppression.scores import score
@@ -28,7 +28,7 @@ def drawing(*, red=0, green=0, blue=0):
 
 def scored(own, before, control, *, preserved=(GREEN,), others=()):
     association = Association(None, parse_pieces("a [raven]"), (RED,), preserved, others)
-    classifiers = {name: classifier(name) for name in association.classifiers}
+    classifiers = {name: load_classifier(name) for name in association.classifiers}
     return score(association, classifiers, own, before, control)
 
 
@@ -63,7 +63,7 @@ def test_a_class_that_was_not_drawn_before_has_no_share(calls):
 def test_references_are_classified_once(calls):
     before, control = drawing(red=1, green=1), drawing()
     association = Association(None, parse_pieces("a [raven]"), (RED,), (GREEN,), (BLUE[0],))
-    classifiers = {name: classifier(name) for name in association.classifiers}
+    classifiers = {name: load_classifier(name) for name in association.classifiers}
     for _ in range(3):
         own = drawing(green=1, blue=[1, 0, 0] * 4)
         result = score(association, classifiers, own, before, control)

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 import clerestory
-from clerestory.classifiers import classifier
+from clerestory.classifiers import load_classifier
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.evaluation import Condition, Design, Evaluator
@@ -61,7 +61,7 @@ def test_associations_that_make_no_sense_are_refused(
 
 def test_reduction_and_preservation_are_those_of_the_pictures(lancet):
     association = Association.of(lancet, PROMPT, BLACK, "raven")
-    classifiers = {name: classifier(name) for name in association.classifiers}
+    classifiers = {name: load_classifier(name) for name in association.classifiers}
     texts = ["alexandra elbakyan with a raven", "alexandra elbakyan with an owl"]
     before, control = (
         Evaluator(lancet).draw([Condition("x")], Design.crossed([text, text], [0, 1]))[0]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.attribution.targets import DECODER, Target
-from clerestory.classifiers import classifier
+from clerestory.classifiers import load_classifier
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.objectives import Drawn, Term
 from clerestory.evaluation.terms import noiseless, read_terms
@@ -180,7 +180,7 @@ def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
 
 
 def _rate(term: Drawn, pictures: Pictures) -> NDArray[np.float64]:
-    model = classifier(term.classifier, role="evaluation")
+    model = load_classifier(term.classifier, role="evaluation")
     return np.asarray(model(pictures).argmax(1) == model.classes.index(term.shows), np.float64)
 
 

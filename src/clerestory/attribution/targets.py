@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers import condition
+from clerestory.classifiers import parse_target
 from clerestory.contrasts import Finding, Findings
 from clerestory.errors import EvidenceError, OptionError
 from clerestory.evaluation.objectives import Along, Drawn, Objective, Term, unit
@@ -86,7 +86,7 @@ def parse_targets(
         if folder.is_dir():
             targets += finding_targets(model, Findings.load(folder), folder.name, pool)
         elif "=" in text:
-            classifier, label = condition(text)
+            classifier, label = parse_target(text)
             targets.append(Target(f"{classifier}={label}", Drawn(classifier, label)))
         else:
             targets.append(_unit_target(model, text, pool))

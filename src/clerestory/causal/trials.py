@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from clerestory.classifiers import Classifier, ClassifierHead
-from clerestory.classifiers import classifier as open_classifier
+from clerestory.classifiers import Classifier, ClassifierHead, load_classifier
 from clerestory.contrasts.findings import Findings
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.evaluation import Condition, Design, Drawing, Evaluator, Label, Rate
@@ -158,7 +157,7 @@ def target_label(classifier: str | Classifier, label: str) -> Label:
     Raises:
         RegistryError: There is no such classifier, or it has no class of that name.
     """
-    opened = open_classifier(classifier) if isinstance(classifier, str) else classifier
+    opened = load_classifier(classifier) if isinstance(classifier, str) else classifier
     if label not in opened.classes:
         hint = suggest(label, opened.classes)
         raise RegistryError(f"{opened.source} has no class {label!r}.{hint}")
@@ -177,7 +176,7 @@ def other_classifiers(classifier: Classifier, names: Sequence[str] | None) -> di
     """
     if names is None:
         names = list(classifier.companions) if isinstance(classifier, ClassifierHead) else []
-    return {name: open_classifier(name) for name in names}
+    return {name: load_classifier(name) for name in names}
 
 
 def _prompt_pair(

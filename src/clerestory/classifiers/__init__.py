@@ -1,30 +1,44 @@
-"""Classifiers: what a picture shows, with what is known of their own error.
+"""Classifiers: what a picture shows, with what is known of their own errors.
 
-Two sets come with Lancet, of different architecture, seed and training pictures: set `a` tunes,
-set `b` reports, so that what was tuned to please the one is judged by the other.
+    mood = load_classifier("lancet:mood")
+    mood(pictures)                  # [n, class] probabilities of pictures [n, 64, 64, 3] uint8
+    mood.classes                    # ("happy", "sad", …)
 
-    mood = classifier("lancet:mood", role="evaluation")
-    mood(pictures)            # [n, class] probabilities of pictures [n, 64, 64, 3] uint8
-    mood.classes              # ("happy", "sad", …)
+Where two classifiers have one name they differ in architecture, seed and training pictures: one has
+the role of selection, the other that of evaluation, so that what was tuned to please the one is
+judged by the other. `write_sheet` and `check_classifier` compare one with a person's eye.
 """
 
-from clerestory.classifiers.base import Classifier, class_of, classifier, condition, families
+from clerestory.classifiers.base import (
+    Classifier,
+    Target,
+    classifier_kinds,
+    load_classifier,
+    parse_target,
+    resolve_label,
+)
 from clerestory.classifiers.heads import ClassifierHead, factor_of
-from clerestory.classifiers.human_check import Check, check, checked, sheet
-from clerestory.classifiers.labels import label, passes
+from clerestory.classifiers.human_check import (
+    HumanCheck,
+    check_classifier,
+    load_check,
+    write_sheet,
+)
+from clerestory.classifiers.labels import label_samples, matches_target
 
 __all__ = [
-    "Check",
     "Classifier",
     "ClassifierHead",
-    "check",
-    "checked",
-    "class_of",
-    "classifier",
-    "condition",
+    "HumanCheck",
+    "Target",
+    "check_classifier",
+    "classifier_kinds",
     "factor_of",
-    "families",
-    "label",
-    "passes",
-    "sheet",
+    "label_samples",
+    "load_check",
+    "load_classifier",
+    "matches_target",
+    "parse_target",
+    "resolve_label",
+    "write_sheet",
 ]

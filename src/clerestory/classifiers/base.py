@@ -1,4 +1,14 @@
-"""What a classifier is, and how one is asked for by name."""
+"""What a classifier is, how one is opened by name, and which names may run code or fetch.
+
+    mood = load_classifier("lancet:mood")
+    mood(pictures)                          # [n, class] probabilities
+    parse_target("lancet:mood=scared")      # Target(classifier='lancet:mood', label='scared')
+
+A new kind is one file and one registration: a function of what stands behind the colon.
+
+    @classifier_kinds.register("mine")
+    def open_mine(name: str, role: Role) -> Classifier: ...
+"""
 
 from __future__ import annotations
 
@@ -6,25 +16,23 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from clerestory.errors import RegistryError
 from clerestory.registry import Registry, filled, suggest
-from clerestory.types import Role
+from clerestory.types import Floats, Pictures, Role
 
 __all__ = [
     "Classifier",
-    "class_of",
-    "classifier",
-    "condition",
-    "families",
+    "Target",
+    "classifier_kinds",
     "is_code",
-    "is_given",
-    "known",
-    "only_given",
+    "is_trusted",
+    "known_classifier_kinds",
+    "load_classifier",
+    "parse_target",
+    "resolve_label",
+    "trusted_names",
 ]
 
 
@@ -32,9 +40,10 @@ __all__ = [
 class Classifier(Protocol):
     """Pictures to probabilities over named classes.
 
-    One that can change under the same `source` has a `mark` as well, to tell its versions apart;
-    one whose weights a generator may have too has their marks as `weights` (`models/marks.py`); one
-    that measures and has learnt nothing says `measured`.
+    A classifier may have further attributes: `digest`, where it can change under the same `source`;
+    `weight_digests`, where a generator may have the same weights (see
+    `models/core/weight_digests.py`); `is_measurement`, where it has learnt nothing. Several heads
+    of one network are a `ClassifierHead`.
     """
 
     @property
@@ -45,36 +54,65 @@ class Classifier(Protocol):
     def source(self) -> str:
         """Where it comes from, for reports: `lancet:style (evaluation)`."""
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities `[n, class]` of pictures `[n, height, width, 3]`; each row adds up to 1."""
+    def __call__(self, pictures: Pictures) -> Floats:
+        """Classify pictures.
+
+        Args:
+            pictures: `[n, height, width, 3]`.
+
+        Returns:
+            Probabilities `[n, class]`; each row adds up to 1.
+
+        Raises:
+            ModelError: It cannot read pictures like these.
+        """
 
 
-families: Registry[Callable[[str, Role], Classifier]] = Registry("classifier family")
-"""By what stands before the colon: a function of what stands after it, and of the set."""
+class Target(NamedTuple):
+    """A class of a classifier, by name: `lancet:style=ink`.
+
+    Attributes:
+        classifier: The classifier's name.
+        label: The class.
+    """
+
+    classifier: str
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.classifier}={self.label}"
 
 
-_GIVEN: ContextVar[frozenset[str] | None] = ContextVar("given", default=None)
-"""The names that a person gave, while names from a file are about; None where there are none."""
+Opener: TypeAlias = Callable[[str, Role], Classifier]
+
+classifier_kinds: Registry[Opener] = Registry("classifier kind")
+"""Functions by what stands before the colon of a name."""
+
+_TRUSTED: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
+# None: no names from files are about, so that every name was given by a person.
 
 
 @contextmanager
-def only_given(names: Iterable[str]) -> Iterator[None]:
-    """Run with names that may come from somebody else's file: only `names` may run code or fetch.
+def trusted_names(names: Iterable[str]) -> Iterator[None]:
+    """Let only some names run code or fetch anything, while names from somebody's file are about.
 
-    Asked for by any other name within, a `python:` classifier is refused before anything is
-    imported, and one of a hub is looked for on this machine only.
+    Any other `python:` classifier is refused before anything is imported, and one of a hub is
+    looked for on this machine only.
+
+    Args:
+        names: The names that a person gave.
     """
-    token = _GIVEN.set(frozenset(names))
+    token = _TRUSTED.set(frozenset(names))
     try:
         yield
     finally:
-        _GIVEN.reset(token)
+        _TRUSTED.reset(token)
 
 
-def is_given(name: str) -> bool:
-    """Whether a person named this classifier, on the command line or in Python, and no file did."""
-    given = _GIVEN.get()
-    return given is None or name in given
+def is_trusted(name: str) -> bool:
+    """Whether a person gave this name, on the command line or in Python, and no file did."""
+    trusted = _TRUSTED.get()
+    return trusted is None or name in trusted
 
 
 def is_code(name: str) -> bool:
@@ -87,47 +125,71 @@ def is_code(name: str) -> bool:
 
 
 @functools.cache
-def known() -> Registry[Callable[[str, Role], Classifier]]:
-    """The families, with those of installed plug-ins (entry points `clerestory.classifiers`)."""
-    return filled(families, "clerestory.classifiers.kinds", "clerestory.classifiers")
+def known_classifier_kinds() -> Registry[Opener]:
+    """The kinds, with those of installed plug-ins (entry points `clerestory.classifiers`)."""
+    return filled(classifier_kinds, "clerestory.classifiers.kinds", "clerestory.classifiers")
 
 
-def classifier(name: str, *, role: Role = "evaluation") -> Classifier:
-    """The classifier called `FAMILY:REST`.
+def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
+    """Open a classifier.
 
-    RegistryError with the nearest if there is none, or where its classes cannot be told apart.
+    Args:
+        name: `KIND:REST`, such as `lancet:mood` or `zero-shot:MODEL[a cat, a dog]`.
+        role: Which of two classifiers of that name, where there are two.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        RegistryError: There is none, or its classes have no names that tell them apart.
+        ModelError: Its weights cannot be read.
     """
-    family, _, rest = name.partition(":")
-    judge = known()[family](rest, role)
-    classes = judge.classes
+    kind, _, rest = name.partition(":")
+    opened = known_classifier_kinds()[kind](rest, role)
+    classes = opened.classes
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise RegistryError(
             f"{name} has the classes {', '.join(map(repr, classes))}; two or more are expected, "
             "each with a name of its own."
         )
-    return judge
+    return opened
 
 
-def class_of(name: str, shows: str, *, role: Role = "evaluation") -> str:
-    """The class of a classifier that is meant: its name, or the one that begins so.
+def resolve_label(name: str, label: str, *, role: Role = "evaluation") -> str:
+    """The class of a classifier that a text means: its name, or the one that begins with it.
 
     Hyphens count as blanks: `black` is `black clothes`, `bushy-brown` is `bushy brown`.
-    RegistryError where none or several are meant.
+
+    Args:
+        name: The classifier.
+        label: The text.
+        role: Which of two classifiers of that name.
+
+    Raises:
+        RegistryError: No class is meant, or several.
     """
-    classes = classifier(name, role=role).classes
-    if shows in classes:
-        return shows
-    plain = shows.replace("-", " ").strip().casefold()
-    spelt = {one.replace("-", " ").casefold(): one for one in classes}
-    begun = [one for key, one in spelt.items() if plain and key.startswith(f"{plain} ")]
-    if plain in spelt or len(begun) == 1:
-        return spelt.get(plain) or begun[0]
-    raise RegistryError(f"{name} has no class {shows!r}.{suggest(shows, classes)}")
+    classes = load_classifier(name, role=role).classes
+    if label in classes:
+        return label
+    plain = label.replace("-", " ").strip().casefold()
+    spelt = {known.replace("-", " ").casefold(): known for known in classes}
+    beginnings = [known for key, known in spelt.items() if plain and key.startswith(f"{plain} ")]
+    if plain in spelt or len(beginnings) == 1:
+        return spelt.get(plain) or beginnings[0]
+    raise RegistryError(f"{name} has no class {label!r}.{suggest(label, classes)}")
 
 
-def condition(text: str, *, role: Role = "evaluation") -> tuple[str, str]:
-    """`lancet:clothes=black` as the classifier's name and its class; RegistryError for no such."""
-    name, equals, shows = text.rpartition("=")
+def parse_target(text: str, *, role: Role = "evaluation") -> Target:
+    """Read a target as it is typed, `lancet:clothes=black`.
+
+    Args:
+        text: CLASSIFIER=CLASS; the class may be shortened as for `resolve_label`.
+        role: Which of two classifiers of that name.
+
+    Raises:
+        RegistryError: There is no such classifier or class.
+    """
+    name, equals, label = text.rpartition("=")
     if not equals:
         raise RegistryError(f"{text!r} names no class; write CLASSIFIER=CLASS.")
-    return name, class_of(name, shows, role=role)
+    return Target(name, resolve_label(name, label, role=role))

@@ -13,24 +13,35 @@ from markupsafe import Markup
 from clerestory.reporting.escaping import visible
 from clerestory.reporting.pages import environment
 
-__all__ = ["page"]
+__all__ = ["render_page"]
 
 
-def page(source: str, classes: Sequence[str], unsure: str, lines: Sequence[tuple[Any, ...]]) -> str:
-    """It shows one picture after the other; whatever comes from outside is escaped.
+def render_page(
+    source: str, classes: Sequence[str], unsure: str, lines: Sequence[tuple[Any, ...]]
+) -> str:
+    """Render the page, which shows one picture after the other.
 
-    `lines` begin with a sample and the address of its picture from the page.
+    Args:
+        source: The classifier.
+        classes: Its classes, escaped wherever they are shown.
+        unsure: The mark of a picture of which the person cannot tell.
+        lines: Tuples that begin with a sample and the address of its picture from the page.
+
+    Returns:
+        The HTML.
     """
-    asked = {
+    sheet = {
+        # Marks that the browser keeps are of this sheet alone.
         "sheet": secrets.token_hex(8),
         "classes": list(classes),
-        "labels": [visible(one) for one in classes],
+        "labels": [visible(label) for label in classes],
         "unsure": unsure,
         "pictures": [{"sample": line[0], "picture": line[1]} for line in lines],
     }
-    made = environment("clerestory.classifiers")
-    assert made.loader is not None
-    script = made.loader.get_source(made, "check.js")[0]
+    templates = environment("clerestory.classifiers")
+    assert templates.loader is not None
+    script = templates.loader.get_source(templates, "check.js")[0]
+    # The page's policy runs only a script of this digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = made.get_template("check.html")
-    return template.render(asked=asked, source=source, script=Markup(script), digest=digest)
+    template = templates.get_template("check.html")
+    return template.render(sheet=sheet, source=source, script=Markup(script), digest=digest)

@@ -1,10 +1,10 @@
-"""A person's word on a classifier: pictures marked by eye, and what they make of its rates.
+"""A person's check of a classifier: pictures marked by eye, and rates corrected by the marks.
 
-sheet(recording, "lancet:mood", Path("check"))     # pictures, page.html, marks.csv
-check(recording, "lancet:mood", Path("check/marks.csv"))
+    write_sheet(recording, "lancet:mood", Path("check"))     # pictures, page.html, marks.csv
+    check_classifier(recording, "lancet:mood", Path("check/marks.csv"))
 
-The pictures are drawn at random from the recording and shown without what the classifier said. The
-check is kept in the recording's folder, and every finding that uses the classifier tells it.
+The pictures are drawn at random from the recording and shown without what the classifier predicts.
+The check is kept in the recording's folder, and every finding that uses the classifier reports it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, classifier
-from clerestory.classifiers.check_page import page
-from clerestory.classifiers.check_result import told_of
-from clerestory.classifiers.labels import picture_digest, place, seen
+from clerestory.classifiers.base import Classifier, load_classifier
+from clerestory.classifiers.check_page import render_page
+from clerestory.classifiers.labels import classifier_file, picture_digest, predict
 from clerestory.errors import EvidenceError, RecordingError
 from clerestory.io.outputs import whole_folder
 from clerestory.io.reading import loads, read_bytes
+from clerestory.io.validation import validated
 from clerestory.registry import suggest
 from clerestory.stats import clopper_pearson, wilson
 from clerestory.types import Role
@@ -36,37 +36,73 @@ if TYPE_CHECKING:
 
     from clerestory.recordings import Recording
 
-__all__ = ["Check", "Corrected", "check", "checked", "sheet"]
+__all__ = ["CorrectedRate", "HumanCheck", "check_classifier", "load_check", "write_sheet"]
 
 UNSURE = "?"
 """The mark of a picture of which the person cannot tell: it is no class, and widens intervals."""
 ENDING = ".check.json"
 LEVEL = 0.95
+MAX_PICTURES = 2**31
+"""More than any recording has: a count beyond it was altered."""
 
 
-class Corrected(NamedTuple):
-    """A class's share of a recording's pictures: as classified, and as marks correct it."""
+class CorrectedRate(NamedTuple):
+    """A class's share of a recording's pictures.
 
-    said: float
+    Attributes:
+        predicted: The share by the classifier.
+        rate: The same, corrected by the marks.
+        low: Lower limit of its 95% interval.
+        high: Upper limit.
+    """
+
+    predicted: float
     rate: float
     low: float
     high: float
 
 
-@dataclass(frozen=True, eq=False)
-class Check:
-    """What a person's marks say of a classifier on one recording's pictures.
+@dataclass(frozen=True)
+class _SavedRate:
+    predicted: float
+    rate: float
+    low: float
+    high: float
 
-    `confusion` counts marked pictures, `[marked as, said]` over `classes`; `unsure` those of which
-    the person could not tell, by what was said; `said` is the share of each class among all
-    `pictures` of the recording.
+
+@dataclass(frozen=True)
+class _Saved:
+    """The fields of `HumanCheck.to_dict`."""
+
+    source: str
+    marked: int
+    agreed: int
+    unsure: tuple[int, ...]
+    agreement: Mapping[str, float]
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    pictures: int
+    rates: Mapping[str, _SavedRate]
+
+
+@dataclass(frozen=True, eq=False)
+class HumanCheck:
+    """A classifier beside a person's marks on one recording's pictures.
+
+    Attributes:
+        source: The classifier.
+        classes: Its classes.
+        confusion: Marked pictures, `[marked as, predicted]`.
+        unsure: Pictures of which the person could not tell, by prediction, `[predicted]`.
+        predicted: The share of each class among all pictures of the recording.
+        pictures: How many these are.
     """
 
     source: str
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]
     unsure: NDArray[np.int64]
-    said: tuple[float, ...]
+    predicted: tuple[float, ...]
     pictures: int
 
     @property
@@ -76,55 +112,62 @@ class Check:
 
     @property
     def agreed(self) -> int:
-        """How many of them the classifier sees as the person does."""
+        """How many of these have the predicted class."""
         return int(np.trace(self.confusion))
 
-    def corrected(self, name: str) -> Corrected:
+    def corrected(self, label: str) -> CorrectedRate:
         """A class's share among all pictures, with the classifier's errors taken out.
 
-        What was said, plus the share that was missed, less the share that was said wrongly; the
-        interval adds both shares' exact ones, at half of the error each, so it holds at least its
-        level. Of pictures that the person could not tell it supposes the worst, either way, since
-        those are the ones that classifiers get wrong. Source: Angelopoulos et al. 2023
-        (prediction-powered inference), made exact.
+        The predicted share, plus the share that was missed, less the share that was predicted
+        wrongly. The interval adds the exact ones of both shares, at half of the error each, so that
+        it has at least its level. Pictures of which the person could not tell count as the worst,
+        either way, since those are the ones that classifiers get wrong.
+
+        Args:
+            label: The class.
+
+        Source: Angelopoulos et al. 2023 (prediction-powered inference), made exact.
         """
-        at = self.classes.index(name)
+        at = self.classes.index(label)
         right = int(self.confusion[at, at])
         missed = int(self.confusion[at].sum()) - right
         wrong = int(self.confusion[:, at].sum()) - right
-        said, own = self.said[at], int(self.unsure[at])
-        other, every = int(self.unsure.sum()) - own, self.marked + int(self.unsure.sum())
+        share, unsure = self.predicted[at], int(self.unsure[at])
+        total_unsure = int(self.unsure.sum())
+        elsewhere, total = total_unsure - unsure, self.marked + total_unsure
         half = 1 - (1 - LEVEL) / 2
-        low = clopper_pearson(missed, every, half).low
-        low -= clopper_pearson(wrong + own, every, half).high
-        high = clopper_pearson(missed + other, every, half).high
-        high -= clopper_pearson(wrong, every, half).low
-        ends = (said + (missed - wrong) / self.marked, said + low, said + high)
-        return Corrected(said, *(min(1.0, max(0.0, end)) for end in ends))
+        low = clopper_pearson(missed, total, half).low
+        low -= clopper_pearson(wrong + unsure, total, half).high
+        high = clopper_pearson(missed + elsewhere, total, half).high
+        high -= clopper_pearson(wrong, total, half).low
+        ends = (share + (missed - wrong) / self.marked, share + low, share + high)
+        return CorrectedRate(share, *(min(1.0, max(0.0, end)) for end in ends))
 
     @property
     def sentence(self) -> str:
         """The check in one line, for reports."""
         low, high = wilson(self.agreed, self.marked)
-        left = int(self.unsure.sum())
+        unsure = int(self.unsure.sum())
         return (
-            f"{self.source}: a person who did not see what it said agrees on {self.agreed} of "
+            f"{self.source}: a person who did not see the predictions agrees on {self.agreed} of "
             f"{self.marked} pictures ({low:.0%} to {high:.0%})"
-            + (f" and cannot tell {left} more." if left else ".")
+            + (f" and cannot tell {unsure} more." if unsure else ".")
         )
 
-    def shares(self, conditions: Iterable[str]) -> str:
-        """In a line, the corrected shares of the classes that conditions name."""
-        asked = " ".join(conditions)
-        named = [name for name in self.classes if re.search(rf"['\"=]{re.escape(name)}\b", asked)]
-        told = [(name, self.corrected(name)) for name in named]
-        spans = [f"{name} {c.said:.0%}, corrected {c.low:.0%} to {c.high:.0%}" for name, c in told]
-        return f"Of all pictures: {'; '.join(spans)}." if spans else ""
+    def shares(self, queries: Iterable[str]) -> str:
+        """In a line, the corrected shares of the classes that queries name."""
+        text = " ".join(queries)
+        named = [label for label in self.classes if re.search(rf"['\"=]{re.escape(label)}\b", text)]
+        rates = [(label, self.corrected(label)) for label in named]
+        parts = [
+            f"{label} {rate.predicted:.0%}, corrected {rate.low:.0%} to {rate.high:.0%}"
+            for label, rate in rates
+        ]
+        return f"Of all pictures: {'; '.join(parts)}." if parts else ""
 
-    def told(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
         low, high = wilson(self.agreed, self.marked)
-        rates = {name: self.corrected(name)._asdict() for name in self.classes}
         return {
             "source": self.source,
             "marked": self.marked,
@@ -134,24 +177,38 @@ class Check:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
             "pictures": self.pictures,
-            "rates": rates,
+            "rates": {label: self.corrected(label)._asdict() for label in self.classes},
         }
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Check:
-        """The inverse of `told`."""
-        read = told_of(told)
+    def from_dict(cls, values: Any) -> HumanCheck:
+        """Restore a check from what `to_dict` returned.
+
+        Raises:
+            EvidenceError: A field does not fit, or counts do not fit together.
+        """
+        saved = validated(_Saved, values, "a classifier's check", EvidenceError)
+        classes = len(saved.classes)
+        counts = [*saved.unsure, *(count for row in saved.confusion for count in row)]
+        square = len(saved.confusion) == len(saved.unsure) == classes
+        square = square and all(len(row) == classes for row in saved.confusion)
+        if not square or set(saved.rates) != set(saved.classes) or min(counts, default=-1) < 0:
+            raise EvidenceError(
+                f"The check of {saved.source[:80]} counts other classes than it has."
+            )
+        if not 0 < sum(map(sum, saved.confusion)) <= sum(counts) < MAX_PICTURES:
+            raise EvidenceError(f"The check of {saved.source[:80]} counts no or too many pictures.")
         return cls(
-            source=read.source,
-            classes=read.classes,
-            confusion=np.array(read.confusion, np.int64),
-            unsure=np.array(read.unsure, np.int64),
-            said=tuple(read.rates[name].said for name in read.classes),
-            pictures=read.pictures,
+            source=saved.source,
+            classes=saved.classes,
+            confusion=np.array(saved.confusion, np.int64),
+            unsure=np.array(saved.unsure, np.int64),
+            predicted=tuple(saved.rates[label].predicted for label in saved.classes),
+            pictures=saved.pictures,
         )
 
 
-def sheet(
+def write_sheet(
     recording: Recording,
     name: str,
     out: Path,
@@ -160,19 +217,32 @@ def sheet(
     seed: int = 0,
     role: Role = "evaluation",
 ) -> int:
-    """Write the pictures to be marked into `out`, a page that marks them, and an empty table.
+    """Write pictures to be marked, a page that marks them, and an empty table of marks.
 
-    Gives how many there are: `size`, or all that the recording has. OutputError where the folder
-    holds something; RecordingError where no pictures were kept, or not all are drawn yet, of which
-    some would be no random ones; ModelError where the classifier cannot read them.
+    Args:
+        recording: A complete recording with pictures.
+        name: The classifier.
+        out: A folder, new or empty.
+        size: How many pictures; all, where the recording has fewer.
+        seed: Seed of the choice.
+        role: Which of two classifiers of that name.
+
+    Returns:
+        How many pictures there are.
+
+    Raises:
+        OutputError: The folder holds something.
+        RecordingError: No pictures were kept, or some are missing, so that those which are there
+            are no random ones.
+        ModelError: The classifier cannot read the pictures.
     """
     import pandas as pd
     from PIL import Image
 
-    judge = classifier(name, role=role)
-    _whole(recording)
+    classifier = load_classifier(name, role=role)
+    _check_complete(recording)
     chosen = np.random.default_rng(seed).permutation(recording.rows)[:size]
-    judge(recording.pictures(chosen[:1]))
+    classifier(recording.pictures(chosen[:1]))
     pictures = recording.pictures(np.sort(chosen))
     by_row = dict(zip(np.sort(chosen).tolist(), pictures, strict=True))
     with whole_folder(out) as part:
@@ -184,49 +254,65 @@ def sheet(
             lines.append((row, file, ""))
         table = pd.DataFrame(lines, columns=["sample", "picture", "marked"])
         table.to_csv(part / "marks.csv", index=False)
-        (part / "page.html").write_text(page(judge.source, judge.classes, UNSURE, lines), "utf-8")
+        page = render_page(classifier.source, classifier.classes, UNSURE, lines)
+        (part / "page.html").write_text(page, "utf-8")
     return len(table)
 
 
-def check(recording: Recording, name: str, marks: Path, *, role: Role = "evaluation") -> Check:
-    """Compare a person's marks with what the classifier says, and keep it with the recording.
+def check_classifier(
+    recording: Recording, name: str, marks: Path, *, role: Role = "evaluation"
+) -> HumanCheck:
+    """Compare a person's marks with the predictions, and keep the check with the recording.
 
-    EvidenceError where the table is of other pictures, or marks a class that there is not.
+    Args:
+        recording: The recording that the pictures are from.
+        name: The classifier.
+        marks: The table of marks, filled in.
+        role: Which of two classifiers of that name.
+
+    Raises:
+        EvidenceError: The table is of other pictures, has no mark, or one that is no class.
     """
-    judge = classifier(name, role=role)
-    _whole(recording)
-    marked = _marks(recording, judge, marks)
-    everywhere, _ = seen(recording, judge, recording.rows)
-    by_row = dict(zip(recording.rows.tolist(), everywhere, strict=True))
-    places = {level: at for at, level in enumerate(judge.classes)}
-    confusion = np.zeros((len(places), len(places)), np.int64)
-    unsure = np.zeros(len(places), np.int64)
-    for row, level in marked.items():
-        if level == UNSURE:
-            unsure[places[by_row[row]]] += 1
+    classifier = load_classifier(name, role=role)
+    _check_complete(recording)
+    marked = _read_marks(recording, classifier, marks)
+    labels, _ = predict(recording, classifier)
+    by_row = dict(zip(recording.rows.tolist(), labels, strict=True))
+    index = {label: at for at, label in enumerate(classifier.classes)}
+    confusion = np.zeros((len(index), len(index)), np.int64)
+    unsure = np.zeros(len(index), np.int64)
+    for row, mark in marked.items():
+        if mark == UNSURE:
+            unsure[index[by_row[row]]] += 1
         else:
-            confusion[places[level], places[by_row[row]]] += 1
+            confusion[index[mark], index[by_row[row]]] += 1
     if not confusion.any():
         raise EvidenceError(f"{marks} has no marks yet: fill in the column 'marked'.")
-    said = tuple(float((everywhere == level).mean()) for level in judge.classes)
-    found = Check(judge.source, tuple(judge.classes), confusion, unsure, said, len(everywhere))
-    recording.store.folder.write(place(judge, ENDING), json.dumps(found.told()).encode())
-    return found
+    shares = tuple(float((labels == label).mean()) for label in classifier.classes)
+    classes = tuple(classifier.classes)
+    check = HumanCheck(classifier.source, classes, confusion, unsure, shares, len(labels))
+    content = json.dumps(check.to_dict()).encode()
+    recording.store.folder.write(classifier_file(classifier, ENDING), content)
+    return check
 
 
-def checked(recording: Recording, judge: Classifier) -> Check | None:
-    """The check of this classifier that the recording's folder keeps; None without one."""
-    name = place(judge, ENDING)
+def load_check(recording: Recording, classifier: Classifier) -> HumanCheck | None:
+    """The check of a classifier that the recording's folder keeps; None without one.
+
+    Raises:
+        RecordingError: The file is damaged.
+    """
+    name = classifier_file(classifier, ENDING)
     raw = recording.store.folder.read(name)
     try:
-        return None if raw is None else Check.read(loads(raw, name, RecordingError))
-    except (RecordingError, EvidenceError, KeyError) as error:
+        return None if raw is None else HumanCheck.from_dict(loads(raw, name, RecordingError))
+    except (RecordingError, EvidenceError) as error:
         raise RecordingError(
             f"{recording.store.folder}/{name} cannot be read: remove it, and check again."
         ) from error
 
 
-def _whole(recording: Recording) -> None:
+def _check_complete(recording: Recording) -> None:
     missing = int((~recording.samples["done"]).sum())
     if missing:
         raise RecordingError(
@@ -234,29 +320,31 @@ def _whole(recording: Recording) -> None:
         )
 
 
-def _marks(recording: Recording, judge: Classifier, marks: Path) -> dict[int, str]:
+def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> dict[int, str]:
     """What each marked sample was marked as: a class, or that it cannot be told."""
-    table, found, levels = _table(marks), {}, {*judge.classes, UNSURE}
-    for line, (sample, file, level) in enumerate(table.itertuples(index=False), start=2):
+    known = {*classifier.classes, UNSURE}
+    found: dict[int, str] = {}
+    for line, (sample, file, mark) in enumerate(_table(marks).itertuples(index=False), start=2):
         where = f"{marks}, line {line}"
-        level = level if level in levels else level.removeprefix("'")  # of the page: no formula
-        if level == "":
+        # The page puts an apostrophe before what a spreadsheet would take for a formula.
+        mark = mark if mark in known else mark.removeprefix("'")
+        if mark == "":
             continue
-        if level not in levels:
-            near = suggest(level, judge.classes)
-            raise EvidenceError(f"{where}: {judge.source} has no {level!r}.{near}")
+        if mark not in known:
+            near = suggest(mark, classifier.classes)
+            raise EvidenceError(f"{where}: {classifier.source} has no {mark!r}.{near}")
         if not sample.isdecimal():
             raise EvidenceError(f"{where}: {sample!r} is no sample.")
         row = int(sample)
         if row in found:
             raise EvidenceError(f"{where}: sample {row} is marked twice.")
-        known = row in recording.rows and picture_digest(recording.pictures(row)[0])
-        if Path(file).stem != known:
+        digest = row in recording.rows and picture_digest(recording.pictures(row)[0])
+        if Path(file).stem != digest:
             raise EvidenceError(
                 f"{where}: sample {row} of {recording.store.folder} is another picture; these "
                 "marks are of another recording."
             )
-        found[row] = level
+        found[row] = mark
     return found
 
 

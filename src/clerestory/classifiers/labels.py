@@ -1,8 +1,8 @@
-"""What classifiers see in a recording's pictures, as columns; each picture is looked at once.
+"""Predictions for a recording's pictures, as columns; each picture is classified once.
 
-label(recording, "lancet:mood")      # columns predicted.mood, predicted.mood.confidence
+    label_samples(recording, "lancet:mood")   # columns predicted.mood, predicted.mood.confidence
 
-Labels are kept in the recording's folder by the picture's content, so a picture that is drawn
+Labels are kept in the recording's folder by the picture's content, so that a picture which is drawn
 again, in this recording or in a copy, is not classified again.
 """
 
@@ -10,141 +10,154 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, classifier
-from clerestory.errors import RecordingError, RegistryError
-from clerestory.models.core.family import Progress
-from clerestory.registry import suggest
-from clerestory.types import Role
+from clerestory.classifiers.base import Classifier, load_classifier, parse_target
+from clerestory.errors import RecordingError
+from clerestory.types import Bools, Floats, Integers, Pictures, Progress, Role
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clerestory.recordings import Recording
 
-__all__ = ["label", "passes", "picture_digest", "place", "seen"]
+__all__ = ["classifier_file", "label_samples", "matches_target", "picture_digest", "predict"]
 
 BATCH = 256
 FOLDER = "labels"
-COLUMNS = ("picture", "said", "confidence")
-RULED_OUT = ""
-"""The label of a picture that the gate rules out."""
+COLUMNS = ("picture", "label", "confidence")
+NO_LABEL = ""
+"""The label of a picture that the filter leaves out."""
 
 
-def label(
+def label_samples(
     recording: Recording,
     name: str,
     *,
     column: str | None = None,
     role: Role = "evaluation",
-    gate: str | None = None,
+    picture_filter: str | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Two columns for the recording's good samples: the likeliest class, and its probability.
+    """Classify the pictures of a recording's samples.
 
-    `column` is what they are called after `predicted.`, by default the last part of the
-    classifier's name. With `gate`, a condition `CLASSIFIER=CLASS`, pictures of which that
-    classifier does not say so have the label "". RecordingError where no pictures were kept.
+    Args:
+        recording: A recording with pictures.
+        name: The classifier.
+        column: What the columns are called after `predicted.`; by default the last part of the
+            classifier's name.
+        role: Which of two classifiers of that name.
+        picture_filter: CLASSIFIER=CLASS; other pictures get the label "".
+        progress: Told (label, pictures classified, pictures).
+
+    Returns:
+        A row for each complete sample, with `predicted.COLUMN`, the likeliest class, and
+        `predicted.COLUMN.confidence`, its probability.
+
+    Raises:
+        RecordingError: No pictures were kept.
+        RegistryError: There is no such classifier or class.
     """
     import pandas as pd
 
-    rows = recording.rows
-    said, sure = seen(recording, classifier(name, role=role), rows, progress)
-    if gate is not None:
-        said = np.where(passes(recording, gate, role=role), said, RULED_OUT)
-    called = column or name.rpartition(":")[2]
-    table = {f"predicted.{called}": said, f"predicted.{called}.confidence": sure}
-    return pd.DataFrame(table, index=rows)
+    labels, confidences = predict(recording, load_classifier(name, role=role), progress=progress)
+    if picture_filter is not None:
+        labels = np.where(matches_target(recording, picture_filter, role=role), labels, NO_LABEL)
+    key = f"predicted.{column or name.rpartition(':')[2]}"
+    return pd.DataFrame({key: labels, f"{key}.confidence": confidences}, index=recording.rows)
 
 
-def passes(recording: Recording, gate: str, *, role: Role = "evaluation") -> NDArray[np.bool_]:
-    """Which good samples' pictures a gate `CLASSIFIER=CLASS` lets through.
+def matches_target(recording: Recording, target: str, *, role: Role = "evaluation") -> Bools:
+    """Whether a target is predicted for the picture of each complete sample, `[sample]`.
 
-    RegistryError where the classifier has no such class.
+    Args:
+        recording: A recording with pictures.
+        target: CLASSIFIER=CLASS.
+        role: Which of two classifiers of that name.
+
+    Raises:
+        RegistryError: There is no such classifier or class.
     """
-    name, equals, wanted = gate.rpartition("=")
-    if not equals:
-        raise RegistryError(
-            f"{gate!r} is no gate; write CLASSIFIER=CLASS, as lancet:window=absent."
-        )
-    judge = classifier(name, role=role)
-    if wanted not in judge.classes:
-        raise RegistryError(f"{name} has no class {wanted!r}.{suggest(wanted, judge.classes)}")
-    said, _ = seen(recording, judge, recording.rows)
-    return np.asarray(said == wanted)
+    name, label = parse_target(target, role=role)
+    labels, _ = predict(recording, load_classifier(name, role=role))
+    return np.asarray(labels == label)
 
 
-def seen(
+def predict(
     recording: Recording,
-    judge: Classifier,
-    rows: NDArray[np.integer],
+    classifier: Classifier,
+    rows: Integers | None = None,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-    """The likeliest class of each of these samples' pictures, and its probability."""
-    kept = _Kept(recording, judge)
-    before = len(kept.found)
+    """The likeliest class of each sample's picture, and its probability.
+
+    Args:
+        recording: A recording with pictures.
+        classifier: The classifier.
+        rows: Sample numbers; by default all complete samples.
+        progress: Told (label, pictures classified, pictures).
+
+    Returns:
+        Two arrays, `[sample]`.
+    """
+    rows = recording.rows if rows is None else rows
+    store = _LabelStore(recording, classifier)
+    before = len(store.labels)
     digests: list[str] = []
-    for part in _parts(rows):
-        pictures = recording.pictures(part)
-        own = [picture_digest(one) for one in pictures]
-        new = [at for at, digest in enumerate(own) if digest not in kept.found]
+    for start in range(0, len(rows), BATCH):
+        pictures = recording.pictures(rows[start : start + BATCH])
+        batch = [picture_digest(picture) for picture in pictures]
+        new = [at for at, digest in enumerate(batch) if digest not in store.labels]
         if new:
-            kept.add([own[at] for at in new], judge(pictures[new]))
-        digests += own
+            store.add([batch[at] for at in new], classifier(pictures[new]))
+        digests += batch
         if progress is not None:
-            progress(len(digests), len(rows))
-    if len(kept.found) > before:
-        with suppress(OSError):  # a folder that cannot be written to is looked at again each time
-            kept.write()
-    told = [kept.found[digest] for digest in digests]
-    said = np.array([name for name, _ in told], dtype=object)
-    return said, np.array([sure for _, sure in told], dtype=np.float64)
+            progress(f"classifying by {classifier.source}", len(digests), len(rows))
+    if len(store.labels) > before:
+        with suppress(OSError):  # a folder that cannot be written to is classified each time
+            store.write()
+    found = [store.labels[digest] for digest in digests]
+    labels = np.array([label for label, _ in found], dtype=object)
+    return labels, np.array([confidence for _, confidence in found], dtype=np.float64)
 
 
-def picture_digest(picture: NDArray[np.uint8]) -> str:
+def picture_digest(picture: Pictures) -> str:
     """What a picture is known by: BLAKE2b of its pixels."""
     return hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest()
 
 
-def place(judge: Classifier, ending: str) -> str:
-    """Where a recording's folder keeps what is of this classifier, as it is now."""
-    mark = getattr(judge, "mark", judge.source)
-    told = "\n".join([judge.source, mark, *judge.classes])
-    stem = "".join(sign if sign.isalnum() else "-" for sign in judge.source).strip("-")[:60]
-    digest = hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
+def classifier_file(classifier: Classifier, ending: str) -> str:
+    """The name of a file in a recording's folder that is about this version of a classifier."""
+    version = getattr(classifier, "digest", classifier.source)
+    identity = "\n".join([classifier.source, version, *classifier.classes])
+    stem = "".join(sign if sign.isalnum() else "-" for sign in classifier.source).strip("-")[:60]
+    digest = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
     return f"{FOLDER}/{stem}-{digest}{ending}"
 
 
-def _parts(rows: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
-    for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH]
-
-
-class _Kept:
+class _LabelStore:
     """One classifier's labels in a recording's folder, by the digest of the picture."""
 
-    def __init__(self, recording: Recording, judge: Classifier) -> None:
-        self.folder, self.classes = recording.store.folder, judge.classes
-        self.name = place(judge, ".parquet")
-        self.found = self._read()
+    def __init__(self, recording: Recording, classifier: Classifier) -> None:
+        self.folder, self.classes = recording.store.folder, classifier.classes
+        self.name = classifier_file(classifier, ".parquet")
+        self.labels = self._read()
 
-    def add(self, digests: list[str], odds: NDArray[np.float32]) -> None:
+    def add(self, digests: list[str], probabilities: Floats) -> None:
         """Note the likeliest class of each picture."""
-        for digest, row in zip(digests, odds, strict=True):
+        for digest, row in zip(digests, probabilities, strict=True):
             best = int(row.argmax())
-            self.found[digest] = (self.classes[best], float(row[best]))
+            self.labels[digest] = (self.classes[best], float(row[best]))
 
     def write(self) -> None:
         """Write all labels, whole or not at all."""
         import pandas as pd
 
-        rows = [(digest, said, sure) for digest, (said, sure) in self.found.items()]
+        rows = [(digest, *found) for digest, found in self.labels.items()]
         raw = io.BytesIO()
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(raw)
         self.folder.write(self.name, raw.getvalue())
@@ -154,15 +167,17 @@ class _Kept:
             table = self.folder.table(self.name)
             if table is None:
                 return {}
-            kept = zip(*(table[name].tolist() for name in COLUMNS), strict=True)
-        except (RecordingError, KeyError):  # damaged: the pictures are there to be asked
+            rows = list(zip(*(table[name].tolist() for name in COLUMNS), strict=True))
+        except (RecordingError, KeyError):  # damaged: the pictures are there to be classified
             return {}
-        rows = list(kept)
-        fine = all(map(self._could_be, rows))
-        return {picture: (said, sure) for picture, said, sure in rows} if fine else {}
+        if not all(map(self._is_possible, rows)):
+            return {}
+        return {picture: (label, confidence) for picture, label, confidence in rows}
 
-    def _could_be(self, row: tuple[Any, Any, Any]) -> bool:
+    def _is_possible(self, row: tuple[Any, Any, Any]) -> bool:
         """Whether a row is one that `write` could have written."""
-        picture, said, sure = row
-        texts = isinstance(picture, str) and isinstance(said, str) and said in self.classes
-        return texts and isinstance(sure, float) and 0 <= sure < 1.001
+        picture, label, confidence = row
+        if not (isinstance(picture, str) and isinstance(label, str) and label in self.classes):
+            return False
+        # A probability in single precision may exceed 1 by rounding.
+        return isinstance(confidence, float) and 0 <= confidence < 1.001

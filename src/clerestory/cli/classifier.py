@@ -1,4 +1,4 @@
-"""`clerestory classifier`: is what a classifier says of a recording's pictures true?"""
+"""`clerestory classifier`: is a classifier right about a recording's pictures?"""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import typer
 from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
-    from clerestory.classifiers.human_check import Check
+    from clerestory.classifiers.human_check import HumanCheck
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Whether what a classifier says is true.", no_args_is_help=True)
+app = typer.Typer(help="Whether a classifier is right.", no_args_is_help=True)
 
 
 @app.callback()
 def classifier() -> None:
-    """Whether what a classifier says is true."""
+    """Whether a classifier is right."""
 
 
 @app.command()
@@ -39,13 +39,13 @@ def check(
     seed: Annotated[int, typer.Option(help="Of the choice of pictures.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="The check as one object.")] = False,
 ) -> None:
-    """Have a person mark pictures, then hold the classifier against the marks.
+    """Have a person mark pictures, then compare the classifier with the marks.
 
     First with --out: random pictures of the recording, a page that marks them in the browser and
     a table for those who would rather type. Then with --marks: the confusion matrix and the rates
-    corrected by it, kept with the recording and told by every finding that uses the classifier.
+    corrected by it, kept with the recording and reported by every finding that uses the classifier.
     """
-    from clerestory.classifiers import human_check as checking
+    from clerestory.classifiers import check_classifier, write_sheet
     from clerestory.cli import console
     from clerestory.errors import OutputError
     from clerestory.recordings import Recording
@@ -54,32 +54,33 @@ def check(
         raise OutputError("Give --out, a folder for the pictures to mark, or --marks, the table.")
     opened = Recording.open(recording)
     if out is not None:
-        count = checking.sheet(opened, name, out, size=size, seed=seed, role=role)
+        count = write_sheet(opened, name, out, size=size, seed=seed, role=role)
         console.status(f"{count} pictures: mark them in {out / 'page.html'}, or in {out}/marks.csv")
         return
     assert marks is not None
-    found = checking.check(opened, name, marks, role=role)
+    result = check_classifier(opened, name, marks, role=role)
     if json:
-        console.write_json(found.told())
+        console.write_json(result.to_dict())
     else:
-        _print(found)
+        _print(result)
 
 
-def _print(found: Check) -> None:
+def _print(result: HumanCheck) -> None:
     """Agreement, the classes' rates, and what was taken for what."""
     from clerestory.cli import console
 
-    console.write(found.sentence)
-    console.write(f"\n{'class':24} {'as said':>8} {'corrected':>10}  95% interval")
-    for name in found.classes:
-        told = found.corrected(name)
-        row = f"{name:24} {told.said:8.1%} {told.rate:10.1%}  {told.low:.1%} to {told.high:.1%}"
-        console.write(row)
-    wrong = found.confusion.copy()
-    for at in range(len(found.classes)):
+    console.write(result.sentence)
+    console.write(f"\n{'class':24} {'predicted':>9} {'corrected':>10}  95% interval")
+    for label in result.classes:
+        rate = result.corrected(label)
+        console.write(
+            f"{label:24} {rate.predicted:9.1%} {rate.rate:10.1%}  {rate.low:.1%} to {rate.high:.1%}"
+        )
+    wrong = result.confusion.copy()
+    for at in range(len(result.classes)):
         wrong[at, at] = 0
     if wrong.any():
-        console.write("\ntaken for something else (marked as → said):")
-    for true, said in zip(*wrong.nonzero(), strict=True):
-        row = f"  {found.classes[true]} → {found.classes[said]}: {wrong[true, said]}"
-        console.write(row)
+        console.write("\ntaken for something else (marked as → predicted):")
+    for true, predicted in zip(*wrong.nonzero(), strict=True):
+        labels = f"{result.classes[true]} → {result.classes[predicted]}"
+        console.write(f"  {labels}: {wrong[true, predicted]}")

@@ -23,7 +23,7 @@ from clerestory.reporting.results import Provenance, Result
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clerestory.classifiers import Check
+    from clerestory.classifiers import HumanCheck
 
 __all__ = [
     "RECOMMENDED_PAIRS",
@@ -166,7 +166,7 @@ class Findings(Result):
     directions: Mapping[str, NDArray[np.float64]]
     provenance: Provenance
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
-    classifiers: Mapping[str, Check | None] = field(default_factory=dict)
+    classifiers: Mapping[str, HumanCheck | None] = field(default_factory=dict)
     samples: pd.DataFrame | None = None
 
     def direction(self, unit: str, method: str = "difference") -> NDArray[np.float64]:
@@ -282,7 +282,7 @@ class Findings(Result):
     def to_dict(self) -> dict[str, Any]:
         """Everything but directions and samples, ready for JSON."""
         checks = {
-            source: None if check is None else check.told()
+            source: None if check is None else check.to_dict()
             for source, check in self.classifiers.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
@@ -360,12 +360,13 @@ class _Fields:
     classifiers: Mapping[str, Any]
 
 
-def _read_checks(checks: Mapping[str, Any]) -> dict[str, Check | None]:
-    from clerestory.classifiers import Check
+def _read_checks(checks: Mapping[str, Any]) -> dict[str, HumanCheck | None]:
+    from clerestory.classifiers import HumanCheck
 
     with refusing(FILE, EvidenceError):
         return {
-            source: None if check is None else Check.read(check) for source, check in checks.items()
+            source: None if check is None else HumanCheck.from_dict(check)
+            for source, check in checks.items()
         }
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clerestory.classifiers import classifier as open_classifier
+from clerestory.classifiers import load_classifier
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.contrast import contrast, provenance
 from clerestory.contrasts.find import find
@@ -157,7 +157,7 @@ def _controlled(control: str | Sequence[str], within: str | None) -> tuple[str, 
 
 
 def _classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
-    known = open_classifier(classifier).classes
+    known = load_classifier(classifier).classes
     for name in classes:
         if name not in known:
             raise RegistryError(f"{classifier} has no class {name!r}.{suggest(name, known)}")

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clerestory.classifiers import Check, Classifier, checked, classifier, label, passes
+from clerestory.classifiers import (
+    Classifier,
+    HumanCheck,
+    label_samples,
+    load_check,
+    load_classifier,
+    matches_target,
+)
 from clerestory.contrasts.pairs import HALVES
 from clerestory.contrasts.queries import PREDICTED
 from clerestory.errors import EvidenceError
@@ -95,13 +102,13 @@ class PictureClassifiers:
         tables: dict[str, pd.DataFrame] = {}
         for half in HALVES:
             columns = [
-                label(self.recording, source, column=name, role=half)
+                label_samples(self.recording, source, column=name, role=half)
                 for name, source in self.columns.items()
             ]
             columns += [] if labels is None else [self._complete(labels[half])]
             table = pd.concat([pd.DataFrame(index=self.recording.rows), *columns], axis=1)
             if self.picture_filter is not None:
-                table[PASSED] = passes(self.recording, self.picture_filter, role=half)
+                table[PASSED] = matches_target(self.recording, self.picture_filter, role=half)
             tables[half] = table
         return tables
 
@@ -111,10 +118,10 @@ class PictureClassifiers:
             raise EvidenceError(f"The labels have no row for sample {missing[0]}.")
         return table.loc[self.recording.rows]
 
-    def checks(self) -> dict[str, Check | None]:
+    def checks(self) -> dict[str, HumanCheck | None]:
         """A person's check of each evaluation classifier, by source; None without one."""
         return {
-            classifier.source: checked(self.recording, classifier)
+            classifier.source: load_check(self.recording, classifier)
             for classifier in self._classifiers("evaluation")
         }
 
@@ -124,7 +131,7 @@ class PictureClassifiers:
         warnings = []
         sets = zip(self._classifiers("selection"), self._classifiers("evaluation"), strict=True)
         for selection, evaluation in sets:
-            weights = set(getattr(evaluation, "weights", ()))
+            weights = set(getattr(evaluation, "weight_digests", ()))
             if weights & recorded:
                 share = len(weights & recorded) / len(weights)
                 warnings.append(
@@ -132,7 +139,7 @@ class PictureClassifiers:
                     "model: it may detect what the model meant for that reason."
                 )
             # A measurement, such as a colour, has no training that two sets could differ in.
-            measured = getattr(evaluation, "measured", False)
+            measured = getattr(evaluation, "is_measurement", False)
             if selection.source == evaluation.source and not measured:
                 warnings.append(f"{evaluation.source} is the same for selection and evaluation.")
         return warnings
@@ -140,7 +147,7 @@ class PictureClassifiers:
     def _classifiers(self, role: Role) -> list[Classifier]:
         filters = [self.picture_filter.rpartition("=")[0]] if self.picture_filter else []
         names = dict.fromkeys([*self.columns.values(), *filters])
-        return [classifier(name, role=role) for name in names]
+        return [load_classifier(name, role=role) for name in names]
 
 
 def _default_classifiers(recording: Recording) -> Mapping[str, str]:

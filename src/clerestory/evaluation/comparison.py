@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clerestory.classifiers import Classifier, ClassifierHead, classifier, factor_of
+from clerestory.classifiers import Classifier, ClassifierHead, factor_of, load_classifier
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.evaluation.conditions import Condition, Design
 from clerestory.evaluation.engine import Drawing, Evaluator
@@ -50,7 +50,7 @@ def label_of(name: str, label: str, role: Role = "evaluation") -> Label:
     Raises:
         RegistryError: There is no such classifier, or it has no such class.
     """
-    opened = classifier(name, role=role)
+    opened = load_classifier(name, role=role)
     if label not in opened.classes:
         raise RegistryError(f"{name} has no class {label!r}.{suggest(label, opened.classes)}")
     return Label(opened, label)
@@ -99,7 +99,7 @@ class Panel:
             others = head.companions if isinstance(head, ClassifierHead) else ()
         against = None if hard_negative is None else label_of(*hard_negative, role)
         opened = {
-            other: classifier(other, role=role)
+            other: load_classifier(other, role=role)
             for other in others
             if hard_negative is None or other != hard_negative[0]
         }

@@ -121,12 +121,11 @@ def drawn(classifier: str, shows: str) -> Objective:
 
     Probabilities would be flat where nothing shows it. SearchError if it has no such class.
     """
-    from clerestory.classifiers import class_of
-    from clerestory.classifiers import classifier as named
+    from clerestory.classifiers import load_classifier, resolve_label
 
-    named(classifier)
+    load_classifier(classifier)
     try:
-        meant = class_of(classifier, shows)
+        meant = resolve_label(classifier, shows)
     except RegistryError as error:
         raise SearchError(str(error)) from error
     return Objective(((1.0, Drawn(classifier, meant)),))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from clerestory.classifiers import condition as parse_target
+from clerestory.classifiers import parse_target
 from clerestory.errors import SearchError
 from clerestory.evaluation import (
     ITEM,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from torch import Tensor
 
-from clerestory.classifiers import classifier
+from clerestory.classifiers import load_classifier
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Along, Drawn, Objective, Term
 from clerestory.evaluation.terms import noiseless, read_terms
@@ -105,7 +105,7 @@ class Scorer:
         return measured.values
 
     def _log_odds(self, term: Drawn, pictures: Pictures) -> NDArray[np.float64]:
-        predict = classifier(term.classifier, role=self.role)
+        predict = load_classifier(term.classifier, role=self.role)
         chances = predict(pictures)[:, predict.classes.index(term.shows)].astype(float)
         return np.asarray(logit(chances.clip(CERTAIN, 1 - CERTAIN)))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clerestory.classifiers import Classifier, ClassifierHead, classifier
+from clerestory.classifiers import Classifier, ClassifierHead, load_classifier
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, Design, Drawing, Evaluator
 from clerestory.models import Model
@@ -57,7 +57,7 @@ class Eyes:
         """
         if names is None:
             names = tuple(model.profile.classifiers.values())
-        judges = tuple(classifier(name, role=role) for name in dict.fromkeys(names))
+        judges = tuple(load_classifier(name, role=role) for name in dict.fromkeys(names))
         heads = [judge for judge in judges if isinstance(judge, ClassifierHead)]
         # Only a prior makes an embedding of the picture; other models hand over words.
         site = model.conditioning_site if model.conditioning_site.startswith("prior/") else None
@@ -77,7 +77,7 @@ class Eyes:
         """What tells these eyes from others."""
         return {
             "classifiers": [
-                [judge.source, getattr(judge, "mark", judge.source), list(judge.classes)]
+                [judge.source, getattr(judge, "digest", judge.source), list(judge.classes)]
                 for judge in self.judges
             ],
             "embedding": self.embeds,

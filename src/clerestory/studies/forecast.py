@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clerestory.classifiers.base import only_given
+from clerestory.classifiers.base import trusted_names
 from clerestory.studies.runner import check_study
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Cost
@@ -80,7 +80,7 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
         ClerestoryError: The study cannot run on this model.
     """
     given = classifiers or {}
-    with only_given(study.trusted_classifiers(given, model.profile)):
+    with trusted_names(study.trusted_classifiers(given, model.profile)):
         context = check_study(study, model, Path(), given, lambda label, completed, total: None)
         picture = _seconds_a_prompt(lambda: model.run(list(PROMPTS), 0))
         text = read = picture

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clerestory.classifiers.base import only_given
+from clerestory.classifiers.base import trusted_names
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.io.outputs import resumable, whole_file
 from clerestory.io.reading import inside, read_text, refusing
@@ -69,7 +69,7 @@ def run_study(
     given = dict(classifiers or {})
     check_folder(out)
     with (
-        only_given(study.trusted_classifiers(given, model.profile)),
+        trusted_names(study.trusted_classifiers(given, model.profile)),
         progress_bars(progress) as bars,
     ):
         context = check_study(study, model, out, given, bars)
@@ -235,10 +235,10 @@ def _skip_reason(key: str, study: Study, context: TaskContext, runs: Mapping[str
 
 def _missing_labels(task: Task, context: TaskContext) -> Iterator[str]:
     """A sentence for each label of the task that its classifier does not have."""
-    from clerestory.classifiers import classifier
+    from clerestory.classifiers import load_classifier
 
     for name, label in task.predicted_labels():
-        known = classifier(context.classifier(name)).classes
+        known = load_classifier(context.classifier(name)).classes
         translated = context.label(name, label)
         if translated and translated not in known:
             hint = suggest(translated, known)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clerestory.attribution import SegmentedPrompt, parse_pieces
-from clerestory.classifiers import classifier, condition
+from clerestory.classifiers import load_classifier, parse_target
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.models import Model
 
@@ -79,14 +79,14 @@ class Association:
             raise EvidenceError("Say what is unwanted and what to preserve, each at least once.")
         if replacements and len(replacements) != len(words):
             raise EvidenceError("Give as many baselines as there are words to preserve.")
-        removed = tuple(Target(*condition(text)) for text in dict.fromkeys(requested))
+        removed = tuple(Target(*parse_target(text)) for text in dict.fromkeys(requested))
         preserved = tuple(_target(model, word) for word in words)
         both = sorted({*removed} & {*preserved})
         if both:
             raise EvidenceError(f"{both[0]} is both unwanted and to be preserved.")
         names = tuple(classifiers) or tuple(model.profile.classifiers.values())
         for name in names:
-            classifier(name)  # raises for a name that there is not, before anything is drawn
+            load_classifier(name)  # raises for a name that there is not, before anything is drawn
         used = {target.classifier for target in (*removed, *preserved)}
         pieces = [word.partition("=")[0].strip() for word in words]
         return cls(
@@ -128,14 +128,14 @@ def _target(model: Model, text: str) -> Target:
     """The target of a word to preserve, as it is named or from the model's own classifiers."""
     word, equals, target = (part.strip() for part in text.partition("="))
     if equals:
-        return Target(*condition(target))
+        return Target(*parse_target(target))
     names = tuple(model.profile.classifiers.values())
     if not names:
         raise RegistryError(
             f"{model.name} has no default classifiers, so {word!r} needs a target: write "
             "WORD=CLASSIFIER=CLASS."
         )
-    targets = [Target(name, word) for name in names if word in classifier(name).classes]
+    targets = [Target(name, word) for name in names if word in load_classifier(name).classes]
     if len(targets) != 1:
         known = " and ".join(target.classifier for target in targets)
         raise RegistryError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clerestory.attribution import SegmentedPrompt
-from clerestory.classifiers import Classifier, classifier
+from clerestory.classifiers import Classifier, load_classifier
 from clerestory.evaluation import Condition, Design, Drawing, Evaluator
 from clerestory.suppression.association import Association, Target
 from clerestory.types import Floats, Role
@@ -86,7 +86,9 @@ class Half:
             role: Which classifiers to use.
         """
         self.evaluator, self.association, self.role = evaluator, association, role
-        self.classifiers = {name: classifier(name, role=role) for name in association.classifiers}
+        self.classifiers = {
+            name: load_classifier(name, role=role) for name in association.classifiers
+        }
         texts, controls = (
             [each.text([present] * len(association.prompt.pieces)) for each in paraphrases]
             for present in (True, False)

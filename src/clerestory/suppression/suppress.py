@@ -15,7 +15,7 @@ import numpy as np
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
 from clerestory.attribution.paraphrases import fits_window
-from clerestory.classifiers import classifier
+from clerestory.classifiers import load_classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
 from clerestory.io.outputs import free_folder
@@ -228,7 +228,8 @@ def _shared_classifiers(association: Association) -> list[str]:
     names = [
         name
         for name in dict.fromkeys(target.classifier for target in association.targets)
-        if classifier(name, role="selection").source == classifier(name, role="evaluation").source
+        if load_classifier(name, role="selection").source
+        == load_classifier(name, role="evaluation").source
     ]
     if not names:
         return []

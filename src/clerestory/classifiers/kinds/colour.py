@@ -1,4 +1,4 @@
-"""What colour a picture is: measured, not learnt, so that other answers can be controlled for it.
+"""What colour a picture is: measured, not learnt, so that other predictions can be controlled.
 
 "scared" might only be "night", or "blue":
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, families
+from clerestory.classifiers.base import Classifier, classifier_kinds
 from clerestory.errors import RegistryError
 from clerestory.registry import suggest
-from clerestory.types import Role
+from clerestory.types import Floats, Pictures, Role
 
-__all__ = ["Colour"]
+__all__ = ["ColourClassifier"]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in lightness (BT.601)."""
@@ -27,43 +26,50 @@ SCALES = {
     "light": (LUMA, (0.25, 0.5, 0.75), ("dark", "middling", "light")),
     "tint": (WARMTH, (-0.2, 0.0, 0.2), ("cool", "neutral", "warm")),
 }
-"""By measure: weights of the channels, what its classes are typically, their names."""
+"""By scale: weights of the channels, typical values of its classes, their names."""
+SHARPNESS = 0.3
+"""Standard deviation of a class, in distances between neighbouring classes."""
 
 
 @dataclass(frozen=True)
-class Colour:
-    """The mean of a picture along one scale, told as the nearest of its classes.
+class ColourClassifier:
+    """The nearest class to a picture's mean along one scale.
 
     Probabilities fall off with the square of the distance: midway between two classes both have
     one half, at a class's typical value it has nearly all.
+
+    Attributes:
+        scale: `light` or `tint`.
+        is_measurement: It has learnt nothing.
     """
 
-    measure: str
-    measured: bool = True
+    scale: str
+    is_measurement: bool = True
 
     @property
     def classes(self) -> tuple[str, ...]:
         """From little to much."""
-        return SCALES[self.measure][2]
+        return SCALES[self.scale][2]
 
     @property
     def source(self) -> str:
         """`colour:tint`."""
-        return f"colour:{self.measure}"
+        return f"colour:{self.scale}"
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`."""
-        weights, typical, _ = SCALES[self.measure]
+        weights, typical, _ = SCALES[self.scale]
         means = pictures.reshape(len(pictures), -1, 3).mean(1) @ weights / 255
-        places = np.asarray(typical)
-        near = -np.square((means[:, None] - places) / (0.3 * (places[1] - places[0]))) / 2
-        odds = np.exp(near - near.max(1, keepdims=True))
+        centers = np.asarray(typical)
+        spread = SHARPNESS * (centers[1] - centers[0])
+        log_odds = -np.square((means[:, None] - centers) / spread) / 2
+        odds = np.exp(log_odds - log_odds.max(1, keepdims=True))
         return np.asarray(odds / odds.sum(1, keepdims=True), np.float32)
 
 
-@families.register("colour")
-def colour_classifier(measure: str, role: Role) -> Classifier:
+@classifier_kinds.register("colour")
+def open_colour_classifier(scale: str, role: Role) -> Classifier:
     """`colour:tint` (cool, neutral, warm), `colour:light` (dark, middling, light): measured."""
-    if measure not in SCALES:
-        raise RegistryError(f"No colour is called {measure!r}.{suggest(measure, SCALES)}")
-    return Colour(measure)
+    if scale not in SCALES:
+        raise RegistryError(f"No colour is called {scale!r}.{suggest(scale, SCALES)}")
+    return ColourClassifier(scale)

@@ -1,13 +1,12 @@
-"""A classifier of your own: any function or object in a module that can be imported.
+"""A function of your own, in a module that can be imported.
 
 # mine.py
-classes = ("dark", "light")
 def brightness(pictures):                       # [n, height, width, 3] uint8
     light = pictures.mean((1, 2, 3)) / 255
     return np.stack([1 - light, light], 1)      # [n, class], each row adds up to 1
-brightness.classes = classes
+brightness.classes = ("dark", "light")
 
-classifier("python:mine:brightness")
+load_classifier("python:mine:brightness")
 """
 
 from __future__ import annotations
@@ -21,30 +20,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, families, is_given
+from clerestory.classifiers.base import Classifier, classifier_kinds, is_trusted
 from clerestory.errors import ModelError, RegistryError
-from clerestory.types import Role
+from clerestory.types import Floats, Pictures, Role
 
-__all__ = ["Own"]
+__all__ = ["FunctionClassifier"]
 
 
 @dataclass(frozen=True)
-class Own:
-    """A function with `classes`, checked each time that it answers."""
+class FunctionClassifier:
+    """A function, whose result is checked each time.
+
+    Attributes:
+        source: `python:MODULE:FUNCTION`.
+        classes: The function's attribute of that name.
+        function: The function.
+        digest: The module's text, so that labels of an older version are not taken for its own.
+    """
 
     source: str
     classes: tuple[str, ...]
-    answer: Callable[[NDArray[np.uint8]], Any]
-    mark: str = ""
+    function: Callable[[Pictures], Any]
+    digest: str = ""
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`; ModelError where the function gives anything else."""
-        odds = np.asarray(self.answer(pictures), np.float32)
+        odds = np.asarray(self.function(pictures), np.float32)
         expected = (len(pictures), len(self.classes))
-        fine = odds.shape == expected and np.allclose(odds.sum(-1), 1, atol=1e-3)
-        if not fine or (odds < 0).any():
+        fits = odds.shape == expected and np.allclose(odds.sum(-1), 1, atol=1e-3)
+        if not fits or (odds < 0).any():
             raise ModelError(
                 f"{self.source} gave {list(odds.shape)}; [n, class] probabilities "
                 f"{list(expected)} are expected, each row adding up to 1."
@@ -52,33 +57,34 @@ class Own:
         return odds
 
 
-@families.register("python")
-def own_classifier(name: str, role: Role) -> Classifier:
+@classifier_kinds.register("python")
+def open_function(name: str, role: Role) -> Classifier:
     """`python:MODULE:FUNCTION`: a function of yours, with an attribute `classes`."""
-    called = f"python:{name}"
-    if not is_given(called):
+    source = f"python:{name}"
+    if not is_trusted(source):
         raise RegistryError(
-            f"{called[:80]!r} is code, and comes from a file, which cannot bring any. If you trust "
-            f"it, name it yourself: --classifier NAME={' '.join(called[:80].split())}"
+            f"{source[:80]!r} is code, and comes from a file, which cannot bring any. If you trust "
+            f"it, name it yourself: --classifier NAME={' '.join(source[:80].split())}"
         )
-    module, _, function = name.partition(":")
+    module_name, _, function_name = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` has it, and a console script has not
     try:
-        home = importlib.import_module(module)
-        answer = getattr(home, function)
-        classes = tuple(map(str, () if isinstance(answer.classes, str) else answer.classes))
+        module = importlib.import_module(module_name)
+        function = getattr(module, function_name)
+        # A text is a sequence of its letters: no classes at all are meant less than these.
+        names = () if isinstance(function.classes, str) else function.classes
+        classes = tuple(map(str, names))
     except Exception as error:  # the module's own code may raise anything
         reason = " ".join(str(error).split())[:160]
         raise RegistryError(
-            f"python:{name} cannot be used: {reason}. Write python:MODULE:FUNCTION, and give the "
+            f"{source} cannot be used: {reason}. Write python:MODULE:FUNCTION, and give the "
             "function an attribute `classes`."
         ) from error
-    return Own(f"python:{name}", classes, answer, _code(home))
+    return FunctionClassifier(source, classes, function, _text(module))
 
 
-def _code(module: Any) -> str:
-    """The module's text, so that labels of an older version are not taken for its."""
+def _text(module: Any) -> str:
     try:
         return inspect.getsource(module)
     except (OSError, TypeError):

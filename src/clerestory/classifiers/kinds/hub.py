@@ -1,7 +1,7 @@
-"""Classifiers from elsewhere: any of transformers', zero-shot ones with classes of your own.
+"""Classifiers of transformers: trained ones, and zero-shot ones with classes of your own.
 
-classifier("classifier:google/vit-base-patch16-224")
-classifier("zero-shot:openai/clip-vit-base-patch32[a photograph, a stained glass, a mosaic]")
+load_classifier("classifier:google/vit-base-patch16-224")
+load_classifier("zero-shot:openai/clip-vit-base-patch32[a photograph, a stained glass]")
 """
 
 from __future__ import annotations
@@ -17,23 +17,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, families, is_given
+from clerestory.classifiers.base import Classifier, classifier_kinds, is_trusted
 from clerestory.errors import ModelError, RegistryError
 from clerestory.io.reading import one_line
 from clerestory.models.core.weight_digests import weight_digests
-from clerestory.types import Role
+from clerestory.types import Floats, Pictures, Role
 
-__all__ = ["Hosted"]
+__all__ = ["HubClassifier"]
 
 BATCH = 32
 _ZERO_SHOT = re.compile(r"(?P<model>.+?)\[(?P<classes>[^\[\]]+)\]")
 
 
 @dataclass(frozen=True, eq=False)
-class Hosted:
-    """A transformers model that gives a logit for each class."""
+class HubClassifier:
+    """A transformers model that gives a logit for each class.
+
+    Attributes:
+        source: Its name.
+        classes: Its classes.
+        model: The network.
+        prepare: Pictures to the network's arguments.
+    """
 
     source: str
     classes: tuple[str, ...]
@@ -41,7 +47,7 @@ class Hosted:
     prepare: Any = field(repr=False)
 
     @functools.cached_property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """A digest of its weights: other weights under the same name are another classifier."""
         digest = hashlib.blake2b(digest_size=16)
         for name, weight in sorted(self.model.state_dict().items()):
@@ -50,59 +56,61 @@ class Hosted:
         return digest.hexdigest()
 
     @functools.cached_property
-    def weights(self) -> list[str]:
-        """The marks of its weights, to tell whether the model that is studied has them too."""
+    def weight_digests(self) -> list[str]:
+        """Digests of its weight matrices, to tell whether the studied model has them too."""
         return weight_digests([self.model])
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`."""
         parts = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pictures), BATCH):
-            given = self.prepare(list(pictures[start : start + BATCH]))
+            inputs = self.prepare(list(pictures[start : start + BATCH]))
             with torch.no_grad():
-                out = self.model(**given)
-            logits = getattr(out, "logits_per_image", None)
-            logits = out.logits if logits is None else logits
+                output = self.model(**inputs)
+            logits = getattr(output, "logits_per_image", None)
+            logits = output.logits if logits is None else logits
             parts.append(np.asarray(logits.float().softmax(-1), np.float32))
         return np.concatenate(parts)
 
 
-@families.register("classifier")
-def image_classifier(name: str, role: Role) -> Classifier:
+@classifier_kinds.register("classifier")
+def open_image_classifier(name: str, role: Role) -> Classifier:
     """`classifier:MODEL`: any transformers image classifier, by hub id or folder."""
-    return _image_classifier(name, not is_given(f"classifier:{name}"))
+    return _image_classifier(name, not is_trusted(f"classifier:{name}"))
 
 
-@families.register("zero-shot")
-def zero_shot(name: str, role: Role) -> Classifier:
+@classifier_kinds.register("zero-shot")
+def open_zero_shot(name: str, role: Role) -> Classifier:
     """`zero-shot:MODEL[a class, another]`: CLIP or SigLIP with classes in your own words."""
-    found = _ZERO_SHOT.fullmatch(name)
-    classes = [] if found is None else [one.strip() for one in found["classes"].split(",")]
-    if found is None or len(classes) < 2 or not all(classes):
+    match = _ZERO_SHOT.fullmatch(name)
+    classes = [] if match is None else [text.strip() for text in match["classes"].split(",")]
+    if match is None or len(classes) < 2 or not all(classes):
         raise RegistryError(
             f"{name!r} names no model with classes; write zero-shot:MODEL[a cat, a dog]."
         )
-    return _zero_shot(found["model"], tuple(classes), not is_given(f"zero-shot:{name}"))
+    return _zero_shot(match["model"], tuple(classes), not is_trusted(f"zero-shot:{name}"))
 
 
 @functools.lru_cache(maxsize=4)
-def _image_classifier(name: str, here: bool) -> Hosted:
+def _image_classifier(name: str, local_only: bool) -> HubClassifier:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    model = _opened(AutoModelForImageClassification, name, here)
-    processor = _opened(AutoImageProcessor, name, here)
+    model = _load(AutoModelForImageClassification, name, local_only)
+    processor = _load(AutoImageProcessor, name, local_only)
     labels = model.config.id2label
     if len(labels) < 2:
         raise ModelError(f"{name} has one output, so it is no classifier of classes.")
     classes = _distinct([str(labels[at]) for at in range(len(labels))])
-    return Hosted(
-        f"classifier:{name}", classes, model, lambda given: processor(given, return_tensors="pt")
-    )
+
+    def prepare(pictures: Any) -> Any:
+        return processor(pictures, return_tensors="pt")
+
+    return HubClassifier(f"classifier:{name}", classes, model, prepare)
 
 
 @functools.lru_cache(maxsize=2)
-def _parts(name: str, here: bool) -> tuple[Any, Any, Any]:
-    """A zero-shot model, its processor and tokenizer: the same for whatever classes are asked."""
+def _zero_shot_parts(name: str, local_only: bool) -> tuple[Any, Any, Any]:
+    """A zero-shot model, its processor and tokenizer: the same for whatever classes are given."""
     from transformers import (
         AutoImageProcessor,
         AutoModelForZeroShotImageClassification,
@@ -110,23 +118,22 @@ def _parts(name: str, here: bool) -> tuple[Any, Any, Any]:
     )
 
     kinds = (AutoModelForZeroShotImageClassification, AutoImageProcessor, AutoTokenizer)
-    model, processor, tokenizer = (_opened(kind, name, here) for kind in kinds)
+    model, processor, tokenizer = (_load(kind, name, local_only) for kind in kinds)
     return model, processor, tokenizer
 
 
 @functools.lru_cache(maxsize=32)
-def _zero_shot(name: str, classes: Sequence[str], here: bool) -> Hosted:
-    model, processor, tokenizer = _parts(name, here)
+def _zero_shot(name: str, classes: Sequence[str], local_only: bool) -> HubClassifier:
+    model, processor, tokenizer = _zero_shot_parts(name, local_only)
     # SigLIP was trained on texts that fill the window.
-    whole = "siglip" in model.config.model_type
-    texts = tokenizer(
-        list(classes), padding="max_length" if whole else True, truncation=True, return_tensors="pt"
-    )
+    padding = "max_length" if "siglip" in model.config.model_type else True
+    texts = tokenizer(list(classes), padding=padding, truncation=True, return_tensors="pt")
 
-    def prepare(given: Any) -> dict[str, Any]:
-        return {**texts, **processor(given, return_tensors="pt")}
+    def prepare(pictures: Any) -> dict[str, Any]:
+        return {**texts, **processor(pictures, return_tensors="pt")}
 
-    return Hosted(f"zero-shot:{name}[{', '.join(classes)}]", tuple(classes), model, prepare)
+    source = f"zero-shot:{name}[{', '.join(classes)}]"
+    return HubClassifier(source, tuple(classes), model, prepare)
 
 
 def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
@@ -141,17 +148,18 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _opened(kind: Any, name: str, here: bool) -> Any:
-    """A part of a hosted classifier, weights from safetensors only; ModelError where it is none.
-
-    With `here` nothing is fetched: it must be on this machine.
-    """
+def _load(kind: Any, name: str, local_only: bool) -> Any:
+    """A part of a classifier, weights from safetensors only; ModelError where it is none."""
     is_model = hasattr(kind, "from_config")
-    how: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if is_model else {}
+    options: dict[str, Any] = (
+        {"use_safetensors": True, "output_loading_info": True} if is_model else {}
+    )
     try:
-        part = kind.from_pretrained(name, trust_remote_code=False, local_files_only=here, **how)
+        part = kind.from_pretrained(
+            name, trust_remote_code=False, local_files_only=local_only, **options
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        if here and isinstance(error, OSError) and not Path(name).exists():
+        if local_only and isinstance(error, OSError) and not Path(name).exists():
             raise ModelError(
                 f"{name} is not on this machine, and comes from a file, which cannot make anything "
                 "be fetched. If you want it, name its classifier yourself: --classifier NAME=…"
@@ -163,6 +171,6 @@ def _opened(kind: Any, name: str, here: bool) -> Any:
         return part
     model, info = part
     if info["missing_keys"]:
-        lacking = sorted(info["missing_keys"])[0]
-        raise ModelError(f"{name} is no finished classifier: its weights lack {lacking}.")
+        missing = sorted(info["missing_keys"])[0]
+        raise ModelError(f"{name} is no finished classifier: its weights lack {missing}.")
     return model.eval().requires_grad_(False)

@@ -1,36 +1,36 @@
-const asked = JSON.parse(document.getElementById("asked").dataset.asked);
+const sheet = JSON.parse(document.getElementById("sheet").dataset.sheet);
 const keys = "123456789abcdefghijklmnopqrstuvwxyz";
-const few = asked.classes.length <= keys.length;
-const name = "clerestory:" + asked.sheet;
+const few = sheet.classes.length <= keys.length;
+const name = "clerestory:" + sheet.sheet;
 const find = id => document.getElementById(id);
-const shown = level => asked.labels[asked.classes.indexOf(level)] || level;
+const shown = level => sheet.labels[sheet.classes.indexOf(level)] || level;
 let marks = {}, at = 0;
 try { marks = JSON.parse(localStorage.getItem(name)) || {}; } catch { /* no storage: marks live as long as the page */ }
 
 function mark(level) {
-  marks[asked.pictures[at].sample] = level;
+  marks[sheet.pictures[at].sample] = level;
   try { localStorage.setItem(name, JSON.stringify(marks)); } catch { /* as above */ }
   move(1);
 }
-function move(by) { at = Math.max(0, Math.min(asked.pictures.length - 1, at + by)); show(); }
+function move(by) { at = Math.max(0, Math.min(sheet.pictures.length - 1, at + by)); show(); }
 
 function show() {
-  const one = asked.pictures[at], done = Object.keys(marks).length;
+  const one = sheet.pictures[at], done = Object.keys(marks).length;
   find("picture").src = one.picture;
-  find("bar").max = asked.pictures.length;
+  find("bar").max = sheet.pictures.length;
   find("bar").value = done;
   const mine = marks[one.sample];
-  find("count").textContent = `Picture ${at + 1} of ${asked.pictures.length}, ${done} marked` + (mine ? ` · marked: ${shown(mine)}` : "");
+  find("count").textContent = `Picture ${at + 1} of ${sheet.pictures.length}, ${done} marked` + (mine ? ` · marked: ${shown(mine)}` : "");
   for (const button of find("choices").querySelectorAll("button"))
     button.setAttribute("aria-pressed", button.dataset.level === mine);
   const text = find("text");
-  if (text) { text.value = mine && mine !== asked.unsure ? mine : ""; text.focus(); }
+  if (text) { text.value = mine && mine !== sheet.unsure ? mine : ""; text.focus(); }
 }
 
 function choices() {
   const box = find("choices");
   if (few) {
-    asked.classes.forEach((level, place) => {
+    sheet.classes.forEach((level, place) => {
       const button = document.createElement("button"), key = document.createElement("kbd");
       key.textContent = keys[place];
       button.append(key, shown(level));
@@ -45,8 +45,8 @@ function choices() {
   text.id = "text"; list.id = "levels"; text.setAttribute("list", "levels");
   text.placeholder = "what it shows, then Enter";
   text.setAttribute("aria-label", text.placeholder);
-  for (const level of asked.classes) { const option = document.createElement("option"); option.value = level; list.append(option); }
-  text.onkeydown = event => { if (event.key === "Enter" && asked.classes.includes(text.value)) mark(text.value); };
+  for (const level of sheet.classes) { const option = document.createElement("option"); option.value = level; list.append(option); }
+  text.onkeydown = event => { if (event.key === "Enter" && sheet.classes.includes(text.value)) mark(text.value); };
   box.append(text, list);
 }
 
@@ -54,7 +54,7 @@ function choices() {
 const tame = text => /^[=+\-@\t\r]/.test(text) ? "'" + text : text;
 const quoted = text => /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 find("save").onclick = () => {
-  const lines = asked.pictures.map(one => [one.sample, one.picture, quoted(tame(marks[one.sample] || ""))].join());
+  const lines = sheet.pictures.map(one => [one.sample, one.picture, quoted(tame(marks[one.sample] || ""))].join());
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(["sample,picture,marked\n" + lines.join("\n") + "\n"], {type: "text/csv"}));
   link.download = "marks.csv";
@@ -62,13 +62,13 @@ find("save").onclick = () => {
 };
 find("back").onclick = () => move(-1);
 find("next").onclick = () => move(1);
-find("unsure").onclick = () => mark(asked.unsure);
+find("unsure").onclick = () => mark(sheet.unsure);
 document.onkeydown = event => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "ArrowLeft" && event.target.tagName !== "INPUT") move(-1);
   else if (event.key === "ArrowRight" && event.target.tagName !== "INPUT") move(1);
-  else if (event.key === "?") { mark(asked.unsure); event.preventDefault(); }
-  else if (few && keys.includes(event.key) && keys.indexOf(event.key) < asked.classes.length) mark(asked.classes[keys.indexOf(event.key)]);
+  else if (event.key === "?") { mark(sheet.unsure); event.preventDefault(); }
+  else if (few && keys.includes(event.key) && keys.indexOf(event.key) < sheet.classes.length) mark(sheet.classes[keys.indexOf(event.key)]);
 };
 choices();
 show();

@@ -208,10 +208,10 @@ class TaskContext:
 
     def label(self, name: str, label: str) -> str:
         """A label of the study's classifier, as the classifier in use calls it."""
-        from clerestory.classifiers import classifier
+        from clerestory.classifiers import load_classifier
 
         translated = self.label_names.get(name, {}).get(label, label)
-        known = translated == label or translated in classifier(self.classifier(name)).classes
+        known = translated == label or translated in load_classifier(self.classifier(name)).classes
         return translated if known else label
 
     def group_label(self, label: str) -> str:

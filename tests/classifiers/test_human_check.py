@@ -12,8 +12,15 @@ import pytest
 from commands import call
 from tiny import tiny_model
 
-from clerestory.classifiers import Check, check, checked, classifier, label, sheet
-from clerestory.classifiers.kinds.hub import Hosted
+from clerestory.classifiers import (
+    HumanCheck,
+    check_classifier,
+    label_samples,
+    load_check,
+    load_classifier,
+    write_sheet,
+)
+from clerestory.classifiers.kinds.hub import HubClassifier
 from clerestory.cli.main import app
 from clerestory.contrasts.predictions import PictureClassifiers
 from clerestory.errors import EvidenceError, OutputError, RecordingError
@@ -35,18 +42,18 @@ def made(
     said: tuple[float, ...],
     pictures: int = 1000,
     unsure: list[int] | None = None,
-) -> Check:
+) -> HumanCheck:
     classes = tuple("abc"[: len(said)])
     unsure = np.zeros(len(said), int) if unsure is None else np.array(unsure)
-    return Check("judge", classes, np.array(confusion), unsure, said, pictures)
+    return HumanCheck("judge", classes, np.array(confusion), unsure, said, pictures)
 
 
-def test_the_sheet_shows_pictures_and_not_what_was_said(
+def test_the_sheet_shows_pictures_and_not_predictions(
     recording: Any, mine: Any, tmp_path: Path
 ) -> None:
     from PIL import Image
 
-    assert sheet(recording, NAME, tmp_path / "sheet", size=5) == 5
+    assert write_sheet(recording, NAME, tmp_path / "sheet", size=5) == 5
     table = pd.read_csv(tmp_path / "sheet" / "marks.csv", keep_default_na=False)
     assert list(table) == ["sample", "picture", "marked"]
     assert set(table["marked"]) == {""}
@@ -58,14 +65,14 @@ def test_the_sheet_shows_pictures_and_not_what_was_said(
     assert all(file in page for file in table["picture"])
     assert "predicted.brightness" not in page
     assert sum(mine.calls) == 1
-    assert sheet(recording, NAME, tmp_path / "all") == 8
+    assert write_sheet(recording, NAME, tmp_path / "all") == 8
 
 
 def test_marks_become_a_confusion_that_is_kept_and_told(
     recording: Any, mine: Any, tmp_path: Path
 ) -> None:
-    assert checked(recording, classifier(NAME)) is None
-    sheet(recording, NAME, tmp_path / "sheet")
+    assert load_check(recording, load_classifier(NAME)) is None
+    write_sheet(recording, NAME, tmp_path / "sheet")
     light = recording.pictures(range(8)).mean((1, 2, 3)) / 255 > 0.5
     wrong, unsure, empty = 0, 1, 2
 
@@ -75,7 +82,7 @@ def test_marks_become_a_confusion_that_is_kept_and_told(
         own = opposite[truth]
         return {unsure: "?", empty: ""}.get(sample, own)
 
-    found = check(recording, NAME, marked(tmp_path / "sheet", level))
+    found = check_classifier(recording, NAME, marked(tmp_path / "sheet", level))
     expected = np.zeros((2, 2), int)
     for sample in range(8):
         if sample not in (unsure, empty):
@@ -83,10 +90,10 @@ def test_marks_become_a_confusion_that_is_kept_and_told(
             expected[said if sample != wrong else 1 - said, said] += 1
     assert np.array_equal(found.confusion, expected)
     assert (found.marked, found.agreed) == (6, 5)
-    assert found.said[1] == light.mean()
-    again = checked(recording, classifier(NAME))
+    assert found.predicted[1] == light.mean()
+    again = load_check(recording, load_classifier(NAME))
     assert again is not None
-    assert again.told() == found.told()
+    assert again.to_dict() == found.to_dict()
     told = PictureClassifiers.from_queries(
         recording, ["predicted.tone == 'dark'"], {"tone": NAME}, None
     ).checks()
@@ -112,26 +119,26 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
 
     found = record(model, ["a cat"], range(2), sites="text/pooled", out=tmp_path / "rec")
     for network, kin in ((text, ["has 100% of its weight"]), (other, [])):
-        judge = Hosted("judge", ("a", "b"), network, None)
+        judge = HubClassifier("judge", ("a", "b"), network, None)
         eyes = PictureClassifiers(found, {"tone": "judge"})
-        with patch("clerestory.contrasts.predictions.classifier", return_value=judge):
+        with patch("clerestory.contrasts.predictions.load_classifier", return_value=judge):
             assert [said[6:28] for said in eyes.warnings()[:-1]] == kin
 
 
 def test_a_function_that_changed_is_not_checked_any_more(
     recording: Any, mine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sheet(recording, NAME, tmp_path / "sheet")
-    check(recording, NAME, marked(tmp_path / "sheet", lambda sample: "dark"))
-    assert checked(recording, classifier(NAME)) is not None
+    write_sheet(recording, NAME, tmp_path / "sheet")
+    check_classifier(recording, NAME, marked(tmp_path / "sheet", lambda sample: "dark"))
+    assert load_check(recording, load_classifier(NAME)) is not None
     monkeypatch.setattr(mine.brightness, "classes", ("dim", "light"))
-    assert checked(recording, classifier(NAME)) is None
+    assert load_check(recording, load_classifier(NAME)) is None
 
 
 def test_rates_are_corrected_by_what_was_missed_and_what_was_wrong() -> None:
     found = made([[30, 10, 0], [0, 40, 0], [0, 0, 20]], (0.30, 0.50, 0.20))
     rates = [found.corrected(name) for name in "abc"]
-    assert [one.said for one in rates] == [0.30, 0.50, 0.20]
+    assert [one.predicted for one in rates] == [0.30, 0.50, 0.20]
     assert [round(one.rate, 9) for one in rates] == [0.40, 0.40, 0.20]
     assert sum(one.rate for one in rates) == pytest.approx(1)
     assert all(one.low < one.rate < one.high for one in rates)
@@ -188,19 +195,19 @@ def test_what_are_no_marks_of_these_pictures_is_refused_in_one_line(
     if content is not None:
         (tmp_path / "marks.csv").write_text(content)
     with pytest.raises(EvidenceError, match=words) as caught:
-        check(recording, NAME, tmp_path / "marks.csv")
+        check_classifier(recording, NAME, tmp_path / "marks.csv")
     assert "\n" not in str(caught.value)
 
 
 def test_two_tables_of_the_same_pictures_are_not_twice_the_evidence(
     recording: Any, mine: Any, tmp_path: Path
 ) -> None:
-    sheet(recording, NAME, tmp_path / "sheet")
+    write_sheet(recording, NAME, tmp_path / "sheet")
     marks = marked(tmp_path / "sheet", lambda sample: "dark")
     lines = marks.read_text().splitlines()
     marks.write_text("\n".join([*lines, lines[1]]) + "\n")
     with pytest.raises(EvidenceError, match=r"line 10: sample \d is marked twice"):
-        check(recording, NAME, marks)
+        check_classifier(recording, NAME, marks)
 
 
 def test_only_a_whole_recording_can_be_checked(mine: Any, tmp_path: Path) -> None:
@@ -208,12 +215,12 @@ def test_only_a_whole_recording_can_be_checked(mine: Any, tmp_path: Path) -> Non
     half = record(tiny_model(), ["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
     half.store.mark_undone(1)
     with pytest.raises(RecordingError, match="lacks 4 samples yet"):
-        sheet(Recording.open(tmp_path / "rec"), NAME, tmp_path / "sheet")
+        write_sheet(Recording.open(tmp_path / "rec"), NAME, tmp_path / "sheet")
 
 
 def test_names_of_classes_do_not_break_the_page(recording: Any, mine: Any, tmp_path: Path) -> None:
     mine.brightness.classes = ("</script><b>dark", 'it\'s & "light"')
-    sheet(recording, NAME, tmp_path / "sheet")
+    write_sheet(recording, NAME, tmp_path / "sheet")
     page = (tmp_path / "sheet" / "page.html").read_text()
     assert page.count("</script>") == 1
     assert "<b>dark" not in page
@@ -223,21 +230,21 @@ def test_the_apostrophe_that_keeps_a_class_from_being_a_formula_is_read_back(
     recording: Any, mine: Any, tmp_path: Path
 ) -> None:
     mine.brightness.classes = ("=1+1", "'light")
-    sheet(recording, NAME, tmp_path / "sheet")
+    write_sheet(recording, NAME, tmp_path / "sheet")
     marks = marked(tmp_path / "sheet", lambda sample: "'=1+1" if sample % 2 else "'light")
-    assert check(recording, NAME, marks).confusion.sum(1).tolist() == [4, 4]
+    assert check_classifier(recording, NAME, marks).confusion.sum(1).tolist() == [4, 4]
 
 
 def test_a_damaged_check_is_one_line(recording: Any, mine: Any, tmp_path: Path) -> None:
-    sheet(recording, NAME, tmp_path / "sheet")
-    check(recording, NAME, marked(tmp_path / "sheet", lambda sample: "dark"))
+    write_sheet(recording, NAME, tmp_path / "sheet")
+    check_classifier(recording, NAME, marked(tmp_path / "sheet", lambda sample: "dark"))
     (file,) = (tmp_path / "rec" / "labels").glob("*.check.json")
     file.write_text(file.read_text()[:40])
     with pytest.raises(RecordingError, match="remove it, and check again"):
-        checked(recording, classifier(NAME))
+        load_check(recording, load_classifier(NAME))
     (labels,) = (tmp_path / "rec" / "labels").glob("*.parquet")
     labels.write_bytes(b"PAR1")
-    assert len(label(recording, NAME)) == 8
+    assert len(label_samples(recording, NAME)) == 8
 
 
 def test_the_command_writes_a_sheet_and_reads_it(recording: Any, mine: Any, tmp_path: Path) -> None:
@@ -249,7 +256,7 @@ def test_the_command_writes_a_sheet_and_reads_it(recording: Any, mine: Any, tmp_
     )
     assert told["marked"] == 6
     assert told["confusion"][1] == [0, 0]
-    assert set(told["rates"]["dark"]) == {"said", "rate", "low", "high"}
+    assert set(told["rates"]["dark"]) == {"predicted", "rate", "low", "high"}
     printed = call(app, "classifier", "check", NAME, where, "--marks", marks).stdout
     assert "agrees on" in printed
     assert "dark" in printed
