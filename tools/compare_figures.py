@@ -42,9 +42,9 @@ COMMANDS: dict[str, str] = {
     "search-gradient": f"{SEARCH} --search gradient --out {{work}}/search-gradient",
     "familiarity": "familiarity 'alexandra elbakyan' --count 99 --seeds 0 --json",
     "suppress": "suppress 'alexandra elbakyan with a raven' --unwanted 'lancet:clothes=black'"
-    " --keep raven --tune 10 --report 10 --seeds 0 --budget 50 --json",
-    "verify": "verify {work}/found --classifier lancet:style --class ink --contents 4"
-    " --directions 3 --no-maps --json",
+    " --preserve raven --selection-paraphrases 10 --evaluation-paraphrases 10 --seeds 0 --budget 50 --json",
+    "verify": "verify {work}/found --classifier lancet:style --label ink --items 4"
+    " --baselines 3 --no-maps --json",
 }
 for study in ("stained-glass", "tycho-brahe", "mood", "perspective", "unknown-name"):
     COMMANDS[f"study-{study}"] = f"study run {study} --scale quick --out {{work}}/{study} --json"
