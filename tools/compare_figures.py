@@ -42,7 +42,8 @@ COMMANDS: dict[str, str] = {
     "search-gradient": f"{SEARCH} --search gradient --out {{work}}/search-gradient",
     "familiarity": "familiarity 'alexandra elbakyan' --count 99 --seeds 0 --json",
     "suppress": "suppress 'alexandra elbakyan with a raven' --unwanted 'lancet:clothes=black'"
-    " --preserve raven --selection-paraphrases 10 --evaluation-paraphrases 10 --seeds 0 --budget 50 --json",
+    " --preserve raven --selection-paraphrases 10 --evaluation-paraphrases 10 --seeds 0"
+    " --budget 50 --json",
     "verify": "verify {work}/found --classifier lancet:style --label ink --items 4"
     " --baselines 3 --no-maps --json",
 }
