@@ -112,7 +112,7 @@ def draw(out: Path) -> dict[str, Any]:
     model, prompts = clerestory.load("lancet"), [f"a stained glass of {item}" for item in ITEMS]
     prompts += [f"a picture of {item}" for item in ITEMS]
     plain = model.run(prompts, SEEDS, read=[SITE])
-    read = plain.activations[SITE]
+    read = plain.read(SITE)
     conditioning = np.asarray(getattr(read, "value", read)).reshape(2, len(ITEMS) * len(SEEDS), -1)
     # What saying the style changes at the site is the direction that is added.
     direction = (conditioning[0] - conditioning[1]).mean(0)

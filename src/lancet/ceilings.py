@@ -178,9 +178,9 @@ def _predicted(model: Model, scenes: Sequence[Scene], tell: Progress) -> Tensor:
         0,
         read=[address],
         pictures=False,
-        progress=lambda done, of: tell("embedding captions", done, of),
+        progress=lambda _, done, of: tell("embedding captions", done, of),
     )
-    values = run.activations[address].mean("step").values
+    values = run.read(address).mean("step").values
     rows = {prompt: at for at, prompt in enumerate(run.samples["prompt"])}
     return torch.from_numpy(np.stack([values[rows[scene.caption]] for scene in scenes]))
 

@@ -132,7 +132,7 @@ def draw(
     for seed in sorted({ask.seed for ask in asks}):
         rows = [row for row, ask in enumerate(asks) if ask.seed == seed]
 
-        def tell(now: int, _: int, before: int = done) -> None:
+        def tell(_: str, now: int, __: int, before: int = done) -> None:
             if progress is not None:
                 progress(before + now, len(asks))
 

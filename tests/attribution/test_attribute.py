@@ -52,7 +52,7 @@ def test_shares_are_those_of_the_measured_values(model):
     split = attribute(model, PROMPT, [UNIT], paraphrases=paraphrases, seeds=0, path=False).of[NAME]
     coalitions = ((0, 0), (1, 0), (0, 1), (1, 1))
     texts = [sentence.text(row) for sentence in paraphrases for row in coalitions]
-    read = model.run(texts, 0, read=UNIT, pictures=False).activations[UNIT].to_numpy()
+    read = model.run(texts, 0, read=UNIT, pictures=False).read(UNIT).to_numpy()
     none, first, second, both = read.reshape(20, 4).T
     share = ((first - none) + (both - second)) / 2
     interaction = (both - first - second + none).mean()

@@ -32,7 +32,7 @@ def found() -> Findings:
     samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
     samples["seed"] = 0
     run = planted.run(list(samples["prompt"]), 0, read=[TEXT, SIDE], pictures=False)
-    activations = {site: run.activations[site].mean("step").to_numpy() for site in (TEXT, SIDE)}
+    activations = {site: run.read(site).mean("step").to_numpy() for site in (TEXT, SIDE)}
     return contrast(activations, samples, methods=("difference", "probe"), flips=5)
 
 

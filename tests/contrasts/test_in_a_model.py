@@ -29,14 +29,14 @@ def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
     planted = np.random.default_rng(3).normal(size=32)
     prompts = list(dict.fromkeys(table["prompt"]))
     run = {
-        arm: model.run(prompts, (0, 1), read=SITES, edits=edits, pictures=False).activations
+        arm: model.run(prompts, (0, 1), read=SITES, edits=edits, pictures=False)
         for arm, edits in (("positive", [Add("prior/embedding", planted)]), ("negative", []))
     }
     both = pd.concat([table.assign(arm=arm) for arm in run], ignore_index=True)
     both["prompt"] += both["arm"]
     activations = {
-        site: np.concatenate([run[arm][site].mean("step").to_numpy() for arm in run])
-        for site in run["positive"]
+        site: np.concatenate([run[arm].read(site).mean("step").to_numpy() for arm in run])
+        for site in run["positive"].site_values
     }
     found = contrast(activations, both, flips=10)
     first = found.top_ranked("direction")

@@ -91,7 +91,7 @@ def test_an_edit_is_made_at_the_positions_that_it_names(positions):
     edit = Add(SITE, np.ones(UNITS), positions=positions)
     texts = ["a cat", "cat dog"]
     plain, moved = (
-        model.run(texts, read=SITE, pool="none", pictures=False, edits=made).activations[SITE]
+        model.run(texts, read=SITE, pool="none", pictures=False, edits=made).read(SITE)
         for made in ([], [edit])
     )
     changed = np.abs((moved - plain).to_numpy()[:, 0]).max(-1) > 0.5

@@ -116,7 +116,7 @@ def test_an_edit_that_differs_between_samples_keeps_to_its_own_where_some_are_kn
     design = Design.crossed(["a", "b", "c"], 0)
     strengths = Add(BRIDGE, np.linspace(-1, 1, 32), [0.0, 2.0, 4.0])
     other = tiny.run(["d", "e", "f"], 0, read=BRIDGE, pool="none", pictures=False)
-    patch = Patch(BRIDGE, other.activations[BRIDGE].to_numpy()[:, 0])
+    patch = Patch(BRIDGE, other.read(BRIDGE).to_numpy()[:, 0])
     for edit in (strengths, patch):
         whole = tiny.run(["a", "b", "c"], 0, edits=[edit]).pictures
         part = Condition("part", edits=(edit.at([1]),))
@@ -135,8 +135,8 @@ def test_sites_are_read_on_the_way_and_kept():
     for _ in range(2):
         (drawing,) = Evaluator(tiny, cache).draw([Condition("x")], design, read=sites)
         for site in sites:
-            noted = run.activations.unlabelled[site]
-            assert np.array_equal(drawing.sites[site].values, noted.values())
+            noted = run.site_values[site]
+            assert np.array_equal(drawing.sites[site].values, noted.array())
             assert drawing.sites[site].steps.tolist() == [step.index for step in noted.steps]
     assert (cache.drawn, cache.found) == (4, 4)
     (text,) = Evaluator(tiny, cache).draw(

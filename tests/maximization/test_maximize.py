@@ -73,9 +73,9 @@ def test_a_score_is_what_the_model_has_there(model, space):
     scorer = Scorer(model, unit(UNIT) - 2 * unit("text.blocks.1/mlp[0]", "mean"))
     texts = [space.text(state) for state in [(0, 1), (5, 9), (0, 1)]]
     got = scorer(texts)
-    one = model.run(texts, read=UNIT, pool="last", pictures=False).activations[UNIT.split("[")[0]]
+    one = model.run(texts, read=UNIT, pool="last", pictures=False).read(UNIT.split("[")[0])
     two = model.run(texts, read="text.blocks.1/mlp[0]", pictures=False)
-    two = two.activations["text.blocks.1/mlp"]
+    two = two.read("text.blocks.1/mlp")
     expected = one.to_numpy()[:, 0, 0] - 2 * two.to_numpy()[:, 0, 0]
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert len(scorer.known) == 2
@@ -385,7 +385,7 @@ def test_a_planted_objective_has_the_prompt_that_it_was_planted_with(model):
     prompts = [f"{first} {second}" for first in letters for second in letters]
     site, secret = "text.blocks.1/mlp", "d h"
     run = model.run(prompts, read=site, pool="mean", pictures=False)
-    values = run.activations[site].to_numpy()[:, 0]
+    values = run.read(site).to_numpy()[:, 0]
     centred = values - values.mean(0)
     # Whitened, so that no other prompt is as far along the direction.
     way = np.linalg.pinv(np.cov(centred, rowvar=False)) @ centred[prompts.index(secret)]

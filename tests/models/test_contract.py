@@ -59,12 +59,12 @@ def test_every_family_has_its_condition_its_latent_and_its_prediction(model):
 
 
 def test_a_site_names_its_module_and_has_the_shape_that_is_read(model):
-    read = model.run("a cat", 0, read="*", pool="none").activations
+    run = model.run("a cat", 0, read="*", pool="none")
     for address, site in model.sites.items():
-        positions, units = site.shape
-        assert read[address].dims == ("sample", "step", "position", "unit")
-        assert read[address].sizes["unit"] == units, address
-        assert positions in (None, read[address].sizes["position"]), address
+        (positions, units), read = site.shape, run.read(address)
+        assert read.dims == ("sample", "step", "position", "unit")
+        assert read.sizes["unit"] == units, address
+        assert positions in (None, read.sizes["position"]), address
         root, _, path = site.path.partition(".")
         if site.module is None:
             assert address in model.conditioning_sites
@@ -96,7 +96,7 @@ def test_branches_arrive_split_and_steps_are_counted(name):
     bare(model, PROMPTS[:2], 0)
     site = "denoiser/prediction"
     cond, uncond = (
-        model.run(["a cat", "a dog by me"], 0, read=site, branch=branch).activations[site]
+        model.run(["a cat", "a dog by me"], 0, read=site, branch=branch).read(site)
         for branch in ("cond", "uncond")
     )
     timesteps = model.pipeline.scheduler.timesteps.tolist()
@@ -130,7 +130,7 @@ def test_a_sample_is_the_same_in_any_batch(make, negative):
         model.run(PROMPTS, range(2), read=sites, batch=batch, negative=negative) for batch in (6, 1)
     )
     for site in sites:
-        gap = np.abs(whole.activations[site].values - apart.activations[site].values).max()
+        gap = np.abs(whole.read(site).values - apart.read(site).values).max()
         assert gap < 1e-3, site
     assert np.abs(whole.pictures.astype(int) - apart.pictures).max() <= 1
     assert len({picture.tobytes() for picture in whole.pictures}) == 6
@@ -145,15 +145,15 @@ def test_with_only_text_sites_nothing_later_is_called(model, monkeypatch):
     ]
     assert all(count <= 1 for count in counted.values())
     whole = model.run(PROMPTS, 0, read="text*")
-    for site, values in whole.activations.items():
-        assert np.allclose(values, early.activations[site], atol=1e-5)
+    for site in whole.site_values:
+        assert np.allclose(whole.read(site), early.read(site), atol=1e-5)
 
 
 def test_what_is_handed_over_is_read_without_the_denoiser(model, monkeypatch):
     counted = calls(model, monkeypatch)
     run = model.run(PROMPTS, 0, read=list(model.conditioning_sites), pictures=False)
     assert counted["denoiser"] == counted["vae"] == 0
-    assert all(array.sizes["step"] == 1 for array in run.activations.values())
+    assert all(len(values.steps) == 1 for values in run.site_values.values())
 
 
 def test_a_sweep_where_it_is_handed_over_runs_the_first_half_once(model, monkeypatch):
@@ -237,9 +237,9 @@ def test_a_head_is_a_slice_of_the_units(model):
     site = model.sites[address]
     each = site.shape[1] // site.heads
     run = model.run("a cat", 0, read=[f"{address}[h1]"])
-    assert run.activations[address].unit.values.tolist() == list(range(each, 2 * each))
-    whole = model.run("a cat", 0, read=[address]).activations
-    assert run.activations[address].equals(whole[f"{address}[h1]"])
+    assert run.read(address).unit.values.tolist() == list(range(each, 2 * each))
+    whole = model.run("a cat", 0, read=[address])
+    assert run.read(address).equals(whole.read(f"{address}[h1]"))
     with pytest.raises(SiteError, match=f"has no head {site.heads}; its {site.heads} heads"):
         model.run("a cat", 0, read=[f"{address}[h{site.heads}]"])
     with pytest.raises(SiteError, match="has no heads"):
@@ -252,7 +252,7 @@ def test_pooling_counts_real_tokens_and_finds_words_that_are_split(model):
         if address not in model.sites:
             continue
         kept, mean, last = (
-            model.run(prompts, 0, read=address, pool=pool, pictures=False).activations[address]
+            model.run(prompts, 0, read=address, pool=pool, pictures=False).read(address)
             for pool in ("none", "mean", "last")
         )
         window = next(p.text_window for p in model.family.site_hooks if p.site.address == address)
@@ -262,9 +262,9 @@ def test_pooling_counts_real_tokens_and_finds_words_that_are_split(model):
             assert np.allclose(mean.values[row, 0], own[real[row]].mean(0), atol=1e-4)
             end = np.flatnonzero(real[row])[-1]
             assert np.allclose(last.values[row, 0], own[end], atol=1e-5)
-        word = model.run(
-            prompts[1], 0, read=address, pool="tokens:zebra", pictures=False
-        ).activations[address]
+        word = model.run(prompts[1], 0, read=address, pool="tokens:zebra", pictures=False).read(
+            address
+        )
         places = model.family.text_windows[window].word_mask(prompts[1:], "zebra").numpy()[0]
         assert places.sum() >= 2 and not (places & ~real[1]).any()
         assert np.allclose(word.values[0, 0], kept.values[1, 0][places].mean(0), atol=1e-4)

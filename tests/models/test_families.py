@@ -36,10 +36,10 @@ def test_flux_runs_its_branches_in_calls_of_their_own():
     run = model.run(PROMPTS[:2], 4, read=site, **options)
     assert np.array_equal(run.pictures, expected)
     other = model.run(PROMPTS[:2], 4, read=site, branch="uncond", **options)
-    assert other.activations[site].step.values.tolist() == [0, 1, 2]
+    assert other.read(site).step.values.tolist() == [0, 1, 2]
     plain = model.run("dog", 4, read=site)
-    first = other.activations[site].values[:, 0]
-    assert np.allclose(first, plain.activations[site].values[:, 0], atol=1e-4)
+    first = other.read(site).values[:, 0]
+    assert np.allclose(first, plain.read(site).values[:, 0], atol=1e-4)
     with pytest.raises(SiteError, match="has no uncond branch"):
         model.run("a cat", 0, read=site, branch="uncond")
     assert not np.array_equal(model.run(PROMPTS[:2], 4).pictures, expected)
@@ -48,8 +48,8 @@ def test_flux_runs_its_branches_in_calls_of_their_own():
 def test_sdxl_never_encodes_the_empty_prompt_unless_its_checkpoint_does(monkeypatch):
     model = small_model(built(stable_diffusion_xl))
     counted = calls(model, monkeypatch)
-    condition = model.run("a cat", 0, read="denoiser/condition", branch="uncond").activations
-    assert (condition["denoiser/condition"] == 0).all()
+    run = model.run("a cat", 0, read="denoiser/condition", branch="uncond")
+    assert (run.read("denoiser/condition") == 0).all()
     assert counted["text"] == counted["text_2"] == 1
     with pytest.raises(SiteError, match=r"text\.blocks\.0/mlp has no uncond branch"):
         model.run("a cat", 0, read="text.blocks.0/mlp", branch="uncond")
@@ -80,7 +80,7 @@ def test_what_differs_within_a_family_is_drawn_and_read_as_well(make):
     assert np.array_equal(read.pictures, expected)
     edits = [Same(site) for site in model.sites]
     assert np.array_equal(model.run(PROMPTS[:2], 5, edits=edits).pictures, expected)
-    steps = read.activations["denoiser/latent"]
+    steps = read.read("denoiser/latent")
     assert steps.sizes["step"] == len(model.pipeline.scheduler.timesteps)
 
 
@@ -141,7 +141,7 @@ def test_an_autoencoder_that_slices_is_read_whole(name):
     vae.use_slicing = True
     sliced = model.run("a cat", range(3), read="vae.up.0.res.0/out")
     assert np.array_equal(plain.pictures, sliced.pictures) and vae.use_slicing
-    read = (run.activations["vae.up.0.res.0/out"] for run in (plain, sliced))
+    read = (run.read("vae.up.0.res.0/out") for run in (plain, sliced))
     assert next(read).equals(next(read))
 
 
@@ -168,8 +168,7 @@ def test_parts_leave_the_accelerator_after_an_early_end_and_an_error(monkeypatch
 def test_last_is_the_end_of_the_text_where_a_pictures_positions_follow():
     model, site = family_model("flux"), "denoiser.single.0/mlp"
     kept, last = (
-        model.run("a cat", 0, read=site, pool=pool).activations[site].values
-        for pool in ("none", "last")
+        model.run("a cat", 0, read=site, pool=pool).read(site).values for pool in ("none", "last")
     )
     end = int(model.family.text_windows["text_2"].token_mask(["a cat"])[0].nonzero()[-1])
     assert np.allclose(last[0, :], kept[0, :, end], atol=1e-5)
@@ -221,7 +220,7 @@ def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
     assert np.array_equal(run.pictures[:1], (expected * 255).round().astype(np.uint8))
     same = model.run("a cat", 3, edits=[Same(site) for site in model.sites])
     assert np.array_equal(same.pictures[0], run.pictures[0])
-    assert run.activations["denoiser/latent"].sizes["step"] == 3
+    assert run.read("denoiser/latent").sizes["step"] == 3
     moved = model.run("a cat", 3, edits=[Add("denoiser/prediction", np.ones(6))])
     assert not np.array_equal(moved.pictures[0], run.pictures[0])
     counted = calls(model, monkeypatch)

@@ -69,9 +69,9 @@ def test_the_pages_code_serves_a_foreign_generator(model):
         states = net.encode(["a cat", "a cat", "a dog", "a dog"])
         bare = (net.paint(states, generators, 4) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     assert np.array_equal(run.pictures, bare)
-    condition = run.activations["denoiser/condition"].values[:, 0]
+    condition = run.read("denoiser/condition").values[:, 0]
     assert np.allclose(condition, states.numpy(), atol=1e-6)
-    assert run.activations["denoiser/latent"].sizes == {"sample": 4, "step": 4, "unit": 3}
+    assert run.read("denoiser/latent").sizes == {"sample": 4, "step": 4, "unit": 3}
 
 
 def test_a_class_that_is_registered_opens_by_load(model):
@@ -100,6 +100,6 @@ def test_a_foreign_generator_is_swept_stopped_and_edited_like_any_other(model):
     assert (plain.pictures != up.pictures).any() and (up.pictures != down.pictures).any()
     seen.clear()
     run = model.run("a cat", 0, read=["text.blocks.0/mlp[3]"], pictures=False)
-    assert seen == ["text"] and run.activations["text.blocks.0/mlp"].shape == (1, 1, 1)
+    assert seen == ["text"] and run.read("text.blocks.0/mlp").shape == (1, 1, 1)
     alone = model.run("a cat", [2], edits=edits[1])
     assert np.abs(alone.pictures[0].astype(int) - up.pictures[2]).max() <= 1

@@ -47,8 +47,8 @@ def test_the_family_has_the_sites_of_its_table(model):
 
 def test_mlp_is_after_the_nonlinearity(model):
     """GELU never goes below -0.17, and nothing else here keeps above it."""
-    read = model.run(PROMPTS, 0, read=["text.*/mlp", "prior.*/mlp"], pool="none").activations
-    assert all(-0.171 < float(array.min()) < 0 for array in read.values())
+    read = model.run(PROMPTS, 0, read=["text.*/mlp", "prior.*/mlp"], pool="none").site_values
+    assert all(-0.171 < values.array().min() < 0 for values in read.values())
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm", "dpm"])
@@ -79,7 +79,7 @@ def test_a_sample_is_the_same_in_any_batch(scheduler, negative):
         model.run(PROMPTS, SEEDS, read=sites, batch=batch, negative=negative) for batch in (6, 1)
     )
     for site in sites:
-        gap = np.abs(whole.activations[site].values - apart.activations[site].values).max()
+        gap = np.abs(whole.read(site).values - apart.read(site).values).max()
         assert gap < 1e-3
     assert np.abs(whole.pictures.astype(int) - apart.pictures).max() <= 1
 
@@ -88,7 +88,7 @@ def test_samples_are_prompt_by_prompt_and_activations_are_labelled(model):
     run = model.run(PROMPTS, [4, 2], read="text/pooled", pictures=False)
     expected = [(prompt, seed) for prompt in PROMPTS for seed in (4, 2)]
     assert list(zip(run.samples.prompt, run.samples.seed, strict=True)) == expected
-    pooled = run.activations["text/pooled"]
+    pooled = run.read("text/pooled")
     assert list(pooled.prompt.values) == [prompt for prompt, _ in expected]
     assert list(pooled.seed.values) == [seed for _, seed in expected]
     assert pooled.dims == ("sample", "step", "unit")
@@ -96,7 +96,8 @@ def test_samples_are_prompt_by_prompt_and_activations_are_labelled(model):
 
 
 def test_what_is_read_is_what_the_networks_give(model):
-    read = model.run(PROMPTS, 0, read="text.*,text/pooled", pictures=False, pool="last").activations
+    run = model.run(PROMPTS, 0, read="text.*,text/pooled", pictures=False, pool="last")
+    read = {site: run.read(site) for site in run.site_values}
     tokenizer, encoder = model.pipeline.prior_tokenizer, model.pipeline.prior_text_encoder
     tokens = tokenizer(PROMPTS, padding="max_length", return_tensors="pt")
     with torch.no_grad():
@@ -122,7 +123,7 @@ def test_the_embedding_is_read_as_it_is_fed_to_the_denoiser(model, monkeypatch):
     monkeypatch.setattr(type(decoder), "__call__", record)
     edit = Add("prior/embedding", np.arange(WIDTH))
     plain, moved = model.sweep("a cat", 0, [[], [edit]], read="prior/embedding")
-    values = [run.activations["prior/embedding"].values[:, 0] for run in (plain, moved)]
+    values = [run.read("prior/embedding").values[:, 0] for run in (plain, moved)]
     assert [np.array_equal(one, two) for one, two in zip(fed, values, strict=True)] == [True, True]
     assert np.allclose(values[1] - values[0], np.arange(WIDTH), atol=1e-5)
 
@@ -130,15 +131,15 @@ def test_the_embedding_is_read_as_it_is_fed_to_the_denoiser(model, monkeypatch):
 def test_the_unconditional_branch_can_be_read(model):
     sites = ["text.*", "prior.*", "denoiser.*", "prior/embedding"]
     run = model.run(PROMPTS, 0, read=sites, branch="uncond")
-    text = run.activations["text.blocks.1/resid"].values
+    text = run.read("text.blocks.1/resid").values
     assert np.allclose(text[0], text[1], atol=1e-6)
     alone = model.run(PROMPTS, 0, read="text.*", branch="uncond", pictures=False)
-    assert np.array_equal(alone.activations["text.blocks.1/resid"].values, text)
+    assert np.array_equal(alone.read("text.blocks.1/resid").values, text)
     negated = model.run(PROMPTS, 0, read=sites, branch="uncond", negative="a dog")
     told = model.run("a dog", 0, read="text.*", pictures=False)
     assert np.allclose(
-        negated.activations["text.blocks.0/resid"].values[2],
-        told.activations["text.blocks.0/resid"].values[0],
+        negated.read("text.blocks.0/resid").values[2],
+        told.read("text.blocks.0/resid").values[0],
         atol=1e-6,
     )
 
@@ -155,14 +156,14 @@ def test_a_negative_prompt_takes_the_embedding_of_its_own(model):
     )
     for branch, expected in (("cond", shown), ("uncond", against)):
         run = model.run(prompts, 7, read="prior/embedding", branch=branch, negative="cat")
-        assert np.array_equal(run.activations["prior/embedding"].values[:, 0], expected.numpy())
+        assert np.array_equal(run.read("prior/embedding").values[:, 0], expected.numpy())
 
 
 def test_an_edit_of_the_prior_leaves_a_negative_prompts_embedding_alone(model):
     edit = far(model, "prior.blocks.1/resid", 3.0)
     for branch, moves in (("cond", True), ("uncond", False)):
         plain, edited = (
-            run.activations["prior/embedding"].values
+            run.read("prior/embedding").values
             for run in model.sweep(
                 PROMPTS,
                 0,
@@ -180,8 +181,9 @@ def test_an_edit_of_the_prior_leaves_a_negative_prompts_embedding_alone(model):
 def test_only_the_conditional_branch_knows_the_prompt(model):
     sites = ["prior.blocks.0/resid@0", "denoiser.down.1.attn.0/out@0"]
     for branch, same in (("cond", False), ("uncond", True)):
-        read = model.run(["a cat", "a dog by me"], 0, read=sites, branch=branch).activations
-        for site, values in read.items():
+        run = model.run(["a cat", "a dog by me"], 0, read=sites, branch=branch)
+        for site, read in run.site_values.items():
+            values = read.array()
             assert np.allclose(values[0], values[1], atol=1e-5) == same, (branch, site)
 
 
@@ -189,21 +191,21 @@ def test_mean_leaves_out_the_start_token_and_what_follows_the_end(model):
     sites, prompts = ["text.blocks.1/mlp", "prior.blocks.0/resid"], ["a cat", "a dog by me"]
     for branch, tokens in (("cond", (2, 6)), ("uncond", (0, 0))):
         mean, kept = (
-            model.run(prompts, 0, read=sites, branch=branch, pool=pool, pictures=False).activations
+            model.run(prompts, 0, read=sites, branch=branch, pool=pool, pictures=False)
             for pool in ("mean", "none")
         )
         for row, count in enumerate(tokens):
-            text, prior = (kept[site].values[row] for site in sites)
+            text, prior = (kept.read(site).values[row] for site in sites)
             assert count == 0 or len(model.tokenize(prompts[row])) == count
-            assert np.allclose(mean[sites[0]][row], text[:, 1 : count + 2].mean(1), atol=1e-5)
+            assert np.allclose(mean.read(sites[0])[row], text[:, 1 : count + 2].mean(1), atol=1e-5)
             real = np.concatenate([prior[:, 1 : count + 2], prior[:, WINDOW:]], axis=1)
-            assert np.allclose(mean[sites[1]][row], real.mean(1), atol=1e-5)
+            assert np.allclose(mean.read(sites[1])[row], real.mean(1), atol=1e-5)
 
 
 def test_without_guidance_there_is_one_branch(model):
     plain = {"guidance": 1.0, "prior_guidance": 1.0}
     run = model.run(PROMPTS, 0, read=["prior.*", "denoiser.*"], **plain)
-    assert run.activations["denoiser.mid.res.0/out"].shape == (3, 3, 24)
+    assert run.read("denoiser.mid.res.0/out").shape == (3, 3, 24)
     edited = model.run(PROMPTS, 0, edits=[far(model, "denoiser.mid.res.0/out")], **plain)
     assert (edited.pictures != run.pictures).any()
 
@@ -215,8 +217,8 @@ def test_with_only_text_sites_neither_prior_nor_denoiser_is_called(model, monkey
     counted.update(dict.fromkeys(counted, 0))
     early = model.run(PROMPTS, 0, read="text*", pictures=False)
     assert counted == {"text": 1, "prior": 0, "denoiser": 0, "vae": 0}
-    for site, values in whole.activations.items():
-        assert np.array_equal(values, early.activations[site])
+    for site in whole.site_values:
+        assert np.array_equal(whole.read(site), early.read(site))
     model.run(PROMPTS, 0, read="text*", pictures=False, stop="never")
     assert counted["vae"] == 1
 
@@ -225,7 +227,7 @@ def test_with_only_prior_sites_the_denoiser_is_not_called(model, monkeypatch):
     counted = calls(model, monkeypatch)
     run = model.run(PROMPTS, 0, read=["prior.*", "prior/embedding"], pictures=False)
     assert counted == {"text": 2, "prior": 3, "denoiser": 0, "vae": 0}
-    assert run.activations["prior/embedding"].shape == (3, 1, WIDTH)
+    assert run.read("prior/embedding").shape == (3, 1, WIDTH)
     model.run(PROMPTS, 0, read="denoiser/latent", pictures=False)
     assert counted["denoiser"] == 3 and counted["vae"] == 0
 
@@ -243,8 +245,8 @@ def test_a_sweep_equals_full_runs_and_encodes_once(site, monkeypatch):
     assert counted == {"text": 4, "prior": 6, "denoiser": 18, "vae": 6}
     for one, two in zip(apart, together, strict=True):
         assert (one.pictures == two.pictures).all()
-        for address in one.activations:
-            assert np.array_equal(one.activations[address], two.activations[address])
+        for address in one.site_values:
+            assert np.array_equal(one.read(address), two.read(address))
 
 
 def test_a_sweep_of_edits_in_the_text_encoder_runs_it_for_each(model, monkeypatch):
@@ -270,7 +272,7 @@ def test_an_edit_at_one_step_is_made_there_only(model):
     site = "denoiser.mid.res.0/out"
     edit = Add(f"{site}@1", np.ones(24))
     plain, edited = model.sweep("a cat", 0, [[], [edit]], read=site)
-    gap = (edited.activations[site] - plain.activations[site]).values[0]
+    gap = (edited.read(site) - plain.read(site)).values[0]
     assert np.allclose(gap[0], 0) and np.allclose(gap[1], 1, atol=1e-5)
     assert not np.allclose(gap[2], 1, atol=1e-2)
 
@@ -279,12 +281,12 @@ def test_units_and_steps_can_be_picked(model):
     read = ["text.blocks.0/mlp[3,11]", "denoiser.mid.res.0/out[2]@1"]
     run = model.run("a cat", 0, read=read)
     whole = model.run("a cat", 0, read=["text.blocks.0/mlp", "denoiser.mid.res.0/out"])
-    picked = run.activations["text.blocks.0/mlp"]
+    picked = run.read("text.blocks.0/mlp")
     assert picked.unit.values.tolist() == [3, 11]
-    assert picked.equals(whole.activations["text.blocks.0/mlp"].sel(unit=[3, 11]))
-    step = run.activations["denoiser.mid.res.0/out"]
+    assert picked.equals(whole.read("text.blocks.0/mlp").sel(unit=[3, 11]))
+    step = run.read("denoiser.mid.res.0/out")
     assert step.step.values.tolist() == [1]
-    assert step.equals(whole.activations["denoiser.mid.res.0/out"].sel(unit=[2], step=[1]))
+    assert step.equals(whole.read("denoiser.mid.res.0/out").sel(unit=[2], step=[1]))
 
 
 def test_a_planted_direction_moves_its_site_by_exactly_that_much(model):
@@ -293,7 +295,7 @@ def test_a_planted_direction_moves_its_site_by_exactly_that_much(model):
         direction = generator.normal(size=model.sites[site].shape[1])
         edit = Add(site, direction, strength=1.5, scale=0.4)
         plain, moved = model.sweep("a cat", 0, [[], [edit]], read=f"{site}@0", pool="none")
-        gap = moved.activations[site].values - plain.activations[site].values
+        gap = moved.read(site).values - plain.read(site).values
         assert np.allclose(gap, 0.6 * direction, atol=1e-4)
 
 
@@ -316,7 +318,7 @@ def test_a_prompt_beyond_the_window_is_refused_with_what_would_be_cut(model):
 def test_progress_is_told(model):
     told = []
     model.sweep("a cat", range(3), [[], []], batch=2, progress=lambda *step: told.append(step))
-    assert told == [(2, 6), (4, 6), (5, 6), (6, 6)]
+    assert told == [("drawing", done, 6) for done in (2, 4, 5, 6)]
 
 
 def test_the_pipelines_own_progress_bars_come_back():
@@ -329,16 +331,14 @@ def test_the_pipelines_own_progress_bars_come_back():
 def test_what_was_read_is_asked_for_by_address_unit_and_step():
     model = tiny_model()
     read = ["prior/embedding", "text.blocks.0/mlp[3,11]"]
-    activations = model.run("a cat", 0, read=read, pictures=False).activations
-    assert "nope" not in activations
-    assert activations.get("nope") is None
+    run = model.run("a cat", 0, read=read, pictures=False)
     assert model.sites.get("nope") is None
-    assert activations["prior/embedding[0:2]"].sizes["unit"] == 2
-    one = activations["text.blocks.0/mlp[11]"]
+    assert run.read("prior/embedding[0:2]").sizes["unit"] == 2
+    one = run.read("text.blocks.0/mlp[11]")
     assert one.sizes["unit"] == 1
-    assert (one.to_numpy() == activations["text.blocks.0/mlp"].to_numpy()[..., 1:]).all()
+    assert (one.to_numpy() == run.read("text.blocks.0/mlp").to_numpy()[..., 1:]).all()
     with pytest.raises(SiteError, match=r"unit 5 of text\.blocks\.0/mlp was not read"):
-        activations["text.blocks.0/mlp[5]"]
+        run.read("text.blocks.0/mlp[5]")
 
 
 def test_an_edit_at_a_pattern_is_refused():

@@ -25,7 +25,7 @@ def test_a_recording_holds_what_a_run_of_the_same_batches_gives(tmp_path):
         run = tiny_model().run(prompts, (0, 1), read=HOW["sites"], steps=2, prior_steps=2)
         for site in recording.sites:
             kept = activations[site].isel(sample=slice(first, first + 2)).to_numpy()
-            assert np.array_equal(kept, run.activations[site].to_numpy().astype(np.float16)), site
+            assert np.array_equal(kept, run.read(site).to_numpy().astype(np.float16)), site
         assert np.array_equal(recording.pictures([first, first + 1]), run.pictures)
 
 
@@ -72,7 +72,8 @@ def test_units_steps_and_positions_are_kept_as_asked(tmp_path):
     recording = recorded(tmp_path / "rec", sites=read, pool="none")
     kept = recording.to_xarray()
     run = tiny_model().run(PROMPTS[:1], (0, 1), read=read, pool="none", steps=2, prior_steps=2)
-    for site, array in run.activations.items():
+    for site in run.site_values:
+        array = run.read(site)
         mine = kept[site].isel(sample=slice(0, 2))
         assert mine.dims == array.dims
         for axis in ("step", "unit", "timestep", "sigma"):
@@ -198,7 +199,7 @@ def test_the_number_of_threads_is_that_of_the_beginning(tmp_path):
 def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, monkeypatch):
     from clerestory.models.core import runner as running
 
-    row, swept = PROMPTS.index("a dog c"), running.sweep
+    row, swept = PROMPTS.index("a dog c"), running.run_sweep
 
     def spoilt(model, request):
         bad = [place for place, one in enumerate(request.samples) if one.prompt == PROMPTS[row]]
@@ -207,7 +208,7 @@ def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, mon
         ):
             return swept(model, request)
 
-    monkeypatch.setattr(running, "sweep", spoilt)
+    monkeypatch.setattr(running, "run_sweep", spoilt)
     recording = recorded(tmp_path / "rec", seeds=(0,), pictures=False, sites="text/pooled")
     assert recording.info()["bad"] == {row: "text/pooled: not finite"}
     assert recording.samples["bad"][row] == "text/pooled: not finite"
@@ -236,7 +237,7 @@ def test_values_that_half_precision_cannot_hold_are_kept_in_float32(tmp_path):
     assert kinds["text/pooled"] == "float32"
     assert kinds["text.blocks.0/mlp"] == "float16"
     kept = recording.to_xarray()["text/pooled"].isel(sample=slice(0, 2))
-    assert np.array_equal(kept.to_numpy(), expected.activations["text/pooled"].to_numpy())
+    assert np.array_equal(kept.to_numpy(), expected.read("text/pooled").to_numpy())
 
 
 def test_a_value_that_outgrows_half_precision_later_is_a_bad_sample(tmp_path):

@@ -63,10 +63,7 @@ def test_all_that_can_be_folded_is_exact_in_every_family(family):
     with _folded(steered, edits):
         baked = seen(())
     after = seen(())
-    apart = [
-        float(np.abs(one.activations[READ] - baked.activations[READ]).max())
-        for one in (hooked, base)
-    ]
+    apart = [float(np.abs(one.read(READ) - baked.read(READ)).max()) for one in (hooked, base)]
     assert apart[0] <= 1e-3 < apart[1], apart
     assert (after.pictures == base.pictures).all()
 
@@ -185,9 +182,9 @@ def test_several_edits_of_one_site_keep_their_order():
         Scale("prior/embedding[3]", 4.0),
     ]
     read = "prior/embedding"
-    hooked = model.run("a cat", 0, read=read, edits=edits, pictures=False).activations[read]
+    hooked = model.run("a cat", 0, read=read, edits=edits, pictures=False).read(read)
     with _folded(SteeredModel(model, edits), edits):
-        baked = model.run("a cat", 0, read=read, pictures=False).activations[read]
+        baked = model.run("a cat", 0, read=read, pictures=False).read(read)
     np.testing.assert_allclose(baked, hooked, atol=1e-3)
 
 

@@ -41,7 +41,7 @@ def found(planted):
     samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
     samples["seed"] = 0
     run = planted.run(list(samples["prompt"]), 0, read=TEXT, pictures=False)
-    values = {TEXT: run.activations[TEXT].mean("step").to_numpy()}
+    values = {TEXT: run.read(TEXT).mean("step").to_numpy()}
     return contrast(values, samples, methods=("difference",), flips=5)
 
 
@@ -101,7 +101,7 @@ def test_contents_that_found_it_do_not_report_and_what_nothing_guards_is_said(pl
 def test_strengths_count_deviations_of_the_site(planted, found):
     built = made(planted, found, strengths=[1.0])
     edit = built.pick.edit
-    plain = planted.run(CONTENTS[:8], 0, read=TEXT, pictures=False).activations[TEXT]
+    plain = planted.run(CONTENTS[:8], 0, read=TEXT, pictures=False).read(TEXT)
     along = plain.mean("step").to_numpy() @ edit.vector.numpy().astype(float)
     assert edit.scale == pytest.approx(along.std(), rel=1e-4)
     assert np.linalg.norm(edit.vector) == pytest.approx(1, rel=1e-5)

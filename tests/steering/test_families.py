@@ -33,7 +33,7 @@ def found(model, site):
     samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
     samples["seed"] = 0
     run = model.run(list(samples["prompt"]), 0, read=site, pictures=False)
-    values = {site: run.activations[site].mean("step").to_numpy()}
+    values = {site: run.read(site).mean("step").to_numpy()}
     return contrast(values, samples, methods=("difference",), flips=3)
 
 

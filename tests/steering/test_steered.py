@@ -38,7 +38,7 @@ def test_edits_of_one_site_are_applied_in_order(model):
     one = Add("prior/embedding", np.ones(WIDTH))
     read = "prior/embedding"
     plain, first, last = (
-        model.run("a cat", edits=edits, read=read, pictures=False).activations[read].values
+        model.run("a cat", edits=edits, read=read, pictures=False).read(read).values
         for edits in ([], [one, Twice()], [Twice(), one])
     )
     assert np.allclose(first, 2 * (plain + 1), atol=1e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def draw_attribution(
         texts = [prompt.text(row, removal) for row in all_coalitions(len(prompt.pieces))]
     if not texts or not all(texts):
         return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
-    report = partial(progress, "drawing coalitions")
+    report = _relabel(progress, "drawing coalitions")
     pictures = model.run(texts, COALITION_SEEDS, progress=report).pictures
     assert pictures is not None
     shape = (len(texts), len(COALITION_SEEDS), *pictures.shape[1:])
@@ -73,7 +72,7 @@ def draw_layers(
     if not blocks:
         return {}
     read = [site for sites in blocks.values() for site in sites]
-    activations = model.run(prompt, 0, read=read, pool="none", pictures=False).activations
+    values = model.run(prompt, 0, read=read, pool="none", pictures=False).site_values
     longest = max(blocks.values(), key=len)
     edits = []
     for depth in range(1, len(longest) + 1):
@@ -82,14 +81,15 @@ def draw_layers(
             for stage, sites in blocks.items()
         }
         edits.append(
-            [
-                Patch(blocks[stage][-1], activations.unlabelled[site].values()[:, 0])
-                for stage, site in layers.items()
-            ]
+            [Patch(blocks[stage][-1], values[site].array()[:, 0]) for stage, site in layers.items()]
         )
-    report = partial(progress, "drawing from each layer")
+    report = _relabel(progress, "drawing from each layer")
     pictures = {}
     for site, run in zip(longest, model.sweep(prompt, seeds, edits, progress=report), strict=True):
         assert run.pictures is not None
         pictures[site] = run.pictures
     return pictures
+
+
+def _relabel(progress: Progress, label: str) -> Progress:
+    return lambda _, completed, total: progress(label, completed, total)

@@ -121,9 +121,9 @@ class Measurer:
         readings = read_terms(self.model, terms, texts, self.seeds, sees=_rate, sites=sites)
         shape = (len(texts), len(self.seeds))
         values = np.stack([readings.values[term].reshape(shape).mean(1) for term in terms], axis=1)
-        if not sites or readings.activations is None:
+        if not sites or readings.site_values is None:
             return values, np.zeros((len(texts), 0), np.float32)
-        activations = [readings.activations.unlabelled[site].values() for site in sites]
+        activations = [readings.site_values[site].array() for site in sites]
         units = [each.mean(1).reshape(*shape, -1).mean(1) for each in activations]
         return values, np.concatenate(units, axis=1).astype(np.float32)
 

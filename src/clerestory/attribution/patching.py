@@ -136,11 +136,11 @@ def _patch_stage(
         read_terms(model, terms, texts, [seed], sees=_no_labels, sites=list(readers), pool="none")
         for texts in (full_texts, removed_texts)
     )
-    assert full.activations is not None and removed.activations is not None
+    assert full.site_values is not None and removed.site_values is not None
     effects: list[PatchEffect] = []
     for done, (site, targets) in enumerate(readers.items()):
-        activations = full.activations.unlabelled[site].values()[:, 0]
-        counterparts = removed.activations.unlabelled[site].values()[:, 0]
+        activations = full.site_values[site].array()[:, 0]
+        counterparts = removed.site_values[site].array()[:, 0]
         for position, token in enumerate(_shared(positions)):
             pairs = [each.get(token, []) for each in positions]
             edit = Patch(site, _patched(activations, counterparts, pairs))

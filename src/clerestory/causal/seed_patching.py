@@ -72,8 +72,8 @@ def _cross(
     (noise,) = evaluator.draw([plain], noise_design, label=None)
     edits = []
     for site in sites:
-        recorded = read.activations.unlabelled[site]
-        values = recorded.values()
+        recorded = read.site_values[site]
+        values = recorded.array()
         edits += [
             Patch(f"{site}@{step.index}", values[:, at]) for at, step in enumerate(recorded.steps)
         ]

@@ -231,7 +231,7 @@ def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
         return []
     prompts = trials.prompts("positive", 1)
     run = trials.model.run(prompts, trials.seeds[0], read=[site], pool="none", pictures=False)
-    steps = [step.index for step in run.activations.unlabelled[site].steps]
+    steps = [step.index for step in run.site_values[site].steps]
     parts = [part.tolist() for part in np.array_split(steps, MAX_PARTS) if len(part)]
     ranges = list(_ranges(len(parts)))
     site_sets = [
@@ -291,12 +291,12 @@ def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
     """Bytes of the sites' activations of one prompt over all steps, measured in two of them."""
     model = trials.model
     prompt = trials.prompts("positive", 1)
-    read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).activations
+    read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).site_values
     needed = 0.0
     for site in sites:
-        values = read.unlabelled[site]
+        values = read[site]
         stepped = model.sites[site].stage == "denoiser" and len(values.steps) > 1
-        needed += values.values().nbytes * (model.defaults.steps / 2 if stepped else 1)
+        needed += values.array().nbytes * (model.defaults.steps / 2 if stepped else 1)
     return int(needed * len(trials.seeds))
 
 
@@ -322,11 +322,11 @@ def _patches(
     sites = _sites(site_sets)
     read = trials.model.run(
         prompts, trials.seeds, read=sites, pool="none", pictures=False
-    ).activations
+    ).site_values
     values: dict[str, dict[int, NDArray[np.float32]]] = {}
     for site in sites:
-        recorded = read.unlabelled[site]
-        every_step = recorded.values()
+        recorded = read[site]
+        every_step = recorded.array()
         values[site] = {step.index: every_step[:, at] for at, step in enumerate(recorded.steps)}
     return [
         [

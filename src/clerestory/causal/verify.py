@@ -200,12 +200,10 @@ def _shifts(
             trials.seeds,
             read=sites,
             pictures=False,
-            progress=lambda completed, total: trials.report("reading", completed, total),
+            progress=lambda _, completed, total: trials.report("reading", completed, total),
         )
         values[arm] = {
-            finding.site: _item_means(
-                run.activations[finding.site].mean("step").to_numpy(), len(pairs)
-            )
+            finding.site: _item_means(run.read(finding.site).mean("step").to_numpy(), len(pairs))
             for finding in chosen
         }
     return [_shift(findings, finding, values) for finding in chosen]

@@ -41,7 +41,7 @@ def draw(
     options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
     opened.options(**options)
     with whole_folder(out) as part:
-        with console.progress("drawing") as progress:
+        with console.progress_bars() as progress:
             run = opened.run(prompts, numbers, progress=progress, **options)
         save_run(run, part)
         assert run.pictures is not None

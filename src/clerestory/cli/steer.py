@@ -48,7 +48,7 @@ def draw(
     for prompt in prompts:
         steered.model.check_prompt(prompt)
     with whole_folder(out) as part:
-        with console.progress("drawing") as progress:
+        with console.progress_bars() as progress:
             runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)
         save_run(runs[1], part, edited=True)
         sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))

@@ -28,9 +28,9 @@ from clerestory.evaluation.cache import (
 )
 from clerestory.evaluation.conditions import Condition, Design
 from clerestory.evaluation.rates import Rate, rate_of
-from clerestory.models import Edit, Model
+from clerestory.models import Edit, Model, Run
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.types import PerSample, Run
+from clerestory.models.core.types import PerSample
 from clerestory.types import Bools, Floats, Integers, Pictures, Progress
 
 __all__ = ["Drawing", "Evaluator", "SiteReading"]
@@ -241,9 +241,9 @@ class Evaluator:
 
     def _progress(self, label: str | None, done: int, total: int) -> Any:
         if self.progress is None or label is None:
-            return None
+            return False
         progress = self.progress
-        return lambda completed, _: progress(label, done + completed, total)
+        return lambda _, completed, __: progress(label, done + completed, total)
 
 
 @dataclass(frozen=True)
@@ -267,11 +267,8 @@ class _Wanted:
 
     def split(self, run: Run, samples: int) -> Iterator[dict[str, Entry]]:
         """The entries of each sample of a run."""
-        reads = {
-            f"{site} {self.pool}": run.activations.unlabelled[parse(site).site]
-            for site in self.sites
-        }
-        values = {part: read.values() for part, read in reads.items()}
+        reads = {f"{site} {self.pool}": run.site_values[parse(site).site] for site in self.sites}
+        values = {part: read.array() for part, read in reads.items()}
         steps = {p: np.array([step.index for step in r.steps]) for p, r in reads.items()}
         for row in range(samples):
             entries: dict[str, Entry] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.evaluation.objectives import Along, Drawn, Term
-from clerestory.models import Model
+from clerestory.models import Model, SiteValues
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.types import Activations
 
 __all__ = ["Matrix", "Seen", "noiseless", "read_terms"]
 
@@ -27,7 +26,7 @@ class Seen:
     """Each term's `values`, `[prompt × seed]`, and what was read and drawn besides."""
 
     values: dict[Term, Matrix] = field(repr=False)
-    activations: Activations | None = field(default=None, repr=False)
+    site_values: Mapping[str, SiteValues] | None = field(default=None, repr=False)
     pictures: NDArray[np.uint8] | None = field(default=None, repr=False)
 
 
@@ -79,15 +78,15 @@ def read_terms(
         if run.pictures is not None:
             pictures, waiting = run.pictures, False
             values |= {one: sees(one, pictures) for one in terms if isinstance(one, Drawn)}
-        besides = run.activations if way == pool else besides
+        besides = run.site_values if way == pool else besides
         for one in terms:
             if isinstance(one, Along) and one.pool == way:
-                values[one] = _along_steps(one, run.activations.unlabelled[parse(one.site).site])
+                values[one] = _along_steps(one, run.site_values[parse(one.site).site])
     return Seen(values, besides, pictures)
 
 
-def _along_steps(term: Along, noted: Any) -> Matrix:
+def _along_steps(term: Along, read: SiteValues) -> Matrix:
     steps = parse(term.site).steps
-    places = [at for at, step in enumerate(noted.steps) if not steps or step.index in steps]
-    values = noted.values()[:, places, : len(term.direction)].mean(1)
+    places = [at for at, step in enumerate(read.steps) if not steps or step.index in steps]
+    values = read.array()[:, places, : len(term.direction)].mean(1)
     return np.asarray(values.astype(np.float64) @ term.direction)

@@ -325,7 +325,7 @@ def _with_pictures(
     run = model.run(
         [found.prompt for found in result.best],
         seeds,
-        progress=lambda completed, total: report("drawing the best", completed, total),
+        progress=lambda _, completed, total: report("drawing the best", completed, total),
     )
     assert run.pictures is not None
     shape = (len(result.best), len(seeds), *run.pictures.shape[1:])

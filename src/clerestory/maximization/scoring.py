@@ -201,7 +201,7 @@ class ObjectiveGradient:
             site = parse(term.site).site
             hook = self.model.family.hooks_by_address[site]
             mask = real if hook.text_window else None
-            pooler = Pooler(term.pool, mask, row=hook.site.shape[0] is not None)
+            pooler = Pooler(term.pool, mask, sequence=hook.site.shape[0] is not None)
             pooled = pooler(values[site])
             way = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)
             total = total.to(pooled.device) + weight * (pooled[:, : len(way)] @ way)

@@ -7,22 +7,20 @@ the way; nothing of ours stays on the model afterwards.
     model = clerestory.load("lancet")
     run = model.run(["a cat", "a moose"], range(4), read=["text.*/mlp", "prior/embedding"])
     run.pictures                            # uint8 [sample, height, width, 3]
-    run.activations["text.blocks.0/mlp"]    # xarray, dims sample step unit
+    run.read("text.blocks.0/mlp")           # DataArray, dims sample step unit
 
 `core` has the values, the runner and the only torch hooks (`core/hooks.py`), `families` one file a
 pipeline family and `generic.py` for any other pipeline, `loading` opens hub ids, folders and files.
 """
 
+from clerestory.models.core.runs import Run, SiteValues
 from clerestory.models.core.seeds import check_seeds, parse_seeds, parse_size
 from clerestory.models.core.types import (
-    Activations,
     Branch,
     Edit,
-    Noted,
     Options,
     PerSample,
     Pool,
-    Run,
     Sample,
     Site,
     Sites,
@@ -33,20 +31,19 @@ from clerestory.models.model import Model
 from clerestory.models.profile import Checkpoint, ModelPlugin, ModelProfile
 
 __all__ = [
-    "Activations",
     "Branch",
     "Checkpoint",
     "Edit",
     "Model",
     "ModelPlugin",
     "ModelProfile",
-    "Noted",
     "Options",
     "PerSample",
     "Pool",
     "Run",
     "Sample",
     "Site",
+    "SiteValues",
     "Sites",
     "Step",
     "check_seeds",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.errors import ModelError
-from clerestory.models.core import runner as running
-from clerestory.models.core.types import Branch, Edit, Options, Pool, Run, Sites
+from clerestory.models.core.runner import Request, list_samples, run_sweep
+from clerestory.models.core.runs import Run
+from clerestory.models.core.types import Branch, Edit, Options, Pool, Sites
 from clerestory.models.profile import ModelProfile
+from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
-    from clerestory.models.core.family import Family, Progress, TapCallback
+    from clerestory.models.core.family import Family, TapCallback
 
 __all__ = ["Model"]
 
@@ -27,6 +29,10 @@ class Model:
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What it brings besides its weights: classifiers, items, prompt words.
         load_options: Options besides the name that it was opened with: its prior, its LoRA.
+        reopen: Opens the model again; None where it was made from a pipeline object.
+
+    A model can be pickled: one that was opened by name or folder is opened again where it is
+    unpickled, any other takes its pipeline along.
     """
 
     def __init__(
@@ -46,9 +52,23 @@ class Model:
         self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
         self.sites = Sites([hook.site for hook in family.site_hooks])
+        self.reopen: Callable[[], Model] | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.sites)} sites)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from clerestory.models.loading.pickling import pack_pipeline
+
+        if self.reopen is not None:
+            return _reopen, (self.reopen, self.defaults)
+        state = {
+            "defaults": self.defaults,
+            "revision": self.revision,
+            "profile": self.profile,
+            "load_options": self.load_options,
+        }
+        return _rebuild, (self.name, type(self.family), pack_pipeline(self.pipeline), state)
 
     @property
     def description(self) -> str:
@@ -87,35 +107,61 @@ class Model:
         stop: Literal["auto", "never"] = "auto",
         batch: int = 16,
         taps: Mapping[str, TapCallback] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressOption = True,
         **options: Any,
     ) -> Run:
         """Draw every prompt with every seed, reading and editing sites on the way.
 
-        `read` names sites (`"text.*/mlp"`, `"prior/embedding[3]"`, `"denoiser.mid.res.0/out@5"`);
-        an edited site is read as edited. `pool` says what becomes of positions. `mean` and `max`
-        count real tokens only: the start token and what follows end-of-text are left out, also
-        among the prior's tokens. `last` is end-of-text, among the prior's tokens the last one, from
-        which its prediction is read; a picture has no last place, there it is `mean`. `tokens:WORD`
-        is the mean over the tokens of a word, which every prompt must have. `none` keeps the
-        positions.
+        Args:
+            prompts: One or more.
+            seeds: One or more; a seed draws the same noise in every call.
+            read: Sites to read, such as `"text.*/mlp"`, `"prior/embedding[3]"` or
+                `"denoiser.mid.res.0/out@5"`, in any order. An edited site is read as edited.
+            edits: Changes of sites; each is made at every call of its site.
+            pool: What becomes of positions. `mean` and `max` count real tokens only, without the
+                start token and what follows end-of-text, also among the prior's tokens. `last` is
+                end-of-text, among the prior's tokens the last one, from which its prediction is
+                read; a picture has no last position, there it is `mean`. `tokens:WORD` is the mean
+                over the tokens of a word. `none` keeps positions.
+            branch: The branch of guidance to read: with the prompt (`cond`) or without.
+            pictures: False stops the model after the last stage that is read: with text sites
+                only, neither prior nor denoiser is called.
+            stop: `never` runs every stage all the same.
+            batch: How many samples are drawn together; a sample is the same within 1e-3 in any
+                batch.
+            taps: Callables by site, called with activations `[sample, position, unit]` and the
+                `Step`.
+            progress: True for a bar in a terminal or notebook, False for silence, or a callable of
+                (label, completed, total).
+            options: Those of `Options`: height, width, steps, guidance, prior_steps,
+                prior_guidance, true_guidance, negative.
 
-        With `pictures=False` the model stops after the last stage that is read: with text sites
-        only, neither prior nor denoiser is called (`stop="never"` calls them all the same). `batch`
-        samples go together; a sample is the same within 1e-3 in any batch. `taps` are called at
-        their sites with `[sample, position, unit]` and the Step. `progress` is told (done, of).
-        `options` are those of `Options`: height, width, steps, guidance, prior_steps,
-        prior_guidance, true_guidance, negative.
+        Returns:
+            Samples prompt by prompt, with pictures and activations.
+
+        Raises:
+            SiteError: A site, unit, step or branch does not exist in this run.
+            PromptError: A prompt is empty, too long, or lacks the word that is pooled.
+            OptionError: An argument is out of range.
+            ModelError: An option is unknown, or the model cannot draw so.
+            EditError: An edit changes the shape of an activation, or names positions that its site
+                does not have.
         """
-        how: dict[str, Any] = {
-            "read": read,
-            "pool": pool,
-            "branch": branch,
-            "pictures": pictures,
-            "stop": stop,
-        }
-        how |= {"batch": batch, "taps": taps, "progress": progress, **options}
-        return self.sweep(prompts, seeds, [edits], **how)[0]
+        runs = self.sweep(
+            prompts,
+            seeds,
+            [edits],
+            read=read,
+            pool=pool,
+            branch=branch,
+            pictures=pictures,
+            stop=stop,
+            batch=batch,
+            taps=taps,
+            progress=progress,
+            **options,
+        )
+        return runs[0]
 
     def sweep(
         self,
@@ -131,32 +177,49 @@ class Model:
         batch: int = 16,
         paired: bool = False,
         taps: Mapping[str, TapCallback] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressOption = True,
         **options: Any,
     ) -> list[Run]:
-        """`run` once for each set of edits, and equal to it, but with the common part done once.
+        """Run once for each set of edits, with the part that they share done once.
 
-        Sets that have the same edits before `prior/embedding` (none, say) share text encoder and
-        prior. `progress` counts every sample once for each set. With `paired` the first prompt is
-        drawn with the first seed alone, the second with the second, and so on.
+        Sets that have the same edits before the conditioning site (none, say) share text encoder
+        and prior; each result equals that of `run` bit for bit.
+
+        Args:
+            prompts: As in `run`.
+            seeds: As in `run`.
+            edit_sets: Edits of each run.
+            read: As in `run`.
+            pool: As in `run`.
+            branch: As in `run`.
+            pictures: As in `run`.
+            stop: As in `run`.
+            batch: As in `run`.
+            paired: Whether each prompt is drawn with the seed of its index alone.
+            taps: As in `run`.
+            progress: As in `run`; every sample counts once for each set.
+            options: As in `run`.
+
+        Returns:
+            A run for each set of edits.
+
+        Raises:
+            ClerestoryError: As in `run`.
         """
-        return running.sweep(
-            self,
-            running.Request(
-                samples=running.samples(
-                    self, prompts, seeds, self.options(**options), paired=paired
-                ),
-                read=self.sites.select(read) if read else {},
-                edit_sets=tuple(tuple(edits) for edits in edit_sets),
-                pool=pool,
-                branch=branch,
-                pictures=pictures,
-                stop=stop,
-                batch=batch,
-                taps=dict(taps or {}),
-                progress=progress,
-            ),
+        drawn_with = self.options(**options)
+        request = Request(
+            samples=list_samples(self, prompts, seeds, drawn_with, paired=paired),
+            read=self.sites.select(read) if read else {},
+            edit_sets=tuple(tuple(edits) for edits in edit_sets),
+            pool=pool,
+            branch=branch,
+            pictures=pictures,
+            stop=stop,
+            batch=batch,
+            taps=dict(taps or {}),
+            progress=progress,
         )
+        return run_sweep(self, request)
 
     def options(self, **changed: Any) -> Options:
         """The defaults with some options changed; ModelError for what this family cannot draw."""
@@ -180,3 +243,17 @@ class Model:
     def vocabulary(self) -> list[str]:
         """Words that the model has tokens of; empty where that is not known."""
         return self.family.vocabulary()
+
+
+def _reopen(load: Callable[[], Model], defaults: Options) -> Model:
+    model = load()
+    model.defaults = defaults
+    return model
+
+
+def _rebuild(name: str, family: type[Family], pipeline: bytes, state: dict[str, Any]) -> Model:
+    from clerestory.models.loading.pickling import unpack_pipeline
+
+    # Families cache tokens in ways that cannot be pickled, so theirs is built anew.
+    build: Callable[[Any], Family] = family
+    return Model(name, build(unpack_pipeline(pipeline)), **state)

@@ -90,7 +90,7 @@ class Plan:
             stop="auto",
             batch=len(samples),
             taps={},
-            progress=None,
+            progress=False,
         )
 
     @cached_property
@@ -208,7 +208,7 @@ def make_plan(
     table = prompt_table(prompts)
     numbers = check_seeds(seeds)
     drawn = model.options(**options)
-    running.samples(model, list(table["prompt"].drop_duplicates()), 0, drawn)
+    running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, drawn)
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
@@ -226,7 +226,7 @@ def make_plan(
         chunk=-(-wanted // together) * together,
         threads=torch.get_num_threads(),
     )
-    running.check(model, plan.request(range(len(plan))))
+    running.check_request(model, plan.request(range(len(plan))))
     return plan
 
 

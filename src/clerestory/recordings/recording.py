@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import refusing
-from clerestory.models.core.addresses import parse, select
-from clerestory.models.core.types import Activations, Step
+from clerestory.models.core.addresses import head_units, parse, select
+from clerestory.models.core.types import Step
 from clerestory.recordings.store import PICTURES, Layout, Marker, Store
 
 if TYPE_CHECKING:
@@ -209,3 +209,40 @@ class _Kept:
         variable = xr.Variable(("sample", *self.layout.axes), lazily(array))
         whole = xr.DataArray(variable, coords=coords, name=self.site)
         return whole if len(recording.rows) == len(table) else whole.isel(sample=recording.rows)
+
+
+class Activations(Mapping[str, "xr.DataArray"]):
+    """What was read, by address: dims `sample step unit`, or `sample step position unit`.
+
+    A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
+    Dataset has one length for each axis name. Labels cost more time than reading does, so an array
+    gets its own when it is first asked for; `unlabelled` has the values without them.
+    """
+
+    def __init__(self, arrays: Mapping[str, _Kept]) -> None:
+        self.unlabelled = dict(arrays)
+        self._arrays = {address: cache(noted.labelled) for address, noted in arrays.items()}
+
+    def __getitem__(self, address: str) -> xr.DataArray:
+        asked = parse(address)
+        names: dict[str, int | None] = dict.fromkeys(self._arrays)
+        found = next(iter(select(asked.site, names, single=True, noun="site that was read")))
+        array = self._arrays[found]()
+        units = head_units(asked, found, array.attrs.get("units"), array.attrs.get("heads"))
+        for axis, wanted in (("unit", units), ("step", asked.steps)):
+            if wanted is not None:
+                lacking = sorted(set(wanted) - set(array[axis].to_numpy().tolist()))
+                if lacking:
+                    raise SiteError(f"{axis} {lacking[0]} of {found} was not read.")
+                array = array.sel({axis: list(wanted)})
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}  {dict(self[name].sizes)}" for name in self]
+        return "\n".join(["Activations:", *lines])

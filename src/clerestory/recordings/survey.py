@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
-from clerestory.models.core.activations import step_labels
-from clerestory.models.core.types import Noted
+from clerestory.models.core.runs import SiteValues, step_coordinates
 from clerestory.recordings.plan import Plan
 from clerestory.recordings.store import PICTURES, Layout
 
@@ -59,7 +58,7 @@ def survey(model: Model, plan: Plan) -> Survey:
     """Run the first batch, keep nothing of it, and say what the rest will be like."""
     rows = next(plan.batches(0))
     start = time.perf_counter()
-    run = running.sweep(model, plan.request(rows))[0]
+    run = running.run_sweep(model, plan.request(rows))[0]
     seconds = (time.perf_counter() - start) * len(plan) / len(rows)
     layouts = _layouts(plan, run)
     return Survey(
@@ -74,8 +73,8 @@ def survey(model: Model, plan: Plan) -> Survey:
 def _layouts(plan: Plan, run: Run) -> dict[str, Layout]:
     axes = ("step", "position", "unit") if plan.pool == "none" else ("step", "unit")
     found = {}
-    for address, noted in run.activations.unlabelled.items():
-        values = noted.values()
+    for address, noted in run.site_values.items():
+        values = noted.array()
         labels = _labels(noted, plan.read[address].units)
         found[address] = Layout(_dtype(values), values.shape[1:], axes, labels)
     if run.pictures is not None:
@@ -88,8 +87,8 @@ def _dtype(values: NDArray[np.floating]) -> str:
     return "float16" if largest * HEADROOM <= float(np.finfo(np.float16).max) else "float32"
 
 
-def _labels(noted: Noted, units: tuple[int, ...] | None) -> dict[str, Any]:
-    labels = step_labels(noted.steps)
+def _labels(noted: SiteValues, units: tuple[int, ...] | None) -> dict[str, Any]:
+    labels = step_coordinates(noted.steps)
     told = {name: one[1] if isinstance(one, tuple) else one for name, one in labels.items()}
     return told if units is None else {**told, "unit": list(units)}
 

@@ -179,7 +179,7 @@ def fill_chunk(
     bad: dict[int, str] = {}
     for rows in plan.batches(chunk):
         with _threads(plan.threads):
-            run = running.sweep(model, plan.request(rows))[0]
+            run = running.run_sweep(model, plan.request(rows))[0]
         place = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
             _put(arrays[name], place, values, name, bad, rows.start)
@@ -189,8 +189,8 @@ def fill_chunk(
 
 
 def _values(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
-    for address, noted in run.activations.unlabelled.items():
-        yield address, noted.values()
+    for address, noted in run.site_values.items():
+        yield address, noted.array()
     if run.pictures is not None:
         yield PICTURES, run.pictures
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from clerestory.reporting.escaping import plain
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["progress_bars"]
 
+_REPORTED: ContextVar[bool] = ContextVar("_REPORTED", default=False)
+"""Whether a caller further out has decided how progress is reported."""
+
 
 @contextmanager
 def progress_bars(progress: ProgressOption = True) -> Iterator[Progress]:
     """A callback that draws one bar per label.
+
+    The outermost call decides: within a verb that shows bars, or that was silenced, calls of its
+    parts (`Model.run`, say) draw none of their own.
 
     Args:
         progress: A callback of the caller's own, which is passed through; True for bars on a
@@ -28,13 +35,18 @@ def progress_bars(progress: ProgressOption = True) -> Iterator[Progress]:
     Yields:
         A callback of (label, completed, total). It is silent where output goes to a file or a pipe.
     """
-    if callable(progress):
-        yield progress
-    elif progress and (sys.stderr.isatty() or _in_notebook()):
-        with _rich_progress() as bars:
-            yield _Bars(bars)
-    else:
-        yield _silent
+    shown = progress and not _REPORTED.get() and (sys.stderr.isatty() or _in_notebook())
+    token = _REPORTED.set(True)
+    try:
+        if callable(progress):
+            yield progress
+        elif shown:
+            with _rich_progress() as bars:
+                yield _Bars(bars)
+        else:
+            yield _silent
+    finally:
+        _REPORTED.reset(token)
 
 
 def _silent(label: str, completed: int, total: int, /) -> None:

@@ -196,7 +196,7 @@ def _seen(steered: SteeredModel, edits: Sequence[Edit]) -> Seen:
     read = "denoiser/prediction"
     run = steered.model.run(PROMPTS, SEEDS, read=read, pool="none", edits=edits)
     assert run.pictures is not None
-    return run.activations[read].to_numpy()[:, -1], run.pictures.astype(int)
+    return run.read(read).to_numpy()[:, -1], run.pictures.astype(int)
 
 
 @contextmanager

@@ -157,7 +157,7 @@ def _edits(
 def _steps(model: Model, site: str) -> Sequence[int]:
     """The steps that a site has in a run."""
     run = model.run("a", 0, read=site, pictures=False)
-    return tuple(sorted({step.index for step in run.activations.unlabelled[site].steps}))
+    return tuple(sorted({step.index for step in run.site_values[site].steps}))
 
 
 def _swept(

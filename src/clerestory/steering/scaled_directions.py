@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -74,7 +74,7 @@ def moves(
     means = []
     for place, prompts in enumerate((plain, said)):
         run = model.run(prompts, 0, read=read, pictures=False, progress=_part(tell, place))
-        means.append({site: run.activations[site].mean("step").to_numpy() for site in read})
+        means.append({site: run.read(site).mean("step").to_numpy() for site in read})
     found = []
     for unit, site in chosen:
         way = np.asarray(findings.directions[unit], np.float64)
@@ -92,8 +92,8 @@ def moves(
     return found
 
 
-def _part(tell: Progress, place: int) -> Callable[[int, int], None]:
-    return lambda done, of: tell("reading the sites", place * of + done, 2 * of)
+def _part(tell: Progress, place: int) -> Progress:
+    return lambda _, done, of: tell("reading the sites", place * of + done, 2 * of)
 
 
 def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tuple[str, str]]:

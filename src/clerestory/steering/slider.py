@@ -102,11 +102,11 @@ class _Material:
         for pattern in patterns:
             prompts = [fill(pattern, item) for item in contents]
             run = model.run(prompts, 0, read=sites, pool="none", pictures=False, stop="never")
-            parts.append([torch.as_tensor(run.activations[site].to_numpy()) for site in sites])
+            parts.append([torch.as_tensor(run.read(site).to_numpy()) for site in sites])
         latents, usual = parts[1][1], model.defaults
         high = round((latents.shape[2] * usual.height / usual.width) ** 0.5)
         shaped = latents.transpose(2, 3).unflatten(3, (high, -1))
-        times = [step.timestep or 0.0 for step in run.activations.unlabelled[LATENT].steps]
+        times = [step.timestep or 0.0 for step in run.site_values[LATENT].steps]
         plain, other = (part[0][:, 0, 0] for part in parts)
         made = (plain, other, shaped, torch.tensor(times))
         return cls(*(one.to(unet.device, unet.dtype) for one in made))

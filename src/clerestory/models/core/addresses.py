@@ -27,7 +27,7 @@ from functools import lru_cache
 from clerestory.errors import SiteError
 from clerestory.registry import suggest
 
-__all__ = ["Address", "Selection", "of_heads", "parse", "select"]
+__all__ = ["Address", "Selection", "head_units", "parse", "select"]
 
 _ADDRESS = re.compile(
     r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\sh]+)\])?(@(?P<steps>\*|[\d:]+(,[\d:]+)*))?",
@@ -43,7 +43,7 @@ MOST_NUMBERS = 10_000_000
 
 @dataclass(frozen=True)
 class Address:
-    """One address as written; None for units, heads or steps that are not narrowed down."""
+    """One address as written; None for units, heads or steps that it does not name."""
 
     site: str
     units: tuple[int, ...] | None = None
@@ -53,19 +53,23 @@ class Address:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is wanted at one site: these units and steps, in rising order; None for all."""
+    """The units and steps to read at one site, in rising order; None for all."""
 
     units: tuple[int, ...] | None = None
     steps: tuple[int, ...] | None = None
 
-    def joined(self, other: Selection) -> Selection:
-        """What either wants."""
-        return Selection(_joined(self.units, other.units), _joined(self.steps, other.steps))
+    def union(self, other: Selection) -> Selection:
+        """The units and steps of either selection."""
+        return Selection(_union(self.units, other.units), _union(self.steps, other.steps))
 
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Address:
-    """Read one address; SiteError where it is not of the form `stage.path/tap[units]@step`."""
+    """Read one address.
+
+    Raises:
+        SiteError: It is not of the form `stage.path/tap[units]@step`.
+    """
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
         raise SiteError(f"{text.strip()!r} is no address; write one like text.blocks.3/mlp[311]@5.")
@@ -89,11 +93,21 @@ def select(
     noun: str = "site",
     heads: Mapping[str, int | None] | None = None,
 ) -> dict[str, Selection]:
-    """The sites that patterns name, out of those in `units` (address to number of units).
+    """Select the sites that patterns name.
 
-    The number is None where it is not known yet; `heads` has the number of attention heads. They
-    come in the order of `units`, whatever the order of the patterns. SiteError where a pattern
-    names no site, a unit lies outside its site, or several sites match and `single` is set.
+    Args:
+        patterns: Addresses, with `*` for anything.
+        units: The number of units of each site by address; None where it is not known yet.
+        single: Whether exactly one site is wanted.
+        noun: What error messages call a site.
+        heads: The number of attention heads of each site; None without heads.
+
+    Returns:
+        Selections by address, in the order of `units`, whatever the order of the patterns.
+
+    Raises:
+        SiteError: A pattern names no site, a unit lies outside its site, or several sites match
+            and `single` is set.
     """
     chosen: dict[str, Selection] = {}
     for address in _addresses(patterns):
@@ -103,11 +117,11 @@ def select(
             raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
         for site in sites:
             _check_units(address, site, units[site])
-            within = of_heads(address, site, units[site], (heads or {}).get(site))
-            wanted = Selection(within, address.steps)
-            chosen[site] = chosen[site].joined(wanted) if site in chosen else wanted
+            within = head_units(address, site, units[site], (heads or {}).get(site))
+            selection = Selection(within, address.steps)
+            chosen[site] = chosen[site].union(selection) if site in chosen else selection
     if single and len(chosen) != 1:
-        raise SiteError(f"{patterns!r} names {len(chosen)} sites; one was wanted here.")
+        raise SiteError(f"{patterns!r} names {len(chosen)} sites; exactly one is expected here.")
     return {site: chosen[site] for site in units if site in chosen}
 
 
@@ -117,10 +131,23 @@ def _addresses(patterns: str | Sequence[str]) -> Iterator[Address]:
             yield parse(part)
 
 
-def of_heads(
+def head_units(
     address: Address, site: str, size: int | None, heads: int | None
 ) -> tuple[int, ...] | None:
-    """The units that an address asks for, those of its heads spelt out."""
+    """The units that an address asks for, with those of its heads listed.
+
+    Args:
+        address: The address.
+        site: The site's address, for error messages.
+        size: The site's number of units; None where it is not known.
+        heads: The site's number of attention heads; None without heads.
+
+    Returns:
+        Indices of units; None for all.
+
+    Raises:
+        SiteError: The site has no heads, or not as many.
+    """
     if address.heads is None:
         return address.units
     if not heads or size is None:
@@ -154,5 +181,5 @@ def _numbers(text: str, address: str) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def _joined(one: tuple[int, ...] | None, two: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    return None if one is None or two is None else tuple(sorted({*one, *two}))
+def _union(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if first is None or second is None else tuple(sorted({*first, *second}))

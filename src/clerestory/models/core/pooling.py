@@ -1,4 +1,4 @@
-"""Positions away: from `[sample, position, unit]` to `[sample, unit]`."""
+"""Pooling over positions: from `[sample, position, unit]` to `[sample, unit]`."""
 
 from __future__ import annotations
 
@@ -15,43 +15,58 @@ WORD = "tokens:"
 
 
 class Pooler:
-    """Pools over positions, in float32; `none` gives `[sample, position, unit]` back.
+    """Pools over positions, in float32; the pool `none` keeps them.
 
-    `counted`, bool `[sample, token]`, says which of the first positions count: real tokens, or a
-    word's. Positions after those count as well, unless a word was asked for; `row` is False where
-    they are a picture's, so that the last token is not the last of them. None where positions are
-    no tokens: all count, and since a picture has no last place, `last` is the mean there. One is
-    made for all the sites of a batch that share these, and works out their shares once.
+    One pooler serves all the sites of a batch that share a text window, so that its weights are
+    computed once.
+
+    Args:
+        pool: `mean`, `max`, `last`, `none`, or `tokens:WORD`.
+        mask: Which tokens count, bool `[sample, token]`: real tokens, or a word's. Positions after
+            the tokens count as well, unless a word is pooled. None where positions are no tokens:
+            then all count.
+        sequence: Whether positions after the tokens continue the sequence. False where they are a
+            picture's: it has no last position, so `last` stays among the tokens, and is the mean
+            where there are none.
     """
 
-    def __init__(self, pool: Pool, counted: Tensor | None, *, row: bool = True) -> None:
-        self.pool, self.counted, self.row = pool, counted, row
-        self._kept: dict[tuple[int, str], Tensor] = {}
-        self._shares: dict[tuple[int, str], Tensor] = {}
+    def __init__(self, pool: Pool, mask: Tensor | None, *, sequence: bool = True) -> None:
+        self.pool, self.mask, self.sequence = pool, mask, sequence
+        self._masks: dict[tuple[int, str], Tensor] = {}
+        self._weights: dict[tuple[int, str], Tensor] = {}
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`[sample, position, unit]` to `[sample, unit]`."""
+        """Pool activations.
+
+        Args:
+            value: `[sample, position, unit]`.
+
+        Returns:
+            float32 `[sample, unit]`, or with positions where the pool is `none`.
+        """
         value = value.float()
         if self.pool == "none":
             return value.clone()  # the model may go on to change its own
-        if self.counted is None:
+        if self.mask is None:
             return value.amax(1) if self.pool == "max" else value.mean(1)
-        keep = self._keep(value, self.counted)
+        mask = self._full_mask(value, self.mask)
         if self.pool == "last":
-            places = torch.arange(value.shape[1], device=value.device)
-            return value[torch.arange(len(value), device=value.device), (keep * places).argmax(1)]
+            positions = torch.arange(value.shape[1], device=value.device)
+            last = (mask * positions).argmax(1)
+            return value[torch.arange(len(value), device=value.device), last]
         if self.pool == "max":
-            return value.masked_fill(~keep[..., None], float("-inf")).amax(1)
+            return value.masked_fill(~mask[..., None], float("-inf")).amax(1)
         key = (value.shape[1], str(value.device))
-        if key not in self._shares:
-            self._shares[key] = (keep / keep.sum(1, keepdim=True))[:, None]
-        return torch.bmm(self._shares[key], value)[:, 0]
+        if key not in self._weights:
+            self._weights[key] = (mask / mask.sum(1, keepdim=True))[:, None]
+        return torch.bmm(self._weights[key], value)[:, 0]
 
-    def _keep(self, value: Tensor, counted: Tensor) -> Tensor:
+    def _full_mask(self, value: Tensor, mask: Tensor) -> Tensor:
+        """The mask at all positions of a site, which may go on after the tokens."""
         key = (value.shape[1], str(value.device))
-        if key not in self._kept:
-            beyond = not self.pool.startswith(WORD) and (self.row or self.pool != "last")
-            keep = torch.full(value.shape[:2], beyond, device=value.device)
-            keep[:, : counted.shape[1]] = counted.to(value.device)
-            self._kept[key] = keep
-        return self._kept[key]
+        if key not in self._masks:
+            beyond = not self.pool.startswith(WORD) and (self.sequence or self.pool != "last")
+            full = torch.full(value.shape[:2], beyond, device=value.device)
+            full[:, : mask.shape[1]] = mask.to(value.device)
+            self._masks[key] = full
+        return self._masks[key]

@@ -1,4 +1,4 @@
-"""An edit at some positions only: the end-of-text token, or the tokens of a word."""
+"""Edits at some positions only: the end-of-text token, or the tokens of a word."""
 
 from __future__ import annotations
 
@@ -12,43 +12,60 @@ from clerestory.errors import EditError
 from clerestory.models.core.pooling import WORD
 from clerestory.models.core.types import Branch, Edit
 
-__all__ = ["EVERYWHERE", "Partly", "partly"]
+__all__ = ["EVERYWHERE", "MaskedEdit", "restrict_positions"]
 
 EVERYWHERE = "all"
 LAST = "last"
 
 
 @dataclass(frozen=True, eq=False)
-class Partly:
-    """`edit` where `keep`, bool `[sample, token]`, says so; positions beyond are left alone."""
+class MaskedEdit:
+    """An edit that acts at some tokens only.
+
+    Attributes:
+        edit: The edit, which is computed everywhere.
+        mask: Where it is kept, bool `[sample, token]`; positions after the tokens are left alone.
+    """
 
     edit: Edit
-    keep: Tensor = field(repr=False)
+    mask: Tensor = field(repr=False)
 
     @property
     def site(self) -> str:
-        """The edit's own."""
+        """The edit's site."""
         return self.edit.site
 
     @property
     def branch(self) -> Branch:
-        """The one that prompts are in."""
+        """The branch of the prompts, since the tokens are theirs."""
         return "cond"
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]`, edited at these positions."""
-        keep = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
-        keep[:, : self.keep.shape[1]] = self.keep.to(value.device)
-        return torch.where(keep[..., None], self.edit(value), value)
+        """Activations `[sample, position, unit]`, edited where the mask is true."""
+        mask = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
+        mask[:, : self.mask.shape[1]] = self.mask.to(value.device)
+        return torch.where(mask[..., None], self.edit(value), value)
 
 
-def partly(
-    edit: Edit, window: str, real: Callable[[str], Tensor], word: Callable[[str, str], Tensor]
+def restrict_positions(
+    edit: Edit,
+    window: str,
+    token_mask: Callable[[str], Tensor],
+    word_mask: Callable[[str, str], Tensor],
 ) -> Edit:
-    """The edit as it is, or wrapped where it names positions.
+    """Restrict an edit to the positions that its attribute `positions` names.
 
-    `real` and `word` give, of a text window, which positions are real and which are a word's.
-    EditError for positions that the site does not have.
+    Args:
+        edit: Any edit; one without `positions`, or with `all`, comes back as it is.
+        window: The text window of the edit's site; "" where positions are no tokens.
+        token_mask: From a window to its real tokens, bool `[sample, token]`.
+        word_mask: From a window and a word to the word's tokens.
+
+    Returns:
+        The edit, or a `MaskedEdit` around it.
+
+    Raises:
+        EditError: The site has no tokens, or the positions are none that are known.
     """
     positions = getattr(edit, "positions", EVERYWHERE)
     if positions == EVERYWHERE:
@@ -59,12 +76,12 @@ def partly(
             "them, in branch cond."
         )
     if positions == LAST:
-        keep = real(window)
-        places = torch.arange(keep.shape[1], device=keep.device)
-        return Partly(edit, places == (keep * places).argmax(1, keepdim=True))
-    name = positions.removeprefix(WORD).strip()
-    if not positions.startswith(WORD) or not name:
+        mask = token_mask(window)
+        indices = torch.arange(mask.shape[1], device=mask.device)
+        return MaskedEdit(edit, indices == (mask * indices).argmax(1, keepdim=True))
+    word = positions.removeprefix(WORD).strip()
+    if not positions.startswith(WORD) or not word:
         raise EditError(
             f"Positions {positions!r} of the edit at {edit.site}: write all, last or tokens:WORD."
         )
-    return Partly(edit, word(window, name))
+    return MaskedEdit(edit, word_mask(window, word))

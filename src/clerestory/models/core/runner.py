@@ -1,4 +1,8 @@
-"""Prompts × seeds through a model, batch by batch, with nothing done that nobody asked for."""
+"""Prompts × seeds through a model, batch by batch; stages that nobody asked for are not run.
+
+A model has two halves: `encode` makes the values at its conditioning sites, `draw` makes pictures
+of them. Sets of edits that agree on the first half share it.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +12,33 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
-from clerestory.models.core.activations import Batch, BatchValues, gathered, packed, taps_into
+from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import Selection, parse
-from clerestory.models.core.family import (
-    Encoded,
-    Progress,
-    SiteHook,
-    TapCallback,
-    TextWindow,
-    prepare_pipeline,
-)
+from clerestory.models.core.family import Encoded, TapCallback, TextWindow, prepare_pipeline
 from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.pooling import POOLS, WORD
-from clerestory.models.core.positions import partly
+from clerestory.models.core.positions import restrict_positions
+from clerestory.models.core.runs import Run
 from clerestory.models.core.seeds import check_seeds
-from clerestory.models.core.types import Branch, Edit, Options, PerSample, Pool, Run, Sample
+from clerestory.models.core.types import Branch, Edit, Options, PerSample, Pool, Sample
+from clerestory.reporting.progress import progress_bars
+from clerestory.types import Pictures, ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["Request", "check", "samples", "sweep"]
+__all__ = ["Request", "check_request", "list_samples", "run_sweep"]
+
+Drawn = tuple[Batch, Pictures | None]
+"""What one batch read and drew."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that a run was asked for."""
+    """Everything that determines a sweep, as `Model.sweep` takes it."""
 
     samples: tuple[Sample, ...]
     read: Mapping[str, Selection]
@@ -47,10 +49,10 @@ class Request:
     stop: Literal["auto", "never"]
     batch: int
     taps: Mapping[str, TapCallback]
-    progress: Progress | None
+    progress: ProgressOption
 
 
-def samples(
+def list_samples(
     model: Model,
     prompts: str | Sequence[str],
     seeds: int | Sequence[int],
@@ -58,9 +60,21 @@ def samples(
     *,
     paired: bool = False,
 ) -> tuple[Sample, ...]:
-    """Prompts × seeds, prompt by prompt; with `paired` each prompt with the seed at its place.
+    """List prompts × seeds, prompt by prompt.
 
-    PromptError and SeedError for what cannot be drawn.
+    Args:
+        model: Checks that it can take the prompts.
+        prompts: One or more.
+        seeds: One or more.
+        options: How all are drawn.
+        paired: Whether each prompt is drawn with the seed of its index alone.
+
+    Returns:
+        The samples.
+
+    Raises:
+        PromptError: There is no prompt, or one is empty or too long.
+        SeedError: There is no seed, one is out of bounds, or pairs do not match.
     """
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
@@ -69,128 +83,164 @@ def samples(
     if not paired:
         numbers = check_seeds(seeds)
         return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
+    # Several prompts may have the same seed, so each is checked by itself.
     listed = [seed for (seed,) in map(check_seeds, [seeds] if isinstance(seeds, int) else seeds)]
     if len(listed) != len(texts):
         raise SeedError(f"{len(listed)} seeds for {len(texts)} prompts: a pair has one of each.")
     return tuple(Sample(text, seed, options) for text, seed in zip(texts, listed, strict=True))
 
 
-def check(model: Model, request: Request) -> None:
-    """Raise at once what running this would raise on the way: unknown sites, absent words, …"""
-    _Batches(model, request)
+def check_request(model: Model, request: Request) -> None:
+    """Raise at once what running the request would raise on the way.
+
+    Raises:
+        SiteError: A site, unit or pattern is unknown.
+        PromptError: A word whose tokens are pooled is absent from a prompt.
+        OptionError: A pool, branch, stop or batch is out of range.
+        EditError: What is given as an edit is none.
+    """
+    _Sweep(model, request)
 
 
-def sweep(model: Model, request: Request) -> list[Run]:
-    """One run for each set of edits; the first half runs once for sets that agree on it."""
-    batches = _Batches(model, request)
+def run_sweep(model: Model, request: Request) -> list[Run]:
+    """Run the samples once for each set of edits; sets that agree on the first half share it.
+
+    Returns:
+        A run for each set of edits, in order.
+
+    Raises:
+        ClerestoryError: As `check_request`, and SiteError where an edit's step never occurs.
+    """
+    sweep = _Sweep(model, request)
     size = min(request.batch, model.family.max_batch or request.batch)
-    pages: list[list[tuple[Batch, NDArray[np.uint8] | None]]] = [[] for _ in request.edit_sets]
-    total, done = len(request.samples) * len(request.edit_sets), 0
-    whole = "vae" in batches.stages
-    with model.family.hide_progress_bars(), prepare_pipeline(model.pipeline, whole_vae=whole):
-        for rows in _chunks(len(request.samples), size):
-            for page, drawn in zip(pages, batches.drawn(rows), strict=True):
-                page.append(drawn)
-                done += len(rows)
-                if request.progress is not None:
-                    request.progress(done, total)
-    return [_run(request, batches.hooks, page) for page in pages]
+    total, completed = len(request.samples) * len(request.edit_sets), 0
+    drawn: list[list[Drawn]] = [[] for _ in request.edit_sets]
+    with (
+        progress_bars(request.progress) as progress,
+        model.family.hide_progress_bars(),
+        # Taps in the autoencoder need whole pictures, not slices or tiles of them.
+        prepare_pipeline(model.pipeline, whole_vae="vae" in sweep.stages),
+    ):
+        for start in range(0, len(request.samples), size):
+            rows = range(start, min(start + size, len(request.samples)))
+            for batches, batch in zip(drawn, sweep.draw_batch(rows), strict=True):
+                batches.append(batch)
+                completed += len(rows)
+                progress("drawing" if request.pictures else "reading", completed, total)
+    return [sweep.join(batches) for batches in drawn]
 
 
-class _Batches:
+class _Sweep:
     """Runs batches of a request; knows which edits and taps belong to which half of the model."""
 
     def __init__(self, model: Model, request: Request) -> None:
         self.family, self.request = model.family, request
         self.hooks = model.family.hooks_by_address
-        _check(request)
+        self.attributes = {"model": model.name, "revision": model.revision}
+        self.attributes |= {"branch": request.branch, "pool": request.pool}
+        _check_options(request)
         self.taps = [
             Tap(site, callback, request.branch, selection.steps)
             for pattern, callback in request.taps.items()
             for site, selection in model.sites.select(pattern).items()
         ]
-        for edit in (edit for edits in request.edit_sets for edit in edits):
-            if parse(edit.site).site not in model.sites:
-                model.sites.select(edit.site, single=True)
-                raise SiteError(f"{edit.site!r} is a pattern; an edit needs one address.")
-        stages, first = self.family.stages, self.family.encoder_stages
-        late = (stage for stage in stages if stage not in first)
-        self.order = (*first, self.family.conditioning_site, *late)
         edited = [parse(edit.site).site for edits in request.edit_sets for edit in edits]
+        for site in edited:
+            if site not in model.sites:
+                model.sites.select(site, single=True)
+                raise SiteError(f"{site!r} is a pattern; an edit needs one address.")
+        stages, encoders = self.family.stages, self.family.encoder_stages
+        later = (stage for stage in stages if stage not in encoders)
+        self.order = (*encoders, self.family.conditioning_site, *later)
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
         self.stages = {self.hooks[site].site.stage for site in sites}
         self.until = self._last_stage()
         self._check_word()
 
-    def drawn(self, rows: range) -> Iterator[tuple[Batch, NDArray[np.uint8] | None]]:
-        """For each set of edits, what was read and drawn of these samples."""
-        kept: dict[tuple[int, ...], tuple[Encoded | None, Batch]] = {}
+    def draw_batch(self, rows: range) -> Iterator[Drawn]:
+        """For each set of edits, what these samples read and draw."""
+        # The key is by identity: edits hold tensors, which compare element by element.
+        encodings: dict[tuple[int, ...], tuple[Encoded | None, Batch]] = {}
         for edits in self.request.edit_sets:
-            early = tuple(edit for edit in edits if self._early(parse(edit.site).site))
+            early = tuple(edit for edit in edits if self._is_early(parse(edit.site).site))
             key = tuple(id(edit) for edit in early)
-            if key not in kept:
-                kept[key] = self._encode(rows, early)
-            encoded, read = kept[key]
-            late = [edit for edit in edits if not self._early(parse(edit.site).site)]
-            drawn, more = (None, {}) if encoded is None else self._draw(rows, encoded, late)
-            yield {**read, **more}, drawn
+            if key not in encodings:
+                encodings[key] = self._encode(rows, early)
+            encoded, read = encodings[key]
+            late = [edit for edit in edits if not self._is_early(parse(edit.site).site)]
+            pictures, read_later = (
+                (None, {}) if encoded is None else self._draw(rows, encoded, late)
+            )
+            yield {**read, **read_later}, pictures
+
+    def join(self, batches: Sequence[Drawn]) -> Run:
+        """One run from what its batches read and drew."""
+        pictures = [drawn for _, drawn in batches if drawn is not None]
+        read = [batch for batch, _ in batches]
+        return Run(
+            sample_list=self.request.samples,
+            pictures=np.concatenate(pictures) if pictures and self.request.pictures else None,
+            site_values=collect(read, self.request.read, self.hooks, self.request.branch),
+            attributes=self.attributes,
+        )
 
     def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Batch]:
-        values: BatchValues = {}
-        batch = self._samples(rows)
-        with attach(self._attachment(rows, edits, values, early=True), self.family.stage_modules):
-            encoded = self.family.encode(batch, self.until, self.request.branch)
-        return encoded, packed(values)
+        readings: Readings = {}
+        samples = self._samples(rows)
+        attachment = self._attachment(rows, edits, readings, early=True)
+        with attach(attachment, self.family.stage_modules):
+            encoded = self.family.encode(samples, self.until, self.request.branch)
+        return encoded, stack_steps(readings)
 
     def _draw(
         self, rows: range, encoded: Encoded, edits: Sequence[Edit]
-    ) -> tuple[NDArray[np.uint8] | None, Batch]:
-        values: BatchValues = {}
-        attachment = self._attachment(rows, edits, values, early=False)
+    ) -> tuple[Pictures | None, Batch]:
+        readings: Readings = {}
+        attachment = self._attachment(rows, edits, readings, early=False)
         with attach(attachment, self.family.stage_modules):
-            batch = self._samples(rows)
-            drawn = self.family.draw(batch, encoded, attachment.handoff, self.until)
-        return drawn, packed(values)
+            samples = self._samples(rows)
+            pictures = self.family.draw(samples, encoded, attachment.handoff, self.until)
+        return pictures, stack_steps(readings)
 
     def _attachment(
-        self, rows: range, edits: Sequence[Edit], values: BatchValues, *, early: bool
+        self, rows: range, edits: Sequence[Edit], readings: Readings, *, early: bool
     ) -> Attachment:
-        batch, request = self._samples(rows), self.request
-        read = {
+        samples, request = self._samples(rows), self.request
+        selections = {
             site: selection
             for site, selection in request.read.items()
-            if self._early(site) is early
+            if self._is_early(site) is early
         }
-        counted = cache(partial(self._counted, batch))
-        taps = taps_into(values, read, self.hooks, request.pool, request.branch, counted)
-        taps += [tap for tap in self.taps if self._early(tap.site) is early]
+        mask = cache(partial(self._token_mask, samples))
+        taps = make_taps(readings, selections, self.hooks, request.pool, request.branch, mask)
+        taps += [tap for tap in self.taps if self._is_early(tap.site) is early]
         return Attachment(
             self.hooks,
-            lambda stage, call: self.family.stage_call(stage, call, batch),
-            [self._of(edit, rows, batch) for edit in edits],
+            lambda stage, call: self.family.stage_call(stage, call, samples),
+            [self._edit_of(edit, rows, samples) for edit in edits],
             taps,
         )
 
-    def _of(self, edit: Edit, rows: range, batch: Sequence[Sample]) -> Edit:
+    def _edit_of(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:
         """The edit for these samples, at the positions that it names."""
-        own = edit.at(rows) if isinstance(edit, PerSample) else edit
-        texts, windows = _texts(batch, "cond"), self.family.text_windows
-        return partly(
-            own,
+        batch_edit = edit.at(rows) if isinstance(edit, PerSample) else edit
+        texts, windows = _texts(samples, "cond"), self.family.text_windows
+        return restrict_positions(
+            batch_edit,
             self.hooks[parse(edit.site).site].text_window,
             lambda window: windows[window].token_mask(texts),
-            lambda window, word: _found(windows[window], texts, word),
+            lambda window, word: _word_mask(windows[window], texts, word),
         )
 
-    def _counted(self, batch: Sequence[Sample], window: str) -> Tensor:
+    def _token_mask(self, samples: Sequence[Sample], name: str) -> Tensor:
         """Which positions of a text window are pooled: a word's, or those of real tokens."""
-        tokens, pool = self.family.text_windows[window], self.request.pool
-        texts = _texts(batch, self.request.branch)
+        window, pool = self.family.text_windows[name], self.request.pool
+        texts = _texts(samples, self.request.branch)
         if pool.startswith(WORD):
-            return _found(tokens, texts, pool.removeprefix(WORD))
-        return tokens.token_mask(texts)
+            return _word_mask(window, texts, pool.removeprefix(WORD))
+        return window.token_mask(texts)
 
-    def _early(self, address: str) -> bool:
+    def _is_early(self, address: str) -> bool:
         """Whether a site is in the first half, before the conditioning sites."""
         stage = self.hooks[address].site.stage
         return stage in self.family.encoder_stages and address not in self.family.conditioning_sites
@@ -199,7 +249,7 @@ class _Batches:
         return tuple(self.request.samples[row] for row in rows)
 
     def _last_stage(self) -> str:
-        """The stage after which nothing more is selection."""
+        """The stage after which the model may stop."""
         if self.request.pictures or self.request.stop == "never":
             return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
@@ -208,37 +258,36 @@ class _Batches:
         return self.order[max((self.order.index(end) for end in ends), default=0)]
 
     def _check_word(self) -> None:
-        """SiteError or PromptError where a word is to be pooled that is not there to be found."""
+        """Check that a word that is to be pooled is in every prompt, before anything runs."""
         pool = self.request.pool
         if not pool.startswith(WORD):
             return
         for address in self.request.read:
-            window = self.hooks[address].text_window
-            if not window:
+            name = self.hooks[address].text_window
+            if not name:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
-            texts = _texts(self.request.samples, self.request.branch)
-            tokens, word = self.family.text_windows[window], pool.removeprefix(WORD)
-            _found(tokens, list(dict.fromkeys(texts)), word)
+            texts = list(dict.fromkeys(_texts(self.request.samples, self.request.branch)))
+            _word_mask(self.family.text_windows[name], texts, pool.removeprefix(WORD))
 
 
-def _texts(batch: Sequence[Sample], branch: Branch) -> list[str]:
+def _texts(samples: Sequence[Sample], branch: Branch) -> list[str]:
     """What fills the text windows in a branch: the prompts, or the negative prompts."""
-    return [one.prompt if branch == "cond" else one.options.negative for one in batch]
+    return [sample.prompt if branch == "cond" else sample.options.negative for sample in samples]
 
 
-def _found(tokens: TextWindow, texts: Sequence[str], word: str) -> Tensor:
+def _word_mask(window: TextWindow, texts: Sequence[str], word: str) -> Tensor:
     """The tokens of a word in each text; PromptError, naming a text, where it is absent."""
-    found = tokens.word_mask(texts, word)
-    lacking = [text for text, hits in zip(texts, found, strict=True) if not hits.any()]
-    if lacking:
+    mask = window.word_mask(texts, word)
+    absent = [text for text, hits in zip(texts, mask, strict=True) if not hits.any()]
+    if absent:
         raise PromptError(
-            f"The word {word!r} is absent from {len(lacking)} of {len(texts)} prompts (or beyond"
-            f" the text window), such as {lacking[0]!r}; tokens:{word} needs it in each."
+            f"The word {word!r} is absent from {len(absent)} of {len(texts)} prompts (or beyond"
+            f" the text window), such as {absent[0]!r}; tokens:{word} needs it in each."
         )
-    return found
+    return mask
 
 
-def _check(request: Request) -> None:
+def _check_options(request: Request) -> None:
     word = request.pool.removeprefix(WORD) if request.pool.startswith(WORD) else None
     if request.pool not in POOLS and not (word and word.strip()):
         raise OptionError(
@@ -253,24 +302,3 @@ def _check(request: Request) -> None:
     for edit in (edit for edits in request.edit_sets for edit in edits):
         if not callable(edit) or not hasattr(edit, "site"):
             raise EditError(f"{edit!r} is no edit; an edit is callable and has a site.")
-
-
-def _chunks(count: int, size: int) -> Iterator[range]:
-    for start in range(0, count, size):
-        yield range(start, min(start + size, count))
-
-
-def _run(
-    request: Request,
-    hooks: Mapping[str, SiteHook],
-    page: Sequence[tuple[Batch, NDArray[np.uint8] | None]],
-) -> Run:
-    drawn = [pictures for _, pictures in page if pictures is not None]
-    batches = [read for read, _ in page]
-    return Run(
-        drawn=request.samples,
-        pictures=np.concatenate(drawn) if drawn and request.pictures else None,
-        activations=gathered(
-            batches, request.read, hooks, request.samples, request.pool, request.branch
-        ),
-    )

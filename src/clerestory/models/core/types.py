@@ -1,35 +1,27 @@
-"""The values that a model takes and gives: samples, sites, steps, edits, runs.
+"""The values that a model takes: samples and their options, sites, steps, edits.
 
 Nothing here runs anything. Axis names are the same everywhere: `sample step position unit`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from clerestory.errors import ModelError, SiteError
-from clerestory.models.core.addresses import Selection, of_heads, parse, select
+from clerestory.errors import ModelError
+from clerestory.models.core.addresses import Selection, select
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import xarray as xr
-    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = [
-    "Activations",
     "Branch",
     "Edit",
-    "Noted",
     "Options",
     "PerSample",
     "Pool",
-    "Run",
     "Sample",
     "Site",
     "Sites",
@@ -45,12 +37,19 @@ Pool = str
 class Options:
     """How samples are drawn; a model's `defaults` are one of these.
 
-    `guidance` and `prior_guidance` of 1 or less draw without the empty prompt. Models that take
-    guidance as an input (Flux) have no second branch, unless there is a `negative` prompt: then
-    `true_guidance` is how far they are led away from it. `prior_steps` and `prior_guidance` are for
-    models with a prior; there are 2 steps at least. With a prior and without a `negative` prompt
-    the denoiser is guided away from the embedding of an empty picture, with one from the prior's
-    embedding of it.
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        steps: Denoising steps.
+        guidance: How far to go from the empty prompt (from the embedding of an empty picture, in
+            models with a prior); 1 or less draws without it. Models that take guidance as an
+            input (Flux) have no second branch.
+        prior_steps: Steps of the prior, in models that have one; at least 2.
+        prior_guidance: Guidance of the prior.
+        true_guidance: How far to go from a negative prompt in models that take guidance as an
+            input.
+        negative: A negative prompt, in place of the empty one; "" for none. Models with a prior
+            are then guided away from the prior's embedding of it.
     """
 
     height: int = 512
@@ -68,8 +67,12 @@ class Options:
                 raise ModelError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
 
     def replace(self, **options: Any) -> Options:
-        """The same with some options changed; ModelError for an option that there is not."""
-        known = [one.name for one in fields(self)]
+        """A copy with some options changed; None leaves one as it is.
+
+        Raises:
+            ModelError: An option is unknown or out of range.
+        """
+        known = [field.name for field in fields(self)]
         for name in options:
             if name not in known:
                 raise ModelError(f"No option of a sample is called {name!r}.{suggest(name, known)}")
@@ -80,7 +83,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture to be drawn: a prompt, a seed, and how."""
+    """One picture to draw: a prompt, a seed of its noise, and options."""
 
     prompt: str
     seed: int
@@ -142,21 +145,47 @@ class Sites(Mapping[str, Site]):
         return len(self._sites)
 
     def match(self, patterns: str | Sequence[str]) -> list[Site]:
-        """The sites that patterns like `text.*/mlp` name; SiteError where one names none."""
+        """The sites that patterns name.
+
+        Args:
+            patterns: Addresses with `*` for anything, such as `text.*/mlp`.
+
+        Returns:
+            The sites, in the model's order.
+
+        Raises:
+            SiteError: A pattern names no site.
+        """
         return [self._sites[address] for address in self.select(patterns)]
 
     def select(
         self, patterns: str | Sequence[str], *, single: bool = False
     ) -> dict[str, Selection]:
-        """Sites by address with the units and steps that the patterns ask for."""
+        """Sites by address with the units and steps that patterns ask for.
+
+        Args:
+            patterns: Addresses such as `text.*/mlp[0:4]@5`.
+            single: Whether exactly one site is wanted.
+
+        Returns:
+            Selections by address, in the model's order.
+
+        Raises:
+            SiteError: A pattern names no site or unit, or several sites match and `single` is set.
+        """
         return select(patterns, self._units, single=single, heads=self._heads)
 
 
 @dataclass(frozen=True)
 class Step:
-    """When a site is read: an index into the scheduler's timesteps, and a branch of guidance.
+    """When a site is read.
 
-    Stages without steps (text, vae) have index 0 and neither timestep nor sigma.
+    Attributes:
+        index: Into the scheduler's timesteps; 0 in stages without steps (text, vae).
+        branch: The branch of guidance: with the prompt or without.
+        timestep: The scheduler's, None in stages without steps.
+        sigma: How much noise: over the signal, or with flow matching its share; None where the
+            scheduler does not say.
     """
 
     index: int
@@ -166,19 +195,17 @@ class Step:
 
 
 class Edit(Protocol):
-    """A change of one site: takes and gives `[sample, position, unit]`, and keeps no hook.
+    """A change of one site; any callable with a `site` is one.
 
-    `site` is an address without units; with a step (`denoiser.mid.res.0/out@5`) the edit is made at
-    that step only. Edits act on the conditional branch, unless they have a `branch` that says
-    otherwise.
+    Edits act on the conditional branch, unless an attribute `branch` says otherwise.
     """
 
     @property
     def site(self) -> str:
-        """The address of the site that it changes."""
+        """The address of the site, without units; with a step (`…/out@5`) at that step only."""
 
     def __call__(self, value: Tensor) -> Tensor:
-        """The changed activation, of the same shape."""
+        """Give the changed activations, `[sample, position, unit]` as they come in."""
 
 
 @runtime_checkable
@@ -187,81 +214,3 @@ class PerSample(Protocol):
 
     def at(self, rows: Sequence[int]) -> Edit:
         """The edit for a batch that holds these samples of the run."""
-
-
-class Noted(Protocol):
-    """What was read at one site, before anybody asked for it with labels."""
-
-    @property
-    def steps(self) -> Sequence[Step]:
-        """The steps that it was read at."""
-
-    def values(self) -> NDArray[np.float32]:
-        """The numbers alone, `[sample, step, unit]` or with `position` before `unit`."""
-
-    def labelled(self) -> xr.DataArray:
-        """The same with coordinates."""
-
-
-class Activations(Mapping[str, "xr.DataArray"]):
-    """What was read, by address: dims `sample step unit`, or `sample step position unit`.
-
-    A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
-    Dataset has one length for each axis name. Labels cost more time than reading does, so an array
-    gets its own when it is first asked for; `unlabelled` has the values without them.
-    """
-
-    def __init__(self, arrays: Mapping[str, Noted]) -> None:
-        self.unlabelled = dict(arrays)
-        self._arrays = {
-            address: functools.cache(noted.labelled) for address, noted in arrays.items()
-        }
-
-    def __getitem__(self, address: str) -> xr.DataArray:
-        asked = parse(address)
-        names: dict[str, int | None] = dict.fromkeys(self._arrays)
-        found = next(iter(select(asked.site, names, single=True, noun="site that was read")))
-        array = self._arrays[found]()
-        units = of_heads(asked, found, array.attrs.get("units"), array.attrs.get("heads"))
-        for axis, wanted in (("unit", units), ("step", asked.steps)):
-            if wanted is not None:
-                lacking = sorted(set(wanted) - set(array[axis].to_numpy().tolist()))
-                if lacking:
-                    raise SiteError(f"{axis} {lacking[0]} of {found} was not read.")
-                array = array.sel({axis: list(wanted)})
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __repr__(self) -> str:
-        lines = [f"  {name}  {dict(self[name].sizes)}" for name in self]
-        return "\n".join(["Activations:", *lines])
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What came of running a model on prompts × seeds, prompt by prompt.
-
-    `drawn` are the samples, `samples` a table of them; `pictures` is `[sample, height, width, 3]`,
-    or None where none were asked for.
-    """
-
-    drawn: Sequence[Sample] = field(repr=False)
-    pictures: NDArray[np.uint8] | None = field(repr=False)
-    activations: Activations
-
-    @functools.cached_property
-    def samples(self) -> pd.DataFrame:
-        """A row for each sample: its prompt, its seed and its options."""
-        import pandas as pd
-
-        table = {
-            "prompt": [sample.prompt for sample in self.drawn],
-            "seed": [sample.seed for sample in self.drawn],
-            **asdict(self.drawn[0].options),
-        }
-        return pd.DataFrame(table).rename_axis("sample")

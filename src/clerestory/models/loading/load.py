@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ from clerestory.io.tensors import check_tensors
 from clerestory.models.core.types import Options
 from clerestory.models.loading.plugins import checkpoint, default_model, model_names
 from clerestory.models.model import Model
-from clerestory.models.profile import ModelProfile
+from clerestory.models.profile import Checkpoint, ModelProfile
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ def load(
     known = checkpoint(source)
     if known is None:
         _check_named(source)
-        pipeline = open_pipeline(source, Opening(precision, prior, config, pickles))
-        _settle(pipeline, target, offload, lora)
-        return wrap(pipeline, name=str(source), load_options=load_options)
-    pipeline = open_pipeline(known.pipeline, Opening(precision))
+        known = Checkpoint(source, str(source))
+        opening = Opening(precision, prior, config, pickles)
+    else:
+        opening = Opening(precision)
+    pipeline = open_pipeline(known.pipeline, opening)
     _settle(pipeline, target, offload, lora)
-    return wrap(
+    model = wrap(
         pipeline,
         name=known.name,
         defaults=known.defaults,
@@ -89,6 +91,10 @@ def load(
         profile=known.profile,
         load_options=load_options,
     )
+    arguments = {"device": device, "dtype": dtype, "offload": offload, "prior": prior}
+    arguments |= {"lora": lora, "config": config, "pickles": pickles}
+    model.reopen = partial(load, source, **arguments)
+    return model
 
 
 def wrap(

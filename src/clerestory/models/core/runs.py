@@ -1,0 +1,173 @@
+"""What running a model gives: samples, pictures, and activations with names.
+
+Taps fill plain arrays (`SiteValues`), since labels cost more time than reading does. `Run` adds
+labels where they are asked for: to one site by `read`, to all of them by `activations`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clerestory.errors import SiteError
+from clerestory.models.core.addresses import head_units, parse, select
+from clerestory.models.core.types import Sample, Step
+from clerestory.types import Floats, Pictures
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["Run", "SiteValues", "step_coordinates"]
+
+VALUE = "value"
+"""The variable of a site's group."""
+
+
+@dataclass(frozen=True, eq=False)
+class SiteValues:
+    """What was read at one site: numbers without labels.
+
+    Attributes:
+        address: The site's address.
+        steps: The steps that it was read at.
+        batches: An array for each batch, float32 `[sample, step, unit]`, or
+            `[sample, step, position, unit]` where positions are kept.
+        units: Which units were read; None for all.
+        width: The site's number of units; None where it was not known before the run.
+        heads: The site's number of attention heads; None without heads.
+    """
+
+    address: str
+    steps: Sequence[Step]
+    batches: Sequence[Floats] = field(repr=False)
+    units: tuple[int, ...] | None = None
+    width: int | None = None
+    heads: int | None = None
+
+    def array(self) -> Floats:
+        """All batches joined: float32 `[sample, step, unit]`, or with positions before units."""
+        return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
+
+    def dataset(self) -> xr.Dataset:
+        """The variable `value` with coordinates of its steps and units, none of its samples."""
+        import xarray as xr
+
+        values = self.array()
+        units = range(values.shape[-1]) if self.units is None else self.units
+        positions = ("position",) if values.ndim == 4 else ()
+        return xr.Dataset(
+            {VALUE: (("sample", "step", *positions, "unit"), values)},
+            coords={**step_coordinates(self.steps), "unit": np.array(units)},
+            attrs={"units": self.width, "heads": self.heads} if self.heads else {},
+        )
+
+
+def step_coordinates(steps: Sequence[Step]) -> dict[str, Any]:
+    """Coordinates along `step`: its indices, and timesteps and sigmas where steps have them."""
+    coordinates: dict[str, Any] = {"step": [step.index for step in steps]}
+    for name in ("timestep", "sigma"):
+        if all(getattr(step, name) is not None for step in steps):
+            coordinates[name] = ("step", [getattr(step, name) for step in steps])
+    return coordinates
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Prompts × seeds through a model, prompt by prompt.
+
+    Attributes:
+        sample_list: What was drawn, in order.
+        pictures: `[sample, height, width, 3]`, uint8; None where none were asked for.
+        site_values: What was read, by address, without labels; the fast way in for code that
+            needs numbers alone.
+        attributes: The model's name and revision, the branch and the pool, for `activations`.
+    """
+
+    sample_list: Sequence[Sample] = field(repr=False)
+    pictures: Pictures | None = field(repr=False)
+    site_values: Mapping[str, SiteValues] = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        size = "no pictures"
+        if self.pictures is not None:
+            size = f"pictures of {self.pictures.shape[2]}×{self.pictures.shape[1]}"
+        sites = f"{len(self.site_values)} site{'s' * (len(self.site_values) != 1)}"
+        return f"Run({len(self.sample_list)} samples, {size}, {sites})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tables and trees that were built from the fields would be saved twice.
+        return {name: vars(self)[name] for name in self.__dataclass_fields__}
+
+    @functools.cached_property
+    def samples(self) -> pd.DataFrame:
+        """A row for each sample: its prompt, its seed and its options."""
+        import pandas as pd
+
+        table = {
+            "prompt": [sample.prompt for sample in self.sample_list],
+            "seed": [sample.seed for sample in self.sample_list],
+            **asdict(self.sample_list[0].options),
+        }
+        return pd.DataFrame(table).rename_axis("sample")
+
+    @functools.cached_property
+    def activations(self) -> xr.DataTree:
+        """What was read, as a tree with a group for each site.
+
+        The group `text.blocks.0/mlp` has the variable `value`, float32 `[sample, step, unit]`, or
+        `[sample, step, position, unit]` with `pool="none"`, and coordinates `step`, `unit` and,
+        where steps have them, `timestep` and `sigma`. All groups share the root's coordinate
+        `sample`, beside which the root has `prompt` and `seed`. `to_zarr` and `to_netcdf` save it,
+        and `xarray.open_datatree` opens it again.
+        """
+        import xarray as xr
+
+        root = xr.Dataset(coords=self._sample_coordinates(), attrs=dict(self.attributes))
+        sites = {address: values.dataset() for address, values in self.site_values.items()}
+        return xr.DataTree.from_dict({"/": root, **sites})
+
+    def read(self, address: str) -> xr.DataArray:
+        """What was read at one site, or at some of its units or steps.
+
+        Args:
+            address: An address that one site of this run has, such as `text.blocks.0/mlp`,
+                `text.blocks.0/mlp[3]`, `text.blocks.0/q[h2]` or `denoiser.mid.res.0/out@5`.
+
+        Returns:
+            `[sample, step, unit]`, or `[sample, step, position, unit]` with `pool="none"`, with
+            prompts and seeds as coordinates of `sample`.
+
+        Raises:
+            SiteError: No site, or several, fit the address, or a unit or step was not read.
+        """
+        request = parse(address)
+        names: dict[str, int | None] = dict.fromkeys(self.site_values)
+        name = next(iter(select(request.site, names, single=True, noun="site that was read")))
+        values = self.site_values[name]
+        array = values.dataset()[VALUE].rename(name)
+        array = array.assign_coords(self._sample_coordinates())
+        if "branch" in self.attributes:
+            array = array.assign_coords(branch=self.attributes["branch"])
+        units = head_units(request, name, values.width, values.heads)
+        for axis, selected in (("unit", units), ("step", request.steps)):
+            if selected is not None:
+                absent = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
+                if absent:
+                    raise SiteError(f"{axis} {absent[0]} of {name} was not read.")
+                array = array.sel({axis: list(selected)})
+        return array
+
+    def _sample_coordinates(self) -> dict[str, Any]:
+        # Texts are objects: Zarr has no format of its own for numpy's fixed-width strings.
+        prompts = np.array([sample.prompt for sample in self.sample_list], dtype=object)
+        return {
+            "sample": np.arange(len(self.sample_list)),
+            "prompt": ("sample", prompts),
+            "seed": ("sample", [sample.seed for sample in self.sample_list]),
+        }

@@ -1,0 +1,45 @@
+"""Pipelines as bytes, for models that were not opened by name."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+from torch import nn
+
+__all__ = ["pack_pipeline", "unpack_pipeline"]
+
+CAPTURING = "transformers.utils.output_capturing"
+INSTALLED = "_output_capturing_hooks_installed"
+
+
+def pack_pipeline(pipeline: Any) -> bytes:
+    """Pickle a pipeline with all its weights."""
+    file = io.BytesIO()
+    _Pickler(file).dump(pipeline)
+    return file.getvalue()
+
+
+def unpack_pipeline(data: bytes) -> Any:
+    """Restore what `pack_pipeline` gave. As with any pickle, it must come from a trusted source."""
+    return pickle.loads(data)
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves out the hooks that transformers 5 keeps on a model once it gave hidden states.
+
+    They are local functions, which cannot be pickled; transformers puts them on again when a model
+    that is not marked as having them is called.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, nn.Module):
+            return NotImplemented
+        reduced: tuple[Any, ...] = obj.__reduce_ex__(4)  # type: ignore[assignment]
+        build, arguments, state, *rest = reduced
+        hooks = {
+            key: hook for key, hook in obj._forward_hooks.items() if hook.__module__ != CAPTURING
+        }
+        state = {name: value for name, value in dict(state).items() if name != INSTALLED}
+        return build, arguments, {**state, "_forward_hooks": type(obj._forward_hooks)(hooks)}, *rest
