@@ -13,7 +13,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["refresh_entry_points"]
+__all__ = ["refresh_entry_points", "write_metadata"]
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -29,15 +29,21 @@ def refresh_entry_points() -> None:
     if known == declared:
         return
     folder = Path(tempfile.mkdtemp(prefix="clerestory-metadata-"))
-    written = folder / f"clerestory-{installed.version}.dist-info"
-    written.mkdir()
-    (written / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: clerestory\nVersion: {installed.version}\n"
-    )
-    (written / "entry_points.txt").write_text(_text(declared))
+    write_metadata(folder, declared)
     sys.path.insert(0, str(folder))
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+
+
+def write_metadata(folder: Path, entries: set[tuple[str, str, str]]) -> None:
+    """Metadata of an installed Clerestory that has these entry points (group, name, value)."""
+    version = metadata.version("clerestory")
+    written = folder / f"clerestory-{version}.dist-info"
+    written.mkdir()
+    (written / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: clerestory\nVersion: {version}\n"
+    )
+    (written / "entry_points.txt").write_text(_text(entries))
 
 
 def _declared() -> set[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from studies.files import FILE, changed
 
-from clerestory.errors import RegistryError, TableError
+from clerestory.errors import TableError
 from clerestory.studies import Study
 
 
@@ -180,9 +180,7 @@ def test_a_control_that_is_no_factor_and_no_classifier_is_refused(tmp_path: Path
     assert "group.tints.control: 'styel' is no factor of styles and no classifier" in said
 
 
-def test_what_is_no_file_or_no_toml_is_refused_by_name(tmp_path: Path) -> None:
+def test_what_is_no_file_or_no_toml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"absent.toml cannot be read"):
         Study.load(tmp_path / "absent.toml")
     assert "no TOML" in refusal("name = ", tmp_path)
-    with pytest.raises(RegistryError, match=r"'stain-glass'.*Did you mean stained-glass"):
-        Study.load("stain-glass")

@@ -190,3 +190,8 @@ def test_a_new_study_cannot_be_like_one_that_is_not_there(tmp_path: Path) -> Non
 def test_a_file_beside_a_built_in_study_of_its_name_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "mood.toml").write_text(study_file("mood").read_text())
     assert Study.load(tmp_path / "mood.toml").file == str(tmp_path / "mood.toml")
+
+
+def test_an_unknown_study_is_an_error_that_suggests() -> None:
+    with pytest.raises(RegistryError, match=r"'stain-glass'.*Did you mean stained-glass"):
+        Study.load("stain-glass")
