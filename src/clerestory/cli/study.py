@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clerestory.cli.arguments import validated
+from clerestory.cli.arguments import CacheFlag, validated
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def run(
     resume: Annotated[
         bool, typer.Option(help="Go on with what a stopped or an earlier run left in the folder.")
     ] = True,
+    cache: CacheFlag = True,
     as_json: Annotated[bool, typer.Option("--json", help="results.json, to stdout.")] = False,
 ) -> None:
     """Answer a study's question about a model: report.html, results.json and steered models.
@@ -70,6 +71,7 @@ def run(
             opened,
             folder,
             classifiers=classifiers,
+            cache=cache,
             progress=bars,
             announce=console.status,
         )

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_folder", "check_study", "run_study"]
 
-STEERED = "steered"
+STEERED, CACHE = "steered", "cache"
 LOCK = ".lock"
 INPUTS, SECONDS, PICTURES = "inputs", "seconds", "pictures"
 
@@ -44,6 +45,7 @@ def run_study(
     out: Path,
     *,
     classifiers: Mapping[str, str] | None = None,
+    cache: bool = True,
     progress: ProgressOption = True,
     announce: Callable[[str], None] | None = None,
 ) -> StudyResult:
@@ -56,6 +58,7 @@ def run_study(
         model: The model that it asks about.
         out: Its folder: new, empty, or of an earlier run.
         classifiers: Classifiers in place of the study's, by name.
+        cache: Whether samples are kept in the folder, so that no two tasks draw the same one.
         progress: Whether to show progress, or a callback.
         announce: Receives a line as each task begins and ends.
 
@@ -66,6 +69,8 @@ def run_study(
         OutputError: The folder holds something else, or another process runs a study in it.
         TableError: A classifier or a label is unknown, before anything is run.
     """
+    from clerestory.evaluation import SampleCache
+
     given = dict(classifiers or {})
     check_folder(out)
     with (
@@ -73,6 +78,7 @@ def run_study(
         progress_bars(progress) as bars,
     ):
         context = check_study(study, model, out, given, bars)
+        context = replace(context, cache=SampleCache(out / CACHE) if cache else False)
         resumable(out)
         (out / TASKS).mkdir(parents=True, exist_ok=True)
         options = {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clerestory.evaluation import CacheOption
     from clerestory.models import Model
 
 __all__ = [
@@ -194,6 +195,7 @@ class TaskContext:
         classifiers: The classifiers by the names that the study gives them.
         progress: Receives how far the task has come.
         label_names: For a classifier of the study, what the one in use calls its labels.
+        cache: Where tasks keep samples, so that no two draw the same one.
     """
 
     model: Model
@@ -201,6 +203,7 @@ class TaskContext:
     classifiers: Mapping[str, str]
     progress: Progress
     label_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    cache: CacheOption = True
 
     def classifier(self, name: str) -> str:
         """The classifier behind the study's name; a name that the study has not is returned."""

@@ -134,6 +134,7 @@ class Build(Task):
             strengths=self.strengths,
             shuffled=self.shuffled,
             source=self.find,
+            cache=context.cache,
             progress=context.progress,
         )
         built.save(folder / "steered")

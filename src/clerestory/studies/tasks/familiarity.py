@@ -81,6 +81,7 @@ class FamiliarityTask(Task):
             count=self.count,
             seeds=self.seeds,
             out=folder / "familiarity",
+            cache=context.cache,
             progress=context.progress,
         )
         keep(found, folder / "familiarity")

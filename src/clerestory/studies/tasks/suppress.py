@@ -105,6 +105,7 @@ class Suppress(Task):
             budget=self.budget,
             methods=self.methods,
             out=folder / "suppressed",
+            cache=context.cache,
             progress=context.progress,
         )
         title = "Reduction of the unwanted, and preservation"

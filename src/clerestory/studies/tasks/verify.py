@@ -97,6 +97,7 @@ class Verify(Task):
             items=self.items,
             baselines=self.directions,
             maps=self.maps,
+            cache=context.cache,
             progress=context.progress,
         )
         causes.save(folder / "causes")
