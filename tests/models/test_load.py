@@ -69,7 +69,7 @@ def test_weights_in_half_precision_are_run_in_single(tmp_path):
     import torch
 
     tiny_pipeline().to(torch.float16).save_pretrained(tmp_path / "half")
-    pipeline = load(tmp_path / "half_precision", device="cpu").pipeline
+    pipeline = load(tmp_path / "half", device="cpu").pipeline
     parts = (pipeline.unet, pipeline.prior_prior, pipeline.prior_text_encoder, pipeline.movq)
     assert {part.dtype for part in parts} == {torch.float32}
 

@@ -101,7 +101,7 @@ def _affine(edit: Edit, units: int) -> Affine:
 def _doubled(model: Model, site: Site) -> bool:
     """Whether guidance sends rows without the prompt through this stage too."""
     usual = model.defaults
-    own = getattr(model.family, "two", None)
+    own = getattr(model.family, "has_two_branches", None)
     guided = usual.guidance > 1 if own is None else bool(own(usual))
     prior = usual.prior_guidance > 1 and "prior" in model.family.stages
     return site.stage != "vae" and (guided or prior)

@@ -1,8 +1,8 @@
-"""What a family of models has to say about itself: its places, its halves, its turns.
+"""What a family of models says about itself: where its sites are, its two halves, its stage calls.
 
-A family is one file: a table of places and the few lines that differ. Everything else (hooks,
-batches, pooling, sweeps) is written once, over this class. `conditioned.py` has what the families
-share whose text goes straight to the denoiser.
+A family is one file: a table of sites and the few lines that differ. Everything else (hooks,
+batches, pooling, sweeps) is written once, over the class `Family`. `families/conditioned.py` has
+what the families share whose text states go straight to the denoiser.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from clerestory.errors import PromptError
 from clerestory.models.core.types import Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
+from clerestory.types import Pictures
 
 __all__ = [
     "Encoded",
@@ -40,24 +40,30 @@ __all__ = [
 ]
 
 TapCallback = Callable[[Tensor, Step], None]
-"""What a tap is: called with `[sample, position, unit]` and the step."""
+"""Called with activations `[sample, position, unit]` and the step."""
 
 Progress = Callable[[int, int], None]
-"""Called with what is done, and of how much."""
+"""Called with what is completed, and of how much."""
 
 Branches = Mapping[Branch, Tensor]
+"""A value of each branch of guidance."""
 Handoff = Callable[[str, Branches], Branches]
-"""Passes a value that goes from one half to the other by its site; gives it back as edited."""
+"""Passes a value from `Family.encode` to `Family.draw` by its site; returns it as edited."""
 
 
 @dataclass(frozen=True)
 class SiteHook:
     """Where a site is among the torch modules.
 
-    `site.module` is None for what is handed from half to half. Of a module that gives several
-    values, `part` is the one; of one that takes several, `argument` is its name and `at` its place.
-    `channels` is how many of the first channels are used, where not all are. `tokens` names the
-    text window that the positions are (or begin with), "" where they are no tokens.
+    Attributes:
+        site: The site; its module is None for a value that goes from `encode` to `draw`.
+        side: Whether the module gives the value or takes it.
+        argument_name: Of a module that takes the value: the argument's name.
+        argument_index: The argument's index where it is passed by position.
+        output_index: Of a module that gives several values: which one.
+        channels: How many of the first channels are used; None for all.
+        text_window: The name of the text window that the positions are, or begin with; "" where
+            they are no tokens.
     """
 
     site: Site
@@ -77,10 +83,15 @@ class SiteHook:
 
 @dataclass(frozen=True)
 class StageCall:
-    """One call of a stage: which step it is, and which rows of the batch are which branch.
+    """One call of a stage's module.
 
-    `merged` is True where nobody knows which rows belong to which branch: then all the rows of a
-    sample are shown as one, its positions one after another.
+    Attributes:
+        rows: The rows of the batch of each branch of guidance.
+        index: The index of the step.
+        timestep: The scheduler's timestep; None in stages without steps.
+        sigma: How much noise; None where the scheduler does not say.
+        merged: Whether nobody knows which rows belong to which branch. All rows of a sample are
+            then one row, its positions one after another.
     """
 
     rows: Mapping[Branch, slice]
@@ -92,35 +103,50 @@ class StageCall:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the first half hands to the second, with the state of each sample's random generator.
+    """What `Family.encode` gives to `Family.draw`.
 
-    `conditioning` has the value of each conditioning site by address; `rest` is whatever else the
-    second half needs.
+    Attributes:
+        conditioning: The values of the conditioning sites by address.
+        generators: The state of each sample's random generator, from which `draw` goes on.
+        arguments: Whatever else `draw` needs.
     """
 
     conditioning: Mapping[str, Branches]
     generators: Sequence[Tensor] = field(repr=False)
-    rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class TextWindow(Protocol):
-    """How a text window is filled: which positions are real, and where words stand."""
+    """How a window of tokens is filled by texts."""
 
     def token_mask(self, texts: Sequence[str]) -> Tensor:
-        """Bool `[text, position]`: no start token, nothing after end-of-text."""
+        """Real tokens, bool `[text, position]`: no start token, nothing after end-of-text."""
 
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        """Bool `[text, position]`: the tokens of this word, wherever it stands, or none."""
+        """The tokens of a word wherever it stands, bool `[text, position]`; False if absent."""
 
 
 class Family(ABC):
-    """A family of models, around one pipeline.
+    """A family of models, around one pipeline. A subclass is built from the pipeline alone.
 
-    `stages` are in order, the stages `first` belong to the first half (`encode`), which hands the
-    values of `conditioning_sites` to the second (`draw`). `conditioning_site` is the one of them
-    that has the prompt's meaning; "" where a family has none.
-    `roots` are the modules whose calls are a stage's turns, `windows` the text windows by name.
-    `defaults` is how the family draws where nothing else is said, `about` what a user should know.
+    Attributes:
+        pipeline: The pipeline.
+        site_hooks: The sites, stage by stage, and where they are.
+        stages: The names of the stages, in the order in which they run.
+        encoder_stages: Those of the first half, `encode`.
+        stage_modules: The modules whose calls are a stage's calls.
+        conditioning_site: The address of the value, made by `encode`, that has the prompt's
+            meaning; "" where a family has none.
+        conditioning_sites: Every value that `encode` hands to `draw`, that one included.
+        text_windows: Windows of tokens by name.
+        defaults: How the family draws unless told otherwise.
+        description: What a user should know about how it is served; "" for nothing.
+        size_multiple: What the sides of a picture must be multiples of.
+        max_batch: The most samples that can go together; None for any number.
+        negative_option: The option that says how far from a negative prompt it draws; "" where it
+            takes none.
+        half_precision: The precision that `dtype="auto"` takes on an accelerator.
+        single_file_types: What diffusers calls single-file checkpoints of this family.
     """
 
     pipeline: Any
@@ -134,49 +160,70 @@ class Family(ABC):
     defaults: Options = Options()
     description: str = ""
     size_multiple: int = 1
-    """What the sides of a picture must be multiples of."""
     max_batch: int | None = None
-    """The most samples that can go together; None for any number."""
     negative_option: str = "guidance"
-    """The option that says how far from a negative prompt it draws; "" where it takes none."""
     half_precision: ClassVar[str] = "float16"
-    """The precision that `dtype="auto"` takes on an accelerator."""
+    single_file_types: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def hooks_by_address(self) -> dict[str, SiteHook]:
-        """The places by their sites' addresses."""
-        return {place.site.address: place for place in self.site_hooks}
+        """The site hooks by the addresses of their sites."""
+        return {hook.site.address: hook for hook in self.site_hooks}
 
     @abstractmethod
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Run the first half; None where `until` is a stage before its end."""
+        """Run the first half.
+
+        Args:
+            batch: Samples with the same options.
+            until: The stage after which the run may stop.
+            branch: The branch of guidance that is read.
+
+        Returns:
+            What `draw` needs; None where `until` is a stage of the first half, before its end.
+        """
 
     @abstractmethod
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
-    ) -> NDArray[np.uint8] | None:
-        """Handoff over and run the second half; pictures if `until` is the last stage."""
+    ) -> Pictures | None:
+        """Run the second half.
+
+        Args:
+            batch: The samples that were encoded.
+            encoded: What `encode` gave.
+            handoff: To be called with each conditioning site and its value; the model must use what
+                it returns.
+            until: The stage after which the run may stop.
+
+        Returns:
+            `[sample, height, width, 3]`, uint8, if `until` is the last stage; else None.
+        """
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """What the stage's call number `call` is: by default all samples, step by step."""
+        """What the call number `call` of a stage is: by default all samples, step by step."""
         return StageCall({"cond": slice(0, len(batch))}, call)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """PromptError where a prompt is empty or too long."""
+        """Check that prompts can be drawn.
+
+        Raises:
+            PromptError: One is empty or too long.
+        """
         for prompt in prompts:
             if not isinstance(prompt, str) or not prompt.strip():
                 raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
 
     def tokenize(self, prompt: str) -> list[str]:
-        """The tokens of a prompt."""
+        """Split a prompt into tokens as the model reads it, without start and end."""
         return prompt.split()
 
     def vocabulary(self) -> list[str]:
-        """The words that the model has tokens of; none where that is not known."""
+        """Words that the model has tokens of; empty where that is not known."""
         return []
 
     def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """While this is open, the pipeline draws no progress bars."""
+        """Hide the pipeline's own progress bars while the context is open."""
         return nullcontext()
 
 
@@ -185,12 +232,12 @@ families: Registry[Callable[[Any], Family]] = Registry("pipeline class")
 
 
 def seed_generators(batch: Sequence[Sample]) -> list[Generator]:
-    """A generator for each sample, from its seed."""
+    """Make a generator for each sample, from its seed."""
     return [Generator().manual_seed(sample.seed) for sample in batch]
 
 
 def restore_generators(states: Sequence[Tensor]) -> list[Generator]:
-    """Generators that go on from these states."""
+    """Make generators that go on from these states."""
     generators = [Generator() for _ in states]
     for generator, state in zip(generators, states, strict=True):
         generator.set_state(state)
@@ -198,24 +245,28 @@ def restore_generators(states: Sequence[Tensor]) -> list[Generator]:
 
 
 @contextmanager
-def hide_progress_bars(*pipes: Any) -> Iterator[None]:
-    """No progress bars while this is open; the pipelines' own settings come back."""
-    before = [getattr(pipe, "_progress_bar_config", None) for pipe in pipes]
+def hide_progress_bars(*pipelines: Any) -> Iterator[None]:
+    """Hide the progress bars of diffusers pipelines; their own settings come back at the end."""
+    before = [getattr(pipeline, "_progress_bar_config", None) for pipeline in pipelines]
     try:
-        for pipe, config in zip(pipes, before, strict=True):
-            pipe._progress_bar_config = {**(config or {}), "disable": True}
+        for pipeline, config in zip(pipelines, before, strict=True):
+            pipeline._progress_bar_config = {**(config or {}), "disable": True}
         yield
     finally:
-        for pipe, config in zip(pipes, before, strict=True):
-            pipe._progress_bar_config = {} if config is None else config
+        for pipeline, config in zip(pipelines, before, strict=True):
+            pipeline._progress_bar_config = {} if config is None else config
 
 
 @contextmanager
 def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
-    """While this is open: no safety checker, which would blacken pictures.
+    """Switch off what would spoil pictures or readings, for as long as this is open.
 
-    With `whole_vae` the autoencoder decodes a batch at once, neither sliced nor tiled. At the end
-    parts that are offloaded leave the accelerator, also after an early end or an error.
+    The safety checker is off, since it blackens pictures. At the end parts that are offloaded leave
+    the accelerator, also after an early end or an error.
+
+    Args:
+        pipeline: A diffusers pipeline.
+        whole_vae: Whether the autoencoder decodes a batch at once, neither sliced nor tiled.
     """
     changed: list[tuple[Any, str, Any]] = []
     vae = getattr(pipeline, "vae", None) or getattr(pipeline, "movq", None)
@@ -223,32 +274,39 @@ def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
         (pipeline, "safety_checker", None),
         *((vae, name, False) for name in ("use_slicing", "use_tiling") if whole_vae),
     ):
-        was = getattr(owner, name, None)
-        if was:
-            changed.append((owner, name, was))
+        before = getattr(owner, name, None)
+        if before:
+            changed.append((owner, name, before))
             setattr(owner, name, off)
     try:
         yield
     finally:
-        for owner, name, was in changed:
-            setattr(owner, name, was)
+        for owner, name, before in changed:
+            setattr(owner, name, before)
         if getattr(pipeline, "_all_hooks", None):
             pipeline.maybe_free_model_hooks()
 
 
 def scheduler_sigma(scheduler: Any, index: int) -> float | None:
-    """The scheduler's own sigma at a step, or noise over signal from its products of alphas.
+    """How much noise there is at a step.
 
-    Of schedulers of flow matching it is the share of noise, of all others noise over signal.
+    Args:
+        scheduler: A diffusers scheduler whose timesteps are set.
+        index: Into its timesteps.
+
+    Returns:
+        Its own sigma, with flow matching the share of noise; else noise over signal from its
+        products of alphas, infinite where there is no signal; None where it has neither.
     """
+    # Second-order schedulers call the model at sigmas between their own as well.
     between = getattr(scheduler, "sigmas_interpol", None)
     if between is not None and index % 2:
         return float(between[index])
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None and len(sigmas) >= len(scheduler.timesteps):
         return float(sigmas[index])
-    kept = getattr(scheduler, "alphas_cumprod", None)
-    if kept is None:
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if alphas is None:
         return None
-    signal = float(kept[int(scheduler.timesteps[index])])
+    signal = float(alphas[int(scheduler.timesteps[index])])
     return float(np.sqrt((1 - signal) / signal)) if signal > 0 else float("inf")

@@ -1,8 +1,6 @@
-"""The only torch hooks: `attached` puts them on for a run, and they never outlive it.
+"""The only torch hooks: `attach` puts them on for a run, and they never outlive it.
 
-What decides how it is done:
-
-- transformers catches hidden states with hooks of its own, so ours go before them (`prepend`).
+- transformers captures hidden states with hooks of its own, so ours go before them (`prepend`).
 - Edited values are copied into a tensor of the original's dtype and strides. A reshaped copy takes
   other kernels and moves the picture by 1.6e-5 even where nothing was edited.
 - Batches that guidance has doubled are split here: above, there is one row for each sample.
@@ -30,7 +28,14 @@ __all__ = ["Attachment", "Tap", "attach", "flatten_positions", "halt_before", "r
 
 @dataclass(frozen=True)
 class Tap:
-    """Reads one site: `callback` is called with `[sample, position, unit]` and the step."""
+    """Reads one site.
+
+    Attributes:
+        site: The site's address.
+        callback: Called with activations `[sample, position, unit]` and the step.
+        branch: The branch of guidance that it reads.
+        steps: Indices of the steps that it reads; None for all.
+    """
 
     site: str
     callback: TapCallback
@@ -39,33 +44,52 @@ class Tap:
 
 
 @dataclass
-class _PlacedEdit:
-    """An edit with its address read: where, when, in which branches, and whether it was made."""
+class _SiteEdit:
+    """An edit with its address parsed, and whether it was applied in this run."""
 
     edit: Edit
     site: str
     steps: tuple[int, ...] | None
     branches: tuple[Branch, ...]
-    made: bool = False
+    applied: bool = False
 
 
-_AtSite = TypeVar("_AtSite", _PlacedEdit, Tap)
+_AtSite = TypeVar("_AtSite", _SiteEdit, Tap)
 
 
 def flatten_positions(value: Tensor) -> Tensor:
-    """Any activation as `[sample, position, unit]`; a map has H·W positions, a vector one."""
+    """View any activation as `[sample, position, unit]`.
+
+    Args:
+        value: `[sample, unit]` (one position), `[sample, position, unit]`, or a map
+            `[sample, unit, height, width]` (height × width positions).
+
+    Returns:
+        `[sample, position, unit]`; a view where torch can make one.
+    """
     if value.ndim < 3:
         return value.reshape(-1, 1, value.shape[-1] if value.ndim else 1)
     return value if value.ndim == 3 else value.flatten(2).transpose(1, 2)
 
 
 def restore_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """The inverse of `flatten_positions`, to a tensor of this shape."""
+    """Invert `flatten_positions`, to a tensor of this shape."""
     return value.reshape(shape) if len(shape) < 4 else value.transpose(1, 2).reshape(shape)
 
 
 class Attachment:
-    """The edits and taps of one batch: counts the stages' calls, edits values, shows them."""
+    """The edits and taps of one batch: counts calls of stages, edits values, calls taps.
+
+    Args:
+        site_hooks: Where sites are among the torch modules, by address.
+        stage_call: From a stage and the number of its call to the step and the rows of branches.
+        edits: Edits, in the order in which they are applied.
+        taps: Taps, which see values as edited.
+
+    Raises:
+        SiteError: An edit or tap is of no known site.
+        EditError: An edit's address has units, or its branch is unknown.
+    """
 
     def __init__(
         self,
@@ -75,12 +99,12 @@ class Attachment:
         taps: Sequence[Tap],
     ) -> None:
         self.site_hooks, self._stage_call = site_hooks, stage_call
-        self._edits = tuple(_placed(edit) for edit in edits)
-        self._edits_at = _by_site(self._edits)
-        self._taps_at = _by_site(taps)
+        self._edits = tuple(_parse_edit(edit) for edit in edits)
+        self._edits_at = _group_by_site(self._edits)
+        self._taps_at = _group_by_site(taps)
         self._calls: Counter[str] = Counter()
-        self._stage_calls: dict[str, StageCall] = {}
-        self._seen: set[str] = set()
+        self._current_calls: dict[str, StageCall] = {}
+        self._visited: set[str] = set()
         for address in self.sites:
             if address not in site_hooks:
                 raise SiteError(f"Nothing can be attached to {address!r}: it is no site here.")
@@ -91,60 +115,76 @@ class Attachment:
         return [*self._edits_at, *(site for site in self._taps_at if site not in self._edits_at)]
 
     def count(self, stage: str) -> None:
-        """One call of a stage has ended."""
+        """Note that one call of a stage has ended."""
         self._calls[stage] += 1
-        self._stage_calls.pop(stage, None)
+        self._current_calls.pop(stage, None)
 
     def handoff(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
-        """Pass values that no module makes by their site, one for each branch."""
+        """Edit and tap a value that goes between stages without a module, branch by branch."""
         if address not in self.sites:
             return branches
         return {
-            branch: self._visit(address, value, StageCall({branch: slice(None)}))
+            branch: self._apply(address, value, StageCall({branch: slice(None)}))
             for branch, value in branches.items()
         }
 
     def visit(self, address: str, value: Tensor) -> Tensor:
-        """Edit and show what a module takes or gives; the same object where nothing is edited."""
+        """Edit and tap what a module takes or gives; the same object where nothing is edited."""
         stage = self.site_hooks[address].site.stage
-        if stage not in self._stage_calls:
-            self._stage_calls[stage] = self._stage_call(stage, self._calls[stage])
-        return self._visit(address, value, self._stage_calls[stage])
+        if stage not in self._current_calls:
+            self._current_calls[stage] = self._stage_call(stage, self._calls[stage])
+        return self._apply(address, value, self._current_calls[stage])
 
     def finish(self) -> None:
-        """SiteError for an edit whose site was passed, but never at its step or in its branch."""
+        """Check that every edit whose site was reached was applied.
+
+        Raises:
+            SiteError: The run has no such step or branch at an edit's site.
+        """
         for edit in self._edits:
-            if edit.site in self._seen and not edit.made:
+            if edit.site in self._visited and not edit.applied:
                 raise SiteError(
                     f"The edit at {edit.edit.site!r} was never made: this run has no such step or "
                     f"branch ({' or '.join(edit.branches)}) there."
                 )
 
-    def _visit(self, address: str, value: Tensor, stage_call: StageCall) -> Tensor:
-        self._seen.add(address)
-        used = slice(self.site_hooks[address].channels)
-        fold = stage_call.rows["cond"].stop if stage_call.merged else 0
+    def _apply(self, address: str, value: Tensor, stage_call: StageCall) -> Tensor:
+        self._visited.add(address)
+        channels = slice(self.site_hooks[address].channels)
+        merged = stage_call.rows["cond"].stop if stage_call.merged else 0
         result = value
-        for placed in self._edits_at.get(address, ()):
-            if not _due(placed.steps, stage_call):
+        for edit in self._edits_at.get(address, ()):
+            if not _is_due(edit.steps, stage_call):
                 continue
-            for rows in (
-                stage_call.rows[name] for name in placed.branches if name in stage_call.rows
-            ):
-                result = _copy(value) if result is value else result
-                _apply(placed.edit, _part(result, rows, used, fold), fold)
-                placed.made = True
+            for branch in edit.branches:
+                if branch in stage_call.rows:
+                    result = _copy(value) if result is value else result
+                    part = _select(result, stage_call.rows[branch], channels, merged)
+                    _edit_in_place(edit.edit, part, merged)
+                    edit.applied = True
         for tap in self._taps_at.get(address, ()):
-            if tap.branch in stage_call.rows and _due(tap.steps, stage_call):
-                part = flatten_positions(_part(result, stage_call.rows[tap.branch], used, fold))
+            if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
+                rows = stage_call.rows[tap.branch]
+                part = flatten_positions(_select(result, rows, channels, merged))
                 step = Step(stage_call.index, tap.branch, stage_call.timestep, stage_call.sigma)
-                tap.callback(_folded(part, fold) if fold else part, step)
+                tap.callback(_merge(part, merged) if merged else part, step)
         return result
 
 
 @contextmanager
-def attach(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator[Attachment]:
-    """Hooks on the attachment's sites and on their stages' roots, off again however it ends."""
+def attach(attachment: Attachment, stage_modules: Mapping[str, nn.Module]) -> Iterator[Attachment]:
+    """Hook an attachment's sites and their stages, for as long as this is open.
+
+    Args:
+        attachment: The edits and taps.
+        stage_modules: The modules whose calls count as calls of a stage.
+
+    Yields:
+        The attachment. All hooks are removed at the end, also after an error.
+
+    Raises:
+        SiteError: At the end, where an edit was never applied.
+    """
     with ExitStack() as hooks:
         for address in attachment.sites:
             site_hook = attachment.site_hooks[address]
@@ -160,8 +200,8 @@ def attach(attachment: Attachment, roots: Mapping[str, nn.Module]) -> Iterator[A
                 )
             hooks.callback(handle.remove)
         stages = {attachment.site_hooks[address].site.stage for address in attachment.sites}
-        for stage in stages & roots.keys():
-            handle = roots[stage].register_forward_hook(_count_hook(attachment, stage))
+        for stage in stages & stage_modules.keys():
+            handle = stage_modules[stage].register_forward_hook(_count_hook(attachment, stage))
             hooks.callback(handle.remove)
         yield attachment
         attachment.finish()
@@ -172,50 +212,48 @@ class _HaltError(Exception):
 
 
 @contextmanager
-def halt_before(before: Sequence[nn.Module]) -> Iterator[None]:
+def halt_before(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Leave the block, without an error, when one of these modules is about to be called."""
 
     def halt(module: nn.Module, args: Any) -> None:
         raise _HaltError
 
     with ExitStack() as hooks:
-        for module in before:
+        for module in modules:
             hooks.callback(module.register_forward_pre_hook(halt, prepend=True).remove)
         hooks.enter_context(suppress(_HaltError))
         yield
 
 
 def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
-    part = attachment.site_hooks[address].output_index
+    index = attachment.site_hooks[address].output_index
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        value = output if isinstance(output, Tensor) else output[part]
+        value = output if isinstance(output, Tensor) else output[index]
         if not isinstance(value, Tensor):
             return None
         result = attachment.visit(address, value)
         if result is value:
             return None
-        return result if output is value else _with(output, part, result)
+        return result if output is value else _replace_output(output, index, result)
 
     return hook
 
 
-def _with(output: Any, part: int, value: Tensor) -> Any:
-    """A module's several values with one of them changed."""
+def _replace_output(output: Any, index: int, result: Tensor) -> Any:
+    """A module's several values with one of them replaced."""
     if isinstance(output, Mapping):
         names = list(output)
-        return type(output)(**{**output, names[part]: value})
-    return tuple(value if index == part else value_ for index, value_ in enumerate(output))
+        return type(output)(**{**output, names[index]: result})
+    return tuple(result if place == index else value for place, value in enumerate(output))
 
 
 def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
-    name, at = (
-        attachment.site_hooks[address].argument_name,
-        attachment.site_hooks[address].argument_index,
-    )
+    site_hook = attachment.site_hooks[address]
+    name, index = site_hook.argument_name, site_hook.argument_index
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        value = kwargs[name] if name in kwargs else args[at] if at < len(args) else None
+        value = kwargs[name] if name in kwargs else args[index] if index < len(args) else None
         if not isinstance(value, Tensor):
             return None
         result = attachment.visit(address, value)
@@ -223,7 +261,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
             return None
         if name in kwargs:
             return args, {**kwargs, name: result}
-        return (*args[:at], result, *args[at + 1 :]), kwargs
+        return (*args[:index], result, *args[index + 1 :]), kwargs
 
     return hook
 
@@ -235,14 +273,14 @@ def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
     return hook
 
 
-def _by_site(entries: Sequence[_AtSite]) -> dict[str, list[_AtSite]]:
-    by_site: dict[str, list[_AtSite]] = {}
+def _group_by_site(entries: Sequence[_AtSite]) -> dict[str, list[_AtSite]]:
+    groups: dict[str, list[_AtSite]] = {}
     for entry in entries:
-        by_site.setdefault(entry.site, []).append(entry)
-    return by_site
+        groups.setdefault(entry.site, []).append(entry)
+    return groups
 
 
-def _due(steps: tuple[int, ...] | None, stage_call: StageCall) -> bool:
+def _is_due(steps: tuple[int, ...] | None, stage_call: StageCall) -> bool:
     return steps is None or stage_call.index in steps
 
 
@@ -251,47 +289,47 @@ def _copy(value: Tensor) -> Tensor:
     return torch.empty_like(value, memory_format=torch.preserve_format).copy_(value)
 
 
-def _part(value: Tensor, rows: slice, used: slice, fold: int) -> Tensor:
-    """A branch's rows and the channels that are used; all rows where they are merged."""
-    chosen = value if fold else value[rows]
-    return chosen[:, used] if value.ndim == 4 else chosen
+def _select(value: Tensor, rows: slice, channels: slice, merged: int) -> Tensor:
+    """A branch's rows and the channels that are used; all rows where branches are merged."""
+    selected = value if merged else value[rows]
+    return selected[:, channels] if value.ndim == 4 else selected
 
 
-def _folded(value: Tensor, samples: int) -> Tensor:
+def _merge(value: Tensor, samples: int) -> Tensor:
     """`[branch × sample, position, unit]` as `[sample, branch × position, unit]`."""
     if len(value) % samples:
         return value
     _, positions, units = value.shape
-    apart = value.reshape(-1, samples, positions, units).transpose(0, 1)
-    return apart.reshape(samples, -1, units)
+    by_sample = value.reshape(-1, samples, positions, units).transpose(0, 1)
+    return by_sample.reshape(samples, -1, units)
 
 
-def _unfolded(value: Tensor, rows: int) -> Tensor:
-    """The inverse of `_folded`, to so entries rows."""
+def _split(value: Tensor, rows: int) -> Tensor:
+    """The inverse of `_merge`, to so many rows."""
     samples, _, units = value.shape
     if rows == samples:
         return value
-    apart = value.reshape(samples, rows // samples, -1, units).transpose(0, 1)
-    return apart.reshape(rows, -1, units)
+    by_branch = value.reshape(samples, rows // samples, -1, units).transpose(0, 1)
+    return by_branch.reshape(rows, -1, units)
 
 
-def _apply(edit: Edit, part: Tensor, fold: int = 0) -> None:
-    """Let an edit change `part`, a view into the twin, in site_hook."""
-    whole = flatten_positions(part)
-    before = _folded(whole, fold) if fold else whole
+def _edit_in_place(edit: Edit, part: Tensor, merged: int) -> None:
+    """Let an edit change `part`, a view into the copy."""
+    flat = flatten_positions(part)
+    before = _merge(flat, merged) if merged else flat
     after = edit(before)
     if after.shape != before.shape:
         raise EditError(
             f"The edit at {edit.site!r} made {list(after.shape)} of an activation of "
             f"{list(before.shape)}; an edit keeps [sample, position, unit]."
         )
-    after = _unfolded(after, len(whole)) if fold else after
+    after = _split(after, len(flat)) if merged else after
     if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
         after = after.clone()  # torch refuses to copy a tensor onto another view of itself
     part.copy_(restore_shape(after, part.shape))
 
 
-def _placed(edit: Edit) -> _PlacedEdit:
+def _parse_edit(edit: Edit) -> _SiteEdit:
     address = parse(edit.site)
     if address.units is not None:
         raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
@@ -299,5 +337,6 @@ def _placed(edit: Edit) -> _PlacedEdit:
     if branch not in ("cond", "uncond", "both"):
         raise EditError(f"An edit's branch is {branch!r}; it must be cond, uncond or both.")
     both: tuple[Branch, ...] = ("cond", "uncond")
-    chosen = tuple(name for name in both if branch in (name, "both"))
-    return _PlacedEdit(edit, address.site, address.steps, chosen)
+    return _SiteEdit(
+        edit, address.site, address.steps, tuple(name for name in both if branch in (name, "both"))
+    )

@@ -1,4 +1,4 @@
-"""What weights are known by, whatever precision they are held in: is one network in two models?"""
+"""Digests of weights that do not depend on precision: do two models share a network?"""
 
 from __future__ import annotations
 
@@ -11,32 +11,38 @@ from torch import Tensor, nn
 __all__ = ["encoder_digests", "weight_digests"]
 
 SIGNS = 256
-"""So many entries of a matrix are looked at; it has that many at least."""
+"""Entries of a matrix whose signs are digested; smaller matrices are left out."""
 
 
 def weight_digests(networks: Iterable[nn.Module]) -> list[str]:
-    """A digest of each weight matrix: of the signs of entries spread over it.
+    """Digest the signs of entries spread over each weight matrix.
 
-    Rounding keeps signs, so float32, float16 and bfloat16 copies have the same marks.
+    Rounding keeps signs, so float32, float16 and bfloat16 copies have the same digests.
+
+    Args:
+        networks: Modules whose weights are digested; weights on the device `meta` are left out.
+
+    Returns:
+        Hexadecimal digests, sorted, each once.
     """
-    marks = (
-        _mark(weight)
+    digests = {
+        _digest(weight)
         for network in networks
         for weight in network.parameters()
         if weight.ndim > 1 and weight.numel() >= SIGNS and not weight.is_meta
-    )
-    return sorted(set(marks))
+    }
+    return sorted(digests)
 
 
 def encoder_digests(pipeline: Any) -> list[str]:
-    """The marks of a pipeline's text and image encoders, which classifiers may share."""
+    """Digests of a pipeline's text and image encoders, which classifiers may share."""
     from transformers import PreTrainedModel
 
     parts = getattr(pipeline, "components", {}).values()
     return weight_digests(part for part in parts if isinstance(part, PreTrainedModel))
 
 
-def _mark(weight: Tensor) -> str:
+def _digest(weight: Tensor) -> str:
     flat = weight.detach().flatten()
     signs = flat[:: len(flat) // SIGNS][:SIGNS].signbit().cpu().numpy()
     return hashlib.blake2b(signs.tobytes(), digest_size=6).hexdigest()

@@ -14,7 +14,7 @@ class ClipText(Text):
 
     begins = True
 
-    def site_hooks(self, *, unread: int = 0) -> list[SiteHook]:
+    def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
         """Attention with its heads, MLP and stream of every block, and the projected embedding."""
         # transformers 5 dropped the prefix `text_model.` inside some CLIP text encoders.
         prefix = "text_model." if hasattr(self.encoder, "text_model") else ""
@@ -22,7 +22,7 @@ class ClipText(Text):
         config, hooks = self.encoder.config, []
         heads, width = config.num_attention_heads, config.hidden_size
         for index, layer in enumerate(layers):
-            affects_output = index < len(layers) - unread
+            affects_output = index < len(layers) - unused
             for tap, path, units, split in (
                 ("q", "self_attn.q_proj", width, heads),
                 ("k", "self_attn.k_proj", width, heads),
@@ -36,7 +36,7 @@ class ClipText(Text):
                 address = f"{self.stage}.blocks.{index}/{tap}"
                 site = Site(address, (self.window, units), dotted, affects_output, split, module)
                 hooks.append(SiteHook(site, text_window=self.stage))
-        return [self.embedded(f"{prefix}embeddings.token_embedding"), *hooks, *self._pooled()]
+        return [self.token_hook(f"{prefix}embeddings.token_embedding"), *hooks, *self._pooled()]
 
     def _pooled(self) -> list[SiteHook]:
         projection = getattr(self.encoder, "text_projection", None)

@@ -20,7 +20,7 @@ from clerestory.models.families.clip_text import ClipText
 from clerestory.models.families.conditioned import (
     CONDITION,
     POOLED,
-    WITH_POOLED,
+    STATES_AND_POOLED,
     Conditioned,
     conditioning_hook,
 )
@@ -39,8 +39,9 @@ class Flux(Conditioned):
     """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
     half_precision = "bfloat16"
+    single_file_types = ("flux-dev", "flux-schnell")
     negative_option = "true_guidance"
-    handing = WITH_POOLED
+    argument_names = STATES_AND_POOLED
 
     def __init__(self, pipeline: Any) -> None:
         net, guided = pipeline.transformer, pipeline.transformer.config.guidance_embeds
@@ -112,13 +113,13 @@ class Flux(Conditioned):
             ]
         return hooks
 
-    def two(self, options: Options) -> bool:
-        """Only with a negative prompt."""
+    def has_two_branches(self, options: Options) -> bool:
+        """Whether there is a negative prompt: guidance itself is an input of the denoiser."""
         return bool(options.negative) and options.true_guidance > 1
 
-    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
         """T5's last states, and CLIP's pooled ones."""
-        told: dict[str, Any] = {"max_sequence_length": self.window}
+        arguments: dict[str, Any] = {"max_sequence_length": self.window}
         for prefix, texts in (("", prompts), ("negative_", negatives)):
             if texts is None:
                 continue
@@ -128,20 +129,20 @@ class Flux(Conditioned):
                 device=self.pipeline._execution_device,
                 max_sequence_length=self.window,
             )
-            told |= {f"{prefix}prompt_embeds": states, f"{prefix}pooled_prompt_embeds": pooled}
-        return told
+            arguments |= {f"{prefix}prompt_embeds": states, f"{prefix}pooled_prompt_embeds": pooled}
+        return arguments
 
-    def asked(self, options: Options) -> dict[str, Any]:
-        """With the strength of what a negative prompt does."""
-        strength = options.true_guidance if self.two(options) else 1.0
-        return {**super().asked(options), "true_cfg_scale": strength}
+    def pipeline_options(self, options: Options) -> dict[str, Any]:
+        """The same with the strength of the negative prompt."""
+        strength = options.true_guidance if self.has_two_branches(options) else 1.0
+        return {**super().pipeline_options(options), "true_cfg_scale": strength}
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """The denoiser's branches take turns."""
+        """The denoiser is called once for each branch of a step, the prompt first."""
         if stage != "denoiser":
             return super().stage_call(stage, call, batch)
         branches: tuple[Branch, ...] = (
-            ("cond", "uncond") if self.two(batch[0].options) else ("cond",)
+            ("cond", "uncond") if self.has_two_branches(batch[0].options) else ("cond",)
         )
-        index, which = divmod(call, len(branches))
-        return self.timed({branches[which]: slice(0, len(batch))}, index)
+        index, turn = divmod(call, len(branches))
+        return self.denoiser_call({branches[turn]: slice(0, len(batch))}, index)

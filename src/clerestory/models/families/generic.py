@@ -1,9 +1,9 @@
-"""Any other pipeline that takes a prompt, as far as it can be known without knowing it.
+"""Any other pipeline that takes a prompt, with what can be learned from its components.
 
 Its stages are its components, its sites their module trees, its steps the calls of a stage. Which
 rows of a batch belong to which branch of guidance is not known: samples are drawn one at a time,
-and all rows are one sample's, their positions one after another. What feeds the picture is not
-known either: `affects_output` is None.
+and all rows are one sample's, their positions one after another. Which sites affect the picture is
+not known either: `affects_output` is None.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from clerestory.errors import ModelError
@@ -30,6 +29,7 @@ from clerestory.models.core.family import (
 )
 from clerestory.models.core.hooks import halt_before
 from clerestory.models.core.types import Branch, Options, Sample, Site
+from clerestory.types import Pictures
 
 __all__ = ["Generic"]
 
@@ -42,7 +42,7 @@ STAGES = {
     "movq": "vae",
     "vqvae": "vae",
 }
-"""What a component's name means; any other component is a stage of its own name."""
+"""Stages by component name; any other component is a stage by its own name."""
 ARGUMENTS = {
     "steps": ("num_inference_steps", "decoder_num_inference_steps"),
     "guidance": ("guidance_scale", "decoder_guidance_scale"),
@@ -52,7 +52,7 @@ ARGUMENTS = {
     "width": ("width",),
     "negative": ("negative_prompt",),
 }
-"""What pipelines call the options of a sample."""
+"""Names of arguments by which pipelines take an option."""
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 WIDTHS = ("out_features", "out_channels", "embedding_dim", "num_channels", "out_dim")
 
@@ -61,8 +61,9 @@ class Generic(Family):
     """A pipeline of no known family: stages from its components, sites from their modules."""
 
     description = (
-        "This pipeline is of no family that is known: branches of guidance are not told apart (a"
-        " sample's positions hold all of them), steps are calls, and `affects_output` is unknown."
+        "This pipeline is of no known family: branches of guidance are not told apart (a sample's"
+        " positions hold all of them), steps are calls, and whether a site affects the picture is"
+        " unknown."
     )
     max_batch = 1
     encoder_stages = ()
@@ -70,66 +71,70 @@ class Generic(Family):
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
-        self.takes = inspect.signature(pipeline.__call__).parameters
-        if "prompt" not in self.takes:
+        self.parameters = inspect.signature(pipeline.__call__).parameters
+        if "prompt" not in self.parameters:
             raise ModelError(f"{type(pipeline).__name__} takes no prompt, so it cannot be opened.")
-        found: dict[str, tuple[str, nn.Module]] = {}
+        components: dict[str, tuple[str, nn.Module]] = {}
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):
                 stage = _stage(name)
-                found[name if stage in found else stage] = (name, part)
-        self.stages = tuple(sorted(found, key=_rank))
-        self.stage_modules = {stage: found[stage][1] for stage in self.stages}
-        self.site_hooks = [hook for stage in self.stages for hook in _places(stage, *found[stage])]
-        self.defaults = Options().replace(**self._own_defaults())
-        self.negative_option = "guidance" if "negative_prompt" in self.takes else ""
+                components[name if stage in components else stage] = (name, part)
+        self.stages = tuple(sorted(components, key=_rank))
+        self.stage_modules = {stage: components[stage][1] for stage in self.stages}
+        self.site_hooks = [
+            hook for stage in self.stages for hook in _module_hooks(stage, *components[stage])
+        ]
+        self.defaults = Options().replace(**self._pipeline_defaults())
+        self.negative_option = "guidance" if "negative_prompt" in self.parameters else ""
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Nothing: all that such a pipeline does it does at once."""
-        return Encoded({}, [each.get_state() for each in seed_generators(batch)])
+        """Encode nothing: such a pipeline runs as a whole, in `draw`."""
+        return Encoded({}, [generator.get_state() for generator in seed_generators(batch)])
 
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
-    ) -> NDArray[np.uint8] | None:
-        """The whole pipeline, until a later stage begins."""
+    ) -> Pictures | None:
+        """Run the whole pipeline, or stop when a stage after `until` begins."""
         later = self.stages[self.stages.index(until) + 1 :]
-        sample, drawn = batch[0], None
-        given = {"prompt": sample.prompt, **self._asked(sample.options)}
-        given |= {"generator": restore_generators(encoded.generators)[0], "output_type": "np"}
+        sample, output = batch[0], None
+        arguments = {"prompt": sample.prompt, **self._pipeline_options(sample.options)}
+        arguments |= {"generator": restore_generators(encoded.generators)[0], "output_type": "np"}
         roots = [self.stage_modules[stage] for stage in later]
         # Pipelines call an autoencoder's `decode`, which is no module; its decoder is one.
-        inner: list[Any] = [getattr(root, "decoder", None) for root in roots]
-        roots += [each for each in inner if isinstance(each, nn.Module)]
+        decoders: list[Any] = [getattr(root, "decoder", None) for root in roots]
+        roots += [decoder for decoder in decoders if isinstance(decoder, nn.Module)]
         with halt_before(roots):
-            drawn = self.pipeline(**{k: v for k, v in given.items() if k in self.takes})
-        if drawn is None or later:
+            output = self.pipeline(**{k: v for k, v in arguments.items() if k in self.parameters})
+        if output is None or later:
             return None
-        return _bytes(drawn[0] if isinstance(drawn, tuple) else drawn.images)
+        return _to_bytes(output[0] if isinstance(output, tuple) else output.images)
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """One sample, whatever rows there are."""
+        """All rows are of the one sample."""
         return StageCall({"cond": slice(0, len(batch))}, call, merged=True)
 
     def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """No progress bars while this is open."""
+        """Hide the pipeline's progress bars."""
         return hide_progress_bars(self.pipeline)
 
-    def _asked(self, options: Options) -> dict[str, Any]:
-        """What the pipeline takes of the options; its own size where none was asked for."""
-        told = {name: getattr(options, ours) for ours, names in ARGUMENTS.items() for name in names}
+    def _pipeline_options(self, options: Options) -> dict[str, Any]:
+        """Options as arguments; sides are left to the pipeline where they are its own."""
+        arguments = {
+            name: getattr(options, option) for option, names in ARGUMENTS.items() for name in names
+        }
         if (options.height, options.width) == (self.defaults.height, self.defaults.width):
-            told = {name: value for name, value in told.items() if name not in ("height", "width")}
-        return {name: value for name, value in told.items() if value != ""}
+            del arguments["height"], arguments["width"]
+        return {name: value for name, value in arguments.items() if value != ""}
 
-    def _own_defaults(self) -> dict[str, Any]:
-        """The defaults of the pipeline's own call, where it has any."""
-        told: dict[str, Any] = {}
-        for ours, names in ARGUMENTS.items():
-            values = [self.takes[name].default for name in names if name in self.takes]
+    def _pipeline_defaults(self) -> dict[str, Any]:
+        """Defaults of the pipeline's call, as options."""
+        defaults: dict[str, Any] = {}
+        for option, names in ARGUMENTS.items():
+            values = [self.parameters[name].default for name in names if name in self.parameters]
             plain = [value for value in values if isinstance(value, int | float | str)]
             if plain:
-                told[ours] = plain[0]
-        return told
+                defaults[option] = plain[0]
+        return defaults
 
 
 def _stage(component: str) -> str:
@@ -139,17 +144,17 @@ def _stage(component: str) -> str:
 
 
 def _rank(stage: str) -> tuple[int, str]:
-    """In which order stages run, as far as their names tell."""
+    """A sort key for the order in which stages run, as far as their names tell."""
     known = ("text", "image_encoder", "prior", "text_proj")
     late = ("denoiser", "super_res_first", "super_res_last", "vae")
     order = {
-        **{one: i for i, one in enumerate(known)},
-        **{one: 9 + i for i, one in enumerate(late)},
+        **{name: i for i, name in enumerate(known)},
+        **{name: 9 + i for i, name in enumerate(late)},
     }
     return order.get(stage, 0 if stage.startswith("text") else 5), stage
 
 
-def _places(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
+def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
     """Every module with weights, and what the denoiser is fed.
 
     Modules without weights are left out: one non-linearity often serves several hooks.
@@ -160,7 +165,7 @@ def _places(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
             ("latent", ("sample", "hidden_states", "x")),
             ("condition", ("encoder_hidden_states", "class_labels")),
         ):
-            argument = next((one for one in known if one in arguments), None)
+            argument = next((name for name in known if name in arguments), None)
             if argument is not None:
                 site = Site(f"denoiser/{tap}", (None, None), name, None, module=root)
                 yield SiteHook(site, "input", argument, argument_index=arguments.index(argument))
@@ -174,9 +179,9 @@ def _places(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
             yield SiteHook(site)
 
 
-def _bytes(pictures: Any) -> NDArray[np.uint8]:
+def _to_bytes(pictures: Any) -> Pictures:
     array = np.stack([np.asarray(picture) for picture in pictures])
     if array.dtype == np.uint8:
         return array
-    bytes_: NDArray[np.uint8] = (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8)
-    return bytes_
+    scaled: Pictures = (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8)
+    return scaled

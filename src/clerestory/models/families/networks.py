@@ -1,4 +1,9 @@
-"""The places inside denoisers and autoencoders: maps, attentions and their heads, MLPs."""
+"""Hooks of the sites inside denoisers and autoencoders: maps, attentions and heads, MLPs.
+
+In all functions `address` is what stands before the tap (`denoiser.blocks.3`), `path` or `dotted`
+the dotted path of the module in the pipeline, `length` the number of positions (None where it
+depends on the picture) and `text_window` the window that the positions are.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ ADDED = (("q", "add_q_proj"), ("k", "add_k_proj"), ("v", "add_v_proj"))
 
 
 def end_hooks(root: str, net: Any, latent: int, prediction: int, argument: str) -> list[SiteHook]:
-    """The latent as it comes in, and the part of the prediction that is used."""
+    """The latent as the denoiser is fed it, and the channels of its prediction that are used."""
     return [
         SiteHook(Site("denoiser/latent", (None, latent), root, module=net), "input", argument),
         SiteHook(
@@ -41,13 +46,14 @@ def attention_hooks(
     prefix: str = "",
     length: int | None = None,
     text_window: str = "",
-    unread: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
 ) -> list[SiteHook]:
     """Queries, keys and values of an attention, head by head, as far as it has them.
 
-    `prefix` stands before a tap's name (`cross_q`); the taps in `unread` feed nothing.
+    `names` are taps and attributes of the attention; `prefix` stands before a tap's name
+    (`cross_q`); the taps in `unused` affect no output.
     """
-    each = attention.to_q.out_features // attention.heads
+    head_size = attention.to_q.out_features // attention.heads
     hooks = []
     for tap, attribute in names:
         module = getattr(attention, attribute, None)
@@ -58,8 +64,8 @@ def attention_hooks(
             f"{address}/{prefix}{tap}",
             (length, units),
             f"{dotted}.{attribute}",
-            tap not in unread,
-            units // each,
+            tap not in unused,
+            units // head_size,
             module,
         )
         hooks.append(SiteHook(site, text_window=text_window))
@@ -111,7 +117,7 @@ def tap_hook(
     length: int | None = None,
     **where: Any,
 ) -> SiteHook:
-    """The place of one tap; `where` is what else a `SiteHook` takes, and `affects_output`."""
+    """The hook of one tap; `where` are further fields of `SiteHook`, and `affects_output`."""
     affects_output = where.pop("affects_output", True)
     site = Site(f"{address}/{tap}", (length, units), dotted, affects_output, module=module)
     return SiteHook(site, **where)
@@ -148,7 +154,7 @@ def _map_hook(address: str, dotted: str, module: Any) -> SiteHook:
 
 
 def _parts(stage: str, root: str, net: Any) -> Iterator[tuple[str, str, Any]]:
-    """Residual blocks, attentions and resamplings of a UNet-like network, by their hooks in it."""
+    """Residual blocks, attentions and resamplings of a UNet-like network, with their addresses."""
     blocks = [
         (f"down.{i}", f"down_blocks.{i}") for i in range(len(getattr(net, "down_blocks", ())))
     ]

@@ -6,7 +6,12 @@ from typing import Any
 
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
-from clerestory.models.families.conditioned import CONDITION, Conditioned, conditioning_hook, sides
+from clerestory.models.families.conditioned import (
+    CONDITION,
+    Conditioned,
+    conditioning_hook,
+    picture_size,
+)
 from clerestory.models.families.networks import basic_hooks, end_hooks, map_hooks
 from clerestory.models.families.t5_text import T5Text
 
@@ -25,7 +30,12 @@ class PixArt(Conditioned):
         net, config = pipeline.transformer, pipeline.transformer.config
         self.window = LONGEST[type(pipeline).__name__]
         text = T5Text(
-            pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder", self.window, _plain
+            pipeline.tokenizer,
+            pipeline.text_encoder,
+            "text",
+            "text_encoder",
+            self.window,
+            _normalize,
         )
         super().__init__(pipeline, net, [text])
         channels = config.in_channels
@@ -49,10 +59,10 @@ class PixArt(Conditioned):
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
         self.size_multiple = pipeline.vae_scale_factor
-        height, width = sides(config.sample_size, pipeline.vae_scale_factor)
+        height, width = picture_size(config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=20, guidance=4.5)
 
-    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
         """T5's last states with their masks; captions are not cleaned of what looks like HTML."""
         cond, mask, uncond, other = self.pipeline.encode_prompt(
             prompts,
@@ -69,16 +79,16 @@ class PixArt(Conditioned):
             "negative_prompt_attention_mask": other,
         }
 
-    def asked(self, options: Options) -> dict[str, Any]:
-        """Drawn at the very size that is asked for."""
+    def pipeline_options(self, options: Options) -> dict[str, Any]:
+        """The same, drawn at the size that is asked for rather than a binned one."""
         return {
-            **super().asked(options),
+            **super().pipeline_options(options),
             "negative_prompt": None,
             "use_resolution_binning": False,
             "clean_caption": False,
         }
 
 
-def _plain(text: str) -> str:
-    """What the pipeline does to a caption that it does not clean."""
+def _normalize(text: str) -> str:
+    """As the pipeline normalises a caption that it does not clean."""
     return text.lower().strip()

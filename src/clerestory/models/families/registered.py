@@ -1,4 +1,4 @@
-"""The families that are served: those of this package, and those of plug-ins.
+"""All families: those of this package, and those of plug-ins.
 
 A plug-in package names, as an entry point of the group `clerestory.families`, a module that
 registers its families when it is imported.
@@ -18,5 +18,12 @@ __all__ = ["load_families"]
 
 @functools.cache
 def load_families() -> Registry[Callable[[Any], Family]]:
-    """The registry of families, with all of them entered."""
+    """Import every family of this package and of plug-ins.
+
+    Returns:
+        The registry `families`, by class names of pipelines.
+
+    Raises:
+        RegistryError: A plug-in cannot be imported.
+    """
     return filled(families, "clerestory.models.families", "clerestory.families")

@@ -7,7 +7,12 @@ from typing import Any
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
 from clerestory.models.families.clip_text import ClipText
-from clerestory.models.families.conditioned import CONDITION, Conditioned, conditioning_hook, sides
+from clerestory.models.families.conditioned import (
+    CONDITION,
+    Conditioned,
+    conditioning_hook,
+    picture_size,
+)
 from clerestory.models.families.networks import end_hooks, map_hooks, unet_hooks
 
 __all__ = ["StableDiffusion"]
@@ -16,6 +21,8 @@ __all__ = ["StableDiffusion"]
 @families.register("StableDiffusionPipeline")
 class StableDiffusion(Conditioned):
     """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder."""
+
+    single_file_types = ("v1", "v2")
 
     def __init__(self, pipeline: Any) -> None:
         text = ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder")
@@ -32,15 +39,15 @@ class StableDiffusion(Conditioned):
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
         self.size_multiple = 8
-        height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
+        height, width = picture_size(unet.config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=50, guidance=7.5)
 
-    def two(self, options: Options) -> bool:
-        """Not where guidance was distilled into the UNet (latent consistency models)."""
-        return super().two(options) and self.net.config.time_cond_proj_dim is None
+    def has_two_branches(self, options: Options) -> bool:
+        """Guidance may be distilled into the UNet (latent consistency models): then one branch."""
+        return super().has_two_branches(options) and self.denoiser.config.time_cond_proj_dim is None
 
-    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """The last hidden states."""
+    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        """CLIP's last hidden states."""
         cond, uncond = self.pipeline.encode_prompt(
             prompts, self.pipeline._execution_device, 1, negatives is not None, negatives
         )

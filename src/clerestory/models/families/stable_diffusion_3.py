@@ -14,11 +14,11 @@ from clerestory.models.families.clip_text import ClipText
 from clerestory.models.families.conditioned import (
     CONDITION,
     POOLED,
-    WITH_POOLED,
+    STATES_AND_POOLED,
     Conditioned,
-    Joined,
+    JoinedWindows,
     conditioning_hook,
-    sides,
+    picture_size,
 )
 from clerestory.models.families.networks import (
     ADDED,
@@ -42,7 +42,8 @@ class StableDiffusion3(Conditioned):
     """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
 
     half_precision = "bfloat16"
-    handing = WITH_POOLED
+    single_file_types = ("sd3", "sd35_large", "sd35_medium")
+    argument_names = STATES_AND_POOLED
 
     def __init__(self, pipeline: Any) -> None:
         net, third = pipeline.transformer, pipeline.text_encoder_3
@@ -56,7 +57,7 @@ class StableDiffusion3(Conditioned):
         clip, t5 = texts[0], texts[2] if len(texts) > 2 else None
         self.text_windows = {
             **self.text_windows,
-            "condition": Joined((clip, clip.window), (t5, LONGEST)),
+            "condition": JoinedWindows((clip, clip.window), (t5, LONGEST)),
         }
         window, config = clip.window + LONGEST, net.config
         latent, prediction = end_hooks(
@@ -77,10 +78,10 @@ class StableDiffusion3(Conditioned):
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
         self.size_multiple = pipeline.vae_scale_factor * pipeline.patch_size
-        height, width = sides(config.sample_size, pipeline.vae_scale_factor)
+        height, width = picture_size(config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=28, guidance=7.0)
 
-    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
         """CLIP's penultimate states, then T5's; and CLIP's pooled ones side by side."""
         cond, uncond, pooled, other = self.pipeline.encode_prompt(
             prompts,
@@ -112,7 +113,7 @@ def stream_hooks(
         tap_hook(address, "self_attn", path, block.attn, width),
         mlp_hook(address, f"{dotted}.ff", block.ff),
         tap_hook(address, "resid", dotted, block, width, output_index=1),
-        *attention_hooks(text, path, block.attn, ADDED, unread=("q",) if ends else (), **on_text),
+        *attention_hooks(text, path, block.attn, ADDED, unused=("q",) if ends else (), **on_text),
     ]
     second = getattr(block, "attn2", None)
     if second is not None:

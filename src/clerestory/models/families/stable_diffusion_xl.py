@@ -14,10 +14,10 @@ from clerestory.models.families.clip_text import ClipText
 from clerestory.models.families.conditioned import (
     CONDITION,
     POOLED,
-    WITH_POOLED,
+    STATES_AND_POOLED,
     Conditioned,
     conditioning_hook,
-    sides,
+    picture_size,
 )
 from clerestory.models.families.networks import end_hooks, map_hooks, unet_hooks
 
@@ -28,7 +28,8 @@ __all__ = ["StableDiffusionXL"]
 class StableDiffusionXL(Conditioned):
     """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
 
-    handing = WITH_POOLED
+    argument_names = STATES_AND_POOLED
+    single_file_types = ("xl_base", "playground-v2-5")
 
     def __init__(self, pipeline: Any) -> None:
         texts = [
@@ -40,7 +41,7 @@ class StableDiffusionXL(Conditioned):
         latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
         pooled = pipeline.text_encoder_2.config.projection_dim
         self.site_hooks = [
-            *texts[0].site_hooks(unread=1),
+            *texts[0].site_hooks(unused=1),
             *texts[1].site_hooks(),
             conditioning_hook(CONDITION, (window, unet.config.cross_attention_dim), "text_2"),
             conditioning_hook(POOLED, (1, pooled)),
@@ -50,16 +51,15 @@ class StableDiffusionXL(Conditioned):
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
         self.size_multiple = 8
-        height, width = sides(unet.config.sample_size, pipeline.vae_scale_factor)
-        turbo = _turbo(pipeline.scheduler)
-        steps, guidance = (4, 0.0) if turbo else (50, 5.0)
+        height, width = picture_size(unet.config.sample_size, pipeline.vae_scale_factor)
+        steps, guidance = (4, 0.0) if _is_turbo(pipeline.scheduler) else (50, 5.0)
         self.defaults = Options(height, width, steps=steps, guidance=guidance)
 
-    def two(self, options: Options) -> bool:
-        """Not where guidance was distilled into the UNet (latent consistency models)."""
-        return super().two(options) and self.net.config.time_cond_proj_dim is None
+    def has_two_branches(self, options: Options) -> bool:
+        """Guidance may be distilled into the UNet (latent consistency models): then one branch."""
+        return super().has_two_branches(options) and self.denoiser.config.time_cond_proj_dim is None
 
-    def states(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
         """Penultimate hidden states of both encoders side by side, pooled ones of the second."""
         zeros = negatives is not None and not any(negatives)
         zeros = zeros and self.pipeline.config.force_zeros_for_empty_prompt
@@ -77,7 +77,7 @@ class StableDiffusionXL(Conditioned):
         }
 
 
-def _turbo(scheduler: Any) -> bool:
-    """Turbo is told by its scheduler alone: ancestral, and spaced from the very end."""
+def _is_turbo(scheduler: Any) -> bool:
+    """Only the scheduler tells Turbo: ancestral, and spaced from the last timestep."""
     ancestral = type(scheduler).__name__.startswith("EulerAncestral")
     return ancestral and scheduler.config.get("timestep_spacing") == "trailing"

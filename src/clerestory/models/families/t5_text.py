@@ -14,12 +14,12 @@ __all__ = ["T5Text"]
 class T5Text(Text):
     """The encoder of a T5. It has no `pooled` tap, since nothing in it is pooled."""
 
-    def site_hooks(self, *, unread: int = 0) -> list[SiteHook]:
+    def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
         """Attention with its heads, MLP (after the gate) and stream of every block."""
         config, hooks = self.encoder.config, []
         inner, heads = config.num_heads * config.d_kv, config.num_heads
         for index, block in enumerate(self.encoder.encoder.block):
-            affects_output = index < len(self.encoder.encoder.block) - unread
+            affects_output = index < len(self.encoder.encoder.block) - unused
             for tap, path, units, split, side in (
                 ("q", "layer.0.SelfAttention.q", inner, heads, "output"),
                 ("k", "layer.0.SelfAttention.k", inner, heads, "output"),
@@ -33,4 +33,4 @@ class T5Text(Text):
                 address = f"{self.stage}.blocks.{index}/{tap}"
                 site = Site(address, (self.window, units), dotted, affects_output, split, module)
                 hooks.append(SiteHook(site, side=side, text_window=self.stage))  # type: ignore[arg-type]
-        return [self.embedded("encoder.embed_tokens"), *hooks]
+        return [self.token_hook("encoder.embed_tokens"), *hooks]

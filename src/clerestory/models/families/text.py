@@ -1,4 +1,4 @@
-"""A text encoder with its tokenizer: real tokens, words, what it cannot take.
+"""A text encoder with its tokenizer: real tokens, words, and checks of length.
 
 What differs between kinds of encoders, their sites, is in `clip_text.py` and `t5_text.py`.
 """
@@ -22,10 +22,18 @@ __all__ = ["Text"]
 
 
 class Text(ABC):
-    """One text encoder, called `stage`; `root` is its attribute of the pipeline.
+    """One text encoder of a pipeline.
 
-    `window` is how many tokens it takes, as long as its tokenizer says unless told otherwise;
-    `prepare` is what the pipeline does to texts first. ModelError where the pipeline lacks it.
+    Args:
+        tokenizer: Its tokenizer.
+        encoder: Its network.
+        stage: The name of its stage, such as `text_2`.
+        root: Its attribute of the pipeline, such as `text_encoder_2`.
+        window: How many tokens it takes; None for as many as its tokenizer says.
+        normalize: What the pipeline does to texts before it tokenizes them.
+
+    Raises:
+        ModelError: The pipeline has no such encoder or tokenizer.
     """
 
     begins = False
@@ -38,94 +46,98 @@ class Text(ABC):
         stage: str,
         root: str,
         window: int | None = None,
-        prepare: Callable[[str], str] = str,
+        normalize: Callable[[str], str] = str,
     ) -> None:
         if tokenizer is None or encoder is None:
             raise ModelError(f"The pipeline has no {root} or no tokenizer for it: load it whole.")
-        self.prepare = prepare
+        self.normalize = normalize
         self.tokenizer, self.encoder = tokenizer, encoder
         self.stage, self.root = stage, root
         self.window = int(tokenizer.model_max_length if window is None else window)
         # The encoder, its mask of real tokens and the check of a run repeated share their tokens.
-        self._tokens = lru_cache(maxsize=4)(self._tokenised)
-        self._ids = lru_cache(maxsize=4)(self._whole)
+        self._tokens = lru_cache(maxsize=4)(self._tokenize_padded)
+        self._ids = lru_cache(maxsize=4)(self._tokenize_uncut)
 
     @abstractmethod
-    def site_hooks(self, *, unread: int = 0) -> list[SiteHook]:
-        """The encoder's sites; the last `unread` blocks feed nothing."""
+    def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
+        """The encoder's sites; the last `unused` blocks affect no output."""
 
-    def embedded(self, path: str) -> SiteHook:
-        """`text/tokens`: the embeddings of the tokens, before anything is made of them."""
+    def token_hook(self, path: str) -> SiteHook:
+        """The hook of `text/tokens`: the embeddings of the tokens, without positions."""
         module: Any = self.encoder.get_submodule(path)
         shape = (self.window, module.embedding_dim)
         site = Site(f"{self.stage}/tokens", shape, f"{self.root}.{path}", module=module)
         return SiteHook(site, text_window=self.stage)
 
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        """Run the encoder as the pipelines do, for those who look on; `graph` for gradients."""
+        """Run the encoder as pipelines do, for taps and edits; with `graph` for gradients."""
         ids = self._tokens(tuple(texts)).input_ids
-        # Weights that wait elsewhere (offloaded: on the CPU or "meta") bring their inputs along.
+        # Modules whose weights are offloaded (to the device "meta") move their inputs themselves.
         with torch.set_grad_enabled(graph):
             self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
 
     def token_mask(self, texts: Sequence[str]) -> Tensor:
-        """Bool `[text, position]`: no start token, nothing after end-of-text."""
-        real: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
+        """Real tokens, bool `[text, position]`: no start token, nothing after end-of-text."""
+        mask: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
         if self.begins:
-            real[:, 0] = False
-        return real
+            mask[:, 0] = False
+        return mask
 
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        """Bool `[text, position]`: the tokens of this word, also where it is split.
+        """The tokens of a word, bool `[text, position]`, also where it is split.
 
-        Whole words, in any case; a phrase of several words is one. None where it is absent, or
-        beyond the window.
+        Args:
+            texts: Prompts.
+            word: A whole word or phrase, in any case.
+
+        Returns:
+            True at its tokens wherever it stands; False where it is absent or beyond the window.
         """
-        shown = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
-        found = torch.zeros(len(texts), self.window, dtype=torch.bool)
-        for row, text in enumerate(map(self.prepare, texts)):
+        pattern = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
+        mask = torch.zeros(len(texts), self.window, dtype=torch.bool)
+        for row, text in enumerate(map(self.normalize, texts)):
             offsets = self._offsets(text)
-            for hit in shown.finditer(text):
+            for hit in pattern.finditer(text):
                 for position, (start, end) in enumerate(offsets):
                     # The space before a word belongs to its token in some tokenizers.
                     inside = start < hit.end() and end > hit.start() and text[start:end].strip()
-                    found[row, position] |= bool(inside)
-        return found
+                    mask[row, position] |= bool(inside)
+        return mask
 
     def offsets(self, text: str) -> list[tuple[int, int]] | None:
-        """From where to where in the text each position reads, (0, 0) for start and end.
+        """Start and end in the text of the token at each position; (0, 0) for start and end tokens.
 
-        None where the pipeline reads another text than the one given.
+        None where the pipeline normalises the text, so that offsets would be of another one.
         """
-        return self._offsets(text) if self.prepare(text) == text else None
+        return self._offsets(text) if self.normalize(text) == text else None
 
     def tokenize(self, prompt: str) -> list[str]:
-        """The tokens of a prompt, without marks of words, start and end."""
+        """The tokens of a prompt, without start, end and the tokenizer's marks of words."""
         ids = self._ids((prompt,))[0]
-        ids = [one for one in ids if one not in self.tokenizer.all_special_ids]
-        words = self.tokenizer.convert_ids_to_tokens(ids)
+        special = self.tokenizer.all_special_ids
+        words = self.tokenizer.convert_ids_to_tokens([n for n in ids if n not in special])
         return [word.removesuffix("</w>").removeprefix("▁") for word in words]
 
     def reread(self, texts: Sequence[str]) -> list[str]:
-        """What the tokens of each text say, decoded; cut where the window ends."""
-        ids = [one[: self.window] for one in self._ids(tuple(texts))]
-        said: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [text.strip() for text in said]
+        """Each text encoded and decoded again, cut where the window ends."""
+        ids = [numbers[: self.window] for numbers in self._ids(tuple(texts))]
+        decoded: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in decoded]
 
     @property
     def room(self) -> int:
-        """How many tokens of a text's own the window holds."""
+        """How many tokens the window holds besides start and end."""
         return self.window - (2 if self.begins else 1)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, without start and end; not cut."""
+        """The numbers of the tokens of each text, without start and end; not cut."""
         special = set(self.tokenizer.all_special_ids)
-        return [[one for one in ids if one not in special] for ids in self._ids(tuple(texts))]
+        return [[n for n in ids if n not in special] for ids in self._ids(tuple(texts))]
 
     def vocabulary(self) -> list[str]:
-        """TextWindow that can stand as a word: two letters or more, in alphabetical order.
+        """Tokens that can be a word: two letters or more, in alphabetical order.
 
-        CLIP's tokenizer does not tell whole words from endings, so some are endings.
+        CLIP's tokenizer does not distinguish whole words from endings, so some are endings.
         """
         words = set()
         for token in self.tokenizer.get_vocab():
@@ -135,7 +147,11 @@ class Text(ABC):
         return sorted(words)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """PromptError where a prompt is longer than the window."""
+        """Check that prompts fit the window.
+
+        Raises:
+            PromptError: One is longer; the message names what would be cut.
+        """
         extra = 2 if self.begins else 1
         for ids in self._ids(tuple(prompts)):
             if len(ids) > self.window:
@@ -151,15 +167,15 @@ class Text(ABC):
         ).offset_mapping
         return found
 
-    def _whole(self, texts: tuple[str, ...]) -> list[list[int]]:
+    def _tokenize_uncut(self, texts: tuple[str, ...]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(
-            [self.prepare(text) for text in texts], truncation=False, verbose=False
+            [self.normalize(text) for text in texts], truncation=False, verbose=False
         ).input_ids
         return ids
 
-    def _tokenised(self, texts: tuple[str, ...]) -> Any:
+    def _tokenize_padded(self, texts: tuple[str, ...]) -> Any:
         return self.tokenizer(
-            [self.prepare(text) for text in texts],
+            [self.normalize(text) for text in texts],
             padding="max_length",
             max_length=self.window,
             truncation=True,

@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clerestory.models.core.family import (
     Encoded,
@@ -40,6 +39,7 @@ from clerestory.models.families.networks import (
     tap_hook,
     unet_hooks,
 )
+from clerestory.types import Pictures
 
 __all__ = ["UnCLIP"]
 
@@ -79,36 +79,38 @@ class UnCLIP(Family):
         }
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Text encoder alone, or the prior pipeline, which runs the text encoder itself."""
+        """Run the text encoder alone, or the prior pipeline, which runs the text encoder itself."""
         prompts, options = [sample.prompt for sample in batch], batch[0].options
         if until == "text":
             self.text.encode(prompts)
             if branch == "uncond":
                 self.text.encode([options.negative] * len(batch))
             return None
-        generators, negative, theirs = seed_generators(batch), None, []
+        generators, negative, negative_generators = seed_generators(batch), None, []
         if options.negative:
-            negative, theirs = [options.negative] * len(batch), seed_generators(batch)
-        shown, empty = self.pipeline.prior_pipe(
+            negative, negative_generators = [options.negative] * len(batch), seed_generators(batch)
+        embedding, empty_embedding = self.pipeline.prior_pipe(
             prompt=prompts,
             negative_prompt=negative,
             num_inference_steps=options.prior_steps,
             guidance_scale=options.prior_guidance,
-            generator=generators + theirs,
+            generator=generators + negative_generators,
             return_dict=False,
         )
         states = [generator.get_state() for generator in generators]
-        return Encoded({self.conditioning_site: {"cond": shown, "uncond": empty}}, states)
+        return Encoded(
+            {self.conditioning_site: {"cond": embedding, "uncond": empty_embedding}}, states
+        )
 
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
-    ) -> NDArray[np.uint8] | None:
-        """Handoff over the image embedding, then the decoder pipeline where it is wanted."""
+    ) -> Pictures | None:
+        """Pass the image embedding by its site, then run the decoder pipeline if it is needed."""
         site, options = self.conditioning_site, batch[0].options
         embedding = handoff(site, encoded.conditioning[site])
         if until in ("prior", site):
             return None
-        (drawn,) = self.pipeline.decoder_pipe(
+        (output,) = self.pipeline.decoder_pipe(
             image_embeds=embedding["cond"],
             negative_image_embeds=embedding["uncond"],
             height=options.height,
@@ -121,7 +123,7 @@ class UnCLIP(Family):
         )
         if until != "vae":
             return None
-        pictures: NDArray[np.uint8] = (drawn * 255).round().astype(np.uint8)
+        pictures: Pictures = (output * 255).round().astype(np.uint8)
         return pictures
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
@@ -146,7 +148,7 @@ class UnCLIP(Family):
         )
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """PromptError where a prompt is empty or longer than the text window."""
+        """Check that no prompt is empty or longer than the text window."""
         super().check_prompts(prompts)
         self.text.check_prompts(prompts)
 
@@ -159,7 +161,7 @@ class UnCLIP(Family):
         return self.text.vocabulary()
 
     def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """No progress bars while this is open."""
+        """Hide the progress bars of both pipelines."""
         return hide_progress_bars(self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
 
 

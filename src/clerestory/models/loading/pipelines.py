@@ -44,18 +44,6 @@ UNREADABLE = (
 )
 """What the libraries raise at folders and files that are not as they should be."""
 PRIORLESS = "KandinskyV22Pipeline"
-SINGLE = {
-    "v1": "StableDiffusionPipeline",
-    "v2": "StableDiffusionPipeline",
-    "xl_base": "StableDiffusionXLPipeline",
-    "playground-v2-5": "StableDiffusionXLPipeline",
-    "sd3": "StableDiffusion3Pipeline",
-    "sd35_large": "StableDiffusion3Pipeline",
-    "sd35_medium": "StableDiffusion3Pipeline",
-    "flux-dev": "FluxPipeline",
-    "flux-schnell": "FluxPipeline",
-}
-"""The pipeline of a single file, by what diffusers takes the checkpoint to be."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +141,14 @@ def _single(path: Path, how: Opening) -> Any:
     with silence_libraries(), _one_line(path, "single file"):
         checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
         guess = single_file_utils.infer_diffusers_model_type(checkpoint)
-        kind = SINGLE.get(guess)
+        known = _single_file_types()
+        kind = known.get(guess)
         if how.config is not None:
             kind = _kind(how.config, _index(how.config))
         if kind is None:
             raise ModelError(
                 f"{path} looks like {guess!r}, which is no text-to-image pipeline that is known"
-                f" from a single file. Known: {', '.join(sorted(SINGLE))}."
+                f" from a single file. Known: {', '.join(sorted(known))}."
             )
         config = {} if how.config is None else {"config": str(how.config)}
         try:
@@ -168,6 +157,15 @@ def _single(path: Path, how: Opening) -> Any:
             )
         except single_file_utils.SingleFileComponentError as error:
             raise RuntimeError(f"it does not hold all parts: {error}") from error
+
+
+def _single_file_types() -> dict[str, str]:
+    """Pipeline classes by what diffusers calls single-file checkpoints of them."""
+    return {
+        name: kind
+        for kind, family in load_families().items()
+        for name in getattr(family, "single_file_types", ())
+    }
 
 
 def _unchecked(kind: str) -> dict[str, Any]:
