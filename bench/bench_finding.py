@@ -40,9 +40,9 @@ def search() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording = recording_of(table, noise(table, 0, sites), Path(folder) / "rec")
         before = _memory()
-        asked = {"positive": "style == 'glass'", "negative": "style == 'plain'"}
+        queries = {"positive": "style == 'glass'", "negative": "style == 'plain'"}
         taken = seconds(
-            lambda: find(recording, **asked, hard_negative="style == 'window'", match="subject")
+            lambda: find(recording, **queries, hard_negative="style == 'window'", match="subject")
         )
     print(
         f"find in {UNITS:,} units × {len(table):,} samples, {SITES} sites: {taken / 60:.1f} min,"

@@ -113,9 +113,9 @@ def test_what_cannot_be_checked_is_said_in_one_line(found):
         verify(found, model(), classifier=Light(), label="light", units=[f"{TEXT}[9]"])
     with pytest.raises(EvidenceError, match="find them again"):
         verify(replace(found, samples=None), model(), classifier=Light(), label="light")
-    seen = replace(found, classifiers={"light": None})
+    by_pictures = replace(found, classifiers={"light": None})
     with pytest.raises(EvidenceError, match="with seed 0: the same seed proves nothing"):
-        verify(seen, model(), classifier=Light(), label="light", seeds=[0, 3])
+        verify(by_pictures, model(), classifier=Light(), label="light", seeds=[0, 3])
     with pytest.raises(EvidenceError, match="at least 2"):
         verify(found, model(), classifier=Light(), label="light", items=1)
     part = {unit: way[:3] for unit, way in found.directions.items()}
@@ -130,7 +130,7 @@ def test_what_cannot_be_checked_is_said_in_one_line(found):
 
 
 def test_what_any_other_prompt_does_is_taken_off_a_map():
-    """Late predictions of any other prompt are seen as the concept: no range is its cause."""
+    """Late predictions of any other prompt are predicted as the concept: no range is its cause."""
     from helpers.planted_cause import Light, model
 
     from clerestory.causal.tracing import trace_steps

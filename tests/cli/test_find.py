@@ -26,7 +26,7 @@ def recording(tmp_path_factory):
 
 
 def call(recording, *more):
-    asked = [
+    options = [
         "--positive",
         "style == 'glass'",
         "--negative",
@@ -34,14 +34,14 @@ def call(recording, *more):
         "--match",
         "subject",
     ]
-    return commands.call(app, "find", recording, *asked, *more)
+    return commands.call(app, "find", recording, *options, *more)
 
 
 def test_json_has_the_names_that_scripts_rely_on(recording):
-    told = json.loads(call(recording, "--hard-negative", "style == 'window'", "--json").stdout)
-    assert {"findings", "tested", "null"} <= set(told)
-    assert set(told["null"]) == {"flips", "any_found"}
-    neuron = next(one for one in told["findings"] if one["kind"] == "neuron")
+    content = json.loads(call(recording, "--hard-negative", "style == 'window'", "--json").stdout)
+    assert {"findings", "tested", "null"} <= set(content)
+    assert set(content["null"]) == {"flips", "any_found"}
+    neuron = next(one for one in content["findings"] if one["kind"] == "neuron")
     assert neuron["unit"] == "prior/embedding[3]"
     names = {"auroc", "low", "high", "win_rate", "win_low", "q", "hard_negative_auroc", "pairs"}
     assert names <= set(neuron["detects"])

@@ -22,8 +22,8 @@ def call(recording, *more):
 
 
 def test_json_has_the_names_that_scripts_rely_on(recording):
-    told = json.loads(call(recording, "--json").stdout)
-    light = told["groups"]["light"]
+    content = json.loads(call(recording, "--json").stdout)
+    light = content["groups"]["light"]
     assert {"prompts", "units"} <= set(light)
     assert {"unit", "auroc", "low", "high", "q", "omega2"} <= set(light["units"][0])
 

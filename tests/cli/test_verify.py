@@ -24,15 +24,22 @@ def folder(found, tmp_path, monkeypatch):
 
 
 def call(folder, *more):
-    asked = ["--classifier", "python:helpers.planted_cause:light", "--label", "light", "--items", 8]
-    return commands.call(app, "verify", folder, *asked, *more)
+    options = [
+        "--classifier",
+        "python:helpers.planted_cause:light",
+        "--label",
+        "light",
+        "--items",
+        8,
+    ]
+    return commands.call(app, "verify", folder, *options, *more)
 
 
 def test_json_has_the_names_that_scripts_rely_on(folder):
-    told = json.loads(call(folder, "--json").stdout)
-    assert {"effects", "where", "when", "provenance"} <= set(told)
-    one = told["effects"][0]
-    assert {"effect", "low", "high"} == set(one["ablation"]) == set(one["patching"])
+    content = json.loads(call(folder, "--json").stdout)
+    assert {"effects", "where", "when", "provenance"} <= set(content)
+    effect = content["effects"][0]
+    assert {"effect", "low", "high"} == set(effect["ablation"]) == set(effect["patching"])
 
 
 def test_both_columns_are_printed_and_maps_written(folder, tmp_path):

@@ -22,12 +22,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     arrays = noise(table, 0, SITES)
     arrays["denoiser.mid.res.0/out"][(table["style"] == "glass").to_numpy(), 4, 1] += 6
     recording = recording_of(table, arrays, tmp_path_factory.mktemp("map") / "rec")
-    asked: Any = {
+    queries: Any = {
         "positive": "style == 'glass'",
         "negative": "style == 'plain'",
         "match": "subject",
     }
-    return find(recording, **asked, flips=2)
+    return find(recording, **queries, flips=2)
 
 
 @pytest.mark.parametrize("kind", ["neuron", "direction"])

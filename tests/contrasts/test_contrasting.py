@@ -48,17 +48,17 @@ def test_nothing_is_found_where_nothing_is_planted(table: pd.DataFrame) -> None:
 
 def test_the_evaluation_half_has_no_say_in_what_is_selected(table: pd.DataFrame) -> None:
     values = planted.activations(table)
-    told = contrast(values, table, flips=2)
+    found = contrast(values, table, flips=2)
     evaluation = (table["half"] == "evaluation").to_numpy()
     shuffled = {site: array.copy() for site, array in values.items()}
     rng = np.random.default_rng(1)
     for array in shuffled.values():
         array[evaluation] = rng.permutation(array[evaluation])
     blind = contrast(shuffled, table, flips=2)
-    assert {(f.unit, f.rank, f.sign) for f in told.findings} == {
+    assert {(f.unit, f.rank, f.sign) for f in found.findings} == {
         (f.unit, f.rank, f.sign) for f in blind.findings
     }
-    assert (told.direction("prior/embedding") == blind.direction("prior/embedding")).all()
+    assert (found.direction("prior/embedding") == blind.direction("prior/embedding")).all()
     assert blind.top_ranked("neuron").detects.q > 0.05
 
 
@@ -105,9 +105,9 @@ def test_constant_units_are_no_finding_and_no_crash(table: pd.DataFrame) -> None
 
 
 def test_without_hard_negatives_there_is_no_figure_for_it(table: pd.DataFrame) -> None:
-    kept = (table["arm"] != "hard_negative").to_numpy()
-    values = {site: array[kept] for site, array in planted.activations(table).items()}
-    found = contrast(values, table[kept].reset_index(drop=True), flips=5)
+    used = (table["arm"] != "hard_negative").to_numpy()
+    values = {site: array[used] for site, array in planted.activations(table).items()}
+    found = contrast(values, table[used].reset_index(drop=True), flips=5)
     assert found.findings[0].detects.hard_negative_auroc is None
 
 

@@ -15,7 +15,7 @@ from clerestory.contrasts import find
 
 SITES = {"text.blocks.0/mlp": (1, 16), "prior.blocks.0/mlp": (2, 16), "prior/embedding": (1, 16)}
 FEW = {"text.blocks.0/mlp": (1, 8), "prior/embedding": (1, 8)}
-ASKED: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "positive": "style == 'glass'",
     "negative": "style == 'plain'",
     "hard_negative": "style == 'window'",
@@ -41,7 +41,7 @@ def test_the_planted_site_and_unit_come_first_in_45_of_50(tmp_path: Path) -> Non
         unit = int(rng.integers(16))
         arrays["prior.blocks.0/mlp"][positive, 1, unit] += shift() * rng.choice([-1, 1])
         recording = recording_of(TABLE, arrays, tmp_path / str(trial))
-        found = find(recording, **ASKED, flips=1, top=1)
+        found = find(recording, **OPTIONS, flips=1, top=1)
         right["neuron"] += found.top_ranked("neuron").unit == f"prior.blocks.0/mlp[{unit}]@1"
         right["direction"] += found.top_ranked("direction").site == "prior.blocks.0/mlp@1"
     assert right["neuron"] >= 45, right
@@ -54,7 +54,7 @@ def test_where_nothing_is_planted_something_is_found_in_at_most_10_of_100(tmp_pa
     for trial in range(100):
         arrays = noise(TABLE, 5000 + trial, FEW)
         recording = recording_of(TABLE, arrays, tmp_path / str(trial))
-        found = find(recording, **ASKED, flips=1, top=1000)
+        found = find(recording, **OPTIONS, flips=1, top=1000)
         assert found.tested == len(found.findings)
         anything += any(one.detects.q <= 0.05 for one in found.findings)
     assert anything <= 10
@@ -64,7 +64,7 @@ def found_in_skewed_noise(trials: int, folder: Path) -> int:
     """Recordings of rectified noise, few seeds of each prompt on one side, that find anything."""
     prompts = [{"prompt": f"p {at:02}", "seed": seed} for at in range(80) for seed in range(8)]
     table = pd.DataFrame(prompts)
-    how: dict[str, Any] = {"within": "prompt", "kind": "neuron", "flips": 1, "top": 1000}
+    options: dict[str, Any] = {"within": "prompt", "kind": "neuron", "flips": 1, "top": 1000}
     anything = 0
     for trial in range(trials):
         rng = np.random.default_rng(trial)
@@ -77,7 +77,7 @@ def found_in_skewed_noise(trials: int, folder: Path) -> int:
             positive="predicted.it == 'yes'",
             negative="predicted.it == 'no'",
             labels=both,
-            **how,
+            **options,
         )
         anything += any(one.detects.q <= 0.05 for one in found.findings)
         assert "template" not in " ".join(found.warnings)

@@ -12,7 +12,7 @@ from clerestory.contrasts import Findings, find
 from clerestory.errors import EvidenceError
 
 SITES = {"text.blocks.0/mlp": (1, 12), "denoiser.mid.res.0/out": (3, 8), "prior/embedding": (1, 16)}
-ASKED: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "positive": "style == 'glass'",
     "negative": "style == 'plain'",
     "hard_negative": "style == 'window'",
@@ -21,9 +21,9 @@ ASKED: dict[str, Any] = {
 }
 
 
-def planted(folder: Path, strength: float = 3.0, **how: Any) -> Any:
+def planted(folder: Path, strength: float = 3.0, **options: Any) -> Any:
     """The concept in two units of a site at one step; the hard negative's word in another."""
-    table = factorial(**how)
+    table = factorial(**options)
     arrays = noise(table, 0, SITES)
     positive = (table["style"] == "glass").to_numpy()
     arrays["denoiser.mid.res.0/out"][positive, 1, 2] += strength
@@ -39,7 +39,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def found(recording: Any) -> Findings:
-    return find(recording, **ASKED)
+    return find(recording, **OPTIONS)
 
 
 def test_the_planted_site_step_and_units_come_first(found: Findings) -> None:
@@ -78,7 +78,7 @@ def test_the_curve_says_how_few_neurons_do_as_well(found: Findings) -> None:
 def test_a_unit_that_is_as_high_for_hard_negatives_is_not_taken_for_the_concept(
     recording: Any,
 ) -> None:
-    found = find(recording, **ASKED, top=100)
+    found = find(recording, **OPTIONS, top=100)
     word = next(f for f in found.by_kind("neuron") if f.unit == "text.blocks.0/mlp[3]")
     assert word.rank > 2
     assert word.detects.auroc > 0.95
@@ -96,32 +96,32 @@ def test_items_are_never_in_both_halves(found: Findings) -> None:
 def test_they_are_the_same_for_a_seed_and_after_saving(
     recording: Any, found: Findings, tmp_path: Path
 ) -> None:
-    assert find(recording, **ASKED).to_dict() == found.to_dict()
-    assert find(recording, **ASKED, seed=1).items != found.items
+    assert find(recording, **OPTIONS).to_dict() == found.to_dict()
+    assert find(recording, **OPTIONS, seed=1).items != found.items
     found.save(tmp_path / "found")
     assert Findings.load(tmp_path / "found").to_dict() == found.to_dict()
 
 
 def test_only_neurons_or_only_directions_if_asked(recording: Any) -> None:
     for kind in ("neuron", "direction"):
-        found = find(recording, **ASKED, kind=kind)
+        found = find(recording, **OPTIONS, kind=kind)
         assert {f.kind for f in found.findings} == set(found.table()["kind"]) == {kind}
     with pytest.raises(EvidenceError, match="neuron, direction, both"):
-        find(recording, **ASKED, kind="unit")
+        find(recording, **OPTIONS, kind="unit")
 
 
 def test_bad_samples_are_left_out_and_counted(tmp_path: Path) -> None:
     table = factorial()
     arrays = noise(table, 0, SITES)
     arrays["prior/embedding"][7] = np.nan
-    found = find(recording_of(table, arrays, tmp_path, {7: "not finite"}), **ASKED)
+    found = find(recording_of(table, arrays, tmp_path, {7: "not finite"}), **OPTIONS)
     assert "1 bad samples were left out." in " ".join(found.warnings)
 
 
 def test_few_items_one_template_and_unbalanced_arms_are_warned_of(tmp_path: Path) -> None:
     table = factorial(items=12, templates=1, seeds=6)
     table = table[(table["style"] != "plain") | (table["seed"] == 0)].reset_index(drop=True)
-    found = find(recording_of(table, noise(table, 0, SITES), tmp_path), **ASKED)
+    found = find(recording_of(table, noise(table, 0, SITES), tmp_path), **OPTIONS)
     said = " ".join(found.warnings)
     assert "Only 6 items to evaluate on; figures are reliable from 24 on" in said
     assert "Both halves share their templates" in said
@@ -132,7 +132,7 @@ def test_few_items_one_template_and_unbalanced_arms_are_warned_of(tmp_path: Path
 def test_constant_units_are_no_finding(tmp_path: Path) -> None:
     table = factorial(items=24, templates=2)
     arrays = {"prior/embedding": np.ones((len(table), 1, 4))}
-    found = find(recording_of(table, arrays, tmp_path), **ASKED)
+    found = find(recording_of(table, arrays, tmp_path), **OPTIONS)
     assert {f.detects.auroc for f in found.findings} == {0.5}
     assert all(f.detects.q == 1 for f in found.findings)
 
@@ -150,16 +150,16 @@ def test_within_a_prompt_its_seeds_are_contrasted(tmp_path: Path) -> None:
     labels = pd.DataFrame(
         {"predicted.mood": np.where(mood, "scared", "happy"), "predicted.mood.confidence": 0.9}
     )
-    asked = {"negative": "predicted.mood == 'happy'", "within": "prompt", "flips": 20}
+    queries = {"negative": "predicted.mood == 'happy'", "within": "prompt", "flips": 20}
     positive = "predicted.mood == 'scared' and predicted.mood.confidence > 0.6"
     both = dict.fromkeys(("selection", "evaluation"), labels)
-    found = find(recording, positive=positive, labels=both, **asked)
+    found = find(recording, positive=positive, labels=both, **queries)
     assert found.top_ranked("neuron").unit == "prior/embedding[4]"
     # Contents differ by far more than moods do: only the pairs tell.
     assert found.top_ranked("neuron").detects.win_rate > 0.85
     none = "No sample matches positive = .* There is predicted.mood: happy, scared"
     with pytest.raises(EvidenceError, match=none):
-        find(recording, positive="predicted.mood == 'sad'", labels=both, **asked)
+        find(recording, positive="predicted.mood == 'sad'", labels=both, **queries)
 
 
 def test_each_half_goes_by_the_labels_of_its_own_classifiers(tmp_path: Path) -> None:
@@ -172,16 +172,18 @@ def test_each_half_goes_by_the_labels_of_its_own_classifiers(tmp_path: Path) -> 
     wrong = pd.DataFrame(
         {"predicted.style": table["style"].sample(frac=1, random_state=0).to_numpy()}
     )
-    asked = {"positive": "predicted.style == 'glass'", "negative": "predicted.style == 'plain'"}
-    how: dict[str, Any] = {**asked, "match": "subject", "flips": 5}
+    queries = {"positive": "predicted.style == 'glass'", "negative": "predicted.style == 'plain'"}
+    options: dict[str, Any] = {**queries, "match": "subject", "flips": 5}
     recording = recording_of(table, arrays, tmp_path)
-    told = find(recording, labels={"selection": right, "evaluation": right}, **how)
-    fooled = find(recording, labels={"selection": right, "evaluation": wrong}, **how)
+    right_labels = find(recording, labels={"selection": right, "evaluation": right}, **options)
+    wrong_labels = find(recording, labels={"selection": right, "evaluation": wrong}, **options)
     assert (
-        told.top_ranked("neuron").unit == fooled.top_ranked("neuron").unit == "prior/embedding[1]"
+        right_labels.top_ranked("neuron").unit
+        == wrong_labels.top_ranked("neuron").unit
+        == "prior/embedding[1]"
     )
-    assert told.top_ranked("neuron").detects.auroc > 0.95
-    assert fooled.top_ranked("neuron").detects.auroc < 0.75
+    assert right_labels.top_ranked("neuron").detects.auroc > 0.95
+    assert wrong_labels.top_ranked("neuron").detects.auroc < 0.75
 
 
 def test_labels_are_those_of_their_samples_also_where_some_are_bad(tmp_path: Path) -> None:
@@ -189,17 +191,19 @@ def test_labels_are_those_of_their_samples_also_where_some_are_bad(tmp_path: Pat
     arrays = noise(table, 0, {"prior/embedding": (1, 4)})
     arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 1] += 8
     recording = recording_of(table, arrays, tmp_path, {3: "not finite"})
-    seen = pd.DataFrame({"predicted.style": table["style"]})
+    predictions = pd.DataFrame({"predicted.style": table["style"]})
     conditions = {
         "positive": "predicted.style == 'glass'",
         "negative": "predicted.style == 'plain'",
     }
-    how: dict[str, Any] = {**conditions, "match": "subject", "flips": 5}
-    found = find(recording, labels=dict.fromkeys(("selection", "evaluation"), seen), **how)
+    options: dict[str, Any] = {**conditions, "match": "subject", "flips": 5}
+    found = find(
+        recording, labels=dict.fromkeys(("selection", "evaluation"), predictions), **options
+    )
     assert found.top_ranked("neuron").detects.auroc == 1.0
     with pytest.raises(EvidenceError, match="labels have no row for sample 5"):
-        few = dict.fromkeys(("selection", "evaluation"), seen.drop(index=5))
-        find(recording, labels=few, **how)
+        few = dict.fromkeys(("selection", "evaluation"), predictions.drop(index=5))
+        find(recording, labels=few, **options)
 
 
 def test_templates_are_split_within_each_arm(tmp_path: Path) -> None:
@@ -208,11 +212,11 @@ def test_templates_are_split_within_each_arm(tmp_path: Path) -> None:
     recording = recording_of(table, noise(table, 0, SITES), tmp_path / "each")
     for seed in range(6):
         assert "Both halves share their templates" not in " ".join(
-            find(recording, **ASKED, seed=seed).warnings
+            find(recording, **OPTIONS, seed=seed).warnings
         )
     one = table[(table["style"] != "glass") | (table["phrasing"] == "glass 0")]
     one = one.reset_index(drop=True)
-    found = find(recording_of(one, noise(one, 0, SITES), tmp_path / "one"), **ASKED)
+    found = find(recording_of(one, noise(one, 0, SITES), tmp_path / "one"), **OPTIONS)
     assert "Both halves share their templates" in " ".join(found.warnings)
 
 
@@ -250,5 +254,5 @@ def test_what_cannot_carry_a_finding_is_refused_in_one_line(
     recording: Any, change: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(EvidenceError, match=words) as caught:
-        find(recording, **{**ASKED, **change})
+        find(recording, **{**OPTIONS, **change})
     assert "\n" not in str(caught.value)

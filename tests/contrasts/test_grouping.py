@@ -74,11 +74,11 @@ def test_a_confound_is_found_until_it_is_controlled(recording, groups):
 def test_a_group_is_handed_to_verify(groups, tmp_path):
     found = groups.findings("light")
     found.save(tmp_path / "f")
-    kept = Findings.load(tmp_path / "f")
+    loaded = Findings.load(tmp_path / "f")
     units = [f"{TEXT}[0]", f"{TEXT}[1]"]
     from helpers.planted_cause import Light
 
-    result = verify(kept, model(), classifier=Light(), label="light", units=units, maps=False)
+    result = verify(loaded, model(), classifier=Light(), label="light", units=units, maps=False)
     assert [one.controls for one in result.effects] == [True, False]
 
 
@@ -88,12 +88,12 @@ def test_prompts_whose_seeds_disagree_are_counted_and_make_the_contrast_within(
     """Of each prompt one seed is made light by its noise, and a unit knows."""
     from helpers import planted_cause
 
-    def told(pictures: np.ndarray) -> np.ndarray:
+    def classify(pictures: np.ndarray) -> np.ndarray:
         lit = pictures[:, 0, 0, 0] % 2 == 1
         return np.stack([~lit, lit], 1).astype(np.float32)
 
-    told.classes = ("even", "odd")
-    monkeypatch.setattr(planted_cause, "parity", told, raising=False)
+    classify.classes = ("even", "odd")
+    monkeypatch.setattr(planted_cause, "parity", classify, raising=False)
     prompts = [f"a clay w{number}" for number in range(60)]
     recording = record(model(), prompts, range(4), sites=[TEXT], out=tmp_path / "rec")
     split = group(
@@ -104,7 +104,7 @@ def test_prompts_whose_seeds_disagree_are_counted_and_make_the_contrast_within(
 
 
 def test_a_prompt_is_in_a_group_only_if_all_of_its_seeds_are(recording):
-    """Half of what is seen is of no class that is asked for: those prompts are in no group."""
+    """Half of the pictures are of another class: their prompts are in no group."""
     found = group(recording, classifier=LIGHT, min_confidence=0.5, flips=5)
     assert (found.mixed, found.excluded) == ({}, 0)
     with pytest.raises(EvidenceError, match="No class has 6"):
@@ -117,12 +117,12 @@ def test_prompts_that_disagree_are_beside_a_group_that_none_of_their_seeds_is_in
     """Dark pictures are of two kinds, seed by seed: light ones are a group all the same."""
     from helpers import planted_cause
 
-    def told(pictures):
+    def classify(pictures):
         lit, odd = pictures.mean((1, 2, 3)) > 100, pictures[:, 0, 0, 0] % 2 == 1
         return np.stack([lit, ~lit & odd, ~lit & ~odd], 1).astype(np.float32)
 
-    told.classes = ("light", "odd", "even")
-    monkeypatch.setattr(planted_cause, "kinds", told, raising=False)
+    classify.classes = ("light", "odd", "even")
+    monkeypatch.setattr(planted_cause, "kinds", classify, raising=False)
     prompts = [f"a {kind} w{number}" for number in range(40) for kind in ("glass", "clay")]
     recording = record(model(), prompts, range(8), sites=[TEXT], out=tmp_path / "rec")
     found = group(recording, classifier="python:helpers.planted_cause:kinds", flips=5)

@@ -157,19 +157,38 @@ def _findings(
     sites: list[_Site], q: NDArray[np.float64], top: int, rng: np.random.Generator
 ) -> tuple[Finding, ...]:
     """Reported units, the best on the evaluation half first; `q` is of all sites in their order."""
-    starts = np.cumsum([0, *(len(site.merit) for site in sites)])
     findings = [
         Finding(
-            unit=sites[place].unit_address(unit),
-            kind=sites[place].kind(unit),
-            sign=1 if sites[place].sign[unit] > 0 else -1,
-            rank=rank,
-            detects=_detection(sites[place], unit, float(q[starts[place] + unit]), rng),
+            unit=sites[row.site].unit_address(row.unit),
+            kind=sites[row.site].kind(row.unit),
+            sign=1 if sites[row.site].sign[row.unit] > 0 else -1,
+            rank=row.rank,
+            detects=_detection(sites[row.site], row.unit, row.q, rng),
         )
-        for rank, place, unit in _reported(sites, top)
+        for row in _reported_units(sites, q, top).itertuples()
     ]
     findings.sort(key=lambda finding: (-finding.detects.worst_auroc, finding.kind, finding.rank))
     return tuple(findings)
+
+
+def _reported_units(sites: list[_Site], q: NDArray[np.float64], top: int) -> pd.DataFrame:
+    """The `top` neurons and the first one of each site, then all directions, with their ranks."""
+    units = pd.concat(
+        pd.DataFrame(
+            {
+                "site": number,
+                "unit": np.arange(len(site.merit)),
+                "is_direction": np.arange(len(site.merit)) >= site.units,
+                "merit": site.merit,
+                "spread": site.spread,
+            }
+        )
+        for number, site in enumerate(sites)
+    ).assign(q=q)
+    ranked = units.sort_values(["is_direction", "merit", "spread"], ascending=[True, False, False])
+    ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
+    first_of_site = ~ranked.duplicated(["is_direction", "site"])
+    return ranked[ranked["is_direction"] | (ranked["rank"] <= top) | first_of_site]
 
 
 def _site(
@@ -243,26 +262,6 @@ def _standardised(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     spread = differences.std(0, ddof=1) if len(differences) > 1 else np.ones(differences.shape[1])
     floor = np.finfo(np.float64).tiny + 1e-9 * np.abs(differences).max(0)
     return np.asarray(differences.mean(0) / np.maximum(spread, floor))
-
-
-def _reported(sites: list[_Site], top: int) -> list[tuple[int, int, int]]:
-    """(rank, site, unit) of what is reported: ranks are among units of the same kind."""
-    place = np.concatenate([np.full(len(site.merit), at) for at, site in enumerate(sites)])
-    unit = np.concatenate([np.arange(len(site.merit)) for site in sites])
-    merit = np.concatenate([site.merit for site in sites])
-    spread = np.concatenate([site.spread for site in sites])
-    is_direction = np.concatenate([np.arange(len(s.merit)) >= s.units for s in sites])
-    chosen = []
-    for kind in (False, True):
-        members = np.flatnonzero(is_direction == kind)
-        order = members[np.lexsort((-spread[members], -merit[members]))]
-        listed: set[int] = set()
-        for rank, at in enumerate(order.tolist(), 1):
-            # All directions; of neurons the first ones, and the first one of each site.
-            if kind or rank <= top or place[at] not in listed:
-                chosen.append((rank, int(place[at]), int(unit[at])))
-            listed.add(int(place[at]))
-    return chosen
 
 
 def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detection:
