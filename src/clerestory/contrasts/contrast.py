@@ -157,15 +157,17 @@ def _findings(
     sites: list[_Site], q: NDArray[np.float64], top: int, rng: np.random.Generator
 ) -> tuple[Finding, ...]:
     """Reported units, the best on the evaluation half first; `q` is of all sites in their order."""
+    reported = _reported_units(sites, q, top)
+    columns = (reported[name].tolist() for name in ("site", "unit", "rank", "q"))
     findings = [
         Finding(
-            unit=sites[row.site].unit_address(row.unit),
-            kind=sites[row.site].kind(row.unit),
-            sign=1 if sites[row.site].sign[row.unit] > 0 else -1,
-            rank=row.rank,
-            detects=_detection(sites[row.site], row.unit, row.q, rng),
+            unit=sites[site].unit_address(unit),
+            kind=sites[site].kind(unit),
+            sign=1 if sites[site].sign[unit] > 0 else -1,
+            rank=rank,
+            detects=_detection(sites[site], unit, unit_q, rng),
         )
-        for row in _reported_units(sites, q, top).itertuples()
+        for site, unit, rank, unit_q in zip(*columns, strict=True)
     ]
     findings.sort(key=lambda finding: (-finding.detects.worst_auroc, finding.kind, finding.rank))
     return tuple(findings)
