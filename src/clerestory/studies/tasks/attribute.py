@@ -31,9 +31,9 @@ __all__ = ["Attribute"]
 NEGLIGIBLE = 0.1
 """A share whose whole interval lies within this of 0 is none."""
 VERBS = {
-    "raises": ("raises", "is not shown to raise"),
-    "lowers": ("lowers", "is not shown to lower"),
-    "preserves": ("does not change", "is not shown to leave unchanged"),
+    "raises": ("raises the rate of", "is not shown to raise the rate of"),
+    "lowers": ("lowers the rate of", "is not shown to lower the rate of"),
+    "preserves": ("does not change the rate of", "may change the rate of"),
 }
 
 
@@ -153,7 +153,7 @@ def _claim(effect: str, name: str, told: Share, others: list[Share]) -> Claim:
         f"“{one.piece}” {format_interval(one.value, one.low, one.high)}" for one in others
     )
     text = (
-        f"“{piece}” {says} {name}: {format_interval(told.value, told.low, told.high)} of its rate"
+        f"“{piece}” {says} {name}: {format_interval(told.value, told.low, told.high)}"
         f"{f'; {rest}' if rest else ''}."
     )
     claim = f"{piece} {effect} {name}"
