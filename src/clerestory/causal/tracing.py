@@ -10,7 +10,7 @@ Source: causal tracing (Meng et al. 2022), for diffusion Basu et al. 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,19 +197,10 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
                 "need less."
             )
             continue
-        parts = [[str(name) for name in part] for part in np.array_split(list(blocks), MAX_PARTS)]
-        parts = [part for part in parts if part]
-        ranges = list(_ranges(len(parts)))
-        site_sets = [
-            [site for part in parts[first : last + 1] for block in part for site in blocks[block]]
-            for first, last in ranges
-        ]
-        measured = _effects(trials, f"where: {stage}", site_sets, items, same_length)
         cumulative = any(site.endswith("/out") for site in sites)
-        effects += [
-            RangeEffect(stage, parts[first][0], parts[last][-1], effect, cumulative)
-            for (first, last), effect in zip(ranges, measured, strict=True)
-        ]
+        effects += _range_effects(
+            trials, f"where: {stage}", stage, blocks, items, same_length, cumulative
+        )
     return effects, warnings
 
 
@@ -232,17 +223,8 @@ def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
     prompts = trials.prompts("positive", 1)
     run = trials.model.run(prompts, trials.seeds[0], read=[site], pool="none", pictures=False)
     steps = [step.index for step in run.site_values[site].steps]
-    parts = [part.tolist() for part in np.array_split(steps, MAX_PARTS) if len(part)]
-    ranges = list(_ranges(len(parts)))
-    site_sets = [
-        [f"{site}@{step}" for part in parts[first : last + 1] for step in part]
-        for first, last in ranges
-    ]
-    effects = _effects(trials, "when", site_sets, items, same_length=False)
-    return [
-        RangeEffect("denoiser", str(parts[first][0]), str(parts[last][-1]), effect)
-        for (first, last), effect in zip(ranges, effects, strict=True)
-    ]
+    sites = {str(step): [f"{site}@{step}"] for step in steps}
+    return _range_effects(trials, "when", "denoiser", sites, items)
 
 
 def patch_sites(
@@ -300,6 +282,30 @@ def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
     return int(needed * len(trials.seeds))
 
 
+def _range_effects(
+    trials: Trials,
+    task: str,
+    stage: str,
+    sites: Mapping[str, Sequence[str]],
+    items: int,
+    same_length: bool = False,
+    cumulative: bool = False,
+) -> list[RangeEffect]:
+    """Patch every contiguous range of at most six parts; `sites` by block or step."""
+    parts = [[str(name) for name in part] for part in np.array_split(list(sites), MAX_PARTS)]
+    parts = [part for part in parts if part]
+    ranges = [(first, last) for first in range(len(parts)) for last in range(first, len(parts))]
+    site_sets = [
+        [site for part in parts[first : last + 1] for name in part for site in sites[name]]
+        for first, last in ranges
+    ]
+    effects = _effects(trials, task, site_sets, items, same_length)
+    return [
+        RangeEffect(stage, parts[first][0], parts[last][-1], effect, cumulative)
+        for (first, last), effect in zip(ranges, effects, strict=True)
+    ]
+
+
 def _effects(
     trials: Trials, task: str, site_sets: list[list[str]], items: int, same_length: bool
 ) -> list[Effect]:
@@ -347,12 +353,6 @@ def _outputs_or_all(blocks: dict[str, list[str]]) -> dict[str, list[str]]:
     """Where there are blocks with an output, those alone."""
     whole = {block for block, sites in blocks.items() if any(s.endswith("/out") for s in sites)}
     return {block: [f"{block}/out"] for block in blocks if block in whole} if whole else blocks
-
-
-def _ranges(parts: int) -> Iterator[tuple[int, int]]:
-    for first in range(parts):
-        for last in range(first, parts):
-            yield first, last
 
 
 def _has_tokens(trials: Trials, site: str) -> bool:
