@@ -1,8 +1,9 @@
 """Which names Lancet knows, `docs/howto/ask-whether-a-name-is-known.md`.
 
-python tools/measure_familiarity.py      # half an hour; a second call goes on where it was stopped
+python tools/measure_familiarity.py      # half an hour; a second call resumes
 
-The figures are kept in docs/knowledge/familiarity.json. `generate.py` writes the page from them.
+Figures are written to results/knowledge/familiarity.json; `generate_docs.py` writes the page from
+them.
 """
 
 from __future__ import annotations
@@ -11,49 +12,61 @@ import json
 import sys
 from typing import Any
 
-from measurements import Part, Tell, measured
+from measurements import Part, measured
 from paths import BUILD, DOCS, PICTURES, RESULTS
+
+from clerestory.types import Progress
 
 FIGURES = RESULTS / "knowledge"
 DRAWN = BUILD / "familiarity"
-ASKED = "alexandra elbakyan"
-UNKNOWN = (ASKED, "maria lindqvist")
+EXAMPLE = "alexandra elbakyan"
+UNKNOWN = (EXAMPLE, "maria lindqvist")
 FRESH, STRANGERS = 20, 20
 FRESH_SEED = 1
 
 
-def familiarity(model: Any, tell: Tell) -> dict[str, Any]:
-    """Names of the captions, names of nobody, fresh made-up ones, and strangers of the captions."""
-    from clerestory.recognition import familiarities
+def familiarity(model: Any, progress: Progress) -> dict[str, Any]:
+    """Names of captions, unknown names, further invented ones, and strangers of captions."""
+    from clerestory.recognition import measure_familiarity
     from clerestory.recognition.page import sheet
     from clerestory.reporting.pictures import save
 
-    groups = asked_about(model)
-    every = [name for names in groups.values() for name in names]
-    found = {}
-    for words in sorted({len(name.split()) for name in every}, key=lambda count: count != 2):
-        alike = [name for name in every if len(name.split()) == words]
-
-        def progress(stage: str, done: int, of: int, words: int = words) -> None:
-            tell(f"{stage} of {words} words", done, of)
-
-        came = familiarities(model, alike, out=DRAWN, progress=progress)
-        found |= {one.phrase: one for one in came}
-    save(sheet(found[ASKED]), PICTURES / "familiarity.png")
-    told = {name: one.told() for name, one in found.items()}
+    groups = names_by_group(model)
+    names = [name for group in groups.values() for name in group]
+    results = {}
+    for words in sorted({len(name.split()) for name in names}, key=lambda count: count != 2):
+        # Names of as many words share their controls.
+        similar = [name for name in names if len(name.split()) == words]
+        measured = measure_familiarity(model, similar, out=DRAWN, progress=progress)
+        results |= {result.phrase: result for result in measured}
+    example = results[EXAMPLE]
+    save(sheet(example), PICTURES / "familiarity.png")
+    contexts = example.to_dict()["contexts"]
     return {
         "groups": {
-            group: [_short(told[name]) for name in names] for group, names in groups.items()
+            group: [short(results[name]) for name in names] for group, names in groups.items()
         },
-        "asked": told[ASKED],
+        "example": {**short(example), "contexts": contexts, "embedding": example.embedding},
     }
 
 
-def asked_about(model: Any) -> dict[str, list[str]]:
-    """The names, in groups; fresh ones are made up by another seed than the controls."""
+def short(result: Any) -> dict[str, Any]:
+    """The main figures, with quantiles of the controls in place of all of them."""
+    controls = result.controls
+    figures: dict[str, Any] = {"names": len(controls.names)}
+    for figure in ("distances", "consistencies"):
+        figures[figure] = controls.quantiles(figure)
+    main = {
+        key: getattr(result, key) for key in ("phrase", "verdict", "p", "distance", "consistency")
+    }
+    return {**main, "controls": figures}
+
+
+def names_by_group(model: Any) -> dict[str, list[str]]:
+    """The names to measure; fresh ones are invented by another seed than the controls."""
     import numpy as np
 
-    from clerestory.recognition import made_up
+    from clerestory.recognition import invent_names
     from lancet.world.table import World
 
     world, rng = World.load(), np.random.default_rng(0)
@@ -62,7 +75,7 @@ def asked_about(model: Any) -> dict[str, list[str]]:
     return {
         "captions": list(world.names),
         "unknown": list(UNKNOWN),
-        "fresh": list(made_up(FRESH, 2, seed=FRESH_SEED, without=model.vocabulary())),
+        "fresh": list(invent_names(FRESH, 2, seed=FRESH_SEED, exclude=model.vocabulary())),
         "strangers": [
             f"{rng.choice(strangers.given)} {rng.choice(strangers.family)}"
             for _ in range(STRANGERS)
@@ -70,47 +83,40 @@ def asked_about(model: Any) -> dict[str, list[str]]:
     }
 
 
-def _short(told: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: told[name]
-        for name in ("phrase", "verdict", "p", "distance", "consistency", "controls")
-    }
-
-
 PARTS: dict[str, Part] = {"familiarity": familiarity}
 
 
 def page() -> str:
-    """The page, from what was kept."""
-    kept = json.loads((FIGURES / "familiarity.json").read_text())
-    asked, groups = kept["asked"], kept["groups"]
-    far = asked["controls"]["distances"]
+    """The page, from the figures that were measured."""
+    figures = json.loads((FIGURES / "familiarity.json").read_text())
+    example, groups = figures["example"], figures["groups"]
+    distances = example["controls"]["distances"]
     return (
         (DOCS / "knowledge" / "page.md.in")
         .read_text()
         .format(
-            revision=kept["revision"],
-            controls=asked["controls"]["names"],
-            rows="\n".join(_row(name, groups[group]) for group, name in SAID.items()),
+            revision=figures["revision"],
+            controls=example["controls"]["names"],
+            rows="\n".join(_row(name, groups[group]) for group, name in GROUPS.items()),
             missed=_missed(groups),
-            p=f"{asked['p']:.2f}",
-            distance=f"{asked['distance']:.2f}",
-            farthest=f"{far[3]:.2f}",
-            verdict=asked["verdict"],
-            consistency=f"{asked['consistency']:.2f}",
-            makes="\n".join(_makes(name, one) for name, one in asked["contexts"].items()),
+            p=f"{example['p']:.2f}",
+            distance=f"{example['distance']:.2f}",
+            farthest=f"{distances[3]:.2f}",
+            verdict=example["verdict"],
+            consistency=f"{example['consistency']:.2f}",
+            effects="\n".join(_effects(name, one) for name, one in example["contexts"].items()),
         )
     )
 
 
-SAID = {
+GROUPS = {
     "captions": "names of captions, each with a look of its own",
     "unknown": "names of no caption: " + " and ".join(UNKNOWN),
-    "fresh": "made-up names that are no controls",
+    "fresh": "invented names that are no controls",
     "strangers": "strangers: names of captions, with any look",
 }
-TOLD = 4
-"""Classes of a context that the page tells."""
+LISTED = 4
+"""Labels of a context that the page lists."""
 
 
 def _row(name: str, found: list[dict[str, Any]]) -> str:
@@ -125,7 +131,7 @@ def _row(name: str, found: list[dict[str, Any]]) -> str:
 
 
 def _missed(groups: dict[str, list[dict[str, Any]]]) -> str:
-    """Names whose verdict is another than the truth, said openly."""
+    """Names whose verdict is wrong."""
     wrong = [
         f"{one['phrase']} (p {one['p']:.3f})"
         for group, known in (("captions", True), ("unknown", False), ("fresh", False))
@@ -135,16 +141,17 @@ def _missed(groups: dict[str, list[dict[str, Any]]]) -> str:
     return f"Wrong: {', '.join(wrong)}." if wrong else "None of the first three rows is wrong."
 
 
-def _factor(made: dict[str, Any]) -> str:
-    return str(made["classifier"]).removeprefix("lancet:").partition(" (")[0]
-
-
-def _makes(context: str, one: dict[str, Any]) -> str:
-    told = ", ".join(
-        f"{_factor(made)} {made['shows']} {made['rate']['rate']:.0%} ({made['asked']:.0%})"
-        for made in one["made"][:TOLD]
+def _effects(context: str, result: dict[str, Any]) -> str:
+    effects = ", ".join(
+        f"{_factor(effect)} {effect['label']} {effect['rate']['rate']:.0%} "
+        f"({effect['phrase_rate']:.0%})"
+        for effect in result["effects"][:LISTED]
     )
-    return f"| `{context}` | {told or 'nothing of its own'} |"
+    return f"| `{context}` | {effects or 'none'} |"
+
+
+def _factor(effect: dict[str, Any]) -> str:
+    return str(effect["classifier"]).removeprefix("lancet:").partition(" (")[0]
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
 from clerestory.models.core.addresses import Selection
 from clerestory.models.profile import ModelProfile
-from clerestory.recognition.cache import Kept
-from clerestory.recognition.observation import Seen
+from clerestory.recognition.observation import Observation
+from clerestory.recognition.store import ObservationStore
 from clerestory.recordings import Plan, Recording, Store, verify
 from clerestory.recordings.folder import Folder
 from clerestory.recordings.prompts import prompt_table
@@ -258,13 +258,12 @@ def make_search(folder: Path) -> None:
 
 def make_names(folder: Path) -> None:
     figures = [np.ones((2, 3), np.float32)] * 3
-    Kept(folder, {"of": "a test"}).keep(
-        Seen("alexandra", *figures, np.ones((2, 4, 4, 3), np.uint8))
-    )
+    pictures = np.ones((2, 4, 4, 3), np.uint8)
+    ObservationStore(folder, {"of": "a test"}).write(Observation("alexandra", *figures, pictures))
 
 
 def use_names(folder: Path) -> None:
-    found = Kept(folder, {"of": "a test"}).get("alexandra", shown=True)
+    found = ObservationStore(folder, {"of": "a test"}).read("alexandra", pictures=True)
     if found is not None:
         found.rates.mean(), found.hits.mean(), found.embedding.mean()
 

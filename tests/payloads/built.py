@@ -27,10 +27,12 @@ from clerestory.contrasts.group_page import page as group_page
 from clerestory.evaluation import Rate
 from clerestory.maximization.gallery import write_gallery
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
-from clerestory.recognition.contexts import Made
-from clerestory.recognition.observation import Seen
-from clerestory.recognition.page import keep as keep_familiarity
-from clerestory.recognition.results import Beside, Context, Familiarity
+from clerestory.recognition import (
+    ContextEffect,
+    ContextResult,
+    Controls,
+    FamiliarityResult,
+)
 from clerestory.recordings import record
 from clerestory.reporting.results import Provenance
 from clerestory.studies.report import render_report
@@ -68,26 +70,33 @@ def gallery(folder: Path) -> Path:
 
 def familiarity(folder: Path) -> Path:
     """Of a name: the phrase, contexts, controls, classifiers and their classes, the model."""
-    picture = np.zeros((len(PAYLOADS), 4, 4, 3), np.uint8)
-    seen = Seen(ALL, *(np.zeros((len(PAYLOADS), 0)) for _ in range(3)), picture)
+    return familiarity_result().write(folder)
+
+
+def familiarity_result() -> FamiliarityResult:
+    """A measured name with payloads for every text."""
+    pictures = np.zeros((len(PAYLOADS), 4, 4, 3), np.uint8)
     contexts = {
-        text: Context(1.0, (Made(text, text, Rate(0.5, 0.4, 0.6, 9), 0.1, 0.01, 0.2),))
+        text: ContextResult(
+            1.0, (ContextEffect(text, text, Rate(0.5, 0.4, 0.6, 9), 0.1, 0.01, 0.2),)
+        )
         for text in PAYLOADS
     }
-    found = Familiarity(
+    ones = (1.0,) * len(PAYLOADS)
+    return FamiliarityResult(
         phrase=ALL,
         verdict="unfamiliar",
         p=0.5,
         distance=1.0,
         consistency=0.5,
         contexts=contexts,
-        controls=Beside(PAYLOADS, np.ones(len(PAYLOADS)), np.ones(len(PAYLOADS))),
-        right=dict.fromkeys(PAYLOADS, 0.9),
-        about={"model": ALL, "seeds": [ALL], "embedding": ALL},
-        seen=seen,
-        shown=(replace(seen, name=PAYLOADS[0]), replace(seen, name=PAYLOADS[1])),
+        controls=Controls(PAYLOADS, ones, ones),
+        classifiers=dict.fromkeys(PAYLOADS, 0.9),
+        embedding=ALL,
+        seeds=(0,),
+        provenance=Provenance(ALL, ALL),
+        pictures=dict.fromkeys((ALL, *PAYLOADS[:2]), pictures),
     )
-    return keep_familiarity(found, folder)
 
 
 def suppression(folder: Path) -> Path:

@@ -19,11 +19,11 @@ import typer
 from markdown_it import MarkdownIt
 
 from clerestory.classifiers import HumanCheck
-from clerestory.cli import classifier, console, familiarity, group, maximize
+from clerestory.cli import classifier, console, group, maximize
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
-from clerestory.recognition.page import folder_of
+from clerestory.recognition.results import phrase_folder
 from clerestory.reporting import plots
 from clerestory.reporting.escaping import markdown, to_json, visible
 from clerestory.reporting.pages import environment
@@ -110,18 +110,9 @@ def printed() -> dict[str, Any]:
     check = HumanCheck(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
     shared = SimpleNamespace(unit=ALL, kind="neuron", sign=1, auroc=0.9, low=0.8, high=1.0)
     shared.q, shared.omega2, shared.common = 0.1, 0.5, 0.5
-    known = {"names": 9, "distances": [1.0] * 4}
-    made = SimpleNamespace(
-        name=ALL, shows=ALL, asked=0.5, rate=SimpleNamespace(rate=0.5), elsewhere=0.1
-    )
     return {
         "classifier": (classifier, check),
         "maximize": (maximize, maximization),
-        "familiarity": (familiarity, SimpleNamespace(
-            phrase=ALL, said=ALL, p=0.5, distance=1.0, told=lambda: {"consistency": None},
-            controls=SimpleNamespace(told=lambda: known, span=ALL), verdict="undecided",
-            contexts={ALL: SimpleNamespace(made=(made,), distance=1.0)},
-        )),
         "group": (group, SimpleNamespace(
             within=None, split={}, unsure=0, warnings=(ALL,),
             groups={ALL: SimpleNamespace(prompts=3, units=(shared,))},
@@ -144,7 +135,9 @@ def test_what_a_command_prints_steers_no_terminal(name, capsys):
     assert not set(out + err) & set(STEERS)
 
 
-@pytest.mark.parametrize("build", [built.attribution_result, built.suppression_result])
+@pytest.mark.parametrize(
+    "build", [built.attribution_result, built.suppression_result, built.familiarity_result]
+)
 def test_what_a_result_prints_steers_no_terminal_and_no_browser(build, capsys):
     result = build()
     console.write(result.summary())
@@ -253,7 +246,7 @@ def test_markdown_leaves_ordinary_words_alone():
     ],
 )
 def test_names_of_files_stay_in_their_folder(text, tmp_path):
-    folder = folder_of(tmp_path, text)
+    folder = phrase_folder(tmp_path, text)
     for name in (slug(text), folder.name):
         assert name == Path(name).name and name not in ("", ".", "..")
         assert name[0] not in "-." and len(name.encode()) <= 200

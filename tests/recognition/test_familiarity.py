@@ -1,40 +1,88 @@
-"""A name beside its controls, in a tiny model and in Lancet."""
+"""A name beside its controls, in models with known answers, a tiny one and Lancet."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
+import sys
+import zlib
+from types import SimpleNamespace
 
 import commands
 import families
 import numpy as np
 import pytest
 import typer
+from helpers.evaluation import ChannelClassifier, RuleModel
 from tiny import tiny_model
 
 from clerestory.cli import familiarity as command
 from clerestory.errors import EvidenceError, PromptError
-from clerestory.recognition import familiarities, familiarity, made_up
-from clerestory.recognition.observation import Eyes
-from clerestory.recognition.page import folder_of, keep
+from clerestory.models.profile import ModelProfile
+from clerestory.recognition import (
+    FamiliarityResult,
+    familiarity,
+    invent_names,
+    measure_familiarity,
+)
+from clerestory.recognition.observation import Observer
+from clerestory.recognition.results import phrase_folder
 
 CONTROLS = ["".join(pair) for pair in itertools.product("abcdefghij", repeat=2)][:99]
 CONTEXTS = ("{item}", "a {item}")
-HOW = {"controls": CONTROLS, "contexts": CONTEXTS, "seeds": 0}
+OPTIONS = {"controls": CONTROLS, "contexts": CONTEXTS, "seeds": 0, "progress": False}
 app = typer.Typer()
 app.command("familiarity")(command.familiarity)
 app.callback()(lambda: None)
 
 
 class Light:
-    """Says dark or light by a picture's mean."""
+    """Predicts dark or light from a picture's mean."""
 
     classes, source = ("dark", "light"), "light"
 
     def __call__(self, pictures):
         light = pictures.mean((1, 2, 3)) / 255
         return np.stack([1 - light, light], 1).astype(np.float32)
+
+
+class Noise(RuleModel):
+    """Draws colours at random, by prompt and seed; but ravens are green, "known" red and blue."""
+
+    profile, conditioning_site = ModelProfile(), "denoiser/condition"
+    revision, load_options, pipeline = "", {}, None
+
+    def __init__(self):
+        def random(channel):
+            return lambda prompt, seed, _: zlib.crc32(f"{channel} {prompt} {seed}".encode()) % 2
+
+        super().__init__(
+            [
+                lambda prompt, seed, _: "known" in prompt or random(0)(prompt, seed, ()),
+                lambda prompt, seed, _: "raven" in prompt or random(1)(prompt, seed, ()),
+                lambda prompt, seed, _: "known" in prompt or random(2)(prompt, seed, ()),
+            ],
+            name="noise",
+        )
+
+    def check_prompt(self, prompt):
+        pass
+
+    def vocabulary(self):
+        return []
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    channels = {name: ChannelClassifier(at) for at, name in enumerate(("red", "green", "blue"))}
+    monkeypatch.setitem(sys.modules, "channels", SimpleNamespace(**channels))
+    contexts = [f"{{item}} {words}" for words in ("", "here", "with a raven", "now", "alone")]
+    options = {"contexts": [context.strip() for context in contexts], "seeds": range(6)}
+    names = [f"python:channels:{name}" for name in channels]
+    return lambda phrases: measure_familiarity(
+        Noise(), phrases, classifiers=names, count=99, progress=False, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,82 +92,121 @@ def model():
 
 @pytest.fixture(scope="module")
 def dog(model):
-    return familiarity(model, "dog", **HOW)
+    return familiarity(model, "dog", **OPTIONS)
+
+
+def test_invented_names_are_not_familiar_but_by_chance(noise):
+    results = noise(invent_names(40, 2, seed=5))
+    assert sum(result.verdict == "familiar" for result in results) <= 2
+    assert 0.35 < np.mean([result.p for result in results]) < 0.65
+
+
+def test_a_name_that_changes_every_picture_is_familiar(noise):
+    known, unknown = noise(["well known", "quite other"])
+    assert (known.verdict, known.p) == ("familiar", 0.01)
+    assert known.distance > max(known.controls.distances) and known.consistency > 0.5
+    assert unknown.verdict != "familiar"
+
+
+def test_what_a_context_adds_to_invented_names_is_found(noise):
+    (result,) = noise(["quite other"])
+    effects = [
+        (context, effect.classifier, effect.label)
+        for context, own in result.contexts.items()
+        for effect in own.effects
+    ]
+    assert [context for context, _, _ in effects] == ["{item} with a raven"]
+    (effect,) = result.contexts["{item} with a raven"].effects
+    assert effect.label == "yes" and effect.rate.rate == 1 and effect.phrase_rate == 1
+    table = result.table()
+    assert table["label"].dropna().tolist() == ["yes"] and len(table) == 5
 
 
 def test_the_figures_are_those_of_the_pool(dog):
-    found = dog
-    beside = found.controls.distances
-    assert np.median(beside) == pytest.approx(1)
-    assert found.p == (1 + (beside >= found.distance).sum()) / 100
-    assert set(found.contexts) == set(CONTEXTS) and found.about["embedding"] == "prior/embedding"
+    distances = np.array(dog.controls.distances)
+    assert np.median(distances) == pytest.approx(1)
+    assert dog.p == (1 + (distances >= dog.distance).sum()) / 100
+    assert set(dog.contexts) == set(CONTEXTS) and dog.embedding == "prior/embedding"
+    assert "among 99 controls" in repr(dog)
 
 
 def test_classifiers_count_beside_the_embedding(model, dog, monkeypatch):
-    both = Eyes((Light(),), "prior/embedding", None)
-    monkeypatch.setattr(Eyes, "of", lambda *_: both)
-    found = familiarity(model, "dog", **HOW)
-    assert found.seen.rates.shape == (2, 2) and found.seen.rates.sum(1) == pytest.approx(1)
-    assert found.right == {"light": None}
-    assert found.distance != dog.distance
+    both = Observer((Light(),), "prior/embedding", None)
+    monkeypatch.setattr(Observer, "of", lambda *_: both)
+    result = familiarity(model, "dog", **OPTIONS)
+    assert result.classifiers == {"light": None}
+    assert result.distance != dog.distance
 
 
-def test_a_killed_call_goes_on_and_others_use_its_controls(model, dog, tmp_path, monkeypatch):
-    looked, look = [], Eyes.look
+def test_a_killed_call_resumes_and_others_use_its_controls(model, dog, tmp_path, monkeypatch):
+    observed, observe = [], Observer.observe
 
-    def counted(self, model, name, *rest, **more):
-        if len(looked) == 40:
+    def limited(self, evaluator, name, *rest, **more):
+        if len(observed) == 40:
             raise KeyboardInterrupt
-        looked.append(name)
-        return look(self, model, name, *rest, **more)
+        observed.append(name)
+        return observe(self, evaluator, name, *rest, **more)
 
-    monkeypatch.setattr(Eyes, "look", counted)
+    monkeypatch.setattr(Observer, "observe", limited)
     with pytest.raises(KeyboardInterrupt):
-        familiarity(model, "dog", **HOW, out=tmp_path)
-    assert len(looked) == 40
-    monkeypatch.setattr(Eyes, "look", look)
-    told: list[str] = []
-    monkeypatch.setattr(Eyes, "look", lambda *a, **k: (told.append(a[2]), look(*a, **k))[1])
-    found = familiarity(model, "dog", **HOW, out=tmp_path)
-    assert len(told) == 60 and not set(told) & set(looked)
-    assert found.told() == dog.told(), "the same figures, killed or not, kept or not"
-    told.clear()
-    other = familiarity(model, "cat", **HOW, out=tmp_path)
-    assert told == ["cat"] and other.phrase == "cat"
-    together = familiarities(model, ["dog", "cat"], **HOW, out=tmp_path)
-    assert [one.told() for one in together] == [found.told(), other.told()]
+        familiarity(model, "dog", **OPTIONS, out=tmp_path)
+    assert len(observed) == 40
+    names: list[str] = []
+    monkeypatch.setattr(
+        Observer, "observe", lambda *a, **k: (names.append(a[2]), observe(*a, **k))[1]
+    )
+    result = familiarity(model, "dog", **OPTIONS, out=tmp_path)
+    assert len(names) == 60 and not set(names) & set(observed)
+    assert result.to_dict() == dog.to_dict(), "the same figures, killed or not, stored or not"
+    names.clear()
+    other = familiarity(model, "cat", **OPTIONS, out=tmp_path)
+    assert names == ["cat"] and other.phrase == "cat"
+    both = measure_familiarity(model, ["dog", "cat"], **OPTIONS, out=tmp_path)
+    assert [each.to_dict() for each in both] == [result.to_dict(), other.to_dict()]
 
 
-def test_a_damaged_name_is_drawn_again_and_another_plan_is_not_mixed_in(model, dog, tmp_path):
-    familiarity(model, "dog", **HOW, out=tmp_path)
+def test_a_damaged_name_is_drawn_again_and_another_plan_is_refused(model, dog, tmp_path):
+    familiarity(model, "dog", **OPTIONS, out=tmp_path)
     for path in list((tmp_path / "names").glob("*.npz"))[:3]:
         path.write_bytes(path.read_bytes()[:50])
-    assert familiarity(model, "dog", **HOW, out=tmp_path).told() == dog.told()
+    assert familiarity(model, "dog", **OPTIONS, out=tmp_path).to_dict() == dog.to_dict()
     with pytest.raises(EvidenceError, match=r"another kind \(seeds: \[0\] there, \[1\] now\)"):
-        familiarity(model, "dog", **{**HOW, "seeds": 1}, out=tmp_path)
+        familiarity(model, "dog", **{**OPTIONS, "seeds": 1}, out=tmp_path)
 
 
-def test_what_cannot_be_asked_is_said(model):
+def test_a_result_is_read_back_as_it_was_saved(dog, tmp_path):
+    dog.save(tmp_path / "dog")
+    again = FamiliarityResult.load(tmp_path / "dog")
+    assert again.to_dict() == dog.to_dict() and again.controls == dog.controls
+    assert list(again.pictures) == ["dog", *CONTROLS[:4]]
+    assert all(np.array_equal(again.pictures[name], each) for name, each in dog.pictures.items())
+    path = tmp_path / "dog" / "familiarity.json"
+    path.write_text(path.read_text().replace('"p": ', '"q": '))
+    with pytest.raises(EvidenceError, match="does not fit"):
+        FamiliarityResult.load(tmp_path / "dog")
+
+
+def test_what_cannot_be_measured_is_refused(model):
     with pytest.raises(EvidenceError, match="98 controls are too few: p cannot come below 1 in 99"):
-        familiarity(model, "dog", **{**HOW, "controls": CONTROLS[1:]})
+        familiarity(model, "dog", **{**OPTIONS, "controls": CONTROLS[1:]})
     with pytest.raises(PromptError, match="phrase is empty"):
-        familiarity(model, "  ", **HOW)
+        familiarity(model, "  ", **OPTIONS)
     with pytest.raises(PromptError):
-        familiarity(model, "dog " * 20, **HOW)
+        familiarity(model, "dog " * 20, **OPTIONS)
     with pytest.raises(EvidenceError, match="name a classifier"):
-        familiarity(families.small_model(families.stable_diffusion()), "dog", **HOW)
+        familiarity(families.small_model(families.stable_diffusion()), "dog", **OPTIONS)
 
 
 def test_the_page_escapes_names_and_holds_nothing_from_outside(model, tmp_path):
-    found = familiarity(model, "<b>&", **HOW)
-    path = keep(found, tmp_path)
-    assert path.parent == folder_of(tmp_path, "<b>&") != folder_of(tmp_path, "b")
-    page = path.read_text()
+    result = familiarity(model, "<b>&", **OPTIONS, out=tmp_path)
+    folder = phrase_folder(tmp_path, "<b>&")
+    assert folder != phrase_folder(tmp_path, "b")
+    page = (folder / "familiarity.html").read_text()
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
     assert page.count("data:image/png") == len(CONTEXTS) * 5
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
-    assert (path.parent / "sheet.png").stat().st_size > 0
-    assert json.loads((path.parent / "familiarity.json").read_text()) == found.told()
+    assert (folder / "sheet.png").stat().st_size > 0
+    assert json.loads((folder / "familiarity.json").read_text()) == result.to_dict()
 
 
 @pytest.fixture
@@ -137,11 +224,11 @@ def call(model, monkeypatch, files):
 
 
 def test_json_has_the_names_that_scripts_rely_on(call, tmp_path):
-    told = json.loads(call("dog", "--json", "--out", tmp_path / "out").stdout)
+    figures = json.loads(call("dog", "--json", "--out", tmp_path / "out").stdout)
     names = ["phrase", "verdict", "p", "distance", "consistency", "contexts"]
-    assert list(told)[:6] == names
-    assert told["phrase"] == "dog" and set(told["contexts"]) == set(CONTEXTS)
-    assert told["verdict"] in ("familiar", "unfamiliar", "undecided")
+    assert list(figures)[:6] == names
+    assert figures["phrase"] == "dog" and set(figures["contexts"]) == set(CONTEXTS)
+    assert figures["verdict"] in ("familiar", "unfamiliar", "undecided")
     assert (tmp_path / "out" / "dog" / "familiarity.html").exists()
     assert call("dog", "--out", tmp_path / "out").stdout.startswith("dog: ")
 
@@ -150,7 +237,7 @@ def test_files_that_are_wrong_are_one_line(call, files, tmp_path):
     with pytest.raises(EvidenceError, match=r"none\.txt cannot be read"):
         call("dog", "--controls", tmp_path / "none.txt")
     files[1].write_text("\n".join([*CONTROLS, "aa"]))
-    with pytest.raises(EvidenceError, match="'aa' is there twice"):
+    with pytest.raises(EvidenceError, match="'aa' is listed twice"):
         call("dog")
     files[1].write_text("\n".join([*CONTROLS, "dog"]))
     with pytest.raises(EvidenceError, match="'dog' is the phrase itself"):
@@ -166,9 +253,9 @@ def test_lancet_knows_a_name_of_its_captions_and_no_made_up_one():
 
     lancet = clerestory.load("lancet")
     lancet.defaults = lancet.defaults.replace(prior_steps=4)
-    asked = ["tycho brahe", "ada lovelace", *made_up(2, 2, seed=1)]
-    how = {"contexts": CONTEXTS, "seeds": 0, "count": 99, "classifiers": []}
-    found = familiarities(lancet, asked, **how)
+    phrases = ["tycho brahe", "ada lovelace", *invent_names(2, 2, seed=1)]
+    options = {"contexts": CONTEXTS, "seeds": 0, "count": 99, "classifiers": [], "progress": False}
+    found = measure_familiarity(lancet, phrases, **options)
     assert [one.verdict == "familiar" for one in found] == [True, True, False, False]
     assert found[0].p == 0.01 and found[0].consistency > 0.5
-    assert found[0].told()["contexts"]["{item}"]["made"] == []
+    assert found[0].contexts["{item}"].effects == ()

@@ -203,13 +203,13 @@ def test_familiarity_is_supported_where_it_is_as_expected_and_undecided_between(
 ) -> None:
     claim = FamiliarityTask(phrase="mala zorn", expected=expected)._claim(known(verdict, p))
     assert (claim.status, claim.criterion) == (to_status(supported), criterion)
-    assert f"is {verdict} to the model" in claim.text and "99 made-up names" in claim.text
+    assert f"is {verdict} to the model" in claim.text and "99 invented names" in claim.text
 
 
 def test_the_criteria_of_familiarity_are_those_of_its_verdict() -> None:
-    from clerestory.recognition.familiarity import KNOWN, UNKNOWN
+    from clerestory.recognition.familiarity import FAMILIAR_P, UNFAMILIAR_P
 
-    assert (KNOWN, UNKNOWN) == (0.01, 0.1)
+    assert (FAMILIAR_P, UNFAMILIAR_P) == (0.01, 0.1)
 
 
 def grouped(found: Any, units: tuple[Any, ...]) -> Any:

@@ -1,24 +1,25 @@
-"""What a model knows: does it know a name, or fall back on the context?
+"""Recognition: does a model know a name, or does it fall back on the context?
 
-    found = familiarity(model, "alexandra elbakyan", out=Path("known"))
-    found.said, found.p                         # 'unfamiliar: falls back on context', 0.62
-    familiarities(model, ["tycho brahe", "ada lovelace"])   # each beside the same controls
+    result = familiarity(model, "alexandra elbakyan")
+    result.verdict, result.p                        # 'unfamiliar', 0.52
+    measure_familiarity(model, ["tycho brahe", "ada lovelace"])   # beside the same controls
 
-`names.py` makes names up, `contexts.py` has the contexts and what each makes of such names,
-`seeing.py` draws and looks, `apart.py` has the statistics, `page.py` the page.
+A name is drawn in several contexts, and invented names beside it, which nobody can know.
 """
 
-from clerestory.recognition.contexts import CONTEXTS, Made, made_of
-from clerestory.recognition.familiarity import familiarities, familiarity
-from clerestory.recognition.names import made_up
-from clerestory.recognition.results import Familiarity
+from clerestory.recognition.contexts import CONTEXTS, ContextEffect
+from clerestory.recognition.familiarity import familiarity, measure_familiarity
+from clerestory.recognition.names import invent_names
+from clerestory.recognition.results import ContextResult, Controls, FamiliarityResult, Verdict
 
 __all__ = [
     "CONTEXTS",
-    "Familiarity",
-    "Made",
-    "familiarities",
+    "ContextEffect",
+    "ContextResult",
+    "Controls",
+    "FamiliarityResult",
+    "Verdict",
     "familiarity",
-    "made_of",
-    "made_up",
+    "invent_names",
+    "measure_familiarity",
 ]

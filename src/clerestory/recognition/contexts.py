@@ -1,24 +1,24 @@
-"""The contexts that a name is drawn in, and what each makes of names that nobody knows.
+"""The contexts that a name is drawn in, and what each adds to pictures of invented names.
 
 CONTEXTS[3]                                     # '{item} with a raven'
-made = made_of(hits, classes)                   # hits [name, context, class]
-made[3][0]                                      # Made(classifier='lancet:pallor …', …)
+effects = find_context_effects(hits, classes)   # hits [name, context, class]
+effects[3][0]                                   # ContextEffect(classifier='lancet:pallor', …)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ITEM, Rate
 from clerestory.stats import benjamini_hochberg, wilson
+from clerestory.types import Floats
 
-__all__ = ["CONTEXTS", "Made", "checked", "made_of"]
+__all__ = ["CONTEXTS", "ContextEffect", "check_contexts", "find_context_effects"]
 
 CONTEXTS = (
     "{item}",
@@ -28,97 +28,106 @@ CONTEXTS = (
     "{item} in a library",
     "{item} at night",
 )
-MARGIN, LEVEL = 0.2, 0.05
-"""What a context makes of names: a class more frequent by this, at this q."""
+MARGIN, ALPHA = 0.2, 0.05
+"""A context's effect is a label that is more frequent by this margin, at this q."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A class that pictures of made-up names show more often in one context than in the others.
+class ContextEffect:
+    """A label that pictures of invented names have more often in one context than in the others.
 
-    `rate` is over names, seeds averaged first; `elsewhere` the mean rate in the other contexts, `q`
-    that of their difference among all classes and contexts. `asked` is the rate of the phrase.
+    Attributes:
+        classifier: Where the label is from.
+        label: The label.
+        rate: Its rate over names, seeds averaged first, with a Wilson interval.
+        other_contexts: Its mean rate in the other contexts.
+        q: Of the difference, over all labels and contexts.
+        phrase_rate: Its rate for the phrase; None before a phrase is compared.
     """
 
     classifier: str
-    shows: str
+    label: str
     rate: Rate
-    elsewhere: float
+    other_contexts: float
     q: float
-    asked: float | None = None
-
-    @property
-    def name(self) -> str:
-        """`CLASSIFIER=CLASS`, whichever set it is of."""
-        return f"{self.classifier.partition(' (')[0]}={self.shows}"
-
-    def beside(self, asked: float) -> Made:
-        """The same, with the rate of a phrase."""
-        return replace(self, asked=asked)
+    phrase_rate: float | None = None
 
 
-def checked(contexts: Sequence[str]) -> tuple[str, ...]:
-    """The contexts; EvidenceError where one has no place for the name, or is there twice."""
+def check_contexts(contexts: Sequence[str]) -> tuple[str, ...]:
+    """Check contexts.
+
+    Raises:
+        EvidenceError: There is none, one does not have `{item}` once, or one is listed twice.
+    """
     if not contexts:
         raise EvidenceError(f"There is no context; give some with {ITEM} where the name goes.")
-    for at, context in enumerate(contexts):
+    for index, context in enumerate(contexts):
         if context.count(ITEM) != 1:
             raise EvidenceError(
                 f"The context {context!r} must have {ITEM}, where the name goes, in it once."
             )
-        if context in contexts[:at]:
-            raise EvidenceError(f"The context {context!r} is there twice.")
+        if context in contexts[:index]:
+            raise EvidenceError(f"The context {context!r} is listed twice.")
     return tuple(contexts)
 
 
-def made_of(
-    hits: NDArray[np.floating], classes: Sequence[tuple[str, str]]
-) -> tuple[tuple[Made, ...], ...]:
-    """For each context what it makes of made-up names, the most telling first.
+def find_context_effects(
+    hits: Floats, classes: Sequence[tuple[str, str]]
+) -> tuple[tuple[ContextEffect, ...], ...]:
+    """Find the labels that each context adds to invented names.
 
-    `hits` are rates `[name, context, class]`. A class counts where its rate is higher by `MARGIN`
-    than the mean *and* the median of the other contexts (a single one that lacks the class makes it
-    nothing special in the rest), with q ≤ `LEVEL`, Benjamini–Hochberg over all classes × contexts.
-    With one context there is nothing to compare.
+    A label counts where its rate exceeds the mean *and* the median of the other contexts by 0.2 (a
+    single context that lacks the label makes it nothing special in the rest), with q ≤ .05 by
+    Benjamini–Hochberg over all labels and contexts.
+
+    Args:
+        hits: How often each class is the likeliest, `[name, context, class]`.
+        classes: The classifier and label of each class.
+
+    Returns:
+        For each context its effects, the largest first; none where there is only one context.
     """
     _, contexts, width = hits.shape
     if contexts < 2 or not width:
         return tuple(() for _ in range(contexts))
-    elsewhere = (hits.sum(1, keepdims=True) - hits) / (contexts - 1)
-    q = benjamini_hochberg(_shuffled(hits).ravel()).reshape(contexts, width)
-    rates, others = hits.mean(0), elsewhere.mean(0)
-    usual = [np.median(np.delete(rates, at, 0), 0) for at in range(contexts)]
-    gain, found = rates - np.maximum(others, usual), []
-    for at in range(contexts):
-        clear = np.flatnonzero((gain[at] >= MARGIN) & (q[at] <= LEVEL))
-        order = clear[np.argsort(-gain[at, clear], kind="stable")].tolist()
-        found.append(
+    others = (hits.sum(1, keepdims=True) - hits) / (contexts - 1)
+    q = benjamini_hochberg(_permutation_p(hits).ravel()).reshape(contexts, width)
+    rates, other_rates = hits.mean(0), others.mean(0)
+    medians = [np.median(np.delete(rates, context, 0), 0) for context in range(contexts)]
+    gain = rates - np.maximum(other_rates, medians)
+    effects = []
+    for context in range(contexts):
+        clear = np.flatnonzero((gain[context] >= MARGIN) & (q[context] <= ALPHA))
+        order = clear[np.argsort(-gain[context, clear], kind="stable")].tolist()
+        effects.append(
             tuple(
-                Made(
-                    classifier=classes[one][0],
-                    shows=classes[one][1],
-                    rate=_rate(hits[:, at, one]),
-                    elsewhere=float(others[at, one]),
-                    q=float(q[at, one]),
+                ContextEffect(
+                    classifier=classes[column][0],
+                    label=classes[column][1],
+                    rate=_rate(hits[:, context, column]),
+                    other_contexts=float(other_rates[context, column]),
+                    q=float(q[context, column]),
                 )
-                for one in order
+                for column in order
             )
         )
-    return tuple(found)
+    return tuple(effects)
 
 
-def _shuffled(hits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """One-sided p `[context, class]`, were each name's contexts shuffled, which keeps its own rate.
+def _permutation_p(hits: Floats) -> Floats:
+    """One-sided p `[context, class]` if each name's contexts are permuted.
 
-    By the normal approximation to that permutation test's sum over names; 1 where nothing varies.
-    (Signed ranks will not do: a rate less the mean of several others is skewed without any effect.)
+    By the normal approximation to the permutation test's sum over names; 1 where nothing varies.
+    Signed ranks do not serve here: a rate less the mean of several others is skewed without any
+    effect.
     """
-    more = hits - hits.mean(1, keepdims=True, dtype=np.float64)
-    spread = np.sqrt((more**2).mean(1).sum(0))
-    z = np.divide(more.sum(0), spread, out=np.full(more.shape[1:], -np.inf), where=spread > 0)
+    deviations = hits - hits.mean(1, keepdims=True, dtype=np.float64)
+    spread = np.sqrt((deviations**2).mean(1).sum(0))
+    sums = deviations.sum(0)
+    z = np.divide(sums, spread, out=np.full(deviations.shape[1:], -np.inf), where=spread > 0)
     return np.asarray(stats.norm.sf(z))
 
 
-def _rate(hits: NDArray[np.floating]) -> Rate:
+def _rate(hits: Floats) -> Rate:
     mean = float(hits.mean(dtype=np.float64))
     return Rate(mean, *wilson(mean * len(hits), len(hits)), len(hits))

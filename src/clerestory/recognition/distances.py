@@ -1,11 +1,11 @@
-"""How far each name of a pool lies from the others, and how alike in all contexts: arrays only.
+"""How far each name of a pool lies from the others, and how consistently: arrays only.
 
-away = deviations([rates, embeddings])      # [name, context, unit]
-distances(away), consistencies(away)        # [name]
-chance(distances(away))                     # of the first name, the others its controls
+deviations_ = deviations([rates, embeddings])       # [name, context, unit]
+distances(deviations_), consistencies(deviations_)  # [name]
+first_name_p(distances(deviations_))                # of the first name; the others are its controls
 
-Every name is treated as every other: which of them is asked about does not enter before `chance`.
-So where it is one like its controls, its p is exact: at most .01 in one of a hundred cases.
+All names are treated alike: which of them is asked about enters only in `first_name_p`. So p is
+exact for a name that is exchangeable with its controls: at most .01 in one of a hundred cases.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["chance", "consistencies", "deviations", "distances"]
+from clerestory.types import Floats
 
-Floats = NDArray[np.float64]
-TIE = 1e-9
-"""Distances closer than this share of themselves are taken for equal."""
+__all__ = ["consistencies", "deviations", "distances", "first_name_p"]
+
+TOLERANCE = 1e-9
+"""Relative difference below which distances count as equal."""
 
 
-def deviations(blocks: Sequence[NDArray[np.floating]]) -> Floats:
-    """Each name's difference in each context from the mean of all *other* names there.
+def deviations(blocks: Sequence[Floats]) -> Floats:
+    """Each name's difference from the mean of all *other* names, context by context.
 
-    Blocks `[name, context, unit]` of different kinds stand side by side in the last axis, each in
-    units of its own root mean square over the pool, so that they count alike. A block in which no
-    name differs counts nothing.
+    Args:
+        blocks: Features of different kinds, each `[name, context, unit]`.
+
+    Returns:
+        The blocks one after the other along the last axis, each divided by its root mean square
+        over the pool, so that they count alike. A block in which no name differs counts nothing.
 
     >>> deviations([np.array([[[0.0]], [[0.0]], [[3.0]]])]).ravel().round(2).tolist()
     [-0.71, -0.71, 1.41]
@@ -35,42 +38,54 @@ def deviations(blocks: Sequence[NDArray[np.floating]]) -> Floats:
     return np.concatenate([_scaled(np.asarray(block, np.float64)) for block in blocks], axis=2)
 
 
-def distances(away: Floats) -> Floats:
-    """The length of each name's deviation, averaged over contexts first."""
-    return np.asarray(np.linalg.norm(away.mean(1), axis=1))
+def distances(deviations: Floats) -> Floats:
+    """The norm of each name's mean deviation over contexts, `[name]`.
+
+    Args:
+        deviations: `[name, context, unit]`.
+    """
+    return np.asarray(np.linalg.norm(deviations.mean(1), axis=1))
 
 
-def consistencies(away: Floats) -> Floats:
-    """The mean cosine between a name's deviations in two different contexts.
+def consistencies(deviations: Floats) -> Floats:
+    """The mean cosine between a name's deviations in two different contexts, `[name]`.
 
     1 where they are the same in all contexts, about 0 where they have nothing in common; a context
     without a deviation counts as 0, and with a single context it is NaN.
 
+    Args:
+        deviations: `[name, context, unit]`.
+
     >>> consistencies(np.array([[[1.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])).tolist()
     [1.0, 0.0]
     """
-    contexts = away.shape[1]
+    contexts = deviations.shape[1]
     if contexts < 2:
-        return np.full(len(away), np.nan)
-    lengths = np.linalg.norm(away, axis=2, keepdims=True)
-    units = np.divide(away, lengths, out=np.zeros_like(away), where=lengths > 0)
-    every, same = (units.sum(1) ** 2).sum(1), (units**2).sum((1, 2))
-    return np.asarray((every - same) / (contexts * (contexts - 1)))
+        return np.full(len(deviations), np.nan)
+    norms = np.linalg.norm(deviations, axis=2, keepdims=True)
+    units = np.divide(deviations, norms, out=np.zeros_like(deviations), where=norms > 0)
+    # The square of a sum is the sum of all products; those of a context with itself are taken off.
+    all_pairs, same = (units.sum(1) ** 2).sum(1), (units**2).sum((1, 2))
+    return np.asarray((all_pairs - same) / (contexts * (contexts - 1)))
 
 
-def chance(distance: Floats) -> float:
-    """The p of the first name: the share of the pool, itself included, that lies as far or farther.
+def first_name_p(distances: Floats) -> float:
+    """The share of the pool, the first name included, that lies at least as far as the first name.
+
+    Args:
+        distances: `[name]`.
 
     Source: Phipson & Smyth 2010.
 
-    >>> chance(np.array([3.0, 1.0, 2.0, 4.0]))
+    >>> first_name_p(np.array([3.0, 1.0, 2.0, 4.0]))
     0.5
     """
-    farther = distance[1:] >= distance[0] * (1 - TIE)
-    return float((1 + farther.sum()) / len(distance))
+    farther = distances[1:] >= distances[0] * (1 - TOLERANCE)
+    return float((1 + farther.sum()) / len(distances))
 
 
 def _scaled(block: Floats) -> Floats:
-    away = (block - block.mean(0)) * (len(block) / (len(block) - 1))
-    size = np.sqrt((away**2).sum(2).mean())
-    return np.asarray(away / size if size > 0 else away)
+    # The mean of all others: of all, with the name's own share taken out.
+    difference = (block - block.mean(0)) * (len(block) / (len(block) - 1))
+    scale = np.sqrt((difference**2).sum(2).mean())
+    return np.asarray(difference / scale if scale > 0 else difference)

@@ -1,91 +1,161 @@
-"""Does a model know a name? Its pictures beside those of made-up names, over contexts and seeds.
-
-found = familiarity(clerestory.load("lancet"), "alexandra elbakyan")
-found.verdict, found.p                              # 'unfamiliar', 0.62
-found.contexts["{item} with a raven"].made[0]          # what the raven makes of who nobody knows
-"""
+"""The verb `familiarity`: does a model draw a name differently from names that nobody has read?"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.evaluation import CacheOption, Evaluator, fill
 from clerestory.models import Model, check_seeds
-from clerestory.recognition import contexts as places
-from clerestory.recognition.cache import Kept
-from clerestory.recognition.contexts import Made
-from clerestory.recognition.distances import chance, consistencies, deviations, distances
-from clerestory.recognition.names import content_of, controls_of, like, made_up, words_of
-from clerestory.recognition.observation import Eyes, Seen, plan_of
-from clerestory.recognition.results import Beside, Context, Familiarity
+from clerestory.models.provenance import provenance_of
+from clerestory.recognition.contexts import (
+    CONTEXTS,
+    ContextEffect,
+    check_contexts,
+    find_context_effects,
+)
+from clerestory.recognition.distances import consistencies, deviations, distances, first_name_p
+from clerestory.recognition.names import (
+    check_controls,
+    content_words,
+    invent_names,
+    match_form,
+    split_words,
+)
+from clerestory.recognition.observation import Observation, Observer
+from clerestory.recognition.results import (
+    ContextResult,
+    Controls,
+    FamiliarityResult,
+    phrase_folder,
+)
+from clerestory.recognition.store import ObservationStore
+from clerestory.reporting.progress import progress_bars
+from clerestory.reporting.results import Provenance
+from clerestory.types import Floats, Progress, ProgressOption
 
-__all__ = ["LEAST", "USUAL", "familiarities", "familiarity"]
+__all__ = ["FAMILIAR_P", "UNFAMILIAR_P", "familiarity", "measure_familiarity"]
 
-LEAST, USUAL = 99, 199
-"""With fewer controls no p can be .01; of the usual one may lie as far as a familiar name."""
-KNOWN, UNKNOWN = 0.01, 0.1
-"""p up to which a name is familiar, and above which it is unfamiliar."""
-SHOWN = 4
-"""Controls whose pictures are shown beside the phrase's."""
-Progress = Callable[[str, int, int], None]
-Announce = Callable[[str], None]
+MIN_CONTROLS, DEFAULT_CONTROLS = 99, 199
+"""With fewer controls p cannot be .01; of the default number one may lie beyond a familiar name."""
+FAMILIAR_P, UNFAMILIAR_P = 0.01, 0.1
+"""A name is familiar up to the first p, and unfamiliar above the second."""
+PICTURED = 4
+"""Controls whose pictures are kept."""
 
 
-def familiarity(model: Model, phrase: str, **how: Any) -> Familiarity:
-    """Hold what a model draws of a phrase to what it draws of names that nobody knows.
+def familiarity(
+    model: Model,
+    phrase: str,
+    *,
+    controls: Sequence[str] | None = None,
+    contexts: Sequence[str] = CONTEXTS,
+    classifiers: Sequence[str] | None = None,
+    seeds: int | Sequence[int] = (0, 1),
+    count: int = DEFAULT_CONTROLS,
+    seed: int = 0,
+    out: Path | None = None,
+    cache: CacheOption = True,
+    progress: ProgressOption = True,
+) -> FamiliarityResult:
+    """Compare what a model draws of a name with what it draws of invented names.
 
-    `how` is as in `familiarities`.
+    Args:
+        model: The model.
+        phrase: The name.
+        controls: Names that nobody knows; by default they are invented, in the form of the phrase
+            ("of" stays "of"), without its words and without words that the model has a token for.
+        contexts: Templates with `{item}` where the name goes.
+        classifiers: What classifies the pictures; by default the model's default classifiers.
+        seeds: Seeds per context.
+        count: How many names to invent, 99 or more.
+        seed: Of the invented names.
+        out: Folder for the result's page, and for names as they are drawn: the same call resumes,
+            and other phrases share the controls.
+        cache: Whether to keep samples, or where.
+        progress: True for progress bars, or a callback.
+
+    Returns:
+        The verdict with its figures.
+
+    Raises:
+        EvidenceError: There are fewer than 99 controls, nothing that observes the pictures, or
+            `out` has names of another plan.
+        PromptError: The phrase is empty, or too long for a context.
+        RegistryError: There is no such classifier.
     """
-    return familiarities(model, [phrase], **how)[0]
+    (result,) = measure_familiarity(
+        model,
+        [phrase],
+        controls=controls,
+        contexts=contexts,
+        classifiers=classifiers,
+        seeds=seeds,
+        count=count,
+        seed=seed,
+        out=out,
+        cache=cache,
+        progress=progress,
+    )
+    return result
 
 
-def familiarities(
+def measure_familiarity(
     model: Model,
     phrases: Sequence[str],
     *,
     controls: Sequence[str] | None = None,
-    contexts: Sequence[str] = places.CONTEXTS,
+    contexts: Sequence[str] = CONTEXTS,
     classifiers: Sequence[str] | None = None,
     seeds: int | Sequence[int] = (0, 1),
-    count: int = USUAL,
+    count: int = DEFAULT_CONTROLS,
     seed: int = 0,
     out: Path | None = None,
     cache: CacheOption = True,
-    progress: Progress | None = None,
-    announce: Announce | None = None,
-) -> list[Familiarity]:
-    """`familiarity` of several phrases, each by itself beside the same controls.
+    progress: ProgressOption = True,
+) -> list[FamiliarityResult]:
+    """Measure `familiarity` of several phrases, each by itself beside the same controls.
 
-    `controls` are names that nobody knows, by default `count` made up by `seed` in the form of the
-    phrase ("of" stays "of"), without its words and those that the model has a token of. Each is
-    drawn in every context with every seed; `classifiers` of set b look, by default Lancet's for
-    Lancet. With `out` the names are kept as they come: the same call goes on after a kill, and
-    other phrases use the same controls. `announce` is told what it will take. EvidenceError for
-    fewer than 99 controls, PromptError for a phrase that cannot be drawn.
+    Args, Returns and Raises are those of `familiarity`.
     """
-    settings, numbers = places.checked(contexts), check_seeds(seeds)
-    eyes = Eyes.of(model, classifiers)
-    beside = {one: _controls(model, one, phrases, controls, count, seed) for one in phrases}
-    every = list(dict.fromkeys([*phrases, *(name for names in beside.values() for name in names)]))
-    for name in every:
-        for setting in settings:
-            model.check_prompt(fill(setting, name))
-    kept = Kept(out, plan_of(model, eyes, settings, numbers))
-    shown = {*phrases, *(name for names in beside.values() for name in names[:SHOWN])}
-    evaluator = Evaluator(model, cache)
-    seen = _seen(evaluator, eyes, kept, every, settings, numbers, shown, progress, announce)
-    about: dict[str, Any] = {"model": model.name, "revision": model.revision}
-    about |= {"seeds": list(numbers), "embedding": eyes.embeds}
-    return [
-        _judged(eyes, seen[phrase], [seen[name] for name in names], settings, about)
-        for phrase, names in beside.items()
+    contexts, numbers = check_contexts(contexts), check_seeds(seeds)
+    observer = Observer.of(model, classifiers)
+    controls_of = {
+        phrase: _controls(model, phrase, phrases, controls, count, seed) for phrase in phrases
+    }
+    all_controls = [name for names in controls_of.values() for name in names]
+    names = list(dict.fromkeys([*phrases, *all_controls]))
+    for name in names:
+        for context in contexts:
+            model.check_prompt(fill(context, name))
+    store = ObservationStore(out, observer.plan(model, contexts, numbers))
+    pictured = {*phrases, *(name for own in controls_of.values() for name in own[:PICTURED])}
+    observations = {name: store.read(name, pictures=name in pictured) for name in names}
+    with progress_bars(progress) as report:
+        evaluator = Evaluator(model, cache)
+        _observe(evaluator, observer, store, observations, contexts, numbers, pictured, report)
+    known = {name: each for name, each in observations.items() if each is not None}
+    options = {"count": count, "seed": seed} | vars(model.defaults)
+    provenance = provenance_of(model, options)
+    results = [
+        _compare(
+            observer,
+            known[phrase],
+            [known[name] for name in own],
+            contexts,
+            tuple(numbers),
+            provenance,
+        )
+        for phrase, own in controls_of.items()
     ]
+    if out is not None:
+        for result in results:
+            result.write(phrase_folder(out, result.phrase))
+    return results
 
 
 def _controls(
@@ -96,96 +166,108 @@ def _controls(
     count: int,
     seed: int,
 ) -> tuple[str, ...]:
-    """The names that a phrase is held to; EvidenceError where they are too few to tell."""
-    if not words_of(phrase):
+    """The names that a phrase is compared with."""
+    if not split_words(phrase):
         raise PromptError(f"The phrase is empty ({phrase!r}); write the name that is asked about.")
     if listed is not None:
-        names = controls_of(phrases, listed)
+        names = check_controls(phrases, listed)
     else:
-        words = len(content_of(phrase))
-        alike = [content_of(one) for one in phrases if len(content_of(one)) == words]
-        without = [word for one in alike for word in one]
-        known = [word.strip() for word in model.vocabulary()]
-        plain = made_up(count, words, seed=seed, without=[*without, *known])
-        names = tuple(like(name, phrase) for name in plain)
-    if len(names) < LEAST:
+        words = len(content_words(phrase))
+        similar = [content_words(each) for each in phrases if len(content_words(each)) == words]
+        exclude = [word for each in similar for word in each]
+        exclude += [word.strip() for word in model.vocabulary()]
+        invented = invent_names(count, words, seed=seed, exclude=exclude)
+        names = tuple(match_form(name, phrase) for name in invented)
+    if len(names) < MIN_CONTROLS:
         raise EvidenceError(
             f"{len(names)} controls are too few: p cannot come below 1 in {len(names) + 1}, and a "
-            f"name is familiar at p ≤ {KNOWN}; give {LEAST} or more."
+            f"name is familiar at p ≤ {FAMILIAR_P}; give {MIN_CONTROLS} or more."
         )
     return names
 
 
-def _seen(
+def _observe(
     evaluator: Evaluator,
-    eyes: Eyes,
-    kept: Kept,
-    names: Sequence[str],
+    observer: Observer,
+    store: ObservationStore,
+    observations: dict[str, Observation | None],
     contexts: Sequence[str],
     seeds: Sequence[int],
-    shown: set[str],
-    progress: Progress | None,
-    announce: Announce | None,
-) -> dict[str, Seen]:
-    """Every name, from what was kept or drawn now; a forecast once the second is drawn."""
-    found = {name: kept.get(name, shown=name in shown) for name in names}
-    new = [name for name, own in found.items() if own is None]
-    for at, name in enumerate(new):
-        began = time.perf_counter()
-        seen = eyes.look(evaluator, name, contexts, seeds, show=name in shown)
-        found[name] = seen
-        kept.keep(seen)
-        if at == min(1, len(new) - 1) and announce is not None:
-            each, left = time.perf_counter() - began, len(new) - at - 1
-            announce(f"{left} names more at {each:.1f} s each: about {_said(each * left)}.")
-        if progress is not None:
-            progress("drawing names", at + 1, len(new))
-    return {name: own for name, own in found.items() if own is not None}
+    pictured: set[str],
+    progress: Progress,
+) -> None:
+    """Make the observations that are missing, and store each."""
+    missing = [name for name, observation in observations.items() if observation is None]
+    for done, name in enumerate(missing):
+        observation = observer.observe(evaluator, name, contexts, seeds, pictures=name in pictured)
+        observations[name] = observation
+        store.write(observation)
+        progress("drawing names", done + 1, len(missing))
 
 
-def _said(seconds: float) -> str:
-    unit, scale = ("s", 1) if seconds < 100 else ("min", 60) if seconds < 6000 else ("h", 3600)
-    return f"{seconds / scale:.0f} {unit}"
-
-
-def _judged(
-    eyes: Eyes,
-    asked: Seen,
-    controls: Sequence[Seen],
+def _compare(
+    observer: Observer,
+    phrase: Observation,
+    controls: Sequence[Observation],
     contexts: Sequence[str],
-    about: Mapping[str, Any],
-) -> Familiarity:
-    """One phrase, the pool's first name, beside its controls."""
-    pool = [asked, *controls]
-    blocks = [np.stack([one.rates for one in pool]), np.stack([one.embedding for one in pool])]
-    away = deviations([block for block in blocks if block.shape[2]])
-    far, alike = distances(away), consistencies(away)
-    unit, p = float(np.median(far[1:])) or 1.0, chance(far)
-    lengths = np.linalg.norm(away, axis=2)
-    apart = lengths[0] / np.where(np.median(lengths[1:], 0) > 0, np.median(lengths[1:], 0), 1.0)
-    made = _made(eyes, asked, controls)
-    return Familiarity(
-        phrase=asked.name,
-        verdict="familiar" if p <= KNOWN else "unfamiliar" if p > UNKNOWN else "undecided",
+    seeds: tuple[int, ...],
+    provenance: Provenance,
+) -> FamiliarityResult:
+    """Compare a phrase, the first name of the pool, with its controls."""
+    pool = [phrase, *controls]
+    blocks = [np.stack([each.rates for each in pool]), np.stack([each.embedding for each in pool])]
+    deviation = deviations([block for block in blocks if block.shape[2]])
+    distance, consistency = distances(deviation), consistencies(deviation)
+    median, p = float(np.median(distance[1:])) or 1.0, first_name_p(distance)
+    norms = np.linalg.norm(deviation, axis=2)
+    medians = np.median(norms[1:], 0)
+    context_distances = norms[0] / np.where(medians > 0, medians, 1.0)
+    effects = _context_effects(observer, phrase, controls)
+    pictured = (phrase, *controls[:PICTURED])
+    return FamiliarityResult(
+        phrase=phrase.name,
+        verdict="familiar"
+        if p <= FAMILIAR_P
+        else "unfamiliar"
+        if p > UNFAMILIAR_P
+        else "undecided",
         p=p,
-        distance=float(far[0]) / unit,
-        consistency=float(alike[0]),
+        distance=float(distance[0]) / median,
+        consistency=_optional(consistency[:1])[0],
         contexts={
-            context: Context(float(apart[at]), made[at]) for at, context in enumerate(contexts)
+            context: ContextResult(float(context_distances[at]), effects[at])
+            for at, context in enumerate(contexts)
         },
-        controls=Beside(tuple(one.name for one in controls), far[1:] / unit, alike[1:]),
-        right=eyes.errors(),
-        about=about,
-        seen=asked,
-        shown=tuple(controls[:SHOWN]),
+        controls=Controls(
+            tuple(each.name for each in controls),
+            tuple((distance[1:] / median).tolist()),
+            _optional(consistency[1:]),
+        ),
+        classifiers=observer.accuracies(),
+        embedding=observer.embedding,
+        seeds=seeds,
+        provenance=provenance,
+        pictures={each.name: each.pictures for each in pictured if each.pictures is not None},
     )
 
 
-def _made(eyes: Eyes, asked: Seen, controls: Sequence[Seen]) -> list[tuple[Made, ...]]:
-    """What each context makes of the controls, beside the phrase's own rates."""
-    columns = {name: at for at, name in enumerate(eyes.classes)}
-    made = places.made_of(np.stack([one.hits for one in controls]), eyes.classes)
+def _optional(values: Floats) -> tuple[float | None, ...]:
+    """Numbers with None for NaN."""
+    return tuple(None if np.isnan(value) else float(value) for value in values)
+
+
+def _context_effects(
+    observer: Observer, phrase: Observation, controls: Sequence[Observation]
+) -> list[tuple[ContextEffect, ...]]:
+    """The effects of each context on the controls, with the phrase's own rates."""
+    columns: Mapping[tuple[str, str], int] = {
+        each: column for column, each in enumerate(observer.classes)
+    }
+    effects = find_context_effects(np.stack([each.hits for each in controls]), observer.classes)
     return [
-        tuple(one.beside(float(rates[columns[one.classifier, one.shows]])) for one in own)
-        for rates, own in zip(asked.hits, made, strict=True)
+        tuple(
+            replace(effect, phrase_rate=float(rates[columns[effect.classifier, effect.label]]))
+            for effect in own
+        )
+        for rates, own in zip(phrase.hits, effects, strict=True)
     ]

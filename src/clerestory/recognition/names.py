@@ -1,6 +1,6 @@
-"""Made-up names: words that nobody has heard, put together from syllables by a seed.
+"""Invented names: words that nobody has read, made of syllables by a seed.
 
-made_up(99, words=2)[:2]            # ('bofesh dralpi', …): the same for everybody, always
+invent_names(99, words=2)[:2]       # ('fipezou famou', …): the same on every machine
 """
 
 from __future__ import annotations
@@ -12,93 +12,103 @@ import numpy as np
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["content_of", "controls_of", "like", "made_up", "words_of"]
+__all__ = ["check_controls", "content_words", "invent_names", "match_form", "split_words"]
 
 ONSETS = (*"bdfghjklmnprstvz", "br", "dr", "gr", "kl", "pr", "sk", "st", "tr", "vl")
 VOWELS = (*"aeiou", "ai", "ei", "ou")
 CODAS = ("", "", "", "", *"lmnrstk", "sh", "nd", "rk")
 SYLLABLES = (2, 3)
-"""A word has so many."""
+"""The fewest and the most of a word."""
 ARTICLES = ("a", "an", "the", "el", "la", "le")
 LINKS = ("al", "bin", "da", "de", "del", "den", "der", "di", "du", "ibn", "van", "von", "y", "zu")
-SMALL = frozenset((*ARTICLES, *LINKS, "and", "by", "in", "of", "on", "ten", "ter", "to", "with"))
-"""Words that a made-up name takes over from the phrase, as they are in many names and in none."""
+SMALL_WORDS = frozenset(
+    (*ARTICLES, *LINKS, "and", "by", "in", "of", "on", "ten", "ter", "to", "with")
+)
+"""Words that an invented name takes over from the phrase, because they belong to no one name."""
 
 
-def made_up(
-    count: int, words: int = 2, *, seed: int = 0, without: Collection[str] = ()
+def invent_names(
+    count: int, words: int = 2, *, seed: int = 0, exclude: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """`count` different names of so many words, none of which stands in `without`.
+    """Make up different names.
 
-    Names with fewer exclusions are the same ones in the same order, less those that are excluded.
+    Args:
+        count: How many.
+        words: Words of each name.
+        seed: Of the sequence of names.
+        exclude: Words that no name has. The remaining names are the same, in the same order.
 
-    >>> made_up(2, 2) == made_up(3, 2)[:2]
+    >>> invent_names(2, 2) == invent_names(3, 2)[:2]
     True
     """
-    barred = {word.lower() for word in without}
-    fitting = (name for name in _names(words, seed) if not barred & set(name.split()))
-    return tuple(islice(fitting, count))
+    excluded = {word.lower() for word in exclude}
+    names = (name for name in _names(words, seed) if not excluded & set(name.split()))
+    return tuple(islice(names, count))
 
 
-def like(name: str, phrase: str) -> str:
-    """A name in the form of a phrase: with its small words, and capitals where it has some.
+def match_form(name: str, phrase: str) -> str:
+    """Give a name the form of a phrase: its small words, and capitals where it has some.
 
-    >>> like("bofesh dralpi", "William of ockham")
+    >>> match_form("bofesh dralpi", "William of ockham")
     'Bofesh of dralpi'
     """
-    parts, own = iter(name.split()), set(content_of(phrase))
-    told = [next(parts) if word.lower() in own else word.lower() for word in phrase.split()]
-    pairs = zip(told, phrase.split(), strict=True)
-    return " ".join(word.capitalize() if by[0].isupper() else word for word, by in pairs)
+    parts, content = iter(name.split()), set(content_words(phrase))
+    words = [next(parts) if word.lower() in content else word.lower() for word in phrase.split()]
+    pairs = zip(words, phrase.split(), strict=True)
+    return " ".join(word.capitalize() if model[0].isupper() else word for word, model in pairs)
 
 
-def content_of(phrase: str) -> list[str]:
-    """The words of a phrase that are not small ones such as "of"; all, where it has no others.
+def content_words(phrase: str) -> list[str]:
+    """List the words of a phrase that are not small ones such as "of"; all, if it has no others.
 
-    >>> content_of("William of Ockham")
+    >>> content_words("William of Ockham")
     ['william', 'ockham']
     """
-    words = words_of(phrase)
-    return [word for word in words if word not in SMALL] or words
+    words = split_words(phrase)
+    return [word for word in words if word not in SMALL_WORDS] or words
 
 
-def words_of(phrase: str) -> list[str]:
-    """The words of a phrase, in small letters.
+def split_words(phrase: str) -> list[str]:
+    """List the words of a phrase in lower case.
 
-    >>> words_of("Alexandra  Elbakyan")
+    >>> split_words("Alexandra  Elbakyan")
     ['alexandra', 'elbakyan']
     """
     return phrase.lower().split()
 
 
-def controls_of(phrases: Sequence[str], listed: Sequence[str]) -> tuple[str, ...]:
-    """Controls that somebody lists; EvidenceError where one is there twice, or is a phrase."""
-    plain = [" ".join(words_of(name)) for name in listed]
-    asked = {" ".join(words_of(phrase)): phrase for phrase in phrases}
-    for at, name in enumerate(plain):
-        if name in plain[:at]:
-            raise EvidenceError(f"The control {listed[at]!r} is there twice; a name counts once.")
-        if name in asked:
+def check_controls(phrases: Sequence[str], controls: Sequence[str]) -> tuple[str, ...]:
+    """Check controls that a person lists.
+
+    Raises:
+        EvidenceError: One is listed twice, or is one of the phrases.
+    """
+    normalized = [" ".join(split_words(name)) for name in controls]
+    measured = {" ".join(split_words(phrase)) for phrase in phrases}
+    for index, name in enumerate(normalized):
+        if name in normalized[:index]:
+            raise EvidenceError(f"The control {controls[index]!r} is listed twice.")
+        if name in measured:
             raise EvidenceError(
-                f"The control {listed[at]!r} is the phrase itself; a control is another name."
+                f"The control {controls[index]!r} is the phrase itself; list other names."
             )
-    return tuple(listed)
+    return tuple(controls)
 
 
 def _names(words: int, seed: int) -> Iterator[str]:
     """Names without end, each once."""
     rng = np.random.default_rng([seed, words])
-    told: set[str] = set()
+    known: set[str] = set()
     while True:
         name = " ".join(_word(rng) for _ in range(words))
-        if name not in told:
-            told.add(name)
+        if name not in known:
+            known.add(name)
             yield name
 
 
 def _word(rng: np.random.Generator) -> str:
-    parts = [
+    syllables = [
         ONSETS[rng.integers(len(ONSETS))] + VOWELS[rng.integers(len(VOWELS))]
         for _ in range(rng.integers(SYLLABLES[0], SYLLABLES[1] + 1))
     ]
-    return "".join([*parts, CODAS[rng.integers(len(CODAS))]])
+    return "".join([*syllables, CODAS[rng.integers(len(CODAS))]])

@@ -1,8 +1,8 @@
-"""What a model makes of a name in each context: classifiers' rates, and an image embedding.
+"""What a model draws of a name in each context: classifiers' rates, and an image embedding.
 
-eyes = Eyes.of(model)
-seen = eyes.look(Evaluator(model), "alexandra elbakyan", CONTEXTS, (0, 1))
-seen.rates                              # [context, class], seeds averaged
+observer = Observer.of(model)
+observation = observer.observe(Evaluator(model), "alexandra elbakyan", CONTEXTS, (0, 1))
+observation.rates                       # [context, class], seeds averaged
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ import numpy as np
 
 from clerestory.classifiers import Classifier, ClassifierHead, load_classifier
 from clerestory.errors import EvidenceError
-from clerestory.evaluation import Condition, Design, Drawing, Evaluator
+from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
-from clerestory.types import Floats, Pictures, Role
+from clerestory.types import Floats, Pictures
 
-__all__ = ["Eyes", "Seen", "plan_of"]
+__all__ = ["Observation", "Observer"]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What a model makes of a name, context by context, seeds averaged.
+class Observation:
+    """What a model draws of a name, seeds averaged.
 
-    `rates` are probabilities `[context, class]`, `hits` how often each class is the likeliest,
-    `embedding` is `[context, unit]`: each without columns where it cannot be had. `pictures`
-    `[context, height, width, 3]`, of the first seed, are None where nobody wants to see them.
+    Attributes:
+        name: The name.
+        rates: Probabilities, `[context, class]`; no columns without classifiers.
+        hits: How often each class is the likeliest, `[context, class]`.
+        embedding: `[context, unit]`; no columns where there is no embedding.
+        pictures: Those of the first seed, `[context, height, width, 3]`; None if not requested.
     """
 
     name: str
@@ -39,115 +42,117 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Eyes:
-    """What looks at a model's pictures: classifiers, and the site or network of an embedding."""
+class Observer:
+    """What is computed of a model's pictures.
 
-    judges: tuple[Classifier, ...]
+    Attributes:
+        classifiers: Evaluation classifiers.
+        site: Where an image embedding is read; None where `head` or nothing gives one.
+        head: The classifier whose network's features are the embedding.
+    """
+
+    classifiers: tuple[Classifier, ...]
     site: str | None
     head: ClassifierHead | None
 
     @classmethod
-    def of(
-        cls, model: Model, names: Sequence[str] | None = None, *, role: Role = "evaluation"
-    ) -> Eyes:
-        """Classifiers by name, by default those of the model's profile; and what embeds pictures.
+    def of(cls, model: Model, names: Sequence[str] | None = None) -> Observer:
+        """Choose classifiers and an embedding.
 
-        That is the features of their network where they are heads of one, else the prior's image
-        embedding where the model has a prior. EvidenceError where there is nothing at all.
+        The embedding is the features of the classifiers' network where they are heads of one, else
+        that of a model's prior.
+
+        Args:
+            model: The model.
+            names: Classifiers; by default those of the model's profile.
+
+        Raises:
+            EvidenceError: There is neither a classifier nor an embedding.
+            RegistryError: There is no such classifier.
         """
         if names is None:
             names = tuple(model.profile.classifiers.values())
-        judges = tuple(load_classifier(name, role=role) for name in dict.fromkeys(names))
-        heads = [judge for judge in judges if isinstance(judge, ClassifierHead)]
-        # Only a prior makes an embedding of the picture; other models hand over words.
+        classifiers = tuple(load_classifier(name) for name in dict.fromkeys(names))
+        heads = [each for each in classifiers if isinstance(each, ClassifierHead)]
+        # Only a prior predicts an image embedding; other conditioning sites hold words.
         site = model.conditioning_site if model.conditioning_site.startswith("prior/") else None
-        if not judges and site is None:
+        if not classifiers and site is None:
             raise EvidenceError(
-                f"{model.name} has no prior to read an image embedding from: name a classifier "
-                "that looks at its pictures, as --classifier 'zero-shot:MODEL[man, woman, cat]'."
+                f"{model.name} has no prior to read an image embedding from: name a classifier of "
+                "its pictures, as --classifiers 'zero-shot:MODEL[man, woman, cat]'."
             )
-        return cls(judges, None, heads[0]) if heads else cls(judges, site, None)
+        return cls(classifiers, None, heads[0]) if heads else cls(classifiers, site, None)
 
     @property
     def classes(self) -> tuple[tuple[str, str], ...]:
-        """Every classifier's classes, as columns: where from, and which."""
-        return tuple((judge.source, one) for judge in self.judges for one in judge.classes)
-
-    def told(self) -> dict[str, Any]:
-        """What tells these eyes from others."""
-        return {
-            "classifiers": [
-                [judge.source, getattr(judge, "digest", judge.source), list(judge.classes)]
-                for judge in self.judges
-            ],
-            "embedding": self.embeds,
-        }
+        """The classifier and label of every column."""
+        return tuple((each.source, label) for each in self.classifiers for label in each.classes)
 
     @property
-    def embeds(self) -> str | None:
+    def embedding(self) -> str | None:
         """Where the image embedding comes from; None without one."""
         return self.site or (self.head.network if self.head else None)
 
-    def errors(self) -> dict[str, float | None]:
-        """How often each classifier is right on held-out pictures; None where nobody has told."""
+    def accuracies(self) -> dict[str, float | None]:
+        """Each classifier's accuracy on held-out pictures; None where it is unknown."""
         return {
-            judge.source: float(np.divide(*judge.accuracy()))
-            if isinstance(judge, ClassifierHead)
+            each.source: float(np.divide(*each.accuracy()))
+            if isinstance(each, ClassifierHead)
             else None
-            for judge in self.judges
+            for each in self.classifiers
         }
 
-    def look(
+    def plan(self, model: Model, contexts: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+        """Everything that observations of a name depend on."""
+        return {
+            "model": model.name,
+            "revision": model.revision,
+            "load_options": model.load_options,
+            "options": asdict(model.defaults),
+            "contexts": list(contexts),
+            "seeds": list(seeds),
+            "classifiers": [
+                [each.source, getattr(each, "digest", each.source), list(each.classes)]
+                for each in self.classifiers
+            ],
+            "embedding": self.embedding,
+        }
+
+    def observe(
         self,
         evaluator: Evaluator,
         name: str,
         contexts: Sequence[str],
         seeds: Sequence[int],
         *,
-        show: bool = False,
-    ) -> Seen:
-        """Draw a name in every context and look; with `show` the first seed's pictures are kept."""
-        design = Design.crossed([name], seeds, contexts)
+        pictures: bool = False,
+    ) -> Observation:
+        """Draw a name in every context with every seed.
+
+        Args:
+            evaluator: Draws.
+            name: The name.
+            contexts: Templates with `{item}` where the name goes.
+            seeds: Seeds of each context.
+            pictures: Whether to keep the pictures of the first seed.
+        """
         (drawing,) = evaluator.draw(
             [Condition(name)],
-            design,
+            Design.crossed([name], seeds, contexts),
             read=[] if self.site is None else [self.site],
-            pictures=bool(self.judges) or show,
+            pictures=bool(self.classifiers) or pictures,
         )
-        shape = (len(contexts), len(seeds))
-        rates = hits = np.empty((*shape, 0), np.float32)
-        embedding = rates
-        if self.judges:
-            rates, hits = (part.reshape(*shape, -1) for part in self._judged(drawing))
+        rates = hits = embedding = np.empty((len(drawing.design), 0), np.float32)
+        if self.classifiers:
+            probabilities = [drawing.probabilities(each) for each in self.classifiers]
+            likeliest = [np.eye(p.shape[1], dtype=np.float32)[p.argmax(1)] for p in probabilities]
+            rates, hits = np.concatenate(probabilities, 1), np.concatenate(likeliest, 1)
         if self.site is not None:
-            embedding = drawing.sites[self.site].values.reshape(*shape, -1)
+            embedding = drawing.sites[self.site].values
         elif self.head is not None:
-            embedding = self.head.features(drawing.pictures).reshape(*shape, -1)
-        pictures = drawing.pictures[:: len(seeds)] if show else None
-        return Seen(name, _mean(rates), _mean(hits), _mean(embedding), pictures)
-
-    def _judged(self, drawing: Drawing) -> tuple[Floats, Floats]:
-        """Probabilities `[cell, class]` and which is the likeliest, classifiers side by side."""
-        odds = [drawing.probabilities(judge) for judge in self.judges]
-        hits = [np.eye(one.shape[1], dtype=np.float32)[one.argmax(1)] for one in odds]
-        return np.concatenate(odds, 1), np.concatenate(hits, 1)
-
-
-def plan_of(
-    model: Model, eyes: Eyes, contexts: Sequence[str], seeds: Sequence[int]
-) -> dict[str, Any]:
-    """What kept names are of: with another of these they are not taken for the same."""
-    return {
-        "model": model.name,
-        "revision": model.revision,
-        "how": model.load_options,
-        "options": asdict(model.defaults),
-        "contexts": list(contexts),
-        "seeds": list(seeds),
-        **eyes.told(),
-    }
-
-
-def _mean(values: Floats) -> Floats:
-    """Over seeds."""
-    return np.asarray(values.mean(1), np.float32)
+            embedding = self.head.features(drawing.pictures)
+        means = (
+            np.asarray(each.reshape(len(contexts), len(seeds), -1).mean(1), np.float32)
+            for each in (rates, hits, embedding)
+        )
+        return Observation(name, *means, drawing.pictures[:: len(seeds)] if pictures else None)

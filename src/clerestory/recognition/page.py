@@ -2,106 +2,70 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clerestory.recognition.cache import NAMES
-from clerestory.recognition.results import Familiarity
+from clerestory.recognition.results import FamiliarityResult
 from clerestory.reporting.pages import environment
-from clerestory.reporting.pictures import data_address, grid, save, slug
+from clerestory.reporting.pictures import data_address, grid
 from clerestory.reporting.plots import svg
+from clerestory.types import Pictures
 
-__all__ = ["chart", "folder_of", "keep", "sheet"]
+__all__ = ["chart", "page", "sheet"]
 
-Pictures = NDArray[np.uint8]
-
-
-def keep(found: Familiarity, folder: Path) -> Path:
-    """Write `familiarity.json`, `familiarity.html` and `sheet.png` into the phrase's own folder.
-
-    Gives the page's path; what an earlier call wrote of the same phrase is replaced.
-    """
-    own = folder_of(folder, found.phrase)
-    own.mkdir(parents=True, exist_ok=True)
-    found.save(own)
-    save(sheet(found), own / "sheet.png")
-    path = own / "familiarity.html"
-    path.write_text(page(found), encoding="utf-8")
-    return path
+CONTROLS, PHRASE = "invented names", "the phrase"
 
 
-def folder_of(folder: Path, phrase: str) -> Path:
-    """Where the results of a phrase lie: by its name, with a mark where that says less than it."""
-    import hashlib
-
-    name = slug(phrase)
-    if name.replace("-", " ") != phrase or name == NAMES:
-        raw = phrase.encode(errors="surrogatepass")
-        name += "-" + hashlib.blake2b(raw, digest_size=3).hexdigest()
-    return folder / name
-
-
-def page(found: Familiarity) -> str:
-    """One HTML file that needs nothing else; whatever comes from outside is escaped."""
+def page(result: FamiliarityResult) -> str:
+    """One HTML file that needs no other; whatever comes from outside is escaped."""
     rows = [
         {
-            "context": context,
-            "of": one,
-            "pictures": [(seen.name, data_address(_picture(seen, at))) for seen in _shown(found)],
+            "context": name,
+            "result": context,
+            "pictures": [(key, data_address(each[at])) for key, each in result.pictures.items()],
         }
-        for at, (context, one) in enumerate(found.contexts.items())
+        for at, (name, context) in enumerate(result.contexts.items())
     ]
     template = environment("clerestory.recognition").get_template("familiarity.html")
     return template.render(
-        found=found, rows=rows, plot=svg(chart(found)), controls=found.controls.told()
+        result=result,
+        rows=rows,
+        plot=svg(chart(result)),
+        distances=result.controls.quantiles("distances"),
+        consistencies=result.controls.quantiles("consistencies"),
     )
 
 
-def sheet(found: Familiarity) -> Pictures:
+def sheet(result: FamiliarityResult) -> Pictures:
     """A row for each context: the phrase first, then controls."""
-    shown = _shown(found)
-    tiles = [_picture(seen, at) for at in range(len(found.contexts)) for seen in shown]
-    return grid(tiles, columns=len(shown))
+    tiles = [each[at] for at in range(len(result.contexts)) for each in result.pictures.values()]
+    return grid(tiles, columns=len(result.pictures))
 
 
-def chart(found: Familiarity) -> Any:
-    """An Altair chart: distance and consistency of every control, and of the phrase."""
+def chart(result: FamiliarityResult) -> Any:
+    """An Altair chart of the distance and consistency of every control, and of the phrase."""
     import altair as alt
     import pandas as pd
 
-    beside = found.controls
+    controls = result.controls
     table = pd.DataFrame(
         {
-            "distance": [*beside.distances, found.distance],
-            "consistency": [*beside.consistencies, found.consistency],
-            "name": [*beside.names, found.phrase],
-            "which": ["made-up names"] * len(beside.names) + ["the phrase"],
+            "distance": [*controls.distances, result.distance],
+            "consistency": [*controls.consistencies, result.consistency],
+            "name": [*controls.names, result.phrase],
+            "kind": [CONTROLS] * len(controls.names) + [PHRASE],
         }
     )
-    lone = bool(table["consistency"].isna().all())
-    colours = alt.Scale(domain=["made-up names", "the phrase"], range=["#b9b3a4", "#234f8c"])
+    single = result.consistency is None
+    colours = alt.Scale(domain=[CONTROLS, PHRASE], range=["#b9b3a4", "#234f8c"])
     return (
         alt.Chart(table)
         .mark_circle(opacity=0.85)
         .encode(
             x=alt.X("distance:Q", title="distance (the median control's is 1)"),
-            y=alt.value(60) if lone else alt.Y("consistency:Q", title="consistency"),
-            color=alt.Color("which:N", scale=colours, title=None),
-            size=alt.condition("datum.which == 'the phrase'", alt.value(140), alt.value(40)),
+            y=alt.value(60) if single else alt.Y("consistency:Q", title="consistency"),
+            color=alt.Color("kind:N", scale=colours, title=None),
+            size=alt.condition(f"datum.kind == '{PHRASE}'", alt.value(140), alt.value(40)),
             tooltip=["name:N"],
         )
-        .properties(width=460, height=120 if lone else 220)
+        .properties(width=460, height=120 if single else 220)
     )
-
-
-def _shown(found: Familiarity) -> list[Any]:
-    return [found.seen, *found.shown]
-
-
-def _picture(seen: Any, at: int) -> Pictures:
-    assert seen.pictures is not None
-    picture: Pictures = seen.pictures[at]
-    return picture

@@ -1,112 +1,208 @@
-"""What came of asking whether a model knows a name: the verdict, and all that it stands on."""
+"""The result of `familiarity`: the verdict, and the figures that it rests on."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, SkipValidation
 
-from clerestory.recognition.contexts import Made
-from clerestory.recognition.observation import Seen
-from clerestory.reporting.escaping import to_json
+from clerestory.errors import EvidenceError
+from clerestory.io.outputs import whole_folder
+from clerestory.io.tensors import read_arrays
+from clerestory.io.validation import dump_json, load_json
+from clerestory.recognition.contexts import ContextEffect
+from clerestory.recognition.store import NAMES
+from clerestory.reporting.results import Provenance, Result
+from clerestory.types import Pictures
 
-__all__ = ["Beside", "Context", "Familiarity", "Verdict"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ContextResult", "Controls", "FamiliarityResult", "Verdict", "phrase_folder"]
 
 Verdict = Literal["familiar", "unfamiliar", "undecided"]
-SAID: dict[Verdict, str] = {
-    "familiar": "familiar",
-    "unfamiliar": "unfamiliar: falls back on context",
-    "undecided": "undecided",
-}
-Floats = NDArray[np.float64]
+FIGURES, PAGE, PICTURES = "familiarity.json", "familiarity.html", "pictures.npz"
 
 
 @dataclass(frozen=True)
-class Context:
-    """How far the phrase lies from the others in one context, in the median control's distances.
+class ContextResult:
+    """One context.
 
-    `made` is what the context makes of made-up names.
+    Attributes:
+        distance: How far the phrase lies from other names there, in units of the median control.
+        effects: The labels that the context adds to invented names.
     """
 
     distance: float
-    made: tuple[Made, ...]
+    effects: tuple[ContextEffect, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Beside:
-    """The controls: their names, distances (their median is 1) and consistencies."""
+@dataclass(frozen=True)
+class Controls:
+    """The invented names that the phrase is compared with.
+
+    Attributes:
+        names: The names.
+        distances: Their distances; the median is 1.
+        consistencies: Their consistencies; None with a single context.
+    """
 
     names: tuple[str, ...]
-    distances: Floats
-    consistencies: Floats
+    distances: tuple[float, ...]
+    consistencies: tuple[float | None, ...]
 
-    def told(self) -> dict[str, Any]:
-        """How many, and the lowest, median, 95th in a hundred and highest of their figures."""
-        told: dict[str, Any] = {"names": len(self.names)}
-        for name in ("distances", "consistencies"):
-            ends = np.quantile(getattr(self, name), [0, 0.5, 0.95, 1])
-            told[name] = [_number(end) for end in ends.tolist()]
-        return told
-
-    @property
-    def span(self) -> str:
-        """From which consistency to which."""
-        ends = self.told()["consistencies"]
-        return "none" if ends[0] is None else f"{ends[0]:.2f} to {ends[3]:.2f}"
+    def quantiles(self, figure: Literal["distances", "consistencies"]) -> list[float] | None:
+        """The lowest, the median, the 95th percentile and the highest; None where unknown."""
+        values = [value for value in getattr(self, figure) if value is not None]
+        return np.quantile(values, [0, 0.5, 0.95, 1]).tolist() if values else None
 
 
-@dataclass(frozen=True, eq=False)
-class Familiarity:
-    """A phrase, and whether its pictures are unlike those of names that nobody knows.
+@dataclass(frozen=True, eq=False, repr=False)
+class FamiliarityResult(Result):
+    """A phrase, and whether its pictures differ from those of invented names.
 
-    `p` is the share of the pool (the phrase and its controls) that lies at least as far from the
-    others as the phrase does. `distance` is that of its mean deviation, 1 the median control's;
-    `consistency` the mean cosine between its deviations in two contexts, NaN with a single one.
-    `right` says how often each classifier is right on held-out pictures, None where nobody knows.
+    Attributes:
+        phrase: The name that is asked about.
+        verdict: `familiar` at p ≤ .01, `unfamiliar` above .1, `undecided` in between.
+        p: The share of the phrase and its controls that lies at least as far from the others as
+            the phrase.
+        distance: The norm of the phrase's mean deviation; 1 is the median control's.
+        consistency: The mean cosine between its deviations in two contexts; None with one context.
+        contexts: What was measured in each.
+        controls: The invented names.
+        classifiers: The accuracy of each on held-out pictures; None where it is unknown.
+        embedding: Where the image embedding comes from; None without one.
+        seeds: Seeds per context, which are averaged first.
+        provenance: Where the result comes from.
+        pictures: Of the phrase and the first controls `[context, height, width, 3]`, by name.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "arbitrary_types_allowed": True,
+    }
 
     phrase: str
     verdict: Verdict
     p: float
     distance: float
-    consistency: float
-    contexts: Mapping[str, Context]
-    controls: Beside
-    right: Mapping[str, float | None]
-    about: Mapping[str, Any]
-    seen: Seen = field(repr=False)
-    shown: tuple[Seen, ...] = field(repr=False)
+    consistency: float | None
+    contexts: Mapping[str, ContextResult]
+    controls: Controls
+    classifiers: Mapping[str, float | None]
+    embedding: str | None
+    seeds: tuple[int, ...]
+    provenance: Provenance
+    pictures: Annotated[Mapping[str, Pictures], SkipValidation, Field(exclude=True)] = field(
+        default_factory=dict
+    )
 
     @property
-    def said(self) -> str:
-        """The verdict, to a reader."""
-        return SAID[self.verdict]
+    def verdict_text(self) -> str:
+        """The verdict for a reader."""
+        return f"{self.verdict}{': falls back on context' * (self.verdict == 'unfamiliar')}"
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> str:
+        """The verdict, p, distance and consistency."""
+        farthest = max(self.controls.distances)
+        text = (
+            f"{self.phrase}: {self.verdict_text}; p {self.p:.3g} among {len(self.controls.names)} "
+            f"controls, distance {self.distance:.2f} (the median control's is 1, the farthest's "
+            f"{farthest:.2f})"
+        )
+        ends = self.controls.quantiles("consistencies")
+        if self.consistency is not None and ends is not None:
+            text += (
+                f", consistency {self.consistency:.2f} (controls: {ends[0]:.2f} to {ends[3]:.2f})"
+            )
+        return f"{text}."
+
+    def table(self) -> pd.DataFrame:
+        """A row for each context and label that the context adds to invented names."""
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        for name, context in self.contexts.items():
+            row = {"context": name, "distance": round(context.distance, 2)}
+            rows += [
+                row
+                | {
+                    "classifier": effect.classifier,
+                    "label": effect.label,
+                    "rate": round(effect.rate.rate, 2),
+                    "other_contexts": round(effect.other_contexts, 2),
+                    "phrase_rate": effect.phrase_rate,
+                }
+                for effect in context.effects
+            ] or [row]
+        columns = ["context", "distance", "classifier", "label", "rate", "other_contexts"]
+        return pd.DataFrame(rows, columns=[*columns, "phrase_rate"])
+
+    def plot(self) -> Any:
+        """Distance and consistency of the phrase among its controls."""
+        from clerestory.recognition.page import chart
+
+        return chart(self)
+
+    def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
-        return {
-            "phrase": self.phrase,
-            "verdict": self.verdict,
-            "p": self.p,
-            "distance": self.distance,
-            "consistency": _number(self.consistency),
-            "contexts": {
-                name: {"distance": one.distance, "made": [asdict(made) for made in one.made]}
-                for name, one in self.contexts.items()
-            },
-            "controls": self.controls.told(),
-            "classifiers": dict(self.right),
-            **self.about,
-        }
+        return dump_json(replace(self, pictures={}))
 
     def save(self, folder: Path) -> None:
-        """Write `familiarity.json`."""
-        (folder / "familiarity.json").write_text(to_json(self.told()) + "\n", encoding="utf-8")
+        """Write `familiarity.json`, `familiarity.html`, `pictures.npz` and `sheet.png`.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
+        with whole_folder(folder) as part:
+            self.write(part)
+
+    def write(self, folder: Path) -> Path:
+        """Write the same files over any that are there; returns the page's path."""
+        from clerestory.recognition.page import page, sheet
+        from clerestory.reporting.escaping import to_json
+        from clerestory.reporting.pictures import save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FIGURES).write_text(to_json(self.to_dict()) + "\n", "utf-8")
+        names = np.array(list(self.pictures), dtype=str)
+        numbered = {str(index): each for index, each in enumerate(self.pictures.values())}
+        np.savez_compressed(folder / PICTURES, names=names, **numbered)  # type: ignore[arg-type]
+        save(sheet(self), folder / "sheet.png")
+        path = folder / PAGE
+        path.write_text(page(self), "utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> FamiliarityResult:
+        """Read what `save` wrote.
+
+        Raises:
+            EvidenceError: The files are missing, damaged or of another version.
+        """
+        result = load_json(cls, folder, FIGURES, EvidenceError)
+        arrays = read_arrays(folder / PICTURES, EvidenceError)
+        names = [str(name) for name in arrays.pop("names")]
+        return replace(
+            result, pictures={name: arrays[str(index)] for index, name in enumerate(names)}
+        )
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def phrase_folder(folder: Path, phrase: str) -> Path:
+    """The folder of a phrase's result: its words, with a digest where they are ambiguous."""
+    from clerestory.reporting.pictures import slug
+
+    name = slug(phrase)
+    if name.replace("-", " ") != phrase or name == NAMES:
+        raw = phrase.encode(errors="surrogatepass")
+        name += "-" + hashlib.blake2b(raw, digest_size=3).hexdigest()
+    return folder / name

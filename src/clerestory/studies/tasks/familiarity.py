@@ -22,17 +22,14 @@ from clerestory.studies.tasks.base import (
 
 if TYPE_CHECKING:
     from clerestory.models import Model
-    from clerestory.recognition import Familiarity
+    from clerestory.recognition import FamiliarityResult
 
 __all__ = ["FamiliarityTask"]
-
-INVENTED_SHOWN = 4
-"""Made-up names whose pictures are shown."""
 
 
 @tasks.register("familiarity")
 class FamiliarityTask(Task):
-    """`familiarity` of a phrase beside made-up ones. `expected` is what the study claims of it."""
+    """`familiarity` of a phrase beside invented ones. `expected` is what the study claims of it."""
 
     resumable = True
 
@@ -56,21 +53,19 @@ class FamiliarityTask(Task):
         """How many names, where, how often."""
         contexts, seeds = len(self._contexts()), len(self.seeds)
         return (
-            f"“{self.phrase}” was drawn beside {len(self.controls) or self.count} made-up names "
+            f"“{self.phrase}” was drawn beside {len(self.controls) or self.count} invented names "
             f"of its form in {count_noun(contexts, 'context')}, {count_noun(seeds, 'seed')}; the "
             "distance of its pictures is compared with that of each of theirs."
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """The phrase and every made-up name, in every context, with every seed."""
+        """The phrase and every invented name, in every context, with every seed."""
         names = 1 + (len(self.controls) or self.count)
         return Cost(pictures=names * len(self._contexts()) * len(self.seeds))
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Ask, or go on; the page lies in the phrase's own folder under `familiarity`."""
         from clerestory.recognition import familiarity
-        from clerestory.recognition.page import chart as plot
-        from clerestory.recognition.page import keep
 
         found = familiarity(
             context.model,
@@ -84,12 +79,11 @@ class FamiliarityTask(Task):
             cache=context.cache,
             progress=context.progress,
         )
-        keep(found, folder / "familiarity")
         return TaskResult(
             claims=(self._claim(found),),
-            figures=found.told(),
+            figures=found.to_dict(),
             pictures=(self._pictures(found, folder),),
-            charts=(save_chart(folder, "The phrase among made-up names", "among", plot(found)),),
+            charts=(save_chart(folder, "The phrase among invented names", "among", found.plot()),),
         )
 
     def _classifiers(self, context: TaskContext) -> list[str] | None:
@@ -108,22 +102,19 @@ class FamiliarityTask(Task):
 
         return self.contexts or tuple(CONTEXTS)
 
-    def _claim(self, found: Familiarity) -> Claim:
+    def _claim(self, found: FamiliarityResult) -> Claim:
         names = len(found.controls.names)
         supported = None if found.verdict == "undecided" else found.verdict == self.expected
         text = (
             f"“{self.phrase}” is {found.verdict} to the model: its pictures lie "
             f"{found.distance:.2f} times as far "
-            f"from those of {names} made-up names as the median one's do (p {found.p:.2g})."
+            f"from those of {names} invented names as the median one's do (p {found.p:.2g})."
         )
         criterion = "p at most .01" if self.expected == "familiar" else "p above .1"
         return Claim(self.expected, text, to_status(supported), criterion, found.distance)
 
-    def _pictures(self, found: Familiarity, folder: Path) -> PictureRows:
+    def _pictures(self, found: FamiliarityResult, folder: Path) -> PictureRows:
         """A row for each name, a column for each context, with the first seed."""
-        rows = {}
-        for seen in (found.seen, *found.shown[:INVENTED_SHOWN]):
-            if seen.pictures is not None:
-                rows[seen.name] = list(seen.pictures[: len(found.contexts)])
-        title = f"“{self.phrase}” and, below, made-up names"
+        rows = {name: list(pictures) for name, pictures in found.pictures.items()}
+        title = f"“{self.phrase}” and, below, invented names"
         return save_pictures(folder, title, rows, list(found.contexts))

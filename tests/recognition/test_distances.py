@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clerestory.recognition.distances import chance, consistencies, deviations, distances
+from clerestory.recognition.distances import consistencies, deviations, distances, first_name_p
 
 NAMES, CONTEXTS, UNITS = 100, 3, 12
 
@@ -20,7 +20,7 @@ def pool(rng):
 
 def test_p_is_uniform_where_the_phrase_is_one_like_its_controls():
     rng = np.random.default_rng(0)
-    found = [chance(distances(deviations(pool(rng)))) for _ in range(600)]
+    found = [first_name_p(distances(deviations(pool(rng)))) for _ in range(600)]
     counts = np.bincount(np.ceil(np.array(found) * 10 - 1e-9).astype(int) - 1, minlength=10)
     assert stats.chisquare(counts).pvalue > 0.01
     assert np.mean(np.array(found) <= 0.01) < 0.025, "one in a hundred, but for chance"
@@ -38,7 +38,7 @@ def test_a_planted_deviation_has_the_least_p_there_is_in_whichever_block(block):
     blocks = pool(np.random.default_rng(2))
     blocks[block][0] += 15 * blocks[block].std((0, 1)) * np.eye(blocks[block].shape[2])[0]
     away = deviations(blocks)
-    assert chance(distances(away)) == 0.01
+    assert first_name_p(distances(away)) == 0.01
     assert consistencies(away)[0] > 0.9
 
 
@@ -66,4 +66,4 @@ def test_blocks_count_alike_whatever_their_units():
 
 def test_names_that_are_all_the_same_lie_nowhere():
     away = deviations([np.ones((NAMES, 2, 3))])
-    assert not distances(away).any() and chance(distances(away)) == 1.0
+    assert not distances(away).any() and first_name_p(distances(away)) == 1.0

@@ -1,0 +1,88 @@
+"""Observations on disk as they are made, so that a killed call resumes and phrases share controls.
+
+FOLDER/names.json           what observations of these names depend on
+FOLDER/names/DIGEST.npz     one name
+
+The phrase is no part of the plan: phrases that are measured in one folder share its controls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clerestory.errors import EvidenceError
+from clerestory.io.outputs import planned_folder
+from clerestory.io.reading import refusing
+from clerestory.io.tensors import read_arrays
+from clerestory.recognition.observation import Observation
+
+__all__ = ["NAMES", "ObservationStore"]
+
+PLAN, NAMES = "names.json", "names"
+
+
+class ObservationStore:
+    """The observations of one plan; without a folder nothing is stored."""
+
+    def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
+        """Open or create a folder.
+
+        Raises:
+            EvidenceError: The folder has observations of another plan; the message has the
+                differences.
+        """
+        self.folder = folder
+        if folder is not None:
+            planned_folder(folder, PLAN, plan, other="names of another kind", error=EvidenceError)
+            (folder / NAMES).mkdir(exist_ok=True)
+
+    def read(self, name: str, *, pictures: bool) -> Observation | None:
+        """Read the observation of a name; None where there is none, or it lacks pictures."""
+        if self.folder is None:
+            return None
+        try:
+            found = _observation(self._path(name))
+        except EvidenceError:
+            return None  # none yet, or damaged: it is made again
+        lacks_pictures = pictures and found.pictures is None
+        return None if found.name != name or lacks_pictures else found
+
+    def write(self, observation: Observation) -> None:
+        """Write an observation, whole or not at all."""
+        if self.folder is None:
+            return
+        raw = io.BytesIO()
+        parts = {name: part for name, part in vars(observation).items() if part is not None}
+        np.savez_compressed(raw, **parts)
+        path = self._path(observation.name)
+        partial = path.with_name(f"{path.name}.part")
+        partial.write_bytes(raw.getvalue())
+        partial.replace(path)
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        digest = hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+        return self.folder / NAMES / f"{digest}.npz"
+
+
+def _observation(path: Path) -> Observation:
+    with refusing(path, EvidenceError):
+        parts = read_arrays(path, EvidenceError)
+        figures = [parts[name] for name in ("rates", "hits", "embedding")]
+        pictures = parts.get("pictures")
+        contexts = len(figures[0])
+        for each in figures:
+            if each.ndim != 2 or each.dtype.kind != "f" or len(each) != contexts:
+                raise ValueError("its figures are not by context")
+            if not np.isfinite(each).all():
+                raise ValueError("a figure is not finite")
+        if pictures is not None and not (pictures.ndim == 4 and pictures.dtype == np.uint8):
+            raise ValueError("its pictures are not pictures")
+        rates, hits, embedding = figures
+        return Observation(str(parts["name"]), rates, hits, embedding, pictures)
