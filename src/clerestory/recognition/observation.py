@@ -151,8 +151,9 @@ class Observer:
             embedding = drawing.sites[self.site].values
         elif self.head is not None:
             embedding = self.head.features(drawing.pictures)
-        means = (
+        rates, hits, embedding = (
             np.asarray(each.reshape(len(contexts), len(seeds), -1).mean(1), np.float32)
             for each in (rates, hits, embedding)
         )
-        return Observation(name, *means, drawing.pictures[:: len(seeds)] if pictures else None)
+        first_seed = drawing.pictures[:: len(seeds)] if pictures else None
+        return Observation(name, rates, hits, embedding, first_seed)
