@@ -45,8 +45,8 @@ model has more of the same. `clerestory sites --model M` lists a model's own.
 
 An address is `stage.path/tap`, with units in brackets and a step after `@`:
 `denoiser.mid.res.0/out[17]@5`. `*` stands for anything, `[0:4]` is a range, `[h2]` are the units of
-attention head 2. Every site hands over `[sample, position, unit]`: a map has height × width
-positions, tokens one each, a vector one.
+attention head 2. Every site gives `[sample, position, unit]`: a map has height × width positions,
+tokens one each, a vector one. `conditioning` stands for the model's own conditioning site.
 
 One and the same vector added to *all* keys of a plain attention changes nothing: softmax takes
 no notice of what all of its inputs share: edit keys position by position, or edit `v`.
@@ -81,15 +81,18 @@ def _addresses(model: Any) -> str:
     rows: dict[str, list[Any]] = {}
     for hook in model.family.site_hooks:
         rows.setdefault(NUMBER.sub("N", hook.site.address), []).append(hook)
-    lines = ["| address | positions | heads | module | feeds |", "|---|---|---|---|---|"]
+    lines = [
+        "| address | positions | heads | module | affects the picture |",
+        "|---|---|---|---|---|",
+    ]
     for address, hooks in rows.items():
         site = hooks[0].site
-        unread = [hook for hook in hooks if not hook.site.affects_output]
-        feeds = "yes" if not unread else "no" if len(unread) == len(hooks) else "not in the last"
+        unused = [hook for hook in hooks if not hook.site.affects_output]
+        affects = "yes" if not unused else "no" if len(unused) == len(hooks) else "not in the last"
         module = f"`{NUMBER.sub('N', site.path)}`" if site.module is not None else "between stages"
         heads = "yes" if site.heads else ""
         lines.append(
-            f"| `{address}` | {_positions(model, hooks[0])} | {heads} | {module} | {feeds} |"
+            f"| `{address}` | {_positions(model, hooks[0])} | {heads} | {module} | {affects} |"
         )
     return "\n".join(lines) + "\n"
 

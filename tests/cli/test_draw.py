@@ -67,7 +67,7 @@ def test_prompts_of_the_same_name_get_files_of_their_own(tmp_path):
 def test_sites_lists_what_scripts_read():
     told = json.loads(call("sites", "text.*/mlp", "--json").stdout)
     assert [row["address"] for row in told] == ["text.blocks.0/mlp", "text.blocks.1/mlp"]
-    assert told[0]["shape"] == [16, 48] and told[0]["feeds"] is True
+    assert told[0]["shape"] == [16, 48] and told[0]["affects_output"] is True
     assert told[0]["module"].endswith("layers.0.mlp.activation_fn")
     assert len(json.loads(call("sites", "--json").stdout)) == len(tiny_model().sites)
 

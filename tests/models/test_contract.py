@@ -149,6 +149,12 @@ def test_with_only_text_sites_nothing_later_is_called(model, monkeypatch):
         assert np.allclose(whole.read(site), early.read(site), atol=1e-5)
 
 
+def test_conditioning_names_the_models_own_conditioning_site(model):
+    run = model.run("a cat", 0, read="conditioning@0", pictures=False)
+    assert list(run.site_values) == [model.conditioning_site]
+    assert model.sites["conditioning"].address == model.conditioning_site
+
+
 def test_what_is_handed_over_is_read_without_the_denoiser(model, monkeypatch):
     counted = calls(model, monkeypatch)
     run = model.run(PROMPTS, 0, read=list(model.conditioning_sites), pictures=False)

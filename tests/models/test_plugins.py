@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -116,3 +117,57 @@ def test_opening_another_model_imports_no_lancet(folder):
     code += "print([name for name in sys.modules if name.startswith('lancet.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['lancet.profile']")
+
+
+FAMILY = """
+import numpy as np
+
+from clerestory.models import Options, Site
+from clerestory.models.core.family import Encoded, Family, SiteHook, families, seed_generators
+
+
+@families.register("Scribbler")
+class Scribble(Family):
+    stages, encoder_stages = ("text",), ()
+    conditioning_site = ""
+    defaults = Options(height=8, width=8)
+
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+        self.site_hooks = [SiteHook(Site("text/length", (1, 1), "net", module=pipeline.net))]
+        self.stage_modules = {"text": pipeline.net}
+
+    def encode(self, batch, until, branch):
+        return Encoded({}, [generator.get_state() for generator in seed_generators(batch)])
+
+    def draw(self, batch, encoded, handoff, until):
+        import torch
+
+        values = self.pipeline.net(torch.tensor([[float(len(one.prompt))] for one in batch]))
+        pictures = values[:, :, None, None].byte().numpy()
+        return np.broadcast_to(pictures, (len(batch), 8, 8, 3)).copy()
+"""
+
+
+def test_a_family_joins_by_one_file_and_one_registration(tmp_path):
+    (tmp_path / "scribbling.py").write_text(FAMILY)
+    meta = tmp_path / "scribbling-1.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: scribbling\nVersion: 1\n")
+    (meta / "entry_points.txt").write_text("[clerestory.families]\nscribble = scribbling\n")
+    code = (
+        "import torch, clerestory\n"
+        "from types import SimpleNamespace\n"
+        "Scribbler = type('Scribbler', (SimpleNamespace,), {})\n"
+        "model = clerestory.load(Scribbler(net=torch.nn.Identity()))\n"
+        "run = model.run(['ab', 'abcd'], 0, read='text/length')\n"
+        "print(run.pictures[:, 0, 0, 0].tolist(), run.read('text/length').values.ravel().tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[2, 4] [2.0, 4.0]"

@@ -1,4 +1,4 @@
-"""`clerestory sites`: the places inside a model that can be read and edited."""
+"""`clerestory sites`: the sites of a model, which can be read and edited."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def sites(
 
     from clerestory.cli import console
 
-    found = model.open().sites.match(pattern)
+    selected = model.open().sites.match(pattern)
     if as_json:
         rows = [
             {
-                "address": s.address,
-                "shape": list(s.shape),
-                "module": s.path,
-                "feeds": s.affects_output,
+                "address": site.address,
+                "shape": list(site.shape),
+                "module": site.path,
+                "affects_output": site.affects_output,
             }
-            for s in found
+            for site in selected
         ]
         console.write_json(rows)
         return
@@ -41,13 +41,13 @@ def sites(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("address", "positions", "units", "module", "feeds", box=None)
-    for site in found:
+    table = Table("address", "positions", "units", "module", "affects output", box=None)
+    for site in selected:
         positions = "varies" if site.shape[0] is None else str(site.shape[0])
         units = "?" if site.shape[1] is None else str(site.shape[1])
         units += f" in {site.heads} heads" if site.heads else ""
-        feeds = {True: "yes", False: "no", None: "?"}[site.affects_output]
-        cells = (site.address, positions, units, site.path, feeds)
+        affects = {True: "yes", False: "no", None: "?"}[site.affects_output]
+        cells = (site.address, positions, units, site.path, affects)
         table.add_row(*(Text(console.plain(cell)) for cell in cells))  # no markup in it
     narrow = sys.stdout.isatty()
     Console(width=None if narrow else 200).print(table)

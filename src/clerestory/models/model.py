@@ -51,7 +51,7 @@ class Model:
         self.profile = ModelProfile() if profile is None else profile
         self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
-        self.sites = Sites([hook.site for hook in family.site_hooks])
+        self.sites = Sites([hook.site for hook in family.site_hooks], family.conditioning_site)
         self.reopen: Callable[[], Model] | None = None
 
     def __repr__(self) -> str:

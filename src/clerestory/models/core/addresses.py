@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -92,6 +92,7 @@ def select(
     single: bool = False,
     noun: str = "site",
     heads: Mapping[str, int | None] | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> dict[str, Selection]:
     """Select the sites that patterns name.
 
@@ -101,6 +102,7 @@ def select(
         single: Whether exactly one site is wanted.
         noun: What error messages call a site.
         heads: The number of attention heads of each site; None without heads.
+        aliases: Other names of sites.
 
     Returns:
         Selections by address, in the order of `units`, whatever the order of the patterns.
@@ -110,7 +112,8 @@ def select(
             and `single` is set.
     """
     chosen: dict[str, Selection] = {}
-    for address in _addresses(patterns):
+    for written in _addresses(patterns):
+        address = replace(written, site=(aliases or {}).get(written.site, written.site))
         exact = [address.site] if address.site in units else []
         sites = exact or [site for site in units if fnmatchcase(site, address.site)]
         if not sites:

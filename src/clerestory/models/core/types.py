@@ -125,9 +125,17 @@ class Site:
 
 
 class Sites(Mapping[str, Site]):
-    """A model's sites by address, stage by stage."""
+    """A model's sites by address, stage by stage.
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    In patterns, `conditioning` stands for the model's conditioning site.
+
+    Args:
+        sites: The sites, in the order in which they run.
+        conditioning: The address of the conditioning site; "" where there is none.
+    """
+
+    def __init__(self, sites: Sequence[Site], conditioning: str = "") -> None:
+        self._aliases = {"conditioning": conditioning} if conditioning else {}
         self._sites = {site.address: site for site in sites}
         self._units = {site.address: site.shape[1] for site in sites}
         self._heads = {site.address: site.heads for site in sites}
@@ -173,7 +181,9 @@ class Sites(Mapping[str, Site]):
         Raises:
             SiteError: A pattern names no site or unit, or several sites match and `single` is set.
         """
-        return select(patterns, self._units, single=single, heads=self._heads)
+        return select(
+            patterns, self._units, single=single, heads=self._heads, aliases=self._aliases
+        )
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,13 @@ def load(
         ModelError: It does not exist, cannot be fetched, is no pipeline, draws from pictures
             rather than text, or is damaged; the message is one line.
     """
-    from clerestory.models.loading.pipelines import Opening, open_pipeline
+    from clerestory.models.loading.pipelines import PipelineOptions, open_pipeline
 
     target = _device(device)
     precision = _precision(dtype, target)
     _check_offload(offload, target)
-    told = {"prior": prior, "lora": lora, "config": config}
-    load_options = {part: str(value) for part, value in told.items() if value is not None}
+    given = {"prior": prior, "lora": lora, "config": config}
+    load_options = {part: str(value) for part, value in given.items() if value is not None}
     if source is None:
         source = default_model()
     if not isinstance(source, str | Path):
@@ -72,17 +72,17 @@ def load(
             if dtype != "auto":
                 source.to(precision(type(source).__name__))
             home = None if device == "auto" and offload is None else target
-            _settle(source, home, offload, lora)
+            _place_pipeline(source, home, offload, lora)
         return wrap(source, load_options=load_options)
     known = checkpoint(source)
     if known is None:
-        _check_named(source)
+        _check_name(source)
         known = Checkpoint(source, str(source))
-        opening = Opening(precision, prior, config, pickles)
+        options = PipelineOptions(precision, prior, config, pickles)
     else:
-        opening = Opening(precision)
-    pipeline = open_pipeline(known.pipeline, opening)
-    _settle(pipeline, target, offload, lora)
+        options = PipelineOptions(precision)
+    pipeline = open_pipeline(known.pipeline, options)
+    _place_pipeline(pipeline, target, offload, lora)
     model = wrap(
         pipeline,
         name=known.name,
@@ -145,10 +145,10 @@ def wrap(
     )
 
 
-def _settle(
+def _place_pipeline(
     pipeline: Any, target: torch.device | None, offload: str | None, lora: str | Path | None
 ) -> None:
-    """Give a pipeline its LoRA and put it where it is to run (None: it stays).
+    """Add a LoRA to a pipeline and move it to a device (None: it stays).
 
     Its precision is left alone: some parts keep another than the rest on purpose.
     """
@@ -179,11 +179,11 @@ def _add_lora(pipeline: Any, lora: str) -> None:
         check_tensors(path, ModelError)
     if path.suffix in (".bin", ".pt", ".ckpt"):
         raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
-    where = {"weight_name": path.name} if path.is_file() else {}
+    file = {"weight_name": path.name} if path.is_file() else {}
     try:
         with silence_libraries():
             pipeline.load_lora_weights(
-                str(path.parent) if path.is_file() else lora, use_safetensors=True, **where
+                str(path.parent) if path.is_file() else lora, use_safetensors=True, **file
             )
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
@@ -192,14 +192,14 @@ def _add_lora(pipeline: Any, lora: str) -> None:
         raise ModelError(f"The LoRA {lora} cannot be loaded: {reason}") from error
 
 
-def _check_named(what: str | Path) -> None:
-    """ModelError where a name is neither a path that is there nor an id."""
+def _check_name(source: str | Path) -> None:
+    """ModelError where a source is neither an existing path nor a hub id."""
     from clerestory.models.loading.pipelines import is_hub_id
 
-    if not Path(what).exists() and not is_hub_id(str(what)):
+    if not Path(source).exists() and not is_hub_id(str(source)):
         raise ModelError(
-            f"No model is called {str(what)!r}, and there is no such file or folder."
-            f"{suggest(str(what), model_names())}"
+            f"No model is called {str(source)!r}, and there is no such file or folder."
+            f"{suggest(str(source), model_names())}"
         )
 
 
@@ -214,14 +214,14 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ModelError(f"No device is called {name!r}; write auto, cpu, cuda or mps.") from None
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, True):
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, True):
         raise ModelError(f"The device {name!r} was asked for, and torch finds none; use cpu.")
     return device
 
 
 def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
-    """The torch dtype for a pipeline's class; `auto` is float32 on a CPU and half elsewhere."""
+    """From a pipeline's class to its torch dtype; `auto` is float32 on a CPU, half elsewhere."""
     import torch
 
     from clerestory.models.core.family import Family
@@ -235,8 +235,8 @@ def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
             return name
         families = load_families()
         half = getattr(families.get(kind, Family), "half_precision", Family.half_precision)
-        told = name if name != "auto" else "float32" if target.type == "cpu" else half
-        found: torch.dtype = getattr(torch, told)
+        dtype = name if name != "auto" else "float32" if target.type == "cpu" else half
+        found: torch.dtype = getattr(torch, dtype)
         return found
 
     return precision

@@ -1,4 +1,4 @@
-"""Open diffusers pipelines: hub ids, folders, single files; what is wrong with them, in one line.
+"""Open diffusers pipelines: hub ids, folders, single files; errors are one line.
 
 Weights are read from safetensors only, unless pickles are allowed by name, since loading a pickle
 can run code. Code that comes with a checkpoint is never run.
@@ -21,13 +21,13 @@ from clerestory.io.reading import read_json
 from clerestory.models.families.registered import load_families
 from clerestory.models.loading.files import (
     PICKLES,
+    check_complete,
     check_index,
     check_parts,
-    check_whole,
     pickle_error,
 )
 
-__all__ = ["Opening", "check_task", "is_hub_id", "silence_libraries"]
+__all__ = ["PipelineOptions", "check_task", "is_hub_id", "open_pipeline", "silence_libraries"]
 
 UNREADABLE = (
     OSError,
@@ -42,18 +42,20 @@ UNREADABLE = (
     ImportError,
     SafetensorError,
 )
-"""What the libraries raise at folders and files that are not as they should be."""
-PRIORLESS = "KandinskyV22Pipeline"
+"""What the libraries raise for damaged folders and files."""
+DECODER = "KandinskyV22Pipeline"
 
 
 @dataclass(frozen=True)
-class Opening:
+class PipelineOptions:
     """How a pipeline is opened.
 
-    `precision` gives the torch dtype for the class of a pipeline; `prior` is that of a Kandinsky
-    2.2 decoder; `pickles` is whether pickled weights may be read. `config` is a folder or id with
-    the configuration of a single file's parts, where diffusers' own choice cannot be fetched or
-    does not fit.
+    Attributes:
+        precision: From the class name of a pipeline to its torch dtype.
+        prior: The prior of a Kandinsky 2.2 decoder, a folder or id.
+        config: A folder or id with the configuration of a single file's parts, where diffusers'
+            own choice cannot be fetched or does not fit.
+        pickles: Whether pickled weights may be read.
     """
 
     precision: Callable[[str], Any]
@@ -62,98 +64,112 @@ class Opening:
     pickles: bool = False
 
 
-def is_hub_id(what: str) -> bool:
-    """Whether this could be the id of a model on a hub: `owner/name`."""
-    file = what.lower().endswith((".safetensors", *PICKLES))
-    named = re.fullmatch(r"[\w.-]+/[\w.-]+", what, re.ASCII) is not None
-    return named and ".." not in what and not file
+def is_hub_id(source: str) -> bool:
+    """Whether a text has the form of a hub id, `owner/name`."""
+    file = source.lower().endswith((".safetensors", *PICKLES))
+    named = re.fullmatch(r"[\w.-]+/[\w.-]+", source, re.ASCII) is not None
+    return named and ".." not in source and not file
 
 
-def open_pipeline(what: str | Path, how: Opening) -> Any:
-    """The pipeline in a folder, behind an id, or in a single file; ModelError, in one line."""
-    path = Path(what)
+def open_pipeline(source: str | Path, options: PipelineOptions) -> Any:
+    """Open the pipeline in a folder, behind a hub id, or in a single file.
+
+    Args:
+        source: The folder, id or file.
+        options: How it is opened.
+
+    Returns:
+        A diffusers pipeline.
+
+    Raises:
+        ModelError: It cannot be found, fetched or read, or an option does not apply to it.
+    """
+    path = Path(source)
     if path.is_file():
-        _check_unused(what, "prior", how.prior, "is a single file, which has its own")
-        return _single(path, how)
-    _check_unused(what, "config", how.config, "is no single file, so it has its own")
-    told = _index(what)
-    kind = _kind(what, told)
-    if kind == PRIORLESS:
-        return _with_prior(what, how)
-    _check_unused(what, "prior", how.prior, f"is a {kind}, which needs none")
+        _check_unused(source, "prior", options.prior, "is a single file, which has its own")
+        return _open_single_file(path, options)
+    _check_unused(source, "config", options.config, "is no single file, so it has its own")
+    index = _read_index(source)
+    kind = _pipeline_class(source, index)
+    if kind == DECODER:
+        return _open_with_prior(source, options)
+    _check_unused(source, "prior", options.prior, f"is a {kind}, which needs none")
     if kind not in load_families():
-        _check_kind(what, kind)
-    return _pretrained(what, how, kind, **_unchecked(kind))
+        _check_class(source, kind)
+    return _open_folder(source, options, kind, **_without_safety_checker(kind))
 
 
-def _check_unused(what: object, name: str, given: object, why: str) -> None:
-    """ModelError where something is named that this model would never look at."""
-    if given is not None:
-        raise ModelError(f"{name} is {given}, but {what} {why}: leave --{name} ({name}=) out.")
+def _check_unused(source: object, name: str, value: object, why: str) -> None:
+    """ModelError where an option is given that this model would ignore."""
+    if value is not None:
+        raise ModelError(f"{name} is {value}, but {source} {why}: leave --{name} ({name}=) out.")
 
 
-def _pretrained(what: str | Path, how: Opening, kind: str, **more: Any) -> Any:
-    local = Path(what).is_dir()
+def _open_folder(source: str | Path, options: PipelineOptions, kind: str, **more: Any) -> Any:
+    local = Path(source).is_dir()
     if local:
-        check_parts(Path(what), kind, _index(what), pickles=how.pickles)
-    with silence_libraries(), _one_line(what, kind):
+        check_parts(Path(source), kind, _read_index(source), pickles=options.pickles)
+    with silence_libraries(), _one_line_errors(source, kind):
         from diffusers import DiffusionPipeline
 
         pipeline = DiffusionPipeline.from_pretrained(
-            what,
-            use_safetensors=None if how.pickles else True,
-            dtype=how.precision(kind),
+            source,
+            use_safetensors=None if options.pickles else True,
+            dtype=options.precision(kind),
             local_files_only=local,
             trust_remote_code=False,
             **more,
         )
         if local:
-            check_whole(Path(what), pipeline)
+            check_complete(Path(source), pipeline)
     return pipeline
 
 
-def _with_prior(what: str | Path, how: Opening) -> Any:
+def _open_with_prior(source: str | Path, options: PipelineOptions) -> Any:
     """A Kandinsky 2.2 decoder and the prior that the user names, as one pipeline."""
-    if how.prior is None:
+    if options.prior is None:
         raise ModelError(
-            f"{what} is a Kandinsky 2.2 decoder and has no prior: name one with --prior (in Python"
-            " prior=…), such as kandinsky-community/kandinsky-2-2-prior."
+            f"{source} is a Kandinsky 2.2 decoder and has no prior: name one with --prior (in"
+            " Python prior=…), such as kandinsky-community/kandinsky-2-2-prior."
         )
-    kind = _kind(how.prior, _index(how.prior))
+    kind = _pipeline_class(options.prior, _read_index(options.prior))
     if kind != "KandinskyV22PriorPipeline":
-        raise ModelError(f"{how.prior} is a {kind}; the prior must be a KandinskyV22PriorPipeline.")
+        raise ModelError(
+            f"{options.prior} is a {kind}; the prior must be a KandinskyV22PriorPipeline."
+        )
     from diffusers import KandinskyV22CombinedPipeline
 
-    decoder, prior = _pretrained(what, how, PRIORLESS), _pretrained(how.prior, how, kind)
+    decoder = _open_folder(source, options, DECODER)
+    prior = _open_folder(options.prior, options, kind)
     parts = {f"prior_{name}": part for name, part in prior.components.items()}
     return KandinskyV22CombinedPipeline(**decoder.components, **parts)
 
 
-def _single(path: Path, how: Opening) -> Any:
+def _open_single_file(path: Path, options: PipelineOptions) -> Any:
     """A pipeline whose parts are all in one safetensors file."""
-    if path.suffix.lower() in PICKLES and not how.pickles:
+    if path.suffix.lower() in PICKLES and not options.pickles:
         raise pickle_error(path)
     if path.suffix.lower() not in (".safetensors", *PICKLES):
         raise ModelError(f"{path} is no checkpoint: expected a .safetensors file, or a folder.")
     import diffusers
     from diffusers.loaders import single_file_utils
 
-    with silence_libraries(), _one_line(path, "single file"):
+    with silence_libraries(), _one_line_errors(path, "single file"):
         checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
         guess = single_file_utils.infer_diffusers_model_type(checkpoint)
         known = _single_file_types()
         kind = known.get(guess)
-        if how.config is not None:
-            kind = _kind(how.config, _index(how.config))
+        if options.config is not None:
+            kind = _pipeline_class(options.config, _read_index(options.config))
         if kind is None:
             raise ModelError(
                 f"{path} looks like {guess!r}, which is no text-to-image pipeline that is known"
                 f" from a single file. Known: {', '.join(sorted(known))}."
             )
-        config = {} if how.config is None else {"config": str(how.config)}
+        config = {} if options.config is None else {"config": str(options.config)}
         try:
             return getattr(diffusers, kind).from_single_file(
-                str(path), dtype=how.precision(kind), **config, **_unchecked(kind)
+                str(path), dtype=options.precision(kind), **config, **_without_safety_checker(kind)
             )
         except single_file_utils.SingleFileComponentError as error:
             raise RuntimeError(f"it does not hold all parts: {error}") from error
@@ -168,21 +184,21 @@ def _single_file_types() -> dict[str, str]:
     }
 
 
-def _unchecked(kind: str) -> dict[str, Any]:
-    """No safety checker, which would blacken pictures."""
+def _without_safety_checker(kind: str) -> dict[str, Any]:
+    """Arguments that leave out the safety checker, which blackens pictures."""
     if kind != "StableDiffusionPipeline":
         return {}
     return {"safety_checker": None, "requires_safety_checker": False}
 
 
-def _index(what: str | Path) -> Mapping[str, Any]:
-    """What a pipeline's `model_index.json` says."""
-    folder = Path(what)
+def _read_index(source: str | Path) -> Mapping[str, Any]:
+    """Read a pipeline's `model_index.json`, from a folder or the hub."""
+    folder = Path(source)
     try:
-        path = folder / "model_index.json" if folder.is_dir() else _fetched_index(str(what))
+        path = folder / "model_index.json" if folder.is_dir() else _fetch_index(str(source))
         if not path.exists():
             raise FileNotFoundError
-        told: Mapping[str, Any] = read_json(path, ModelError)
+        index: Mapping[str, Any] = read_json(path, ModelError)
     except FileNotFoundError:
         raise ModelError(
             f"{folder} is no pipeline: it has no model_index.json. Expected a folder written by "
@@ -190,13 +206,13 @@ def _index(what: str | Path) -> Mapping[str, Any]:
         ) from None
     except ModelError as error:
         raise ModelError(
-            f"{what} is no pipeline: its model_index.json cannot be read: {error}"
+            f"{source} is no pipeline: its model_index.json cannot be read: {error}"
         ) from error
-    check_index(what, told)
-    return told
+    check_index(source, index)
+    return index
 
 
-def _fetched_index(name: str) -> Path:
+def _fetch_index(name: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
@@ -220,33 +236,37 @@ def _fetched_index(name: str) -> Path:
     ) from None
 
 
-def _kind(what: str | Path, told: Mapping[str, Any]) -> str:
-    kind = told.get("_class_name") if isinstance(told, Mapping) else None
+def _pipeline_class(source: str | Path, index: Mapping[str, Any]) -> str:
+    kind = index.get("_class_name") if isinstance(index, Mapping) else None
     if isinstance(kind, list | tuple):
         own = str(kind[0])[:80] if kind else "unnamed"
-        raise ModelError(f"{what} needs code of its own ({own}), and such code is never run.")
+        raise ModelError(f"{source} needs code of its own ({own}), and such code is never run.")
     if not isinstance(kind, str):
-        raise ModelError(f"{what} is no pipeline: its model_index.json cannot be read.")
+        raise ModelError(f"{source} is no pipeline: its model_index.json cannot be read.")
     return kind
 
 
-def _check_kind(what: str | Path, kind: str) -> None:
-    """ModelError for a class that is not there or does not make pictures from text alone."""
+def _check_class(source: str | Path, kind: str) -> None:
+    """ModelError for a class that diffusers lacks, or that does not draw from text alone."""
     if kind == "KandinskyV22PriorPipeline":
         raise ModelError(
-            f"{what} is a Kandinsky 2.2 prior alone: open a decoder, and name this with --prior."
+            f"{source} is a Kandinsky 2.2 prior alone: open a decoder, and name this with --prior."
         )
     with silence_libraries():
         import diffusers
 
         found = getattr(diffusers, kind, None)
     if not isinstance(found, type) or not issubclass(found, diffusers.DiffusionPipeline):
-        raise ModelError(f"{what} is a {kind}, which this version of diffusers does not know.")
-    check_task(what, found)
+        raise ModelError(f"{source} is a {kind}, which this version of diffusers does not know.")
+    check_task(source, found)
 
 
-def check_task(what: str | Path, kind: type[Any]) -> None:
-    """ModelError for a pipeline class that works on pictures which it is given."""
+def check_task(source: str | Path, kind: type[Any]) -> None:
+    """Check that a pipeline class draws from text.
+
+    Raises:
+        ModelError: It changes or fills in pictures.
+    """
     if "image" not in inspect.signature(kind.__call__).parameters:
         return
     with silence_libraries():
@@ -255,32 +275,32 @@ def check_task(what: str | Path, kind: type[Any]) -> None:
         drawing = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
     if kind not in drawing:
         raise ModelError(
-            f"{what} is a {kind.__name__}: it changes or fills in pictures that it is given, and"
+            f"{source} is a {kind.__name__}: it changes or fills in pictures that it is given, and"
             " here pictures are drawn from text alone. Open the text-to-image pipeline of the same"
             " weights."
         )
 
 
 @contextmanager
-def _one_line(what: str | Path, kind: str) -> Iterator[None]:
-    """What the libraries raise as a ModelError of one line."""
+def _one_line_errors(source: str | Path, kind: str) -> Iterator[None]:
+    """Turn what the libraries raise into a ModelError of one line."""
     try:
         yield
     except ModelError:
         raise
     except Exception as error:  # tokenizers raises no class of its own
         reason = " ".join(str(error).split())
-        lacking = re.search(
+        pickled = re.search(
             r"necessary `?safetensors`? weights in .*?['\"]([^'\"]+\.bin)['\"]", reason
         )
-        if lacking is not None:
-            raise pickle_error(f"{what}/{lacking[1]}") from error
-        raise ModelError(f"{what} cannot be opened as a {kind}: {reason[:300]}") from error
+        if pickled is not None:
+            raise pickle_error(f"{source}/{pickled[1]}") from error
+        raise ModelError(f"{source} cannot be opened as a {kind}: {reason[:300]}") from error
 
 
 @contextmanager
 def silence_libraries() -> Iterator[None]:
-    """While this is open, diffusers and transformers log errors only and draw no progress bars."""
+    """Limit diffusers and transformers to errors, without progress bars, while this is open."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 
@@ -292,7 +312,7 @@ def silence_libraries() -> Iterator[None]:
             log.disable_progress_bar()
         yield
     finally:
-        for log, verbosity, shown in before:
+        for log, verbosity, enabled in before:
             log.set_verbosity(verbosity)
-            if shown:
+            if enabled:
                 log.enable_progress_bar()
