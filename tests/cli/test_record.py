@@ -8,7 +8,7 @@ import typer
 from tiny import tiny_model
 
 from clerestory.cli import record, recording
-from clerestory.cli.main import _spelt_out
+from clerestory.cli.main import _expand_flags
 from clerestory.errors import OutputError, PromptError, RecordingError, SeedError
 from clerestory.recordings import Recording
 
@@ -82,7 +82,7 @@ def test_info_and_verify(prompts, tmp_path):
     assert "columns: prompt, seed, style" in words
     whole = {"ok": True, "damaged": []}
     assert json.loads(call("recording", "verify", out, "--json").stdout) == whole
-    (chunk,) = (out / "activations.zarr/prior/embedding/c").glob("1/0/0")
+    (chunk,) = (out / "activations.zarr/prior/embedding/value").glob("c.1.0.0")
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     result = call("recording", "verify", out, "--json", status=1)
     damaged = [{"site": "prior/embedding", "samples": [2, 3]}]
@@ -98,10 +98,10 @@ def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
 
     put = recorder._put
 
-    def spoil(array, place, values, name, bad, first):
+    def spoil(array, values, name, bad, first):
         values = values.astype(float)
         values[0] = float("nan") if name != "pictures" and first == 2 else values[0]
-        put(array, place, values, name, bad, first)
+        put(array, values, name, bad, first)
 
     monkeypatch.setattr(recorder, "_put", spoil)
     result = call(*command(prompts, tmp_path / "rec"))
@@ -127,5 +127,5 @@ def test_what_cannot_be_recorded_is_refused(prompts, tmp_path):
 
 
 def test_ray_may_be_given_without_an_address():
-    assert _spelt_out(["record", "--ray"]) == ["record", "--ray", "local"]
-    assert _spelt_out(["record", "--ray", "auto", "-x"]) == ["record", "--ray", "auto", "-x"]
+    assert _expand_flags(["record", "--ray"]) == ["record", "--ray", "local"]
+    assert _expand_flags(["record", "--ray", "auto", "-x"]) == ["record", "--ray", "auto", "-x"]

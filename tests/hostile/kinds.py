@@ -34,9 +34,9 @@ from clerestory.models.profile import ModelProfile
 from clerestory.recognition.observation import Observation
 from clerestory.recognition.store import ObservationStore
 from clerestory.recordings import Plan, Recording, Store, verify
-from clerestory.recordings.folder import Folder
+from clerestory.recordings.folder import Folder, digest
 from clerestory.recordings.prompts import prompt_table
-from clerestory.recordings.store import Layout
+from clerestory.recordings.store import Layout, _manifest_digest
 from clerestory.steering import SteeredModel
 from clerestory.studies import Study, write_report
 from clerestory.studies.schema import study_file
@@ -168,13 +168,32 @@ def make_recording(folder: Path) -> None:
         store.write(chunk, arrays, {5: "not finite"} if chunk else {})
 
 
+def sealed(folder: Path, *files: str) -> None:
+    """Give a manifest the digests of what it says, and of these files, as whoever wrote it can."""
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        for name in files:
+            raw = (folder / name).read_bytes()
+            manifest["files"][name] = [digest(raw), len(raw)]
+        manifest["digest"] = _manifest_digest(manifest)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return
+    path.write_text(json.dumps(manifest))
+
+
 def use_recording(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    if manifest.is_file() and not manifest.is_symlink() and manifest.stat().st_size < 2**20:
+        sealed(folder)
     recording = Recording.open(folder)
     repr(recording), json.dumps(recording.info())
     recording.samples.head()
-    found = recording.to_xarray()
+    str(recording.to_xarray())
     for site in recording.sites:
-        str(found.unlabelled[site].steps), found.unlabelled[site].values().mean()
+        str(recording.read(site))
+        for values in recording.chunks(site):
+            values.mean()
         for batch in recording.batches(site, 4):
             batch.mean()
     if "pictures" in recording.store.layouts and len(recording.rows):
@@ -349,7 +368,15 @@ KINDS = {
             "recording",
             make_recording,
             use_recording,
-            whole=("zarr/text.blocks", "zarr/zarr.json", "prior/zarr.json", "c/1/", "000001"),
+            whole=(
+                "zarr/text.blocks",
+                "prior/zarr.json",
+                "c.1.",
+                "000001",
+                "complete",
+                "/seed",
+                "/prompt",
+            ),
         ),
         Kind("microscope", make_microscope, use_microscope, whole=("done",)),
         Kind("weights", make_weights, use_weights),

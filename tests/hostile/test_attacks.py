@@ -13,12 +13,14 @@ from clerestory.models.core.addresses import parse
 
 from . import attacks
 from .bounds import refusal
-from .kinds import KINDS, Kind
+from .kinds import KINDS, Kind, sealed
 
 SMALL = [name for name in KINDS if name != "pipeline"]
 OWN_FILES = {"art", "check", "world", "study", "template", "prompts", "csv", "lines"}
 """What a user names by the file itself, which may be a link."""
+ROOT = "activations.zarr/zarr.json"
 HARMLESS = {
+    ("recording", "manifest.json", "given twice"),
     ("findings", "samples.parquet", "other columns"),
     ("findings", "samples.parquet", "no rows"),
     ("microscope", "0.words.json", "given twice"),
@@ -79,14 +81,39 @@ def test_nodes_of_every_json_file_are_replaced_by_anything(name, copied):
 @pytest.mark.parametrize("units", [10**8, 10**12])
 def test_a_manifest_and_arrays_that_agree_on_an_absurd_shape_are_refused(units, copied):
     folder = copied("recording")
-    for path in (folder / "manifest.json", folder / "activations.zarr/prior/embedding/zarr.json"):
+    for path in (folder / "manifest.json", folder / ROOT):
         told = json.loads(path.read_text())
         if path.name == "manifest.json":
             told["arrays"]["prior/embedding"]["shape"][1] = units
         else:
-            told["shape"][2] = told["chunk_grid"]["configuration"]["chunk_shape"][2] = units
+            array = told["consolidated_metadata"]["metadata"]["prior/embedding/value"]
+            array["shape"][2] = array["chunk_grid"]["configuration"]["chunk_shape"][2] = units
         path.write_text(json.dumps(told))
+    sealed(folder, ROOT)
     assert isinstance(refusal(KINDS["recording"], folder), RecordingError)
+
+
+@pytest.mark.parametrize(
+    ("array", "at", "value"),
+    [
+        ("prior/embedding/value", ("codecs",), [{"name": "bytes"}, {"name": "zstd"}]),
+        ("pictures/value", ("codecs", 0, "configuration", "codecs"), [{"name": "gzip"}]),
+        ("prior/embedding/value", ("data_type",), "float64"),
+        ("prior/embedding/value", ("shape", 0), 2**40),
+        ("prompt", ("chunk_grid", "configuration", "chunk_shape"), [2**40]),
+        ("prompt", ("codecs",), [{"name": "vlen-utf8"}, {"name": "blosc"}]),
+        ("prompt", ("storage_transformers",), [{"name": "x"}]),
+    ],
+)
+def test_arrays_that_the_recorder_does_not_write_are_refused(array, at, value, copied):
+    folder = copied("recording")
+    told = json.loads((folder / ROOT).read_text())
+    place = ("consolidated_metadata", "metadata", array, *at)
+    (folder / ROOT).write_text(json.dumps(attacks.replaced(told, place, value)))
+    sealed(folder, ROOT)
+    found = refusal(KINDS["recording"], folder)
+    assert isinstance(found, RecordingError)
+    assert "another array" in str(found) or "labels" in str(found)
 
 
 @pytest.mark.parametrize(

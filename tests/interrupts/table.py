@@ -98,7 +98,7 @@ def _(valid, out, patch):
 def _(valid, out, patch):
     if not out.exists():
         shutil.copytree(valid.recording, out)
-        parts = sorted(path for path in out.rglob("c/*/**/*") if path.is_file())
+        parts = sorted(path for path in out.rglob("value/c.*") if path.is_file())
         for path in parts[:: len(parts) // 3]:
             path.write_bytes(path.read_bytes()[:-3])
     return ["recording", "verify", out, "--repair"]

@@ -17,7 +17,7 @@ building = sys.modules["clerestory.microscope.build"]
 
 def test_galleries_are_the_ends_of_the_recorded_values(built, recorded):
     microscope = Microscope(built)
-    values = recorded[0].to_xarray()[MLP].to_numpy().mean(1)
+    values = recorded[0].read(MLP).to_numpy().mean(1)
     may = np.array([may_be_shown(prompt) for prompt in PROMPTS])
     unit = microscope.unit(MLP, 5)
     own = np.where(may, values[:, 5], -np.inf)
@@ -34,7 +34,7 @@ def test_about_half_of_the_prompts_is_kept_back_whatever_their_order():
 
 def test_where_a_unit_is_high_is_what_was_recorded(built, recorded):
     microscope = Microscope(built)
-    values = recorded[1].to_xarray()[MIDDLE].to_numpy().mean(1)
+    values = recorded[1].read(MIDDLE).to_numpy().mean(1)
     unit = microscope.unit(MIDDLE, 3)
     best = int(unit.figure("most")[0])
     place = int(np.flatnonzero(unit.figure("where-samples") == best)[0])

@@ -69,7 +69,7 @@ def _with_factors(recording, folder, table):
             "rest": prompts.str[0] + prompts.str[2] + prompts.str[3],
         }
     )
-    return recording_of(told, {MLP: recording.to_xarray()[MLP].to_numpy()}, folder / "told")
+    return recording_of(told, {MLP: recording.read(MLP).to_numpy()}, folder / "told")
 
 
 def test_themes_go_out_come_in_and_are_backed_up(scope, tmp_path):

@@ -25,8 +25,7 @@ def recorded(out: Path | str, prompts: Any = PROMPTS, seeds: Any = (0, 1), **how
 def contents(where: Path | str) -> dict[str, Any]:
     """All that a recording says, for comparing two of them bit for bit."""
     store = Store(where)
-    group = store.arrays()
-    arrays = {name: np.asarray(group[name][...]).tobytes() for name in store.layouts}
+    arrays = {name: np.asarray(store.values(name)[...]).tobytes() for name in store.layouts}
     return {
         "plan": store.manifest["plan"],
         "table": store.table.to_csv(),

@@ -23,7 +23,7 @@ def files(root):
     return sorted(
         path
         for path in (root / "activations.zarr").rglob("*")
-        if "/c/" in str(path) and path.is_file()
+        if "value/c." in str(path) and path.is_file()
     )
 
 
@@ -40,8 +40,10 @@ def test_a_flipped_bit_in_any_chunk_is_found_and_named(copy):
         raw[place] ^= 1 << number % 8
         path.write_bytes(raw)
         (damage,) = verify(Store(copy))
-        site, _, rest = path.relative_to(copy / "activations.zarr").as_posix().partition("/c/")
-        chunk = int(rest.split("/")[0])
+        site, _, rest = (
+            path.relative_to(copy / "activations.zarr").as_posix().partition("/value/c.")
+        )
+        chunk = int(rest.split(".")[0])
         assert (damage.site, damage.how) == (site, "altered")
         assert list(damage.samples) == list(range(4 * chunk, 4 * chunk + 4))
         raw[place] ^= 1 << number % 8
@@ -80,9 +82,16 @@ def test_an_altered_plan_or_table_or_array_is_refused(copy):
     with pytest.raises(RecordingError, match="missing or was altered"):
         verify(Store(copy))
     table.write_bytes(raw)
-    meta = copy / "activations.zarr/prior/embedding/zarr.json"
-    meta.write_text(meta.read_text().replace("float16", "float32"))
-    with pytest.raises(RecordingError, match="metadata of prior/embedding"):
+    for name in ("zarr.json", "prior/embedding/value/zarr.json", "prompt/c.0"):
+        file = copy / "activations.zarr" / name
+        raw = file.read_bytes()
+        file.write_bytes(raw.replace(b"float16", b"float32").replace(b"cat", b"dog"))
+        with pytest.raises(RecordingError, match=f"{name} was altered"):
+            verify(Store(copy))
+        file.write_bytes(raw)
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text.replace('"steps": 2', '"steps": 3'))
+    with pytest.raises(RecordingError, match="its digest differs"):
         verify(Store(copy))
     (copy / "manifest.json").write_text("{}")
     with pytest.raises(RecordingError, match="was altered"):

@@ -22,7 +22,7 @@ CONTEXT.set_forkserver_preload(
         "recordings.preload",
         "recordings.small",
         "clerestory.recordings",
-        "clerestory.recordings.digests",
+        "clerestory.recordings.tree",
     ]
 )
 

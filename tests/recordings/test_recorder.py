@@ -1,7 +1,7 @@
 import errno
-import json
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,11 @@ from recordings.small import HOW, PROMPTS, contents, recorded
 
 def test_a_recording_holds_what_a_run_of_the_same_batches_gives(tmp_path):
     recording = recorded(tmp_path / "rec")
-    activations = recording.to_xarray()
     for first in (0, 4, 16):
         prompts = [PROMPTS[first // 2]]
         run = tiny_model().run(prompts, (0, 1), read=HOW["sites"], steps=2, prior_steps=2)
         for site in recording.sites:
-            kept = activations[site].isel(sample=slice(first, first + 2)).to_numpy()
+            kept = recording.read(site).isel(sample=slice(first, first + 2)).to_numpy()
             assert np.array_equal(kept, run.read(site).to_numpy().astype(np.float16)), site
         assert np.array_equal(recording.pictures([first, first + 1]), run.pictures)
 
@@ -35,7 +34,7 @@ def test_samples_are_prompt_by_prompt_with_their_factors(tmp_path):
     assert list(recording.samples["prompt"]) == ["a cat", "a cat", "a dog", "a dog"]
     assert list(recording.samples["seed"]) == [3, 7, 3, 7]
     assert list(recording.samples.query("style == 'oil' and size > 1").index) == [2, 3]
-    array = recording.to_xarray()["text.blocks.0/mlp"]
+    array = recording.read("text.blocks.0/mlp")
     assert array["style"].to_numpy().tolist() == ["ink", "ink", "oil", "oil"]
     assert array.dims == ("sample", "step", "unit")
 
@@ -54,27 +53,30 @@ def test_what_could_not_be_read_again_is_refused_before_anything_is_drawn(tmp_pa
 
 
 def test_arrays_are_read_from_disk_only_where_they_are_used(tmp_path, monkeypatch):
-    from zarr import Array
+    from zarr.storage import LocalStore
 
     recording = recorded(tmp_path / "rec")
-    read = []
-    chosen = Array.oindex.fget
-    monkeypatch.setattr(Array, "oindex", property(lambda self: read.append(self) or chosen(self)))
-    array = recording.to_xarray()["text.blocks.0/mlp"]
+    read, get = [], LocalStore.get
+
+    async def noted(self, key, *args):
+        read.extend([key] * ("value/c" in key))
+        return await get(self, key, *args)
+
+    monkeypatch.setattr(LocalStore, "get", noted)
+    array = recording.read("text.blocks.0/mlp")
     part = array.isel(sample=[3], unit=[0])
     assert read == []
     assert part.to_numpy().shape == (1, 1, 1)
-    assert len(read) == 1
+    assert read == ["text.blocks.0/mlp/value/c.0.0.0"]
 
 
 def test_units_steps_and_positions_are_kept_as_asked(tmp_path):
     read = "denoiser.mid.res.0/out[2,5]@1,text.blocks.1/mlp"
     recording = recorded(tmp_path / "rec", sites=read, pool="none")
-    kept = recording.to_xarray()
     run = tiny_model().run(PROMPTS[:1], (0, 1), read=read, pool="none", steps=2, prior_steps=2)
     for site in run.site_values:
         array = run.read(site)
-        mine = kept[site].isel(sample=slice(0, 2))
+        mine = recording.read(site).isel(sample=slice(0, 2))
         assert mine.dims == array.dims
         for axis in ("step", "unit", "timestep", "sigma"):
             if axis in array.coords:
@@ -110,7 +112,7 @@ def test_the_same_call_goes_on_where_another_stopped(tmp_path, monkeypatch):
         store.mark_undone(chunk)
     half = Recording.open(tmp_path / "rec")
     assert half.samples["done"].sum() == 12
-    assert half.to_xarray()["prior/embedding"]["sample"].to_numpy().tolist() == [
+    assert half.read("prior/embedding")["sample"].to_numpy().tolist() == [
         *range(4),
         *range(8, 16),
     ]
@@ -213,7 +215,7 @@ def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, mon
     assert recording.info()["bad"] == {row: "text/pooled: not finite"}
     assert recording.samples["bad"][row] == "text/pooled: not finite"
     assert recording.samples["done"].all()
-    kept = recording.to_xarray()["text/pooled"]
+    kept = recording.read("text/pooled")
     assert kept["sample"].to_numpy().tolist() == [one for one in range(10) if one != row]
     assert np.isfinite(kept.to_numpy()).all()
 
@@ -236,7 +238,7 @@ def test_values_that_half_precision_cannot_hold_are_kept_in_float32(tmp_path):
     kinds = {name: layout.dtype for name, layout in recording.store.layouts.items()}
     assert kinds["text/pooled"] == "float32"
     assert kinds["text.blocks.0/mlp"] == "float16"
-    kept = recording.to_xarray()["text/pooled"].isel(sample=slice(0, 2))
+    kept = recording.read("text/pooled").isel(sample=slice(0, 2))
     assert np.array_equal(kept.to_numpy(), expected.read("text/pooled").to_numpy())
 
 
@@ -260,7 +262,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_recording_to_go_on_with(tmp_path, 
     written, put = [], LocalStore.set
 
     async def full(self, key, value):
-        if "/c/" in key:
+        if "value/c." in key:
             written.append(key)
             if len(written) > 20:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -306,24 +308,127 @@ def test_the_survey_says_what_the_recording_will_take(tmp_path):
     assert "20 samples, 20 pictures" in found.line()
 
 
-def test_it_can_be_read_with_zarr_and_pandas_alone(tmp_path):
-    import zarr
+def test_plain_xarray_and_pandas_open_a_recording(tmp_path):
+    import xarray as xr
+
+    table = pd.DataFrame({"prompt": PROMPTS, "animal": ["cat"] * 5 + ["dog", None] + ["dog"] * 3})
+    recording = recorded(tmp_path / "rec", table, sites=HOW["sites"] + ",text/pooled[2,5]")
+    tree = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")
+    samples = pd.read_parquet(tmp_path / "rec" / "samples.parquet")
+    assert tree["prompt"].to_numpy().tolist() == list(samples["prompt"])
+    assert tree["seed"].to_numpy().tolist() == list(samples["seed"])
+    assert tree["animal"].to_numpy().tolist() == list(samples["animal"].fillna(""))
+    assert tree["complete"].to_numpy().all() and tree["sample"].size == 20
+    assert {path for path in tree.groups if "value" in tree[path]} == {
+        f"/{name}" for name in (*recording.sites, "pictures")
+    }
+    for site in recording.sites:
+        values = tree[site].dataset["value"]
+        assert values.dims == ("sample", "step", "unit")
+        assert np.array_equal(values.to_numpy(), recording.read(site).to_numpy()), site
+    assert tree["text/pooled"]["unit"].to_numpy().tolist() == [2, 5]
+    assert tree["denoiser.mid.res.0/out"]["timestep"].dims == ("step",)
+    assert np.array_equal(tree["pictures"]["value"][[3, 7]], recording.pictures([3, 7]))
+
+
+def test_the_tree_is_that_of_plain_xarray_in_single_precision(tmp_path):
+    import xarray as xr
 
     recording = recorded(tmp_path / "rec")
-    samples = pd.read_parquet(tmp_path / "rec" / "samples.parquet")
-    arrays = zarr.open_group(tmp_path / "rec" / "activations.zarr", mode="r")
-    done = [json.loads(path.read_text()) for path in sorted((tmp_path / "rec/done").iterdir())]
-    rows = [row for each in done for row in range(*each["rows"])]
-    assert rows == list(samples.index)
-    site = arrays["text.blocks.0/mlp"]
-    assert site.metadata.dimension_names == ("sample", "step", "unit")
-    assert np.array_equal(site[rows], recording.to_xarray()["text.blocks.0/mlp"].to_numpy())
+    plain = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")
+    tree = Recording.open(tmp_path / "rec").to_xarray()
+    xr.testing.assert_equal(tree, plain)
+    assert tree["text.blocks.0/mlp/value"].dtype == np.float32
+    assert plain["text.blocks.0/mlp/value"].dtype == np.float16
+    recording.store.mark_undone(1)
+    plain = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")
+    assert plain["complete"].to_numpy().tolist() == [True] * 4 + [False] * 4 + [True] * 12
+    tree = Recording.open(tmp_path / "rec").to_xarray()
+    assert tree["sample"].to_numpy().tolist() == [*range(4), *range(8, 20)]
+
+
+def test_a_kill_between_a_marker_and_its_coordinate_is_made_good(tmp_path):
+    import xarray as xr
+
+    store = recorded(tmp_path / "rec").store
+    store.mark_complete(2, complete=False)
+    recorded(tmp_path / "rec")
+    plain = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")
+    assert plain["complete"].to_numpy().all()
+
+
+def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, monkeypatch):
+    from clerestory.models.core import runner as running
+
+    site, swept = "text.blocks.0/mlp", running.run_sweep
+    prompts = ["a cat", "a", "a dog at night", "a dog", "a cat at sea"]
+
+    def ragged(model, request):
+        runs = swept(model, request)
+        longest = max(len(model.tokenize(sample.prompt)) for sample in request.samples)
+        for run in runs:
+            values = run.site_values[site]
+            cut = [batch[:, :, :longest] for batch in values.batches]
+            run.site_values[site] = replace(values, batches=cut)
+        return runs
+
+    monkeypatch.setattr(running, "run_sweep", ragged)
+    how = {"sites": site, "pool": "none", "pictures": False, "batch": 1, "chunk": 2}
+    recording = recorded(tmp_path / "rec", prompts, (0,), **how)
+    lengths = [len(tiny_model().tokenize(prompt)) for prompt in prompts]
+    group = recording.to_xarray()[site]
+    assert group["length"].to_numpy().tolist() == lengths
+    assert group.sizes["position"] == max(lengths) > min(lengths)
+    assert (recording.samples["bad"] == "").all()
+    there = np.isfinite(group["value"].to_numpy()).all((1, 3)).sum(1)
+    assert there.tolist() == lengths
+
+
+def test_a_recording_of_the_old_format_is_refused_in_one_line(tmp_path):
+    recorded(tmp_path / "rec")
+    manifest = tmp_path / "rec" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(RecordingError, match="of format 1, and this version reads 2 only") as found:
+        Recording.open(tmp_path / "rec")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("harm", ["missing", "altered", "cut short"])
+@pytest.mark.parametrize("name", ["text.blocks.0/mlp", "pictures"])
+def test_a_damaged_chunk_is_an_error_in_whatever_reads_it(tmp_path, harm, name):
+    recording = recorded(tmp_path / "rec")
+    (path,) = (tmp_path / "rec/activations.zarr" / name / "value").glob("c.1.*")
+    raw = path.read_bytes()
+    path.unlink()
+    if harm != "missing":
+        path.write_bytes(raw[:-9] if harm == "cut short" else raw[:40] + b"\x99" + raw[41:])
+    recording = Recording.open(tmp_path / "rec")
+    readers = {
+        "pictures": [lambda: recording.pictures([4, 5]), lambda: recording.pictures(range(20))],
+        "text.blocks.0/mlp": [
+            lambda: recording.read(name).to_numpy(),
+            lambda: recording.to_xarray()[name]["value"].isel(sample=[5]).to_numpy(),
+            lambda: list(recording.batches(name)),
+            lambda: list(recording.chunks(name)),
+        ],
+    }
+    for read in readers[name]:
+        with pytest.raises(RecordingError):
+            read()
+    assert np.isfinite(recording.read("prior/embedding").to_numpy()).all()
+
+
+def test_a_column_that_cannot_be_a_coordinate_is_refused(tmp_path):
+    for column in ("text", "a/b", "__x", "complete"):
+        table = pd.DataFrame({"prompt": ["a cat"], column: [1]})
+        with pytest.raises(PromptError, match="rename it"):
+            recorded(tmp_path / "rec", table, sites="text/pooled", pictures=False)
 
 
 def test_batches_give_every_row_once_in_an_order_of_their_own(tmp_path):
     recording = recorded(tmp_path / "rec")
     site = "denoiser.mid.res.0/out"
-    every = recording.to_xarray()[site].to_numpy().reshape(-1, 24)
+    every = recording.read(site).to_numpy().reshape(-1, 24)
     parts = list(recording.batches(site, size=7, seed=1, spread=2))
     assert [len(part) for part in parts] == [7] * 5 + [5]
     came = np.concatenate(parts)

@@ -31,8 +31,7 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
             recording: The recording.
             rows: Indices among its good samples.
         """
-        self.rows = rows
-        self.arrays = recording.to_xarray()
+        self.recording, self.rows = recording, rows
         self.steps: dict[str, tuple[str, int]] = {}
         self.units: dict[str, list[int]] = {}
         for site in recording.sites:
@@ -49,7 +48,7 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
         site, step = self.steps[address]
         # Steps of a site follow each other: its array is read once for all of them.
         if self._last is None or self._last[0] != site:
-            array = self.arrays[site].isel(sample=self.rows)
+            array = self.recording.read(site).isel(sample=self.rows)
             values = array.mean("position") if "position" in array.dims else array
             self._last = (site, values.to_numpy())
         return self._last[1][:, step]

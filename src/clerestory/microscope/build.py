@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,31 +217,19 @@ def _read(
     layout = recording.store.layouts[address]
     units = layout.shape[-1]
     values = np.empty((len(recording.rows), units), np.float32)
-    square = layout.shape[-2] if "position" in layout.axes else 0
+    square = layout.shape[-2] if "position" in layout.dims else 0
     side = int(square**0.5)
     keep = Maps(units, side) if side > 1 and side * side == square else None
-    for start, part in _chunks(recording, address):
+    start = 0
+    for part in recording.chunks(address):
         activations = part.mean(1) if part.ndim > 2 else part
         rows = np.arange(start, start + len(activations))
         if keep is not None:
             may = rows[prompts[rows] >= 0]
             keep.add(activations[may - start].transpose(0, 2, 1), may, prompts[may])
         values[rows] = activations.mean(1) if activations.ndim > 2 else activations
+        start += len(activations)
     return values, {} if keep is None else keep.figures()
-
-
-def _chunks(recording: Recording, address: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """First row and values of every chunk, good samples alone."""
-    array: Any = recording.store.arrays()[address]
-    good = np.zeros(len(recording), bool)
-    good[recording.rows] = True
-    start = 0
-    for marker in recording.markers:
-        rows = recording.store.plan.rows(marker.chunk)
-        part = np.asarray(array[rows.start : rows.stop], np.float32)[good[rows.start : rows.stop]]
-        if len(part):
-            yield start, part
-        start += len(part)
 
 
 def _nearest(out: Path, plan: dict[str, Any], report: Progress) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,7 @@ class Folder:
         return True
 
     def write(self, name: str, data: bytes) -> None:
-        """Write bytes, whole or not at all."""
+        """Write bytes, whole or not at all; on a local disk they are flushed to it."""
         path = f"{self.root}/{name}"
         if not self.local:
             self.fs.pipe_file(path, data)
@@ -109,11 +109,22 @@ class Folder:
         partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_bytes(data)
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(path)
+            _flush(Path(path).parent)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+    def flush(self, names: Iterable[str]) -> None:
+        """Flush files to a local disk, and then the folders that they are in."""
+        if self.local:
+            paths = [Path(self.root) / name for name in names]
+            for path in [*paths, *{path.parent for path in paths}]:
+                _flush(path)
 
     def remove(self, name: str) -> None:
         """Remove what is called `name`, if anything is."""
@@ -175,6 +186,14 @@ class Folder:
             lock.release()
 
 
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def digest(data: bytes) -> str:
-    """What a marker says of a file: BLAKE2b of its bytes, 16 bytes in hexadecimal."""
+    """What markers and the manifest say of a file: BLAKE2b, 16 bytes in hexadecimal."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""How an array of a recording lies on disk."""
+"""How the values of a site, or pictures, lie on disk."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from clerestory.models.core.addresses import parse
 if TYPE_CHECKING:
     from clerestory.recordings.plan import Plan
 
-__all__ = ["MOST_CHUNK", "MOST_SAMPLE", "PICTURES", "Layout", "layouts_of"]
+__all__ = ["MOST_SAMPLE", "PICTURES", "Layout", "layouts_of"]
 
 PICTURES = "pictures"
 DTYPES = ("float16", "float32")
 MOST_SAMPLE = 4 * 2**30
 """Bytes of one sample at one site."""
-MOST_CHUNK = 4 * 2**30
-"""Bytes that one chunk of pictures may unpack to."""
+MOST_UNITS = 2**24
+"""Along any axis: a coordinate has as many numbers."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One array: its dtype, its shape without the samples, its axes, their labels.
+    """One array: its dtype, its shape and dimensions without `sample`, and their labels.
 
     `labels` has the steps with their timesteps and sigmas, and the units where not all are read.
     """
 
     dtype: str
     shape: tuple[int, ...]
-    axes: tuple[str, ...]
+    dims: tuple[str, ...]
     labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -52,34 +52,33 @@ def layouts_of(told: Any, where: str, plan: Plan) -> dict[str, Layout]:
         relative(name, where, RecordingError)
         size = layout.bytes if layout.dtype in (*DTYPES, "uint8") else 0
         check_count(f"{where}: {name[:80]}", RecordingError, size, MOST_SAMPLE, "bytes a sample")
-        if size <= 0 or min(layout.shape, default=0) < 1 or len(layout.shape) != len(layout.axes):
+        sizes = layout.shape or (0,)
+        fine = size > 0 and min(sizes) >= 1 and max(sizes) <= MOST_UNITS
+        if not fine or len(layout.shape) != len(layout.dims):
             raise RecordingError(
                 f"{where} was altered: {name[:80]!r} is {layout.dtype[:20]!r} {layout.shape[:8]} "
                 "a sample; expected positive sizes of float16, float32 or uint8."
             )
-        if name == PICTURES:
-            size *= min(plan.chunk, len(plan))
-            check_count(f"{where}: {name}", RecordingError, size, MOST_CHUNK, "bytes a chunk")
-        _check_axes(name, layout, where)
+        _check_dims(name, layout, where)
     return found
 
 
-def _check_axes(name: str, layout: Layout, where: str) -> None:
-    """RecordingError where an array's axes or their labels are others than the recorder's."""
+def _check_dims(name: str, layout: Layout, where: str) -> None:
+    """RecordingError where an array's dims or their labels are others than the recorder's."""
     if name == PICTURES:
-        fine = layout.axes == ("height", "width", "channel") and layout.dtype == "uint8"
+        fine = layout.dims == ("height", "width", "channel") and layout.dtype == "uint8"
         fine = fine and layout.shape[-1] == 3
     else:
-        fine = layout.axes in (("step", "unit"), ("step", "position", "unit"))
+        fine = layout.dims in (("step", "unit"), ("step", "position", "unit"))
         fine = fine and layout.dtype in DTYPES and _is_site(name) and "step" in layout.labels
-        sizes = dict(zip(layout.axes, layout.shape, strict=True))
+        sizes = dict(zip(layout.dims, layout.shape, strict=True))
         for label, values in layout.labels.items():
             axis = "unit" if label == "unit" else "step"
             fine = fine and label in LABELS and isinstance(values, list)
             fine = fine and len(values) == sizes[axis] and all(map(LABELS[label], values))
     if not fine:
         raise RecordingError(
-            f"{where} was altered: the axes or labels of {name[:80]!r} do not fit."
+            f"{where} was altered: the dims or labels of {name[:80]!r} do not fit."
         )
 
 
@@ -100,4 +99,4 @@ def _is_number(value: Any) -> bool:
 
 
 LABELS = {"step": _is_index, "unit": _is_index, "timestep": _is_number, "sigma": _is_number}
-"""What labels an array's axes may have."""
+"""What labels an array's dims may have."""

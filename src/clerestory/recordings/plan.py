@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clerestory.errors import RecordingError
+from clerestory.errors import PromptError, RecordingError
 from clerestory.io.fields import made
 from clerestory.io.parquet import packed
 from clerestory.io.reading import refusing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "make_plan"]
 
-FORMAT = 1
+FORMAT = 2
 """The version of what lies on disk."""
 _BATCHES = {True: 8, False: 64}
 """Batches a chunk where pictures are drawn, and where they are not."""
@@ -206,6 +206,8 @@ def make_plan(
     import torch
 
     table = prompt_table(prompts)
+    selected = model.sites.select(sites) if sites else {}
+    _check_columns(table, selected)
     numbers = check_seeds(seeds)
     drawn = model.options(**options)
     running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, drawn)
@@ -218,7 +220,7 @@ def make_plan(
         table=repeated(table, numbers),
         model=_told(model),
         options=drawn,
-        read=model.sites.select(sites) if sites else {},
+        read=selected,
         pool=pool,
         branch=branch,
         pictures=pictures,
@@ -228,6 +230,17 @@ def make_plan(
     )
     running.check_request(model, plan.request(range(len(plan))))
     return plan
+
+
+def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
+    """PromptError where a factor's name cannot be that of a coordinate beside the sites."""
+    groups = {site.partition("/")[0] for site in sites} | {"pictures"}
+    for name in map(str, table):
+        if name in groups or "/" in name or name.startswith("__") or not name.strip("."):
+            raise PromptError(
+                f"The column {name!r} cannot be a coordinate of a recording, because of its name: "
+                "rename it."
+            )
 
 
 def _told(model: Model) -> dict[str, Any]:

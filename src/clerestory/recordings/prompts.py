@@ -26,7 +26,7 @@ __all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "repeated
 
 VOCABULARY = "vocabulary"
 """The name of the source of random prompts that is the model's own words."""
-RESERVED = ("sample", "seed", "done", "bad")
+RESERVED = ("sample", "seed", "done", "bad", "complete")
 """Columns of a recording's table that no factor can be called."""
 MOST_PROMPTS = 256 * 2**20
 """Bytes of a file of prompts; more go into a Parquet table."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,13 @@ from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import refusing
-from clerestory.models.core.addresses import head_units, parse, select
-from clerestory.models.core.types import Step
-from clerestory.recordings.store import PICTURES, Layout, Marker, Store
+from clerestory.models.core.addresses import parse, select
+from clerestory.recordings.store import PICTURES, Marker, Store
+from clerestory.recordings.tree import VALUE
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-    from clerestory.recordings.arrays import Arrays
 
 __all__ = ["Recording"]
 
@@ -89,14 +86,88 @@ class Recording:
         return np.flatnonzero(told["done"] & (told["bad"] == ""))
 
     @cached_property
-    def _group(self) -> Arrays:
-        return self.store.arrays()
+    def _tree(self) -> xr.DataTree:
+        from clerestory.recordings.tree import open_tree
 
-    def to_xarray(self) -> Activations:
-        """Every site by address, labelled, read from disk only where it is used."""
-        return Activations(
-            {site: _Kept(self, site, self.store.layouts[site]) for site in self.sites}
+        with refusing(f"{self.store.folder}, activations", RecordingError):
+            return open_tree(self.store.tree_store())
+
+    def to_xarray(self) -> xr.DataTree:
+        """What is recorded, as a tree: a group for each site, whose values are read when used.
+
+        Returns:
+            The root has the coordinates `sample`, `prompt`, `seed`, the factors, and `complete`.
+            The group `text.blocks.0/mlp` has the variable `value`, `[sample, step, unit]` or
+            `[sample, step, position, unit]`, float32. Samples that are not recorded yet, or bad,
+            are left out.
+
+        Raises:
+            RecordingError: The folder is damaged; also when values are read later.
+        """
+        return self._tree.isel(sample=self.rows) if self._partial else self._tree
+
+    @property
+    def _partial(self) -> bool:
+        return len(self.rows) < len(self)
+
+    def read(self, site: str) -> xr.DataArray:
+        """One site's values with the coordinates of its samples, read when they are used.
+
+        Args:
+            site: An address, or a pattern that one site fits; units and steps may be chosen, as in
+                `prior/embedding[3]` and `denoiser.mid.res.0/out@5`.
+
+        Returns:
+            `[sample, step, unit]` or `[sample, step, position, unit]`, float32, of the samples that
+            are complete and not bad, with their prompts, seeds and factors.
+
+        Raises:
+            SiteError: No site, or several, are called so, or a unit or step was not recorded.
+            RecordingError: The folder is damaged; also when values are read later.
+        """
+        request = parse(site)
+        address = self._select(request.site)
+        array: xr.DataArray = self._tree[f"{address}/{VALUE}"].rename(address)
+        table = self.samples
+        factors = [str(name) for name in table if name not in ("done", "bad")]
+        array = array.assign_coords(
+            {name: ("sample", table[name].to_numpy()) for name in factors}
+            | {"branch": self.store.plan.branch}
         )
+        if "unit" not in array.coords:
+            array = array.assign_coords(unit=np.arange(array.sizes["unit"]))
+        for axis, selected in (("unit", request.units), ("step", request.steps)):
+            if selected is not None:
+                missing = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
+                if missing:
+                    raise SiteError(f"{axis} {missing[0]} of {address} was not recorded.")
+                array = array.sel({axis: list(selected)})
+        return array.isel(sample=self.rows) if self._partial else array
+
+    def chunks(self, site: str) -> Iterator[NDArray[np.float32]]:
+        """One site's values, chunk by chunk, so that memory does not grow with the recording.
+
+        Args:
+            site: An address, or a pattern that one site fits.
+
+        Yields:
+            `[sample, step, unit]` or `[sample, step, position, unit]`, in the order of `rows`.
+
+        Raises:
+            RecordingError: A chunk is missing or damaged.
+        """
+        for marker in self.markers:
+            values = self._chunk(self.address(site), marker.chunk)
+            if len(values):
+                yield values
+
+    def _chunk(self, address: str, chunk: int) -> NDArray[np.float32]:
+        """The good samples of a chunk."""
+        rows = self.store.plan.rows(chunk)
+        good = np.isin(np.arange(rows.start, rows.stop), self.rows)
+        with refusing(f"{self.store.folder}, {address}", RecordingError):
+            values: Any = self.store.values(address)[rows.start : rows.stop]
+            return np.asarray(values[good], np.float32)
 
     def pictures(self, rows: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """The pictures of these samples, `[sample, height, width, 3]`.
@@ -110,7 +181,7 @@ class Recording:
         for row in wanted:
             if not 0 <= row < len(told) or not told[row]:
                 raise RecordingError(f"Sample {row} of {self.store.folder} is not drawn.")
-        array: Any = self._group.held(PICTURES)
+        array: Any = self.store.values(PICTURES)
         with refusing(f"{self.store.folder}, pictures", RecordingError):
             pictures: NDArray[np.uint8] = array.oindex[wanted]
             return pictures
@@ -126,19 +197,14 @@ class Recording:
         if size < 1 or spread < 1:
             raise RecordingError(f"size is {size} and spread {spread}; both must be 1 or more.")
         address = self.address(site)
-        array: Any = self._group.held(address)
         rng = np.random.default_rng(seed)
-        good = np.zeros(len(self), bool)
-        good[self.rows] = True
-        plan, order = self.store.plan, rng.permutation([marker.chunk for marker in self.markers])
-        left = np.empty((0, array.shape[-1]), np.float32)
+        order = rng.permutation([marker.chunk for marker in self.markers])
+        left = np.empty((0, self.store.layouts[address].shape[-1]), np.float32)
         for start in range(0, len(order), spread):
             parts = [left]
             for chunk in order[start : start + spread]:
-                rows = plan.rows(int(chunk))
-                with refusing(f"{self.store.folder}, {address}", RecordingError):
-                    values = array[rows.start : rows.stop][good[rows.start : rows.stop]]
-                parts.append(values.reshape(-1, values.shape[-1]).astype(np.float32))
+                values = self._chunk(address, int(chunk))
+                parts.append(values.reshape(-1, values.shape[-1]))
             pool = np.concatenate(parts)
             rng.shuffle(pool)
             whole = len(pool) // size * size
@@ -151,6 +217,9 @@ class Recording:
         """The one address that `site` names; SiteError where it names none or several."""
         if parse(site).units or parse(site).steps:
             raise SiteError(f"{site!r} names a part of a site; a whole site is wanted here.")
+        return self._select(site)
+
+    def _select(self, site: str) -> str:
         sizes: dict[str, int | None] = dict.fromkeys(self.sites)
         return next(iter(select(site, sizes, single=True, noun="site of this recording")))
 
@@ -165,84 +234,3 @@ class Recording:
             "bytes": sum(size for marker in self.markers for _, size in marker.files.values()),
             "manifest": self.manifest,
         }
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """One site's array on disk."""
-
-    recording: Recording
-    site: str
-    layout: Layout
-
-    @property
-    def steps(self) -> list[Step]:
-        """The steps that it was read at."""
-        labels = self.layout.labels
-        nothing = [None] * len(labels["step"])
-        times, sigmas = labels.get("timestep", nothing), labels.get("sigma", nothing)
-        branch = self.recording.store.plan.branch
-        told = zip(labels["step"], times, sigmas, strict=True)
-        return [Step(index, branch, time, sigma) for index, time, sigma in told]
-
-    def values(self) -> NDArray[np.float32]:
-        """All of it, in memory."""
-        with refusing(f"{self.recording.store.folder}, {self.site}", RecordingError):
-            values: NDArray[np.float32] = self.labelled().to_numpy()
-            return values
-
-    def labelled(self) -> xr.DataArray:
-        """The array with coordinates, its values still on disk."""
-        import xarray as xr
-
-        from clerestory.recordings.lazy_arrays import lazily
-
-        recording, labels = self.recording, self.layout.labels
-        array: Any = recording._group.held(self.site)
-        table = recording.samples
-        coords: dict[str, Any] = {"sample": np.arange(len(table)), "step": labels["step"]}
-        coords |= {name: ("step", labels[name]) for name in ("timestep", "sigma") if name in labels}
-        coords["unit"] = labels.get("unit", np.arange(array.shape[-1]))
-        factors = [str(name) for name in table if name not in ("done", "bad")]
-        coords |= {name: ("sample", table[name].to_numpy()) for name in factors}
-        coords["branch"] = recording.store.plan.branch
-        variable = xr.Variable(("sample", *self.layout.axes), lazily(array))
-        whole = xr.DataArray(variable, coords=coords, name=self.site)
-        return whole if len(recording.rows) == len(table) else whole.isel(sample=recording.rows)
-
-
-class Activations(Mapping[str, "xr.DataArray"]):
-    """What was read, by address: dims `sample step unit`, or `sample step position unit`.
-
-    A mapping and not a Dataset, because sites differ in the number of their steps and units, and a
-    Dataset has one length for each axis name. Labels cost more time than reading does, so an array
-    gets its own when it is first asked for; `unlabelled` has the values without them.
-    """
-
-    def __init__(self, arrays: Mapping[str, _Kept]) -> None:
-        self.unlabelled = dict(arrays)
-        self._arrays = {address: cache(noted.labelled) for address, noted in arrays.items()}
-
-    def __getitem__(self, address: str) -> xr.DataArray:
-        asked = parse(address)
-        names: dict[str, int | None] = dict.fromkeys(self._arrays)
-        found = next(iter(select(asked.site, names, single=True, noun="site that was read")))
-        array = self._arrays[found]()
-        units = head_units(asked, found, array.attrs.get("units"), array.attrs.get("heads"))
-        for axis, wanted in (("unit", units), ("step", asked.steps)):
-            if wanted is not None:
-                lacking = sorted(set(wanted) - set(array[axis].to_numpy().tolist()))
-                if lacking:
-                    raise SiteError(f"{axis} {lacking[0]} of {found} was not read.")
-                array = array.sel({axis: list(wanted)})
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __repr__(self) -> str:
-        lines = [f"  {name}  {dict(self[name].sizes)}" for name in self]
-        return "\n".join(["Activations:", *lines])

@@ -1,12 +1,12 @@
 """What lies on disk: a manifest, a table, Zarr arrays, and a marker for each chunk that is done.
 
-    manifest.json            the plan, the arrays, the versions of libraries; written last of these
+    manifest.json            the plan, the arrays, versions of libraries, digests; written last
     samples.parquet          one row a sample: prompt, seed, factors
-    activations.zarr/        one array a site, `text.blocks.3/mlp`, with checksums
-    activations.zarr/pictures
-    done/000012.json         chunk 12 is whole: its bad samples, and a digest of each of its files
+    activations.zarr/        a group a site, `text.blocks.3/mlp`, and `pictures` (`tree.py`)
+    done/000012.json         chunk 12 is complete: its bad samples, a digest of each of its files
 
-A missing Zarr chunk reads as `nan`, so what is there is known from the markers alone.
+Zarr reads a missing chunk as `nan`, so what is complete is known from the markers alone. They are
+written after the chunk's files are flushed to the disk.
 """
 
 from __future__ import annotations
@@ -21,24 +21,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import OutputError, RecordingError
 from clerestory.io.outputs import resumable
-from clerestory.io.reading import MOST_TEXT, loads, relative
-from clerestory.recordings.folder import LOCK, PARTIAL, Folder
+from clerestory.io.reading import loads, refusing, relative
+from clerestory.recordings.folder import LOCK, PARTIAL, Folder, digest
 from clerestory.recordings.layout import PICTURES, Layout, layouts_of
 from clerestory.recordings.plan import FORMAT, Plan
+from clerestory.recordings.tree import (
+    ARRAYS,
+    COMPLETE,
+    LENGTH,
+    VALUE,
+    CheckedStore,
+    DigestingStore,
+    File,
+    create_tree,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     import zarr
 
-    from clerestory.recordings.arrays import Arrays
-
 __all__ = ["PICTURES", "Layout", "Marker", "Store"]
 
-MANIFEST, TABLE, ARRAYS, DONE = "manifest.json", "samples.parquet", "activations.zarr", "done"
+MANIFEST, TABLE, DONE = "manifest.json", "samples.parquet", "done"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
 
 
@@ -48,7 +57,7 @@ class Marker:
 
     chunk: int
     bad: Mapping[int, str]
-    files: Mapping[str, tuple[str, int]]
+    files: Mapping[str, File]
 
 
 class Store:
@@ -68,18 +77,22 @@ class Store:
         raw = self.folder.read(MANIFEST)
         if raw is None:
             raise RecordingError(f"{self.folder} holds no recording: it has no {MANIFEST}.")
-        told: dict[str, Any] = loads(raw, f"{self.folder}/{MANIFEST}", RecordingError, finite=False)
+        where = f"{self.folder}/{MANIFEST}"
+        manifest: dict[str, Any] = loads(raw, where, RecordingError, finite=False)
         try:
-            found, _, _ = told["plan"]["format"], told["arrays"].items(), told["versions"]
+            found, files = manifest["plan"]["format"], manifest.get("files", {})
+            _, _ = manifest["arrays"].items(), manifest["versions"]
+            fine = all(_is_file(each) for each in files.values())
         except (KeyError, TypeError, AttributeError):
-            raise RecordingError(
-                f"{self.folder}/{MANIFEST} cannot be read: it was altered."
-            ) from None
+            raise RecordingError(f"{where} cannot be read: it was altered.") from None
         if found != FORMAT:
             raise RecordingError(
-                f"{self.folder} is of format {str(found)[:40]}; this version reads {FORMAT}."
+                f"{self.folder} is a recording of format {str(found)[:40]}, and this version reads "
+                f"{FORMAT} only: record it again."
             )
-        return told
+        if not fine or manifest.get("digest") != _manifest_digest(manifest):
+            raise RecordingError(f"{where} was altered: its digest differs.")
+        return manifest
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -135,8 +148,10 @@ class Store:
         table = plan.packed
         self.folder.remove(ARRAYS)
         self.folder.write(TABLE, table)
-        self._make_arrays(plan, layouts)
-        told = {
+        files: dict[str, File] = {}
+        create_tree(DigestingStore(self.folder.zarr(ARRAYS, read_only=False), files), plan, layouts)
+        self.folder.flush(f"{ARRAYS}/{name}" for name in files)
+        manifest = {
             "made_by": f"clerestory {version('clerestory')}",
             "plan": plan.told(),
             "arrays": {name: asdict(layout) for name, layout in layouts.items()},
@@ -145,63 +160,114 @@ class Store:
                 "python": platform.python_version(),
                 **{name: version(name) for name in LIBRARIES},
             },
+            "files": {TABLE: (digest(table), len(table))}
+            | {f"{ARRAYS}/{name}": file for name, file in files.items()},
         }
-        self.folder.write(MANIFEST, (json.dumps(told, indent=1) + "\n").encode())
+        manifest["digest"] = _manifest_digest(manifest)
+        self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
-    def _make_arrays(self, plan: Plan, layouts: Mapping[str, Layout]) -> None:
-        import zarr
-        from zarr.codecs import Crc32cCodec, ZstdCodec
+    def tree_store(self) -> CheckedStore:
+        """The Zarr store to read from; what is missing or altered in it is a RecordingError."""
+        planned = self.manifest["files"]
+        markers: dict[int, Mapping[str, File]] = {}
 
-        group = zarr.create_group(self.folder.zarr(ARRAYS, read_only=False), zarr_format=3)
-        for name, layout in layouts.items():
-            picture = name == PICTURES
-            group.create_array(
-                name,
-                shape=(len(plan), *layout.shape),
-                chunks=(min(plan.chunk, len(plan)), *layout.shape),
-                dtype=layout.dtype,
-                compressors=[ZstdCodec(level=3), Crc32cCodec()] if picture else [Crc32cCodec()],
-                fill_value=0 if picture else float("nan"),
-                dimension_names=("sample", *layout.axes),
-                attributes=dict(layout.labels),
-            )
+        def file(key: str) -> File | None:
+            if (found := planned.get(f"{ARRAYS}/{key}")) is not None:
+                return str(found[0]), int(found[1])
+            _, _, place = key.rpartition("/c.")
+            chunk = place.partition(".")[0]
+            if not chunk.isdecimal() or len(chunk) > 18:
+                return None
+            if int(chunk) not in markers:
+                marker = self.marker(int(chunk))
+                markers[int(chunk)] = {} if marker is None else marker.files
+            return markers[int(chunk)].get(key)
 
-    def arrays(self) -> Arrays:
-        """The arrays, to read from; what of them is not as the manifest says is refused."""
-        from clerestory.recordings.arrays import Arrays
-
-        return Arrays(self, self.folder.zarr(ARRAYS, read_only=True))
-
-    def chunk_bytes(self, name: str) -> int:
-        """How many bytes a chunk of an array has; the last one is filled up to as many."""
-        return min(self.plan.chunk, len(self.plan)) * self.layouts[name].bytes
+        return CheckedStore(
+            self.folder.zarr(ARRAYS, read_only=True), self.folder, self.plan, self.layouts, file
+        )
 
     @cached_property
-    def _writable(self) -> tuple[zarr.Group, dict[str, tuple[str, int]]]:
+    def _open_arrays(self) -> zarr.Group:
         import zarr
 
-        from clerestory.recordings.digests import noting
+        return zarr.open_group(self.tree_store(), mode="r", use_consolidated=True)
 
-        arrays = self.arrays()
-        for name in self.layouts:
-            _ = arrays[name]
-        files: dict[str, tuple[str, int]] = {}
-        store = noting(self.folder.zarr(ARRAYS, read_only=False), files)
-        return zarr.open_group(store, mode="r+"), files
+    def values(self, name: str) -> zarr.Array[Any]:
+        """The array of a site, or of `pictures`, as Zarr has it."""
+        with refusing(f"{self.folder}/{ARRAYS}/{name}", RecordingError):
+            array: zarr.Array[Any] = self._open_arrays[f"{name}/{VALUE}"]  # type: ignore[assignment]
+            return array
 
-    def write(self, chunk: int, arrays: Mapping[str, NDArray[Any]], bad: Mapping[int, str]) -> None:
-        """Write a chunk of every array, then its marker; OutputError where the disk is full."""
-        group, files = self._writable
+    @cached_property
+    def _writable(self) -> tuple[dict[str, zarr.Array[Any]], dict[str, File]]:
+        import zarr
+
+        # What is there is checked before it is written to.
+        with refusing(f"{self.folder}/{ARRAYS}", RecordingError):
+            _ = self._open_arrays
+        files: dict[str, File] = {}
+        store = DigestingStore(self.folder.zarr(ARRAYS, read_only=False), files)
+        group = zarr.open_group(store, mode="r+")
+        names = [COMPLETE]
+        for name, layout in self.layouts.items():
+            names += [f"{name}/{VALUE}"] + [f"{name}/{LENGTH}"] * ("position" in layout.dims)
+        arrays = {}
+        for name in names:
+            array: Any = group[name]
+            # A chunk of nothing but the fill value has a file as well: one that lacks is damage.
+            arrays[name] = array.with_config({"write_empty_chunks": True})
+        return arrays, files
+
+    def write(
+        self,
+        chunk: int,
+        arrays: Mapping[str, NDArray[Any]],
+        bad: Mapping[int, str],
+        lengths: Mapping[str, NDArray[np.integer]] | None = None,
+    ) -> None:
+        """Write a chunk of every array, flush it to the disk, and then write its marker.
+
+        Args:
+            chunk: Which one.
+            arrays: The values of its samples by site.
+            bad: Reasons by sample, of those whose values are not finite.
+            lengths: How many positions each sample has, of sites that keep positions; all that
+                the array has by default.
+        """
+        targets, files = self._writable
         rows = self.plan.rows(chunk)
+        place = slice(rows.start, rows.stop)
         files.clear()
         for name, values in arrays.items():
-            array = group[name]
-            array[rows.start : rows.stop] = values  # type: ignore[index]
-        told = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
-        self.folder.write(_marker(chunk), json.dumps(told).encode())
+            # Zarr reads a shard that it writes in part, as the last one is: a damaged one fails.
+            if name == PICTURES:
+                self.folder.remove(f"{ARRAYS}/{name}/{VALUE}/c.{chunk}.0.0.0")
+            targets[f"{name}/{VALUE}"][place] = values
+            if f"{name}/{LENGTH}" in targets:
+                most = self.layouts[name].shape[self.layouts[name].dims.index("position")]
+                targets[f"{name}/{LENGTH}"][place] = (lengths or {}).get(name, most)
+        self.folder.flush(f"{ARRAYS}/{name}" for name in files)
+        marker = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
+        self.folder.write(_marker(chunk), json.dumps(marker).encode())
+        self.mark_complete(chunk)
+
+    def mark_complete(self, chunk: int, *, complete: bool = True) -> None:
+        """Set the coordinate `complete` of a chunk's samples, which are complete by its marker."""
+        rows = self.plan.rows(chunk)
+        self._writable[0][COMPLETE][rows.start : rows.stop] = complete
+
+    def complete_marked(self) -> None:
+        """Set `complete` where a kill came between a chunk's marker and that coordinate."""
+        complete: Any = self._writable[0][COMPLETE][:]
+        for chunk in self.done():
+            if chunk < self.plan.chunks and not all(complete[self.plan.rows(chunk)]):
+                self.mark_complete(chunk)
 
     def mark_undone(self, chunk: int) -> None:
         """Take a chunk's marker away, so that it is filled again."""
+        if chunk < self.plan.chunks:
+            self.mark_complete(chunk, complete=False)
         self.folder.remove(_marker(chunk))
 
     def done(self) -> list[int]:
@@ -234,10 +300,22 @@ class Store:
 
     def file(self, name: str) -> bytes | None:
         """The bytes of one of a marker's files."""
-        own = name.partition("/c/")[0]
-        most = 2 * self.chunk_bytes(own) + 2**16 if own in self.layouts else MOST_TEXT
-        return self.folder.read(f"{ARRAYS}/{name}", most)
+        return self.folder.read(f"{ARRAYS}/{name}", self.tree_store().most(name))
 
 
 def _marker(chunk: int) -> str:
     return f"{DONE}/{chunk:06d}.json"
+
+
+def _is_file(value: Any) -> bool:
+    """Whether it is a digest and a size."""
+    match value:
+        case [str(), int(size)] if not isinstance(size, bool) and size >= 0:
+            return True
+    return False
+
+
+def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Of all that the manifest says besides."""
+    rest = {name: value for name, value in manifest.items() if name != "digest"}
+    return digest(json.dumps(rest, sort_keys=True).encode())

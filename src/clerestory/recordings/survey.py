@@ -56,7 +56,7 @@ class Survey:
 
 def survey(model: Model, plan: Plan) -> Survey:
     """Run the first batch, keep nothing of it, and say what the rest will be like."""
-    rows = next(plan.batches(0))
+    rows = _dry_batch(model, plan)
     start = time.perf_counter()
     run = running.run_sweep(model, plan.request(rows))[0]
     seconds = (time.perf_counter() - start) * len(plan) / len(rows)
@@ -70,13 +70,23 @@ def survey(model: Model, plan: Plan) -> Survey:
     )
 
 
+def _dry_batch(model: Model, plan: Plan) -> range:
+    """The first batch; where positions are kept, that of the longest prompt, which has the most."""
+    if plan.pool != "none":
+        return next(plan.batches(0))
+    prompts = plan.table["prompt"]
+    lengths = {prompt: len(model.tokenize(prompt)) for prompt in prompts.drop_duplicates()}
+    longest = int(prompts.map(lengths).to_numpy().argmax())
+    return next(rows for rows in plan.batches(longest // plan.chunk) if longest in rows)
+
+
 def _layouts(plan: Plan, run: Run) -> dict[str, Layout]:
-    axes = ("step", "position", "unit") if plan.pool == "none" else ("step", "unit")
+    dims = ("step", "position", "unit") if plan.pool == "none" else ("step", "unit")
     found = {}
     for address, noted in run.site_values.items():
         values = noted.array()
         labels = _labels(noted, plan.read[address].units)
-        found[address] = Layout(_dtype(values), values.shape[1:], axes, labels)
+        found[address] = Layout(_dtype(values), values.shape[1:], dims, labels)
     if run.pictures is not None:
         found[PICTURES] = Layout("uint8", run.pictures.shape[1:], ("height", "width", "channel"))
     return found

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clerestory.errors import RecordingError
+from clerestory.io.reading import MOST_TABLE
 from clerestory.recordings.folder import digest
 from clerestory.recordings.store import Marker, Store
 from clerestory.types import Progress
@@ -29,7 +31,7 @@ class Damage:
 def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
     """What is damaged among the chunks that count as done; RecordingError if the plan is."""
     plan, chunks = store.plan, store.done()
-    _check_arrays(store)
+    _check_files(store)
     found: list[Damage] = []
     for index, chunk in enumerate(chunks):
         marker = store.marker(chunk) if chunk < plan.chunks else None
@@ -67,25 +69,28 @@ def _rows(store: Store, chunk: int) -> range:
 
 def _damaged(store: Store, marker: Marker) -> Iterator[Damage]:
     rows = store.plan.rows(marker.chunk)
-    told = {name.partition("/c/")[0] for name in marker.files}
-    for site in store.layouts.keys() - told:
-        # A chunk that holds nothing but the fill value has no file.
-        if store.file(_place(store, site, marker.chunk)) is not None:
-            yield Damage(site, marker.chunk, rows, "not in the marker")
+    listed = {_site(name) for name in marker.files}
+    for site in store.layouts.keys() - listed:
+        yield Damage(site, marker.chunk, rows, "not in the marker")
     for name, (expected, size) in marker.files.items():
         raw = store.file(name)
         how = "missing" if raw is None else "truncated" if len(raw) < size else "altered"
         if raw is None or digest(raw) != expected:
-            yield Damage(name.partition("/c/")[0], marker.chunk, rows, how)
+            yield Damage(_site(name), marker.chunk, rows, how)
 
 
-def _place(store: Store, site: str, chunk: int) -> str:
-    zeros = "/0" * len(store.layouts[site].shape)
-    return f"{site}/c/{chunk}{zeros}"
+def _site(name: str) -> str:
+    """Whose values, or lengths, a file holds."""
+    return name.partition("/c.")[0].rpartition("/")[0]
 
 
-def _check_arrays(store: Store) -> None:
-    """RecordingError where an array's metadata are not what the manifest says."""
-    group = store.arrays()
-    for name in store.layouts:
-        _ = group[name]
+def _check_files(store: Store) -> None:
+    """RecordingError where the table, metadata or coordinates are not what was written."""
+    for name, (expected, size) in store.manifest["files"].items():
+        raw = store.folder.read(name, min(int(size), MOST_TABLE))
+        if raw is None or digest(raw) != expected:
+            raise RecordingError(
+                f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it is "
+                "none of a chunk's files, so record into another folder."
+            )
+    _ = [store.values(name) for name in store.layouts]

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.errors import OutputError
+from clerestory.errors import OutputError, RecordingError
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
 from clerestory.models.core.types import Branch, Pool
 from clerestory.models.core.weight_digests import encoder_digests
 from clerestory.recordings.plan import Plan, check_same, make_plan
 from clerestory.recordings.recording import Recording
-from clerestory.recordings.store import PICTURES, Store
+from clerestory.recordings.store import PICTURES, Layout, Store
 from clerestory.recordings.survey import Survey, survey
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
@@ -153,6 +153,7 @@ def fill(
 ) -> None:
     """Fill every chunk that has no marker, and those `again`, which keep theirs until then."""
     plan, missing = store.plan, sorted({*store.missing(), *again})
+    store.complete_marked()
     done = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
     def report(rows: int) -> None:
@@ -177,15 +178,19 @@ def fill_chunk(
         for name, layout in store.layouts.items()
     }
     bad: dict[int, str] = {}
+    lengths: dict[str, NDArray[np.int32]] = {}
     for rows in plan.batches(chunk):
         with _threads(plan.threads):
             run = running.run_sweep(model, plan.request(rows))[0]
         place = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
-            _put(arrays[name], place, values, name, bad, rows.start)
+            target = _target(arrays[name][place], values, store.layouts[name], name)
+            if "position" in store.layouts[name].dims:
+                lengths.setdefault(name, np.empty(count, np.int32))[place] = target.shape[2]
+            _put(target, values, name, bad, rows.start)
         report(len(rows))
     with _room(store, plan):
-        store.write(chunk, arrays, bad)
+        store.write(chunk, arrays, bad, lengths)
 
 
 def _values(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -195,9 +200,22 @@ def _values(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
         yield PICTURES, run.pictures
 
 
+def _target(array: NDArray[Any], values: NDArray[Any], layout: Layout, name: str) -> NDArray[Any]:
+    """Where a batch's values go; the positions that other batches have beyond them are NaN."""
+    if "position" not in layout.dims:
+        return array
+    count, most = values.shape[2], array.shape[2]
+    if count > most:
+        raise RecordingError(
+            f"{name} has {count} positions in a batch, and {most} in that of the longest prompt, "
+            "by which the recording was laid out."
+        )
+    array[:, :, count:] = np.nan
+    return array[:, :, :count]
+
+
 def _put(
     array: NDArray[Any],
-    place: slice,
     values: NDArray[Any],
     name: str,
     bad: dict[int, str],
@@ -205,10 +223,10 @@ def _put(
 ) -> None:
     """Copy values of a batch, noting the rows that hold what cannot be kept."""
     with np.errstate(over="ignore"):
-        array[place] = values
-    if array.dtype == np.uint8 or _finite(array[place]):
+        array[...] = values
+    if array.dtype == np.uint8 or _finite(array):
         return
-    fine = np.isfinite(array[place]).reshape(len(values), -1).all(1)
+    fine = np.isfinite(array).reshape(len(values), -1).all(1)
     for row in np.flatnonzero(~fine).tolist():
         finite = bool(np.isfinite(values[row]).all())
         reason = f"beyond {array.dtype}" if finite else "not finite"
