@@ -72,7 +72,7 @@ class Model:
 
     @property
     def description(self) -> str:
-        """What to know of how this family is served; "" where there is nothing to say."""
+        """What to know about how this family is served; "" for nothing."""
         return self.family.description
 
     @property
@@ -222,7 +222,11 @@ class Model:
         return run_sweep(self, request)
 
     def options(self, **changed: Any) -> Options:
-        """The defaults with some options changed; ModelError for what this family cannot draw."""
+        """The model's defaults with some options changed.
+
+        Raises:
+            ModelError: An option is unknown, or the model cannot draw pictures of that size.
+        """
         options = self.defaults.replace(**changed)
         for name in ("height", "width"):
             if getattr(options, name) % self.family.size_multiple:
@@ -233,11 +237,15 @@ class Model:
         return options
 
     def check_prompt(self, prompt: str) -> None:
-        """PromptError where a prompt is empty or longer than the text window."""
+        """Check that the model can take a prompt.
+
+        Raises:
+            PromptError: It is empty or longer than the text window.
+        """
         self.family.check_prompts([prompt])
 
     def tokenize(self, prompt: str) -> list[str]:
-        """The tokens of a prompt, as the model reads it, without its start and end."""
+        """Split a prompt into tokens as the model reads it, without start and end tokens."""
         return self.family.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:

@@ -26,7 +26,6 @@ __all__ = [
     "Encoded",
     "Family",
     "Handoff",
-    "Progress",
     "SiteHook",
     "StageCall",
     "TapCallback",
@@ -41,9 +40,6 @@ __all__ = [
 
 TapCallback = Callable[[Tensor, Step], None]
 """Called with activations `[sample, position, unit]` and the step."""
-
-Progress = Callable[[int, int], None]
-"""Called with what is completed, and of how much."""
 
 Branches = Mapping[Branch, Tensor]
 """A value of each branch of guidance."""

@@ -1,4 +1,4 @@
-"""Seeds and sizes as people write them.
+"""Seeds and picture sizes, read from text.
 
 >>> parse_seeds("0:4")
 range(0, 4)
@@ -26,9 +26,16 @@ _MOST = 1_000_000
 
 
 def parse_seeds(text: str) -> Sequence[int]:
-    """A range `0:4` (its end left out), a list `3,7` or one seed; SeedError for anything else.
+    """Read seeds from text.
 
-    At most a million: nobody waits for so many pictures, and a slip of the finger asks for them.
+    Args:
+        text: A range `0:4` (without its end), a list `3,7`, or one seed.
+
+    Returns:
+        The seeds, in order; a range where the text is one.
+
+    Raises:
+        SeedError: The text is none of these, or names more than a million, which is a typing error.
     """
     hint = "write 0:4 for 0 to 3, or 3,7."
     parts = text.split(":")
@@ -50,9 +57,13 @@ def parse_seeds(text: str) -> Sequence[int]:
 
 
 def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """Seeds as a tuple; SeedError where there is none, one twice, or one below 0."""
-    given = (seeds,) if isinstance(seeds, int | np.integer) else seeds
-    listed = tuple(operator.index(seed) for seed in given)
+    """Check seeds and list them.
+
+    Raises:
+        SeedError: There is none, one is given twice, or one is negative or above 63 bits.
+    """
+    many = (seeds,) if isinstance(seeds, int | np.integer) else seeds
+    listed = tuple(operator.index(seed) for seed in many)
     if not listed:
         raise SeedError("There is no seed; give at least one, like 0 or range(4).")
     for seed in listed:
@@ -65,7 +76,13 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def parse_size(text: str) -> dict[str, int]:
-    """A side `512`, or width and height `768x512`; ModelError for anything else.
+    """Read a picture's size from text: a side `512`, or width and height `768x512`.
+
+    Returns:
+        `height` and `width` in pixels.
+
+    Raises:
+        ModelError: The text is neither.
 
     >>> parse_size("768x512")
     {'height': 512, 'width': 768}
