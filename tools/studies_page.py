@@ -14,11 +14,11 @@ FORM = DOCS / "reference" / "studies.md.in"
 
 def page() -> str:
     """The form, with a table of fields for each kind."""
-    from clerestory.studies.tasks import Task, known_tasks
+    from clerestory.studies.tasks import Task, tasks
 
     shared = set(Task.model_fields)
     parts = []
-    for name, kind in sorted(known_tasks().items()):
+    for name, kind in sorted(tasks.items()):
         rows = [
             f"| `{field}` | {_kind(info)} | {_default(info)} |"
             for field, info in kind.model_fields.items()

@@ -1,4 +1,4 @@
-"""Names to things: how a new style, edit, search, family or classifier joins in one file.
+"""Lookup by name: a new edit, search, family or classifier is one file with one registration.
 
 >>> greetings: Registry[str] = Registry("greeting")
 >>> _ = greetings.add("hello", "Hello!")
@@ -21,13 +21,18 @@ from typing import Any, TypeVar
 
 from clerestory.errors import RegistryError
 
-__all__ = ["Registry", "filled", "load_plugin", "plugins", "suggest"]
+__all__ = ["Registry", "load_plugin", "plugins", "suggest"]
 
 T = TypeVar("T")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The end of a lookup error: the nearest known names and, where they are few, all of them."""
+    """The end of a lookup error: the nearest names and, where they are few, all of them.
+
+    Args:
+        name: The name that was not found.
+        known: The names that exist.
+    """
     names = sorted(known)
     folded = {each.casefold(): each for each in names}
     matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
@@ -38,59 +43,75 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Mapping[str, T]):
-    """A mapping that is filled by decoration, refuses a second entry of a name, and suggests."""
+    """A mapping that modules fill by decoration.
 
-    def __init__(self, noun: str) -> None:
-        self.noun = noun
+    The modules of `package`, and the plug-ins of the entry-point group `group`, are imported when a
+    name is first looked up. So a new entry is one file with one decorator, in this distribution as
+    in any other, and no module has to be imported for its side effect.
+
+    Args:
+        noun: What an entry is called in messages, in the singular.
+        package: The dotted name of the package whose modules register the built-in entries.
+        group: The entry-point group of plug-ins.
+    """
+
+    def __init__(self, noun: str, *, package: str = "", group: str = "") -> None:
+        self.noun, self.package, self.group = noun, package, group
         self._entries: dict[str, T] = {}
+        self._complete = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorate a class or function to enter it under `name`."""
+        """Return a decorator that enters a class or function under `name`."""
         return lambda entry: self.add(name, entry)
 
     def add(self, name: str, entry: T) -> T:
-        """Enter `entry` under `name` and hand it back; RegistryError if the name is taken."""
+        """Enter `entry` under `name`.
+
+        Returns:
+            The entry.
+
+        Raises:
+            RegistryError: The name is taken.
+        """
         if name in self._entries:
             raise RegistryError(f"A {self.noun} called {name!r} is registered already.")
         self._entries[name] = entry
         return entry
 
+    def _import_entries(self) -> dict[str, T]:
+        """All entries, after the modules that register them have been imported."""
+        if not self._complete:
+            # Set first: a module that looks a name up while it is imported sees what is there.
+            self._complete = True
+            try:
+                self._import_modules()
+            except BaseException:
+                self._complete = False  # so that the next lookup reports the same error
+                raise
+        return self._entries
+
+    def _import_modules(self) -> None:
+        if self.package:
+            for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+        if self.group:
+            for entry in plugins(self.group).values():
+                load_plugin(entry)
+
     def __getitem__(self, name: str) -> T:
-        if name not in self._entries:
-            raise RegistryError(f"No {self.noun} is called {name!r}.{suggest(name, self)}")
-        return self._entries[name]
+        entries = self._import_entries()
+        if name not in entries:
+            raise RegistryError(f"No {self.noun} is called {name!r}.{suggest(name, entries)}")
+        return entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._import_entries()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._import_entries())
 
     def __len__(self) -> int:
-        return len(self._entries)
-
-
-def filled(registry: Registry[T], package: str, group: str) -> Registry[T]:
-    """Import every module of a package and every plug-in of an entry-point group.
-
-    Each module registers its own entries, so that a new one is one file and nothing else.
-
-    Args:
-        registry: The registry that the modules fill.
-        package: The dotted name of the package with the built-in entries.
-        group: The entry-point group of plug-ins.
-
-    Returns:
-        The same registry.
-
-    Raises:
-        RegistryError: A plug-in cannot be imported; the message has its reason.
-    """
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
-    for entry in plugins(group).values():
-        load_plugin(entry)
-    return registry
+        return len(self._import_entries())
 
 
 def plugins(group: str) -> dict[str, EntryPoint]:

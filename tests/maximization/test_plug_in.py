@@ -31,11 +31,11 @@ SCRIPT = """
 from tiny import tiny_model
 
 from clerestory import maximize
-from clerestory.maximization import known_searches
+from clerestory.maximization.base import searches
 
 options = {"vocabulary": "letters", "words": 2, "null": 4, "pictures": False, "progress": False}
 unit = "text.blocks.0/mlp[3]"
-assert "in-order" in known_searches()
+assert "in-order" in searches
 found = maximize(tiny_model(), unit, search="in-order", budget=16, **options)
 assert found.search == "InOrder" and found.evaluations == 16
 assert list(found.trail["words"][:3]) == ["b b", "b c", "b d"]

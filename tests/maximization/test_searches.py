@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chisquare
 
 from clerestory.errors import SearchError
-from clerestory.maximization.base import BudgetSpentError, Problem, known_searches
+from clerestory.maximization.base import BudgetSpentError, Problem, searches
 from clerestory.maximization.maximize import pareto_front
 from clerestory.maximization.moves import best_random, perturb
 from clerestory.maximization.searches.gradient_metropolis import GradientMetropolis
@@ -28,7 +28,7 @@ def _best(name: str, seed: int) -> bool:
     planted = Planted(60, 3, seed)
     problem, top = planted.problem(EVALUATIONS, seed), planted.all().max()
     with contextlib.suppress(BudgetSpentError):
-        for _ in known_searches()[name]().run(problem):
+        for _ in searches[name]().run(problem):
             if any(row.score >= top - 1e-9 for row in problem.trail[-64:]):
                 return True
     return max(row.score for row in problem.trail) >= top - 1e-9
@@ -43,12 +43,12 @@ def test_random_does_not_find_it_and_exhaustive_always_does():
     assert sum(_best("random", seed) for seed in range(10)) <= 3
     planted = Planted(6, 3, 1)
     problem = planted.problem(216, 0)
-    for _ in known_searches()["exhaustive"]().run(problem):
+    for _ in searches["exhaustive"]().run(problem):
         pass
     assert problem.spent == 216
     assert max(row.score for row in problem.trail) == pytest.approx(planted.all().max())
     with pytest.raises(SearchError, match="216 sequences and the budget is 215"):
-        next(known_searches()["exhaustive"]().run(planted.problem(215, 0)))
+        next(searches["exhaustive"]().run(planted.problem(215, 0)))
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def _visited(search, problem: Problem, burn: int, thin: int, draws: int) -> list
     return seen
 
 
-@pytest.mark.parametrize("name", sorted(set(known_searches()) - {"exhaustive"}))
+@pytest.mark.parametrize("name", sorted(set(searches) - {"exhaustive"}))
 def test_a_seed_replays_a_search_and_the_budget_holds(name):
     trails = []
     for _ in range(2):
         problem = Planted(20, 3, 0).problem(400, 7)
         with contextlib.suppress(BudgetSpentError):
-            list(known_searches()[name]().run(problem))
+            list(searches[name]().run(problem))
         assert problem.spent <= 400
         assert len({row.prompt for row in problem.trail}) == len(problem.trail)
         trails.append(problem.trail)
@@ -156,7 +156,7 @@ def test_a_search_without_a_gradient_says_so():
     problem = Planted(6, 3, 0).problem(50, 0)
     problem.gradient = None
     with pytest.raises(SearchError, match="no gradient"):
-        list(known_searches()["gradient"]().run(problem))
+        list(searches["gradient"]().run(problem))
 
 
 def test_what_is_banned_or_not_read_as_written_is_never_scored():

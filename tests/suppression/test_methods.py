@@ -26,7 +26,6 @@ from clerestory.suppression import (
     MethodContext,
     SuppressionMethod,
     SuppressionResult,
-    known_methods,
     suppress,
     suppression_methods,
 )
@@ -222,7 +221,7 @@ def test_a_model_without_guidance_has_no_negative_prompt():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_negative_prompts_strength_is_the_option_that_the_family_draws_by(name):
     model = family_model(name)
-    conditions = known_methods()["negative prompt"]().conditions(context(model))
+    conditions = suppression_methods["negative prompt"]().conditions(context(model))
     weak, strong = Evaluator(model).draw([conditions[0], conditions[-1]], Design.crossed(["a cat"]))
     assert not np.array_equal(weak.pictures, strong.pictures)
 
@@ -230,7 +229,7 @@ def test_the_negative_prompts_strength_is_the_option_that_the_family_draws_by(na
 def test_a_method_that_does_not_apply_is_left_out_and_the_others_stay():
     model = tiny_model(window=128)
     paraphrases = paraphrase(association(model).prompt, 20, model=model)
-    candidates = {name: known_methods()[name]() for name in ("LEACE", "suffix search")}
+    candidates = {name: suppression_methods[name]() for name in ("LEACE", "suffix search")}
     conditions, warnings = _conditions(candidates, context(model, paraphrases))
     assert list(conditions) == ["LEACE"]
     (warning,) = warnings
@@ -251,11 +250,11 @@ def test_a_method_joins_by_an_entry_point(monkeypatch, tmp_path):
     monkeypatch.setattr(
         registry, "entry_points", lambda group: [entry] if group == entry.group else []
     )
-    known_methods.cache_clear()
+    suppression_methods.cache_clear()
     try:
         result = compare(Painted(), methods=["polite"])
         assert (result.recommended, result.best.reduction) == ("polite", 1)
-        assert "polite" in known_methods()
+        assert "polite" in suppression_methods
     finally:
         suppression_methods._entries.pop("polite", None)
-        known_methods.cache_clear()
+        suppression_methods.cache_clear()

@@ -12,14 +12,13 @@ A new kind is one file and one registration: a function of what stands behind th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from clerestory.errors import RegistryError
-from clerestory.registry import Registry, filled, suggest
+from clerestory.registry import Registry, suggest
 from clerestory.types import Floats, Pictures, Role
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "classifier_kinds",
     "is_code",
     "is_trusted",
-    "known_classifier_kinds",
     "load_classifier",
     "parse_target",
     "resolve_label",
@@ -85,7 +83,9 @@ class Target(NamedTuple):
 
 Opener: TypeAlias = Callable[[str, Role], Classifier]
 
-classifier_kinds: Registry[Opener] = Registry("classifier kind")
+classifier_kinds: Registry[Opener] = Registry(
+    "classifier kind", package="clerestory.classifiers.kinds", group="clerestory.classifiers"
+)
 """Functions by what stands before the colon of a name."""
 
 _TRUSTED: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
@@ -124,12 +124,6 @@ def is_code(name: str) -> bool:
     return name.partition(":")[0] == "python"
 
 
-@functools.cache
-def known_classifier_kinds() -> Registry[Opener]:
-    """The kinds, with those of installed plug-ins (entry points `clerestory.classifiers`)."""
-    return filled(classifier_kinds, "clerestory.classifiers.kinds", "clerestory.classifiers")
-
-
 def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
     """Open a classifier.
 
@@ -145,7 +139,7 @@ def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
         ModelError: Its weights cannot be read.
     """
     kind, _, rest = name.partition(":")
-    opened = known_classifier_kinds()[kind](rest, role)
+    opened = classifier_kinds[kind](rest, role)
     classes = opened.classes
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise RegistryError(

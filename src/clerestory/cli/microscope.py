@@ -164,7 +164,7 @@ def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str 
     """What is named beside the recordings, looked at before a microscope is built of these."""
     from clerestory.contrasts import Findings
     from clerestory.errors import OutputError
-    from clerestory.maximization.base import known_searches
+    from clerestory.maximization.base import searches
 
     for folder in findings:
         Findings.load(folder)
@@ -172,7 +172,7 @@ def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str 
         if not any(folder.glob("*.html")):
             raise OutputError(f"{folder} has no report; give a folder that a study wrote.")
     if search is not None:
-        known_searches()[search]
+        searches[search]
 
 
 def _themes(folder: Path) -> Themes:

@@ -9,7 +9,7 @@ applied in the order given, each to what the one before it left. One file holds 
 
 from clerestory.edits.ablate import Ablate
 from clerestory.edits.add import Add
-from clerestory.edits.base import Affine, Edit, SiteEdit, UnitEdit, edits, known_edits
+from clerestory.edits.base import Affine, Edit, SiteEdit, UnitEdit, edits
 from clerestory.edits.clamp import Clamp
 from clerestory.edits.erase import Erase
 from clerestory.edits.patch import Patch
@@ -29,5 +29,4 @@ __all__ = [
     "SiteEdit",
     "UnitEdit",
     "edits",
-    "known_edits",
 ]

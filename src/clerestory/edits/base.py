@@ -27,7 +27,7 @@ from torch import Tensor
 from clerestory.errors import EditError
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import Branch, Edit
-from clerestory.registry import Registry, filled
+from clerestory.registry import Registry
 
 __all__ = [
     "Affine",
@@ -39,7 +39,6 @@ __all__ = [
     "check_units",
     "edits",
     "finite_number",
-    "known_edits",
     "name_of",
     "normalised_direction",
     "rescaled",
@@ -286,22 +285,18 @@ def affine_identity(units: int) -> Affine:
     return Affine(torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64))
 
 
-edits: Registry[type[SiteEdit]] = Registry("edit")
+edits: Registry[type[SiteEdit]] = Registry(
+    "edit", package="clerestory.edits", group="clerestory.edits"
+)
 """The kinds of edits by the name that a saved steered model knows them by."""
-
-
-@functools.cache
-def known_edits() -> Registry[type[SiteEdit]]:
-    """The kinds of edits, with those of installed plug-ins (entry points `clerestory.edits`)."""
-    return filled(edits, "clerestory.edits", "clerestory.edits")
 
 
 def name_of(edit: Edit) -> str:
     """The name that an edit's kind is registered under; EditError where it is not."""
-    for name, kind in known_edits().items():
+    for name, kind in edits.items():
         if type(edit) is kind:
             return name
     raise EditError(
         f"A {type(edit).__name__} cannot be saved: its kind is not registered. "
-        f"Kinds that can: {', '.join(sorted(known_edits()))}."
+        f"Kinds that can: {', '.join(sorted(edits))}."
     )

@@ -8,7 +8,7 @@ Searches are known by name (`random`, `metropolis`, `gradient`, `gradient-metrop
 were found beside the words themselves and a steered model.
 """
 
-from clerestory.maximization.base import Problem, Search, known_searches
+from clerestory.maximization.base import Problem, Search
 from clerestory.maximization.compare import ComparisonResult, compare
 from clerestory.maximization.maximize import maximize
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt
@@ -25,7 +25,6 @@ __all__ = [
     "Space",
     "compare",
     "compare_searches",
-    "known_searches",
     "maximize",
     "prompt_space",
 ]

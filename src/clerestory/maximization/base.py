@@ -12,7 +12,6 @@ class HillClimb:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
 from clerestory.maximization.space import Space, State
-from clerestory.registry import Registry, filled
+from clerestory.registry import Registry
 
 __all__ = [
     "BudgetSpentError",
@@ -31,7 +30,6 @@ __all__ = [
     "Problem",
     "ScoredPrompt",
     "Search",
-    "known_searches",
     "searches",
 ]
 
@@ -218,11 +216,7 @@ class Problem:
             )
 
 
-searches: Registry[Callable[..., Search]] = Registry("search")
+searches: Registry[Callable[..., Search]] = Registry(
+    "search", package="clerestory.maximization.searches", group="clerestory.searches"
+)
 """Searches by name: classes whose fields are their settings."""
-
-
-@functools.cache
-def known_searches() -> Registry[Callable[..., Search]]:
-    """The searches, with those of installed plug-ins (entry points `clerestory.searches`)."""
-    return filled(searches, "clerestory.maximization.searches", "clerestory.searches")

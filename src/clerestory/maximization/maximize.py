@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clerestory.contrasts import Findings
 from clerestory.errors import SearchError, SiteError
 from clerestory.evaluation.objectives import Objective, parse_objective
-from clerestory.maximization.base import BudgetSpentError, Problem, Search, known_searches
+from clerestory.maximization.base import BudgetSpentError, Problem, Search, searches
 from clerestory.maximization.fluency import Fluency, language_model
 from clerestory.maximization.moves import random_valid
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
@@ -129,7 +129,7 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
 
 def named_search(search: str | Search) -> Search:
     """A search by its name, with its default settings; RegistryError where there is none."""
-    return known_searches()[search]() if isinstance(search, str) else search
+    return searches[search]() if isinstance(search, str) else search
 
 
 def _objective(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.edits.base import SiteEdit, check_units, known_edits, name_of
+from clerestory.edits.base import SiteEdit, check_units, edits, name_of
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import DAMAGED, inside, one_line, read_json
@@ -213,7 +213,7 @@ def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteEdi
     restored = []
     for index, settings in enumerate(listed):
         try:
-            kind = known_edits()[settings["kind"]]
+            kind = edits[settings["kind"]]
             plain = {name: value for name, value in settings.items() if name != "kind"}
             restored.append(kind.from_dict(plain, _own(tensors, f"{index}.")))
         except RegistryError:

@@ -35,7 +35,7 @@ from clerestory.errors import RegistryError, TableError
 from clerestory.io.reading import read_toml
 from clerestory.models.profile import ModelProfile
 from clerestory.registry import load_plugin, plugins, suggest
-from clerestory.studies.tasks import Task, known_tasks
+from clerestory.studies.tasks import Task, tasks
 
 __all__ = ["SCALES", "Scale", "Study", "StudyClassifier", "built_in_studies", "study_file"]
 
@@ -128,7 +128,7 @@ class Study(BaseModel):
         """
         fields = dict(data)
         quick = _table("quick", fields.pop("quick", {}))
-        kinds = known_tasks()
+        kinds = tasks
         tables = {kind: fields.pop(kind) for kind in list(fields) if kind in kinds}
         possible = sorted(set(cls.model_fields) - {"plan", "file", "scale"})
         unknown = sorted(set(fields) - set(possible))
@@ -347,7 +347,7 @@ def _reread(plan: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
 
 def _task(kind: str, key: str, fields: Mapping[str, Any]) -> Task:
     try:
-        return known_tasks()[kind].model_validate(fields)
+        return tasks[kind].model_validate(fields)
     except ValidationError as error:
         raise TableError(
             f"{key}.{_first_problem(error)}.".replace(".the study:", ":", 1)

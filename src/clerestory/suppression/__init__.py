@@ -16,7 +16,6 @@ from clerestory.suppression.association import Association, Target
 from clerestory.suppression.method import (
     MethodContext,
     SuppressionMethod,
-    known_methods,
     suppression_methods,
 )
 from clerestory.suppression.results import MethodResult, SuppressionResult
@@ -31,7 +30,6 @@ __all__ = [
     "SuppressionMethod",
     "SuppressionResult",
     "Target",
-    "known_methods",
     "suppress",
     "suppression_methods",
 ]

@@ -6,7 +6,6 @@ A method is one file in `suppression/methods`, or a plug-in of the entry-point g
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,22 +14,18 @@ from typing import ClassVar
 
 from clerestory.attribution import SegmentedPrompt
 from clerestory.evaluation import Condition, Evaluator
-from clerestory.registry import Registry, filled
+from clerestory.registry import Registry
 from clerestory.suppression.association import Association, Target
 from clerestory.suppression.directions import Directions, read_directions
 from clerestory.types import Floats, Progress
 
-__all__ = ["MethodContext", "SuppressionMethod", "known_methods", "suppression_methods"]
+__all__ = ["MethodContext", "SuppressionMethod", "suppression_methods"]
 
-suppression_methods: Registry[type[SuppressionMethod]] = Registry("suppression method")
-
-
-@functools.cache
-def known_methods() -> Registry[type[SuppressionMethod]]:
-    """The methods by name, with those of installed plug-ins."""
-    return filled(
-        suppression_methods, "clerestory.suppression.methods", "clerestory.suppression_methods"
-    )
+suppression_methods: Registry[type[SuppressionMethod]] = Registry(
+    "suppression method",
+    package="clerestory.suppression.methods",
+    group="clerestory.suppression_methods",
+)
 
 
 @dataclass(frozen=True, eq=False)

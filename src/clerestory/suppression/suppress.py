@@ -25,7 +25,7 @@ from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.steering import SteeredModel
 from clerestory.suppression.association import Association
-from clerestory.suppression.method import MethodContext, SuppressionMethod, known_methods
+from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 from clerestory.suppression.results import (
     MIN_PRESERVATION,
     MIN_REDUCTION,
@@ -173,7 +173,7 @@ def _candidates(
     requested: Sequence[str | SuppressionMethod], budget: int
 ) -> dict[str, SuppressionMethod]:
     """Methods by name; by default all, in their order, but those that search with no budget."""
-    known = known_methods()
+    known = suppression_methods
     names = {kind: name for name, kind in known.items()}
     if requested:
         return {

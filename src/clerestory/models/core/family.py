@@ -223,7 +223,9 @@ class Family(ABC):
         return nullcontext()
 
 
-families: Registry[Callable[[Any], Family]] = Registry("pipeline class")
+families: Registry[Callable[[Any], Family]] = Registry(
+    "pipeline class", package="clerestory.models.families", group="clerestory.families"
+)
 """Families by the class name of the pipelines that they serve."""
 
 

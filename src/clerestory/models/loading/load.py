@@ -123,11 +123,11 @@ def wrap(
     Raises:
         ModelError: The object is no diffusers pipeline, or draws from pictures.
     """
+    from clerestory.models.core.family import families
     from clerestory.models.families.generic import Generic
-    from clerestory.models.families.registered import load_families
     from clerestory.models.loading.pipelines import check_task
 
-    kind, families = type(pipeline).__name__, load_families()
+    kind = type(pipeline).__name__
     if kind in families:
         family = families[kind](pipeline)
     elif not hasattr(pipeline, "components") or not callable(pipeline):
@@ -224,8 +224,7 @@ def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
     """From a pipeline's class to its torch dtype; `auto` is float32 on a CPU, half elsewhere."""
     import torch
 
-    from clerestory.models.core.family import Family
-    from clerestory.models.families.registered import load_families
+    from clerestory.models.core.family import Family, families
 
     if name != "auto" and name not in DTYPES and not isinstance(name, torch.dtype):
         raise ModelError(f"No precision is called {name!r}; write auto, {', '.join(DTYPES)}.")
@@ -233,7 +232,6 @@ def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
     def precision(kind: str) -> torch.dtype:
         if isinstance(name, torch.dtype):
             return name
-        families = load_families()
         half = getattr(families.get(kind, Family), "half_precision", Family.half_precision)
         dtype = name if name != "auto" else "float32" if target.type == "cpu" else half
         found: torch.dtype = getattr(torch, dtype)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from clerestory.errors import ModelError
 from clerestory.io.reading import read_json
-from clerestory.models.families.registered import load_families
+from clerestory.models.core.family import families
 from clerestory.models.loading.files import (
     PICKLES,
     check_complete,
@@ -94,7 +94,7 @@ def open_pipeline(source: str | Path, options: PipelineOptions) -> Any:
     if kind == DECODER:
         return _open_with_prior(source, options)
     _check_unused(source, "prior", options.prior, f"is a {kind}, which needs none")
-    if kind not in load_families():
+    if kind not in families:
         _check_class(source, kind)
     return _open_folder(source, options, kind, **_without_safety_checker(kind))
 
@@ -179,7 +179,7 @@ def _single_file_types() -> dict[str, str]:
     """Pipeline classes by what diffusers calls single-file checkpoints of them."""
     return {
         name: kind
-        for kind, family in load_families().items()
+        for kind, family in families.items()
         for name in getattr(family, "single_file_types", ())
     }
 

@@ -3,7 +3,6 @@
 A plug-in adds a kind by an entry point in the group `clerestory.tasks` that names its module.
 """
 
-from clerestory.registry import Registry, filled
 from clerestory.studies.tasks.base import (
     Claim,
     Cost,
@@ -26,12 +25,6 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskResult",
-    "known_tasks",
     "tasks",
     "to_status",
 ]
-
-
-def known_tasks() -> Registry[type[Task]]:
-    """All kinds of tasks, those of installed plug-ins included."""
-    return filled(tasks, __name__, "clerestory.tasks")

@@ -282,7 +282,9 @@ class Task(BaseModel):
         """Do the work in a folder, which may hold what a stopped run left."""
 
 
-tasks: Registry[type[Task]] = Registry("study task")
+tasks: Registry[type[Task]] = Registry(
+    "study task", package="clerestory.studies.tasks", group="clerestory.tasks"
+)
 """Kinds of tasks by the names of their tables."""
 
 

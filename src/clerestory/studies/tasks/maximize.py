@@ -65,9 +65,9 @@ class Maximize(Task):
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
         """Which search there is not."""
-        from clerestory.maximization.base import known_searches
+        from clerestory.maximization.base import searches
 
-        known = known_searches()
+        known = searches
         if self.search in known:
             return ""
         return f"search: no search is called {self.search!r}.{suggest(self.search, known)}"[:-1]

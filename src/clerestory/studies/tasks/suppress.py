@@ -58,9 +58,9 @@ class Suppress(Task):
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
         """A method that there is not."""
-        from clerestory.suppression import known_methods
+        from clerestory.suppression import suppression_methods
 
-        known = known_methods()
+        known = suppression_methods
         for name in self.methods:
             if name not in known:
                 return f"methods: no method is called {name!r}.{suggest(name, known)}"[:-1]
