@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from clerestory.classifiers.base import Classifier, classifier_kinds
 from clerestory.errors import ModelError, RegistryError
-from clerestory.io.fields import value_of
 from clerestory.io.reading import inside, loads
 from clerestory.io.tensors import read_tensors
+from clerestory.io.validation import validated
 from clerestory.registry import suggest
 from clerestory.types import Role
 
@@ -184,8 +184,8 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     with safe_open(path, framework="pt") as opened:
         header = opened.metadata() or {}
     told = loads(header.get("classes", ""), f"{path}: classes", ModelError)
-    hint = Mapping[str, tuple[str, ...]]
-    classes = value_of(hint, told, f"{path}: classes", ModelError)
+    hint = dict[str, tuple[str, ...]]
+    classes = validated(hint, told, f"{path}: classes", ModelError)
     net = classifier_net(SETS[role], {factor: len(levels) for factor, levels in classes.items()})
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]

@@ -10,13 +10,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError
-from clerestory.io.fields import made, value_of
 from clerestory.io.reading import inside, read_json, regular
+from clerestory.io.validation import validated
 from clerestory.models.core.types import Options
 
 __all__ = ["SHIPPED", "manifest", "revision", "verified"]
@@ -48,8 +47,8 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
     )
     if not whole or not isinstance(told.get("version", ""), str | None):
         raise ModelError(f"{path} is damaged: it lacks files, defaults or settings.")
-    value_of(Mapping[str, str], told["files"], f"{path}: files", ModelError)
-    made(Options, told["defaults"], f"{path}: defaults", ModelError)
+    validated(dict[str, str], told["files"], f"{path}: files", ModelError)
+    validated(Options, told["defaults"], f"{path}: defaults", ModelError)
     return told
 
 

@@ -4,7 +4,7 @@
     table = read_table(folder / "samples.parquet", EvidenceError)
 
 Whatever is wrong with a file comes as the error that the caller names, in one line. What a field
-may hold is checked by `fields.made`.
+may hold is checked by `validation.validated`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.fields import made, value_of
 from clerestory.io.reading import inside, read_json, read_table
 from clerestory.io.tensors import mapped_array
+from clerestory.io.validation import validated
 from clerestory.recordings.plan import OfModel
 from clerestory.registry import suggest
 
@@ -147,7 +147,7 @@ class Microscope:
         self.folder = folder
         try:
             data = read_json(inside(folder, PLAN, RecordingError), RecordingError)
-            self.plan = value_of(Mapping[str, Any], data, PLAN, RecordingError)
+            self.plan = validated(dict[str, Any], data, PLAN, RecordingError)
         except RecordingError as error:
             raise RecordingError(f"{folder} holds no microscope: {error}") from error
         if self.plan.get("format") != FORMAT:
@@ -155,7 +155,7 @@ class Microscope:
                 f"{folder} has format {self.plan.get('format')!r}, this version reads {FORMAT}: "
                 "update Clerestory, or build the microscope again."
             )
-        read = made(_Plan, dict(self.plan), f"{folder}/{PLAN}", RecordingError)
+        read = validated(_Plan, dict(self.plan), f"{folder}/{PLAN}", RecordingError)
         counts = [one.units for one in read.sites] + [one.samples for one in read.recordings]
         fine = all(0 < count < 2**31 for count in counts)
         fine = fine and all(0 <= one.recording < len(read.recordings) for one in read.sites)
@@ -243,7 +243,7 @@ class Microscope:
         """The words that effects are of."""
         path = inside(self.folder, f"samples/{recording}.words.json", RecordingError)
         found = read_json(path, RecordingError)
-        words: tuple[str, ...] = value_of(tuple[str, ...], found, str(path), RecordingError)
+        words: tuple[str, ...] = validated(tuple[str, ...], found, str(path), RecordingError)
         return words
 
     def picture(self, recording: int, sample: int) -> str | None:

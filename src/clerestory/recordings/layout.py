@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.fields import value_of
 from clerestory.io.reading import check_count, relative
+from clerestory.io.validation import validated
 from clerestory.models.core.addresses import parse
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Layout:
 
 def layouts_of(told: Any, where: str, plan: Plan) -> dict[str, Layout]:
     """The arrays of a manifest; RecordingError where they could not have been recorded."""
-    found: dict[str, Layout] = value_of(Mapping[str, Layout], told, where, RecordingError)
+    found: dict[str, Layout] = validated(dict[str, Layout], told, where, RecordingError)
     for name, layout in found.items():
         relative(name, where, RecordingError)
         size = layout.bytes if layout.dtype in (*DTYPES, "uint8") else 0

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.errors import PromptError, RecordingError
-from clerestory.io.fields import made
 from clerestory.io.parquet import packed
 from clerestory.io.reading import refusing
+from clerestory.io.validation import validated
 from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import Selection
@@ -126,7 +126,7 @@ class Plan:
     @classmethod
     def restored(cls, told: Mapping[str, Any], table: pd.DataFrame) -> Plan:
         """The plan that `told` tells of; RecordingError where the table is not its table."""
-        read = made(_Told, told, "manifest.json: plan", RecordingError)
+        read = validated(_Told, told, "manifest.json: plan", RecordingError)
         named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
         plan = cls(table=table, **{**named, "model": asdict(read.model)})
         with refusing("samples.parquet", RecordingError):

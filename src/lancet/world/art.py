@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import ArtError
-from clerestory.io.fields import value_of
 from clerestory.io.outputs import whole_file
 from clerestory.io.reading import read_json
 from clerestory.io.tensors import mapped_array
+from clerestory.io.validation import validated
 from clerestory.registry import suggest
 
 __all__ = ["SIZE", "Art", "code", "pack"]
@@ -115,7 +115,7 @@ def _index(folder: Path) -> dict[str, Any]:
     index = folder / "sprites.json"
     try:
         known: dict[str, Any] = read_json(index, ArtError)
-        value_of(Mapping[str, int], known["places"], "places", ArtError)
+        validated(dict[str, int], known["places"], "places", ArtError)
     except (ArtError, TypeError, KeyError) as error:
         raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.") from error
     if not {"places", "bytes", "sha256"} <= set(known):
