@@ -73,16 +73,17 @@ def concept(
 ) -> dict[str, Any]:
     """Both objectives, and whether what they find beats the words."""
     from clerestory.classifiers import load_classifier
-    from clerestory.evaluation import along, drawn
+    from clerestory.evaluation import direction as direction_objective
+    from clerestory.evaluation import label
     from clerestory.maximization import maximize
     from clerestory.maximization.compare import compare
     from clerestory.maximization.searches.metropolis import Metropolis
     from clerestory.reporting.pictures import save
 
     ban = list(dict.fromkeys(banned))
-    way = along("prior/embedding", direction(model, name, tell), name=DIRECTION)
+    way = direction_objective("prior/embedding", direction(model, name, tell), name=DIRECTION)
     told: dict[str, Any] = {"banned": ban, "searches": {}}
-    for kind, aim, budget in (("inside", way, 4 * DRAWN), ("drawn", drawn(judge, name), DRAWN)):
+    for kind, aim, budget in (("inside", way, 4 * DRAWN), ("drawn", label(judge, name), DRAWN)):
         found = maximize(
             model,
             aim,

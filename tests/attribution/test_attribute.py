@@ -20,7 +20,7 @@ from clerestory.attribution.drawing import draw_layers
 from clerestory.attribution.patching import patch_tokens
 from clerestory.attribution.synergy import find_synergy
 from clerestory.errors import EvidenceError, OptionError, PromptError
-from clerestory.evaluation.objectives import Along
+from clerestory.evaluation.objectives import DirectionTerm
 
 UNIT = "text.blocks.1/mlp[3]"
 PROMPT = "[a] with [c]"
@@ -76,7 +76,9 @@ def test_a_killed_call_resumes_and_another_question_is_refused(model, tmp_path, 
 def test_another_pool_is_another_question(model, tmp_path):
     for pool in ("mean", "max"):
         (target,) = parse_targets(model, [UNIT], pool)
-        same = Target("of one name", Along(target.term.site, target.term.direction, pool, "one"))
+        same = Target(
+            "of one name", DirectionTerm(target.term.site, target.term.direction, pool, "one")
+        )
         ask = partial(attribute, model, PROMPT, [same], paraphrases=20, out=tmp_path / "a", **PLAIN)
         if pool == "mean":
             ask()

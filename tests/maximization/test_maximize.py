@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from clerestory.cli import console
 from clerestory.cli.main import app
 from clerestory.errors import ClerestoryError, SearchError, SiteError
-from clerestory.evaluation import along, drawn, parse_objective, unit
+from clerestory.evaluation import direction, label, parse_objective, unit
 from clerestory.maximization import (
     MaximizationResult,
     SearchComparison,
@@ -45,10 +45,10 @@ def space(model):
 def test_objectives_are_arithmetic_and_say_their_names():
     aim = unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]", "mean")
     assert aim.name == "text.blocks.2/mlp[311] (last) - 0.5 * text.blocks.2/mlp[7] (mean)"
-    assert (-drawn("lancet:style", "ink")).name == "-lancet:style=ink"
+    assert (-label("lancet:style", "ink")).name == "-lancet:style=ink"
     typed = parse_objective("'text.blocks.2/mlp[311]' - 0.5 * 'text.blocks.2/mlp[7]'", "mean")
     assert typed.name.endswith("- 0.5 * text.blocks.2/mlp[7] (mean)")
-    way = along("prior/embedding", np.array([3.0, 4.0]))
+    way = direction("prior/embedding", np.array([3.0, 4.0]))
     assert way.terms[0][1].direction.tolist() == [0.6, 0.8]
     known = {"prior/embedding[difference]": np.array([1.0, 0.0])}
     assert parse_objective("prior/embedding[difference]", "mean", known).name.startswith("prior/")
@@ -208,10 +208,10 @@ def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, spac
 def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):
     site, way = "text.blocks.1/mlp", np.arange(4.0)
     how = {"search": "random", "budget": 20, "null": 5, "pictures": False, **PROMPTS}
-    first = maximize(model, along(site, way), out=tmp_path / "s", **how)
-    assert first.best[0].score != maximize(model, along(site, -way), **how).best[0].score
+    first = maximize(model, direction(site, way), out=tmp_path / "s", **how)
+    assert first.best[0].score != maximize(model, direction(site, -way), **how).best[0].score
     with pytest.raises(SearchError, match=r"another search's trail.*digest"):
-        maximize(model, along(site, -way), out=tmp_path / "s", **how)
+        maximize(model, direction(site, -way), out=tmp_path / "s", **how)
 
 
 def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
@@ -391,7 +391,7 @@ def test_a_planted_objective_has_the_prompt_that_it_was_planted_with(model):
     way = np.linalg.pinv(np.cov(centred, rowvar=False)) @ centred[prompts.index(secret)]
     found = maximize(
         model,
-        along(site, way, "mean"),
+        direction(site, way, "mean"),
         search="metropolis",
         budget=95,
         null=20,

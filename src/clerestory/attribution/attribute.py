@@ -12,7 +12,7 @@ from typing import Literal
 
 from clerestory.attribution.drawing import draw_attribution
 from clerestory.attribution.games import Games
-from clerestory.attribution.measurement import Measurer, unit_sites
+from clerestory.attribution.measurement import BATCH, Measurer, unit_sites
 from clerestory.attribution.paraphrases import (
     DEFAULT_COUNT,
     MIN_COUNT,
@@ -26,6 +26,7 @@ from clerestory.attribution.synergy import find_synergy
 from clerestory.attribution.targets import Target, parse_targets, path_targets
 from clerestory.contrasts import Findings
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import CacheOption, Evaluator
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
@@ -52,6 +53,7 @@ def attribute(
     path: bool = True,
     pictures: bool = True,
     out: Path | None = None,
+    cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> Attribution:
     """Split values over the pieces of a prompt, by Shapley values and pairwise interactions.
@@ -77,6 +79,7 @@ def attribute(
         pictures: Whether to draw what the page shows, if `out` is given.
         out: Folder for the result and its page. What is measured is stored there as it comes, and
             the same call resumes.
+        cache: Whether to keep samples, or where.
         progress: True for progress bars, or a callback.
 
     Returns:
@@ -101,7 +104,9 @@ def attribute(
     test_units = synergy and len(prompt.pieces) > 1 and games.exact
     along = list(chain.from_iterable(paths.values()))
     sites = unit_sites(model, targets) if test_units else ()
-    measurer = Measurer(model, [*targets, *along], check_seeds(seeds), sites)
+    measurer = Measurer(
+        Evaluator(model, cache, batch=BATCH), [*targets, *along], check_seeds(seeds), sites
+    )
     with progress_bars(progress) as report:
         unit_texts = games.single_texts() if test_units else ()
         measured = measurer.measure(games.texts(), unit_texts, out, report)

@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clerestory.attribution.targets import DECODER, Target
-from clerestory.classifiers import load_classifier
 from clerestory.errors import EvidenceError
-from clerestory.evaluation.objectives import Drawn, Term
-from clerestory.evaluation.terms import noiseless, read_terms
+from clerestory.evaluation import Evaluator
+from clerestory.evaluation.objectives import Term
+from clerestory.evaluation.terms import is_noiseless, measure_terms
 from clerestory.io.outputs import planned_folder
 from clerestory.io.tensors import read_arrays
 from clerestory.models import Model
-from clerestory.types import Floats, Pictures, Progress
+from clerestory.types import Floats, Progress
 
-__all__ = ["Measurements", "Measurer", "unit_sites"]
+__all__ = ["BATCH", "Measurements", "Measurer", "unit_sites"]
 
+BATCH = 64
+"""Samples that go through the model together: most are texts alone."""
 PROMPTS_PER_PART = 16
 """Prompts that are measured together, and at most lost by a kill."""
 MAX_PARTS = 256
@@ -48,20 +49,20 @@ class Measurer:
     it the likeliest. Units are averaged over positions and steps.
 
     Attributes:
-        model: The model.
+        evaluator: Runs the model.
         targets: What is measured of every prompt.
         seeds: Seeds per prompt; one is enough where nothing that is read depends on it.
         sites: Where whole layers of units are read, for prompts that request it.
     """
 
-    model: Model
+    evaluator: Evaluator
     targets: Sequence[Target]
     seeds: Sequence[int]
     sites: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         terms = [target.term for target in self.targets]
-        if noiseless(self.model, terms, self.sites):
+        if is_noiseless(self.evaluator.model, terms, self.sites):
             object.__setattr__(self, "seeds", self.seeds[:1])
 
     def measure(
@@ -118,12 +119,12 @@ class Measurer:
     def _measured(self, texts: Sequence[str], read_units: bool) -> tuple[Floats, Floats]:
         terms: list[Term] = [target.term for target in self.targets]
         sites = list(self.sites) if read_units else []
-        readings = read_terms(self.model, terms, texts, self.seeds, sees=_rate, sites=sites)
+        readings = measure_terms(self.evaluator, terms, texts, self.seeds, sites=sites)
         shape = (len(texts), len(self.seeds))
         values = np.stack([readings.values[term].reshape(shape).mean(1) for term in terms], axis=1)
-        if not sites or readings.site_values is None:
+        if not sites:
             return values, np.zeros((len(texts), 0), np.float32)
-        activations = [readings.site_values[site].array() for site in sites]
+        activations = [readings.sites[site].values for site in sites]
         units = [each.mean(1).reshape(*shape, -1).mean(1) for each in activations]
         return values, np.concatenate(units, axis=1).astype(np.float32)
 
@@ -136,9 +137,10 @@ class Measurer:
         return folder
 
     def _plan(self, parts: Sequence[tuple[Sequence[str], bool]]) -> dict[str, Any]:
+        model = self.evaluator.model
         return {
-            "model": [self.model.name, self.model.revision],
-            "options": {name: str(value) for name, value in vars(self.model.defaults).items()},
+            "model": [model.name, model.revision],
+            "options": {name: str(value) for name, value in vars(model.defaults).items()},
             "targets": [target.digest for target in self.targets],
             "seeds": list(self.seeds),
             "sites": list(self.sites),
@@ -177,11 +179,6 @@ def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
         return None
     numbers = values.dtype == np.float64 and units.dtype == np.float32
     return (values, units) if numbers and len(values) == len(units) == count else None
-
-
-def _rate(term: Drawn, pictures: Pictures) -> NDArray[np.float64]:
-    model = load_classifier(term.classifier, role="evaluation")
-    return np.asarray(model(pictures).argmax(1) == model.classes.index(term.shows), np.float64)
 
 
 def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:

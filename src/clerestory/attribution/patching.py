@@ -14,20 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clerestory.attribution.measurement import BATCH
 from clerestory.attribution.paraphrases import template_groups
 from clerestory.attribution.pieces import Characters, Removal, SegmentedPrompt
 from clerestory.attribution.results import PatchEffect
 from clerestory.attribution.targets import Target
 from clerestory.edits import Patch
-from clerestory.evaluation.objectives import Along, Term
-from clerestory.evaluation.terms import read_terms
+from clerestory.evaluation import Evaluator
+from clerestory.evaluation.objectives import DirectionTerm
+from clerestory.evaluation.terms import measure_terms
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.families.text import Text
 from clerestory.stats import bootstrap_means
-from clerestory.types import Floats, Integers, Pictures, Progress
+from clerestory.types import Floats, Integers, Progress
 
 __all__ = ["patch_tokens", "text_blocks"]
 
@@ -105,7 +106,7 @@ def text_blocks(model: Model, stage: str) -> list[str]:
 
 def _is_read_after(model: Model, target: Target, block: str) -> bool:
     """Whether a target is read at a block of a text encoder, or where its output may lead."""
-    if not isinstance(target.term, Along):
+    if not isinstance(target.term, DirectionTerm):
         return False
     site, family = parse(target.term.site).site, model.family
     stage = model.sites[site].stage
@@ -132,22 +133,20 @@ def _patch_stage(
     )
     positions = [_positions(window, each, removal) for each in paraphrases]
     terms = [target.term for target in dict.fromkeys(itertools.chain(*readers.values()))]
+    evaluator = Evaluator(model, cache=False, batch=BATCH)
     full, removed = (
-        read_terms(model, terms, texts, [seed], sees=_no_labels, sites=list(readers), pool="none")
+        measure_terms(evaluator, terms, texts, [seed], sites=list(readers), pool="none")
         for texts in (full_texts, removed_texts)
     )
-    assert full.site_values is not None and removed.site_values is not None
     effects: list[PatchEffect] = []
     for done, (site, targets) in enumerate(readers.items()):
-        activations = full.site_values[site].array()[:, 0]
-        counterparts = removed.site_values[site].array()[:, 0]
+        activations = full.sites[site].values[:, 0]
+        counterparts = removed.sites[site].values[:, 0]
         for position, token in enumerate(_shared(positions)):
             pairs = [each.get(token, []) for each in positions]
             edit = Patch(site, _patched(activations, counterparts, pairs))
             site_terms = [target.term for target in targets]
-            patched = read_terms(
-                model, site_terms, full_texts, [seed], sees=_no_labels, edits=[edit]
-            )
+            patched = measure_terms(evaluator, site_terms, full_texts, [seed], edits=[edit])
             has_token = np.array([bool(each) for each in pairs])
             for target in targets:
                 values, without, with_patch = (
@@ -253,7 +252,3 @@ def _tokens_by_part(window: Text, characters: Characters) -> dict[int, list[tupl
             first = start + len(token) - len(token.lstrip())
             tokens.setdefault(parts[first], []).append((position, token.strip()))
     return tokens
-
-
-def _no_labels(term: Term, pictures: Pictures) -> NDArray[np.float64]:
-    raise AssertionError(f"{term} is not read inside the model.")

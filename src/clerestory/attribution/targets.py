@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clerestory.classifiers import parse_target
 from clerestory.contrasts import Finding, Findings
 from clerestory.errors import EvidenceError, OptionError
-from clerestory.evaluation.objectives import Along, Drawn, Objective, Term, unit
+from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective, Term, unit
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.types import Floats
@@ -35,22 +35,22 @@ class Target:
     term: Term
 
     def __post_init__(self) -> None:
-        if isinstance(self.term, Along):
+        if isinstance(self.term, DirectionTerm):
             _check_pool(self.term.pool)
 
     @property
     def is_activation(self) -> bool:
         """Whether it is read inside the model, and not from pictures."""
-        return isinstance(self.term, Along)
+        return isinstance(self.term, DirectionTerm)
 
     @property
     def digest(self) -> str:
         """A digest of all that its values depend on: directions of one name can differ."""
-        return f"{Objective(((1.0, self.term),)).mark} {self.name}"
+        return f"{Objective(((1.0, self.term),)).digest} {self.name}"
 
     def stage(self, model: Model) -> str:
         """The stage that it is read in; the last one for pictures."""
-        if isinstance(self.term, Along):
+        if isinstance(self.term, DirectionTerm):
             return model.sites[parse(self.term.site).site].stage
         return list(model.sites.values())[-1].stage
 
@@ -87,7 +87,7 @@ def parse_targets(
             targets += finding_targets(model, Findings.load(folder), folder.name, pool)
         elif "=" in text:
             classifier, label = parse_target(text)
-            targets.append(Target(f"{classifier}={label}", Drawn(classifier, label)))
+            targets.append(Target(f"{classifier}={label}", LabelTerm(classifier, label)))
         else:
             targets.append(_unit_target(model, text, pool))
     names = {target.name for target in targets}
@@ -129,7 +129,9 @@ def finding_targets(
                 if in_stage and finding.kind == kind:
                     direction = _normalized_direction(findings, finding)
                     if direction is not None:
-                        term = Along(finding.site, direction, pool, f"{name}: {finding.unit}")
+                        term = DirectionTerm(
+                            finding.site, direction, pool, f"{name}: {finding.unit}"
+                        )
                         targets.append(Target(term.name, term))
                         break
     if not targets:
@@ -152,7 +154,7 @@ def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean"
             address = by_site[site].site
             difference = findings.direction(address)
             scaled = difference / (difference @ difference)
-            targets.append(Target(site, Along(address, scaled, pool, f"{name}: {site}")))
+            targets.append(Target(site, DirectionTerm(address, scaled, pool, f"{name}: {site}")))
     return targets
 
 
@@ -188,7 +190,7 @@ def _difference(findings: Findings, finding: Finding) -> NDArray[np.float64] | N
 
 def _unit_target(model: Model, address: str, pool: str) -> Target:
     term = unit(address, pool).terms[0][1]
-    assert isinstance(term, Along)
+    assert isinstance(term, DirectionTerm)
     site = model.sites[parse(term.site).site]
     if site.shape[1] is not None and len(term.direction) > site.shape[1]:
         # Selecting what the site does not have raises the error that names its width.

@@ -22,7 +22,7 @@ from clerestory.evaluation.comparison import (
 )
 from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
 from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
-from clerestory.evaluation.objectives import Objective, along, drawn, parse_objective, unit
+from clerestory.evaluation.objectives import Objective, direction, label, parse_objective, unit
 from clerestory.evaluation.rates import Effect, Rate, effect_of, rate_of
 
 __all__ = [
@@ -40,12 +40,12 @@ __all__ = [
     "Rate",
     "SampleCache",
     "SiteReading",
-    "along",
     "compare_conditions",
     "compare_drawings",
-    "drawn",
+    "direction",
     "effect_of",
     "fill",
+    "label",
     "label_of",
     "parse_objective",
     "rate_of",

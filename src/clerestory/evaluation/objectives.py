@@ -1,8 +1,8 @@
-"""What a search drives up: arithmetic over units and classifiers, which says its own name.
+"""Objectives of searches and attributions: arithmetic over units and labels, which names itself.
 
 unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]")
-drawn("lancet:style", "stained glass")
-along("prior/embedding", found.direction("prior/embedding"))
+label("lancet:style", "stained glass")
+direction("prior/embedding", findings.direction("prior/embedding"))
 """
 
 from __future__ import annotations
@@ -12,20 +12,37 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RegistryError, SearchError
 from clerestory.models.core.addresses import parse
+from clerestory.types import Floats
 
-__all__ = ["Along", "Drawn", "Objective", "Term", "along", "drawn", "parse_objective", "unit"]
+__all__ = [
+    "DirectionTerm",
+    "LabelTerm",
+    "Objective",
+    "Term",
+    "direction",
+    "label",
+    "parse_objective",
+    "unit",
+]
 
 
 @dataclass(frozen=True, eq=False)
-class Along:
-    """The activation at a site, pooled, along a direction `[unit]`; the mean over its steps."""
+class DirectionTerm:
+    """The activation at a site along a direction, pooled over positions, averaged over steps.
+
+    Attributes:
+        site: Address of the site, perhaps at some steps.
+        direction: `[unit]`; units after its last count nothing.
+        pool: `mean`, `max`, `last` or `tokens:WORD`.
+        name: What it is called.
+    """
 
     site: str
     direction: NDArray[np.float64] = field(repr=False)
@@ -38,45 +55,54 @@ class Along:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The probability that a classifier gives to one of its classes."""
+class LabelTerm:
+    """What a classifier says of one of its classes.
+
+    Attributes:
+        classifier: The classifier's name.
+        label: The class.
+    """
 
     classifier: str
-    shows: str
+    label: str
 
     @property
     def name(self) -> str:
         """`lancet:style=stained glass`."""
-        return f"{self.classifier}={self.shows}"
+        return f"{self.classifier}={self.label}"
 
 
-Term = Along | Drawn
+Term: TypeAlias = DirectionTerm | LabelTerm
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A weighted sum of terms; higher is better."""
+    """A weighted sum of terms; higher is better.
+
+    Attributes:
+        terms: Pairs of a weight and a term.
+    """
 
     terms: tuple[tuple[float, Term], ...]
 
     @property
     def name(self) -> str:
         """As it is written: `text.blocks.2/mlp[311] (last) - 0.5 * text.blocks.2/mlp[7] (last)`."""
-        said = ""
+        text = ""
         for weight, term in self.terms:
             sign = "-" if weight < 0 else "+"
-            size = "" if abs(weight) == 1 else f"{abs(weight):g} * "
-            lead = f" {sign} " if said else ("-" if weight < 0 else "")
-            said += f"{lead}{size}{term.name}"
-        return said
+            factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
+            lead = f" {sign} " if text else ("-" if weight < 0 else "")
+            text += f"{lead}{factor}{term.name}"
+        return text
 
     @property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """A digest of all that the value depends on: directions of one name may differ."""
         digest = hashlib.sha256()
         for weight, term in self.terms:
             digest.update(repr((weight, term.name)).encode())
-            if isinstance(term, Along):
+            if isinstance(term, DirectionTerm):
                 digest.update(repr((term.site, term.pool)).encode() + term.direction.tobytes())
         return digest.hexdigest()[:16]
 
@@ -96,86 +122,119 @@ class Objective:
 
 
 def unit(address: str, pool: str = "last") -> Objective:
-    """One neuron: `text.blocks.2/mlp[311]`, at one step with `@5`; SearchError for all else."""
-    read = parse(address)
-    if read.units is None or len(read.units) != 1:
+    """The activation of one neuron.
+
+    Args:
+        address: `text.blocks.2/mlp[311]`, at one step with `@5`.
+        pool: What becomes of positions.
+
+    Raises:
+        SearchError: The address is not of one unit.
+    """
+    parsed = parse(address)
+    if parsed.units is None or len(parsed.units) != 1:
         raise SearchError(f"{address!r} is not one unit; write one like text.blocks.2/mlp[311].")
-    steps = "" if read.steps is None else f"@{','.join(map(str, read.steps))}"
-    way = np.eye(1, read.units[0] + 1, read.units[0])[0]
-    return Objective(((1.0, Along(read.site + steps, way, pool, f"{address} ({pool})")),))
+    steps = "" if parsed.steps is None else f"@{','.join(map(str, parsed.steps))}"
+    basis = np.eye(1, parsed.units[0] + 1, parsed.units[0])[0]
+    term = DirectionTerm(parsed.site + steps, basis, pool, f"{address} ({pool})")
+    return Objective(((1.0, term),))
 
 
-def along(
-    site: str, direction: NDArray[np.floating[Any]], pool: str = "last", name: str | None = None
-) -> Objective:
-    """A direction at a site, taken at length one; SearchError where it is zero."""
-    way = np.asarray(direction, np.float64)
-    length = float(np.linalg.norm(way))
-    if way.ndim != 1 or not length > 0:
+def direction(site: str, vector: Floats, pool: str = "last", name: str | None = None) -> Objective:
+    """The activation at a site along a direction.
+
+    Args:
+        site: Address of the site, perhaps at one step.
+        vector: The direction, `[unit]`, of any length but zero: it is taken at length one.
+        pool: What becomes of positions.
+        name: What it is called, by default the site.
+
+    Raises:
+        SearchError: The direction is no vector, or zero.
+    """
+    values = np.asarray(vector, np.float64)
+    length = float(np.linalg.norm(values))
+    if values.ndim != 1 or not length > 0:
         raise SearchError(f"The direction at {site} must be a vector of some length.")
-    return Objective(((1.0, Along(site, way / length, pool, f"{name or site} ({pool})")),))
+    term = DirectionTerm(site, values / length, pool, f"{name or site} ({pool})")
+    return Objective(((1.0, term),))
 
 
-def drawn(classifier: str, shows: str) -> Objective:
-    """How sure a classifier is that the picture shows a class, in log odds (nats).
+def label(classifier: str, name: str) -> Objective:
+    """How likely a class is for a classifier, in log odds (nats).
 
-    Probabilities would be flat where nothing shows it. SearchError if it has no such class.
+    Probabilities would be flat where nothing in the picture is like the class.
+
+    Args:
+        classifier: The classifier's name.
+        name: The class, which may be shortened.
+
+    Raises:
+        RegistryError: There is no such classifier.
+        SearchError: It has no such class.
     """
     from clerestory.classifiers import load_classifier, resolve_label
 
     load_classifier(classifier)
     try:
-        meant = resolve_label(classifier, shows)
+        resolved = resolve_label(classifier, name)
     except RegistryError as error:
         raise SearchError(str(error)) from error
-    return Objective(((1.0, Drawn(classifier, meant)),))
+    return Objective(((1.0, LabelTerm(classifier, resolved)),))
 
 
 def parse_objective(
     text: str, pool: str = "last", directions: Mapping[str, NDArray[np.float64]] | None = None
 ) -> Objective:
-    """An objective as it is typed.
+    """Read an objective as it is typed.
 
-    `text.blocks.2/mlp[311]`, `lancet:style=stained glass`, a finding's direction such as
-    `prior/embedding[difference]` where `directions` has it, or arithmetic over these in quotes:
-    `'text.blocks.2/mlp[311]' - 0.5 * 'text.blocks.2/mlp[7]'`. SearchError for anything else.
+    Args:
+        text: `text.blocks.2/mlp[311]`, `lancet:style=stained glass`, one of the `directions` such
+            as `prior/embedding[difference]`, or arithmetic over these in quotes:
+            `'text.blocks.2/mlp[311]' - 0.5 * 'text.blocks.2/mlp[7]'`.
+        pool: What becomes of positions.
+        directions: Directions of a finding, by name.
+
+    Raises:
+        SearchError: It cannot be read.
     """
     known = directions or {}
 
     def leaf(name: str) -> Objective:
         if name in known:
-            return along(name.partition("[")[0] + _step(name), known[name], pool, name)
-        judge, equals, shows = name.rpartition("=")
-        return drawn(judge, shows) if equals else unit(name, pool)
+            return direction(name.partition("[")[0] + _step(name), known[name], pool, name)
+        classifier, equals, class_name = name.rpartition("=")
+        return label(classifier, class_name) if equals else unit(name, pool)
 
     if "'" not in text and '"' not in text:
         return leaf(text.strip())
     try:
-        made = _evaluated(ast.parse(text.strip(), mode="eval").body, leaf)
+        objective = _evaluate(ast.parse(text.strip(), mode="eval").body, leaf)
     except SyntaxError as error:
         raise SearchError(f"{text!r} cannot be read: {error.msg}. Put units in quotes.") from error
-    if not isinstance(made, Objective):
+    if not isinstance(objective, Objective):
         raise SearchError(f"{text!r} names no unit.")
-    return made
+    return objective
 
 
 def _step(name: str) -> str:
     return f"@{name.rpartition('@')[2]}" if "@" in name else ""
 
 
-def _evaluated(node: ast.expr, leaf: Callable[[str], Objective]) -> Any:
+def _evaluate(node: ast.expr, leaf: Callable[[str], Objective]) -> Any:
+    """A number or an objective: the only nodes that are evaluated are those that make these."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return leaf(node.value)
     number = node.value if isinstance(node, ast.Constant) else None
     if isinstance(number, int | float) and math.isfinite(number):
         return float(number)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_evaluated(node.operand, leaf)
+        return -_evaluate(node.operand, leaf)
     if isinstance(node, ast.BinOp):
-        one, other = _evaluated(node.left, leaf), _evaluated(node.right, leaf)
-        plain = isinstance(one, Objective) and isinstance(other, Objective)
-        if isinstance(node.op, ast.Mult) and not plain:
-            return one * other
-        if isinstance(node.op, ast.Add | ast.Sub) and plain:
-            return one + other if isinstance(node.op, ast.Add) else one - other
+        left, right = _evaluate(node.left, leaf), _evaluate(node.right, leaf)
+        both = isinstance(left, Objective) and isinstance(right, Objective)
+        if isinstance(node.op, ast.Mult) and not both:
+            return left * right
+        if isinstance(node.op, ast.Add | ast.Sub) and both:
+            return left + right if isinstance(node.op, ast.Add) else left - right
     raise SearchError("An objective is a sum of units in quotes, each times a number if you like.")

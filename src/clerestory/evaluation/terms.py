@@ -1,92 +1,130 @@
-"""Terms of an objective, measured: the model is run as far as they need it."""
+"""Measures the terms of objectives: the model is run as far as they need it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
-from clerestory.evaluation.objectives import Along, Drawn, Term
-from clerestory.models import Model, SiteValues
+from clerestory.classifiers import load_classifier
+from clerestory.evaluation.conditions import Condition, Design
+from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
+from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Term
+from clerestory.models import Edit, Model
 from clerestory.models.core.addresses import parse
+from clerestory.types import Role
 
-__all__ = ["Matrix", "Seen", "noiseless", "read_terms"]
+__all__ = ["TermValues", "is_noiseless", "measure_terms"]
 
-Matrix = NDArray[np.float64]
-Sees = Callable[[Drawn, NDArray[np.uint8]], Matrix]
-"""What a classifier says of pictures, `[picture]`."""
+CERTAIN = 1e-6
+"""Probabilities are clipped to this distance from 0 and 1, so that their log odds are finite."""
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """Each term's `values`, `[prompt × seed]`, and what was read and drawn besides."""
+class TermValues:
+    """What terms are for prompts × seeds, prompt by prompt.
 
-    values: dict[Term, Matrix] = field(repr=False)
-    site_values: Mapping[str, SiteValues] | None = field(default=None, repr=False)
-    pictures: NDArray[np.uint8] | None = field(default=None, repr=False)
+    Attributes:
+        values: `[prompt × seed]` for each term.
+        sites: What was read besides, by site.
+    """
+
+    values: Mapping[Term, NDArray[np.float64]] = field(repr=False)
+    sites: Mapping[str, SiteReading] = field(repr=False)
 
 
-def noiseless(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
-    """Whether these, and what is read at these sites, are the same with every seed."""
+def is_noiseless(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
+    """Whether terms, and what is read at sites, are the same with every seed.
+
+    Args:
+        model: The model.
+        terms: Terms of an objective.
+        sites: Addresses that are read besides.
+    """
     first = set(model.family.encoder_stages[:1])
-    read = [*(parse(term.site).site for term in terms if isinstance(term, Along)), *sites]
+    read = [*(parse(term.site).site for term in terms if isinstance(term, DirectionTerm)), *sites]
     stages = {model.sites[site].stage for site in read}
     texts = {stage for stage in stages if stage.startswith("text")}
-    drawn = any(isinstance(term, Drawn) for term in terms)
-    return not drawn and stages <= (first | texts)
+    labels = any(isinstance(term, LabelTerm) for term in terms)
+    return not labels and stages <= (first | texts)
 
 
-def read_terms(
-    model: Model,
+def measure_terms(
+    evaluator: Evaluator,
     terms: Sequence[Term],
-    texts: Sequence[str],
+    prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    sees: Sees,
-    batch: int = 64,
+    role: Role = "evaluation",
+    log_odds: bool = False,
     sites: Sequence[str] = (),
     pool: str = "mean",
-    edits: Sequence[Any] = (),
-) -> Seen:
-    """Every term of prompts × seeds, one run for each way of pooling; pictures where one asks.
+    edits: Sequence[Edit] = (),
+) -> TermValues:
+    """Measure every term, with one run for each way of pooling.
 
-    What is at `sites`, pooled by `pool`, is read along.
+    Args:
+        evaluator: Runs the model. Pictures are kept in its cache; activations alone are not, since
+            reading them again costs little more than looking them up.
+        terms: Terms of objectives.
+        prompts: The prompts.
+        seeds: Each prompt's seeds.
+        role: Which classifiers predict the labels of pictures.
+        log_odds: Take a label's log odds, instead of 1 where it is the likeliest and 0 elsewhere.
+        sites: Addresses that are read besides.
+        pool: What becomes of positions there, as in `Model.run`.
+        edits: Edits that are made.
     """
-    read: dict[str, list[str]] = defaultdict(list)
+    addresses: dict[str, list[str]] = defaultdict(list)
     for term in terms:
-        if isinstance(term, Along):
-            read[term.pool].append(term.site)
-    if sites or not read:
-        read[pool] += sites
-    values: dict[Term, Matrix] = {}
-    besides = pictures = None
-    waiting = any(isinstance(term, Drawn) for term in terms)
-    for way, addresses in read.items():
-        run = model.run(
-            texts,
-            seeds,
-            read=list(dict.fromkeys(addresses)),
-            pool=way,
-            pictures=waiting,
-            batch=batch,
-            edits=edits,
+        if isinstance(term, DirectionTerm):
+            addresses[term.pool].append(term.site)
+    if sites or not addresses:
+        addresses[pool] += sites
+    labels = [term for term in terms if isinstance(term, LabelTerm)]
+    condition, design = Condition("terms", edits=tuple(edits)), Design.crossed(prompts, seeds)
+    values: dict[Term, NDArray[np.float64]] = {}
+    read: dict[str, SiteReading] = {}
+    for number, (pooling, own) in enumerate(addresses.items()):
+        # Pictures are the same whatever is read: one run draws them.
+        draws = bool(labels) and number == 0
+        (drawing,) = evaluator.draw(
+            [condition],
+            design,
+            read=own,
+            pool=pooling,
+            pictures=draws,
+            cached=bool(labels),
+            label=None,
         )
-        if run.pictures is not None:
-            pictures, waiting = run.pictures, False
-            values |= {one: sees(one, pictures) for one in terms if isinstance(one, Drawn)}
-        besides = run.site_values if way == pool else besides
-        for one in terms:
-            if isinstance(one, Along) and one.pool == way:
-                values[one] = _along_steps(one, run.site_values[parse(one.site).site])
-    return Seen(values, besides, pictures)
+        if draws:
+            values |= {term: _label_values(term, drawing, role, log_odds) for term in labels}
+        if pooling == pool:
+            read = {site: drawing.sites[site] for site in sites}
+        for term in terms:
+            if isinstance(term, DirectionTerm) and term.pool == pooling:
+                values[term] = _projections(term, drawing.sites[term.site])
+    return TermValues(values, read)
 
 
-def _along_steps(term: Along, read: SiteValues) -> Matrix:
+def _label_values(
+    term: LabelTerm, drawing: Drawing, role: Role, log_odds: bool
+) -> NDArray[np.float64]:
+    classifier = load_classifier(term.classifier, role=role)
+    if not log_odds:
+        return np.asarray(drawing.hits(classifier, term.label), np.float64)
+    column = classifier.classes.index(term.label)
+    probabilities = drawing.probabilities(classifier)[:, column].astype(np.float64)
+    return np.asarray(logit(probabilities.clip(CERTAIN, 1 - CERTAIN)))
+
+
+def _projections(term: DirectionTerm, reading: SiteReading) -> NDArray[np.float64]:
+    """Projections on the direction, averaged over the term's steps; the last units may be cut."""
     steps = parse(term.site).steps
-    places = [at for at, step in enumerate(read.steps) if not steps or step.index in steps]
-    values = read.array()[:, places, : len(term.direction)].mean(1)
+    chosen = [at for at, step in enumerate(reading.steps) if not steps or step in steps]
+    values = reading.values[:, chosen, : len(term.direction)].mean(1)
     return np.asarray(values.astype(np.float64) @ term.direction)

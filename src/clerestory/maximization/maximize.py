@@ -151,7 +151,7 @@ def _plan(aim: Objective, space: Space, search: Search, scorer: Scorer) -> dict[
     """What scores and their order depend on: a trail with another of these is not continued."""
     return {
         "objective": aim.name,
-        "digest": aim.mark,
+        "digest": aim.digest,
         "search": repr(search),
         "seeds": list(scorer.seeds),
         "template": space.template,

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logit
 from torch import Tensor
 
-from clerestory.classifiers import load_classifier
 from clerestory.errors import SearchError
-from clerestory.evaluation.objectives import Along, Drawn, Objective, Term
-from clerestory.evaluation.terms import noiseless, read_terms
+from clerestory.evaluation import Evaluator
+from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective
+from clerestory.evaluation.terms import is_noiseless, measure_terms
 from clerestory.maximization.base import Gains
 from clerestory.maximization.space import WORDS, Space, State
 from clerestory.models import Model
@@ -23,12 +22,10 @@ from clerestory.models.core.addresses import parse
 from clerestory.models.core.gradients import text_window, token_gradients
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.seeds import check_seeds
-from clerestory.types import Pictures, Role
+from clerestory.types import Role
 
 __all__ = ["Announce", "Forecast", "ObjectiveGradient", "Scorer", "forecast"]
 
-CERTAIN = 1e-6
-"""Probabilities are clipped to this distance from 0 and 1, so that their log odds are finite."""
 TIMED = 16
 """Prompts in the batch that is timed."""
 
@@ -52,8 +49,11 @@ class Scorer:
     batch: int = 64
     role: Role = "selection"
     known: dict[str, float] = field(default_factory=dict, repr=False)
+    _evaluator: Evaluator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # Scores are kept by prompt, so that no prompt is run twice: samples need not be.
+        self._evaluator = Evaluator(self.model, cache=False, batch=self.batch)
         if any(term.pool == "none" for term in self._activation_terms):
             raise SearchError("A score is one number: pool positions by mean, max or last.")
         self.seeds = check_seeds(self.seeds)
@@ -68,13 +68,13 @@ class Scorer:
     @property
     def noiseless(self) -> bool:
         """Whether a prompt has the same score with every seed, as what is read from text has."""
-        return noiseless(self.model, [term for _, term in self.objective.terms])
+        return is_noiseless(self.model, [term for _, term in self.objective.terms])
 
     @property
     def extent(self) -> str:
         """How far the model is run: `as far as text`, `whole pictures, 2 seeds each`."""
         seeds = "" if len(self.seeds) == 1 else f", {len(self.seeds)} seeds each"
-        if any(isinstance(term, Drawn) for _, term in self.objective.terms):
+        if any(isinstance(term, LabelTerm) for _, term in self.objective.terms):
             return f"whole pictures{seeds}"
         stages = {self.model.sites[parse(term.site).site].stage for term in self._activation_terms}
         order = list(dict.fromkeys(site.stage for site in self.model.sites.values()))
@@ -88,26 +88,16 @@ class Scorer:
         return np.array([self.known[prompt] for prompt in prompts])
 
     @property
-    def _activation_terms(self) -> list[Along]:
-        return [term for _, term in self.objective.terms if isinstance(term, Along)]
+    def _activation_terms(self) -> list[DirectionTerm]:
+        return [term for _, term in self.objective.terms if isinstance(term, DirectionTerm)]
 
     def _score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        values = self._values(prompts)
+        terms = [term for _, term in self.objective.terms]
+        values = measure_terms(
+            self._evaluator, terms, prompts, self.seeds, role=self.role, log_odds=True
+        ).values
         parts = [weight * values[term] for weight, term in self.objective.terms]
         return np.asarray(np.sum(parts, axis=0).reshape(len(prompts), len(self.seeds)).mean(1))
-
-    def _values(self, prompts: Sequence[str]) -> dict[Term, NDArray[np.float64]]:
-        """Each term, `[prompt × seed]`."""
-        terms = [term for _, term in self.objective.terms]
-        measured = read_terms(
-            self.model, terms, prompts, self.seeds, sees=self._log_odds, batch=self.batch
-        )
-        return measured.values
-
-    def _log_odds(self, term: Drawn, pictures: Pictures) -> NDArray[np.float64]:
-        predict = load_classifier(term.classifier, role=self.role)
-        chances = predict(pictures)[:, predict.classes.index(term.shows)].astype(float)
-        return np.asarray(logit(chances.clip(CERTAIN, 1 - CERTAIN)))
 
 
 @dataclass(frozen=True)
@@ -175,8 +165,8 @@ class ObjectiveGradient:
 
     def __init__(self, scorer: Scorer, space: Space) -> None:
         terms = [term for _, term in scorer.objective.terms]
-        self.sites = [parse(term.site).site for term in terms if isinstance(term, Along)]
-        drawn = any(isinstance(term, Drawn) for term in terms)
+        self.sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
+        drawn = any(isinstance(term, LabelTerm) for term in terms)
         self.window = text_window(scorer.model, [] if drawn else list(dict.fromkeys(self.sites)))
         self.model, self.objective, self.space = scorer.model, scorer.objective, space
         self.word_tokens = self._word_tokens()
@@ -197,7 +187,7 @@ class ObjectiveGradient:
         real = self.window.token_mask(prompts)
         total = torch.zeros(len(prompts))
         for weight, term in self.objective.terms:
-            assert isinstance(term, Along)
+            assert isinstance(term, DirectionTerm)
             site = parse(term.site).site
             hook = self.model.family.hooks_by_address[site]
             mask = real if hook.text_window else None

@@ -129,12 +129,12 @@ def search(
     progress: ProgressOption = False,
 ) -> None:
     """Search prompts that raise a unit; they and their pictures are kept in the folder."""
-    from clerestory.evaluation import unit as along
+    from clerestory.evaluation import unit as unit_objective
     from clerestory.maximization import maximize
 
     result = maximize(
         model,
-        along(unit.address, "mean"),
+        unit_objective(unit.address, "mean"),
         search=how,
         budget=budget,
         null=min(100, budget),

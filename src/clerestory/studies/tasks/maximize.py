@@ -89,7 +89,7 @@ class Maximize(Task):
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Search, or go on; the gallery is `maximized/gallery.html`."""
-        from clerestory.evaluation import along
+        from clerestory.evaluation import direction
         from clerestory.maximization import maximize
         from clerestory.maximization.gallery import write_gallery
 
@@ -98,7 +98,7 @@ class Maximize(Task):
         first = found.top_ranked("direction", there)
         came = maximize(
             context.model,
-            along(first.site, found.direction(first.unit), "mean", name=first.unit),
+            direction(first.site, found.direction(first.unit), "mean", name=first.unit),
             search=self.search,
             budget=self.budget,
             null=self.null,

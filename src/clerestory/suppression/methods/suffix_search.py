@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clerestory.evaluation import Condition, along
+from clerestory.evaluation import Condition, direction
 from clerestory.maximization import maximize
 from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 
@@ -32,7 +32,8 @@ class SuffixSearch(SuppressionMethod):
         weighted = [(-1.0, axis) for axis in guarded]
         weighted += [(self.preserved_weight, axis) for axis in directions.preserved]
         objectives = [
-            weight * along(directions.site, axis, "mean", f"{directions.site} {weight:+g} {index}")
+            weight
+            * direction(directions.site, axis, "mean", f"{directions.site} {weight:+g} {index}")
             for index, (weight, axis) in enumerate(weighted)
         ]
         objective = objectives[0]
