@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clerestory.attribution import attribute
+from clerestory.models import Options
 
 RED, BLUE = "python:planted:red=yes", "python:planted:blue=yes"
 PROMPT = "[tycho] with a [raven] in a [library]"
@@ -19,27 +20,29 @@ SEEDS = range(8)
 class Planted:
     """Draws red by the raven, more by raven and library together, and blue without the name."""
 
-    name, pipeline = "planted", None
-    defaults = SimpleNamespace()
+    name, revision, pipeline, conditioning_site = "planted", "", None, "decoder/condition"
+    defaults = Options()
     sites: ClassVar[dict[str, Any]] = {"decoder/out": SimpleNamespace(stage="decoder")}
-    family = SimpleNamespace(check=lambda prompts: None, first=(), windows={})
+    family = SimpleNamespace(check_prompts=lambda prompts: None, encoder_stages=(), windows={})
 
-    def check(self, prompt: str) -> None:
+    def check_prompt(self, prompt: str) -> None:
         pass
 
-    def words(self, prompt: str) -> list[str]:
+    def tokenize(self, prompt: str) -> list[str]:
         return prompt.split()
 
-    def run(self, prompts: Any, seeds: Any, **options: Any) -> Any:
-        pictures = np.zeros((len(prompts), len(seeds), 2, 2, 3), np.uint8)
-        for row, prompt in zip(pictures, prompts, strict=True):
+    def options(self, **changed: Any) -> Options:
+        return self.defaults.replace(**changed)
+
+    def sweep(self, prompts: Any, seeds: Any, edit_sets: Any, **how: Any) -> Any:
+        pictures = np.zeros((len(prompts), 2, 2, 3), np.uint8)
+        for picture, prompt, seed in zip(pictures, prompts, seeds, strict=True):
             raven, library = "raven" in prompt, "library" in prompt
             red = 4 * raven + 2 * (raven and library)
             blue = 0 if "tycho" in prompt else 6
-            for seed, picture in zip(seeds, row, strict=True):
-                picture[..., 0] = 255 * (seed < red)
-                picture[..., 2] = 255 * (seed < blue)
-        return SimpleNamespace(pictures=pictures.reshape(-1, 2, 2, 3), activations=None)
+            picture[..., 0] = 255 * (seed < red)
+            picture[..., 2] = 255 * (seed < blue)
+        return [SimpleNamespace(pictures=pictures, site_values={}) for _ in edit_sets]
 
 
 def colour(channel: int) -> Any:
