@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
@@ -26,6 +26,7 @@ __all__ = [
     "Encoded",
     "Family",
     "Handoff",
+    "PromptReader",
     "SiteHook",
     "StageCall",
     "TapCallback",
@@ -122,6 +123,19 @@ class TextWindow(Protocol):
         """The tokens of a word wherever it stands, bool `[text, position]`; False if absent."""
 
 
+class PromptReader(Protocol):
+    """The text encoder that limits how long a prompt may be."""
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """PromptError where a prompt is longer than the window."""
+
+    def tokenize(self, prompt: str) -> list[str]:
+        """Split a prompt into tokens, without start and end."""
+
+    def vocabulary(self) -> list[str]:
+        """Tokens that can be a word."""
+
+
 class Family(ABC):
     """A family of models, around one pipeline. A subclass is built from the pipeline alone.
 
@@ -135,6 +149,8 @@ class Family(ABC):
             meaning; "" where a family has none.
         conditioning_sites: Every value that `encode` hands to `draw`, that one included.
         text_windows: Windows of tokens by name.
+        prompt_reader: What checks and tokenizes prompts; None where any text is a prompt.
+        bar_pipelines: The diffusers pipelines whose progress bars are hidden during a run.
         defaults: How the family draws unless told otherwise.
         description: What a user should know about how it is served; "" for nothing.
         size_multiple: What the sides of a picture must be multiples of.
@@ -153,6 +169,8 @@ class Family(ABC):
     conditioning_site: str
     conditioning_sites: tuple[str, ...] = ()
     text_windows: Mapping[str, TextWindow] = {}
+    prompt_reader: PromptReader | None = None
+    bar_pipelines: Sequence[Any] = ()
     defaults: Options = Options()
     description: str = ""
     size_multiple: int = 1
@@ -209,18 +227,16 @@ class Family(ABC):
         for prompt in prompts:
             if not isinstance(prompt, str) or not prompt.strip():
                 raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
+        if self.prompt_reader is not None:
+            self.prompt_reader.check_prompts(prompts)
 
     def tokenize(self, prompt: str) -> list[str]:
         """Split a prompt into tokens as the model reads it, without start and end."""
-        return prompt.split()
+        return prompt.split() if self.prompt_reader is None else self.prompt_reader.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:
         """Words that the model has tokens of; empty where that is not known."""
-        return []
-
-    def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """Hide the pipeline's own progress bars while the context is open."""
-        return nullcontext()
+        return [] if self.prompt_reader is None else self.prompt_reader.vocabulary()
 
 
 families: Registry[Callable[[Any], Family]] = Registry(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import SiteError
-from clerestory.models.core.family import StageCall, TapCallback
+from clerestory.models.core.family import StageCall, TapCallback, hide_progress_bars
 from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.types import Step
 from clerestory.models.families.text import Text
@@ -66,7 +66,7 @@ def token_gradients(
     hooks = model.family.hooks_by_address
     attachment = Attachment(hooks, lambda stage, call: rows, [offset], taps)
     with (
-        model.family.hide_progress_bars(),
+        hide_progress_bars(*model.family.bar_pipelines),
         attach(attachment, model.family.stage_modules),
         torch.enable_grad(),
     ):

@@ -17,7 +17,13 @@ from torch import Tensor
 from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import Selection, parse
-from clerestory.models.core.family import Encoded, TapCallback, TextWindow, prepare_pipeline
+from clerestory.models.core.family import (
+    Encoded,
+    TapCallback,
+    TextWindow,
+    hide_progress_bars,
+    prepare_pipeline,
+)
 from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.pooling import POOLS, WORD
 from clerestory.models.core.positions import restrict_positions
@@ -117,7 +123,7 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
     drawn: list[list[Drawn]] = [[] for _ in request.edit_sets]
     with (
         progress_bars(request.progress) as progress,
-        model.family.hide_progress_bars(),
+        hide_progress_bars(*model.family.bar_pipelines),
         # Taps in the autoencoder need whole pictures, not slices or tiles of them.
         prepare_pipeline(model.pipeline, whole_vae="vae" in sweep.stages),
     ):

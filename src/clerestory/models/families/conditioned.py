@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ from clerestory.models.core.family import (
     SiteHook,
     StageCall,
     TextWindow,
-    hide_progress_bars,
     restore_generators,
     scheduler_sigma,
     seed_generators,
@@ -104,11 +102,8 @@ class Conditioned(Family):
         }
         windows: dict[str, TextWindow] = {text.stage: text for text in self.text_encoders}
         self.text_windows = windows
-
-    @property
-    def widest_text(self) -> Text:
-        """The text encoder with the longest window."""
-        return max(self.text_encoders, key=lambda text: text.window)
+        self.prompt_reader = max(self.text_encoders, key=lambda text: text.window)
+        self.bar_pipelines = (pipeline,)
 
     @abstractmethod
     def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
@@ -201,23 +196,6 @@ class Conditioned(Family):
         return StageCall(
             rows, index, float(scheduler.timesteps[index]), scheduler_sigma(scheduler, index)
         )
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Check that no prompt is empty or longer than the longest text window."""
-        super().check_prompts(prompts)
-        self.widest_text.check_prompts(prompts)
-
-    def tokenize(self, prompt: str) -> list[str]:
-        """The tokens of a prompt in the longest window."""
-        return self.widest_text.tokenize(prompt)
-
-    def vocabulary(self) -> list[str]:
-        """The words among the tokens."""
-        return self.widest_text.vocabulary()
-
-    def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """Hide the pipeline's progress bars."""
-        return hide_progress_bars(self.pipeline)
 
 
 def picture_size(sample_size: Any, scale: int) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from clerestory.models.core.family import (
     Handoff,
     SiteHook,
     StageCall,
-    hide_progress_bars,
     restore_generators,
     seed_generators,
 )
@@ -70,7 +68,7 @@ class Generic(Family):
     conditioning_site = ""
 
     def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
+        self.pipeline, self.bar_pipelines = pipeline, (pipeline,)
         self.parameters = inspect.signature(pipeline.__call__).parameters
         if "prompt" not in self.parameters:
             raise ModelError(f"{type(pipeline).__name__} takes no prompt, so it cannot be opened.")
@@ -112,10 +110,6 @@ class Generic(Family):
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """All rows are of the one sample."""
         return StageCall({"cond": slice(0, len(batch))}, call, merged=True)
-
-    def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """Hide the pipeline's progress bars."""
-        return hide_progress_bars(self.pipeline)
 
     def _pipeline_options(self, options: Options) -> dict[str, Any]:
         """Options as arguments; sides are left to the pipeline where they are its own."""

@@ -12,7 +12,6 @@ generator of the same seed; those rows are neither read nor edited, only what is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from clerestory.models.core.family import (
     SiteHook,
     StageCall,
     families,
-    hide_progress_bars,
     restore_generators,
     scheduler_sigma,
     seed_generators,
@@ -61,6 +59,8 @@ class UnCLIP(Family):
             pipeline.prior_tokenizer, pipeline.prior_text_encoder, "text", "prior_text_encoder"
         )
         self.text_windows = {"text": self.text}
+        self.prompt_reader = self.text
+        self.bar_pipelines = (pipeline.prior_pipe, pipeline.decoder_pipe)
         unet, channels = pipeline.unet, pipeline.unet.config.in_channels
         latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
         self.site_hooks = [
@@ -146,23 +146,6 @@ class UnCLIP(Family):
         return StageCall(
             rows, call, float(scheduler.timesteps[call]), scheduler_sigma(scheduler, call)
         )
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Check that no prompt is empty or longer than the text window."""
-        super().check_prompts(prompts)
-        self.text.check_prompts(prompts)
-
-    def tokenize(self, prompt: str) -> list[str]:
-        """The tokens of a prompt."""
-        return self.text.tokenize(prompt)
-
-    def vocabulary(self) -> list[str]:
-        """The words among the tokens."""
-        return self.text.vocabulary()
-
-    def hide_progress_bars(self) -> AbstractContextManager[None]:
-        """Hide the progress bars of both pipelines."""
-        return hide_progress_bars(self.pipeline.prior_pipe, self.pipeline.decoder_pipe)
 
 
 def _prior_hooks(prior: Any, window: int) -> list[SiteHook]:
