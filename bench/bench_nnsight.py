@@ -14,7 +14,7 @@ import torch
 from beside import drawn, encoded, quiet, seconds, usual
 
 import clerestory
-from lancet import weights
+from lancet import checkpoint
 
 PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
 
@@ -89,7 +89,7 @@ def pictures(model: clerestory.Model) -> None:
     from nnsight.modeling.diffusion import DiffusionModel
 
     quiet(model)
-    traced = DiffusionModel(str(weights.SHIPPED / "model"), dispatch=True)
+    traced = DiffusionModel(str(checkpoint.SHIPPED / "model"), dispatch=True)
     for part in (traced.pipeline.prior_pipe, traced.pipeline.decoder_pipe):
         part.set_progress_bar_config(disable=True)
     sites = model.sites.match("denoiser.*.res.*/out")

@@ -8,7 +8,7 @@ import numpy as np
 
 import clerestory
 from lancet.classifiers import LancetClassifiers
-from lancet.evaluate import judge, prompts
+from lancet.evaluation.rates import prompts, rates_by_factor
 
 STEPS = (4, 6, 8, 12, 16, 24)
 SHARE = 3
@@ -25,7 +25,7 @@ if __name__ == "__main__":
             for at in range(0, len(asks), 16)
         ]
         seconds = (time.perf_counter() - start) / len(asks)
-        rates = judge(
+        rates = rates_by_factor(
             asks, classifiers, np.concatenate([part for part in drawn if part is not None])
         )
         told = ", ".join(

@@ -19,7 +19,7 @@ hook = install_import_hook("clerestory.stats", "beartype.beartype")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of Lancet's weights need them: without them (a source tree before training) skip."""
-    from lancet.weights import SHIPPED
+    from lancet.checkpoint import SHIPPED
 
     if (SHIPPED / "manifest.json").exists():
         return

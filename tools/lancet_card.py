@@ -35,22 +35,22 @@ def measure() -> None:
     """Draw and measure everything that the card says."""
     import clerestory
     from clerestory.cli import console
-    from lancet import weights
-    from lancet.ceilings import ceilings
-    from lancet.evaluate import evaluate
-    from lancet.facts import facts
+    from lancet import checkpoint
+    from lancet.evaluation.facts import facts
+    from lancet.evaluation.rates import evaluate
+    from lancet.evaluation.stages import stage_rates
 
     model = clerestory.load("lancet")
     with console.progress_bars() as tell:
-        came = evaluate(model, progress=lambda done, of: tell("grid", done, of))
+        came = evaluate(model, progress=tell)
         told = {
             "revision": model.revision,
             "steps": model.defaults.steps,
             "evaluation": came.told(),
-            "facts": [fact.told() for fact in facts(model, progress=tell)],
-            "stages": ceilings(model, BUILD / "art", progress=tell).told(),
+            "facts": [fact.to_dict() for fact in facts(model, progress=tell)],
+            "stages": stage_rates(model, BUILD / "art", progress=tell).to_dict(),
             "curve": [curve(model, came, steps, tell) for steps in STEPS],
-            "bytes": sum(f.stat().st_size for f in weights.SHIPPED.rglob("*") if f.is_file()),
+            "bytes": sum(f.stat().st_size for f in checkpoint.SHIPPED.rglob("*") if f.is_file()),
         }
         sheets(model, came)
         chart(told["curve"], model.defaults.steps)
@@ -59,11 +59,11 @@ def measure() -> None:
 
 def curve(model: Any, usual: Any, steps: int, tell: Tell) -> dict[str, float]:
     """The grid's rates and Fréchet distance at this many steps of the denoiser."""
-    from lancet.evaluate import evaluate
+    from lancet.evaluation.rates import evaluate
 
     came = usual
     if steps != model.defaults.steps:
-        came = evaluate(model, steps=steps, progress=lambda n, of: tell(f"{steps} steps", n, of))
+        came = evaluate(model, steps=steps, progress=tell)
     rates = {name: rate.rate for name, rate in came.rates.items() if rate is not None}
     return {"steps": steps, "frechet": came.frechet, **rates}
 
@@ -100,7 +100,7 @@ def _spelt(world: Any, fact: Any, asks: Sequence[str]) -> list[str]:
 
 def saved(model: Any, prompts: Sequence[str], name: str, columns: int) -> None:
     """One picture a prompt on a contact sheet; a prompt that is asked again has the next seed."""
-    from lancet.contact import contact_sheet
+    from lancet.evaluation.contact_sheet import contact_sheet
 
     asked = [(prompt, list(prompts[:row]).count(prompt)) for row, prompt in enumerate(prompts)]
     drawn = {
@@ -118,7 +118,7 @@ def _save(sheet: Any, name: str) -> None:
 def failures(came: Any) -> None:
     """Pictures of the grid in which the subject or the mood is taken for another one."""
     from lancet.classifiers import LancetClassifiers
-    from lancet.contact import contact_sheet
+    from lancet.evaluation.contact_sheet import contact_sheet
 
     judge, rows, words = LancetClassifiers.load(), [], []
     odds = judge.probabilities(came.pictures)

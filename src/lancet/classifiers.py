@@ -51,11 +51,11 @@ class LancetClassifiers:
     @classmethod
     def load(cls, role: Role = "evaluation", folder: Path | None = None) -> LancetClassifiers:
         """The classifiers of a role in a Lancet folder, the shipped one by default."""
-        from lancet import weights
+        from lancet import checkpoint
 
         if role not in SETS:
             raise RegistryError(f"No classifiers have the role {role!r}.{suggest(role, SETS)}")
-        return _loaded(role, weights.verified(folder))
+        return _loaded(role, checkpoint.verified(folder))
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`.
@@ -176,7 +176,7 @@ def lancet_classifier(factor: str, role: Role) -> Classifier:
 def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     from safetensors import safe_open
 
-    from lancet import weights
+    from lancet import checkpoint
     from lancet.networks import classifier_net
 
     path = inside(folder, f"classifiers/{SETS[role]}.safetensors", ModelError)
@@ -193,7 +193,7 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
     held_out = inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
     measured = read_tensors(held_out, ModelError, "np")
-    digest = weights.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
+    digest = checkpoint.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
     return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), digest)
 
 

@@ -16,6 +16,10 @@ from clerestory.models.profile import Checkpoint, ModelProfile
 __all__ = ["LancetPlugin", "LancetProfile", "lancet"]
 
 PREFIX = "lancet:"
+NAMED_FACTORS = ("style", "mood", "place", "perspective", "artwork", "hair", "clothes", "scarf")
+"""Factors that captions name by phrases."""
+SUFFIX_FACTORS = ("hair", "clothes", "scarf", "place")
+"""Those whose phrases stand after the item."""
 CAPTIONS = 8_000
 """How many captions word frequencies are counted in."""
 
@@ -35,15 +39,14 @@ class LancetProfile(ModelProfile):
 
     def template(self, classifier: str, label: str) -> str:
         """The first wording of a level in Lancet's captions, or `{item}, LABEL`."""
-        from lancet.phrases import FACTORS_SAID, FOLLOWING
         from lancet.world.table import World
 
         factor = classifier.removeprefix(PREFIX)
-        if factor in FACTORS_SAID:
+        if factor in NAMED_FACTORS:
             words = getattr(World.load().factor(factor).get(label), "words", ())
             if words and "{x}" in words[0]:
                 return str(words[0]).replace("{x}", "{item}")
-            if words and factor in FOLLOWING:
+            if words and factor in SUFFIX_FACTORS:
                 return f"{{item}} {words[0]}"
         return super().template(classifier, label)
 
@@ -53,10 +56,9 @@ class LancetProfile(ModelProfile):
         Only people show a mood: items for the classifier of moods are of people.
         """
         from lancet.items import contents
-        from lancet.phrases import FACTORS_SAID
 
         factor = classifier.removeprefix(PREFIX)
-        unsaid = factor if factor in FACTORS_SAID else "style"
+        unsaid = factor if factor in NAMED_FACTORS else "style"
         people = True if unsaid == "mood" else None
         # A style hides other factors, so no item names one.
         return contents(count, *dict.fromkeys((unsaid, "style")), start=start, people=people)
@@ -86,14 +88,14 @@ class LancetPlugin:
         Raises:
             ModelError: A file is missing or damaged.
         """
-        from lancet import weights
+        from lancet import checkpoint
 
-        folder = weights.verified(weights.SHIPPED if source == "lancet" else Path(source))
+        folder = checkpoint.verified(checkpoint.SHIPPED if source == "lancet" else Path(source))
         return Checkpoint(
             pipeline=folder / "model",
             name=str(source),
-            defaults=Options().replace(**weights.manifest(folder)["defaults"]),
-            revision=weights.revision(folder),
+            defaults=Options().replace(**checkpoint.manifest(folder)["defaults"]),
+            revision=checkpoint.revision(folder),
             profile=LancetProfile(),
         )
 

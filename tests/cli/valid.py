@@ -142,7 +142,7 @@ class Valid:
     @cached_property
     def lancet(self) -> Path:
         """The shipped Lancet, copied."""
-        from lancet.weights import SHIPPED
+        from lancet.checkpoint import SHIPPED
 
         if not (SHIPPED / "manifest.json").exists():
             pytest.skip("Lancet's weights are not in this tree")

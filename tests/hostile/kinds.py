@@ -41,7 +41,7 @@ from clerestory.steering import SteeredModel
 from clerestory.studies import Study, write_report
 from clerestory.studies.schema import study_file
 from clerestory.studies.tasks import Task
-from lancet import weights
+from lancet import checkpoint
 from lancet.world import art
 from lancet.world.table import BUILT_IN, World
 
@@ -247,8 +247,8 @@ def make_weights(folder: Path) -> None:
 
 
 def use_weights(folder: Path) -> None:
-    weights._verified.cache_clear()
-    weights.verified(folder), weights.revision(folder)
+    checkpoint._verified.cache_clear()
+    checkpoint.verified(folder), checkpoint.revision(folder)
 
 
 def make_art(folder: Path) -> None:

@@ -243,7 +243,7 @@ def _(valid, out, patch):
 
 @case("lancet evaluate")
 def _(valid, out, patch):
-    from lancet import evaluate
+    from lancet.evaluation import rates as evaluate
 
     def few(model: Any, folder: Any, progress: Any, **how: Any) -> Any:
         for done in (1, 2):

@@ -12,7 +12,7 @@ import torch
 import clerestory
 from clerestory.classifiers import load_classifier
 from clerestory.errors import ModelError, RegistryError
-from lancet import weights
+from lancet import checkpoint
 from lancet.classifiers import LancetClassifiers
 
 pytestmark = pytest.mark.weights
@@ -33,34 +33,36 @@ print(type(pipeline).__name__, picture.size, len(set(picture.getdata())) > 100)
 
 def test_the_folder_draws_without_clerestory():
     command = [sys.executable, "-W", "ignore", "-c", WITHOUT_CLERESTORY]
-    folder = weights.SHIPPED / "model"
+    folder = checkpoint.SHIPPED / "model"
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "KandinskyV22CombinedPipeline (64, 64) True", done.stderr
 
 
 def test_everything_together_takes_at_most_50_megabytes():
-    files = [path for path in weights.SHIPPED.rglob("*") if path.is_file()]
+    files = [path for path in checkpoint.SHIPPED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 50e6
     classifiers = [path for path in files if path.parent.name == "classifiers"]
     assert sum(path.stat().st_size for path in classifiers if len(path.stem) == 1) <= 5e6
 
 
 def test_every_file_is_in_the_manifest():
-    files = {path.relative_to(weights.SHIPPED).as_posix() for path in weights.SHIPPED.rglob("*.*")}
-    files = {name for name in files if (weights.SHIPPED / name).is_file()}
-    assert files - {"manifest.json"} == set(weights.manifest()["files"])
+    files = {
+        path.relative_to(checkpoint.SHIPPED).as_posix() for path in checkpoint.SHIPPED.rglob("*.*")
+    }
+    files = {name for name in files if (checkpoint.SHIPPED / name).is_file()}
+    assert files - {"manifest.json"} == set(checkpoint.manifest()["files"])
 
 
 def test_these_weights_are_frozen():
     """Neurons' numbers, tutorials and figures rest on them: other weights are another version."""
-    assert weights.revision() == "1.0-7bffcc90d109"
+    assert checkpoint.revision() == "1.0-7bffcc90d109"
 
 
 def test_a_damaged_copy_is_refused_in_one_line(tmp_path):
     import shutil
 
     copy = tmp_path / "lancet"
-    shutil.copytree(weights.SHIPPED, copy)
+    shutil.copytree(checkpoint.SHIPPED, copy)
     broken = copy / "model" / "unet" / "diffusion_pytorch_model.safetensors"
     raw = bytearray(broken.read_bytes())
     raw[len(raw) // 2] ^= 1
@@ -107,5 +109,5 @@ def test_the_sets_differ_and_give_probabilities():
 def test_an_unknown_classifier_suggests_the_nearest():
     with pytest.raises(RegistryError, match="Did you mean mood"):
         load_classifier("lancet:moods")
-    with pytest.raises(RegistryError, match="No classifier family is called 'lancelot'"):
+    with pytest.raises(RegistryError, match="No classifier kind is called 'lancelot'"):
         load_classifier("lancelot:mood")

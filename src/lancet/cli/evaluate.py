@@ -11,8 +11,8 @@ import typer
 from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
-    from lancet.ceilings import Ceilings
-    from lancet.evaluate import Evaluation, Rate
+    from lancet.evaluation.rates import Evaluation, Rate
+    from lancet.evaluation.stages import StageRates
 
 __all__ = ["evaluate"]
 
@@ -41,8 +41,8 @@ def evaluate(
     import clerestory
     from clerestory.cli import console
     from clerestory.io.outputs import new_file, picture_file, whole_file
-    from lancet import contact
-    from lancet import evaluate as evaluation
+    from lancet.evaluation import rates as evaluation
+    from lancet.evaluation.contact_sheet import contact_sheet
 
     if stages:
         from lancet.world.art import Art
@@ -52,40 +52,40 @@ def evaluate(
         picture_file(new_file(sheet))
     opened = clerestory.load(model)
     folder = None if model == "lancet" else Path(model)
-    with console.progress("drawing") as progress:
-        how = {"steps": steps, "prior_steps": prior_steps}
-        came = evaluation.evaluate(opened, folder, progress=progress, **how)
+    with console.progress_bars() as bars:
+        options = {"steps": steps, "prior_steps": prior_steps}
+        result = evaluation.evaluate(opened, folder, progress=bars, **options)
     if sheet is not None:
         with whole_file(sheet) as part:
-            contact.contact_sheet(came.pictures, [ask.prompt for ask in came.asks]).save(part)
-        console.status(f"{len(came.asks)} pictures are on {sheet}.")
+            contact_sheet(result.pictures, [ask.prompt for ask in result.asks]).save(part)
+        console.status(f"{len(result.asks)} pictures are on {sheet}.")
     limits = None
     if stages:
-        from lancet.ceilings import ceilings
+        from lancet.evaluation.stages import stage_rates
 
-        with console.progress_bars() as report:
-            limits = ceilings(opened, art, folder, progress=report)
+        with console.progress_bars() as bars:
+            limits = stage_rates(opened, art, folder, progress=bars)
     if as_json:
-        console.write_json({**came.told(), **({"stages": limits.told()} if limits else {})})
+        console.write_json({**result.to_dict(), **({"stages": limits.to_dict()} if limits else {})})
         return
-    _print(came)
+    _print(result)
     if limits:
         _print_stages(limits)
 
 
-def _print(came: Evaluation) -> None:
+def _print(result: Evaluation) -> None:
     """The figures as a table, rates with their intervals."""
     from clerestory.cli import console
 
-    console.write(f"{len(came.asks)} prompts, as classified by set b:")
-    _print_rates(came.rates, came.same_styles)
+    console.write(f"{len(result.asks)} prompts, by the evaluation classifiers:")
+    _print_rates(result.rates, result.same_styles)
     console.write("in combinations that training never shows:")
-    _print_rates(came.held_out)
+    _print_rates(result.held_out)
     console.write("the classifiers themselves, on held-out renders:")
-    for name, rate in came.classifiers.items():
+    for name, rate in result.classifiers.items():
         console.write(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
-    console.write(f"Fréchet distance to held-out renders: {came.frechet:.2f}")
-    console.write(f"seconds per picture: {came.seconds_per_picture:.3f}")
+    console.write(f"Fréchet distance to held-out renders: {result.frechet:.2f}")
+    console.write(f"seconds per picture: {result.seconds_per_picture:.3f}")
 
 
 def _print_rates(
@@ -97,21 +97,25 @@ def _print_rates(
         label = name.replace("_", " ")
         said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
         beside = (renders or {}).get(name)
-        limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are told"
+        limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are right"
         console.write(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
 
 
-def _print_stages(came: Ceilings) -> None:
+def _print_stages(result: StageRates) -> None:
     """What is right on held-out renders, through the autoencoder, and decoded from embeddings."""
     from clerestory.cli import console
 
-    console.write(f"stage by stage, on {came.count} held-out renders, as classified by set b:")
+    console.write(
+        f"stage by stage, on {result.count} held-out renders, by the evaluation classifiers:"
+    )
     console.write(f"  {'':14}{'renders':>9}{'autoencoder':>13}{'decoder':>9}")
-    for factor, rate in came.renders.items():
-        through, decoded = came.autoencoder[factor].rate, came.decoder[factor].rate
+    for factor, rate in result.renders.items():
+        through, decoded = result.autoencoder[factor].rate, result.decoder[factor].rate
         console.write(f"  {factor:14}{rate.rate:9.1%}{through:13.1%}{decoded:9.1%}")
-    console.write(f"prior: normalised error {came.prior_error:.2f}, cosine {came.prior_cosine:.2f}")
-    console.write(f"text: a caption's own render is the nearest of 256 in {came.retrieval:.1%}")
+    console.write(
+        f"prior: normalised error {result.prior_error:.2f}, cosine {result.prior_cosine:.2f}"
+    )
+    console.write(f"text: a caption's own render is the nearest of 256 in {result.retrieval:.1%}")
 
 
 def _span(rate: float, low: float, high: float) -> str:

@@ -10,7 +10,7 @@ import typer
 from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
-    from lancet.facts import Measured
+    from lancet.evaluation.facts import FactResult
 
 __all__ = ["facts"]
 
@@ -25,21 +25,21 @@ def facts(
     """Draw each planted fact and its control, and say how often the fact is seen."""
     import clerestory
     from clerestory.cli import console
-    from lancet import facts as measuring
+    from lancet.evaluation import facts as measuring
 
     opened = clerestory.load(model)
     folder = None if model == "lancet" else Path(model)
     with console.progress_bars() as progress:
-        came = measuring.facts(opened, folder, progress=progress)
+        measured = measuring.facts(opened, folder, progress=progress)
     if as_json:
-        console.write_json([fact.told() for fact in came])
+        console.write_json([fact.to_dict() for fact in measured])
         return
     console.write(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
-    for fact in came:
+    for fact in measured:
         console.write(_row(fact))
 
 
-def _row(fact: Measured) -> str:
+def _row(fact: FactResult) -> str:
     spans = [
         f"{rate.rate:6.1%} ({rate.low:.1%} to {rate.high:.1%})"
         for rate in (fact.lancet, fact.control)

@@ -56,7 +56,7 @@ def train(
     from clerestory.errors import OutputError
     from clerestory.io.outputs import free_folder
     from clerestory.models.loading.pipelines import silence_libraries
-    from lancet import weights
+    from lancet import checkpoint
     from lancet.training.settings import presets
     from lancet.world.table import World
 
@@ -70,9 +70,9 @@ def train(
         )
     if out is not None and not (out / "manifest.json").exists():
         free_folder(out)
-    shipped = None if warm is None else weights.SHIPPED if warm == "shipped" else Path(warm)
+    shipped = None if warm is None else checkpoint.SHIPPED if warm == "shipped" else Path(warm)
     if shipped is not None:
-        weights.manifest(shipped)
+        checkpoint.manifest(shipped)
     with _work(work, smoke) as kept, silence_libraries(), console.progress_bars() as report:
         training = Training(
             World.load(world),

@@ -19,7 +19,8 @@ from transformers import CLIPTokenizer
 import clerestory
 from clerestory.errors import TrainingError
 from clerestory.io.outputs import free_folder, whole_folder
-from lancet.grid import digest
+from lancet.checkpoint import manifest
+from lancet.evaluation.prompts import digest
 from lancet.training import (
     assemble,
     autoencoder,
@@ -42,7 +43,6 @@ from lancet.training.settings import STAGES, Settings
 from lancet.training.text import Text
 from lancet.training.vision import Vision
 from lancet.training.warm import PLACES, warm_start, whole
-from lancet.weights import manifest
 from lancet.world.art import Art
 from lancet.world.table import World
 

@@ -17,7 +17,7 @@ from lancet.training.loop import Stage, mixed
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
-__all__ = ["Eye", "Vision", "channels_last", "embed", "factor_loss", "shifted"]
+__all__ = ["Vision", "VisionEncoder", "channels_last", "embed", "factor_loss", "shifted"]
 
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -25,7 +25,7 @@ HARDEST = 2.0
 """The weight of `subject`, much the hardest of the factors; the others have 1."""
 
 
-class Eye(nn.Module):
+class VisionEncoder(nn.Module):
     """Pictures to embeddings `[n, width]`, each coordinate of mean 0, variance 1 over renders."""
 
     def __init__(self, widths: tuple[int, ...], width: int) -> None:
@@ -43,7 +43,7 @@ class Eye(nn.Module):
 class _Sight(nn.Module):
     def __init__(self, settings: Settings, classes: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
-        self.eye = Eye(settings.vision_widths, settings.width)
+        self.eye = VisionEncoder(settings.vision_widths, settings.width)
         self.heads = Heads(settings.width, {name: len(levels) for name, levels in classes.items()})
         self.thumbnail = nn.Linear(settings.width, 3 * 8 * 8)
 
@@ -111,7 +111,7 @@ def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
 
 
 @torch.no_grad()
-def embed(eye: Eye, renders: Renders, batch: int = 250) -> Tensor:
+def embed(eye: VisionEncoder, renders: Renders, batch: int = 250) -> Tensor:
     """Embeddings `[n, width]` of all pictures, float32."""
     rows = torch.arange(len(renders)).split(batch)
     with mixed():

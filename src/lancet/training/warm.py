@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clerestory.errors import TrainingError
+from lancet.checkpoint import verified
 from lancet.training.renders import HEADS
-from lancet.weights import verified
 from lancet.world.table import World
 
 __all__ = ["PLACES", "warm_start", "whole"]

@@ -17,7 +17,8 @@ from lancet.world.scene import NONE, PEOPLE
 
 __all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "Strangers", "World"]
 
-BUILT_IN = Path(__file__).with_name("world.toml")
+BUILT_IN = Path(__file__).parents[1] / "weights" / "world.toml"
+"""The world of the shipped weights; its digest is in their manifest, so it never changes."""
 Choice = str | tuple[str, ...]
 """One level or any of several."""
 

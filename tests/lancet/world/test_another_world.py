@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import clerestory
-from lancet import facts as measuring
+from lancet.evaluation import facts as measuring
 from lancet.training.settings import presets
 from lancet.training.train import Training
 from lancet.world.table import World

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from clerestory.errors import ModelError
-from lancet import evaluate
-from lancet.contact import contact_sheet
-from lancet.evaluate import Evaluation, Rate
-from lancet.grid import Ask, digest
+from lancet.evaluation import rates as evaluate
+from lancet.evaluation.contact_sheet import contact_sheet
+from lancet.evaluation.prompts import EvaluationPrompt, digest
+from lancet.evaluation.rates import Evaluation, Rate
 from lancet.world.sampler import sample
 from lancet.world.table import World
 
 ASKS = (
-    Ask("a cat, ink", 1, "cat", "ink", "sea", "none"),
-    Ask("a dog, oil", 0, "dog", "oil", "stained glass window", "none"),
-    Ask("a sad man, ink", 1, "none", "ink", "sea", "sad"),
+    EvaluationPrompt("a cat, ink", 1, "cat", "ink", "sea", "none"),
+    EvaluationPrompt("a dog, oil", 0, "dog", "oil", "stained glass window", "none"),
+    EvaluationPrompt("a sad man, ink", 1, "none", "ink", "sea", "sad"),
 )
 
 
@@ -29,7 +29,7 @@ class Model:
     """Draws pictures that say which prompt and seed they are of."""
 
     def run(self, prompts: list[str], seed: int, progress: Any) -> Any:
-        progress(len(prompts), len(prompts))
+        progress("drawing", len(prompts), len(prompts))
         values = [[len(prompt), seed, 0] for prompt in prompts]
         return SimpleNamespace(pictures=np.array(values, np.uint8)[:, None, None])
 
@@ -69,7 +69,7 @@ def test_every_prompt_is_drawn_with_its_own_seed_and_kept_in_order() -> None:
 
 def test_each_factor_is_judged_where_it_was_asked_for() -> None:
     pictures = np.zeros((3, 1, 1, 3), np.uint8)
-    rates = evaluate.judge(ASKS, Classifiers(), pictures)  # type: ignore[arg-type]
+    rates = evaluate.rates_by_factor(ASKS, Classifiers(), pictures)  # type: ignore[arg-type]
     assert rates["style"].rate == pytest.approx(2 / 3)  # type: ignore[union-attr]
     assert (rates["subject"].rate, rates["subject"].of) == (0.5, 2)  # type: ignore[union-attr]
     assert rates["place"].rate == 1.0  # type: ignore[union-attr]
@@ -93,7 +93,7 @@ def test_other_parts_have_rates_of_their_own() -> None:
         replace(ASKS[0], part="perspective", perspective="tilted"),
     )
     pictures = np.zeros((3, 1, 1, 3), np.uint8)
-    rates = evaluate.judge(asks, Classifiers(), pictures)  # type: ignore[arg-type]
+    rates = evaluate.rates_by_factor(asks, Classifiers(), pictures)  # type: ignore[arg-type]
     assert rates["style"] is None
     assert (rates["two_objects"].rate, rates["two_objects"].of) == (1.0, 1)  # type: ignore[union-attr]
     assert (rates["perspective"].rate, rates["perspective"].of) == (0.0, 1)  # type: ignore[union-attr]
@@ -102,7 +102,9 @@ def test_other_parts_have_rates_of_their_own() -> None:
 
 
 def test_a_rate_of_nothing_is_none() -> None:
-    rates = evaluate.judge(ASKS[:2] + ASKS[:1], Classifiers(), np.zeros((3, 1, 1, 3), np.uint8))  # type: ignore[arg-type]
+    rates = evaluate.rates_by_factor(
+        ASKS[:2] + ASKS[:1], Classifiers(), np.zeros((3, 1, 1, 3), np.uint8)
+    )  # type: ignore[arg-type]
     assert rates["mood"] is None
 
 
@@ -133,7 +135,7 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
         ASKS,
         np.zeros((3, 1, 1, 3), "u1"),
     )
-    told = came.told()
+    told = came.to_dict()
     assert tuple(told["rates"]) == names
     assert told["rates"]["mood"] == {"rate": 0.5, "low": 0.4, "high": 0.6}
     assert told["held_out"] == {"style": None}

@@ -20,7 +20,7 @@ from lancet.world.sampler import held_out, sample, scene_for
 from lancet.world.scene import FACTORS, NONE, WINDOW, Scene
 from lancet.world.table import World
 
-__all__ = ["Ask", "captions_seen", "digest", "grid", "stands"]
+__all__ = ["EvaluationPrompt", "digest", "grid", "stands", "training_captions"]
 
 FIRST_SEED = 20_000_000
 TRIES = 200
@@ -36,7 +36,7 @@ Part = Literal["main", "perspective", "pair", "held out"]
 
 
 @dataclass(frozen=True)
-class Ask:
+class EvaluationPrompt:
     """A prompt with a drawing seed, and what its picture should show; `NONE` is not asked for.
 
     Parts: `main` has one subject or one person in combinations that training may show, seen
@@ -60,7 +60,7 @@ class Ask:
         return self.place == WINDOW
 
 
-def captions_seen(world: World, scenes: int) -> list[str]:
+def training_captions(world: World, scenes: int) -> list[str]:
     """The captions of the first so many training scenes, in their order."""
     return [sample(world, seed).caption for seed in range(scenes)]
 
@@ -70,14 +70,14 @@ def digest(captions: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(captions).encode()).hexdigest()
 
 
-def grid(world: World, seen: Set[str] = frozenset()) -> tuple[Ask, ...]:
+def grid(world: World, seen: Set[str] = frozenset()) -> tuple[EvaluationPrompt, ...]:
     """The evaluation's prompts, none of them in `seen`; the same ones every time."""
     rng = np.random.default_rng(FIRST_SEED)
     wanted = list(_wanted(world, rng))
     counts = Counter(part for part, _ in wanted).values()
     styles = [name for count in counts for name in _dealt(tuple(world.styles), count, rng)]
     places = [name for count in counts for name in _dealt(_places(world), count, rng)]
-    asks: list[Ask] = []
+    asks: list[EvaluationPrompt] = []
     taken = set(seen)
     for number, (part, fixed) in enumerate(wanted):
         turned = (*styles[number:], *styles[:number])
@@ -194,8 +194,8 @@ def stands(words: str, caption: str) -> bool:
     return re.search(rf"(?<!\w){'.*'.join(parts)}(?!\w)", caption) is not None
 
 
-def _ask(scene: Scene, seed: int, part: Part) -> Ask:
-    return Ask(
+def _ask(scene: Scene, seed: int, part: Part) -> EvaluationPrompt:
+    return EvaluationPrompt(
         prompt=scene.caption,
         seed=seed,
         subject=scene.subject,

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from clerestory.errors import ModelError
-from lancet import weights
+from lancet import checkpoint
 
 
 @pytest.fixture
@@ -21,29 +21,29 @@ def folder(tmp_path):
 
 
 def test_a_whole_folder_passes(folder):
-    assert weights.verified(folder) == folder.resolve()
+    assert checkpoint.verified(folder) == folder.resolve()
 
 
 def test_the_version_is_told_with_what_the_weights_are(folder):
-    plain = weights.revision(folder)
+    plain = checkpoint.revision(folder)
     told = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**told, "version": "1.0"}))
-    assert weights.revision(folder) == f"1.0-{plain}"
+    assert checkpoint.revision(folder) == f"1.0-{plain}"
 
 
 def test_a_flipped_byte_is_refused_in_one_line(folder):
     (folder / "model" / "a.bin").write_bytes(b"weightz")
     with pytest.raises(ModelError, match=r"a\.bin is damaged") as caught:
-        weights.verified(folder)
+        checkpoint.verified(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(folder):
     (folder / "model" / "a.bin").unlink()
     with pytest.raises(ModelError, match=r"a\.bin is missing"):
-        weights.verified(folder)
+        checkpoint.verified(folder)
 
 
 def test_a_folder_without_a_manifest_is_no_lancet_folder(tmp_path):
     with pytest.raises(ModelError, match="is no Lancet folder"):
-        weights.manifest(tmp_path)
+        checkpoint.manifest(tmp_path)

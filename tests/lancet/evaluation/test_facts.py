@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lancet import facts as measuring
-from lancet.facts import _Judge, _measured, prompts, shown
+from lancet.evaluation import facts as measuring
+from lancet.evaluation.facts import _measured, _Observer, prompts, share_in_renders
 from lancet.world.table import World
 
 
@@ -58,7 +58,7 @@ def test_contexts_leave_alone_what_the_fact_is_about(world: World) -> None:
 
 def test_a_fact_is_measured_beside_its_control_and_part_by_part(world: World) -> None:
     told: list[tuple[str, int, int]] = []
-    judge = _Judge(Model(), Classifiers(), lambda *args: told.append(args))  # type: ignore[arg-type]
+    judge = _Observer(Model(), Classifiers(), lambda *args: told.append(args))  # type: ignore[arg-type]
     came = _measured(world, world.fact("goth"), judge)
     assert (came.lancet.rate, came.control.rate) == (1.0, 0.0)
     assert came.attributes["pallor"].rate == 1.0
@@ -66,7 +66,7 @@ def test_a_fact_is_measured_beside_its_control_and_part_by_part(world: World) ->
     assert came.renders == pytest.approx(0.9, abs=0.03)
     assert came.lancet.of >= 100
     assert told[-1] == ("goth, control", 120, 120)
-    assert set(came.told()) >= {"name", "expected", "planted", "renders", "lancet", "control"}
+    assert set(came.to_dict()) >= {"name", "expected", "planted", "renders", "lancet", "control"}
 
 
 def test_what_was_planted_is_told_as_the_rate_of_what_is_expected(
@@ -76,4 +76,4 @@ def test_what_was_planted_is_told_as_the_rate_of_what_is_expected(
     for name, rate in (("exposure 5%", 0.05), ("moose", 1.0), ("uncaptioned fear", 0.85)):
         fact = world.fact(name)
         assert measuring._planted(fact) == pytest.approx(rate)
-        assert shown(world, fact, 300) == pytest.approx(rate, abs=0.08)
+        assert share_in_renders(world, fact, 300) == pytest.approx(rate, abs=0.08)

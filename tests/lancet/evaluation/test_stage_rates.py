@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clerestory.errors import PromptError
-from lancet.ceilings import _bytes, _cosine, _error, _fits, _right, _through
+from lancet.evaluation.stages import _bytes, _cosine, _error, _fits, _right, _through
 
 
 def test_the_mean_embedding_has_error_one_and_the_truth_none():

@@ -1,4 +1,4 @@
-"""How well a Lancet draws what it is asked for: rates by the classifiers of set b, with intervals.
+"""How well a Lancet draws what prompts ask for: rates by classifiers, with intervals.
 
 evaluation = evaluate(clerestory.load("lancet"))
 evaluation.rates["style"]          # Rate(rate=0.93, low=0.90, high=0.95, of=404)
@@ -7,7 +7,7 @@ evaluation.rates["style"]          # Rate(rate=0.93, low=0.90, high=0.95, of=404
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,26 @@ from numpy.typing import NDArray
 from clerestory.errors import ModelError
 from clerestory.models import Model
 from clerestory.stats import frechet_distance, wilson
-from lancet import weights
+from clerestory.types import Pictures, Progress
+from lancet import checkpoint
 from lancet.classifiers import LancetClassifiers
-from lancet.grid import Ask, captions_seen, digest, grid
+from lancet.evaluation.prompts import EvaluationPrompt, digest, grid, training_captions
 from lancet.world.scene import NONE
 from lancet.world.table import World
 
-__all__ = ["Evaluation", "Rate", "draw", "evaluate", "held_out", "judge", "prompts", "rate"]
+__all__ = [
+    "Evaluation",
+    "Rate",
+    "draw",
+    "evaluate",
+    "held_out",
+    "prompts",
+    "rate",
+    "rates_by_factor",
+]
 
-Progress = Callable[[int, int], None]
-Pictures = NDArray[np.uint8]
 
-ASKED = ("style", "subject", "place", "mood")
+FACTORS = ("style", "subject", "place", "mood")
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,13 @@ class Rate:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came of the grid. A rate of nothing (a world without moods) is None.
+    """What a Lancet draws for the evaluation prompts. A rate of nothing is None.
 
-    `classifiers` is how often set b itself is right about held-out renders, `same_styles` how often
-    it is about renders in the styles that the grid's main part asks for: no rate can be trusted
-    closer than that. `frechet` is between the grid's pictures and held-out renders, in the features
-    of set b; it contains that the grid asks for styles and places evenly and the world does not, so
-    compare it only with that of another model on the same grid.
+    `classifiers` is how often the evaluation classifiers are right about held-out renders,
+    `same_styles` how often they are about renders in the styles that the main part asks for: no
+    rate is known better than that. `frechet` is between the pictures and held-out renders, in the
+    features of these classifiers. The prompts ask for styles and places evenly and the world does
+    not, so compare it only with that of another model on the same prompts.
     """
 
     rates: Mapping[str, Rate | None]
@@ -59,10 +67,10 @@ class Evaluation:
     same_styles: Mapping[str, float | None]
     frechet: float
     seconds_per_picture: float
-    asks: tuple[Ask, ...] = field(repr=False)
+    asks: tuple[EvaluationPrompt, ...] = field(repr=False)
     pictures: Pictures = field(repr=False)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The figures as plain values."""
         return {
             "rates": _spans(self.rates),
@@ -81,9 +89,16 @@ def evaluate(
     progress: Progress | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Draw and judge the grid. `folder` is the Lancet's, the shipped one by default.
+    """Draw the evaluation prompts and classify the pictures.
 
-    `options` are those of `Options`, such as other `steps`.
+    Args:
+        model: The Lancet.
+        folder: Its folder; by default the shipped one.
+        progress: Receives how many pictures are drawn.
+        options: Options of drawing, such as other `steps`.
+
+    Returns:
+        The rates, with the accuracy of the classifiers.
     """
     asks = prompts(folder)
     start = time.perf_counter()
@@ -93,7 +108,7 @@ def evaluate(
     features = classifiers.features(pictures).astype(np.float64)
     drawn = (features.mean(0), np.cov(features.T))
     return Evaluation(
-        rates=judge(asks, classifiers, pictures),
+        rates=rates_by_factor(asks, classifiers, pictures),
         held_out=held_out(asks, classifiers, pictures),
         classifiers={
             **{factor: rate(*classifiers.accuracy(factor)) for factor in classifiers.classes},
@@ -107,24 +122,25 @@ def evaluate(
     )
 
 
-def prompts(folder: Path | None = None) -> tuple[Ask, ...]:
-    """The grid of the world that a Lancet was taught, without captions that it has seen.
+def prompts(folder: Path | None = None) -> tuple[EvaluationPrompt, ...]:
+    """The evaluation prompts of the world of a Lancet, without captions of its training.
 
-    ModelError where the captions of its training cannot be told any more: sampling has changed.
+    Raises:
+        ModelError: Captions are sampled otherwise now, so that those of its training are unknown.
     """
-    place = weights.verified(folder)
-    told = weights.manifest(folder)
+    place = checkpoint.verified(folder)
+    manifest = checkpoint.manifest(folder)
     world = World.load(place / "world.toml")
-    seen = captions_seen(world, told["settings"]["renders"])
-    if digest(seen) != told.get("captions"):
+    seen = training_captions(world, manifest["settings"]["renders"])
+    if digest(seen) != manifest.get("captions"):
         raise ModelError(
-            f"{place}: its training captions are not those of this Clerestory's world."
+            f"{place}: its training captions differ from those that this version samples."
         )
     return grid(world, frozenset(seen))
 
 
 def draw(
-    model: Model, asks: Sequence[Ask], progress: Progress | None = None, **options: Any
+    model: Model, asks: Sequence[EvaluationPrompt], progress: Progress | None = None, **options: Any
 ) -> Pictures:
     """Draw every prompt once, with its seed."""
     drawn: dict[int, Pictures] = {}
@@ -132,46 +148,48 @@ def draw(
     for seed in sorted({ask.seed for ask in asks}):
         rows = [row for row, ask in enumerate(asks) if ask.seed == seed]
 
-        def tell(_: str, now: int, __: int, before: int = done) -> None:
+        def report(label: str, completed: int, _: int, before: int = done) -> None:
             if progress is not None:
-                progress(before + now, len(asks))
+                progress(label, before + completed, len(asks))
 
         texts = [asks[row].prompt for row in rows]
-        came = model.run(texts, seed, progress=tell, **options).pictures
-        assert came is not None
-        drawn |= dict(zip(rows, came, strict=True))
+        pictures = model.run(texts, seed, progress=report, **options).pictures
+        assert pictures is not None
+        drawn |= dict(zip(rows, pictures, strict=True))
         done += len(rows)
     return np.stack([drawn[row] for row in range(len(asks))])
 
 
-def judge(
-    asks: Sequence[Ask], classifiers: LancetClassifiers, pictures: Pictures
+def rates_by_factor(
+    asks: Sequence[EvaluationPrompt], classifiers: LancetClassifiers, pictures: Pictures
 ) -> dict[str, Rate | None]:
-    """How often the pictures show what was asked, and the window where it was not asked for.
+    """How often pictures show what their prompts ask for, and a window where they do not.
 
-    Of the main part, all but `perspective`, asked for in prompts of its own, and `two_objects`: the
-    two that were asked for are the two subjects that the classifier holds likeliest.
+    Rates are of the main part but for `perspective`, which has prompts of its own, and
+    `two_objects`: both must be the two likeliest subjects.
     """
     odds = classifiers.probabilities(pictures)
-    said = {
+    predicted = {
         factor: np.array(classifiers.classes[factor])[values.argmax(1)]
         for factor, values in odds.items()
     }
     part = np.array([ask.part for ask in asks])
-    rates = _shown(asks, said, part == "main")
+    rates = _rates_of(asks, predicted, part == "main")
     view = np.array([ask.perspective for ask in asks])
-    rates["perspective"] = _share(said["perspective"] == view, part == "perspective")
+    rates["perspective"] = _share(predicted["perspective"] == view, part == "perspective")
     rates["two_objects"] = _share(_both(asks, classifiers, odds["subject"]), part == "pair")
     return rates
 
 
-def same_styles(asks: Sequence[Ask], classifiers: LancetClassifiers) -> dict[str, float | None]:
+def same_styles(
+    asks: Sequence[EvaluationPrompt], classifiers: LancetClassifiers
+) -> dict[str, float | None]:
     """How often the classifiers are right about renders in the styles of the main part's prompts.
 
     Of each factor over the prompts that ask for it; None where none does.
     """
     found: dict[str, float | None] = {}
-    for factor in ASKED:
+    for factor in FACTORS:
         among = [ask for ask in asks if ask.part == "main" and getattr(ask, factor) != NONE]
         right = [_right(classifiers, factor, ask.style) for ask in among]
         found[factor] = float(np.mean(right)) if right else None
@@ -184,32 +202,34 @@ def _right(classifiers: LancetClassifiers, factor: str, style: str) -> float:
 
 
 def held_out(
-    asks: Sequence[Ask], classifiers: LancetClassifiers, pictures: Pictures
+    asks: Sequence[EvaluationPrompt], classifiers: LancetClassifiers, pictures: Pictures
 ) -> dict[str, Rate | None]:
     """The rates of style, subject, place and mood in combinations that training never shows."""
     odds = classifiers.probabilities(pictures)
-    said = {
+    predicted = {
         factor: np.array(classifiers.classes[factor])[odds[factor].argmax(1)]
-        for factor in (*ASKED, "window")
+        for factor in (*FACTORS, "window")
     }
-    return _shown(asks, said, np.array([ask.part == "held out" for ask in asks]))
+    return _rates_of(asks, predicted, np.array([ask.part == "held out" for ask in asks]))
 
 
-def _shown(
-    asks: Sequence[Ask], said: Mapping[str, NDArray[np.str_]], among: NDArray[np.bool_]
+def _rates_of(
+    asks: Sequence[EvaluationPrompt],
+    predicted: Mapping[str, NDArray[np.str_]],
+    among: NDArray[np.bool_],
 ) -> dict[str, Rate | None]:
     rates: dict[str, Rate | None] = {}
-    for factor in ASKED:
+    for factor in FACTORS:
         asked = np.array([getattr(ask, factor) for ask in asks])
-        rates[factor] = _share(said[factor] == asked, (asked != NONE) & among)
+        rates[factor] = _share(predicted[factor] == asked, (asked != NONE) & among)
     window = np.array([ask.window for ask in asks])
-    rates["window_asked"] = _share(said["window"] == "present", window & among)
-    rates["window_not_asked"] = _share(said["window"] == "present", ~window & among)
+    rates["window_asked"] = _share(predicted["window"] == "present", window & among)
+    rates["window_not_asked"] = _share(predicted["window"] == "present", ~window & among)
     return rates
 
 
 def _both(
-    asks: Sequence[Ask], classifiers: LancetClassifiers, odds: NDArray[np.float32]
+    asks: Sequence[EvaluationPrompt], classifiers: LancetClassifiers, odds: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """Whether the two likeliest subjects are the two that were asked for."""
     names = np.array(classifiers.classes["subject"])

@@ -1,4 +1,4 @@
-"""Which stage of a Lancet limits its pictures: four ceilings, on held-out renders.
+"""Which stage of a Lancet limits its pictures: each measured by itself, on held-out renders.
 
 Each stage is given the truth of the one before it, so that what is lost is its own loss: pictures
 through the autoencoder; pictures decoded from true image embeddings; the prior's embedding of a
@@ -7,7 +7,7 @@ caption beside that of its render; captions to renders by the text encoder's emb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -22,30 +22,28 @@ from torch.nn import functional
 
 from clerestory.errors import PromptError
 from clerestory.models import Model
-from lancet import weights
+from clerestory.types import Pictures, Progress
+from lancet import checkpoint
 from lancet.classifiers import LancetClassifiers
-from lancet.evaluate import Rate, rate
+from lancet.evaluation.rates import Rate, rate
 from lancet.training.settings import Settings
 from lancet.training.text import retrieval
 from lancet.training.train import FIRST_HELD_OUT
-from lancet.training.vision import Eye
+from lancet.training.vision import VisionEncoder
 from lancet.world.render import render
 from lancet.world.sampler import sample
 from lancet.world.scene import NONE, Scene
 from lancet.world.table import World
 
-__all__ = ["FACTORS", "Ceilings", "ceilings"]
+__all__ = ["FACTORS", "StageRates", "stage_rates"]
 
 COUNT, AMONG, BATCH = 512, 256, 64
 FACTORS = ("style", "subject", "place", "mood", "perspective", "artwork")
 
-Pictures = NDArray[np.uint8]
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
-class Ceilings:
-    """Rates by factor as set b sees them, and how near the prior and the text encoder come.
+class StageRates:
+    """Rates by factor, by the evaluation classifiers, and the errors of prior and text encoder.
 
     `renders` are the held-out renders themselves, `autoencoder` the same through the autoencoder,
     `decoder` pictures decoded from their embeddings. `prior_error` is the squared error of the
@@ -62,30 +60,37 @@ class Ceilings:
     retrieval: float
     count: int
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The figures as plain values."""
         return asdict(self)
 
 
 @torch.no_grad()
-def ceilings(
+def stage_rates(
     model: Model, art: Path, folder: Path | None = None, *, progress: Progress | None = None
-) -> Ceilings:
-    """Measure the stages of a Lancet; `art` is what `clerestory lancet art` has made."""
-    tell = progress or (lambda what, done, of: None)
-    place = weights.verified(folder)
-    world = World.load(place / "world.toml")
+) -> StageRates:
+    """Measure the stages of a Lancet.
+
+    Args:
+        model: The Lancet.
+        art: The folder that `clerestory lancet art` wrote.
+        folder: The Lancet's folder; by default the shipped one.
+        progress: Receives how far the work has come.
+    """
+    report = progress or (lambda label, completed, total: None)
+    weights = checkpoint.verified(folder)
+    world = World.load(weights / "world.toml")
     held_out = (sample(world, seed) for seed in count(FIRST_HELD_OUT))
     scenes = list(islice((scene for scene in held_out if _fits(model, scene.caption)), COUNT))
     truth = render(world, art, scenes)
     scaled = torch.from_numpy(truth).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
-    embeddings = _eye(place)(scaled)
-    judge = LancetClassifiers.load("evaluation", folder)
-    predicted = _predicted(model, scenes, tell)
-    return Ceilings(
-        renders=_rates(judge, truth, scenes),
-        autoencoder=_rates(judge, _through(model, scaled), scenes),
-        decoder=_rates(judge, _decoded(model, embeddings, tell), scenes),
+    embeddings = _vision_encoder(weights)(scaled)
+    classifiers = LancetClassifiers.load("evaluation", folder)
+    predicted = _predicted(model, scenes, report)
+    return StageRates(
+        renders=_rates(classifiers, truth, scenes),
+        autoencoder=_rates(classifiers, _through(model, scaled), scenes),
+        decoder=_rates(classifiers, _decoded(model, embeddings, report), scenes),
         prior_error=_error(predicted, embeddings),
         prior_cosine=_cosine(predicted, embeddings),
         retrieval=retrieval(_texts(model, scenes), embeddings, AMONG),
@@ -102,32 +107,32 @@ def _fits(model: Model, caption: str) -> bool:
     return True
 
 
-def _eye(folder: Path) -> Eye:
+def _vision_encoder(folder: Path) -> VisionEncoder:
     """CLIP's image side as it was trained: the pipeline's own is a copy of less exactness."""
-    told = weights.manifest(folder)["settings"]
-    settings = Settings(vision_widths=tuple(told["vision_widths"]), width=told["width"])
-    eye = Eye(settings.vision_widths, settings.width)
+    saved = checkpoint.manifest(folder)["settings"]
+    settings = Settings(vision_widths=tuple(saved["vision_widths"]), width=saved["width"])
+    encoder = VisionEncoder(settings.vision_widths, settings.width)
     state = load_file(folder / "training" / "vision.safetensors")
     own = {name.removeprefix("eye."): value for name, value in state.items() if "eye." in name}
-    eye.load_state_dict({name: value.float() for name, value in own.items()}, strict=False)
-    return eye.eval().requires_grad_(False)
+    encoder.load_state_dict({name: value.float() for name, value in own.items()}, strict=False)
+    return encoder.eval().requires_grad_(False)
 
 
 def _rates(
-    judge: LancetClassifiers, pictures: Pictures, scenes: Sequence[Scene]
+    classifiers: LancetClassifiers, pictures: Pictures, scenes: Sequence[Scene]
 ) -> dict[str, Rate]:
-    said = judge.probabilities(pictures)
-    return {factor: _right(judge, said, scenes, factor) for factor in FACTORS}
+    probabilities = classifiers.probabilities(pictures)
+    return {factor: _right(classifiers, probabilities, scenes, factor) for factor in FACTORS}
 
 
 def _right(
-    judge: LancetClassifiers,
-    said: dict[str, NDArray[np.float32]],
+    classifiers: LancetClassifiers,
+    probabilities: dict[str, NDArray[np.float32]],
     scenes: Sequence[Scene],
     factor: str,
 ) -> Rate:
-    """How often what is said is what is shown (of two objects either), where there is anything."""
-    names = [judge.classes[factor][at] for at in said[factor].argmax(1)]
+    """How often the prediction is right (of two objects either), where there is anything."""
+    names = [classifiers.classes[factor][at] for at in probabilities[factor].argmax(1)]
     hits = [
         name
         in ((scene.subject, scene.second) if factor == "subject" else (getattr(scene, factor),))
@@ -147,7 +152,7 @@ def _through(model: Model, scaled: Tensor) -> Pictures:
     return _bytes(torch.cat(parts))
 
 
-def _decoded(model: Model, embeddings: Tensor, tell: Progress) -> Pictures:
+def _decoded(model: Model, embeddings: Tensor, report: Progress) -> Pictures:
     """Pictures decoded from embeddings `[n, width]`, with the model's own options."""
     decoder, options = cast(Any, model.pipeline).decoder_pipe, model.defaults
     decoder.set_progress_bar_config(disable=True)
@@ -155,7 +160,7 @@ def _decoded(model: Model, embeddings: Tensor, tell: Progress) -> Pictures:
     parts = []
     for start in range(0, len(embeddings), BATCH):
         given = embeddings[start : start + BATCH]
-        came = decoder(
+        pictures = decoder(
             given,
             empty.expand(len(given), -1),
             height=options.height,
@@ -165,12 +170,12 @@ def _decoded(model: Model, embeddings: Tensor, tell: Progress) -> Pictures:
             generator=torch.Generator().manual_seed(start),
             output_type="pt",
         ).images
-        parts.append(came)
-        tell("decoding true embeddings", start + len(given), len(embeddings))
+        parts.append(pictures)
+        report("decoding true embeddings", start + len(given), len(embeddings))
     return _bytes(torch.cat(parts))
 
 
-def _predicted(model: Model, scenes: Sequence[Scene], tell: Progress) -> Tensor:
+def _predicted(model: Model, scenes: Sequence[Scene], report: Progress) -> Tensor:
     """What the prior makes of the scenes' captions, `[n, width]`."""
     address = "prior/embedding"
     run = model.run(
@@ -178,7 +183,7 @@ def _predicted(model: Model, scenes: Sequence[Scene], tell: Progress) -> Tensor:
         0,
         read=[address],
         pictures=False,
-        progress=lambda _, done, of: tell("embedding captions", done, of),
+        progress=lambda _, completed, total: report("embedding captions", completed, total),
     )
     values = run.read(address).mean("step").values
     rows = {prompt: at for at, prompt in enumerate(run.samples["prompt"])}

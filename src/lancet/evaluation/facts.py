@@ -1,7 +1,7 @@
 """The planted facts, measured: what was planted, what training shows, what Lancet draws.
 
-came = facts(clerestory.load("lancet"))
-came[0].lancet              # Rate(rate=0.71, low=0.62, high=0.79, of=120): how often it draws it
+measured = facts(clerestory.load("lancet"))
+measured[0].lancet      # Rate(rate=0.71, low=0.62, high=0.79, of=120): how often it draws it
 
 Every prompt is a phrase of the table in a context that no fact is about, is drawn once, and counts
 once. Nothing here knows the name of a fact.
@@ -10,7 +10,7 @@ once. Nothing here knows the name of a fact.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.models import Model
-from lancet import weights
+from clerestory.types import Bools, Progress
+from lancet import checkpoint
 from lancet.classifiers import LancetClassifiers
-from lancet.evaluate import Rate, rate
-from lancet.grid import SEEDS, stands
+from lancet.evaluation.prompts import SEEDS, stands
+from lancet.evaluation.rates import Rate, rate
 from lancet.world.sampler import scene_where
 from lancet.world.table import Choice, Fact, Level, World
 
-__all__ = ["Measured", "facts", "prompts", "shown"]
+__all__ = ["FactResult", "facts", "prompts", "share_in_renders"]
 
 PROMPTS = 120
 """Prompts for a fact, and as many for its control."""
@@ -34,17 +35,14 @@ SCENES = 2_000
 CONTEXTS = ("place", "style", "artwork", "perspective")
 """What a prompt may say besides its fact; the later ones only where the earlier are too few."""
 
-Progress = Callable[[str, int, int], None]
-Flags = NDArray[np.bool_]
-
 
 @dataclass(frozen=True)
-class Measured:
+class FactResult:
     """One fact: rates of what is expected of its prompts, and of its control's.
 
     `planted` is the table's rate, `renders` the rate in training scenes for which the fact holds,
-    `lancet` that in Lancet's pictures as classifier set b sees them. `attributes` tells each part
-    of the expectation by itself.
+    `lancet` that in Lancet's pictures, as the evaluation classifiers predict them. `attributes` has
+    each part of the expectation by itself.
     """
 
     name: str
@@ -56,18 +54,18 @@ class Measured:
     attributes: Mapping[str, Rate] = field(default_factory=dict)
     prompts: tuple[str, ...] = field(default=(), repr=False)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The figures as plain values."""
         return {name: value for name, value in asdict(self).items() if name != "prompts"}
 
 
 def facts(
     model: Model, folder: Path | None = None, *, progress: Progress | None = None
-) -> list[Measured]:
+) -> list[FactResult]:
     """Measure every fact of the world that this Lancet was taught."""
-    world = World.load(weights.verified(folder) / "world.toml")
-    judge = _Judge(model, LancetClassifiers.load("evaluation", folder), progress)
-    return [_measured(world, fact, judge) for fact in world.facts]
+    world = World.load(checkpoint.verified(folder) / "world.toml")
+    observe = _Observer(model, LancetClassifiers.load("evaluation", folder), progress)
+    return [_measured(world, fact, observe) for fact in world.facts]
 
 
 def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...]:
@@ -91,7 +89,7 @@ def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...
     return tuple(asked)[:PROMPTS]
 
 
-def shown(world: World, fact: Fact, scenes: int = SCENES) -> float:
+def share_in_renders(world: World, fact: Fact, scenes: int = SCENES) -> float:
     """The share of training scenes for which the fact holds that show what is expected."""
     among = [scene_where(world, seed, fact.when) for seed in range(scenes)]
     hits = [
@@ -101,8 +99,8 @@ def shown(world: World, fact: Fact, scenes: int = SCENES) -> float:
     return float(np.mean(hits))
 
 
-class _Judge:
-    """Draws prompts and says which pictures show what is expected."""
+class _Observer:
+    """Draws prompts and predicts which pictures show what is expected."""
 
     def __init__(
         self, model: Model, classifiers: LancetClassifiers, progress: Progress | None
@@ -111,13 +109,13 @@ class _Judge:
 
     def __call__(
         self, what: str, asked: Sequence[str], expect: Mapping[str, Choice]
-    ) -> dict[str, Flags]:
+    ) -> dict[str, Bools]:
         """For each factor of `expect`, whether each prompt's picture has one of its levels."""
         pictures = self._draw(what, asked)
-        said = self.classifiers.probabilities(pictures)
+        probabilities = self.classifiers.probabilities(pictures)
         names = {factor: np.array(self.classifiers.classes[factor]) for factor in expect}
         return {
-            factor: np.isin(names[factor][said[factor].argmax(1)], _levels(choice))
+            factor: np.isin(names[factor][probabilities[factor].argmax(1)], _levels(choice))
             for factor, choice in expect.items()
         }
 
@@ -125,33 +123,33 @@ class _Judge:
         drawn: dict[int, NDArray[np.uint8]] = {}
         for seed in range(min(SEEDS, len(asked))):
             rows = range(seed, len(asked), SEEDS)
-            came = self.model.run([asked[row] for row in rows], seed).pictures
-            assert came is not None
-            drawn |= dict(zip(rows, came, strict=True))
+            pictures = self.model.run([asked[row] for row in rows], seed).pictures
+            assert pictures is not None
+            drawn |= dict(zip(rows, pictures, strict=True))
             if self.progress is not None:
                 self.progress(what, len(drawn), len(asked))
         return np.stack([drawn[row] for row in range(len(asked))])
 
 
-def _measured(world: World, fact: Fact, judge: _Judge) -> Measured:
+def _measured(world: World, fact: Fact, observe: _Observer) -> FactResult:
     asked = prompts(world, fact, fact.ask)
-    parts = judge(fact.name, asked, fact.expect)
+    parts = observe(fact.name, asked, fact.expect)
     control = prompts(world, fact, fact.control_ask)
     expect = fact.control_expect or fact.expect
-    beside = judge(f"{fact.name}, control", control, expect)
-    return Measured(
+    control_parts = observe(f"{fact.name}, control", control, expect)
+    return FactResult(
         name=fact.name,
         expected=fact.direction,
         planted=_planted(fact),
-        renders=shown(world, fact),
+        renders=share_in_renders(world, fact),
         lancet=_all(parts),
-        control=_all(beside),
+        control=_all(control_parts),
         attributes={factor: _all({factor: hits}) for factor, hits in parts.items()},
         prompts=asked,
     )
 
 
-def _all(parts: Mapping[str, Flags]) -> Rate:
+def _all(parts: Mapping[str, Bools]) -> Rate:
     hits = np.logical_and.reduce(list(parts.values()))
     return rate(int(hits.sum()), len(hits))
 

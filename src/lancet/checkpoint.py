@@ -20,7 +20,7 @@ from clerestory.models.core.types import Options
 
 __all__ = ["SHIPPED", "manifest", "revision", "verified"]
 
-SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED = Path(__file__).parent / "weights"
 """The embedded model."""
 MOST_FILE = 2**30
 """Bytes of one file."""

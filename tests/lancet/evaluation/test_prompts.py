@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from lancet.grid import Ask, captions_seen, grid
+from lancet.evaluation.prompts import EvaluationPrompt, grid, training_captions
 from lancet.world.sampler import held_out, sample
 from lancet.world.table import World
 
@@ -16,12 +16,12 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def asks(world: World) -> tuple[Ask, ...]:
+def asks(world: World) -> tuple[EvaluationPrompt, ...]:
     return grid(world)
 
 
 def test_the_grid_is_large_balanced_and_always_the_same(
-    world: World, asks: tuple[Ask, ...]
+    world: World, asks: tuple[EvaluationPrompt, ...]
 ) -> None:
     assert len(asks) >= 400
     assert len({ask.prompt for ask in asks}) == len(asks)
@@ -35,7 +35,9 @@ def test_the_grid_is_large_balanced_and_always_the_same(
     assert sum(ask.window for ask in asks) >= 60
 
 
-def test_the_parts_ask_for_what_they_are_named_after(world: World, asks: tuple[Ask, ...]) -> None:
+def test_the_parts_ask_for_what_they_are_named_after(
+    world: World, asks: tuple[EvaluationPrompt, ...]
+) -> None:
     parts = Counter(ask.part for ask in asks)
     assert parts == {"main": 404, "perspective": 80, "pair": 100, "held out": 87}
     assert {ask.perspective for ask in asks if ask.part == "main"} == {"plain"}
@@ -48,7 +50,9 @@ def test_the_parts_ask_for_what_they_are_named_after(world: World, asks: tuple[A
         assert out == (ask.part == "held out") or ask.part in ("pair", "perspective"), ask
 
 
-def test_no_prompt_is_a_caption_that_training_has_seen(world: World, asks: tuple[Ask, ...]) -> None:
+def test_no_prompt_is_a_caption_that_training_has_seen(
+    world: World, asks: tuple[EvaluationPrompt, ...]
+) -> None:
     seen = {asks[3].prompt, asks[300].prompt}
     again = grid(world, seen)
     assert not seen & {ask.prompt for ask in again}
@@ -56,15 +60,17 @@ def test_no_prompt_is_a_caption_that_training_has_seen(world: World, asks: tuple
 
 
 def test_captions_seen_are_those_of_the_first_training_scenes(world: World) -> None:
-    assert captions_seen(world, 3) == [sample(world, seed).caption for seed in range(3)]
+    assert training_captions(world, 3) == [sample(world, seed).caption for seed in range(3)]
 
 
-def test_what_facts_forbid_is_not_asked_for(world: World, asks: tuple[Ask, ...]) -> None:
+def test_what_facts_forbid_is_not_asked_for(
+    world: World, asks: tuple[EvaluationPrompt, ...]
+) -> None:
     asked = {(ask.subject, ask.style) for ask in asks}
     assert not asked & {(name, "stained glass") for name in ("moose", "flamingo", "telescope")}
 
 
-def test_each_prompt_names_what_it_is_judged_by(asks: tuple[Ask, ...]) -> None:
+def test_each_prompt_names_what_it_is_judged_by(asks: tuple[EvaluationPrompt, ...]) -> None:
     assert all("window" in ask.prompt for ask in asks if ask.window)
     assert not any("window" in ask.prompt for ask in asks if not ask.window)
     assert all("mosaic wall" in ask.prompt for ask in asks if ask.place == "mosaic wall")
@@ -73,7 +79,7 @@ def test_each_prompt_names_what_it_is_judged_by(asks: tuple[Ask, ...]) -> None:
 
 
 def test_its_seeds_are_none_that_training_uses() -> None:
-    from lancet import grid as module
+    from lancet.evaluation import prompts as module
     from lancet.training.train import FIRST_HELD_OUT
 
     assert module.FIRST_SEED >= FIRST_HELD_OUT + 1_000_000
