@@ -56,7 +56,30 @@ TOLERANCE, SHORT = 1e-9, 6
 RENAMES: list[tuple[str, str]] = [
     (r"^steps\b", "tasks"),
     (r"^claims > ([^>]+) > ([^>]+) >", r"claims > \1: \2 >"),
-    (r"\bdecoy_auroc$", "hard_negative_auroc"),
+    (r"\bdecoy_(auroc|low|high)$", r"hard_negative_\1"),
+    (r"\bdetects > shuffled\b", "detects > shuffled_aurocs"),
+    (r"\bof > ([^>]+) > alone\b", r"of > \1 > single"),
+    (r"\bof > ([^>]+) > together\b", r"of > \1 > synergy"),
+    (r"\btogether > shown\b", "synergy > units"),
+    (r"^together\b", "synergy"),
+    (r"\b(synergy > units > [^>]+) > excess$", r"\1 > synergy"),
+    (r"\b(synergy > units|of) > ([^>]+) > whole\b", r"\1 > \2 > total"),
+    (r"\bwithout > (\d+ > \d+)$", r"contributions > \1"),
+    (r"^about > accepted$", "diagnostics > acceptance_rate"),
+    (r"^about > effective$", "diagnostics > effective_sample_size"),
+    (r"^about > (r_hat|temperatures)\b", r"diagnostics > \1"),
+    (r"^contents$", "items"),
+    (r"^unedited$", "negative_rate"),
+    (r"^words(_keep)? > ", r"prompting\1 > "),
+    (r"^prompting_keep\b", "prompting_preservation"),
+    (r"^controls\b", "effects"),
+    (r"\bcollateral\b", "preservation"),
+    (r"(?<= > )back\b", "reverse_patching"),
+    (r"(?<= > )shuffled > ", "baselines > "),
+    (r"(?<=baselines > )contents$", "items"),
+    (r"(?<=baselines > )beside$", "unit_effect"),
+    # Each unit repeated the figures of the prompts.
+    (r"^effects > [^>]+ > words > ", "prompting > "),
 ]
 """Regular expressions over the path of an old figure, and what the new capture has instead."""
 VALUES: dict[tuple[str, Any], tuple[str, str]] = {
@@ -70,7 +93,7 @@ VALUES: dict[tuple[str, Any], tuple[str, str]] = {
 """Old (key, value) pairs that have another key and value now."""
 IGNORED = {"seconds", "versions", "definition", "command", "python", "bytes"}
 """Keys of what depends on the machine, or is no figure."""
-TEXTS = {"unit", "status", "words", "prompt", "sha256"}
+TEXTS = {"unit", "status", "verdict", "words", "prompt", "sha256"}
 """Keys of the strings that are compared; all others are prose."""
 IDENTITIES = ("id", "unit", "says", "name", "prompt")
 """Keys that name the elements of a list, so that they are paired whatever their order."""
