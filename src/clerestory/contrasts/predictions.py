@@ -17,7 +17,7 @@ from clerestory.classifiers import (
 from clerestory.contrasts.pairs import HALVES
 from clerestory.contrasts.queries import PREDICTED
 from clerestory.errors import EvidenceError
-from clerestory.models.loading.plugins import checkpoint, model_names
+from clerestory.models.loading.plugins import find_checkpoint, model_names
 from clerestory.types import Role
 
 if TYPE_CHECKING:
@@ -154,5 +154,5 @@ def _default_classifiers(recording: Recording) -> Mapping[str, str]:
     """Those of the recorded model's profile, by factor."""
     name = recording.manifest["plan"]["model"]["name"]
     # By a plug-in's name only: a recording from somebody else must not choose a folder to open.
-    model = checkpoint(name) if name in model_names() else None
+    model = find_checkpoint(name) if name in model_names() else None
     return {} if model is None else model.profile.classifiers

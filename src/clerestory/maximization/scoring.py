@@ -19,7 +19,7 @@ from clerestory.maximization.base import Gains
 from clerestory.maximization.space import WORDS, Space, State
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.gradients import text_window, token_gradients
+from clerestory.models.core.gradients import find_text_window, token_gradients
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.seeds import check_seeds
 from clerestory.types import Role
@@ -167,7 +167,9 @@ class ObjectiveGradient:
         terms = [term for _, term in scorer.objective.terms]
         self.sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
         drawn = any(isinstance(term, LabelTerm) for term in terms)
-        self.window = text_window(scorer.model, [] if drawn else list(dict.fromkeys(self.sites)))
+        self.window = find_text_window(
+            scorer.model, [] if drawn else list(dict.fromkeys(self.sites))
+        )
         self.model, self.objective, self.space = scorer.model, scorer.objective, space
         self.word_tokens = self._word_tokens()
         weight = self.window.encoder.get_input_embeddings().weight

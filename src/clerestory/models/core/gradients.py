@@ -19,13 +19,13 @@ from clerestory.types import Floats
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["text_window", "token_gradients"]
+__all__ = ["find_text_window", "token_gradients"]
 
 Objective = Callable[[Mapping[str, Tensor]], Tensor]
 """From activations `[sample, position, unit]` by site to a value for each sample."""
 
 
-def text_window(model: Model, sites: Sequence[str]) -> Text:
+def find_text_window(model: Model, sites: Sequence[str]) -> Text:
     """The text encoder that contains some sites.
 
     Raises:
@@ -58,7 +58,7 @@ def token_gradients(
     Raises:
         SiteError: The sites are not all in one text encoder.
     """
-    window = text_window(model, sites)
+    window = find_text_window(model, sites)
     offset = _Offset(f"{window.stage}/tokens")
     activations: dict[str, Tensor] = {}
     taps = [Tap(site, _writer(activations, site)) for site in sites]

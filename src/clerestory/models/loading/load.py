@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clerestory.errors import ModelError
 from clerestory.io.tensors import check_tensors
 from clerestory.models.core.types import Options
-from clerestory.models.loading.plugins import checkpoint, default_model, model_names
+from clerestory.models.loading.plugins import default_model, find_checkpoint, model_names
 from clerestory.models.model import Model
 from clerestory.models.profile import Checkpoint, ModelProfile
 from clerestory.registry import suggest
@@ -60,8 +60,8 @@ def load(
     """
     from clerestory.models.loading.pipelines import PipelineOptions, open_pipeline
 
-    target = _device(device)
-    precision = _precision(dtype, target)
+    target = _find_device(device)
+    precision = _choose_precision(dtype, target)
     _check_offload(offload, target)
     given = {"prior": prior, "lora": lora, "config": config}
     load_options = {part: str(value) for part, value in given.items() if value is not None}
@@ -71,24 +71,22 @@ def load(
         if hasattr(source, "components"):
             if dtype != "auto":
                 source.to(precision(type(source).__name__))
-            home = None if device == "auto" and offload is None else target
-            _place_pipeline(source, home, offload, lora)
+            destination = None if device == "auto" and offload is None else target
+            _place_pipeline(source, destination, offload, lora)
         return wrap(source, load_options=load_options)
-    known = checkpoint(source)
-    if known is None:
+    checkpoint = find_checkpoint(source)
+    if checkpoint is None:
         _check_name(source)
-        known = Checkpoint(source, str(source))
-        options = PipelineOptions(precision, prior, config, pickles)
-    else:
-        options = PipelineOptions(precision)
-    pipeline = open_pipeline(known.pipeline, options)
+        checkpoint = Checkpoint(source, str(source))
+    options = PipelineOptions(precision, prior, config, pickles)
+    pipeline = open_pipeline(checkpoint.pipeline, options)
     _place_pipeline(pipeline, target, offload, lora)
     model = wrap(
         pipeline,
-        name=known.name,
-        defaults=known.defaults,
-        revision=known.revision,
-        profile=known.profile,
+        name=checkpoint.name,
+        defaults=checkpoint.defaults,
+        revision=checkpoint.revision,
+        profile=checkpoint.profile,
         load_options=load_options,
     )
     arguments = {"device": device, "dtype": dtype, "offload": offload, "prior": prior}
@@ -203,7 +201,7 @@ def _check_name(source: str | Path) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
+def _find_device(name: str) -> torch.device:
     import torch
 
     if name == "auto":
@@ -220,7 +218,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
+def _choose_precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
     """From a pipeline's class to its torch dtype; `auto` is float32 on a CPU, half elsewhere."""
     import torch
 

@@ -12,7 +12,7 @@ from clerestory.errors import ModelError
 from clerestory.models.profile import Checkpoint, ModelPlugin
 from clerestory.registry import load_plugin, plugins
 
-__all__ = ["checkpoint", "default_model", "model_names"]
+__all__ = ["default_model", "find_checkpoint", "model_names"]
 
 GROUP = "clerestory.models"
 
@@ -22,8 +22,8 @@ def model_names() -> list[str]:
     return sorted(plugins(GROUP))
 
 
-def checkpoint(source: str | Path) -> Checkpoint | None:
-    """Where a plug-in's model is; None where no plug-in has a model of that name or folder.
+def find_checkpoint(source: str | Path) -> Checkpoint | None:
+    """Locate a plug-in's model; None where no plug-in has a model of that name or folder.
 
     Raises:
         ModelError: The model is missing or damaged.
