@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clerestory.cli import steer_bake, steer_build
+from clerestory.cli.arguments import CacheFlag, validated
 from clerestory.cli.model_options import ModelOptions, takes_model
+
+if TYPE_CHECKING:
+    from clerestory.steering import SteeredModel
 
 __all__ = ["app"]
 
@@ -23,7 +26,7 @@ def steer() -> None:
 @app.command()
 @takes_model
 def draw(
-    folder: Annotated[Path, typer.Argument(help="A steered model, as a study saves it.")],
+    folder: Annotated[Path, typer.Argument(help="A steered model, as `steer build` saves it.")],
     prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
     model: ModelOptions,
     out: Annotated[
@@ -39,12 +42,9 @@ def draw(
     from clerestory.io.outputs import whole_folder
     from clerestory.models import parse_seeds
     from clerestory.reporting.pictures import grid, pairs, save, save_run
-    from clerestory.steering import SteeredModel
-    from clerestory.steering.steered import opened_as
 
     numbers = parse_seeds(seeds)
-    name, opened_with = opened_as(folder)
-    steered = SteeredModel.load(folder, model.open(name, **opened_with))
+    steered = _open(folder, model)
     for prompt in prompts:
         steered.model.check_prompt(prompt)
     with whole_folder(out) as part:
@@ -56,6 +56,178 @@ def draw(
     console.status(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")
 
 
-app.command()(steer_build.build)
-app.command()(steer_bake.show)
-app.command()(steer_bake.bake)
+@app.command()
+@takes_model
+def build(
+    findings: Annotated[Path, typer.Argument(help="A folder that `find --out` wrote.")],
+    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, as lancet:style=ink.")],
+    model: ModelOptions,
+    out: Annotated[Path, typer.Option(help="Folder for the steered model; empty or absent.")],
+    template: Annotated[
+        str | None,
+        typer.Argument(help="How to say it: `a stained glass of {item}`; else the model's own."),
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Take it out of prompts that say it.")
+    ] = False,
+    hard_negative: Annotated[
+        str | None, typer.Option(help="What should not come with it: lancet:window=present.")
+    ] = None,
+    preserve: Annotated[
+        list[str] | None,
+        typer.Option(help="Classifier whose predictions should stay; else those with the target."),
+    ] = None,
+    min_preservation: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Preserve as much; else the knee is taken.")
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option("--site", help="Only here; else the best few.")
+    ] = None,
+    strengths: Annotated[
+        str, typer.Option(help="To try, in standard deviations of the site: 1,2,4.")
+    ] = "",
+    items: Annotated[
+        Path | None, typer.Option(help="A file with an item a line; the model's own otherwise.")
+    ] = None,
+    selection_items: Annotated[int, typer.Option(min=4, help="Items that select.")] = 24,
+    evaluation_items: Annotated[int, typer.Option(min=4, help="Others that evaluate.")] = 48,
+    seeds: Annotated[str, typer.Option(help="Seeds of the evaluation: 0:2.")] = "0:2",
+    baselines: Annotated[
+        int, typer.Option(min=0, help="Directions from shuffled pairs to compare with.")
+    ] = 20,
+    search: Annotated[
+        Path | None, typer.Option(help="A folder that `maximize --out` wrote, as a baseline.")
+    ] = None,
+    slider: Annotated[
+        int, typer.Option(min=0, help="Steps to train a LoRA slider, as a baseline.")
+    ] = 0,
+    cache: CacheFlag = True,
+    json: Annotated[bool, typer.Option("--json", help="The figures, to stdout.")] = False,
+) -> None:
+    """Try strengths, sites and steps of a finding's directions, and save the best as a model.
+
+    Selection classifiers choose, evaluation classifiers measure it on other items, beside the
+    usual words, shuffled directions and what else is given.
+    """
+    from clerestory.cli import console
+    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.models import parse_seeds
+    from clerestory.steering import steer as build_steered
+
+    free_folder(out)
+    numbers, sizes = parse_seeds(seeds), _parse_numbers(strengths)
+    opened = model.open()
+    with console.progress_bars() as progress:
+        result = build_steered(
+            opened,
+            findings,
+            target,
+            template,
+            remove=remove,
+            hard_negative=hard_negative,
+            preserve=preserve or (),
+            min_preservation=min_preservation,
+            sites=sites or (),
+            strengths=sizes,
+            items=items,
+            selection_items=selection_items,
+            evaluation_items=evaluation_items,
+            seeds=numbers,
+            baselines=baselines,
+            search=search,
+            slider=slider,
+            cache=cache,
+            progress=progress,
+        )
+    with whole_folder(out) as part:
+        result.save(part)
+    console.status(f"The steered model and its card are in {out}.")
+    for warning in result.calibration.warnings:
+        console.status(f"Note: {warning}")
+    if json:
+        console.write_json({"calibration": result.steered.calibration})
+        return
+    console.write(result.summary())
+    console.write_table(result.table())
+
+
+@app.command()
+@validated
+def show(
+    folder: Annotated[Path, typer.Argument(help="A steered model.")],
+    json: Annotated[bool, typer.Option("--json", help="steering.json, to stdout.")] = False,
+) -> None:
+    """Print what a steered model is: its card, or all that was measured."""
+    from dataclasses import asdict
+
+    from clerestory.cli import console
+    from clerestory.steering.card import card
+    from clerestory.steering.steered import read_steering
+
+    steering = asdict(read_steering(folder))
+    if json:
+        console.write_json(steering)
+    else:
+        console.write(card(steering))
+
+
+@app.command()
+@takes_model
+def bake(
+    folder: Annotated[Path, typer.Argument(help="A steered model.")],
+    out: Annotated[Path, typer.Option(help="Folder for what is written; empty or absent.")],
+    model: ModelOptions,
+    form: Annotated[
+        Literal["pipeline", "lora"], typer.Option("--as", help="Whole weights, or a LoRA file.")
+    ] = "pipeline",
+    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+) -> None:
+    """Fold the edits into the weights: a plain diffusers pipeline, or a LoRA, without hooks.
+
+    An edit that is not an affine map is refused with the reason and the nearest one that is.
+    """
+    from clerestory.cli import console
+    from clerestory.io.outputs import free_folder
+    from clerestory.steering import bake as bake_steered
+
+    free_folder(out)
+    result = bake_steered(_open(folder, model), out, lora=form == "lora")
+    if json:
+        console.write_json(result.to_dict())
+    for refusal in result.refusals:
+        line = f"{refusal.edit} cannot be folded: {refusal.reason}."
+        if refusal.alternative is not None:
+            line += f" Nearest that can: {refusal.alternative}"
+        if refusal.picture_difference is not None:
+            line += f", whose pictures differ by {refusal.picture_difference:.1f} of 255"
+        console.status(line)
+    if result.folder is None:
+        raise typer.Exit(1)
+    console.status(
+        f"Written to {result.folder}: predictions differ by at most {result.max_difference:.1e} "
+        f"from the steered model's, pictures by {result.picture_difference} of 255; the base "
+        f"model's pictures differ by {result.base_picture_difference}."
+    )
+
+
+def _open(folder: Path, model: ModelOptions) -> SteeredModel:
+    """A saved steered model on its base model, or on the one that the options name."""
+    from clerestory.steering import SteeredModel
+    from clerestory.steering.steered import read_steering
+
+    base = read_steering(folder).base
+    return SteeredModel.load(folder, model.open(base.name, **base.load_options))
+
+
+def _parse_numbers(text: str) -> tuple[float, ...]:
+    from math import isfinite
+
+    from clerestory.errors import OptionError
+
+    try:
+        numbers = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        numbers = (float("nan"),)
+    if not all(map(isfinite, numbers)):
+        raise OptionError(f"--strengths is {text!r}; write numbers: 1,2,4.")
+    return numbers

@@ -1,30 +1,24 @@
-"""Edits, and models that carry them: add a direction to a site and keep the result.
+"""Steering: models that carry edits, built from findings, saved, shared and baked.
 
-    edit = Add("prior/embedding", direction, strength=1.0)
-    run = model.run("a moose", range(4), edits=[edit])
+    result = steer(model, "found", "lancet:style=stained glass")
+    result.save("stained-glass")
 
-    steered = SteeredModel(model, [edit])
-    steered.save("stained-glass")
+    steered = load_steered("stained-glass")
+    steered.draw("a moose", range(4))
 
-Edits are values: frozen, callable `[sample, position, unit]` to the same, free of hooks. Several
-are applied in the order given, each to what the one before it left. One file an edit.
+`bake` folds the edits into the weights, for people who do not have this library.
 """
 
-from clerestory.steering.bake import Baked, bake
-from clerestory.steering.build import Built, build
-from clerestory.steering.concept import Concept
-from clerestory.steering.frontier import Point, frontier, picked
+from clerestory.steering.bake import BakeResult, bake
+from clerestory.steering.results import BuildResult
+from clerestory.steering.steer import steer
 from clerestory.steering.steered import SteeredModel, load_steered
 
 __all__ = [
-    "Baked",
-    "Built",
-    "Concept",
-    "Point",
+    "BakeResult",
+    "BuildResult",
     "SteeredModel",
     "bake",
-    "build",
-    "frontier",
     "load_steered",
-    "picked",
+    "steer",
 ]

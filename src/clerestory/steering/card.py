@@ -9,13 +9,22 @@ from typing import Any
 from clerestory.reporting.escaping import markdown
 from clerestory.reporting.escaping import markdown_code as code
 
-__all__ = ["BEFORE_AFTER", "FRONTIER", "card", "versions"]
+__all__ = ["BEFORE_AFTER", "FRONTIER", "MEASURED", "card", "versions"]
 
 BEFORE_AFTER, FRONTIER = "before-after.png", "frontier.png"
 THIS = "**this model**"
-NEEDED = {"contents", "seeds", "classifier", "role", "concept_rate", "concept_interval", "kept"}
-NEEDED |= {"all_kept", "decoy_added"}
-"""What a calibration has that is shown: `steer build` makes such."""
+MEASURED = {
+    "items",
+    "seeds",
+    "classifier",
+    "role",
+    "target_rate",
+    "target_interval",
+    "preservation",
+    "mean_preservation",
+    "hard_negative_effect",
+}
+"""What a calibration has whose figures the card shows, as `steer` makes one."""
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers")
 
 
@@ -24,11 +33,18 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def card(told: Mapping[str, Any]) -> str:
-    """The card of what `steering.json` says."""
-    base, measured = told["base"], told["calibration"]
+def card(steering: Mapping[str, Any]) -> str:
+    """The card of what `steering.json` says; every text is escaped.
+
+    Args:
+        steering: The fields of `SavedSteering`.
+
+    Returns:
+        Markdown.
+    """
+    base, calibration = steering["base"], steering["calibration"]
     lines = [
-        f"# {markdown(measured.get('shows') or 'A steered model')}",
+        f"# {markdown(calibration.get('label') or 'A steered model')}",
         "",
         f"Edits for **{markdown(base['name'])}** of revision `{code(base['revision'] or '?')}`.",
         "This folder holds no weights of it. To draw with it:",
@@ -37,65 +53,66 @@ def card(told: Mapping[str, Any]) -> str:
         "",
         "## The edits, in their order",
         "",
-        *(f"{place}. {_edit(one)}" for place, one in enumerate(told["edits"], 1)),
+        *(f"{number}. {_edit(edit)}" for number, edit in enumerate(steering["edits"], 1)),
         "",
     ]
-    if set(measured) >= NEEDED:
-        lines += _measured(measured)
+    if set(calibration) >= MEASURED:
+        lines += _figures(calibration)
     lines += [
         "## Made with",
         "",
-        ", ".join(markdown(f"{name} {of}") for name, of in told["versions"].items()),
+        ", ".join(markdown(f"{name} {version}") for name, version in steering["versions"].items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _edit(one: Mapping[str, Any]) -> str:
-    rest = {name: of for name, of in one.items() if name not in ("kind", "site")}
-    said = ", ".join(
-        f"{name} {of:.4g}" if isinstance(of, float) else f"{name} {of}" for name, of in rest.items()
+def _edit(edit: Mapping[str, Any]) -> str:
+    settings = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in edit.items()
+        if name not in ("kind", "site")
     )
-    return f"`{code(one['kind'])}` at `{code(one['site'])}`: {markdown(said)}"
+    return f"`{code(edit['kind'])}` at `{code(edit['site'])}`: {markdown(settings)}"
 
 
-def _measured(measured: Mapping[str, Any]) -> list[str]:
-    rows = {THIS: measured, **measured.get("baselines", {})}
-    lines = [
+def _figures(calibration: Mapping[str, Any]) -> list[str]:
+    rows = {THIS: calibration, **calibration.get("baselines", {})}
+    return [
         "## What it does",
         "",
-        f"{markdown(measured['contents'])} contents that never mention it, "
-        f"{_counted(measured['seeds'])},",
-        f"judged by `{code(measured['classifier'])}` ({markdown(measured['role'])}); none of them",
-        "served to build it. Kept: the classifier sees the same as in the picture without it.",
-        "Intervals are over contents; of shuffled directions, the range of their rates.",
+        f"{markdown(calibration['items'])} items that never mention it, "
+        f"{_count_seeds(calibration['seeds'])};",
+        f"`{code(calibration['classifier'])}` ({markdown(calibration['role'])}) predicts. None of",
+        "the items was used to build it. Preserved: a classifier predicts the same as of the",
+        "unedited picture. Intervals are over items; of shuffled directions, the range of rates.",
         "",
-        "| way | concept | kept, mean | subject kept | decoy added | contents |",
+        "| condition | target | preserved, mean | subject preserved | hard negative | items |",
         "|---|---|---|---|---|---|",
-        *(_row(name, {"contents": measured["contents"], **one}) for name, one in rows.items()),
+        *(_row(name, {"items": calibration["items"], **each}) for name, each in rows.items()),
         "",
-        *(f"- {markdown(warning)}" for warning in measured.get("warnings", ())),
+        *(f"- {markdown(warning)}" for warning in calibration.get("warnings", ())),
         "",
-        f"![Rows: without the edit, with it, saying the words]({BEFORE_AFTER})",
+        f"![Rows: without the edit, with it, by the words]({BEFORE_AFTER})",
         "",
-        f"![What was tried: concept rate against what is kept]({FRONTIER})",
+        f"![What was tried: target rate against preservation]({FRONTIER})",
         "",
     ]
-    return lines
 
 
-def _counted(seeds: int) -> str:
+def _count_seeds(seeds: int) -> str:
     return "one seed" if seeds == 1 else f"{markdown(seeds)} seeds"
 
 
-def _row(name: str, one: Mapping[str, Any]) -> str:
-    low, high = one["concept_interval"]
-    kept, subject, added = one["all_kept"], one["kept"].get("subject"), one["decoy_added"]
+def _row(name: str, figures: Mapping[str, Any]) -> str:
+    low, high = figures["target_interval"]
+    mean, subject = figures["mean_preservation"], figures["preservation"].get("subject")
+    effect = figures["hard_negative_effect"]
     cells = [
         markdown(name) if name != THIS else name,
-        f"{one['concept_rate']:.2f} ({low:.2f}-{high:.2f})",
-        "" if kept is None else f"{kept:.2f}",
+        f"{figures['target_rate']:.2f} ({low:.2f}-{high:.2f})",
+        "" if mean is None else f"{mean:.2f}",
         "" if subject is None else f"{subject:.2f}",
-        "" if added is None else f"{added:+.2f}",
-        markdown(one["contents"]),
+        "" if effect is None else f"{effect:+.2f}",
+        markdown(figures["items"]),
     ]
     return f"| {' | '.join(cells)} |"

@@ -1,8 +1,8 @@
-"""Edits as matrices, and where a matrix can go: into the weights beside the site.
+"""Fold affine edits into the weights beside their sites.
 
-An edit that is affine, `M x + c` at every position, step and branch, needs no hook: it goes into
-the linear layer that writes the site (`M W`, `M b + c`), or into the one that reads it (`W M`,
-`b + W c`).
+An edit that is an affine map, `M x + c`, at every position, step and branch needs no hook: it is
+folded into the linear layer that writes the site (`M W`, `M b + c`), or into the one that reads it
+(`W M`, `b + W c`). Each edit says itself what it is as a map (`as_affine`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ __all__ = ["Fold", "fold", "in_order", "nearest"]
 
 @dataclass(eq=False)
 class Fold:
-    """New values for the parameters of a layer, and those before, in float64.
+    """New values for the parameters of a layer.
 
-    `path` is the dotted path of the layer in the pipeline.
+    Attributes:
+        path: The dotted path of the layer in the pipeline.
+        layer: The layer.
+        values: New values by the parameter's name, in float64.
     """
 
     path: str
@@ -37,18 +40,22 @@ class Fold:
 
     @cached_property
     def before(self) -> dict[str, Tensor]:
-        """What the layer has until they are put in."""
-        return {name: _plain(getattr(self.layer, name)) for name in self.values}
+        """The values before, by the parameter's name, in float64."""
+        return {name: _float64(getattr(self.layer, name)) for name in self.values}
 
     def put(self, values: Mapping[str, Tensor]) -> None:
-        """Give the layer these values."""
+        """Set the parameters to these values."""
         for name, value in values.items():
-            own = getattr(self.layer, name).data
-            own.copy_(value.to(own.device, own.dtype))
+            parameter = getattr(self.layer, name).data
+            parameter.copy_(value.to(parameter.device, parameter.dtype))
 
 
 def fold(model: Model, edit: Edit) -> Fold:
-    """Where the edit goes into the weights; EditError saying why it cannot."""
+    """Where an edit goes into the weights.
+
+    Raises:
+        EditError: It cannot be folded; the message has the reason.
+    """
     address = parse(edit.site)
     site = model.sites[address.site]
     if address.steps is not None:
@@ -58,22 +65,22 @@ def fold(model: Model, edit: Edit) -> Fold:
     if site.address == model.conditioning_site and site.tap == "embedding":
         return _into_the_prior(model, edit)
     branch = getattr(edit, "branch", "cond")
-    if branch == "uncond" or (branch == "cond" and _doubled(model, site)):
+    if branch == "uncond" or (branch == "cond" and _is_guided(model, site)):
         raise EditError("it acts on one branch of guidance only, and weights on both")
     units = site.shape[1]
     if site.module is None or units is None:
         raise EditError("no layer of weights makes the value there")
     matrix, shift = _affine(edit, units)
-    for beside in (_reader, _writer):
-        found = beside(model, site)
+    for find_layer in (_reader, _writer):
+        found = find_layer(model, site)
         if found is not None:
             path, layer, reads = found
-            return Fold(path, layer, _folded(layer, matrix, shift, reads=reads))
+            return Fold(path, layer, _folded_values(layer, matrix, shift, reads=reads))
     raise EditError("no single linear layer writes or reads what is there")
 
 
 def in_order(model: Model, edits: Sequence[Edit]) -> list[Edit]:
-    """The order to fold in: what goes into a reading layer is undone last to first."""
+    """The order to fold in: into a reading layer the last edit goes first."""
     reading = [edit for edit in edits if _reader(model, model.sites[parse(edit.site).site])]
     return [*reversed(reading), *(edit for edit in edits if not any(edit is r for r in reading))]
 
@@ -98,12 +105,12 @@ def _affine(edit: Edit, units: int) -> Affine:
     return affine
 
 
-def _doubled(model: Model, site: Site) -> bool:
+def _is_guided(model: Model, site: Site) -> bool:
     """Whether guidance sends rows without the prompt through this stage too."""
-    usual = model.defaults
-    own = getattr(model.family, "has_two_branches", None)
-    guided = usual.guidance > 1 if own is None else bool(own(usual))
-    prior = usual.prior_guidance > 1 and "prior" in model.family.stages
+    options = model.defaults
+    two_branches = getattr(model.family, "has_two_branches", None)
+    guided = options.guidance > 1 if two_branches is None else bool(two_branches(options))
+    prior = options.prior_guidance > 1 and "prior" in model.family.stages
     return site.stage != "vae" and (guided or prior)
 
 
@@ -113,26 +120,31 @@ def _into_the_prior(model: Model, edit: Edit) -> Fold:
         raise EditError("the embedding of the empty picture is made by no weights of the prior")
     prior = model.pipeline.prior_prior
     matrix, shift = _affine(edit, prior.clip_mean.shape[-1])
-    each = matrix.diagonal()
-    if not torch.equal(matrix, torch.diag(each)):
+    factors = matrix.diagonal()
+    if not torch.equal(matrix, torch.diag(factors)):
         raise EditError("the prior scales and shifts its embedding unit by unit, and mixes none")
-    mean, std = each * _plain(prior.clip_mean) + shift, each * _plain(prior.clip_std)
+    mean = factors * _float64(prior.clip_mean) + shift
+    std = factors * _float64(prior.clip_std)
     return Fold("prior_prior", prior, {"clip_mean": mean, "clip_std": std})
 
 
-def _folded(layer: nn.Module, matrix: Tensor, shift: Tensor, *, reads: bool) -> dict[str, Tensor]:
-    weight, bias = _plain(layer.weight), layer.bias
-    made = {"weight": weight @ matrix if reads else matrix @ weight}
-    moved = weight @ shift if reads else shift
+def _folded_values(
+    layer: nn.Module, matrix: Tensor, shift: Tensor, *, reads: bool
+) -> dict[str, Tensor]:
+    """New weight and bias of a layer that reads or writes the site."""
+    weight, bias = _float64(layer.weight), layer.bias
+    values = {"weight": weight @ matrix if reads else matrix @ weight}
+    bias_shift = weight @ shift if reads else shift
     if bias is not None:
-        made["bias"] = _plain(bias) + moved if reads else matrix @ _plain(bias) + moved
-    elif moved.abs().max() > 0:
+        before = _float64(bias)
+        values["bias"] = (before if reads else matrix @ before) + bias_shift
+    elif bias_shift.abs().max() > 0:
         raise EditError("the layer there has no bias to take up the shift")
-    return made
+    return values
 
 
-def _plain(parameter: Any) -> Tensor:
-    """A copy in float64."""
+def _float64(parameter: Any) -> Tensor:
+    """A copy in float64, on the CPU."""
     copied: Tensor = parameter.detach().double().cpu().clone()
     return copied
 
@@ -142,10 +154,11 @@ NEXT = {
     "ff.net.0": "ff.net.2",
     "ff_context.net.0": "ff_context.net.2",
 }
-"""The layer that reads what a tap of neurons shows, by the ends of paths."""
+"""The layer that reads a tap of neurons, by the ends of paths."""
 
 
 def _reader(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
+    """The linear layer that alone reads the site, with True."""
     if model.family.hooks_by_address[site.address].side == "input":
         return (site.path, site.module, True) if isinstance(site.module, nn.Linear) else None
     for end, following in NEXT.items():
@@ -157,7 +170,7 @@ def _reader(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
 
 
 def _writer(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
-    """The linear layer whose output the site is, as far as nothing is done to it afterwards."""
+    """The linear layer whose output the site is, with nothing done to it after, with False."""
     module = site.module
     if isinstance(module, nn.Linear):
         return site.path, module, False

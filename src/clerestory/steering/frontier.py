@@ -1,83 +1,82 @@
-"""What a sweep tried, the frontier of concept against content, and which point is taken."""
+"""The edits that were tried, the frontier of target against preservation, and the selected one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clerestory.edits import Add
 from clerestory.evaluation import Outcome
 
-__all__ = ["Point", "frontier", "picked"]
+__all__ = ["Candidate", "frontier", "select_candidate"]
 
-ENOUGH = 0.97
-"""The knee is where a point reaches this share of what the best one does, and keeps most."""
+NEARLY_BEST = 0.97
+"""The knee is the candidate that preserves most among those that reach this share of the best."""
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
-    """One edit at one strength, in standard deviations of its site, and how it came out.
+class Candidate:
+    """One edit that was tried.
 
-    `goal` is the concept's rate, or where it is to go, one less that. `strange` says that the
-    pictures left the distribution: they are farther from those that have it by the words (in
-    Fréchet distance) than pictures without it are.
+    Attributes:
+        edit: The edit; its strength counts standard deviations of its site.
+        outcome: What it does on the selection items.
+        score: The target's rate or, where it is removed, one less that.
+        out_of_distribution: Whether its pictures are farther from those of prompts that say the
+            target, in Fréchet distance, than unedited pictures are.
     """
 
     edit: Add
     outcome: Outcome
-    goal: float
-    strange: bool
+    score: float
+    out_of_distribution: bool
 
     @property
-    def kept(self) -> float:
-        """The mean over the other classifiers of what is kept; 1 where none looks."""
-        kept = self.outcome.mean_preservation
-        return 1.0 if kept is None else kept
-
-    def told(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "site": self.edit.site,
-            "strength": self.edit.strength,
-            "concept_rate": self.outcome.target.rate,
-            "kept": self.outcome.mean_preservation,
-            "distance": self.outcome.distance,
-            "frechet": self.outcome.frechet,
-            "strange": self.strange,
-        }
+    def preservation(self) -> float:
+        """Mean preservation; 1 where nothing measures it."""
+        mean = self.outcome.mean_preservation
+        return 1.0 if mean is None else mean
 
 
-def frontier(points: Sequence[Point]) -> list[Point]:
-    """The points that no other beats in goal and content both, the highest goal first."""
-    found: list[Point] = []
+def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates that no other exceeds in score and preservation both, the highest score first."""
+    front: list[Candidate] = []
     most = -1.0
-    for point in sorted(points, key=lambda one: (-one.goal, -one.kept)):
-        if point.kept > most:
-            found.append(point)
-            most = point.kept
-    return found
+    for candidate in sorted(candidates, key=lambda each: (-each.score, -each.preservation)):
+        if candidate.preservation > most:
+            front.append(candidate)
+            most = candidate.preservation
+    return front
 
 
-def picked(points: Sequence[Point], keep: float | None = None) -> tuple[Point, list[str]]:
-    """The point to take, and what the user should know of it.
+def select_candidate(
+    candidates: Sequence[Candidate], min_preservation: float | None = None
+) -> tuple[Candidate, list[str]]:
+    """Select the edit of a steered model.
 
-    With `keep`, of the points that keep so much the one that reaches most; else the knee. Points
-    that left the distribution of pictures are taken only where there are no others.
+    Args:
+        candidates: What was tried. Those out of distribution are selected only where all are.
+        min_preservation: Of the candidates that preserve as much, the one with the highest score
+            is selected; the knee of the frontier if None, or if there is none.
+
+    Returns:
+        The candidate, and warnings.
     """
     warnings: list[str] = []
-    fine = [point for point in points if not point.strange]
-    if not fine:
-        fine = list(points)
+    usable = [candidate for candidate in candidates if not candidate.out_of_distribution]
+    if not usable:
+        usable = list(candidates)
         warnings.append("Every edit that was tried leaves the distribution of pictures.")
-    enough = [point for point in fine if keep is not None and point.kept >= keep]
-    if keep is not None and not enough:
-        warnings.append(f"Nothing that was tried keeps {keep:.0%} of the content: it is the knee.")
+    least = min_preservation
+    enough = [each for each in usable if least is not None and each.preservation >= least]
+    if least is not None and not enough:
+        warnings.append(f"Nothing that was tried preserves {least:.0%}: the knee was selected.")
     if enough:
-        best = max(enough, key=lambda one: (one.goal, one.kept))
+        best = max(enough, key=lambda each: (each.score, each.preservation))
     else:
-        most = max(point.goal for point in fine)
-        best = max((p for p in fine if p.goal >= ENOUGH * most), key=lambda one: one.kept)
-    if best.goal == 0:
-        warnings.append("What was taken does nothing to the concept.")
+        most = max(candidate.score for candidate in usable)
+        nearly = [each for each in usable if each.score >= NEARLY_BEST * most]
+        best = max(nearly, key=lambda each: each.preservation)
+    if best.score == 0:
+        warnings.append("The selected edit has no effect on the target.")
     return best, warnings

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clerestory.contrasts import Findings
 from clerestory.edits import Add
@@ -14,104 +13,125 @@ from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.stats import shuffled_directions
-from clerestory.types import Progress
+from clerestory.types import Floats, Progress
 
-__all__ = ["Move", "moves"]
+__all__ = ["ScaledDirection", "scaled_directions"]
 
 SITES = 3
-Matrix = NDArray[np.float64]
+"""Sites that are tried where none is named."""
 
 
 @dataclass(frozen=True, eq=False)
-class Move:
-    """A direction `[unit]` of length one at a site, and how the site lies along it.
+class ScaledDirection:
+    """A direction at a site, and the distribution of the site's activations along it.
 
-    `sd` is the standard deviation of unedited activations, `far` how many of these lie between
-    prompts without and with the concept. `differences` are each content's, `[content, unit]`.
+    Attributes:
+        unit: The finding's unit.
+        site: The site's address.
+        direction: `[unit]`, of length one.
+        sd: Standard deviation of unedited activations along it.
+        separation: How many of these lie between prompts without the target and with it.
+        differences: What saying the target changes, `[item, unit]`.
     """
 
     unit: str
     site: str
-    direction: Matrix = field(repr=False)
+    direction: Floats = field(repr=False)
     sd: float
-    far: float
-    differences: Matrix = field(repr=False)
+    separation: float
+    differences: Floats = field(repr=False)
 
     def edit(self, strength: float, steps: Sequence[int] = ()) -> Add:
-        """The edit, at all steps or at some."""
+        """The edit at some steps; at all where none is given."""
         at = f"@{','.join(map(str, steps))}" if steps else ""
         return Add(self.site + at, self.direction, strength, self.sd)
 
-    def shuffled(self, strength: float, count: int, steps: Sequence[int] = ()) -> list[Add]:
-        """As strong edits along directions of pairs whose sides were shuffled.
+    def shuffled_edits(self, strength: float, count: int, steps: Sequence[int] = ()) -> list[Add]:
+        """Equally strong edits along directions of pairs whose sides were shuffled.
 
-        Pairs differ in *how much* of the concept they get, and that would not cancel: what they
-        differ in along the mean difference is taken out first.
+        Pairs differ in *how much* of the target they get, which shuffling would not cancel: what
+        they differ in along the mean difference is taken out first.
+
+        Raises:
+            EvidenceError: All items differ alike, so that nothing remains.
         """
         mean = self.differences.mean(0)
         mean /= max(float(np.linalg.norm(mean)), 1e-12)
         rest = self.differences - np.outer(self.differences @ mean, mean)
-        made = shuffled_directions(rest, 1.0, np.random.default_rng(0), count)
-        return [replace(self, direction=one).edit(strength, steps) for one in made]
+        directions = shuffled_directions(rest, 1.0, np.random.default_rng(0), count)
+        return [replace(self, direction=each).edit(strength, steps) for each in directions]
 
 
-def moves(
+def scaled_directions(
     model: Model,
     findings: Findings,
     plain: Sequence[str],
-    said: Sequence[str],
+    positive: Sequence[str],
     *,
     sites: Sequence[str] = (),
-    tell: Progress,
-) -> list[Move]:
-    """The best direction of each of some sites: those named, or discovery's first.
+    progress: Progress,
+) -> list[ScaledDirection]:
+    """The best direction of each of some sites.
 
-    `plain` and `said` are prompts of the same contents without the concept and with it.
-    EvidenceError where the findings have no direction that a change of can reach the picture.
+    Args:
+        model: The model.
+        findings: Where the directions are from.
+        plain: Prompts without the target, one an item.
+        positive: Prompts with it, of the same items.
+        sites: Addresses; by default the conditioning site and those of the first findings.
+        progress: Receives updates.
+
+    Raises:
+        EvidenceError: The findings have no direction there that reaches the picture.
     """
-    chosen = _chosen(model, findings, sites)
-    read = list(dict.fromkeys(parse(site).site for _, site in chosen))
+    units = _units_by_site(model, findings, sites)
+    read = list(units)
     means = []
-    for place, prompts in enumerate((plain, said)):
-        run = model.run(prompts, 0, read=read, pictures=False, progress=_part(tell, place))
+    for index, prompts in enumerate((plain, positive)):
+        run = model.run(prompts, 0, read=read, pictures=False, progress=_half(progress, index))
         means.append({site: run.read(site).mean("step").to_numpy() for site in read})
-    found = []
-    for unit, site in chosen:
-        way = np.asarray(findings.directions[unit], np.float64)
-        own = parse(site).site
-        without, within = (
-            one[own].reshape(len(plain), -1, len(way)).mean(1).astype(np.float64) for one in means
+    directions = []
+    for site, unit in units.items():
+        direction = np.asarray(findings.directions[unit], np.float64)
+        without, with_target = (
+            each[site].reshape(len(plain), -1, len(direction)).mean(1).astype(np.float64)
+            for each in means
         )
-        along = way / np.linalg.norm(way)
-        sd = float((without @ along).std())
+        direction = direction / np.linalg.norm(direction)
+        sd = float((without @ direction).std())
         if sd > 0:
-            far = float(((within - without) @ along).mean()) / sd
-            found.append(Move(unit, own, along, sd, far, within - without))
-    if not found:
-        raise EvidenceError("At none of these sites do prompts differ along the direction found.")
-    return found
-
-
-def _part(tell: Progress, place: int) -> Progress:
-    return lambda _, done, of: tell("reading the sites", place * of + done, 2 * of)
-
-
-def _chosen(model: Model, findings: Findings, sites: Sequence[str]) -> list[tuple[str, str]]:
-    """Units of directions and their sites; by default at the conditioning site and the first."""
-    found: dict[str, tuple[str, str]] = {}
-    for one in sorted(findings.by_kind("direction"), key=lambda finding: finding.rank):
-        place = parse(one.site).site
-        if model.sites[place].affects_output is not False and np.any(findings.directions[one.unit]):
-            found.setdefault(place, (one.unit, one.site))
-    if sites:
-        lacking = [site for site in sites if site not in found]
-        if lacking:
-            raise EvidenceError(
-                f"These findings have no direction at {', '.join(lacking)} that reaches the "
-                f"picture. They have: {', '.join(found) or 'none'}."
+            separation = float(((with_target - without) @ direction).mean()) / sd
+            directions.append(
+                ScaledDirection(unit, site, direction, sd, separation, with_target - without)
             )
-        return [found[site] for site in sites]
+    if not directions:
+        raise EvidenceError("At none of these sites do prompts differ along the direction found.")
+    return directions
+
+
+def _half(progress: Progress, index: int) -> Progress:
+    """Progress of the first or the second of two runs."""
+    return lambda _, completed, total: progress(
+        "reading the sites", index * total + completed, 2 * total
+    )
+
+
+def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> dict[str, str]:
+    """The best direction of each site, of `sites` or of the first few."""
+    found: dict[str, str] = {}
+    for finding in sorted(findings.by_kind("direction"), key=lambda each: each.rank):
+        site = parse(finding.site).site
+        reaches = model.sites[site].affects_output is not False
+        if reaches and np.any(findings.directions[finding.unit]):
+            found.setdefault(site, finding.unit)
+    missing = [site for site in sites if site not in found]
+    if missing:
+        raise EvidenceError(
+            f"These findings have no direction at {', '.join(missing)} that reaches the picture. "
+            f"They have: {', '.join(found) or 'none'}."
+        )
     if not found:
         raise EvidenceError("These findings have no direction that reaches the picture.")
-    first = [place for place in found if place == model.conditioning_site]
-    return [found[place] for place in dict.fromkeys([*first, *found])][:SITES]
+    first = [site for site in found if site == model.conditioning_site]
+    selected = sites or list(dict.fromkeys([*first, *found]))[:SITES]
+    return {site: found[site] for site in selected}

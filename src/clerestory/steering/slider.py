@@ -1,4 +1,4 @@
-"""A LoRA concept slider, to be held to: a few minutes of training instead of an edit.
+"""A LoRA concept slider as a baseline: a few minutes of training instead of an edit.
 
 The adapter teaches the denoiser to predict, for the plain prompt, what it predicts for the words.
 Source: Gandikota et al. 2023 (Concept Sliders), in its text form; adapters by peft.
@@ -38,19 +38,26 @@ class Slider:
     losses: tuple[float, ...] = field(repr=False)
 
     @classmethod
-    def trained(
+    def train(
         cls,
         model: Model,
-        patterns: tuple[str, str],
-        contents: Sequence[str],
+        templates: tuple[str, str],
+        items: Sequence[str],
         *,
         steps: int = 400,
         progress: Progress | None = None,
     ) -> Slider:
-        """Train it; ModelError for models without a prior, or without peft.
+        """Train an adapter; it is off afterwards.
 
-        `patterns` are those of the prompts that are drawn and of what they should become. Every
-        content is drawn once each way; the latents on the way are what is trained on.
+        Args:
+            model: The model.
+            templates: Of the prompts that are drawn, and of what they should become.
+            items: Each is drawn once by each template; the latents on the way are trained on.
+            steps: Training steps.
+            progress: Receives updates.
+
+        Raises:
+            ModelError: The model has no prior, or peft is not installed.
         """
         if not model.conditioning_site.startswith("prior/"):
             raise ModelError("The slider is trained on models of Kandinsky's kind only.")
@@ -58,13 +65,13 @@ class Slider:
             peft: Any = importlib.import_module("peft")
         except ImportError as error:
             raise ModelError("A LoRA slider needs peft: install clerestory[lora].") from error
-        material = _Material.of(model, patterns, contents)
+        data = _TrainingData.of(model, templates, items)
         unet = model.pipeline.unet
         unet.add_adapter(
             peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS), adapter_name=NAME
         )
         try:
-            losses = _fit(unet, material, steps, progress)
+            losses = _fit(unet, data, steps, progress)
         except BaseException:
             unet.delete_adapters(NAME)
             raise
@@ -87,65 +94,73 @@ class Slider:
 
 
 @dataclass(frozen=True, eq=False)
-class _Material:
-    """Embeddings `[content, unit]` of both prompts, and latents `[content, step, …]` on the way."""
+class _TrainingData:
+    """What a slider is trained on.
+
+    Attributes:
+        plain: Embeddings of the prompts that are drawn, `[item, unit]`.
+        target: Embeddings of what they should become, `[item, unit]`.
+        latents: Latents on the way, `[item, step, …]`.
+        timesteps: `[step]`.
+    """
 
     plain: Tensor
-    said: Tensor
+    target: Tensor
     latents: Tensor
     timesteps: Tensor
 
     @classmethod
-    def of(cls, model: Model, patterns: tuple[str, str], contents: Sequence[str]) -> _Material:
+    def of(cls, model: Model, templates: tuple[str, str], items: Sequence[str]) -> _TrainingData:
         unet, parts = model.pipeline.unet, []
         sites = [model.conditioning_site, LATENT]
-        for pattern in patterns:
-            prompts = [fill(pattern, item) for item in contents]
+        for template in templates:
+            prompts = [fill(template, item) for item in items]
             run = model.run(prompts, 0, read=sites, pool="none", pictures=False, stop="never")
             parts.append([torch.as_tensor(run.read(site).to_numpy()) for site in sites])
-        latents, usual = parts[1][1], model.defaults
-        high = round((latents.shape[2] * usual.height / usual.width) ** 0.5)
-        shaped = latents.transpose(2, 3).unflatten(3, (high, -1))
+        latents, options = parts[1][1], model.defaults
+        height = round((latents.shape[2] * options.height / options.width) ** 0.5)
+        shaped = latents.transpose(2, 3).unflatten(3, (height, -1))
         times = [step.timestep or 0.0 for step in run.site_values[LATENT].steps]
-        plain, other = (part[0][:, 0, 0] for part in parts)
-        made = (plain, other, shaped, torch.tensor(times))
-        return cls(*(one.to(unet.device, unet.dtype) for one in made))
+        plain, target = (part[0][:, 0, 0] for part in parts)
+        tensors = (plain, target, shaped, torch.tensor(times))
+        return cls(*(tensor.to(unet.device, unet.dtype) for tensor in tensors))
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Latents, timesteps, and both embeddings."""
-        chance = torch.Generator().manual_seed(0)
+        """Latents, timesteps, and both embeddings of random items and steps."""
+        generator = torch.Generator().manual_seed(0)
         for _ in range(count):
-            rows = torch.randint(len(self.plain), (BATCH,), generator=chance)
-            at = torch.randint(len(self.timesteps), (BATCH,), generator=chance)
-            yield self.latents[rows, at], self.timesteps[at], self.plain[rows], self.said[rows]
+            rows = torch.randint(len(self.plain), (BATCH,), generator=generator)
+            steps = torch.randint(len(self.timesteps), (BATCH,), generator=generator)
+            latents, timesteps = self.latents[rows, steps], self.timesteps[steps]
+            yield latents, timesteps, self.plain[rows], self.target[rows]
 
 
-def _fit(unet: Any, material: _Material, steps: int, progress: Progress | None) -> list[float]:
-    trained = [one for one in unet.parameters() if one.requires_grad]
-    learning = torch.optim.AdamW(trained, lr=RATE * 5)
+def _fit(unet: Any, data: _TrainingData, steps: int, progress: Progress | None) -> list[float]:
+    parameters = [each for each in unet.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=RATE * 5)
     losses = []
-    for done, (latents, times, plain, said) in enumerate(material.batches(steps), 1):
-        with torch.no_grad(), _off(unet):
-            wanted = _predicted(unet, latents, times, said)
-        loss = torch.nn.functional.mse_loss(_predicted(unet, latents, times, plain), wanted)
-        learning.zero_grad()
+    for completed, (latents, times, plain, target) in enumerate(data.batches(steps), 1):
+        with torch.no_grad(), _adapter_off(unet):
+            goal = _prediction(unet, latents, times, target)
+        loss = torch.nn.functional.mse_loss(_prediction(unet, latents, times, plain), goal)
+        optimizer.zero_grad()
         loss.backward()
-        learning.step()
+        optimizer.step()
         losses.append(float(loss.detach()))
         if progress is not None:
-            progress("training the slider", done, steps)
+            progress("training the slider", completed, steps)
     return losses
 
 
-def _predicted(unet: Any, latents: Tensor, times: Tensor, embedding: Tensor) -> Tensor:
-    answer: Tensor = unet(
+def _prediction(unet: Any, latents: Tensor, times: Tensor, embedding: Tensor) -> Tensor:
+    prediction: Tensor = unet(
         latents, times, encoder_hidden_states=None, added_cond_kwargs={"image_embeds": embedding}
     ).sample
-    return answer
+    return prediction
 
 
 @contextmanager
-def _off(unet: Any) -> Iterator[None]:
+def _adapter_off(unet: Any) -> Iterator[None]:
     unet.disable_adapters()
     try:
         yield

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.edits.base import SiteEdit, check_units, edits, name_of
@@ -21,25 +20,61 @@ from clerestory.errors import EditError, ModelError, RegistryError, SiteError
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import DAMAGED, inside, one_line, read_json
 from clerestory.io.tensors import read_tensors, writing
+from clerestory.io.validation import validated
 from clerestory.models import Edit, Model, Run, load
 from clerestory.models.provenance import weights_digest
 from clerestory.steering.card import card, versions
+from clerestory.types import Pictures
 
-__all__ = ["SteeredModel", "load_steered", "opened_as", "steering_of"]
+__all__ = ["SavedSteering", "SteeredModel", "load_steered", "read_steering"]
 
-_FORMAT = 2
+FORMAT = 3
 FILE, TENSORS, CARD = "steering.json", "edits.safetensors", "card.md"
-FIELDS = {"format", "base", "edits", "calibration", "provenance", "versions"}
-BASE = {"name": str, "revision": str, "weights": str, "opened_with": dict}
-OPENING = {"prior", "lora", "config"}
-"""What a base model may be opened with: names, and nothing that could make code run."""
+LoadOption = Literal["prior", "lora", "config"]
+"""What a base model may be loaded with: names, and nothing that could make code run."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that edits were made for.
+
+    Attributes:
+        name: What `load` opens it by.
+        revision: A digest of its files; "" where unknown.
+        weights: A digest of its weights; "" where they cannot be reached.
+        load_options: Further arguments of `load`.
+    """
+
+    name: str
+    revision: str
+    weights: str
+    load_options: dict[LoadOption, str]
+
+
+@dataclass(frozen=True)
+class SavedSteering:
+    """What `steering.json` holds."""
+
+    format: Literal[3]
+    base: Base
+    edits: tuple[dict[str, Any], ...]
+    calibration: dict[str, Any]
+    provenance: dict[str, Any]
+    versions: dict[str, str]
 
 
 class SteeredModel:
-    """`model` with `edits` always on, in their order; further edits of a run come after them.
+    """A model with edits that are always on.
 
-    `provenance` says where the edits come from, `calibration` what they were measured to do, as
-    `steer build` does: anything that JSON can hold.
+    Args:
+        model: The base model.
+        edits: Applied in their order; further edits of a run come after them.
+        provenance: Where the edits come from, ready for JSON.
+        calibration: What the edits were measured to do, ready for JSON; `steer` fills it.
+
+    Raises:
+        SiteError: An edit is of a site or unit that the model does not have.
+        EditError: An edit is for another number of units.
     """
 
     def __init__(
@@ -53,7 +88,7 @@ class SteeredModel:
         self.model, self.edits = model, tuple(edits)
         self.provenance, self.calibration = dict(provenance or {}), dict(calibration or {})
         for edit in self.edits:
-            _check(model, edit)
+            _check_fit(model, edit)
 
     def __repr__(self) -> str:
         return f"SteeredModel({self.model!r}, {list(self.edits)!r})"
@@ -64,21 +99,29 @@ class SteeredModel:
         seeds: int | Sequence[int] = 0,
         *,
         edits: Sequence[Edit] = (),
-        **how: Any,
+        **options: Any,
     ) -> Run:
         """`Model.run` with the edits on."""
-        return self.model.run(prompts, seeds, edits=(*self.edits, *edits), **how)
+        return self.model.run(prompts, seeds, edits=(*self.edits, *edits), **options)
 
     def draw(
-        self, prompts: str | Sequence[str], seeds: int | Sequence[int] = 0, **how: Any
-    ) -> NDArray[np.uint8]:
-        """Just the pictures, `[sample, height, width, 3]`, prompt by prompt."""
-        pictures = self.run(prompts, seeds, **how).pictures
+        self, prompts: str | Sequence[str], seeds: int | Sequence[int] = 0, **options: Any
+    ) -> Pictures:
+        """The pictures alone, `[sample, height, width, 3]`, prompt by prompt."""
+        pictures = self.run(prompts, seeds, **options).pictures
         assert pictures is not None
         return pictures
 
     def save(self, folder: str | Path) -> Path:
-        """Write the edits to a folder; OutputError where it is not empty."""
+        """Write the edits with their card.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            EditError: An edit's kind is not registered.
+            OutputError: The folder holds something else.
+        """
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
@@ -88,82 +131,92 @@ class SteeredModel:
             listed.append({"kind": kind, **saved.to_dict()})
             for name, tensor in saved.tensors().items():
                 tensors[f"{index}.{name}"] = tensor.contiguous()
-        told = {
-            "format": _FORMAT,
-            "base": {
-                "name": self.model.name,
-                "revision": self.model.revision,
-                "weights": weights_digest(self.model),
-                "opened_with": self.model.load_options,
-            },
-            "edits": listed,
-            "calibration": self.calibration,
-            "provenance": self.provenance,
-            "versions": versions(),
-        }
-        text, shown = json.dumps(told, indent=1) + "\n", card(told)
+        model = self.model
+        base = Base(model.name, model.revision, weights_digest(model), dict(model.load_options))
+        steering = asdict(
+            SavedSteering(
+                FORMAT, base, tuple(listed), self.calibration, self.provenance, versions()
+            )
+        )
+        text, page = json.dumps(steering, indent=1) + "\n", card(steering)
         place = empty_folder(Path(folder))
         with writing(place / TENSORS) as path:
             save_file(tensors, path)
         (place / FILE).write_text(text)
-        (place / CARD).write_text(shown)
+        (place / CARD).write_text(page)
         return place
 
     @classmethod
     def load(cls, folder: str | Path, model: Model | None = None) -> SteeredModel:
-        """Open a saved one, on the model that it names or on the one given.
+        """Open a saved one.
 
-        ModelError where the folder holds no steered model, one of a newer version, or one for
-        another base model; the message says what differs.
+        Args:
+            folder: What `save` wrote.
+            model: Its base model; by default the one that it names is loaded.
+
+        Raises:
+            ModelError: The folder holds no steered model, or one of another version or base model;
+                the message has the differences.
         """
-        told = steering_of(Path(folder))
-        base = told["base"]
+        saved = read_steering(Path(folder))
         if model is None:
-            model = load(base["name"], **base["opened_with"])
-        _same(Path(folder), base, model)
+            model = load(saved.base.name, **saved.base.load_options)
+        _check_base(Path(folder), saved.base, model)
         return cls(
             model,
-            _restored(Path(folder), told["edits"]),
-            provenance=told["provenance"],
-            calibration=told["calibration"],
+            _load_edits(Path(folder), saved.edits),
+            provenance=saved.provenance,
+            calibration=saved.calibration,
         )
 
 
 def load_steered(folder: str | Path, model: Model | None = None) -> SteeredModel:
-    """Open a saved steered model: `SteeredModel.load`, for notebooks."""
+    """Open a saved steered model: `SteeredModel.load`.
+
+    Args:
+        folder: What `SteeredModel.save` wrote.
+        model: Its base model; by default the one that it names is loaded.
+    """
     return SteeredModel.load(folder, model)
 
 
-def opened_as(folder: str | Path) -> tuple[str, dict[str, str]]:
-    """The model that a saved one names, and what it was opened with besides."""
-    base = steering_of(Path(folder))["base"]
-    return base["name"], base["opened_with"]
-
-
-def _same(folder: Path, base: Mapping[str, Any], model: Model) -> None:
-    """ModelError, with what differs, where the model is not the one that the edits were made for.
-
-    A copy of the same weights may lie under another name.
-    """
-    here = {
-        "revision": model.revision,
-        "weights": weights_digest(model),
-        "LoRA": model.load_options.get("lora", ""),
-    }
-    there = {**base, "LoRA": base["opened_with"].get("lora", "")}
-    differ = [
-        f"{name} {there[name] or 'none'!r} there, {own or 'none'!r} here"
-        for name, own in here.items()
-        if there[name] != own and (name != "weights" or (there[name] and own))
-    ]
-    if differ:
+def read_steering(folder: Path) -> SavedSteering:
+    """What `steering.json` says; ModelError where it is missing, altered, or of another version."""
+    try:
+        content = read_json(inside(folder, FILE, ModelError), ModelError, finite=False)
+    except ModelError as error:
+        raise ModelError(f"{folder} holds no steered model: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelError(
-            f"{folder} was made for {base['name']}, and the model here, {model.name}, is another "
-            f"({'; '.join(differ)}): make it again."
+            f"{folder}/{FILE} is not of format {FORMAT} of a steered model: another version of "
+            "Clerestory wrote it; build it again."
+        )
+    return validated(SavedSteering, content, f"{folder}/{FILE}", ModelError)
+
+
+def _check_base(folder: Path, base: Base, model: Model) -> None:
+    """ModelError where the model is not the one that the edits were made for.
+
+    The names are not compared: a copy of the same weights may lie under another one.
+    """
+    lora = base.load_options.get("lora", ""), model.load_options.get("lora", "")
+    pairs = {"revision": (base.revision, model.revision), "LoRA": lora}
+    digests = base.weights, weights_digest(model)
+    if all(digests):
+        pairs["weights"] = digests
+    differences = [
+        f"{name} {there or 'none'!r} there, {here or 'none'!r} here"
+        for name, (there, here) in pairs.items()
+        if there != here
+    ]
+    if differences:
+        raise ModelError(
+            f"{folder} was made for {base.name}, and the model here, {model.name}, is another "
+            f"({'; '.join(differences)}): make it again."
         )
 
 
-def _check(model: Model, edit: Edit) -> None:
+def _check_fit(model: Model, edit: Edit) -> None:
     """SiteError or EditError where an edit does not fit the model."""
     units = model.sites[edit.site].shape[1]
     if isinstance(edit, SiteEdit):
@@ -172,62 +225,24 @@ def _check(model: Model, edit: Edit) -> None:
             check_units(edit.site, edit.units, units)
 
 
-def steering_of(folder: Path) -> dict[str, Any]:
-    """What `steering.json` says; ModelError where it is none, or of another version."""
-    try:
-        told = read_json(inside(folder, FILE, ModelError), ModelError, finite=False)
-    except ModelError as error:
-        raise ModelError(f"{folder} holds no steered model: {error}") from error
-    if not isinstance(told, dict) or told.get("format") != _FORMAT:
-        raise ModelError(f"{folder}/{FILE} is not of format {_FORMAT} of a steered model.")
-    _check_fields(folder, told)
-    return told
-
-
-def _check_fields(folder: Path, told: Mapping[str, Any]) -> None:
-    """ModelError for fields that are unknown, lacking, or of another kind."""
-    base = told["base"] if isinstance(told.get("base"), dict) else {}
-    opened = base["opened_with"] if isinstance(base.get("opened_with"), dict) else {}
-    unknown = [*(set(told) - FIELDS), *(f"base.{one}" for one in set(base) - set(BASE))]
-    unknown += [f"base.opened_with.{name}" for name in set(opened) - OPENING]
-    lacking = [*(FIELDS - set(told)), *(f"base.{name}" for name in set(BASE) - set(base))]
-    kinds = {"edits": list, "calibration": dict, "provenance": dict, "versions": dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(told.get(name), kind)]
-    wrong += [f"base.{name}" for name, kind in BASE.items() if not isinstance(base.get(name), kind)]
-    wrong += [f"base.opened_with.{k}" for k, of in opened.items() if not isinstance(of, str)]
-    for said, names in (("has unknown", unknown), ("lacks the", lacking), ("has damaged", wrong)):
-        if names:
-            raise ModelError(
-                f"{folder}/{FILE} {said} fields {', '.join(sorted(names))}; a newer Clerestory may "
-                "have written it."
-            )
-
-
-def _restored(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
+def _load_edits(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
     path = inside(folder, TENSORS, ModelError)
-    tensors = read_tensors(path, ModelError)
-    owned = {f"{index}" for index in range(len(listed))}
-    strange = [name for name in tensors if name.partition(".")[0] not in owned]
-    if strange:
-        raise ModelError(f"{path} does not fit steering.json: no edit has {strange[0][:80]!r}.")
-    restored = []
+    tensors: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(listed))}
+    for name, tensor in read_tensors(path, ModelError).items():
+        index, _, field = name.partition(".")
+        if not index.isdecimal() or int(index) not in tensors:
+            raise ModelError(f"{path} does not fit steering.json: no edit has {name[:80]!r}.")
+        tensors[int(index)][field] = tensor
+    edits = []
     for index, settings in enumerate(listed):
         try:
             kind = edits[settings["kind"]]
             plain = {name: value for name, value in settings.items() if name != "kind"}
-            restored.append(kind.from_dict(plain, _own(tensors, f"{index}.")))
+            edits.append(kind.from_dict(plain, tensors[index]))
         except RegistryError:
             raise
         except (EditError, SiteError, *DAMAGED) as error:
             raise ModelError(
                 f"{folder}/{FILE}: edit {index} does not fit or is damaged: {one_line(error)}"
             ) from error
-    return restored
-
-
-def _own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+    return edits

@@ -1,0 +1,358 @@
+"""Build a steered model from findings: try sites, strengths and steps, select one, evaluate it.
+
+Items that select and items that evaluate share none, and have different classifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clerestory.classifiers import condition as parse_target
+from clerestory.contrasts import Findings
+from clerestory.edits import Add
+from clerestory.errors import EvidenceError
+from clerestory.evaluation import (
+    ITEM,
+    CacheOption,
+    Condition,
+    Design,
+    Drawing,
+    Evaluator,
+    Outcome,
+    Panel,
+    compare_conditions,
+    compare_drawings,
+    fill,
+)
+from clerestory.evaluation.items import select_items
+from clerestory.maximization import MaximizationResult
+from clerestory.maximization.compare import found_words
+from clerestory.models import Model
+from clerestory.models.core.addresses import parse
+from clerestory.models.core.seeds import check_seeds
+from clerestory.models.provenance import provenance_of
+from clerestory.reporting.progress import progress_bars
+from clerestory.steering.frontier import Candidate, frontier, select_candidate
+from clerestory.steering.results import (
+    EDITED,
+    BuildResult,
+    Calibration,
+    CandidateFigures,
+    ConditionFigures,
+    Selection,
+)
+from clerestory.steering.scaled_directions import ScaledDirection, scaled_directions
+from clerestory.steering.slider import Slider
+from clerestory.steering.steered import SteeredModel
+from clerestory.steering.target import SteeringTarget
+from clerestory.types import Progress, ProgressOption
+
+__all__ = ["steer"]
+
+FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+"""Strengths that are tried, as shares of the separation of prompts without and with the target."""
+HALVED_STEPS = 4
+"""Stages of so many steps or more are also edited in their first and in their second half."""
+LEAST_ITEMS = 4
+DIRECTION_ITEMS = 8
+"""Items that each shuffled direction is drawn with, one seed each."""
+UNEDITED, WORDS, SEARCHED, SHUFFLED, SLIDER = "unedited", "words", "searched", "shuffled", "lora"
+
+
+def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
+    model: Model,
+    findings: Findings | str | Path,
+    target: str,
+    template: str | None = None,
+    *,
+    remove: bool = False,
+    hard_negative: str | None = None,
+    preserve: Sequence[str] = (),
+    min_preservation: float | None = None,
+    sites: Sequence[str] = (),
+    strengths: Sequence[float] = (),
+    items: Sequence[str] | str | Path | None = None,
+    selection_items: int = 24,
+    evaluation_items: int = 48,
+    seeds: int | Sequence[int] = (0, 1),
+    baselines: int = 20,
+    search: MaximizationResult | Sequence[str] | str | Path | None = None,
+    slider: int = 0,
+    cache: CacheOption = True,
+    progress: ProgressOption = True,
+) -> BuildResult:
+    """Build a steered model that draws a label whatever the prompt, or no longer draws it.
+
+    Args:
+        model: The base model.
+        findings: Findings with directions, or their folder.
+        target: The label, `CLASSIFIER=LABEL`.
+        template: How a prompt says it, with `{item}` in it, once; the profile's by default.
+        remove: Whether to take the label out of prompts that say it.
+        hard_negative: A label that should not come with it, `CLASSIFIER=LABEL`.
+        preserve: Classifiers whose predictions should stay; by default those that come with the
+            target's.
+        min_preservation: Of the edits that preserve as much, the most effective one is selected;
+            by default the knee of the frontier.
+        sites: Sites to try; by default the conditioning site and those of the first findings.
+        strengths: Strengths to try, in standard deviations of the site's activations; by default
+            shares of the separation of prompts without and with the target.
+        items: Items that never mention the target, or a file with an item a line; the profile's by
+            default.
+        selection_items: How many of them select.
+        evaluation_items: How many others evaluate.
+        seeds: Seeds of each evaluation item.
+        baselines: How many shuffled directions are drawn as baselines.
+        search: A result of `maximize`, its folder, or words, whose best are a baseline.
+        slider: Training steps of a LoRA slider as a baseline; 0 for none.
+        cache: Whether samples are kept, or where.
+        progress: True for progress bars, or a callback.
+
+    Raises:
+        EvidenceError: Items are too few or were used by the findings, preservation cannot be
+            measured, or the findings have no direction that reaches the picture.
+        RegistryError: There is no such label.
+    """
+    classifier, label = parse_target(target)
+    said = model.profile.template(classifier, label) if template is None else template
+    against = None if hard_negative is None else parse_target(hard_negative)
+    goal = SteeringTarget(classifier, label, said, against, tuple(preserve), remove)
+    source = findings if isinstance(findings, str | Path) else ""
+    known = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
+    if search is not None and remove:
+        raise EvidenceError(
+            "The words of a search say a target, and are no baseline where it is removed."
+        )
+    words = None if search is None else found_words(search, 1)[0]
+    if min_preservation is not None and not goal.panel("selection").others:
+        raise EvidenceError("No classifier measures preservation: name some that should stay.")
+    listed = select_items(model, items, classifier, selection_items + evaluation_items)
+    selecting, evaluating = listed[:selection_items], listed[selection_items:]
+    _check_items(selecting, evaluating, known)
+    numbers = check_seeds(seeds)
+    with progress_bars(progress) as report:
+        evaluator = Evaluator(model, cache, progress=report)
+        directions = scaled_directions(
+            model,
+            known,
+            selecting,
+            [fill(said, item) for item in selecting],
+            sites=sites,
+            progress=report,
+        )
+        tried = _candidate_edits(model, directions, strengths, goal)
+        candidates = _candidates(evaluator, [edit for edit, _ in tried], selecting, goal)
+        selected, warnings = select_candidate(candidates, min_preservation)
+        direction = tried[candidates.index(selected)][1]
+        evaluation = _Evaluation(evaluator, goal, evaluating, numbers)
+        outcomes = evaluation.outcomes(selected.edit, words)
+        if slider:
+            outcomes[SLIDER] = evaluation.slider_outcome(slider, selecting, outcomes, report)
+        shuffled = evaluation.shuffled_outcomes(selected.edit, direction, baselines)
+    figures = {name: ConditionFigures.of(outcome) for name, outcome in outcomes.items()}
+    if shuffled:
+        figures[SHUFFLED] = _mean_figures(shuffled)
+    else:
+        warnings.append("No shuffled directions are among the baselines.")
+    front = frontier(candidates)
+    calibration = Calibration(
+        **vars(figures.pop(EDITED)),
+        **vars(goal),
+        role="evaluation",
+        seeds=len(numbers),
+        baselines=figures,
+        selected=_candidate_figures(selected, front),
+        selection=Selection(
+            items=len(selecting),
+            role="selection",
+            candidates=tuple(_candidate_figures(each, front) for each in candidates),
+        ),
+        evaluation_items=evaluating,
+        warnings=(*warnings, *goal.warnings()),
+    )
+    options = {"findings": str(source), "unit": direction.unit, "target": target}
+    steered = SteeredModel(
+        model,
+        [selected.edit],
+        provenance=asdict(provenance_of(model, options)),
+        calibration=asdict(calibration),
+    )
+    pictures = {name: outcome.pictures for name, outcome in outcomes.items()}
+    return BuildResult(steered, calibration, pictures)
+
+
+def _check_items(selecting: Sequence[str], evaluating: Sequence[str], findings: Findings) -> None:
+    """EvidenceError where evaluation items were used before, or there are too few."""
+    used = {item for half in findings.items.values() for item in half}
+    shared = sorted(used & set(evaluating))
+    if shared:
+        raise EvidenceError(
+            f"{len(shared)} evaluation items are shared with the findings, such as {shared[0]!r}: "
+            "figures on them would prove nothing."
+        )
+    if min(len(selecting), len(evaluating)) < LEAST_ITEMS:
+        raise EvidenceError("Give four items or more to select with, and four to evaluate on.")
+
+
+def _candidate_edits(
+    model: Model,
+    directions: Sequence[ScaledDirection],
+    strengths: Sequence[float],
+    goal: SteeringTarget,
+) -> list[tuple[Add, ScaledDirection]]:
+    """Every edit to try; at sites with several steps also in each half of them."""
+    edits = []
+    sign = -1.0 if goal.remove else 1.0
+    for direction in directions:
+        sizes = strengths or [sign * share * direction.separation for share in FRACTIONS]
+        steps = _steps(model, direction.site)
+        halves = [steps[: len(steps) // 2], steps[len(steps) // 2 :]]
+        ranges = [(), *halves] if len(steps) >= HALVED_STEPS else [()]
+        edits += [(direction.edit(size, part), direction) for part in ranges for size in sizes]
+    return edits
+
+
+def _steps(model: Model, site: str) -> tuple[int, ...]:
+    """The steps that a site has in a run."""
+    run = model.run("a", 0, read=site, pictures=False)
+    return tuple(sorted({step.index for step in run.site_values[site].steps}))
+
+
+def _candidates(
+    evaluator: Evaluator, edits: Sequence[Add], items: Sequence[str], goal: SteeringTarget
+) -> list[Candidate]:
+    """Each edit on the selection items, one seed each."""
+    conditions = [Condition(UNEDITED, goal.edited_template)]
+    conditions.append(Condition(WORDS, goal.reference_template))
+    conditions += [
+        Condition(str(index), goal.edited_template, (edit,)) for index, edit in enumerate(edits)
+    ]
+    unedited, _, *outcomes = compare_conditions(
+        evaluator,
+        conditions,
+        Design.crossed(items),
+        goal.panel("selection"),
+        frechet_to=WORDS,
+        label="drawing with edits",
+    )
+    limit = np.inf if unedited.frechet is None else unedited.frechet
+    return [
+        Candidate(edit, each, goal.score(each.target.rate), (each.frechet or 0.0) > limit)
+        for edit, each in zip(edits, outcomes, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """Draws the selected edit and its baselines on the evaluation items."""
+
+    evaluator: Evaluator
+    goal: SteeringTarget
+    items: Sequence[str]
+    seeds: Sequence[int]
+
+    @property
+    def panel(self) -> Panel:
+        """Evaluation classifiers."""
+        return self.goal.panel("evaluation")
+
+    def outcomes(self, edit: Add, words: str | None) -> dict[str, Outcome]:
+        """Unedited, edited, by the words and, where there are some, by the words of a search."""
+        goal = self.goal
+        conditions = [
+            Condition(UNEDITED, goal.edited_template),
+            Condition(EDITED, goal.edited_template, (edit,)),
+            Condition(WORDS, goal.reference_template),
+        ]
+        if words is not None:
+            conditions.append(Condition(SEARCHED, f"{ITEM}, {words}"))
+        design = Design.crossed(self.items, self.seeds)
+        outcomes = compare_conditions(
+            self.evaluator, conditions, design, self.panel, frechet_to=WORDS, label="evaluating"
+        )
+        return {outcome.name: outcome for outcome in outcomes}
+
+    def slider_outcome(
+        self,
+        steps: int,
+        training: Sequence[str],
+        outcomes: dict[str, Outcome],
+        progress: Progress,
+    ) -> Outcome:
+        """Train a slider on the selection items, draw with it, and take it off again."""
+        templates = self.goal.edited_template, self.goal.reference_template
+        design = Design.crossed(self.items, self.seeds)
+        unedited = Condition(UNEDITED, templates[0])
+        slider = Slider.train(
+            self.evaluator.model, templates, training, steps=steps, progress=progress
+        )
+        try:
+            prompts = [fill(templates[0], item) for item in self.items]
+            pictures = slider.draw(prompts, self.seeds)
+        finally:
+            slider.close()
+        before = outcomes[UNEDITED].pictures
+        reference = Drawing(unedited, design, before.reshape(-1, *before.shape[2:]))
+        drawing = Drawing(Condition(SLIDER), design, pictures)
+        return compare_drawings(self.panel, [reference, drawing])[1]
+
+    def shuffled_outcomes(self, edit: Add, direction: ScaledDirection, count: int) -> list[Outcome]:
+        """Equally strong edits along shuffled directions, on fewer items."""
+        if not count:
+            return []
+        steps = parse(edit.site).steps or ()
+        try:
+            edits = direction.shuffled_edits(float(np.asarray(edit.strength)), count, steps)
+        except EvidenceError:
+            # All items differ alike: no other direction is as typical of the site.
+            return []
+        template = self.goal.edited_template
+        conditions = [Condition(UNEDITED, template)]
+        conditions += [
+            Condition(f"{SHUFFLED} {index}", template, (each,)) for index, each in enumerate(edits)
+        ]
+        design = Design.crossed(self.items[:DIRECTION_ITEMS])
+        return compare_conditions(
+            self.evaluator, conditions, design, self.panel, label="drawing shuffled directions"
+        )[1:]
+
+
+def _candidate_figures(candidate: Candidate, front: Sequence[Candidate]) -> CandidateFigures:
+    outcome = candidate.outcome
+    return CandidateFigures(
+        site=candidate.edit.site,
+        strength=float(np.asarray(candidate.edit.strength)),
+        target_rate=outcome.target.rate,
+        mean_preservation=outcome.mean_preservation,
+        distance=outcome.distance,
+        frechet=outcome.frechet,
+        out_of_distribution=candidate.out_of_distribution,
+        on_frontier=any(candidate is each for each in front),
+    )
+
+
+def _mean_figures(outcomes: Sequence[Outcome]) -> ConditionFigures:
+    """The means over shuffled directions, with the range of their rates."""
+    rates = [outcome.target.rate for outcome in outcomes]
+    means = [each.mean_preservation for each in outcomes if each.mean_preservation is not None]
+    effects = [
+        each.hard_negative_effect.effect
+        for each in outcomes
+        if each.hard_negative_effect is not None
+    ]
+    return ConditionFigures(
+        target_rate=float(np.mean(rates)),
+        target_interval=(min(rates), max(rates)),
+        preservation={
+            name: float(np.mean([each.preservation[name].rate for each in outcomes]))
+            for name in outcomes[0].preservation
+        },
+        mean_preservation=float(np.mean(means)) if means else None,
+        hard_negative_effect=float(np.mean(effects)) if effects else None,
+        items=outcomes[0].target.items,
+        directions=len(rates),
+    )

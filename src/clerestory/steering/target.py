@@ -1,0 +1,72 @@
+"""What a steered model should draw, or no longer draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clerestory.evaluation import ITEM, Panel
+from clerestory.types import Role
+
+__all__ = ["SteeringTarget"]
+
+
+@dataclass(frozen=True)
+class SteeringTarget:
+    """The label to steer to or away from.
+
+    Attributes:
+        classifier: The classifier's name, such as `lancet:style`.
+        label: One of its labels.
+        template: How a prompt says it, with `{item}` in it, once.
+        hard_negative: A classifier and its label that should not come with the target.
+        preserve: Classifiers whose predictions should stay; by default those that come with the
+            target's.
+        remove: Whether the target is taken out of prompts that say it.
+    """
+
+    classifier: str
+    label: str
+    template: str
+    hard_negative: tuple[str, str] | None = None
+    preserve: tuple[str, ...] = ()
+    remove: bool = False
+
+    @property
+    def edited_template(self) -> str:
+        """The template of the prompts that are edited."""
+        return self.template if self.remove else ITEM
+
+    @property
+    def reference_template(self) -> str:
+        """The template of prompts whose pictures the edited ones should resemble."""
+        return ITEM if self.remove else self.template
+
+    def score(self, rate: float) -> float:
+        """How near a rate of the label is to what is wanted, 0 to 1."""
+        return 1 - rate if self.remove else rate
+
+    def panel(self, role: Role) -> Panel:
+        """The classifiers of a role; RegistryError where there are no such."""
+        return Panel.of(
+            self.classifier,
+            self.label,
+            role=role,
+            others=self.preserve or None,
+            hard_negative=self.hard_negative,
+        )
+
+    def warnings(self) -> list[str]:
+        """What the classifiers cannot measure, for readers of the figures."""
+        selection, evaluation = self.panel("selection"), self.panel("evaluation")
+        source = selection.target.classifier.source
+        warnings = []
+        if source == evaluation.target.classifier.source:
+            warnings.append(f"The classifier that selected also evaluates: {source}.")
+        if not selection.others:
+            warnings.append("No classifier measures preservation.")
+        if not selection.has_features:
+            warnings.append(
+                "The classifier has no features: no Fréchet distance tells pictures that left the "
+                "distribution."
+            )
+        return warnings
