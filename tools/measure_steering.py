@@ -19,7 +19,6 @@ from measurements import Part, Tell, measured
 from paths import BUILD, PICTURES, RESULTS
 
 FIGURES, BUILT = RESULTS / "steering", BUILD / "steering"
-BRIDGE = "prior/embedding"
 FOUND, TUNED, FEW, MANY = 50, 24, 32, 500
 """Contents that find a direction, that tune its strength, and that report."""
 QUICK = 16
@@ -32,11 +31,8 @@ GLASS, WINDOW = "stained glass", ("lancet:window", "present")
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
     """Stained glass on 500 contents, beside everything that it is to be held to."""
     from clerestory.steering import bake
-    from clerestory.steering.slider import Slider
 
     contents = of("style", FOUND + TUNED + MANY)
-    said = words("style", GLASS)
-    slider = Slider.trained(model, ("{item}", said), contents[:FOUND], steps=SLIDER, progress=tell)
     searched = json.loads((RESULTS / "searches" / "glass.json").read_text())["searches"]["inside"]
     made = built(
         model,
@@ -44,17 +40,16 @@ def glass(model: Any, tell: Tell) -> dict[str, Any]:
         GLASS,
         contents,
         tell,
-        decoy=WINDOW,
-        shuffled=20,
-        searched=f"{{item}}, {searched['best'][0]['words']}",
-        others={"lora": slider.draw},
+        hard_negative="=".join(WINDOW),
+        baselines=20,
+        search=[searched["best"][0]["words"]],
+        slider=SLIDER,
     )
-    slider.close()
     made.save(fresh(BUILT / "glass"))
     for name in ("before-after", "frontier"):
         place = PICTURES / f"steered-glass-{name}.png"
         place.write_bytes((BUILT / "glass" / f"{name}.png").read_bytes())
-    baked = bake(made.steered, fresh(BUILT / "glass-baked")).told()
+    baked = bake(made.steered, fresh(BUILT / "glass-baked")).to_dict()
     return {"calibration": made.steered.calibration, "baked": {**baked, "folder": None}}
 
 
@@ -80,14 +75,13 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
     from clerestory.evaluation import Condition, Design, Evaluator, Panel, compare_conditions
     from clerestory.reporting.pictures import grid, save
     from clerestory.steering import SteeredModel
-    from clerestory.steering.report import PLAIN, SAID
 
     steered = SteeredModel.load(BUILT / "glass", model)
     unseen = of("style", 6000)[FOUND + TUNED + MANY :]
     contents = [text for text in unseen if {"moose", "elk"} & set(text.split())][:40]
     conditions = [
-        Condition(PLAIN),
-        Condition(SAID, words("style", GLASS)),
+        Condition("unedited"),
+        Condition("words", words("style", GLASS)),
         Condition("edited", edits=tuple(steered.edits)),
     ]
     outcomes = compare_conditions(
@@ -95,11 +89,14 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
         conditions,
         Design.crossed(contents, SEEDS),
         Panel.of("lancet:style", GLASS, hard_negative=WINDOW),
-        frechet_to=SAID,
+        frechet_to="words",
     )
     rows = [picture for outcome in outcomes for picture in outcome.pictures[:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-moose.png")
-    return {"contents": len(contents), "ways": [outcome.to_dict() for outcome in outcomes]}
+    return {
+        "items": len(contents),
+        "conditions": [outcome.to_dict() for outcome in outcomes],
+    }
 
 
 def removal(model: Any, tell: Tell) -> dict[str, Any]:
@@ -109,14 +106,13 @@ def removal(model: Any, tell: Tell) -> dict[str, Any]:
 
     contents = of("style", FOUND + TUNED + MANY // 2)
     made = built(model, "style", GLASS, contents, tell, remove=True)
-    shown = made.report.outcomes
-    rows = [picture for name in ("unedited", "edited") for picture in shown[name].pictures[:8, 0]]
+    rows = [picture for name in ("unedited", "edited") for picture in made.pictures[name][:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-removal.png")
     judge, subject = load_classifier("lancet:style"), load_classifier("lancet:subject")
     few = subject_contents(subject.classes)[:FEW]
     told: dict[str, Any] = {"calibration": made.steered.calibration}
     told |= retained(model, made.steered.edits, judge, subject, few, tell)
-    told["ua"] = 1 - shown["edited"].target.rate
+    told["ua"] = 1 - made.calibration.target_rate
     return told
 
 
@@ -159,7 +155,7 @@ def every(model: Any, factor: str, tell: Tell) -> dict[str, Any]:
     contents = of(factor, FOUND + QUICK + FEW)
     found = {}
     for level in getattr(World.load(), f"{factor}s"):
-        made = built(model, factor, level, contents, tell, tuned=QUICK, shuffled=0)
+        made = built(model, factor, level, contents, tell, tuned=QUICK, baselines=0)
         found[level] = made.steered.calibration
     return {"levels": found}
 
@@ -171,25 +167,24 @@ def built(
     contents: tuple[str, ...],
     tell: Tell,
     *,
-    decoy: tuple[str, str] | None = None,
-    remove: bool = False,
     tuned: int = TUNED,
-    **how: Any,
+    **options: Any,
 ) -> Any:
     """A steered model from pairs of prompts; the same for every concept."""
-    from clerestory.steering import Concept, build
+    from clerestory.steering import steer
 
-    concept = Concept(f"lancet:{factor}", level, words(factor, level), decoy, remove=remove)
-    return build(
+    return steer(
         model,
         found(model, factor, level, contents[:FOUND], tell),
-        concept,
-        tune=contents[FOUND : FOUND + tuned],
-        report=contents[FOUND + tuned :],
+        f"lancet:{factor}={level}",
+        words(factor, level),
+        items=contents[FOUND:],
+        selection_items=tuned,
+        evaluation_items=len(contents) - FOUND - tuned,
         seeds=SEEDS,
-        sites=[BRIDGE],
+        sites=[model.conditioning_site],
         progress=tell,
-        **how,
+        **options,
     )
 
 
@@ -211,7 +206,7 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
     recording = record(
         model,
         pd.DataFrame(rows),
-        sites=[BRIDGE],
+        sites=[model.conditioning_site],
         pictures=False,
         out=BUILT / f"{factor}-{model.revision[:12]}",
         progress=lambda _, done, of: tell(f"recording {factor}", done, of),

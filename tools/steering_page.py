@@ -17,35 +17,35 @@ def page() -> str:
     glass, gone = kept["glass"]["calibration"], kept["removal"]
     baked, mixed = kept["glass"]["baked"], glass["baselines"]["shuffled"]
     levels = {**kept["styles"]["levels"], **kept["moods"]["levels"]}
-    rates = sorted((one["concept_rate"], name) for name, one in levels.items())
-    said = [one["baselines"]["words"]["concept_rate"] for one in levels.values()]
+    rates = sorted((one["target_rate"], name) for name, one in levels.items())
+    said = [one["baselines"]["words"]["target_rate"] for one in levels.values()]
     share = {
         name: f"{100 * gone[name]:.1f}" for name in ("ua", "ira", "cra", "ira_base", "cra_base")
     }
     removed = gone["calibration"]
-    base = removed["baselines"]["unedited"]["concept_rate"]
+    base = removed["baselines"]["unedited"]["target_rate"]
     return (
         (DOCS / "steering" / "page.md.in")
         .read_text()
         .format(
             revision=kept["glass"]["revision"],
-            contents=glass["contents"],
-            strength=f"{glass['picked']['strength']:.1f}",
-            tuned=glass["tuned"]["contents"],
+            contents=glass["items"],
+            strength=f"{glass['selected']['strength']:.1f}",
+            tuned=glass["selection"]["items"],
             glass_rows=_ways({"**steered**": glass, **glass["baselines"]}),
-            said=glass["said"],
+            said=glass["template"],
             directions=mixed["directions"],
-            few=mixed["contents"],
+            few=mixed["items"],
             slider=SLIDER,
             kept_rows=_kept(glass),
             alarms=_rate(kept["alarms"]),
             baked_difference=f"{baked['max_difference']:.0e}",
-            baked_apart=baked["pictures_apart"],
-            baked_base=baked["from_base"],
-            moose_contents=kept["moose"]["contents"],
-            moose_rows=_moose(kept["moose"]["ways"]),
-            removal_contents=removed["contents"],
-            removal_strength=f"{removed['picked']['strength']:.1f}",
+            baked_apart=baked["picture_difference"],
+            baked_base=baked["base_picture_difference"],
+            moose_contents=kept["moose"]["items"],
+            moose_rows=_moose(kept["moose"]["conditions"]),
+            removal_contents=removed["items"],
+            removal_strength=f"{removed['selected']['strength']:.1f}",
             removal_rate=_span(removed),
             removal_base=f"{base:.3f}",
             ua_base=f"{100 * (1 - base):.1f}",
@@ -67,42 +67,40 @@ def _rate(one: dict[str, Any]) -> str:
 
 
 def _span(one: dict[str, Any]) -> str:
-    low, high = one["concept_interval"]
-    return f"{one['concept_rate']:.3f} ({low:.3f}–{high:.3f})"
+    low, high = one["target_interval"]
+    return f"{one['target_rate']:.3f} ({low:.3f}–{high:.3f})"
 
 
 def _ways(ways: dict[str, Any]) -> str:
-    head = (
-        "| way | style | subject kept | place kept | mood kept | all kept | windows added (95%) |"
-    )
+    head = "| condition | style | subject | place | mood preserved | mean | windows added (95%) |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for name, one in ways.items():
-        added, between = one["decoy_added"], one.get("decoy_added_interval")
+        added, between = one["hard_negative_effect"], one.get("hard_negative_interval")
         told = "" if between is None else f" ({between[0]:+.3f} to {between[1]:+.3f})"
-        kept = " | ".join(f"{one['kept'][name]:.3f}" for name in ("subject", "place", "mood"))
-        lines.append(
-            f"| {name} | {_span(one)} | {kept} | {one['all_kept']:.3f} | {added:+.3f}{told} |"
-        )
+        rates = [one["preservation"][factor] for factor in ("subject", "place", "mood")]
+        cells = [name, _span(one), *(f"{rate:.3f}" for rate in rates)]
+        cells += [f"{one['mean_preservation']:.3f}", f"{added:+.3f}{told}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _kept(glass: dict[str, Any]) -> str:
-    """Each factor: kept, what set b has right in true renders in the style, and their ratio."""
+    """Each factor: preservation, accuracy in true renders of the style, and their ratio."""
     from lancet.classifiers import LancetClassifiers
 
     judge = LancetClassifiers.load()
-    lines = ["| factor | kept | set b, true renders | ratio (aim .93) | words, ratio |"]
+    lines = ["| factor | preserved | accuracy in true renders | ratio (aim .93) | words, ratio |"]
     lines.append("|---|---|---|---|---|")
     for name in ("subject", "place", "mood"):
         right, every = judge.accuracy_in_style(name, GLASS)
-        own, said = glass["kept"][name], glass["baselines"]["words"]["kept"][name]
+        own, said = glass["preservation"][name], glass["baselines"]["words"]["preservation"][name]
         true = right / every
         lines.append(f"| {name} | {own:.3f} | {true:.3f} | {own / true:.3f} | {said / true:.3f} |")
     return "\n".join(lines)
 
 
 def _moose(ways: list[dict[str, Any]]) -> str:
-    lines = ["| way | style | subject kept | windows added |", "|---|---|---|---|"]
+    lines = ["| condition | style | subject preserved | windows added |", "|---|---|---|---|"]
     lines += [
         f"| {one['name']} | {_rate(one['target'])} | "
         f"{one['preservation']['subject']['rate']:.2f} | "
@@ -113,14 +111,14 @@ def _moose(ways: list[dict[str, Any]]) -> str:
 
 
 def _every(levels: dict[str, Any]) -> str:
-    lines = ["| concept | steered | words | unedited | subject kept | all kept | strength |"]
+    lines = ["| label | steered | words | unedited | subject preserved | mean | strength |"]
     lines.append("|---|---|---|---|---|---|---|")
     for name, one in levels.items():
         beside = one["baselines"]
         lines.append(
-            f"| {name} | {_span(one)} | {beside['words']['concept_rate']:.2f} | "
-            f"{beside['unedited']['concept_rate']:.2f} | {one['kept']['subject']:.2f} | "
-            f"{one['all_kept']:.2f} | {one['picked']['strength']:.1f} |"
+            f"| {name} | {_span(one)} | {beside['words']['target_rate']:.2f} | "
+            f"{beside['unedited']['target_rate']:.2f} | {one['preservation']['subject']:.2f} | "
+            f"{one['mean_preservation']:.2f} | {one['selected']['strength']:.1f} |"
         )
     return "\n".join(lines)
 
@@ -130,7 +128,7 @@ def _failing(levels: dict[str, Any]) -> str:
     behind = [
         name
         for name, one in levels.items()
-        if one["concept_interval"][1] < one["baselines"]["words"]["concept_interval"][0]
+        if one["target_interval"][1] < one["baselines"]["words"]["target_interval"][0]
     ]
     lines = [f"Below the words beyond both intervals: {', '.join(behind) or 'none'}."]
     lines += [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clerestory.models import Model, load
     from clerestory.recognition import familiarity
     from clerestory.recordings import Recording, record
-    from clerestory.steering import SteeredModel, load_steered
+    from clerestory.steering import SteeredModel, load_steered, steer
     from clerestory.studies import Study
     from clerestory.suppression.suppress import suppress
 
@@ -40,7 +40,7 @@ _PACKAGES = {
     "models": ("Model", "load"),
     "recognition": ("familiarity",),
     "recordings": ("Recording", "record"),
-    "steering": ("SteeredModel", "load_steered"),
+    "steering": ("SteeredModel", "load_steered", "steer"),
     "studies": ("Study",),
     "suppression": ("suppress",),
 }
@@ -68,6 +68,7 @@ __all__ = [
     "load_steered",
     "maximize",
     "record",
+    "steer",
     "suppress",
     "verify",
 ]

@@ -49,8 +49,8 @@ def test_style_finds_the_direction_that_controls_it_and_builds_with_it(after):
                 direction.detects.hard_negative_auroc,
             ],
             "controls": [one.unit for one in result.effects if one.controls],
-            "rates": {name: ways["concept_rate"] for name, ways in measured["baselines"].items()},
-            "steered": measured["concept_rate"],
+            "rates": {name: ways["target_rate"] for name, ways in measured["baselines"].items()},
+            "steered": measured["target_rate"],
             "exact": baked.exact,
         }""",
     )

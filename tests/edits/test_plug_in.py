@@ -41,7 +41,7 @@ assert again.edits[0].to_dict() == steered.edits[0].to_dict()
 drawn, plain = again.draw("a cat", 1), model.run("a cat", 1).pictures
 assert (drawn == steered.draw("a cat", 1)).all() and (drawn != plain).any()
 baked = bake(again, sys.argv[1] + "/baked")
-assert baked.exact and not baked.refused, baked
+assert baked.exact and not baked.refusals, baked
 """
 
 

@@ -80,7 +80,7 @@ def test_no_text_of_any_file_is_run(name: str, copied: Copied, mark: Path) -> No
     [
         ("recording", "manifest.json", ("plan", "model", "how")),
         ("microscope", "microscope.json", ("model", "how")),
-        ("steered", "steering.json", ("base", "opened_with")),
+        ("steered", "steering.json", ("base", "load_options")),
     ],
 )
 @pytest.mark.parametrize("option", ["pickles", "trust_remote_code", "custom_pipeline"])

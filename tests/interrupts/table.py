@@ -213,12 +213,12 @@ def _(valid, out, patch):
 
 @case("steer build")
 def _(valid, out, patch):
-    asked = ["--from", valid.findings, "--classifier", LIGHT, "--class", "light"]
+    request = [valid.findings, f"{LIGHT}=light", "cat {item}"]
     lines = valid.root / "others.txt"
     lines.write_text("\n".join(f"{number} {number}" for number in range(8)))
-    how = ["--words", "cat {item}", "--contents", lines, "--tune", 4, "--report", 4]
+    how = ["--items", lines, "--selection-items", 4, "--evaluation-items", 4]
     few = ["--strengths", "1", "--site", SITE, "--seeds", "0"]
-    return ["steer", "build", *asked, *how, *few, "--out", out]
+    return ["steer", "build", *request, *how, *few, "--out", out]
 
 
 @case("steer bake")

@@ -29,7 +29,7 @@ from clerestory.reporting.escaping import markdown, to_json, visible
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import save_run, slug
 from clerestory.reporting.results import Provenance
-from clerestory.steering.card import NEEDED, card
+from clerestory.steering.card import MEASURED, card
 from payloads import built
 from payloads.payloads import ALL, CONTROL, HALF, PAYLOADS
 
@@ -185,12 +185,12 @@ def test_a_chart_is_drawn_of_any_text():
 
 def to_dict(text: str) -> dict[str, Any]:
     """What a steered model's file says, with a text wherever one may stand."""
-    ways = {"concept_rate": 0.5, "concept_interval": (0.4, 0.6), "kept": {}, "all_kept": None}
-    ways |= {"decoy_added": None, "contents": text}
-    measured = {**dict.fromkeys(NEEDED, text), **ways, "shows": text, "warnings": [text]}
+    figures = {"target_rate": 0.5, "target_interval": (0.4, 0.6), "preservation": {}}
+    figures |= {"mean_preservation": None, "hard_negative_effect": None, "items": text}
+    measured = {**dict.fromkeys(MEASURED, text), **figures, "label": text, "warnings": [text]}
     return {
         "base": {"name": text, "revision": text},
-        "calibration": {**measured, "baselines": {text: ways}},
+        "calibration": {**measured, "baselines": {text: figures}},
         "edits": [{"kind": text, "site": text, text: text, "words": text}],
         "versions": {text: text},
     }
@@ -217,7 +217,8 @@ def _flat(tokens: Any) -> Any:
 def test_the_note_of_a_baked_model_is_no_more_than_text():
     text = "<script>a</script> [b](javascript:c) \x1b[31m"
     model = SimpleNamespace(name=text, revision=text, defaults=SimpleNamespace(negative=text))
-    steered: Any = SimpleNamespace(model=model, calibration={"shows": text}, edits=())
+    model.conditioning_site = "prior/embedding"
+    steered: Any = SimpleNamespace(model=model, calibration={"label": text}, edits=())
     baking: Any = importlib.import_module("clerestory.steering.bake")
     note = baking._note(steered, SimpleNamespace(max_difference=None), lora=False)
     kinds = {one.type for one in _flat(MarkdownIt("commonmark", {"html": True}).parse(note))}

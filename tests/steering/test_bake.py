@@ -95,7 +95,7 @@ def test_a_baked_model_draws_the_same_where_this_library_cannot_be_imported(fami
     }[family]()
     steered = SteeredModel(model, edits)
     made = bake(steered, tmp_path / "baked")
-    assert made.exact and made.refused == () and made.from_base > 3
+    assert made.exact and made.refusals == () and made.base_picture_difference > 3
     usual = model.defaults
     options = {
         "height": usual.height,
@@ -143,13 +143,13 @@ def test_what_cannot_be_folded_is_refused_with_the_reason_and_the_nearest(
     model = tiny_model()
     steered = SteeredModel(model, [edit(model)])
     made = bake(steered, tmp_path / "baked")
-    (refusal,) = made.refused
+    (refusal,) = made.refusals
     assert made.folder is None and not (tmp_path / "baked").exists()
-    assert re.search(why, refusal.why)
+    assert re.search(why, refusal.reason)
     if offers and nearest(model, steered.edits[0]):
-        assert refusal.offer is not None and refusal.apart >= 0
+        assert refusal.alternative is not None and refusal.picture_difference >= 0
     else:
-        assert refusal.offer is None or refusal.apart >= 0
+        assert refusal.alternative is None or refusal.picture_difference >= 0
 
 
 def test_each_kind_is_the_matrix_that_it_says():
@@ -221,18 +221,18 @@ def test_a_lora_is_written_where_the_rank_is_low_and_diffusers_draws_with_it(tmp
         ([edits[0], Scale(f"{site}[3]", 2.0, branch="both")], "room for one"),
     ):
         refused = bake(SteeredModel(model, others), tmp_path / "x", lora=True)
-        assert refused.folder is None and re.search(why, refused.refused[-1].why)
+        assert refused.folder is None and re.search(why, refused.refusals[-1].reason)
     kandinsky = tiny_model()
     own = next(s for s in kandinsky.sites if s.startswith("denoiser.") and s.endswith("/q"))
     lone = SteeredModel(kandinsky, [Scale(f"{own}[1]", 2.0, branch="both")])
-    assert "loads no LoRA" in bake(lone, tmp_path / "x", lora=True).refused[0].why
+    assert "loads no LoRA" in bake(lone, tmp_path / "x", lora=True).refusals[0].reason
 
 
 def test_what_cannot_be_measured_is_refused_all_the_same_and_adapters_are_in_the_way(tmp_path):
     model = tiny_model()
     word = shift(model, "text.blocks.0/mlp", positions="tokens:raven")
-    (refusal,) = bake(SteeredModel(model, [word]), tmp_path / "x").refused
-    assert "some positions only" in refusal.why and refusal.apart is None
+    (refusal,) = bake(SteeredModel(model, [word]), tmp_path / "x").refusals
+    assert "some positions only" in refusal.reason and refusal.picture_difference is None
     peft = pytest.importorskip("peft")
     unet = model.pipeline.unet
     unet.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q"]), adapter_name="one")
@@ -249,7 +249,7 @@ def test_a_slider_learns_what_the_words_do_and_leaves_the_model_as_it_was():
     pytest.importorskip("peft")
     model = tiny_model()
     before = model.run("a cat", 0).pictures
-    slider = Slider.trained(model, ("{item}", "{item} dog dog"), ["a", "cat", "b", "c"], steps=60)
+    slider = Slider.train(model, ("{item}", "{item} dog dog"), ["a", "cat", "b", "c"], steps=60)
     first, last = np.mean(slider.losses[:10]), np.mean(slider.losses[-10:])
     assert last < first
     assert (model.run("a cat", 0).pictures == before).all()

@@ -13,16 +13,16 @@ from helpers.planted_cause import model
 
 from clerestory.contrasts import contrast
 from clerestory.edits import Add
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, ModelError
 from clerestory.models.core.addresses import parse
-from clerestory.steering import Concept, SteeredModel, build, frontier, picked
-from clerestory.steering.frontier import Point
-from clerestory.steering.scaled_directions import Move
+from clerestory.steering import BuildResult, SteeredModel, steer
+from clerestory.steering.frontier import Candidate, frontier, select_candidate
+from clerestory.steering.scaled_directions import ScaledDirection
 
 TEXT = "text.blocks.0/mlp"
-JUDGE = "python:helpers.planted_cause:light"
-CONTENTS = [f"c{number}" for number in range(24)]
-REPORT = [f"d{number}" for number in range(16)]
+CLASSIFIER = "python:helpers.planted_cause:light"
+ITEMS = [f"c{number}" for number in range(24)]
+EVALUATION = [f"d{number}" for number in range(16)]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def planted():
 def found(planted):
     rows = [
         (f"{half[0]} {lead} {content}", content, f"{arm} {half}", arm, half)
-        for half, own in (("selection", CONTENTS[:12]), ("evaluation", CONTENTS[12:]))
+        for half, own in (("selection", ITEMS[:12]), ("evaluation", ITEMS[12:]))
         for arm, lead in (("positive", "glass"), ("negative", "plain"))
         for content in own
     ]
@@ -45,25 +45,33 @@ def found(planted):
     return contrast(values, samples, methods=("difference",), flips=5)
 
 
-def made(planted, found, **how):
-    said, remove = how.pop("said", "glass {item}"), how.pop("remove", False)
-    concept = Concept(JUDGE, "light", said, remove=remove)
-    told = {"tune": CONTENTS[:8], "report": REPORT, "shuffled": 4}
-    return build(planted, found, concept, **{**told, **how})
+def built(planted, found, template="glass {item}", **options):
+    options = {"selection": ITEMS[:8], "evaluation": EVALUATION, "baselines": 4} | options
+    selection, evaluation = options.pop("selection"), options.pop("evaluation")
+    return steer(
+        planted,
+        found,
+        f"{CLASSIFIER}=light",
+        template,
+        items=[*selection, *evaluation],
+        selection_items=len(selection),
+        evaluation_items=len(evaluation),
+        progress=False,
+        **options,
+    )
 
 
-def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(
+def test_the_target_is_drawn_without_being_said_and_baselines_stand_beside(
     planted, found, tmp_path
 ):
-    built = made(planted, found, searched="glass {item}", source="found")
-    told = built.steered.calibration
-    assert told["concept_rate"] == 1 and told["baselines"]["unedited"]["concept_rate"] == 0
-    assert told["baselines"]["words"]["concept_rate"] == 1
-    assert told["baselines"]["searched"]["concept_rate"] == 1
-    assert told["baselines"]["shuffled"]["concept_rate"] == 0
-    assert told["baselines"]["shuffled"]["directions"] == 4
-    assert (told["contents"], told["seeds"], told["role"]) == (16, 2, "evaluation")
-    place = built.save(tmp_path / "s")
+    result = built(planted, found, search=["glass"])
+    figures, baselines = result.calibration, result.calibration.baselines
+    assert figures.target_rate == 1 and baselines["unedited"].target_rate == 0
+    assert baselines["words"].target_rate == 1 and baselines["searched"].target_rate == 1
+    assert baselines["shuffled"].target_rate == 0 and baselines["shuffled"].directions == 4
+    assert (figures.items, figures.seeds, figures.role) == (16, 2, "evaluation")
+    assert (figures.selection.items, figures.selection.role) == (8, "selection")
+    place = result.save(tmp_path / "s")
     names = {path.name for path in place.iterdir()}
     assert {
         "steering.json",
@@ -74,63 +82,83 @@ def test_the_concept_is_drawn_without_being_said_and_baselines_stand_beside(
     } == names
     again = SteeredModel.load(place, planted)
     assert json.loads((place / "steering.json").read_text())["calibration"] == again.calibration
-    assert (again.draw("c1", [3]) == built.steered.draw("c1", [3])).all()
+    assert (again.draw("c1", [3]) == result.steered.draw("c1", [3])).all()
     assert "| **this model** | 1.00" in (place / "card.md").read_text()
 
 
+def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
+    planted, found, tmp_path, monkeypatch
+):
+    result = built(planted, found, strengths=[1.0, 4.0])
+    assert len(repr(result)) < 300 and "light" in repr(result)
+    assert list(result.table()["condition"]) == ["edited", "unedited", "words", "shuffled"]
+    place = result.save(tmp_path / "s")
+    monkeypatch.setattr("clerestory.steering.steered.load", lambda name: planted)
+    again = BuildResult.load(place)
+    assert again.calibration == result.calibration and again.table().equals(result.table())
+    assert again.plot().to_dict() == result.plot().to_dict()
+    assert again.steered.provenance["options"]["target"] == f"{CLASSIFIER}=light"
+    text = (place / "steering.json").read_text()
+    (place / "steering.json").write_text(text.replace('"target_rate"', '"rate"'))
+    with pytest.raises(ModelError, match="does not fit"):
+        BuildResult.load(place)
+
+
 def test_an_edit_can_be_of_some_steps(planted):
-    edit = Move("u", "denoiser.blocks.2/mlp", np.ones(1), 1.0, 1.0, np.ones((2, 1))).edit(
-        0.5, [2, 3]
-    )
+    site = "denoiser.blocks.2/mlp"
+    direction = ScaledDirection("u", site, np.ones(1), 1.0, 1.0, np.ones((2, 1)))
+    edit = direction.edit(0.5, [2, 3])
     assert parse(edit.site).steps == (2, 3)
     lit = planted.run("plain c1", 0, edits=[edit]).pictures.mean()
     dark = planted.run("plain c1", 0, edits=[replace(edit, strength=0.0)]).pictures.mean()
     assert lit != dark
 
 
-def test_contents_that_found_it_do_not_report_and_what_nothing_guards_is_said(planted, found):
-    warnings = made(planted, found).steered.calibration["warnings"]
-    assert any("also reports" in one for one in warnings)
-    assert any("nothing says what is kept" in one for one in warnings)
-    with pytest.raises(EvidenceError, match="No classifier says what is kept"):
-        made(planted, found, keep=0.9)
+def test_items_of_the_findings_do_not_evaluate_and_what_nothing_measures_is_warned_of(
+    planted, found
+):
+    warnings = built(planted, found).calibration.warnings
+    assert any("also evaluates" in warning for warning in warnings)
+    assert "No classifier measures preservation." in warnings
+    with pytest.raises(EvidenceError, match="No classifier measures preservation"):
+        built(planted, found, min_preservation=0.9)
     with pytest.raises(EvidenceError, match="prove nothing"):
-        made(planted, found, report=["c1", *REPORT])
+        built(planted, found, selection=["e1", *EVALUATION[:3]], evaluation=["c1", *EVALUATION[3:]])
 
 
 def test_strengths_count_deviations_of_the_site(planted, found):
-    built = made(planted, found, strengths=[1.0])
-    edit = built.pick.edit
-    plain = planted.run(CONTENTS[:8], 0, read=TEXT, pictures=False).read(TEXT)
+    (edit,) = built(planted, found, strengths=[1.0]).steered.edits
+    plain = planted.run(ITEMS[:8], 0, read=TEXT, pictures=False).read(TEXT)
     along = plain.mean("step").to_numpy() @ edit.vector.numpy().astype(float)
     assert edit.scale == pytest.approx(along.std(), rel=1e-4)
     assert np.linalg.norm(edit.vector) == pytest.approx(1, rel=1e-5)
 
 
-def test_a_concept_is_taken_out_of_prompts_that_say_it(planted, found):
-    built = made(planted, found, remove=True)
-    told = built.steered.calibration
-    assert told["baselines"]["unedited"]["concept_rate"] == 1 and told["concept_rate"] == 0
-    assert np.asarray(built.pick.edit.strength) < 0
+def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
+    figures = built(planted, found, remove=True).calibration
+    assert figures.baselines["unedited"].target_rate == 1 and figures.target_rate == 0
+    assert figures.selected.strength < 0
+    with pytest.raises(EvidenceError, match="no baseline where it is removed"):
+        built(planted, found, remove=True, search=["glass"])
 
 
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"tune": REPORT[:5]}, "are shared"),
-        ({"report": REPORT[8:10]}, "four contents or more"),
+        ({"selection": EVALUATION[:5]}, "16 different items and 21"),
+        ({"evaluation": EVALUATION[8:10]}, "four items or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
-        ({"said": "glass"}, "must have {item}"),
+        ({"template": "glass"}, "must have {item}"),
     ],
 )
 def test_what_cannot_be_built_is_refused(planted, found, how, words):
     with pytest.raises(EvidenceError, match=words.replace("{item}", ".item.")):
-        made(planted, found, **how)
+        built(planted, found, **how)
 
 
-def point(goal: float, kept: float, strange: bool = False) -> Point:
-    outcome = SimpleNamespace(mean_preservation=kept)
-    return Point(Add("a/b", [1.0]), outcome, goal, strange)
+def point(score: float, preservation: float, out_of_distribution: bool = False) -> Candidate:
+    outcome = SimpleNamespace(mean_preservation=preservation)
+    return Candidate(Add("a/b", [1.0]), outcome, score, out_of_distribution)
 
 
 def test_the_frontier_is_what_nothing_beats_in_both():
@@ -140,16 +168,16 @@ def test_the_frontier_is_what_nothing_beats_in_both():
 
 def test_the_knee_keeps_most_of_what_does_nearly_all_and_keep_bounds_it():
     points = [point(0.3, 0.99), point(0.98, 0.9), point(1.0, 0.7), point(0.6, 0.96)]
-    assert picked(points) == (points[1], [])
-    assert picked(points, keep=0.95) == (points[3], [])
-    best, warnings = picked(points, keep=0.995)
-    assert best is points[1] and "keeps 100%" in warnings[0]
-    assert "does nothing" in picked([point(0.0, 1.0), point(1.0, 0.2)], keep=0.9)[1][0]
+    assert select_candidate(points) == (points[1], [])
+    assert select_candidate(points, 0.95) == (points[3], [])
+    best, warnings = select_candidate(points, 0.995)
+    assert best is points[1] and "preserves 100%" in warnings[0]
+    assert "no effect" in select_candidate([point(0.0, 1.0), point(1.0, 0.2)], 0.9)[1][0]
 
 
 def test_what_left_the_distribution_is_never_taken_silently():
-    fine, strange = point(0.5, 0.9), point(1.0, 0.95, strange=True)
-    assert picked([fine, strange]) == (fine, [])
-    best, warnings = picked([strange, replace(strange)])
-    assert best.strange and "leaves the distribution" in warnings[0]
-    assert "does nothing" in picked([point(0.0, 1.0)])[1][0]
+    fine, strange = point(0.5, 0.9), point(1.0, 0.95, out_of_distribution=True)
+    assert select_candidate([fine, strange]) == (fine, [])
+    best, warnings = select_candidate([strange, replace(strange)])
+    assert best.out_of_distribution and "leaves the distribution" in warnings[0]
+    assert "no effect" in select_candidate([point(0.0, 1.0)])[1][0]

@@ -8,7 +8,7 @@ import pytest
 from families import FAMILIES, family_model
 
 from clerestory.contrasts import contrast
-from clerestory.steering import Concept, SteeredModel, bake, build
+from clerestory.steering import SteeredModel, bake, steer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 LETTERS = "abcdefghijklmnop"
@@ -42,23 +42,25 @@ def test_a_steered_model_of_every_family(family, tmp_path):
     model = family_model(family)
     texts = [one.address for one in model.sites.values() if one.stage.startswith("text")]
     site = next(address for address in texts if address.endswith("/mlp"))
-    concept = Concept("python:steering.test_families:warm", "warm", "cat {item}")
-    built = build(
+    built = steer(
         model,
         found(model, site),
-        concept,
-        tune=list(LETTERS[:4]),
-        report=list(LETTERS[8:12]),
+        "python:steering.test_families:warm=warm",
+        "cat {item}",
+        items=[*LETTERS[:4], *LETTERS[8:12]],
+        selection_items=4,
+        evaluation_items=4,
         seeds=0,
         strengths=[0.0, 2.0],
-        shuffled=2,
+        baselines=2,
+        progress=False,
     )
     folder = built.save(tmp_path / "steered")
     again = SteeredModel.load(folder, model)
     assert (again.draw("a b", 3) == built.steered.draw("a b", 3)).all()
     assert set(built.steered.calibration["baselines"]) == {"unedited", "words", "shuffled"}
     made = bake(again, tmp_path / "baked")
-    assert made.exact or made.refused[0].why
+    assert made.exact or made.refusals[0].reason
     if not made.exact:
-        assert "one branch of guidance" in made.refused[0].why
-        assert made.refused[0].offer is not None
+        assert "one branch of guidance" in made.refusals[0].reason
+        assert made.refusals[0].alternative is not None

@@ -95,8 +95,8 @@ def test_what_is_no_steered_model_is_refused_in_one_line(model, tmp_path):
     text = (place / "steering.json").read_text()
     for old, new, error, words in (
         ('"add"', '"ad"', RegistryError, "Did you mean add"),
-        ('"format": 2', '"format": 9', ModelError, "format 2"),
-        ('"versions"', '"news"', ModelError, "has unknown fields news.*newer Clerestory"),
+        ('"format": 3', '"format": 2', ModelError, "format 3.*build it again"),
+        ('"versions"', '"news"', ModelError, "(versions|news) does not fit.*another version"),
         ('"revision": ""', '"revision": "x"', ModelError, "make it again"),
         ('"strength"', '"strenght"', ModelError, "does not fit"),
     ):
@@ -127,10 +127,10 @@ def test_another_base_model_is_refused_with_what_differs(model, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"opened_with": {"pickles": "true"}}, "unknown fields base.opened_with.pickles"),
-        ({"opened_with": {"lora": 1}}, "damaged fields base.opened_with.lora"),
-        ({"extra": "x"}, "unknown fields base.extra"),
-        ({"name": None}, "damaged fields base.name"),
+        ({"load_options": {"pickles": "true"}}, "base.load_options.pickles.* does not fit"),
+        ({"load_options": {"lora": 1}}, "base.load_options.lora does not fit"),
+        ({"extra": "x"}, "base.extra does not fit"),
+        ({"name": None}, "base.name does not fit"),
     ],
 )
 def test_a_base_that_says_more_than_it_should_is_refused(model, tmp_path, change, words):
@@ -143,7 +143,7 @@ def test_a_base_that_says_more_than_it_should_is_refused(model, tmp_path, change
 
 
 def test_any_calibration_can_be_saved_and_the_card_escapes_it(model, tmp_path):
-    told = {"shows": "![x](http://a) <b> `c`", "note": 1}
+    told = {"label": "![x](http://a) <b> `c`", "note": 1}
     place = SteeredModel(model, EDITS, calibration=told).save(tmp_path / "saved")
     card = (place / "card.md").read_text()
     assert r"\!\[x\]\(http" in card and "<b>" not in card

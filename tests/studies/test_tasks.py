@@ -64,18 +64,24 @@ def built(rate: float, low: float, **changed: Any) -> dict[str, Any]:
     other = {"unedited": 0.05, "shuffled": 0.1, "words": 0.6}
     baselines = {
         name: {
-            "concept_rate": up / 2,
-            "concept_interval": [0.0, up],
-            "decoy_added": 0.5,
-            "kept": {"lancet:subject": 0.95},
+            "target_rate": up / 2,
+            "target_interval": [0.0, up],
+            "hard_negative_effect": 0.5,
+            "preservation": {"lancet:subject": 0.95},
         }
         for name, up in other.items()
     }
-    told = {"concept_rate": rate, "concept_interval": [low, 1.0], "baselines": baselines}
+    told = {"target_rate": rate, "target_interval": [low, 1.0], "baselines": baselines}
     picked = {"site": "prior/embedding"}
     kept = {"lancet:subject": 0.7, "lancet:place": 0.99}
-    rest = {"kept": kept, "all_kept": 0.9, "picked": picked}
-    return {**told, **rest, "decoy_added": None, "decoy_added_interval": [-0.1, 0.1], **changed}
+    rest = {"preservation": kept, "mean_preservation": 0.9, "selected": picked}
+    return {
+        **told,
+        **rest,
+        "hard_negative_effect": None,
+        "hard_negative_interval": [-0.1, 0.1],
+        **changed,
+    }
 
 
 BUILD = Study.load("stained-glass", "full").plan["build.glass"]
@@ -105,7 +111,7 @@ def test_build_is_supported_where_its_interval_is_above_the_baselines(
 def test_build_claims_a_rare_hard_negative_only_where_it_draws_the_concept(
     added: float, low: float, supported: bool
 ) -> None:
-    _, claim = BUILD._claims(built(0.8, low, decoy_added=added, all_kept=None))
+    _, claim = BUILD._claims(built(0.8, low, hard_negative_effect=added, mean_preservation=None))
     assert (claim.id, claim.status, claim.figure) == (
         "hard negative",
         to_status(supported),
@@ -285,7 +291,9 @@ def test_claims_from_numpy_figures_have_a_status() -> None:
         group._claim(grouped(detecting(low=np.float64(0.97)), (UNIT,)), "scared"),
         attribute._claim("raises", "x", *_first(shares((np.float64(0.3), np.float64(0.5))))),
         suppress._claim(suppressed(np.float64(0.9), np.float64(0.95))),
-        *BUILD._claims(built(np.float64(0.8), np.float64(0.7), decoy_added=np.float64(0.01))),
+        *BUILD._claims(
+            built(np.float64(0.8), np.float64(0.7), hard_negative_effect=np.float64(0.01))
+        ),
     ]
     assert [claim.status for claim in claims if claim.status != "supported"] == []
 

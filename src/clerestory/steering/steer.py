@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clerestory.classifiers import condition as parse_target
+from clerestory.classifiers import parse_target
 from clerestory.contrasts import Findings
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError

@@ -361,7 +361,7 @@ def _steer(
     result = recommended if recommended.has_edits else best
     condition = next(each.condition for each in choices if each.method == result.name)
     calibration = {
-        "shows": f"without {', '.join(target.label for target in association.unwanted)}",
+        "label": f"without {', '.join(target.label for target in association.unwanted)}",
         "method": result.name,
         "setting": result.setting,
         "evaluation": dict(result.rates),

@@ -28,7 +28,7 @@ from clerestory.studies.tasks.base import (
 from clerestory.studies.tasks.verify import findings_of
 
 if TYPE_CHECKING:
-    from clerestory.steering import Built
+    from clerestory.steering import BuildResult
 
 __all__ = ["Build"]
 
@@ -110,42 +110,41 @@ class Build(Task):
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
         """Build, and save the steered model in `steered`."""
-        from clerestory.steering import Concept, build
-        from clerestory.steering.pictures import chart as plot
+        from clerestory.steering import steer
 
         hard = None
         if self.hard_negative is not None:
-            hard = (context.classifier(self.hard_negative[0]), context.label(*self.hard_negative))
+            name, label = self.hard_negative
+            hard = f"{context.classifier(name)}={context.label(name, label)}"
         label = context.label(self.classifier, self.label)
-        preserved = tuple(map(context.classifier, self.preserved))
-        concept = Concept(
-            context.classifier(self.classifier), label, self.template, hard, preserved
-        )
         selection, evaluation = self.split_items()
-        built = build(
+        result = steer(
             context.model,
             findings_of(context, self.find, "", ""),
-            concept,
-            tune=selection,
-            report=evaluation,
-            seeds=self.seeds,
-            keep=self.min_preserved,
+            f"{context.classifier(self.classifier)}={label}",
+            self.template,
+            hard_negative=hard,
+            preserve=tuple(map(context.classifier, self.preserved)),
+            min_preservation=self.min_preserved,
             sites=self.sites,
             strengths=self.strengths,
-            shuffled=self.shuffled,
-            source=self.find,
+            items=[*selection, *evaluation],
+            selection_items=len(selection),
+            evaluation_items=len(evaluation),
+            seeds=self.seeds,
+            baselines=self.shuffled,
             cache=context.cache,
             progress=context.progress,
         )
-        built.save(folder / "steered")
-        told = built.steered.calibration
+        result.save(folder / "steered")
+        figures = result.steered.calibration
         return TaskResult(
-            claims=tuple(self._claims(told)),
-            figures=told,
-            tables=(_table(told),),
-            pictures=(_pictures(built, folder),),
-            charts=(save_chart(folder, "What was tried", "frontier", plot(built)),),
-            warnings=tuple(told["warnings"]),
+            claims=tuple(self._claims(figures)),
+            figures=figures,
+            tables=(_table(figures),),
+            pictures=(_pictures(result, folder),),
+            charts=(save_chart(folder, "What was tried", "frontier", result.plot()),),
+            warnings=result.calibration.warnings,
             steered_model="steered",
         )
 
@@ -157,30 +156,33 @@ class Build(Task):
         both = _fills(self.items, self.selection + self.evaluation)
         return both[: self.selection], both[self.selection :]
 
-    def _claims(self, told: Mapping[str, Any]) -> list[Claim]:
-        low, high = told["concept_interval"]
-        baselines = told["baselines"]
-        rate, words = told["concept_rate"], baselines["words"]["concept_rate"]
+    def _claims(self, figures: Mapping[str, Any]) -> list[Claim]:
+        low, high = figures["target_interval"]
+        baselines = figures["baselines"]
+        rate, words = figures["target_rate"], baselines["words"]["target_rate"]
         others = ["unedited", "shuffled", *(["words"] if self.beats_words else [])]
-        rest = {one: baselines[one]["concept_interval"][1] for one in others if one in baselines}
-        kept = _kept(told)
+        rest = {one: baselines[one]["target_interval"][1] for one in others if one in baselines}
+        kept = _kept(figures)
         text = (
-            f"With one vector added at {told['picked']['site']} the model draws {self.label} in "
-            f"{rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); saying "
-            f"the words does in {words:.1%}.{kept}"
+            f"With one vector added at {figures['selected']['site']} the model draws {self.label} "
+            f"in {rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); "
+            f"saying the words does in {words:.1%}.{kept}"
         )
         most = max(rest.values())
         criterion = f"the interval above those of {', '.join(rest)} (at most {most:.1%})"
         claims = [Claim("drawn", text, to_status(low > most), criterion, rate, low, high)]
-        if told["decoy_added"] is not None and self.hard_negative is not None:
-            claims.append(self._hard_negative_claim(told, drawn=low > most))
+        if figures["hard_negative_effect"] is not None and self.hard_negative is not None:
+            claims.append(self._hard_negative_claim(figures, drawn=low > most))
         return claims
 
-    def _hard_negative_claim(self, told: Mapping[str, Any], *, drawn: bool) -> Claim:
+    def _hard_negative_claim(self, figures: Mapping[str, Any], *, drawn: bool) -> Claim:
         """Where the concept is not drawn, a low rate of the hard negative is no success."""
         assert self.hard_negative is not None
-        added, words = told["decoy_added"], told["baselines"]["words"]["decoy_added"]
-        low, high = told["decoy_added_interval"]
+        added, words = (
+            figures["hard_negative_effect"],
+            figures["baselines"]["words"]["hard_negative_effect"],
+        )
+        low, high = figures["hard_negative_interval"]
         said = "" if words is None else f"; saying the words does by {words:+.3f}"
         often = format_interval(added, low, high, "+.3f")
         name, label = self.hard_negative
@@ -193,14 +195,14 @@ class Build(Task):
         return Claim("hard negative", text, status, criterion, added, low, high)
 
 
-def _kept(told: Mapping[str, Any]) -> str:
+def _kept(figures: Mapping[str, Any]) -> str:
     """What is preserved, and what least, beside what saying the words preserves."""
-    kept, words = told["kept"], told["baselines"]["words"]["kept"]
-    if not kept or told["all_kept"] is None:
+    kept, words = figures["preservation"], figures["baselines"]["words"]["preservation"]
+    if not kept or figures["mean_preservation"] is None:
         return ""
     least = min(kept, key=lambda name: kept[name])
     return (
-        f" It preserves {told['all_kept']:.0%} of the rest on average, "
+        f" It preserves {figures['mean_preservation']:.0%} of the rest on average, "
         f"{least.rpartition(':')[2]} least ({kept[least]:.0%}; saying the words "
         f"{words[least]:.0%})."
     )
@@ -221,25 +223,26 @@ def _fills(template: Template, count: int) -> tuple[str, ...]:
     return tuple(map(str, np.random.default_rng(0).permutation(every)[:count]))
 
 
-def _pictures(built: Built, folder: Path) -> PictureRows:
+def _pictures(result: BuildResult, folder: Path) -> PictureRows:
     """The first evaluation items, with the first seed."""
-    rows = {
-        says: list(built.report.outcomes[name].pictures[:SHOWN, 0])
-        for name, says in CONDITIONS.items()
-    }
+    rows = {says: list(result.pictures[name][:SHOWN, 0]) for name, says in CONDITIONS.items()}
     title = "The first evaluation items, none picked by hand, one seed"
-    return save_pictures(folder, title, rows, built.report.contents[:SHOWN])
+    return save_pictures(folder, title, rows, result.calibration.evaluation_items[:SHOWN])
 
 
-def _table(told: Mapping[str, Any]) -> Table:
+def _table(figures: Mapping[str, Any]) -> Table:
     rows = []
-    for name, one in {"edited": told, **told["baselines"]}.items():
-        low, high = one["concept_interval"]
-        kept = "–" if one.get("all_kept") is None else f"{one['all_kept']:.0%}"
-        decoy = "–" if one.get("decoy_added") is None else f"{one['decoy_added']:+.3f}"
+    for name, one in {"edited": figures, **figures["baselines"]}.items():
+        low, high = one["target_interval"]
+        kept = "–" if one.get("mean_preservation") is None else f"{one['mean_preservation']:.0%}"
+        decoy = (
+            "–"
+            if one.get("hard_negative_effect") is None
+            else f"{one['hard_negative_effect']:+.3f}"
+        )
         said = CONDITIONS.get(name, f"{name} directions")
-        rows.append((said, f"{one['concept_rate']:.1%} ({low:.1%} to {high:.1%})", kept, decoy))
+        rows.append((said, f"{one['target_rate']:.1%} ({low:.1%} to {high:.1%})", kept, decoy))
     head = ("condition", "concept drawn", "rest preserved, mean", "hard negative added")
-    seeds = count_noun(told["seeds"], "seed")
-    title = f"What is drawn, on {told['contents']} items × {seeds}"
+    seeds = count_noun(figures["seeds"], "seed")
+    title = f"What is drawn, on {figures['items']} items × {seeds}"
     return Table(title, head, tuple(rows), (0,))
