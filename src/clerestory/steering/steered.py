@@ -15,7 +15,8 @@ from typing import Any, Literal, cast
 
 from torch import Tensor
 
-from clerestory.edits.base import SiteEdit, check_units, edits, name_of
+from clerestory.edits.base import SiteEdit, check_units, name_of
+from clerestory.edits.base import edits as known_edits
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import DAMAGED, inside, one_line, read_json
@@ -236,7 +237,7 @@ def _load_edits(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteE
     edits = []
     for index, settings in enumerate(listed):
         try:
-            kind = edits[settings["kind"]]
+            kind = known_edits[settings["kind"]]
             plain = {name: value for name, value in settings.items() if name != "kind"}
             edits.append(kind.from_dict(plain, tensors[index]))
         except RegistryError:
