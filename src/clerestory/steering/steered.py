@@ -29,7 +29,7 @@ from clerestory.types import Pictures
 
 __all__ = ["SavedSteering", "SteeredModel", "load_steered", "read_steering"]
 
-FORMAT = 3
+FORMAT: Literal[3] = 3
 FILE, TENSORS, CARD = "steering.json", "edits.safetensors", "card.md"
 LoadOption = Literal["prior", "lora", "config"]
 """What a base model may be loaded with: names, and nothing that could make code run."""
@@ -133,7 +133,8 @@ class SteeredModel:
             for name, tensor in saved.tensors().items():
                 tensors[f"{index}.{name}"] = tensor.contiguous()
         model = self.model
-        base = Base(model.name, model.revision, weights_digest(model), dict(model.load_options))
+        options = cast(dict[LoadOption, str], dict(model.load_options))
+        base = Base(model.name, model.revision, weights_digest(model), options)
         steering = asdict(
             SavedSteering(
                 FORMAT, base, tuple(listed), self.calibration, self.provenance, versions()
@@ -161,7 +162,8 @@ class SteeredModel:
         """
         saved = read_steering(Path(folder))
         if model is None:
-            model = load(saved.base.name, **saved.base.load_options)
+            options = cast(dict[str, Any], saved.base.load_options)
+            model = load(saved.base.name, **options)
         _check_base(Path(folder), saved.base, model)
         return cls(
             model,
@@ -230,10 +232,10 @@ def _load_edits(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteE
     path = inside(folder, TENSORS, ModelError)
     tensors: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(listed))}
     for name, tensor in read_tensors(path, ModelError).items():
-        index, _, field = name.partition(".")
-        if not index.isdecimal() or int(index) not in tensors:
+        number, _, field = name.partition(".")
+        if not number.isdecimal() or int(number) not in tensors:
             raise ModelError(f"{path} does not fit steering.json: no edit has {name[:80]!r}.")
-        tensors[int(index)][field] = tensor
+        tensors[int(number)][field] = tensor
     edits = []
     for index, settings in enumerate(listed):
         try:
