@@ -19,11 +19,20 @@ from studies.fakes import Fake, run_fake
 from tiny import WIDTH, tiny_model
 
 from clerestory.attribution.measurement import _read_part
+from clerestory.causal.results import (
+    BaselineEffects,
+    RangeEffect,
+    SwapShares,
+    UnitEffect,
+    VerificationResult,
+)
 from clerestory.classifiers import HumanCheck
 from clerestory.classifiers.labels import _LabelStore
-from clerestory.contrasts import Findings, contrast
+from clerestory.contrasts import Findings, Groups, contrast
+from clerestory.contrasts.groups import Group, GroupUnit
 from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
+from clerestory.evaluation import Effect
 from clerestory.io.reading import read_json
 from clerestory.maximization.compare import found_words
 from clerestory.maximization.trail import Trail
@@ -37,6 +46,7 @@ from clerestory.recordings import Plan, Recording, Store, verify
 from clerestory.recordings.folder import Folder, digest
 from clerestory.recordings.prompts import prompt_table
 from clerestory.recordings.store import Layout, _manifest_digest
+from clerestory.reporting.results import Provenance
 from clerestory.steering import SteeredModel
 from clerestory.studies import Study, write_report
 from clerestory.studies.schema import study_file
@@ -111,6 +121,55 @@ def use_findings(folder: Path) -> None:
         found.direction(name)
     if found.samples is not None:
         found.samples.head()
+
+
+def make_groups(folder: Path) -> None:
+    table = planted.samples(items=4)
+    findings = contrast(planted.activations(table), table, flips=2)
+    unit = GroupUnit("prior/embedding[3]", "neuron", 1, 0.9, 0.8, 1.0, 0.01, 0.5, 1.0, {"b": 0.9})
+    samples = pd.DataFrame({"sample": [0], "prompt": ["p"], "seed": [0], "group": ["a"]})
+    Groups(
+        classifier="mine",
+        groups={"a": Group(4, (unit,), findings)},
+        mixed={"r": ("a", "b")},
+        excluded=1,
+        controlled=(),
+        within=None,
+        warnings=(),
+        samples=samples.assign(half="selection"),
+        provenance=findings.provenance,
+    ).save(folder)
+
+
+def use_groups(folder: Path) -> None:
+    groups = Groups.load(folder)
+    json.dumps(groups.to_dict())
+    str(groups), groups.table(), groups.samples.head()
+
+
+def make_effects(folder: Path) -> None:
+    effect = Effect(0.5, 0.1, 0.9)
+    baselines = BaselineEffects(0.0, -0.1, 0.1, 20, 12, 0.5)
+    unit = UnitEffect("a/b[3]", "neuron", 0.9, effect, effect, None, effect, baselines, {"c": 1.0})
+    VerificationResult(
+        classifier="mine",
+        label="a",
+        items=4,
+        negative_rate=0.0,
+        prompting=effect,
+        prompting_preservation={"c": 1.0},
+        effects=(unit,),
+        where=(RangeEffect("text", "0", "0", effect), RangeEffect("text", "0", "1", effect)),
+        when=(RangeEffect("denoiser", "0", "0", effect, True),),
+        swaps=(SwapShares("layout", 0.5, 0.1, 0.9, 0.5, 4),),
+        provenance=Provenance(""),
+    ).save(folder)
+
+
+def use_effects(folder: Path) -> None:
+    result = VerificationResult.load(folder)
+    json.dumps(result.to_dict())
+    str(result), result.table(), result.sentences()
 
 
 def make_steered(folder: Path) -> None:
@@ -363,6 +422,8 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("findings", make_findings, use_findings),
+        Kind("groups", make_groups, use_groups, whole=("findings/",), share=0.3),
+        Kind("effects", make_effects, use_effects, share=0.3),
         Kind("steered", make_steered, use_steered, whole=("card.md",)),
         Kind(
             "recording",

@@ -21,7 +21,6 @@ OWN_FILES = {"art", "check", "world", "study", "template", "prompts", "csv", "li
 ROOT = "activations.zarr/zarr.json"
 HARMLESS = {
     ("recording", "manifest.json", "given twice"),
-    ("findings", "samples.parquet", "other columns"),
     ("findings", "samples.parquet", "no rows"),
     ("microscope", "0.words.json", "given twice"),
     ("microscope", "most.npy", "huge"),

@@ -12,7 +12,7 @@ from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
 from clerestory.io.outputs import empty_folder
-from clerestory.io.reading import inside, read_json
+from clerestory.io.reading import inside, read_json, refusing
 from clerestory.io.validation import dump_json, validated
 from clerestory.reporting.results import Provenance, Result
 
@@ -241,12 +241,12 @@ class TraceResult(Result):
         Raises:
             EvidenceError: The file is missing, damaged, or of another kind of result.
         """
-        path = inside(folder, FILE, EvidenceError)
-        content = read_json(path, EvidenceError)
-        # Derived when it was written, and derived again when it is asked for.
-        content.pop("sentences", None)
-        for effect in content.get("effects", ()):
-            effect.pop("controls", None)
+        content = read_json(inside(folder, FILE, EvidenceError), EvidenceError)
+        with refusing(FILE, EvidenceError):
+            # Derived when it was written, and derived again when it is asked for.
+            content.pop("sentences", None)
+            for effect in content.get("effects", ()):
+                effect.pop("controls", None)
         return validated(cls, content, FILE, EvidenceError)
 
 
@@ -336,11 +336,17 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
         return f"In the {stage}, it is undecided whether a range of {noun} has an effect."
     best = max(effect.effect.effect for effect in certain)
     enough = [effect for effect in certain if effect.effect.effect >= NEARLY_ALL * best]
-    order = list(dict.fromkeys(effect.last for effect in ranges))
+    # Ranges are listed from the first part on, so parts are in their order.
+    firsts, lasts = (
+        list(dict.fromkeys(getattr(effect, name) for effect in ranges))
+        for name in ("first", "last")
+    )
     chosen = min(
         enough,
         key=lambda effect: (
-            order.index(effect.last) if effect.cumulative else _length(ranges, effect)
+            lasts.index(effect.last)
+            if effect.cumulative
+            else lasts.index(effect.last) - firsts.index(effect.first)
         ),
     )
     single = chosen.first == chosen.last
@@ -350,10 +356,3 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
         f"In the {stage}, {noun} {names} {verb} an effect of {chosen.effect}; the best of "
         f"{len(ranges)} ranges has {best:.2f}."
     )
-
-
-def _length(ranges: list[RangeEffect], effect: RangeEffect) -> int:
-    """How many parts of its stage a range covers."""
-    firsts = list(dict.fromkeys(other.first for other in ranges))
-    lasts = list(dict.fromkeys(other.last for other in ranges if other.first == firsts[0]))
-    return lasts.index(effect.last) - firsts.index(effect.first) + 1

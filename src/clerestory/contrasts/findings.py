@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.contrasts.pairs import ARMS
+from clerestory.contrasts.pairs import ARMS, COLUMNS
 from clerestory.errors import EvidenceError
 from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, read_table, refusing
@@ -32,13 +32,14 @@ __all__ = [
     "Findings",
     "FlipTest",
     "UnitKind",
+    "read_samples",
     "unit_address",
 ]
 
 RECOMMENDED_PAIRS = 24
 """Evaluation pairs below which a finding carries a warning."""
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
-MAX_BYTES, MAX_VALUES = 2**30, 20_000_000
+MAX_BYTES, MAX_VALUES = 2**30, 4_000_000
 """Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
 UnitKind = Literal["neuron", "direction"]
@@ -325,10 +326,11 @@ class Findings(Result):
             path = inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
             read = validated(_Fields, content, FILE, EvidenceError)
+            samples = inside(folder, SAMPLES, EvidenceError)
             return cls(
                 **{**vars(read), "classifiers": _read_checks(read.classifiers)},
                 directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
-                samples=_read_samples(inside(folder, SAMPLES, EvidenceError)),
+                samples=read_samples(samples, COLUMNS) if samples.exists() else None,
             )
         except EvidenceError as error:
             raise EvidenceError(f"{folder} holds no findings that can be read: {error}") from error
@@ -381,5 +383,10 @@ def _read_directions(path: Path) -> dict[str, NDArray[np.float64]]:
     return directions
 
 
-def _read_samples(path: Path) -> pd.DataFrame | None:
-    return read_table(path, EvidenceError) if path.exists() else None
+def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a table of samples; EvidenceError where it lacks a column."""
+    samples = read_table(path, EvidenceError)
+    missing = sorted(set(columns) - set(samples))
+    if missing:
+        raise EvidenceError(f"{path} has no column {missing[0]!r}: save it again.")
+    return samples

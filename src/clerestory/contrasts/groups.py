@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clerestory.contrasts.findings import Findings, FlipTest, UnitKind
+from clerestory.contrasts.findings import Findings, FlipTest, UnitKind, read_samples
 from clerestory.errors import EvidenceError
 from clerestory.io.outputs import empty_folder
-from clerestory.io.reading import inside, read_json, read_table
-from clerestory.io.validation import dump_json, validated
+from clerestory.io.reading import inside
+from clerestory.io.validation import dump_json, load_json
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FILE", "Group", "GroupUnit", "Groups", "findings_folder"]
 
 FILE, SAMPLES = "groups.json", "samples.parquet"
-MAX_BYTES, MAX_VALUES = 2**30, 20_000_000
+COLUMNS = ("sample", "prompt", "seed", "group", "half")
 
 
 @dataclass(frozen=True)
@@ -189,18 +189,22 @@ class Groups(Result):
         Raises:
             EvidenceError: A file is missing, damaged, or holds no groups.
         """
-        path = inside(folder, FILE, EvidenceError)
-        content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
-        read = validated(_Fields, content, FILE, EvidenceError)
+        read = load_json(_Fields, folder, FILE, EvidenceError)
         groups = {
             name: Group(
                 group.prompts,
                 group.units,
-                Findings.load(findings_folder(folder, list(read.groups), name)),
+                Findings.load(
+                    inside(
+                        folder,
+                        findings_folder(Path(), list(read.groups), name).as_posix(),
+                        EvidenceError,
+                    )
+                ),
             )
             for name, group in read.groups.items()
         }
-        samples = read_table(inside(folder, SAMPLES, EvidenceError), EvidenceError)
+        samples = read_samples(inside(folder, SAMPLES, EvidenceError), COLUMNS)
         return cls(**{**vars(read), "groups": groups}, samples=samples)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clerestory.errors import EmptyArmError, EvidenceError
 from clerestory.types import Bools, Floats, Integers, Role
 
-__all__ = ["ARMS", "HALVES", "ArmValues", "Pairing", "balance_arms", "pair_samples"]
+__all__ = ["ARMS", "COLUMNS", "HALVES", "ArmValues", "Pairing", "balance_arms", "pair_samples"]
 
 ARMS = ("positive", "negative", "hard_negative")
 HALVES: tuple[Role, Role] = ("selection", "evaluation")
