@@ -19,7 +19,7 @@ import pytest
 from cli.valid import SITE, UNIT, Valid
 from PIL import Image
 from studies.fakes import Fake, Fresh, fake_study
-from suppression.painted import KEEP, UNWANTED, Painted, judges
+from suppression.rules import PRESERVE, UNWANTED, Painted, colours
 from tiny import tiny_model
 
 from clerestory.recordings.template import Template
@@ -163,8 +163,8 @@ def _(valid, out, patch):
 
 @case("suppress", model=lambda _: Painted())
 def _(valid, out, patch):
-    judges(patch)
-    how = ["--unwanted", UNWANTED, "--keep", KEEP, "--budget", 0]
+    colours(patch)
+    how = ["--unwanted", UNWANTED, "--preserve", PRESERVE, "--budget", 0]
     return ["suppress", "a raven", *how, "--out", out]
 
 

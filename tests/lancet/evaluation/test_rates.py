@@ -61,10 +61,10 @@ class Classifiers:
 
 
 def test_every_prompt_is_drawn_with_its_own_seed_and_kept_in_order() -> None:
-    told: list[tuple[int, int]] = []
-    pictures = evaluate.draw(Model(), ASKS, lambda done, of: told.append((done, of)))  # type: ignore[arg-type]
+    reports: list[tuple[int, int]] = []
+    pictures = evaluate.draw(Model(), ASKS, lambda *report: reports.append(report[1:]))  # type: ignore[arg-type]
     assert pictures[:, 0, 0, :2].tolist() == [[10, 1], [10, 0], [14, 1]]
-    assert told == [(1, 3), (3, 3)]
+    assert reports == [(1, 3), (3, 3)]
 
 
 def test_each_factor_is_judged_where_it_was_asked_for() -> None:
@@ -79,10 +79,10 @@ def test_each_factor_is_judged_where_it_was_asked_for() -> None:
 
 
 def test_beside_a_rate_stands_that_of_renders_in_the_same_styles() -> None:
-    told = evaluate.same_styles(ASKS, Classifiers())  # type: ignore[arg-type]
-    assert told["style"] == pytest.approx(0.7)  # ink, oil, ink
-    assert told["subject"] == pytest.approx(0.75)  # ink, oil
-    assert told["mood"] == pytest.approx(0.6)  # ink
+    rates = evaluate.same_styles(ASKS, Classifiers())  # type: ignore[arg-type]
+    assert rates["style"] == pytest.approx(0.7)  # ink, oil, ink
+    assert rates["subject"] == pytest.approx(0.75)  # ink, oil
+    assert rates["mood"] == pytest.approx(0.6)  # ink
     assert evaluate.same_styles(ASKS[:1], Classifiers())["mood"] is None  # type: ignore[arg-type]
 
 
@@ -108,17 +108,17 @@ def test_a_rate_of_nothing_is_none() -> None:
     assert rates["mood"] is None
 
 
-def test_a_lancet_whose_training_captions_cannot_be_told_is_not_evaluated(tmp_path: Path) -> None:
+def test_a_lancet_whose_training_captions_are_unknown_is_not_evaluated(tmp_path: Path) -> None:
     from lancet.world.table import BUILT_IN
 
     (tmp_path / "world.toml").write_bytes(BUILT_IN.read_bytes())
-    told = {"files": {}, "defaults": {}, "settings": {"renders": 5}, "captions": "others"}
-    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    manifest = {"files": {}, "defaults": {}, "settings": {"renders": 5}, "captions": "others"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="training captions"):
         evaluate.prompts(tmp_path)
     world = World.load()
-    told["captions"] = digest(sample(world, seed).caption for seed in range(5))
-    (tmp_path / "manifest.json").write_text(json.dumps(told))
+    manifest["captions"] = digest(sample(world, seed).caption for seed in range(5))
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert len(evaluate.prompts(tmp_path)) >= 400
 
 
@@ -135,13 +135,13 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
         ASKS,
         np.zeros((3, 1, 1, 3), "u1"),
     )
-    told = came.to_dict()
-    assert tuple(told["rates"]) == names
-    assert told["rates"]["mood"] == {"rate": 0.5, "low": 0.4, "high": 0.6}
-    assert told["held_out"] == {"style": None}
-    assert told["classifiers"] == {"style": 0.5}
-    assert told["same_styles"] == {"style": 0.75, "mood": None}
-    assert set(told) == {
+    content = came.to_dict()
+    assert tuple(content["rates"]) == names
+    assert content["rates"]["mood"] == {"rate": 0.5, "low": 0.4, "high": 0.6}
+    assert content["held_out"] == {"style": None}
+    assert content["classifiers"] == {"style": 0.5}
+    assert content["same_styles"] == {"style": 0.75, "mood": None}
+    assert set(content) == {
         "rates",
         "held_out",
         "classifiers",

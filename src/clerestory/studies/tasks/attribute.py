@@ -60,7 +60,7 @@ class Attribute(Task):
     removal: Literal["baseline", "delete"] = "baseline"
 
     @model_validator(mode="after")
-    def _known(self) -> Attribute:
+    def _check_names(self) -> Attribute:
         from clerestory.attribution import parse_pieces
 
         pieces = [one.words for one in parse_pieces(self.prompt).pieces]
@@ -105,7 +105,7 @@ class Attribute(Task):
         prompt = parse_pieces(self.prompt)
         conditions = {name: context.target(*one) for name, one in self.targets.items()}
         inner = [str(context.folders[one] / "findings") for one in self.needs()]
-        found = attribute(
+        attribution = attribute(
             context.model,
             prompt,
             [*inner, *conditions.values()],
@@ -120,12 +120,12 @@ class Attribute(Task):
             out=folder / "attribution",
             progress=context.progress,
         )
-        splits = {name: found.of[value] for name, value in conditions.items()}
+        splits = {name: attribution.of[value] for name, value in conditions.items()}
         return TaskResult(
             claims=tuple(self._claims(splits)),
-            figures=found.to_dict(),
-            tables=(_table(found, splits),),
-            warnings=found.warnings,
+            figures=attribution.to_dict(),
+            tables=(_table(attribution, splits),),
+            warnings=attribution.warnings,
         )
 
     def _claims(self, splits: Mapping[str, Split]) -> list[Claim]:
@@ -139,45 +139,50 @@ class Attribute(Task):
         for effect, pieces in expected:
             for name, piece in pieces.items():
                 shares = splits[name].shapley
-                told = next(share for share in shares if share.piece == piece)
+                share = next(each for each in shares if each.piece == piece)
                 claims.append(
-                    _claim(effect, name, told, [one for one in shares if one is not told])
+                    _claim(effect, name, share, [each for each in shares if each is not share])
                 )
         return claims
 
 
-def _claim(effect: str, name: str, told: Share, others: list[Share]) -> Claim:
-    supported, criterion = _supported(effect, told, others)
-    piece, says = told.piece, VERBS[effect][0 if supported else 1]
+def _claim(effect: str, name: str, share: Share, others: list[Share]) -> Claim:
+    supported, criterion = _supported(effect, share, others)
+    piece, verb = share.piece, VERBS[effect][0 if supported else 1]
     rest = "; ".join(
         f"“{one.piece}” {format_interval(one.value, one.low, one.high)}" for one in others
     )
     text = (
-        f"“{piece}” {says} {name}: {format_interval(told.value, told.low, told.high)}"
+        f"“{piece}” {verb} {name}: {format_interval(share.value, share.low, share.high)}"
         f"{f'; {rest}' if rest else ''}."
     )
     claim = f"{piece} {effect} {name}"
-    return Claim(claim, text, to_status(supported), criterion, told.value, told.low, told.high)
+    return Claim(claim, text, to_status(supported), criterion, share.value, share.low, share.high)
 
 
-def _supported(effect: str, told: Share, others: list[Share]) -> tuple[bool, str]:
+def _supported(effect: str, share: Share, others: list[Share]) -> tuple[bool, str]:
     """Whether the share is apart from nothing, and from what every other piece does."""
     if effect == "preserves":
-        return max(abs(told.low), abs(told.high)) < NEGLIGIBLE, f"an interval within ±{NEGLIGIBLE}"
+        return max(
+            abs(share.low), abs(share.high)
+        ) < NEGLIGIBLE, f"an interval within ±{NEGLIGIBLE}"
     if effect == "raises":
-        beyond = told.low > 0 and all(told.low > one.high for one in others)
+        beyond = share.low > 0 and all(share.low > one.high for one in others)
         return beyond, "an interval above 0 and above those of the other pieces"
-    beyond = told.high < 0 and all(told.high < one.low for one in others)
+    beyond = share.high < 0 and all(share.high < one.low for one in others)
     return beyond, "an interval below 0 and below those of the other pieces"
 
 
-def _table(found: Attribution, splits: Mapping[str, Split]) -> Table:
+def _table(attribution: Attribution, splits: Mapping[str, Split]) -> Table:
     rows = []
-    listed = {**splits, **{f"along {name}": found.of[name] for name in found.activations}}
+    listed = {
+        **splits,
+        **{f"along {name}": attribution.of[name] for name in attribution.activations},
+    }
     for name, split in listed.items():
         shares = [format_interval(one.value, one.low, one.high) for one in split.shapley]
         total = format_interval(split.total.value, split.total.low, split.total.high)
         rows.append((name, *shares, total))
-    head = ("of", *(f"“{one}”" for one in found.pieces), "together")
-    title = f"What each piece contributes, over {found.paraphrases} paraphrases"
+    head = ("of", *(f"“{one}”" for one in attribution.pieces), "together")
+    title = f"What each piece contributes, over {attribution.paraphrases} paraphrases"
     return Table(title, head, tuple(rows))

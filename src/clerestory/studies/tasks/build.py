@@ -162,7 +162,7 @@ class Build(Task):
         rate, words = figures["target_rate"], baselines["words"]["target_rate"]
         others = ["unedited", "shuffled", *(["words"] if self.beats_words else [])]
         rest = {one: baselines[one]["target_interval"][1] for one in others if one in baselines}
-        kept = _kept(figures)
+        kept = _preservation(figures)
         text = (
             f"With one vector added at {figures['selected']['site']} the model draws {self.label} "
             f"in {rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); "
@@ -195,7 +195,7 @@ class Build(Task):
         return Claim("hard negative", text, status, criterion, added, low, high)
 
 
-def _kept(figures: Mapping[str, Any]) -> str:
+def _preservation(figures: Mapping[str, Any]) -> str:
     """What is preserved, and what least, beside what saying the words preserves."""
     kept, words = figures["preservation"], figures["baselines"]["words"]["preservation"]
     if not kept or figures["mean_preservation"] is None:

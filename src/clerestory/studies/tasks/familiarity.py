@@ -67,7 +67,7 @@ class FamiliarityTask(Task):
         """Ask, or go on; the page lies in the phrase's own folder under `familiarity`."""
         from clerestory.recognition import familiarity
 
-        found = familiarity(
+        result = familiarity(
             context.model,
             self.phrase,
             controls=self.controls or None,
@@ -80,10 +80,10 @@ class FamiliarityTask(Task):
             progress=context.progress,
         )
         return TaskResult(
-            claims=(self._claim(found),),
-            figures=found.to_dict(),
-            pictures=(self._pictures(found, folder),),
-            charts=(save_chart(folder, "The phrase among invented names", "among", found.plot()),),
+            claims=(self._claim(result),),
+            figures=result.to_dict(),
+            pictures=(self._pictures(result, folder),),
+            charts=(save_chart(folder, "The phrase among invented names", "among", result.plot()),),
         )
 
     def _classifiers(self, context: TaskContext) -> list[str] | None:
@@ -102,19 +102,19 @@ class FamiliarityTask(Task):
 
         return self.contexts or tuple(CONTEXTS)
 
-    def _claim(self, found: FamiliarityResult) -> Claim:
-        names = len(found.controls.names)
-        supported = None if found.verdict == "undecided" else found.verdict == self.expected
+    def _claim(self, result: FamiliarityResult) -> Claim:
+        names = len(result.controls.names)
+        supported = None if result.verdict == "undecided" else result.verdict == self.expected
         text = (
-            f"“{self.phrase}” is {found.verdict} to the model: its pictures lie "
-            f"{found.distance:.2f} times as far "
-            f"from those of {names} invented names as the median one's do (p {found.p:.2g})."
+            f"“{self.phrase}” is {result.verdict} to the model: its pictures lie "
+            f"{result.distance:.2f} times as far "
+            f"from those of {names} invented names as the median one's do (p {result.p:.2g})."
         )
         criterion = "p at most .01" if self.expected == "familiar" else "p above .1"
-        return Claim(self.expected, text, to_status(supported), criterion, found.distance)
+        return Claim(self.expected, text, to_status(supported), criterion, result.distance)
 
-    def _pictures(self, found: FamiliarityResult, folder: Path) -> PictureRows:
+    def _pictures(self, result: FamiliarityResult, folder: Path) -> PictureRows:
         """A row for each name, a column for each context, with the first seed."""
-        rows = {name: list(pictures) for name, pictures in found.pictures.items()}
+        rows = {name: list(pictures) for name, pictures in result.pictures.items()}
         title = f"“{self.phrase}” and, below, invented names"
-        return save_pictures(folder, title, rows, list(found.contexts))
+        return save_pictures(folder, title, rows, list(result.contexts))

@@ -89,7 +89,7 @@ class Find(Task):
         from clerestory.recordings import Recording
 
         queries = " ".join(filter(None, (self.positive, self.negative, self.hard_negative)))
-        found = find(
+        findings = find(
             Recording.open(context.folders[f"record.{self.record}"] / "recording"),
             positive=self.positive,
             negative=self.negative,
@@ -107,26 +107,26 @@ class Find(Task):
                 f"finding {self.concept}", completed, total
             ),
         )
-        found.save(folder / "findings")
+        findings.save(folder / "findings")
         kinds: list[Literal["direction", "neuron"]] = [
-            kind for kind in ("direction", "neuron") if found.by_kind(kind)
+            kind for kind in ("direction", "neuron") if findings.by_kind(kind)
         ]
         return TaskResult(
-            claims=tuple(self._claim(found, kind) for kind in kinds),
-            figures=found.to_dict(),
-            tables=(_table(found, kinds),),
+            claims=tuple(self._claim(findings, kind) for kind in kinds),
+            figures=findings.to_dict(),
+            tables=(_table(findings, kinds),),
             charts=tuple(
-                save_chart(folder, f"Where a {kind} detects it", kind, site_map(found, kind))
+                save_chart(folder, f"Where a {kind} detects it", kind, site_map(findings, kind))
                 for kind in kinds
             ),
-            warnings=found.warnings,
+            warnings=findings.warnings,
         )
 
-    def _claim(self, found: Findings, kind: Literal["direction", "neuron"]) -> Claim:
+    def _claim(self, findings: Findings, kind: Literal["direction", "neuron"]) -> Claim:
         """For the unit that ranked first in the selection, whatever the evaluation says of it."""
-        first = found.top_ranked(kind)
+        first = findings.top_ranked(kind)
         detection = first.detects
-        chance = found.null.any_found / max(found.null.flips, 1)
+        chance = findings.null.any_found / max(findings.null.flips, 1)
         supported = _supported(first, self.hard_negative is not None) and chance <= CHANCE
         against = (
             ""
@@ -164,12 +164,12 @@ def _supported(first: Finding, hard_negative: bool) -> bool:
     return detection.q <= ALPHA and detection.low > 0.5 and against
 
 
-def _table(found: Findings, kinds: list[Literal["direction", "neuron"]]) -> Table:
+def _table(findings: Findings, kinds: list[Literal["direction", "neuron"]]) -> Table:
     rows: list[tuple[str, ...]] = []
     highlighted = []
     for kind in kinds:
-        first = found.top_ranked(kind)
-        ranked = sorted(found.by_kind(kind), key=lambda finding: finding.rank)
+        first = findings.top_ranked(kind)
+        ranked = sorted(findings.by_kind(kind), key=lambda finding: finding.rank)
         for finding in dict.fromkeys([first, *ranked[:SHOWN]]):
             detection = finding.detects
             hard = (
@@ -191,5 +191,7 @@ def _table(found: Findings, kinds: list[Literal["direction", "neuron"]]) -> Tabl
                 )
             )
     head = ("unit", "kind", "AUROC, held out", "against the hard negative", "difference, SD", "q")
-    title = f"The first of {found.tested:,} units by selection, on items that did not select them"
+    title = (
+        f"The first of {findings.tested:,} units by selection, on items that did not select them"
+    )
     return Table(title, head, tuple(rows), tuple(highlighted))

@@ -95,7 +95,7 @@ class Group(Task):
         about = tuple(
             context.label(self.classifier, one) for one in self.claim_labels or self.labels
         )
-        found = group(
+        groups = group(
             recording,
             classifier=context.classifier(self.classifier),
             classes=classes,
@@ -105,14 +105,14 @@ class Group(Task):
             flips=self.flips,
             progress=lambda _, completed, total: context.progress("grouping", completed, total),
         )
-        found.save(folder / "groups")
+        groups.save(folder / "groups")
         return TaskResult(
-            claims=tuple(_claim(found, name) for name in about or found.groups)
+            claims=tuple(_claim(groups, name) for name in about or groups.groups)
             or (_none(self.classifier),),
-            figures=found.to_dict(),
-            tables=(_table(found),) if found.groups else (),
-            pictures=(_pictures(found, recording, folder),) if found.groups else (),
-            warnings=found.warnings,
+            figures=groups.to_dict(),
+            tables=(_table(groups),) if groups.groups else (),
+            pictures=(_pictures(groups, recording, folder),) if groups.groups else (),
+            warnings=groups.warnings,
         )
 
 
@@ -121,37 +121,39 @@ def _none(classifier: str) -> Claim:
     return Claim("groups", text, "not supported", "a label with enough prompts")
 
 
-def _claim(found: Groups, name: str) -> Claim:
+def _claim(groups: Groups, name: str) -> Claim:
     """For the unit that ranked first in the selection."""
-    if name not in found.groups or not found[name].units:
+    if name not in groups.groups or not groups[name].units:
         text = f"There are too few pictures that are {name} to tell what they share."
         return Claim(name, text, "not supported", "enough prompts, and a unit")
-    own = found[name]
+    own = groups[name]
     first, null = own.findings.top_ranked("direction"), own.findings.null
     shared = next((unit for unit in own.units if unit.unit == first.unit), None)
-    told, chance = first.detects, null.any_found / max(null.flips, 1)
-    supported = told.q <= ALPHA and told.low > 0.5 and chance <= CHANCE
+    detection, chance = first.detects, null.any_found / max(null.flips, 1)
+    supported = detection.q <= ALPHA and detection.low > 0.5 and chance <= CHANCE
     separates = "separates" if supported else "is not shown to separate"
     between = (
         "" if shared is None else f"; {shared.omega2:.0%} of its variance lies between the groups"
     )
-    won = f"{told.win_rate:.0%} of {told.pairs} pairs won"
+    won = f"{detection.win_rate:.0%} of {detection.pairs} pairs won"
     text = (
         f"{first.unit}, the direction ranked first, {separates} pictures that are {name} from "
-        f"others: AUROC {told.auroc:.3f} ({told.low:.3f} to {told.high:.3f}) on prompts that did "
-        f"not select it, {won} ({told.win_low:.0%} to {told.win_high:.0%}), "
-        f"q {told.q:.2g}{between}."
+        f"others: AUROC {detection.auroc:.3f} ({detection.low:.3f} to {detection.high:.3f}) "
+        f"on prompts that did not select it, {won} ({detection.win_low:.0%} to "
+        f"{detection.win_high:.0%}), q {detection.q:.2g}{between}."
     )
     criterion = (
         f"q at most .05, the interval above .5, and something found in at most {CHANCE:.0%} of "
         f"data sets with flipped sides (here {chance:.0%})"
     )
-    return Claim(name, text, to_status(supported), criterion, told.auroc, told.low, told.high)
+    return Claim(
+        name, text, to_status(supported), criterion, detection.auroc, detection.low, detection.high
+    )
 
 
-def _table(found: Groups) -> Table:
+def _table(groups: Groups) -> Table:
     rows = []
-    for name, own in found.groups.items():
+    for name, own in groups.groups.items():
         for unit in own.units[:UNITS]:
             auroc = format_interval(unit.auroc, unit.low, unit.high, ".3f")
             counted = (f"{unit.q:.1g}", f"{unit.omega2:.0%}", f"{unit.prevalence:.0%}")
@@ -160,11 +162,11 @@ def _table(found: Groups) -> Table:
     return Table("What is higher in one group than in the others", head, tuple(rows))
 
 
-def _pictures(found: Groups, recording: Recording, folder: Path) -> PictureRows:
+def _pictures(groups: Groups, recording: Recording, folder: Path) -> PictureRows:
     """The first pictures of each group, of the evaluation half."""
-    table = found.samples.reset_index(drop=True)
+    table = groups.samples.reset_index(drop=True)
     rows = {}
-    for name in found.groups:
+    for name in groups.groups:
         mine = table[(table["group"] == name) & (table["half"] == "evaluation")]
         first = mine.drop_duplicates("prompt")["sample"].to_numpy(np.int64)[:SHOWN]
         rows[name] = list(recording.pictures(first))

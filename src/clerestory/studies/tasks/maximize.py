@@ -51,7 +51,7 @@ class Maximize(Task):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
-    def _one(self) -> Maximize:
+    def _check_source(self) -> Maximize:
         if bool(self.find) == bool(self.group):
             raise ValueError("say either find or group")
         if self.group and not self.label:
@@ -93,12 +93,12 @@ class Maximize(Task):
         from clerestory.maximization import maximize
         from clerestory.maximization.gallery import write_gallery
 
-        found = findings_of(context, self.find, self.group, context.group_label(self.label))
-        there = self.site if found.by_kind("direction", self.site) else None
-        first = found.top_ranked("direction", there)
-        came = maximize(
+        findings = findings_of(context, self.find, self.group, context.group_label(self.label))
+        there = self.site if findings.by_kind("direction", self.site) else None
+        first = findings.top_ranked("direction", there)
+        result = maximize(
             context.model,
-            direction(first.site, found.direction(first.unit), "mean", name=first.unit),
+            direction(first.site, findings.direction(first.unit), "mean", name=first.unit),
             search=self.search,
             budget=self.budget,
             null=self.null,
@@ -106,34 +106,36 @@ class Maximize(Task):
             out=folder / "maximized",
             progress=context.progress,
         )
-        write_gallery(came, folder / "maximized")
+        write_gallery(result, folder / "maximized")
         return TaskResult(
-            claims=(_claim(came, first.unit, self.budget),),
-            figures=came.to_dict(),
-            pictures=_pictures(came, first.unit, folder),
-            charts=(save_chart(folder, "The search, beside random prompts", "curve", came.plot()),),
+            claims=(_claim(result, first.unit, self.budget),),
+            figures=result.to_dict(),
+            pictures=_pictures(result, first.unit, folder),
+            charts=(
+                save_chart(folder, "The search, beside random prompts", "curve", result.plot()),
+            ),
         )
 
 
-def _claim(came: MaximizationResult, unit: str, budget: int) -> Claim:
+def _claim(result: MaximizationResult, unit: str, budget: int) -> Claim:
     """Held to what the best of as many random prompts would come to, were they normal."""
     from scipy.stats import norm
 
-    best, beyond = came.best[0], float(np.max(came.null.scores))
+    best, beyond = result.best[0], float(np.max(result.null.scores))
     needed = float(norm.isf(1 / budget))
     supported = bool(best.z > needed)
-    told = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
-    rest = f"the highest of {len(came.null.scores)} of those is {beyond:.2f}"
+    score = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
+    rest = f"the highest of {len(result.null.scores)} of those is {beyond:.2f}"
     drives = "drives" if supported else "is the best found, and is not shown to drive"
-    text = f"The prompt “{best.prompt}” {drives} {unit} to {told}; {rest}."
+    text = f"The prompt “{best.prompt}” {drives} {unit} to {score}; {rest}."
     criterion = f"above {needed:.1f}, which the best of {budget:,} normal scores would come to"
     return Claim("maximized", text, to_status(supported), criterion, best.z)
 
 
-def _pictures(came: MaximizationResult, unit: str, folder: Path) -> tuple[PictureRows, ...]:
-    if came.pictures is None:
+def _pictures(result: MaximizationResult, unit: str, folder: Path) -> tuple[PictureRows, ...]:
+    if result.pictures is None:
         return ()
-    shown = [pictures[0] for pictures in came.pictures[:SHOWN]]
-    prompts = [one.prompt for one in came.best[: len(shown)]]
+    shown = [pictures[0] for pictures in result.pictures[:SHOWN]]
+    prompts = [one.prompt for one in result.best[: len(shown)]]
     title = f"What excites {unit} most: a person may say what it stands for"
     return (save_pictures(folder, title, {"": shown}, prompts),)

@@ -52,7 +52,7 @@ class Record(Task):
     first: dict[str, int] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _known(self) -> Record:
+    def _check_first(self) -> Record:
         for factor in self.first:
             if factor not in self.prompts.levels:
                 raise ValueError(f"first: there is no factor {factor!r}")
@@ -77,17 +77,17 @@ class Record(Task):
 
     def read(self, context: TaskContext) -> list[str]:
         """The patterns that name something; SiteError where none does."""
-        found, last = [], None
+        patterns, last = [], None
         for pattern in self.sites:
             try:
                 context.model.sites.select([pattern])
             except SiteError as error:
                 last = error
             else:
-                found.append(pattern)
-        if not found:
+                patterns.append(pattern)
+        if not patterns:
             raise SiteError(f"None of the study's sites is in {context.model.name}: {last}")
-        return found
+        return patterns
 
     def method(self) -> str:
         """How many prompts, from what, read where."""
@@ -101,12 +101,12 @@ class Record(Task):
         """As its first batch tells."""
         from clerestory.recordings import survey
 
-        told = survey(context.model, self._plan(context))
-        kept = Cost(disk=told.bytes, seconds=told.seconds)
+        estimate = survey(context.model, self._plan(context))
+        kept = Cost(disk=estimate.bytes, seconds=estimate.seconds)
         return (
-            kept + Cost(pictures=told.samples)
+            kept + Cost(pictures=estimate.samples)
             if self._draws(context)
-            else kept + Cost(read=told.samples)
+            else kept + Cost(read=estimate.samples)
         )
 
     def _plan(self, context: TaskContext) -> Plan:
@@ -130,7 +130,7 @@ class Record(Task):
         """Record, or go on."""
         from clerestory.recordings import record
 
-        came = record(
+        recording = record(
             context.model,
             self.table(),
             self.seeds,
@@ -140,14 +140,14 @@ class Record(Task):
             out=folder / "recording",
             progress=context.progress,
         )
-        strips = (_first(came, folder),) if self.pictures else ()
-        figures = {"samples": len(came), "sites": list(came.sites)}
+        strips = (_first(recording, folder),) if self.pictures else ()
+        figures = {"samples": len(recording), "sites": list(recording.sites)}
         return TaskResult(figures=figures, pictures=strips)
 
 
-def _first(came: Recording, folder: Path) -> PictureRows:
+def _first(recording: Recording, folder: Path) -> PictureRows:
     """The first pictures, under their prompts."""
-    rows = came.samples.iloc[:SHOWN]
-    shown = came.pictures(range(len(rows)))
-    title = f"The first {len(rows)} of its {len(came)} pictures, none picked by hand"
+    rows = recording.samples.iloc[:SHOWN]
+    shown = recording.pictures(range(len(rows)))
+    title = f"The first {len(rows)} of its {len(recording)} pictures, none picked by hand"
     return save_pictures(folder, title, {"": shown}, [str(one) for one in rows["prompt"]])

@@ -46,7 +46,7 @@ class Show(Task):
     seeds: tuple[int, ...] = Field(default=tuple(range(8)), min_length=1, max_length=DRAWN)
 
     @model_validator(mode="after")
-    def _apart(self) -> Show:
+    def _check_captions(self) -> Show:
         names = [row.caption or row.prompt for row in self.rows]
         for name in names:
             if names.count(name) > 1:

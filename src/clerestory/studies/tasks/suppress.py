@@ -92,7 +92,7 @@ class Suppress(Task):
         from clerestory.suppression import suppress
         from clerestory.suppression.page import frontier
 
-        found = suppress(
+        result = suppress(
             context.model,
             self.prompt,
             unwanted=[context.target(*one) for one in self.unwanted],
@@ -110,20 +110,20 @@ class Suppress(Task):
         )
         title = "Reduction of the unwanted, and preservation"
         return TaskResult(
-            claims=(_claim(found),),
-            figures=found.to_dict(),
-            tables=(_table(found),),
-            pictures=(_pictures(found, folder),),
-            charts=(save_chart(folder, title, "frontier", frontier(found)),),
-            warnings=found.warnings,
-            steered_model="suppressed/steered" if found.steered_by == found.recommended else "",
+            claims=(_claim(result),),
+            figures=result.to_dict(),
+            tables=(_table(result),),
+            pictures=(_pictures(result, folder),),
+            charts=(save_chart(folder, title, "frontier", frontier(result)),),
+            warnings=result.warnings,
+            steered_model="suppressed/steered" if result.steered_by == result.recommended else "",
         )
 
 
-def _claim(found: SuppressionResult) -> Claim:
+def _claim(result: SuppressionResult) -> Claim:
     from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION
 
-    best = found.best
+    best = result.best
     reduced = best.reduction is not None and best.reduction >= MIN_REDUCTION
     supported = reduced and best.preservation is not None and best.preservation >= MIN_PRESERVATION
     removed = (
@@ -133,11 +133,12 @@ def _claim(found: SuppressionResult) -> Claim:
         f"{best.reduction_high:.0%})"
     )
     preserved = "" if best.preservation is None else f" and preserves {best.preservation:.0%}"
-    methods = "The" if len(found.methods) == 1 else f"Of {len(found.methods)} methods, the"
+    methods = "The" if len(result.methods) == 1 else f"Of {len(result.methods)} methods, the"
     text = (
         f"{methods} {best.name}, which was selected on other paraphrases, removes "
         f"{removed}{preserved}: the unwanted is in {best.unwanted_before:.0%} of pictures before, "
-        f"in {best.unwanted_after:.0%} after, and in {found.control.unwanted:.0%} of the control's."
+        f"in {best.unwanted_after:.0%} after, and in {result.control.unwanted:.0%} of the "
+        "control's."
     )
     criterion = f"{MIN_REDUCTION:.0%} of the excess removed and {MIN_PRESERVATION:.0%} preserved"
     low, high = best.reduction_low, best.reduction_high
@@ -145,9 +146,9 @@ def _claim(found: SuppressionResult) -> Claim:
     return Claim("suppressed", text, status, criterion, best.reduction, low, high)
 
 
-def _table(found: SuppressionResult) -> Table:
+def _table(result: SuppressionResult) -> Table:
     rows = []
-    for method in found.methods:
+    for method in result.methods:
         removed = (
             "–"
             if method.reduction is None
@@ -158,20 +159,20 @@ def _table(found: SuppressionResult) -> Table:
         retained = "–" if method.cra is None else f"{method.cra:.2f}"
         rows.append((method.name, method.setting, removed, preserved, retained))
     head = ("method", "setting", "excess removed", "preservation", "the rest, on other prompts")
-    seeds = count_noun(len(found.seeds), "seed")
+    seeds = count_noun(len(result.seeds), "seed")
     title = (
-        f"Each method's best setting, by the evaluation classifiers, on {found.paraphrases} "
+        f"Each method's best setting, by the evaluation classifiers, on {result.paraphrases} "
         f"paraphrases × {seeds}"
     )
-    best = [method.name for method in found.methods].index(found.recommended)
+    best = [method.name for method in result.methods].index(result.recommended)
     return Table(title, head, tuple(rows), (best,))
 
 
-def _pictures(found: SuppressionResult, folder: Path) -> PictureRows:
+def _pictures(result: SuppressionResult, folder: Path) -> PictureRows:
     rows = {
-        "as it is": found.pictures["before"],
-        found.recommended: found.pictures[found.recommended],
-        "its control": found.pictures["control"],
+        "as it is": result.pictures["before"],
+        result.recommended: result.pictures[result.recommended],
+        "its control": result.pictures["control"],
     }
     title = "The first paraphrases of the evaluation half, none picked by hand, one seed"
     return save_pictures(folder, title, {name: list(own[:SHOWN, 0]) for name, own in rows.items()})

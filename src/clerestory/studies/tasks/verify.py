@@ -51,7 +51,7 @@ class Verify(Task):
     maps: bool = False
 
     @model_validator(mode="after")
-    def _one(self) -> Verify:
+    def _check_source(self) -> Verify:
         if bool(self.find) == bool(self.group):
             raise ValueError("say either find or group")
         return self
@@ -86,10 +86,10 @@ class Verify(Task):
         from clerestory.causal import verify
 
         label = context.label(self.classifier, self.label)
-        found = findings_of(context, self.find, self.group, label)
-        known = {one.unit for one in found.findings}
+        findings = findings_of(context, self.find, self.group, label)
+        known = {one.unit for one in findings.findings}
         causes = verify(
-            found,
+            findings,
             context.model,
             classifier=context.classifier(self.classifier),
             label=label,
@@ -101,23 +101,25 @@ class Verify(Task):
             progress=context.progress,
         )
         causes.save(folder / "causes")
-        chosen = self._chosen(causes, found, context.model.conditioning_site)
+        chosen = self._chosen(causes, findings, context.model.conditioning_site)
         return TaskResult(
             claims=(self._claim(causes, chosen),),
             figures=causes.to_dict(),
             tables=(_table(causes, chosen, self._comparison),),
-            pictures=self._pictures(found, context, chosen, folder),
+            pictures=self._pictures(findings, context, chosen, folder),
             warnings=tuple(causes.warnings),
         )
 
-    def _chosen(self, causes: VerificationResult, found: Findings, conditioning: str) -> UnitEffect:
+    def _chosen(
+        self, causes: VerificationResult, findings: Findings, conditioning: str
+    ) -> UnitEffect:
         """The unit that the claim is about, by what was known before any was changed.
 
         The first of `units`; else the direction at the conditioning site, or that which
         ranked first.
         """
-        first = found.top_ranked("direction").unit
-        units = [control.unit for control in causes.effects if control.unit in found.directions]
+        first = findings.top_ranked("direction").unit
+        units = [control.unit for control in causes.effects if control.unit in findings.directions]
         there = [unit for unit in units if unit.partition("[")[0] == conditioning]
         wanted = [*self.units, *there, first]
         changed = {one.unit: one for one in causes.effects}
@@ -133,8 +135,8 @@ class Verify(Task):
         how = "controls" if one.controls else "is not shown to control"
         text = (
             f"{one.unit} {how} {self.label}: added where no prompt says it, it changes the rate "
-            f"by {format_interval(does.effect, does.low, does.high)}{_beside(one)}; "
-            f"{self._comparison} by {causes.prompting.effect:+.2f}{_kept(one)}."
+            f"by {format_interval(does.effect, does.low, does.high)}{_baseline_note(one)}; "
+            f"{self._comparison} by {causes.prompting.effect:+.2f}{_preservation(one)}."
         )
         criterion = "the interval above 0, and more than every shuffled direction"
         return Claim(
@@ -142,20 +144,22 @@ class Verify(Task):
         )
 
     def _pictures(
-        self, found: Findings, context: TaskContext, best: UnitEffect, folder: Path
+        self, findings: Findings, context: TaskContext, best: UnitEffect, folder: Path
     ) -> tuple[PictureRows, ...]:
         """What the unit does in items that did not select it, where it is a direction."""
         from clerestory import Add
         from clerestory.causal.trials import matched_prompts
 
-        if best.unit not in found.directions:
+        if best.unit not in findings.directions:
             return ()
-        prompts = list(matched_prompts(found, context.model, "evaluation", SHOWN)["negative"])[
+        prompts = list(matched_prompts(findings, context.model, "evaluation", SHOWN)["negative"])[
             :SHOWN
         ]
-        site = next(one.site for one in found.findings if one.unit == best.unit)
-        seed = 1 + max([] if found.samples is None else found.samples["seed"].tolist(), default=-1)
-        runs = context.model.sweep(prompts, seed, [[], [Add(site, found.direction(best.unit))]])
+        site = next(one.site for one in findings.findings if one.unit == best.unit)
+        seed = 1 + max(
+            [] if findings.samples is None else findings.samples["seed"].tolist(), default=-1
+        )
+        runs = context.model.sweep(prompts, seed, [[], [Add(site, findings.direction(best.unit))]])
         title = f"Prompts that do not ask for it, and with {best.unit} added"
         rows = {
             name: [] if run.pictures is None else list(run.pictures)
@@ -178,7 +182,7 @@ def findings_of(context: TaskContext, find: str, group: str, label: str) -> Find
     return Findings.load(findings_folder(folder, names, label))
 
 
-def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
+def _table(causes: VerificationResult, best: UnitEffect, comparison: str) -> Table:
     rows = []
     for one in causes.effects:
         shuffled = (
@@ -186,9 +190,10 @@ def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
             if one.baselines is None
             else f"{one.baselines.low:+.2f} to {one.baselines.high:+.2f}"
         )
-        told = (one.addition, one.ablation, one.patching)
+        effects_of_unit = (one.addition, one.ablation, one.patching)
         effects = (
-            "–" if own is None else format_interval(own.effect, own.low, own.high) for own in told
+            "–" if own is None else format_interval(own.effect, own.low, own.high)
+            for own in effects_of_unit
         )
         worst = _worst(one)
         least = "–" if worst is None else f"{worst[0]} {worst[1]:.0%}"
@@ -204,7 +209,7 @@ def _table(causes: VerificationResult, best: UnitEffect, said: str) -> Table:
     )
     title = (
         f"Detecting, and controlling: changes of the rate of {causes.label}, "
-        f"{causes.negative_rate:.0%} without; {said} by "
+        f"{causes.negative_rate:.0%} without; {comparison} by "
         f"{format_interval(causes.prompting.effect, causes.prompting.low, causes.prompting.high)}"
     )
     return Table(title, head, tuple(rows), (causes.effects.index(best),))
@@ -221,7 +226,7 @@ def _worst(one: UnitEffect) -> tuple[str, float] | None:
     return name.rpartition(":")[2], one.preservation[name]
 
 
-def _kept(one: UnitEffect) -> str:
+def _preservation(one: UnitEffect) -> str:
     worst = _worst(one)
     return (
         ""
@@ -230,7 +235,7 @@ def _kept(one: UnitEffect) -> str:
     )
 
 
-def _beside(one: UnitEffect) -> str:
+def _baseline_note(one: UnitEffect) -> str:
     if one.baselines is None:
         return ""
     return f", {one.baselines.directions} shuffled directions by at most {one.baselines.high:+.2f}"
