@@ -323,7 +323,7 @@ def _check_complete(recording: Recording) -> None:
 def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> dict[int, str]:
     """What each marked sample was marked as: a class, or that it cannot be told."""
     known = {*classifier.classes, UNSURE}
-    found: dict[int, str] = {}
+    marked: dict[int, str] = {}
     for line, (sample, file, mark) in enumerate(_table(marks).itertuples(index=False), start=2):
         where = f"{marks}, line {line}"
         # The page puts an apostrophe before what a spreadsheet would take for a formula.
@@ -336,7 +336,7 @@ def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> di
         if not sample.isdecimal():
             raise EvidenceError(f"{where}: {sample!r} is no sample.")
         row = int(sample)
-        if row in found:
+        if row in marked:
             raise EvidenceError(f"{where}: sample {row} is marked twice.")
         digest = row in recording.rows and picture_digest(recording.pictures(row)[0])
         if Path(file).stem != digest:
@@ -344,8 +344,8 @@ def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> di
                 f"{where}: sample {row} of {recording.store.folder} is another picture; these "
                 "marks are of another recording."
             )
-        found[row] = mark
-    return found
+        marked[row] = mark
+    return marked
 
 
 def _table(marks: Path) -> pd.DataFrame:

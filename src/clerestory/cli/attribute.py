@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from clerestory.cli.arguments import CacheFlag
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -62,6 +63,7 @@ def attribute(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page; the same call resumes there.")
     ] = None,
+    cache: CacheFlag = True,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Split values over the pieces of a prompt, by measuring every coalition of them.
@@ -98,6 +100,7 @@ def attribute(
             path=path and (out is not None or json),
             pictures=pictures,
             out=out,
+            cache=cache,
             progress=report,
         )
     if paraphrases is None and sentences is None and result.paraphrases < DEFAULT_COUNT:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.arguments import CacheFlag
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["compare"]
@@ -31,6 +32,7 @@ def compare(
         Path | None, typer.Option(help="The folder of a steered model that takes part.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the result.")] = None,
+    cache: CacheFlag = True,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Draw the same items by words that were found, by the usual words, and by a steered model.
@@ -58,6 +60,7 @@ def compare(
             best=best,
             placement=placement,
             steered=None if steered is None else SteeredModel.load(steered, opened),
+            cache=cache,
             progress=progress,
         )
     if out is not None:

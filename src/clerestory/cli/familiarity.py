@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.arguments import CacheFlag
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -35,6 +36,7 @@ def familiarity(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page, and for names as they are drawn.")
     ] = None,
+    cache: CacheFlag = True,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Compare a name's pictures with those of invented names, which nobody knows.
@@ -61,6 +63,7 @@ def familiarity(
             count=count,
             seed=seed,
             out=out,
+            cache=cache,
             progress=report,
         )
     if out is not None:

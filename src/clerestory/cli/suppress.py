@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli.arguments import CacheFlag
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -50,6 +51,7 @@ def suppress(
     out: Annotated[
         Path | None, typer.Option(help="Folder for page and steered model; empty or absent.")
     ] = None,
+    cache: CacheFlag = True,
     json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
 ) -> None:
     """Compare methods that take unwanted labels away, and recommend one.
@@ -79,6 +81,7 @@ def suppress(
             budget=budget,
             methods=methods or (),
             out=out,
+            cache=cache,
             progress=report,
         )
     if out is not None:

@@ -127,8 +127,8 @@ class SampleCache:
         assert self.folder is not None
         for path in self.folder.glob("??/*.npz"):
             with suppress(OSError):  # another process may have removed it meanwhile
-                told = path.stat()
-                yield told.st_mtime, told.st_size, path
+                status = path.stat()
+                yield status.st_mtime, status.st_size, path
 
 
 CacheOption: TypeAlias = bool | SampleCache
@@ -234,8 +234,8 @@ def _raw(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _digest(told: Any, *raw: bytes) -> str:
-    digest = hashlib.blake2b(json.dumps(told, default=str).encode(), digest_size=20)
+def _digest(content: Any, *raw: bytes) -> str:
+    digest = hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=20)
     for part in raw:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()

@@ -66,7 +66,7 @@ class Drawing:
     design: Design
     pictures: Pictures = field(repr=False)
     sites: Mapping[str, SiteReading] = field(default_factory=dict, repr=False)
-    _known: dict[int, tuple[Classifier, Floats]] = field(default_factory=dict, repr=False)
+    _probabilities: dict[int, tuple[Classifier, Floats]] = field(default_factory=dict, repr=False)
 
     @property
     def by_item(self) -> Pictures:
@@ -77,9 +77,12 @@ class Drawing:
         """A classifier's probabilities, `[cell, class]`; it is asked once."""
         # By identity, since classifiers need not be hashable; the classifier is held along, so
         # that no other one gets its identity.
-        if id(classifier) not in self._known:
-            self._known[id(classifier)] = (classifier, np.asarray(classifier(self.pictures)))
-        return self._known[id(classifier)][1]
+        if id(classifier) not in self._probabilities:
+            self._probabilities[id(classifier)] = (
+                classifier,
+                np.asarray(classifier(self.pictures)),
+            )
+        return self._probabilities[id(classifier)][1]
 
     def predictions(self, classifier: Classifier) -> Integers:
         """The number of the likeliest class, `[cell]`."""
@@ -118,7 +121,7 @@ class Drawing:
             self.design.select(items),
             self.pictures[rows],
             {site: read._replace(values=read.values[rows]) for site, read in self.sites.items()},
-            {key: (known, odds[rows]) for key, (known, odds) in self._known.items()},
+            {key: (known, odds[rows]) for key, (known, odds) in self._probabilities.items()},
         )
 
 
@@ -182,28 +185,28 @@ class Evaluator:
         if not len(design):
             raise EvidenceError("There is no item to draw.")
         sites = list(dict.fromkeys(read))
-        wanted = _Wanted(sites, pool, pictures)
+        request = _Request(sites, pool, pictures)
         keyed = cached and self.cache is not None and pool != "none"
         digest = model_digest(self.model, self.batch) if keyed else ""
-        pages = [self._page(condition, design, wanted, digest) for condition in conditions]
+        pages = [self._page(condition, design, request, digest) for condition in conditions]
         self._fill(pages, label)
         return [page.drawing() for page in pages]
 
-    def _page(self, condition: Condition, design: Design, wanted: _Wanted, digest: str) -> _Page:
+    def _page(self, condition: Condition, design: Design, request: _Request, digest: str) -> _Page:
         """A condition with what the cache has of it."""
-        page = _Page(condition, design, condition.prompts(design), wanted)
+        page = _Page(condition, design, condition.prompts(design), request)
         edits = edit_digests(condition.edits, len(design)) if digest else None
         if edits is None or self.cache is None:
             return page
         options = self.model.options(**condition.options)
         cells = zip(page.prompts, design.cell_seeds, edits, strict=True)
         page.keys = [
-            {part: sample_key(digest, prompt, seed, options, own, part) for part in wanted.parts}
+            {part: sample_key(digest, prompt, seed, options, own, part) for part in request.parts}
             for prompt, seed, own in cells
         ]
         for row, keys in enumerate(page.keys):
             found = {part: self.cache.get(key) or {} for part, key in keys.items()}
-            entries = {part: entry for part, entry in found.items() if _is_whole(part, entry)}
+            entries = {part: entry for part, entry in found.items() if _entry_fits(part, entry)}
             if len(entries) == len(found):
                 page.cells[row] = entries
         missing = len(page.missing)
@@ -212,42 +215,42 @@ class Evaluator:
         return page
 
     def _fill(self, pages: Sequence[_Page], label: str | None) -> None:
-        """Draw what is missing; pages that are alike go through the model together."""
-        total, done = sum(len(page.missing) for page in pages), 0
-        for alike in _alike(pages):
-            first = alike[0]
+        """Draw what is missing; pages of a group go through the model together."""
+        total, completed = sum(len(page.missing) for page in pages), 0
+        for group in _group_pages(pages):
+            first = group[0]
             for rows in _chunks(first.missing, self.batch):
                 runs = self.model.sweep(
                     [first.prompts[row] for row in rows],
                     [first.design.cell_seeds[row] for row in rows],
-                    [page.edits(rows) for page in alike],
+                    [page.edits(rows) for page in group],
                     paired=True,
                     batch=self.batch,
-                    progress=self._progress(label, done, total),
-                    **first.wanted.how,
+                    progress=self._progress(label, completed, total),
+                    **first.request.options,
                     **first.condition.options,
                 )
-                for page, run in zip(alike, runs, strict=True):
+                for page, run in zip(group, runs, strict=True):
                     self._keep(page, rows, run)
-                done += len(rows) * len(alike)
+                completed += len(rows) * len(group)
 
     def _keep(self, page: _Page, rows: Sequence[int], run: Run) -> None:
-        parts = page.wanted.split(run, len(rows))
+        parts = page.request.split(run, len(rows))
         for row, entries in zip(rows, parts, strict=True):
             page.cells[row] = entries
             if page.keys is not None and self.cache is not None:
                 for part, entry in entries.items():
                     self.cache.put(page.keys[row][part], entry)
 
-    def _progress(self, label: str | None, done: int, total: int) -> Any:
+    def _progress(self, label: str | None, completed: int, total: int) -> Any:
         if self.progress is None or label is None:
             return False
         progress = self.progress
-        return lambda _, completed, __: progress(label, done + completed, total)
+        return lambda _, count, __: progress(label, completed + count, total)
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Request:
     """What is to be had of each cell."""
 
     sites: Sequence[str]
@@ -261,7 +264,7 @@ class _Wanted:
         return [PICTURE, *sites] if self.pictures else sites
 
     @property
-    def how(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """The same for `Model.sweep`."""
         return {"read": list(self.sites), "pool": self.pool, "pictures": self.pictures}
 
@@ -286,7 +289,7 @@ class _Page:
     condition: Condition
     design: Design
     prompts: list[str]
-    wanted: _Wanted
+    request: _Request
     keys: list[dict[str, str]] | None = None
     cells: dict[int, Mapping[str, Entry]] = field(default_factory=dict)
 
@@ -305,16 +308,16 @@ class _Page:
         """All cells together."""
         cells = [self.cells[row] for row in range(len(self.design))]
         pictures = np.empty((0, 0, 0, 3), np.uint8)
-        if self.wanted.pictures:
+        if self.request.pictures:
             pictures = np.stack([cell[PICTURE][PICTURE] for cell in cells])
         sites = {}
-        for site in self.wanted.sites:
-            own = [cell[f"{site} {self.wanted.pool}"] for cell in cells]
+        for site in self.request.sites:
+            own = [cell[f"{site} {self.request.pool}"] for cell in cells]
             sites[site] = SiteReading(np.stack([one["values"] for one in own]), own[0]["steps"])
         return Drawing(self.condition, self.design, pictures, sites)
 
 
-def _is_whole(part: str, entry: Entry) -> bool:
+def _entry_fits(part: str, entry: Entry) -> bool:
     """Whether an entry is what was kept under this name: a file may have been altered."""
     if part == PICTURE:
         picture = entry.get(PICTURE)
@@ -325,8 +328,8 @@ def _is_whole(part: str, entry: Entry) -> bool:
     return values.dtype == np.float32 and steps.dtype.kind == "i" and len(values) == len(steps)
 
 
-def _alike(pages: Sequence[_Page]) -> list[list[_Page]]:
-    """Pages whose missing cells have the same prompts and options, together."""
+def _group_pages(pages: Sequence[_Page]) -> list[list[_Page]]:
+    """Groups of pages whose missing cells have the same prompts and options."""
     groups: dict[tuple[Any, ...], list[_Page]] = {}
     for page in pages:
         missing = tuple(page.missing)
