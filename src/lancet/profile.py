@@ -13,7 +13,7 @@ from pathlib import Path
 from clerestory.models.core.types import Options
 from clerestory.models.profile import Checkpoint, ModelProfile
 
-__all__ = ["LancetPlugin", "LancetProfile", "lancet"]
+__all__ = ["LancetPlugin", "LancetProfile", "caption_words", "lancet"]
 
 PREFIX = "lancet:"
 NAMED_FACTORS = ("style", "mood", "place", "perspective", "artwork", "hair", "clothes", "scarf")
@@ -101,3 +101,11 @@ class LancetPlugin:
 
 
 lancet = LancetPlugin()
+
+
+def caption_words() -> list[str]:
+    """The words of the world's captions in alphabetical order: the vocabulary `lancet`."""
+    from clerestory.maximization.fluency import Bigrams
+
+    words = Bigrams.of(LancetProfile().captions()).words
+    return sorted(word for word in words if word[:1].isalnum())

@@ -32,3 +32,12 @@ def test_captions_are_many_and_of_lancets_world():
     captions = PROFILE.captions()
     assert len(captions) == 8000
     assert any("stained glass" in caption for caption in captions)
+
+
+def test_the_vocabulary_of_captions_is_known_by_name() -> None:
+    from clerestory.maximization.vocabularies import caption_bigrams, vocabulary_words
+
+    words = vocabulary_words("lancet")
+    bigrams = caption_bigrams(PROFILE)
+    assert bigrams is not None and set(words) < set(bigrams.words)
+    assert "cat" in words and words == sorted(words)

@@ -73,7 +73,7 @@ def digest(captions: Iterable[str]) -> str:
 def grid(world: World, seen: Set[str] = frozenset()) -> tuple[EvaluationPrompt, ...]:
     """The evaluation's prompts, none of them in `seen`; the same ones every time."""
     rng = np.random.default_rng(FIRST_SEED)
-    wanted = list(_wanted(world, rng))
+    wanted = list(_required_factors(world, rng))
     counts = Counter(part for part, _ in wanted).values()
     styles = [name for count in counts for name in _dealt(tuple(world.styles), count, rng)]
     places = [name for count in counts for name in _dealt(_places(world), count, rng)]
@@ -89,7 +89,9 @@ def grid(world: World, seen: Set[str] = frozenset()) -> tuple[EvaluationPrompt, 
     return tuple(asks)
 
 
-def _wanted(world: World, rng: np.random.Generator) -> Iterator[tuple[Part, dict[str, str]]]:
+def _required_factors(
+    world: World, rng: np.random.Generator
+) -> Iterator[tuple[Part, dict[str, str]]]:
     """What each prompt must have besides a style and, unless told, a place."""
     objects, people = "object" in world.kinds, "person" in world.kinds
     for _ in range(OF_A_SUBJECT if objects else 0):
@@ -106,10 +108,10 @@ def _wanted(world: World, rng: np.random.Generator) -> Iterator[tuple[Part, dict
     for _ in range(PAIRS if "pair" in world.kinds else 0):
         one, two = rng.choice(len(names), 2, replace=False)
         yield "pair", {"kind": "pair", "subject": names[one], "second": names[two]}
-    yield from (("held out", fixed) for fixed in _never_shown(world, rng))
+    yield from (("held out", fixed) for fixed in _held_out_factors(world, rng))
 
 
-def _never_shown(world: World, rng: np.random.Generator) -> list[dict[str, str]]:
+def _held_out_factors(world: World, rng: np.random.Generator) -> list[dict[str, str]]:
     """Held-out combinations of an object and a style, and of a mood and a place, in turn."""
     blank = _blank()
     lots = [
@@ -167,12 +169,16 @@ def _scene(
                 scene = scene_for(world, FIRST_SEED + number * TRIES + attempt, **factors)
             except TableError:
                 break
-            if scene.caption not in seen and scene.split == split and _told(world, scene):
+            if (
+                scene.caption not in seen
+                and scene.split == split
+                and _names_its_factors(world, scene)
+            ):
                 return scene
     raise TableError(f"World {world.name!r} has no unseen caption that names {dict(fixed)}.")
 
 
-def _told(world: World, scene: Scene) -> bool:
+def _names_its_factors(world: World, scene: Scene) -> bool:
     """Whether the caption names its style, its place and, where there is one, mood and view."""
     mood = ("mood",) if scene.mood != NONE else ()
     view = ("perspective",) if scene.perspective != "plain" else ()

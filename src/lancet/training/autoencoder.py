@@ -10,7 +10,7 @@ import torch
 from diffusers import VQModel
 from torch import Tensor
 
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
@@ -31,7 +31,7 @@ class Autoencoder(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """L1 of the pictures and of their gradients, and a pull of the latents to unit variance."""
         pictures = self.renders.batch(rows)
-        with mixed():
+        with mixed_precision():
             latents = self.model.encode(pictures).latents
             spread = latents.float().std((0, 2, 3)).mean()
             jitter = torch.randn(latents.shape, generator=noise) * LATENT_NOISE * spread.detach()
@@ -64,7 +64,7 @@ def network(settings: Settings) -> VQModel:
 def encode(model: VQModel, renders: Renders, batch: int = 250) -> Tensor:
     """Latents `[n, channel, 16, 16]` of all pictures, float16."""
     rows = torch.arange(len(renders)).split(batch)
-    with mixed():
+    with mixed_precision():
         coded = [model.encode(renders.batch(part)).latents for part in rows]
     return torch.cat([part.half() for part in coded]).contiguous()
 

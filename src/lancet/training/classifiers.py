@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lancet.networks import FactorNet, classifier_net
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Plan
 from lancet.training.vision import channels_last, factor_loss, shifted
@@ -35,7 +35,7 @@ class FactorStage(Stage):
         """Cross-entropy of every factor on pictures moved, mirrored, blurred, made grainy."""
         pictures = _worn(shifted(_mirrored(self.renders.batch(rows), noise), noise), noise)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        with mixed():
+        with mixed_precision():
             logits = self.model(pictures)
         return factor_loss(logits, self.renders, rows)
 

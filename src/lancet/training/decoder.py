@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
 from torch import Tensor, nn
 
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.settings import Settings
 
 __all__ = ["Decoder", "Watch", "schedule", "weights"]
@@ -71,7 +71,7 @@ class Decoder(Stage):
         grain = torch.randn(clean.shape, generator=noise)
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
         target = keep.sqrt() * grain - (1 - keep).sqrt() * clean
-        with mixed():
+        with mixed_precision():
             out = self.model(
                 noisy,
                 step,
@@ -80,7 +80,7 @@ class Decoder(Stage):
             ).sample
         guess = out[:, : clean.shape[1]].float()
         meant = keep.sqrt() * noisy - (1 - keep).sqrt() * guess
-        with mixed():
+        with mixed_precision():
             seen = self.watch(meant[::SEEN])
         amiss = (seen - self.embeddings[rows[::SEEN]]).square().mean(1) * ~drop[::SEEN]
         return {"v": (guess - target).square().mean(), "sight": SIGHT * amiss.mean()}

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from clerestory.errors import TrainingError
 from lancet.training.settings import Plan
 
-__all__ = ["Report", "Stage", "fit", "kept", "mixed", "rows_of_step", "trained"]
+__all__ = ["Report", "Stage", "cached", "fit", "mixed_precision", "rows_of_step", "trained"]
 
 Report = Callable[[str, int, int, float], None]
 """Called with (stage, steps done, steps in all, loss)."""
@@ -34,7 +34,7 @@ SAVE_SECONDS = 150.0
 LOG_EVERY = 20
 
 
-def mixed() -> torch.autocast:
+def mixed_precision() -> torch.autocast:
     """Half precision inside, on processors that multiply it in hardware; others are slower with it.
 
     With AVX512-BF16 matrices multiplied about four times faster than in float32; on a processor
@@ -99,8 +99,8 @@ def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.
     return model.eval().requires_grad_(False)
 
 
-def kept(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) -> Tensor:
-    """What `make` gives, made once for these bytes of `source` and kept in the folder."""
+def cached(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) -> Tensor:
+    """The result of `make`, computed once for these bytes of `source` and stored in the folder."""
     mark = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     path = folder / f"{name}-{mark}.safetensors"
     if not path.exists():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
@@ -30,7 +30,7 @@ class Distilled(Stage):
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the embedding."""
-        with mixed():
+        with mixed_precision():
             guess = self.model(self.renders.batch(rows)).image_embeds
         return {"embedding": (guess.float() - self.embeddings[rows]).square().mean()}
 

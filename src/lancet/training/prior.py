@@ -10,7 +10,7 @@ from diffusers import PriorTransformer, UnCLIPScheduler
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.settings import Settings
 from lancet.training.text import tokens
 
@@ -62,7 +62,7 @@ class Prior(Stage):
         step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
         keep = self.keep[step][:, None]
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * torch.randn(clean.shape, generator=noise)
-        with mixed():
+        with mixed_precision():
             guess = self.model(
                 noisy,
                 timestep=step,
@@ -103,7 +103,7 @@ def read(
     ids, mask = tokens(tokenizer, texts)
     pooled, hidden = [], []
     for part in ids.split(256):
-        with mixed():
+        with mixed_precision():
             out = encoder(part.long())
         pooled.append(out.text_embeds.float())
         hidden.append(out.last_hidden_state.half())

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from lancet.networks import Heads
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 from lancet.training.vision import factor_loss
@@ -50,7 +50,7 @@ class Text(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """InfoNCE both ways, and the factors read from the text embedding."""
         pictures = self.embeddings[rows]
-        with mixed():
+        with mixed_precision():
             texts = self.model.encoder(self.ids[rows].long(), self.mask[rows].long()).text_embeds
         texts = texts.float()
         scale = self.model.temperature.exp().clamp_max(100.0)

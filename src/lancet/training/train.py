@@ -36,7 +36,7 @@ from lancet.training import (
 )
 from lancet.training.autoencoder import Autoencoder
 from lancet.training.classifiers import FactorStage
-from lancet.training.loop import Report, Stage, fit, kept, trained
+from lancet.training.loop import Report, Stage, cached, fit, trained
 from lancet.training.prior import Prior, TextStates, read
 from lancet.training.renders import Renders
 from lancet.training.settings import STAGES, Settings
@@ -200,11 +200,11 @@ class Training:
         return latents
 
     def _kept(self, name: str, stage: str, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` gives, made once for a checkpoint of `stage` and kept in the work folder."""
+        """The result of `make`, computed once for a checkpoint of `stage`, stored in the folder."""
         source = self.checkpoint(stage)
         if self.shipped is not None and not source.exists():
             source = self.shipped / PLACES[stage][0]
-        return kept(self.work, name, source, make)
+        return cached(self.work, name, source, make)
 
     @cached_property
     def sight(self) -> Any:

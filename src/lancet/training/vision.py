@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lancet.networks import Heads, ResidualNet
-from lancet.training.loop import Stage, mixed
+from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
@@ -66,7 +66,7 @@ class Vision(Stage):
         """Cross-entropy of every factor, and the error of the thumbnail."""
         pictures = self.renders.batch(rows)
         moved = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
-        with mixed():
+        with mixed_precision():
             embedding = self.model.eye(moved)
             embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
             logits = self.model.heads(embedding)
@@ -114,5 +114,5 @@ def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
 def embed(eye: VisionEncoder, renders: Renders, batch: int = 250) -> Tensor:
     """Embeddings `[n, width]` of all pictures, float32."""
     rows = torch.arange(len(renders)).split(batch)
-    with mixed():
+    with mixed_precision():
         return torch.cat([eye(renders.batch(part)).float() for part in rows])

@@ -41,7 +41,7 @@ def scene_for(world: World, seed: int, **fixed: str) -> Scene:
         _, scene = _scene(world, seed, attempt, fixed)
         if _shows(scene, fixed):
             return scene
-    raise TableError(f"No scene of world {world.name!r} has {_told(fixed)}: a fact forbids it.")
+    raise TableError(f"No scene of world {world.name!r} has {_describe(fixed)}: a fact forbids it.")
 
 
 def scene_where(
@@ -67,8 +67,10 @@ def scene_where(
         right = _holds(condition, asked) == holds and _shows(scene, fixed)
         if right and scene.split == "train":
             return scene
-    where = f"{'' if holds else 'not '}({_told(condition)})"
-    raise TableError(f"No scene of world {world.name!r} has {where} and {_told(fixed) or 'more'}.")
+    where = f"{'' if holds else 'not '}({_describe(condition)})"
+    raise TableError(
+        f"No scene of world {world.name!r} has {where} and {_describe(fixed) or 'more'}."
+    )
 
 
 def _chosen(
@@ -94,7 +96,7 @@ def _shows(scene: Scene, fixed: Mapping[str, str]) -> bool:
     return all(getattr(scene, factor) == level for factor, level in fixed.items())
 
 
-def _told(condition: Mapping[str, Choice]) -> str:
+def _describe(condition: Mapping[str, Choice]) -> str:
     """A condition in words: style=stained glass, shows=flamingo|telescope."""
     levels = {
         factor: choice if isinstance(choice, str) else "|".join(choice)
