@@ -125,7 +125,7 @@ def attribute(
     result = Attribution(
         prompt=prompt.full_text,
         pieces=prompt.labels,
-        baselines=tuple(piece.baseline * (ways[0] == "baseline") for piece in prompt.pieces),
+        baselines=tuple(piece.baseline if ways[0] == "baseline" else "" for piece in prompt.pieces),
         removal=ways,
         paraphrases=len(games.paraphrases),
         seeds=tuple(measurer.seeds),

@@ -106,7 +106,9 @@ class FamiliarityResult(Result):
     @property
     def verdict_text(self) -> str:
         """The verdict for a reader."""
-        return f"{self.verdict}{': falls back on context' * (self.verdict == 'unfamiliar')}"
+        if self.verdict == "unfamiliar":
+            return "unfamiliar: falls back on context"
+        return self.verdict
 
     def summary(self) -> str:
         """The verdict, p, distance and consistency."""
