@@ -117,3 +117,14 @@ def test_a_run_shows_no_bars_where_nobody_is_looking(capfd, monkeypatch):
     assert capfd.readouterr() == ("", "")
     tiny_model().run("a cat", **SMALL)
     assert "drawing" in capfd.readouterr().err
+
+
+def test_a_silenced_caller_silences_the_runs_within(capfd, monkeypatch):
+    from clerestory.reporting.progress import progress_bars
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_bars(False):
+        tiny_model().run("a cat", **SMALL)
+    assert capfd.readouterr() == ("", "")
+    tiny_model().run("a cat", **SMALL)
+    assert "drawing" in capfd.readouterr().err
