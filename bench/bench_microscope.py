@@ -29,7 +29,7 @@ THEMES, TESTS, QUESTIONS = 2_000, 100, 12
 
 
 def main() -> None:
-    table = factorial(contents=112, phrasings=6, seeds=1)[:SAMPLES]
+    table = factorial(contents=112, templates=6, seeds=1)[:SAMPLES]
     sites = {f"site.{at}/out": (1, UNITS // SITES) for at in range(SITES)}
     with tempfile.TemporaryDirectory() as folder:
         recording = recording_of(table, noise(table, 0, sites), Path(folder) / "rec")

@@ -42,7 +42,7 @@ class Valid:
 
     @cached_property
     def recording(self) -> Path:
-        """Pictures in two styles, each with every content, in two phrasings."""
+        """Pictures in two styles, each with every content, in two templates."""
         rows = [
             {"prompt": phrase.format(f"{style} {content}"), "style": style, "subject": content}
             for style, content, phrase in itertools.product(

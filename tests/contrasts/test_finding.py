@@ -208,13 +208,13 @@ def test_labels_are_those_of_their_samples_also_where_some_are_bad(tmp_path: Pat
 
 def test_templates_are_split_within_each_arm(tmp_path: Path) -> None:
     table = factorial(items=24, templates=2)
-    table["phrasing"] = table["style"] + " " + table["phrasing"].astype(str)
+    table["template"] = table["style"] + " " + table["template"].astype(str)
     recording = recording_of(table, noise(table, 0, SITES), tmp_path / "each")
     for seed in range(6):
         assert "Both halves share their templates" not in " ".join(
             find(recording, **OPTIONS, seed=seed).warnings
         )
-    one = table[(table["style"] != "glass") | (table["phrasing"] == "glass 0")]
+    one = table[(table["style"] != "glass") | (table["template"] == "glass 0")]
     one = one.reset_index(drop=True)
     found = find(recording_of(one, noise(one, 0, SITES), tmp_path / "one"), **OPTIONS)
     assert "Both halves share their templates" in " ".join(found.warnings)
@@ -237,7 +237,7 @@ def test_templates_are_split_within_each_arm(tmp_path: Path) -> None:
         ({"negative": "style != 'window'"}, r"samples are both positive and negative, such as"),
         ({"match": "sbuject"}, r"no column 'sbuject' to match.* subject"),
         ({"match": ()}, "No column is matched"),
-        ({"template": "phrase"}, r"no column 'phrase'.*phrasing"),
+        ({"template": "phrase"}, r"no column 'phrase'.*template"),
         ({"within": "subject"}, "only 'prompt' is possible"),
         ({"within": "prompt"}, "Within a prompt nothing is matched"),
         ({"classifiers": {"moood": "lancet:mood"}}, "predicted.moood, which no query names"),

@@ -49,14 +49,14 @@ def recording_of(
 
 
 def factorial(items: int = 48, templates: int = 6, seeds: int = 1) -> pd.DataFrame:
-    """Every item in three styles, the third a hard_negative, in every phrasing, with every seed."""
+    """Every item in three styles, the third a hard_negative, in every template, with every seed."""
     rows = [
         {
             "prompt": f"{style} {item:02} {template}",
             "seed": seed,
             "style": style,
             "subject": f"thing {item:02}",
-            "phrasing": template,
+            "template": template,
         }
         for item in range(items)
         for style in ("glass", "plain", "window")

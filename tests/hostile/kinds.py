@@ -57,7 +57,7 @@ from lancet.world.table import BUILT_IN, World
 
 MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
 TEMPLATE = """
-phrasings = ["{style}", "{style}, {place}"]
+templates = ["{style}", "{style}, {place}"]
 matched = ["style"]
 [levels.style]
 glass = ["a glass of {subject}", "{subject} in glass"]

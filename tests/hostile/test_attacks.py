@@ -173,13 +173,13 @@ def test_a_template_of_a_million_million_prompts_is_refused(tmp_path):
     levels = "".join(
         f"[levels.f{at}]\n" + "".join(f'l{of} = "x"\n' for of in range(10)) for at in range(12)
     )
-    (tmp_path / "prompts.toml").write_text(f'phrasings = ["a"]\n{levels}')
+    (tmp_path / "prompts.toml").write_text(f'templates = ["a"]\n{levels}')
     assert isinstance(refusal(KINDS["template"], tmp_path), PromptError)
 
 
 def test_a_template_whose_texts_grow_without_end_is_refused(tmp_path):
     text = "".join(f'[levels.f{at}]\na = "{f"{{f{at + 1}}}" * 100}"\n' for at in range(7))
-    whole = f'phrasings = ["{{f0}}"]\n{text}[levels.f7]\na = "x"\n'
+    whole = f'templates = ["{{f0}}"]\n{text}[levels.f7]\na = "x"\n'
     (tmp_path / "prompts.toml").write_text(whole)
     assert isinstance(refusal(KINDS["template"], tmp_path), PromptError)
 

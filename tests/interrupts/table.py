@@ -180,7 +180,7 @@ def _(valid, out, patch):
 
 STUDY: dict[str, Task] = {
     "record.few": Record(
-        prompts=Template(phrasings=("{x}",), levels={"x": {"cat": "a cat", "dog": "a dog"}}),
+        prompts=Template(templates=("{x}",), levels={"x": {"cat": "a cat", "dog": "a dog"}}),
         sites=("text.*/mlp",),
         pictures=True,
     ),

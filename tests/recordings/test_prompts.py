@@ -7,7 +7,7 @@ from clerestory.errors import PromptError
 from clerestory.recordings import prompt_table, random_prompts
 
 TEMPLATE = """
-phrasings = ["{style}", "{style}, {place}"]
+templates = ["{style}", "{style}, {place}"]
 matched = ["style"]
 
 [levels.style]
@@ -63,9 +63,9 @@ def test_categories_become_their_values():
 
 def test_a_template_gives_every_combination_in_every_phrasing(template):
     table = prompt_table(template)
-    # Phrasing 0 does not show the place: 3 prompts; phrasing 1 does: 3 × 2.
+    # Template 0 does not show the place: 3 prompts; template 1 does: 3 × 2.
     assert len(table) == 9
-    assert list(table) == ["prompt", "style", "subject", "place", "phrasing", "group"]
+    assert list(table) == ["prompt", "style", "subject", "place", "template", "group"]
     row = table.query("style == 'glass' and place == 'sea'").iloc[0]
     assert row["prompt"] == "a cat in stained glass, at sea"
     assert not ((table["style"] == "glass") & (table["subject"] == "ship")).any()
@@ -75,7 +75,7 @@ def test_prompts_that_differ_only_in_matched_factors_share_a_group(template):
     groups = prompt_table(template).groupby("group")
     assert {len(rows) for _, rows in groups} == {1, 2}
     for _, rows in groups:
-        assert rows[["subject", "place", "phrasing"]].drop_duplicates().shape[0] == 1
+        assert rows[["subject", "place", "template"]].drop_duplicates().shape[0] == 1
         assert rows["style"].is_unique
 
 
@@ -119,20 +119,20 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, template):
     wrong("c.txt", "\n \n", "no prompt in")
     wrong("d.pdf", "a cat", "must end in .txt, .csv")
     wrong("e.parquet", "no parquet", "cannot be read")
-    wrong("f.toml", "phrasings = [", "is no TOML")
+    wrong("f.toml", "templates = [", "is no TOML")
     wrong("g.toml", TEMPLATE.replace("{place}", "{plaice}"), "no factor 'plaice'")
     wrong(
         "h.toml",
         TEMPLATE.replace('glass = ["a stained glass of {subject}", ', "glass = ["),
         "1 texts",
     )
-    wrong("i.toml", 'phrasings = ["{a}"]\n[levels.a]\nx = "{a}"', "in a circle")
+    wrong("i.toml", 'templates = ["{a}"]\n[levels.a]\nx = "{a}"', "in a circle")
     wrong(
         "j.toml",
-        'phrasings = ["{a}"]\n[levels.a]\nx = "y"\n[[without]]\na = "x"',
+        'templates = ["{a}"]\n[levels.a]\nx = "y"\n[[without]]\na = "x"',
         "leaves no prompt",
     )
-    wrong("k.toml", 'phrasing = ["{a}"]', "phrasings: Field required")
+    wrong("k.toml", 'template = ["{a}"]', "templates: Field required")
     with pytest.raises(PromptError, match="cannot be read: No such file"):
         prompt_table(tmp_path / "nowhere.txt")
     with pytest.raises(PromptError, match="9 were asked for"):

@@ -26,7 +26,7 @@ default = "colour:tint"
 sites = ["text.*/mlp"]
 
 [record.styles.prompts]
-phrasings = ["{style} {subject}"]
+templates = ["{style} {subject}"]
 
 [record.styles.prompts.levels.style]
 glass = "a glass"

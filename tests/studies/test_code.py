@@ -42,7 +42,7 @@ preserved = ["{}"]
 selection = 4
 evaluation = 4
 [build.b.items]
-phrasings = ["{{x}}"]
+templates = ["{{x}}"]
 levels = {{ x = {{ {} }} }}"""
 LEVELS = ", ".join(f'c{at} = "a cat {at}"' for at in range(9))
 BEFORE = '[quick."find.glass"]'

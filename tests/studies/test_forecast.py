@@ -31,7 +31,7 @@ def test_a_cost_in_seconds_is_measured_or_estimated_from_counts() -> None:
 
 
 def test_a_study_that_cannot_run_on_a_model_is_an_error() -> None:
-    prompts = {"phrasings": ["{x}"], "levels": {"x": {"cat": "a cat"}}}
+    prompts = {"templates": ["{x}"], "levels": {"x": {"cat": "a cat"}}}
     record = Record.model_validate({"prompts": prompts, "sites": ["nowhere.*/mlp"]})
     with pytest.raises(SiteError, match=r"None of the study's sites"):
         forecast(fake_study({"record.r": record, **PLAN}), tiny_model())

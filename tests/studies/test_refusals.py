@@ -156,8 +156,8 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("record.styles", "no factor 'subjcet'"),
     ),
     "a slot of no factor": (
-        'phrasings = ["{style} {subject}"]',
-        'phrasings = ["{style} {subjcet}"]',
+        'templates = ["{style} {subject}"]',
+        'templates = ["{style} {subjcet}"]',
         ("record.styles.prompts", "no factor 'subjcet'"),
     ),
     "quick as no table": ('[quick."find.glass"]\nflips = 5', "", ()),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names"]
 
-TEMPLATE = "phrasing"
+TEMPLATE = "template"
 """The column of templates that is taken where none is named."""
 
 

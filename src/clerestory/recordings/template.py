@@ -1,6 +1,6 @@
-"""A factorial template: every combination of levels in every phrasing, factors kept as columns.
+"""A factorial set of prompts: every combination of levels in every template, factors as columns.
 
-    phrasings = ["{style}", "{style}, {place}"]
+    templates = ["{style}", "{style}, {place}"]
     matched = ["style"]
 
     [levels.style]
@@ -18,7 +18,7 @@
     style = "stained glass"
     subject = "ship"
 
-A level's text may name other factors; a list has one text for each phrasing. Prompts that differ
+A level's text may name other factors; a list has one text for each template. Prompts that differ
 in nothing but the `matched` factors share a `group`.
 """
 
@@ -50,11 +50,11 @@ _MOST_PROMPTS, _MOST_SIGNS = 1_000_000, 100_000
 
 
 class Template(BaseModel):
-    """Phrasings with slots, and the levels of each factor with their texts."""
+    """Templates with slots, and the levels of each factor with their texts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    phrasings: tuple[str, ...] = Field(min_length=1)
+    templates: tuple[str, ...] = Field(min_length=1)
     levels: dict[str, dict[str, str | tuple[str, ...]]] = Field(min_length=1)
     matched: tuple[str, ...] = ()
     without: tuple[dict[str, str], ...] = ()
@@ -72,15 +72,15 @@ class Template(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Template:
         for factor, levels in self.levels.items():
-            if factor in ("prompt", "phrasing", "group"):
+            if factor in ("prompt", "template", "group"):
                 raise ValueError(f"a factor cannot be called {factor!r}")
             if not levels:
                 raise ValueError(f"factor {factor!r} has no level")
             for level, text in levels.items():
-                if not isinstance(text, str) and len(text) != len(self.phrasings):
+                if not isinstance(text, str) and len(text) != len(self.templates):
                     raise ValueError(
                         f"level {level!r} has {len(text)} texts, and there are "
-                        f"{len(self.phrasings)} phrasings"
+                        f"{len(self.templates)} templates"
                     )
         named = [*self.matched, *(factor for each in self.without for factor in each)]
         named += [slot for text in self._texts() for slot in _SLOT.findall(text)]
@@ -90,19 +90,19 @@ class Template(BaseModel):
         return self
 
     def _texts(self) -> Iterator[str]:
-        yield from self.phrasings
+        yield from self.templates
         for text in itertools.chain.from_iterable(each.values() for each in self.levels.values()):
             yield from [text] if isinstance(text, str) else text
 
     def table(self) -> pd.DataFrame:
-        """Every combination in every phrasing, one row a prompt; PromptError where none is left."""
+        """Every combination in every template, one row a prompt; PromptError where none is left."""
         import pandas as pd
 
-        count = len(self.phrasings) * math.prod(len(each) for each in self.levels.values())
+        count = len(self.templates) * math.prod(len(each) for each in self.levels.values())
         check_count("The template", PromptError, count, _MOST_PROMPTS, "prompts")
         rows = [
             self._row(index, dict(zip(self.levels, combination, strict=True)))
-            for index in range(len(self.phrasings))
+            for index in range(len(self.templates))
             for combination in itertools.product(*self.levels.values())
             if not self._excluded(dict(zip(self.levels, combination, strict=True)))
         ]
@@ -111,7 +111,7 @@ class Template(BaseModel):
         return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
     def random(self, count: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Random fills: a level of each factor and a phrasing, each evenly."""
+        """Random fills: a level of each factor and a template, each evenly."""
         import pandas as pd
 
         rows = []
@@ -119,7 +119,7 @@ class Template(BaseModel):
             levels = {
                 name: list(each)[rng.integers(len(each))] for name, each in self.levels.items()
             }
-            index = int(rng.integers(len(self.phrasings)))
+            index = int(rng.integers(len(self.templates)))
             if not self._excluded(levels):
                 rows.append(self._row(index, levels))
             if len(rows) == count:
@@ -132,7 +132,7 @@ class Template(BaseModel):
         )
 
     def _row(self, index: int, levels: Mapping[str, str]) -> dict[str, str | int]:
-        text = self.phrasings[index]
+        text = self.templates[index]
         used: set[str] = set()
         for _ in range(_DEPTH):
             slots = _SLOT.findall(text)
@@ -144,9 +144,9 @@ class Template(BaseModel):
             raise PromptError(f"The template's texts name each other in a circle: {text[:80]!r}.")
         shown = {name: level for name, level in levels.items() if name in used}
         fixed = [f"{name}={level}" for name, level in shown.items() if name not in self.matched]
-        group = "; ".join([*fixed, f"phrasing={index}"])
+        group = "; ".join([*fixed, f"template={index}"])
         factors = {name: shown.get(name, "") for name in self.levels}
-        return {"prompt": " ".join(text.split()), **factors, "phrasing": index, "group": group}
+        return {"prompt": " ".join(text.split()), **factors, "template": index, "group": group}
 
     def _text(self, factor: str, level: str, index: int) -> str:
         text = self.levels[factor][level]

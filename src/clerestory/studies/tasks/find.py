@@ -31,7 +31,7 @@ __all__ = ["Find"]
 CHANCE = 0.1
 """In how many of the data sets with flipped sides a unit may be found."""
 ALPHA = 0.05
-COLUMNS = ("prompt", "phrasing", "group", "seed")
+COLUMNS = ("prompt", "template", "group", "seed")
 """The columns of every recording, besides its factors."""
 SHOWN = 6
 """Units of each kind in the table: those ranked first, whatever the evaluation half says."""
