@@ -46,7 +46,7 @@ def measure() -> None:
         told = {
             "revision": model.revision,
             "steps": model.defaults.steps,
-            "evaluation": came.told(),
+            "evaluation": came.to_dict(),
             "facts": [fact.to_dict() for fact in facts(model, progress=tell)],
             "stages": stage_rates(model, BUILD / "art", progress=tell).to_dict(),
             "curve": [curve(model, came, steps, tell) for steps in STEPS],
@@ -178,7 +178,7 @@ def page() -> str:
 
 def _rates(told: dict[str, Any]) -> str:
     lines = [
-        "| asked for | drawn | of renders in these styles told | in combinations never shown |"
+        "| asked for | drawn | right on renders in these styles | in combinations never shown |"
     ]
     lines += ["|---|---|---|---|"]
     for name, rate in told["rates"].items():
@@ -202,7 +202,10 @@ def _facts(told: Sequence[dict[str, Any]]) -> str:
 
 
 def _stages(told: dict[str, Any]) -> str:
-    lines = ["| told by set b | renders | through the autoencoder | decoded from true embeddings |"]
+    lines = [
+        "| right by the evaluation classifiers | renders | through the autoencoder "
+        "| decoded from true embeddings |"
+    ]
     lines += ["|---|---|---|---|"]
     for name, rate in told["renders"].items():
         through, decoded = told["autoencoder"][name]["rate"], told["decoder"][name]["rate"]
