@@ -45,7 +45,7 @@ from clerestory.recognition.store import ObservationStore
 from clerestory.recordings import Plan, Recording, Store, verify
 from clerestory.recordings.folder import Folder, digest
 from clerestory.recordings.prompts import prompt_table
-from clerestory.recordings.store import Layout, _manifest_digest
+from clerestory.recordings.store import Layout, manifest_digest
 from clerestory.reporting.results import Provenance
 from clerestory.steering import SteeredModel
 from clerestory.studies import Study, write_report
@@ -235,7 +235,7 @@ def sealed(folder: Path, *files: str) -> None:
         for name in files:
             raw = (folder / name).read_bytes()
             manifest["files"][name] = [digest(raw), len(raw)]
-        manifest["digest"] = _manifest_digest(manifest)
+        manifest["digest"] = manifest_digest(manifest)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return
     path.write_text(json.dumps(manifest))

@@ -1,5 +1,6 @@
 """A local Ray cluster of two workers, one of them killed on the way."""
 
+import json
 import os
 import signal
 
@@ -12,6 +13,7 @@ from clerestory.models import load
 from clerestory.recordings import Store, make_plan, record_plan
 from clerestory.recordings.cluster import fill_with_ray
 from clerestory.recordings.plan import check_model
+from clerestory.recordings.store import manifest_digest
 from clerestory.recordings.writer import begin
 from recordings.small import HOW, PROMPTS, contents
 
@@ -69,7 +71,9 @@ def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
 def test_a_worker_with_another_model_says_so(begun, tmp_path, there, planned):
     manifest = tmp_path / "rec" / "manifest.json"
     assert there in manifest.read_text()
-    manifest.write_text(manifest.read_text().replace(there, planned))
+    told = json.loads(manifest.read_text().replace(there, planned))
+    told["digest"] = manifest_digest(told)
+    manifest.write_text(json.dumps(told))
     with pytest.raises(RecordingError, match=r"planned with another model|cannot go on"):
         fill_with_ray(Store(tmp_path / "rec"), {"device": "cpu"}, workers=1)
 

@@ -39,7 +39,7 @@ __all__ = [
 RECOMMENDED_PAIRS = 24
 """Evaluation pairs below which a finding carries a warning."""
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
-MAX_BYTES, MAX_VALUES = 2**30, 4_000_000
+MAX_BYTES = 2**30
 """Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
 UnitKind = Literal["neuron", "direction"]
@@ -324,7 +324,7 @@ class Findings(Result):
         """
         try:
             path = inside(folder, FILE, EvidenceError)
-            content = read_json(path, EvidenceError, most=MAX_BYTES, values=MAX_VALUES)
+            content = read_json(path, EvidenceError, most=MAX_BYTES)
             read = validated(_Fields, content, FILE, EvidenceError)
             samples = inside(folder, SAMPLES, EvidenceError)
             return cls(

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import zarr
 
-__all__ = ["PICTURES", "Layout", "Marker", "Store"]
+__all__ = ["PICTURES", "Layout", "Marker", "Store", "manifest_digest"]
 
 MANIFEST, TABLE, DONE = "manifest.json", "samples.parquet", "done"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
@@ -90,7 +90,7 @@ class Store:
                 f"{self.folder} is a recording of format {str(found)[:40]}, and this version reads "
                 f"{FORMAT} only: record it again."
             )
-        if not fine or manifest.get("digest") != _manifest_digest(manifest):
+        if not fine or manifest.get("digest") != manifest_digest(manifest):
             raise RecordingError(f"{where} was altered: its digest differs.")
         return manifest
 
@@ -163,7 +163,7 @@ class Store:
             "files": {TABLE: (digest(table), len(table))}
             | {f"{ARRAYS}/{name}": file for name, file in files.items()},
         }
-        manifest["digest"] = _manifest_digest(manifest)
+        manifest["digest"] = manifest_digest(manifest)
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def tree_store(self) -> CheckedStore:
@@ -315,7 +315,7 @@ def _is_file(value: Any) -> bool:
     return False
 
 
-def _manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """Of all that the manifest says besides."""
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """The digest of all that a manifest says besides its digest."""
     rest = {name: value for name, value in manifest.items() if name != "digest"}
     return digest(json.dumps(rest, sort_keys=True).encode())
