@@ -86,7 +86,7 @@ JSON: dict[str, Attack] = {
     "deep inside": bytes_of(
         lambda raw: raw.rstrip()[:-1] + b',"x":' + b"[" * 90 + b"]" * 90 + b"}"
     ),
-    "many values": bytes_of(lambda raw: b"[" + b"[]," * 2_000_000 + b"1]"),
+    "many values": bytes_of(lambda raw: b"[" + b"[]," * 200_000 + b"1]"),
     "long number": bytes_of(lambda raw: b'{"format": ' + b"1" * 10**5 + b"}"),
     "huge number": bytes_of(lambda raw: raw.rstrip()[:-1] + b',"x": ' + b"9" * 400 + b"}"),
     "given twice": bytes_of(lambda raw: raw.rstrip()[:-1] + b"," + raw.lstrip()[1:]),

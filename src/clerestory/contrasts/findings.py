@@ -39,7 +39,7 @@ __all__ = [
 RECOMMENDED_PAIRS = 24
 """Evaluation pairs below which a finding carries a warning."""
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
-MAX_BYTES = 2**30
+MAX_BYTES = 2**28
 """Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
 UnitKind = Literal["neuron", "direction"]
