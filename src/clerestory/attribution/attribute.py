@@ -104,10 +104,9 @@ def attribute(
     test_units = synergy and len(prompt.pieces) > 1 and games.exact
     along = list(chain.from_iterable(paths.values()))
     sites = unit_sites(model, targets) if test_units else ()
-    measurer = Measurer(
-        Evaluator(model, cache, batch=BATCH), [*targets, *along], check_seeds(seeds), sites
-    )
     with progress_bars(progress) as report:
+        evaluator = Evaluator(model, cache, progress=report, batch=BATCH)
+        measurer = Measurer(evaluator, [*targets, *along], check_seeds(seeds), sites)
         unit_texts = games.single_texts() if test_units else ()
         measured = measurer.measure(games.texts(), unit_texts, out, report)
         splits = list(games.splits(measured.values))
@@ -117,7 +116,7 @@ def attribute(
             effects = patch_tokens(model, replicates, targets, removal=ways[0], progress=report)
         drawings: Drawings | None = None
         if out is not None and pictures:
-            drawings = draw_attribution(model, prompt, ways[0], layers=path, progress=report)
+            drawings = draw_attribution(evaluator, prompt, ways[0], layers=path, progress=report)
     names = [target.name for target in targets]
     of_targets = dict(zip(names, splits[: len(names)], strict=True))
     main = {name: split[ways[0]] for name, split in of_targets.items()}

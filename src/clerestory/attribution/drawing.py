@@ -11,6 +11,7 @@ from clerestory.attribution.pieces import Removal, SegmentedPrompt
 from clerestory.attribution.results import Drawings
 from clerestory.attribution.shapley import all_coalitions
 from clerestory.edits import Patch
+from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
 from clerestory.types import Pictures, Progress
 
@@ -22,7 +23,7 @@ COALITION_SEEDS, LAYER_SEEDS = (0, 1), (0, 1, 2, 3)
 
 
 def draw_attribution(
-    model: Model,
+    evaluator: Evaluator,
     prompt: SegmentedPrompt,
     removal: Removal,
     *,
@@ -32,7 +33,7 @@ def draw_attribution(
     """Draw what the page shows.
 
     Args:
-        model: The model.
+        evaluator: Draws the coalitions; those that were measured are in its cache.
         prompt: The prompt in pieces.
         removal: What happens to pieces that a coalition does not have.
         layers: Whether to draw the prompt from each text layer too.
@@ -40,17 +41,15 @@ def draw_attribution(
     """
     by_layer = {}
     if layers:
-        by_layer = draw_layers(model, prompt.full_text, LAYER_SEEDS, progress=progress)
+        by_layer = draw_layers(evaluator.model, prompt.full_text, LAYER_SEEDS, progress=progress)
     texts: list[str] = []
     if len(prompt.pieces) <= MAX_DRAWN:
         texts = [prompt.text(row, removal) for row in all_coalitions(len(prompt.pieces))]
     if not texts or not all(texts):
         return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
-    report = _relabel(progress, "drawing coalitions")
-    pictures = model.run(texts, COALITION_SEEDS, progress=report).pictures
-    assert pictures is not None
-    shape = (len(texts), len(COALITION_SEEDS), *pictures.shape[1:])
-    return Drawings(tuple(texts), pictures.reshape(shape), by_layer)
+    design = Design.crossed(texts, COALITION_SEEDS)
+    (drawing,) = evaluator.draw([Condition("coalitions")], design, label="drawing coalitions")
+    return Drawings(tuple(texts), drawing.by_item, by_layer)
 
 
 def draw_layers(
