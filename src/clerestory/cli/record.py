@@ -104,7 +104,7 @@ def record(
     if dry_run:
         _surveyed(opened, plan, json)
     else:
-        _told(_recorded(opened, plan, out, model, cluster if ray else None), json)
+        _report(_recorded(opened, plan, out, model, cluster if ray else None), json)
 
 
 def _table(prompts: str, sample: int | None, seed: int, words: int, opened: Model) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def _surveyed(opened: Model, plan: Plan, json: bool) -> None:
     found = survey(opened, plan)
     console.status(found.line())
     if json:
-        console.write_json(found.told())
+        console.write_json(found.to_dict())
 
 
 def _recorded(
@@ -150,7 +150,7 @@ def _recorded(
     return store
 
 
-def _told(store: Store, json: bool) -> None:
+def _report(store: Store, json: bool) -> None:
     from clerestory.cli import console
     from clerestory.recordings import Recording
 

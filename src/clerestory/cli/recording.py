@@ -28,12 +28,14 @@ def info(where: _Where, json: _Json = False) -> None:
     from clerestory.recordings import Recording
 
     recording = Recording.open(where)
-    told = recording.info()
+    summary = recording.info()
     if json:
-        console.write_json(told)
+        console.write_json(summary)
         return
     plan = recording.store.plan
-    console.status(f"{told['done']:,} of {told['samples']:,} samples, {told['bytes'] / 1e6:.1f} MB")
+    console.status(
+        f"{summary['done']:,} of {summary['samples']:,} samples, {summary['bytes'] / 1e6:.1f} MB"
+    )
     console.status(
         f"model {plan.model['name']} {plan.model['revision']}, {plan.options.steps} steps"
     )
@@ -42,7 +44,7 @@ def info(where: _Where, json: _Json = False) -> None:
     console.status(f"pictures: {'kept' if plan.pictures else 'none'}; positions: {plan.pool}")
     for site, layout in recording.store.layouts.items():
         console.status(f"  {site}  {layout.dtype} {'×'.join(map(str, layout.shape))}")
-    for row, reason in told["bad"].items():
+    for row, reason in summary["bad"].items():
         console.status(f"sample {row} is bad: {reason}")
 
 
@@ -71,7 +73,7 @@ def verify(
         )
     store = Store(where)
     if model.first_given:
-        _opened(model, store)  # what is wrong with it is told before all is read
+        _opened(model, store)  # what is wrong with it is reported before all is read
     with console.progress_bars() as progress:
         damage = check(store, progress)
     for each in damage:
@@ -87,8 +89,8 @@ def verify(
         console.status(f"{len(chunks)} chunks were drawn again.")
         damage = check(store)
     if json:
-        told = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]
-        console.write_json({"ok": not damage, "damaged": told})
+        damaged = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]
+        console.write_json({"ok": not damage, "damaged": damaged})
     if damage:
         raise typer.Exit(1)
     console.status(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")

@@ -1,1 +1,1 @@
-"""Io."""
+"""Files: read within bounds, validated by pydantic, and written whole or not at all."""

@@ -37,12 +37,12 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
 
     most = min(MOST_UNPACKED, MOST_RATIO * len(raw) + ANYWAY)
     with ParquetFile(BufferReader(raw)) as file:
-        told, names = file.metadata, file.schema_arrow.names
-        check_count(what, error, told.num_rows, MOST_ROWS, "rows")
-        check_count(what, error, told.num_columns, MOST_COLUMNS, "columns")
+        metadata, names = file.metadata, file.schema_arrow.names
+        check_count(what, error, metadata.num_rows, MOST_ROWS, "rows")
+        check_count(what, error, metadata.num_columns, MOST_COLUMNS, "columns")
         if len(set(names)) < len(names):
             raise ValueError("its columns have no names of their own")
-        groups = (told.row_group(at) for at in range(told.num_row_groups))
+        groups = (metadata.row_group(at) for at in range(metadata.num_row_groups))
         size = sum(group.total_byte_size for group in groups)
         check_count(what, error, size, most, "unpacked bytes")
         coded = [field.name for field in file.schema_arrow if _coded(field, names)]

@@ -1,6 +1,6 @@
 """Files that anybody may have written, read within bounds: sizes, depths, names, numbers.
 
-    told = read_json(folder / "findings.json", EvidenceError)
+    content = read_json(folder / "findings.json", EvidenceError)
     table = read_table(folder / "samples.parquet", EvidenceError)
 
 Whatever is wrong with a file comes as the error that the caller names, in one line. What a field
@@ -187,9 +187,9 @@ def loads(
     with refusing(what, error):
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
         check_count(what, error, len(text), most, "characters")
-        told = json.loads(text, object_pairs_hook=_once)
-        _check_values(told, finite)
-        return told
+        content = json.loads(text, object_pairs_hook=_once)
+        _check_values(content, finite)
+        return content
 
 
 def read_toml(path: Path, error: Refusal) -> dict[str, Any]:
@@ -201,11 +201,11 @@ def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
     """What TOML says, within the same bounds."""
     check_count(what, error, len(text), MOST_TOML, "characters")
     try:
-        told = tomllib.loads(text)
-        _check_values(told, finite=True)
+        content = tomllib.loads(text)
+        _check_values(content, finite=True)
     except DAMAGED as reason:
         raise error(f"{what} is no TOML: {one_line(reason)}; correct it there.") from reason
-    return told
+    return content
 
 
 def read_table(path: Path, error: Refusal) -> pd.DataFrame:
@@ -233,16 +233,16 @@ def table_of(raw: bytes, what: object, error: Refusal) -> pd.DataFrame:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    told = dict(pairs)
-    if len(told) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"{twice[:80]!r} is given twice")
-    return told
+    return content
 
 
-def _check_values(told: Any, finite: bool) -> None:
+def _check_values(content: Any, finite: bool) -> None:
     """ValueError for what nests too deep, and for numbers and texts that nothing could use."""
-    left: list[Iterator[Any]] = [iter((told,))]
+    left: list[Iterator[Any]] = [iter((content,))]
     while left:
         value = next(left[-1], left)
         if value is left:

@@ -75,8 +75,8 @@ def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
                 f"it is of {length:,}. Get it again."
             )
         check_count(path, error, length, MOST_TEXT, "bytes of header")
-        told = loads(file.read(length), path, error)
-        for name, one in told.items():
+        header = loads(file.read(length), path, error)
+        for name, one in header.items():
             if name != "__metadata__":
                 begin, end = one["data_offsets"]
                 if not 0 <= begin <= end <= size - 8 - length or len(one["shape"]) > 16:

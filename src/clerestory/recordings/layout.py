@@ -45,9 +45,9 @@ class Layout:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def layouts_of(told: Any, where: str, plan: Plan) -> dict[str, Layout]:
+def layouts_of(arrays: Any, where: str, plan: Plan) -> dict[str, Layout]:
     """The arrays of a manifest; RecordingError where they could not have been recorded."""
-    found: dict[str, Layout] = validated(dict[str, Layout], told, where, RecordingError)
+    found: dict[str, Layout] = validated(dict[str, Layout], arrays, where, RecordingError)
     for name, layout in found.items():
         relative(name, where, RecordingError)
         size = layout.bytes if layout.dtype in (*DTYPES, "uint8") else 0

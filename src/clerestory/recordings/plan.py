@@ -104,9 +104,9 @@ class Plan:
         """The table as it lies on disk; RecordingError where it could not be read again."""
         return packed(self.table, "The plan", RecordingError)
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it; its table by its digest."""
-        told = {
+        fields = {
             "format": FORMAT,
             "samples": len(self),
             "table": self.digest,
@@ -120,13 +120,13 @@ class Plan:
             "chunk": self.chunk,
             "threads": self.threads,
         }
-        made: dict[str, Any] = json.loads(json.dumps(told))
-        return made
+        plain: dict[str, Any] = json.loads(json.dumps(fields))
+        return plain
 
     @classmethod
-    def restored(cls, told: Mapping[str, Any], table: pd.DataFrame) -> Plan:
-        """The plan that `told` tells of; RecordingError where the table is not its table."""
-        read = validated(_Told, told, "manifest.json: plan", RecordingError)
+    def from_dict(cls, fields: Mapping[str, Any], table: pd.DataFrame) -> Plan:
+        """The plan that `fields` are of; RecordingError where the table is not its table."""
+        read = validated(_PlanFields, fields, "manifest.json: plan", RecordingError)
         named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
         plan = cls(table=table, **{**named, "model": asdict(read.model)})
         with refusing("samples.parquet", RecordingError):
@@ -137,7 +137,7 @@ class Plan:
             )
         for name in ("batch", "chunk", "threads"):
             if not 1 <= getattr(plan, name) < 2**31:
-                raise RecordingError(f"manifest.json was altered: {name} is {told[name]}.")
+                raise RecordingError(f"manifest.json was altered: {name} is {fields[name]}.")
         _check_table(table)
         return plan
 
@@ -155,8 +155,8 @@ class OfModel:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What `Plan.told` gives."""
+class _PlanFields:
+    """What `Plan.to_dict` gives."""
 
     format: int
     samples: int
@@ -218,7 +218,7 @@ def make_plan(
     wanted = chunk or together * _BATCHES[pictures]
     plan = Plan(
         table=repeated(table, numbers),
-        model=_told(model),
+        model=_identify(model),
         options=drawn,
         read=selected,
         pool=pool,
@@ -243,7 +243,7 @@ def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
             )
 
 
-def _told(model: Model) -> dict[str, Any]:
+def _identify(model: Model) -> dict[str, Any]:
     """What tells one model from another, as far as it can be known."""
     pipeline = model.pipeline
     scheduler = getattr(pipeline, "scheduler", None)
@@ -260,12 +260,12 @@ def _told(model: Model) -> dict[str, Any]:
 def check_model(model: Model, plan: Plan) -> None:
     """RecordingError, naming the differences, where a plan was made with another model than this.
 
-    It is told by its name, what it was opened with, its pipeline, scheduler and precision, and, of
+    Models are compared by name, what it was opened with, its pipeline, scheduler and precision, and, of
     a Lancet, its revision.
     """
     differing = [
         f"{name}: {_short(there)} there, {_short(here)} here"
-        for name, here, there in _differences(_told(model), plan.model)
+        for name, here, there in _differences(_identify(model), plan.model)
     ]
     if differing:
         raise RecordingError(
@@ -273,17 +273,17 @@ def check_model(model: Model, plan: Plan) -> None:
         )
 
 
-def check_same(plan: Plan, told: Mapping[str, Any]) -> None:
+def check_same(plan: Plan, fields: Mapping[str, Any]) -> None:
     """RecordingError, naming the differences, where a folder was begun with another plan.
 
     The number of threads may differ: who goes on takes the number that was begun with.
     """
-    ours = {**plan.told(), "threads": told["threads"]}
+    ours = {**plan.to_dict(), "threads": fields["threads"]}
     differing = [
         "other prompts, seeds or factors"
         if name == "table"
         else f"{name}: {_short(there)} there, {_short(here)} here"
-        for name, here, there in _differences(ours, told)
+        for name, here, there in _differences(ours, fields)
     ]
     if differing:
         raise RecordingError(

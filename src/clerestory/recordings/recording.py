@@ -41,9 +41,9 @@ class Recording:
         return cls(store)
 
     def __repr__(self) -> str:
-        told = self.samples
+        table = self.samples
         return (
-            f"Recording({str(self.store.folder)!r}, {int(told['done'].sum())} of {len(told)} "
+            f"Recording({str(self.store.folder)!r}, {int(table['done'].sum())} of {len(table)} "
             f"samples, {len(self.sites)} sites)"
         )
 
@@ -82,8 +82,8 @@ class Recording:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """The samples that are done and not bad: what the arrays have."""
-        told = self.samples
-        return np.flatnonzero(told["done"] & (told["bad"] == ""))
+        table = self.samples
+        return np.flatnonzero(table["done"] & (table["bad"] == ""))
 
     @cached_property
     def _tree(self) -> xr.DataTree:
@@ -177,9 +177,9 @@ class Recording:
         if PICTURES not in self.store.layouts:
             raise RecordingError(f"{self.store.folder} holds no pictures: they were not kept.")
         wanted = np.atleast_1d(np.asarray(rows))
-        told = self.samples["done"].to_numpy()
+        table = self.samples["done"].to_numpy()
         for row in wanted:
-            if not 0 <= row < len(told) or not told[row]:
+            if not 0 <= row < len(table) or not table[row]:
                 raise RecordingError(f"Sample {row} of {self.store.folder} is not drawn.")
         array: Any = self.store.values(PICTURES)
         with refusing(f"{self.store.folder}, pictures", RecordingError):
@@ -225,11 +225,11 @@ class Recording:
 
     def info(self) -> dict[str, Any]:
         """How far it is: samples, done, bad ones, sites, bytes on disk, manifest."""
-        told = self.samples
+        table = self.samples
         return {
-            "samples": len(told),
-            "done": int(told["done"].sum()),
-            "bad": {int(row): str(told["bad"][row]) for row in np.flatnonzero(told["bad"] != "")},
+            "samples": len(table),
+            "done": int(table["done"].sum()),
+            "bad": {int(row): str(table["bad"][row]) for row in np.flatnonzero(table["bad"] != "")},
             "sites": self.sites,
             "bytes": sum(size for marker in self.markers for _, size in marker.files.values()),
             "manifest": self.manifest,

@@ -110,7 +110,7 @@ class Store:
     @cached_property
     def plan(self) -> Plan:
         """The plan; RecordingError where its table was altered."""
-        return Plan.restored(self.manifest["plan"], self.table)
+        return Plan.from_dict(self.manifest["plan"], self.table)
 
     @cached_property
     def layouts(self) -> dict[str, Layout]:
@@ -153,7 +153,7 @@ class Store:
         self.folder.flush(f"{ARRAYS}/{name}" for name in files)
         manifest = {
             "made_by": f"clerestory {version('clerestory')}",
-            "plan": plan.told(),
+            "plan": plan.to_dict(),
             "arrays": {name: asdict(layout) for name, layout in layouts.items()},
             "encoders": list(encoders),
             "versions": {
@@ -283,9 +283,9 @@ class Store:
         """A chunk's marker; None where there is none that can be read."""
         try:
             raw = self.folder.read(_marker(chunk)) or b""
-            told = loads(raw, _marker(chunk), RecordingError)
-            bad = {int(row): str(reason) for row, reason in told["bad"].items()}
-            files = {str(name): (str(d), int(size)) for name, (d, size) in told["files"].items()}
+            marker = loads(raw, _marker(chunk), RecordingError)
+            bad = {int(row): str(reason) for row, reason in marker["bad"].items()}
+            files = {str(name): (str(d), int(size)) for name, (d, size) in marker["files"].items()}
             for name in files:
                 relative(name, _marker(chunk), RecordingError)
         except (RecordingError, ValueError, KeyError, TypeError, AttributeError):

@@ -32,7 +32,7 @@ class Survey:
     bytes: int
     pictures: int
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "samples": self.samples,
@@ -99,8 +99,8 @@ def _dtype(values: NDArray[np.floating]) -> str:
 
 def _labels(noted: SiteValues, units: tuple[int, ...] | None) -> dict[str, Any]:
     labels = step_coordinates(noted.steps)
-    told = {name: one[1] if isinstance(one, tuple) else one for name, one in labels.items()}
-    return told if units is None else {**told, "unit": list(units)}
+    names = {name: one[1] if isinstance(one, tuple) else one for name, one in labels.items()}
+    return names if units is None else {**names, "unit": list(units)}
 
 
 def _span(seconds: float) -> str:
