@@ -260,8 +260,7 @@ def _identify(model: Model) -> dict[str, Any]:
 def check_model(model: Model, plan: Plan) -> None:
     """RecordingError, naming the differences, where a plan was made with another model than this.
 
-    Models are compared by name, what it was opened with, its pipeline, scheduler and precision, and, of
-    a Lancet, its revision.
+    Models are compared by name, revision, how they were loaded, pipeline, scheduler and precision.
     """
     differing = [
         f"{name}: {_short(there)} there, {_short(here)} here"
