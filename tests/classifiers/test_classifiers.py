@@ -186,7 +186,7 @@ def test_a_gate_holds_also_where_no_condition_asks_what_is_drawn(recording: Any,
         recording, ["prompt == 'a cat'"], {}, "python:mine_for_tests:face=present"
     )
     face = recording.pictures(range(8))[:, 0, 0, 0] > 127
-    for table in eyes.labels().values():
+    for table in eyes.predictions().values():
         assert table[PASSED].tolist() == face.tolist()
 
 

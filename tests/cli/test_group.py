@@ -45,5 +45,5 @@ def test_the_report_shows_pictures_and_holds_nothing_from_outside(recording, tmp
 def test_what_is_wrong_is_one_line(recording):
     with pytest.raises(RegistryError, match="no class 'bright'"):
         call(recording, "--classes", "bright,light")
-    with pytest.raises(EvidenceError, match="omit `control`"):
+    with pytest.raises(EvidenceError, match="`control` cannot be combined"):
         call(recording, "--control", "place", "--within", "prompt")

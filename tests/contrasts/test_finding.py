@@ -238,8 +238,8 @@ def test_templates_are_split_within_each_arm(tmp_path: Path) -> None:
         ({"match": "sbuject"}, r"no column 'sbuject' to match.* subject"),
         ({"match": ()}, "No column is matched"),
         ({"template": "phrase"}, r"no column 'phrase'.*template"),
-        ({"within": "subject"}, "only 'prompt' is possible"),
-        ({"within": "prompt"}, "Within a prompt nothing is matched"),
+        ({"within": "subject"}, "expected 'prompt' or None"),
+        ({"within": "prompt"}, "`match` cannot be combined"),
         ({"classifiers": {"moood": "lancet:mood"}}, "predicted.moood, which no query names"),
         (
             {"positive": "style == 'glass' and @pd.io.common.os.system('touch x') == 0"},

@@ -58,7 +58,7 @@ def _no_seed(table: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_shared_item, "1 items are in both halves, 'selection thing 01'"),
+        (_shared_item, "1 items are in both halves, for example 'selection thing 01'"),
         (_shared_template, "1 templates are in both halves"),
         (
             lambda t: t.assign(
@@ -66,7 +66,7 @@ def _no_seed(table: pd.DataFrame) -> pd.DataFrame:
                     "hard_negative evaluation 1 1", "positive evaluation 1 1"
                 )
             ),
-            "more than one arm, 'positive evaluation 1 1'",
+            "more than one arm, for example 'positive evaluation 1 1'",
         ),
         (
             _no_positive,

@@ -6,7 +6,7 @@ Detecting is not controlling: a unit may follow a concept without causing it.
     result.sentences()                  # ("Of 7 units, 1 controls 'stained glass': …", …)
     result.table()                      # a row for each unit: detects, addition, ablation, …
 
-`trace` maps where and when the pictures of two lists of prompts part, without findings.
+`trace` locates the sites and steps at which two lists of prompts diverge; it needs no findings.
 """
 
 from clerestory.causal.results import Effect, TraceResult, UnitEffect, VerificationResult

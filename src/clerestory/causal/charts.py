@@ -1,4 +1,4 @@
-"""Charts of causal effects: units beside their baselines, and maps of ranges of blocks or steps."""
+"""Charts of causal effects: units with their baselines, and maps of ranges of blocks or steps."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def save_maps(result: TraceResult, folder: Path) -> list[Path]:
 
 
 def unit_chart(result: VerificationResult) -> Any:
-    """Chart each unit's addition with its interval, beside its baselines' range.
+    """Chart each unit's addition with its interval and its baselines' range.
 
     Args:
         result: The result.

@@ -155,7 +155,7 @@ class TraceResult(Result):
         where: Effects of ranges of blocks.
         when: Effects of ranges of the denoiser's steps.
         swaps: Which sample decides, conditioning or noise.
-        warnings: What weakens the evidence.
+        warnings: Limitations of the evidence.
         provenance: Version, model and options.
     """
 
@@ -252,7 +252,7 @@ class TraceResult(Result):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class VerificationResult(TraceResult):
-    """What units control, beside what they detect; with the maps of `trace` where asked for.
+    """What units control and what they detect, with the maps of `trace` if requested.
 
     Attributes:
         effects: One for each unit.

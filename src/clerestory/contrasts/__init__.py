@@ -1,8 +1,9 @@
-"""Contrasts: which unit detects a concept, with the evidence that it is no accident.
+"""Contrasts: find units that detect a concept, with held-out evidence.
 
 Items (subjects, say) come with and without the concept in several templates, and with hard
 negatives that have the same words but not the concept. Half of the items and templates select
-units, the other half evaluates them; seeds are averaged first, for the item is the replicate.
+units, the other half evaluates them; seeds are averaged first: the item is the unit of
+replication.
 
     findings = find(
         recording, positive="style == 'ink'", negative="style == 'plain'", match="subject"

@@ -29,7 +29,7 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
 
         Args:
             recording: The recording.
-            rows: Indices among its good samples.
+            rows: Positions in `recording.rows`.
         """
         self.recording, self.rows = recording, rows
         self.steps: dict[str, tuple[str, int]] = {}
@@ -49,6 +49,7 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
         # Steps of a site follow each other: its array is read once for all of them.
         if self._last is None or self._last[0] != site:
             array = self.recording.read(site).isel(sample=self.rows)
+            # Positions beyond the end of a prompt are NaN, which the mean skips.
             values = array.mean("position") if "position" in array.dims else array
             self._last = (site, values.to_numpy())
         return self._last[1][:, step]

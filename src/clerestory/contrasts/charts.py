@@ -16,7 +16,7 @@ __all__ = ["group_chart", "save_map", "site_map"]
 
 NO_STEP = "—"
 GROUP_UNITS = 5
-"""Units of each kind that a chart has of a group."""
+"""Units of each kind shown per group."""
 
 
 def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
@@ -27,8 +27,8 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
         kind: Neurons or directions.
 
     Returns:
-        An Altair chart. A cell's colour is the held-out AUROC, the worse of negatives and hard
-        negatives, of the unit that the selection half ranked first there; 0.5 is chance.
+        An Altair chart. The colour is the held-out AUROC of the unit ranked first by the selection
+        half; the smaller one of the two arms. 0.5 is chance.
     """
     import altair as alt
     import pandas as pd

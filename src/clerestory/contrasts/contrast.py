@@ -1,6 +1,6 @@
 """Contrast: which neurons and which directions detect a concept.
 
-A direction is read like one more unit: every figure of a neuron is also a direction's figure.
+A direction is treated as one more unit and has the same statistics.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["contrast", "provenance"]
 
 RECOMMENDED_TEMPLATES = 6
 CURVE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
-"""Neurons on the curves of how few together reach a direction."""
+"""Numbers of neurons at which sparse-probe curves are evaluated."""
 CURVE_SITES = 20
 """Sites that have a curve: those of the best directions."""
 
@@ -55,22 +55,22 @@ Direction = NDArray[np.float64]
 class _Site:
     """One site's units and, as last columns, its directions.
 
-    `merit` and `spread` rank a unit in the selection half, with its `sign`; `evaluation` has the
-    columns of directions, `selection` has not. `labels` are the units that columns stand for.
+    `rank_auroc` and `effect_size` rank a unit in the selection half, with its `sign`; `evaluation`
+    has the columns of directions, `selection` has not. `labels` are the units of the columns.
     """
 
     address: str
     directions: Mapping[str, Direction]
     sign: NDArray[np.int64]
-    merit: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    rank_auroc: NDArray[np.float64]
+    effect_size: NDArray[np.float64]
     evaluation: ArmValues
     selection: ArmValues
     labels: Sequence[int] | None
 
     @property
     def units(self) -> int:
-        return len(self.merit) - len(self.directions)
+        return len(self.rank_auroc) - len(self.directions)
 
     def unit_address(self, unit: int) -> str:
         if unit >= self.units:
@@ -105,10 +105,10 @@ def contrast(
         pairing: How samples are paired; by default made from `samples`.
         units: The units that the columns of a site are, where not all were recorded.
         methods: Names of direction methods; none for neurons alone. `sparse` adds the curves.
-        top: How many neurons are reported, besides the first of each site.
-        flips: Data sets with flipped arms that count what is found in noise.
-        seed: Of bootstraps, shuffles and flips.
-        progress: A bar per default; see `clerestory.types.ProgressOption`.
+        top: Number of neurons to report, in addition to the first of each site.
+        flips: Number of sign-flip replicates used to count false discoveries under the null.
+        seed: Random seed of bootstraps, shuffles and flips.
+        progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
         The `top` neurons, the first neuron of each site and each site's directions. q is over every
@@ -149,8 +149,8 @@ def contrast(
 
 def provenance(model: str = "", digest: str = "", **options: object) -> Provenance:
     """Provenance of a contrast, with this version and the options that were given."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return Provenance(version=version("clerestory"), model=model, digest=digest, options=given)
+    options = {name: value for name, value in options.items() if value is not None}
+    return Provenance(version=version("clerestory"), model=model, digest=digest, options=options)
 
 
 def _findings(
@@ -179,15 +179,17 @@ def _reported_units(sites: list[_Site], q: NDArray[np.float64], top: int) -> pd.
         pd.DataFrame(
             {
                 "site": number,
-                "unit": np.arange(len(site.merit)),
-                "is_direction": np.arange(len(site.merit)) >= site.units,
-                "merit": site.merit,
-                "spread": site.spread,
+                "unit": np.arange(len(site.rank_auroc)),
+                "is_direction": np.arange(len(site.rank_auroc)) >= site.units,
+                "rank_auroc": site.rank_auroc,
+                "effect_size": site.effect_size,
             }
         )
         for number, site in enumerate(sites)
     ).assign(q=q)
-    ranked = units.sort_values(["is_direction", "merit", "spread"], ascending=[True, False, False])
+    ranked = units.sort_values(
+        ["is_direction", "rank_auroc", "effect_size"], ascending=[True, False, False]
+    )
     ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
     first_of_site = ~ranked.duplicated(["is_direction", "site"])
     return ranked[ranked["is_direction"] | (ranked["rank"] <= top) | first_of_site]
@@ -215,11 +217,11 @@ def _site(
     for method, direction in directions.items():
         ranked = ranked.append_units(cross_fit(selection, direction_methods[method]))
         read = read.append_units(evaluation.project(direction))
-    return _Site(address, directions, *_merit(ranked), read, selection, labels)
+    return _Site(address, directions, *_rank_statistics(ranked), read, selection, labels)
 
 
 def _curves(sites: list[_Site], findings: Sequence[Finding]) -> dict[str, tuple[CurvePoint, ...]]:
-    """Of the sites of the best directions: how well few neurons do together."""
+    """Sparse-probe AUROC curves for the sites of the best directions."""
     directions = [finding.site for finding in findings if finding.kind == "direction"]
     best = list(dict.fromkeys(directions))[:CURVE_SITES]
     return {
@@ -233,7 +235,7 @@ def _curves(sites: list[_Site], findings: Sequence[Finding]) -> dict[str, tuple[
 
 def _curve_point(site: _Site, count: int) -> CurvePoint:
     direction = fit_sparse_probe(site.selection, count)
-    # The columns of the site's directions are no neurons.
+    # The last columns are the site's directions, not neurons.
     read = site.evaluation.project(np.append(direction, np.zeros(len(site.directions))))
     hard = None if read.hard_negative is None else auroc(read.positive, read.hard_negative)
     return (
@@ -243,7 +245,7 @@ def _curve_point(site: _Site, count: int) -> CurvePoint:
     )
 
 
-def _merit(
+def _rank_statistics(
     arms: ArmValues,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Each unit's sign, and how well it does with that sign on its worse contrast.
@@ -255,23 +257,25 @@ def _merit(
     figures = np.stack([2 * auroc(arms.positive, arm) - 1 for arm in contrasts])
     shifts = np.stack([_standardised(arms.positive - arm) for arm in contrasts])
     up, down = figures.min(0), -figures.max(0)
-    spread = np.where(up >= down, shifts.min(0), -shifts.max(0))
-    return np.where(up >= down, 1, -1), np.maximum(up, down), spread
+    effect_size = np.where(up >= down, shifts.min(0), -shifts.max(0))
+    return np.where(up >= down, 1, -1), np.maximum(up, down), effect_size
 
 
 def _standardised(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean paired difference over its standard deviation; 0 where nothing differs."""
-    spread = differences.std(0, ddof=1) if len(differences) > 1 else np.ones(differences.shape[1])
+    several = len(differences) > 1
+    deviation = differences.std(0, ddof=1) if several else np.ones(differences.shape[1])
+    # Rounding errors of differences that are all alike would otherwise count as a deviation.
     floor = np.finfo(np.float64).tiny + 1e-9 * np.abs(differences).max(0)
-    return np.asarray(differences.mean(0) / np.maximum(spread, floor))
+    return np.asarray(differences.mean(0) / np.maximum(deviation, floor))
 
 
 def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detection:
     sign, arms = site.sign[unit], site.evaluation
     positive, negative = sign * arms.positive[:, [unit]], sign * arms.negative[:, [unit]]
     low, high = bootstrap_auroc(positive[:, 0], negative[:, 0], rng=rng)
-    wins = float(win_rate(positive, negative)[0])
-    win_low, win_high = clopper_pearson(wins * len(positive), len(positive))
+    win_share = float(win_rate(positive, negative)[0])
+    win_low, win_high = clopper_pearson(win_share * len(positive), len(positive))
     hard: tuple[float | None, float | None, float | None] = (None, None, None)
     if arms.hard_negative is not None:
         values = sign * arms.hard_negative[:, [unit]]
@@ -281,7 +285,7 @@ def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> De
         auroc=float(auroc(positive, negative)[0]),
         low=low,
         high=high,
-        win_rate=wins,
+        win_rate=win_share,
         win_low=win_low,
         win_high=win_high,
         difference=float(_standardised(positive - negative)[0]),
@@ -295,7 +299,7 @@ def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> De
 
 
 def _shuffled_aurocs(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
-    """AUROCs of directions from shuffled pairs; none where nothing is left to shuffle."""
+    """AUROCs of directions from shuffled pairs; empty if no pairs differ."""
     try:
         directions = shuffled_directions(site.selection.differences, 1.0, rng)
     except EvidenceError:
@@ -318,7 +322,8 @@ def _warnings(pairing: Pairing) -> tuple[str, ...]:
     for arm, count in pairing.template_counts.items():
         if count < RECOMMENDED_TEMPLATES:
             warnings.append(
-                f"Only {count} templates of the {arm} arm; with fewer than {RECOMMENDED_TEMPLATES} "
-                "a unit for one word may pass for the concept."
+                f"Only {count} templates of the {arm} arm; with fewer than "
+                f"{RECOMMENDED_TEMPLATES}, a unit that responds to one word can be mistaken for "
+                "the concept."
             )
     return tuple(warnings)

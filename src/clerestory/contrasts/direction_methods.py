@@ -64,7 +64,8 @@ def fit_sparse_probe(arms: ArmValues, count: int) -> Direction:
 def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
     """Read each item by a direction that was fitted without it.
 
-    A probe separates the items that it was fitted on perfectly, so its own readings say nothing.
+    In-sample scores of a probe are uninformative: with more units than items it separates the
+    items perfectly.
 
     Args:
         arms: The selection half.

@@ -75,14 +75,15 @@ def find(
         within: `prompt` to contrast the seeds of each prompt, instead of items.
         template: The column of templates; the recording's own, if it has one.
         kind: Which kind of units to report.
-        top: How many neurons are reported, besides the first of each site.
-        flips: Data sets with flipped arms that count what is found in noise.
-        seed: Of halves, bootstraps and flips.
+        top: Number of neurons to report, in addition to the first of each site.
+        flips: Number of sign-flip replicates used to count false discoveries under the null.
+        seed: Random seed of halves, bootstraps and flips.
         classifiers: Classifiers by NAME of the columns `predicted.NAME` that queries name; by
             default the recorded model's own. The two halves go by two sets of each.
         picture_filter: `CLASSIFIER=CLASS`: other pictures are in no arm.
-        labels: Further columns by half, by sample number, such as `classifiers.label` gives.
-        progress: Whether to show a bar, or a callback.
+        labels: Extra columns as DataFrames indexed by sample, by half, such as
+            `classifiers.label_samples` returns.
+        progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
         The findings, the best on the evaluation half first.
@@ -100,7 +101,7 @@ def find(
         recording, () if labels else queries.values(), classifiers or {}, picture_filter
     )
     samples = contrast_samples(
-        recording, queries, pictures.labels(labels), match, within, template, seed
+        recording, queries, pictures.predictions(extra=labels), match, within, template, seed
     )
     activations = RecordedActivations(recording, samples.table.index.to_numpy())
     found = contrast(

@@ -77,7 +77,7 @@ class Detection:
         hard_negative_high: Upper limit.
         pairs: Evaluation items.
         shuffled_aurocs: AUROCs of 20 directions at the same site from shuffled selection pairs,
-            each with its better sign; empty for neurons.
+            each as max(AUROC, 1 − AUROC); empty for neurons.
     """
 
     auroc: float
@@ -148,7 +148,7 @@ class Findings(Result):
         findings: In the order of the held-out figure, the best first.
         tested: How many units were tested.
         null: What is found in data without an effect.
-        warnings: What weakens the evidence; repeated in every report.
+        warnings: Limitations of the evidence; shown in every report.
         items: The items by half.
         directions: Directions `[unit]` fitted on the selection half, by unit, in the units of the
             activations.

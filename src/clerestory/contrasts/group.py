@@ -4,9 +4,8 @@
     groups["scared"].units[0].unit
     verify(groups.findings("scared"), model, classifier="lancet:mood", label="scared")
 
-A prompt is a replicate, and belongs to a group where all of its seeds do. Each prompt of a group
-has a partner of which no seed does, drawn at random among the prompts that are alike in what is
-controlled; so all that holds of matched pairs holds here.
+The prompt is the replicate; it belongs to a group if all its samples do. Each is paired at random
+with a prompt none of whose samples do, within strata of the controlled columns.
 """
 
 from __future__ import annotations
@@ -24,7 +23,11 @@ from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.contrast import contrast, provenance
 from clerestory.contrasts.find import find
 from clerestory.contrasts.findings import Findings
-from clerestory.contrasts.group_units import PromptValues, group_with_figures, prompts_in_and_out
+from clerestory.contrasts.group_units import (
+    PromptValues,
+    group_with_figures,
+    split_prompts_by_class,
+)
 from clerestory.contrasts.groups import Groups
 from clerestory.contrasts.pairs import HALVES, pair_samples
 from clerestory.contrasts.predictions import PASSED, PictureClassifiers
@@ -60,7 +63,7 @@ def group(
 ) -> Groups:
     """Group a recording's pictures by predicted class; find what separates each group.
 
-    The selection set of the classifier groups the selection half, the evaluation set the other.
+    The selection classifier labels the selection half, the evaluation classifier the other.
 
     Args:
         recording: A recording with pictures.
@@ -72,9 +75,9 @@ def group(
             compared.
         within: `prompt` to contrast the seeds of each prompt that have several classes instead.
         top: How many neurons are reported of each group.
-        flips: Data sets with flipped arms that count what is found in noise.
-        seed: Of halves, partners, bootstraps and flips.
-        progress: Whether to show a bar, or a callback.
+        flips: Number of sign-flip replicates used to count false discoveries under the null.
+        seed: Random seed of halves, partners, bootstraps and flips.
+        progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
         The groups.
@@ -139,20 +142,19 @@ def group(
 
 
 def _group_warnings(found: Mapping[str, Findings]) -> list[str]:
-    """Warnings of the groups' findings; random prompts have no templates to count."""
+    """Warnings of the groups' findings."""
     return [
         f"Group {name!r}: {warning}"
         for name, findings in found.items()
         for warning in findings.warnings
-        if "templates of the" not in warning
     ]
 
 
 def _controlled(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
     if within not in (None, "prompt"):
-        raise EvidenceError(f"within is {within!r}; only 'prompt' is possible.")
+        raise EvidenceError(f"within is {within!r}; expected 'prompt' or None.")
     if within is not None and control:
-        raise EvidenceError("Within a prompt all else is alike: omit `control`.")
+        raise EvidenceError("`control` cannot be combined with within='prompt'.")
     return split_names(control)
 
 
@@ -173,17 +175,18 @@ def _samples(
     control: Sequence[str],
     seed: int,
 ) -> tuple[pd.DataFrame, list[str], PictureClassifiers]:
-    """A row for each good sample, by its place among them; warnings; the classifiers.
+    """A row for each good sample, indexed by position; warnings; the classifiers.
 
     `group` is the predicted class, `usable` whether it is one of `classes`, predicted with enough
-    confidence and let through the filter, `level` the levels of all that is controlled, as one.
+    confidence and passed by the filter, `level` the levels of all that is controlled, as one.
     """
+    # Names of classifiers contain signs that columns of queries cannot have: they are numbered.
     columns = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
     for name in control:
         if ":" not in name:
             _column(recording.samples, name)
     pictures = PictureClassifiers(recording, {"group": classifier, **columns}, picture_filter)
-    labels = pictures.labels()
+    labels = pictures.predictions()
     recorded = recording.samples.iloc[recording.rows].reset_index(names="sample")
     half = random_halves(recorded["prompt"], np.random.default_rng(seed))
     table = recorded[["sample", "prompt", "seed"]].assign(half=half, level="")
@@ -231,7 +234,7 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 def _large_classes(samples: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     """The classes with enough prompts of them and not of them in both halves."""
-    prompts = {name: prompts_in_and_out(samples, name) for name in classes}
+    prompts = {name: split_prompts_by_class(samples, name) for name in classes}
     half_of = samples.drop_duplicates("prompt").set_index("prompt")["half"]
     large = [
         name
@@ -274,7 +277,8 @@ def _between_prompts(
             continue
         activations = RecordedActivations(recording, pairs.index.to_numpy())
         pairs = pairs.reset_index(drop=True)
-        pairing = pair_samples(pairs, separate_templates=False)
+        # Random prompts have no templates, so their number is no reason for a warning.
+        pairing = replace(pair_samples(pairs, separate_templates=False), template_counts={})
         found[name] = contrast(
             activations, pairs, pairing=pairing, units=activations.units, **options
         )
@@ -287,12 +291,13 @@ def _partners(
     samples: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
     """Samples as `pair_samples` takes them, an item for each pair of prompts."""
-    inside, outside = prompts_in_and_out(samples, name)
+    inside, outside = split_prompts_by_class(samples, name)
     prompts = samples.drop_duplicates("prompt").set_index("prompt")
     items: dict[str, tuple[str, str]] = {}
     for _, stratum in prompts.groupby(["half", *(f"={factor}" for factor in controlled)]):
         members = rng.permutation(stratum.index[stratum.index.isin(inside)])
         partners = rng.permutation(stratum.index[stratum.index.isin(outside)])
+        # The rest of the larger side has no partner and is dropped.
         for member, partner in zip(members, partners, strict=False):
             items[member], items[partner] = (member, "positive"), (member, "negative")
     used = samples[samples["prompt"].isin(items)]
@@ -313,7 +318,7 @@ def _within_prompts(
     confident = f"{CONFIDENCE} >= {min_confidence}"
     for name in classes:
         others = [other for other in classes if other != name]
-        # A class that no prompt has beside another one makes no group.
+        # Skip a class that never shares a prompt with another class.
         with contextlib.suppress(EmptyArmError):
             found[name] = find(
                 recording,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clerestory.contrasts.group_units import PromptValues, prompts_in_and_out
+from clerestory.contrasts.group_units import PromptValues, split_prompts_by_class
 from clerestory.contrasts.groups import Group, Groups
 from clerestory.contrasts.pairs import HALVES
 from clerestory.reporting.pages import environment
@@ -55,7 +55,7 @@ def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict
     samples = groups.samples
     members = samples[(samples["group"] == name) & (samples["half"] == HALVES[1])]
     if groups.within is None:
-        members = members[members["prompt"].isin(prompts_in_and_out(samples, name)[0])]
+        members = members[members["prompt"].isin(split_prompts_by_class(samples, name)[0])]
     members = members.drop_duplicates("prompt")
     neurons = [unit for unit in group.units if unit.kind == "neuron"]
     directions = [unit for unit in group.units if unit.kind == "direction"][:DIRECTIONS]
@@ -71,7 +71,7 @@ def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict
 
 
 def _row(unit: str, group: Group, values: PromptValues) -> dict[str, Any]:
-    """The samples with a unit's highest and lowest values, one a prompt, of all groups."""
+    """The samples with a unit's highest and lowest values, one per prompt, of all groups."""
     finding = next(finding for finding in group.findings.findings if finding.unit == unit)
     direction = group.findings.direction(unit) if finding.kind == "direction" else None
     order = np.argsort(finding.sign * values.read(finding, direction))

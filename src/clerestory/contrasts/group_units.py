@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from clerestory.recordings import Recording
 
-__all__ = ["PromptValues", "group_with_figures", "prompts_in_and_out"]
+__all__ = ["PromptValues", "group_with_figures", "split_prompts_by_class"]
 
 MIXED = ""
 """The group of a prompt whose seeds have several classes."""
-UPPER_SHARE = 0.25
-"""The share of the other groups' prompts above the threshold of `prevalence`."""
+PREVALENCE_QUANTILE = 0.75
+"""Quantile of the other groups' prompts that is the threshold of `GroupUnit.prevalence`."""
 
 Values = NDArray[np.float64]
 
@@ -33,8 +33,7 @@ Values = NDArray[np.float64]
 class PromptValues:
     """Values of units in the evaluation half's prompts, seeds averaged.
 
-    Values are around the mean of the prompts that are alike in what is controlled; within a
-    prompt, around the prompt's.
+    Values are centred within strata of the controlled columns, or within the prompt.
 
     Attributes:
         classes: All classes of each prompt's seeds.
@@ -89,8 +88,8 @@ class PromptValues:
         return unit if recorded is None else recorded.index(unit)
 
 
-def prompts_in_and_out(samples: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
-    """The prompts all of whose seeds are of a class, and those of which none is."""
+def split_prompts_by_class(samples: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
+    """Prompts whose samples all have the class, and prompts whose samples never have it."""
     share = (samples["group"] == name).groupby(samples["prompt"]).mean()
     return set(share.index[share == 1]), set(share.index[share == 0])
 
@@ -125,7 +124,9 @@ def _unit(
         q=detects.q,
         omega2=float(omega_squared(value[pure][:, None], codes)[0]) if several else 0.0,
         prevalence=(
-            float((members > np.quantile(others, 1 - UPPER_SHARE)).mean()) if len(others) else 0.0
+            float((members > np.quantile(others, PREVALENCE_QUANTILE)).mean())
+            if len(others)
+            else 0.0
         ),
         auroc_against={
             other: float(auroc(members[:, None], value[groups == other][:, None])[0])

@@ -80,13 +80,13 @@ class Groups(Result):
     Attributes:
         classifier: The name of the classifier.
         groups: The groups by class.
-        mixed: The prompts whose seeds have several classes, and which: they are in no group, and a
-            partner only where none of their seeds is in the group.
+        mixed: Prompts whose samples have several classes, with these classes. They belong to no
+            group; one can be a partner for a group that none of its samples has.
         excluded: How many prompts were left out: another class, too little confidence, the picture
             filter, seeds that differ in what is controlled.
         controlled: The columns within whose levels prompts were compared.
         within: `prompt` where the seeds of each prompt were contrasted.
-        warnings: What weakens the evidence.
+        warnings: Limitations of the evidence.
         samples: A row for each sample: its `group`, its `half`, its number as `sample`.
         provenance: Version, recorded model and options.
     """

@@ -1,4 +1,4 @@
-"""Samples to matched pairs: how rows are averaged into items, and what must not be paired.
+"""Pairs samples by item: averages rows into items and validates the split.
 
 A table of samples has a row for each, in the order of the activations:
 
@@ -144,8 +144,8 @@ def pair_samples(
 def balance_arms(samples: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Drop samples at random until each item has as many positive as negative ones.
 
-    The mean of few values less the mean of many is skewed where a unit's values are, also where
-    there is nothing to find, and a test of pairs takes that for a difference.
+    With skewed activations, a difference of means over unequal numbers of samples is itself skewed
+    under the null, which inflates the paired test.
 
     Args:
         samples: Columns `item` and `arm`.
@@ -196,8 +196,8 @@ def _check_disjoint(samples: pd.DataFrame, column: str) -> None:
     both = sorted(selection & evaluation)
     if both:
         raise EvidenceError(
-            f"{len(both)} {column}s are in both halves, {both[0]!r} among them: what selects a unit"
-            " must not evaluate it."
+            f"{len(both)} {column}s are in both halves, for example {both[0]!r}; the halves must"
+            " be disjoint."
         )
 
 
@@ -206,7 +206,7 @@ def _check_one_arm_each(samples: pd.DataFrame) -> None:
     several = list(arms.index[arms > 1])
     if several:
         raise EvidenceError(
-            f"{len(several)} prompts are in more than one arm, {several[0]!r} among them: a prompt"
+            f"{len(several)} prompts are in more than one arm, for example {several[0]!r}: a prompt"
             " must have the concept or lack it. To contrast the seeds of a prompt, use `within`."
         )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["PASSED", "PictureClassifiers"]
 
 PASSED = "picture_filter.passed"
-"""The column that says which pictures the filter lets through."""
+"""The column that says which pictures pass the filter."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,19 @@ class PictureClassifiers:
                 )
         return cls(recording, {name: known[name] for name in names}, picture_filter)
 
-    def labels(self, labels: Mapping[str, pd.DataFrame] | None = None) -> dict[str, pd.DataFrame]:
+    def predictions(
+        self, extra: Mapping[str, pd.DataFrame] | None = None
+    ) -> dict[str, pd.DataFrame]:
         """Predictions by half, with a row for each good sample of the recording.
 
         Args:
-            labels: Further columns by half, by sample number.
+            extra: Extra columns as DataFrames indexed by sample, by half.
 
         Returns:
             Tables with the columns `predicted.NAME` and `predicted.NAME.confidence`.
 
         Raises:
-            EvidenceError: The given labels lack a sample.
+            EvidenceError: The extra columns lack a sample.
         """
         import pandas as pd
 
@@ -105,7 +107,7 @@ class PictureClassifiers:
                 label_samples(self.recording, source, column=name, role=half)
                 for name, source in self.columns.items()
             ]
-            columns += [] if labels is None else [self._complete(labels[half])]
+            columns += [] if extra is None else [self._complete(extra[half])]
             table = pd.concat([pd.DataFrame(index=self.recording.rows), *columns], axis=1)
             if self.picture_filter is not None:
                 table[PASSED] = matches_target(self.recording, self.picture_filter, role=half)
@@ -135,13 +137,13 @@ class PictureClassifiers:
             if weights & recorded:
                 share = len(weights & recorded) / len(weights)
                 warnings.append(
-                    f"{evaluation.source} has {share:.0%} of its weight matrices from the recorded "
-                    "model: it may detect what the model meant for that reason."
+                    f"{evaluation.source} shares {share:.0%} of its weight matrices with the "
+                    "recorded model, so its predictions are not independent of it."
                 )
             # A measurement, such as a colour, has no training that two sets could differ in.
             measured = getattr(evaluation, "is_measurement", False)
             if selection.source == evaluation.source and not measured:
-                warnings.append(f"{evaluation.source} is the same for selection and evaluation.")
+                warnings.append(f"One classifier ({evaluation.source}) both selects and evaluates.")
         return warnings
 
     def _classifiers(self, role: Role) -> list[Classifier]:

@@ -1,4 +1,4 @@
-"""Queries over a table's columns: comparisons, and nothing that runs.
+"""Restricted boolean expressions over columns; no calls or attribute access.
 
     matching_rows(table, "positive", "style == 'ink' and subject not in ['moose', 'elk']")
 

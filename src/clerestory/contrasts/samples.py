@@ -54,7 +54,7 @@ class ContrastSamples:
         if not self.separate_templates and not self.within:
             warnings.append(
                 "Both halves share their templates: what was found may be specific to one wording. "
-                "Name a column of templates of which every arm has several."
+                "Pass `template=` a column with several values per arm."
             )
         counts = self.table["arm"].value_counts()
         if counts.max() > 4 * counts.min():
@@ -81,7 +81,7 @@ def contrast_samples(
         match: Columns that identify the item.
         within: `prompt` to contrast the seeds of each prompt.
         template: The column of templates; the default one if None.
-        seed: Of the halves and of the balancing.
+        seed: Random seed of the halves and of the balancing.
 
     Returns:
         The samples that are used.
@@ -103,6 +103,7 @@ def contrast_samples(
         {
             "prompt": table["prompt"],
             "item": item,
+            # Halves are assigned arm by arm, so the name of a template includes its arm.
             "template": arm + " " + templates,
             "arm": arm,
             "half": half,
@@ -129,6 +130,7 @@ def random_halves(levels: pd.Series[str], rng: np.random.Generator) -> pd.Series
     """Assign each level of a column to a half at random; halves differ by at most one level."""
     names = sorted(levels.unique())
     order = rng.permutation(len(names))
+    # Alternate along the random order, so that the halves differ by at most one level.
     half = {names[at]: HALVES[position % 2] for position, at in enumerate(order)}
     return levels.map(half)
 
@@ -136,9 +138,9 @@ def random_halves(levels: pd.Series[str], rng: np.random.Generator) -> pd.Series
 def _items(table: pd.DataFrame, match: str | Sequence[str], within: str | None) -> pd.Series[str]:
     if within is not None:
         if within != "prompt":
-            raise EvidenceError(f"within is {within!r}; only 'prompt' is possible.")
+            raise EvidenceError(f"within is {within!r}; expected 'prompt' or None.")
         if match:
-            raise EvidenceError("Within a prompt nothing is matched: omit `match`.")
+            raise EvidenceError("`match` cannot be combined with within='prompt'.")
         return table["prompt"].astype(str)
     names = list(split_names(match))
     if not names:

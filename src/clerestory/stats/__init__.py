@@ -7,7 +7,7 @@ comes in as a generator.
     auroc(positive, negative)                   # [unit]: does the unit separate the two arms?
     signed_rank(positive - negative)            # [unit]: p of Wilcoxon's paired test
     benjamini_hochberg(p)                       # [unit]: q over everything that was tested
-    clopper_pearson(29, 30)                     # an interval that holds its level near 1
+    clopper_pearson(29, 30)                     # exact binomial interval, valid near 1
     shuffled_directions(positive - negative, norm, rng)  # [20, unit]: baselines of a direction
 """
 

@@ -139,7 +139,7 @@ def bootstrap_auroc(
 ) -> Interval:
     """Percentile interval of `auroc` over resampled items, both arms of an item together.
 
-    Too narrow for few items and near 1: report an exact interval beside it.
+    Too narrow for few items and near 1: report an exact interval as well.
 
     Args:
         positive: A unit's value for each item with the concept.
