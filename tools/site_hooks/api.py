@@ -45,10 +45,7 @@ def index() -> str:
     """The page of `clerestory` itself: its names, and the packages with their first sentence."""
     tree = ast.parse((SOURCE / "__init__.py").read_text())
     homes = _homes(tree)
-    names = [
-        f"- [`clerestory.{name}`]({homes[name].split('.')[1]}.md#{homes[name]}.{name})"
-        for name in _offered(tree)
-    ]
+    names = [f"- [`clerestory.{name}`]({_target(name, homes[name])})" for name in _offered(tree)]
     packages = [f"- [`clerestory.{name}`]({name}.md): {_summary(name)}" for name in PACKAGES]
     return "\n".join(
         [
@@ -60,6 +57,11 @@ def index() -> str:
             *packages,
         ]
     )
+
+
+def _target(name: str, home: str) -> str:
+    """Where a name is documented: a submodule on its own page, others on their package's."""
+    return f"{name}.md" if home == "clerestory" else f"{home.split('.')[1]}.md#{home}.{name}"
 
 
 def page(name: str) -> str:
