@@ -61,18 +61,24 @@ def index() -> str:
 
 def _target(name: str, home: str) -> str:
     """Where a name is documented: a submodule on its own page, others on their package's."""
-    return f"{name}.md" if home == "clerestory" else f"{home.split('.')[1]}.md#{home}.{name}"
+    if home == "clerestory":
+        return f"{name}.md"
+    package = home.split(".")[1]
+    return f"{package}.md#{_documented_module(package, name)}.{name}"
 
 
 def page(name: str) -> str:
     """The page of a package; a name that is a file's too is asked for inside of that file."""
     tree = _tree(name)
     parts = [f"# `clerestory.{name}`\n", _module(f"clerestory.{name}")]
-    for one in _offered(tree):
-        shadowed = (SOURCE / name / f"{one}.py").exists()
-        home = _homes(tree)[one] if shadowed else f"clerestory.{name}"
-        parts.append(f"\n::: {home}.{one}")
+    parts += [f"\n::: {_documented_module(name, one)}.{one}" for one in _offered(tree)]
     return "\n".join(parts)
+
+
+def _documented_module(package: str, name: str) -> str:
+    """The package or, for a name that is also a file in it, the module that defines the name."""
+    is_file = (SOURCE / package / f"{name}.py").exists()
+    return _homes(_tree(package))[name] if is_file else f"clerestory.{package}"
 
 
 def _module(module: str) -> str:
