@@ -75,6 +75,14 @@ def test_the_public_surface_is_sorted_complete_and_leaks_nothing():
         assert inspect.ismodule(getattr(clerestory, name)) == (name == "errors"), name
 
 
+def test_every_error_is_exported_and_drawn_in_the_tree():
+    from clerestory import errors
+
+    defined = sorted(name for name, value in vars(errors).items() if inspect.isclass(value))
+    assert errors.__all__ == defined
+    assert sorted(re.findall(r"(?m)^[ │├└─]+(\w+Error)\b", errors.__doc__ or "")) == defined
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; sys.argv = ['clerestory', '--help']\n"

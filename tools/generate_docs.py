@@ -95,6 +95,7 @@ def registries() -> str:
     from clerestory.maximization.base import searches
     from clerestory.models.core.family import families
     from clerestory.studies.tasks import tasks
+    from clerestory.suppression.method import suppression_methods
     from lancet.training.settings import presets
     from lancet.world.drawing.compose import views
     from lancet.world.drawing.people import hair
@@ -108,6 +109,7 @@ def registries() -> str:
         edits,
         classifier_kinds,
         searches,
+        suppression_methods,
         styles,
         places,
         views,

@@ -40,6 +40,7 @@ __all__ = [
     "SeedError",
     "SiteError",
     "TableError",
+    "ThemeError",
     "TrainingError",
 ]
 

@@ -8,7 +8,7 @@ from helpers.recordings import factorial, noise, recording_of
 
 from clerestory.cli import find
 from clerestory.contrasts import Findings
-from clerestory.errors import EvidenceError, OutputError, RegistryError
+from clerestory.errors import EvidenceError, OptionError, OutputError
 
 app = typer.Typer()
 app.command("find")(find.find)
@@ -71,7 +71,7 @@ def test_what_cannot_be_asked_is_refused(recording, tmp_path):
         (["--out", tmp_path], OutputError),
         (["--template", "wording"], EvidenceError),
         (["--hard-negative", "style == 'oil'"], EvidenceError),
-        (["--classifier", "mood"], RegistryError),
+        (["--classifier", "mood"], OptionError),
     ):
         with pytest.raises(error):
             call(recording, *more)

@@ -67,7 +67,7 @@ def test_random_prompts(prompts, tmp_path):
     samples = Recording.open(tmp_path / "rec").samples
     assert set(" ".join(samples["prompt"]).split()) == {"cat", "dog"}
     assert len(samples) == 6
-    with pytest.raises(PromptError, match="with --sample"):
+    with pytest.raises(PromptError, match="needs --sample"):
         call(*command("vocabulary", tmp_path / "other"))
 
 

@@ -1,12 +1,12 @@
-"""Classifiers: what a picture shows, with what is known of their own errors.
+"""Classifiers: pictures to label probabilities, with their known errors.
 
     mood = load_classifier("lancet:mood")
     mood(pictures)                  # [n, class] probabilities of pictures [n, 64, 64, 3] uint8
     mood.classes                    # ("happy", "sad", …)
 
 Where two classifiers have one name they differ in architecture, seed and training pictures: one has
-the role of selection, the other that of evaluation, so that what was tuned to please the one is
-judged by the other. `write_sheet` and `check_classifier` compare one with a person's eye.
+the role of selection, the other that of evaluation, so that what was selected with one
+is evaluated with the other. `write_sheet` and `check_classifier` compare one with human labels.
 """
 
 from clerestory.classifiers.base import (

@@ -1,4 +1,4 @@
-"""The command line: one file a command, each of which parses, calls a verb and prints.
+"""The command line: one file per command; each parses, calls a verb and prints.
 
 clerestory draw "a stained glass of a cat" --out cats
 """

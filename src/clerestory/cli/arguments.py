@@ -17,7 +17,7 @@ __all__ = ["CacheFlag", "validated"]
 
 CacheFlag = Annotated[
     bool,
-    typer.Option("--cache/--no-cache", help="Keep samples, so that none is drawn twice."),
+    typer.Option("--cache/--no-cache", help="Cache drawn samples."),
 ]
 """The `cache` parameter of verbs that draw."""
 

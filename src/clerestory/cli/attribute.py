@@ -17,37 +17,42 @@ __all__ = ["attribute"]
 @takes_model
 def attribute(
     prompt: Annotated[
-        str, typer.Argument(help="With pieces in brackets: `[a name] with a [raven]`.")
+        str, typer.Argument(help="Prompt with pieces in brackets: `[a name] with a [raven]`.")
     ],
     of: Annotated[
         list[str],
-        typer.Option(help="A unit, a folder of `find --out`, or CLASSIFIER=CLASS. Repeatable."),
+        typer.Option(
+            help="Target: a unit, a folder of `find --out`, or CLASSIFIER=LABEL; repeatable."
+        ),
     ],
     model: ModelOptions,
     removal: Annotated[
         Literal["baseline", "delete", "both"],
-        typer.Option(help="Removed pieces are replaced by a baseline, or deleted."),
+        typer.Option(help="How pieces are removed: replaced by a baseline, or deleted."),
     ] = "baseline",
     seeds: Annotated[str, typer.Option(help="Seeds per prompt, averaged first: 0:4.")] = "0:4",
     paraphrases: Annotated[
         int | None,
-        typer.Option(
-            min=20, help="Sentences around the pieces, the replicates: 48, or all there are."
-        ),
+        typer.Option(min=20, help="Number of paraphrases around the pieces; default: 48, or all."),
     ] = None,
     sentences: Annotated[
-        Path | None, typer.Option(help="Your own instead: a file, one a line, pieces in brackets.")
+        Path | None,
+        typer.Option(help="File with your own paraphrases, one per line, pieces in brackets."),
     ] = None,
     pool: Annotated[
-        str, typer.Option(help="How positions are pooled, as for the finding: mean, max, last.")
+        str, typer.Option(help="Pooling of positions, as for the finding: mean, max or last.")
     ] = "mean",
     budget: Annotated[
-        int, typer.Option(min=64, help="Coalitions sampled, twice, beyond ten pieces.")
+        int,
+        typer.Option(
+            min=64, help="Coalitions per sample (two are drawn) for more than ten pieces."
+        ),
     ] = 128,
     synergy: Annotated[
         bool,
         typer.Option(
-            help="Test which neurons up to ten pieces excite together.", show_default=True
+            help="Test for neurons that the pieces activate jointly (at most ten).",
+            show_default=True,
         ),
     ] = True,
     path: Annotated[
@@ -61,10 +66,10 @@ def attribute(
         typer.Option(help="With --out: draw coalitions and layers.", show_default=True),
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page; the same call resumes there.")
+        Path | None, typer.Option(help="Folder for the page; the same command resumes there.")
     ] = None,
     cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Split values over the pieces of a prompt, by measuring every coalition of them.
 
@@ -119,6 +124,6 @@ def attribute(
     console.write_table(result.table())
     if result.synergy is not None:
         console.write(
-            f"{result.synergy.found} of {result.synergy.tested} neurons are excited by all pieces "
-            "more than by the sum of each alone (q < .05)"
+            f"{result.synergy.found} of {result.synergy.tested} neurons are activated by all "
+            "pieces more than by the sum of the single pieces (q < .05)"
         )

@@ -1,4 +1,4 @@
-"""`clerestory classifier`: is a classifier right about a recording's pictures?"""
+"""`clerestory classifier`: check a classifier against human labels."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Whether a classifier is right.", no_args_is_help=True)
+app = typer.Typer(help="Check a classifier against human labels.", no_args_is_help=True)
 
 
 @app.callback()
 def classifier() -> None:
-    """Whether a classifier is right."""
+    """Check a classifier against human labels."""
 
 
 @app.command()
 @validated
 def check(
-    name: Annotated[str, typer.Argument(help="A classifier, as lancet:mood.")],
-    recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures to mark; new.")] = None,
+    name: Annotated[str, typer.Argument(help="A classifier, such as lancet:mood.")],
+    recording: Annotated[str, typer.Argument(help="Folder or URL of a recording with pictures.")],
+    out: Annotated[Path | None, typer.Option(help="New folder for the pictures to label.")] = None,
     marks: Annotated[
-        Path | None, typer.Option(help="The table of marks, filled in: compare and keep.")
+        Path | None, typer.Option(help="The filled-in table of labels, to compare with.")
     ] = None,
-    size: Annotated[int, typer.Option(min=1, help="How many pictures are to be marked.")] = 100,
+    size: Annotated[int, typer.Option(min=1, help="Number of pictures to label.")] = 100,
     role: Annotated[
         Literal["selection", "evaluation"],
-        typer.Option(help="Which of two classifiers of that name."),
+        typer.Option(help="Role of the classifier, if the name has one per role."),
     ] = "evaluation",
-    seed: Annotated[int, typer.Option(help="Of the choice of pictures.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="The check as one object.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed for the sample of pictures.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Have a person mark pictures, then compare the classifier with the marks.
 

@@ -15,25 +15,29 @@ __all__ = ["compare"]
 
 @takes_model
 def compare(
-    search: Annotated[Path, typer.Argument(help="A folder that `maximize --out` wrote.")],
-    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, as lancet:mood=scared.")],
-    template: Annotated[str, typer.Argument(help="How to say it: `a stained glass of {item}`.")],
+    search: Annotated[Path, typer.Argument(help="Folder written by `maximize --out`.")],
+    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, such as lancet:mood=scared.")],
+    template: Annotated[
+        str, typer.Argument(help="Template with the concept: `a stained glass of {item}`.")
+    ],
     model: ModelOptions,
     items: Annotated[
-        Path | None, typer.Option(help="A file with an item a line; the model's own otherwise.")
+        Path | None, typer.Option(help="File with one item per line; default: the model's items.")
     ] = None,
-    count: Annotated[int, typer.Option(min=2, help="Items to draw.")] = 24,
-    seeds: Annotated[str, typer.Option(help="Seeds of each item: 0:2.")] = "0:2",
-    best: Annotated[int, typer.Option(min=1, help="Prompts of the search that take part.")] = 3,
+    count: Annotated[int, typer.Option(min=2, help="Number of items to draw.")] = 24,
+    seeds: Annotated[str, typer.Option(help="Seeds per item: 0:2.")] = "0:2",
+    best: Annotated[
+        int, typer.Option(min=1, help="Number of prompts of the search to compare.")
+    ] = 3,
     placement: Annotated[
-        str, typer.Option(help="Where the words that were found stand.")
+        str, typer.Option(help="Template of the found words, with {words} and {item}.")
     ] = "{item}, {words}",
     steered: Annotated[
-        Path | None, typer.Option(help="The folder of a steered model that takes part.")
+        Path | None, typer.Option(help="Folder of a steered model to compare.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the result.")] = None,
     cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Draw the same items by words that were found, by the usual words, and by a steered model.
 

@@ -14,20 +14,20 @@ __all__ = ["draw"]
 
 @takes_model
 def draw(
-    prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
+    prompts: Annotated[list[str], typer.Argument(help="Prompts to draw.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
     model: ModelOptions,
-    seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
-    negative: Annotated[str | None, typer.Option(help="What to be led away from.")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds: `0:4` for 0 to 3, or `3,7`.")] = "0:4",
+    negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the prompt leads; by default the family's.")
+        float | None, typer.Option(help="Guidance scale; default: the family's.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of denoising.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of denoising steps.")] = None,
     size: Annotated[
-        str | None, typer.Option(help="`512`, or width and height as `768x512`.")
+        str | None, typer.Option(help="Picture size: `512`, or width and height such as `768x512`.")
     ] = None,
 ) -> None:
-    """Draw one picture a prompt and seed, and a grid of all with a row for each prompt."""
+    """Draw one picture per prompt and seed, and a grid with a row for each prompt."""
     from clerestory.cli import console
     from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.models import parse_seeds, parse_size

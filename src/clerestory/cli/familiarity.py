@@ -16,33 +16,37 @@ __all__ = ["familiarity"]
 
 @takes_model
 def familiarity(
-    phrase: Annotated[str, typer.Argument(help="The name that is asked about.")],
+    phrase: Annotated[str, typer.Argument(help="Name to test.")],
     model: ModelOptions,
     controls: Annotated[
         Path | None,
-        typer.Option(help="A file with an unknown name per line, 99 or more; else invented ones."),
+        typer.Option(
+            help="File with one unknown name per line, at least 99; default: invented names."
+        ),
     ] = None,
     contexts: Annotated[
         Path | None,
-        typer.Option(help="A file with a context per line, {item} where the name goes."),
+        typer.Option(help="File with one context per line, with {item} for the name."),
     ] = None,
     classifiers: Annotated[
         list[str] | None,
-        typer.Option(help="Classifies the pictures; else the model's own. Repeatable."),
+        typer.Option(help="Classifier of the pictures; repeatable. Default: the model's own."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds per context, averaged first: 0:2.")] = "0:2",
-    count: Annotated[int, typer.Option(min=1, help="Names to invent, 99 or more.")] = 199,
-    seed: Annotated[int, typer.Option(min=0, help="Of the invented names.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of names to invent, at least 99.")
+    ] = 199,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for the invented names.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page, and for names as they are drawn.")
+        Path | None, typer.Option(help="Folder for the page and intermediate results.")
     ] = None,
     cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
-    """Compare a name's pictures with those of invented names, which nobody knows.
+    """Compare a name's pictures with those of invented names.
 
-    For a name that does not differ, the table has what each context adds to such names. With --out
-    a killed call resumes, and other phrases use the same invented names.
+    For a name that does not differ, the table lists what each context adds to invented names. With
+    --out an interrupted call resumes, and other names share the invented names.
     """
     import clerestory.recognition as recognition
     from clerestory.cli import console

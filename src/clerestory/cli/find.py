@@ -17,22 +17,22 @@ __all__ = ["find"]
 
 @validated
 def find(
-    recording: Annotated[str, typer.Argument(help="A recording: its folder or URL.")],
+    recording: Annotated[str, typer.Argument(help="Folder or URL of a recording.")],
     positive: Annotated[
-        str, typer.Option(help="Query for samples with the concept, as \"style == 'ink'\".")
+        str, typer.Option(help="Query for samples with the concept, such as \"style == 'ink'\".")
     ],
     negative: Annotated[str, typer.Option(help="Query for samples without it.")],
     hard_negative: Annotated[
         str | None, typer.Option(help="Query for samples with only its words or objects.")
     ] = None,
     match: Annotated[
-        str | None, typer.Option(help="Columns that identify the item, as who,place.")
+        str | None, typer.Option(help="Columns that identify the item, such as who,place.")
     ] = None,
     within: Annotated[
         str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="The column of templates; by default the recording's own.")
+        str | None, typer.Option(help="Column with the template; by default the recording's.")
     ] = None,
     kind: Annotated[
         Literal["neuron", "direction", "both"], typer.Option(help="Which units to report.")
@@ -51,15 +51,17 @@ def find(
         ),
     ] = None,
     picture_filter: Annotated[
-        str | None, typer.Option(help="CLASSIFIER=CLASS: use only pictures with this prediction.")
+        str | None, typer.Option(help="CLASSIFIER=LABEL: use only pictures with this prediction.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random halves.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for the split into selection and evaluation halves.")
+    ] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the findings and their maps; new.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
-    """Find the neurons and directions that detect a concept, by held-out evidence."""
+    """Find neurons and directions that detect a concept, with held-out evidence."""
     from clerestory.cli import console
     from clerestory.contrasts import find as find_units
     from clerestory.io.outputs import free_folder
@@ -93,11 +95,11 @@ def find(
 
 
 def _by_name(options: list[str]) -> dict[str, str]:
-    from clerestory.errors import RegistryError
+    from clerestory.errors import OptionError
 
     for option in options:
         if "=" not in option:
-            raise RegistryError(f"{option!r} names no classifier; write NAME=CLASSIFIER.")
+            raise OptionError(f"--classifier is {option!r}; expected NAME=CLASSIFIER.")
     return {name: source for name, _, source in (option.partition("=") for option in options)}
 
 

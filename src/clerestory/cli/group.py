@@ -1,4 +1,4 @@
-"""`clerestory group`: what the pictures of one class share."""
+"""`clerestory group`: what the pictures with one label share."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ PRINTED_UNITS = 5
 @validated
 def group(
     recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
-    classifier: Annotated[str, typer.Option(help="Groups the pictures, as lancet:mood.")],
-    classes: Annotated[str, typer.Option(help="Only these, as scared,happy; else all.")] = "",
+    classifier: Annotated[
+        str, typer.Option(help="Classifier that groups the pictures, such as lancet:mood.")
+    ],
+    classes: Annotated[
+        str, typer.Option(help="Labels to compare, such as scared,happy; default: all.")
+    ] = "",
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out pictures predicted with less.")
+        float, typer.Option(min=0, max=1, help="Smallest probability of a prediction that counts.")
     ] = 0.0,
     picture_filter: Annotated[
-        str | None, typer.Option(help="CLASSIFIER=CLASS: use only pictures with this prediction.")
+        str | None, typer.Option(help="CLASSIFIER=LABEL: use only pictures with this prediction.")
     ] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(help="Compare within levels of this column, or of a classifier."),
+        typer.Option(help="Column or classifier to control for; repeatable."),
     ] = None,
     within: Annotated[
         str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Neurons of each group.")] = 20,
+    top: Annotated[int, typer.Option(min=1, help="Number of neurons per group.")] = 20,
     flips: Annotated[
         int, typer.Option(min=1, help="Data sets with flipped arms, to count chance findings.")
     ] = 200,
-    seed: Annotated[int, typer.Option(help="Of random halves and partners.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for the halves and the partners.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report, figures and each group's findings; new.")
+        Path | None, typer.Option(help="New folder for the report, figures and findings per group.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
-    """Group the pictures of random prompts by class, and find what separates each group.
+    """Group the pictures of random prompts by label, and find what separates each group.
 
-    Each group's findings, in the folder, are what `clerestory verify` takes.
+    `clerestory verify` takes the findings folder of a group.
     """
     from clerestory.cli import console
     from clerestory.contrasts import group as group_pictures
@@ -89,9 +93,9 @@ def _print(groups: Groups) -> None:
 
     if groups.within is None:
         console.write(
-            f"{len(groups.mixed)} prompts have seeds of several classes and are in no group; "
-            f"{groups.excluded} are left out (another class, low confidence, or not alike in what "
-            "is controlled).\n"
+            f"{len(groups.mixed)} prompts have seeds with several labels and are in no group; "
+            f"{groups.excluded} are left out (another label, low confidence, or no match in the "
+            "controlled columns).\n"
         )
     console.write_table(groups.table(PRINTED_UNITS))
     for warning in groups.warnings:

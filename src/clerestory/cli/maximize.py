@@ -16,45 +16,56 @@ __all__ = ["maximize"]
 def maximize(
     objective: Annotated[
         str,
-        typer.Argument(help="A unit, `CLASSIFIER=LABEL`, or a sum of such in quotes."),
+        typer.Argument(help="A unit, `CLASSIFIER=LABEL`, or a quoted sum of these."),
     ],
     model: ModelOptions,
     findings: Annotated[
         Path | None,
-        typer.Option(help="A folder that `find --out` wrote, whose directions may be named."),
+        typer.Option(
+            help="Folder written by `find --out`, to use its directions in the objective."
+        ),
     ] = None,
-    pool: Annotated[str, typer.Option(help="mean, max or last.")] = "last",
-    search: Annotated[str, typer.Option(help="The search, such as metropolis.")] = "metropolis",
+    pool: Annotated[str, typer.Option(help="Pooling of positions: mean, max or last.")] = "last",
+    search: Annotated[
+        str, typer.Option(help="Search algorithm, such as metropolis.")
+    ] = "metropolis",
     compare_searches: Annotated[
-        str, typer.Option(help="Several searches, as random,metropolis, at equal budgets.")
+        str,
+        typer.Option(help="Compare these searches at equal budgets, such as random,metropolis."),
     ] = "",
-    repeats: Annotated[int, typer.Option(min=1, help="Seeds of each that is compared.")] = 5,
-    budget: Annotated[int, typer.Option(min=1, help="Prompts to score.")] = 20_000,
-    null: Annotated[int, typer.Option(min=2, help="Random prompts to compare with.")] = 500,
-    template: Annotated[str, typer.Option(help="Where the words go is {words}.")] = "{words}",
-    words: Annotated[str, typer.Option(help="How many: 3, or 1:4 for one to four.")] = "3",
-    tokens: Annotated[bool, typer.Option(help="Raw tokens, not words.")] = False,
-    ban: Annotated[list[str] | None, typer.Option(help="Never in the words.")] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Seeds per search with --compare-searches.")
+    ] = 5,
+    budget: Annotated[int, typer.Option(min=1, help="Number of prompts to score.")] = 20_000,
+    null: Annotated[
+        int, typer.Option(min=2, help="Number of random prompts in the null distribution.")
+    ] = 500,
+    template: Annotated[
+        str, typer.Option(help="Template of the prompts, with {words}.")
+    ] = "{words}",
+    words: Annotated[str, typer.Option(help="Number of words: 3, or 1:4 for one to four.")] = "3",
+    tokens: Annotated[bool, typer.Option(help="Search over tokens instead of words.")] = False,
+    ban: Annotated[list[str] | None, typer.Option(help="Word to exclude; repeatable.")] = None,
     vocabulary: Annotated[
-        str | None, typer.Option(help="A file with a word a line, or a plug-in's vocabulary.")
+        str | None, typer.Option(help="File with one word per line, or a plug-in's vocabulary.")
     ] = None,
-    fluency: Annotated[float, typer.Option(min=0, help="The weight of likely texts.")] = 0.0,
+    fluency: Annotated[float, typer.Option(min=0, help="Weight of the fluency term.")] = 0.0,
     language_model: Annotated[
         str | None,
-        typer.Option(help="Says what is likely; by default bigrams of the model's captions."),
+        typer.Option(help="Language model of the fluency term; default: bigrams of the captions."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, where pictures are drawn: 0:4.")] = "0",
-    seed: Annotated[int, typer.Option(help="Replays the search.")] = 0,
-    best: Annotated[int, typer.Option(min=1, help="Prompts to return.")] = 8,
+    seeds: Annotated[str, typer.Option(help="Seeds for classifier objectives: 0:4.")] = "0",
+    seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
+    best: Annotated[int, typer.Option(min=1, help="Number of prompts to return.")] = 8,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for trail and gallery; the same call resumes there."),
+        typer.Option(help="Folder for the trail and gallery; the same command resumes there."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Search for the prompts that maximize a unit, and compare them with random prompts.
 
-    Ctrl-C leaves the best so far; with --out the same command resumes.
+    Ctrl-C prints the best prompts so far; with --out the same command resumes.
     """
     from clerestory.cli import console
     from clerestory.maximization import maximize as maximize_unit

@@ -1,4 +1,4 @@
-"""`clerestory microscope`: a page for every unit, and what people say of it."""
+"""`clerestory microscope`: a page per unit, where people name units."""
 
 from __future__ import annotations
 
@@ -17,34 +17,37 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Pages that people look through: a unit each, and the themes that they name.",
+    help="A page per unit, themes that people name, and blind tests.",
     no_args_is_help=True,
 )
-themes = typer.Typer(help="What people said, to a file and back.", no_args_is_help=True)
+themes = typer.Typer(help="Export and import themes.", no_args_is_help=True)
 app.add_typer(themes, name="themes")
 TOKEN = "CLERESTORY_TOKEN"
-Folder = Annotated[Path, typer.Argument(help="A microscope, as `build` writes it.")]
+Folder = Annotated[Path, typer.Argument(help="Folder written by `microscope build`.")]
 
 
 @app.command()
 @validated
 def build(
     recordings: Annotated[list[str], typer.Argument(help="Recordings of one model.")],
-    out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same call.")],
-    sites: Annotated[str, typer.Option(help="Sites that get pages, as `text.*/mlp`.")] = "*",
+    out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same command.")],
+    sites: Annotated[str, typer.Option(help="Sites with pages, such as `text.*/mlp`.")] = "*",
     findings: Annotated[
         list[Path] | None,
-        typer.Option(help="Folders that `find --out` wrote, to link. Repeatable."),
+        typer.Option(help="Folder written by `find --out`, to link; repeatable."),
     ] = None,
     studies: Annotated[
-        list[Path] | None, typer.Option(help="Folders with a report. Repeatable.")
+        list[Path] | None, typer.Option(help="Folder written by `study run`, to link; repeatable.")
     ] = None,
     search: Annotated[
-        str | None, typer.Option(help="Search prompts for every unit, such as `metropolis`.")
+        str | None,
+        typer.Option(help="Search for maximizing prompts per unit, such as `metropolis`."),
     ] = None,
-    budget: Annotated[int, typer.Option(min=10, help="Prompts scored for each unit.")] = 400,
+    budget: Annotated[
+        int, typer.Option(min=10, help="Prompts to score per unit, with --search.")
+    ] = 400,
 ) -> None:
-    """Build a microscope: galleries, histograms, words, related units, where it is high."""
+    """Build a microscope: galleries, histograms, words, related units and heat maps."""
     from clerestory.cli import console
     from clerestory.io.outputs import resumable
     from clerestory.microscope import build as built
@@ -69,16 +72,16 @@ def build(
 @validated
 def serve(
     folder: Folder,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8642,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8642,
     host: Annotated[
-        str, typer.Option(help="The address it listens at; other machines need a --token.")
+        str, typer.Option(help="Address to bind; anything but this machine needs --token.")
     ] = "127.0.0.1",
     token: Annotated[
         str | None,
-        typer.Option(envvar=TOKEN, help="What visitors show once: 16 letters or more."),
+        typer.Option(envvar=TOKEN, help="Access token, at least 16 characters."),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name by which others reach it. Repeatable.")
+        list[str] | None, typer.Option(help="Host name that visitors may use; repeatable.")
     ] = None,
 ) -> None:
     """Serve the pages to this machine, or with a token to others, until Ctrl-C."""
@@ -105,7 +108,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder; must be empty or absent.")],
     form: Annotated[
         Literal["site", "neuronpedia"],
-        typer.Option("--format", help="Static pages, or rows as Neuronpedia has them."),
+        typer.Option("--format", help="Static pages, or rows in the format of Neuronpedia."),
     ] = "site",
 ) -> None:
     """Write the same as files: pages without forms, or units, activations and themes as rows."""
@@ -120,9 +123,7 @@ def export(
 
 @app.command()
 @validated
-def backup(
-    folder: Folder, to: Annotated[Path, typer.Argument(help="A file that is not there yet.")]
-) -> None:
+def backup(folder: Folder, to: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
     """Copy the database of themes and blind tests, also while it is served."""
     from clerestory.cli import console
     from clerestory.io.outputs import new_file, whole_file
@@ -135,7 +136,7 @@ def backup(
 @themes.command("export")
 @validated
 def export_themes(folder: Folder) -> None:
-    """Print every theme, a line of JSON each."""
+    """Print every theme as one line of JSON."""
     for line in _themes(folder).export():
         typer.echo(line)
 
@@ -143,9 +144,9 @@ def export_themes(folder: Folder) -> None:
 @themes.command("import")
 @validated
 def import_themes(
-    folder: Folder, file: Annotated[Path, typer.Argument(help="What `export` printed.")]
+    folder: Folder, file: Annotated[Path, typer.Argument(help="File written by `export`.")]
 ) -> None:
-    """Add themes that are not there yet; all of the file's, or none."""
+    """Add the new themes of a file, all or none."""
     from clerestory.cli import console
     from clerestory.cli.lines import read_lines
     from clerestory.errors import ThemeError

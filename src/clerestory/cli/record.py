@@ -1,4 +1,4 @@
-"""`clerestory record`: what happens inside while prompts × seeds are drawn, to disk."""
+"""`clerestory record`: save activations of prompts × seeds to disk."""
 
 from __future__ import annotations
 
@@ -18,50 +18,70 @@ if TYPE_CHECKING:
 __all__ = ["HERE", "record"]
 
 HERE = "local"
-"""What `--ray` stands for without an address."""
-HOW, RANDOM, MANY = "How it is drawn", "Random prompts", "Many machines"
+"""Value of `--ray` without an address."""
+DRAWING, RANDOM, MANY = "Drawing", "Random prompts", "Many machines"
 
 _Prompts = Annotated[
     str,
     typer.Option(help="A .txt, .csv or .parquet file of prompts, a .toml template, `vocabulary`."),
 ]
-_Sites = Annotated[str, typer.Option(help="What is read, as `text.*/mlp,prior/embedding`.")]
-_Out = Annotated[str, typer.Option(help="Folder, or URL, of the recording: new, or begun.")]
-_Seeds = Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")]
-_Pool = Annotated[str, typer.Option(help="mean, max, last, none or tokens:WORD.")]
-_Branch = Annotated[str, typer.Option(help="cond, or uncond.")]
-_Pictures = Annotated[bool, typer.Option(help="Draw pictures and keep them.")]
-_Batch = Annotated[int, typer.Option(help="Samples that are drawn together.")]
+_Sites = Annotated[str, typer.Option(help="Sites to read, such as `text.*/mlp,prior/embedding`.")]
+_Out = Annotated[
+    str, typer.Option(help="Folder or URL of the recording; an unfinished one is resumed.")
+]
+_Seeds = Annotated[str, typer.Option(help="Seeds: `0:4` for 0 to 3, or `3,7`.")]
+_Pool = Annotated[
+    str, typer.Option(help="Pooling of positions: mean, max, last, none or tokens:WORD.")
+]
+_Branch = Annotated[str, typer.Option(help="Guidance branch to read: cond or uncond.")]
+_Pictures = Annotated[bool, typer.Option(help="Draw and save pictures.")]
+_Batch = Annotated[int, typer.Option(help="Batch size in samples.")]
 _Chunk = Annotated[
-    int | None, typer.Option(help="Samples that are kept, and lost by a kill, together.")
+    int | None, typer.Option(help="Samples per chunk; an interruption loses at most one chunk.")
 ]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")]
-_Json = Annotated[bool, typer.Option("--json", help="What was recorded, as JSON.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the estimated cost and exit.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print a JSON summary to stdout.")]
 _Sample = Annotated[
-    int | None, typer.Option(help="So many of what --prompts names.", rich_help_panel=RANDOM)
+    int | None,
+    typer.Option(
+        help="Number of prompts to sample at random from --prompts.", rich_help_panel=RANDOM
+    ),
 ]
-_SampleSeed = Annotated[
-    int, typer.Option(help="Another number gives others.", rich_help_panel=RANDOM)
+_SampleSeed = Annotated[int, typer.Option(help="Random seed for --sample.", rich_help_panel=RANDOM)]
+_Words = Annotated[
+    int,
+    typer.Option(help="Words per prompt when --prompts is `vocabulary`.", rich_help_panel=RANDOM),
 ]
-_Words = Annotated[int, typer.Option(help="A prompt of `vocabulary`.", rich_help_panel=RANDOM)]
-_Negative = Annotated[
-    str | None, typer.Option(help="What to be led away from.", rich_help_panel=HOW)
-]
+_Negative = Annotated[str | None, typer.Option(help="Negative prompt.", rich_help_panel=DRAWING)]
 _Guidance = Annotated[
-    float | None, typer.Option(help="How strongly the prompt leads.", rich_help_panel=HOW)
+    float | None,
+    typer.Option(help="Guidance scale; default: the family's.", rich_help_panel=DRAWING),
 ]
-_Steps = Annotated[int | None, typer.Option(help="Steps of denoising.", rich_help_panel=HOW)]
-_Size = Annotated[str | None, typer.Option(help="`512`, or `768x512`.", rich_help_panel=HOW)]
+_Steps = Annotated[
+    int | None, typer.Option(help="Number of denoising steps.", rich_help_panel=DRAWING)
+]
+_Size = Annotated[
+    str | None, typer.Option(help="Picture size: `512`, or `768x512`.", rich_help_panel=DRAWING)
+]
 _Ray = Annotated[
     str | None,
     typer.Option(
         metavar="[ADDRESS]",
-        help="Ray workers, of a cluster or, without an address, on this machine.",
+        help="Record with Ray workers on a cluster; without an address, on this machine.",
         rich_help_panel=MANY,
     ),
 ]
-_Workers = Annotated[int, typer.Option(min=1, help="Each holds a model.", rich_help_panel=MANY)]
-_Gpus = Annotated[float, typer.Option(min=0, help="May be a part of one.", rich_help_panel=MANY)]
+_Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Number of Ray workers; each loads its own copy of the model.",
+        rich_help_panel=MANY,
+    ),
+]
+_Gpus = Annotated[
+    float, typer.Option(min=0, help="GPUs per worker; fractions are allowed.", rich_help_panel=MANY)
+]
 
 
 @takes_model
@@ -89,7 +109,7 @@ def record(
     workers: _Workers = 2,
     gpus_per_worker: _Gpus = 0.0,
 ) -> None:
-    """Record, or go on with a recording: the same command resumes where it was stopped."""
+    """Record activations and pictures; the same command resumes an interrupted recording."""
     from clerestory.models import parse_seeds, parse_size
     from clerestory.recordings import make_plan
 
@@ -115,7 +135,7 @@ def _table(prompts: str, sample: int | None, seed: int, words: int, opened: Mode
     if sample is not None:
         return random_prompts(prompts, sample, seed, model=opened, words=words)
     if prompts == VOCABULARY:
-        raise PromptError("Random words have no end: say how many prompts with --sample.")
+        raise PromptError("--prompts vocabulary needs --sample, the number of prompts.")
     return prompt_table(Path(prompts))
 
 

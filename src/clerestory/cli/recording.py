@@ -1,4 +1,4 @@
-"""`clerestory recording`: what a recording holds, and whether it is whole."""
+"""`clerestory recording`: show, verify and repair a recording."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What a recording holds, and whether it is whole.", no_args_is_help=True)
+app = typer.Typer(help="Show, verify and repair a recording.", no_args_is_help=True)
 _Where = Annotated[str, typer.Argument(help="Folder or URL of a recording.")]
-_Json = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
 @app.command()
 @validated
 def info(where: _Where, json: _Json = False) -> None:
-    """How far it is, what it reads, which samples are bad, how it was made."""
+    """Print progress, sites, bad samples and provenance."""
     from clerestory.cli import console
     from clerestory.recordings import Recording
 
@@ -58,7 +58,7 @@ def verify(
     ] = False,
     json: _Json = False,
 ) -> None:
-    """Compare every file with its marker; exit status 1 where something is damaged."""
+    """Verify the checksum of every file; exits with status 1 if one is damaged."""
     from clerestory.cli import console
     from clerestory.errors import OptionError
     from clerestory.recordings import repaired

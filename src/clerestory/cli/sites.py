@@ -15,9 +15,9 @@ __all__ = ["sites"]
 def sites(
     model: ModelOptions,
     pattern: Annotated[
-        str, typer.Argument(help="Which sites: `text.*/mlp`, several with commas.")
+        str, typer.Argument(help="Patterns of sites, such as `text.*/mlp`, separated by commas.")
     ] = "*",
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list to stdout.")] = False,
 ) -> None:
     """List the sites of a model: address, positions × units, and the torch module there."""
     import sys

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Models that carry edits: build, draw, show, bake.", no_args_is_help=True)
+app = typer.Typer(help="Steered models: build, draw, show, bake.", no_args_is_help=True)
 
 
 @app.callback()
 def steer() -> None:
-    """Models that carry edits: build, draw, show, bake."""
+    """Steered models: build, draw, show, bake."""
 
 
 @app.command()
 @takes_model
 def draw(
-    folder: Annotated[Path, typer.Argument(help="A steered model, as `steer build` saves it.")],
-    prompts: Annotated[list[str], typer.Argument(help="What to draw; several are drawn in turn.")],
+    folder: Annotated[Path, typer.Argument(help="Folder written by `steer build`.")],
+    prompts: Annotated[list[str], typer.Argument(help="Prompts to draw.")],
     model: ModelOptions,
     out: Annotated[
         Path, typer.Option(help="Folder for the pictures; must be empty or absent.")
     ] = Path("drawn"),
-    seeds: Annotated[str, typer.Option(help="`0:4` for 0 to 3, or `3,7`.")] = "0:4",
+    seeds: Annotated[str, typer.Option(help="Seeds: `0:4` for 0 to 3, or `3,7`.")] = "0:4",
 ) -> None:
-    """Draw with and without the edits; in the grid each prompt has a row without, then one with.
+    """Draw with and without the edits; the grid has a row without and a row with, per prompt.
 
     The model is the one that the edits were made for, unless you name another copy of it.
     """
@@ -59,55 +59,69 @@ def draw(
 @app.command()
 @takes_model
 def build(
-    findings: Annotated[Path, typer.Argument(help="A folder that `find --out` wrote.")],
-    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, as lancet:style=ink.")],
+    findings: Annotated[Path, typer.Argument(help="Folder written by `find --out`.")],
+    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, such as lancet:style=ink.")],
     model: ModelOptions,
     out: Annotated[Path, typer.Option(help="Folder for the steered model; empty or absent.")],
     template: Annotated[
         str | None,
-        typer.Argument(help="How to say it: `a stained glass of {item}`; else the model's own."),
+        typer.Argument(
+            help="Template with the concept: `a stained glass of {item}`; default: the model's."
+        ),
     ] = None,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Take it out of prompts that say it.")
+        bool, typer.Option("--remove", help="Remove the concept from prompts that name it.")
     ] = False,
     hard_negative: Annotated[
-        str | None, typer.Option(help="What should not come with it: lancet:window=present.")
+        str | None,
+        typer.Option(
+            help="CLASSIFIER=LABEL that must not increase, such as lancet:window=present."
+        ),
     ] = None,
     preserve: Annotated[
         list[str] | None,
-        typer.Option(help="Classifier whose predictions should stay; else those with the target."),
+        typer.Option(help="Classifier whose predictions should not change; repeatable."),
     ] = None,
     min_preservation: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Preserve as much; else the knee is taken.")
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Lowest acceptable preservation; by default the knee of the frontier.",
+        ),
     ] = None,
     sites: Annotated[
-        list[str] | None, typer.Option("--site", help="Only here; else the best few.")
+        list[str] | None,
+        typer.Option("--site", help="Site to edit; repeatable. Default: the best few."),
     ] = None,
     strengths: Annotated[
-        str, typer.Option(help="To try, in standard deviations of the site: 1,2,4.")
+        str,
+        typer.Option(
+            help="Strengths to try, in standard deviations of the site's activations: 1,2,4."
+        ),
     ] = "",
     items: Annotated[
-        Path | None, typer.Option(help="A file with an item a line; the model's own otherwise.")
+        Path | None, typer.Option(help="File with one item per line; default: the model's items.")
     ] = None,
-    selection_items: Annotated[int, typer.Option(min=4, help="Items that select.")] = 24,
-    evaluation_items: Annotated[int, typer.Option(min=4, help="Others that evaluate.")] = 48,
-    seeds: Annotated[str, typer.Option(help="Seeds of the evaluation: 0:2.")] = "0:2",
+    selection_items: Annotated[int, typer.Option(min=4, help="Number of selection items.")] = 24,
+    evaluation_items: Annotated[int, typer.Option(min=4, help="Number of evaluation items.")] = 48,
+    seeds: Annotated[str, typer.Option(help="Seeds per item: 0:2.")] = "0:2",
     baselines: Annotated[
-        int, typer.Option(min=0, help="Directions from shuffled pairs to compare with.")
+        int, typer.Option(min=0, help="Number of baseline directions from shuffled pairs.")
     ] = 20,
     search: Annotated[
-        Path | None, typer.Option(help="A folder that `maximize --out` wrote, as a baseline.")
+        Path | None, typer.Option(help="Folder written by `maximize --out`, as a baseline.")
     ] = None,
     slider: Annotated[
-        int, typer.Option(min=0, help="Steps to train a LoRA slider, as a baseline.")
+        int, typer.Option(min=0, help="Training steps of a LoRA slider as a baseline; 0 for none.")
     ] = 0,
     cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="The figures, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Try strengths, sites and steps of a finding's directions, and save the best as a model.
 
-    Selection classifiers choose, evaluation classifiers measure it on other items, beside the
-    usual words, shuffled directions and what else is given.
+    Selection classifiers choose the setting; evaluation classifiers measure it on other items and
+    compare it with the template, shuffled directions and other baselines.
     """
     from clerestory.cli import console
     from clerestory.io.outputs import free_folder, whole_folder
@@ -155,9 +169,9 @@ def build(
 @validated
 def show(
     folder: Annotated[Path, typer.Argument(help="A steered model.")],
-    json: Annotated[bool, typer.Option("--json", help="steering.json, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print steering.json to stdout.")] = False,
 ) -> None:
-    """Print what a steered model is: its card, or all that was measured."""
+    """Print the card of a steered model, or all its measurements."""
     from dataclasses import asdict
 
     from clerestory.cli import console
@@ -175,16 +189,16 @@ def show(
 @takes_model
 def bake(
     folder: Annotated[Path, typer.Argument(help="A steered model.")],
-    out: Annotated[Path, typer.Option(help="Folder for what is written; empty or absent.")],
+    out: Annotated[Path, typer.Option(help="Folder for the result; must be empty or absent.")],
     model: ModelOptions,
     form: Annotated[
-        Literal["pipeline", "lora"], typer.Option("--as", help="Whole weights, or a LoRA file.")
+        Literal["pipeline", "lora"], typer.Option("--as", help="A whole pipeline, or a LoRA file.")
     ] = "pipeline",
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Fold the edits into the weights: a plain diffusers pipeline, or a LoRA, without hooks.
 
-    An edit that is not an affine map is refused with the reason and the nearest one that is.
+    An edit that is not an affine map is refused, with the reason and the nearest affine edit.
     """
     from clerestory.cli import console
     from clerestory.io.outputs import free_folder
@@ -229,5 +243,5 @@ def _parse_numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         numbers = (float("nan"),)
     if not all(map(isfinite, numbers)):
-        raise OptionError(f"--strengths is {text!r}; write numbers: 1,2,4.")
+        raise OptionError(f"--strengths is {text!r}; expected numbers such as 1,2,4.")
     return numbers

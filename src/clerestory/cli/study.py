@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Questions in files, answered end to end.", no_args_is_help=True)
+app = typer.Typer(
+    help="Studies: questions in TOML files, answered end to end.", no_args_is_help=True
+)
 _Name = Annotated[str, typer.Argument(help="A built-in study, or a file that ends in .toml.")]
-_Scale = Annotated[Literal["quick", "full"], typer.Option(help="How much is drawn.")]
+_Scale = Annotated[Literal["quick", "full"], typer.Option(help="Scale of the study.")]
 
 
 @app.callback()
 def study() -> None:
-    """Questions in files, answered end to end."""
+    """Studies: questions in TOML files, answered end to end."""
 
 
 @app.command()
@@ -31,26 +33,24 @@ def run(
     name: _Name,
     model: ModelOptions,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report and tasks; by default NAME-SCALE.")
+        Path | None, typer.Option(help="Folder for the report and tasks; default: NAME-SCALE.")
     ] = None,
     scale: _Scale = "quick",
     classifier: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=CLASSIFIER, in place of the study's. As often as you like."),
+        typer.Option(help="NAME=CLASSIFIER, to replace the study's; repeatable."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, and stop.")
+        bool, typer.Option("--dry-run", help="Print the estimated cost and exit.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option(help="Go on with what a stopped or an earlier run left in the folder.")
-    ] = True,
+    resume: Annotated[bool, typer.Option(help="Resume from the results in the folder.")] = True,
     cache: CacheFlag = True,
-    as_json: Annotated[bool, typer.Option("--json", help="results.json, to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json to stdout.")] = False,
 ) -> None:
     """Answer a study's question about a model: report.html, results.json and steered models.
 
-    The same command goes on where it was stopped. After a change of the file it runs the changed
-    tasks again, and those that need them.
+    The same command resumes an interrupted run. After a change of the file it reruns the changed
+    tasks and those that depend on them.
     """
     from clerestory.cli import console
     from clerestory.io.outputs import free_folder
@@ -84,9 +84,9 @@ def run(
 
 @app.command("list")
 def listing(
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list to stdout.")] = False,
 ) -> None:
-    """The studies of installed packages, and their questions."""
+    """List the studies of installed packages and their questions."""
     from clerestory.cli import console
     from clerestory.studies import built_in_studies
 
@@ -103,9 +103,11 @@ def listing(
 def show(
     name: _Name,
     scale: _Scale = "quick",
-    as_json: Annotated[bool, typer.Option("--json", help="The whole plan, to stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the plan as JSON to stdout.")
+    ] = False,
 ) -> None:
-    """What a study asks, and how its tasks answer it."""
+    """Print the question of a study and the methods of its tasks."""
     from clerestory.cli import console
     from clerestory.studies import Study
 
@@ -124,13 +126,15 @@ def show(
 @app.command()
 @validated
 def new(
-    name: Annotated[str, typer.Argument(help="Of the study: small letters, digits, dashes.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the study: lowercase letters, digits and dashes.")
+    ],
     like: Annotated[
-        str | None, typer.Option(help="A built-in study to begin from, instead of a short one.")
+        str | None, typer.Option(help="Built-in study to copy; default: a short study.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The file; by default NAME.toml, here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: NAME.toml.")] = None,
 ) -> None:
-    """Write a file for a study of your own, which runs as it is."""
+    """Write the file of a new study, ready to run."""
     from clerestory.cli import console
     from clerestory.errors import OutputError
     from clerestory.io.outputs import new_file, whole_file

@@ -1,4 +1,4 @@
-"""`clerestory suppress`: what counteracts something that a prompt brings unasked?"""
+"""`clerestory suppress`: remove a concept that a prompt produces without naming it."""
 
 from __future__ import annotations
 
@@ -16,45 +16,48 @@ __all__ = ["suppress"]
 
 @takes_model
 def suppress(
-    prompt: Annotated[str, typer.Argument(help="The prompt that brings it.")],
-    unwanted: Annotated[list[str], typer.Option(help="CLASSIFIER=CLASS to take away. Repeatable.")],
+    prompt: Annotated[str, typer.Argument(help="Prompt with the association.")],
+    unwanted: Annotated[list[str], typer.Option(help="CLASSIFIER=LABEL to remove; repeatable.")],
     preserve: Annotated[
         str,
         typer.Option(
-            help="Words of the prompt to preserve: `raven,library`; or WORD=CLASSIFIER=CLASS."
+            help="Words of the prompt to preserve: `raven,library`; or WORD=CLASSIFIER=LABEL."
         ),
     ],
     model: ModelOptions,
     baselines: Annotated[
-        str, typer.Option(help="Words in their place in the control: `owl,church`.")
+        str, typer.Option(help="Words that replace them in the control: `owl,church`.")
     ] = "",
     classifiers: Annotated[
         list[str] | None,
-        typer.Option(help="Measures side effects; else the model's default classifiers."),
+        typer.Option(help="Classifier that measures side effects; default: the model's."),
     ] = None,
     other_prompts: Annotated[
-        Path | None, typer.Option(help="A file of other prompts; else the model's items.")
+        Path | None, typer.Option(help="File of other prompts; default: the model's items.")
     ] = None,
     selection_paraphrases: Annotated[
-        int | None, typer.Option(min=10, help="Sentences to select on: 24, or half of all.")
+        int | None,
+        typer.Option(min=10, help="Number of selection paraphrases; default: 24, or half of all."),
     ] = None,
     evaluation_paraphrases: Annotated[
-        int | None, typer.Option(min=10, help="Others to evaluate: 24, or half of all.")
+        int | None,
+        typer.Option(min=10, help="Number of evaluation paraphrases; default: 24, or half of all."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds of the evaluation: 0:2.")] = "0:2",
+    seeds: Annotated[str, typer.Option(help="Seeds per prompt: 0:2.")] = "0:2",
     budget: Annotated[
-        int, typer.Option(min=0, help="Prompts that a search for words scores; 0: none.")
+        int, typer.Option(min=0, help="Prompts to score in the search for words; 0: no search.")
     ] = 300,
     methods: Annotated[
-        list[str] | None, typer.Option(help="Only this one, such as `LEACE`. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Method to compare, such as `LEACE`; repeatable. Default: all."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for page and steered model; empty or absent.")
+        Path | None, typer.Option(help="Folder for the page and steered model; empty or absent.")
     ] = None,
     cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
-    """Compare methods that take unwanted labels away, and recommend one.
+    """Compare methods that remove unwanted labels, and recommend one.
 
     A negative prompt, a negative direction, projection, clipped reflection, replacement, LEACE
     and searched words: selection classifiers choose each one's setting on half of the paraphrases,
@@ -100,6 +103,6 @@ def suppress(
     console.write_table(result.table())
     console.write(f"Recommended: {result.summary()}")
     if result.steered is None:
-        console.write("There is no steered model: words are no edits, and no method has any.")
+        console.write("No steered model was written: no method has edits.")
     elif result.steered_by != result.recommended:
         console.write(f"The steered model has the edits of {result.steered_by}.")

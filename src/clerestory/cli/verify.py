@@ -18,30 +18,33 @@ __all__ = ["verify"]
 
 @takes_model
 def verify(
-    findings: Annotated[Path, typer.Argument(help="The folder that `find --out` wrote.")],
+    findings: Annotated[Path, typer.Argument(help="Folder written by `find --out`.")],
     model: ModelOptions,
-    classifier: Annotated[str, typer.Option(help="Classifies the pictures, as lancet:style.")],
-    label: Annotated[str, typer.Option(help="Its class that stands for the concept.")],
+    classifier: Annotated[
+        str, typer.Option(help="Classifier of the pictures, such as lancet:style.")
+    ],
+    label: Annotated[str, typer.Option(help="Label of the concept.")],
     unit: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only these; by default the first-ranked of each kind in each stage, and at the "
-            "conditioning site."
+            help="Unit to verify; repeatable. Default: the first-ranked of each kind in each "
+            "stage, and at the conditioning site."
         ),
     ] = None,
-    items: Annotated[int, typer.Option(min=2, help="Items of the evaluation half to draw.")] = 24,
+    items: Annotated[int, typer.Option(min=2, help="Number of evaluation items to draw.")] = 24,
     seeds: Annotated[
-        str | None, typer.Option(help="`7,8`; by default one that was not recorded.")
+        str | None, typer.Option(help="Seeds: `7,8`; default: one that was not recorded.")
     ] = None,
     baselines: Annotated[
-        int, typer.Option(min=1, help="Directions from shuffled pairs, for each unit.")
+        int,
+        typer.Option(min=1, help="Number of baseline directions from shuffled pairs, per unit."),
     ] = 20,
-    maps: Annotated[bool, typer.Option(help="Trace where, when and from which sample.")] = True,
+    maps: Annotated[bool, typer.Option(help="Trace sites, steps and seeds.")] = True,
     cache: CacheFlag = True,
-    out: Annotated[Path | None, typer.Option(help="Folder for effects and maps; new.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    out: Annotated[Path | None, typer.Option(help="New folder for effects and maps.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
-    """Change the units of findings, and count how the picture changes.
+    """Edit the units of findings, and measure how the pictures change.
 
     Detecting is not controlling: each unit is added to negative prompts and ablated in positive
     ones, and compared with the positive prompts and with shuffled directions of the same length;

@@ -3,8 +3,8 @@
     edit = Add(model.conditioning_site, direction, strength=2.0)
     run = model.run("a moose", range(4), edits=[edit])
 
-An edit is frozen, maps `[sample, position, unit]` to the same shape, and keeps no hook. Several are
-applied in the order given, each to what the one before it left. One file holds one edit.
+An edit is frozen, maps `[sample, position, unit]` to the same shape, and keeps no hook. Edits are
+applied in order, each to the output of the previous one. One file holds one edit.
 """
 
 from clerestory.edits.ablate import Ablate

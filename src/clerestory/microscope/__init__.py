@@ -1,4 +1,10 @@
-"""Microscope."""
+"""A browsable page per unit of a recording, where people name units (themes) and take blind tests.
+
+    microscope = build([recording], Path("scope"), sites="text.*/mlp")
+    serve(Path("scope"))                     # http://127.0.0.1:8642/, until Ctrl-C
+
+`site` exports static pages, `neuronpedia` rows in that format.
+"""
 
 from clerestory.microscope.blind import Score, scores
 from clerestory.microscope.build import build

@@ -1,1 +1,1 @@
-"""The kinds of classifiers, one file each, known by what stands before the colon."""
+"""Classifier kinds, one file each; the prefix of a name (`lancet:`) selects the kind."""

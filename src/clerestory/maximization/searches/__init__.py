@@ -1,1 +1,1 @@
-"""Search algorithms, one a file; each registers itself under the name that users give."""
+"""Search algorithms, one per file; each registers itself under the name that users give."""
