@@ -41,7 +41,7 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
     try:
         told: dict[str, Any] = read_json(inside(place, path.name, ModelError), ModelError)
     except ModelError as error:
-        raise ModelError(f"{place} is no Lancet folder: {path.name} cannot be read.") from error
+        raise ModelError(f"{place} is not a Lancet folder: {path.name} cannot be read.") from error
     whole = isinstance(told, dict) and all(
         isinstance(told.get(part), dict) for part in ("files", "defaults", "settings")
     )

@@ -172,7 +172,7 @@ def test_what_is_too_long_or_names_nothing_is_refused(model):
         parse_targets(model, [UNIT], "none")
 
 
-def test_synergy_is_found_where_only_all_pieces_excite_a_unit(model):
+def test_synergy_is_found_where_only_all_pieces_activate_a_unit(model):
     rng = np.random.default_rng(0)
     activations = rng.normal(scale=0.1, size=(40, 4, 24))
     activations[:, 3, 5] += 2  # none, first, second, both: this one by both alone

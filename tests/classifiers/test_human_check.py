@@ -176,14 +176,14 @@ def test_what_a_person_cannot_tell_widens_the_interval_by_the_worst_of_it() -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "is no table of marks"),
+        (None, "is not a table of marks"),
         ("a,b\n1,2\n", "columns: sample, picture, marked"),
         ("sample,picture,marked\n0,pictures/x.png,\n", "has no marks yet"),
         (
             "sample,picture,marked\n0,pictures/x.png,drak\n",
             "line 2: .* no 'drak'.* Did you mean dark",
         ),
-        ("sample,picture,marked\nzero,pictures/x.png,dark\n", "'zero' is no sample"),
+        ("sample,picture,marked\nzero,pictures/x.png,dark\n", "'zero' is not a sample"),
         ("sample,picture,marked\n0,pictures/x.png,?\n", "is another picture"),
         ("sample,picture,marked\n0,pictures/x.png,dark\n", "is another picture"),
         ("sample,picture,marked\n99,pictures/x.png,dark\n", "is another picture"),

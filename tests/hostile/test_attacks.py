@@ -185,5 +185,5 @@ def test_a_template_whose_texts_grow_without_end_is_refused(tmp_path):
 
 
 def test_an_address_of_a_million_million_units_is_refused():
-    with pytest.raises(SiteError, match="more numbers"):
+    with pytest.raises(SiteError, match="selects more than"):
         parse("text.blocks.0/mlp[0:999999999999]")

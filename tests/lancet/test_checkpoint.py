@@ -45,5 +45,5 @@ def test_a_missing_file_is_named(folder):
 
 
 def test_a_folder_without_a_manifest_is_no_lancet_folder(tmp_path):
-    with pytest.raises(ModelError, match="is no Lancet folder"):
+    with pytest.raises(ModelError, match="is not a Lancet folder"):
         checkpoint.manifest(tmp_path)

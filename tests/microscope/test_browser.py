@@ -211,6 +211,6 @@ def test_a_static_page_opens_from_its_file(scope, tmp_path, page):
     page.wait_for_url("**/index.html")
     page.get_by_role("link", name=MLP).first.click()
     page.locator(".units a").first.click()
-    page.get_by_text("Excites it most").wait_for()
+    page.get_by_text("Highest activation").wait_for()
     assert page.locator("figure img").first.evaluate("one => one.complete && one.naturalWidth > 0")
     assert Path(page.url.removeprefix("file://")).exists()

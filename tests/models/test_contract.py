@@ -248,7 +248,7 @@ def test_a_head_is_a_slice_of_the_units(model):
     assert run.read(address).equals(whole.read(f"{address}[h1]"))
     with pytest.raises(SiteError, match=f"has no head {site.heads}; its {site.heads} heads"):
         model.run("a cat", 0, read=[f"{address}[h{site.heads}]"])
-    with pytest.raises(SiteError, match="has no heads"):
+    with pytest.raises(SiteError, match="has no attention heads"):
         model.run("a cat", 0, read=["denoiser/latent[h0]"])
 
 

@@ -9,7 +9,7 @@ import pytest
 from tiny import tiny_model, tiny_pipeline
 
 import clerestory
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, OptionError
 from clerestory.models import load, wrap
 from clerestory.steering import SteeredModel
 
@@ -196,11 +196,11 @@ def test_weights_in_pickles_are_not_read(folder, tmp_path):
 def test_an_unknown_device_or_option_or_object_is_refused(folder):
     with pytest.raises(ModelError, match="No device is called 'gpu'"):
         load(folder, device="gpu")
-    with pytest.raises(ModelError, match=r"No option of a sample is called 'stepz'.*steps"):
+    with pytest.raises(OptionError, match=r"No option of a sample is called 'stepz'.*steps"):
         tiny_model().run("a cat", stepz=3)
-    with pytest.raises(ModelError, match="prior_steps is 1; it must be 2 or more"):
+    with pytest.raises(OptionError, match="prior_steps is 1; it must be 2 or more"):
         tiny_model().run("a cat", prior_steps=1)
-    with pytest.raises(ModelError, match="dict is no diffusers pipeline"):
+    with pytest.raises(ModelError, match="dict is not a diffusers pipeline"):
         wrap({})
 
 

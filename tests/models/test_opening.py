@@ -8,7 +8,7 @@ import pytest
 import torch
 from families import FAMILIES, built, small_model, stable_diffusion
 
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, OptionError
 from clerestory.models import load, wrap
 
 pytestmark = [
@@ -70,7 +70,9 @@ def test_a_kandinsky_decoder_takes_its_prior_and_says_so_without(tmp_path):
 
 
 def test_an_id_that_cannot_be_reached_says_so():
-    refused("is no folder here and cannot be fetched: the hub cannot be reached", "nobody/nothing")
+    refused(
+        "is not a folder here and cannot be fetched: the hub cannot be reached", "nobody/nothing"
+    )
     refused("No model is called 'a/b/c'", "a/b/c")
 
 
@@ -93,7 +95,7 @@ def test_what_the_hub_answers_is_told(monkeypatch):
     answer(RepositoryNotFoundError, 403)
     refused("its licence must be accepted", "some/model")
     answer(RemoteEntryNotFoundError, 404)
-    refused("some/model is no pipeline: it has no model_index.json", "some/model")
+    refused("some/model is not a pipeline: it has no model_index.json", "some/model")
 
 
 def test_a_pipeline_that_changes_pictures_is_refused(folder, tmp_path):
@@ -159,7 +161,7 @@ def test_a_single_file_goes_to_the_pipeline_of_its_weights(folder, tmp_path, mon
     path = tmp_path / "model.safetensors"
     save_file({"x": torch.zeros(1)}, path)
     (tmp_path / "notes.txt").write_text("?")
-    refused("is no checkpoint", tmp_path / "notes.txt")
+    refused("is not a checkpoint", tmp_path / "notes.txt")
     asked = {}
 
     def from_single_file(where, **how):
@@ -173,7 +175,7 @@ def test_a_single_file_goes_to_the_pipeline_of_its_weights(folder, tmp_path, mon
     assert asked["safety_checker"] is None
     assert model.name == str(path)
     monkeypatch.setattr(single_file_utils, "infer_diffusers_model_type", lambda _: "controlnet")
-    refused("looks like 'controlnet', which is no text-to-image pipeline", path)
+    refused("looks like 'controlnet', which is not a known text-to-image pipeline", path)
 
 
 def test_a_lora_is_loaded_and_a_wrong_one_refused(folder, tmp_path):
@@ -258,5 +260,5 @@ def test_what_is_damaged_cut_short_or_mistyped_is_one_line(folder, tmp_path):
 
 
 def test_a_size_that_cannot_be_drawn_is_refused():
-    with pytest.raises(ModelError, match=r"height is 20; .* draws multiples of 8"):
+    with pytest.raises(OptionError, match=r"height is 20; .* draws multiples of 8"):
         small_model(built(stable_diffusion)).run("a cat", height=20)

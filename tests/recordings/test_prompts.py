@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, template):
     wrong("c.txt", "\n \n", "no prompt in")
     wrong("d.pdf", "a cat", "must end in .txt, .csv")
     wrong("e.parquet", "no parquet", "cannot be read")
-    wrong("f.toml", "templates = [", "is no TOML")
+    wrong("f.toml", "templates = [", "is not valid TOML")
     wrong("g.toml", TEMPLATE.replace("{place}", "{plaice}"), "no factor 'plaice'")
     wrong(
         "h.toml",

@@ -30,7 +30,7 @@ def test_half_hits_widen_the_exact_interval_on_both_ends() -> None:
 
 @pytest.mark.parametrize(("hits", "of"), [(-1, 3), (4, 3), (0, 0)])
 def test_what_is_no_rate_is_refused(hits: int, of: int) -> None:
-    with pytest.raises(EvidenceError, match="are no rate"):
+    with pytest.raises(EvidenceError, match="are not a valid rate"):
         wilson(hits, of)
 
 

@@ -74,7 +74,7 @@ def attribute(
         sentences: Sentences of your own instead, with the same pieces in brackets.
         pool: How positions are pooled: mean, max or last.
         budget: Coalitions per sample, beyond ten pieces.
-        synergy: Whether to test which neurons up to ten pieces excite together.
+        synergy: Whether to test for neurons that the pieces activate jointly (at most ten).
         path: Whether to split findings site by site and to patch single tokens.
         pictures: Whether to draw what the page shows, if `out` is given.
         out: Folder for the result and its page. What is measured is stored there as it comes, and

@@ -178,7 +178,7 @@ class Attribution(Result):
         activations: Names of the targets that are read inside the model, not from pictures.
         alternatives: The same splits for the other ways of removal.
         path: The splits of a finding's direction at every site, by finding and site.
-        synergy: Neurons that all pieces excite together; None where that was not tested.
+        synergy: Neurons that the pieces activate jointly; None where that was not tested.
         patching: What is lost where one token is patched at one block.
         warnings: What to consider before relying on the figures.
         provenance: Where the result comes from.

@@ -1,4 +1,4 @@
-"""Neurons that all pieces of a prompt excite more than the sum of what each does by itself."""
+"""Neurons that all pieces of a prompt activate more than the sum of the single pieces."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UnitSynergy:
 
 @dataclass(frozen=True)
 class SynergyTest:
-    """How many neurons the pieces excite together, beyond the sum of single pieces.
+    """Count neurons that the pieces activate jointly, more than the sum of single pieces.
 
     Paraphrases are taken for independent, also those of one template, so q is too small.
 

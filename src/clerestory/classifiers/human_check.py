@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["CorrectedRate", "HumanCheck", "check_classifier", "load_check", "write_sheet"]
 
 UNSURE = "?"
-"""The mark of a picture of which the person cannot tell: it is no class, and widens intervals."""
+"""Mark of a picture that a person cannot label; such pictures widen the intervals."""
 ENDING = ".check.json"
 LEVEL = 0.95
 MAX_PICTURES = 2**31
@@ -271,7 +271,7 @@ def check_classifier(
         role: Which of two classifiers of that name.
 
     Raises:
-        EvidenceError: The table is of other pictures, has no mark, or one that is no class.
+        EvidenceError: The table is of other pictures, has no mark, or one that is not a label.
     """
     classifier = load_classifier(name, role=role)
     _check_complete(recording)
@@ -334,7 +334,7 @@ def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> di
             near = suggest(mark, classifier.classes)
             raise EvidenceError(f"{where}: {classifier.source} has no {mark!r}.{near}")
         if not sample.isdecimal():
-            raise EvidenceError(f"{where}: {sample!r} is no sample.")
+            raise EvidenceError(f"{where}: {sample!r} is not a sample of the recording.")
         row = int(sample)
         if row in marked:
             raise EvidenceError(f"{where}: sample {row} is marked twice.")
@@ -359,6 +359,6 @@ def _table(marks: Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
         raise EvidenceError(
-            f"{marks} is no table of marks ({reason}); columns: {', '.join(columns)}."
+            f"{marks} is not a table of marks ({reason}); columns: {', '.join(columns)}."
         ) from error
     return stripped

@@ -173,7 +173,7 @@ def planned_folder(
         return folder
     before = read_json(inside(folder, file, error), error)
     if not isinstance(before, dict):
-        raise error(f"{folder / file} is no plan: it was altered.")
+        raise error(f"{folder / file} is not a valid plan; it was altered.")
     differ = [
         f"{name}: {_short(before.get(name))} there, {_short(own)} now"
         for name, own in now.items()

@@ -105,7 +105,9 @@ def relative(name: str, what: object, error: Refusal) -> str:
     """A name that leads down from a folder; `error` for one that could lead out of it."""
     parts = PurePosixPath(name).parts
     if not parts or {"/", "//", ".."} & set(parts) or "\\" in name or "\0" in name:
-        raise error(f"{what} names {name[:80]!r}, which is no place in its folder: do not use it.")
+        raise error(
+            f"{what} names {name[:80]!r}, which is not a path in its folder: do not use it."
+        )
     return name
 
 
@@ -124,11 +126,11 @@ def inside(folder: Path, name: str, error: Refusal) -> Path:
 
 
 def regular(path: Path, error: Refusal, most: int) -> int:
-    """A file's size; `error` where it is no plain file (a pipe never ends) or has over `most`."""
+    """A file's size; `error` if it is not a plain file (a pipe never ends) or has over `most`."""
     with refusing(path, error):
         found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise error(f"{path} is no file: a plain file is expected there.")
+        raise error(f"{path} is not a plain file.")
     check_count(path, error, found.st_size, most, "bytes")
     return found.st_size
 
@@ -204,7 +206,7 @@ def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
         content = tomllib.loads(text)
         _check_values(content, finite=True)
     except DAMAGED as reason:
-        raise error(f"{what} is no TOML: {one_line(reason)}; correct it there.") from reason
+        raise error(f"{what} is not valid TOML: {one_line(reason)}; correct it there.") from reason
     return content
 
 
@@ -214,7 +216,7 @@ def read_table(path: Path, error: Refusal) -> pd.DataFrame:
     with refusing(path, error), path.open("rb") as file:
         ends = file.read(4), file.seek(max(size - 4, 0)) and file.read(4)
         if ends != (b"PAR1", b"PAR1"):
-            raise ValueError("it is no Parquet")
+            raise ValueError("it is not Parquet")
     return table_of(read_bytes(path, error, MOST_TABLE), path, error)
 
 
@@ -260,6 +262,6 @@ def _check_values(content: Any, finite: bool) -> None:
                 raise ValueError("a text has a NUL in it")
         elif isinstance(value, float):
             if finite and not math.isfinite(value):
-                raise ValueError(f"{value} is no finite number")
+                raise ValueError(f"{value} is not a finite number")
         elif isinstance(value, int) and not -_LIMIT < value < _LIMIT:
             raise ValueError("a whole number is beyond 64 bits")

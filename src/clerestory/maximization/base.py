@@ -144,7 +144,7 @@ class Problem:
     def scores(
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
-        """Score with weighted fluency, `[state]`; -inf for what is no valid prompt.
+        """Score with weighted fluency, `[state]`; -inf for an invalid prompt.
 
         Args:
             states: Sequences; one counts once in the budget, however often it is requested.

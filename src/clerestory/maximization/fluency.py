@@ -86,7 +86,7 @@ def language_model(name: str) -> Fluency:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
-        raise ModelError(f"{name} is no causal language model ({reason}).") from error
+        raise ModelError(f"{name} is not a causal language model ({reason}).") from error
 
     @torch.no_grad()
     def fluency(texts: Sequence[str]) -> NDArray[np.float64]:

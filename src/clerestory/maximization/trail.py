@@ -53,7 +53,7 @@ class Trail:
         if prompts is None or scores is None or scores.dtype.kind != "f":
             raise SearchError(f"{path} was altered: expected the columns prompt and score.")
         if not all(isinstance(prompt, str) for prompt in prompts) or not np.isfinite(scores).all():
-            raise SearchError(f"{path} was altered: a prompt is no text, or a score no number.")
+            raise SearchError(f"{path} is damaged: a prompt is not text, or a score not a number.")
         return dict(zip(prompts, scores, strict=True))
 
     def save(self, scores: Mapping[str, float], *, at_once: bool = True) -> None:

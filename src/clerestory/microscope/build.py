@@ -209,7 +209,7 @@ def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) ->
 def _read(
     recording: Recording, address: str, prompts: NDArray[np.integer]
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
-    """`[sample, unit]`, and for the most exciting samples where in the picture each unit is high.
+    """`[sample, unit]`, and heat maps of the pictures with the highest activation of each unit.
 
     `prompts` says which one a sample is of, -1 where pages may not show it. The recording is read
     once, a chunk at a time.

@@ -45,7 +45,7 @@ def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]
 
 
 def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The units that go with it, with the picture that excites each most."""
+    """The units that go with it, with the picture of the highest activation of each."""
     entries = []
     for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
         if r == 0:

@@ -25,7 +25,7 @@ MAX_Q = 0.05
 
 
 def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
-    """Rows of the most and least exciting samples, and of evenly spaced ones: `[unit, sample]`.
+    """Rows of the samples with the highest, lowest and evenly spaced values: `[unit, sample]`.
 
     `values` are `[sample, unit]`, `prompts` say which prompt a sample is of: at either end there is
     one sample of a prompt, that which lies farthest. -1 fills up where there are too few.

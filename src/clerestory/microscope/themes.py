@@ -82,7 +82,7 @@ class Themes:
             yield database
         except sqlite3.Error as error:
             raise ThemeError(
-                f"{self.path} is no database of themes, or cannot be used: {error}."
+                f"{self.path} is not a database of themes, or cannot be used: {error}."
             ) from error
 
     def add(
@@ -286,7 +286,7 @@ def _read(line: str, number: int, known: set[str]) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except ValueError as error:
-        raise ThemeError(f"Line {number} is no JSON: {error}.") from error
+        raise ThemeError(f"Line {number} is not valid JSON: {error}.") from error
     expected: dict[str, type] = {**FIELDS, "confidence": int}
     if not isinstance(found, dict) or set(found) != set(expected):
         raise ThemeError(f"Line {number} wants {sorted(expected)}.")

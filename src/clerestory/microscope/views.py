@@ -110,7 +110,7 @@ class Views:
         return sorted(worth, key=lambda number: -worth[number])
 
     def _row(self, unit: Unit, said: Sequence[Theme], best: Mapping[str, Score]) -> dict[str, Any]:
-        """A unit among others: the four samples that excite it most."""
+        """A unit among others: the four samples with the highest activation."""
         score = best.get(unit.address)
         return {
             "unit": unit.address,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from clerestory.errors import ModelError
+from clerestory.errors import OptionError
 from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import Branch, Edit, Options, Pool, Sites
@@ -143,7 +143,7 @@ class Model:
             SiteError: A site, unit, step or branch does not exist in this run.
             PromptError: A prompt is empty, too long, or lacks the word that is pooled.
             OptionError: An argument is out of range.
-            ModelError: An option is unknown, or the model cannot draw so.
+            OptionError: An option is unknown, or the model cannot draw so.
             EditError: An edit changes the shape of an activation, or names positions that its site
                 does not have.
         """
@@ -225,12 +225,12 @@ class Model:
         """The model's defaults with some options changed.
 
         Raises:
-            ModelError: An option is unknown, or the model cannot draw pictures of that size.
+            OptionError: An option is unknown, or the model cannot draw pictures of that size.
         """
         options = self.defaults.replace(**changed)
         for name in ("height", "width"):
             if getattr(options, name) % self.family.size_multiple:
-                raise ModelError(
+                raise OptionError(
                     f"{name} is {getattr(options, name)}; {self.name} draws multiples of"
                     f" {self.family.size_multiple}."
                 )

@@ -3,7 +3,7 @@
 FOLDER/names.json           what observations of these names depend on
 FOLDER/names/DIGEST.npz     one name
 
-The phrase is no part of the plan: phrases that are measured in one folder share its controls.
+The phrase is not part of the plan: phrases that are measured in one folder share its controls.
 """
 
 from __future__ import annotations

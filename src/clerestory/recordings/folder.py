@@ -84,7 +84,7 @@ class Folder:
     def check(self, name: str, most: int) -> bool:
         """Whether something is called `name`; RecordingError where it should not be read.
 
-        That is what is elsewhere, by its name or by a link, what is no plain file, or is too large.
+        That is what lies elsewhere, by name or link, is not a plain file, or is too large.
         """
         relative(name, self, RecordingError)
         path = Path(self.root) / name

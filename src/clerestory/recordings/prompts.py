@@ -125,7 +125,9 @@ def _read(path: Path) -> pd.DataFrame:
         ".toml": lambda file: Template.read(file).table(),
     }
     if path.suffix.lower() not in readers:
-        raise PromptError(f"{path} is no file of prompts; it must end in {', '.join(SUFFIXES)}.")
+        raise PromptError(
+            f"{path} is not a prompt file; its name must end in {', '.join(SUFFIXES)}."
+        )
     try:
         table: pd.DataFrame = readers[path.suffix.lower()](path)
     except PromptError:

@@ -1,4 +1,4 @@
-"""Pictures to files: one each, and grids to look at."""
+"""Writes pictures to files: one each, and grids."""
 
 from __future__ import annotations
 
@@ -8,25 +8,37 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from clerestory.models import Run
+    import pandas as pd
 
-__all__ = ["data_address", "grid", "pairs", "save", "save_run", "slug"]
+__all__ = ["DrawnSamples", "data_address", "grid", "pairs", "save", "save_run", "slug"]
 
 _GAP = 4
 _LEAST = 128
 """Tiles of a grid are enlarged, without smoothing, to at least this many pixels."""
 _LONGEST = 180
-"""Bytes of a slug: with a number, a seed and an ending it fits into the 255 of a file's name."""
+"""Bytes of a slug; with index, seed and suffix it stays below 255, the limit of a file name."""
+
+
+class DrawnSamples(Protocol):
+    """Pictures with a table of their samples, such as `clerestory.models.Run`."""
+
+    @property
+    def pictures(self) -> NDArray[np.uint8] | None:
+        """`[sample, height, width, 3]`, uint8; None if none were drawn."""
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """A row per sample with at least the columns `prompt` and `seed`."""
 
 
 def slug(text: str, length: int = 60) -> str:
-    """A prompt as a file name.
+    """Convert a prompt to a file name.
 
     >>> slug("A cat, drawn!")
     'a-cat-drawn'
@@ -55,7 +67,7 @@ def grid(
 
 
 def data_address(picture: NDArray[np.uint8]) -> str:
-    """A picture as a PNG in a `data:` address, for pages that hold all that they show."""
+    """A picture as a PNG in a `data:` address, for self-contained pages."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -63,8 +75,8 @@ def data_address(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def pairs(without: Run, edited: Run, columns: int) -> NDArray[np.uint8]:
-    """The pictures of two runs with their rows of `columns` in turn: without, edited, without, …"""
+def pairs(without: DrawnSamples, edited: DrawnSamples, columns: int) -> NDArray[np.uint8]:
+    """The pictures of two runs, alternating rows of `columns`: without, edited, without, …"""
     assert without.pictures is not None and edited.pictures is not None
     both = np.stack([without.pictures, edited.pictures])
     rows = both.reshape(2, -1, columns, *both.shape[2:]).swapaxes(0, 1)
@@ -80,10 +92,15 @@ def save(picture: NDArray[np.uint8], path: Path) -> Path:
     return path
 
 
-def save_run(run: Run, folder: Path, **about: Any) -> None:
+def save_run(run: DrawnSamples, folder: Path, **columns: Any) -> None:
     """Write every picture of a run as `PROMPT-seedN.png`, and `samples.json` with their prompts.
 
-    Prompts whose names come out the same get their number in the run put before them.
+    Prompts with equal file names are prefixed with their index in the run.
+
+    Args:
+        run: Pictures and their samples.
+        folder: An existing folder.
+        **columns: Further entries of every row of `samples.json`.
     """
     assert run.pictures is not None
     rows: list[dict[str, Any]] = json.loads(run.samples.to_json(orient="records"))
@@ -91,9 +108,9 @@ def save_run(run: Run, folder: Path, **about: Any) -> None:
     names = {text: slug(text) for text in texts}
     if len(set(names.values())) < len(names):
         names = {text: f"{index}-{slug(text)}" for index, text in enumerate(texts)}
-    told = []
+    entries = []
     for row, picture in zip(rows, run.pictures, strict=True):
         name = f"{names[row['prompt']]}-seed{row['seed']}.png"
         save(picture, folder / name)
-        told.append({"file": name, **row, **about})
-    (folder / "samples.json").write_text(json.dumps(told, indent=1) + "\n")
+        entries.append({"file": name, **row, **columns})
+    (folder / "samples.json").write_text(json.dumps(entries, indent=1) + "\n")

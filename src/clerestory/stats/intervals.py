@@ -217,4 +217,6 @@ def bootstrap_means(
 
 def _check_counts(hits: Real, total: Real) -> None:
     if not 0 <= hits <= total or total <= 0:
-        raise EvidenceError(f"{hits:g} hits of {total:g} are no rate: 0 ≤ hits ≤ total, total > 0.")
+        raise EvidenceError(
+            f"{hits:g} hits of {total:g} are not a valid rate: 0 ≤ hits ≤ total, total > 0."
+        )

@@ -210,7 +210,7 @@ def _check_loadable(pipeline: Any, path: str) -> None:
         raise EditError(f"a {type(pipeline).__name__} loads no LoRA")
     if part not in ("unet", "transformer"):
         raise EditError(
-            f"{part} is no denoiser, and LoRA files for text encoders differ by pipeline"
+            f"{part} is not a denoiser, and LoRA files for text encoders differ by pipeline"
         )
 
 

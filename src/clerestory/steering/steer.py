@@ -125,7 +125,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     known = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
     if search is not None and remove:
         raise EvidenceError(
-            "The words of a search say a target, and are no baseline where it is removed."
+            "`search` cannot be a baseline with `remove`: the found words add the target."
         )
     words = None if search is None else found_words(search, 1)[0]
     if min_preservation is not None and not goal.panel("selection").others:

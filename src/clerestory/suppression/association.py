@@ -32,7 +32,7 @@ class Association:
     Attributes:
         model: The model.
         prompt: The prompt, whose pieces are the words to preserve. With baselines in their place it
-            is the control: unwanted labels that the control has are no excess.
+            is the control: unwanted labels that the control has do not count.
         unwanted: The labels to take away.
         preserved: The labels to preserve, one for each piece.
         side_effects: Classifiers whose predictions should not change.

@@ -99,7 +99,7 @@ def _image_classifier(name: str, local_only: bool) -> HubClassifier:
     processor = _load(AutoImageProcessor, name, local_only)
     labels = model.config.id2label
     if len(labels) < 2:
-        raise ModelError(f"{name} has one output, so it is no classifier of classes.")
+        raise ModelError(f"{name} has one output, so it does not classify into labels.")
     classes = _distinct([str(labels[at]) for at in range(len(labels))])
 
     def prepare(pictures: Any) -> Any:
@@ -172,5 +172,5 @@ def _load(kind: Any, name: str, local_only: bool) -> Any:
     model, info = part
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
-        raise ModelError(f"{name} is no finished classifier: its weights lack {missing}.")
+        raise ModelError(f"{name} is not a trained classifier: its weights lack {missing}.")
     return model.eval().requires_grad_(False)

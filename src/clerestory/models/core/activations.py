@@ -1,4 +1,4 @@
-"""From what taps are called with, batch by batch, to one array for each site."""
+"""Collects tap readings batch by batch into one array per site."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_taps(
         readings: Filled by the taps as the model runs.
         selections: Sites by address, with the units and steps to read.
         hooks: Where the sites are among the torch modules.
-        pool: What becomes of positions.
+        pool: How positions are pooled: mean, max, last, none or tokens:WORD.
         branch: The branch of guidance to read.
         token_mask: From the name of a text window to the positions that are pooled, bool
             `[sample, position]`.
@@ -74,8 +74,8 @@ def make_taps(
 def stack_steps(readings: Readings) -> Batch:
     """Join the steps of a batch to one array for each site.
 
-    Many small arrays, made between the large ones of a model that runs, keep the memory of those
-    from being given back: gigabytes for some thousand samples.
+    Stacking per batch avoids fragmenting the heap: many small arrays between large ones keep
+    gigabytes allocated over a few thousand samples.
     """
     return {
         address: ([step for step, _ in steps], _stack([value for _, value in steps]))
@@ -99,7 +99,7 @@ def collect(
     """Gather what all batches read, by site.
 
     Raises:
-        SiteError: A step or the branch that was asked for did not occur.
+        SiteError: A requested step or branch did not occur.
     """
     found = {}
     for address, selection in selections.items():

@@ -13,7 +13,7 @@ Address(site='text.blocks.3/mlp', units=(311,), steps=(5,), heads=None)
 >>> parse("text blocks")
 Traceback (most recent call last):
     ...
-clerestory.errors.SiteError: 'text blocks' is no address; write one like text.blocks.3/mlp[311]@5.
+clerestory.errors.SiteError: 'text blocks' is not a valid address, such as text.blocks.3/mlp[311]@5.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _COMMA = re.compile(r",(?![^\[]*\])(?!\s*[\d:]+\s*(?:,|$))")
 """Between patterns: not within brackets, and not before a further step."""
 
 
-MOST_NUMBERS = 10_000_000
-"""Units or steps that one range may name."""
+MAX_RANGE = 10_000_000
+"""Largest number of units or steps in one range."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def parse(text: str) -> Address:
     """
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
-        raise SiteError(f"{text.strip()!r} is no address; write one like text.blocks.3/mlp[311]@5.")
+        raise SiteError(
+            f"{text.strip()!r} is not a valid address, such as text.blocks.3/mlp[311]@5."
+        )
     steps, units = found["steps"], found["units"]
     heads = None
     if units is not None and "h" in units:
@@ -100,7 +102,7 @@ def select(
         patterns: Addresses, with `*` for anything.
         units: The number of units of each site by address; None where it is not known yet.
         single: Whether exactly one site is wanted.
-        noun: What error messages call a site.
+        noun: Word for a site in error messages.
         heads: The number of attention heads of each site; None without heads.
         aliases: Other names of sites.
 
@@ -149,12 +151,12 @@ def head_units(
         Indices of units; None for all.
 
     Raises:
-        SiteError: The site has no heads, or not as many.
+        SiteError: The site has no heads, or a head index is out of range.
     """
     if address.heads is None:
         return address.units
     if not heads or size is None:
-        raise SiteError(f"{site} has no heads; only the taps q, k and v have.")
+        raise SiteError(f"{site} has no attention heads; heads exist at the taps q, k and v.")
     beyond = [head for head in address.heads if head >= heads]
     if beyond:
         raise SiteError(f"{site} has no head {beyond[0]}; its {heads} heads are 0 to {heads - 1}.")
@@ -175,9 +177,11 @@ def _numbers(text: str, address: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, colon, last = part.strip().partition(":")
         if not first.isdigit() or (colon and not last.isdigit()):
-            raise SiteError(f"{text!r} in {address.strip()!r} is no number or range like 0:10.")
-        if max(len(first), len(last)) > 9 or int(last or 0) - int(first) > MOST_NUMBERS:
-            raise SiteError(f"{text[:80]!r} in an address is of more numbers than any site has.")
+            raise SiteError(
+                f"{text!r} in {address.strip()!r} is not a number or a range like 0:10."
+            )
+        if max(len(first), len(last)) > 9 or int(last or 0) - int(first) > MAX_RANGE:
+            raise SiteError(f"{text[:80]!r} in an address selects more than {MAX_RANGE:,}.")
         numbers.update(range(int(first), int(last)) if colon else [int(first)])
     if not numbers:
         raise SiteError(f"The range {text!r} in {address.strip()!r} is empty; write one like 0:10.")

@@ -1,4 +1,4 @@
-"""What a family of models says about itself: where its sites are, its two halves, its stage calls.
+"""The interface of a pipeline family: its sites, its text side (`encode`), its denoising (`draw`).
 
 A family is one file: a table of sites and the few lines that differ. Everything else (hooks,
 batches, pooling, sweeps) is written once, over the class `Family`. `families/conditioned.py` has
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Generator, Tensor, nn
@@ -30,6 +30,7 @@ __all__ = [
     "SiteHook",
     "StageCall",
     "TapCallback",
+    "TextEncoder",
     "TextWindow",
     "families",
     "hide_progress_bars",
@@ -54,13 +55,13 @@ class SiteHook:
 
     Attributes:
         site: The site; its module is None for a value that goes from `encode` to `draw`.
-        side: Whether the module gives the value or takes it.
-        argument_name: Of a module that takes the value: the argument's name.
-        argument_index: The argument's index where it is passed by position.
-        output_index: Of a module that gives several values: which one.
-        channels: How many of the first channels are used; None for all.
-        text_window: The name of the text window that the positions are, or begin with; "" where
-            they are no tokens.
+        side: Whether the site is the module's output or one of its inputs.
+        argument_name: Of an input: the argument's name.
+        argument_index: Of an input: the argument's index if it is passed by position.
+        output_index: Of an output with several values: the index of the value.
+        channels: Number of leading channels that are used; None for all.
+        text_window: Name of the text window whose tokens the positions are, or start with; ""
+            if positions are not tokens.
     """
 
     site: Site
@@ -73,7 +74,7 @@ class SiteHook:
 
     @property
     def module(self) -> nn.Module | None:
-        """The torch module that takes or gives the value."""
+        """The torch module of the site."""
         module: nn.Module | None = self.site.module
         return module
 
@@ -83,12 +84,12 @@ class StageCall:
     """One call of a stage's module.
 
     Attributes:
-        rows: The rows of the batch of each branch of guidance.
+        rows: Batch rows of each guidance branch.
         index: The index of the step.
         timestep: The scheduler's timestep; None in stages without steps.
-        sigma: How much noise; None where the scheduler does not say.
-        merged: Whether nobody knows which rows belong to which branch. All rows of a sample are
-            then one row, its positions one after another.
+        sigma: Noise level, see `scheduler_sigma`; None if unknown.
+        merged: Whether the rows of the branches cannot be told apart; then `[branch × sample,
+            position]` is presented as `[sample, branch × position]`.
     """
 
     rows: Mapping[Branch, slice]
@@ -123,6 +124,36 @@ class TextWindow(Protocol):
         """The tokens of a word wherever it stands, bool `[text, position]`; False if absent."""
 
 
+@runtime_checkable
+class TextEncoder(TextWindow, Protocol):
+    """A text window that one transformers encoder fills, as gradients and token searches need.
+
+    Attributes:
+        stage: The name of its stage, such as `text_2`.
+        begins: Whether a start token precedes the text.
+        tokenizer: The transformers tokenizer.
+        encoder: The transformers network.
+    """
+
+    stage: str
+    begins: bool
+    tokenizer: Any
+    encoder: Any
+
+    @property
+    def room(self) -> int:
+        """Number of tokens that the window holds besides start and end."""
+
+    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
+        """Run the encoder, for taps and edits; with `graph` for gradients."""
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, without start and end; not truncated."""
+
+    def reread(self, texts: Sequence[str]) -> list[str]:
+        """Encode and decode each text, truncated to the window."""
+
+
 class PromptReader(Protocol):
     """The text encoder that limits how long a prompt may be."""
 
@@ -143,7 +174,7 @@ class Family(ABC):
         pipeline: The pipeline.
         site_hooks: The sites, stage by stage, and where they are.
         stages: The names of the stages, in the order in which they run.
-        encoder_stages: Those of the first half, `encode`.
+        encoder_stages: The stages of `encode`; the others are those of `draw`.
         stage_modules: The modules whose calls are a stage's calls.
         conditioning_site: The address of the value, made by `encode`, that has the prompt's
             meaning; "" where a family has none.
@@ -151,14 +182,14 @@ class Family(ABC):
         text_windows: Windows of tokens by name.
         prompt_reader: What checks and tokenizes prompts; None where any text is a prompt.
         bar_pipelines: The diffusers pipelines whose progress bars are hidden during a run.
-        defaults: How the family draws unless told otherwise.
-        description: What a user should know about how it is served; "" for nothing.
-        size_multiple: What the sides of a picture must be multiples of.
-        max_batch: The most samples that can go together; None for any number.
-        negative_option: The option that says how far from a negative prompt it draws; "" where it
-            takes none.
-        half_precision: The precision that `dtype="auto"` takes on an accelerator.
-        single_file_types: What diffusers calls single-file checkpoints of this family.
+        defaults: Default options.
+        description: A note for users, such as a limitation; "" for none.
+        size_multiple: Height and width must be multiples of this.
+        max_batch: Largest batch; None for no limit.
+        negative_option: Option with the guidance scale of the negative prompt; "" if negative
+            prompts are not supported.
+        half_precision: The dtype on an accelerator with `dtype="auto"`.
+        single_file_types: Names that diffusers gives to single-file checkpoints of this family.
     """
 
     pipeline: Any
@@ -186,7 +217,7 @@ class Family(ABC):
 
     @abstractmethod
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Run the first half.
+        """Run the encode stages.
 
         Args:
             batch: Samples with the same options.
@@ -194,14 +225,14 @@ class Family(ABC):
             branch: The branch of guidance that is read.
 
         Returns:
-            What `draw` needs; None where `until` is a stage of the first half, before its end.
+            What `draw` needs; None if `until` is an encode stage other than the last.
         """
 
     @abstractmethod
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> Pictures | None:
-        """Run the second half.
+        """Run the draw stages.
 
         Args:
             batch: The samples that were encoded.
@@ -215,7 +246,7 @@ class Family(ABC):
         """
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """What the call number `call` of a stage is: by default all samples, step by step."""
+        """Describe one call of a stage; by default all rows are conditional, each call a step."""
         return StageCall({"cond": slice(0, len(batch))}, call)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
@@ -260,7 +291,7 @@ def restore_generators(states: Sequence[Tensor]) -> list[Generator]:
 
 @contextmanager
 def hide_progress_bars(*pipelines: Any) -> Iterator[None]:
-    """Hide the progress bars of diffusers pipelines; their own settings come back at the end."""
+    """Hide the progress bars of diffusers pipelines; their settings are restored on exit."""
     before = [getattr(pipeline, "_progress_bar_config", None) for pipeline in pipelines]
     try:
         for pipeline, config in zip(pipelines, before, strict=True):
@@ -273,10 +304,10 @@ def hide_progress_bars(*pipelines: Any) -> Iterator[None]:
 
 @contextmanager
 def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
-    """Switch off what would spoil pictures or readings, for as long as this is open.
+    """Disable the safety checker and, with `whole_vae`, slicing and tiling, until exit.
 
-    The safety checker is off, since it blackens pictures. At the end parts that are offloaded leave
-    the accelerator, also after an early end or an error.
+    The safety checker replaces pictures by black ones, which would be measured as if the model had
+    drawn them. On exit, also after an error, offloaded parts leave the accelerator.
 
     Args:
         pipeline: A diffusers pipeline.
@@ -302,20 +333,20 @@ def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
 
 
 def scheduler_sigma(scheduler: Any, index: int) -> float | None:
-    """How much noise there is at a step.
+    """The noise level of a step.
 
     Args:
         scheduler: A diffusers scheduler whose timesteps are set.
         index: Into its timesteps.
 
     Returns:
-        Its own sigma, with flow matching the share of noise; else noise over signal from its
-        products of alphas, infinite where there is no signal; None where it has neither.
+        The scheduler's sigma (with flow matching: the fraction of noise), else sqrt((1 − ᾱ) / ᾱ)
+        from its cumulative alphas ᾱ, inf at ᾱ = 0; None if it has neither.
     """
-    # Second-order schedulers call the model at sigmas between their own as well.
-    between = getattr(scheduler, "sigmas_interpol", None)
-    if between is not None and index % 2:
-        return float(between[index])
+    # Second-order schedulers alternate: odd indices are the interpolated sigmas.
+    interpolated = getattr(scheduler, "sigmas_interpol", None)
+    if interpolated is not None and index % 2:
+        return float(interpolated[index])
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None and len(sigmas) >= len(scheduler.timesteps):
         return float(sigmas[index])

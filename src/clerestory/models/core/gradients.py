@@ -1,4 +1,4 @@
-"""Gradients of a value at text sites with respect to each token: one pass forward and one back."""
+"""Gradients of a value at text sites with respect to each token: one forward, one backward pass."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import SiteError
-from clerestory.models.core.family import StageCall, TapCallback, hide_progress_bars
+from clerestory.models.core.family import (
+    StageCall,
+    TapCallback,
+    TextEncoder,
+    hide_progress_bars,
+)
 from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.types import Step
-from clerestory.models.families.text import Text
 from clerestory.types import Floats
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ Objective = Callable[[Mapping[str, Tensor]], Tensor]
 """From activations `[sample, position, unit]` by site to a value for each sample."""
 
 
-def find_text_window(model: Model, sites: Sequence[str]) -> Text:
+def find_text_window(model: Model, sites: Sequence[str]) -> TextEncoder:
     """The text encoder that contains some sites.
 
     Raises:
@@ -33,10 +37,10 @@ def find_text_window(model: Model, sites: Sequence[str]) -> Text:
     """
     stages = {model.sites[site].stage for site in sites}
     window = model.family.text_windows.get(next(iter(stages))) if len(stages) == 1 else None
-    if not isinstance(window, Text):
+    if not isinstance(window, TextEncoder):
         raise SiteError(
             f"Gradients reach tokens from the sites of one text encoder only, not from "
-            f"{', '.join(sites)}: take a search without gradients."
+            f"{', '.join(sites)}; use a gradient-free search."
         )
     return window
 
@@ -59,7 +63,7 @@ def token_gradients(
         SiteError: The sites are not all in one text encoder.
     """
     window = find_text_window(model, sites)
-    offset = _Offset(f"{window.stage}/tokens")
+    offset = _TokenOffset(f"{window.stage}/tokens")
     activations: dict[str, Tensor] = {}
     taps = [Tap(site, _writer(activations, site)) for site in sites]
     rows = StageCall({"cond": slice(0, len(texts))})
@@ -84,8 +88,8 @@ def _writer(activations: dict[str, Tensor], site: str) -> TapCallback:
 
 
 @dataclass
-class _Offset:
-    """An edit that adds zeros, of which a gradient can be taken."""
+class _TokenOffset:
+    """Adds a leaf tensor of zeros at the token embeddings, for autograd to differentiate by."""
 
     site: str
     leaves: list[Tensor] = field(default_factory=list)

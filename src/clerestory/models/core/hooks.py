@@ -4,7 +4,7 @@
 - Edited values are copied into a tensor of the original's dtype and strides. A reshaped copy takes
   other kernels and moves the picture by 1.6e-5 even where nothing was edited.
 - Batches that guidance has doubled are split here: above, there is one row for each sample.
-- A run that ends early ends by an exception that is raised and caught here.
+- An early stop is an exception that is raised and caught in this file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Tap:
 
 
 @dataclass
-class _SiteEdit:
+class _ParsedEdit:
     """An edit with its address parsed, and whether it was applied in this run."""
 
     edit: Edit
@@ -54,7 +54,7 @@ class _SiteEdit:
     applied: bool = False
 
 
-_AtSite = TypeVar("_AtSite", _SiteEdit, Tap)
+_AtSite = TypeVar("_AtSite", _ParsedEdit, Tap)
 
 
 def flatten_positions(value: Tensor) -> Tensor:
@@ -107,15 +107,15 @@ class Attachment:
         self._visited: set[str] = set()
         for address in self.sites:
             if address not in site_hooks:
-                raise SiteError(f"Nothing can be attached to {address!r}: it is no site here.")
+                raise SiteError(f"{address!r} is not a site of this model.")
 
     @property
     def sites(self) -> list[str]:
         """The addresses that are edited or read."""
         return [*self._edits_at, *(site for site in self._taps_at if site not in self._edits_at)]
 
-    def count(self, stage: str) -> None:
-        """Note that one call of a stage has ended."""
+    def end_call(self, stage: str) -> None:
+        """Advance to the next call of a stage."""
         self._calls[stage] += 1
         self._current_calls.pop(stage, None)
 
@@ -144,14 +144,15 @@ class Attachment:
         for edit in self._edits:
             if edit.site in self._visited and not edit.applied:
                 raise SiteError(
-                    f"The edit at {edit.edit.site!r} was never made: this run has no such step or "
-                    f"branch ({' or '.join(edit.branches)}) there."
+                    f"The edit at {edit.edit.site!r} was never applied: this run has no such "
+                    f"step, or no branch {' or '.join(edit.branches)}, at that site."
                 )
 
     def _apply(self, address: str, value: Tensor, stage_call: StageCall) -> Tensor:
         self._visited.add(address)
         channels = slice(self.site_hooks[address].channels)
-        merged = stage_call.rows["cond"].stop if stage_call.merged else 0
+        # The number of samples if branches are merged, else 0.
+        merged_samples = stage_call.rows["cond"].stop if stage_call.merged else 0
         result = value
         for edit in self._edits_at.get(address, ()):
             if not _is_due(edit.steps, stage_call):
@@ -159,15 +160,15 @@ class Attachment:
             for branch in edit.branches:
                 if branch in stage_call.rows:
                     result = _copy(value) if result is value else result
-                    part = _select(result, stage_call.rows[branch], channels, merged)
-                    _edit_in_place(edit.edit, part, merged)
+                    part = _select(result, stage_call.rows[branch], channels, merged_samples)
+                    _edit_in_place(edit.edit, part, merged_samples)
                     edit.applied = True
         for tap in self._taps_at.get(address, ()):
             if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
                 rows = stage_call.rows[tap.branch]
-                part = flatten_positions(_select(result, rows, channels, merged))
+                part = flatten_positions(_select(result, rows, channels, merged_samples))
                 step = Step(stage_call.index, tap.branch, stage_call.timestep, stage_call.sigma)
-                tap.callback(_merge(part, merged) if merged else part, step)
+                tap.callback(_merge(part, merged_samples) if merged_samples else part, step)
         return result
 
 
@@ -208,7 +209,7 @@ def attach(attachment: Attachment, stage_modules: Mapping[str, nn.Module]) -> It
 
 
 class _HaltError(Exception):
-    """Raised by `halt_before` and by nobody else."""
+    """Raised and caught by `halt_before` only."""
 
 
 @contextmanager
@@ -245,7 +246,7 @@ def _replace_output(output: Any, index: int, result: Tensor) -> Any:
     if isinstance(output, Mapping):
         names = list(output)
         return type(output)(**{**output, names[index]: result})
-    return tuple(result if place == index else value for place, value in enumerate(output))
+    return tuple(result if position == index else value for position, value in enumerate(output))
 
 
 def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
@@ -253,6 +254,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
     name, index = site_hook.argument_name, site_hook.argument_index
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # Pipelines pass the value by name or by position, and leave out optional ones.
         value = kwargs[name] if name in kwargs else args[index] if index < len(args) else None
         if not isinstance(value, Tensor):
             return None
@@ -268,7 +270,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
 
 def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
-        attachment.count(stage)
+        attachment.end_call(stage)
 
     return hook
 
@@ -289,9 +291,9 @@ def _copy(value: Tensor) -> Tensor:
     return torch.empty_like(value, memory_format=torch.preserve_format).copy_(value)
 
 
-def _select(value: Tensor, rows: slice, channels: slice, merged: int) -> Tensor:
+def _select(value: Tensor, rows: slice, channels: slice, merged_samples: int) -> Tensor:
     """A branch's rows and the channels that are used; all rows where branches are merged."""
-    selected = value if merged else value[rows]
+    selected = value if merged_samples else value[rows]
     return selected[:, channels] if value.ndim == 4 else selected
 
 
@@ -305,7 +307,7 @@ def _merge(value: Tensor, samples: int) -> Tensor:
 
 
 def _split(value: Tensor, rows: int) -> Tensor:
-    """The inverse of `_merge`, to so many rows."""
+    """The inverse of `_merge`, to `rows` rows."""
     samples, _, units = value.shape
     if rows == samples:
         return value
@@ -313,23 +315,23 @@ def _split(value: Tensor, rows: int) -> Tensor:
     return by_branch.reshape(rows, -1, units)
 
 
-def _edit_in_place(edit: Edit, part: Tensor, merged: int) -> None:
+def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int) -> None:
     """Let an edit change `part`, a view into the copy."""
     flat = flatten_positions(part)
-    before = _merge(flat, merged) if merged else flat
+    before = _merge(flat, merged_samples) if merged_samples else flat
     after = edit(before)
     if after.shape != before.shape:
         raise EditError(
-            f"The edit at {edit.site!r} made {list(after.shape)} of an activation of "
-            f"{list(before.shape)}; an edit keeps [sample, position, unit]."
+            f"The edit at {edit.site!r} returned shape {list(after.shape)} for an activation "
+            f"of shape {list(before.shape)}; an edit must keep the shape."
         )
-    after = _split(after, len(flat)) if merged else after
+    after = _split(after, len(flat)) if merged_samples else after
     if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
         after = after.clone()  # torch refuses to copy a tensor onto another view of itself
     part.copy_(restore_shape(after, part.shape))
 
 
-def _parse_edit(edit: Edit) -> _SiteEdit:
+def _parse_edit(edit: Edit) -> _ParsedEdit:
     address = parse(edit.site)
     if address.units is not None:
         raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
@@ -337,6 +339,6 @@ def _parse_edit(edit: Edit) -> _SiteEdit:
     if branch not in ("cond", "uncond", "both"):
         raise EditError(f"An edit's branch is {branch!r}; it must be cond, uncond or both.")
     both: tuple[Branch, ...] = ("cond", "uncond")
-    return _SiteEdit(
+    return _ParsedEdit(
         edit, address.site, address.steps, tuple(name for name in both if branch in (name, "both"))
     )

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from clerestory.models.core.types import Pool
 
-__all__ = ["POOLS", "WORD", "Pooler"]
+__all__ = ["POOLS", "TOKENS_PREFIX", "Pooler"]
 
 POOLS = ("mean", "max", "last", "none")
-WORD = "tokens:"
-"""What stands before the word whose tokens are averaged."""
+TOKENS_PREFIX = "tokens:"
+"""Prefix of a pool that averages over the tokens of one word."""
 
 
 class Pooler:
@@ -23,7 +23,7 @@ class Pooler:
     Args:
         pool: `mean`, `max`, `last`, `none`, or `tokens:WORD`.
         mask: Which tokens count, bool `[sample, token]`: real tokens, or a word's. Positions after
-            the tokens count as well, unless a word is pooled. None where positions are no tokens:
+            the tokens count as well, unless a word is pooled. None if positions are not tokens:
             then all count.
         sequence: Whether positions after the tokens continue the sequence. False where they are a
             picture's: it has no last position, so `last` stays among the tokens, and is the mean
@@ -56,6 +56,7 @@ class Pooler:
             return value[torch.arange(len(value), device=value.device), last]
         if self.pool == "max":
             return value.masked_fill(~mask[..., None], float("-inf")).amax(1)
+        # A batched product needs no masked copy of the activations.
         key = (value.shape[1], str(value.device))
         if key not in self._weights:
             self._weights[key] = (mask / mask.sum(1, keepdim=True))[:, None]
@@ -65,7 +66,9 @@ class Pooler:
         """The mask at all positions of a site, which may go on after the tokens."""
         key = (value.shape[1], str(value.device))
         if key not in self._masks:
-            beyond = not self.pool.startswith(WORD) and (self.sequence or self.pool != "last")
+            beyond = not self.pool.startswith(TOKENS_PREFIX) and (
+                self.sequence or self.pool != "last"
+            )
             full = torch.full(value.shape[:2], beyond, device=value.device)
             full[:, : mask.shape[1]] = mask.to(value.device)
             self._masks[key] = full

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import EditError
-from clerestory.models.core.pooling import WORD
+from clerestory.models.core.pooling import TOKENS_PREFIX
 from clerestory.models.core.types import Branch, Edit
 
-__all__ = ["EVERYWHERE", "MaskedEdit", "restrict_positions"]
+__all__ = ["ALL_POSITIONS", "MaskedEdit", "restrict_positions"]
 
-EVERYWHERE = "all"
-LAST = "last"
+ALL_POSITIONS = "all"
+LAST_POSITION = "last"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def restrict_positions(
 
     Args:
         edit: Any edit; one without `positions`, or with `all`, comes back as it is.
-        window: The text window of the edit's site; "" where positions are no tokens.
+        window: The text window of the edit's site; "" if positions are not tokens.
         token_mask: From a window to its real tokens, bool `[sample, token]`.
         word_mask: From a window and a word to the word's tokens.
 
@@ -65,22 +65,22 @@ def restrict_positions(
         The edit, or a `MaskedEdit` around it.
 
     Raises:
-        EditError: The site has no tokens, or the positions are none that are known.
+        EditError: The site has no tokens, or the positions are unknown.
     """
-    positions = getattr(edit, "positions", EVERYWHERE)
-    if positions == EVERYWHERE:
+    positions = getattr(edit, "positions", ALL_POSITIONS)
+    if positions == ALL_POSITIONS:
         return edit
     if not window or getattr(edit, "branch", "cond") != "cond":
         raise EditError(
-            f"The edit at {edit.site} is for positions {positions!r}: only sites with tokens have "
-            "them, in branch cond."
+            f"The edit at {edit.site} has positions {positions!r}, which needs a site with "
+            "tokens and branch cond."
         )
-    if positions == LAST:
+    if positions == LAST_POSITION:
         mask = token_mask(window)
         indices = torch.arange(mask.shape[1], device=mask.device)
         return MaskedEdit(edit, indices == (mask * indices).argmax(1, keepdim=True))
-    word = positions.removeprefix(WORD).strip()
-    if not positions.startswith(WORD) or not word:
+    word = positions.removeprefix(TOKENS_PREFIX).strip()
+    if not positions.startswith(TOKENS_PREFIX) or not word:
         raise EditError(
             f"Positions {positions!r} of the edit at {edit.site}: write all, last or tokens:WORD."
         )

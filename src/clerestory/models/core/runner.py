@@ -1,7 +1,7 @@
-"""Prompts × seeds through a model, batch by batch; stages that nobody asked for are not run.
+"""Runs prompts × seeds through a model, batch by batch; stages that are not needed are skipped.
 
-A model has two halves: `encode` makes the values at its conditioning sites, `draw` makes pictures
-of them. Sets of edits that agree on the first half share it.
+`Family.encode` makes the values at the conditioning sites, `Family.draw` makes pictures of them.
+Sets of edits with the same edits of the encode stages share one encoding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clerestory.models.core.family import (
     prepare_pipeline,
 )
 from clerestory.models.core.hooks import Attachment, Tap, attach
-from clerestory.models.core.pooling import POOLS, WORD
+from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
 from clerestory.models.core.runs import Run
 from clerestory.models.core.seeds import check_seeds
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "check_request", "list_samples", "run_sweep"]
 
-Drawn = tuple[Batch, Pictures | None]
+BatchOutput = tuple[Batch, Pictures | None]
 """What one batch read and drew."""
 
 
@@ -92,24 +92,27 @@ def list_samples(
     # Several prompts may have the same seed, so each is checked by itself.
     listed = [seed for (seed,) in map(check_seeds, [seeds] if isinstance(seeds, int) else seeds)]
     if len(listed) != len(texts):
-        raise SeedError(f"{len(listed)} seeds for {len(texts)} prompts: a pair has one of each.")
+        raise SeedError(
+            f"Got {len(listed)} seeds for {len(texts)} prompts; with paired=True give one seed per "
+            "prompt."
+        )
     return tuple(Sample(text, seed, options) for text, seed in zip(texts, listed, strict=True))
 
 
 def check_request(model: Model, request: Request) -> None:
-    """Raise at once what running the request would raise on the way.
+    """Validate a request without running it.
 
     Raises:
         SiteError: A site, unit or pattern is unknown.
         PromptError: A word whose tokens are pooled is absent from a prompt.
         OptionError: A pool, branch, stop or batch is out of range.
-        EditError: What is given as an edit is none.
+        EditError: An edit is not callable or has no site.
     """
     _Sweep(model, request)
 
 
 def run_sweep(model: Model, request: Request) -> list[Run]:
-    """Run the samples once for each set of edits; sets that agree on the first half share it.
+    """Run the samples once for each set of edits; sets with the same early edits share it.
 
     Returns:
         A run for each set of edits, in order.
@@ -120,7 +123,7 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
     sweep = _Sweep(model, request)
     size = min(request.batch, model.family.max_batch or request.batch)
     total, completed = len(request.samples) * len(request.edit_sets), 0
-    drawn: list[list[Drawn]] = [[] for _ in request.edit_sets]
+    outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
     with (
         progress_bars(request.progress) as progress,
         hide_progress_bars(*model.family.bar_pipelines),
@@ -129,15 +132,15 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
     ):
         for start in range(0, len(request.samples), size):
             rows = range(start, min(start + size, len(request.samples)))
-            for batches, batch in zip(drawn, sweep.draw_batch(rows), strict=True):
+            for batches, batch in zip(outputs, sweep.draw_batch(rows), strict=True):
                 batches.append(batch)
                 completed += len(rows)
                 progress("drawing" if request.pictures else "reading", completed, total)
-    return [sweep.join(batches) for batches in drawn]
+    return [sweep.join(batches) for batches in outputs]
 
 
 class _Sweep:
-    """Runs batches of a request; knows which edits and taps belong to which half of the model."""
+    """Runs batches of a request; knows which edits and taps belong to `encode` and to `draw`."""
 
     def __init__(self, model: Model, request: Request) -> None:
         self.family, self.request = model.family, request
@@ -153,17 +156,18 @@ class _Sweep:
         edited = [parse(edit.site).site for edits in request.edit_sets for edit in edits]
         for site in edited:
             if site not in model.sites:
-                model.sites.select(site, single=True)
+                model.sites.select(site, single=True)  # raises SiteError if there is none
                 raise SiteError(f"{site!r} is a pattern; an edit needs one address.")
         stages, encoders = self.family.stages, self.family.encoder_stages
         later = (stage for stage in stages if stage not in encoders)
+        # Stages, and between encode and draw stages the conditioning site: a run may stop there.
         self.order = (*encoders, self.family.conditioning_site, *later)
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
         self.stages = {self.hooks[site].site.stage for site in sites}
         self.until = self._last_stage()
         self._check_word()
 
-    def draw_batch(self, rows: range) -> Iterator[Drawn]:
+    def draw_batch(self, rows: range) -> Iterator[BatchOutput]:
         """For each set of edits, what these samples read and draw."""
         # The key is by identity: edits hold tensors, which compare element by element.
         encodings: dict[tuple[int, ...], tuple[Encoded | None, Batch]] = {}
@@ -179,7 +183,7 @@ class _Sweep:
             )
             yield {**read, **read_later}, pictures
 
-    def join(self, batches: Sequence[Drawn]) -> Run:
+    def join(self, batches: Sequence[BatchOutput]) -> Run:
         """One run from what its batches read and drew."""
         pictures = [drawn for _, drawn in batches if drawn is not None]
         read = [batch for batch, _ in batches]
@@ -192,7 +196,7 @@ class _Sweep:
 
     def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Batch]:
         readings: Readings = {}
-        samples = self._samples(rows)
+        samples = self._batch_samples(rows)
         attachment = self._attachment(rows, edits, readings, early=True)
         with attach(attachment, self.family.stage_modules):
             encoded = self.family.encode(samples, self.until, self.request.branch)
@@ -204,14 +208,14 @@ class _Sweep:
         readings: Readings = {}
         attachment = self._attachment(rows, edits, readings, early=False)
         with attach(attachment, self.family.stage_modules):
-            samples = self._samples(rows)
+            samples = self._batch_samples(rows)
             pictures = self.family.draw(samples, encoded, attachment.handoff, self.until)
         return pictures, stack_steps(readings)
 
     def _attachment(
         self, rows: range, edits: Sequence[Edit], readings: Readings, *, early: bool
     ) -> Attachment:
-        samples, request = self._samples(rows), self.request
+        samples, request = self._batch_samples(rows), self.request
         selections = {
             site: selection
             for site, selection in request.read.items()
@@ -223,14 +227,14 @@ class _Sweep:
         return Attachment(
             self.hooks,
             lambda stage, call: self.family.stage_call(stage, call, samples),
-            [self._edit_of(edit, rows, samples) for edit in edits],
+            [self._bind_edit(edit, rows, samples) for edit in edits],
             taps,
         )
 
-    def _edit_of(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:
+    def _bind_edit(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:
         """The edit for these samples, at the positions that it names."""
         batch_edit = edit.at(rows) if isinstance(edit, PerSample) else edit
-        texts, windows = _texts(samples, "cond"), self.family.text_windows
+        texts, windows = _branch_texts(samples, "cond"), self.family.text_windows
         return restrict_positions(
             batch_edit,
             self.hooks[parse(edit.site).site].text_window,
@@ -241,17 +245,17 @@ class _Sweep:
     def _token_mask(self, samples: Sequence[Sample], name: str) -> Tensor:
         """Which positions of a text window are pooled: a word's, or those of real tokens."""
         window, pool = self.family.text_windows[name], self.request.pool
-        texts = _texts(samples, self.request.branch)
-        if pool.startswith(WORD):
-            return _word_mask(window, texts, pool.removeprefix(WORD))
+        texts = _branch_texts(samples, self.request.branch)
+        if pool.startswith(TOKENS_PREFIX):
+            return _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
         return window.token_mask(texts)
 
     def _is_early(self, address: str) -> bool:
-        """Whether a site is in the first half, before the conditioning sites."""
+        """Whether a site belongs to `encode`, before the conditioning sites."""
         stage = self.hooks[address].site.stage
         return stage in self.family.encoder_stages and address not in self.family.conditioning_sites
 
-    def _samples(self, rows: range) -> tuple[Sample, ...]:
+    def _batch_samples(self, rows: range) -> tuple[Sample, ...]:
         return tuple(self.request.samples[row] for row in rows)
 
     def _last_stage(self) -> str:
@@ -266,17 +270,17 @@ class _Sweep:
     def _check_word(self) -> None:
         """Check that a word that is to be pooled is in every prompt, before anything runs."""
         pool = self.request.pool
-        if not pool.startswith(WORD):
+        if not pool.startswith(TOKENS_PREFIX):
             return
         for address in self.request.read:
             name = self.hooks[address].text_window
             if not name:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
-            texts = list(dict.fromkeys(_texts(self.request.samples, self.request.branch)))
-            _word_mask(self.family.text_windows[name], texts, pool.removeprefix(WORD))
+            texts = list(dict.fromkeys(_branch_texts(self.request.samples, self.request.branch)))
+            _word_mask(self.family.text_windows[name], texts, pool.removeprefix(TOKENS_PREFIX))
 
 
-def _texts(samples: Sequence[Sample], branch: Branch) -> list[str]:
+def _branch_texts(samples: Sequence[Sample], branch: Branch) -> list[str]:
     """What fills the text windows in a branch: the prompts, or the negative prompts."""
     return [sample.prompt if branch == "cond" else sample.options.negative for sample in samples]
 
@@ -287,14 +291,16 @@ def _word_mask(window: TextWindow, texts: Sequence[str], word: str) -> Tensor:
     absent = [text for text, hits in zip(texts, mask, strict=True) if not hits.any()]
     if absent:
         raise PromptError(
-            f"The word {word!r} is absent from {len(absent)} of {len(texts)} prompts (or beyond"
-            f" the text window), such as {absent[0]!r}; tokens:{word} needs it in each."
+            f"The word {word!r} is absent from {len(absent)} of {len(texts)} prompts (or "
+            f"truncated), such as {absent[0]!r}; pool tokens:{word} needs the word in every prompt."
         )
     return mask
 
 
 def _check_options(request: Request) -> None:
-    word = request.pool.removeprefix(WORD) if request.pool.startswith(WORD) else None
+    word = (
+        request.pool.removeprefix(TOKENS_PREFIX) if request.pool.startswith(TOKENS_PREFIX) else None
+    )
     if request.pool not in POOLS and not (word and word.strip()):
         raise OptionError(
             f"pool is {request.pool!r}; it must be mean, max, last, none, or tokens:WORD."
@@ -307,4 +313,4 @@ def _check_options(request: Request) -> None:
         raise OptionError(f"batch is {request.batch}; it must be 1 or more.")
     for edit in (edit for edits in request.edit_sets for edit in edits):
         if not callable(edit) or not hasattr(edit, "site"):
-            raise EditError(f"{edit!r} is no edit; an edit is callable and has a site.")
+            raise EditError(f"{edit!r} is not an edit; an edit is callable and has a site.")

@@ -81,7 +81,7 @@ class Run:
     """Prompts × seeds through a model, prompt by prompt.
 
     Attributes:
-        sample_list: What was drawn, in order.
+        sample_list: The samples, in order.
         pictures: `[sample, height, width, 3]`, uint8; None where none were asked for.
         site_values: What was read, by address, without labels; the fast way in for code that
             needs numbers alone.
@@ -118,7 +118,7 @@ class Run:
 
     @functools.cached_property
     def activations(self) -> xr.DataTree:
-        """What was read, as a tree with a group for each site.
+        """The activations, as a tree with a group per site.
 
         The group `text.blocks.0/mlp` has the variable `value`, float32 `[sample, step, unit]`, or
         `[sample, step, position, unit]` with `pool="none"`, and coordinates `step`, `unit` and,

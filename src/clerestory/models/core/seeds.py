@@ -7,7 +7,7 @@ range(0, 4)
 >>> parse_seeds("4:0")
 Traceback (most recent call last):
     ...
-clerestory.errors.SeedError: Seeds '4:0' hold no seed; write 0:4 for 0 to 3, or 3,7.
+clerestory.errors.SeedError: Seeds '4:0' are empty; write 0:4 for 0 to 3, or 3,7.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clerestory.errors import ModelError, SeedError
+from clerestory.errors import OptionError, SeedError
 
 __all__ = ["check_seeds", "parse_seeds", "parse_size"]
 
@@ -35,7 +35,7 @@ def parse_seeds(text: str) -> Sequence[int]:
         The seeds, in order; a range where the text is one.
 
     Raises:
-        SeedError: The text is none of these, or names more than a million, which is a typing error.
+        SeedError: The text is none of these, or has more than 1,000,000 seeds.
     """
     hint = "write 0:4 for 0 to 3, or 3,7."
     parts = text.split(":")
@@ -48,7 +48,7 @@ def parse_seeds(text: str) -> Sequence[int]:
     except ValueError:
         raise SeedError(f"Seeds {text!r} cannot be read; {hint}") from None
     if not seeds:
-        raise SeedError(f"Seeds {text!r} hold no seed; {hint}")
+        raise SeedError(f"Seeds {text!r} are empty; {hint}")
     count = seeds.stop - seeds.start if isinstance(seeds, range) else len(seeds)
     if count > _MOST:
         raise SeedError(f"Seeds {text!r} are {count:,}; at most {_MOST:,} at once.")
@@ -82,12 +82,12 @@ def parse_size(text: str) -> dict[str, int]:
         `height` and `width` in pixels.
 
     Raises:
-        ModelError: The text is neither.
+        OptionError: The text is neither.
 
     >>> parse_size("768x512")
     {'height': 512, 'width': 768}
     """
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
-        raise ModelError(f"The size {text!r} cannot be read; write 512, or 768x512.")
+        raise OptionError(f"The size {text!r} cannot be read; write 512, or 768x512.")
     return {"height": int(sides[-1]), "width": int(sides[0])}

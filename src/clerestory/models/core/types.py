@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from clerestory.errors import ModelError
+from clerestory.errors import OptionError
 from clerestory.models.core.addresses import Selection, select
 from clerestory.registry import suggest
 
@@ -30,7 +30,7 @@ __all__ = [
 
 Branch = Literal["cond", "uncond"]
 Pool = str
-"""What becomes of positions: `mean`, `max`, `last`, `none`, or `tokens:WORD`."""
+"""How positions are pooled: `mean`, `max`, `last`, `none`, or `tokens:WORD`."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Options:
         height: Pixels.
         width: Pixels.
         steps: Denoising steps.
-        guidance: How far to go from the empty prompt (from the embedding of an empty picture, in
-            models with a prior); 1 or less draws without it. Models that take guidance as an
-            input (Flux) have no second branch.
-        prior_steps: Steps of the prior, in models that have one; at least 2.
-        prior_guidance: Guidance of the prior.
-        true_guidance: How far to go from a negative prompt in models that take guidance as an
-            input.
-        negative: A negative prompt, in place of the empty one; "" for none. Models with a prior
-            are then guided away from the prior's embedding of it.
+        guidance: Classifier-free guidance scale; 1 or less disables guidance. With a prior, the
+            unconditional input is the zero-image embedding. Guidance-distilled models (Flux) take
+            it as an input and have no second branch.
+        prior_steps: Denoising steps of the prior, in models with one; at least 2.
+        prior_guidance: Guidance scale of the prior.
+        true_guidance: `true_cfg_scale` of diffusers: classifier-free guidance against the negative
+            prompt, for guidance-distilled models (Flux).
+        negative: Negative prompt, in place of the empty one; "" for none. With a prior, the
+            unconditional input is then the prior's embedding of it.
     """
 
     height: int = 512
@@ -64,18 +64,20 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("height", 1), ("width", 1), ("steps", 1), ("prior_steps", 2)):
             if getattr(self, name) < least:
-                raise ModelError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+                raise OptionError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
 
     def replace(self, **options: Any) -> Options:
         """A copy with some options changed; None leaves one as it is.
 
         Raises:
-            ModelError: An option is unknown or out of range.
+            OptionError: An option is unknown or out of range.
         """
         known = [field.name for field in fields(self)]
         for name in options:
             if name not in known:
-                raise ModelError(f"No option of a sample is called {name!r}.{suggest(name, known)}")
+                raise OptionError(
+                    f"No option of a sample is called {name!r}.{suggest(name, known)}"
+                )
         return replace(
             self, **{name: value for name, value in options.items() if value is not None}
         )
@@ -120,7 +122,7 @@ class Site:
 
     @property
     def tap(self) -> str:
-        """What is tapped there: `mlp`, `self_attn`, `resid`, `out`, …"""
+        """The value that is tapped there: `mlp`, `self_attn`, `resid`, `out`, …"""
         return self.address.split("/")[1]
 
 
@@ -188,14 +190,14 @@ class Sites(Mapping[str, Site]):
 
 @dataclass(frozen=True)
 class Step:
-    """When a site is read.
+    """One denoising step of one guidance branch.
 
     Attributes:
-        index: Into the scheduler's timesteps; 0 in stages without steps (text, vae).
-        branch: The branch of guidance: with the prompt or without.
+        index: Index into the scheduler's timesteps; 0 in stages without steps (text, vae).
+        branch: The guidance branch: conditional or unconditional.
         timestep: The scheduler's, None in stages without steps.
-        sigma: How much noise: over the signal, or with flow matching its share; None where the
-            scheduler does not say.
+        sigma: Noise level: noise over signal, with flow matching the fraction of noise; None if
+            unknown.
     """
 
     index: int

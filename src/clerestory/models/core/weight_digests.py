@@ -1,4 +1,4 @@
-"""Digests of weights that do not depend on precision: do two models share a network?"""
+"""Precision-independent digests of weights, to detect networks that two models share."""
 
 from __future__ import annotations
 

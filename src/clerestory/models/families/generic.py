@@ -98,7 +98,7 @@ class Generic(Family):
         arguments = {"prompt": sample.prompt, **self._pipeline_options(sample.options)}
         arguments |= {"generator": restore_generators(encoded.generators)[0], "output_type": "np"}
         roots = [self.stage_modules[stage] for stage in later]
-        # Pipelines call an autoencoder's `decode`, which is no module; its decoder is one.
+        # Pipelines call an autoencoder's `decode`, which is not a module; its decoder is one.
         decoders: list[Any] = [getattr(root, "decoder", None) for root in roots]
         roots += [decoder for decoder in decoders if isinstance(decoder, nn.Module)]
         with halt_before(roots):

@@ -49,10 +49,10 @@ def check_index(source: Path | str, index: Any) -> None:
         index: What `model_index.json` holds.
 
     Raises:
-        ModelError: An entry is no part, or needs code of its own.
+        ModelError: An entry is not a part, or needs code of its own.
     """
     if not isinstance(index, Mapping):
-        raise ModelError(f"{source} is no pipeline: its model_index.json cannot be read.")
+        raise ModelError(f"{source} is not a pipeline: its model_index.json cannot be read.")
     for name, of in index.items():
         if not isinstance(of, list) or name.startswith("_"):
             continue
@@ -60,8 +60,8 @@ def check_index(source: Path | str, index: Any) -> None:
         is_pair = len(of) == 2 and all(part is None or isinstance(part, str) for part in of)
         if not is_name or not is_pair:
             raise ModelError(
-                f"{source} is no pipeline: its model_index.json has {name[:80]!r}, which is no"
-                " part; expected a name with a library and a class."
+                f"{source} is not a pipeline: its model_index.json has {name[:80]!r}, which is not "
+                "a part; expected a name with a library and a class."
             )
         if of[0] is not None and not _is_library(of[0]):
             raise ModelError(
@@ -114,7 +114,7 @@ def _check_files(folder: Path, index: Mapping[str, Any]) -> None:
             if path.name in ("config.json", "scheduler_config.json"):
                 config = read_json(path, ModelError, finite=False)
                 if not isinstance(config, Mapping):
-                    raise ModelError(f"{path} is no configuration: a JSON object is expected.")
+                    raise ModelError(f"{path} is not a configuration: expected a JSON object.")
                 _check_sizes(path, config)
 
 

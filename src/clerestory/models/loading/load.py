@@ -55,7 +55,7 @@ def load(
         The model.
 
     Raises:
-        ModelError: It does not exist, cannot be fetched, is no pipeline, draws from pictures
+        ModelError: It does not exist, cannot be fetched, is not a pipeline, draws from pictures
             rather than text, or is damaged; the message is one line.
     """
     from clerestory.models.loading.pipelines import PipelineOptions, open_pipeline
@@ -119,7 +119,7 @@ def wrap(
         The model.
 
     Raises:
-        ModelError: The object is no diffusers pipeline, or draws from pictures.
+        ModelError: The object is not a diffusers pipeline, or draws from pictures.
     """
     from clerestory.models.core.family import families
     from clerestory.models.families.generic import Generic
@@ -129,7 +129,7 @@ def wrap(
     if kind in families:
         family = families[kind](pipeline)
     elif not hasattr(pipeline, "components") or not callable(pipeline):
-        raise ModelError(f"{kind} is no diffusers pipeline, so it cannot be opened.")
+        raise ModelError(f"{kind} is not a diffusers pipeline, so it cannot be opened.")
     else:
         check_task(name or "This", type(pipeline))
         family = Generic(pipeline)

@@ -88,7 +88,7 @@ def open_pipeline(source: str | Path, options: PipelineOptions) -> Any:
     if path.is_file():
         _check_unused(source, "prior", options.prior, "is a single file, which has its own")
         return _open_single_file(path, options)
-    _check_unused(source, "config", options.config, "is no single file, so it has its own")
+    _check_unused(source, "config", options.config, "is not a single file, so it has its own")
     index = _read_index(source)
     kind = _pipeline_class(source, index)
     if kind == DECODER:
@@ -150,7 +150,7 @@ def _open_single_file(path: Path, options: PipelineOptions) -> Any:
     if path.suffix.lower() in PICKLES and not options.pickles:
         raise pickle_error(path)
     if path.suffix.lower() not in (".safetensors", *PICKLES):
-        raise ModelError(f"{path} is no checkpoint: expected a .safetensors file, or a folder.")
+        raise ModelError(f"{path} is not a checkpoint: expected a .safetensors file, or a folder.")
     import diffusers
     from diffusers.loaders import single_file_utils
 
@@ -163,7 +163,7 @@ def _open_single_file(path: Path, options: PipelineOptions) -> Any:
             kind = _pipeline_class(options.config, _read_index(options.config))
         if kind is None:
             raise ModelError(
-                f"{path} looks like {guess!r}, which is no text-to-image pipeline that is known"
+                f"{path} looks like {guess!r}, which is not a known text-to-image pipeline"
                 f" from a single file. Known: {', '.join(sorted(known))}."
             )
         config = {} if options.config is None else {"config": str(options.config)}
@@ -201,12 +201,12 @@ def _read_index(source: str | Path) -> Mapping[str, Any]:
         index: Mapping[str, Any] = read_json(path, ModelError)
     except FileNotFoundError:
         raise ModelError(
-            f"{folder} is no pipeline: it has no model_index.json. Expected a folder written by "
+            f"{folder} is not a pipeline: it has no model_index.json. Expected a folder written by "
             "diffusers' save_pretrained."
         ) from None
     except ModelError as error:
         raise ModelError(
-            f"{source} is no pipeline: its model_index.json cannot be read: {error}"
+            f"{source} is not a pipeline: its model_index.json cannot be read: {error}"
         ) from error
     check_index(source, index)
     return index
@@ -221,7 +221,7 @@ def _fetch_index(name: str) -> Path:
     except LocalEntryNotFoundError:
         reason = "the hub cannot be reached and there is no copy in the cache"
     except EntryNotFoundError:
-        raise ModelError(f"{name} is no pipeline: it has no model_index.json.") from None
+        raise ModelError(f"{name} is not a pipeline: it has no model_index.json.") from None
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         reason = {
@@ -232,7 +232,7 @@ def _fetch_index(name: str) -> Path:
     except OSError as error:
         reason = " ".join(str(error).split())[:200]
     raise ModelError(
-        f"The model {name!r} is no folder here and cannot be fetched: {reason}."
+        f"The model {name!r} is not a folder here and cannot be fetched: {reason}."
     ) from None
 
 
@@ -242,7 +242,7 @@ def _pipeline_class(source: str | Path, index: Mapping[str, Any]) -> str:
         own = str(kind[0])[:80] if kind else "unnamed"
         raise ModelError(f"{source} needs code of its own ({own}), and such code is never run.")
     if not isinstance(kind, str):
-        raise ModelError(f"{source} is no pipeline: its model_index.json cannot be read.")
+        raise ModelError(f"{source} is not a pipeline: its model_index.json cannot be read.")
     return kind
 
 
