@@ -117,7 +117,7 @@ def test_the_how_tos_line_names_classes_with_commas(monkeypatch):
 @pytest.mark.parametrize(
     ("preserve", "error", "problem"),
     [
-        (["raven"], RegistryError, "painted has no default classifiers.*WORD=CLASSIFIER=CLASS"),
+        (["raven"], RegistryError, "painted has no default classifiers.*WORD=CLASSIFIER=LABEL"),
         ([PRESERVE, "a raven=python:colours:blue=yes"], PromptError, "'a raven' overlaps another"),
         ([PRESERVE, PRESERVE], PromptError, "'raven' overlaps another"),
     ],

@@ -65,7 +65,7 @@ def attribute(
     Args:
         model: The model.
         prompt: A prompt with pieces in brackets, `[a name] with a [raven]`.
-        of: What is split: units, folders that `find` wrote, `CLASSIFIER=CLASS`, or targets.
+        of: What is split: units, folders that `find` wrote, `CLASSIFIER=LABEL`, or targets.
         removal: Whether a removed piece is replaced by its `baseline` or deleted (`delete`); with
             `both`, shares that depend on it are flagged.
         seeds: Seeds of the samples per prompt; a number is a single seed.

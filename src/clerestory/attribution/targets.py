@@ -62,7 +62,7 @@ def parse_targets(
 
     Args:
         model: The model.
-        of: Units, `CLASSIFIER=CLASS`, folders of `find` (see `finding_targets`), or targets.
+        of: Units, `CLASSIFIER=LABEL`, folders of `find` (see `finding_targets`), or targets.
         pool: How activations are pooled over positions: mean, max or last.
 
     Returns:
@@ -81,7 +81,7 @@ def parse_targets(
             continue
         text = str(each)
         if not text.strip():
-            raise EvidenceError("A target has no name: give a unit, a folder or CLASSIFIER=CLASS.")
+            raise EvidenceError("A target has no name: give a unit, a folder or CLASSIFIER=LABEL.")
         folder = Path(text)
         if folder.is_dir():
             targets += finding_targets(model, Findings.load(folder), folder.name, pool)
@@ -92,7 +92,7 @@ def parse_targets(
             targets.append(_unit_target(model, text, pool))
     names = {target.name for target in targets}
     if not targets or len(names) < len(targets):
-        raise EvidenceError("Name the targets, each once: a unit, a finding, or CLASSIFIER=CLASS.")
+        raise EvidenceError("Name the targets, each once: a unit, a finding, or CLASSIFIER=LABEL.")
     return sorted(targets, key=lambda target: not target.is_activation)
 
 

@@ -177,7 +177,7 @@ def parse_target(text: str, *, role: Role = "evaluation") -> Target:
     """Read a target as it is typed, `lancet:clothes=black`.
 
     Args:
-        text: CLASSIFIER=CLASS; the class may be shortened as for `resolve_label`.
+        text: CLASSIFIER=LABEL; the label may be shortened as for `resolve_label`.
         role: Which of two classifiers of that name.
 
     Raises:
@@ -185,5 +185,5 @@ def parse_target(text: str, *, role: Role = "evaluation") -> Target:
     """
     name, equals, label = text.rpartition("=")
     if not equals:
-        raise RegistryError(f"{text!r} names no class; write CLASSIFIER=CLASS.")
+        raise RegistryError(f"{text!r} names no label; write CLASSIFIER=LABEL.")
     return Target(name, resolve_label(name, label, role=role))

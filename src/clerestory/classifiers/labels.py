@@ -51,7 +51,7 @@ def label_samples(
         column: What the columns are called after `predicted.`; by default the last part of the
             classifier's name.
         role: Which of two classifiers of that name.
-        picture_filter: CLASSIFIER=CLASS; other pictures get the label "".
+        picture_filter: CLASSIFIER=LABEL; other pictures get the label "".
         progress: Told (label, pictures classified, pictures).
 
     Returns:
@@ -76,7 +76,7 @@ def matches_target(recording: Recording, target: str, *, role: Role = "evaluatio
 
     Args:
         recording: A recording with pictures.
-        target: CLASSIFIER=CLASS.
+        target: CLASSIFIER=LABEL.
         role: Which of two classifiers of that name.
 
     Raises:

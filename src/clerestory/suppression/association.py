@@ -60,7 +60,7 @@ class Association:
         Args:
             model: The model.
             prompt: The prompt, without brackets.
-            unwanted: `CLASSIFIER=CLASS`, one or several.
+            unwanted: `CLASSIFIER=LABEL`, one or several.
             preserve: Words of the prompt, separated by commas if in one text. A word is a class of
                 one of the model's default classifiers, or names its target:
                 `raven=lancet:subject=raven`.
@@ -133,14 +133,14 @@ def _target(model: Model, text: str) -> Target:
     if not names:
         raise RegistryError(
             f"{model.name} has no default classifiers, so {word!r} needs a target: write "
-            "WORD=CLASSIFIER=CLASS."
+            "WORD=CLASSIFIER=LABEL."
         )
     targets = [Target(name, word) for name in names if word in load_classifier(name).classes]
     if len(targets) != 1:
         known = " and ".join(target.classifier for target in targets)
         raise RegistryError(
             f"{word!r} is a class of {known or 'none'} of the model's default classifiers: write "
-            "WORD=CLASSIFIER=CLASS."
+            "WORD=CLASSIFIER=LABEL."
         )
     return targets[0]
 

@@ -78,9 +78,9 @@ def suppress(
     Args:
         model: The model.
         prompt: What brings the unwanted labels.
-        unwanted: `CLASSIFIER=CLASS`, one or several.
+        unwanted: `CLASSIFIER=LABEL`, one or several.
         preserve: Words of the prompt, in a list or separated by commas; each is a class of one of
-            the model's default classifiers, or names its target, `WORD=CLASSIFIER=CLASS`.
+            the model's default classifiers, or names its target, `WORD=CLASSIFIER=LABEL`.
         baselines: Words in their place in the control; by default those that follow from the
             words around them, such as `a thing`.
         classifiers: Those that measure side effects; by default the model's default classifiers.
