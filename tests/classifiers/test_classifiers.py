@@ -172,7 +172,7 @@ def test_a_gate_rules_pictures_out(recording: Any, mine: Any) -> None:
 @pytest.mark.parametrize(
     ("gate", "words"),
     [
-        ("face", "names no class"),
+        ("face", "names no label"),
         ("python:mine_for_tests:face=presnt", "no class 'presnt'.*present"),
     ],
 )

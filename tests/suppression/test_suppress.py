@@ -45,7 +45,7 @@ def test_an_association_knows_its_targets_and_control(lancet):
     [
         (PROMPT, [BLACK], ["duck"], PromptError, "has no word 'duck'"),
         (PROMPT, [BLACK], ["with"], RegistryError, "write WORD=CLASSIFIER=LABEL"),
-        (PROMPT, ["lancet:clothes"], ["raven"], RegistryError, "names no class"),
+        (PROMPT, ["lancet:clothes"], ["raven"], RegistryError, "names no label"),
         (PROMPT, ["lancet:clothes=blak"], ["raven"], RegistryError, "has no class 'blak'"),
         (PROMPT, [], ["raven"], EvidenceError, "Say what is unwanted"),
         (PROMPT, ["lancet:subject=raven"], ["raven"], EvidenceError, "both unwanted and to be"),
