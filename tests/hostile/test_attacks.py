@@ -146,9 +146,9 @@ def test_a_model_that_is_named_with_pickles_is_refused(where, copied):
     ("file", "change", "words"),
     [
         ("model_index.json", {"unet": ["os", "system"]}, "code of its own"),
-        ("model_index.json", {"../../x": ["diffusers", "UNet2DConditionModel"]}, "no part"),
+        ("model_index.json", {"../../x": ["diffusers", "UNet2DConditionModel"]}, "not a part"),
         ("model_index.json", {"_class_name": "__doc__"}, "does not know"),
-        ("model_index.json", {"unet": []}, "no part"),
+        ("model_index.json", {"unet": []}, "not a part"),
         ("unet/config.json", {"layers_per_block": 10**9}, "more than"),
         ("unet/config.json", {"block_out_channels": [10**9, 32]}, "more than"),
         ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**12}, "more than"),

@@ -178,5 +178,7 @@ def test_no_hook_survives_success_or_an_early_stop(model):
 def test_an_edit_that_changes_the_shape_is_refused(model):
     edit = Same("text.blocks.0/mlp")
     edit.__class__ = type("Cut", (Same,), {"__call__": lambda self, value: value[:, :3]})
-    with pytest.raises(EditError, match=r"made \[1, 3, 48\] of an activation of \[1, 16, 48\]"):
+    with pytest.raises(
+        EditError, match=r"returned shape \[1, 3, 48\] for an activation of shape \[1, 16, 48\]"
+    ):
         model.run("a cat", 0, edits=[edit])
