@@ -86,7 +86,7 @@ def test_a_table_of_sites_takes_no_markup(monkeypatch):
         SimpleNamespace(address=name, shape=(1, 2), heads=0, path=name, affects_output=True)
         for name in names
     ]
-    model = SimpleNamespace(about="", sites=SimpleNamespace(match=lambda _: found))
+    model = SimpleNamespace(description="", sites=SimpleNamespace(match=lambda _: found))
     monkeypatch.setattr("clerestory.load", lambda *_, **__: model)
     app = typer.Typer()
     app.command("sites")(sites)
@@ -108,20 +108,19 @@ def printed() -> dict[str, Any]:
         ALL, ALL, 1, 1, False, (best,), (), NullScores(scores), none, none, {}, Provenance("0", ALL)
     )
     check = HumanCheck(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
-    shared = SimpleNamespace(unit=ALL, kind="neuron", sign=1, auroc=0.9, low=0.8, high=1.0)
-    shared.q, shared.omega2, shared.common = 0.1, 0.5, 0.5
     return {
         "classifier": (classifier, check),
         "maximize": (maximize, maximization),
         "group": (group, SimpleNamespace(
-            within=None, split={}, unsure=0, warnings=(ALL,),
-            groups={ALL: SimpleNamespace(prompts=3, units=(shared,))},
+            within=None, mixed={}, excluded=0, warnings=(ALL,),
+            table=lambda count: pd.DataFrame({"group": PAYLOADS}),
         )),
         "verify": (verifying, SimpleNamespace(
-            classifier=ALL, shows=ALL, unedited=0.5, contents=2, controls=(), warnings=(ALL,),
-            words=SimpleNamespace(effect=0.5, low=0.4, high=0.6), words_keep={ALL: 0.5},
-            sentences=lambda: PAYLOADS, swaps=(SimpleNamespace(
-                factor=ALL, condition=0.5, low=0.4, high=0.6, noise=0.1, pictures=4),),
+            classifier=ALL, label=ALL, negative_rate=0.5, items=2, warnings=(ALL,),
+            prompting=ALL, prompting_preservation={ALL: 0.5},
+            table=lambda: pd.DataFrame({"unit": PAYLOADS}), sentences=lambda: PAYLOADS,
+            swaps=(SimpleNamespace(
+                factor=ALL, conditioning=0.5, low=0.4, high=0.6, noise=0.1, pictures=4),),
         )),
     }  # fmt: skip
 

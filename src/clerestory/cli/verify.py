@@ -92,7 +92,7 @@ def _print(result: VerificationResult) -> None:
 
     preserved = result.prompting_preservation
     least = min(preserved.items(), key=lambda pair: pair[1], default=None)
-    preservation = "" if least is None else f" and preserve, at worst, {least[1]:.0%} of {least[0]}"
+    preservation = "" if least is None else f"; lowest preservation {least[1]:.0%} ({least[0]})"
     console.write(
         f"{result.classifier} predicts {result.label!r} for {result.negative_rate:.0%} of "
         f"{result.items} negative prompts; the positive ones change that by {result.prompting}"
