@@ -13,7 +13,6 @@ from pydantic import ConfigDict, Field, SkipValidation
 from clerestory.attribution.pieces import Removal
 from clerestory.attribution.synergy import SynergyTest
 from clerestory.errors import EvidenceError
-from clerestory.io.outputs import whole_folder
 from clerestory.io.tensors import read_arrays
 from clerestory.io.validation import dump_json, load_json
 from clerestory.reporting.results import Provenance, Result
@@ -32,7 +31,7 @@ __all__ = [
     "Split",
 ]
 
-FIGURES, PAGE, DRAWINGS = "attribution.json", "attribution.html", "drawings.npz"
+DRAWINGS = "drawings.npz"
 LAYER = "layer:"
 """What precedes a site among the names of the arrays of `drawings.npz`."""
 
@@ -185,6 +184,7 @@ class Attribution(Result):
         drawings: Pictures for the page; None where none were drawn.
     """
 
+    figures_file = "attribution.json"
     __pydantic_config__: ClassVar[ConfigDict] = {
         "extra": "forbid",
         "allow_inf_nan": False,
@@ -246,30 +246,21 @@ class Attribution(Result):
         """Every figure, ready for JSON."""
         return dump_json(self)
 
-    def save(self, folder: Path) -> None:
+    def page(self) -> str:
+        """The shares, interactions and pictures as an HTML page."""
+        from clerestory.attribution.page import page
+
+        return page(self)
+
+    def write(self, folder: Path) -> None:
         """Write `attribution.json`, `attribution.html` and, if there are pictures, `drawings.npz`.
 
         Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
+            folder: The folder; files of these names are overwritten.
         """
-        with whole_folder(folder) as part:
-            self.write(part)
-
-    def write(self, folder: Path) -> Path:
-        """Write the same files over any that are there; returns the page's path."""
-        from clerestory.attribution.page import page
-        from clerestory.reporting.escaping import to_json
-
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FIGURES).write_text(to_json(self.to_dict()) + "\n", "utf-8")
+        super().write(folder)
         if self.drawings is not None:
             self.drawings.save(folder)
-        path = folder / PAGE
-        path.write_text(page(self), "utf-8")
-        return path
 
     @classmethod
     def load(cls, folder: Path) -> Attribution:
@@ -278,5 +269,5 @@ class Attribution(Result):
         Raises:
             EvidenceError: The files are missing, damaged or of another version.
         """
-        result = load_json(cls, folder, FIGURES, EvidenceError)
+        result = load_json(cls, folder, cls.figures_file, EvidenceError)
         return replace(result, drawings=Drawings.load(folder))

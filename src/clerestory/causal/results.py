@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
-from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, refusing
 from clerestory.io.validation import dump_json, validated
 from clerestory.reporting.results import Provenance, Result
@@ -159,6 +157,7 @@ class TraceResult(Result):
         provenance: Version, model and options.
     """
 
+    figures_file = FILE
     classifier: str
     label: str
     items: int
@@ -215,18 +214,6 @@ class TraceResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Every figure, and the answers as sentences, ready for JSON."""
         return {**dump_json(self), "sentences": list(self.sentences())}
-
-    def save(self, folder: Path) -> None:
-        """Write `effects.json`.
-
-        Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
-        """
-        empty_folder(folder)
-        (folder / FILE).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -51,7 +51,7 @@ def familiarity(
     import clerestory.recognition as recognition
     from clerestory.cli import console
     from clerestory.models import parse_seeds
-    from clerestory.recognition.results import PAGE, phrase_folder
+    from clerestory.recognition.results import phrase_folder
 
     templates = recognition.CONTEXTS if contexts is None else read_lines(contexts)
     names = None if controls is None else read_lines(controls)
@@ -71,7 +71,7 @@ def familiarity(
             progress=report,
         )
     if out is not None:
-        console.status(f"The page is {phrase_folder(out, phrase) / PAGE}.")
+        console.status(f"The page is {phrase_folder(out, phrase) / 'familiarity.html'}.")
     if json:
         console.write_json(result.to_dict())
         return

@@ -109,7 +109,7 @@ def _save(findings: Findings, out: Path) -> None:
     from clerestory.io.outputs import whole_folder
 
     with whole_folder(out) as folder:
-        findings.save(folder)
+        findings.write(folder)
         for kind in dict.fromkeys(finding.kind for finding in findings.findings):
             save_map(findings, folder / f"map-{kind}s.png", kind)
     console.status(f"The findings are in {out}.")

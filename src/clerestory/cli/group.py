@@ -79,7 +79,7 @@ def group(
         )
     if out is not None:
         with whole_folder(out) as folder:
-            groups.save(folder)
+            groups.write(folder)
             (folder / "report.html").write_text(page(groups, opened), encoding="utf-8")
         console.status(f"The report is {out / 'report.html'}.")
     if json:

@@ -78,7 +78,7 @@ def verify(
         )
     if out is not None:
         with whole_folder(out) as folder:
-            result.save(folder)
+            result.write(folder)
             save_maps(result, folder)
         console.status(f"The effects are in {out}.")
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from clerestory.contrasts.pairs import ARMS, COLUMNS
 from clerestory.errors import EvidenceError
-from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside, read_json, read_table, refusing
 from clerestory.io.tensors import read_tensors, writing
 from clerestory.io.validation import dump_json, validated
@@ -159,6 +157,7 @@ class Findings(Result):
         samples: The samples, as `pair_samples` takes them.
     """
 
+    figures_file = FILE
     findings: tuple[Finding, ...]
     tested: int
     null: FlipTest
@@ -289,20 +288,15 @@ class Findings(Result):
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
         return dump_json(_Fields(**{**content, "classifiers": checks}))
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write JSON, directions (safetensors) and samples (Parquet).
 
         Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
+            folder: The folder; files of these names are overwritten.
         """
         from safetensors.numpy import save_file
 
-        empty_folder(folder)
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        (folder / FILE).write_text(text + "\n")
+        super().write(folder)
         directions = {unit: np.ascontiguousarray(d) for unit, d in self.directions.items()}
         with writing(folder / DIRECTIONS) as path:
             save_file(directions, path)

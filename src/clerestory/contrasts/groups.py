@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from clerestory.contrasts.findings import Findings, FlipTest, UnitKind, read_samples
 from clerestory.errors import EvidenceError
-from clerestory.io.outputs import empty_folder
 from clerestory.io.reading import inside
 from clerestory.io.validation import dump_json, load_json
 from clerestory.registry import suggest
@@ -91,6 +89,7 @@ class Groups(Result):
         provenance: Version, recorded model and options.
     """
 
+    figures_file = FILE
     classifier: str
     groups: Mapping[str, Group]
     mixed: Mapping[str, tuple[str, ...]]
@@ -161,20 +160,16 @@ class Groups(Result):
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
         return dump_json(_Fields(**{**content, "groups": groups}))
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write `groups.json`, the samples, and a folder of findings for each group.
 
         Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
+            folder: The folder; files of these names are overwritten.
         """
-        empty_folder(folder)
-        (folder / FILE).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        super().write(folder)
         self.samples.to_parquet(folder / SAMPLES)
         for name, group in self.groups.items():
-            group.findings.save(findings_folder(folder, list(self.groups), name))
+            group.findings.write(findings_folder(folder, list(self.groups), name))
 
     @classmethod
     def load(cls, folder: Path) -> Groups:

@@ -6,7 +6,6 @@ result.table()
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,6 @@ from clerestory.evaluation import (
     compare_conditions,
 )
 from clerestory.evaluation.items import select_items
-from clerestory.io.outputs import whole_folder
 from clerestory.io.reading import inside, read_json
 from clerestory.io.tensors import read_arrays
 from clerestory.io.validation import load_json, validated
@@ -102,6 +100,7 @@ class ComparisonResult(Result):
         provenance: Which model, with which options.
     """
 
+    figures_file = FILE
     target: str
     items: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -163,19 +162,18 @@ class ComparisonResult(Result):
             "provenance": asdict(self.provenance),
         }
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write `comparison.json`, the pictures, and `compare.png`, a sheet of them.
 
         Args:
-            folder: A new or empty folder.
+            folder: The folder; files of these names are overwritten.
         """
-        with whole_folder(folder) as part:
-            (part / FILE).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-            arrays: dict[str, Any] = {
-                str(at): each.pictures for at, each in enumerate(self.conditions)
-            }
-            np.savez_compressed(part / PICTURES, **arrays)
-            save(self.sheet(), part / SHEET)
+        super().write(folder)
+        arrays: dict[str, Any] = {
+            str(number): outcome.pictures for number, outcome in enumerate(self.conditions)
+        }
+        np.savez_compressed(folder / PICTURES, **arrays)
+        save(self.sheet(), folder / SHEET)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -218,11 +218,15 @@ class MaximizationResult(Result):
         }
 
     def save(self, folder: Path) -> None:
-        """Write the result beside its trail.
+        """Write the result next to its trail.
 
         Args:
-            folder: A folder, perhaps with the trail of this search; made where it is missing.
+            folder: A folder, perhaps with the trail of this search; created if missing.
         """
+        self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the files of `save` over any that are there."""
         import pandas as pd
 
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Objective
-from clerestory.io.outputs import whole_folder
 from clerestory.io.tensors import read_arrays
 from clerestory.io.validation import load_json
 from clerestory.maximization.maximize import maximize, named_search
@@ -65,6 +63,7 @@ class SearchComparison(Result):
         provenance: Which model, with which options.
     """
 
+    figures_file = FILE
     objective: str
     budget: int
     curves: dict[str, NDArray[np.float64]]
@@ -113,17 +112,16 @@ class SearchComparison(Result):
         saved = _Saved(self.objective, self.budget, self._finals(), self.provenance)
         return asdict(saved)
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         """Write `searches.json`, `curves.npz` and `searches.png`.
 
         Args:
-            folder: A new or empty folder.
+            folder: The folder; files of these names are overwritten.
         """
-        with whole_folder(folder) as part:
-            (part / FILE).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-            arrays: dict[str, Any] = dict(self.curves)
-            np.savez_compressed(part / CURVES, **arrays)
-            (part / CHART).write_bytes(png(self.plot()))
+        super().write(folder)
+        arrays: dict[str, Any] = dict(self.curves)
+        np.savez_compressed(folder / CURVES, **arrays)
+        (folder / CHART).write_bytes(png(self.plot()))
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -12,11 +12,10 @@ import numpy as np
 from pydantic import ConfigDict, Field, SkipValidation
 
 from clerestory.errors import EvidenceError
-from clerestory.io.outputs import whole_folder
-from clerestory.io.tensors import read_arrays
 from clerestory.io.validation import dump_json, load_json
 from clerestory.recognition.contexts import ContextEffect
 from clerestory.recognition.store import NAMES
+from clerestory.reporting.pictures import read_pictures, write_pictures
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ContextResult", "Controls", "FamiliarityResult", "Verdict", "phrase_folder"]
 
 Verdict = Literal["familiar", "unfamiliar", "undecided"]
-FIGURES, PAGE, PICTURES = "familiarity.json", "familiarity.html", "pictures.npz"
+PICTURES = "pictures.npz"
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class FamiliarityResult(Result):
         pictures: Of the phrase and the first controls `[context, height, width, 3]`, by name.
     """
 
+    figures_file = "familiarity.json"
     __pydantic_config__: ClassVar[ConfigDict] = {
         "extra": "forbid",
         "allow_inf_nan": False,
@@ -156,33 +156,24 @@ class FamiliarityResult(Result):
         """Every figure, ready for JSON."""
         return dump_json(replace(self, pictures={}))
 
-    def save(self, folder: Path) -> None:
+    def page(self) -> str:
+        """The verdict, its figures and pictures as an HTML page."""
+        from clerestory.recognition.page import page
+
+        return page(self)
+
+    def write(self, folder: Path) -> None:
         """Write `familiarity.json`, `familiarity.html`, `pictures.npz` and `sheet.png`.
 
         Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
+            folder: The folder; files of these names are overwritten.
         """
-        with whole_folder(folder) as part:
-            self.write(part)
-
-    def write(self, folder: Path) -> Path:
-        """Write the same files over any that are there; returns the page's path."""
-        from clerestory.recognition.page import page, sheet
-        from clerestory.reporting.escaping import to_json
+        from clerestory.recognition.page import sheet
         from clerestory.reporting.pictures import save
 
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FIGURES).write_text(to_json(self.to_dict()) + "\n", "utf-8")
-        names = np.array(list(self.pictures), dtype=str)
-        numbered = {str(index): each for index, each in enumerate(self.pictures.values())}
-        np.savez_compressed(folder / PICTURES, names=names, **numbered)  # type: ignore[arg-type]
+        super().write(folder)
+        write_pictures(folder / PICTURES, self.pictures)
         save(sheet(self), folder / "sheet.png")
-        path = folder / PAGE
-        path.write_text(page(self), "utf-8")
-        return path
 
     @classmethod
     def load(cls, folder: Path) -> FamiliarityResult:
@@ -191,12 +182,8 @@ class FamiliarityResult(Result):
         Raises:
             EvidenceError: The files are missing, damaged or of another version.
         """
-        result = load_json(cls, folder, FIGURES, EvidenceError)
-        arrays = read_arrays(folder / PICTURES, EvidenceError)
-        names = [str(name) for name in arrays.pop("names")]
-        return replace(
-            result, pictures={name: arrays[str(index)] for index, name in enumerate(names)}
-        )
+        result = load_json(cls, folder, cls.figures_file, EvidenceError)
+        return replace(result, pictures=read_pictures(folder / PICTURES, EvidenceError))
 
 
 def phrase_folder(folder: Path, phrase: str) -> Path:

@@ -6,17 +6,31 @@ import base64
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.io.reading import Refusal
+from clerestory.io.tensors import read_arrays
+from clerestory.types import Pictures
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DrawnSamples", "data_address", "grid", "pairs", "save", "save_run", "slug"]
+__all__ = [
+    "DrawnSamples",
+    "data_address",
+    "grid",
+    "pairs",
+    "read_pictures",
+    "save",
+    "save_run",
+    "slug",
+    "write_pictures",
+]
 
 _GAP = 4
 _LEAST = 128
@@ -114,3 +128,30 @@ def save_run(run: DrawnSamples, folder: Path, **columns: Any) -> None:
         save(picture, folder / name)
         entries.append({"file": name, **row, **columns})
     (folder / "samples.json").write_text(json.dumps(entries, indent=1) + "\n")
+
+
+def write_pictures(path: Path, pictures: Mapping[str, Pictures]) -> None:
+    """Write pictures by name to one `.npz` file; names may be any text.
+
+    Args:
+        path: The file.
+        pictures: Arrays of pictures by name.
+    """
+    names = np.array(list(pictures), dtype=str)
+    numbered = {str(index): array for index, array in enumerate(pictures.values())}
+    np.savez_compressed(path, names=names, **numbered)  # type: ignore[arg-type]
+
+
+def read_pictures(path: Path, error: Refusal) -> dict[str, Pictures]:
+    """Read what `write_pictures` wrote.
+
+    Args:
+        path: The file.
+        error: The class of the error.
+
+    Raises:
+        ClerestoryError: Of class `error`, if the file is missing or damaged.
+    """
+    arrays = read_arrays(path, error)
+    names = arrays.pop("names")
+    return {str(name): arrays[str(index)] for index, name in enumerate(names)}

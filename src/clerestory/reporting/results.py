@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from clerestory.reporting.escaping import visible
+from clerestory.io.outputs import whole_folder
+from clerestory.reporting.escaping import to_json, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,12 @@ class Result(ABC):
 
     Subclasses are frozen dataclasses declared with `repr=False`, so that printing one gives its
     summary and not thousands of numbers.
+
+    Attributes:
+        figures_file: Name of the JSON file of figures; the page has the same name with `.html`.
     """
+
+    figures_file: ClassVar[str] = "results.json"
 
     @abstractmethod
     def summary(self) -> str:
@@ -60,8 +66,15 @@ class Result(ABC):
         """An Altair chart of the table's main figure."""
 
     @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, ready for JSON."""
+
+    def page(self) -> str | None:
+        """The result as an HTML page; None if this kind of result has no page."""
+        return None
+
     def save(self, folder: Path) -> None:
-        """Write the result.
+        """Write the result: all of its files, or none if anything goes wrong.
 
         Args:
             folder: A new or empty folder.
@@ -69,6 +82,23 @@ class Result(ABC):
         Raises:
             OutputError: The folder holds something else.
         """
+        with whole_folder(folder) as part:
+            self.write(part)
+
+    def write(self, folder: Path) -> None:
+        """Write the files of `save` over any that are there.
+
+        Subclasses add their files to the figures and the page.
+
+        Args:
+            folder: The folder; it is created if missing.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / self.figures_file).write_text(to_json(self.to_dict()) + "\n", "utf-8")
+        page = self.page()
+        if page is not None:
+            path = (folder / self.figures_file).with_suffix(".html")
+            path.write_text(page, "utf-8")
 
     @classmethod
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from clerestory.errors import ModelError
 from clerestory.evaluation import Outcome
-from clerestory.io.validation import validated
+from clerestory.io.validation import dump_json, validated
 from clerestory.reporting.pictures import grid, save
 from clerestory.reporting.plots import png
 from clerestory.reporting.results import Result
@@ -212,6 +212,14 @@ class BuildResult(Result):
             size=260, color="#222", strokeWidth=2
         )
         return (line + points + text + ring).properties(width=460, height=300)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, ready for JSON; the card of the saved model holds the same."""
+        return dump_json(self.calibration)
+
+    def write(self, folder: Path) -> None:
+        """Write the same files as `save`, to a folder that has no steered model yet."""
+        self.save(folder)
 
     def save(self, folder: str | Path) -> Path:  # type: ignore[override]
         """Write the steered model with its card, the pictures on it, and the frontier.

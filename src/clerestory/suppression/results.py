@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import ConfigDict, Field, SkipValidation
 
 from clerestory.errors import EvidenceError
-from clerestory.io.outputs import whole_folder
-from clerestory.io.tensors import read_arrays
 from clerestory.io.validation import dump_json, load_json
+from clerestory.reporting.pictures import read_pictures, write_pictures
 from clerestory.reporting.results import Provenance, Result
 from clerestory.steering import SteeredModel
 from clerestory.suppression.scores import Score
@@ -26,12 +24,7 @@ __all__ = ["MIN_PRESERVATION", "MIN_REDUCTION", "MethodResult", "SuppressionResu
 
 MIN_REDUCTION, MIN_PRESERVATION = 0.8, 0.9
 """The share of the excess that should go, and of the preserved labels that should stay."""
-FIGURES, PAGE, PICTURES, STEERED = (
-    "suppression.json",
-    "suppression.html",
-    "pictures.npz",
-    "steered",
-)
+PICTURES, STEERED = "pictures.npz", "steered"
 
 
 @dataclass(frozen=True)
@@ -110,6 +103,7 @@ class SuppressionResult(Result):
         pictures: By `before`, `control` and method `[paraphrase, seed, height, width, 3]`.
     """
 
+    figures_file = "suppression.json"
     __pydantic_config__: ClassVar[ConfigDict] = {
         "extra": "forbid",
         "allow_inf_nan": False,
@@ -184,31 +178,29 @@ class SuppressionResult(Result):
         """Every figure, ready for JSON."""
         return dump_json(replace(self, steered=None, pictures={}))
 
-    def save(self, folder: Path) -> None:
+    def page(self) -> str:
+        """Every method's figures and pictures as an HTML page."""
+        from clerestory.suppression.page import page
+
+        return page(self)
+
+    def write(self, folder: Path) -> None:
         """Write figures, page, pictures and any steered model.
 
         Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
+            folder: The folder; it has no steered model yet.
         """
-        from clerestory.reporting.escaping import to_json
         from clerestory.reporting.pictures import grid, save
         from clerestory.reporting.plots import png
-        from clerestory.suppression.page import SHOWN, page
+        from clerestory.suppression.page import SHOWN
 
-        with whole_folder(folder) as part:
-            (part / FIGURES).write_text(to_json(self.to_dict()) + "\n", "utf-8")
-            (part / PAGE).write_text(page(self), "utf-8")
-            (part / "frontier.png").write_bytes(png(self.plot()))
-            tiles = [tile for pictures in self.pictures.values() for tile in pictures[:SHOWN, 0]]
-            save(grid(tiles, SHOWN), part / "methods.png")
-            names = np.array(list(self.pictures), dtype=str)
-            numbered = {str(index): each for index, each in enumerate(self.pictures.values())}
-            np.savez_compressed(part / PICTURES, names=names, **numbered)  # type: ignore[arg-type]
-            if self.steered is not None:
-                self.steered.save(part / STEERED)
+        super().write(folder)
+        (folder / "frontier.png").write_bytes(png(self.plot()))
+        tiles = [tile for pictures in self.pictures.values() for tile in pictures[:SHOWN, 0]]
+        save(grid(tiles, SHOWN), folder / "methods.png")
+        write_pictures(folder / PICTURES, self.pictures)
+        if self.steered is not None:
+            self.steered.save(folder / STEERED)
 
     @classmethod
     def load(cls, folder: Path) -> SuppressionResult:
@@ -217,9 +209,5 @@ class SuppressionResult(Result):
         Raises:
             EvidenceError: The files are missing, damaged or of another version.
         """
-        result = load_json(cls, folder, FIGURES, EvidenceError)
-        arrays = read_arrays(folder / PICTURES, EvidenceError)
-        names = [str(name) for name in arrays.pop("names")]
-        return replace(
-            result, pictures={name: arrays[str(index)] for index, name in enumerate(names)}
-        )
+        result = load_json(cls, folder, cls.figures_file, EvidenceError)
+        return replace(result, pictures=read_pictures(folder / PICTURES, EvidenceError))
