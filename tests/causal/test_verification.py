@@ -135,7 +135,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
 
     from clerestory.causal.tracing import trace_steps
     from clerestory.causal.trials import Trials
-    from clerestory.evaluation import Evaluator, Label
+    from clerestory.evaluation import Evaluator, OpenTarget
 
     class Always(Light):
         def __call__(self, pictures):
@@ -147,7 +147,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
             for c in "abcd"
         ]
     )
-    trials = Trials(Evaluator(model()), pairs, (0,), Label(Always(), "light"))
+    trials = Trials(Evaluator(model()), pairs, (0,), OpenTarget(Always(), "light"))
     assert {one.effect.effect for one in trace_steps(trials, 4)} == {0.0}
 
 
@@ -198,7 +198,7 @@ def test_no_sample_is_drawn_twice(found):
     units, cache = [f"{TEXT}[0]"], SampleCache()
     options = {"classifier": Light(), "label": "light", "units": units, "maps": False}
     first = verify(found, model(), **options, cache=cache)
-    assert cache.found, "the unpatched prompts are those that were drawn before"
-    drawn = cache.drawn
+    assert cache.hits, "the unpatched prompts are those that were drawn before"
+    drawn = cache.misses
     again = verify(found, model(), **options, cache=cache)
-    assert cache.drawn == drawn and again.effects == first.effects
+    assert cache.misses == drawn and again.effects == first.effects

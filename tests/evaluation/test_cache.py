@@ -22,7 +22,7 @@ def test_a_folder_keeps_samples_between_calls(tmp_path):
     (drawn,) = Evaluator(first, SampleCache(tmp_path)).draw([Condition("x")], DESIGN)
     cache = SampleCache(tmp_path)
     (kept,) = Evaluator(again, cache).draw([Condition("x")], DESIGN)
-    assert (first.drawn, again.drawn, cache.share) == (4, 0, 1)
+    assert (first.drawn, again.drawn, cache.hit_rate) == (4, 0, 1)
     assert np.array_equal(drawn.pictures, kept.pictures)
 
 
@@ -54,6 +54,18 @@ def test_both_kinds_of_memory_are_bounded(tmp_path):
     tiny = SampleCache(memory=1)
     Evaluator(rules(), tiny).draw([Condition("x")], DESIGN)
     assert not tiny._entries
+
+
+def test_an_entry_that_is_stored_again_counts_once():
+    cache = SampleCache(memory=1_000)
+    entry = {"picture": np.zeros(100, np.uint8)}
+    for _ in range(20):
+        cache.put("a", entry)
+    cache.put("b", {"picture": np.zeros(900, np.uint8)})
+    assert cache.get("a") is not None and cache.get("b") is not None
+    cache.put("b", entry)
+    cache.put("c", {"picture": np.zeros(800, np.uint8)})
+    assert all(cache.get(key) is not None for key in "abc")
 
 
 def test_a_folder_that_cannot_be_written_to_keeps_nothing_and_fails_nothing(tmp_path):

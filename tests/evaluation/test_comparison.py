@@ -11,7 +11,7 @@ from clerestory.evaluation import (
     Drawing,
     Effect,
     Evaluator,
-    Label,
+    OpenTarget,
     Panel,
     Rate,
     compare_conditions,
@@ -22,9 +22,9 @@ from clerestory.evaluation import (
 from clerestory.stats import newcombe, wilson
 
 PANEL = Panel(
-    Label(ChannelClassifier(0), "yes"),
+    OpenTarget(ChannelClassifier(0), "yes"),
     {"green": ChannelClassifier(1)},
-    Label(ChannelClassifier(2), "yes"),
+    OpenTarget(ChannelClassifier(2), "yes"),
 )
 
 
@@ -69,7 +69,7 @@ def test_a_condition_that_draws_what_the_words_draw_is_as_near_to_them_as_they_a
             lambda prompt, seed, edits: "cat" in prompt,
         ]
     )
-    panel = Panel(Label(Head(0), "yes"))
+    panel = Panel(OpenTarget(Head(0), "yes"))
     conditions = [
         Condition("plain"),
         Condition("words", "glass {item}"),
@@ -106,9 +106,9 @@ def test_an_effect_needs_rates_of_the_same_items():
 
 @pytest.mark.weights
 def test_the_panel_of_a_lancet_classifier_has_its_other_factors_and_features():
-    panel = Panel.of("lancet:style", "stained glass", hard_negative=("lancet:window", "present"))
-    assert {"subject", "place", "mood"} <= set(panel.others)
-    assert not {"style", "window"} & set(panel.others)
+    panel = Panel.open("lancet:style", "stained glass", hard_negative=("lancet:window", "present"))
+    assert {"subject", "place", "mood"} <= set(panel.preserved)
+    assert not {"style", "window"} & set(panel.preserved)
     assert panel.has_features
     noise = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
     design = Design.crossed(["a", "b", "c", "d"], (0, 1))
@@ -120,4 +120,4 @@ def test_the_panel_of_a_lancet_classifier_has_its_other_factors_and_features():
     assert same.frechet == pytest.approx(0, abs=1e-3)
     assert dark.frechet > 1
     with pytest.raises(RegistryError, match="Did you mean stained glass"):
-        Panel.of("lancet:style", "stained glas")
+        Panel.open("lancet:style", "stained glas")

@@ -43,7 +43,7 @@ def test_templates_name_the_item_once_and_items_have_equally_many_seeds():
         Condition("words", "a cat")
     with pytest.raises(EvidenceError, match=r"must have \{item\} in it, once"):
         Design.crossed(["a"], 0, ["{item} and {item}"])
-    with pytest.raises(EvidenceError, match="as many seeds"):
+    with pytest.raises(EvidenceError, match="same number of seeds"):
         Design(("a", "b"), ((0,), (1, 2)))
     with pytest.raises(SeedError, match="twice"):
         Design.crossed(["a"], (1, 1))

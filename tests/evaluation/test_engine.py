@@ -54,7 +54,7 @@ def test_a_sample_is_drawn_once_by_an_evaluator_and_again_without_a_cache():
     again = evaluator.draw(conditions, Design.crossed(["y", "z"], 0))
     assert rules.calls == [[("x", 0), ("y", 0)], [("z", 0)], [("z", 0)]]
     assert np.array_equal(again[0].pictures[0], first[0].pictures[1])
-    assert (evaluator.cache.found, evaluator.cache.drawn) == (2, 4)
+    assert (evaluator.cache.hits, evaluator.cache.misses) == (2, 4)
     Evaluator(rules, cache=False).draw([conditions[0]], design)
     Evaluator(rules, cache=False).draw([conditions[0]], design)
     assert rules.drawn == 4 + 4
@@ -121,10 +121,10 @@ def test_an_edit_that_differs_between_samples_keeps_to_its_own_where_some_are_kn
         whole = tiny.run(["a", "b", "c"], 0, edits=[edit]).pictures
         part = Condition("part", edits=(edit.at([1]),))
         Evaluator(tiny, cache).draw([part], Design.crossed(["b"]))
-        found = cache.found
+        found = cache.hits
         (drawing,) = Evaluator(tiny, cache).draw([Condition("all", edits=(edit,))], design)
         assert np.array_equal(drawing.pictures, whole)
-        assert cache.found == found + 1
+        assert cache.hits == found + 1
 
 
 def test_sites_are_read_on_the_way_and_kept():
@@ -138,7 +138,7 @@ def test_sites_are_read_on_the_way_and_kept():
             noted = run.site_values[site]
             assert np.array_equal(drawing.sites[site].values, noted.array())
             assert drawing.sites[site].steps.tolist() == [step.index for step in noted.steps]
-    assert (cache.drawn, cache.found) == (4, 4)
+    assert (cache.misses, cache.hits) == (4, 4)
     (text,) = Evaluator(tiny, cache).draw(
         [Condition("x")], design, read=["text/pooled"], pictures=False
     )
@@ -147,7 +147,7 @@ def test_sites_are_read_on_the_way_and_kept():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(EvidenceError, match="one name"):
+    with pytest.raises(EvidenceError, match="must be unique"):
         Evaluator(model()).draw([Condition("a"), Condition("a")], Design.crossed(["x"]))
     with pytest.raises(EvidenceError, match="no item"):
         Evaluator(model()).draw([Condition("a")], Design.crossed([]))
@@ -157,7 +157,7 @@ def test_progress_counts_what_is_drawn_and_not_what_is_known():
     told = []
     evaluator = Evaluator(tiny_model(), progress=lambda *update: told.append(update), batch=2)
     design = Design.crossed(["a", "b", "c"])
-    evaluator.draw([Condition("plain")], design, label="before")
+    evaluator.draw([Condition("plain")], design, description="before")
     assert told == [("before", 2, 3), ("before", 3, 3)]
     told.clear()
     evaluator.draw([Condition("plain")], design)

@@ -64,7 +64,7 @@ def test_what_cannot_be_compared_is_refused():
     model = tiny_model()
     with pytest.raises(SearchError, match="in it"):
         compare(model, ["dog"], TARGET, "{item}", items=ITEMS, count=2, placement="{item}")
-    with pytest.raises(EvidenceError, match="2 different items and 3"):
+    with pytest.raises(EvidenceError, match="2 distinct items, 3 are needed"):
         compare(model, ["dog"], TARGET, "{item}", items=ITEMS, count=3)
     with pytest.raises(EvidenceError, match="Name a file of items"):
         compare(model, ["dog"], TARGET, "{item}")

@@ -145,7 +145,7 @@ def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"selection": EVALUATION[:5]}, "16 different items and 21"),
+        ({"selection": EVALUATION[:5]}, "16 distinct items, 21 are needed"),
         ({"evaluation": EVALUATION[8:10]}, "four items or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
         ({"template": "glass"}, "must have {item}"),

@@ -48,7 +48,7 @@ def draw_attribution(
     if not texts or not all(texts):
         return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
     design = Design.crossed(texts, COALITION_SEEDS)
-    (drawing,) = evaluator.draw([Condition("coalitions")], design, label="drawing coalitions")
+    (drawing,) = evaluator.draw([Condition("coalitions")], design, description="drawing coalitions")
     return Drawings(tuple(texts), drawing.by_item, by_layer)
 
 

@@ -16,7 +16,7 @@ from clerestory.attribution.targets import DECODER, Target
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import Term
-from clerestory.evaluation.terms import is_noiseless, measure_terms
+from clerestory.evaluation.terms import is_seed_independent, measure_terms
 from clerestory.io.outputs import planned_folder
 from clerestory.io.tensors import read_arrays
 from clerestory.models import Model
@@ -62,7 +62,7 @@ class Measurer:
 
     def __post_init__(self) -> None:
         terms = [target.term for target in self.targets]
-        if is_noiseless(self.evaluator.model, terms, self.sites):
+        if is_seed_independent(self.evaluator.model, terms, self.sites):
             object.__setattr__(self, "seeds", self.seeds[:1])
 
     def measure(

@@ -68,8 +68,8 @@ def _cross(
     # Read by themselves, which stops before the denoiser: the pictures are mostly drawn already.
     read = model.run(prompts, seed, read=sites, pool="none", pictures=False)
     plain, noise_design = Condition("plain"), Design.crossed(noise_prompts, noise_seed)
-    (conditioning,) = evaluator.draw([plain], Design.crossed(prompts, seed), label=None)
-    (noise,) = evaluator.draw([plain], noise_design, label=None)
+    (conditioning,) = evaluator.draw([plain], Design.crossed(prompts, seed), description=None)
+    (noise,) = evaluator.draw([plain], noise_design, description=None)
     edits = []
     for site in sites:
         recorded = read.site_values[site]
@@ -78,7 +78,7 @@ def _cross(
             Patch(f"{site}@{step.index}", values[:, at]) for at, step in enumerate(recorded.steps)
         ]
     condition = Condition("mixed", edits=tuple(edits))
-    (mixed,) = evaluator.draw([condition], noise_design, cached=False, label=None)
+    (mixed,) = evaluator.draw([condition], noise_design, cached=False, description=None)
     return conditioning.pictures, noise.pictures, mixed.pictures
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from clerestory.classifiers import Classifier, ClassifierHead, load_classifier
 from clerestory.contrasts.findings import Findings
 from clerestory.errors import EvidenceError, RegistryError
-from clerestory.evaluation import Condition, Design, Drawing, Evaluator, Label, Rate
+from clerestory.evaluation import Condition, Design, Drawing, Evaluator, OpenTarget, Rate
 from clerestory.models import Edit, Model
 from clerestory.registry import suggest
 
@@ -34,7 +34,7 @@ class Trials:
     evaluator: Evaluator
     pairs: pd.DataFrame
     seeds: tuple[int, ...]
-    target: Label
+    target: OpenTarget
     others: Mapping[str, Classifier] = field(default_factory=dict)
 
     @property
@@ -76,7 +76,7 @@ class Trials:
     ) -> list[Drawing]:
         """Draw prompts with sets of patches, which no other call will make: they are not kept."""
         conditions, design = _conditions(edit_sets), self.design(prompts)
-        return self.evaluator.draw(conditions, design, cached=False, label=None)
+        return self.evaluator.draw(conditions, design, cached=False, description=None)
 
     def design(self, prompts: Sequence[str]) -> Design:
         """Prompts, each with every seed."""
@@ -147,7 +147,7 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
     return pd.DataFrame(rows)
 
 
-def target_label(classifier: str | Classifier, label: str) -> Label:
+def target_label(classifier: str | Classifier, label: str) -> OpenTarget:
     """Open a classifier, and check that it has a class.
 
     Args:
@@ -161,7 +161,7 @@ def target_label(classifier: str | Classifier, label: str) -> Label:
     if label not in opened.classes:
         hint = suggest(label, opened.classes)
         raise RegistryError(f"{opened.source} has no class {label!r}.{hint}")
-    return Label(opened, label)
+    return OpenTarget(opened, label)
 
 
 def other_classifiers(classifier: Classifier, names: Sequence[str] | None) -> dict[str, Classifier]:

@@ -3,7 +3,7 @@
     evaluator = Evaluator(model)
     design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
     conditions = [Condition("unedited"), Condition("words", "a stained glass of {item}")]
-    panel = Panel.of("lancet:style", "stained glass")
+    panel = Panel.open("lancet:style", "stained glass")
     plain, words = compare_conditions(evaluator, conditions, design, panel)
     words.target.rate, words.mean_preservation
 
@@ -13,12 +13,12 @@ a study. Objectives of searches and attributions are measured by it as well.
 
 from clerestory.evaluation.cache import CacheOption, SampleCache
 from clerestory.evaluation.comparison import (
-    Label,
+    OpenTarget,
     Outcome,
     Panel,
     compare_conditions,
     compare_drawings,
-    label_of,
+    open_label,
 )
 from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
 from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
@@ -33,8 +33,8 @@ __all__ = [
     "Drawing",
     "Effect",
     "Evaluator",
-    "Label",
     "Objective",
+    "OpenTarget",
     "Outcome",
     "Panel",
     "Rate",
@@ -46,7 +46,7 @@ __all__ = [
     "effect_of",
     "fill",
     "label",
-    "label_of",
+    "open_label",
     "parse_objective",
     "rate_of",
     "unit",

@@ -1,6 +1,6 @@
-"""Samples that were drawn before, so that no call and no study draws one twice.
+"""Cache of drawn samples, shared within a call or a study.
 
-A sample is known by everything that its picture depends on: the weights with their adapters, the
+The key of a sample contains everything its picture depends on: the weights with their adapters, the
 scheduler, prompt, seed, options and edits, precision, device, batch size and number of threads.
 """
 
@@ -31,27 +31,35 @@ from clerestory.models.core.types import Options, PerSample
 __all__ = ["CacheOption", "Entry", "SampleCache", "edit_digests", "model_digest", "sample_key"]
 
 Entry: TypeAlias = Mapping[str, NDArray[Any]]
-"""What is kept of one sample: its `picture`, or the `values` and `steps` of one site."""
-MEMORY, DISK = 256 << 20, 2 << 30
-"""Bytes that are kept at most, unless the caller says otherwise."""
-SPOTS = 64
-"""Weights of each tensor that the digest reads: training or fusing an adapter changes most."""
+"""What is stored for one sample: its `picture`, or the `values` and `steps` of one site."""
+DEFAULT_MEMORY_BYTES, DEFAULT_DISK_BYTES = 256 << 20, 2 << 30
+"""Default limits in bytes."""
+SAMPLED_WEIGHTS = 64
+"""Weights sampled per tensor for the digest: training or fusing an adapter changes most."""
 LARGEST_EDIT = 1 << 20
-"""Bytes of an edit's tensors beyond which drawing is not much slower than hashing and keeping."""
+"""Edits larger than this (in bytes) are not cached: hashing would cost about as much as drawing."""
 
 
 class SampleCache:
-    """Keeps samples in memory and, where it has a folder, on disk; the oldest go first.
+    """Stores samples in memory and, if it has a folder, on disk.
+
+    At the limits, the least recently used entries leave the memory, the oldest files the disk.
 
     Attributes:
-        folder: Where entries are kept between calls; None for memory alone.
-        found: How many samples were taken from here instead of being drawn.
-        drawn: How many were looked up and had to be drawn.
+        folder: Where entries are stored between calls; None for memory alone.
+        hits: Number of samples that were taken from the cache.
+        misses: Number of samples that were looked up and had to be drawn.
     """
 
-    def __init__(self, folder: Path | None = None, *, memory: int = MEMORY, disk: int = DISK):
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        memory: int = DEFAULT_MEMORY_BYTES,
+        disk: int = DEFAULT_DISK_BYTES,
+    ):
         self.folder = folder
-        self.found = self.drawn = 0
+        self.hits = self.misses = 0
         self._limits = (memory, disk)
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._memory = 0
@@ -59,9 +67,15 @@ class SampleCache:
         self._lock = threading.Lock()
 
     @property
-    def share(self) -> float:
-        """The share of samples that did not have to be drawn; 0 where none was asked for."""
-        return self.found / max(self.found + self.drawn, 1)
+    def hit_rate(self) -> float:
+        """The share of samples that did not have to be drawn; 0 before any was looked up."""
+        return self.hits / max(self.hits + self.misses, 1)
+
+    def count(self, hits: int, misses: int) -> None:
+        """Add to the numbers of hits and misses; threads may share the cache."""
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
 
     def get(self, key: str) -> Entry | None:
         """Look an entry up; None where there is none, or its file is damaged."""
@@ -80,7 +94,7 @@ class SampleCache:
             return entry
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry; a disk that is full or read-only keeps nothing, and nothing fails."""
+        """Store an entry, in place of any of the same key; OSError on disk is ignored."""
         with self._lock:
             self._remember(key, entry)
             path = self._path(key)
@@ -89,8 +103,8 @@ class SampleCache:
                     self._write(path, entry)
 
     def _remember(self, key: str, entry: Entry) -> None:
+        self._memory += _size(entry) - _size(self._entries.pop(key, {}))
         self._entries[key] = entry
-        self._memory += _size(entry)
         while self._memory > self._limits[0] and self._entries:
             _, oldest = self._entries.popitem(last=False)
             self._memory -= _size(oldest)
@@ -172,8 +186,7 @@ def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
         if sum(tensor.nbytes for tensor in edit.tensors().values()) > LARGEST_EDIT * samples:
             return None
         if isinstance(edit, PerSample):
-            each = [edit.at([row]) for row in range(samples)]
-            columns.append([_edit_digest(one) for one in each])
+            columns.append([_edit_digest(edit.at([row])) for row in range(samples)])
         else:
             columns.append([_edit_digest(edit)] * samples)
     return [[column[row] for column in columns] for row in range(samples)]
@@ -186,14 +199,14 @@ def _edit_digest(edit: Edit) -> str:
 
 
 def model_digest(model: Model, batch: int) -> str:
-    """A digest of all about a model that its pictures depend on, besides the sample itself.
+    """Digest of the model state: weights (sampled), scheduler, versions, threads, batch size.
 
-    Weights are read anew each time, at some places of every tensor: a training step, a fused
+    Weights are read each time, a sample of every tensor: a training step, a fused
     adapter, or one that is switched on or off, gives another digest.
 
     Args:
         model: The model.
-        batch: How many samples are drawn together: that may change the last bits.
+        batch: Number of samples that are drawn together, which may change the last bits.
     """
     pipeline = getattr(model, "pipeline", None)
     components = getattr(pipeline, "components", {})
@@ -203,10 +216,10 @@ def model_digest(model: Model, batch: int) -> str:
         if hasattr(part, "config") and hasattr(part, "timesteps")
     ]
     networks = [(name, p) for name, p in sorted(components.items()) if isinstance(p, nn.Module)]
-    raw = [mark for _, network in networks for mark in _weights(network)]
-    about = [version("clerestory"), torch.__version__, torch.get_num_threads(), batch]
-    about += [model.name, type(pipeline).__name__, scheduler]
-    return _digest([*about, [name for name, _ in networks]], *raw)
+    weights = [chunk for _, network in networks for chunk in _weights(network)]
+    environment = [version("clerestory"), torch.__version__, torch.get_num_threads(), batch]
+    environment += [model.name, type(pipeline).__name__, scheduler]
+    return _digest([*environment, [name for name, _ in networks]], *weights)
 
 
 def _weights(network: nn.Module) -> Iterator[bytes]:
@@ -219,14 +232,14 @@ def _weights(network: nn.Module) -> Iterator[bytes]:
         yield repr((name, str(tensor.dtype), str(tensor.device), tuple(tensor.shape))).encode()
         if tensor.numel() and not tensor.is_meta:
             flat = tensor.detach().flatten()
-            yield _raw(flat[:: max(1, len(flat) // SPOTS)].contiguous())
+            yield _raw(flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)].contiguous())
 
 
 def _is_setting(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_setting, value))
     if isinstance(value, dict):  # hooks are kept under numbers
-        return all(isinstance(key, str) and _is_setting(own) for key, own in value.items())
+        return all(isinstance(key, str) and _is_setting(part) for key, part in value.items())
     return isinstance(value, bool | int | float | str)
 
 

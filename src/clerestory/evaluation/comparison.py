@@ -1,6 +1,6 @@
 """Conditions compared on the same items and seeds: the target's rate, and what else changes.
 
-    panel = Panel.of("lancet:style", "stained glass")
+    panel = Panel.open("lancet:style", "stained glass")
     conditions = [Condition("unedited"), Condition("words", "a stained glass of {item}")]
     plain, words = compare_conditions(Evaluator(model), conditions, design, panel)
     words.target.rate, words.preservation["subject"].rate
@@ -26,20 +26,20 @@ from clerestory.registry import suggest
 from clerestory.stats import frechet_distance
 from clerestory.types import Floats, Pictures, Role
 
-__all__ = ["Label", "Outcome", "Panel", "compare_conditions", "compare_drawings", "label_of"]
+__all__ = ["OpenTarget", "Outcome", "Panel", "compare_conditions", "compare_drawings", "open_label"]
 
-LEAST_ITEMS = 2
+MIN_ITEMS = 2
 """A single item has no variance."""
 
 
-class Label(NamedTuple):
-    """A class of a classifier that is open."""
+class OpenTarget(NamedTuple):
+    """A loaded classifier and one of its labels."""
 
     classifier: Classifier
     label: str
 
 
-def label_of(name: str, label: str, role: Role = "evaluation") -> Label:
+def open_label(name: str, label: str, role: Role = "evaluation") -> OpenTarget:
     """Open a classifier and check that it has a class.
 
     Args:
@@ -53,31 +53,31 @@ def label_of(name: str, label: str, role: Role = "evaluation") -> Label:
     opened = load_classifier(name, role=role)
     if label not in opened.classes:
         raise RegistryError(f"{name} has no class {label!r}.{suggest(label, opened.classes)}")
-    return Label(opened, label)
+    return OpenTarget(opened, label)
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """The classifiers that a comparison goes by.
+    """The classifiers used in a comparison.
 
     Attributes:
-        target: The class whose rate is asked about.
-        others: Classifiers whose predictions should stay, by name.
+        target: The class whose rate is compared.
+        preserved: Classifiers whose predictions should not change, by name.
         hard_negative: A class that should not come with the target.
     """
 
-    target: Label
-    others: Mapping[str, Classifier] = field(default_factory=dict)
-    hard_negative: Label | None = None
+    target: OpenTarget
+    preserved: Mapping[str, Classifier] = field(default_factory=dict)
+    hard_negative: OpenTarget | None = None
 
     @classmethod
-    def of(
+    def open(
         cls,
         name: str,
         label: str,
         *,
         role: Role = "evaluation",
-        others: Sequence[str] | None = None,
+        preserved: Sequence[str] | None = None,
         hard_negative: tuple[str, str] | None = None,
     ) -> Panel:
         """Open classifiers by name.
@@ -86,21 +86,21 @@ class Panel:
             name: The target's classifier.
             label: The target's class.
             role: Which of two classifiers of each name.
-            others: Names of classifiers whose predictions should stay; by default those that come
-                with the target's.
+            preserved: Names of classifiers whose predictions should not change; by default those
+                that come with the target's.
             hard_negative: A classifier's name and its class.
 
         Raises:
             RegistryError: There is no such classifier, or it has no such class.
         """
-        target = label_of(name, label, role)
-        if others is None:
+        target = open_label(name, label, role)
+        if preserved is None:
             head = target.classifier
-            others = head.companions if isinstance(head, ClassifierHead) else ()
-        against = None if hard_negative is None else label_of(*hard_negative, role)
+            preserved = head.companions if isinstance(head, ClassifierHead) else ()
+        against = None if hard_negative is None else open_label(*hard_negative, role)
         opened = {
             other: load_classifier(other, role=role)
-            for other in others
+            for other in preserved
             if hard_negative is None or other != hard_negative[0]
         }
         return cls(target, {factor_of(*pair): pair[1] for pair in opened.items()}, against)
@@ -120,7 +120,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one condition does, beside the reference.
+    """What one condition does, compared with the reference.
 
     Attributes:
         name: The condition's name.
@@ -174,7 +174,7 @@ def compare_conditions(
     panel: Panel,
     *,
     frechet_to: str | None = None,
-    label: str = "drawing",
+    description: str = "drawing",
 ) -> list[Outcome]:
     """Draw conditions on the same items and seeds, and compare them with the first.
 
@@ -184,14 +184,16 @@ def compare_conditions(
         design: Items and seeds.
         panel: The classifiers.
         frechet_to: The condition whose pictures Fréchet distances are from.
-        label: What progress calls the drawing.
+        description: The label of the progress.
 
     Raises:
         EvidenceError: There are fewer than two different items.
     """
-    if len(set(design.items)) < LEAST_ITEMS:
-        raise EvidenceError("Give two different items or more: the item is the replicate.")
-    drawings = evaluator.draw(conditions, design, label=label)
+    if len(set(design.items)) < MIN_ITEMS:
+        raise EvidenceError(
+            f"At least two different items are needed; got {len(set(design.items))}."
+        )
+    drawings = evaluator.draw(conditions, design, description=description)
     return compare_drawings(panel, drawings, frechet_to=frechet_to)
 
 
@@ -215,19 +217,22 @@ def compare_drawings(
 def _outcome(
     panel: Panel, drawing: Drawing, reference: Drawing, moments: tuple[Floats, Floats] | None
 ) -> Outcome:
-    against = None if panel.hard_negative is None else drawing.rate(*panel.hard_negative)
-    own = None if moments is None else panel.feature_moments(drawing.pictures)
+    hard_negative_rate = None if panel.hard_negative is None else drawing.rate(*panel.hard_negative)
+    features = None if moments is None else panel.feature_moments(drawing.pictures)
     return Outcome(
         name=drawing.condition.name,
         target=drawing.rate(*panel.target),
         preservation={
-            name: drawing.preserved(reference, other) for name, other in panel.others.items()
+            name: drawing.preserved(reference, classifier)
+            for name, classifier in panel.preserved.items()
         },
         distance=drawing.distance(reference),
-        hard_negative=against,
+        hard_negative=hard_negative_rate,
         hard_negative_effect=None
-        if against is None or panel.hard_negative is None
-        else effect_of(against, reference.rate(*panel.hard_negative)),
-        frechet=None if moments is None or own is None else frechet_distance(own, moments),
+        if hard_negative_rate is None or panel.hard_negative is None
+        else effect_of(hard_negative_rate, reference.rate(*panel.hard_negative)),
+        frechet=None
+        if moments is None or features is None
+        else frechet_distance(features, moments),
         pictures=drawing.by_item,
     )

@@ -1,8 +1,10 @@
 """What is drawn: conditions (how) and designs (of what, with which noise).
 
-design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
-words = Condition("words", "a stained glass of {item}")
-words.prompts(design)       # one prompt for each cell of the design
+    design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
+    words = Condition("words", "a stained glass of {item}")
+    words.prompts(design)       # one prompt for each cell of the design
+
+Every condition is drawn in every cell of a design, so that conditions compare.
 """
 
 from __future__ import annotations
@@ -70,8 +72,12 @@ class Design:
         return cls(tuple(items), tuple((seed,) for seed in seeds))
 
     def __post_init__(self) -> None:
-        if len(self.seeds) != len(self.items) or len({len(own) for own in self.seeds}) > 1:
-            raise EvidenceError("Every item of a design needs as many seeds as the others.")
+        if len(self.seeds) != len(self.items) or len(set(map(len, self.seeds))) > 1:
+            counts = ", ".join(map(str, sorted(set(map(len, self.seeds)))))
+            raise EvidenceError(
+                f"All items need the same number of seeds; got {counts} seeds of "
+                f"{len(self.seeds)} items, for {len(self.items)} items."
+            )
         for template in self.templates:
             if template.count(ITEM) != 1:
                 raise EvidenceError(f"The template {template!r} must have {ITEM} in it, once.")
@@ -119,14 +125,13 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One way of drawing the items of a design.
+    """A template, edits and options with which every cell of a design is drawn.
 
     Attributes:
         name: What results call it.
         template: The wording, with `{item}` once.
         edits: Changes of the model's activations.
-        options: How samples are drawn, where it differs from the model's defaults; as in
-            `Model.run`.
+        options: Options that differ from the model's defaults; see `Model.run`.
         suffix: Words after the whole prompt.
     """
 

@@ -1,11 +1,13 @@
-"""Draw conditions on a design, each sample once, and ask each classifier once about each picture.
+"""Draw conditions on a design, each sample once, and run each classifier once per picture.
 
-evaluator = Evaluator(model)
-plain, words = evaluator.draw(
-    [Condition("unedited"), Condition("words", "a stained glass of {item}")],
-    Design.crossed(["a cat", "a ship"], (0, 1)),
-)
-words.rate(classifier("lancet:style"), "stained glass")
+    evaluator = Evaluator(model)
+    plain, words = evaluator.draw(
+        [Condition("unedited"), Condition("words", "a stained glass of {item}")],
+        Design.crossed(["a cat", "a ship"], (0, 1)),
+    )
+    words.rate(load_classifier("lancet:style"), "stained glass")
+
+Samples that were drawn before with the same model and options come from the cache.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ PICTURE = "picture"
 
 
 class SiteReading(NamedTuple):
-    """What a site held in each cell.
+    """Activations of a site in each cell.
 
     Attributes:
         values: `[cell, step, unit]`, or `[cell, step, position, unit]` where nothing is pooled.
@@ -74,9 +76,9 @@ class Drawing:
         return self.design.by_item(self.pictures)
 
     def probabilities(self, classifier: Classifier) -> Floats:
-        """A classifier's probabilities, `[cell, class]`; it is asked once."""
-        # By identity, since classifiers need not be hashable; the classifier is held along, so
-        # that no other one gets its identity.
+        """A classifier's probabilities, `[cell, class]`; computed once and cached."""
+        # Keyed by id(): classifiers need not be hashable. The classifier is stored too, so its id
+        # cannot be reused.
         if id(classifier) not in self._probabilities:
             self._probabilities[id(classifier)] = (
                 classifier,
@@ -114,14 +116,17 @@ class Drawing:
         return self.select(range(len(self.design.items))[:items])
 
     def select(self, items: Sequence[int]) -> Drawing:
-        """The part of some items, by their numbers; predictions that were made stay known."""
+        """The part of some items, by their numbers; it keeps the predictions that were computed."""
         rows = self.design.rows(items)
         return Drawing(
             self.condition,
             self.design.select(items),
             self.pictures[rows],
             {site: read._replace(values=read.values[rows]) for site, read in self.sites.items()},
-            {key: (known, odds[rows]) for key, (known, odds) in self._probabilities.items()},
+            {
+                key: (cached_classifier, probabilities[rows])
+                for key, (cached_classifier, probabilities) in self._probabilities.items()
+            },
         )
 
 
@@ -133,8 +138,8 @@ class Evaluator:
 
     Attributes:
         model: The model.
-        cache: Where samples are kept; None where nothing is.
-        progress: Told (label, samples completed, samples to draw).
+        cache: Sample cache; None disables caching.
+        progress: Called with (label, completed samples, total samples).
         batch: Samples that go through the model together.
     """
 
@@ -160,7 +165,7 @@ class Evaluator:
         pool: str = "mean",
         pictures: bool = True,
         cached: bool = True,
-        label: str | None = "drawing",
+        description: str | None = "drawing",
     ) -> list[Drawing]:
         """Draw every cell of a design in every condition.
 
@@ -168,90 +173,100 @@ class Evaluator:
             conditions: What is compared; names differ.
             design: Items, templates and seeds.
             read: Addresses of sites to read on the way, as edited.
-            pool: What becomes of positions at these sites, as in `Model.run`.
+            pool: How positions are pooled at these sites, as in `Model.run`.
             pictures: False stops after the last site that is read.
             cached: False neither looks samples up nor keeps them, as for edits that no other call
                 will make.
-            label: What progress calls it; None reports nothing.
+            description: The label of the progress; None reports nothing.
 
         Returns:
             A drawing for each condition, in their order.
 
         Raises:
-            EvidenceError: Two conditions have one name, or the design has no cell.
+            EvidenceError: A condition name occurs twice, or the design has no cell.
         """
         if len({condition.name for condition in conditions}) < len(conditions):
-            raise EvidenceError("Two conditions have one name.")
+            names = [condition.name for condition in conditions]
+            name = next(name for name in names if names.count(name) > 1)
+            raise EvidenceError(f"Condition names must be unique; {name!r} occurs twice or more.")
         if not len(design):
             raise EvidenceError("There is no item to draw.")
         sites = list(dict.fromkeys(read))
-        request = _Request(sites, pool, pictures)
+        request = _CellRequest(sites, pool, pictures)
+        # Unpooled values are as long as the prompt, and large: they are never cached.
         keyed = cached and self.cache is not None and pool != "none"
         digest = model_digest(self.model, self.batch) if keyed else ""
-        pages = [self._page(condition, design, request, digest) for condition in conditions]
-        self._fill(pages, label)
-        return [page.drawing() for page in pages]
+        by_condition = [
+            self._cells_of(condition, design, request, digest) for condition in conditions
+        ]
+        self._fill(by_condition, description)
+        return [cells.drawing() for cells in by_condition]
 
-    def _page(self, condition: Condition, design: Design, request: _Request, digest: str) -> _Page:
+    def _cells_of(
+        self, condition: Condition, design: Design, request: _CellRequest, digest: str
+    ) -> _ConditionCells:
         """A condition with what the cache has of it."""
-        page = _Page(condition, design, condition.prompts(design), request)
+        cells = _ConditionCells(condition, design, condition.prompts(design), request)
         edits = edit_digests(condition.edits, len(design)) if digest else None
         if edits is None or self.cache is None:
-            return page
+            return cells
         options = self.model.options(**condition.options)
-        cells = zip(page.prompts, design.cell_seeds, edits, strict=True)
-        page.keys = [
-            {part: sample_key(digest, prompt, seed, options, own, part) for part in request.parts}
-            for prompt, seed, own in cells
+        cells.keys = [
+            {
+                part: sample_key(digest, prompt, seed, options, sample_edits, part)
+                for part in request.parts
+            }
+            for prompt, seed, sample_edits in zip(
+                cells.prompts, design.cell_seeds, edits, strict=True
+            )
         ]
-        for row, keys in enumerate(page.keys):
+        for row, keys in enumerate(cells.keys):
             found = {part: self.cache.get(key) or {} for part, key in keys.items()}
             entries = {part: entry for part, entry in found.items() if _entry_fits(part, entry)}
             if len(entries) == len(found):
-                page.cells[row] = entries
-        missing = len(page.missing)
-        self.cache.found += len(design) - missing
-        self.cache.drawn += missing
-        return page
+                cells.entries[row] = entries
+        missing = len(cells.missing)
+        self.cache.count(len(design) - missing, missing)
+        return cells
 
-    def _fill(self, pages: Sequence[_Page], label: str | None) -> None:
-        """Draw what is missing; pages of a group go through the model together."""
-        total, completed = sum(len(page.missing) for page in pages), 0
-        for group in _group_pages(pages):
+    def _fill(self, by_condition: Sequence[_ConditionCells], description: str | None) -> None:
+        """Draw what is missing; conditions of a group go through the model together."""
+        total, completed = sum(len(cells.missing) for cells in by_condition), 0
+        for group in _group_by_prompts(by_condition):
             first = group[0]
             for rows in _chunks(first.missing, self.batch):
                 runs = self.model.sweep(
                     [first.prompts[row] for row in rows],
                     [first.design.cell_seeds[row] for row in rows],
-                    [page.edits(rows) for page in group],
+                    [cells.edits(rows) for cells in group],
                     paired=True,
                     batch=self.batch,
-                    progress=self._progress(label, completed, total),
-                    **first.request.options,
+                    progress=self._progress(description, completed, total),
+                    **first.request.sweep_options,
                     **first.condition.options,
                 )
-                for page, run in zip(group, runs, strict=True):
-                    self._keep(page, rows, run)
+                for cells, run in zip(group, runs, strict=True):
+                    self._keep(cells, rows, run)
                 completed += len(rows) * len(group)
 
-    def _keep(self, page: _Page, rows: Sequence[int], run: Run) -> None:
-        parts = page.request.split(run, len(rows))
+    def _keep(self, cells: _ConditionCells, rows: Sequence[int], run: Run) -> None:
+        parts = cells.request.split(run, len(rows))
         for row, entries in zip(rows, parts, strict=True):
-            page.cells[row] = entries
-            if page.keys is not None and self.cache is not None:
+            cells.entries[row] = entries
+            if cells.keys is not None and self.cache is not None:
                 for part, entry in entries.items():
-                    self.cache.put(page.keys[row][part], entry)
+                    self.cache.put(cells.keys[row][part], entry)
 
-    def _progress(self, label: str | None, completed: int, total: int) -> Any:
-        if self.progress is None or label is None:
+    def _progress(self, description: str | None, completed: int, total: int) -> Any:
+        if self.progress is None or description is None:
             return False
         progress = self.progress
-        return lambda _, count, __: progress(label, completed + count, total)
+        return lambda _, count, __: progress(description, completed + count, total)
 
 
 @dataclass(frozen=True)
-class _Request:
-    """What is to be had of each cell."""
+class _CellRequest:
+    """What is drawn and read in each cell."""
 
     sites: Sequence[str]
     pool: str
@@ -264,8 +279,8 @@ class _Request:
         return [PICTURE, *sites] if self.pictures else sites
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The same for `Model.sweep`."""
+    def sweep_options(self) -> dict[str, Any]:
+        """The same as keyword arguments of `Model.sweep`."""
         return {"read": list(self.sites), "pool": self.pool, "pictures": self.pictures}
 
     def split(self, run: Run, samples: int) -> Iterator[dict[str, Entry]]:
@@ -275,7 +290,7 @@ class _Request:
         steps = {p: np.array([step.index for step in r.steps]) for p, r in reads.items()}
         for row in range(samples):
             entries: dict[str, Entry] = {
-                part: {"values": own[row], "steps": steps[part]} for part, own in values.items()
+                part: {"values": array[row], "steps": steps[part]} for part, array in values.items()
             }
             if run.pictures is not None:
                 entries[PICTURE] = {PICTURE: run.pictures[row]}
@@ -283,20 +298,20 @@ class _Request:
 
 
 @dataclass(eq=False)
-class _Page:
+class _ConditionCells:
     """A condition's cells, filled one by one from the cache and from the model."""
 
     condition: Condition
     design: Design
     prompts: list[str]
-    request: _Request
+    request: _CellRequest
     keys: list[dict[str, str]] | None = None
-    cells: dict[int, Mapping[str, Entry]] = field(default_factory=dict)
+    entries: dict[int, Mapping[str, Entry]] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:
         """Rows of the design that are not there yet."""
-        return [row for row in range(len(self.design)) if row not in self.cells]
+        return [row for row in range(len(self.design)) if row not in self.entries]
 
     def edits(self, rows: Sequence[int]) -> list[Edit]:
         """The edits for some cells; one that differs between samples is cut to these."""
@@ -306,19 +321,21 @@ class _Page:
 
     def drawing(self) -> Drawing:
         """All cells together."""
-        cells = [self.cells[row] for row in range(len(self.design))]
+        cells = [self.entries[row] for row in range(len(self.design))]
         pictures = np.empty((0, 0, 0, 3), np.uint8)
         if self.request.pictures:
             pictures = np.stack([cell[PICTURE][PICTURE] for cell in cells])
         sites = {}
         for site in self.request.sites:
-            own = [cell[f"{site} {self.request.pool}"] for cell in cells]
-            sites[site] = SiteReading(np.stack([one["values"] for one in own]), own[0]["steps"])
+            readings = [cell[f"{site} {self.request.pool}"] for cell in cells]
+            sites[site] = SiteReading(
+                np.stack([reading["values"] for reading in readings]), readings[0]["steps"]
+            )
         return Drawing(self.condition, self.design, pictures, sites)
 
 
 def _entry_fits(part: str, entry: Entry) -> bool:
-    """Whether an entry is what was kept under this name: a file may have been altered."""
+    """Whether an entry has the arrays of its part: a file may have been altered."""
     if part == PICTURE:
         picture = entry.get(PICTURE)
         return picture is not None and picture.dtype == np.uint8 and picture.ndim == len("hwc")
@@ -328,15 +345,15 @@ def _entry_fits(part: str, entry: Entry) -> bool:
     return values.dtype == np.float32 and steps.dtype.kind == "i" and len(values) == len(steps)
 
 
-def _group_pages(pages: Sequence[_Page]) -> list[list[_Page]]:
-    """Groups of pages whose missing cells have the same prompts and options."""
-    groups: dict[tuple[Any, ...], list[_Page]] = {}
-    for page in pages:
-        missing = tuple(page.missing)
+def _group_by_prompts(by_condition: Sequence[_ConditionCells]) -> list[list[_ConditionCells]]:
+    """Group conditions whose missing cells have equal prompts and options: one sweep draws each."""
+    groups: dict[tuple[Any, ...], list[_ConditionCells]] = {}
+    for cells in by_condition:
+        missing = tuple(cells.missing)
         if missing:
-            options = tuple(sorted(page.condition.options.items()))
-            prompts = tuple(page.prompts[row] for row in missing)
-            groups.setdefault((missing, prompts, options), []).append(page)
+            options = tuple(sorted(cells.condition.options.items()))
+            prompts = tuple(cells.prompts[row] for row in missing)
+            groups.setdefault((missing, prompts, options), []).append(cells)
     return list(groups.values())
 
 

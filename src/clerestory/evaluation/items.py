@@ -23,9 +23,9 @@ def select_items(
 
     Args:
         model: The model whose profile is asked where no items are given.
-        items: The items themselves, or a file with an item a line.
-        classifier: The classifier that will look, such as `lancet:mood`: the profile's items do
-            not mention what it predicts.
+        items: The items themselves, or a file with one item per line.
+        classifier: Classifier of the target; the profile returns items whose words do not mention
+            its labels.
         count: How many.
         start: How many to skip.
 
@@ -35,7 +35,9 @@ def select_items(
     if items is None:
         selected = model.profile.items(count, classifier, start)
         if not selected:
-            raise EvidenceError("Name a file of items, one a line: this model's profile has none.")
+            raise EvidenceError(
+                "Name a file with one item per line: this model's profile has no items."
+            )
         return selected
     source = "The list" if not isinstance(items, str | Path) else str(items)
     if isinstance(items, str | Path):
@@ -44,7 +46,6 @@ def select_items(
     selected = distinct[start : start + count]
     if len(selected) < count:
         raise EvidenceError(
-            f"{source} has {len(distinct)} different items and {start + count} are asked for: give "
-            "more, or ask for fewer."
+            f"{source} has {len(distinct)} distinct items, {start + count} are needed."
         )
     return selected

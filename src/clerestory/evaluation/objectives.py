@@ -1,8 +1,10 @@
-"""Objectives of searches and attributions: arithmetic over units and labels, which names itself.
+"""Objectives: linear combinations of units and labels, with a readable name.
 
-unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]")
-label("lancet:style", "stained glass")
-direction("prior/embedding", findings.direction("prior/embedding"))
+    unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]")
+    label("lancet:style", "stained glass")
+    direction("prior/embedding", findings.direction("prior/embedding"))
+
+Searches maximize them, and attributions split them over the pieces of a prompt.
 """
 
 from __future__ import annotations
@@ -39,9 +41,9 @@ class DirectionTerm:
 
     Attributes:
         site: Address of the site, perhaps at some steps.
-        direction: `[unit]`; units after its last count nothing.
+        direction: `[unit]`; zero-padded at the end.
         pool: `mean`, `max`, `last` or `tokens:WORD`.
-        name: What it is called.
+        name: Display name.
     """
 
     site: str
@@ -56,7 +58,7 @@ class DirectionTerm:
 
 @dataclass(frozen=True)
 class LabelTerm:
-    """What a classifier says of one of its classes.
+    """A label of a classifier.
 
     Attributes:
         classifier: The classifier's name.
@@ -145,17 +147,19 @@ def direction(site: str, vector: Floats, pool: str = "last", name: str | None = 
 
     Args:
         site: Address of the site, perhaps at one step.
-        vector: The direction, `[unit]`, of any length but zero: it is taken at length one.
+        vector: Non-zero direction `[unit]`; normalised to unit length.
         pool: What becomes of positions.
-        name: What it is called, by default the site.
+        name: Display name; by default the site.
 
     Raises:
-        SearchError: The direction is no vector, or zero.
+        SearchError: The direction is not a vector, or is zero.
     """
     values = np.asarray(vector, np.float64)
     length = float(np.linalg.norm(values))
     if values.ndim != 1 or not length > 0:
-        raise SearchError(f"The direction at {site} must be a vector of some length.")
+        raise SearchError(
+            f"The direction at {site} must be a non-zero 1-D array; got shape {values.shape}."
+        )
     term = DirectionTerm(site, values / length, pool, f"{name or site} ({pool})")
     return Objective(((1.0, term),))
 
@@ -163,7 +167,7 @@ def direction(site: str, vector: Floats, pool: str = "last", name: str | None = 
 def label(classifier: str, name: str) -> Objective:
     """How likely a class is for a classifier, in log odds (nats).
 
-    Probabilities would be flat where nothing in the picture is like the class.
+    Log odds, since probabilities saturate near 0 and give a search no signal.
 
     Args:
         classifier: The classifier's name.

@@ -14,7 +14,7 @@ __all__ = ["Effect", "Rate", "effect_of", "rate_of"]
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something is so, over items, with a 95% interval (Wilson's).
+    """A proportion averaged over items, with a 95% Wilson interval.
 
     Attributes:
         rate: The mean over items of each item's share of cells.
@@ -30,7 +30,7 @@ class Rate:
 
     @property
     def hits(self) -> float:
-        """How many items it is true of, where an item may count in part."""
+        """Number of items with a hit, each counted by its share of cells."""
         return self.rate * self.items
 
 
@@ -38,7 +38,7 @@ class Rate:
 class Effect:
     """A rate less another on the same items and seeds, with a 95% interval (Newcombe's).
 
-    The interval takes the two for independent, which makes it too wide for pairs.
+    The interval assumes independent samples and is therefore conservative for pairs.
 
     Attributes:
         effect: The difference of the rates, -1 to 1.

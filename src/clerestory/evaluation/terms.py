@@ -18,9 +18,9 @@ from clerestory.models import Edit, Model
 from clerestory.models.core.addresses import parse
 from clerestory.types import Role
 
-__all__ = ["TermValues", "is_noiseless", "measure_terms"]
+__all__ = ["TermValues", "is_seed_independent", "measure_terms"]
 
-CERTAIN = 1e-6
+CLIP = 1e-6
 """Probabilities are clipped to this distance from 0 and 1, so that their log odds are finite."""
 
 
@@ -30,21 +30,23 @@ class TermValues:
 
     Attributes:
         values: `[prompt × seed]` for each term.
-        sites: What was read besides, by site.
+        sites: Activations of the extra `sites`.
     """
 
     values: Mapping[Term, NDArray[np.float64]] = field(repr=False)
     sites: Mapping[str, SiteReading] = field(repr=False)
 
 
-def is_noiseless(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
-    """Whether terms, and what is read at sites, are the same with every seed.
+def is_seed_independent(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
+    """Whether the values of terms, and of extra sites, are independent of the seed.
 
     Args:
         model: The model.
         terms: Terms of an objective.
-        sites: Addresses that are read besides.
+        sites: Addresses of extra sites to read.
     """
+    # The first encoder sees only the prompt. A later one may start from noise, as a prior does,
+    # unless it is a text encoder.
     first = set(model.family.encoder_stages[:1])
     read = [*(parse(term.site).site for term in terms if isinstance(term, DirectionTerm)), *sites]
     stages = {model.sites[site].stage for site in read}
@@ -75,8 +77,8 @@ def measure_terms(
         seeds: Each prompt's seeds.
         role: Which classifiers predict the labels of pictures.
         log_odds: Take a label's log odds, instead of 1 where it is the likeliest and 0 elsewhere.
-        sites: Addresses that are read besides.
-        pool: What becomes of positions there, as in `Model.run`.
+        sites: Addresses of extra sites to read.
+        pool: How positions are pooled there, as in `Model.run`.
         edits: Edits that are made.
     """
     addresses: dict[str, list[str]] = defaultdict(list)
@@ -89,17 +91,17 @@ def measure_terms(
     condition, design = Condition("terms", edits=tuple(edits)), Design.crossed(prompts, seeds)
     values: dict[Term, NDArray[np.float64]] = {}
     read: dict[str, SiteReading] = {}
-    for number, (pooling, own) in enumerate(addresses.items()):
+    for number, (pooling, pooled_sites) in enumerate(addresses.items()):
         # Pictures are the same whatever is read: one run draws them.
         draws = bool(labels) and number == 0
         (drawing,) = evaluator.draw(
             [condition],
             design,
-            read=own,
+            read=pooled_sites,
             pool=pooling,
             pictures=draws,
             cached=bool(labels),
-            label=None,
+            description=None,
         )
         if draws:
             values |= {term: _label_values(term, drawing, role, log_odds) for term in labels}
@@ -119,7 +121,7 @@ def _label_values(
         return np.asarray(drawing.hits(classifier, term.label), np.float64)
     column = classifier.classes.index(term.label)
     probabilities = drawing.probabilities(classifier)[:, column].astype(np.float64)
-    return np.asarray(logit(probabilities.clip(CERTAIN, 1 - CERTAIN)))
+    return np.asarray(logit(probabilities.clip(CLIP, 1 - CLIP)))
 
 
 def _projections(term: DirectionTerm, reading: SiteReading) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from clerestory.errors import SearchError
 from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective
-from clerestory.evaluation.terms import is_noiseless, measure_terms
+from clerestory.evaluation.terms import is_seed_independent, measure_terms
 from clerestory.maximization.base import Gains
 from clerestory.maximization.space import WORDS, Space, State
 from clerestory.models import Model
@@ -68,7 +68,7 @@ class Scorer:
     @property
     def noiseless(self) -> bool:
         """Whether a prompt has the same score with every seed, as what is read from text has."""
-        return is_noiseless(self.model, [term for _, term in self.objective.terms])
+        return is_seed_independent(self.model, [term for _, term in self.objective.terms])
 
     @property
     def extent(self) -> str:

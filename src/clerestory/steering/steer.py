@@ -128,7 +128,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
             "`search` cannot be a baseline with `remove`: the found words add the target."
         )
     words = None if search is None else found_words(search, 1)[0]
-    if min_preservation is not None and not goal.panel("selection").others:
+    if min_preservation is not None and not goal.panel("selection").preserved:
         raise EvidenceError("No classifier measures preservation: name some that should stay.")
     listed = select_items(model, items, classifier, selection_items + evaluation_items)
     selecting, evaluating = listed[:selection_items], listed[selection_items:]
@@ -237,7 +237,7 @@ def _candidates(
         Design.crossed(items),
         goal.panel("selection"),
         frechet_to=WORDS,
-        label="drawing with edits",
+        description="drawing with edits",
     )
     limit = np.inf if unedited.frechet is None else unedited.frechet
     return [
@@ -272,7 +272,12 @@ class _Evaluation:
             conditions.append(Condition(SEARCHED, f"{ITEM}, {words}"))
         design = Design.crossed(self.items, self.seeds)
         outcomes = compare_conditions(
-            self.evaluator, conditions, design, self.panel, frechet_to=WORDS, label="evaluating"
+            self.evaluator,
+            conditions,
+            design,
+            self.panel,
+            frechet_to=WORDS,
+            description="evaluating",
         )
         return {outcome.name: outcome for outcome in outcomes}
 
@@ -317,7 +322,11 @@ class _Evaluation:
         ]
         design = Design.crossed(self.items[:DIRECTION_ITEMS])
         return compare_conditions(
-            self.evaluator, conditions, design, self.panel, label="drawing shuffled directions"
+            self.evaluator,
+            conditions,
+            design,
+            self.panel,
+            description="drawing shuffled directions",
         )[1:]
 
 

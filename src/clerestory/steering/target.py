@@ -47,11 +47,11 @@ class SteeringTarget:
 
     def panel(self, role: Role) -> Panel:
         """The classifiers of a role; RegistryError where there are no such."""
-        return Panel.of(
+        return Panel.open(
             self.classifier,
             self.label,
             role=role,
-            others=self.preserve or None,
+            preserved=self.preserve or None,
             hard_negative=self.hard_negative,
         )
 
@@ -62,7 +62,7 @@ class SteeringTarget:
         warnings = []
         if source == evaluation.target.classifier.source:
             warnings.append(f"The classifier that selected also evaluates: {source}.")
-        if not selection.others:
+        if not selection.preserved:
             warnings.append("No classifier measures preservation.")
         if not selection.has_features:
             warnings.append(

@@ -104,7 +104,11 @@ def read_directions(
         """`[text, unit]`, the mean over steps and seeds."""
         design = Design.crossed(texts, SEEDS)
         (drawing,) = evaluator.draw(
-            [Condition("read")], design, read=[site], pictures=False, label="reading directions"
+            [Condition("read")],
+            design,
+            read=[site],
+            pictures=False,
+            description="reading directions",
         )
         values = drawing.sites[site].values.mean(1).astype(np.float64)
         return design.item_means(values.reshape(len(values), -1))

@@ -280,7 +280,7 @@ def _evaluate(
 ) -> tuple[list[Drawing], tuple[MethodResult, ...]]:
     """Draw each choice on the evaluation half and on other prompts."""
     named = [replace(choice.condition, name=choice.method) for choice in choices]
-    drawings = half.evaluator.draw(named, half.design, label="evaluating methods")
+    drawings = half.evaluator.draw(named, half.design, description="evaluating methods")
     before = half.score(half.before)
     plain: Drawing | None = None
     if other_prompts:
