@@ -9,6 +9,7 @@ from markupsafe import Markup
 from clerestory.attribution import charts
 from clerestory.attribution.results import Attribution
 from clerestory.attribution.shapley import all_coalitions
+from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import data_address
 from clerestory.reporting.plots import svg
@@ -19,7 +20,9 @@ __all__ = ["page"]
 def page(result: Attribution) -> str:
     """One HTML file that needs no other; whatever comes from prompts or names is escaped."""
     templates = environment("clerestory.attribution")
-    templates.filters["interval"] = lambda e: f"{e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f})"
+    templates.filters["interval"] = lambda share: format_interval(
+        share.value, share.low, share.high
+    )
     return templates.get_template("attribution.html").render(
         result=result,
         networks={name: svg(charts.network(split)) for name, split in result.of.items()},

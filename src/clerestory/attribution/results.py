@@ -15,6 +15,7 @@ from clerestory.attribution.synergy import SynergyTest
 from clerestory.errors import EvidenceError
 from clerestory.io.tensors import read_arrays
 from clerestory.io.validation import dump_json, load_json
+from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
 
@@ -214,8 +215,7 @@ class Attribution(Result):
             for name, split in self.of.items()
         ]
         shares = "; ".join(
-            f"{share.piece!r} adds {share.value:+.2f} ({share.low:+.2f} to {share.high:+.2f}) to "
-            f"{name}"
+            f"{share.piece!r} adds {format_interval(share.value, share.low, share.high)} to {name}"
             for name, share in largest
         )
         return f"{shares}; {self.paraphrases} paraphrases."

@@ -16,6 +16,7 @@ from clerestory.io.reading import inside, read_json, read_table, refusing
 from clerestory.io.tensors import read_tensors, writing
 from clerestory.io.validation import dump_json, validated
 from clerestory.registry import suggest
+from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -237,8 +238,8 @@ class Findings(Result):
                 first = self.top_ranked(kind)
                 detects = first.detects
                 return (
-                    f"{text}; ranked first: {first.unit}, AUROC {detects.auroc:.3f} "
-                    f"({detects.low:.3f} to {detects.high:.3f})"
+                    f"{text}; ranked first: {first.unit}, AUROC "
+                    f"{format_interval(detects.auroc, detects.low, detects.high, '.3f')}"
                 )
         return text
 

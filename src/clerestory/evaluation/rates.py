@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.conditions import Design
+from clerestory.reporting.intervals import format_interval
 from clerestory.stats import newcombe, wilson
 from clerestory.types import Bools
 
@@ -51,7 +52,7 @@ class Effect:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.effect:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return format_interval(self.effect, self.low, self.high, "z.2f")
 
 
 def rate_of(hits: Bools, design: Design) -> Rate:

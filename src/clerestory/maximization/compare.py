@@ -36,6 +36,7 @@ from clerestory.maximization.results import MaximizationResult
 from clerestory.models import Edit, Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
+from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.pictures import grid, save
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance, Result
@@ -285,4 +286,4 @@ def _saved_best(folder: Path) -> tuple[_Found, ...]:
 
 
 def _interval(rate: Rate) -> str:
-    return f"{rate.rate:.2f} ({rate.low:.2f}–{rate.high:.2f})"
+    return format_interval(rate.rate, rate.low, rate.high, ".2f")

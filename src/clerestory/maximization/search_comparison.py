@@ -18,6 +18,7 @@ from clerestory.io.validation import load_json
 from clerestory.maximization.maximize import maximize, named_search
 from clerestory.maximization.scoring import Announce, Forecast
 from clerestory.models import Model
+from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.plots import png
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance, Result
@@ -75,7 +76,7 @@ class SearchComparison(Result):
         best = max(finals, key=lambda name: finals[name].median)
         final = finals[best]
         return (
-            f"{best} reaches {final.median:.3f} ({final.low:.3f} to {final.high:.3f}) on "
+            f"{best} reaches {format_interval(final.median, final.low, final.high, '.3f')} on "
             f"{self.objective}, the highest median of {len(finals)} searches; {self.budget:,} "
             f"evaluations, {final.seeds} seeds"
         )
