@@ -69,7 +69,7 @@ class Trials:
             What each set draws.
         """
         design = self.design(self.prompts(arm, items, same_length=same_length))
-        return self.evaluator.draw(_conditions(edit_sets), design, label=task)
+        return self.evaluator.draw(_conditions(edit_sets), design, description=task)
 
     def draw_patched(
         self, prompts: Sequence[str], edit_sets: Sequence[Sequence[Edit]]

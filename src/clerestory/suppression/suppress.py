@@ -285,7 +285,7 @@ def _evaluate(
     plain: Drawing | None = None
     if other_prompts:
         design = Design.crossed(other_prompts, 0)
-        (plain,) = half.evaluator.draw([Condition("plain")], design, label=OTHERS)
+        (plain,) = half.evaluator.draw([Condition("plain")], design, description=OTHERS)
     results = []
     for choice, drawing in zip(choices, drawings, strict=True):
         score = half.score(drawing)
@@ -326,7 +326,7 @@ def _retained(
     if plain is None or not rows:
         return None, None
     design = Design.crossed([items[row] for row in rows], 0)
-    (drawing,) = half.evaluator.draw([condition], design, label=OTHERS)
+    (drawing,) = half.evaluator.draw([condition], design, description=OTHERS)
     unwanted = {target.classifier for target in half.association.unwanted}
     same: dict[bool, list[Bools]] = {True: [], False: []}
     for name, each in half.classifiers.items():
