@@ -66,7 +66,7 @@ def test_what_cannot_be_compared_is_refused():
         compare(model, ["dog"], TARGET, "{item}", items=ITEMS, count=2, placement="{item}")
     with pytest.raises(EvidenceError, match="2 distinct items, 3 are needed"):
         compare(model, ["dog"], TARGET, "{item}", items=ITEMS, count=3)
-    with pytest.raises(EvidenceError, match="Name a file of items"):
+    with pytest.raises(EvidenceError, match="Name a file with one item per line"):
         compare(model, ["dog"], TARGET, "{item}")
 
 
