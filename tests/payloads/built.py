@@ -70,7 +70,8 @@ def gallery(folder: Path) -> Path:
 
 def familiarity(folder: Path) -> Path:
     """Of a name: the phrase, contexts, controls, classifiers and their classes, the model."""
-    return familiarity_result().write(folder)
+    familiarity_result().write(folder)
+    return folder / "familiarity.html"
 
 
 def familiarity_result() -> FamiliarityResult:
@@ -151,7 +152,8 @@ def suppression_result() -> SuppressionResult:
 
 def attribution(folder: Path) -> Path:
     """Of a prompt: pieces, baselines, targets, tokens, layers, units."""
-    return attribution_result().write(folder)
+    attribution_result().write(folder)
+    return folder / "attribution.html"
 
 
 def attribution_result() -> Attribution:
