@@ -18,10 +18,13 @@ import pytest
 import typer
 from markdown_it import MarkdownIt
 
+from clerestory.causal.results import RangeEffect, SwapShares, UnitEffect, VerificationResult
 from clerestory.classifiers import HumanCheck
 from clerestory.cli import classifier, console, group, maximize
 from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
+from clerestory.contrasts.groups import Group, Groups, GroupUnit
+from clerestory.evaluation import Effect
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
 from clerestory.recognition.results import phrase_folder
 from clerestory.reporting import plots
@@ -96,10 +99,6 @@ def test_a_table_of_sites_takes_no_markup(monkeypatch):
     assert not set(said) & set(STEERS)
 
 
-def _split(shares: Any) -> Any:
-    return SimpleNamespace(shapley=shares, interactions=(), whole=shares[0])
-
-
 def printed() -> dict[str, Any]:
     """What commands print of results, by name, with payloads in them."""
     best = MaximizedPrompt(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
@@ -108,21 +107,40 @@ def printed() -> dict[str, Any]:
         ALL, ALL, 1, 1, False, (best,), (), NullScores(scores), none, none, {}, Provenance("0", ALL)
     )
     check = HumanCheck(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
+    unit = GroupUnit(ALL, "neuron", 1, 0.9, 0.8, 1.0, 0.1, 0.5, 0.5, {ALL: 0.9})
+    findings: Any = None  # kept in folders of their own, not printed
+    groups = Groups(
+        classifier=ALL,
+        groups={ALL: Group(3, (unit,), findings)},
+        mixed={ALL: (ALL, ALL)},
+        excluded=1,
+        controlled=(ALL,),
+        within=None,
+        warnings=(ALL,),
+        samples=none,
+        provenance=Provenance("0", ALL),
+    )
+    effect = Effect(0.5, 0.4, 0.6)
+    verification = VerificationResult(
+        classifier=ALL,
+        label=ALL,
+        items=2,
+        negative_rate=0.5,
+        prompting=effect,
+        prompting_preservation={ALL: 0.5},
+        where=(RangeEffect(ALL, ALL, ALL, effect),),
+        when=(RangeEffect(ALL, ALL, ALL, effect),),
+        swaps=(SwapShares(ALL, 0.5, 0.4, 0.6, 0.1, 4),),
+        warnings=(ALL,),
+        provenance=Provenance("0", ALL),
+        effects=(UnitEffect(ALL, "neuron", 0.9, effect, effect, None, None, None, {ALL: 0.5}),),
+    )
     return {
         "classifier": (classifier, check),
         "maximize": (maximize, maximization),
-        "group": (group, SimpleNamespace(
-            within=None, mixed={}, excluded=0, warnings=(ALL,),
-            table=lambda count: pd.DataFrame({"group": PAYLOADS}),
-        )),
-        "verify": (verifying, SimpleNamespace(
-            classifier=ALL, label=ALL, negative_rate=0.5, items=2, warnings=(ALL,),
-            prompting=ALL, prompting_preservation={ALL: 0.5},
-            table=lambda: pd.DataFrame({"unit": PAYLOADS}), sentences=lambda: PAYLOADS,
-            swaps=(SimpleNamespace(
-                factor=ALL, conditioning=0.5, low=0.4, high=0.6, noise=0.1, pictures=4),),
-        )),
-    }  # fmt: skip
+        "group": (group, groups),
+        "verify": (verifying, verification),
+    }
 
 
 @pytest.mark.parametrize("name", printed())
