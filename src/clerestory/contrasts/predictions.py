@@ -13,6 +13,7 @@ from clerestory.classifiers import (
     load_check,
     load_classifier,
     matches_target,
+    parse_target,
 )
 from clerestory.contrasts.pairs import HALVES
 from clerestory.contrasts.queries import PREDICTED
@@ -98,9 +99,13 @@ class PictureClassifiers:
 
         Raises:
             EvidenceError: The extra columns lack a sample.
+            RegistryError: The filter's classifier has no such class.
         """
         import pandas as pd
 
+        if self.picture_filter is not None:
+            for half in HALVES:  # before any prediction is stored in the recording
+                parse_target(self.picture_filter, role=half)
         tables: dict[str, pd.DataFrame] = {}
         for half in HALVES:
             columns = [

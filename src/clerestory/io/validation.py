@@ -33,7 +33,9 @@ def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
         # From text, since strict validation of Python values takes no list for a tuple.
         return adapter.validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as reason:
-        first = reason.errors()[0]
+        # A file can be wrong in as many places as it has values: each error holds no more than it
+        # has to.
+        first = reason.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])[:80]
         where = f"{source}: {field}" if field else f"{source}"
         raise error(

@@ -171,10 +171,14 @@ def compare_searches(
         RegistryError: A search is not known.
     """
     names = list(dict.fromkeys(searches))
-    if len(names) < 2 or repeats < 1:
-        raise SearchError("Name two searches or more to compare, and one seed or more.")
     for name in names:
         named_search(name)
+    if len(names) < 2:
+        raise SearchError(
+            f"Name two searches or more to compare; given: {', '.join(names) or 'none'}."
+        )
+    if repeats < 1:
+        raise SearchError(f"repeats is {repeats}; it must be at least 1.")
     runs = list(product(names, range(seed, seed + repeats)))
     announce_once = None if announce is None else _first_of(announce, len(runs))
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
