@@ -49,7 +49,15 @@ def range_map(result: TraceResult, which: str) -> Any:
 
 
 def save_maps(result: TraceResult, folder: Path) -> list[Path]:
-    """Write `where.png` and `when.png`, those that have a range."""
+    """Write `where.png` and `when.png`, those that have a range.
+
+    Args:
+        result: The result whose maps are drawn.
+        folder: An existing folder; files of these names are overwritten.
+
+    Returns:
+        The paths of the files that were written.
+    """
     paths = []
     for which in TITLES:
         if getattr(result, which):
@@ -102,8 +110,10 @@ def _triangle(ranges: list[RangeEffect], stage: str) -> Any:
         x=alt.X("to:N", sort=lasts, title="to", axis=alt.Axis(labelAngle=-40)),
         y=alt.Y("from:N", sort=firsts, title="from"),
     )
+    # One scale for all maps, so that their colours compare.
     scale = alt.Scale(domain=[0, 0.5, 1], range=["#f3f1ea", "#d9a273", "#8c3b1d"], clamp=True)
     colour = alt.Color("effect:Q", scale=scale, title="change of the rate")
+    # White numbers above 0.6, where the cells are too dark for grey ones.
     ink = alt.condition(alt.datum.effect > 0.6, alt.value("white"), alt.value("#333"))
     cells = base.mark_rect(cornerRadius=2).encode(color=colour)
     numbers = base.mark_text(fontSize=10).encode(text=alt.Text("effect:Q", format=".2f"), color=ink)

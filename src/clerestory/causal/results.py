@@ -88,6 +88,7 @@ class UnitEffect:
         baselines = self.baselines
         if baselines is None:
             return False
+        # The baselines were drawn on fewer items: the unit's effect on the same items is compared.
         return self.addition.low > 0 and baselines.unit_effect > baselines.high
 
     @property
@@ -316,6 +317,7 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
     Of whole outputs, which contain all that came before: the one that ends first.
     """
     stage = ranges[0].stage
+    # The whole interval above 0: smaller effects may be chance.
     certain = [effect for effect in ranges if effect.effect.low > 0]
     if not certain and max(effect.effect.high for effect in ranges) < NEGLIGIBLE:
         return f"In the {stage}, no range of {noun} has an effect by itself."

@@ -42,7 +42,9 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
     positive, negative = (trials.prompts(arm, items) for arm in ("positive", "negative"))
     # The next item's prompt, so that the two parents differ in more than the concept.
     negative = [*negative[1:], negative[0]]
+    # Any other seed would do: the two noises only have to differ.
     seed, other_seed = trials.seeds[0], trials.seeds[0] + 1
+    # Both ways, so that neither arm is always the conditioning's.
     first = _cross(trials, positive, seed, negative, other_seed)
     trials.report("swapping noise", 1, 2)
     second = _cross(trials, negative, other_seed, positive, seed)
@@ -78,6 +80,7 @@ def _cross(
             Patch(f"{site}@{step.index}", values[:, at]) for at, step in enumerate(recorded.steps)
         ]
     condition = Condition("mixed", edits=tuple(edits))
+    # Patched values are large and unique to this call: not worth a place in the cache.
     (mixed,) = evaluator.draw([condition], noise_design, cached=False, description=None)
     return conditioning.pictures, noise.pictures, mixed.pictures
 
@@ -88,6 +91,7 @@ def _class_shares(
     first, second, child = (
         classifier(pictures).argmax(1) for pictures in (conditioning, noise, mixed)
     )
+    # Where both parents have one class, the child's class says nothing.
     different = first != second
     count = int(different.sum())
     shares = [
@@ -104,6 +108,7 @@ def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> 
 
 def _shares(name: str, conditioning: float, noise: float, count: int) -> SwapShares:
     """Two pictures have the same parents, so the interval counts half as many."""
+    # Rounded up, since Wilson's interval needs at least one trial.
     pairs = -(-count // 2)
     interval = wilson(conditioning * pairs, pairs) if pairs else (0.0, 1.0)
     return SwapShares(name, conditioning, *interval, noise, count)
@@ -112,8 +117,10 @@ def _shares(name: str, conditioning: float, noise: float, count: int) -> SwapSha
 def _grey_grid(pictures: Pictures) -> NDArray[np.float64]:
     """Mean grey values of a coarse grid, `[picture, 64]`, around each picture's mean."""
     count, height, width, _ = pictures.shape
+    # What does not fit the grid is cut off, so that all cells have the same size.
     rows, columns = height // GRID * GRID, width // GRID * GRID
     grey = pictures[:, :rows, :columns].mean(3)
     cells = grey.reshape(count, GRID, rows // GRID, GRID, columns // GRID).mean((2, 4))
     flat = cells.reshape(count, -1)
+    # Less the mean, so that layouts are compared and not brightness.
     return np.asarray(flat - flat.mean(1, keepdims=True))

@@ -116,6 +116,7 @@ def trace(
             target=target,
             others=other_classifiers(target.classifier, others),
         )
+        # These are drawn for all items; the maps take the first `MAP_ITEMS` of them.
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
         maps = trace_maps(trials)
@@ -139,7 +140,16 @@ def trace(
 
 
 def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> dict[str, Any]:
-    """What the positive prompts change, and what they preserve, as fields of a result."""
+    """What the positive prompts change, and what they preserve, as fields of a result.
+
+    Args:
+        trials: The pairs and classifiers.
+        unedited: What the negative prompts draw.
+        prompted: What the positive prompts draw, on the same items.
+
+    Returns:
+        `prompting` and `prompting_preservation` of `TraceResult`.
+    """
     return {
         "prompting": effect_of(trials.rate(prompted), trials.rate(unedited)),
         "prompting_preservation": trials.preservation(prompted, unedited),
@@ -147,7 +157,14 @@ def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> di
 
 
 def trace_maps(trials: Trials) -> dict[str, Any]:
-    """The three maps and their warnings, as fields of a result."""
+    """The three maps and their warnings, as fields of a result.
+
+    Args:
+        trials: The pairs and classifiers.
+
+    Returns:
+        `where`, `when`, `swaps` and `warnings` of `TraceResult`.
+    """
     where, warnings = trace_blocks(trials, MAP_ITEMS)
     when = trace_steps(trials, MAP_ITEMS)
     swaps = swap_noise(trials, MAP_ITEMS)
@@ -160,9 +177,18 @@ def trace_maps(trials: Trials) -> dict[str, Any]:
 
 
 def patchable_blocks(model: Model) -> dict[str, dict[str, list[str]]]:
-    """Sites to patch, by stage and block: what a transformer's block adds, or a UNet's output."""
+    """Sites to patch, by stage and block: what a transformer's block adds, or a UNet's output.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Addresses of sites by block, by stage, in the order of the model's sites; without the
+        decoder and without sites that nothing reads.
+    """
     stages: dict[str, dict[str, list[str]]] = {}
     for address, site in model.sites.items():
+        # The decoder only renders the latent; a site that nothing reads changes no picture.
         if site.stage == DECODER or site.affects_output is False:
             continue
         block = address.split("/")[0]
@@ -185,6 +211,7 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
     effects, warnings = [], []
     for stage, blocks in patchable_blocks(trials.model).items():
         sites = [site for block_sites in blocks.values() for site in block_sites]
+        # Positions of texts can be patched only if both prompts have equally many tokens.
         same_length = any(_has_tokens(trials, site) for site in sites)
         if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
             warnings.append(f"Too few matched prompts have as many tokens to trace the {stage}.")
@@ -197,6 +224,7 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
                 "need less."
             )
             continue
+        # A block's whole output contains all that came before it, unlike what it adds.
         cumulative = any(site.endswith("/out") for site in sites)
         effects += _range_effects(
             trials, f"where: {stage}", stage, blocks, items, same_length, cumulative
@@ -222,6 +250,7 @@ def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
         return []
     prompts = trials.prompts("positive", 1)
     run = trials.model.run(prompts, trials.seeds[0], read=[site], pool="none", pictures=False)
+    # Read rather than assumed: schedulers differ in the steps that they take.
     steps = [step.index for step in run.site_values[site].steps]
     sites = {str(step): [f"{site}@{step}"] for step in steps}
     return _range_effects(trials, "when", "denoiser", sites, items)
@@ -257,6 +286,7 @@ def patch_sites(
     hits: list[list[Bools]] = [[] for _ in site_sets]
     design = trials.design(targets)
     sites = _sites(site_sets)
+    # At least one prompt, even if it alone exceeds the limit.
     size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
     for start in range(0, len(targets), size):
         trials.report(task, start, len(targets))
@@ -270,13 +300,23 @@ def patch_sites(
 
 
 def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
-    """Bytes of the sites' activations of one prompt over all steps, measured in two of them."""
+    """Bytes of the sites' activations of one prompt over all steps, measured in two of them.
+
+    Args:
+        trials: The pairs, of which the first is read.
+        sites: Addresses of sites, without steps.
+
+    Returns:
+        Bytes for one prompt with all its seeds, every step and position.
+    """
     model = trials.model
     prompt = trials.prompts("positive", 1)
+    # Two steps suffice: every step of a site has arrays of one size.
     read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).site_values
     needed = 0.0
     for site in sites:
         values = read[site]
+        # Half of the bytes are one step's, for a site that is read at every step.
         stepped = model.sites[site].stage == "denoiser" and len(values.steps) > 1
         needed += values.array().nbytes * (model.defaults.steps / 2 if stepped else 1)
     return int(needed * len(trials.seeds))
@@ -293,6 +333,7 @@ def _range_effects(
 ) -> list[RangeEffect]:
     """Patch every contiguous range of at most six parts; `sites` by block or step."""
     parts = [[str(name) for name in part] for part in np.array_split(list(sites), MAX_PARTS)]
+    # `np.array_split` makes empty parts where there are fewer blocks than parts.
     parts = [part for part in parts if part]
     ranges = [(first, last) for first in range(len(parts)) for last in range(first, len(parts))]
     site_sets = [
@@ -318,6 +359,7 @@ def _effects(
         (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
         return [effect_of(rate, trials.rate(unpatched)) for rate in after]
     prompts = trials.prompts("negative", items)
+    # Shifted by one, so that each prompt is patched with another negative prompt's activations.
     before = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
     return [effect_of(*pair) for pair in zip(after, before, strict=True)]
 
@@ -338,6 +380,7 @@ def _patches(
         [
             Patch(f"{address.site}@{step}", values[address.site][step])
             for address in map(parse, site_set)
+            # An address without a step means all steps at which the site was read.
             for step in (address.steps or tuple(values[address.site]))
         ]
         for site_set in site_sets

@@ -43,7 +43,13 @@ class Trials:
         return self.evaluator.model
 
     def report(self, task: str, completed: int, total: int) -> None:
-        """Report progress."""
+        """Report progress.
+
+        Args:
+            task: The label of the progress.
+            completed: How much of the work is done.
+            total: How much there is.
+        """
         if self.evaluator.progress is not None:
             self.evaluator.progress(task, completed, total)
 
@@ -74,27 +80,66 @@ class Trials:
     def draw_patched(
         self, prompts: Sequence[str], edit_sets: Sequence[Sequence[Edit]]
     ) -> list[Drawing]:
-        """Draw prompts with sets of patches, which no other call will make: they are not kept."""
+        """Draw prompts with sets of patches, which no other call will make: they are not kept.
+
+        Args:
+            prompts: The prompts that are patched.
+            edit_sets: Sets of patches, each for all prompts.
+
+        Returns:
+            What each set draws.
+        """
         conditions, design = _conditions(edit_sets), self.design(prompts)
         return self.evaluator.draw(conditions, design, cached=False, description=None)
 
     def design(self, prompts: Sequence[str]) -> Design:
-        """Prompts, each with every seed."""
+        """Prompts, each with every seed.
+
+        Args:
+            prompts: The prompts; each is an item.
+
+        Returns:
+            The design: prompts × `seeds`.
+        """
         return Design.crossed(prompts, self.seeds)
 
     def prompts(
         self, arm: str, items: int | None = None, *, same_length: bool = False
     ) -> list[str]:
-        """The prompts of an arm."""
+        """The prompts of an arm.
+
+        Args:
+            arm: `positive` or `negative`.
+            items: Only the first so many; by default all.
+            same_length: Only of pairs whose prompts have equally many tokens.
+
+        Returns:
+            The prompts, in the order of `pairs`.
+        """
         pairs = self.pairs[self.pairs["same_length"]] if same_length else self.pairs
         return list(pairs[arm][:items])
 
     def rate(self, drawing: Drawing) -> Rate:
-        """How often the target is predicted."""
+        """How often the target is predicted.
+
+        Args:
+            drawing: What was drawn.
+
+        Returns:
+            The rate of the target's label, items averaged first.
+        """
         return drawing.rate(*self.target)
 
     def preservation(self, after: Drawing, before: Drawing) -> dict[str, float]:
-        """By other classifier, the share of pictures whose prediction is the same in both."""
+        """By other classifier, the share of pictures whose prediction is the same in both.
+
+        Args:
+            after: Drawn with a change.
+            before: Drawn without it, on the same design.
+
+        Returns:
+            Shares of pictures, 0 to 1, by the classifier's name; empty without other classifiers.
+        """
         return {
             name: float(after.same_as(before, classifier).mean())
             for name, classifier in self.others.items()
@@ -128,6 +173,7 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
         arm: samples[samples["arm"] == arm].groupby("item", sort=False)["prompt"].unique()
         for arm in ("positive", "negative")
     }
+    # A prompt in both arms: `find` had `within="prompt"`.
     if set(samples.loc[samples["arm"] == "positive", "prompt"]) & set(
         samples.loc[samples["arm"] == "negative", "prompt"]
     ):
@@ -136,6 +182,7 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
         )
     if items < 2:
         raise EvidenceError(f"items is {items}; at least 2 are needed for any figure.")
+    # Always the same order: `verify` reads and draws the same items in each call.
     order = np.random.default_rng(0).permutation(findings.items[half])
     rows = [
         {
@@ -153,6 +200,9 @@ def target_label(classifier: str | Classifier, label: str) -> OpenTarget:
     Args:
         classifier: A name, or a classifier.
         label: One of its classes.
+
+    Returns:
+        The opened classifier and the label.
 
     Raises:
         RegistryError: There is no such classifier, or it has no class of that name.

@@ -129,6 +129,7 @@ def verify(
 def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, ...]:
     recorded = [] if findings.samples is None else findings.samples["seed"].tolist()
     if seeds is None:
+        # The seed after the recorded ones: the noise is new.
         return (max(recorded, default=-1) + 1,)
     chosen = check_seeds(seeds)
     both = sorted(set(chosen) & set(recorded))
@@ -170,15 +171,18 @@ def _choose_findings(findings: Findings, model: Model, units: Sequence[str]) -> 
     if units:
         return [by_unit[unit] for unit in units]
     first: dict[tuple[str, str], Finding] = {}
+    # By the rank in the selection half: the evaluation half must not choose what it evaluates.
     for finding in sorted(findings.findings, key=lambda finding: finding.rank):
         site = model.sites[parse(finding.site).site]
         if site.affects_output is False or not _has_length(findings, finding):
             continue
         first.setdefault((site.stage, finding.kind), finding)
+        # The conditioning site in addition: all that the denoiser knows of the prompt passes it.
         if site.address == model.conditioning_site and finding.kind == "direction":
             first.setdefault((site.address, finding.kind), finding)
     if not first:
         raise EvidenceError("No finding is of a site that the picture depends on.")
+    # A direction at the conditioning site may also be the first of its stage.
     return list(dict.fromkeys(first.values()))
 
 
@@ -225,15 +229,18 @@ def _shift(
         direction = np.eye(1, positive.shape[1], unit)[0]
     else:
         direction = findings.direction(finding.unit)
+    # A recording of some units has shorter directions than the site that is edited.
     if len(direction) != positive.shape[1]:
         raise EvidenceError(
             f"{finding.unit} was found among {len(direction)} of the site's {positive.shape[1]} "
             "units; record all of them to change it."
         )
     length = float(np.linalg.norm(direction))
+    # Its unit vector would be NaN.
     if length == 0:
         raise EvidenceError(f"The direction {finding.unit} is zero: there is nothing to change.")
     unit_direction = direction / length
+    # Along the unit direction: means of projections, in the units of the activations.
     levels = float((negative @ unit_direction).mean()), float((positive @ unit_direction).mean())
     return _Shift(finding.site, unit_direction, *levels, positive - negative)
 
@@ -251,6 +258,7 @@ def _unit_effects(
     ablations = [[Ablate(shift.site, shift.direction, shift.negative)] for shift in shifts]
     ablated = trials.draw("ablating units", "positive", ablations)
     sites = list(dict.fromkeys(shift.site for shift in shifts))
+    # Several units may share a site, which is patched as a whole once.
     patches = {site: _patching_effects(trials, site) for site in sites}
     return tuple(
         UnitEffect(
@@ -258,6 +266,7 @@ def _unit_effects(
             kind=finding.kind,
             detects=finding.detects.auroc,
             addition=effect_of(trials.rate(addition), trials.rate(unedited)),
+            # The other way round: what is lost counts as positive.
             ablation=effect_of(trials.rate(prompted), trials.rate(ablation)),
             patching=patches[shift.site][0],
             reverse_patching=patches[shift.site][1],
@@ -273,6 +282,7 @@ def _baseline_effects(
 ) -> BaselineEffects | None:
     """Effects of directions of the same length, on fewer items than the unit's own."""
     try:
+        # A fixed seed: the same findings have the same baselines each time.
         directions = shuffled_directions(
             shift.differences, abs(shift.distance), np.random.default_rng(0), count
         )
@@ -295,6 +305,7 @@ def _baseline_effects(
 def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
     """Patch the site's whole activation from one arm into the other, both ways."""
     same_length = bool(trials.model.family.hooks_by_address[parse(site).site].text_window)
+    # Text of another length cannot be patched position by position.
     if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
         return None, None
     effects = []

@@ -68,13 +68,18 @@ def logistic_direction(
     _check_arms(positive, negative)
     values = np.concatenate([positive, negative]).astype(np.float64)
     spread = values.std(0)
+    # A constant unit cannot be standardised: it takes no part, and its weight stays 0.
     varies = spread > NEGLIGIBLE * np.abs(values).max(0, initial=0.0)
     direction = np.zeros(values.shape[1])
     if not varies.any():
         return direction
+    # Standardised, so that the penalty treats units of all scales alike.
     scaled = (values[:, varies] - values[:, varies].mean(0)) / spread[varies]
     arm = np.repeat([1, 0], [len(positive), len(negative)])
+    # Balanced: the negatives may outnumber the positives. 1,000 iterations: scikit-learn's default
+    # of 100 can end before convergence, which raises a warning.
     regression = LogisticRegression(C=1 / strength, class_weight="balanced", max_iter=1000)
+    # Weights of standardised units, divided by the spread, are weights of the activations.
     direction[varies] = regression.fit(scaled, arm).coef_[0] / spread[varies]
     return direction
 
@@ -98,6 +103,7 @@ def rank_by_separation(
     array([0, 1])
     """
     spread = np.sqrt((positive.var(0) + negative.var(0)) / 2)
+    # Units that are constant in both arms have no spread to divide by.
     floor = np.finfo(np.float64).tiny + NEGLIGIBLE * np.abs(positive).max(0, initial=0.0)
     distance = np.abs(positive.mean(0) - negative.mean(0)) / np.maximum(spread, floor)
     return np.argsort(-distance, kind="stable")
@@ -140,6 +146,7 @@ def shuffled_directions(
     rows = np.stack([rng.permutation(len(differences))[: 2 * half] for _ in range(count)])
     directions = differences[rows[:, :half]].mean(1) - differences[rows[:, half:]].mean(1)
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    # Equal differences cancel up to rounding in float64: what is left has no meaning.
     if (lengths <= 1e-12 * np.abs(differences).max(initial=0.0)).any():
         raise EvidenceError("All pairs differ alike: no direction is left once they are shuffled.")
     return np.asarray(directions / lengths * norm)

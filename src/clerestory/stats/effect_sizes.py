@@ -43,6 +43,7 @@ def omega_squared(
     for code in codes:
         members = values[groups == code]
         between += len(members) * (members.mean(0) - mean) ** 2
+    # MSw of the formula; `total` is SSt, `between` SSb.
     mean_square = (total - between) / within
     denominator = total + mean_square
     # Relative to the mean: rounding leaves a constant unit a variance that is not exactly 0.
@@ -70,10 +71,12 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     27.0
     """
     values, vectors = np.linalg.eigh(first[1].astype(np.float64))
+    # Rounding can leave eigenvalues of a covariance a little below 0: they are clipped.
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     # The symmetric form has real eigenvalues; `scipy.linalg.sqrtm` of the plain product does not.
     product = root @ second[1] @ root
     common = np.sqrt(np.linalg.eigvalsh((product + product.T) / 2).clip(0)).sum()
     distance = float(((first[0] - second[0]) ** 2).sum())
     spread = float(np.trace(first[1]) + np.trace(second[1]) - 2 * common)
+    # The spread is never negative except by rounding.
     return distance + max(spread, 0.0)

@@ -56,6 +56,7 @@ def wilson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     _check_counts(hits, total)
     z = float(stats.norm.ppf(0.5 + level / 2))
     rate = hits / total
+    # Wilson 1927: the two p at which |rate − p| = z √(p (1 − p) / total).
     center = (rate + z * z / (2 * total)) / (1 + z * z / total)
     margin = (
         z / (1 + z * z / total) * np.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
@@ -94,6 +95,7 @@ def newcombe(
     """
     first, second = wilson(hits, total, level), wilson(baseline_hits, baseline_total, level)
     rate, baseline = hits / total, baseline_hits / baseline_total
+    # Each limit combines the limits that lie on its side by the root of the sum of squares.
     below = np.hypot(rate - first.low, second.high - baseline)
     above = np.hypot(first.high - rate, baseline - second.low)
     return Interval(float(rate - baseline - below), float(rate - baseline + above))
@@ -124,6 +126,7 @@ def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     _check_counts(hits, total)
     tail = (1 - level) / 2
     least, most = np.floor(hits + ROUNDING), np.ceil(hits - ROUNDING)
+    # The exact limits are quantiles of beta distributions (Clopper & Pearson 1934).
     low = 0.0 if least == 0 else float(special.betaincinv(least, total - least + 1, tail))
     high = 1.0 if most == total else float(special.betaincinv(most + 1, total - most, 1 - tail))
     return Interval(low, high)
@@ -164,6 +167,7 @@ def bootstrap_auroc(
     if not count:
         raise EvidenceError("No item to resample: an interval needs at least one.")
     picks = rng.integers(count, size=(count, draws))
+    # How often each resample has each item, `[draw, item]`.
     weights = np.stack([(picks == item).sum(0) for item in range(count)], 1).astype(float)
     # Every pair of items is compared once; a resample weighs the comparisons by how often it has
     # both, which is much faster than ranking each resample.
@@ -209,7 +213,9 @@ def bootstrap_means(
     if not count:
         raise EvidenceError("No replicate to resample: an interval needs at least one.")
     names, codes = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
+    # `[draw, replicate]`: replicates of one group have the count of their group.
     picks = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]
+    # Groups may differ in size, so that resamples differ in their number of replicates.
     means = np.tensordot(picks / picks.sum(1, keepdims=True), values, axes=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return np.asarray(low), np.asarray(high)

@@ -59,7 +59,9 @@ def count_flips_with_findings(
     """
     signed = signed_ranks(differences)
     total = np.abs(signed).sum(0)
+    # Swapping the arms of a pair changes the sign of its rank alone: ranks are computed once.
     signs = rng.choice(np.array([-1.0, 1.0]), size=(flips, len(differences)))
+    # Benjamini–Hochberg finds something if and only if any sorted p is below its threshold.
     thresholds = q * np.arange(1, total.size + 1) / total.size
     count = 0
     for start in range(0, flips, CHUNK):

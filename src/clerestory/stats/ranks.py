@@ -46,7 +46,9 @@ def auroc(
     result = np.empty(units)
     for start in range(0, units, BLOCK):
         block = slice(start, start + BLOCK)
+        # Units as contiguous rows: each is sorted by itself, without strides.
         values = np.ascontiguousarray(np.concatenate([positive[:, block], negative[:, block]]).T)
+        # Mann–Whitney U: the rank sum less the least that it can be.
         result[block] = _rank_sum(values, first) - first * (first + 1) / 2
     return result / (first * second)
 
@@ -104,6 +106,7 @@ def signed_ranks(differences: Float[np.ndarray, "pair unit"]) -> Float[np.ndarra
     array([[ 0. , -3. ,  1.5,  1.5]])
     """
     zeros = differences == 0
+    # Zeros have the lowest ranks: less their number, the others count from 1, as in Wilcoxon 1945.
     ranks = stats.rankdata(np.abs(differences), axis=0) - zeros.sum(0)
     return np.where(zeros, 0.0, np.sign(differences) * ranks)
 
@@ -127,14 +130,17 @@ def signed_rank_p(
     counted = ((ties == 0) & (count <= EXACT_UP_TO)) | tied
     for pairs in np.unique(count[counted & ~tied & (count > 0)]):
         units = counted & ~tied & (count == pairs)
+        # Twice the ranks 1 … n: doubled, mid-ranks are integers too.
         p[..., units] = _exact(rank_sum[..., units], tuple(range(2, 2 * int(pairs) + 1, 2)))
     for unit in np.flatnonzero(tied):
         doubled = np.rint(2 * np.sort(np.abs(signed[:, unit]))).astype(int).tolist()
         p[..., unit] = _exact(rank_sum[..., unit], tuple(rank for rank in doubled if rank))
+    # Normal approximation with the correction for ties and none for continuity, as in scipy.
     n = count[~counted].astype(float)
     variance = n * (n + 1) * (2 * n + 1) / 24 - ties[~counted] / 48
     z = (rank_sum[..., ~counted] - n * (n + 1) / 4) / np.sqrt(variance)
     p[..., ~counted] = 2 * special.ndtr(-np.abs(z))
+    # In the middle both exact tails contain the observed sum, and twice either exceeds 1.
     return np.minimum(p, 1.0)
 
 
@@ -144,6 +150,7 @@ def _exact(
     """Two-sided p where every sign is a fair coin; `doubled` are twice the ranks, integers."""
     below = _cumulative(doubled)
     place = np.rint(2 * rank_sum).astype(int)
+    # By symmetry P(W ≥ w) is P(W ≤ maximum − w).
     return np.asarray(2 * np.minimum(below[place], below[below.size - 1 - place]))
 
 
@@ -155,15 +162,18 @@ def _rank_sum(values: Float[np.ndarray, "unit n"], first: int) -> Float[np.ndarr
     or where values are tied, are ranked the slow way.
     """
     bits = (values.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 turns -0.0 into 0.0
+    # A negative float's bits sort in reverse: all but the sign are flipped.
     keys = bits ^ ((bits >> 63) & np.int64(2**63 - 1))
     keys &= ~np.int64(1)
     keys[:, :first] |= 1
     keys.sort(axis=1)
     ranks = np.arange(1, values.shape[1] + 1)
     sums = np.einsum("us,s->u", keys & 1, ranks).astype(np.float64)
+    # Neighbours that differ in no bit but the arm's.
     ambiguous = (((keys[:, 1:] ^ keys[:, :-1]) | 1) == 1).any(1)
     if ambiguous.any():
         sums[ambiguous] = _tied_rank_sum(values[ambiguous], first)
+    # NaN has sorted somewhere, which means nothing.
     sums[np.isnan(values).any(1)] = np.nan
     return np.asarray(sums)
 
@@ -204,6 +214,7 @@ def _cumulative(doubled: tuple[int, ...]) -> Float[np.ndarray, " rank_sum"]:
     """P(twice the rank sum ≤ w) for w = 0 … its maximum, when every sign is a fair coin."""
     distribution = np.ones(1)
     for rank in doubled:
+        # The convolution with one more rank that counts or does not, each with 1/2.
         longer = np.zeros(distribution.size + rank)
         longer[: distribution.size] += distribution
         longer[rank:] += distribution
