@@ -58,9 +58,11 @@ class Model:
         return f"Model({self.name!r}, {len(self.sites)} sites)"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Imported here, since loading stands above this module.
         from clerestory.models.loading.pickling import pack_pipeline
 
         if self.reopen is not None:
+            # A name is smaller than weights, and opening it again checks the files again.
             return _reopen, (self.reopen, self.defaults)
         state = {
             "defaults": self.defaults,
@@ -224,11 +226,18 @@ class Model:
     def options(self, **changed: Any) -> Options:
         """The model's defaults with some options changed.
 
+        Args:
+            **changed: Fields of `Options` by name; None leaves one at its default.
+
+        Returns:
+            The options.
+
         Raises:
             OptionError: An option is unknown, or the model cannot draw pictures of that size.
         """
         options = self.defaults.replace(**changed)
         for name in ("height", "width"):
+            # Checked here: diffusers rounds or refuses such sizes only once the text side has run.
             if getattr(options, name) % self.family.size_multiple:
                 raise OptionError(
                     f"{name} is {getattr(options, name)}; {self.name} draws multiples of"
@@ -239,13 +248,23 @@ class Model:
     def check_prompt(self, prompt: str) -> None:
         """Check that the model can take a prompt.
 
+        Args:
+            prompt: A prompt.
+
         Raises:
             PromptError: It is empty or longer than the text window.
         """
         self.family.check_prompts([prompt])
 
     def tokenize(self, prompt: str) -> list[str]:
-        """Split a prompt into tokens as the model reads it, without start and end tokens."""
+        """Split a prompt into tokens as the model reads it, without start and end tokens.
+
+        Args:
+            prompt: A prompt.
+
+        Returns:
+            Its tokens as texts, without the tokenizer's marks of words.
+        """
         return self.family.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:

@@ -91,6 +91,7 @@ class Checkpoint:
     name: str
     defaults: Options | None = None
     revision: str = ""
+    # One instance for all is safe: a profile is frozen.
     profile: ModelProfile = field(default=ModelProfile())
 
 
@@ -104,7 +105,11 @@ class ModelPlugin(Protocol):
     """Whether `clerestory.load()` and the command line take this model where none is named."""
 
     def recognizes(self, folder: Path) -> bool:
-        """Whether an existing folder is one of this plug-in's models."""
+        """Whether an existing folder is one of this plug-in's models.
+
+        Args:
+            folder: A folder that exists; it may be of anybody, so only what identifies it is read.
+        """
 
     def checkpoint(self, source: str | Path) -> Checkpoint:
         """Locate a model.

@@ -57,11 +57,16 @@ def make_taps(
         units = None if selection.units is None else list(selection.units)
         hook = hooks[address]
         pool_positions = pooler(hook.text_window, hook.site.shape[0] is not None)
+        # Made now rather than at the first call: a site that is never reached has an empty list,
+        # and `collect` can name what is missing.
         steps = readings.setdefault(address, [])
 
         def callback(value: Tensor, step: Step) -> None:
+            # The width of some sites is known only here, so the address could not be checked
+            # before. Units are sorted: the last is the largest.
             if units is not None and units[-1] >= value.shape[-1]:
                 raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
+            # Pooled on the model's device, so that only the result is copied to the CPU.
             pooled = pool_positions(value.detach())
             chosen = pooled if units is None else pooled[..., units]
             steps.append((step, chosen.cpu().numpy()))
@@ -76,6 +81,13 @@ def stack_steps(readings: Readings) -> Batch:
 
     Stacking per batch avoids fragmenting the heap: many small arrays between large ones keep
     gigabytes allocated over a few thousand samples.
+
+    Args:
+        readings: By address, a value for each step that was read.
+
+    Returns:
+        By address, the steps and float32 `[sample, step, unit]`, or
+        `[sample, step, position, unit]` where positions are kept.
     """
     return {
         address: ([step for step, _ in steps], _stack([value for _, value in steps]))
@@ -98,11 +110,22 @@ def collect(
 ) -> dict[str, SiteValues]:
     """Gather what all batches read, by site.
 
+    Args:
+        batches: What `stack_steps` gave, in the order of the samples.
+        selections: Sites by address, with the units and steps that were asked for.
+        hooks: Where the sites are among the torch modules; gives each site's width and heads.
+        branch: The branch of guidance that was read, for error messages.
+
+    Returns:
+        Values by address, in the order of `selections`; batches are not joined yet.
+
     Raises:
         SiteError: A requested step or branch did not occur.
     """
     found = {}
     for address, selection in selections.items():
+        # All batches have the same options and thus the same steps; those of the first stand for
+        # all.
         parts = [batch[address] for batch in batches]
         steps, site = parts[0][0], hooks[address].site
         missing = set(selection.steps or ()) - {step.index for step in steps}

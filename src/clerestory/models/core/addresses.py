@@ -29,6 +29,7 @@ from clerestory.registry import suggest
 
 __all__ = ["Address", "Selection", "head_units", "parse", "select"]
 
+# ASCII only: `\d` would also match digits of other scripts, which look like another unit.
 _ADDRESS = re.compile(
     r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\sh]+)\])?(@(?P<steps>\*|[\d:]+(,[\d:]+)*))?",
     re.ASCII,
@@ -43,7 +44,14 @@ MAX_RANGE = 10_000_000
 
 @dataclass(frozen=True)
 class Address:
-    """One address as written; None for units, heads or steps that it does not name."""
+    """One address as written; None for units, heads or steps that it does not name.
+
+    Attributes:
+        site: `stage.path/tap`, perhaps with `*`.
+        units: Indices of units, rising.
+        steps: Indices of steps, rising; `@*` is None too, since it means all.
+        heads: Indices of attention heads, rising; then `units` is None.
+    """
 
     site: str
     units: tuple[int, ...] | None = None
@@ -53,13 +61,25 @@ class Address:
 
 @dataclass(frozen=True)
 class Selection:
-    """The units and steps to read at one site, in rising order; None for all."""
+    """The units and steps to read at one site, in rising order; None for all.
+
+    Attributes:
+        units: Indices of units.
+        steps: Indices into the scheduler's timesteps.
+    """
 
     units: tuple[int, ...] | None = None
     steps: tuple[int, ...] | None = None
 
     def union(self, other: Selection) -> Selection:
-        """The units and steps of either selection."""
+        """The units and steps of either selection.
+
+        Args:
+            other: Another selection of the same site.
+
+        Returns:
+            Per axis the sorted union; None where either has None, which is all.
+        """
         return Selection(_union(self.units, other.units), _union(self.steps, other.steps))
 
 
@@ -67,8 +87,16 @@ class Selection:
 def parse(text: str) -> Address:
     """Read one address.
 
+    Args:
+        text: `stage.path/tap`, with `[units]` or `[hHEADS]` and `@steps` where wanted; space
+            around it is ignored.
+
+    Returns:
+        Its parts; the site is not looked up and may be a pattern.
+
     Raises:
-        SiteError: It is not of the form `stage.path/tap[units]@step`.
+        SiteError: It is not of the form `stage.path/tap[units]@step`, or a range is empty or
+            longer than 10,000,000.
     """
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
@@ -77,6 +105,7 @@ def parse(text: str) -> Address:
         )
     steps, units = found["steps"], found["units"]
     heads = None
+    # Only one `h` is removed, so `[h0,h1]` fails as a number below instead of being guessed at.
     if units is not None and "h" in units:
         heads, units = _numbers(units.replace("h", "", 1), text), None
     return Address(
@@ -116,6 +145,7 @@ def select(
     chosen: dict[str, Selection] = {}
     for written in _addresses(patterns):
         address = replace(written, site=(aliases or {}).get(written.site, written.site))
+        # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
         exact = [address.site] if address.site in units else []
         sites = exact or [site for site in units if fnmatchcase(site, address.site)]
         if not sites:
@@ -160,6 +190,8 @@ def head_units(
     beyond = [head for head in address.heads if head >= heads]
     if beyond:
         raise SiteError(f"{site} has no head {beyond[0]}; its {heads} heads are 0 to {heads - 1}.")
+    # By the width of the site itself: attentions with grouped queries have fewer heads at k and v
+    # than at q.
     each = size // heads
     return tuple(head * each + unit for head in address.heads for unit in range(each))
 
@@ -180,6 +212,8 @@ def _numbers(text: str, address: str) -> tuple[int, ...]:
             raise SiteError(
                 f"{text!r} in {address.strip()!r} is not a number or a range like 0:10."
             )
+        # Bounded before it is built: `0:999999999` in a shared file would fill memory. The count of
+        # digits comes first, since int() of a very long text is slow or refused.
         if max(len(first), len(last)) > 9 or int(last or 0) - int(first) > MAX_RANGE:
             raise SiteError(f"{text[:80]!r} in an address selects more than {MAX_RANGE:,}.")
         numbers.update(range(int(first), int(last)) if colon else [int(first)])

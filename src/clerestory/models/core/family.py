@@ -118,10 +118,25 @@ class TextWindow(Protocol):
     """How a window of tokens is filled by texts."""
 
     def token_mask(self, texts: Sequence[str]) -> Tensor:
-        """Real tokens, bool `[text, position]`: no start token, nothing after end-of-text."""
+        """Real tokens: no start token, nothing after end-of-text.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            bool `[text, position]`, on the CPU; true at end-of-text as well.
+        """
 
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        """The tokens of a word wherever it stands, bool `[text, position]`; False if absent."""
+        """The tokens of a word wherever it stands.
+
+        Args:
+            texts: Prompts.
+            word: A whole word or phrase.
+
+        Returns:
+            bool `[text, position]`, on the CPU; False everywhere where the word is absent.
+        """
 
 
 @runtime_checkable
@@ -145,23 +160,56 @@ class TextEncoder(TextWindow, Protocol):
         """Number of tokens that the window holds besides start and end."""
 
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        """Run the encoder, for taps and edits; with `graph` for gradients."""
+        """Run the encoder, for taps and edits.
+
+        Args:
+            texts: Prompts, truncated to the window.
+            graph: Whether autograd records the call, for gradients.
+        """
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without start and end; not truncated."""
+        """Token ids of each text, without start and end; not truncated.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            A list of ids for each text.
+        """
 
     def reread(self, texts: Sequence[str]) -> list[str]:
-        """Encode and decode each text, truncated to the window."""
+        """Encode and decode each text, truncated to the window.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            Each text as its tokens spell it, which a search compares with what it proposed.
+        """
 
 
 class PromptReader(Protocol):
     """The text encoder that limits how long a prompt may be."""
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """PromptError where a prompt is longer than the window."""
+        """Check that prompts fit the window.
+
+        Args:
+            prompts: Prompts.
+
+        Raises:
+            PromptError: One is longer than the window.
+        """
 
     def tokenize(self, prompt: str) -> list[str]:
-        """Split a prompt into tokens, without start and end."""
+        """Split a prompt into tokens, without start and end.
+
+        Args:
+            prompt: A prompt.
+
+        Returns:
+            Its tokens as texts.
+        """
 
     def vocabulary(self) -> list[str]:
         """Tokens that can be a word."""
@@ -246,11 +294,23 @@ class Family(ABC):
         """
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """Describe one call of a stage; by default all rows are conditional, each call a step."""
+        """Describe one call of a stage; by default all rows are conditional, each call a step.
+
+        Args:
+            stage: The stage's name.
+            call: How many calls of the stage came before in this batch.
+            batch: The samples of the batch.
+
+        Returns:
+            The step of the call and the rows of each branch.
+        """
         return StageCall({"cond": slice(0, len(batch))}, call)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Check that prompts can be drawn.
+
+        Args:
+            prompts: Prompts.
 
         Raises:
             PromptError: One is empty or too long.
@@ -262,7 +322,14 @@ class Family(ABC):
             self.prompt_reader.check_prompts(prompts)
 
     def tokenize(self, prompt: str) -> list[str]:
-        """Split a prompt into tokens as the model reads it, without start and end."""
+        """Split a prompt into tokens as the model reads it, without start and end.
+
+        Args:
+            prompt: A prompt.
+
+        Returns:
+            Its tokens as texts; words split at spaces where the family has no tokenizer.
+        """
         return prompt.split() if self.prompt_reader is None else self.prompt_reader.tokenize(prompt)
 
     def vocabulary(self) -> list[str]:
@@ -270,6 +337,8 @@ class Family(ABC):
         return [] if self.prompt_reader is None else self.prompt_reader.vocabulary()
 
 
+# Values are callables rather than `type[Family]`: a subclass takes the pipeline alone, the abstract
+# class takes nothing.
 families: Registry[Callable[[Any], Family]] = Registry(
     "pipeline class", package="clerestory.models.families", group="clerestory.families"
 )
@@ -277,12 +346,27 @@ families: Registry[Callable[[Any], Family]] = Registry(
 
 
 def seed_generators(batch: Sequence[Sample]) -> list[Generator]:
-    """Make a generator for each sample, from its seed."""
+    """Make a generator for each sample, from its seed.
+
+    Args:
+        batch: The samples.
+
+    Returns:
+        CPU generators in the order of the samples, one each, so that a sample's noise depends
+        neither on its batch nor on the device.
+    """
     return [Generator().manual_seed(sample.seed) for sample in batch]
 
 
 def restore_generators(states: Sequence[Tensor]) -> list[Generator]:
-    """Make generators that go on from these states."""
+    """Make generators that go on from these states.
+
+    Args:
+        states: What `Generator.get_state` returned, uint8, one for each sample.
+
+    Returns:
+        CPU generators in the same order.
+    """
     generators = [Generator() for _ in states]
     for generator, state in zip(generators, states, strict=True):
         generator.set_state(state)
@@ -291,7 +375,13 @@ def restore_generators(states: Sequence[Tensor]) -> list[Generator]:
 
 @contextmanager
 def hide_progress_bars(*pipelines: Any) -> Iterator[None]:
-    """Hide the progress bars of diffusers pipelines; their settings are restored on exit."""
+    """Hide the progress bars of diffusers pipelines; their settings are restored on exit.
+
+    Args:
+        *pipelines: diffusers pipelines.
+    """
+    # diffusers reads this private attribute in `progress_bar` and sets it in
+    # `set_progress_bar_config`; it has no public way to read it back.
     before = [getattr(pipeline, "_progress_bar_config", None) for pipeline in pipelines]
     try:
         for pipeline, config in zip(pipelines, before, strict=True):
@@ -314,6 +404,7 @@ def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
         whole_vae: Whether the autoencoder decodes a batch at once, neither sliced nor tiled.
     """
     changed: list[tuple[Any, str, Any]] = []
+    # Kandinsky 2.2 calls its autoencoder `movq`.
     vae = getattr(pipeline, "vae", None) or getattr(pipeline, "movq", None)
     for owner, name, off in (
         (pipeline, "safety_checker", None),
@@ -328,6 +419,8 @@ def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
     finally:
         for owner, name, before in changed:
             setattr(owner, name, before)
+        # diffusers calls this at the end of a pipeline, which an early stop or an error never
+        # reaches; the last part would stay on the accelerator.
         if getattr(pipeline, "_all_hooks", None):
             pipeline.maybe_free_model_hooks()
 
@@ -347,6 +440,7 @@ def scheduler_sigma(scheduler: Any, index: int) -> float | None:
     interpolated = getattr(scheduler, "sigmas_interpol", None)
     if interpolated is not None and index % 2:
         return float(interpolated[index])
+    # A shorter list cannot be one sigma for each timestep, so it is not indexed as they are.
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None and len(sigmas) >= len(scheduler.timesteps):
         return float(sigmas[index])

@@ -32,6 +32,13 @@ Objective = Callable[[Mapping[str, Tensor]], Tensor]
 def find_text_window(model: Model, sites: Sequence[str]) -> TextEncoder:
     """The text encoder that contains some sites.
 
+    Args:
+        model: The model.
+        sites: Addresses.
+
+    Returns:
+        The text window of their stage, with its tokenizer and network.
+
     Raises:
         SiteError: The sites are not all in one text encoder.
     """
@@ -66,6 +73,7 @@ def token_gradients(
     offset = _TokenOffset(f"{window.stage}/tokens")
     activations: dict[str, Tensor] = {}
     taps = [Tap(site, _writer(activations, site)) for site in sites]
+    # One call of the encoder with the prompts alone: every row is conditional.
     rows = StageCall({"cond": slice(0, len(texts))})
     hooks = model.family.hooks_by_address
     attachment = Attachment(hooks, lambda stage, call: rows, [offset], taps)
@@ -76,6 +84,8 @@ def token_gradients(
     ):
         window.encode(texts, graph=True)
         value = objective(activations)
+        # Rows of a batch do not interact, so the gradient of the sum holds the gradient of each
+        # text.
         (gradient,) = torch.autograd.grad(value.sum(), offset.leaves)
     return value.detach().float().cpu().numpy(), gradient.float().cpu().numpy()
 
@@ -96,5 +106,7 @@ class _TokenOffset:
 
     def __call__(self, value: Tensor) -> Tensor:
         leaf = torch.zeros_like(value, requires_grad=True)
+        # Kept by the edit, since `attach` gives edits no way to return more than the value.
         self.leaves = [leaf]
+        # Detached from the embedding table, which needs no gradient; adding zeros changes no value.
         return value.detach() + leaf

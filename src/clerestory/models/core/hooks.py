@@ -73,7 +73,15 @@ def flatten_positions(value: Tensor) -> Tensor:
 
 
 def restore_shape(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """Invert `flatten_positions`, to a tensor of this shape."""
+    """Invert `flatten_positions`.
+
+    Args:
+        value: `[sample, position, unit]`.
+        shape: The shape before, of two, three or four dimensions.
+
+    Returns:
+        A tensor of that shape; a view where torch can make one.
+    """
     return value.reshape(shape) if len(shape) < 4 else value.transpose(1, 2).reshape(shape)
 
 
@@ -115,12 +123,27 @@ class Attachment:
         return [*self._edits_at, *(site for site in self._taps_at if site not in self._edits_at)]
 
     def end_call(self, stage: str) -> None:
-        """Advance to the next call of a stage."""
+        """Advance to the next call of a stage.
+
+        Args:
+            stage: The stage whose module has returned.
+        """
         self._calls[stage] += 1
         self._current_calls.pop(stage, None)
 
     def handoff(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
-        """Edit and tap a value that goes between stages without a module, branch by branch."""
+        """Edit and tap a value that goes between stages without a module, branch by branch.
+
+        Args:
+            address: The conditioning site.
+            branches: The value of each branch of guidance, a row for each sample.
+
+        Returns:
+            The values as edited; the same mapping where the site is neither edited nor read.
+
+        Raises:
+            EditError: An edit changes the shape.
+        """
         if address not in self.sites:
             return branches
         return {
@@ -129,8 +152,21 @@ class Attachment:
         }
 
     def visit(self, address: str, value: Tensor) -> Tensor:
-        """Edit and tap what a module takes or gives; the same object where nothing is edited."""
+        """Edit and tap what a module takes or gives.
+
+        Args:
+            address: The site.
+            value: Its value as the module has it, all branches of guidance in one batch.
+
+        Returns:
+            A copy with the edits; the same object where nothing is edited.
+
+        Raises:
+            EditError: An edit changes the shape.
+        """
         stage = self.site_hooks[address].site.stage
+        # One description for all sites of a call: the scheduler is asked once, and the count moves
+        # on only when the stage returns.
         if stage not in self._current_calls:
             self._current_calls[stage] = self._stage_call(stage, self._calls[stage])
         return self._apply(address, value, self._current_calls[stage])
@@ -142,6 +178,8 @@ class Attachment:
             SiteError: The run has no such step or branch at an edit's site.
         """
         for edit in self._edits:
+            # A site that was not reached is no error: the run may have stopped before it on
+            # purpose.
             if edit.site in self._visited and not edit.applied:
                 raise SiteError(
                     f"The edit at {edit.edit.site!r} was never applied: this run has no such "
@@ -159,10 +197,13 @@ class Attachment:
                 continue
             for branch in edit.branches:
                 if branch in stage_call.rows:
+                    # Copied at the first edit only: an unedited run hands on the model's own
+                    # tensors.
                     result = _copy(value) if result is value else result
                     part = _select(result, stage_call.rows[branch], channels, merged_samples)
                     _edit_in_place(edit.edit, part, merged_samples)
                     edit.applied = True
+        # After all edits, so that a site is read as edited.
         for tap in self._taps_at.get(address, ()):
             if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
                 rows = stage_call.rows[tap.branch]
@@ -200,21 +241,29 @@ def attach(attachment: Attachment, stage_modules: Mapping[str, nn.Module]) -> It
                     _output_hook(attachment, address), prepend=True
                 )
             hooks.callback(handle.remove)
+        # Only stages with a site that is hooked are counted. A stage's own hook runs after those of
+        # its sites, whose hooks are prepended, also where the site is the stage's module.
         stages = {attachment.site_hooks[address].site.stage for address in attachment.sites}
         for stage in stages & stage_modules.keys():
             handle = stage_modules[stage].register_forward_hook(_count_hook(attachment, stage))
             hooks.callback(handle.remove)
         yield attachment
+        # Not in a `finally`: after an error in the block that error is the one to see.
         attachment.finish()
 
 
+# An exception is the only way out of a pipeline's loop from within a module.
 class _HaltError(Exception):
     """Raised and caught by `halt_before` only."""
 
 
 @contextmanager
 def halt_before(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Leave the block, without an error, when one of these modules is about to be called."""
+    """Leave the block, without an error, when one of these modules is about to be called.
+
+    Args:
+        modules: Modules; an early stop is the first call of any of them.
+    """
 
     def halt(module: nn.Module, args: Any) -> None:
         raise _HaltError
@@ -243,6 +292,8 @@ def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
 
 def _replace_output(output: Any, index: int, result: Tensor) -> Any:
     """A module's several values with one of them replaced."""
+    # transformers and diffusers return ordered mappings (`ModelOutput`), which must keep their
+    # type.
     if isinstance(output, Mapping):
         names = list(output)
         return type(output)(**{**output, names[index]: result})
@@ -293,12 +344,15 @@ def _copy(value: Tensor) -> Tensor:
 
 def _select(value: Tensor, rows: slice, channels: slice, merged_samples: int) -> Tensor:
     """A branch's rows and the channels that are used; all rows where branches are merged."""
+    # Basic slices on purpose: they are views, and an edit of a part writes into the copy.
     selected = value if merged_samples else value[rows]
     return selected[:, channels] if value.ndim == 4 else selected
 
 
 def _merge(value: Tensor, samples: int) -> Tensor:
     """`[branch × sample, position, unit]` as `[sample, branch × position, unit]`."""
+    # Where the rows are no multiple of the samples, they cannot be assigned to them and stay as
+    # they are.
     if len(value) % samples:
         return value
     _, positions, units = value.shape
@@ -318,6 +372,7 @@ def _split(value: Tensor, rows: int) -> Tensor:
 def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int) -> None:
     """Let an edit change `part`, a view into the copy."""
     flat = flatten_positions(part)
+    # Edits see one row for each sample, as taps do.
     before = _merge(flat, merged_samples) if merged_samples else flat
     after = edit(before)
     if after.shape != before.shape:
@@ -335,6 +390,7 @@ def _parse_edit(edit: Edit) -> _ParsedEdit:
     address = parse(edit.site)
     if address.units is not None:
         raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
+    # Edits are any callables with a `site`; `branch` is optional.
     branch = getattr(edit, "branch", "cond")
     if branch not in ("cond", "uncond", "both"):
         raise EditError(f"An edit's branch is {branch!r}; it must be cond, uncond or both.")

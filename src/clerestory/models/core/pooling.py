@@ -32,6 +32,7 @@ class Pooler:
 
     def __init__(self, pool: Pool, mask: Tensor | None, *, sequence: bool = True) -> None:
         self.pool, self.mask, self.sequence = pool, mask, sequence
+        # By number of positions and device, in which the sites of one window may differ.
         self._masks: dict[tuple[int, str], Tensor] = {}
         self._weights: dict[tuple[int, str], Tensor] = {}
 
@@ -44,6 +45,8 @@ class Pooler:
         Returns:
             float32 `[sample, unit]`, or with positions where the pool is `none`.
         """
+        # float32 also where the model is in half precision: float16 keeps three digits of a mean,
+        # and a sum may overflow it.
         value = value.float()
         if self.pool == "none":
             return value.clone()  # the model may go on to change its own
@@ -52,9 +55,11 @@ class Pooler:
         mask = self._full_mask(value, self.mask)
         if self.pool == "last":
             positions = torch.arange(value.shape[1], device=value.device)
+            # The highest true position; `argmax` of the mask alone would give the first.
             last = (mask * positions).argmax(1)
             return value[torch.arange(len(value), device=value.device), last]
         if self.pool == "max":
+            # -inf rather than 0: activations may all be negative.
             return value.masked_fill(~mask[..., None], float("-inf")).amax(1)
         # A batched product needs no masked copy of the activations.
         key = (value.shape[1], str(value.device))
@@ -70,6 +75,8 @@ class Pooler:
                 self.sequence or self.pool != "last"
             )
             full = torch.full(value.shape[:2], beyond, device=value.device)
+            # Shorter than the site where the denoiser appends positions to the text, or the prior
+            # its own tokens.
             full[:, : mask.shape[1]] = mask.to(value.device)
             self._masks[key] = full
         return self._masks[key]

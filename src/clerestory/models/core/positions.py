@@ -42,6 +42,7 @@ class MaskedEdit:
 
     def __call__(self, value: Tensor) -> Tensor:
         """Activations `[sample, position, unit]`, edited where the mask is true."""
+        # Made at each call: the number of positions is known only here.
         mask = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
         mask[:, : self.mask.shape[1]] = self.mask.to(value.device)
         return torch.where(mask[..., None], self.edit(value), value)
@@ -78,6 +79,7 @@ def restrict_positions(
     if positions == LAST_POSITION:
         mask = token_mask(window)
         indices = torch.arange(mask.shape[1], device=mask.device)
+        # End-of-text is the last real token, not the last position, which is padding.
         return MaskedEdit(edit, indices == (mask * indices).argmax(1, keepdim=True))
     word = positions.removeprefix(TOKENS_PREFIX).strip()
     if not positions.startswith(TOKENS_PREFIX) or not word:

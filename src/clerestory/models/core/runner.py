@@ -44,7 +44,20 @@ BatchOutput = tuple[Batch, Pictures | None]
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that determines a sweep, as `Model.sweep` takes it."""
+    """Everything that determines a sweep, as `Model.sweep` takes it.
+
+    Attributes:
+        samples: What is drawn, in order.
+        read: Units and steps to read by address.
+        edit_sets: Edits of each run; one empty tuple for a single run without edits.
+        pool: How positions are pooled.
+        branch: The branch of guidance that is read.
+        pictures: Whether pictures are drawn.
+        stop: `never` runs every stage whatever is read.
+        batch: Samples that are drawn together, at most.
+        taps: Callables by pattern of sites.
+        progress: As in `Model.run`.
+    """
 
     samples: tuple[Sample, ...]
     read: Mapping[str, Selection]
@@ -85,6 +98,7 @@ def list_samples(
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise PromptError("There is no prompt; give at least one.")
+    # Each text once: the same prompt often comes thousands of times.
     model.family.check_prompts(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
     if not paired:
         numbers = check_seeds(seeds)
@@ -102,6 +116,10 @@ def list_samples(
 def check_request(model: Model, request: Request) -> None:
     """Validate a request without running it.
 
+    Args:
+        model: The model that would run it.
+        request: The request.
+
     Raises:
         SiteError: A site, unit or pattern is unknown.
         PromptError: A word whose tokens are pooled is absent from a prompt.
@@ -114,6 +132,10 @@ def check_request(model: Model, request: Request) -> None:
 def run_sweep(model: Model, request: Request) -> list[Run]:
     """Run the samples once for each set of edits; sets with the same early edits share it.
 
+    Args:
+        model: The model.
+        request: What is drawn, read and edited.
+
     Returns:
         A run for each set of edits, in order.
 
@@ -121,6 +143,7 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
         ClerestoryError: As `check_request`, and SiteError where an edit's step never occurs.
     """
     sweep = _Sweep(model, request)
+    # A family that cannot tell the rows of a batch apart draws one sample at a time.
     size = min(request.batch, model.family.max_batch or request.batch)
     total, completed = len(request.samples) * len(request.edit_sets), 0
     outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
@@ -132,6 +155,8 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
     ):
         for start in range(0, len(request.samples), size):
             rows = range(start, min(start + size, len(request.samples)))
+            # All sets of a batch before the next batch: only one batch of shared encodings is held
+            # at a time.
             for batches, batch in zip(outputs, sweep.draw_batch(rows), strict=True):
                 batches.append(batch)
                 completed += len(rows)
@@ -181,6 +206,8 @@ class _Sweep:
             pictures, read_later = (
                 (None, {}) if encoded is None else self._draw(rows, encoded, late)
             )
+            # The readings of `encode` are shared by sets with the same early edits, and never
+            # written to.
             yield {**read, **read_later}, pictures
 
     def join(self, batches: Sequence[BatchOutput]) -> Run:
@@ -221,6 +248,7 @@ class _Sweep:
             for site, selection in request.read.items()
             if self._is_early(site) is early
         }
+        # A window is tokenized once, not once for each of its sites.
         mask = cache(partial(self._token_mask, samples))
         taps = make_taps(readings, selections, self.hooks, request.pool, request.branch, mask)
         taps += [tap for tap in self.taps if self._is_early(tap.site) is early]
@@ -233,7 +261,9 @@ class _Sweep:
 
     def _bind_edit(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:
         """The edit for these samples, at the positions that it names."""
+        # By rows of the whole run, since an edit may hold a value for each of its samples.
         batch_edit = edit.at(rows) if isinstance(edit, PerSample) else edit
+        # Positions of edits are of the prompts, whatever branch is read.
         texts, windows = _branch_texts(samples, "cond"), self.family.text_windows
         return restrict_positions(
             batch_edit,
@@ -263,8 +293,11 @@ class _Sweep:
         if self.request.pictures or self.request.stop == "never":
             return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
+        # A conditioning site lies in a stage but its value is handed over after all encode stages,
+        # so the run ends there and not in its stage.
         conditioning = dict.fromkeys(self.family.conditioning_sites, self.family.conditioning_site)
         ends = [conditioning.get(site, self.hooks[site].site.stage) for site in sites]
+        # default=0: with nothing to read the run ends after the first stage.
         return self.order[max((self.order.index(end) for end in ends), default=0)]
 
     def _check_word(self) -> None:

@@ -51,6 +51,7 @@ class SiteValues:
 
     def array(self) -> Floats:
         """All batches joined: float32 `[sample, step, unit]`, or with positions before units."""
+        # A single batch is not copied.
         return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
 
     def dataset(self) -> xr.Dataset:
@@ -63,12 +64,22 @@ class SiteValues:
         return xr.Dataset(
             {VALUE: (("sample", "step", *positions, "unit"), values)},
             coords={**step_coordinates(self.steps), "unit": np.array(units)},
+            # The width is saved with the heads because both are needed to split units into heads
+            # after only some were read.
             attrs={"units": self.width, "heads": self.heads} if self.heads else {},
         )
 
 
 def step_coordinates(steps: Sequence[Step]) -> dict[str, Any]:
-    """Coordinates along `step`: its indices, and timesteps and sigmas where steps have them."""
+    """Coordinates along `step`: its indices, and timesteps and sigmas where all steps have them.
+
+    Args:
+        steps: The steps that were read.
+
+    Returns:
+        By name, `step` as a list and the others as pairs of dimension and values, as xarray takes
+        them.
+    """
     coordinates: dict[str, Any] = {"step": [step.index for step in steps]}
     for name in ("timestep", "sigma"):
         if all(getattr(step, name) is not None for step in steps):
@@ -150,8 +161,10 @@ class Run:
         names: dict[str, int | None] = dict.fromkeys(self.site_values)
         name = next(iter(select(request.site, names, single=True, noun="site that was read")))
         values = self.site_values[name]
+        # Built for this site alone: labelling every site costs more than reading one.
         array = values.dataset()[VALUE].rename(name)
         array = array.assign_coords(self._sample_coordinates())
+        # A run that was made by hand may lack attributes.
         if "branch" in self.attributes:
             array = array.assign_coords(branch=self.attributes["branch"])
         units = head_units(request, name, values.width, values.heads)

@@ -21,6 +21,7 @@ from clerestory.errors import OptionError, SeedError
 
 __all__ = ["check_seeds", "parse_seeds", "parse_size"]
 
+# torch takes seeds to 64 bits, a table of samples keeps them as signed 64-bit integers.
 _LIMIT = 2**63
 _MOST = 1_000_000
 
@@ -49,9 +50,11 @@ def parse_seeds(text: str) -> Sequence[int]:
         raise SeedError(f"Seeds {text!r} cannot be read; {hint}") from None
     if not seeds:
         raise SeedError(f"Seeds {text!r} are empty; {hint}")
+    # Not `len`, which fails for a range of more than 63 bits.
     count = seeds.stop - seeds.start if isinstance(seeds, range) else len(seeds)
     if count > _MOST:
         raise SeedError(f"Seeds {text!r} are {count:,}; at most {_MOST:,} at once.")
+    # The ends of a range stand for all of it, so a long one is not listed twice.
     check_seeds((seeds[0], seeds[-1]) if isinstance(seeds, range) and count > 1 else seeds)
     return seeds
 
@@ -59,10 +62,17 @@ def parse_seeds(text: str) -> Sequence[int]:
 def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """Check seeds and list them.
 
+    Args:
+        seeds: One seed, or several.
+
+    Returns:
+        The seeds as Python integers, in order.
+
     Raises:
         SeedError: There is none, one is given twice, or one is negative or above 63 bits.
     """
     many = (seeds,) if isinstance(seeds, int | np.integer) else seeds
+    # `index` takes numpy integers and refuses 1.0, which `int` would let pass.
     listed = tuple(operator.index(seed) for seed in many)
     if not listed:
         raise SeedError("There is no seed; give at least one, like 0 or range(4).")
@@ -77,6 +87,9 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 def parse_size(text: str) -> dict[str, int]:
     """Read a picture's size from text: a side `512`, or width and height `768x512`.
+
+    Args:
+        text: One or two whole numbers of pixels.
 
     Returns:
         `height` and `width` in pixels.

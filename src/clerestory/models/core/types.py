@@ -67,7 +67,13 @@ class Options:
                 raise OptionError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
 
     def replace(self, **options: Any) -> Options:
-        """A copy with some options changed; None leaves one as it is.
+        """A copy with some options changed.
+
+        Args:
+            **options: New values by name; None leaves an option as it is.
+
+        Returns:
+            The copy.
 
         Raises:
             OptionError: An option is unknown or out of range.
@@ -85,7 +91,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture to draw: a prompt, a seed of its noise, and options."""
+    """One picture to draw.
+
+    Attributes:
+        prompt: Its text.
+        seed: The seed of its noise, 0 to 2⁶³ - 1.
+        options: How it is drawn.
+    """
 
     prompt: str
     seed: int
@@ -113,6 +125,7 @@ class Site:
     path: str
     affects_output: bool | None = True
     heads: int | None = None
+    # Neither shown nor compared: two loads of one model have equal sites but different modules.
     module: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -217,7 +230,14 @@ class Edit(Protocol):
         """The address of the site, without units; with a step (`…/out@5`) at that step only."""
 
     def __call__(self, value: Tensor) -> Tensor:
-        """Give the changed activations, `[sample, position, unit]` as they come in."""
+        """Give the changed activations.
+
+        Args:
+            value: Activations, `[sample, position, unit]`, in the model's dtype.
+
+        Returns:
+            A tensor of the same shape; it may be `value` itself, changed.
+        """
 
 
 @runtime_checkable
@@ -225,4 +245,11 @@ class PerSample(Protocol):
     """An edit that differs from sample to sample."""
 
     def at(self, rows: Sequence[int]) -> Edit:
-        """The edit for a batch that holds these samples of the run."""
+        """The edit for a batch that holds these samples of the run.
+
+        Args:
+            rows: Indices of the batch's samples in the run.
+
+        Returns:
+            An edit whose first row is for the sample `rows[0]`.
+        """

@@ -29,13 +29,22 @@ def weight_digests(networks: Iterable[nn.Module]) -> list[str]:
         _digest(weight)
         for network in networks
         for weight in network.parameters()
+        # Vectors are left out: norms and biases often start as ones or zeros, so that different
+        # networks would agree in them.
         if weight.ndim > 1 and weight.numel() >= SIGNS and not weight.is_meta
     }
     return sorted(digests)
 
 
 def encoder_digests(pipeline: Any) -> list[str]:
-    """Digests of a pipeline's text and image encoders, which classifiers may share."""
+    """Digests of a pipeline's text and image encoders, which classifiers may share.
+
+    Args:
+        pipeline: A diffusers pipeline.
+
+    Returns:
+        What `weight_digests` gives of its transformers networks; empty where it has none.
+    """
     from transformers import PreTrainedModel
 
     parts = getattr(pipeline, "components", {}).values()
@@ -45,4 +54,5 @@ def encoder_digests(pipeline: Any) -> list[str]:
 def _digest(weight: Tensor) -> str:
     flat = weight.detach().flatten()
     signs = flat[:: len(flat) // SIGNS][:SIGNS].signbit().cpu().numpy()
+    # 48 bits tell thousands of matrices apart, and keep the lists in manifests short.
     return hashlib.blake2b(signs.tobytes(), digest_size=6).hexdigest()

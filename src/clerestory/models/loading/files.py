@@ -31,10 +31,15 @@ MOST_LAYERS, MOST_SIZE = 1000, 2**24
 def check_pickles(folder: Path, index: Mapping[str, Any]) -> None:
     """Check that no part has pickled weights only.
 
+    Args:
+        folder: The pipeline's folder.
+        index: What `model_index.json` holds: for each part its library and class.
+
     Raises:
         ModelError: One has; the message names the file.
     """
     parts = [name for name, of in index.items() if isinstance(of, list) and of and of[0]]
+    # The safety checker of Stable Diffusion is left out, so it may be a pickle.
     for part in sorted(set(parts) - {"safety_checker"}):
         pickled = sorted(path for path in (folder / part).glob("*") if path.suffix in PICKLES)
         if pickled and not any((folder / part).glob("*.safetensors")):
@@ -56,6 +61,7 @@ def check_index(source: Path | str, index: Any) -> None:
     for name, of in index.items():
         if not isinstance(of, list) or name.startswith("_"):
             continue
+        # A part's name is a folder's name too; this keeps it within the pipeline.
         is_name = re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is not None
         is_pair = len(of) == 2 and all(part is None or isinstance(part, str) for part in of)
         if not is_name or not is_pair:
@@ -76,6 +82,7 @@ def _is_library(name: str) -> bool:
         return True
     if name.startswith("_") or not name.isidentifier():
         return False
+    # `find_spec` looks the package up without importing it, so a name in a file runs nothing of it.
     return importlib.util.find_spec(f"diffusers.pipelines.{name}") is not None
 
 
@@ -109,9 +116,12 @@ def _check_files(folder: Path, index: Mapping[str, Any]) -> None:
             if path.suffix == ".safetensors":
                 check_tensors(path, ModelError)
             elif path.suffix == ".json":
+                # Vocabularies of multilingual tokenizers are tens of megabytes of JSON.
                 most = MOST_JSON if path.name.startswith(("tokenizer", "vocab")) else MOST_TEXT
                 regular(path, ModelError, most)
             if path.name in ("config.json", "scheduler_config.json"):
+                # Schedulers write `-Infinity` and the like as bounds, so numbers need not be
+                # finite.
                 config = read_json(path, ModelError, finite=False)
                 if not isinstance(config, Mapping):
                     raise ModelError(f"{path} is not a configuration: expected a JSON object.")
@@ -120,6 +130,7 @@ def _check_files(folder: Path, index: Mapping[str, Any]) -> None:
 
 def _check_sizes(path: Path, config: Any) -> None:
     """ModelError for numbers that no network has, and that would exhaust memory or time."""
+    # A list of what is left rather than recursion: the depth is the file's to choose.
     pending: list[tuple[str, Any]] = [("", config)]
     while pending:
         name, value = pending.pop()
@@ -128,12 +139,20 @@ def _check_sizes(path: Path, config: Any) -> None:
         elif isinstance(value, list):
             pending += [(name, item) for item in value]
         elif isinstance(value, int):
+            # Layers multiply everything else in a network, so their bound is the tighter one.
             most = MOST_LAYERS if "layers" in name else MOST_SIZE
             check_count(f"{path}: {name[:80]}", ModelError, value, most, "in it")
 
 
 def pickle_error(path: Path | str) -> ModelError:
-    """The error for a pickle that was not allowed."""
+    """The error for a pickle that was not allowed.
+
+    Args:
+        path: The pickle.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
     return ModelError(
         f"{path} is a pickle, which can run code when it is loaded. If you trust where it comes"
         " from: --allow-pickles (in Python pickles=True)."
@@ -142,6 +161,10 @@ def pickle_error(path: Path | str) -> ModelError:
 
 def check_complete(folder: Path, pipeline: Any) -> None:
     """Check that every weight of a pipeline is in its files.
+
+    Args:
+        folder: The pipeline's folder.
+        pipeline: The pipeline that was opened from it.
 
     Raises:
         RuntimeError: One is missing, which the libraries would initialise at random.
@@ -158,11 +181,14 @@ def check_complete(folder: Path, pipeline: Any) -> None:
                 stored |= {_current_name(key) for key in opened_file.keys()}  # noqa: SIM118
         for key, _ in part.named_parameters():
             if not stored & {_current_name(key), *_tied_names(part, key)}:
+                # RuntimeError, as the libraries raise for other damage: the caller turns both into
+                # one line.
                 raise RuntimeError(f"{name} has no weight {key} in its files.")
 
 
 def _current_name(key: str) -> str:
     """A weight's current name: older files have other names for the same."""
+    # transformers 5 dropped this prefix from CLIP text encoders; their files keep it.
     key = key.removeprefix("text_model.")
     return re.sub(r"\.(query|key|value|proj_attn)\.(?=weight$|bias$)", _rename_attention, key)
 

@@ -58,6 +58,7 @@ def load(
         ModelError: It does not exist, cannot be fetched, is not a pipeline, draws from pictures
             rather than text, or is damaged; the message is one line.
     """
+    # diffusers takes seconds to import, so it is imported when a model is opened.
     from clerestory.models.loading.pipelines import PipelineOptions, open_pipeline
 
     target = _find_device(device)
@@ -71,6 +72,7 @@ def load(
         if hasattr(source, "components"):
             if dtype != "auto":
                 source.to(precision(type(source).__name__))
+            # A pipeline object stays where its owner put it, unless a device is asked for.
             destination = None if device == "auto" and offload is None else target
             _place_pipeline(source, destination, offload, lora)
         return wrap(source, load_options=load_options)
@@ -91,6 +93,7 @@ def load(
     )
     arguments = {"device": device, "dtype": dtype, "offload": offload, "prior": prior}
     arguments |= {"lora": lora, "config": config, "pickles": pickles}
+    # A partial of a module's function can be pickled, a closure could not.
     model.reopen = partial(load, source, **arguments)
     return model
 
@@ -156,6 +159,7 @@ def _place_pipeline(
         pipeline.enable_model_cpu_offload(device=target)
     elif offload == "sequential":
         pipeline.enable_sequential_cpu_offload(device=target)
+    # Offloading comes instead of a move: an offloaded pipeline places its parts itself.
     elif target is not None and pipeline.device != target:
         pipeline.to(target)
 
@@ -185,6 +189,7 @@ def _add_lora(pipeline: Any, lora: str) -> None:
             )
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
+        # diffusers says that PEFT is missing, not how it is installed here.
         if "PEFT" in reason:
             reason = "it needs the package peft: pip install 'clerestory[lora]'"
         raise ModelError(f"The LoRA {lora} cannot be loaded: {reason}") from error
@@ -209,6 +214,7 @@ def _find_device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        # torch knows devices that are not here, so whether one is there is asked below.
         device = torch.device(name)
     except RuntimeError:
         raise ModelError(f"No device is called {name!r}; write auto, cpu, cuda or mps.") from None
@@ -230,6 +236,8 @@ def _choose_precision(name: Any, target: torch.device) -> Callable[[str], torch.
     def precision(kind: str) -> torch.dtype:
         if isinstance(name, torch.dtype):
             return name
+        # Families differ: those of large transformers name bfloat16, which has the range of
+        # float32.
         half = getattr(families.get(kind, Family), "half_precision", Family.half_precision)
         dtype = name if name != "auto" else "float32" if target.type == "cpu" else half
         found: torch.dtype = getattr(torch, dtype)

@@ -15,14 +15,28 @@ INSTALLED = "_output_capturing_hooks_installed"
 
 
 def pack_pipeline(pipeline: Any) -> bytes:
-    """Pickle a pipeline with all its weights."""
+    """Pickle a pipeline with all its weights.
+
+    Args:
+        pipeline: A diffusers pipeline.
+
+    Returns:
+        The pickle, as large as the weights.
+    """
     file = io.BytesIO()
     _Pickler(file).dump(pipeline)
     return file.getvalue()
 
 
 def unpack_pipeline(data: bytes) -> Any:
-    """Restore what `pack_pipeline` gave. As with any pickle, it must come from a trusted source."""
+    """Restore what `pack_pipeline` gave. As with any pickle, it must come from a trusted source.
+
+    Args:
+        data: The pickle.
+
+    Returns:
+        The pipeline.
+    """
     return pickle.loads(data)
 
 
@@ -41,5 +55,6 @@ class _Pickler(pickle.Pickler):
         hooks = {
             key: hook for key, hook in obj._forward_hooks.items() if hook.__module__ != CAPTURING
         }
+        # The mark goes with the hooks: with it and without them no states would be captured.
         state = {name: value for name, value in dict(state).items() if name != INSTALLED}
         return build, arguments, {**state, "_forward_hooks": type(obj._forward_hooks)(hooks)}, *rest

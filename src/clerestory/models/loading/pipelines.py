@@ -65,7 +65,14 @@ class PipelineOptions:
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether a text has the form of a hub id, `owner/name`."""
+    """Whether a text has the form of a hub id, `owner/name`.
+
+    Args:
+        source: A text, such as the source that a user names.
+
+    Returns:
+        True by its form alone; nothing is looked up.
+    """
     file = source.lower().endswith((".safetensors", *PICKLES))
     named = re.fullmatch(r"[\w.-]+/[\w.-]+", source, re.ASCII) is not None
     return named and ".." not in source and not file
@@ -91,6 +98,7 @@ def open_pipeline(source: str | Path, options: PipelineOptions) -> Any:
     _check_unused(source, "config", options.config, "is not a single file, so it has its own")
     index = _read_index(source)
     kind = _pipeline_class(source, index)
+    # A decoder is published without its prior, and draws from an image embedding only.
     if kind == DECODER:
         return _open_with_prior(source, options)
     _check_unused(source, "prior", options.prior, f"is a {kind}, which needs none")
@@ -114,13 +122,17 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str, **more
 
         pipeline = DiffusionPipeline.from_pretrained(
             source,
+            # None is diffusers' default: safetensors where there are any, else pickles. True
+            # refuses pickles.
             use_safetensors=None if options.pickles else True,
             dtype=options.precision(kind),
+            # A folder is whole or it is refused; nothing that lacks is fetched in its place.
             local_files_only=local,
             trust_remote_code=False,
             **more,
         )
         if local:
+            # The libraries only warn about missing weights, and initialise them at random.
             check_complete(Path(source), pipeline)
     return pipeline
 
@@ -141,6 +153,7 @@ def _open_with_prior(source: str | Path, options: PipelineOptions) -> Any:
 
     decoder = _open_folder(source, options, DECODER)
     prior = _open_folder(options.prior, options, kind)
+    # The combined pipeline takes the prior's parts under these names.
     parts = {f"prior_{name}": part for name, part in prior.components.items()}
     return KandinskyV22CombinedPipeline(**decoder.components, **parts)
 
@@ -155,6 +168,8 @@ def _open_single_file(path: Path, options: PipelineOptions) -> Any:
     from diffusers.loaders import single_file_utils
 
     with silence_libraries(), _one_line_errors(path, "single file"):
+        # Read to learn its kind: `from_single_file` is a method of the class, which must be chosen
+        # first.
         checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
         guess = single_file_utils.infer_diffusers_model_type(checkpoint)
         known = _single_file_types()
@@ -218,6 +233,8 @@ def _fetch_index(name: str) -> Path:
 
     try:
         return Path(hf_hub_download(name, "model_index.json"))
+    # Before EntryNotFoundError, of which it is a subclass: a hub out of reach is not a missing
+    # file.
     except LocalEntryNotFoundError:
         reason = "the hub cannot be reached and there is no copy in the cache"
     except EntryNotFoundError:
@@ -238,6 +255,7 @@ def _fetch_index(name: str) -> Path:
 
 def _pipeline_class(source: str | Path, index: Mapping[str, Any]) -> str:
     kind = index.get("_class_name") if isinstance(index, Mapping) else None
+    # A pair names a class in a file that comes with the checkpoint.
     if isinstance(kind, list | tuple):
         own = str(kind[0])[:80] if kind else "unnamed"
         raise ModelError(f"{source} needs code of its own ({own}), and such code is never run.")
@@ -264,6 +282,10 @@ def _check_class(source: str | Path, kind: str) -> None:
 def check_task(source: str | Path, kind: type[Any]) -> None:
     """Check that a pipeline class draws from text.
 
+    Args:
+        source: The folder or id, for error messages.
+        kind: The pipeline's class.
+
     Raises:
         ModelError: It changes or fills in pictures.
     """
@@ -273,6 +295,8 @@ def check_task(source: str | Path, kind: type[Any]) -> None:
         from diffusers.pipelines import auto_pipeline
 
         drawing = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
+    # An argument `image` is not enough to refuse: ControlNet and others take one beside the prompt,
+    # and diffusers lists those that draw from text.
     if kind not in drawing:
         raise ModelError(
             f"{source} is a {kind.__name__}: it changes or fills in pictures that it is given, and"
@@ -290,6 +314,7 @@ def _one_line_errors(source: str | Path, kind: str) -> Iterator[None]:
         raise
     except Exception as error:  # tokenizers raises no class of its own
         reason = " ".join(str(error).split())
+        # diffusers names the pickle in its message; the user is told how to allow it instead.
         pickled = re.search(
             r"necessary `?safetensors`? weights in .*?['\"]([^'\"]+\.bin)['\"]", reason
         )
@@ -305,6 +330,7 @@ def silence_libraries() -> Iterator[None]:
     from transformers.utils import logging as transformers_log
 
     logs = (diffusers_log, transformers_log)
+    # Restored on exit: these settings belong to the whole process.
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     try:
         for log in logs:

@@ -23,13 +23,20 @@ def model_names() -> list[str]:
 
 
 def find_checkpoint(source: str | Path) -> Checkpoint | None:
-    """Locate a plug-in's model; None where no plug-in has a model of that name or folder.
+    """Locate a plug-in's model.
+
+    Args:
+        source: A plug-in's name, a folder, or any other source that `load` takes.
+
+    Returns:
+        Where the pipeline is; None where no plug-in has a model of that name or folder.
 
     Raises:
         ModelError: The model is missing or damaged.
         RegistryError: The plug-in cannot be imported.
     """
     known = plugins(GROUP)
+    # A name comes before a folder that happens to be called the same: `./NAME` is the folder.
     if isinstance(source, str) and source in known:
         return _plugin(source).checkpoint(source)
     folder = Path(source)
