@@ -112,7 +112,7 @@ def _(valid, out, patch):
 
 @case("verify")
 def _(valid, out, patch):
-    how = ["--contents", 2, "--directions", 1, "--unit", f"{SITE}[probe]", "--no-maps"]
+    how = ["--items", 2, "--baselines", 1, "--unit", f"{SITE}[probe]", "--no-maps"]
     return ["verify", valid.findings, "--classifier", LIGHT, "--label", "light", *how, "--out", out]
 
 
@@ -157,7 +157,7 @@ def _(valid, out, patch):
 
 @case("attribute", resumable=True, model=lambda _: tiny_model(window=128))
 def _(valid, out, patch):
-    how = ["--of", "text/pooled[2]", "--seeds", "0", "--paraphrases", 20, "--no-together"]
+    how = ["--of", "text/pooled[2]", "--seeds", "0", "--paraphrases", 20, "--no-synergy"]
     return ["attribute", "[a cat] with [c]", *how, "--no-path", "--out", out]
 
 
@@ -247,9 +247,9 @@ def _(valid, out, patch):
 
     def few(model: Any, folder: Any, progress: Any, **how: Any) -> Any:
         for done in (1, 2):
-            progress(done, 2)
+            progress("drawing", done, 2)
         asks = [SimpleNamespace(prompt=prompt) for prompt in ("a", "b")]
-        return SimpleNamespace(pictures=np.zeros((2, 8, 8, 3), "u1"), asks=asks, told=dict)
+        return SimpleNamespace(pictures=np.zeros((2, 8, 8, 3), "u1"), asks=asks, to_dict=dict)
 
     patch.setattr(evaluate, "evaluate", few)
     return ["lancet", "evaluate", "--sheet", out.with_suffix(".png"), "--json"]
