@@ -33,12 +33,20 @@ DETERMINER = re.compile(rf"(?:an?|the|{COUNTS})\s", re.IGNORECASE)
 LAST_BOUNDARY = re.compile(
     rf"(?:.*(?:(?<!\S)(?:{BOUNDARIES})(?!\S)|[,.;:]))?", re.IGNORECASE | re.DOTALL
 )
+# Either another piece follows at once, or a word that does not end a noun phrase.
 MODIFIED = re.compile(rf"\s*\[|\s+(?!(?:{BOUNDARIES})(?!\w))\w", re.IGNORECASE)
+# By sound, not by letter: "a uniform", "a European", but "an hour".
 VOWEL = re.compile(r"(?!eu|one\b|uni|use)[aeiou]|hour|hon(?:est|or|our)|heir", re.IGNORECASE)
 
 
 def is_modifier(after: str) -> bool:
     """Return whether a piece modifies what follows it: a word of the same phrase, or a piece.
+
+    Args:
+        after: The prompt after the piece, where `[` begins another piece.
+
+    Returns:
+        False at the end of the prompt and before a preposition, a verb or a comma.
 
     >>> [is_modifier(after) for after in (" hair", " [girl] in a", " with a", ", a drawing", "")]
     [True, True, False, False, False]
@@ -80,6 +88,13 @@ def baseline_for(words: str, before: str, after: str) -> str:
 
 def article_for(noun: str, like: str) -> str:
     """Return the indefinite article of a noun, with the capitals of another article.
+
+    Args:
+        noun: The noun, with whatever stands before it.
+        like: The article whose first letter gives the case.
+
+    Returns:
+        `a ` or `an `, with a blank.
 
     >>> article_for("owl", "a"), article_for("cat", "An"), article_for("uniform", "an")
     ('an ', 'A ', 'a ')

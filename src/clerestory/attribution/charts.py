@@ -18,7 +18,14 @@ AXIS_LIMIT = 1.9
 
 
 def network(split: Split) -> Any:
-    """Pieces as circles and interactions as lines, by size and sign."""
+    """Pieces as circles and interactions as lines, by size and sign.
+
+    Args:
+        split: One target's split.
+
+    Returns:
+        An Altair chart.
+    """
     import altair as alt
     import pandas as pd
 
@@ -42,6 +49,7 @@ def network(split: Split) -> Any:
     )
     scale = alt.Scale(domain=[-AXIS_LIMIT, AXIS_LIMIT])
     axis: dict[str, Any] = {"axis": None, "scale": scale}
+    # Not 0, which would be a scale without width, where no piece adds anything.
     largest = max([*(abs(share.value) for share in split.shapley), 1e-12])
     base = alt.Chart(nodes).encode(x=alt.X("x:Q", **axis), y=alt.Y("y:Q", **axis))
     size = alt.Scale(domain=[0, largest], range=[30, 1600])
@@ -57,7 +65,15 @@ def network(split: Split) -> Any:
 
 
 def paths(attribution: Attribution, name: str) -> Any:
-    """By site what each piece adds by itself, what all add, and their synergy."""
+    """By site what each piece adds by itself, what all add, and their synergy.
+
+    Args:
+        attribution: The result.
+        name: A finding in its `path`.
+
+    Returns:
+        An Altair chart, with the sites in the order of the model.
+    """
     import altair as alt
     import pandas as pd
 
@@ -87,7 +103,14 @@ def paths(attribution: Attribution, name: str) -> Any:
 
 
 def tokens(effects: Sequence[PatchEffect]) -> Any:
-    """Tokens by blocks of one text encoder, coloured by the share that is lost by patching."""
+    """Tokens by blocks of one text encoder, coloured by the share that is lost by patching.
+
+    Args:
+        effects: Effects of one target and one text encoder; one or more.
+
+    Returns:
+        An Altair chart.
+    """
     import altair as alt
     import pandas as pd
 

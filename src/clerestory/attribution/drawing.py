@@ -45,6 +45,7 @@ def draw_attribution(
     texts: list[str] = []
     if len(prompt.pieces) <= MAX_DRAWN:
         texts = [prompt.text(row, removal) for row in all_coalitions(len(prompt.pieces))]
+    # The empty coalition of a prompt that is all pieces, deleted, is no prompt to draw.
     if not texts or not all(texts):
         return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
     design = Design.crossed(texts, COALITION_SEEDS)
@@ -59,6 +60,12 @@ def draw_layers(
 
     The output of a block replaces that of the last block and passes through all that follows: the
     final norm, the prior, the denoiser. Several text encoders are cut at the same relative depth.
+
+    Args:
+        model: The model.
+        prompt: The prompt.
+        seeds: The seeds of every picture.
+        progress: Receives how many layers are drawn.
 
     Returns:
         Pictures `[seed, height, width, 3]` by block; those of the last block are the prompt's own.
@@ -76,6 +83,7 @@ def draw_layers(
     edits = []
     for depth in range(1, len(longest) + 1):
         layers = {
+            # Encoders of 12 and 24 blocks are cut at blocks 6 and 12 together: half-way in both.
             stage: sites[max(round(depth * len(sites) / len(longest)), 1) - 1]
             for stage, sites in blocks.items()
         }

@@ -63,6 +63,15 @@ class Games:
     ) -> Games:
         """Choose the coalitions to measure.
 
+        Args:
+            prompt: The prompt in pieces.
+            paraphrases: The replicates.
+            removal: The ways in which pieces are removed; the first is the main one.
+            budget: Coalitions per sample, where there are too many pieces to measure all.
+
+        Returns:
+            The games, of the usable paraphrases alone.
+
         Raises:
             EvidenceError: Too few paraphrases have words left without the pieces.
         """
@@ -110,7 +119,14 @@ class Games:
         ]
 
     def activations(self, measured: Mapping[str, Floats]) -> Floats:
-        """Stack what was measured by text to `[replicate, single coalition, unit]`."""
+        """Stack what was measured by text to `[replicate, single coalition, unit]`.
+
+        Args:
+            measured: By text `[unit]`, for the texts of `single_texts`.
+
+        Returns:
+            The first axis has the paraphrases in their order, the second the rows of `single`.
+        """
         return self._stack(measured, self.single, self.removal[0])
 
     def splits(self, measured: Mapping[str, Floats]) -> Iterator[dict[Removal, Split]]:
@@ -124,6 +140,7 @@ class Games:
             there is one with other texts.
         """
         first, *others = self.removal
+        # Where both ways give the same texts a comparison would be of a value with itself.
         different = [each for each in others if self._texts(each) != self._texts(first)]
         groups = template_groups(self.paraphrases)
         for target in range(len(next(iter(measured.values())))):
@@ -202,6 +219,8 @@ class Games:
             """Whether the other removal gives another mean; None without another."""
             if others is None or not values.shape[1]:
                 return [None] * values.shape[1]
+            # Paired: both removals were measured in the same paraphrases, so their differences are
+            # resampled.
             low, high = _bounds(others - values, groups)
             differs = ((low > 0) | (high < 0)) & (np.abs((others - values).mean(0)) > margin)
             return [bool(each) for each in differs]
@@ -242,4 +261,5 @@ def _estimates(values: Floats, groups: Integers) -> list[tuple[float, float, flo
 
 
 def _bounds(values: Floats, groups: Integers) -> tuple[Floats, Floats]:
+    # The same generator for every interval, so that an attribution is reproduced without a seed.
     return bootstrap_means(values, rng=np.random.default_rng(0), groups=groups)

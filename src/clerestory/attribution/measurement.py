@@ -63,6 +63,7 @@ class Measurer:
     def __post_init__(self) -> None:
         terms = [target.term for target in self.targets]
         if is_seed_independent(self.evaluator.model, terms, self.sites):
+            # The class is frozen; only its own construction may reduce the seeds.
             object.__setattr__(self, "seeds", self.seeds[:1])
 
     def measure(
@@ -110,6 +111,7 @@ class Measurer:
             return stored
         values, units = self._measured(texts, read_units)
         if path is not None:
+            # Written beside and renamed: a kill leaves either a whole part or none under its name.
             partial = path.with_suffix(".part")
             with partial.open("wb") as file:
                 np.savez(file, values=values, units=units)
@@ -153,6 +155,13 @@ def unit_sites(model: Model, targets: Sequence[Target]) -> list[str]:
 
     They are `mlp` taps, or block outputs of a stage without any, where their width is known, and
     the conditioning site.
+
+    Args:
+        model: The model.
+        targets: What is attributed; the latest of their stages is the last one that is read.
+
+    Returns:
+        Addresses, in the order in which the model runs them.
     """
     stages = list(dict.fromkeys(site.stage for site in model.sites.values()))
     sites = [site for site in model.sites.values() if site.shape[1]]
@@ -172,6 +181,7 @@ def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
     """A stored part of so many prompts; None where there is none, or it is damaged."""
     try:
         arrays = read_arrays(path, EvidenceError)
+    # A damaged part is measured again, like a missing one.
     except EvidenceError:
         return None
     values, units = arrays.get("values"), arrays.get("units")

@@ -18,7 +18,14 @@ __all__ = ["page"]
 
 
 def page(result: Attribution) -> str:
-    """One HTML file that needs no other; whatever comes from prompts or names is escaped."""
+    """One HTML file that needs no other; whatever comes from prompts or names is escaped.
+
+    Args:
+        result: The result.
+
+    Returns:
+        HTML.
+    """
     templates = environment("clerestory.attribution")
     templates.filters["interval"] = lambda share: format_interval(
         share.value, share.low, share.high

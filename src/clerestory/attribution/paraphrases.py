@@ -96,6 +96,7 @@ def paraphrase(
         )
     inner = [_variants(prompt, index) for index in range(1, len(prompt.pieces))]
     wordings = list(itertools.product(TEMPLATES, *inner))
+    # The prompt as it was typed, number 0, always comes first; only the others are shuffled.
     order = np.random.default_rng(seed).permutation(np.arange(1, len(wordings)))
     sentences = [_reworded(prompt, wordings[index]) for index in [0, *order.tolist()]]
     nothing = [False] * len(prompt.pieces)
@@ -118,6 +119,13 @@ def parse_paraphrases(
 ) -> tuple[SegmentedPrompt, ...]:
     """Read sentences with the pieces of a prompt in brackets, in the same order.
 
+    Args:
+        prompt: The prompt in pieces, whose baselines hold for all sentences.
+        sentences: Prompts with brackets; repetitions count once.
+
+    Returns:
+        The sentences with the pieces of `prompt`.
+
     Raises:
         EvidenceError: A sentence has other pieces, or there are fewer than 20.
     """
@@ -135,7 +143,15 @@ def parse_paraphrases(
 
 
 def fits_window(model: Model, texts: Sequence[str]) -> bool:
-    """Return whether each of the texts fits the model's text window."""
+    """Return whether each of the texts fits the model's text window.
+
+    Args:
+        model: The model whose tokenizer counts.
+        texts: The prompts.
+
+    Returns:
+        False if any of them is too long.
+    """
     try:
         for text in texts:
             model.check_prompt(text)
@@ -145,7 +161,14 @@ def fits_window(model: Model, texts: Sequence[str]) -> bool:
 
 
 def template_groups(paraphrases: Sequence[SegmentedPrompt]) -> Integers:
-    """The group of each paraphrase: one per template; sentences without one are groups of one."""
+    """The group of each paraphrase: one per template; sentences without one are groups of one.
+
+    Args:
+        paraphrases: The replicates.
+
+    Returns:
+        `[paraphrase]`, group numbers from 0.
+    """
     templates = [each.template or str(index) for index, each in enumerate(paraphrases)]
     return np.unique(templates, return_inverse=True)[1]
 

@@ -80,6 +80,7 @@ def patch_tokens(
         say where tokens are in the text.
     """
     nothing = [False] * len(paraphrases[0].pieces)
+    # A limit, since each token of each block takes a run of its own for all paraphrases.
     usable = [each for each in paraphrases if each.text(nothing, removal)][:MAX_PARAPHRASES]
     effects: list[PatchEffect] = []
     for stage, window in model.family.text_windows.items():
@@ -90,13 +91,22 @@ def patch_tokens(
         readers = {site: those for site, those in readers.items() if those}
         if readers and isinstance(window, Text):
             found = _patch_stage(model, window, readers, usable, removal, seed, progress)
+            # A target may read one text encoder alone: what it shows of another is rounding error.
             dependent = {each.target for each in found if abs(each.lost) > MIN_SHARE}
             effects += [each for each in found if each.target in dependent]
     return tuple(effects)
 
 
 def text_blocks(model: Model, stage: str) -> list[str]:
-    """The residual stream after each block of a text encoder that something reads."""
+    """The residual stream after each block of a text encoder that something reads.
+
+    Args:
+        model: The model.
+        stage: A text encoder's stage.
+
+    Returns:
+        Addresses, the first block first.
+    """
     return [
         site.address
         for site in model.sites.values()
@@ -177,6 +187,7 @@ def _share_lost(
     rng = np.random.default_rng(0)
     effect = full - removed
     low, high = bootstrap_means(effect, rng=rng, groups=groups)
+    # A share of an effect that may be zero has no meaning, and its interval no bounds.
     if low <= 0 <= high:
         return None
     lost = (full - patched) / effect.mean()
@@ -214,6 +225,8 @@ def _positions(window: Text, paraphrase: SegmentedPrompt, removal: Removal) -> P
         for index, (position, text) in enumerate(tokens):
             if part % 2:
                 token = Token((part, index), text)
+                # A piece of more tokens than its baseline: its first ones share the baseline's
+                # first token.
                 counterpart = max(len(counterparts) - len(tokens) + index, 0)
             else:
                 token = Token((part, 0), _context_label(paraphrase, part // 2))

@@ -70,7 +70,15 @@ class SegmentedPrompt:
         return "".join(character for character, _ in self.characters(present, removal))
 
     def characters(self, present: Sequence[bool], removal: Removal = "baseline") -> Characters:
-        """Return the same text character by character, each with the piece that it belongs to."""
+        """Return the same text character by character, each with the piece that it belongs to.
+
+        Args:
+            present: Whether each piece is kept.
+            removal: What happens to the others.
+
+        Returns:
+            Pairs of a character and the index of its piece; `-1 - n` for context after n pieces.
+        """
         text, deleted = _characters(self.context[0], -1), False
         for index, (is_present, piece) in enumerate(zip(present, self.pieces, strict=True)):
             if is_present:
@@ -148,6 +156,10 @@ def parse_pieces(text: str) -> SegmentedPrompt:
 def check_pieces(model: Model, prompt: SegmentedPrompt) -> None:
     """Check that a prompt fits the model's text window.
 
+    Args:
+        model: The model whose tokenizer counts.
+        prompt: The prompt in pieces.
+
     Raises:
         PromptError: A piece, or the prompt, is too long.
     """
@@ -220,6 +232,7 @@ def _append_baseline(characters: Characters, baseline: str, index: int) -> Chara
     return characters[: article.start()] + _characters(words, owner) + _characters(noun, index)
 
 
+# Characters keep their owners throughout, so that tokens are found in the text that is drawn.
 def _tidy(characters: Characters) -> Characters:
     """Remove double blanks, blanks before commas, and punctuation that nothing precedes.
 

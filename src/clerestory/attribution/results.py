@@ -142,7 +142,11 @@ class Drawings:
     layers: Mapping[str, Pictures]
 
     def save(self, folder: Path) -> None:
-        """Write `drawings.npz`."""
+        """Write `drawings.npz`.
+
+        Args:
+            folder: A folder that exists; a file of this name is overwritten.
+        """
         layers = {f"{LAYER}{site}": pictures for site, pictures in self.layers.items()}
         np.savez_compressed(
             folder / DRAWINGS,
@@ -153,7 +157,17 @@ class Drawings:
 
     @classmethod
     def load(cls, folder: Path) -> Drawings | None:
-        """Read what `save` wrote; None where nothing was saved."""
+        """Read what `save` wrote; None where nothing was saved.
+
+        Args:
+            folder: The folder of a result.
+
+        Returns:
+            The pictures, or None.
+
+        Raises:
+            EvidenceError: The file is damaged.
+        """
         path = folder / DRAWINGS
         if not path.exists():
             return None
@@ -265,6 +279,12 @@ class Attribution(Result):
     @classmethod
     def load(cls, folder: Path) -> Attribution:
         """Read what `save` wrote.
+
+        Args:
+            folder: The folder of a result.
+
+        Returns:
+            The result, with its pictures where some were saved.
 
         Raises:
             EvidenceError: The files are missing, damaged or of another version.

@@ -56,12 +56,26 @@ class Indices:
 
 
 def all_coalitions(pieces: int) -> Bools:
-    """Every coalition `[coalition, piece]`, the empty one first and the full one last."""
+    """Every coalition `[coalition, piece]`, the empty one first and the full one last.
+
+    Args:
+        pieces: How many pieces; there are 2 ** pieces rows.
+
+    Returns:
+        Booleans; row number n has piece k where bit k of n is set.
+    """
     return np.array([each[::-1] for each in itertools.product([False, True], repeat=pieces)])
 
 
 def single_coalitions(pieces: int) -> Bools:
-    """The empty coalition, each piece by itself, and the full one, `[2 + piece, piece]`."""
+    """The empty coalition, each piece by itself, and the full one, `[2 + piece, piece]`.
+
+    Args:
+        pieces: How many pieces.
+
+    Returns:
+        Booleans.
+    """
     none, full = np.zeros((1, pieces)), np.ones((1, pieces))
     return np.concatenate([none, np.eye(pieces), full]).astype(bool)
 
@@ -104,6 +118,8 @@ def sampled_coalitions(pieces: int, budget: int, seed: int) -> list[Bools]:
             requests.append(np.atleast_2d(coalitions).astype(bool))
             return np.zeros(len(requests[-1]))
 
+        # shapiq draws coalitions by its seed alone, not by their values: zeros show which it will
+        # request.
         _estimates(pieces, budget, 2 * seed + half, record)
         samples.append(np.unique(np.concatenate(requests), axis=0))
     return samples
@@ -113,6 +129,14 @@ def sampled_indices(games: Sequence[Game], pieces: int, budget: int) -> Indices:
     """Estimate indices of games, each by two independent samples of coalitions.
 
     The two estimates are averaged, and half their difference is the sampling error of a replicate.
+
+    Args:
+        games: One for each replicate.
+        pieces: How many pieces; the values are those of `sampled_coalitions` and of the two ends.
+        budget: Coalitions per estimate.
+
+    Returns:
+        The indices, with both errors.
     """
     pairs = tuple(itertools.combinations(range(pieces), 2))
     halves = np.array(
@@ -144,6 +168,7 @@ def _weights(pieces: int) -> tuple[Floats, Floats]:
 
 def _indices(values: Floats, pieces: int) -> tuple[Floats, Floats]:
     """Shapley values `[piece]`, and k-SII of order one and two `[piece + pair]`."""
+    # Imported where it is used: it takes seconds, and most of the library does not need it.
     import shapiq
 
     place_values = 1 << np.arange(pieces)

@@ -70,6 +70,8 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     spread = values.reshape(-1, values.shape[-1]).std(0)
     # A constant unit has a spread of rounding errors: it ranks last, and its figures are 0.
     scale = np.where(spread > 1e-9 * np.abs(values).max(), spread, np.inf)
+    # Neurons are ranked and tested on different paraphrases, so that selection does not inflate
+    # them.
     selection, evaluation = slice(0, None, 2), slice(1, None, 2)
     ranking = np.where(total[selection].mean(0) > 0, synergy[selection].mean(0) / scale, -np.inf)
     q = benjamini_hochberg(signed_rank(synergy[evaluation]))

@@ -49,7 +49,17 @@ class Target:
         return f"{Objective(((1.0, self.term),)).digest} {self.name}"
 
     def stage(self, model: Model) -> str:
-        """The stage that it is read in; the last one for pictures."""
+        """The stage that it is read in; the last one for pictures.
+
+        Args:
+            model: The model.
+
+        Returns:
+            The stage's name.
+
+        Raises:
+            SiteError: The model has no such site.
+        """
         if isinstance(self.term, DirectionTerm):
             return model.sites[parse(self.term.site).site].stage
         return list(model.sites.values())[-1].stage
@@ -93,6 +103,7 @@ def parse_targets(
     names = {target.name for target in targets}
     if not targets or len(names) < len(targets):
         raise EvidenceError("Name the targets, each once: a unit, a finding, or CLASSIFIER=LABEL.")
+    # Stable: within each of the two kinds the order in which they were named stays.
     return sorted(targets, key=lambda target: not target.is_activation)
 
 
@@ -140,7 +151,17 @@ def finding_targets(
 
 
 def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean") -> list[Target]:
-    """The difference of means at every site that has one, in the order of the sites."""
+    """The difference of means at every site that has one, in the order of the sites.
+
+    Args:
+        model: The model.
+        findings: What `find` found.
+        name: What the finding is called in the targets' names.
+        pool: How activations are pooled over positions: mean, max or last.
+
+    Returns:
+        One target a site, named by it; a value of 1 is as much as the two sides differ by there.
+    """
     ranked = sorted(findings.by_kind("direction"), key=lambda finding: finding.rank)
     by_site: dict[str, Finding] = {}
     for finding in ranked:
@@ -153,6 +174,7 @@ def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean"
         if site in by_site:
             address = by_site[site].site
             difference = findings.direction(address)
+            # So that the dot product with the difference itself is 1.
             scaled = difference / (difference @ difference)
             targets.append(Target(site, DirectionTerm(address, scaled, pool, f"{name}: {site}")))
     return targets

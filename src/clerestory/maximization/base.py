@@ -159,21 +159,45 @@ class Problem:
     def score_parts(
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
-        """As `scores`, `[state, 2]`: score and fluency apart."""
+        """Score, with the objective and its fluency apart; (-inf, 0) for an invalid prompt.
+
+        Args:
+            states: Sequences; one counts once in the budget, however often it is requested.
+            chains: The chain that requests each; 0 if None.
+
+        Returns:
+            `[state, 2]`: the objective, and fluency in nats a word.
+
+        Raises:
+            BudgetSpentError: The budget does not hold all that is new.
+        """
         self.requested += len(states)
         unknown = [state for state in dict.fromkeys(states) if state not in self._known]
         self._score(unknown, {} if chains is None else dict(zip(states, chains, strict=True)))
+        # A converged search only requests what is known, which spends nothing: without this limit
+        # it would never end.
         if self.requested > PATIENCE * self.budget:
             raise BudgetSpentError
         return np.array([self._known[state] for state in states]).reshape(-1, 2)
 
     def visit(self, states: Sequence[State], chains: Sequence[int]) -> None:
-        """Record that each chain has accepted its sequence."""
+        """Record that each chain has accepted its sequence.
+
+        Args:
+            states: The sequences.
+            chains: The chain of each, of the same length.
+        """
         for state, chain in zip(states, chains, strict=True):
             self.visits.setdefault(state, set()).add(chain)
 
     def gains(self, states: Sequence[State]) -> list[Gains]:
         """The gains of each sequence; each new gradient costs two evaluations.
+
+        Args:
+            states: Sequences that the space holds.
+
+        Returns:
+            For each sequence, `[position, word]` in units of the objective.
 
         Raises:
             SearchError: The objective has no gradient.
@@ -190,6 +214,7 @@ class Problem:
             self.spent += 2 * len(unknown)
             self._gains |= dict(zip(unknown, self.gradient(unknown), strict=True))
         gains = [self._gains[state] for state in states]
+        # Cleared after the rows are taken, so that one call never loses what it has just computed.
         if len(self._gains) > CACHED_GAINS:
             self._gains.clear()
         return gains
@@ -199,6 +224,7 @@ class Problem:
         new = [state for state, is_valid in zip(unknown, valid, strict=True) if is_valid]
         if len(new) > self.remaining:
             raise BudgetSpentError
+        # Invalid sequences are remembered too, at no cost: chains propose the same ones again.
         self._known |= dict.fromkeys(set(unknown) - set(new), (-np.inf, 0.0))
         if not new:
             return

@@ -178,13 +178,25 @@ class ComparisonResult(Result):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote; SearchError where it was altered."""
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder of a comparison.
+
+        Returns:
+            The result, with its pictures.
+
+        Raises:
+            SearchError: A file is missing or was altered.
+        """
         saved = load_json(_Saved, folder, FILE, SearchError)
         pictures = read_arrays(folder / PICTURES, SearchError)
         if sorted(pictures) != sorted(str(at) for at in range(len(saved.conditions))):
             raise SearchError(f"{folder / PICTURES} has other pictures than {FILE} says.")
         conditions = []
         for at, each in enumerate(saved.conditions):
+            # `mean_preservation` is a property of `Outcome`: saved for readers, computed again
+            # here.
             fields = {k: value for k, value in vars(each).items() if k != "mean_preservation"}
             conditions.append(Outcome(**fields, pictures=pictures[str(at)]))
         return cls(saved.target, saved.items, saved.seeds, tuple(conditions), saved.provenance)
@@ -234,6 +246,7 @@ def compare(
     words = found_words(search, best)
     drawn = select_items(model, items, classifier, count, START if items is None else 0)
     conditions = [Condition(UNEDITED), Condition(WORDS, template)]
+    # A caller may list the same words twice, and a condition's name must be unique.
     conditions += [
         Condition(each, placement.replace("{words}", each)) for each in dict.fromkeys(words)
     ]

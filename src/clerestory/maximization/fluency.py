@@ -46,7 +46,14 @@ class Bigrams:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Bigrams:
-        """Count the pairs of texts."""
+        """Count the pairs of texts.
+
+        Args:
+            texts: Captions; words are separated by blanks, commas are words, case does not count.
+
+        Returns:
+            The counts.
+        """
         pairs: Counter[tuple[str, str]] = Counter()
         words: Counter[str] = Counter()
         for text in texts:
@@ -67,6 +74,7 @@ class Bigrams:
 
     def _log(self, first: str, second: str) -> float:
         single = WORD_WEIGHT * self.words[second] / self.total
+        # The uniform part keeps the logarithm finite for a word that no caption has.
         single += (1 - WORD_WEIGHT) / (len(self.words) + 1)
         pair = self.pairs[first, second] / self.words[first] if self.words[first] else 0.0
         return math.log(PAIR_WEIGHT * pair + (1 - PAIR_WEIGHT) * single)
@@ -76,6 +84,12 @@ class Bigrams:
 def language_model(name: str) -> Fluency:
     """A causal language model of transformers, by hub id or folder.
 
+    Args:
+        name: A hub id or a folder with safetensors weights.
+
+    Returns:
+        A function from texts to the mean log probability of a token, in nats, `[text]`.
+
     Raises:
         ModelError: There is no such model, or it is of another kind.
     """
@@ -84,6 +98,7 @@ def language_model(name: str) -> Fluency:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True).eval()
         tokenizer = AutoTokenizer.from_pretrained(name)
+    # transformers raises OSError, ValueError, KeyError and others, depending on what is missing.
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{name} is not a causal language model ({reason}).") from error
@@ -104,6 +119,7 @@ def _mean_log_probability(
         ids = torch.cat([torch.tensor([[start]]), ids], 1)
     if ids.shape[1] < 2:
         return UNKNOWN
+    # The logits at a position predict the next token, so the last position predicts nothing here.
     logs = model(ids).logits.log_softmax(-1)[0, :-1]
     return float(logs[torch.arange(len(logs)), ids[0, 1:]].mean())
 

@@ -107,15 +107,19 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     algorithm = named_search(search)
     scorer = Scorer(model, aim, _seeds(seeds), batch)
     problem = Problem(space, budget, np.random.default_rng(seed), scorer)
+    # The weight of fluency is set only after the null scores: it counts in their standard
+    # deviations.
     problem.score_fluency = _fluency(model, fluency, language_model)
     problem.gradient = _gradient(scorer, space)
     plan = {**_plan(aim, space, algorithm, scorer), "seed": seed, "fluency": fluency}
     identity = {"model": model.name, "revision": model.revision}
     folder = None if out is None else Path(out)
     trail = Trail(folder, {**identity, **plan})
+    # An interrupted search replays from its seed, and finds the scores it already paid for here.
     scorer.known |= trail.load()
     with progress_bars(progress) as report:
         random = _null_scores(problem, scorer, null, trail, announce, report)
+        # Where all random prompts score the same, any unit will do, but zero would divide by zero.
         problem.scale = random.sd or 1.0
         problem.fluency_weight = fluency * problem.scale
         stopped = _run(algorithm, problem, trail, scorer, null, report)
@@ -128,7 +132,17 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
 
 
 def named_search(search: str | Search) -> Search:
-    """A search by its name, with its default settings; RegistryError where there is none."""
+    """A search by its name, with its default settings.
+
+    Args:
+        search: A name, or a search, which is returned as it is.
+
+    Returns:
+        The search.
+
+    Raises:
+        RegistryError: No search has this name.
+    """
     return searches[search]() if isinstance(search, str) else search
 
 
@@ -190,6 +204,7 @@ def _null_scores(
     report: Progress,
 ) -> NullScores:
     """Score random valid prompts, by a generator of their own; SearchError where not finite."""
+    # A generator of its own: the number of random prompts does not change the search's draws.
     lone = Problem(problem.space, count, np.random.default_rng([0, count]), scorer)
     prompts = [problem.space.text(state) for state in random_valid(lone, count)]
     total = count + problem.budget
@@ -240,6 +255,7 @@ def _result(
         raise SearchError("Nothing was scored: the budget is too small, or it was stopped at once.")
     trail = pd.DataFrame([vars(row) for row in problem.trail])
     scores, fluency = trail["score"].to_numpy(), trail["fluency"].to_numpy()
+    # Stable, so that of equal scores the one found first is listed first, on every machine.
     order = np.argsort(-(scores + problem.fluency_weight * fluency), kind="stable")
     chosen = _different([problem.states[prompt] for prompt in trail["prompt"]], order, best)
     front: list[int] = []
@@ -284,6 +300,7 @@ def _different(states: Sequence[State], order: NDArray[np.integer], count: int) 
     bags: list[Counter[int]] = []
     for at in order.tolist():
         bag = Counter(states[at])
+        # 0 for single words, which share no word unless they are equal.
         allowed = min(bag.total() - 1, 1)
         if all(max((bag - b).total(), (b - bag).total()) > allowed for b in bags):
             chosen.append(at)
@@ -294,9 +311,18 @@ def _different(states: Sequence[State], order: NDArray[np.integer], count: int) 
 
 
 def pareto_front(scores: NDArray[np.float64], fluency: NDArray[np.float64]) -> list[int]:
-    """Indices of what nothing else exceeds in both, the highest score first."""
+    """Indices of what nothing else exceeds in both, the highest score first.
+
+    Args:
+        scores: `[prompt]`.
+        fluency: `[prompt]`, in nats.
+
+    Returns:
+        Indices of the front; of equal prompts the first alone.
+    """
     front: list[int] = []
     most = -np.inf
+    # `lexsort` takes its last key first: by score, and by fluency among equal scores.
     for at in np.lexsort((-fluency, -scores)).tolist():
         if fluency[at] > most:
             front.append(at)

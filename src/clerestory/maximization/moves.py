@@ -18,7 +18,16 @@ ATTEMPTS = 1000
 
 
 def replace_word(state: State, position: int, word: int) -> State:
-    """The sequence with another word at a position."""
+    """The sequence with another word at a position.
+
+    Args:
+        state: The sequence.
+        position: An index into it.
+        word: An index into the vocabulary.
+
+    Returns:
+        A new sequence of the same length.
+    """
     return (*state[:position], word, *state[position + 1 :])
 
 
@@ -57,6 +66,13 @@ def perturb(state: State, space: Space, rng: np.random.Generator) -> tuple[State
 def random_valid(problem: Problem, count: int) -> list[State]:
     """Valid random sequences.
 
+    Args:
+        problem: Its space and generator are used; nothing is scored.
+        count: How many sequences; they may repeat.
+
+    Returns:
+        `count` sequences.
+
     Raises:
         SearchError: They are too rare to be met.
         BudgetSpentError: The budget does not hold as many.
@@ -67,6 +83,7 @@ def random_valid(problem: Problem, count: int) -> list[State]:
         valid = problem.space.valid(drawn)
         found += [state for state, good in zip(drawn, valid, strict=True) if good]
         if len(found) >= count:
+            # Checked before anything is scored, so that a start is whole or does not take place.
             if problem.remaining < count:
                 raise BudgetSpentError
             return found[:count]

@@ -47,11 +47,25 @@ class NullScores:
         return float(self.scores.std(ddof=1))
 
     def z(self, score: float) -> float:
-        """Standard deviations above their mean; 0 where they are all equal."""
+        """Standard deviations above their mean; 0 where they are all equal.
+
+        Args:
+            score: A score of the same objective.
+
+        Returns:
+            Standard deviations, with the sample's (n - 1) estimate.
+        """
         return (score - self.mean) / self.sd if self.sd > 0 else 0.0
 
     def percentile(self, score: float) -> float:
-        """The share that is lower, in percent: 100 means that none of them reached the score."""
+        """The share that is lower, in percent: 100 means that none of them reached the score.
+
+        Args:
+            score: A score of the same objective.
+
+        Returns:
+            0 to 100; equal scores do not count as lower.
+        """
         return 100 * float((self.scores < score).mean())
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,6 +186,7 @@ class MaximizationResult(Result):
         best = self.best_so_far()
         shown = np.unique(np.geomspace(1, len(best), POINTS).astype(int)) - 1
         curve = pd.DataFrame({"evaluations": shown + 1, "score": best[shown]})
+        # Before the first valid prompt the best score is -inf, which has no place on an axis.
         curve = curve[np.isfinite(curve["score"])]
         every = np.concatenate([curve["score"].to_numpy(), self.null.scores])
         scale = alt.Scale(domain=[float(every.min()), float(every.max())])
@@ -199,6 +214,8 @@ class MaximizationResult(Result):
         """The best score after each evaluation, `[evaluation]`; gradients leave it as it was."""
         best = np.full(max(self.evaluations, 1), -np.inf)
         if len(self.trail):
+            # Evaluations that went to gradients have no row: they stay -inf and take the maximum
+            # before them.
             best[self.trail["evaluations"].to_numpy() - 1] = self.trail["score"].to_numpy()
         return np.maximum.accumulate(best)
 
@@ -226,7 +243,11 @@ class MaximizationResult(Result):
         self.write(folder)
 
     def write(self, folder: Path) -> None:
-        """Write the files of `save` over any that are there."""
+        """Write the files of `save` over any that are there.
+
+        Args:
+            folder: The folder; created if missing.
+        """
         import pandas as pd
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -243,6 +264,12 @@ class MaximizationResult(Result):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote.
+
+        Args:
+            folder: The folder of a finished search.
+
+        Returns:
+            The result; pictures where some were saved.
 
         Raises:
             SearchError: The folder has no finished search, or a file was altered.

@@ -63,6 +63,7 @@ class Scorer:
             site = self.model.sites[parse(term.site).site]
             units = site.shape[1]
             if units is not None and len(term.direction) > units:
+                # Only to raise the model's own error, which names the units that the site has.
                 self.model.sites.select(f"{site.address}[{len(term.direction) - 1}]")
 
     @property
@@ -135,7 +136,16 @@ Announce = Callable[[Forecast], None]
 
 
 def forecast(scorer: Scorer, prompts: Sequence[str], count: int) -> Forecast | None:
-    """Score the first of these prompts, and forecast what `count` take; None if all are known."""
+    """Score the first of these prompts, and forecast what a whole search takes.
+
+    Args:
+        scorer: Scores the prompts and keeps the scores.
+        prompts: Prompts that are to be scored anyway; at most two batches of 16 are.
+        count: How many prompts the whole search scores.
+
+    Returns:
+        The forecast; None where all of them are known, so that nothing was timed.
+    """
     seconds_each = None
     # The first batch warms up: only the last one's time counts.
     for start in range(0, min(len(prompts), 2 * TIMED), TIMED):
@@ -202,14 +212,19 @@ class ObjectiveGradient:
     def _gains(self, state: State, gradient: NDArray[np.float32]) -> Gains:
         gains, at = [], self.first
         for word in state:
+            # Words may differ in their number of tokens; only those that stand where the present
+            # ones do count.
             present = self.word_tokens[word]
             length = int((present >= 0).sum())
+            # A prompt longer than the window is cut: `along` is then shorter than the word.
             along = gradient[at : at + length]
             every = along @ self.embeddings.T
             gain = np.zeros(len(self.word_tokens))
             for offset in range(min(length, len(along), self.word_tokens.shape[1])):
                 tokens = self.word_tokens[:, offset]
                 change = every[offset, tokens] - every[offset, present[offset]]
+                # First-order estimate, as HotFlip (Ebrahimi et al. 2018): gradient times the change
+                # of embedding.
                 gain += np.where(tokens >= 0, change, 0.0)
             gains.append(gain)
             at += length

@@ -126,7 +126,17 @@ class SearchComparison(Result):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote; SearchError where it was altered."""
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder of a comparison.
+
+        Returns:
+            The result, with its curves.
+
+        Raises:
+            SearchError: A file is missing or was altered.
+        """
         saved = load_json(_Saved, folder, FILE, SearchError)
         curves = read_arrays(folder / CURVES, SearchError)
         if set(curves) != set(saved.searches):
@@ -171,6 +181,7 @@ def compare_searches(
         RegistryError: A search is not known.
     """
     names = list(dict.fromkeys(searches))
+    # A misspelt name is refused before the first search has taken minutes.
     for name in names:
         named_search(name)
     if len(names) < 2:
@@ -195,6 +206,8 @@ def compare_searches(
                 progress=False,
                 **options,
             )
+            # `maximize` turns Ctrl-C into a partial result; a comparison of partial runs would be
+            # unfair.
             if result.stopped:
                 raise KeyboardInterrupt
             curves[name].append(_extended(result.best_so_far(), budget))

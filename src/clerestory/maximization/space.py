@@ -77,15 +77,36 @@ class Space:
         return sum(len(self.vocabulary) ** length for length in lengths)
 
     def words(self, state: State) -> str:
-        """What is put into the template."""
+        """What is put into the template for a sequence.
+
+        Args:
+            state: Indices into the vocabulary.
+
+        Returns:
+            The words, without blanks at either end.
+        """
         return self.separator.join(self.vocabulary[index] for index in state).strip()
 
     def text(self, state: State) -> str:
-        """The prompt."""
+        """The prompt of a sequence.
+
+        Args:
+            state: Indices into the vocabulary.
+
+        Returns:
+            The template with the words in it.
+        """
         return self.template.replace(WORDS, self.words(state))
 
     def valid(self, states: Sequence[State]) -> list[bool]:
-        """Which are of an allowed length, hold nothing banned, and are read as written."""
+        """Which are of an allowed length, hold nothing banned, and are read as written.
+
+        Args:
+            states: Sequences, of any length.
+
+        Returns:
+            A truth value for each.
+        """
         allowed = [self._allowed(state) for state in states]
         if self.is_readable is None or not any(allowed):
             return allowed
@@ -94,7 +115,14 @@ class Space:
         return [good and bool(next(readable)) for good in allowed]
 
     def random(self, rng: np.random.Generator) -> State:
-        """A sequence of a random length, which is not always valid."""
+        """A sequence of a random length, which is not always valid.
+
+        Args:
+            rng: The generator; one draw for the length, one for each word.
+
+        Returns:
+            Indices into the vocabulary.
+        """
         length = int(rng.integers(self.shortest, self.longest + 1))
         return tuple(rng.integers(0, len(self.vocabulary), length).tolist())
 
@@ -107,6 +135,7 @@ class Space:
         if not self.shortest <= len(state) <= self.longest:
             return False
         words = self.words(state).casefold()
+        # Also without blanks: words such as "stain" and "ed" must not add up to a banned one.
         compact = _compact(words)
         return bool(compact) and not any(
             ban.casefold() in words or _compact(ban) in compact for ban in self.banned

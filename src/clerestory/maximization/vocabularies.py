@@ -48,7 +48,11 @@ def vocabulary_words(vocabulary: Sequence[str] | str | Path) -> list[str]:
 
 
 def default_words(model: Model) -> list[str]:
-    """The words of the profile's captions in alphabetical order, else the model's own tokens."""
+    """The words of the profile's captions in alphabetical order, else the model's own tokens.
+
+    Args:
+        model: The model whose profile, or tokenizer, has the words.
+    """
     bigrams = caption_bigrams(model.profile)
     if bigrams is None:
         return model.vocabulary()
@@ -57,6 +61,10 @@ def default_words(model: Model) -> list[str]:
 
 @lru_cache(maxsize=1)
 def caption_bigrams(profile: ModelProfile) -> Bigrams | None:
-    """Bigrams of a profile's captions; None where it has none."""
+    """Bigrams of a profile's captions; None where it has none.
+
+    Args:
+        profile: The profile of a model.
+    """
     captions = profile.captions()
     return Bigrams.of(captions) if captions else None

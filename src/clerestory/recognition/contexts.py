@@ -56,6 +56,12 @@ class ContextEffect:
 def check_contexts(contexts: Sequence[str]) -> tuple[str, ...]:
     """Check contexts.
 
+    Args:
+        contexts: Templates with `{item}` where the name goes.
+
+    Returns:
+        The same contexts.
+
     Raises:
         EvidenceError: There is none, one does not have `{item}` once, or one is listed twice.
     """
@@ -94,6 +100,7 @@ def find_context_effects(
     q = benjamini_hochberg(_permutation_p(hits).ravel()).reshape(contexts, width)
     rates, other_rates = hits.mean(0), others.mean(0)
     medians = [np.median(np.delete(rates, context, 0), 0) for context in range(contexts)]
+    # Mean and median both: the median alone would pass labels that half of the contexts have.
     gain = rates - np.maximum(other_rates, medians)
     effects = []
     for context in range(contexts):

@@ -121,6 +121,12 @@ def measure_familiarity(
     """Measure `familiarity` of several phrases, each by itself beside the same controls.
 
     Args, Returns and Raises are those of `familiarity`.
+
+    Args:
+        phrases: The names, each compared with the controls alone and never with the others.
+
+    Returns:
+        One result a phrase, in their order.
     """
     contexts, numbers = check_contexts(contexts), check_seeds(seeds)
     observer = Observer.of(model, classifiers)
@@ -129,10 +135,12 @@ def measure_familiarity(
     }
     all_controls = [name for names in controls_of.values() for name in names]
     names = list(dict.fromkeys([*phrases, *all_controls]))
+    # All names are checked before the first is drawn, which takes minutes each hundred.
     for name in names:
         for context in contexts:
             model.check_prompt(fill(context, name))
     store = ObservationStore(out, observer.plan(model, contexts, numbers))
+    # Pictures of all controls would fill memory: those of a few are shown.
     pictured = {*phrases, *(name for own in controls_of.values() for name in own[:PICTURED])}
     observations = {name: store.read(name, pictures=name in pictured) for name in names}
     with progress_bars(progress) as report:
@@ -173,6 +181,8 @@ def _controls(
         names = check_controls(phrases, listed)
     else:
         words = len(content_words(phrase))
+        # Other phrases of as many words are excluded too, so that phrases of one call share
+        # controls.
         similar = [content_words(each) for each in phrases if len(content_words(each)) == words]
         exclude = [word for each in similar for word in each]
         exclude += [word.strip() for word in model.vocabulary()]
@@ -220,6 +230,7 @@ def _compare(
     distance, consistency = distances(deviation), consistencies(deviation)
     median, p = float(np.median(distance[1:])) or 1.0, first_name_p(distance)
     norms = np.linalg.norm(deviation, axis=2)
+    # Context by context, since pictures differ more in some contexts whatever the name.
     medians = np.median(norms[1:], 0)
     context_distances = norms[0] / np.where(medians > 0, medians, 1.0)
     effects = _context_effects(observer, phrase, controls)

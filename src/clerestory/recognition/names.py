@@ -16,6 +16,7 @@ __all__ = ["check_controls", "content_words", "invent_names", "match_form", "spl
 
 ONSETS = (*"bdfghjklmnprstvz", "br", "dr", "gr", "kl", "pr", "sk", "st", "tr", "vl")
 VOWELS = (*"aeiou", "ai", "ei", "ou")
+# The empty coda is listed several times: that is how often it is drawn.
 CODAS = ("", "", "", "", *"lmnrstk", "sh", "nd", "rk")
 SYLLABLES = (2, 3)
 """The fewest and the most of a word."""
@@ -49,6 +50,13 @@ def invent_names(
 def match_form(name: str, phrase: str) -> str:
     """Give a name the form of a phrase: its small words, and capitals where it has some.
 
+    Args:
+        name: An invented name of as many words as the phrase has content words.
+        phrase: The phrase.
+
+    Returns:
+        The name, with as many words as the phrase.
+
     >>> match_form("bofesh dralpi", "William of ockham")
     'Bofesh of dralpi'
     """
@@ -61,6 +69,12 @@ def match_form(name: str, phrase: str) -> str:
 def content_words(phrase: str) -> list[str]:
     """List the words of a phrase that are not small ones such as "of"; all, if it has no others.
 
+    Args:
+        phrase: The phrase.
+
+    Returns:
+        Words in lower case, in their order.
+
     >>> content_words("William of Ockham")
     ['william', 'ockham']
     """
@@ -71,6 +85,12 @@ def content_words(phrase: str) -> list[str]:
 def split_words(phrase: str) -> list[str]:
     """List the words of a phrase in lower case.
 
+    Args:
+        phrase: The phrase.
+
+    Returns:
+        Words in lower case, in their order; none for a blank phrase.
+
     >>> split_words("Alexandra  Elbakyan")
     ['alexandra', 'elbakyan']
     """
@@ -79,6 +99,13 @@ def split_words(phrase: str) -> list[str]:
 
 def check_controls(phrases: Sequence[str], controls: Sequence[str]) -> tuple[str, ...]:
     """Check controls that a person lists.
+
+    Args:
+        phrases: The names that are asked about.
+        controls: The names that a person lists; case and blanks do not distinguish them.
+
+    Returns:
+        The controls as they were written.
 
     Raises:
         EvidenceError: One is listed twice, or is one of the phrases.
@@ -97,6 +124,7 @@ def check_controls(phrases: Sequence[str], controls: Sequence[str]) -> tuple[str
 
 def _names(words: int, seed: int) -> Iterator[str]:
     """Names without end, each once."""
+    # Names of different lengths come from different streams, so neither changes the other's names.
     rng = np.random.default_rng([seed, words])
     known: set[str] = set()
     while True:

@@ -103,7 +103,16 @@ class Observer:
         }
 
     def plan(self, model: Model, contexts: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-        """Everything that observations of a name depend on."""
+        """Everything that observations of a name depend on.
+
+        Args:
+            model: The model.
+            contexts: Templates with `{item}` where the name goes.
+            seeds: Seeds of each context.
+
+        Returns:
+            Ready for JSON; a folder of another plan is not continued.
+        """
         return {
             "model": model.name,
             "revision": model.revision,
@@ -145,6 +154,7 @@ class Observer:
         rates = hits = embedding = np.empty((len(drawing.design), 0), np.float32)
         if self.classifiers:
             probabilities = [drawing.probabilities(each) for each in self.classifiers]
+            # One-hot rows, whose mean over seeds is how often each class is the likeliest.
             likeliest = [np.eye(p.shape[1], dtype=np.float32)[p.argmax(1)] for p in probabilities]
             rates, hits = np.concatenate(probabilities, 1), np.concatenate(likeliest, 1)
         if self.site is not None:

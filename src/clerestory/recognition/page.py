@@ -16,7 +16,14 @@ CONTROLS, PHRASE = "invented names", "the phrase"
 
 
 def page(result: FamiliarityResult) -> str:
-    """One HTML file that needs no other; whatever comes from outside is escaped."""
+    """One HTML file that needs no other; whatever comes from outside is escaped.
+
+    Args:
+        result: The result.
+
+    Returns:
+        HTML.
+    """
     rows = [
         {
             "context": name,
@@ -36,13 +43,27 @@ def page(result: FamiliarityResult) -> str:
 
 
 def sheet(result: FamiliarityResult) -> Pictures:
-    """A row for each context: the phrase first, then controls."""
+    """A row for each context: the phrase first, then controls.
+
+    Args:
+        result: The result, with pictures.
+
+    Returns:
+        One picture, `[height, width, 3]`.
+    """
     tiles = [each[at] for at in range(len(result.contexts)) for each in result.pictures.values()]
     return grid(tiles, columns=len(result.pictures))
 
 
 def chart(result: FamiliarityResult) -> Any:
-    """An Altair chart of the distance and consistency of every control, and of the phrase."""
+    """An Altair chart of the distance and consistency of every control, and of the phrase.
+
+    Args:
+        result: The result.
+
+    Returns:
+        The chart; distances alone where there is a single context.
+    """
     import altair as alt
     import pandas as pd
 

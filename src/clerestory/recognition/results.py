@@ -56,7 +56,14 @@ class Controls:
     consistencies: tuple[float | None, ...]
 
     def quantiles(self, figure: Literal["distances", "consistencies"]) -> list[float] | None:
-        """The lowest, the median, the 95th percentile and the highest; None where unknown."""
+        """The lowest, the median, the 95th percentile and the highest; None where unknown.
+
+        Args:
+            figure: Which of the two figures.
+
+        Returns:
+            Four numbers, in that order.
+        """
         values = [value for value in getattr(self, figure) if value is not None]
         return np.quantile(values, [0, 0.5, 0.95, 1]).tolist() if values else None
 
@@ -179,6 +186,12 @@ class FamiliarityResult(Result):
     def load(cls, folder: Path) -> FamiliarityResult:
         """Read what `save` wrote.
 
+        Args:
+            folder: The folder of a phrase's result.
+
+        Returns:
+            The result, with its pictures.
+
         Raises:
             EvidenceError: The files are missing, damaged or of another version.
         """
@@ -187,11 +200,20 @@ class FamiliarityResult(Result):
 
 
 def phrase_folder(folder: Path, phrase: str) -> Path:
-    """The folder of a phrase's result: its words, with a digest where they are ambiguous."""
+    """The folder of a phrase's result: its words, with a digest where they are ambiguous.
+
+    Args:
+        folder: The folder of all phrases.
+        phrase: The phrase.
+
+    Returns:
+        A folder within it; different phrases have different ones.
+    """
     from clerestory.reporting.pictures import slug
 
     name = slug(phrase)
     if name.replace("-", " ") != phrase or name == NAMES:
+        # A phrase may hold half a surrogate pair, which plain UTF-8 refuses to encode.
         raw = phrase.encode(errors="surrogatepass")
         name += "-" + hashlib.blake2b(raw, digest_size=3).hexdigest()
     return folder / name

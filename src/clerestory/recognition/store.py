@@ -33,6 +33,10 @@ class ObservationStore:
     def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
         """Open or create a folder.
 
+        Args:
+            folder: A folder, new or of the same plan; None stores nothing.
+            plan: What observations depend on; see `Observer.plan`.
+
         Raises:
             EvidenceError: The folder has observations of another plan; the message has the
                 differences.
@@ -43,7 +47,15 @@ class ObservationStore:
             (folder / NAMES).mkdir(exist_ok=True)
 
     def read(self, name: str, *, pictures: bool) -> Observation | None:
-        """Read the observation of a name; None where there is none, or it lacks pictures."""
+        """Read the observation of a name; None where there is none, or it lacks pictures.
+
+        Args:
+            name: The name.
+            pictures: Whether an observation without pictures counts as missing.
+
+        Returns:
+            The observation, or None.
+        """
         if self.folder is None:
             return None
         try:
@@ -51,10 +63,15 @@ class ObservationStore:
         except EvidenceError:
             return None  # none yet, or damaged: it is made again
         lacks_pictures = pictures and found.pictures is None
+        # Two names may share a digest, or a file may have been put there by hand.
         return None if found.name != name or lacks_pictures else found
 
     def write(self, observation: Observation) -> None:
-        """Write an observation, whole or not at all."""
+        """Write an observation, whole or not at all.
+
+        Args:
+            observation: The observation; one of the same name is overwritten.
+        """
         if self.folder is None:
             return
         raw = io.BytesIO()
@@ -62,6 +79,7 @@ class ObservationStore:
         np.savez_compressed(raw, **parts)
         path = self._path(observation.name)
         partial = path.with_name(f"{path.name}.part")
+        # Written beside and renamed: a kill leaves no half of a file under the name.
         partial.write_bytes(raw.getvalue())
         partial.replace(path)
 

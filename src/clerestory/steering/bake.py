@@ -112,6 +112,7 @@ def bake(
         OutputError: The folder holds something else.
     """
     _check_adapters(steered)
+    # Before the measurements, which take minutes.
     free_folder(Path(out))
     refusals = _refusals(steered, lora=lora, measure=measure)
     if refusals:
@@ -123,6 +124,7 @@ def bake(
 
 def _write(steered: SteeredModel, folder: Path, *, lora: bool, measure: bool) -> BakeResult:
     measured = measure
+    # Before folding, while the weights are still those of the base model.
     before = [_measure(steered, edits) for edits in (steered.edits, ())] if measured else []
     with _folded(steered, steered.edits) as folds:
         if lora:
@@ -247,6 +249,7 @@ def _low_rank_factors(change: Fold) -> tuple[Tensor, Tensor]:
             raise EditError("it shifts a bias, and a LoRA changes matrices only")
     left, sizes, right = torch.linalg.svd(deltas["weight"], full_matrices=False)
     rank = int((sizes > TOLERANCE * sizes[0].clamp_min(1e-30)).sum())
+    # At a quarter of full rank both factors already hold half the numbers of a square matrix.
     if rank > min(deltas["weight"].shape) // 4:
         raise EditError(f"it changes the matrix by rank {rank}, which is not low")
     # The square root is shared between both factors, so that neither is much larger.

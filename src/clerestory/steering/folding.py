@@ -44,7 +44,11 @@ class Fold:
         return {name: _float64(getattr(self.layer, name)) for name in self.values}
 
     def put(self, values: Mapping[str, Tensor]) -> None:
-        """Set the parameters to these values."""
+        """Set the parameters to these values.
+
+        Args:
+            values: By the parameter's name; they are cast to the parameter's dtype and device.
+        """
         for name, value in values.items():
             parameter = getattr(self.layer, name).data
             parameter.copy_(value.to(parameter.device, parameter.dtype))
@@ -52,6 +56,13 @@ class Fold:
 
 def fold(model: Model, edit: Edit) -> Fold:
     """Where an edit goes into the weights.
+
+    Args:
+        model: The model; its weights are read, not changed.
+        edit: The edit.
+
+    Returns:
+        The layer, with its new values in float64.
 
     Raises:
         EditError: It cannot be folded; the message has the reason.
@@ -80,13 +91,30 @@ def fold(model: Model, edit: Edit) -> Fold:
 
 
 def in_order(model: Model, edits: Sequence[Edit]) -> list[Edit]:
-    """The order to fold in: into a reading layer the last edit goes first."""
+    """The order to fold in: into a reading layer the last edit goes first.
+
+    Args:
+        model: The model.
+        edits: In the order in which they act.
+
+    Returns:
+        The same edits, in the order in which to fold them.
+    """
     reading = [edit for edit in edits if _reader(model, model.sites[parse(edit.site).site])]
+    # The weight becomes W M2 M1: what is multiplied in last acts on the activations first.
     return [*reversed(reading), *(edit for edit in edits if not any(edit is r for r in reading))]
 
 
 def nearest(model: Model, edit: Edit) -> SiteEdit | None:
-    """The edit closest to this one that could be folded: affine, at all steps and positions."""
+    """The edit closest to this one that could be folded: affine, at all steps and positions.
+
+    Args:
+        model: The model.
+        edit: An edit that cannot be folded.
+
+    Returns:
+        The edit that could be; None where the kind of edit has no affine map near it.
+    """
     if not isinstance(edit, SiteEdit):
         return None
     site = model.sites[parse(edit.site).site]
@@ -174,6 +202,8 @@ def _writer(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
     module = site.module
     if isinstance(module, nn.Linear):
         return site.path, module, False
+    # diffusers' attention adds the residual and rescales after `to_out`: then that is not the
+    # output.
     if site.tap.endswith("attn") and not getattr(module, "residual_connection", False):
         part = model.family.hooks_by_address[site.address].output_index
         for name in ("to_add_out",) if part else ("out_proj", "to_out.0"):

@@ -39,7 +39,14 @@ class Candidate:
 
 
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates that no other exceeds in score and preservation both, the highest score first."""
+    """Candidates that no other exceeds in score and preservation both, the highest score first.
+
+    Args:
+        candidates: What was tried.
+
+    Returns:
+        The front; of candidates that are equal in both the first alone.
+    """
     front: list[Candidate] = []
     most = -1.0
     for candidate in sorted(candidates, key=lambda each: (-each.score, -each.preservation)):

@@ -59,7 +59,14 @@ class ConditionFigures:
 
     @classmethod
     def of(cls, outcome: Outcome) -> ConditionFigures:
-        """The figures of an outcome."""
+        """The figures of an outcome.
+
+        Args:
+            outcome: What `compare_conditions` gives for one condition.
+
+        Returns:
+            Its figures, without the pictures.
+        """
         rate, effect = outcome.target, outcome.hard_negative_effect
         return ConditionFigures(
             target_rate=rate.rate,
@@ -218,7 +225,14 @@ class BuildResult(Result):
         return dump_json(self.calibration)
 
     def write(self, folder: Path) -> None:
-        """Write the same files as `save`, to a folder that has no steered model yet."""
+        """Write the same files as `save`, to a folder that has no steered model yet.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            OutputError: The folder holds something else.
+        """
         self.save(folder)
 
     def save(self, folder: str | Path) -> Path:  # type: ignore[override]
@@ -240,6 +254,12 @@ class BuildResult(Result):
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; the base model is loaded, and pictures are left out.
+
+        Args:
+            folder: What `save` wrote.
+
+        Returns:
+            The result; its `pictures` are empty.
 
         Raises:
             ModelError: The folder holds no steered model that `steer` built.

@@ -42,7 +42,15 @@ class ScaledDirection:
     differences: Floats = field(repr=False)
 
     def edit(self, strength: float, steps: Sequence[int] = ()) -> Add:
-        """The edit at some steps; at all where none is given."""
+        """The edit at some steps; at all where none is given.
+
+        Args:
+            strength: In standard deviations of the site's activations along the direction.
+            steps: Indices of steps, from 0.
+
+        Returns:
+            The edit.
+        """
         at = f"@{','.join(map(str, steps))}" if steps else ""
         return Add(self.site + at, self.direction, strength, self.sd)
 
@@ -52,10 +60,19 @@ class ScaledDirection:
         Pairs differ in *how much* of the target they get, which shuffling would not cancel: what
         they differ in along the mean difference is taken out first.
 
+        Args:
+            strength: In the standard deviations of `edit`, so that the lengths of both edits agree.
+            count: How many directions.
+            steps: Indices of steps, from 0; all where none is given.
+
+        Returns:
+            One edit for each direction, by a fixed seed.
+
         Raises:
             EvidenceError: All items differ alike, so that nothing remains.
         """
         mean = self.differences.mean(0)
+        # No NaN where the mean difference is zero: nothing is then taken out.
         mean /= max(float(np.linalg.norm(mean)), 1e-12)
         rest = self.differences - np.outer(self.differences @ mean, mean)
         directions = shuffled_directions(rest, 1.0, np.random.default_rng(0), count)
@@ -99,6 +116,7 @@ def scaled_directions(
         )
         direction = direction / np.linalg.norm(direction)
         sd = float((without @ direction).std())
+        # A site that does not vary along the direction gives strengths no unit.
         if sd > 0:
             separation = float(((with_target - without) @ direction).mean()) / sd
             directions.append(

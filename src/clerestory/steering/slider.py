@@ -72,6 +72,7 @@ class Slider:
         )
         try:
             losses = _fit(unet, data, steps, progress)
+        # Also Ctrl-C: an adapter that is left behind would draw in everything that follows.
         except BaseException:
             unet.delete_adapters(NAME)
             raise
@@ -79,7 +80,15 @@ class Slider:
         return cls(model, tuple(losses))
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.uint8]:
-        """Pictures `[sample, height, width, 3]` of the model with the adapter on."""
+        """Pictures `[sample, height, width, 3]` of the model with the adapter on.
+
+        Args:
+            prompts: The prompts.
+            seeds: The seeds of each.
+
+        Returns:
+            Pictures, prompt by prompt; the adapter is off again afterwards, also after an error.
+        """
         self.model.pipeline.unet.enable_adapters()
         try:
             pictures = self.model.run(prompts, seeds).pictures
@@ -115,6 +124,8 @@ class _TrainingData:
         sites = [model.conditioning_site, LATENT]
         for template in templates:
             prompts = [fill(template, item) for item in items]
+            # The latents on the way to the target's pictures, since those are where the slider must
+            # work.
             run = model.run(prompts, 0, read=sites, pool="none", pictures=False, stop="never")
             parts.append([torch.as_tensor(run.read(site).to_numpy()) for site in sites])
         latents, options = parts[1][1], model.defaults

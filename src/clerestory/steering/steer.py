@@ -157,6 +157,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     if shuffled:
         figures[SHUFFLED] = _mean_figures(shuffled)
     else:
+        # Without them a reader cannot tell the direction from any other push of the same length.
         warnings.append("No shuffled directions are among the baselines.")
     front = frontier(candidates)
     calibration = Calibration(
@@ -227,6 +228,7 @@ def _candidates(
 ) -> list[Candidate]:
     """Each edit on the selection items, one seed each."""
     conditions = [Condition(UNEDITED, goal.edited_template)]
+    # The words stand beside the edits as the reference of the Fréchet distance.
     conditions.append(Condition(WORDS, goal.reference_template))
     conditions += [
         Condition(str(index), goal.edited_template, (edit,)) for index, edit in enumerate(edits)

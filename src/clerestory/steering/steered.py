@@ -102,13 +102,32 @@ class SteeredModel:
         edits: Sequence[Edit] = (),
         **options: Any,
     ) -> Run:
-        """`Model.run` with the edits on."""
+        """`Model.run` with the edits on.
+
+        Args:
+            prompts: One prompt or several.
+            seeds: The seeds of each prompt.
+            edits: Further edits, which act after those of the steered model.
+            **options: Further arguments of `Model.run`.
+
+        Returns:
+            The run.
+        """
         return self.model.run(prompts, seeds, edits=(*self.edits, *edits), **options)
 
     def draw(
         self, prompts: str | Sequence[str], seeds: int | Sequence[int] = 0, **options: Any
     ) -> Pictures:
-        """The pictures alone, `[sample, height, width, 3]`, prompt by prompt."""
+        """The pictures alone, `[sample, height, width, 3]`, prompt by prompt.
+
+        Args:
+            prompts: One prompt or several.
+            seeds: The seeds of each prompt.
+            **options: Further arguments of `run`.
+
+        Returns:
+            The pictures, uint8.
+        """
         pictures = self.run(prompts, seeds, **options).pictures
         assert pictures is not None
         return pictures
@@ -131,6 +150,7 @@ class SteeredModel:
             kind, saved = name_of(edit), cast(SiteEdit, edit)
             listed.append({"kind": kind, **saved.to_dict()})
             for name, tensor in saved.tensors().items():
+                # safetensors refuses views that are not contiguous.
                 tensors[f"{index}.{name}"] = tensor.contiguous()
         model = self.model
         options = cast(dict[LoadOption, str], dict(model.load_options))
@@ -140,6 +160,7 @@ class SteeredModel:
                 FORMAT, base, tuple(listed), self.calibration, self.provenance, versions()
             )
         )
+        # Both are made before the folder is, so that a failure leaves none behind.
         text, page = json.dumps(steering, indent=1) + "\n", card(steering)
         place = empty_folder(Path(folder))
         with writing(place / TENSORS) as path:
@@ -184,7 +205,17 @@ def load_steered(folder: str | Path, model: Model | None = None) -> SteeredModel
 
 
 def read_steering(folder: Path) -> SavedSteering:
-    """What `steering.json` says; ModelError where it is missing, altered, or of another version."""
+    """What `steering.json` says.
+
+    Args:
+        folder: The folder of a saved steered model.
+
+    Returns:
+        Its fields, checked.
+
+    Raises:
+        ModelError: The file is missing, altered, or of another version.
+    """
     try:
         content = read_json(inside(folder, FILE, ModelError), ModelError, finite=False)
     except ModelError as error:
@@ -205,6 +236,7 @@ def _check_base(folder: Path, base: Base, model: Model) -> None:
     lora = base.load_options.get("lora", ""), model.load_options.get("lora", "")
     pairs = {"revision": (base.revision, model.revision), "LoRA": lora}
     digests = base.weights, weights_digest(model)
+    # Weights on the meta device or offloaded have no digest: they are compared where both have one.
     if all(digests):
         pairs["weights"] = digests
     differences = [

@@ -42,11 +42,28 @@ class SteeringTarget:
         return ITEM if self.remove else self.template
 
     def score(self, rate: float) -> float:
-        """How near a rate of the label is to what is wanted, 0 to 1."""
+        """How near a rate of the label is to what is wanted, 0 to 1.
+
+        Args:
+            rate: How often the label is predicted, 0 to 1.
+
+        Returns:
+            `rate`, or one less that where the target is removed; higher is better.
+        """
         return 1 - rate if self.remove else rate
 
     def panel(self, role: Role) -> Panel:
-        """The classifiers of a role; RegistryError where there are no such."""
+        """The classifiers of a role.
+
+        Args:
+            role: `selection` or `evaluation`.
+
+        Returns:
+            The target's classifier, those of what should stay, and the hard negative's.
+
+        Raises:
+            RegistryError: There are no such classifiers.
+        """
         return Panel.open(
             self.classifier,
             self.label,

@@ -109,12 +109,28 @@ class Association:
         return tuple(dict.fromkeys(names))
 
     def template(self, target: Target) -> str:
-        """Prompt words for a label, with `{item}` in them."""
+        """Prompt words for a label, with `{item}` in them.
+
+        Args:
+            target: An unwanted or preserved label.
+
+        Returns:
+            The profile's template for the label.
+
+        Raises:
+            RegistryError: The profile has no words for the label.
+        """
         return self.model.profile.template(*target)
 
 
 def split_words(text: str | Sequence[str]) -> list[str]:
     """Split a text at its commas, except inside brackets.
+
+    Args:
+        text: Words separated by commas, or a sequence, which is returned as a list.
+
+    Returns:
+        The words without blanks at their ends; empty ones are left out.
 
     >>> split_words("raven=zero-shot:MODEL[raven, owl, none]=raven, library")
     ['raven=zero-shot:MODEL[raven, owl, none]=raven', 'library']
@@ -147,6 +163,7 @@ def _target(model: Model, text: str) -> Target:
 
 def _bracketed(prompt: str, words: Sequence[str], baselines: Sequence[str]) -> str:
     """The prompt with these words in brackets, as `parse_pieces` reads it."""
+    # Brackets have a meaning in the prompt that is built below: typed ones would be read as pieces.
     if any(sign in text for text in (prompt, *words, *baselines) for sign in "[]"):
         raise PromptError("Words to preserve are named by --preserve: leave brackets out.")
     spans: list[tuple[int, int]] = []
@@ -156,6 +173,8 @@ def _bracketed(prompt: str, words: Sequence[str], baselines: Sequence[str]) -> s
         ]
         if not word or not matches:
             raise PromptError(f"The prompt has no word {word!r} to preserve: {prompt!r}.")
+        # A word that the prompt has twice may be named twice: each naming takes the next free
+        # place.
         free = [span for span in matches if all(span[1] <= a or b <= span[0] for a, b in spans)]
         if not free:
             raise PromptError(f"{word!r} overlaps another word: name no part of a prompt twice.")

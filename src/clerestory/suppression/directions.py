@@ -56,6 +56,7 @@ class Directions:
         """
         directions = self.unwanted
         if guarded:
+            # An orthonormal basis first: preserved directions need not be orthogonal to each other.
             preserved, _ = np.linalg.qr(self.preserved.T)
             directions = directions - directions @ preserved @ preserved.T
         axes, _ = np.linalg.qr(directions.T)
@@ -94,6 +95,7 @@ def read_directions(
         for each in paraphrases
         if fits_window(model, [fill(t, each.text(nothing)) for t in (*unwanted, *other)])
     ]
+    # Too few sentences give means of single wordings, not of the labels.
     if len(usable) < MIN_SENTENCES:
         raise EvidenceError("With the words of the unwanted labels the prompt is too long.")
     prompts, controls = (
@@ -110,6 +112,7 @@ def read_directions(
             pictures=False,
             description="reading directions",
         )
+        # float64, since the directions are small differences of large states.
         values = drawing.sites[site].values.mean(1).astype(np.float64)
         return design.item_means(values.reshape(len(values), -1))
 

@@ -78,6 +78,12 @@ class SuppressionMethod(ABC):
     def conditions(self, context: MethodContext) -> list[Condition]:
         """Build a condition for each setting; its name is the setting's.
 
+        Args:
+            context: The association, the sentences to build from, and the budget.
+
+        Returns:
+            Conditions, of which the selection half chooses one.
+
         Raises:
             EvidenceError, SearchError: The method does not apply to this model or prompt. It is
                 then left out, with the message as a warning.

@@ -16,7 +16,14 @@ SHOWN = 8
 
 
 def page(result: SuppressionResult) -> str:
-    """One HTML file that needs no other; whatever comes from outside is escaped."""
+    """One HTML file that needs no other; whatever comes from outside is escaped.
+
+    Args:
+        result: The result, with pictures by method.
+
+    Returns:
+        HTML.
+    """
     template = environment("clerestory.suppression").get_template("suppression.html")
     return template.render(
         result=result,
@@ -31,7 +38,14 @@ def page(result: SuppressionResult) -> str:
 
 
 def frontier(result: SuppressionResult) -> Any:
-    """An Altair chart of reduction against preservation, for methods of which both are known."""
+    """An Altair chart of reduction against preservation, for methods of which both are known.
+
+    Args:
+        result: The result.
+
+    Returns:
+        The chart; two reference lines alone where no method has both figures.
+    """
     import altair as alt
     import pandas as pd
 
@@ -63,5 +77,6 @@ def frontier(result: SuppressionResult) -> Any:
         alt.Chart(limits).mark_rule(color="#999", strokeDash=[4, 3]).encode(**{axis: f"{name}:Q"})
         for axis, name in (("x", "reduction"), ("y", "preservation"))
     ]
+    # Altair cannot infer the types of fields of an empty table.
     layers = [*rules, intervals, points, ring] if known else rules
     return alt.layer(*layers).properties(width=460, height=280)

@@ -176,6 +176,8 @@ class SuppressionResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
+        # Neither is a figure, and both are excluded; without them nothing of them is validated
+        # either.
         return dump_json(replace(self, steered=None, pictures={}))
 
     def page(self) -> str:
@@ -205,6 +207,12 @@ class SuppressionResult(Result):
     @classmethod
     def load(cls, folder: Path) -> SuppressionResult:
         """Read what `save` wrote, but for the steered model.
+
+        Args:
+            folder: The folder of a result.
+
+        Returns:
+            The result; `steered` is None, `load_steered` opens it.
 
         Raises:
             EvidenceError: The files are missing, damaged or of another version.

@@ -93,13 +93,21 @@ class Half:
             [each.text([present] * len(association.prompt.pieces)) for each in paraphrases]
             for present in (True, False)
         )
+        # Settings are many: on the selection half one seed each must do, and different ones.
         design = Design.paired if role == "selection" else Design.crossed
         self.design = design(texts, seeds)
         (self.before,) = evaluator.draw([Condition(BEFORE)], self.design)
         (self.control,) = evaluator.draw([Condition(CONTROL)], design(controls, seeds))
 
     def score(self, drawing: Drawing) -> Score:
-        """Score a drawing of this half's design."""
+        """Score a drawing of this half's design.
+
+        Args:
+            drawing: A drawing of the half's items and seeds.
+
+        Returns:
+            Its score beside the half's own references.
+        """
         return score(self.association, self.classifiers, drawing, self.before, self.control)
 
     def alternatives(self) -> tuple[Target, ...]:
@@ -111,6 +119,8 @@ class Half:
             labels = [
                 label
                 for label, _ in counts.most_common()
+                # "none" is a classifier's answer for nothing of its kind: there are no words to put
+                # in its place.
                 if label != "none" and Target(name, label) not in unwanted
             ]
             found += [Target(name, label) for label in labels[:1]]
@@ -204,6 +214,7 @@ def _reduction_interval(before: Floats, control: Floats, after: Floats) -> tuple
     """
     count = len(before)
     rng = np.random.default_rng(0)
+    # A resample of items is a multinomial draw of their counts: one matrix product does them all.
     weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
     gone, excess = weights @ (before - after).mean(1), weights @ (before - control).mean(1)
     valid = excess > MIN_EXCESS
@@ -219,4 +230,6 @@ def _preservation(before: Floats, after: Floats) -> float | None:
 
 
 def _objective(reduction: float | None, preservation: float | None) -> float:
+    # Each factor is cut at 1, so that more reduction than needed does not pay for lost
+    # preservation.
     return max(min(reduction or 0.0, 1.0), 0.0) * min(preservation or 0.0, 1.0)

@@ -106,6 +106,7 @@ def suppress(
         OutputError: `out` is not empty.
     """
     if out is not None:
+        # Refused before the minutes of drawing, not after.
         free_folder(out)
     association = Association.of(
         model, prompt, unwanted, preserve, baselines=baselines, classifiers=classifiers
@@ -113,6 +114,7 @@ def suppress(
     candidates = _candidates(methods, budget)
     numbers = check_seeds(seeds)
     others = model.profile.items(OTHER_PROMPTS) if other_prompts is None else other_prompts
+    # The same holds for prompts that are too long.
     for text in others:
         model.check_prompt(text)
     first, second, few = _halves(association, selection_paraphrases, evaluation_paraphrases)
@@ -128,6 +130,7 @@ def suppress(
             association=association,
             paraphrases=first,
             alternatives=selection.alternatives(),
+            # Of both halves: a suffix that is found on one has to fit on the other.
             longest=max(sentences, key=lambda text: len(model.tokenize(text))),
             budget=budget,
             evaluator=evaluator,
@@ -219,6 +222,7 @@ def _halves(
 
 def _selection_seeds(seeds: Sequence[int], count: int) -> list[int]:
     """A seed for each paraphrase of the selection half, none of which is among `seeds`."""
+    # More candidates than the evaluation's seeds can take away, so that eight always remain.
     free = [seed for seed in range(len(seeds) + SELECTION_SEEDS) if seed not in set(seeds)]
     return [free[index % SELECTION_SEEDS] for index in range(count)]
 
@@ -271,6 +275,7 @@ def _choose_settings(
             scored += [Choice(name, each.condition, half.score(each)) for each in drawings]
             done += len(part)
             progress("trying settings", done, total)
+        # Rates of few pictures tie often; probabilities decide between equals.
         choices.append(max(scored, key=lambda each: (each.score.objective, each.score.certainty)))
     return choices
 
@@ -279,6 +284,7 @@ def _evaluate(
     half: Half, choices: Sequence[Choice], other_prompts: Sequence[str]
 ) -> tuple[list[Drawing], tuple[MethodResult, ...]]:
     """Draw each choice on the evaluation half and on other prompts."""
+    # From here on a condition is called by its method, the key of pictures and results.
     named = [replace(choice.condition, name=choice.method) for choice in choices]
     drawings = half.evaluator.draw(named, half.design, description="evaluating methods")
     before = half.score(half.before)

@@ -42,7 +42,11 @@ class Evolve:
     patience: int = 12
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Breed until the budget is spent."""
+        """Breed until the budget is spent.
+
+        Args:
+            problem: What to search.
+        """
         size = max(self.population // self.islands, 4)
         tries = size + min(int(self.initial * problem.budget) // self.islands, 3 * size)
         states, _ = best_random(problem, self.islands, tries, size)
@@ -56,12 +60,15 @@ class Evolve:
                 problem.visit(survivors, [number] * len(survivors))
                 idle[number] = 0 if top > best[number] else idle[number] + 1
                 best[number] = max(best[number], top)
+                # An island that no longer improves has lost its variety: all but its best is
+                # replaced.
                 if idle[number] > self.patience:
                     survivors = [*survivors[:1], *random_valid(problem, size - 1)]
                     idle[number] = 0
                 populations[number] = survivors
                 yield problem.spent
 
+    # Crossing at one point keeps phrases together, on which a text encoder's activations depend.
     def _child(self, island: list[State], problem: Problem) -> State:
         rng = problem.rng
         # The better of two random indices: an island is in order, the best first.
@@ -72,6 +79,7 @@ class Evolve:
             child = (*child[:cut], *parent[cut:])
         for _ in range(1 + int(rng.integers(2))):
             changed, _ = perturb(child, problem.space, rng) if child else (parent, 0.0)
+            # A deletion may leave nothing, which is no prompt: the child then stays as it was.
             child = changed or child
         return child
 
@@ -86,6 +94,8 @@ class Evolve:
             np.argsort(-(parts[:, 0] + (problem.fluency_weight + w * problem.scale) * parts[:, 1]))
             for w in weights
         ]
+        # By turns, so that each weight keeps its share; a dict keeps the order and drops
+        # repetitions.
         turns = dict.fromkeys(int(at) for turn in zip(*orders, strict=True) for at in turn)
         total = parts[:, 0] + problem.fluency_weight * parts[:, 1]
         return [states[at] for at in turns][:size], float(total.max())

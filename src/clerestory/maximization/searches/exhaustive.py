@@ -20,7 +20,14 @@ class Exhaustive:
     batch: int = 256
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Score the whole space once."""
+        """Score the whole space once.
+
+        Args:
+            problem: What to search.
+
+        Raises:
+            SearchError: The space has more sequences than the budget holds.
+        """
         if problem.space.size > problem.budget:
             raise SearchError(
                 f"There are {problem.space.size:,} sequences and the budget is "

@@ -38,7 +38,14 @@ class Gradient:
     patience: int = 3
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Restart until the budget is spent."""
+        """Restart until the budget is spent.
+
+        Args:
+            problem: What to search; its objective must have a gradient.
+
+        Raises:
+            SearchError: The objective has no gradient.
+        """
         start = 0
         while True:
             drawn = random_valid(problem, min(self.initial, max(problem.remaining, 1)))
@@ -58,7 +65,10 @@ class Gradient:
 
     def _proposals(self, state: State, gains: Gains, problem: Problem) -> list[State]:
         top = min(self.top, gains.shape[1])
+        # The order among the top words does not matter: one of them is drawn at random.
         best = np.argpartition(-gains, top - 1, axis=1)[:, :top]
+        # A full batch that the budget does not hold would end the search with evaluations left
+        # over.
         count = min(self.candidates, problem.remaining)
         positions = problem.rng.integers(len(state), size=max(count, 1))
         words = best[positions, problem.rng.integers(top, size=len(positions))]

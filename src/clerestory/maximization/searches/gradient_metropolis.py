@@ -30,7 +30,14 @@ class GradientMetropolis(Metropolis):
     informed: float = 0.5
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Run until the budget is spent."""
+        """Run until the budget is spent.
+
+        Args:
+            problem: What to search; its objective must have a gradient.
+
+        Raises:
+            SearchError: The objective has no gradient.
+        """
         problem.gains([])  # refuses an objective without a gradient before anything is scored
         return super().run(problem)
 
@@ -49,6 +56,8 @@ class GradientMetropolis(Metropolis):
         new = [draw[0] for draw, is_valid in zip(draws, valid, strict=True) if is_valid]
         reverse = iter(problem.gains(new))
         for at, (state, position, forward), is_valid in zip(informed, draws, valid, strict=True):
+            # A sequence outside of the space has no gradient; it scores -inf and is rejected all
+            # the same.
             if not is_valid:
                 proposals[at] = (state, 0.0)
                 continue
@@ -68,4 +77,5 @@ class GradientMetropolis(Metropolis):
 
 
 def _log_odds(gains: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    # The half makes the proposal locally balanced: g(t) = sqrt(t) in Zanella 2020.
     return np.asarray(log_softmax(gains / (2 * temperature)))

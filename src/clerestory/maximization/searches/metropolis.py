@@ -65,7 +65,11 @@ class Metropolis:
             raise SearchError("Chains and rungs are 1 or more, 0 < coldest <= hottest.")
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Run until the budget is spent."""
+        """Run until the budget is spent.
+
+        Args:
+            problem: What to search.
+        """
         chains = Chains.begin(self, problem)
         try:
             while True:
@@ -73,6 +77,8 @@ class Metropolis:
                 chains.exchange(adapt=self._is_burning_in(problem))
                 yield problem.spent
         finally:
+            # In `finally`, since the end of the budget arrives as an exception from within the
+            # loop.
             problem.diagnostics |= chains.diagnostics()
 
     def _is_burning_in(self, problem: Problem) -> bool:
@@ -111,7 +117,15 @@ class Chains:
 
     @classmethod
     def begin(cls, settings: Metropolis, problem: Problem) -> Chains:
-        """Each chain on the best of random sequences of its own, the coldest rung on the best."""
+        """Each chain on the best of random sequences of its own, the coldest rung on the best.
+
+        Args:
+            settings: The numbers of ladders and rungs, and the ends of the ladder.
+            problem: What is searched; a share of its budget is spent on random sequences.
+
+        Returns:
+            Chains on their starting points.
+        """
         scale = 1.0 if settings.absolute else (problem.scale or 1.0)
         cold, hot = (float(np.log(scale * end)) for end in (settings.coldest, settings.hottest))
         tries = int(settings.initial * problem.budget) // settings.chains
@@ -134,7 +148,15 @@ class Chains:
         return np.tile(np.exp(self.log_ladder), self.chains)
 
     def step(self, proposals: Sequence[tuple[State, float]]) -> None:
-        """Accept or reject proposals, each with log q(back) - log q(there)."""
+        """Accept or reject proposals, each with log q(back) - log q(there).
+
+        Args:
+            proposals: For each state a new sequence and its correction in the Hastings ratio, in
+                nats.
+
+        Raises:
+            BudgetSpentError: The budget does not hold all that is new.
+        """
         states = [state for state, _ in proposals]
         scores = self.problem.scores(states, self.numbers)
         correction = np.array([ratio for _, ratio in proposals])
@@ -151,9 +173,14 @@ class Chains:
         self.accepted += int(accepted.sum())
 
     def exchange(self, *, adapt: bool) -> None:
-        """Exchange sequences of neighbours on a ladder; odd and even pairs take turns."""
+        """Exchange sequences of neighbours on a ladder; odd and even pairs take turns.
+
+        Args:
+            adapt: Whether this is burn-in: then the ladder is adapted and nothing is recorded.
+        """
         rungs = len(self.log_ladder)
         coldness = np.exp(-self.log_ladder)
+        # Pairs of one parity share no rung, so all of them can be exchanged in one round.
         first = self.exchanges % 2
         self.exchanges += 1
         for chain in range(self.chains):
@@ -165,6 +192,7 @@ class Chains:
                     self._swap(at)
                 if adapt:
                     self._adapt(rung, min(1.0, float(np.exp(min(gain, 0.0)))))
+        # Draws of a ladder that still moves have no stationary distribution.
         if not adapt:
             self._record(rungs)
 
@@ -176,6 +204,7 @@ class Chains:
         }
         draws = np.array(self.draws).T
         if draws.size and draws.shape[0] > 1 and draws.shape[1] > LEAST_DRAWS and np.ptp(draws) > 0:
+            # Imported here, by name: arviz_stats is slow to import and has no types.
             array_stats: Any = importlib.import_module("arviz_stats.base").array_stats
             axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
             figures["r_hat"] = float(array_stats.rhat(draws, **axes))
@@ -203,5 +232,7 @@ class Chains:
         total = gaps.sum()
         if total == 0:
             return
+        # The steps shrink with 1/sqrt(n), so that the ladder settles; its two ends stay where they
+        # are.
         gaps[rung] *= np.exp((rate - SWAP_RATE) / np.sqrt(self.exchanges))
         self.log_ladder[1:] = self.log_ladder[0] + np.cumsum(gaps * total / gaps.sum())

@@ -18,7 +18,11 @@ class Random:
     batch: int = 64
 
     def run(self, problem: Problem) -> Iterator[int]:
-        """Score until the budget is spent."""
+        """Score until the budget is spent.
+
+        Args:
+            problem: What to search.
+        """
         while problem.remaining:
             count = min(self.batch, problem.remaining)
             problem.scores([problem.space.random(problem.rng) for _ in range(count)])

@@ -19,7 +19,17 @@ class ClippedReflection(SuppressionMethod):
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5)
 
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each basis and strength."""
+        """One condition for each basis and strength.
+
+        Args:
+            context: Gives the directions and their bases.
+
+        Returns:
+            `len(strengths)` conditions a basis.
+
+        Raises:
+            EvidenceError: The model has no conditioning site, or the prompt is too long.
+        """
         directions = context.directions
         return [
             Condition(

@@ -19,7 +19,17 @@ class NegativePrompt(SuppressionMethod):
     guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
 
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each guidance; EvidenceError where the model takes no such prompt."""
+        """One condition for each guidance.
+
+        Args:
+            context: Gives the model and the unwanted labels.
+
+        Returns:
+            Conditions whose options are the negative prompt and the guidance.
+
+        Raises:
+            EvidenceError: The model takes no negative prompt, or draws without guidance.
+        """
         model = context.association.model
         option = model.family.negative_option
         if not option:

@@ -17,7 +17,17 @@ class Projection(SuppressionMethod):
     order = 2
 
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each basis."""
+        """One condition for each basis.
+
+        Args:
+            context: Gives the directions and their bases.
+
+        Returns:
+            One condition a basis, with an edit for each of its axes.
+
+        Raises:
+            EvidenceError: The model has no conditioning site, or the prompt is too long.
+        """
         directions = context.directions
         return [
             Condition(

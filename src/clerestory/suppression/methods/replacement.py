@@ -28,7 +28,17 @@ class Replacement(SuppressionMethod):
     single_reinforcements: tuple[float, ...] = (0.3, 0.45)
 
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each strength and reinforcement; EvidenceError without a label."""
+        """One condition for each strength and reinforcement.
+
+        Args:
+            context: Gives the directions, and the labels that the control shows.
+
+        Returns:
+            Conditions with a single edit each.
+
+        Raises:
+            EvidenceError: The control shows no other label, or the model has no conditioning site.
+        """
         if not context.alternatives:
             raise EvidenceError("The control shows no other label in place of the unwanted.")
         association, directions = context.association, context.directions

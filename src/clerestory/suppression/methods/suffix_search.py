@@ -26,8 +26,19 @@ class SuffixSearch(SuppressionMethod):
     null: int = 32
 
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each suffix; SearchError where no words fit, or without a budget."""
+        """One condition for each suffix that was found.
+
+        Args:
+            context: Gives the bases, the longest prompt and the budget.
+
+        Returns:
+            Conditions that append words; the best-scoring first.
+
+        Raises:
+            SearchError: No words fit after the prompt, or the budget is 0.
+        """
         association, directions = context.association, context.directions
+        # The guarded basis: away from the unwanted must not lead away from the preserved.
         guarded = context.bases["preserved projected out"]
         weighted = [(-1.0, axis) for axis in guarded]
         weighted += [(self.preserved_weight, axis) for axis in directions.preserved]
@@ -39,6 +50,7 @@ class SuffixSearch(SuppressionMethod):
         objective = objectives[0]
         for term in objectives[1:]:
             objective = objective + term
+        # "not black" would say the unwanted label: no suffix may name it.
         banned = [word for target in association.unwanted for word in target.label.split()]
         result = maximize(
             association.model,
@@ -46,6 +58,7 @@ class SuffixSearch(SuppressionMethod):
             search="evolve",
             budget=context.budget,
             words=self.words,
+            # What fits after the longest prompt fits after all of them.
             template=f"{context.longest} {{words}}",
             ban=banned,
             null=self.null,
