@@ -110,13 +110,26 @@ def trusted_names(names: Iterable[str]) -> Iterator[None]:
 
 
 def is_trusted(name: str) -> bool:
-    """Whether a person gave this name, on the command line or in Python, and no file did."""
+    """Whether a person gave this name, on the command line or in Python, and no file did.
+
+    Args:
+        name: The classifier's whole name.
+
+    Returns:
+        True outside `trusted_names`; within it, whether the name is one of those.
+    """
     trusted = _TRUSTED.get()
     return trusted is None or name in trusted
 
 
 def is_code(name: str) -> bool:
     """Whether the classifier of this name is code, which is imported and run.
+
+    Args:
+        name: The classifier's whole name.
+
+    Returns:
+        True for the kind `python`.
 
     >>> is_code("python:mine:brightness"), is_code("lancet:mood")
     (True, False)
@@ -141,6 +154,7 @@ def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
     kind, _, rest = name.partition(":")
     opened = classifier_kinds[kind](rest, role)
     classes = opened.classes
+    # The only class would have probability 1 in every picture.
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise RegistryError(
             f"{name} has the classes {', '.join(map(repr, classes))}; two or more are expected, "
@@ -159,6 +173,9 @@ def resolve_label(name: str, label: str, *, role: Role = "evaluation") -> str:
         label: The text.
         role: Which of two classifiers of that name.
 
+    Returns:
+        The class, as the classifier spells it.
+
     Raises:
         RegistryError: No class is meant, or several.
     """
@@ -167,6 +184,7 @@ def resolve_label(name: str, label: str, *, role: Role = "evaluation") -> str:
         return label
     plain = label.replace("-", " ").strip().casefold()
     spelt = {known.replace("-", " ").casefold(): known for known in classes}
+    # Whole words: `black` is `black clothes`, but not `blackberry`.
     beginnings = [known for key, known in spelt.items() if plain and key.startswith(f"{plain} ")]
     if plain in spelt or len(beginnings) == 1:
         return spelt.get(plain) or beginnings[0]
@@ -179,6 +197,9 @@ def parse_target(text: str, *, role: Role = "evaluation") -> Target:
     Args:
         text: CLASSIFIER=LABEL; the label may be shortened as for `resolve_label`.
         role: Which of two classifiers of that name.
+
+    Returns:
+        The classifier's name and the class, as the classifier spells it.
 
     Raises:
         RegistryError: There is no such classifier or class.

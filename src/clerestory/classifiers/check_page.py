@@ -40,6 +40,7 @@ def render_page(
     }
     templates = environment("clerestory.classifiers")
     assert templates.loader is not None
+    # The text itself and not a rendered template, which might differ from its digest.
     script = templates.loader.get_source(templates, "check.js")[0]
     # The page's policy runs only a script of this digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -33,12 +33,27 @@ class ClassifierHead(Classifier, Protocol):
         """What reports call the network."""
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the heads read, `[n, feature]`, of pictures `[n, height, width, 3]`."""
+        """What the heads read, `[n, feature]`, of pictures `[n, height, width, 3]`.
+
+        Args:
+            pictures: `[n, height, width, 3]`.
+
+        Returns:
+            Features, the same for all heads of the network.
+        """
 
     def accuracy(self) -> tuple[int, int]:
         """How many held-out pictures this head has right, and of how many."""
 
 
 def factor_of(name: str, classifier: Classifier) -> str:
-    """A short name for tables: a head's factor, else the classifier's whole name."""
+    """A short name for tables: a head's factor, else the classifier's whole name.
+
+    Args:
+        name: The classifier's whole name.
+        classifier: The classifier.
+
+    Returns:
+        The short name.
+    """
     return classifier.factor if isinstance(classifier, ClassifierHead) else name

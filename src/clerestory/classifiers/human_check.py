@@ -126,6 +126,9 @@ class HumanCheck:
         Args:
             label: The class.
 
+        Returns:
+            The share before and after correction, 0 to 1, with its 95% interval.
+
         Source: Angelopoulos et al. 2023 (prediction-powered inference), made exact.
         """
         at = self.classes.index(label)
@@ -135,12 +138,14 @@ class HumanCheck:
         share, unsure = self.predicted[at], int(self.unsure[at])
         total_unsure = int(self.unsure.sum())
         elsewhere, total = total_unsure - unsure, self.marked + total_unsure
+        # Two intervals at half of the error each hold together at `LEVEL` (Bonferroni).
         half = 1 - (1 - LEVEL) / 2
         low = clopper_pearson(missed, total, half).low
         low -= clopper_pearson(wrong + unsure, total, half).high
         high = clopper_pearson(missed + elsewhere, total, half).high
         high -= clopper_pearson(wrong, total, half).low
         ends = (share + (missed - wrong) / self.marked, share + low, share + high)
+        # The correction may lead a little outside of what a share can be.
         return CorrectedRate(share, *(min(1.0, max(0.0, end)) for end in ends))
 
     @property
@@ -155,7 +160,14 @@ class HumanCheck:
         )
 
     def shares(self, queries: Iterable[str]) -> str:
-        """In a line, the corrected shares of the classes that queries name."""
+        """In a line, the corrected shares of the classes that queries name.
+
+        Args:
+            queries: Queries and filters, in which classes stand after a quotation mark or `=`.
+
+        Returns:
+            One sentence; "" where no class is named.
+        """
         text = " ".join(queries)
         named = [label for label in self.classes if re.search(rf"['\"=]{re.escape(label)}\b", text)]
         rates = [(label, self.corrected(label)) for label in named]
@@ -183,6 +195,12 @@ class HumanCheck:
     @classmethod
     def from_dict(cls, values: Any) -> HumanCheck:
         """Restore a check from what `to_dict` returned.
+
+        Args:
+            values: What was read from JSON.
+
+        Returns:
+            An equal check.
 
         Raises:
             EvidenceError: A field does not fit, or counts do not fit together.
@@ -242,13 +260,16 @@ def write_sheet(
     classifier = load_classifier(name, role=role)
     _check_complete(recording)
     chosen = np.random.default_rng(seed).permutation(recording.rows)[:size]
+    # One that cannot read these pictures fails here, before anything is written.
     classifier(recording.pictures(chosen[:1]))
+    # Read in the recording's order; shown in the random one.
     pictures = recording.pictures(np.sort(chosen))
     by_row = dict(zip(np.sort(chosen).tolist(), pictures, strict=True))
     with whole_folder(out) as part:
         (part / "pictures").mkdir()
         lines = []
         for row in chosen.tolist():
+            # Named by its content, so that marks of other pictures are noticed.
             file = f"pictures/{picture_digest(by_row[row])}.png"
             Image.fromarray(by_row[row]).save(part / file)
             lines.append((row, file, ""))
@@ -269,6 +290,9 @@ def check_classifier(
         name: The classifier.
         marks: The table of marks, filled in.
         role: Which of two classifiers of that name.
+
+    Returns:
+        The check, which is also written into the recording's folder.
 
     Raises:
         EvidenceError: The table is of other pictures, has no mark, or one that is not a label.
@@ -299,6 +323,13 @@ def check_classifier(
 def load_check(recording: Recording, classifier: Classifier) -> HumanCheck | None:
     """The check of a classifier that the recording's folder keeps; None without one.
 
+    Args:
+        recording: The recording.
+        classifier: The classifier, opened.
+
+    Returns:
+        The check of this version of the classifier.
+
     Raises:
         RecordingError: The file is damaged.
     """
@@ -324,6 +355,7 @@ def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> di
     """What each marked sample was marked as: a class, or that it cannot be told."""
     known = {*classifier.classes, UNSURE}
     marked: dict[int, str] = {}
+    # Line 1 has the names of the columns.
     for line, (sample, file, mark) in enumerate(_table(marks).itertuples(index=False), start=2):
         where = f"{marks}, line {line}"
         # The page puts an apostrophe before what a spreadsheet would take for a formula.
@@ -354,6 +386,7 @@ def _table(marks: Path) -> pd.DataFrame:
     columns = ["sample", "picture", "marked"]
     try:
         raw = read_bytes(marks, EvidenceError)
+        # As text: a class called `nan` or `1` stays what it is.
         table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
         stripped: pd.DataFrame = table[columns].apply(lambda column: column.str.strip())
     except (OSError, ValueError, KeyError) as error:

@@ -79,6 +79,9 @@ def matches_target(recording: Recording, target: str, *, role: Role = "evaluatio
         target: CLASSIFIER=LABEL.
         role: Which of two classifiers of that name.
 
+    Returns:
+        A flag for each complete sample.
+
     Raises:
         RegistryError: There is no such classifier or class.
     """
@@ -126,14 +129,31 @@ def predict(
 
 
 def picture_digest(picture: Pictures) -> str:
-    """What a picture is known by: BLAKE2b of its pixels."""
+    """What a picture is known by: BLAKE2b of its pixels.
+
+    Args:
+        picture: `[height, width, 3]`.
+
+    Returns:
+        32 hexadecimal digits.
+    """
     return hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest()
 
 
 def classifier_file(classifier: Classifier, ending: str) -> str:
-    """The name of a file in a recording's folder that is about this version of a classifier."""
+    """The name of a file in a recording's folder that is about this version of a classifier.
+
+    Args:
+        classifier: The classifier, opened.
+        ending: The file's ending, such as `.parquet`.
+
+    Returns:
+        The path within the recording's folder; another one for other weights or classes.
+    """
+    # Weights may change under one name: then the labels are of another classifier.
     version = getattr(classifier, "digest", classifier.source)
     identity = "\n".join([classifier.source, version, *classifier.classes])
+    # A source may have any sign and length; the digest keeps shortened names apart.
     stem = "".join(sign if sign.isalnum() else "-" for sign in classifier.source).strip("-")[:60]
     digest = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
     return f"{FOLDER}/{stem}-{digest}{ending}"

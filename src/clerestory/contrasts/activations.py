@@ -36,6 +36,7 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
         self.units: dict[str, list[int]] = {}
         for site in recording.sites:
             labels = recording.store.layouts[site].labels
+            # One denoising step is a step too: it has a timestep, which other sites have not.
             stepless = list(labels["step"]) == [0] and "timestep" not in labels
             for index, step in enumerate(labels["step"]):
                 address = site if stepless else f"{site}@{step}"

@@ -42,9 +42,11 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
         y=alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=240)),
         tooltip=["unit:N", "auroc:Q", "hard_negative_auroc:Q", "q:Q"],
     )
+    # From chance to perfect: maps of different findings compare.
     scale = alt.Scale(domain=[0.5, 0.75, 1.0], range=["#f3f1ea", "#8fb3c9", "#1d4f7c"])
     colour = alt.Color("worst_auroc:Q", scale=scale, title="held-out AUROC")
     cells = base.mark_rect(cornerRadius=2).encode(color=colour)
+    # White numbers where the cell is too dark for grey ones.
     ink = alt.condition(alt.datum.worst_auroc > 0.8, alt.value("white"), alt.value("#333"))
     numbers = base.mark_text(fontSize=10).encode(
         text=alt.Text("worst_auroc:Q", format=".2f"), color=ink
@@ -58,7 +60,16 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
 
 
 def save_map(findings: Findings, path: Path, kind: UnitKind = "direction") -> Path:
-    """Write the map as a PNG."""
+    """Write the map as a PNG.
+
+    Args:
+        findings: The findings.
+        path: The PNG file; one that exists is overwritten.
+        kind: Neurons or directions.
+
+    Returns:
+        `path`.
+    """
     path.write_bytes(png(site_map(findings, kind)))
     return path
 
@@ -107,8 +118,10 @@ def _cell(findings: Findings, kind: UnitKind, address: str) -> dict[str, Any]:
 def _site_order(site: str) -> tuple[int, list[tuple[int, str]]]:
     """Stages in the order that they run, blocks by their numbers."""
     stages = ("text", "prior", "denoiser", "vae")
+    # `text_2.…` stands with `text`.
     stage = site.split("/")[0].split(".")[0].split("_")[0]
     parts = site.replace("/", ".").split(".")
+    # Numbers as numbers: block 10 comes after block 9.
     numbered = [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
     return (stages.index(stage) if stage in stages else len(stages)), numbered
 

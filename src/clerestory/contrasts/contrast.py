@@ -121,13 +121,16 @@ def contrast(
     pairs = pair_samples(samples) if pairing is None else pairing
     sites = []
     with progress_bars(progress) as report:
+        # One site at a time: a lazy mapping reads each as it is asked for.
         for completed, (address, values) in enumerate(activations.items(), 1):
             labels = (units or {}).get(address)
             sites.append(_site(address, np.asarray(values), pairs, len(samples), methods, labels))
             report("finding", completed, len(activations))
     if not sites:
         raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
+    # One generator for bootstraps, shuffles and flips: their order is part of the figures.
     rng = np.random.default_rng(seed)
+    # Over all sites at once: q has to count every unit that was tested.
     differences = np.hstack([site.evaluation.differences for site in sites])
     findings = _findings(sites, benjamini_hochberg(signed_rank(differences)), top, rng)
     return Findings(
@@ -148,7 +151,16 @@ def contrast(
 
 
 def provenance(model: str = "", digest: str = "", **options: object) -> Provenance:
-    """Provenance of a contrast, with this version and the options that were given."""
+    """Provenance of a contrast, with this version and the options that were given.
+
+    Args:
+        model: Name of the recorded model.
+        digest: Digest of its weights.
+        **options: Options of the call; those that are None are left out.
+
+    Returns:
+        The provenance.
+    """
     options = {name: value for name, value in options.items() if value is not None}
     return Provenance(version=version("clerestory"), model=model, digest=digest, options=options)
 
@@ -169,6 +181,7 @@ def _findings(
         )
         for site, unit, rank, unit_q in zip(*columns, strict=True)
     ]
+    # Kind and rank break ties, so that equal figures always come in one order.
     findings.sort(key=lambda finding: (-finding.detects.worst_auroc, finding.kind, finding.rank))
     return tuple(findings)
 
@@ -190,6 +203,7 @@ def _reported_units(sites: list[_Site], q: NDArray[np.float64], top: int) -> pd.
     ranked = units.sort_values(
         ["is_direction", "rank_auroc", "effect_size"], ascending=[True, False, False]
     )
+    # Neurons and directions are ranked apart: a fitted direction would outrank most neurons.
     ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
     first_of_site = ~ranked.duplicated(["is_direction", "site"])
     return ranked[ranked["is_direction"] | (ranked["rank"] <= top) | first_of_site]
@@ -214,6 +228,7 @@ def _site(
     selection, evaluation = pairing.selection.average(values), pairing.evaluation.average(values)
     directions = {method: direction_methods[method](selection) for method in methods}
     ranked, read = selection, evaluation
+    # Ranked by cross-fitting, evaluated by the direction of all selection items.
     for method, direction in directions.items():
         ranked = ranked.append_units(cross_fit(selection, direction_methods[method]))
         read = read.append_units(evaluation.project(direction))
@@ -256,6 +271,7 @@ def _rank_statistics(
     contrasts = [arm for arm in (arms.negative, arms.hard_negative) if arm is not None]
     figures = np.stack([2 * auroc(arms.positive, arm) - 1 for arm in contrasts])
     shifts = np.stack([_standardised(arms.positive - arm) for arm in contrasts])
+    # The worse of the contrasts with sign +1, and with sign −1.
     up, down = figures.min(0), -figures.max(0)
     effect_size = np.where(up >= down, shifts.min(0), -shifts.max(0))
     return np.where(up >= down, 1, -1), np.maximum(up, down), effect_size
@@ -273,8 +289,10 @@ def _standardised(differences: NDArray[np.float64]) -> NDArray[np.float64]:
 def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detection:
     sign, arms = site.sign[unit], site.evaluation
     positive, negative = sign * arms.positive[:, [unit]], sign * arms.negative[:, [unit]]
+    # One after the other: negatives draw from the generator before hard negatives.
     low, high = bootstrap_auroc(positive[:, 0], negative[:, 0], rng=rng)
     win_share = float(win_rate(positive, negative)[0])
+    # Exact, since a bootstrap's interval has no width where every pair is won.
     win_low, win_high = clopper_pearson(win_share * len(positive), len(positive))
     hard: tuple[float | None, float | None, float | None] = (None, None, None)
     if arms.hard_negative is not None:
@@ -301,14 +319,17 @@ def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> De
 def _shuffled_aurocs(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
     """AUROCs of directions from shuffled pairs; empty if no pairs differ."""
     try:
+        # Of length 1: an AUROC does not depend on the length.
         directions = shuffled_directions(site.selection.differences, 1.0, rng)
     except EvidenceError:
         return ()
     positive, negative = (
+        # The last columns are readings of the true directions.
         values[:, : site.units] @ directions.T
         for values in (site.evaluation.positive, site.evaluation.negative)
     )
     figures = auroc(positive, negative)
+    # A shuffled direction has no sign of its own: it gets the better one.
     return tuple(np.maximum(figures, 1 - figures).tolist())
 
 

@@ -36,24 +36,53 @@ direction_methods: Registry[DirectionMethod] = Registry("direction method")
 
 @direction_methods.register("difference")
 def fit_difference(arms: ArmValues) -> Direction:
-    """Difference of means: positive less negative."""
+    """Difference of means: positive less negative.
+
+    Args:
+        arms: The arms of the selection half.
+
+    Returns:
+        The direction `[unit]`, in the units of the activations.
+    """
     return mean_difference(arms.positive, arms.negative)
 
 
 @direction_methods.register("probe")
 def fit_probe(arms: ArmValues) -> Direction:
-    """L2-logistic probe: positive against negative and hard negative together."""
+    """L2-logistic probe: positive against negative and hard negative together.
+
+    Args:
+        arms: The arms of the selection half.
+
+    Returns:
+        The direction `[unit]`, in the units of the activations.
+    """
     return logistic_direction(arms.positive, _all_negatives(arms))
 
 
 @direction_methods.register("sparse")
 def fit_sparse(arms: ArmValues) -> Direction:
-    """The same probe on the eight best separated neurons (Gurnee et al. 2023)."""
+    """The same probe on the eight best separated neurons (Gurnee et al. 2023).
+
+    Args:
+        arms: The arms of the selection half.
+
+    Returns:
+        The direction `[unit]`, in the units of the activations.
+    """
     return fit_sparse_probe(arms, SPARSE_UNITS)
 
 
 def fit_sparse_probe(arms: ArmValues, count: int) -> Direction:
-    """Fit a probe on the `count` neurons whose arms are best separated; 0 elsewhere."""
+    """Fit a probe on the `count` neurons whose arms are best separated; 0 elsewhere.
+
+    Args:
+        arms: The arms of the selection half.
+        count: How many neurons; all, where there are fewer.
+
+    Returns:
+        The direction `[unit]`, with at most `count` weights that are not 0.
+    """
     negatives = _all_negatives(arms)
     chosen = rank_by_separation(arms.positive, negatives)[:count]
     direction = np.zeros(arms.positive.shape[1])
@@ -80,13 +109,16 @@ def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
     if arms.hard_negative is not None:
         values["hard_negative"] = arms.hard_negative
     readings = {arm: np.zeros((count, 1)) for arm in values}
+    # One item cannot be split: its readings stay 0.
     parts = np.array_split(np.arange(count), min(FOLDS, count)) if count > 1 else []
     for part in parts:
         others = np.setdiff1d(np.arange(count), part)
         direction = method(arms.select(others))
+        # From the other parts, so that no item has a say in its own scale.
         scale_values = np.concatenate(
             [values[arm][others] @ direction for arm in ("positive", "negative")]
         )
+        # All readings are equal along a direction of length 0.
         scale = scale_values.std() or 1.0
         for arm, column in readings.items():
             column[part, 0] = (values[arm][part] @ direction - scale_values.mean()) / scale

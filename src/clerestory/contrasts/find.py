@@ -97,6 +97,7 @@ def find(
     kinds = KINDS[kind]
     queries = {"positive": positive, "negative": negative}
     queries |= {"hard_negative": hard_negative} if hard_negative else {}
+    # Given labels stand for predictions: no classifier is opened for the queries then.
     pictures = PictureClassifiers.from_queries(
         recording, () if labels else queries.values(), classifiers or {}, picture_filter
     )
@@ -113,6 +114,7 @@ def find(
             separate_templates=samples.separate_templates,
             within=samples.within,
         ),
+        # Every registered method, so that one of a plug-in takes part.
         methods=tuple(direction_methods) if "direction" in kinds else (),
         top=top if "neuron" in kinds else 0,
         flips=flips,
@@ -122,6 +124,7 @@ def find(
     model = recording.manifest["plan"]["model"]
     return replace(
         found,
+        # `top=0` still reports the first neuron of each site, which may not have been asked for.
         findings=tuple(finding for finding in found.findings if finding.kind in kinds),
         warnings=(*found.warnings, *samples.warnings(recording), *pictures.warnings()),
         classifiers=pictures.checks(),

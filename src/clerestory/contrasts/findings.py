@@ -49,6 +49,13 @@ CurvePoint = tuple[int, float, float | None]
 def unit_address(site: str, unit: str | int) -> str:
     """Address of a unit: its site's, with the unit before the step.
 
+    Args:
+        site: Address of the site, perhaps with a step.
+        unit: Number of a neuron, or name of a direction method.
+
+    Returns:
+        The unit's address.
+
     >>> unit_address("denoiser.mid.res.0/out@5", 17)
     'denoiser.mid.res.0/out[17]@5'
     """
@@ -193,7 +200,15 @@ class Findings(Result):
         return len(self.findings)
 
     def by_kind(self, kind: UnitKind, site: str | None = None) -> tuple[Finding, ...]:
-        """Findings of a kind (and of a site), the best on the evaluation half first."""
+        """Findings of a kind (and of a site), the best on the evaluation half first.
+
+        Args:
+            kind: Neurons or directions.
+            site: Address of one site, with its step where it has one; by default all.
+
+        Returns:
+            The findings; empty where there are none.
+        """
         return tuple(
             finding
             for finding in self.findings
@@ -233,6 +248,7 @@ class Findings(Result):
     def summary(self) -> str:
         """How many units, and the first-ranked direction or neuron with its AUROC."""
         text = f"{len(self)} findings of {self.tested:,} tested units"
+        # Directions first: where there are any, the best one stands for the findings.
         for kind in ("direction", "neuron"):
             if self.by_kind(kind):
                 first = self.top_ranked(kind)
@@ -325,6 +341,7 @@ class Findings(Result):
             return cls(
                 **{**vars(read), "classifiers": _read_checks(read.classifiers)},
                 directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
+                # Findings that were made from arrays alone may have no samples.
                 samples=read_samples(samples, COLUMNS) if samples.exists() else None,
             )
         except EvidenceError as error:
@@ -379,7 +396,18 @@ def _read_directions(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a table of samples; EvidenceError where it lacks a column."""
+    """Read a table of samples; EvidenceError where it lacks a column.
+
+    Args:
+        path: A Parquet file.
+        columns: Columns that it must have.
+
+    Returns:
+        The table.
+
+    Raises:
+        EvidenceError: The file cannot be read or lacks a column.
+    """
     samples = read_table(path, EvidenceError)
     missing = sorted(set(columns) - set(samples))
     if missing:

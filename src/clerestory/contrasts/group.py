@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
+# With five pairs the least p of a signed-rank test is 2 / 2⁵ = 0.06: nothing can be found.
 MIN_PROMPTS = 6
 """Prompts of a half below which a class makes no group."""
 PREDICTION, CONFIDENCE = "predicted.group", "predicted.group.confidence"
@@ -96,10 +97,12 @@ def group(
     with progress_bars(progress) as report:
         run_options = {**options, "progress": report}
         if within is not None:
+            # Seeds are compared, so only the unusable ones are left out.
             samples = samples[samples["usable"]]
             run_options |= {"within": within, "picture_filter": picture_filter}
             found = _within_prompts(recording, classifier, chosen, min_confidence, run_options)
         else:
+            # The prompt is the replicate: one unusable seed leaves all of it out.
             samples = samples[samples["prompt"].map(usable)]
             names = _large_classes(samples, chosen)
             found = _between_prompts(recording, samples, names, controlled, run_options, warnings)
@@ -121,6 +124,7 @@ def group(
         name: replace(
             findings,
             classifiers=checks,
+            # Within prompts `find` has noted queries and options already.
             provenance=origin if within is None else findings.provenance,
         )
         for name, findings in found.items()
@@ -188,10 +192,12 @@ def _samples(
     pictures = PictureClassifiers(recording, {"group": classifier, **columns}, picture_filter)
     labels = pictures.predictions()
     recorded = recording.samples.iloc[recording.rows].reset_index(names="sample")
+    # By prompt: seeds of one prompt are not independent of each other.
     half = random_halves(recorded["prompt"], np.random.default_rng(seed))
     table = recorded[["sample", "prompt", "seed"]].assign(half=half, level="")
     parts = []
     for name in HALVES:
+        # Each half is labelled by its own classifier.
         rows = (table["half"] == name).to_numpy()
         predictions = labels[name][rows]
         part = table[rows].assign(group=predictions[PREDICTION].to_numpy())
@@ -267,6 +273,7 @@ def _between_prompts(
     """Each group's prompts against partners from the others; too few partners are warned of."""
     found = {}
     for name in names:
+        # The same seed for every group: a group's partners do not depend on the other groups.
         pairs = _partners(samples, name, controlled, np.random.default_rng(options["seed"]))
         counts = pairs.groupby("half")["item"].nunique().reindex(HALVES, fill_value=0)
         if counts.min() < MIN_PROMPTS:

@@ -40,6 +40,7 @@ def page(groups: Groups, recording: Recording) -> str:
         for part in parts
         for samples in (part["pictures"], *(row[end] for row in part["rows"] for end in ENDS))
     ]
+    # Each picture once, however many units show it.
     samples = np.unique(np.concatenate(displayed))
     pictures = zip(samples.tolist(), recording.pictures(samples), strict=True)
     template = environment("clerestory.contrasts").get_template("groups.html")
@@ -53,9 +54,11 @@ def page(groups: Groups, recording: Recording) -> str:
 
 def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict[str, Any]:
     samples = groups.samples
+    # Of the evaluation half: these pictures selected nothing.
     members = samples[(samples["group"] == name) & (samples["half"] == HALVES[1])]
     if groups.within is None:
         members = members[members["prompt"].isin(split_prompts_by_class(samples, name)[0])]
+    # Seeds of one prompt look alike: one of them is enough.
     members = members.drop_duplicates("prompt")
     neurons = [unit for unit in group.units if unit.kind == "neuron"]
     directions = [unit for unit in group.units if unit.kind == "direction"][:DIRECTIONS]
@@ -74,6 +77,7 @@ def _row(unit: str, group: Group, values: PromptValues) -> dict[str, Any]:
     """The samples with a unit's highest and lowest values, one per prompt, of all groups."""
     finding = next(finding for finding in group.findings.findings if finding.unit == unit)
     direction = group.findings.direction(unit) if finding.kind == "direction" else None
+    # `read` applies the unit's sign; applied twice, the unit's own values are sorted.
     order = np.argsort(finding.sign * values.read(finding, direction))
     highest, lowest = order[::-1][:UNIT_PICTURES], order[:UNIT_PICTURES]
     return {"unit": unit, "highest": values.samples[highest], "lowest": values.samples[lowest]}

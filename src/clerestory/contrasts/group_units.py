@@ -54,6 +54,7 @@ class PromptValues:
         """
         rows = samples[samples["half"] == HALVES[1]]
         if within:
+            # A prompt whose seeds have one class has nothing to be compared within.
             rows = rows[rows.groupby("prompt")["group"].transform("nunique") > 1]
         cells = rows.groupby(["prompt", "group"] if within else "prompt", sort=True)
         self.classes = [frozenset(map(str, names)) for names in cells["group"].unique()]
@@ -61,6 +62,7 @@ class PromptValues:
         self.samples = cells["sample"].first().to_numpy()
         self._activations = RecordedActivations(recording, rows.index.to_numpy())
         self._codes = cells.ngroup().to_numpy()
+        # One row for each cell, in the order of the cells' numbers.
         first = cells.head(1).assign(code=cells.ngroup()).sort_values("code")
         strata = ["prompt"] if within else [f"={name}" for name in controlled]
         self._strata = first.groupby(strata).ngroup().to_numpy() if strata else None
@@ -79,17 +81,27 @@ class PromptValues:
         column = values[:, self._column(finding)] if direction is None else values @ direction
         means = _group_means(column, self._codes)
         if self._strata is not None:
+            # Prompts that differ in what is controlled would otherwise differ for that alone.
             means = means - _group_means(means, self._strata)[self._strata]
         return np.asarray(finding.sign * means)
 
     def _column(self, finding: Finding) -> int:
         unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
         recorded = self._activations.units.get(finding.site)
+        # Columns of a recording of some units are not numbered as units are.
         return unit if recorded is None else recorded.index(unit)
 
 
 def split_prompts_by_class(samples: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
-    """Prompts whose samples all have the class, and prompts whose samples never have it."""
+    """Prompts whose samples all have the class, and prompts whose samples never have it.
+
+    Args:
+        samples: Columns `prompt` and `group`, a row for each sample.
+        name: The class.
+
+    Returns:
+        The two sets of prompts; mixed prompts are in neither.
+    """
     share = (samples["group"] == name).groupby(samples["prompt"]).mean()
     return set(share.index[share == 1]), set(share.index[share == 0])
 
@@ -97,7 +109,17 @@ def split_prompts_by_class(samples: pd.DataFrame, name: str) -> tuple[set[str], 
 def group_with_figures(
     name: str, findings: Findings, values: PromptValues, names: Sequence[str]
 ) -> Group:
-    """A class's group, with the figures of its findings' units against all classes in `names`."""
+    """A class's group, with the figures of its findings' units against all classes in `names`.
+
+    Args:
+        name: The class.
+        findings: What separates it from the others.
+        values: Values of units in the evaluation prompts.
+        names: The classes of all groups.
+
+    Returns:
+        The group.
+    """
     units = []
     for finding in findings.findings:
         direction = findings.direction(finding.unit) if finding.kind == "direction" else None
@@ -112,6 +134,7 @@ def _unit(
     members = value[groups == name]
     others = value[np.array([name not in classes for classes in prompts.classes])]
     detects = finding.detects
+    # Without mixed prompts, which are of no group.
     codes = np.unique(groups[pure], return_inverse=True)[1]
     several = len(np.unique(codes)) > 1
     return GroupUnit(

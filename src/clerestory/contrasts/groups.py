@@ -243,5 +243,6 @@ class _Fields:
 
 def _row(unit: GroupUnit) -> dict[str, Any]:
     columns = {name: value for name, value in vars(unit).items() if name != "auroc_against"}
+    # The group that the unit separates least.
     worst = min(unit.auroc_against.values(), default=None)
     return {**columns, "worst_auroc_against": worst}

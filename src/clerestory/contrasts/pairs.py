@@ -49,12 +49,26 @@ class ArmValues:
         return self.positive - self.negative
 
     def select(self, items: Integers) -> ArmValues:
-        """The rows of some items."""
+        """The rows of some items.
+
+        Args:
+            items: Numbers of rows.
+
+        Returns:
+            Every arm with these rows alone.
+        """
         hard_negative = None if self.hard_negative is None else self.hard_negative[items]
         return ArmValues(self.positive[items], self.negative[items], hard_negative)
 
     def append_units(self, other: ArmValues) -> ArmValues:
-        """The same items with another one's units after these."""
+        """The same items with another one's units after these.
+
+        Args:
+            other: Activations of the same items.
+
+        Returns:
+            Every arm with the units of both; no hard negatives where either has none.
+        """
         hard_negative = None
         if self.hard_negative is not None and other.hard_negative is not None:
             hard_negative = np.hstack([self.hard_negative, other.hard_negative])
@@ -65,7 +79,14 @@ class ArmValues:
         )
 
     def project(self, direction: NDArray[np.float64]) -> ArmValues:
-        """One unit: the projection of each item on a direction; 0 for a direction of length 0."""
+        """One unit: the projection of each item on a direction; 0 for a direction of length 0.
+
+        Args:
+            direction: The direction `[unit]`; its length does not matter.
+
+        Returns:
+            `[item, 1]` for each arm, in the units of the activations.
+        """
         length = np.linalg.norm(direction)
         unit = (direction / (length if length > 0 else 1.0))[:, None]
         hard_negative = None if self.hard_negative is None else self.hard_negative @ unit
@@ -85,7 +106,14 @@ class HalfWeights:
     weights: Mapping[str, NDArray[np.float64]]
 
     def average(self, values: Floats) -> ArmValues:
-        """Average activations `[sample, unit]` over seeds, then over templates."""
+        """Average activations `[sample, unit]` over seeds, then over templates.
+
+        Args:
+            values: Activations `[sample, unit]` of all samples, also those of the other half.
+
+        Returns:
+            Activations `[item, unit]` of each arm.
+        """
         parts = {arm: weights @ values for arm, weights in self.weights.items()}
         return ArmValues(parts["positive"], parts["negative"], parts.get("hard_negative"))
 
@@ -137,6 +165,7 @@ def pair_samples(
     selection, evaluation = (_half_weights(samples, half) for half in HALVES)
     if set(selection.weights) != set(evaluation.weights):
         raise EvidenceError("Only one half has hard negatives: give both halves some, or neither.")
+    # Within a prompt both arms share its one template: its number says nothing.
     counts = {} if within else samples.groupby("arm")["template"].nunique().to_dict()
     return Pairing(selection, evaluation, {str(arm): int(n) for arm, n in counts.items()})
 
@@ -154,11 +183,14 @@ def balance_arms(samples: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
     Returns:
         The samples that remain, in their order; hard negatives are not touched.
     """
+    # Which samples come first is random, so that the last ones can be dropped.
     shuffled = samples.iloc[rng.permutation(len(samples))]
     position = shuffled.groupby(["item", "arm"]).cumcount()
     counts = pd.crosstab(shuffled["item"], shuffled["arm"])
+    # An item that only one of the two arms has keeps no sample of it.
     fewest = counts.reindex(columns=["positive", "negative"], fill_value=0).min(axis=1)
     selected = (shuffled["arm"] == "hard_negative") | (position < shuffled["item"].map(fewest))
+    # Back in the order of the activations.
     return samples[selected.reindex(samples.index)]
 
 
@@ -182,11 +214,13 @@ def _half_weights(samples: pd.DataFrame, half: str) -> HalfWeights:
 def _weights(samples: pd.DataFrame, mask: Bools, items: tuple[str, ...]) -> NDArray[np.float64]:
     """Weights that average seeds within a template, then templates within an item."""
     chosen = samples[mask].reset_index(drop=True)
+    # Templates count alike, however many seeds each has.
     seeds = chosen.groupby(["item", "template"])["seed"].transform("size").to_numpy()
     templates = chosen.groupby("item")["template"].transform("nunique").to_numpy()
     row = pd.Index(items).get_indexer(pd.Index(chosen["item"]))
     weights = np.zeros((len(items), len(samples)))
     matched = row >= 0
+    # −1 is an item that lacks one of the arms: it has no row.
     weights[row[matched], np.flatnonzero(mask)[matched]] = 1.0 / (seeds * templates)[matched]
     return weights
 

@@ -139,6 +139,7 @@ class PictureClassifiers:
         sets = zip(self._classifiers("selection"), self._classifiers("evaluation"), strict=True)
         for selection, evaluation in sets:
             weights = set(getattr(evaluation, "weight_digests", ()))
+            # A shared encoder may see in the picture what the model meant, and not what is there.
             if weights & recorded:
                 share = len(weights & recorded) / len(weights)
                 warnings.append(
@@ -152,6 +153,7 @@ class PictureClassifiers:
         return warnings
 
     def _classifiers(self, role: Role) -> list[Classifier]:
+        # At the last `=`: a classifier's name may contain one.
         filters = [self.picture_filter.rpartition("=")[0]] if self.picture_filter else []
         names = dict.fromkeys([*self.columns.values(), *filters])
         return [load_classifier(name, role=role) for name in names]

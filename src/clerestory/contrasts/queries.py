@@ -56,9 +56,11 @@ def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
     """
     import pandas as pd
 
+    # pandas reads a dot as an attribute: such a column has to stand in backquotes.
     quoted = PREDICTED.sub(lambda name: f"`{name[0]}`", query)
     _check_syntax(arm, query, quoted)
     try:
+        # Empty scopes: by default pandas also looks names up among the caller's variables.
         mask = table.eval(quoted, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # pandas raises whatever the comparison itself raises
         reason, columns = " ".join(str(error).split())[:160], ", ".join(map(str, table))
@@ -71,7 +73,15 @@ def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
 
 
 def column_values(table: pd.DataFrame, query: str) -> str:
-    """The values of the columns that a query names, as the end of an error message."""
+    """The values of the columns that a query names, as the end of an error message.
+
+    Args:
+        table: The table that the query was applied to.
+        query: A query that selected nothing.
+
+    Returns:
+        A sentence with up to twelve values of each named column; "" where none is named.
+    """
     names = [name for name in table if re.search(rf"(?<![\w.]){re.escape(str(name))}\b", query)]
     listed = [f"{name}: {', '.join(sorted(map(str, table[name].unique()))[:12])}" for name in names]
     return f" There is {'; '.join(listed)}." if listed else ""
@@ -79,6 +89,7 @@ def column_values(table: pd.DataFrame, query: str) -> str:
 
 def _check_syntax(arm: str, query: str, quoted: str) -> None:
     try:
+        # Backquotes are pandas' own syntax, which Python cannot parse.
         tree = ast.parse(_QUOTED.sub("column", quoted).strip(), mode="eval")
     except (SyntaxError, ValueError) as error:
         raise EvidenceError(

@@ -41,7 +41,14 @@ class ContrastSamples:
     dropped: int
 
     def warnings(self, recording: Recording) -> tuple[str, ...]:
-        """What weakens a contrast of these samples."""
+        """What weakens a contrast of these samples.
+
+        Args:
+            recording: The recording that the samples are from.
+
+        Returns:
+            A sentence for each limitation; empty where there is none.
+        """
         warnings = []
         bad = int((recording.samples["bad"] != "").sum())
         missing = int((~recording.samples["done"]).sum())
@@ -90,14 +97,17 @@ def contrast_samples(
         EvidenceError: A column is missing, a query cannot be read, or a sample is in two arms.
         EmptyArmError: No sample matches a query.
     """
+    # Numbered by place among the good samples, as `RecordedActivations` counts rows.
     table = recording.samples.iloc[recording.rows].reset_index(drop=True)
     rng = np.random.default_rng(seed)
+    # Items, templates, balancing: their order of drawing is part of the figures.
     item = _items(table, match, within)
     half = random_halves(item, rng)
     arm = _arms(table, queries, half, labels)
     templates, template_half = _templates(table, arm, template, within, rng)
     used = arm != ""
     if template_half is not None:
+        # A template of the other half would let one wording both select and evaluate.
         used &= template_half == half
     samples = pd.DataFrame(
         {
@@ -119,6 +129,12 @@ def contrast_samples(
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Names of columns, from a list or from text with commas.
 
+    Args:
+        names: Names of columns, each of which may be several with commas between.
+
+    Returns:
+        The names, without blanks around them.
+
     >>> split_names("who, place")
     ('who', 'place')
     """
@@ -127,7 +143,16 @@ def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def random_halves(levels: pd.Series[str], rng: np.random.Generator) -> pd.Series[str]:
-    """Assign each level of a column to a half at random; halves differ by at most one level."""
+    """Assign each level of a column to a half at random; halves differ by at most one level.
+
+    Args:
+        levels: A column, with a row for each sample.
+        rng: Chooses the halves.
+
+    Returns:
+        `selection` or `evaluation` for each row.
+    """
+    # Sorted, so that the halves do not depend on the order of the samples.
     names = sorted(levels.unique())
     order = rng.permutation(len(names))
     # Alternate along the random order, so that the halves differ by at most one level.
@@ -195,6 +220,7 @@ def _templates(
         return pd.Series("", index=table.index), None
     templates = table[name].astype(str)
     arms = [arm == name for name in ARMS if (arm == name).any()]
+    # One template cannot be split: both halves share it, which a warning says.
     if any(templates[rows].nunique() < 2 for rows in arms):
         return templates, None
     half = pd.Series("", index=table.index)

@@ -72,13 +72,25 @@ class SampleCache:
         return self.hits / max(self.hits + self.misses, 1)
 
     def count(self, hits: int, misses: int) -> None:
-        """Add to the numbers of hits and misses; threads may share the cache."""
+        """Add to the numbers of hits and misses; threads may share the cache.
+
+        Args:
+            hits: Samples that were taken from the cache.
+            misses: Samples that have to be drawn.
+        """
         with self._lock:
             self.hits += hits
             self.misses += misses
 
     def get(self, key: str) -> Entry | None:
-        """Look an entry up; None where there is none, or its file is damaged."""
+        """Look an entry up; None where there is none, or its file is damaged.
+
+        Args:
+            key: What `sample_key` gave.
+
+        Returns:
+            The entry, as it was stored.
+        """
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
@@ -94,7 +106,12 @@ class SampleCache:
             return entry
 
     def put(self, key: str, entry: Entry) -> None:
-        """Store an entry, in place of any of the same key; OSError on disk is ignored."""
+        """Store an entry, in place of any of the same key; OSError on disk is ignored.
+
+        Args:
+            key: What `sample_key` gave.
+            entry: Arrays by name.
+        """
         with self._lock:
             self._remember(key, entry)
             path = self._path(key)
@@ -115,10 +132,12 @@ class SampleCache:
 
     def _write(self, path: Path, entry: Entry) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed once complete: another process never reads half of an entry.
         part = path.with_suffix(".part")
         with part.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **entry)
         part.replace(path)
+        # Listing the folder is slow: it is done once, then sizes are added up.
         if self._disk is None:
             self._disk = sum(size for _, size, _ in self._files())
         else:
@@ -131,6 +150,7 @@ class SampleCache:
         files = sorted(self._files())
         left = sum(size for _, size, _ in files)
         for _, size, path in files:
+            # Some room, so that not every write has to remove files.
             if left <= 0.9 * self._limits[1]:
                 break
             path.unlink(missing_ok=True)
@@ -161,6 +181,9 @@ def sample_key(
         options: All options of the sample.
         edits: What `edit_digests` gave for it.
         part: What is kept: `picture`, or a site with the way its positions are pooled.
+
+    Returns:
+        40 hexadecimal digits.
     """
     return _digest([model, prompt, seed, asdict(options), list(edits), part])
 
@@ -186,6 +209,7 @@ def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
         if sum(tensor.nbytes for tensor in edit.tensors().values()) > LARGEST_EDIT * samples:
             return None
         if isinstance(edit, PerSample):
+            # Each sample has the digest of its own part, whatever it is drawn together with.
             columns.append([_edit_digest(edit.at([row])) for row in range(samples)])
         else:
             columns.append([_edit_digest(edit)] * samples)
@@ -207,6 +231,9 @@ def model_digest(model: Model, batch: int) -> str:
     Args:
         model: The model.
         batch: Number of samples that are drawn together, which may change the last bits.
+
+    Returns:
+        40 hexadecimal digits.
     """
     pipeline = getattr(model, "pipeline", None)
     components = getattr(pipeline, "components", {})
@@ -217,6 +244,7 @@ def model_digest(model: Model, batch: int) -> str:
     ]
     networks = [(name, p) for name, p in sorted(components.items()) if isinstance(p, nn.Module)]
     weights = [chunk for _, network in networks for chunk in _weights(network)]
+    # Threads and batch size change the order of sums, and with it the last bits of pictures.
     environment = [version("clerestory"), torch.__version__, torch.get_num_threads(), batch]
     environment += [model.name, type(pipeline).__name__, scheduler]
     return _digest([*environment, [name for name, _ in networks]], *weights)
@@ -232,6 +260,7 @@ def _weights(network: nn.Module) -> Iterator[bytes]:
         yield repr((name, str(tensor.dtype), str(tensor.device), tuple(tensor.shape))).encode()
         if tensor.numel() and not tensor.is_meta:
             flat = tensor.detach().flatten()
+            # A stride over the whole tensor: what changes weights changes more than its first few.
             yield _raw(flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)].contiguous())
 
 
@@ -250,6 +279,7 @@ def _raw(tensor: torch.Tensor) -> bytes:
 def _digest(content: Any, *raw: bytes) -> str:
     digest = hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=20)
     for part in raw:
+        # With their lengths, so that no other division into parts has the same bytes.
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
 

@@ -47,6 +47,9 @@ def open_label(name: str, label: str, role: Role = "evaluation") -> OpenTarget:
         label: The class, such as `stained glass`.
         role: Which of two classifiers of that name.
 
+    Returns:
+        The opened classifier and the label.
+
     Raises:
         RegistryError: There is no such classifier, or it has no such class.
     """
@@ -90,6 +93,9 @@ class Panel:
                 that come with the target's.
             hard_negative: A classifier's name and its class.
 
+        Returns:
+            The panel.
+
         Raises:
             RegistryError: There is no such classifier, or it has no such class.
         """
@@ -101,6 +107,7 @@ class Panel:
         opened = {
             other: load_classifier(other, role=role)
             for other in preserved
+            # What the hard negative's classifier sees has a figure of its own.
             if hard_negative is None or other != hard_negative[0]
         }
         return cls(target, {factor_of(*pair): pair[1] for pair in opened.items()}, against)
@@ -111,9 +118,18 @@ class Panel:
         return isinstance(self.target.classifier, ClassifierHead)
 
     def feature_moments(self, pictures: Pictures) -> tuple[Floats, Floats] | None:
-        """Mean and covariance of the features of pictures; None without features."""
+        """Mean and covariance of the features of pictures; None without features.
+
+        Args:
+            pictures: `[n, height, width, 3]`.
+
+        Returns:
+            The mean `[feature]` and the covariance `[feature, feature]`; None where the target's
+            classifier gives no features.
+        """
         if not isinstance(self.target.classifier, ClassifierHead):
             return None
+        # float64: a covariance in single precision loses digits that the distance needs.
         features = self.target.classifier.features(pictures).astype(np.float64)
         return features.mean(0), np.cov(features, rowvar=False)
 
@@ -186,9 +202,13 @@ def compare_conditions(
         frechet_to: The condition whose pictures Fréchet distances are from.
         description: The label of the progress.
 
+    Returns:
+        An outcome for each condition, in their order.
+
     Raises:
         EvidenceError: There are fewer than two different items.
     """
+    # Different ones: an item that is named twice is drawn twice, but is no second replicate.
     if len(set(design.items)) < MIN_ITEMS:
         raise EvidenceError(
             f"At least two different items are needed; got {len(set(design.items))}."
@@ -206,6 +226,9 @@ def compare_drawings(
         panel: The classifiers.
         drawings: The reference first, all of one design.
         frechet_to: The condition whose pictures Fréchet distances are from.
+
+    Returns:
+        An outcome for each drawing, in their order.
     """
     moments = None
     if frechet_to is not None:

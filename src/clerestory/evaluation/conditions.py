@@ -29,9 +29,17 @@ ITEM = "{item}"
 def fill(template: str, item: str) -> str:
     """Put an item into a template.
 
+    Args:
+        template: Text with `{item}` in it.
+        item: What stands for it.
+
+    Returns:
+        The text.
+
     >>> fill("a picture of {item}", "a cat")
     'a picture of a cat'
     """
+    # Not `str.format`: items and templates may have other braces in them.
     return template.replace(ITEM, item)
 
 
@@ -61,6 +69,14 @@ class Design:
     ) -> Design:
         """Every item in every template with every seed.
 
+        Args:
+            items: What the prompts are about.
+            seeds: The seeds of every item.
+            templates: Sentences around a condition's own template, each with `{item}` once.
+
+        Returns:
+            The design.
+
         Raises:
             SeedError: A seed is given twice, or is no seed.
         """
@@ -68,10 +84,22 @@ class Design:
 
     @classmethod
     def paired(cls, items: Sequence[str], seeds: Sequence[int]) -> Design:
-        """Every item with one seed of its own, which other items may share."""
+        """Every item with one seed of its own, which other items may share.
+
+        Args:
+            items: What the prompts are about.
+            seeds: A seed for each item.
+
+        Returns:
+            The design, with one cell for each item.
+
+        Raises:
+            EvidenceError: There are not as many seeds as items.
+        """
         return cls(tuple(items), tuple((seed,) for seed in seeds))
 
     def __post_init__(self) -> None:
+        # Equal numbers, so that cells can be arranged as `[item, …]`.
         if len(self.seeds) != len(self.items) or len(set(map(len, self.seeds))) > 1:
             counts = ", ".join(map(str, sorted(set(map(len, self.seeds)))))
             raise EvidenceError(
@@ -113,12 +141,26 @@ class Design:
         return np.asarray(self.by_item(values).mean(1))
 
     def select(self, items: Sequence[int]) -> Design:
-        """The design of some items, by their numbers."""
+        """The design of some items, by their numbers.
+
+        Args:
+            items: Numbers of items, from 0.
+
+        Returns:
+            The design of these items, in the order that is given.
+        """
         picked = tuple(self.items[item] for item in items)
         return Design(picked, tuple(self.seeds[item] for item in items), self.templates)
 
     def rows(self, items: Sequence[int]) -> Integers:
-        """The cells of some items, by their numbers."""
+        """The cells of some items, by their numbers.
+
+        Args:
+            items: Numbers of items, from 0.
+
+        Returns:
+            Numbers of cells, item by item.
+        """
         cells = self.by_item(np.arange(len(self)))
         return np.asarray(cells[list(items)].ravel())
 
@@ -148,6 +190,13 @@ class Condition:
     def prompt(self, item: str, template: str = ITEM) -> str:
         """The prompt for an item, its wording within a template of the design.
 
+        Args:
+            item: What the prompt is about.
+            template: A template of the design, with `{item}` once.
+
+        Returns:
+            The prompt, with the suffix.
+
         >>> Condition("ink", "an ink drawing of {item}").prompt("a cat", "we see {item}")
         'we see an ink drawing of a cat'
         """
@@ -155,7 +204,14 @@ class Condition:
         return f"{text} {self.suffix}" if self.suffix else text
 
     def prompts(self, design: Design) -> list[str]:
-        """The prompt of each cell of a design."""
+        """The prompt of each cell of a design.
+
+        Args:
+            design: The design.
+
+        Returns:
+            A prompt for each cell, in the order of the cells.
+        """
         return [
             self.prompt(item, template)
             for item, seeds in zip(design.items, design.seeds, strict=True)

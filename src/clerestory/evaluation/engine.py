@@ -76,7 +76,14 @@ class Drawing:
         return self.design.by_item(self.pictures)
 
     def probabilities(self, classifier: Classifier) -> Floats:
-        """A classifier's probabilities, `[cell, class]`; computed once and cached."""
+        """A classifier's probabilities, `[cell, class]`; computed once and cached.
+
+        Args:
+            classifier: The classifier.
+
+        Returns:
+            Probabilities, 0 to 1.
+        """
         # Keyed by id(): classifiers need not be hashable. The classifier is stored too, so its id
         # cannot be reused.
         if id(classifier) not in self._probabilities:
@@ -87,36 +94,102 @@ class Drawing:
         return self._probabilities[id(classifier)][1]
 
     def predictions(self, classifier: Classifier) -> Integers:
-        """The number of the likeliest class, `[cell]`."""
+        """The number of the likeliest class, `[cell]`.
+
+        Args:
+            classifier: The classifier.
+
+        Returns:
+            Indices into `classifier.classes`.
+        """
         return np.asarray(self.probabilities(classifier).argmax(1))
 
     def hits(self, classifier: Classifier, label: str) -> Bools:
-        """Where a class is the likeliest, `[cell]`."""
+        """Where a class is the likeliest, `[cell]`.
+
+        Args:
+            classifier: The classifier.
+            label: One of its classes.
+
+        Returns:
+            A flag for each cell.
+
+        Raises:
+            ValueError: The classifier has no such class.
+        """
         return np.asarray(self.predictions(classifier) == classifier.classes.index(label))
 
     def rate(self, classifier: Classifier, label: str) -> Rate:
-        """How often a class is the likeliest."""
+        """How often a class is the likeliest.
+
+        Args:
+            classifier: The classifier.
+            label: One of its classes.
+
+        Returns:
+            The rate, items averaged first, with its interval.
+
+        Raises:
+            ValueError: The classifier has no such class.
+        """
         return rate_of(self.hits(classifier, label), self.design)
 
     def same_as(self, other: Drawing, classifier: Classifier) -> Bools:
-        """Where a classifier predicts the same as of another drawing's picture, `[cell]`."""
+        """Where a classifier predicts the same as of another drawing's picture, `[cell]`.
+
+        Args:
+            other: A drawing of the same design.
+            classifier: The classifier.
+
+        Returns:
+            A flag for each cell.
+        """
         return np.asarray(self.predictions(classifier) == other.predictions(classifier))
 
     def preserved(self, reference: Drawing, classifier: Classifier) -> Rate:
-        """How often a classifier predicts the same as of the reference's picture."""
+        """How often a classifier predicts the same as of the reference's picture.
+
+        Args:
+            reference: A drawing of the same design.
+            classifier: The classifier.
+
+        Returns:
+            The rate, items averaged first, with its interval.
+        """
         return rate_of(self.same_as(reference, classifier), self.design)
 
     def distance(self, reference: Drawing) -> float:
-        """Root mean square difference from the reference's pictures, 0 to 1."""
+        """Root mean square difference from the reference's pictures, 0 to 1.
+
+        Args:
+            reference: A drawing of the same design.
+
+        Returns:
+            0 for equal pictures, 1 for black against white.
+        """
         difference = (self.pictures.astype(np.float32) - reference.pictures) / 255
         return float(np.sqrt((difference**2).mean()))
 
     def first(self, items: int | None) -> Drawing:
-        """The part of the first items; all, where `items` is None."""
+        """The part of the first items; all, where `items` is None.
+
+        Args:
+            items: How many items.
+
+        Returns:
+            The drawing of these items.
+        """
         return self.select(range(len(self.design.items))[:items])
 
     def select(self, items: Sequence[int]) -> Drawing:
-        """The part of some items, by their numbers; it keeps the predictions that were computed."""
+        """The part of some items, by their numbers; it keeps the predictions that were computed.
+
+        Args:
+            items: Numbers of items, from 0.
+
+        Returns:
+            The drawing of these items, in the order that is given.
+        """
         rows = self.design.rows(items)
         return Drawing(
             self.condition,
@@ -223,6 +296,7 @@ class Evaluator:
         for row, keys in enumerate(cells.keys):
             found = {part: self.cache.get(key) or {} for part, key in keys.items()}
             entries = {part: entry for part, entry in found.items() if _entry_fits(part, entry)}
+            # A cell that lacks one part is drawn again as a whole: one run gives all parts.
             if len(entries) == len(found):
                 cells.entries[row] = entries
         missing = len(cells.missing)
@@ -234,10 +308,12 @@ class Evaluator:
         total, completed = sum(len(cells.missing) for cells in by_condition), 0
         for group in _group_by_prompts(by_condition):
             first = group[0]
+            # By batches, so that a run that is stopped has kept those before.
             for rows in _chunks(first.missing, self.batch):
                 runs = self.model.sweep(
                     [first.prompts[row] for row in rows],
                     [first.design.cell_seeds[row] for row in rows],
+                    # What comes before the first edit is computed once for the whole group.
                     [cells.edits(rows) for cells in group],
                     paired=True,
                     batch=self.batch,
@@ -328,6 +404,7 @@ class _ConditionCells:
         sites = {}
         for site in self.request.sites:
             readings = [cell[f"{site} {self.request.pool}"] for cell in cells]
+            # Every cell has the same steps: all are drawn with the condition's options.
             sites[site] = SiteReading(
                 np.stack([reading["values"] for reading in readings]), readings[0]["steps"]
             )
@@ -351,6 +428,7 @@ def _group_by_prompts(by_condition: Sequence[_ConditionCells]) -> list[list[_Con
     for cells in by_condition:
         missing = tuple(cells.missing)
         if missing:
+            # Sorted, so that options in another order make no other group.
             options = tuple(sorted(cells.condition.options.items()))
             prompts = tuple(cells.prompts[row] for row in missing)
             groups.setdefault((missing, prompts, options), []).append(cells)

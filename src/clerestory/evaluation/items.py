@@ -29,6 +29,9 @@ def select_items(
         count: How many.
         start: How many to skip.
 
+    Returns:
+        `count` different items.
+
     Raises:
         EvidenceError: There are fewer, or none are known.
     """
@@ -42,6 +45,7 @@ def select_items(
     source = "The list" if not isinstance(items, str | Path) else str(items)
     if isinstance(items, str | Path):
         items = read_text(Path(items), EvidenceError, MOST_LINES).splitlines()
+    # Items are the replicates of every figure: one that is listed twice counts once.
     distinct = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     selected = distinct[start : start + count]
     if len(selected) < count:

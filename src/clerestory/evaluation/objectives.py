@@ -130,6 +130,9 @@ def unit(address: str, pool: str = "last") -> Objective:
         address: `text.blocks.2/mlp[311]`, at one step with `@5`.
         pool: What becomes of positions.
 
+    Returns:
+        The objective, of one term with weight 1.
+
     Raises:
         SearchError: The address is not of one unit.
     """
@@ -137,6 +140,7 @@ def unit(address: str, pool: str = "last") -> Objective:
     if parsed.units is None or len(parsed.units) != 1:
         raise SearchError(f"{address!r} is not one unit; write one like text.blocks.2/mlp[311].")
     steps = "" if parsed.steps is None else f"@{','.join(map(str, parsed.steps))}"
+    # As long as the unit's number requires: shorter directions are padded with zeros.
     basis = np.eye(1, parsed.units[0] + 1, parsed.units[0])[0]
     term = DirectionTerm(parsed.site + steps, basis, pool, f"{address} ({pool})")
     return Objective(((1.0, term),))
@@ -150,6 +154,9 @@ def direction(site: str, vector: Floats, pool: str = "last", name: str | None = 
         vector: Non-zero direction `[unit]`; normalised to unit length.
         pool: What becomes of positions.
         name: Display name; by default the site.
+
+    Returns:
+        The objective, of one term with weight 1.
 
     Raises:
         SearchError: The direction is not a vector, or is zero.
@@ -172,6 +179,9 @@ def label(classifier: str, name: str) -> Objective:
     Args:
         classifier: The classifier's name.
         name: The class, which may be shortened.
+
+    Returns:
+        The objective, of one term with weight 1.
 
     Raises:
         RegistryError: There is no such classifier.
@@ -199,6 +209,9 @@ def parse_objective(
         pool: What becomes of positions.
         directions: Directions of a finding, by name.
 
+    Returns:
+        The objective.
+
     Raises:
         SearchError: It cannot be read.
     """
@@ -207,9 +220,11 @@ def parse_objective(
     def leaf(name: str) -> Objective:
         if name in known:
             return direction(name.partition("[")[0] + _step(name), known[name], pool, name)
+        # At the last `=`: the name of a zero-shot classifier may contain one.
         classifier, equals, class_name = name.rpartition("=")
         return label(classifier, class_name) if equals else unit(name, pool)
 
+    # Without quotes it is one name, which may contain blanks and signs such as `-`.
     if "'" not in text and '"' not in text:
         return leaf(text.strip())
     try:
@@ -232,6 +247,7 @@ def _evaluate(node: ast.expr, leaf: Callable[[str], Objective]) -> Any:
     number = node.value if isinstance(node, ast.Constant) else None
     if isinstance(number, int | float) and math.isfinite(number):
         return float(number)
+    # A number keeps its sign here too: -0.5 is an operation on 0.5.
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_evaluate(node.operand, leaf)
     if isinstance(node, ast.BinOp):

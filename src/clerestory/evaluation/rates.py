@@ -62,11 +62,15 @@ def rate_of(hits: Bools, design: Design) -> Rate:
         hits: `[cell]`.
         design: What the cells are of.
 
+    Returns:
+        The rate, with an interval over items.
+
     >>> import numpy as np
     >>> rate_of(np.array([True, False, True, True]), Design.crossed(["a", "b"], (0, 1))).rate
     0.75
     """
     means = design.item_means(hits)
+    # Over items, not cells: the seeds of an item are not independent of each other.
     interval = wilson(float(means.sum()), len(means))
     return Rate(float(means.mean()), *interval, len(means))
 
@@ -77,6 +81,9 @@ def effect_of(after: Rate, before: Rate) -> Effect:
     Args:
         after: The rate under the condition.
         before: The rate of the reference.
+
+    Returns:
+        The difference, with its interval.
 
     Raises:
         EvidenceError: The two are of different numbers of items.

@@ -44,6 +44,9 @@ def is_seed_independent(model: Model, terms: Sequence[Term], sites: Sequence[str
         model: The model.
         terms: Terms of an objective.
         sites: Addresses of extra sites to read.
+
+    Returns:
+        True where every value comes from the prompt alone.
     """
     # The first encoder sees only the prompt. A later one may start from noise, as a prior does,
     # unless it is a text encoder.
@@ -80,11 +83,15 @@ def measure_terms(
         sites: Addresses of extra sites to read.
         pool: How positions are pooled there, as in `Model.run`.
         edits: Edits that are made.
+
+    Returns:
+        The terms' values, and the activations of `sites`.
     """
     addresses: dict[str, list[str]] = defaultdict(list)
     for term in terms:
         if isinstance(term, DirectionTerm):
             addresses[term.pool].append(term.site)
+    # Labels alone need a run too, which reads no site.
     if sites or not addresses:
         addresses[pool] += sites
     labels = [term for term in terms if isinstance(term, LabelTerm)]

@@ -57,19 +57,38 @@ class ColourClassifier:
         return f"colour:{self.scale}"
 
     def __call__(self, pictures: Pictures) -> Floats:
-        """Probabilities `[n, class]`."""
+        """Probabilities `[n, class]`.
+
+        Args:
+            pictures: `[n, height, width, 3]`.
+
+        Returns:
+            Each row adds up to 1.
+        """
         weights, typical, _ = SCALES[self.scale]
         means = pictures.reshape(len(pictures), -1, 3).mean(1) @ weights / 255
         centers = np.asarray(typical)
         spread = SHARPNESS * (centers[1] - centers[0])
         log_odds = -np.square((means[:, None] - centers) / spread) / 2
+        # Less the greatest, so that the exponentials of a row cannot all be 0.
         odds = np.exp(log_odds - log_odds.max(1, keepdims=True))
         return np.asarray(odds / odds.sum(1, keepdims=True), np.float32)
 
 
 @classifier_kinds.register("colour")
 def open_colour_classifier(scale: str, role: Role) -> Classifier:
-    """`colour:tint` (cool, neutral, warm), `colour:light` (dark, middling, light): measured."""
+    """`colour:tint` (cool, neutral, warm), `colour:light` (dark, middling, light): measured.
+
+    Args:
+        scale: `light` or `tint`.
+        role: Not used: there is one measurement of each colour.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        RegistryError: There is no such scale.
+    """
     if scale not in SCALES:
         raise RegistryError(f"No colour is called {scale!r}.{suggest(scale, SCALES)}")
     return ColourClassifier(scale)

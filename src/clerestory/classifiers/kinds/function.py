@@ -48,6 +48,7 @@ class FunctionClassifier:
         """Probabilities `[n, class]`; ModelError where the function gives anything else."""
         odds = np.asarray(self.function(pictures), np.float32)
         expected = (len(pictures), len(self.classes))
+        # 1e-3: a softmax in half precision adds up to 1 no more exactly.
         fits = odds.shape == expected and np.allclose(odds.sum(-1), 1, atol=1e-3)
         if not fits or (odds < 0).any():
             raise ModelError(
@@ -59,7 +60,19 @@ class FunctionClassifier:
 
 @classifier_kinds.register("python")
 def open_function(name: str, role: Role) -> Classifier:
-    """`python:MODULE:FUNCTION`: a function of yours, with an attribute `classes`."""
+    """`python:MODULE:FUNCTION`: a function of yours, with an attribute `classes`.
+
+    Args:
+        name: `MODULE:FUNCTION`.
+        role: Not used: the function both selects and evaluates.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        RegistryError: The name comes from a file, the function cannot be imported, or it has no
+            classes.
+    """
     source = f"python:{name}"
     if not is_trusted(source):
         raise RegistryError(

@@ -62,6 +62,7 @@ class HubClassifier:
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`."""
+        # Of no pictures the result is empty too, in its shape.
         parts = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pictures), BATCH):
             inputs = self.prepare(list(pictures[start : start + BATCH]))
@@ -75,13 +76,36 @@ class HubClassifier:
 
 @classifier_kinds.register("classifier")
 def open_image_classifier(name: str, role: Role) -> Classifier:
-    """`classifier:MODEL`: any transformers image classifier, by hub id or folder."""
+    """`classifier:MODEL`: any transformers image classifier, by hub id or folder.
+
+    Args:
+        name: A hub id or a folder.
+        role: Not used: the network both selects and evaluates.
+
+    Returns:
+        The classifier; one that a file names is looked for on this machine only.
+
+    Raises:
+        ModelError: It cannot be read, or is no image classifier.
+    """
     return _image_classifier(name, not is_trusted(f"classifier:{name}"))
 
 
 @classifier_kinds.register("zero-shot")
 def open_zero_shot(name: str, role: Role) -> Classifier:
-    """`zero-shot:MODEL[a class, another]`: CLIP or SigLIP with classes in your own words."""
+    """`zero-shot:MODEL[a class, another]`: CLIP or SigLIP with classes in your own words.
+
+    Args:
+        name: `MODEL[a class, another]`, the model a hub id or a folder.
+        role: Not used: the network both selects and evaluates.
+
+    Returns:
+        The classifier; one that a file names is looked for on this machine only.
+
+    Raises:
+        RegistryError: There are no two classes.
+        ModelError: The model cannot be read, or is no zero-shot classifier.
+    """
     match = _ZERO_SHOT.fullmatch(name)
     classes = [] if match is None else [text.strip() for text in match["classes"].split(",")]
     if match is None or len(classes) < 2 or not all(classes):
@@ -150,6 +174,7 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
 
 def _load(kind: Any, name: str, local_only: bool) -> Any:
     """A part of a classifier, weights from safetensors only; ModelError where it is none."""
+    # Processors and tokenizers have no weights and take no such options.
     is_model = hasattr(kind, "from_config")
     options: dict[str, Any] = (
         {"use_safetensors": True, "output_loading_info": True} if is_model else {}
@@ -170,6 +195,7 @@ def _load(kind: Any, name: str, local_only: bool) -> Any:
     if not is_model:
         return part
     model, info = part
+    # transformers fills missing weights at random and only warns.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise ModelError(f"{name} is not a trained classifier: its weights lack {missing}.")
