@@ -31,6 +31,9 @@ OUTPUTS = {"out", "sheet", "to", "work"}
 def validated(command: Callable[..., None]) -> Callable[..., None]:
     """Check a command's arguments before it runs.
 
+    Args:
+        command: A Typer command with annotated parameters.
+
     Returns:
         The command; it raises OptionError for an empty text or a number that is not finite, and
         OutputError where an output path cannot be written to, before any work is done.
@@ -49,6 +52,7 @@ def validated(command: Callable[..., None]) -> Callable[..., None]:
                 _check(name, item, hints[name], defaults[name])
         command(**arguments)
 
+    # Typer builds options from the signature, and the wrapper alone would have none.
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
@@ -84,6 +88,7 @@ def _check_writable(path: Path) -> None:
         folder = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
         if folder == path and not path.is_dir():
             return  # an existing file: the command has its own message for it
+        # Tried, not asked: `os.access` is not reliable for every user and file system.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -99,6 +104,7 @@ def _with_path_parser(hint: Any) -> Any:
     kind, info = get_args(hint)
     if not {Path, list[Path]} & {kind, *get_args(kind)}:
         return hint
+    # Copied, since several commands share one annotation.
     info = copy.copy(info)
     info.parser = path
     return Annotated[kind, info]

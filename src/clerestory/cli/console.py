@@ -27,19 +27,35 @@ LOG_INTERVAL = 30.0
 
 
 def status(text: str) -> None:
-    """Write a line to stderr."""
+    """Write a line to stderr.
+
+    Args:
+        text: One line; control characters are left out.
+    """
     sys.stderr.write(plain(text) + "\n")
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Write text to stdout, or to stderr."""
+    """Write text to stdout, or to stderr.
+
+    Args:
+        text: Any number of lines; control characters are left out.
+        err: Whether to write to stderr.
+    """
     stream = sys.stderr if err else sys.stdout
     stream.write(plain(text) + "\n")
     stream.flush()
 
 
 def write_json(value: Any) -> None:
-    """Write one JSON value to stdout."""
+    """Write one JSON value to stdout.
+
+    Args:
+        value: What `json` can write.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
     sys.stdout.write(to_json(value) + "\n")
 
 
@@ -59,7 +75,11 @@ def _format_cell(cell: Any) -> str:
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for one piece of work, as a callback of (completed, total)."""
+    """A bar for one piece of work, as a callback of (completed, total).
+
+    Args:
+        label: What the bar is called.
+    """
     with progress_bars() as report:
         yield lambda completed, total: report(label, completed, total)
 

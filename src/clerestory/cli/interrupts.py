@@ -27,11 +27,13 @@ def handle_signals() -> Iterator[None]:
     normally although a signal arrived, as a server does, keeps its own status.
     """
     signals = _Signals()
+    # Outputs of an earlier command in the same process are none of this one's.
     outputs.forget()
     with signals.installed():
         try:
             yield
         except SystemExit as end:
+            # A server that stops on a signal exits with 0: that is its own status.
             if not signals.received or not end.code:
                 raise
             signals.end(end)
@@ -49,6 +51,7 @@ class _Signals:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
+        # Python installs signal handlers in the main thread only.
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -74,6 +74,7 @@ def main() -> None:
         console.status(f"clerestory: {line}")
         sys.exit(1)
     except OSError as error:
+        # A full disk or a denied file is the user's to mend: one line, no traceback.
         what, why = error.filename or "a file", error.strerror or " ".join(str(error).split())
         console.status(f"clerestory: {what} cannot be used: {why}.")
         sys.exit(1)

@@ -124,7 +124,14 @@ class ModelOptions:
 
 
 def takes_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that name a model to a command with a parameter `model: ModelOptions`."""
+    """Add the options that name a model to a command with a parameter `model: ModelOptions`.
+
+    Args:
+        command: The command.
+
+    Returns:
+        The command with the options in place of the parameter, checked as by `validated`.
+    """
 
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:

@@ -28,12 +28,27 @@ class PluginGroup(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all commands; nothing is imported."""
+        """The names of all commands; nothing is imported.
+
+        Args:
+            ctx: Click's context.
+
+        Returns:
+            Own commands first.
+        """
         own = super().list_commands(ctx)
         return [*own, *(name for name in plugins(GROUP) if name not in own)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, for a plug-in's only its line in `--help`."""
+        """The command of this name, for a plug-in's only its line in `--help`.
+
+        Args:
+            ctx: Click's context.
+            cmd_name: The name as it was typed.
+
+        Returns:
+            The command; None where there is none.
+        """
         own = super().get_command(ctx, cmd_name)
         if own is not None or cmd_name not in plugins(GROUP):
             return own
@@ -41,7 +56,15 @@ class PluginGroup(TyperGroup):
         return TyperCommand(cmd_name, help=f"Commands of the plug-in {package}.")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that is called, for a plug-in's after its import."""
+        """The command that is called, for a plug-in's after its import.
+
+        Args:
+            ctx: Click's context.
+            args: What was typed after `clerestory`.
+
+        Returns:
+            The name, the command, and the arguments that are left for it.
+        """
         name, command, rest = super().resolve_command(ctx, args)
         if name is None or super().get_command(ctx, name) is not None:
             return name, command, rest

@@ -89,6 +89,19 @@ def start_test(
 
     ThemeError where too few samples were held out, for a rater without a name, and for who named
     the theme.
+
+    Args:
+        microscope: The microscope.
+        themes: Where the test is stored.
+        theme: The theme that is tested.
+        rater: Who answers: another person than the one who named the theme.
+        seed: Replays the choice of samples and their order; None draws one.
+
+    Returns:
+        The name of the test, 32 hexadecimal digits.
+
+    Raises:
+        ThemeError: Too few samples were held out, the rater has no name, or named the theme.
     """
     unit = microscope.named(theme.unit)
     rater = clean_text(rater)
@@ -103,6 +116,7 @@ def start_test(
     for control in rng.integers(2**31, size=count // 2):
         rows += _make_questions(unit, samples, int(control), 1, rng)
     test, rows_to_insert = uuid4().hex, []
+    # Questions and controls in one random order: nothing about a question says which it is.
     for index in rng.permutation(len(rows)):
         control, high, middle = rows[index]
         correct = int(rng.integers(2))
@@ -112,6 +126,7 @@ def start_test(
             (uuid4().hex, test, theme.id, rater, control, first, second, correct, now())
         )
     with themes.open() as database:
+        # All questions of a test or none: a test that is cut short would be scored as finished.
         database.execute("BEGIN IMMEDIATE")
         database.executemany(
             "INSERT INTO trials (key, test, theme, rater, control, first, second, answer, "
@@ -130,6 +145,7 @@ def _make_questions(
     rng: np.random.Generator,
 ) -> list[tuple[int | None, NDArray[np.integer], NDArray[np.integer]]]:
     """So many questions: a row of the highest samples each, and one of those in the middle."""
+    # Stable, so that a seed gives the same test on every machine.
     order = samples[np.argsort(-ranking_values(unit, samples, control), kind="stable")]
     need, half = count * ROW_LENGTH, len(order) // 2
     high, middle = order[:need], order[half - need // 2 : half - need // 2 + need]
@@ -158,6 +174,7 @@ def ranking_values(
     if control is None:
         return np.asarray(unit.figure("values")[samples], np.float64)
     values = unit.site.figure("values")[:, samples].astype(np.float64)
+    # Infinite for units that never vary, so that they take no part in the direction.
     sd = values.std(1)
     direction = np.random.default_rng(control).normal(size=len(values)) / np.where(
         sd > 0, sd, np.inf
@@ -166,7 +183,18 @@ def ranking_values(
 
 
 def next_question(themes: Themes, test: str) -> Question | None:
-    """The next one of a test; None when all are answered. ThemeError for no such test."""
+    """The next one of a test; None when all are answered. ThemeError for no such test.
+
+    Args:
+        themes: Where the test is stored.
+        test: The name of the test.
+
+    Returns:
+        The first question without an answer, or None.
+
+    Raises:
+        ThemeError: There is no such test.
+    """
     with themes.open() as database:
         rows = database.execute(
             "SELECT key, theme, first, second, picked FROM trials WHERE test = ? ORDER BY id",
@@ -182,7 +210,19 @@ def next_question(themes: Themes, test: str) -> Question | None:
 
 
 def save_answer(themes: Themes, key: str, picked: int) -> str:
-    """Keep what a rater picked, once; the name of the test. ThemeError for what was not asked."""
+    """Keep what a rater picked, once; the name of the test. ThemeError for what was not asked.
+
+    Args:
+        themes: Where the test is stored.
+        key: The question.
+        picked: 0 for the first row, 1 for the second.
+
+    Returns:
+        The name of the test.
+
+    Raises:
+        ThemeError: There is no such question, or `picked` is another number.
+    """
     if picked not in (0, 1):
         raise ThemeError("Pick the first row, 0, or the second, 1.")
     with themes.open() as database:
@@ -190,6 +230,7 @@ def save_answer(themes: Themes, key: str, picked: int) -> str:
         if row is None:
             raise ThemeError("There is no such question.")
         database.execute(
+            # Only a question without an answer: going back in the browser changes nothing.
             "UPDATE trials SET picked = ?, picked_at = ? WHERE key = ? AND picked IS NULL",
             (picked, now(), key),
         )
@@ -200,6 +241,14 @@ def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) 
     """By theme, each rater's first finished test: all, or of a unit's themes.
 
     Or one test alone, finished or not.
+
+    Args:
+        themes: Where tests are stored.
+        unit: Counts tests of this unit's themes only.
+        test: Counts this test alone, finished or not.
+
+    Returns:
+        Scores by the theme's number in this database.
     """
     where = "test = ?" if test else "test NOT IN (SELECT test FROM trials WHERE picked IS NULL)"
     if unit:
@@ -213,6 +262,8 @@ def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) 
         ).fetchall()
     first: dict[tuple[int, str], tuple[int, ...]] = {}
     for theme, rater, *counts in rows:
+        # Rows come in the order of the tests: later tests of a rater, who has seen the answers, do
+        # not count.
         first.setdefault((theme, rater.casefold()), tuple(counts))
     by_theme: dict[int, list[tuple[int, ...]]] = {}
     for (theme, _), counts in first.items():

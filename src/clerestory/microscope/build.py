@@ -49,6 +49,20 @@ def build(
     half is kept for blind tests. A value is the mean over steps, and over positions where these
     were kept. EvidenceError for fewer than 60 samples, RecordingError for recordings of several
     models or a site that two of them have, OutputError for a folder of something else.
+
+    Args:
+        recordings: Recordings of one model, with no site in common.
+        out: The folder; the same call goes on after a kill.
+        sites: Addresses or patterns, separated by commas.
+        progress: A callback of (label, completed, total); None for silence.
+
+    Returns:
+        The microscope, opened.
+
+    Raises:
+        EvidenceError: A recording has fewer than 60 samples, or too few different prompts.
+        RecordingError: The recordings are of several models, or have a site in common.
+        OutputError: The folder holds something else.
     """
     report = progress or (lambda label, completed, total: None)
     plan = _plan(recordings, sites)
@@ -62,6 +76,7 @@ def build(
         report("summarizing units", number + 1, len(plan["sites"]))
     if not (out / DONE).exists():
         _nearest(out, plan, report)
+        # Last of all: `Microscope` opens no folder without it.
         (out / DONE).touch()
     return Microscope(out)
 
@@ -90,6 +105,7 @@ def _plan(recordings: Sequence[Recording], sites: str) -> dict[str, Any]:
                 "recording": number,
             }
         has_pictures = "pictures" in recording.store.layouts
+        # Small pictures are stored exactly; of large ones JPEG saves most of the space.
         small = has_pictures and max(recording.store.layouts["pictures"].shape[:2]) <= MAX_SIDE // 2
         recording_plans.append(
             {
@@ -132,6 +148,7 @@ def _write_plan(out: Path, plan: dict[str, Any]) -> None:
     path = out / PLAN
     text = json.dumps(plan, indent=1, ensure_ascii=False) + "\n"
     if path.exists():
+        # Text against text: what was written goes on only for the very same recordings and sites.
         if path.read_text("utf-8") != text:
             raise OutputError(f"{out} has a microscope of other recordings or sites.")
         return
@@ -144,6 +161,7 @@ def _write_plan(out: Path, plan: dict[str, Any]) -> None:
 
 def may_be_shown(prompt: str) -> bool:
     """Whether pages may show a prompt's pictures; else it is kept for blind tests."""
+    # By a digest and not by position: a prompt stays in its half when a recording is made anew.
     return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] % 2 == 0
 
 
@@ -153,6 +171,7 @@ def _samples(recording: Recording, number: int, out: Path, kind: str, report: Pr
     table = table.reset_index(drop=True)
     table["named"] = [may_be_shown(prompt) for prompt in table["prompt"]]
     halves = table.drop_duplicates("prompt")["named"]
+    # The digest splits about in half, but of few prompts it may leave one side nearly empty.
     if min(halves.sum(), (~halves).sum()) < EXTREMES:
         raise EvidenceError("There are too few different prompts for a half that is kept back.")
     place = out / "samples" / f"{number}.parquet"
@@ -200,9 +219,11 @@ def _site(recording: Recording, one: dict[str, Any], folder: Path, out: Path) ->
     means = np.array([there[prompts[shown] == name].mean(0) for name in names])
     texts = [table["prompt"].iloc[int(np.argmax(prompts == name))] for name in names]
     figures |= summaries.words_of(means, summaries.Words.of(texts))
+    # A row a unit, so that a page maps one row of the file and not all of it.
     figures["values"] = np.ascontiguousarray(values.T)
     for name, part in {**figures, **maps}.items():
         np.save(folder / f"{name}.npy", part)
+    # Last, since the next call skips a site that has it.
     (folder / "summed").touch()
 
 
@@ -268,6 +289,7 @@ def _nearest_units(
         rows[first : first + count], rows, min(NEIGHBOURS + 1, len(rows))
     )
     keep = near != np.arange(first, first + count)[:, None]
+    # A unit that equals others exactly may not be among its own nearest: then the last one goes.
     keep[keep.all(1), -1] = False
     shape = (count, near.shape[1] - 1)
     return near[keep].reshape(shape), alike[keep].reshape(shape).astype(np.float32)

@@ -15,6 +15,12 @@ def copy_folder(
     """Copy files and folders, but no links; with `suffixes` only files of these types.
 
     Names in `exclude` are skipped at every depth.
+
+    Args:
+        folder: Where to copy from.
+        to: A folder that does not exist yet.
+        suffixes: Types of files in lower case, such as `.png`; all if None.
+        exclude: Names of files and folders that are skipped.
     """
 
     def ignored(place: str, names: list[str]) -> list[str]:

@@ -45,16 +45,37 @@ class Endpoints:
     """A method an address; those that wait for no body run in threads."""
 
     def __init__(self, microscope: Microscope, opens: Callable[[], Model]) -> None:
+        """Open the database of themes beside the microscope.
+
+        Args:
+            microscope: The microscope.
+            opens: Opens the model when the first picture is drawn.
+
+        Raises:
+            ThemeError: The database was altered, or is of a newer version.
+        """
         self.microscope = microscope
         self.themes = Themes(microscope.folder / "themes.sqlite")
         self.views = Views(microscope, self.themes)
         self.drawer = Drawer(opens)
         self.jobs = Jobs(microscope, self.drawer)
         self.render = Renderer(microscope.model)
+        # Threads that wait for a picture are counted apart, so that they never use up those of
+        # pages.
         self.drawing = CapacityLimiter(WAITING + 2)
 
     def page(self, request: Request, name: str, data: Mapping[str, Any]) -> Response:
-        """A page, or its twin."""
+        """A page, or its twin.
+
+        Args:
+            request: Says whether the `.json` twin is wanted, and by which cookie the rater is
+                known.
+            name: The template.
+            data: What it shows; the twin is this as JSON.
+
+        Returns:
+            HTML or JSON; a part of a page where htmx asks, a page of its own elsewhere.
+        """
         if request.path_params.get("twin"):
             return JSONResponse(data)
         how = {**data, "rater": request.cookies.get(RATER, ""), "live": True}
@@ -64,27 +85,69 @@ class Endpoints:
         return HTMLResponse(self.render(name, **how))
 
     def home(self, request: Request) -> Response:
-        """To the model."""
+        """To the model.
+
+        Args:
+            request: The request.
+
+        Returns:
+            A redirect.
+        """
         return RedirectResponse("/" + quote(self.microscope.model))
 
     def model(self, request: Request) -> Response:
-        """Its stages and sites."""
+        """Its stages and sites.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The page, or its twin.
+        """
         return self.page(request, "model", self.views.model())
 
     def studies(self, request: Request) -> Response:
-        """The reports that lie in the folder."""
+        """The reports that lie in the folder.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The page, or its twin.
+        """
         return self.page(request, "studies", self.views.studies())
 
     def report(self, request: Request) -> Response:
-        """A file of one of them."""
+        """A file of one of them.
+
+        Args:
+            request: The request, whose path is a file under `studies`.
+
+        Returns:
+            The file.
+
+        Raises:
+            HTTPException: 404, there is no such file in the folder.
+        """
         return self._file("studies", request.path_params["path"], None)
 
     def picture(self, request: Request) -> Response:
-        """A sample's, or a searched prompt's."""
+        """A sample's, or a searched prompt's.
+
+        Args:
+            request: The request, whose path is a picture's.
+
+        Returns:
+            The file.
+
+        Raises:
+            HTTPException: 404, there is no such picture in the folder.
+        """
         return self._file(request.path_params["kind"], request.path_params["path"], PICTURES)
 
     def _file(self, folder: str, name: str, kinds: tuple[str, ...] | None) -> Response:
         try:
+            # An address may hold `..`; only files within the folder are sent.
             path = inside(self.microscope.folder, f"{folder}/{name}", RecordingError)
             known = path.is_file() and (kinds is None or path.suffix in kinds)
         except (RecordingError, OSError, ValueError):  # out of it, or a name that is none
@@ -99,12 +162,29 @@ class Endpoints:
         self.jobs.close()
 
     def search(self, request: Request) -> Response:
-        """Themes, words and prompts."""
+        """Themes, words and prompts.
+
+        Args:
+            request: The request; `q` in its query is what is searched, of which 200 letters count.
+
+        Returns:
+            The page, or its twin.
+        """
         asked = request.query_params.get("q", "")[:200]
         return self.page(request, "search", self.views.search(asked))
 
     def compare(self, request: Request) -> Response:
-        """Two units, or a form that asks which."""
+        """Two units, or a form that asks which.
+
+        Args:
+            request: The request; `a` and `b` in its query are units.
+
+        Returns:
+            The page, or its twin.
+
+        Raises:
+            SiteError: A unit does not exist.
+        """
         asked = [request.query_params.get(name, "")[:300] for name in "ab"]
         return self.page(request, "compare", self.views.compare(*asked))
 
@@ -146,7 +226,15 @@ class Endpoints:
         return self.page(request, name, data)
 
     def unit(self, request: Request, unit: Unit) -> Response:
-        """All of a unit."""
+        """All of a unit.
+
+        Args:
+            request: The request.
+            unit: The unit.
+
+        Returns:
+            The page, or its twin.
+        """
         return self.page(request, "unit", {**self.views.unit(unit), "job": self._job(unit)})
 
     async def redraw(self, request: Request, unit: Unit) -> Response:
@@ -159,6 +247,7 @@ class Endpoints:
         data: dict[str, Any] = {"prompt": asked.get("prompt", ""), "mode": asked.get("mode", "add")}
         data |= {"level": level, "seed": seed}
         ticket = Ticket()
+        # A thread cannot see that a browser has left, so a task looks and gives up the ticket.
         watching = asyncio.create_task(_watch(request, self.drawer.turns, ticket))
         try:
             pictures = await to_thread.run_sync(
@@ -202,7 +291,15 @@ class Endpoints:
         return _with_rater_cookie(response, theme.rater)
 
     def searched(self, request: Request, unit: Unit) -> Response:
-        """How far a search of its prompts is, or what came of it."""
+        """How far a search of its prompts is, or what came of it.
+
+        Args:
+            request: The request.
+            unit: The unit.
+
+        Returns:
+            The part of the unit's page, a page of its own, or its twin.
+        """
         data: dict[str, Any] = {"unit": unit.address, "path": self.views.path(unit.path)}
         data |= {"searched": searches.load_result(self.microscope, unit), "job": self._job(unit)}
         return self.page(request, "searched", data)
@@ -240,7 +337,17 @@ class Endpoints:
         return _with_rater_cookie(RedirectResponse(f"/blind/{test}", 303), rater)
 
     def blind(self, request: Request) -> Response:
-        """The next question of a test."""
+        """The next question of a test.
+
+        Args:
+            request: The request, whose path names the test.
+
+        Returns:
+            The page, or its twin.
+
+        Raises:
+            ThemeError: There is no such test.
+        """
         test = request.path_params["test"]
         if test.endswith(".json"):
             request.path_params["twin"], test = ".json", test.removesuffix(".json")
@@ -254,11 +361,21 @@ class Endpoints:
         return RedirectResponse(f"/blind/{test}", 303)
 
     def problem(self, request: Request, error: Exception) -> Response:
-        """One sentence, and where to go on."""
+        """One sentence, and where to go on.
+
+        Args:
+            request: The request that failed.
+            error: An HTTPException, or an error of Clerestory.
+
+        Returns:
+            404 for what does not exist, 400 for other errors, an HTTPException's own status; as
+            JSON for a twin, as a part of a page for htmx.
+        """
         status, text, headers = 404 if isinstance(error, SiteError) else 400, str(error), {}
         if isinstance(error, HTTPException):
             status, text = error.status_code, str(error.detail)
             headers = dict(error.headers or {})
+        # Where the folder lies on the server is nobody's business.
         text = text.replace(f"{self.microscope.folder}/", "")
         if request.url.path.endswith(".json"):
             return JSONResponse({"problem": text}, status, headers)
@@ -276,6 +393,7 @@ def _busy(text: str) -> HTTPException:
 
 def _with_rater_cookie(response: Response, rater: str) -> Response:
     """With a cookie of the rater's name, for the next form."""
+    # Quoted, since a cookie holds ASCII only and a name may be of any letters.
     response.set_cookie(RATER, quote(rater), samesite="strict", httponly=True)
     return response
 

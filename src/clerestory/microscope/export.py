@@ -38,7 +38,20 @@ BATCH = 1024
 
 
 def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
-    """Write every page to a new folder, with a `.json` beside each; the first page."""
+    """Write every page to a new folder, with a `.json` beside each; the first page.
+
+    Args:
+        folder: The folder of a microscope.
+        out: A new or empty folder.
+        progress: A callback of (label, completed, total); None for silence.
+
+    Returns:
+        The path of the first page, `index.html`.
+
+    Raises:
+        OutputError: The folder holds something else.
+        RecordingError: There is no microscope in `folder`.
+    """
     empty_folder(out)
     microscope = Microscope(folder)
     views = Views(microscope, Themes(folder / "themes.sqlite"))
@@ -71,6 +84,7 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
 def _seal(report: Path) -> None:
     """A report may have come from anybody: in it no script runs, and nothing else is asked for."""
     text = report.read_text("utf-8", errors="replace")
+    # A policy of the report's own could not loosen this one, but a refresh would lead elsewhere.
     text = re.sub("http-equiv", "data-was", text, flags=re.IGNORECASE)  # nor is it left for another
     report.write_text(f'<!doctype html><meta charset="utf-8">{SEAL}{text}', "utf-8")
 
@@ -102,6 +116,7 @@ def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def _write(out: Path, render: Renderer, path: str, template: str, data: dict[str, Any]) -> None:
     folder = out / path
     folder.mkdir(parents=True, exist_ok=True)
+    # Relative addresses: the pages work from a disk and under any address.
     up = "../" * (path.count("/") + 1)
 
     def url(to: str) -> str:
@@ -119,6 +134,18 @@ def neuronpedia(folder: Path, out: Path, progress: Progress | None = None) -> Pa
     `features/batch-N.jsonl.gz`, `activations/…` and `explanations/…`, a line a row, with its names:
     a site is a `layer`, prompts are cut at blanks into `tokens`, and since a value is one of a
     whole prompt it stands at the last token, zeros before it. Themes are `explanations` by a human.
+
+    Args:
+        folder: The folder of a microscope.
+        out: A new or empty folder.
+        progress: A callback of (label, completed, total); None for silence.
+
+    Returns:
+        `out`.
+
+    Raises:
+        OutputError: The folder holds something else.
+        RecordingError: There is no microscope in `folder`.
     """
     empty_folder(out)
     microscope = Microscope(folder)
@@ -182,6 +209,8 @@ def _rows(views: Views, unit: Unit, themes: list[Theme]) -> dict[str, list[dict[
 
 def _activation(key: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
     tokens = TOKENS.findall(sample["prompt"]) or [""]
+    # The value is of the whole prompt, which the format cannot say; the last token has read all
+    # others.
     values = [0.0] * (len(tokens) - 1) + [sample["value"]]
     return {
         **key,

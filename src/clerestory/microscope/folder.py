@@ -80,15 +80,33 @@ class SiteUnits:
     samples: int
 
     def figure(self, name: str) -> NDArray[Any]:
-        """One of its arrays; RecordingError where it is damaged or of other units."""
+        """One of its arrays.
+
+        Args:
+            name: The file's name without its ending, such as `most`.
+
+        Returns:
+            A memory-mapped array, `[unit, …]`.
+
+        Raises:
+            RecordingError: The file is missing or damaged, or of other units.
+        """
         samples = self.samples if name in OF_SAMPLES else None
         return _array(str(self.folder / f"{name}.npy"), self.units, samples)
 
     def has(self, name: str) -> bool:
-        """Whether it was built."""
+        """Whether it was built.
+
+        Args:
+            name: The file's name without its ending.
+
+        Returns:
+            True if the file exists, whatever is in it.
+        """
         return (self.folder / f"{name}.npy").exists()
 
 
+# Finding the range of an array reads the whole file: a file is checked once a process.
 @lru_cache(maxsize=2048)
 def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
     """A file's array, checked once: a row a unit; with `samples` numbers of these."""
@@ -125,7 +143,17 @@ class Unit:
         return f"{self.site.address}/{self.number}"
 
     def figure(self, name: str) -> Any:
-        """Its row of one of the site's arrays."""
+        """Its row of one of the site's arrays.
+
+        Args:
+            name: As for `SiteUnits.figure`.
+
+        Returns:
+            A number, or an array without the axis of units.
+
+        Raises:
+            RecordingError: The file is missing or damaged, or of other units.
+        """
         return self.site.figure(name)[self.number]
 
 
@@ -144,6 +172,14 @@ class Microscope:
     """An opened folder. RecordingError where it holds none, SiteError for what it has not."""
 
     def __init__(self, folder: Path) -> None:
+        """Open a folder and check it.
+
+        Args:
+            folder: What `build` wrote.
+
+        Raises:
+            RecordingError: There is no finished microscope, or one that was altered or has links.
+        """
         self.folder = folder
         try:
             data = read_json(inside(folder, PLAN, RecordingError), RecordingError)
@@ -163,6 +199,8 @@ class Microscope:
             raise RecordingError(f"{folder}/{PLAN} was altered: build the microscope again.")
         if not (folder / DONE).exists():
             raise RecordingError(f"{folder} is not built to its end: the same `build` goes on.")
+        # A folder may come from somebody else, and a link in it could serve any file of this
+        # machine.
         linked = next(_links(folder), None)
         if linked is not None:
             raise RecordingError(f"{linked} is a link, which could lead out: put the file there.")
@@ -189,9 +227,21 @@ class Microscope:
         }
 
     def unit(self, site: str, number: int | str) -> Unit:
-        """SiteError, with what is possible, for one that is not there."""
+        """A unit of a site.
+
+        Args:
+            site: The site's address.
+            number: The unit's number, from 0; text from an address is read strictly.
+
+        Returns:
+            The unit.
+
+        Raises:
+            SiteError: There is no such site or unit; the message says which there are.
+        """
         if site not in self.sites:
             raise SiteError(f"The microscope has no site {site!r}.{suggest(site, self.sites)}")
+        # Digits of other scripts and very long numbers pass `int`, and come from addresses.
         text = str(number)
         known = text.isascii() and text.isdigit() and len(text) < 10
         if not known or int(text) >= self.sites[site].units:
@@ -199,7 +249,17 @@ class Microscope:
         return Unit(self.sites[site], int(text))
 
     def named(self, address: str) -> Unit:
-        """A unit as `text.blocks.2/mlp[311]` or `text.blocks.2/mlp/311`."""
+        """A unit as `text.blocks.2/mlp[311]` or `text.blocks.2/mlp/311`.
+
+        Args:
+            address: The address; blanks around it do not count.
+
+        Returns:
+            The unit.
+
+        Raises:
+            SiteError: There is no such unit.
+        """
         site, _, number = address.strip().rstrip("]").replace("[", "/").rpartition("/")
         return self.unit(site, number)
 
@@ -209,7 +269,17 @@ class Microscope:
             yield from (Unit(site, number) for number in range(site.units))
 
     def at(self, number: int) -> Unit:
-        """A unit by its number among all."""
+        """A unit by its number among all.
+
+        Args:
+            number: From 0, over all sites in their order.
+
+        Returns:
+            The unit.
+
+        Raises:
+            SiteError: There are fewer units.
+        """
         for site in self.sites.values():
             if number < site.units:
                 return Unit(site, number)
@@ -218,7 +288,17 @@ class Microscope:
 
     @lru_cache(maxsize=16)  # noqa: B019
     def samples(self, recording: int) -> pd.DataFrame:
-        """A row a sample: prompt, seed, factors, and `named`, whether pages may show it."""
+        """A row a sample: prompt, seed, factors, and `named`, whether pages may show it.
+
+        Args:
+            recording: The recording's number.
+
+        Returns:
+            The table, in the order of the samples; it is shared, not to be changed.
+
+        Raises:
+            RecordingError: The file is missing or damaged, or has other columns or rows.
+        """
         path = inside(self.folder, f"samples/{recording}.parquet", RecordingError)
         table = read_table(path, RecordingError)
         prompts, named = table.get("prompt"), table.get("named")
@@ -230,23 +310,55 @@ class Microscope:
 
     @lru_cache(maxsize=16)  # noqa: B019
     def prompts(self, recording: int) -> tuple[str, ...]:
-        """The prompt of every sample."""
+        """The prompt of every sample.
+
+        Args:
+            recording: The recording's number.
+
+        Returns:
+            Prompts in the order of the samples.
+        """
         return tuple(self.samples(recording)["prompt"])
 
     @lru_cache(maxsize=16)  # noqa: B019
     def shown(self, recording: int) -> tuple[bool, ...]:
-        """Whether pages may show a sample."""
+        """Whether pages may show a sample.
+
+        Args:
+            recording: The recording's number.
+
+        Returns:
+            Truth values in the order of the samples; False for those that are held out.
+        """
         return tuple(map(bool, self.samples(recording)["named"]))
 
     @lru_cache(maxsize=16)  # noqa: B019
     def words(self, recording: int) -> tuple[str, ...]:
-        """The words that effects are of."""
+        """The words that effects are of.
+
+        Args:
+            recording: The recording's number.
+
+        Returns:
+            Words by their number in `up-word` and `down-word`.
+
+        Raises:
+            RecordingError: The file is missing or damaged.
+        """
         path = inside(self.folder, f"samples/{recording}.words.json", RecordingError)
         found = read_json(path, RecordingError)
         words: tuple[str, ...] = validated(tuple[str, ...], found, str(path), RecordingError)
         return words
 
     def picture(self, recording: int, sample: int) -> str | None:
-        """Where a sample's picture is, under the folder; None where none were kept."""
+        """Where a sample's picture is, under the folder; None where none were kept.
+
+        Args:
+            recording: The recording's number.
+            sample: The sample's number.
+
+        Returns:
+            A path with `/`, whether or not the file exists.
+        """
         kind = self.plan["recordings"][recording]["pictures"]
         return f"pictures/{recording}/{sample:06d}.{kind}" if kind else None

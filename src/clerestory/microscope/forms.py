@@ -30,5 +30,13 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def is_number(text: str, digits: int) -> bool:
-    """Whether it is a whole number from 0 of so many digits at most."""
+    """Whether it is a whole number from 0 of so many digits at most.
+
+    Args:
+        text: The text.
+        digits: The most digits.
+
+    Returns:
+        False for signs, blanks, and digits of other scripts, which `int` would take.
+    """
     return text.isascii() and text.isdigit() and len(text) <= digits

@@ -14,7 +14,17 @@ __all__ = ["related", "samples", "words"]
 def samples(
     microscope: Microscope, unit: Unit, rows: Any, *, maps: bool = False
 ) -> list[dict[str, Any]]:
-    """These samples with prompt, value, picture, and with `maps` where in it the unit is high."""
+    """These samples with prompt, value, picture, and with `maps` where in it the unit is high.
+
+    Args:
+        microscope: The microscope.
+        unit: The unit.
+        rows: Numbers of samples; negative ones fill up and are left out.
+        maps: Whether to add `overlay` and `crop`, addresses of pictures.
+
+    Returns:
+        An entry a sample, ready for JSON.
+    """
     recording = unit.site.recording
     values, prompts = unit.figure("values"), microscope.prompts(recording)
     entries = []
@@ -34,7 +44,16 @@ def samples(
 
 
 def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]:
-    """Words that raise it (`up`) or lower it (`down`), with their effects."""
+    """Words that raise it (`up`) or lower it (`down`), with their effects.
+
+    Args:
+        microscope: The microscope.
+        unit: The unit.
+        side: `up` or `down`.
+
+    Returns:
+        Words with their effects in standard deviations of the unit, the largest first.
+    """
     known = microscope.words(unit.site.recording)
     numbers, effects = unit.figure(f"{side}-word"), unit.figure(f"{side}-effect")
     return [
@@ -45,7 +64,17 @@ def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]
 
 
 def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The units that go with it, with the picture of the highest activation of each."""
+    """The units that go with it, with the picture of the highest activation of each.
+
+    Args:
+        microscope: The microscope.
+        unit: The unit.
+        path: Turns a unit's path into that of its page.
+
+    Returns:
+        Units with their correlations, the closest first; those without any correlation are left
+        out.
+    """
     entries = []
     for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
         if r == 0:

@@ -43,10 +43,18 @@ class Guard:
     """Middleware: 400 for another host, 403 for another origin, 401 without the token."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], token: str | None = None) -> None:
+        """Put a guard before an application.
+
+        Args:
+            app: The application.
+            hosts: Names by which the server may be asked, without ports; `*` for any IP address.
+            token: What has to be shown once; None lets everybody in who reaches the server.
+        """
         self.app, self.hosts, self.token = app, frozenset(map(str.lower, hosts)), token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it here, or let it through."""
+        # Lifespan events come from the server itself; there are no websockets.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -85,8 +93,11 @@ class Guard:
             and scope["method"] == "GET"
         ):
             rest = urlencode([(name, value) for name, value in parameters if name != "token"])
+            # One slash only: `//name` would lead to another site.
             path = "/" + quote(scope["path"].lstrip("/"))
             response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
+            # `lax`, so that a link from elsewhere finds the session; such requests change and draw
+            # nothing.
             response.set_cookie(_session(headers), proof, samesite="lax", httponly=True)
             return response
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -99,7 +110,15 @@ class Guard:
 
 
 def check_token(host: str, token: str | None) -> None:
-    """OptionError where others could reach it without a token, and for one that is guessed."""
+    """Check that a server is not open to others without a token that is hard to guess.
+
+    Args:
+        host: The address to listen at.
+        token: The token; None for none.
+
+    Raises:
+        OptionError: Others could reach the server without a token, or the token is short or odd.
+    """
     if token is None and not is_loopback(host):
         raise OptionError(
             f"--host {host} lets other machines in: give --token too, "
@@ -117,7 +136,15 @@ def check_token(host: str, token: str | None) -> None:
 
 
 def host_names(host: str, more: Iterable[str] = ()) -> set[str]:
-    """What a server that listens at `host` goes by."""
+    """What a server that listens at `host` goes by.
+
+    Args:
+        host: The address to listen at.
+        more: Further names.
+
+    Returns:
+        Names without ports; `*` where the server listens at all addresses.
+    """
     if is_loopback(host):
         return {"localhost", "127.0.0.1", "[::1]", _name(host), *more}
     known = {socket.gethostname(), socket.getfqdn(), "localhost", _name(host), *more}
@@ -125,7 +152,14 @@ def host_names(host: str, more: Iterable[str] = ()) -> set[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether only this machine reaches it.
+
+    Args:
+        host: A name or an address, IPv6 with or without brackets.
+
+    Returns:
+        False for every name but `localhost`, since a name may come to mean another address.
+    """
     bare = host.strip("[]").lower()
     if bare == "localhost":
         return True
@@ -159,6 +193,7 @@ def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
     """
     site, target = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-dest", "")
     followed = scope["method"] in ("GET", "HEAD") and target == "document"
+    # A redraw keeps the model busy: no link from another page may start one.
     drawn = scope["path"].removesuffix(".json").endswith("/redraw")
     if site not in ("none", "same-origin") and (drawn or not followed):
         return True
@@ -181,6 +216,7 @@ def _session(headers: Headers) -> str:
 
 
 def _same(one: str, two: str) -> bool:
+    # In constant time, so that the time of an answer says nothing about the token.
     return hmac.compare_digest(one.encode(), two.encode())
 
 

@@ -17,10 +17,17 @@ class Maps:
     """The highest samples of each unit so far, one of a prompt, with activations by position."""
 
     def __init__(self, units: int, side: int) -> None:
+        """Make room for the maps of a site.
+
+        Args:
+            units: Units of the site.
+            side: Positions along each side of the picture.
+        """
         self.side = side
         self.best = np.full((units, MAPS), -np.inf, np.float32)
         self.rows = np.full((units, MAPS), -1, np.int32)
         self.prompts = np.full((units, MAPS), -1, np.int64)
+        # Half precision, since the maps of all units are in memory together and end as eight bits.
         self.maps = np.zeros((units, MAPS, side * side), np.float16)
 
     def add(
@@ -29,10 +36,17 @@ class Maps:
         rows: NDArray[np.integer],
         prompts: NDArray[np.integer],
     ) -> None:
-        """`part` is `[sample, unit, position]`."""
+        """Add samples, in the order of the recording.
+
+        Args:
+            part: Activations, `[sample, unit, position]`.
+            rows: The sample's numbers, `[sample]`.
+            prompts: Their prompts' numbers, `[sample]`; one sample of a prompt stays.
+        """
         for row, prompt, activations in zip(rows, prompts, part, strict=True):
             value = activations.mean(1)
             same = self.prompts == prompt
+            # A better sample of a prompt takes that prompt's place, another one that of the lowest.
             place = np.where(same.any(1), same.argmax(1), self.best.argmin(1))
             units = np.flatnonzero(value > self.best[np.arange(len(value)), place])
             at = place[units]

@@ -22,7 +22,17 @@ PART = 0.45
 def overlay_and_crop(
     microscope: Microscope, unit: Unit, sample: int, picture: str | None
 ) -> dict[str, str | None]:
-    """Addresses of `overlay` and `crop`; None where no positions were kept."""
+    """Addresses of `overlay` and `crop`; None where no positions were kept.
+
+    Args:
+        microscope: The microscope.
+        unit: The unit.
+        sample: The sample's number.
+        picture: The picture's path under the folder; None where none was kept.
+
+    Returns:
+        `data:` addresses, both None where there is no map of this sample.
+    """
     addresses: dict[str, str | None] = {"overlay": None, "crop": None}
     path = microscope.folder / (picture or "")
     if picture is None or not unit.site.has("where"):
@@ -41,6 +51,7 @@ def _overlay(heat: NDArray[np.uint8]) -> str:
     """A small picture that is the accent's colour, the denser the higher the unit is."""
     layer = np.empty((*heat.shape, 4), np.uint8)
     layer[..., :3] = ACCENT
+    # Never opaque: at most three quarters, so that the picture shows through.
     layer[..., 3] = heat // 4 * 3
     buffer = io.BytesIO()
     Image.fromarray(layer, "RGBA").save(buffer, "PNG")

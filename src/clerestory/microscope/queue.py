@@ -34,6 +34,11 @@ class TurnQueue:
     """A queue whose first entry has the turn; at most `max_waiting` tickets wait."""
 
     def __init__(self, max_waiting: int) -> None:
+        """Make an empty queue.
+
+        Args:
+            max_waiting: Tickets that may wait behind the holder of the turn.
+        """
         self.max_waiting = max_waiting
         self._queue: deque[Ticket] = deque()
         self._closed = False
@@ -46,6 +51,13 @@ class TurnQueue:
         Raises BusyError when the queue is full, AbandonedError when the holder has left.
 
         Whoever has no ticket, as a search, is never refused.
+
+        Args:
+            ticket: The caller's place; None for a caller that is never refused.
+
+        Raises:
+            BusyError: The queue is full.
+            AbandonedError: The holder has left, or the queue is closed.
         """
         holder = ticket or Ticket()
         with self._moved:
@@ -64,7 +76,11 @@ class TurnQueue:
                 self._moved.notify_all()
 
     def leave(self, ticket: Ticket) -> None:
-        """Leave the queue, or give up the turn."""
+        """Leave the queue, or give up the turn.
+
+        Args:
+            ticket: The ticket, whether or not it is in the queue.
+        """
         with self._moved:
             ticket.left.set()
             self._moved.notify_all()

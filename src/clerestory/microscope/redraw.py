@@ -43,6 +43,11 @@ class Drawer:
     """Draws with a model that is opened at the first picture; in turn, from any thread."""
 
     def __init__(self, opens: Callable[[], Model]) -> None:
+        """Make a drawer; the model is not opened yet.
+
+        Args:
+            opens: Opens the model.
+        """
         self._opens = opens
         self.turns = TurnQueue(WAITING)
         self._model: Model | None = None
@@ -50,7 +55,15 @@ class Drawer:
 
     @contextmanager
     def model(self, ticket: Ticket | None = None) -> Iterator[Model]:
-        """The model, for as long as the block takes; with a ticket as the turns have it."""
+        """The model, for as long as the block takes; with a ticket as the turns have it.
+
+        Args:
+            ticket: The caller's place in the queue; None for a search, which is never refused.
+
+        Raises:
+            BusyError: Too many wait.
+            AbandonedError: The holder of the ticket has left.
+        """
         with self.turns.turn(ticket):
             if self._model is None:
                 self._model = self._opens()
@@ -65,10 +78,27 @@ class Drawer:
         seed: int,
         ticket: Ticket | None = None,
     ) -> Redrawn:
-        """A prompt with `level` standard deviations added to a unit, or with it held there.
+        """Draw a prompt without and with a unit changed.
 
         OptionError for a mode, a level or a length that is none, PromptError for what cannot be
         drawn, BusyError where too many wait, AbandonedError once who holds the ticket has left.
+
+        Args:
+            unit: The unit.
+            prompt: The prompt, of 300 letters at most.
+            mode: `add` adds to the unit's activation, `clamp` holds it at a level.
+            level: -6 to 6 standard deviations of the unit; for `clamp`, from its mean.
+            seed: The seed.
+            ticket: The caller's place in the queue.
+
+        Returns:
+            Both pictures.
+
+        Raises:
+            OptionError: The mode, the level or the length is not allowed.
+            PromptError: The prompt cannot be drawn.
+            BusyError: Too many wait.
+            AbandonedError: The holder of the ticket has left.
         """
         edit = edit_of(unit, mode, level)
         if len(prompt) > LONGEST:
@@ -76,6 +106,7 @@ class Drawer:
         ticket = ticket or Ticket()
         with self.model(ticket) as model:
             plain = self._drawn(model, prompt, seed)
+            # The first picture takes seconds, in which the browser may have left.
             ticket.check()
             return Redrawn(plain, _picture(model.run(prompt, seed, edits=[edit])))
 
@@ -85,12 +116,23 @@ class Drawer:
             self._plain[key] = _picture(model.run(prompt, seed))
             while sum(one.nbytes for one in self._plain.values()) > KEPT and len(self._plain) > 1:
                 self._plain.popitem(last=False)
+        # The one that was used last goes last when memory is short.
         self._plain.move_to_end(key)
         return self._plain[key]
 
 
 def opened(microscope: Microscope) -> Model:
-    """The model that was recorded; RecordingError where another is found under its name."""
+    """Open the model that was recorded.
+
+    Args:
+        microscope: The microscope.
+
+    Returns:
+        The model.
+
+    Raises:
+        RecordingError: Another revision is found under its name.
+    """
     from clerestory import load
 
     told = microscope.plan["model"]
@@ -103,7 +145,19 @@ def opened(microscope: Microscope) -> Model:
 
 
 def edit_of(unit: Unit, mode: str, level: float) -> Edit:
-    """What the slider does: in standard deviations of the unit over the recording's samples."""
+    """What the slider does: in standard deviations of the unit over the recording's samples.
+
+    Args:
+        unit: The unit.
+        mode: `add` or `clamp`.
+        level: -6 to 6.
+
+    Returns:
+        The edit.
+
+    Raises:
+        OptionError: The mode or the level is not allowed.
+    """
     from clerestory.edits import Add, Clamp
 
     if mode not in MODES:
@@ -114,6 +168,7 @@ def edit_of(unit: Unit, mode: str, level: float) -> Edit:
     if mode == "clamp":
         return Clamp(unit.address, mean + level * sd)
     way = np.eye(1, unit.site.units, unit.number)[0]
+    # A unit that never varies has no standard deviation: its strength then counts as it is.
     return Add(unit.site.address, way, level, sd if sd > 0 else 1.0)
 
 

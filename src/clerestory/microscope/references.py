@@ -26,6 +26,15 @@ def add_references(
 
     EvidenceError for a folder without findings, or with another model's, OutputError for one
     without a report, or where another lies under its name.
+
+    Args:
+        microscope: The microscope.
+        findings: Folders that `find` wrote.
+        studies: Folders with reports in HTML.
+
+    Raises:
+        EvidenceError: A folder has no findings, or another model's.
+        OutputError: A folder has no report, or another folder lies under its name.
     """
     for folder in findings:
         _check(Findings.load(folder), folder, microscope)
@@ -51,6 +60,7 @@ def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
 
 def _copy(folder: Path, to: Path, exclude: Collection[str] = ()) -> None:
     if not to.exists():
+        # Copied beside and renamed, so that a page never reads half a folder.
         part = to.with_name(f".{to.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         copy_folder(folder, part, exclude=exclude)
@@ -69,7 +79,14 @@ def _files(folder: Path, exclude: Collection[str]) -> dict[str, int]:
 
 
 def references(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
-    """By unit the findings in the folder that name it."""
+    """By unit the findings in the folder that name it.
+
+    Args:
+        microscope: The microscope.
+
+    Returns:
+        Findings, ready for JSON, by the unit's address; empty where there are none.
+    """
     folder = microscope.folder / "findings"
     return _load_references(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
 
@@ -81,6 +98,7 @@ def _load_references(folder: Path, changed: int) -> Mapping[str, list[dict[str, 
     for one in sorted(folder.iterdir()):
         try:
             findings = Findings.load(one).findings
+        # One damaged folder must not take all pages down: its findings are not shown.
         except ClerestoryError:
             continue
         for finding in findings:

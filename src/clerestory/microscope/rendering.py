@@ -20,6 +20,11 @@ class Renderer:
     """Renders templates; their `url` turns a path under the root into an address for links."""
 
     def __init__(self, model: str) -> None:
+        """Load the templates.
+
+        Args:
+            model: The model's name in addresses, where every page links to.
+        """
         self.pages = environment("clerestory.microscope")
         self.pages.globals |= {"home": model, "fresh": lambda: uuid4().hex}
         self.pages.filters |= {"number": number, "bars": bars, "flow": flow, "name": unquote}
@@ -31,7 +36,14 @@ class Renderer:
 
 
 def rooted(path: str) -> str:
-    """A path's address on the server."""
+    """A path's address on the server.
+
+    Args:
+        path: A path under the root, not yet quoted.
+
+    Returns:
+        The address, from `/`.
+    """
     return "/" + quote(path, safe="/")
 
 

@@ -64,26 +64,52 @@ class Jobs:
     """The searches of a server, one after another."""
 
     def __init__(self, microscope: Microscope, drawer: Drawer) -> None:
+        """Make an empty list of searches.
+
+        Args:
+            microscope: Where results are stored.
+            drawer: Has the model, whose turns the searches share with redraws.
+        """
         self.microscope, self.drawer = microscope, drawer
         self.jobs: dict[str, Job] = {}
         self._threads: list[threading.Thread] = []
         self._lock, self._one = threading.Lock(), threading.Lock()
 
     def start(self, unit: Unit, budget: int | None = None) -> Job:
-        """Start one, unless one of this unit is under way. BusyError where too many wait."""
+        """Start one, unless one of this unit is under way. BusyError where too many wait.
+
+        Args:
+            unit: The unit.
+            budget: Prompts to score; 400 if None.
+
+        Returns:
+            The search that is under way, new or not.
+
+        Raises:
+            BusyError: Too many wait.
+        """
         with self._lock:
             job = self.jobs.get(unit.address)
             if job is None or job.over:
                 if sum(not one.over for one in self.jobs.values()) > WAITING:
                     raise BusyError
                 job = self.jobs[unit.address] = Job(unit.address, budget or BUDGET)
+                # A daemon, so that a search that does not end in time cannot keep the process
+                # alive.
                 thread = threading.Thread(target=self._run, args=(unit, job), daemon=True)
                 self._threads = [one for one in self._threads if one.is_alive()] + [thread]
                 thread.start()
             return job
 
     def of(self, unit: Unit) -> Job | None:
-        """The one of a unit, if it was begun here."""
+        """The one of a unit, if it was begun here.
+
+        Args:
+            unit: The unit.
+
+        Returns:
+            The last search that this server began of it, or None.
+        """
         return self.jobs.get(unit.address)
 
     def close(self) -> None:
@@ -98,6 +124,7 @@ class Jobs:
             job.done, job.budget = completed, total
             if job.stop.is_set():
                 raise _StoppedError
+            # After every batch, so that a redraw waits for a moment and not for a whole search.
             self.drawer.turns.yield_turn()
 
         try:
@@ -115,6 +142,7 @@ class Jobs:
             job.state = "stopped"
         except ClerestoryError as error:
             job.state, job.problem = "failed", str(error)
+        # The last resort of a thread: without it the page would show a search that never ends.
         except Exception as error:
             job.state, job.problem = "failed", f"The search failed: {type(error).__name__}."
 
@@ -128,7 +156,19 @@ def search(
     how: str = "metropolis",
     progress: ProgressOption = False,
 ) -> None:
-    """Search prompts that raise a unit; they and their pictures are kept in the folder."""
+    """Search prompts that raise a unit; they and their pictures are kept in the folder.
+
+    Args:
+        microscope: Where the result is stored.
+        unit: The unit.
+        model: The model.
+        budget: Prompts to score.
+        how: The name of a search.
+        progress: As for `maximize`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came; nothing is stored.
+    """
     from clerestory.evaluation import unit as unit_objective
     from clerestory.maximization import maximize
 
@@ -180,7 +220,15 @@ def search_all(
     how: str,
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """Search prompts for every unit that has none yet: a killed call goes on."""
+    """Search prompts for every unit that has none yet: a killed call goes on.
+
+    Args:
+        microscope: Where results are stored.
+        model: The model.
+        budget: Prompts to score for each unit.
+        how: The name of a search.
+        progress: A callback of (label, completed, total).
+    """
     units = list(microscope.units())
     for done, unit in enumerate(units):
         if load_result(microscope, unit) is None:
@@ -189,7 +237,18 @@ def search_all(
 
 
 def load_result(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
-    """What was searched for a unit, here or when the microscope was built; None for nothing."""
+    """What was searched for a unit, here or when the microscope was built; None for nothing.
+
+    Args:
+        microscope: The microscope.
+        unit: The unit.
+
+    Returns:
+        The result, with the paths of its pictures under the folder.
+
+    Raises:
+        RecordingError: The file is damaged.
+    """
     path = _folder(microscope, unit) / "found.json"
     if not path.exists():
         return None
@@ -197,6 +256,7 @@ def load_result(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
     base = path.parent.relative_to(microscope.folder).as_posix()
     with refusing(path, RecordingError):
         for one in data["best"]:
+            # Only the name counts: a file from elsewhere could name pictures outside of its folder.
             one["picture"] = f"{base}/{Path(one['picture']).name}"
     return data
 

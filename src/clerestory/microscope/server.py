@@ -66,10 +66,22 @@ def application(
     hosts: Iterable[str] | None = None,
     token: str | None = None,
 ) -> ASGIApp:
-    """The application over a microscope's folder; `opens` opens its model, for the slider.
+    """Make the application over a microscope's folder.
 
     It answers to the names in `hosts`, by default this machine's loopback, and with a `token` only
     who has shown it. RecordingError where the folder holds no microscope, or has links.
+
+    Args:
+        folder: The folder of a microscope.
+        opens: Opens the model, for redraws and searches; by default the recorded one is loaded.
+        hosts: Names that it answers to; by default those of this machine's loopback.
+        token: What has to be shown once; None for none.
+
+    Returns:
+        An ASGI application.
+
+    Raises:
+        RecordingError: The folder holds no microscope, or has links.
     """
     return _route(folder, opens, hosts=hosts, token=token)[0]
 
@@ -121,9 +133,20 @@ def serve(
     token: str | None = None,
     hosts: Iterable[str] = (),
 ) -> None:
-    """Serve until it is stopped; `hosts` are more names by which others reach it.
+    """Serve a microscope until it is stopped.
 
     OptionError where other machines could reach it without a token.
+
+    Args:
+        folder: The folder of a microscope.
+        host: The address to listen at.
+        port: The port.
+        token: What has to be shown once; needed where other machines reach the server.
+        hosts: Further names by which it may be asked.
+
+    Raises:
+        OptionError: Other machines could reach it without a token.
+        RecordingError: The folder holds no microscope, or has links.
     """
     import uvicorn
 
@@ -135,6 +158,7 @@ def serve(
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             super().handle_exit(sig, frame)
+            # Not at once: a signal may come while this thread holds the queue's lock.
             asyncio.get_running_loop().call_soon_threadsafe(pages.drawer.turns.close)
 
     how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning"}

@@ -29,6 +29,13 @@ def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
 
     `values` are `[sample, unit]`, `prompts` say which prompt a sample is of: at either end there is
     one sample of a prompt, that which lies farthest. -1 fills up where there are too few.
+
+    Args:
+        values: `[sample, unit]`.
+        prompts: The number of each sample's prompt, `[sample]`.
+
+    Returns:
+        `most` and `least`, `[unit, 12]`, and `spread`, `[unit, 6]`; -1 fills up.
     """
     count, units = values.shape
     order = np.argsort(values, axis=0, kind="stable").T
@@ -43,6 +50,7 @@ def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
 
 def _of_each_prompt(row: Ints, prompts: Ints) -> Ints:
     """The first samples of a row, one of each prompt."""
+    # Twelve prompts are nearly always among the first 96 samples; sorting all rows would take long.
     near = row[: EXTREMES * 8]
     _, first = np.unique(prompts[near], return_index=True)
     if len(first) < EXTREMES and len(near) < len(row):
@@ -53,7 +61,14 @@ def _of_each_prompt(row: Ints, prompts: Ints) -> Ints:
 
 
 def moments(values: Floats) -> dict[str, Floats]:
-    """Mean, standard deviation, ends and peak (kurtosis less 3) of each unit."""
+    """Mean, standard deviation, ends and peak (kurtosis less 3) of each unit.
+
+    Args:
+        values: `[sample, unit]`.
+
+    Returns:
+        By name `[unit]`, in float64; a unit that never varies has a peak of 0.
+    """
     wide = values.astype(np.float64)
     mean, sd = wide.mean(0), wide.std(0)
     away = (wide - mean) / np.where(sd > 0, sd, 1)
@@ -67,7 +82,14 @@ def moments(values: Floats) -> dict[str, Floats]:
 
 
 def histograms(values: Floats) -> Ints:
-    """Counts in equal bins from each unit's least to its highest value, `[unit, bin]`."""
+    """Counts in equal bins from each unit's least to its highest value, `[unit, bin]`.
+
+    Args:
+        values: `[sample, unit]`.
+
+    Returns:
+        `[unit, 40]`, int32.
+    """
     low, high = values.min(0), values.max(0)
     width = np.where(high > low, high - low, 1)
     place = np.minimum((values - low) / width * BINS, BINS - 1).astype(np.int64)
@@ -85,7 +107,15 @@ class Words:
 
     @classmethod
     def of(cls, prompts: Sequence[str], least: int = 5) -> Words:
-        """Those that stand in `least` prompts or more, and are missing in as many."""
+        """Those that stand in `least` prompts or more, and are missing in as many.
+
+        Args:
+            prompts: Different prompts.
+            least: Prompts that have the word, and that lack it, at least.
+
+        Returns:
+            Words in alphabetical order.
+        """
         every = [set(_split(prompt)) for prompt in prompts]
         counts = Counter(word for words in every for word in words)
         words = sorted(word for word, n in counts.items() if least <= n <= len(every) - least)
@@ -108,6 +138,13 @@ def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
     (t of the ranks, so that few high values make no word; Benjamini-Hochberg over the site's words
     and units).
     A word number of -1 fills up.
+
+    Args:
+        values: `[prompt, unit]`, averaged over seeds.
+        words: The words, of the same prompts.
+
+    Returns:
+        `up-word`, `up-effect`, `down-word`, `down-effect`; -1 and 0 fill up.
     """
     units = values.shape[1]
     empty = np.full((units, MAX_WORDS), -1, np.int32), np.zeros((units, MAX_WORDS), np.float32)
@@ -138,6 +175,7 @@ def _effects(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats
     centred = values - values.mean(0)
     one = marks.T @ centred
     sd = np.where(centred.std(0) > 0, centred.std(0), 1)
+    # An r of 1 would divide by zero below.
     r = np.clip(_correlations(marks, stats.rankdata(values, axis=0)), -1 + 1e-12, 1 - 1e-12)
     free = len(values) - 2
     p = 2 * special.stdtr(free, -np.abs(r) * np.sqrt(free / (1 - r**2)))
@@ -159,6 +197,14 @@ def nearest(column: Floats, every: Floats, count: int) -> tuple[Ints, Floats]:
 
     Both are `[unit, sample]`, each row of mean zero and length one (or all zero). Signs do not
     count for the order: what falls as a unit rises is near it too.
+
+    Args:
+        column: The units to start from, `[unit, sample]`.
+        every: All units, `[unit, sample]`.
+        count: Neighbours of each; at most as many as there are units.
+
+    Returns:
+        Numbers in `every` and correlations, `[unit, neighbour]`, the closest first.
     """
     alike = column @ every.T
     first = np.argpartition(-np.abs(alike), min(count, alike.shape[1]) - 1, axis=1)[:, :count]

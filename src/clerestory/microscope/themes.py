@@ -56,15 +56,26 @@ class Themes:
     """A file of themes and blind tests. ThemeError for what cannot be kept or read."""
 
     def __init__(self, path: Path) -> None:
+        """Open or create a database, and bring it to the newest form.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ThemeError: It is no database of themes, was altered, or is of a newer version.
+        """
         self.path = path
+        # sqlite3 connections must stay in the thread that opened them.
         self._own = threading.local()
         with self.open() as database:
             _check_still(database)
+            # Readers do not wait for a writer, nor the other way round.
             database.execute("PRAGMA journal_mode = WAL")
             migrate(database)
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
                 migrate(fresh)
                 schema = fresh.execute(SCHEMA).fetchall()
+            # The version number alone proves nothing: a file can say any.
             if database.execute(SCHEMA).fetchall() != schema:
                 raise ThemeError(f"{path} has other tables than themes have: it was altered.")
 
@@ -75,8 +86,11 @@ class Themes:
             database = getattr(self._own, "database", None)
             if database is None:
                 database = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+                # The file may come from somebody else: no function is to run from within its
+                # tables.
                 database.execute("PRAGMA trusted_schema = OFF")
                 database.execute("PRAGMA foreign_keys = ON")
+                # What a person has typed survives a power cut.
                 database.execute("PRAGMA synchronous = FULL")
                 self._own.database = database
             yield database
@@ -96,7 +110,23 @@ class Themes:
         key: str = "",
         created_at: str = "",
     ) -> Theme:
-        """Keep a theme; one with a `key` that is there already is left as it is."""
+        """Keep a theme; one with a `key` that is there already is left as it is.
+
+        Args:
+            unit: The unit's address; it is not checked here.
+            text: The theme, of 200 letters at most.
+            rater: Who says so, of 60 letters at most.
+            confidence: 1 (a guess) to 5 (sure).
+            note: Further remarks, of 2,000 letters at most.
+            key: Names the theme in all copies of the database; a random one by default.
+            created_at: The time in UTC, ISO 8601; now by default.
+
+        Returns:
+            The theme as it is stored, which is the earlier one where the key is known.
+
+        Raises:
+            ThemeError: A text is missing or too long, or the confidence is out of range.
+        """
         texts = {
             "text": clean_text(text),
             "note": clean_text(note, lines=True),
@@ -128,11 +158,25 @@ class Themes:
         return Theme(*found)
 
     def of(self, unit: str) -> list[Theme]:
-        """What was said of a unit, the first first."""
+        """What was said of a unit, the first first.
+
+        Args:
+            unit: The unit's address.
+
+        Returns:
+            Themes of all raters.
+        """
         return self._asked("WHERE unit = ? ORDER BY created_at, id", unit)
 
     def among(self, units: Iterable[str]) -> dict[str, list[Theme]]:
-        """What was said of each of these units, at most a few hundred, the first first."""
+        """What was said of each of these units, at most a few hundred, the first first.
+
+        Args:
+            units: Addresses of units.
+
+        Returns:
+            By address; units without themes are missing.
+        """
         asked = list(units)
         marks = ", ".join("?" * len(asked))
         found: dict[str, list[Theme]] = {}
@@ -141,7 +185,14 @@ class Themes:
         return found
 
     def latest(self, count: int) -> list[Theme]:
-        """Those that were said last, the newest first."""
+        """Those that were said last, the newest first.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            Themes of all units.
+        """
         return self._asked("ORDER BY created_at DESC, id DESC LIMIT ?", count)
 
     def stamp(self) -> tuple[int, ...]:
@@ -153,7 +204,17 @@ class Themes:
         return tuple(found)
 
     def one(self, number: int) -> Theme:
-        """A theme by its number here."""
+        """A theme by its number here.
+
+        Args:
+            number: The theme's `id`.
+
+        Returns:
+            The theme.
+
+        Raises:
+            ThemeError: There is no such theme.
+        """
         found = self._asked("WHERE id = ?", number)
         if not found:
             raise ThemeError(f"There is no theme {number}.")
@@ -164,9 +225,17 @@ class Themes:
         return self._asked("ORDER BY created_at, id")
 
     def search(self, words: str) -> list[Theme]:
-        """Those with each of these words in them, in either case, the newest first."""
+        """Those with each of these words in them, in either case, the newest first.
+
+        Args:
+            words: Words separated by blanks; parts of words count.
+
+        Returns:
+            At most 200 themes.
+        """
         asked = words.casefold().split()
         every = self._asked("ORDER BY created_at DESC, id DESC")
+        # In Python and not by LIKE, which knows case for ASCII letters only.
         return [one for one in every if all(word in one.text.casefold() for word in asked)][:200]
 
     def counts(self) -> dict[str, int]:
@@ -184,7 +253,18 @@ class Themes:
             yield json.dumps(theme.to_dict())
 
     def take(self, lines: Iterable[str], units: Iterable[str]) -> int:
-        """Add exported themes of these `units`; how many are new. All of them, or none."""
+        """Add exported themes of these `units`; how many are new. All of them, or none.
+
+        Args:
+            lines: Lines of JSON, as `export` writes them; blank lines are skipped.
+            units: Addresses of the units that there are.
+
+        Returns:
+            How many themes were not known before.
+
+        Raises:
+            ThemeError: A line is no theme, or of a unit that does not exist.
+        """
         known, read = set(units), []
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -202,7 +282,14 @@ class Themes:
         return sum(self.counts().values()) - before
 
     def backup(self, to: Path) -> None:
-        """Copy the database as it is, while others write."""
+        """Copy the database as it is, while others write.
+
+        Args:
+            to: A file that does not exist yet.
+
+        Raises:
+            ThemeError: The file exists.
+        """
         if to.exists():
             raise ThemeError(f"{to} is there already.")
         with self.open() as database, closing(sqlite3.connect(to)) as copy:
@@ -239,6 +326,7 @@ def migrate(database: sqlite3.Connection) -> int:
 
 
 def _statements(text: str) -> list[str]:
+    # `executescript` would commit the open transaction, so statements are run one by one.
     bare = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
     return [one for one in bare.split(";") if one.strip()]
 
@@ -247,6 +335,12 @@ def agreement(themes: Iterable[Theme]) -> tuple[int, int]:
     """Of the pairs of raters, how many last said the same of a unit, and how many there are.
 
     The same are texts of the same words, whatever their order, case, articles and marks.
+
+    Args:
+        themes: Themes of one unit, the first first.
+
+    Returns:
+        Pairs that agree, and all pairs.
     """
     last = {theme.rater.casefold(): _words(theme.text) for theme in themes}
     alike = Counter(last.values())
@@ -258,7 +352,15 @@ def _words(text: str) -> frozenset[str]:
 
 
 def clean_text(text: str, *, lines: bool = False) -> str:
-    """Without what steers a terminal or turns text around, and on one line unless `lines` stay."""
+    """Without what steers a terminal or turns text around, and on one line unless `lines` stay.
+
+    Args:
+        text: What somebody typed.
+        lines: Whether line feeds stay.
+
+    Returns:
+        The text, with single blanks and without blanks at either end.
+    """
     parts = text.splitlines() if lines else [text]
     clean_text = (" ".join(filter(None, "".join(map(_allowed, part)).split(" "))) for part in parts)
     return "\n".join(clean_text).strip()

@@ -69,7 +69,20 @@ class Views:
         }
 
     def site(self, address: str, sort: str = "number", page: int = 0) -> dict[str, Any]:
-        """A page of its units, sorted. OptionError for a sorting that is none."""
+        """A page of its units, sorted. OptionError for a sorting that is none.
+
+        Args:
+            address: The site's address.
+            sort: A key of `SORTS`.
+            page: From 0; an empty one beyond the last.
+
+        Returns:
+            Ready for JSON.
+
+        Raises:
+            OptionError: There is no such sorting.
+            SiteError: There is no such site.
+        """
         site = self.microscope.unit(address, 0).site
         counts, best = self.themes.counts(), best_scores(self.themes)
         order = self._order(site, sort, counts, best)
@@ -122,7 +135,14 @@ class Views:
         }
 
     def unit(self, unit: Unit) -> dict[str, Any]:
-        """All of it."""
+        """All of a unit.
+
+        Args:
+            unit: The unit.
+
+        Returns:
+            Ready for JSON.
+        """
         site = unit.site
         said, scores = self.themes.of(unit.address), blind.scores(self.themes, unit=unit.address)
         same, pairs = agreement(said)
@@ -162,6 +182,16 @@ class Views:
         """Two units beside each other, with their correlation over samples that both have.
 
         Without both, what was asked and nothing of them.
+
+        Args:
+            one: A unit's address, or "".
+            two: Another's, or "".
+
+        Returns:
+            Ready for JSON; `r` is None where the units have different samples or never vary.
+
+        Raises:
+            SiteError: There is no such unit.
         """
         data: dict[str, Any] = {"model": self.microscope.model, "asked": [one, two]}
         if not one or not two:
@@ -176,7 +206,14 @@ class Views:
         return {**data, "units": found, "r": r}
 
     def search(self, words: str) -> dict[str, Any]:
-        """Units by their themes and by the words that raise them, and samples by their prompts."""
+        """Units by their themes and by the words that raise them, and samples by their prompts.
+
+        Args:
+            words: What is searched.
+
+        Returns:
+            Ready for JSON; at most 200 themes, 24 units and 24 samples.
+        """
         question = " ".join(words.split())
         if not question:
             return {
@@ -194,6 +231,7 @@ class Views:
             {"prompt": prompt, "picture": self.microscope.picture(number, row)}
             for number in range(len(self.microscope.plan["recordings"]))
             for row, prompt in enumerate(self.microscope.prompts(number))
+            # Not those that are held out: who has seen them cannot take a blind test.
             if question.lower() in prompt.lower() and self.microscope.shown(number)[row]
         ]
         return {
@@ -240,7 +278,17 @@ class Views:
         }
 
     def blind(self, test: str) -> dict[str, Any]:
-        """The next question of a blind test, or what came of it. ThemeError for no such test."""
+        """The next question of a blind test, or what came of it. ThemeError for no such test.
+
+        Args:
+            test: The name of the test.
+
+        Returns:
+            Ready for JSON; the score only once every question is answered.
+
+        Raises:
+            ThemeError: There is no such test.
+        """
         question = blind.next_question(self.themes, test)
         data: dict[str, Any] = {"model": self.microscope.model, "test": test}
         if question is None:
@@ -258,11 +306,25 @@ class Views:
         return {**data, "question": own}
 
     def path(self, rest: str) -> str:
-        """A page's path under the root."""
+        """A page's path under the root.
+
+        Args:
+            rest: A site's address, a unit's path, or "".
+
+        Returns:
+            A path without a slash at its beginning.
+        """
         return f"{self.microscope.model}/{rest}"
 
     def of(self, unit: str) -> str:
-        """The path of a unit's page, by its address."""
+        """The path of a unit's page, by its address.
+
+        Args:
+            unit: The unit's address.
+
+        Returns:
+            A path without a slash at its beginning.
+        """
         return self.path(unit.rstrip("]").replace("[", "/"))
 
 
@@ -271,6 +333,7 @@ def best_scores(themes: Themes) -> Mapping[str, Score]:
     return _proven(themes, themes.stamp())
 
 
+# All tests are read for it, which every page of units would do again.
 @lru_cache(maxsize=4)
 def _proven(themes: Themes, stamp: tuple[int, ...]) -> Mapping[str, Score]:
     """Worked out anew once the stamp has changed."""

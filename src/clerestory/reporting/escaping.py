@@ -21,6 +21,12 @@ UNUSUAL = re.compile(r"[^\n -~]")
 def visible(text: str) -> str:
     r"""The text with control characters spelt out.
 
+    Args:
+        text: The text; tabs and line feeds stay.
+
+    Returns:
+        The text with `\xNN` and `\uNNNN` in place of what is invisible or steers.
+
     >>> print(visible("a\x1b[31m cat\u202e"))
     a\x1b[31m cat\u202e
     """
@@ -30,6 +36,12 @@ def visible(text: str) -> str:
 def plain(text: str) -> str:
     """The text without control characters, which could otherwise steer the terminal.
 
+    Args:
+        text: The text; tabs and line feeds stay.
+
+    Returns:
+        The printable characters alone.
+
     >>> plain("a\\x1b[31mcat")
     'a[31mcat'
     """
@@ -38,6 +50,15 @@ def plain(text: str) -> str:
 
 def to_json(value: Any) -> str:
     r"""JSON for files and streams that people look at: letters as they are, no control characters.
+
+    Args:
+        value: What `json` can write; NaN and infinities are refused.
+
+    Returns:
+        Indented JSON, without a line feed at its end.
+
+    Raises:
+        ValueError: A number is not finite.
 
     >>> print(to_json("naïve\x9b\u202e"))
     "naïve\u009b\u202e"
@@ -49,17 +70,32 @@ def to_json(value: Any) -> str:
 def markdown(text: object) -> str:
     r"""One line that Markdown and HTML take for text, with no links in it.
 
+    Args:
+        text: Anything; what `str` makes of it is written.
+
+    Returns:
+        One line; blanks of any kind become single ones.
+
     >>> print(markdown("[a](b) <i> www.c.de https://c.de"))
     \[a\]\(b\) &lt;i> www&#46;c.de https:&#47;&#47;c.de
     """
     plain = visible(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;")
     plain = re.sub(r"([\\`*_\[\]()!|#~])", r"\\\1", plain)
+    # Renderers turn bare addresses into links by themselves: entities read the same and do not
+    # match.
     unlinked = re.sub(r"(?i)(www)\.", r"\1&#46;", plain.replace("://", ":&#47;&#47;"))
     return re.sub(r"^([-+=>]|\d+(?=\.))", lambda found: _entity(found.group()), unlinked)
 
 
 def markdown_code(text: object) -> str:
-    """One line to stand between backquotes, which it cannot end."""
+    """One line to stand between backquotes, which it cannot end.
+
+    Args:
+        text: Anything; what `str` makes of it is written.
+
+    Returns:
+        One line without backquotes, nor bars, which would end a table's cell.
+    """
     return visible(" ".join(str(text).split())).replace("`", "'").replace("|", "/")
 
 

@@ -17,6 +17,12 @@ def environment(package: str) -> jinja2.Environment:
 
     Control characters are spelt out. Pages may extend `base.html`, which has their head and what
     they look like.
+
+    Args:
+        package: The package's dotted name.
+
+    Returns:
+        The environment, with autoescape on and undefined names refused.
     """
     own = jinja2.PackageLoader(package, "pages")
     shared = jinja2.PackageLoader("clerestory.reporting", "templates")
@@ -31,4 +37,5 @@ def environment(package: str) -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
+    # Markup is already a page's own; spelling it out would break an SVG.
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -54,17 +54,33 @@ class DrawnSamples(Protocol):
 def slug(text: str, length: int = 60) -> str:
     """Convert a prompt to a file name.
 
+    Args:
+        text: A prompt.
+        length: Characters at most.
+
+    Returns:
+        Lower-case letters, digits and hyphens; `picture` where none of these remain.
+
     >>> slug("A cat, drawn!")
     'a-cat-drawn'
     """
     name = re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:length]
+    # Cut in bytes, since file systems count those; a letter that is cut in two is left out.
     return name.encode()[:_LONGEST].decode(errors="ignore").rstrip("-") or "picture"
 
 
 def grid(
     pictures: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], columns: int
 ) -> NDArray[np.uint8]:
-    """Pictures `[n, height, width, 3]` in rows of `columns`, on white, small ones enlarged."""
+    """Pictures `[n, height, width, 3]` in rows of `columns`, on white, small ones enlarged.
+
+    Args:
+        pictures: All of one size, uint8.
+        columns: Pictures a row.
+
+    Returns:
+        One picture, `[height, width, 3]`, uint8; the last row may have blank places.
+    """
     pictures = np.stack(list(pictures))
     count, height, width, _ = pictures.shape
     scale = max(1, -(-_LEAST // height))
@@ -81,7 +97,14 @@ def grid(
 
 
 def data_address(picture: NDArray[np.uint8]) -> str:
-    """A picture as a PNG in a `data:` address, for self-contained pages."""
+    """A picture as a PNG in a `data:` address, for self-contained pages.
+
+    Args:
+        picture: `[height, width, 3]`, or with an alpha channel, uint8.
+
+    Returns:
+        The address.
+    """
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -90,7 +113,16 @@ def data_address(picture: NDArray[np.uint8]) -> str:
 
 
 def pairs(without: DrawnSamples, edited: DrawnSamples, columns: int) -> NDArray[np.uint8]:
-    """The pictures of two runs, alternating rows of `columns`: without, edited, without, …"""
+    """The pictures of two runs, alternating rows of `columns`: without, edited, without, …
+
+    Args:
+        without: The run without edits.
+        edited: The run with them, of the same samples.
+        columns: Pictures a row; a divisor of the number of samples.
+
+    Returns:
+        Pictures in the order in which `grid` lays them out, `[n, height, width, 3]`.
+    """
     assert without.pictures is not None and edited.pictures is not None
     both = np.stack([without.pictures, edited.pictures])
     rows = both.reshape(2, -1, columns, *both.shape[2:]).swapaxes(0, 1)
@@ -99,7 +131,15 @@ def pairs(without: DrawnSamples, edited: DrawnSamples, columns: int) -> NDArray[
 
 
 def save(picture: NDArray[np.uint8], path: Path) -> Path:
-    """Write one picture `[height, width, 3]` as PNG."""
+    """Write one picture `[height, width, 3]` as PNG.
+
+    Args:
+        picture: uint8.
+        path: A file that ends in `.png`; overwritten.
+
+    Returns:
+        The path.
+    """
     from PIL import Image
 
     Image.fromarray(picture).save(path)
@@ -120,6 +160,7 @@ def save_run(run: DrawnSamples, folder: Path, **columns: Any) -> None:
     rows: list[dict[str, Any]] = json.loads(run.samples.to_json(orient="records"))
     texts = list(dict.fromkeys(row["prompt"] for row in rows))
     names = {text: slug(text) for text in texts}
+    # Numbers for all of them then, so that names of one run have one form.
     if len(set(names.values())) < len(names):
         names = {text: f"{index}-{slug(text)}" for index, text in enumerate(texts)}
     entries = []

@@ -12,14 +12,29 @@ __all__ = ["png", "svg"]
 
 
 def svg(chart: Any) -> Markup:
-    """The chart as an SVG element, for a page."""
+    """The chart as an SVG element, for a page.
+
+    Args:
+        chart: An Altair chart.
+
+    Returns:
+        Markup, which templates do not escape.
+    """
+    # Imported late: it loads a JavaScript engine.
     import vl_convert
 
     return Markup(vl_convert.vegalite_to_svg(_clean(chart.to_dict())))
 
 
 def png(chart: Any) -> bytes:
-    """The chart as a PNG, two pixels for one."""
+    """The chart as a PNG, two pixels for one.
+
+    Args:
+        chart: An Altair chart.
+
+    Returns:
+        The bytes of the file.
+    """
     import vl_convert
 
     drawn: bytes = vl_convert.vegalite_to_png(_clean(chart.to_dict()), scale=2)

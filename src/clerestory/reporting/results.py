@@ -118,5 +118,6 @@ class Result(ABC):
     def _repr_html_(self) -> str:
         from markupsafe import escape
 
+        # pandas escapes markup but not control characters.
         table = self.table().map(lambda value: visible(value) if isinstance(value, str) else value)
         return f"<p>{escape(visible(self.summary()))}</p>" + table.head(ROWS).to_html(escape=True)
