@@ -203,7 +203,7 @@ def _reported_units(sites: list[_Site], q: NDArray[np.float64], top: int) -> pd.
     ranked = units.sort_values(
         ["is_direction", "rank_auroc", "effect_size"], ascending=[True, False, False]
     )
-    # Neurons and directions are ranked apart: a fitted direction would outrank most neurons.
+    # Neurons and directions are ranked apart: a fitted direction may outrank all neurons.
     ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
     first_of_site = ~ranked.duplicated(["is_direction", "site"])
     return ranked[ranked["is_direction"] | (ranked["rank"] <= top) | first_of_site]

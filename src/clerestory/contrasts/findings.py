@@ -341,7 +341,7 @@ class Findings(Result):
             return cls(
                 **{**vars(read), "classifiers": _read_checks(read.classifiers)},
                 directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
-                # Findings that were made from arrays alone may have no samples.
+                # `write` leaves the file out where there are no samples.
                 samples=read_samples(samples, COLUMNS) if samples.exists() else None,
             )
         except EvidenceError as error:

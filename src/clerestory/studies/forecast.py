@@ -46,7 +46,15 @@ class Forecast:
         return sum(self.costs.values(), Cost())
 
     def seconds(self, cost: Cost) -> float:
-        """How long a cost takes on this machine."""
+        """How long a cost takes on this machine.
+
+        Args:
+            cost: The cost of a task, or of several.
+
+        Returns:
+            Seconds.
+        """
+        # What was measured includes the pictures and prompts that are counted beside it.
         counted = 0.0 if cost.seconds else cost.pictures * self.picture + cost.read * self.read
         return cost.seconds + counted + cost.text * self.text
 
@@ -83,6 +91,7 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
     with trusted_names(study.trusted_classifiers(given, model.profile)):
         context = check_study(study, model, Path(), given, lambda label, completed, total: None)
         picture = _seconds_a_prompt(lambda: model.run(list(PROMPTS), 0))
+        # A model without such sites reads nothing faster than it draws.
         text = read = picture
         sites = [site for site in model.sites if model.sites[site].stage.startswith("text")]
         if sites:

@@ -36,4 +36,5 @@ def new_study(name: str, like: str | None = None) -> str:
         text = TEMPLATE.read_text("utf-8").replace("NAME", name)
         return text.replace("WORDS", name.replace("-", " "))
     text = read_text(study_file(like), TableError)
+    # The first `name` is the study's own; tables further down may have fields of that name.
     return re.sub(r'^name = ".*"$', f'name = "{name}"', text, count=1, flags=re.MULTILINE)

@@ -23,7 +23,14 @@ REPORT = "report.html"
 
 
 def write_report(result: StudyResult) -> Path:
-    """Write `results.json` and `report.html` into the study's folder; the path of the report."""
+    """Write `results.json` and `report.html` into the study's folder; the path of the report.
+
+    Args:
+        result: The result, whose folder exists.
+
+    Returns:
+        The path of `report.html`.
+    """
     content = result.to_dict()
     texts = {RESULTS: to_json(content) + "\n", REPORT: render_report(result, content)}
     for name, text in texts.items():
@@ -38,10 +45,14 @@ def render_report(result: StudyResult, content: Mapping[str, Any]) -> str:
     Args:
         result: The result.
         content: Its `to_dict()`.
+
+    Returns:
+        HTML.
     """
     headline = set(result.study.headline)
 
     def sections(include: Callable[[str, Task], bool]) -> list[dict[str, Any]]:
+        # A task without anything to show has no section; its figures are in `results.json`.
         keys = (key for key, run in result.tasks.items() if include(key, run.task))
         return [_section(result, key) for key in keys if result.tasks[key].result.has_content]
 
@@ -88,6 +99,7 @@ def _interval(claim: Claim) -> dict[str, float] | None:
     """Where an interval lies on a line from -1 or 0 to 1, in percent; None if it does not."""
     if claim.figure is None or claim.low is None or claim.high is None:
         return None
+    # Differences lie on a line from −1, rates and shares on one from 0.
     start = -1.0 if claim.low < 0 else 0.0
     if claim.low < -1 or claim.high > 1:
         return None

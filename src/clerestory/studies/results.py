@@ -89,6 +89,7 @@ class StudyResult(Result):
         statuses = [claim.status for claim in self.headline.values()]
         if statuses and all(status == "supported" for status in statuses):
             return "supported"
+        # A headline without a claim is not supported either: `all` of nothing is true.
         return "not supported" if all(s == "not supported" for s in statuses) else "undecided"
 
     @property
@@ -114,6 +115,7 @@ class StudyResult(Result):
         """A row for each claim, those of the answer first."""
         import pandas as pd
 
+        # A claim of the headline keeps its first place where it comes again.
         ordered = {**self.headline, **self.claims}
         rows = [
             {
@@ -216,6 +218,7 @@ class StudyResult(Result):
             details = {key: (task["skip_reason"], task["seconds"]) for key, task in tasks.items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise TableError(f"{path} is no result of a study: {error} is missing.") from error
+        # From the definition and not from a file of that name, which may have changed since.
         study = Study.from_definition(definition)
         return cls(
             study=study,
@@ -230,7 +233,15 @@ class StudyResult(Result):
 
 
 def skipped_result(key: str, reason: str) -> TaskResult:
-    """The result of a task that was not run."""
+    """The result of a task that was not run.
+
+    Args:
+        key: The task's key.
+        reason: A clause that completes “was skipped, since …”.
+
+    Returns:
+        A result whose only claim is not supported.
+    """
     text = f"{key} was skipped, since {reason}."
     return TaskResult((Claim("skipped", text, "not supported", "that it can be run"),))
 

@@ -72,8 +72,10 @@ def run_study(
     from clerestory.evaluation import SampleCache
 
     given = dict(classifiers or {})
+    # Before anything is opened: a mistake in a path should cost no time.
     check_folder(out)
     with (
+        # A study's file may be a stranger's: it must not make anything run or be fetched.
         trusted_names(study.trusted_classifiers(given, model.profile)),
         progress_bars(progress) as bars,
     ):
@@ -103,6 +105,7 @@ def _run_tasks(
     study: Study, context: TaskContext, announce: Callable[[str], None]
 ) -> dict[str, TaskRun]:
     provenance = provenance_of(context.model, dict(context.model.load_options))
+    # Figures may change with the library, the weights and how they were loaded.
     dependencies = (
         provenance.version,
         provenance.model,
@@ -130,6 +133,7 @@ def _exclusive(out: Path) -> Iterator[None]:
     """Hold the folder's lock; OutputError where another process has it."""
     from filelock import FileLock, Timeout
 
+    # Without waiting: a study may run for hours.
     lock = FileLock(out / TASKS / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -149,6 +153,16 @@ def check_study(
 ) -> TaskContext:
     """The context of the study's tasks, after each was checked against the model.
 
+    Args:
+        study: The study, at a scale.
+        model: The model that it asks about.
+        out: The study's folder; it need not exist.
+        classifiers: Classifiers in place of the study's, by name.
+        progress: Receives how far each task has come.
+
+    Returns:
+        What the tasks work with.
+
     Raises:
         ClerestoryError: A task cannot run on this model, or a classifier or label is unknown.
     """
@@ -165,7 +179,14 @@ def check_study(
 
 
 def check_folder(out: Path) -> None:
-    """OutputError where a folder holds anything but a study."""
+    """OutputError where a folder holds anything but a study.
+
+    Args:
+        out: A folder; it need not exist.
+
+    Raises:
+        OutputError: It is a file, or holds something and no study.
+    """
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if taken and not (out / TASKS).is_dir():
         raise OutputError(f"{out} holds something else; give a folder that is empty or a study's.")
@@ -180,16 +201,19 @@ def _run_task(task: Task, context: TaskContext, folder: Path, digest: str) -> Ta
     if (folder / INPUTS).exists() and _read_line(folder, INPUTS) == digest:
         return TaskRun(task, TaskResult.load(folder), _read_seconds(folder), reused=True)
     part = folder.with_name(f".{folder.name}.{digest}")
+    # What a stopped run of other inputs left can never be taken up again.
     for outdated in folder.parent.glob(f".{folder.name}.*"):
         if outdated != part or not task.resumable:
             shutil.rmtree(outdated)
     before = _read_seconds(part) if (part / SECONDS).exists() else 0.0
     part.mkdir(exist_ok=True)
+    # `save_pictures` numbers files by how many there are: none may be left of a stopped run.
     shutil.rmtree(part / PICTURES, ignore_errors=True)
     start = time.perf_counter()
     try:
         result = _result_of(task, context, part)
     finally:
+        # Also where the run is stopped, so that the times of all attempts add up.
         seconds = round(before + time.perf_counter() - start, 1)
         with whole_file(part / SECONDS) as file:
             file.write_text(f"{seconds}\n", "utf-8")
@@ -206,6 +230,7 @@ def _result_of(task: Task, context: TaskContext, folder: Path) -> TaskResult:
     """What the task finds; where there is no evidence to be had, a claim that is not supported."""
     try:
         return task.run(context, folder)
+    # Only these say that the data have no answer; any other error stops the study.
     except (EvidenceError, SearchError) as error:
         text = f"There is no evidence: {error}"
         claim = Claim("evidence", text, "not supported", "evidence to be had")
@@ -233,9 +258,11 @@ def _skip_reason(key: str, study: Study, context: TaskContext, runs: Mapping[str
     for needed in (*task.requires_support, *task.needs()):
         if needed in task.requires_support and runs[needed].result.status != "supported":
             return f"not every claim of {needed} is supported"
+        # A task that needs this one has nothing to read.
         if runs[needed].skip_reason or runs[needed].result.failure:
             return f"{needed} has no result"
     missing = next(_missing_labels(task, context), "") if task.skip_without_label else ""
+    # The first sentence without its full stop; the rest is a suggestion.
     return missing.partition(".")[0]
 
 
@@ -253,6 +280,7 @@ def _missing_labels(task: Task, context: TaskContext) -> Iterator[str]:
 
 def _publish_models(result: StudyResult) -> None:
     """Replace the published steered models by those all of whose claims are supported."""
+    # A model whose claims are no longer supported must not stay published.
     shutil.rmtree(result.folder / STEERED, ignore_errors=True)
     for key, run in result.tasks.items():
         if run.result.steered_model and run.result.status == "supported":

@@ -64,7 +64,14 @@ class StudyClassifier(BaseModel):
     labels: dict[str, str] = {}
 
     def choose(self, profile: ModelProfile) -> str:
-        """The classifier for a model; "" where there is none."""
+        """The classifier for a model; "" where there is none.
+
+        Args:
+            profile: The model's profile.
+
+        Returns:
+            The classifier's whole name.
+        """
         return profile.classifiers.get(self.profile, "") or self.default
 
 
@@ -101,6 +108,9 @@ class Study(BaseModel):
             source: The name of a built-in study, or a TOML file.
             scale: `quick` for the smaller one that the file describes.
 
+        Returns:
+            The study, checked.
+
         Raises:
             RegistryError: No study has this name.
             TableError: The file does not describe a study; with the field, and what is possible.
@@ -122,6 +132,14 @@ class Study(BaseModel):
     def from_dict(cls, data: Mapping[str, Any], scale: Scale = "full", *, file: str = "") -> Study:
         """A study at a scale, from what its file holds.
 
+        Args:
+            data: The tables and fields of a study's file.
+            scale: `quick` for the fields of the table `quick` in place of others.
+            file: The file's name, as it was given; "" for a built-in study.
+
+        Returns:
+            The study, checked.
+
         Raises:
             TableError: A task, a field or a reference is wrong.
             ValidationError: A field of the study itself is.
@@ -129,6 +147,7 @@ class Study(BaseModel):
         fields = dict(data)
         quick = _table("quick", fields.pop("quick", {}))
         kinds = tasks
+        # The tables of tasks are named by kinds; what is left are the study's own fields.
         tables = {kind: fields.pop(kind) for kind in list(fields) if kind in kinds}
         possible = sorted(set(cls.model_fields) - {"plan", "file", "scale"})
         unknown = sorted(set(fields) - set(possible))
@@ -153,6 +172,12 @@ class Study(BaseModel):
     def from_definition(cls, definition: Mapping[str, Any]) -> Study:
         """The study whose `model_dump` is given.
 
+        Args:
+            definition: What `model_dump` gave, as in `results.json`.
+
+        Returns:
+            An equal study, checked.
+
         Raises:
             TableError: It is none.
         """
@@ -171,9 +196,11 @@ class Study(BaseModel):
                 if not self.plan[needed].makes_claims:
                     raise TableError(f"{key}.requires_support: {needed} makes no claims.")
             for name, _ in task.predicted_labels():
+                # A name with a colon is a classifier's whole name.
                 if name not in self.classifiers and ":" not in name:
                     hint = suggest(name, self.classifiers)
                     raise TableError(f"{key}: the study has no classifier {name!r}.{hint}")
+            # Anywhere in a task: queries and sums name classifiers too.
             code = next((text for text in _texts(task.model_dump()) if CODE.search(text)), None)
             if code is not None:
                 raise TableError(
@@ -197,6 +224,9 @@ class Study(BaseModel):
         Args:
             profile: The model's profile.
             given: Classifiers in place of the study's.
+
+        Returns:
+            Classifiers' whole names, by the study's names.
 
         Raises:
             TableError: One has none for this model, or the file names code, which only the person
@@ -227,6 +257,13 @@ class Study(BaseModel):
 
         They are those given on the command line or in Python, the profile's, and a built-in
         study's; code is trusted only where it was given.
+
+        Args:
+            given: Classifiers in place of the study's, by name.
+            profile: The model's profile.
+
+        Returns:
+            Classifiers' whole names.
         """
         entries = () if self.file else self.classifiers.values()
         installed = {*profile.classifiers.values(), *(entry.default for entry in entries)}
@@ -235,7 +272,16 @@ class Study(BaseModel):
     def label_names(
         self, chosen: Mapping[str, str], profile: ModelProfile
     ) -> dict[str, Mapping[str, str]]:
-        """What the chosen classifiers call labels: a model's own call them as the study does."""
+        """What the chosen classifiers call labels: a model's own call them as the study does.
+
+        Args:
+            chosen: What `choose_classifiers` gave.
+            profile: The model's profile.
+
+        Returns:
+            By the study's name of a classifier, what the chosen one calls each label; labels that
+            it calls the same are left out.
+        """
         return {
             name: {} if chosen[name] == profile.classifiers.get(entry.profile) else entry.labels
             for name, entry in self.classifiers.items()
@@ -264,8 +310,10 @@ class Study(BaseModel):
                 for name, classifier in chosen.items()
                 if task.uses_classifier(name)
             }
+            # Without defaults, so that a field which is added later leaves old results valid.
             parts = [key, task.model_dump(mode="json", exclude_defaults=True), used, *dependencies]
             parts += [digests[needed] for needed in _needs(task)]
+            # Sorted, so that the order of a table's fields does not matter.
             text = json.dumps(parts, sort_keys=True)
             digests[key] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return digests
@@ -277,7 +325,17 @@ def built_in_studies() -> tuple[Study, ...]:
 
 
 def study_file(source: str | Path) -> Path:
-    """The file of a built-in study by its name, or the file itself; RegistryError for none."""
+    """The file of a built-in study by its name, or the file itself; RegistryError for none.
+
+    Args:
+        source: The name of a built-in study, or a file, which ends in .toml.
+
+    Returns:
+        The file, which need not exist.
+
+    Raises:
+        RegistryError: No study has this name.
+    """
     if isinstance(source, Path) or source.endswith(".toml"):
         return Path(source)
     known = _built_in_files()
@@ -316,12 +374,14 @@ def _ordered(plan: Mapping[str, Task]) -> dict[str, Task]:
     try:
         sorter.prepare()
     except CycleError as error:
+        # graphlib lists each task before the one that needs it.
         cycle = " needs ".join(reversed(error.args[1]))
         raise TableError(f"{cycle}: no order of tasks is possible.") from error
     keys, ready = list(plan), list[int]()
     ordered: dict[str, Task] = {}
     positions = {key: position for position, key in enumerate(keys)}
     while sorter.is_active():
+        # Of those that are ready, the first of the file: the order is always the same.
         for key in sorter.get_ready():
             heappush(ready, positions[key])
         first = keys[heappop(ready)]

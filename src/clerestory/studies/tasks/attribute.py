@@ -91,19 +91,37 @@ class Attribute(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """Every combination of the pieces in every paraphrase, with every seed."""
+        """Every combination of the pieces in every paraphrase, with every seed.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         from clerestory.attribution import parse_pieces
 
         pieces = len(parse_pieces(self.prompt).pieces)
+        # Each piece is either there or removed.
         every = 2**pieces * self.paraphrases * len(self.seeds)
         return Cost(pictures=every, disk=5_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Split, or go on; the page is `attribution/attribution.html`."""
+        """Split, or go on; the page is `attribution/attribution.html`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.attribution import attribute, paraphrase, parse_pieces
 
         prompt = parse_pieces(self.prompt)
         conditions = {name: context.target(*one) for name, one in self.targets.items()}
+        # By their folders, as on the command line: `attribute` reads the directions there.
         inner = [str(context.folders[one] / "findings") for one in self.needs()]
         attribution = attribute(
             context.model,
@@ -167,6 +185,7 @@ def _supported(effect: str, share: Share, others: list[Share]) -> tuple[bool, st
             abs(share.low), abs(share.high)
         ) < NEGLIGIBLE, f"an interval within ±{NEGLIGIBLE}"
     if effect == "raises":
+        # The whole interval, so that overlapping pieces support no claim.
         beyond = share.low > 0 and all(share.low > one.high for one in others)
         return beyond, "an interval above 0 and above those of the other pieces"
     beyond = share.high < 0 and all(share.high < one.low for one in others)

@@ -51,6 +51,12 @@ Status: TypeAlias = Literal["supported", "not supported", "undecided"]
 def to_status(supported: bool | None) -> Status:
     """The status of a claim whose criterion is met, is not met, or cannot be decided (None).
 
+    Args:
+        supported: Whether the criterion is met; None where that cannot be decided.
+
+    Returns:
+        The status.
+
     >>> to_status(True), to_status(False), to_status(None)
     ('supported', 'not supported', 'undecided')
     """
@@ -150,12 +156,22 @@ class TaskResult:
         return bool(self.claims or self.tables or self.pictures or self.charts)
 
     def save(self, folder: Path) -> None:
-        """Write the result beside the task's own files."""
+        """Write the result beside the task's own files.
+
+        Args:
+            folder: The task's folder, which exists.
+        """
         (folder / FILE).write_text(to_json(asdict(self)) + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> TaskResult:
         """Read what `save` wrote.
+
+        Args:
+            folder: The task's folder.
+
+        Returns:
+            An equal result.
 
         Raises:
             TableError: The file was altered or is of another version.
@@ -206,24 +222,56 @@ class TaskContext:
     cache: CacheOption = True
 
     def classifier(self, name: str) -> str:
-        """The classifier behind the study's name; a name that the study has not is returned."""
+        """The classifier behind the study's name; a name that the study has not is returned.
+
+        Args:
+            name: The study's name of a classifier, or a classifier's whole name.
+
+        Returns:
+            The classifier's whole name.
+        """
         return self.classifiers.get(name, name)
 
     def label(self, name: str, label: str) -> str:
-        """A label of the study's classifier, as the classifier in use calls it."""
+        """A label of the study's classifier, as the classifier in use calls it.
+
+        Args:
+            name: The study's name of a classifier, or a classifier's whole name.
+            label: The label, as the study calls it.
+
+        Returns:
+            The label in the words of the classifier in use; unchanged where that has none of the
+            translated name.
+        """
         from clerestory.classifiers import load_classifier
 
         translated = self.label_names.get(name, {}).get(label, label)
+        # Asked only if need be: opening a classifier may load its weights.
         known = translated == label or translated in load_classifier(self.classifier(name)).classes
         return translated if known else label
 
     def group_label(self, label: str) -> str:
-        """What any classifier in use calls a label; groups are named by these."""
+        """What any classifier in use calls a label; groups are named by these.
+
+        Args:
+            label: The label, as the study calls it.
+
+        Returns:
+            The first translation that a classifier of the study has; else the label itself.
+        """
         names = self.label_names.values()
         return next((labels[label] for labels in names if label in labels), label)
 
     def target(self, name: str, label: str) -> str:
-        """`CLASSIFIER=LABEL`, as the verbs take it."""
+        """`CLASSIFIER=LABEL`, as the verbs take it.
+
+        Args:
+            name: The study's name of a classifier, or a classifier's whole name.
+            label: The label, as the study calls it.
+
+        Returns:
+            The target, as text.
+        """
         return f"{self.classifier(name)}={self.label(name, label)}"
 
 
@@ -259,15 +307,39 @@ class Task(BaseModel):
         return ()
 
     def uses_classifier(self, name: str) -> bool:
-        """Whether the result may depend on a classifier of the study."""
+        """Whether the result may depend on a classifier of the study.
+
+        Args:
+            name: The study's name of the classifier.
+
+        Returns:
+            True where in doubt: the task is then run again if the classifier changes.
+        """
+        # As part of any text: a query names it within `predicted.NAME`. Too many matches only mean
+        # that a task is run again.
         return name in str(self.model_dump())
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """What in the study does not fit this task; "" where everything does."""
+        """What in the study does not fit this task; "" where everything does.
+
+        Args:
+            plan: All tasks of the study, by key.
+            classifiers: The study's names of classifiers.
+
+        Returns:
+            `FIELD: what is wrong`, without a full stop.
+        """
         return ""
 
     def check_model(self, context: TaskContext) -> None:
-        """Raise a ClerestoryError where the task cannot run on the model."""
+        """Raise a ClerestoryError where the task cannot run on the model.
+
+        Args:
+            context: The model, folders and classifiers.
+
+        Raises:
+            ClerestoryError: The model lacks what the task needs.
+        """
 
     @abstractmethod
     def method(self) -> str:
@@ -275,11 +347,32 @@ class Task(BaseModel):
 
     @abstractmethod
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """What the task takes, estimated before anything runs."""
+        """What the task takes, estimated before anything runs.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost of the whole task, as if it were not skipped.
+        """
 
     @abstractmethod
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Do the work in a folder, which may hold what a stopped run left."""
+        """Do the work in a folder, which may hold what a stopped run left.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+
+        Raises:
+            EvidenceError: The data cannot answer; the runner makes it a claim that is not
+                supported.
+            SearchError: Likewise, of a search.
+        """
 
 
 tasks: Registry[type[Task]] = Registry(
@@ -290,6 +383,13 @@ tasks: Registry[type[Task]] = Registry(
 
 def task_keys(kind: str, names: Sequence[str] | str) -> tuple[str, ...]:
     """Keys of tasks of a kind.
+
+    Args:
+        kind: The kind.
+        names: Names of tasks, or one name.
+
+    Returns:
+        The keys, in the order of the names.
 
     >>> task_keys("find", ["glass"])
     ('find.glass',)
@@ -310,6 +410,9 @@ def save_pictures(
         title: What they show.
         rows: Pictures `[height, width, 3]` by their row's caption.
         columns: What stands over the columns.
+
+    Returns:
+        The rows, with files relative to the task's folder.
     """
     from PIL import Image
 
@@ -318,8 +421,10 @@ def save_pictures(
     for caption, pictures in rows.items():
         files = []
         for picture in pictures:
+            # A task may save several blocks into one folder: the numbers go on.
             number = len(list((folder / "pictures").iterdir()))
             reduced = Image.fromarray(picture)
+            # Never enlarges a picture.
             reduced.thumbnail((MAX_SIDE, MAX_SIDE))
             files.append(f"pictures/{number}.png")
             reduced.save(folder / files[-1])
@@ -328,7 +433,17 @@ def save_pictures(
 
 
 def save_chart(folder: Path, title: str, name: str, spec: Any) -> tuple[str, str]:
-    """Save an Altair chart as SVG; its title and file."""
+    """Save an Altair chart as SVG; its title and file.
+
+    Args:
+        folder: The task's folder.
+        title: What stands over the chart.
+        name: The file's name, without its ending.
+        spec: The chart.
+
+    Returns:
+        The title, and the file relative to the task's folder.
+    """
     from clerestory.reporting.plots import svg
 
     (folder / f"{name}.svg").write_text(str(svg(spec)), "utf-8")
@@ -338,6 +453,13 @@ def save_chart(folder: Path, title: str, name: str, spec: Any) -> tuple[str, str
 def count_noun(number: int, noun: str) -> str:
     """A number with its noun.
 
+    Args:
+        number: How many.
+        noun: The singular of a noun whose plural ends in s.
+
+    Returns:
+        The number with thousands separators, and the noun.
+
     >>> count_noun(1, "seed"), count_noun(2, "seed")
     ('1 seed', '2 seeds')
     """
@@ -346,6 +468,15 @@ def count_noun(number: int, noun: str) -> str:
 
 def format_interval(figure: float, low: float, high: float, spec: str = "+.2f") -> str:
     """A figure with its interval, as text.
+
+    Args:
+        figure: The figure.
+        low: The lower limit.
+        high: The upper limit.
+        spec: How each is formatted.
+
+    Returns:
+        `FIGURE (LOW to HIGH)`.
 
     >>> format_interval(0.5, 0.25, 0.75)
     '+0.50 (+0.25 to +0.75)'

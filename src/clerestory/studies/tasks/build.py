@@ -82,7 +82,15 @@ class Build(Task):
         return ((self.classifier, self.label), *hard, *((name, "") for name in self.preserved))
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """Which template has too few items."""
+        """Which template has too few items.
+
+        Args:
+            plan: All tasks of the study, by key.
+            classifiers: The study's names of classifiers.
+
+        Returns:
+            What is wrong, without a full stop; "" where everything fits.
+        """
         from clerestory.errors import TableError
 
         try:
@@ -103,13 +111,29 @@ class Build(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """The settings on the selection items, and the evaluation beside its baselines."""
+        """The settings on the selection items, and the evaluation beside its baselines.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         settings = len(self.strengths) * max(len(self.sites), 1) or SETTINGS
         evaluated = self.evaluation * len(self.seeds) * 3 + self.shuffled * PICTURES_A_DIRECTION
         return Cost(pictures=self.selection * (settings + 2) + evaluated, disk=5_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Build, and save the steered model in `steered`."""
+        """Build, and save the steered model in `steered`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.steering import steer
 
         hard = None
@@ -153,6 +177,7 @@ class Build(Task):
         if self.selection_items is not None:
             selection = _fills(self.selection_items, self.selection)
             return selection, _fills(self.items, self.evaluation)
+        # One draw for both, cut in two: no item both selects and evaluates.
         both = _fills(self.items, self.selection + self.evaluation)
         return both[: self.selection], both[self.selection :]
 
@@ -160,7 +185,9 @@ class Build(Task):
         low, high = figures["target_interval"]
         baselines = figures["baselines"]
         rate, words = figures["target_rate"], baselines["words"]["target_rate"]
+        # Saying the words is compared only if the study claims to beat it.
         others = ["unedited", "shuffled", *(["words"] if self.beats_words else [])]
+        # Upper limits: the rate has to lie above all that the others may be.
         rest = {one: baselines[one]["target_interval"][1] for one in others if one in baselines}
         kept = _preservation(figures)
         text = (
@@ -220,6 +247,7 @@ def _fills(template: Template, count: int) -> tuple[str, ...]:
             f"build takes {count} items, and the template has {len(every)}: give more, or ask "
             "for fewer."
         )
+    # Always the same prompts: a study has to be repeatable.
     return tuple(map(str, np.random.default_rng(0).permutation(every)[:count]))
 
 

@@ -46,7 +46,14 @@ class FamiliarityTask(Task):
         return tuple((name, "") for name in self.classifiers)
 
     def uses_classifier(self, name: str) -> bool:
-        """The classifiers that it names, or all."""
+        """The classifiers that it names, or all.
+
+        Args:
+            name: The study's name of the classifier.
+
+        Returns:
+            Whether the result may depend on it.
+        """
         return not self.classifiers or name in self.classifiers
 
     def method(self) -> str:
@@ -59,12 +66,28 @@ class FamiliarityTask(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """The phrase and every invented name, in every context, with every seed."""
+        """The phrase and every invented name, in every context, with every seed.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         names = 1 + (len(self.controls) or self.count)
         return Cost(pictures=names * len(self._contexts()) * len(self.seeds))
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Ask, or go on; the page lies in the phrase's own folder under `familiarity`."""
+        """Ask, or go on; the page lies in the phrase's own folder under `familiarity`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.recognition import familiarity
 
         result = familiarity(
@@ -104,6 +127,7 @@ class FamiliarityTask(Task):
 
     def _claim(self, result: FamiliarityResult) -> Claim:
         names = len(result.controls.names)
+        # Between the two thresholds the claim is undecided, whichever is expected.
         supported = None if result.verdict == "undecided" else result.verdict == self.expected
         text = (
             f"“{self.phrase}” is {result.verdict} to the model: its pictures lie "

@@ -56,15 +56,25 @@ class Find(Task):
         return task_keys("record", self.record)
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """Which column of `match` or of a query the recording will not have."""
+        """Which column of `match` or of a query the recording will not have.
+
+        Args:
+            plan: All tasks of the study, by key.
+            classifiers: The study's names of classifiers.
+
+        Returns:
+            What is wrong, without a full stop; "" where everything fits.
+        """
         record = plan[f"record.{self.record}"]
         factors: tuple[str, ...] = (
             tuple(record.prompts.levels) if isinstance(record, Record) else ()
         )
         queries = " ".join(filter(None, (self.positive, self.negative, self.hard_negative)))
+        # Only names before a comparison: others are values.
         named = [*self.match, *re.findall(r"([A-Za-z_]\w*)\s*(?:==|!=|\bin\b|\bnot in\b)", queries)]
         for name in named:
             if factors and name not in (*factors, *COLUMNS) and name not in classifiers:
+                # `suggest` ends with a full stop, which the caller adds.
                 return f"there is no factor {name!r} in {self.record}.{suggest(name, factors)}"[:-1]
         return ""
 
@@ -79,11 +89,27 @@ class Find(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """Nothing is run in the model."""
+        """Nothing is run in the model.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         return Cost(disk=20_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Find, and save the findings in `findings`."""
+        """Find, and save the findings in `findings`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.contrasts import find
         from clerestory.contrasts.charts import site_map
         from clerestory.recordings import Recording
@@ -126,6 +152,7 @@ class Find(Task):
         """For the unit that ranked first in the selection, whatever the evaluation says of it."""
         first = findings.top_ranked(kind)
         detection = first.detects
+        # Also 0 where no flips were made: nothing was found in none.
         chance = findings.null.any_found / max(findings.null.flips, 1)
         supported = _supported(first, self.hard_negative is not None) and chance <= CHANCE
         against = (
@@ -170,6 +197,7 @@ def _table(findings: Findings, kinds: list[Literal["direction", "neuron"]]) -> T
     for kind in kinds:
         first = findings.top_ranked(kind)
         ranked = sorted(findings.by_kind(kind), key=lambda finding: finding.rank)
+        # The claim's unit first, and not a second time among those ranked first.
         for finding in dict.fromkeys([first, *ranked[:SHOWN]]):
             detection = finding.detects
             hard = (

@@ -62,7 +62,15 @@ class Group(Task):
         )
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """Which control is neither a factor of the recording nor a classifier."""
+        """Which control is neither a factor of the recording nor a classifier.
+
+        Args:
+            plan: All tasks of the study, by key.
+            classifiers: The study's names of classifiers.
+
+        Returns:
+            What is wrong, without a full stop; "" where everything fits.
+        """
         record = plan[f"record.{self.record}"]
         factors = record.prompts.levels if isinstance(record, Record) else {}
         for name in self.control:
@@ -82,11 +90,27 @@ class Group(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """Nothing is run in the model."""
+        """Nothing is run in the model.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         return Cost(disk=20_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Group, and save groups and findings in `groups`."""
+        """Group, and save groups and findings in `groups`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.contrasts import group
         from clerestory.recordings import Recording
 
@@ -127,6 +151,7 @@ def _claim(groups: Groups, name: str) -> Claim:
         text = f"There are too few pictures that are {name} to tell what they share."
         return Claim(name, text, "not supported", "enough prompts, and a unit")
     own = groups[name]
+    # The direction that was ranked first, whatever the evaluation says of it.
     first, null = own.findings.top_ranked("direction"), own.findings.null
     shared = next((unit for unit in own.units if unit.unit == first.unit), None)
     detection, chance = first.detects, null.any_found / max(null.flips, 1)
@@ -168,6 +193,7 @@ def _pictures(groups: Groups, recording: Recording, folder: Path) -> PictureRows
     rows = {}
     for name in groups.groups:
         mine = table[(table["group"] == name) & (table["half"] == "evaluation")]
+        # One picture of each prompt: its seeds look alike.
         first = mine.drop_duplicates("prompt")["sample"].to_numpy(np.int64)[:SHOWN]
         rows[name] = list(recording.pictures(first))
     return save_pictures(folder, "The first pictures of each group, none picked by hand", rows)

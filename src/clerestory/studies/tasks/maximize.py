@@ -64,12 +64,21 @@ class Maximize(Task):
         return (f"{kind}.{name}",)
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """Which search there is not."""
+        """Which search there is not.
+
+        Args:
+            plan: All tasks of the study, by key.
+            classifiers: The study's names of classifiers.
+
+        Returns:
+            What is wrong, without a full stop; "" where everything fits.
+        """
         from clerestory.maximization.base import searches
 
         known = searches
         if self.search in known:
             return ""
+        # `suggest` ends with a full stop, which the caller adds.
         return f"search: no search is called {self.search!r}.{suggest(self.search, known)}"[:-1]
 
     def method(self) -> str:
@@ -82,13 +91,30 @@ class Maximize(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """So many prompts, read as far as the unit's site, and a few drawn."""
+        """So many prompts, read as far as the unit's site, and a few drawn.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         count = self.budget + self.null
+        # Sites of text encoders are read without running what comes after them.
         text = self.site.partition(".")[0].partition("_")[0] == "text"
         return Cost(read=0 if text else count, text=count if text else 0, pictures=32)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Search, or go on; the gallery is `maximized/gallery.html`."""
+        """Search, or go on; the gallery is `maximized/gallery.html`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.evaluation import direction
         from clerestory.maximization import maximize
         from clerestory.maximization.gallery import write_gallery
@@ -122,6 +148,7 @@ def _claim(result: MaximizationResult, unit: str, budget: int) -> Claim:
     from scipy.stats import norm
 
     best, beyond = result.best[0], float(np.max(result.null.scores))
+    # One of so many normal scores is expected to lie above it.
     needed = float(norm.isf(1 / budget))
     supported = bool(best.z > needed)
     score = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"

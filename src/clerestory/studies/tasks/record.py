@@ -59,14 +59,23 @@ class Record(Task):
         return self
 
     def uses_classifier(self, name: str) -> bool:
-        """Nothing is predicted: a factor may have the name of a classifier."""
+        """Nothing is predicted: a factor may have the name of a classifier.
+
+        Args:
+            name: The study's name of the classifier.
+
+        Returns:
+            Whether the result may depend on it.
+        """
         return False
 
     def table(self) -> pd.DataFrame:
         """The prompts, with as many levels as `first` says."""
         import numpy as np
 
+        # The task is frozen: a smaller scale takes a copy with fewer levels.
         kept = self.prompts.model_copy(update={"levels": self._levels()})
+        # A fixed seed: a stopped run goes on with the same prompts.
         return kept.random(self.sample, np.random.default_rng(0)) if self.sample else kept.table()
 
     def _levels(self) -> dict[str, dict[str, str | tuple[str, ...]]]:
@@ -76,7 +85,17 @@ class Record(Task):
         }
 
     def read(self, context: TaskContext) -> list[str]:
-        """The patterns that name something; SiteError where none does."""
+        """The patterns that name something; SiteError where none does.
+
+        Args:
+            context: The model.
+
+        Returns:
+            Patterns of sites.
+
+        Raises:
+            SiteError: None names a site of the model.
+        """
         patterns, last = [], None
         for pattern in self.sites:
             try:
@@ -98,7 +117,15 @@ class Record(Task):
         return f"{how} ({factors}; {seeds} each) were read at {', '.join(self.sites)}."
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """As its first batch tells."""
+        """As its first batch tells.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         from clerestory.recordings import survey
 
         estimate = survey(context.model, self._plan(context))
@@ -127,7 +154,15 @@ class Record(Task):
         return self.pictures or not stages <= {"text", "prior"}
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Record, or go on."""
+        """Record, or go on.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.recordings import record
 
         recording = record(

@@ -54,7 +54,14 @@ class Show(Task):
         return self
 
     def uses_classifier(self, name: str) -> bool:
-        """Nothing is predicted."""
+        """Nothing is predicted.
+
+        Args:
+            name: The study's name of the classifier.
+
+        Returns:
+            Whether the result may depend on it.
+        """
         return False
 
     def needs(self) -> tuple[str, ...]:
@@ -69,11 +76,27 @@ class Show(Task):
         return f"Drawn with the seeds {', '.join(map(str, self.seeds))}: {drawn}."
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """A picture a seed and row."""
+        """A picture a seed and row.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         return Cost(pictures=len(self.rows) * len(self.seeds))
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Draw."""
+        """Draw.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory import SteeredModel
 
         rows, warnings = {}, []
@@ -86,6 +109,7 @@ class Show(Task):
             if row.steered_by and not steered:
                 warnings.append(f"{row.steered_by} has no steered model: its row is left out.")
                 continue
+            # A row without a steered model is the model's own picture of the prompt.
             edits: Sequence[Edit] = ()
             if row.steered_by:
                 place = inside(context.folders[row.steered_by], steered, TableError)

@@ -57,12 +57,21 @@ class Suppress(Task):
     other_prompts: tuple[str, ...] = ()
 
     def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """A method that there is not."""
+        """A method that there is not.
+
+        Args:
+            plan: All tasks of the study, by key.
+            classifiers: The study's names of classifiers.
+
+        Returns:
+            What is wrong, without a full stop; "" where everything fits.
+        """
         from clerestory.suppression import suppression_methods
 
         known = suppression_methods
         for name in self.methods:
             if name not in known:
+                # `suggest` ends with a full stop, which the caller adds.
                 return f"methods: no method is called {name!r}.{suggest(name, known)}"[:-1]
         return ""
 
@@ -80,7 +89,15 @@ class Suppress(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """All settings on the selection half, and each method's best on the evaluation half."""
+        """All settings on the selection half, and each method's best on the evaluation half.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         count = len(self.methods) or METHODS
         selection = (self.selection_paraphrases or PARAPHRASES) * SETTINGS * count // METHODS
         each = (self.evaluation_paraphrases or PARAPHRASES) * len(self.seeds)
@@ -88,7 +105,15 @@ class Suppress(Task):
         return Cost(self.budget, pictures=selection + each * (count + 2), disk=5_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Compare; the page and the steered model are in `suppressed`."""
+        """Compare; the page and the steered model are in `suppressed`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.suppression import suppress
         from clerestory.suppression.page import frontier
 

@@ -74,15 +74,32 @@ class Verify(Task):
         )
 
     def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """Each of the units added, ablated, patched, and beside shuffled directions."""
+        """Each of the units added, ablated, patched, and beside shuffled directions.
+
+        Args:
+            context: The model, folders and classifiers.
+            plan: All tasks of the study, by key.
+
+        Returns:
+            The cost.
+        """
         sites = context.model.sites
         listed = [one for one in self.units if one.partition("[")[0] in sites]
         units = len(listed) or 2 * len({site.stage for site in sites.values()}) + 1
+        # Added, ablated, patched both ways; shuffled directions are drawn with 12 items.
         each = 4 * self.items + self.directions * min(self.items, 12)
         return Cost(pictures=2 * self.items + units * each)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Verify, and save the causes in `causes`."""
+        """Verify, and save the causes in `causes`.
+
+        Args:
+            context: The model, folders and classifiers.
+            folder: The task's own folder, which exists.
+
+        Returns:
+            Claims, figures, and what the report shows.
+        """
         from clerestory.causal import verify
 
         label = context.label(self.classifier, self.label)
@@ -121,6 +138,7 @@ class Verify(Task):
         first = findings.top_ranked("direction").unit
         units = [control.unit for control in causes.effects if control.unit in findings.directions]
         there = [unit for unit in units if unit.partition("[")[0] == conditioning]
+        # In the order of preference; none of it depends on what changing a unit did.
         wanted = [*self.units, *there, first]
         changed = {one.unit: one for one in causes.effects}
         return next((changed[one] for one in wanted if one in changed), causes.effects[0])
@@ -156,6 +174,7 @@ class Verify(Task):
             :SHOWN
         ]
         site = next(one.site for one in findings.findings if one.unit == best.unit)
+        # The seed after the recorded ones, as in `verify`: this noise selected nothing.
         seed = 1 + max(
             [] if findings.samples is None else findings.samples["seed"].tolist(), default=-1
         )
@@ -169,7 +188,20 @@ class Verify(Task):
 
 
 def findings_of(context: TaskContext, find: str, group: str, label: str) -> Findings:
-    """The findings of a `find` task, or of a label of a `group` task."""
+    """The findings of a `find` task, or of a label of a `group` task.
+
+    Args:
+        context: The folders.
+        find: Name of a `find` task; "" for a group's.
+        group: Name of a `group` task.
+        label: The group, as the classifier in use calls it.
+
+    Returns:
+        The findings that the task saved.
+
+    Raises:
+        EvidenceError: There is no such group, or the findings cannot be read.
+    """
     from clerestory.contrasts import Findings
     from clerestory.contrasts.groups import findings_folder
 
