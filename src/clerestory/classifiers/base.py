@@ -106,6 +106,7 @@ def trusted_names(names: Iterable[str]) -> Iterator[None]:
     try:
         yield
     finally:
+        # Reset and not cleared: one of these contexts may stand within another.
         _TRUSTED.reset(token)
 
 

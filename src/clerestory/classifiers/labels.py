@@ -190,6 +190,7 @@ class _LabelStore:
             rows = list(zip(*(table[name].tolist() for name in COLUMNS), strict=True))
         except (RecordingError, KeyError):  # damaged: the pictures are there to be classified
             return {}
+        # A recording may come from anywhere: an impossible row puts all of them in doubt.
         if not all(map(self._is_possible, rows)):
             return {}
         return {picture: (label, confidence) for picture, label, confidence in rows}

@@ -58,6 +58,13 @@ class SampleCache:
         memory: int = DEFAULT_MEMORY_BYTES,
         disk: int = DEFAULT_DISK_BYTES,
     ):
+        """Open a cache; nothing is read or written yet.
+
+        Args:
+            folder: Where entries are stored between calls; None for memory alone.
+            memory: Bytes of arrays that are held in memory at most.
+            disk: Bytes of compressed files that are kept in the folder at most.
+        """
         self.folder = folder
         self.hits = self.misses = 0
         self._limits = (memory, disk)
@@ -99,6 +106,7 @@ class SampleCache:
             if path is None or not path.exists():
                 return None
             try:
+                # A damaged file may claim any size: no more than the memory holds is unpacked.
                 entry = read_arrays(path, OutputError, self._limits[0])
             except OutputError:
                 return None
@@ -240,8 +248,10 @@ def model_digest(model: Model, batch: int) -> str:
     scheduler = [
         [name, type(part).__name__, dict(part.config)]
         for name, part in sorted(components.items())
+        # Of a pipeline's parts only schedulers have timesteps.
         if hasattr(part, "config") and hasattr(part, "timesteps")
     ]
+    # By their names, so that the order of a pipeline's parts does not matter.
     networks = [(name, p) for name, p in sorted(components.items()) if isinstance(p, nn.Module)]
     weights = [chunk for _, network in networks for chunk in _weights(network)]
     # Threads and batch size change the order of sums, and with it the last bits of pictures.
@@ -258,6 +268,7 @@ def _weights(network: nn.Module) -> Iterator[bytes]:
         yield repr((name, sorted(settings.items()))).encode()
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         yield repr((name, str(tensor.dtype), str(tensor.device), tuple(tensor.shape))).encode()
+        # A meta tensor, as of an offloaded weight, has no values.
         if tensor.numel() and not tensor.is_meta:
             flat = tensor.detach().flatten()
             # A stride over the whole tensor: what changes weights changes more than its first few.

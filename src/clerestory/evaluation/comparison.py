@@ -230,6 +230,7 @@ def compare_drawings(
     Returns:
         An outcome for each drawing, in their order.
     """
+    # Once for all drawings: the features of the reference take a run of the network.
     moments = None
     if frechet_to is not None:
         named = {drawing.condition.name: drawing for drawing in drawings}

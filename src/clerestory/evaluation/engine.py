@@ -224,6 +224,14 @@ class Evaluator:
         progress: Progress | None = None,
         batch: int = BATCH,
     ) -> None:
+        """Draw with a model.
+
+        Args:
+            model: The model.
+            cache: True for a cache of this evaluator alone, a cache to share it, False for none.
+            progress: Called with (label, completed samples, total samples).
+            batch: Samples that go through the model together.
+        """
         self.model = model
         self.cache = SampleCache() if cache is True else cache or None
         self.progress = progress
@@ -268,6 +276,7 @@ class Evaluator:
         request = _CellRequest(sites, pool, pictures)
         # Unpooled values are as long as the prompt, and large: they are never cached.
         keyed = cached and self.cache is not None and pool != "none"
+        # Anew in each call: weights may have been trained or replaced since.
         digest = model_digest(self.model, self.batch) if keyed else ""
         by_condition = [
             self._cells_of(condition, design, request, digest) for condition in conditions
@@ -335,6 +344,7 @@ class Evaluator:
 
     def _progress(self, description: str | None, completed: int, total: int) -> Any:
         if self.progress is None or description is None:
+            # False also silences the model's own bar.
             return False
         progress = self.progress
         return lambda _, count, __: progress(description, completed + count, total)

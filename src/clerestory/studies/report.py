@@ -84,6 +84,7 @@ def _section(result: StudyResult, key: str) -> dict[str, Any]:
             for block in run.result.pictures
         ],
         "charts": [
+            # An SVG is markup: escaped, it would be shown as text.
             (title, Markup(read_text(inside(folder, file, TableError), TableError)))
             for title, file in run.result.charts
         ],

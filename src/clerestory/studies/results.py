@@ -180,6 +180,7 @@ class StudyResult(Result):
             words += [f"--{name}", value]
         for name, classifier in options["classifiers"].items():
             words += ["--classifier", f"{name}={classifier}"]
+        # Quoted for a shell: names of classifiers have blanks and brackets.
         return shlex.join([*words, "--out", "DIR"])
 
     def save(self, folder: Path) -> None:
@@ -216,6 +217,7 @@ class StudyResult(Result):
             definition, tasks = content["definition"], content["tasks"]
             provenance, classifiers = content["provenance"], content["classifiers"]
             details = {key: (task["skip_reason"], task["seconds"]) for key, task in tasks.items()}
+        # A folder may come from anywhere: fields may be missing or of another type.
         except (KeyError, TypeError, AttributeError) as error:
             raise TableError(f"{path} is no result of a study: {error} is missing.") from error
         # From the definition and not from a file of that name, which may have changed since.

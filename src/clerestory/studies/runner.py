@@ -81,6 +81,7 @@ def run_study(
     ):
         context = check_study(study, model, out, given, bars)
         context = replace(context, cache=SampleCache(out / CACHE) if cache else False)
+        # For the message of a run that is stopped: the same command goes on.
         resumable(out)
         (out / TASKS).mkdir(parents=True, exist_ok=True)
         options = {
@@ -144,6 +145,7 @@ def _exclusive(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # While it is held: once released, the file may be another process's lock.
         (out / TASKS / LOCK).unlink(missing_ok=True)
         lock.release()
 

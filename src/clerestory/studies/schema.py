@@ -116,6 +116,7 @@ class Study(BaseModel):
             TableError: The file does not describe a study; with the field, and what is possible.
         """
         path = study_file(source)
+        # By its path: a file that lies elsewhere is a stranger's, whatever it is called.
         file = "" if path in _built_in_files().values() else str(source)
         try:
             data = read_toml(path, TableError)
@@ -190,7 +191,15 @@ class Study(BaseModel):
             raise TableError(f"The definition of the study: {_first_problem(error)}.") from error
 
     def checked(self) -> Study:
-        """The same study; TableError where its parts do not fit together."""
+        """The same study; TableError where its parts do not fit together.
+
+        Returns:
+            The study itself.
+
+        Raises:
+            TableError: A task names a classifier, task or code that the study cannot have, or makes
+                no claims where some are needed.
+        """
         for key, task in self.plan.items():
             for needed in task.requires_support:
                 if not self.plan[needed].makes_claims:
@@ -265,6 +274,7 @@ class Study(BaseModel):
         Returns:
             Classifiers' whole names.
         """
+        # Defaults of a file may be a stranger's.
         entries = () if self.file else self.classifiers.values()
         installed = {*profile.classifiers.values(), *(entry.default for entry in entries)}
         return {*given.values(), *(name for name in installed if not is_code(name))}
@@ -310,7 +320,7 @@ class Study(BaseModel):
                 for name, classifier in chosen.items()
                 if task.uses_classifier(name)
             }
-            # Without defaults, so that a field which is added later leaves old results valid.
+            # Without defaults: a field that is written out with its default value changes nothing.
             parts = [key, task.model_dump(mode="json", exclude_defaults=True), used, *dependencies]
             parts += [digests[needed] for needed in _needs(task)]
             # Sorted, so that the order of a table's fields does not matter.
@@ -368,6 +378,7 @@ def _ordered(plan: Mapping[str, Task]) -> dict[str, Task]:
     for key, task in plan.items():
         for needed in _needs(task):
             if needed not in plan:
+                # Not the task itself: needing that would be a circle.
                 hint = suggest(needed, [name for name in plan if name != key])
                 raise TableError(f"{key} needs {needed!r}, which is no task.{hint}")
     sorter = TopologicalSorter({key: _needs(task) for key, task in plan.items()})

@@ -115,6 +115,7 @@ def open_zero_shot(name: str, role: Role) -> Classifier:
     return _zero_shot(match["model"], tuple(classes), not is_trusted(f"zero-shot:{name}"))
 
 
+# Few, since each keeps a network in memory. `local_only` is a part of the key.
 @functools.lru_cache(maxsize=4)
 def _image_classifier(name: str, local_only: bool) -> HubClassifier:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -176,6 +177,7 @@ def _load(kind: Any, name: str, local_only: bool) -> Any:
     """A part of a classifier, weights from safetensors only; ModelError where it is none."""
     # Processors and tokenizers have no weights and take no such options.
     is_model = hasattr(kind, "from_config")
+    # Never pickled weights, which can run code when they are read.
     options: dict[str, Any] = (
         {"use_safetensors": True, "output_loading_info": True} if is_model else {}
     )

@@ -149,6 +149,7 @@ class Record(Task):
     def _draws(self, context: TaskContext) -> bool:
         """Whether the denoiser runs."""
         sites = context.model.sites
+        # What conditions the denoiser is known before it runs.
         addresses = set(sites.select(self.read(context))) - {*context.model.conditioning_sites}
         stages = {sites[address].stage.partition("_")[0] for address in addresses}
         return self.pictures or not stages <= {"text", "prior"}

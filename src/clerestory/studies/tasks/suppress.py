@@ -141,6 +141,8 @@ class Suppress(Task):
             pictures=(_pictures(result, folder),),
             charts=(save_chart(folder, title, "frontier", frontier(result)),),
             warnings=result.warnings,
+            # The claim is about the recommended method: no other one's model may be published for
+            # it.
             steered_model="suppressed/steered" if result.steered_by == result.recommended else "",
         )
 
