@@ -27,15 +27,34 @@ MOST_FILE = 2**30
 
 
 def verified(folder: Path | None = None) -> Path:
-    """The folder (the shipped one by default), after every file's checksum has been compared.
+    """The folder, after every file's checksum has been compared.
 
     ModelError, in one line, where a file is missing or damaged.
+
+    Args:
+        folder: A Lancet folder; the shipped one by default.
+
+    Returns:
+        The folder, resolved; it is compared once a process.
+
+    Raises:
+        ModelError: A file is missing or damaged.
     """
     return _verified((folder or SHIPPED).resolve())
 
 
 def manifest(folder: Path | None = None) -> dict[str, Any]:
-    """What the folder's `manifest.json` says; ModelError where it is missing or damaged."""
+    """What the folder's `manifest.json` says.
+
+    Args:
+        folder: A Lancet folder; the shipped one by default.
+
+    Returns:
+        Its fields; `files`, `defaults` and `settings` are there.
+
+    Raises:
+        ModelError: The file is missing or damaged.
+    """
     place = folder or SHIPPED
     path = place / "manifest.json"
     try:
@@ -56,8 +75,18 @@ def revision(folder: Path | None = None) -> str:
     """What tells these weights from any others: a digest of the sums, after the version if any.
 
     Two folders of one version, such as "1.0-0123456789ab", hold the same bytes.
+
+    Args:
+        folder: A Lancet folder; the shipped one by default.
+
+    Returns:
+        The version and 12 hexadecimal digits, joined by a hyphen.
+
+    Raises:
+        ModelError: The manifest is missing or damaged.
     """
     told = manifest(folder)
+    # Sorted, so that the order in which files were listed does not count.
     sums = json.dumps(sorted(told["files"].items()))
     digest = hashlib.sha256(sums.encode()).hexdigest()[:12]
     return "-".join(filter(None, [told.get("version"), digest]))

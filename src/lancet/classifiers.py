@@ -50,7 +50,19 @@ class LancetClassifiers:
 
     @classmethod
     def load(cls, role: Role = "evaluation", folder: Path | None = None) -> LancetClassifiers:
-        """The classifiers of a role in a Lancet folder, the shipped one by default."""
+        """The classifiers of a role in a Lancet folder, the shipped one by default.
+
+        Args:
+            role: `selection` is set a, `evaluation` is set b.
+            folder: A Lancet folder; the shipped one by default.
+
+        Returns:
+            The classifiers, opened once a process.
+
+        Raises:
+            RegistryError: There is no such role.
+            ModelError: A file is missing or damaged, or of another version.
+        """
         from lancet import checkpoint
 
         if role not in SETS:
@@ -61,10 +73,20 @@ class LancetClassifiers:
         """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`.
 
         Factors are asked for one by one, of the same pictures: what came last is kept.
+
+        Args:
+            pictures: `[n, 64, 64, 3]`, uint8.
+
+        Returns:
+            By factor `[n, class]`; each row adds up to 1.
+
+        Raises:
+            ModelError: The pictures have another size or type.
         """
         raw = np.ascontiguousarray(pictures)
         key = (raw.shape, hashlib.blake2b(raw.data, digest_size=16).digest())
         if key not in self.latest:
+            # One batch only: more would hold the pictures of a whole evaluation in memory.
             self.latest.clear()
             self.latest[key] = self._probabilities(pictures)
         return self.latest[key]
@@ -80,7 +102,17 @@ class LancetClassifiers:
             }
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network sees before its heads, `[n, width]`: for Fréchet distances."""
+        """What the network sees before its heads, `[n, width]`: for Fréchet distances.
+
+        Args:
+            pictures: `[n, 64, 64, 3]`, uint8.
+
+        Returns:
+            Float32; no rows for no pictures.
+
+        Raises:
+            ModelError: The pictures have another size or type.
+        """
         import torch
 
         _check(pictures)
@@ -93,16 +125,38 @@ class LancetClassifiers:
         return np.asarray(torch.cat(parts)) if parts else np.empty((0, self.net.body.width), "f4")
 
     def confusion(self, factor: str) -> NDArray[np.int64]:
-        """Counts `[true, said]` on held-out renders."""
+        """Counts `[true, said]` on held-out renders.
+
+        Args:
+            factor: The factor's name.
+
+        Returns:
+            `[class, class]`; the rows are the true classes.
+        """
         return np.asarray(self.measured[f"confusion/{factor}"], dtype=np.int64)
 
     def accuracy(self, factor: str) -> tuple[int, int]:
-        """How many held-out renders it has right, and of how many."""
+        """How many held-out renders it has right, and of how many.
+
+        Args:
+            factor: The factor's name.
+
+        Returns:
+            The right ones, and all.
+        """
         counts = self.confusion(factor)
         return int(np.trace(counts)), int(counts.sum())
 
     def accuracy_in_style(self, factor: str, style: str) -> tuple[int, int]:
-        """The same, of the held-out renders in this style."""
+        """The same, of the held-out renders in this style.
+
+        Args:
+            factor: The factor's name.
+            style: A style of the world.
+
+        Returns:
+            The right ones, and all.
+        """
         row = self.measured[f"in_style/{factor}"][self.classes["style"].index(style)]
         return int(row[0]), int(row[1])
 
@@ -145,7 +199,17 @@ class FactorClassifier:
         return f"Lancet's classifiers ({self.of.role})"
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the heads of the set read, `[n, width]`."""
+        """What the heads of the set read, `[n, width]`.
+
+        Args:
+            pictures: `[n, 64, 64, 3]`, uint8.
+
+        Returns:
+            Float32.
+
+        Raises:
+            ModelError: The pictures have another size or type.
+        """
         return self.of.features(pictures)
 
     def accuracy(self) -> tuple[int, int]:
@@ -188,6 +252,7 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     classes = validated(hint, told, f"{path}: classes", ModelError)
     net = classifier_net(SETS[role], {factor: len(levels) for factor, levels in classes.items()})
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    # `num_batches_tracked` counts training batches and is left out of the files.
     lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
     if lost or missing.unexpected_keys:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")

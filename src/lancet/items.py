@@ -30,11 +30,24 @@ def contents(
     people: bool | None = None,
     world: World | None = None,
 ) -> tuple[str, ...]:
-    """So many different captions that say nothing of these factors, such as `style` or `mood`.
+    """So many different captions that say nothing of these factors.
 
     Where a factor is the style they say nothing of windows and walls in one either, nor "a
     picture of". `start` leaves out the first so many: what is built with some contents is shown on
     others. `people` asks for people only, or for none. TableError where the world has too few.
+
+    Args:
+        count: How many captions.
+        *factors: Factors such as `style` or `mood`.
+        start: How many are left out at the beginning.
+        people: True for people only, False for none; both if None.
+        world: The world; the built-in one by default.
+
+    Returns:
+        Captions, always the same ones in the same order.
+
+    Raises:
+        TableError: The world has too few such captions.
     """
     table = World.load() if world is None else world
     spoken = re.compile("|".join(rf"\b{re.escape(one)}\b" for one in _said(table, factors)))

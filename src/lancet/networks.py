@@ -17,7 +17,12 @@ __all__ = ["FactorNet", "Heads", "PlainNet", "ResidualNet", "classifier_net"]
 
 
 class ResidualNet(nn.Module):
-    """A small ResNet: batch norm, ReLU, mean and max pooling. Source: He et al. 2016."""
+    """A small ResNet: batch norm, ReLU, mean and max pooling. Source: He et al. 2016.
+
+    Args:
+        widths: Channels of the stages, of which each halves the picture.
+        depth: Residual blocks of a stage; the first stage, and the last of four or more, have one.
+    """
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 144), depth: int = 2) -> None:
         super().__init__()
@@ -30,13 +35,24 @@ class ResidualNet(nn.Module):
         self.width = 2 * widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features `[n, width]`: the mean and the maximum of each channel."""
+        """Features `[n, width]`: the mean and the maximum of each channel.
+
+        Args:
+            pictures: `[n, 3, 64, 64]`, from -1 to 1.
+
+        Returns:
+            `[n, 2 * widths[-1]]`.
+        """
         maps = self.body(pictures)
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
 
 
 class PlainNet(nn.Module):
-    """A small VGG: no skips, group norm, SiLU, learned attention pooling. Source: Simonyan 2015."""
+    """A small VGG: no skips, group norm, SiLU, learned attention pooling. Source: Simonyan 2015.
+
+    Args:
+        widths: Channels, from the first layer to the last.
+    """
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128, 128)) -> None:
         super().__init__()
@@ -49,25 +65,49 @@ class PlainNet(nn.Module):
         self.width = 2 * widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features `[n, width]`: two averages over places, weighted by where each head looks."""
+        """Features `[n, width]`: two averages over places, weighted by where each head looks.
+
+        Args:
+            pictures: `[n, 3, 64, 64]`, from -1 to 1.
+
+        Returns:
+            `[n, 2 * widths[-1]]`.
+        """
         maps = self.body(pictures).flatten(2)
         looks = self.attend(maps.unflatten(2, (1, -1))).flatten(2).softmax(-1)
         return torch.einsum("nkp,ncp->nkc", looks, maps).flatten(1)
 
 
 class Heads(nn.ModuleDict):
-    """One linear layer a factor: features `[n, width]` to logits `[n, class]` by factor name."""
+    """One linear layer a factor: features `[n, width]` to logits `[n, class]` by factor name.
+
+    Args:
+        width: Length of the features.
+        classes: How many classes each factor has.
+    """
 
     def __init__(self, width: int, classes: Mapping[str, int]) -> None:
         super().__init__({factor: nn.Linear(width, count) for factor, count in classes.items()})
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Logits by factor."""
+        """Logits by factor.
+
+        Args:
+            features: `[n, width]`.
+
+        Returns:
+            By factor `[n, class]`.
+        """
         return {factor: head(features) for factor, head in self.items()}
 
 
 class FactorNet(nn.Module):
-    """A body and its heads: pictures to the logits of every factor."""
+    """A body and its heads: pictures to the logits of every factor.
+
+    Args:
+        body: The network that gives features.
+        classes: How many classes each factor has.
+    """
 
     def __init__(self, body: ResidualNet | PlainNet, classes: Mapping[str, int]) -> None:
         super().__init__()
@@ -76,13 +116,28 @@ class FactorNet(nn.Module):
         self.heads = Heads(body.width, classes)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Logits `[n, class]` by factor."""
+        """Logits `[n, class]` by factor.
+
+        Args:
+            pictures: `[n, 3, 64, 64]`, from -1 to 1.
+
+        Returns:
+            By factor `[n, class]`; with dropout while training.
+        """
         logits: dict[str, Tensor] = self.heads(self.drop(self.body(pictures)))
         return logits
 
 
 def classifier_net(which: str, classes: Mapping[str, int]) -> FactorNet:
-    """The untrained network of classifier set `a` (residual) or `b` (plain)."""
+    """The untrained network of classifier set `a` (residual) or `b` (plain).
+
+    Args:
+        which: `a` or `b`.
+        classes: How many classes each factor has.
+
+    Returns:
+        The network, with random weights.
+    """
     return FactorNet(ResidualNet() if which == "a" else PlainNet(), classes)
 
 

@@ -38,7 +38,15 @@ class LancetProfile(ModelProfile):
         return {factor: f"{PREFIX}{factor}" for factor in LancetClassifiers.load().classes}
 
     def template(self, classifier: str, label: str) -> str:
-        """The first wording of a level in Lancet's captions, or `{item}, LABEL`."""
+        """The first wording of a level in Lancet's captions, or `{item}, LABEL`.
+
+        Args:
+            classifier: `lancet:FACTOR`.
+            label: A level of the factor.
+
+        Returns:
+            A template with `{item}` in it, once.
+        """
         from lancet.world.table import World
 
         factor = classifier.removeprefix(PREFIX)
@@ -54,6 +62,17 @@ class LancetProfile(ModelProfile):
         """Captions that name neither the classifier's factor nor a style.
 
         Only people show a mood: items for the classifier of moods are of people.
+
+        Args:
+            count: How many captions.
+            classifier: `lancet:FACTOR`; "" for captions without a style.
+            start: How many are left out at the beginning.
+
+        Returns:
+            Captions, always the same ones.
+
+        Raises:
+            TableError: The world has too few such captions.
         """
         from lancet.items import contents
 
@@ -79,11 +98,24 @@ class LancetPlugin:
     default: bool = True
 
     def recognizes(self, folder: Path) -> bool:
-        """Whether a folder has Lancet's manifest beside a pipeline."""
+        """Whether a folder has Lancet's manifest beside a pipeline.
+
+        Args:
+            folder: Any folder.
+
+        Returns:
+            Whether it can be opened as a Lancet; nothing in it is read.
+        """
         return (folder / "manifest.json").is_file() and (folder / "model").is_dir()
 
     def checkpoint(self, source: str | Path) -> Checkpoint:
         """The pipeline of a Lancet folder, after every file's checksum has been compared.
+
+        Args:
+            source: `lancet` for the shipped weights, or a folder.
+
+        Returns:
+            The pipeline's folder, with its defaults, revision and profile.
 
         Raises:
             ModelError: A file is missing or damaged.

@@ -102,6 +102,7 @@ def attribute(
             pool=pool,
             budget=budget,
             synergy=synergy,
+            # It takes a run for each token and block, and the printed table shows nothing of it.
             path=path and (out is not None or json),
             pictures=pictures,
             out=out,

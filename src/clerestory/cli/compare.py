@@ -49,6 +49,7 @@ def compare(
     from clerestory.models import parse_seeds
     from clerestory.steering import SteeredModel
 
+    # Refused before the minutes of drawing, not after.
     if out is not None:
         free_folder(out)
     numbers, opened = parse_seeds(seeds), model.open()

@@ -39,6 +39,7 @@ def draw(
     for prompt in prompts:
         opened.check_prompt(prompt)
     options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
+    # Only to raise what is wrong with the options before the folder is made.
     opened.options(**options)
     with whole_folder(out) as part:
         with console.progress_bars() as progress:

@@ -67,6 +67,7 @@ def find(
     from clerestory.io.outputs import free_folder
     from clerestory.recordings import Recording
 
+    # Refused before the minutes of work, not after.
     if out is not None:
         free_folder(out)
     with console.progress_bars() as progress:

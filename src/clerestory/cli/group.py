@@ -60,6 +60,7 @@ def group(
     from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.recordings import Recording
 
+    # Refused before the minutes of work, not after.
     if out is not None:
         free_folder(out)
     opened = Recording.open(recording)

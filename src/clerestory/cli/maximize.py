@@ -97,6 +97,7 @@ def maximize(
             opened, objective, search=search, best=best, out=out, progress=progress, **options
         )
     if out is not None:
+        # Also of a search that was interrupted, whose best prompts are kept.
         console.status(f"The gallery is {write_gallery(result, out)}.")
     if json:
         console.write_json(result.to_dict())

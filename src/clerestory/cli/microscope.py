@@ -91,8 +91,10 @@ def serve(
     from clerestory.microscope import serve as run
     from clerestory.microscope.guard import check_token
 
+    # Typer takes an empty variable for none, and the server would then be open.
     if token is None and os.environ.get(TOKEN) == "":
         raise OptionError(f"{TOKEN} is set and empty: give it a token, or unset it.")
+    # Before the address is printed, although `serve` checks it too.
     check_token(host, token)
     model = Microscope(folder).model
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -179,5 +181,6 @@ def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str 
 def _themes(folder: Path) -> Themes:
     from clerestory.microscope import Microscope, Themes
 
+    # For its checks alone: a folder without a microscope gets no database.
     Microscope(folder)
     return Themes(folder / "themes.sqlite")

@@ -49,5 +49,6 @@ def sites(
         affects = {True: "yes", False: "no", None: "?"}[site.affects_output]
         cells = (site.address, positions, units, site.path, affects)
         table.add_row(*(Text(console.plain(cell)) for cell in cells))  # no markup in it
+    # rich takes 80 columns where there is no terminal, and would cut addresses in a pipe.
     narrow = sys.stdout.isatty()
     Console(width=None if narrow else 200).print(table)

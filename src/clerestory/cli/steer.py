@@ -45,6 +45,7 @@ def draw(
 
     numbers = parse_seeds(seeds)
     steered = _open(folder, model)
+    # All prompts are checked before the first is drawn.
     for prompt in prompts:
         steered.model.check_prompt(prompt)
     with whole_folder(out) as part:
@@ -128,6 +129,7 @@ def build(
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
+    # Refused before the minutes of drawing, not after.
     free_folder(out)
     numbers, sizes = parse_seeds(seeds), _parse_numbers(strengths)
     opened = model.open()
@@ -216,6 +218,7 @@ def bake(
             line += f", whose pictures differ by {refusal.picture_difference:.1f} of 255"
         console.status(line)
     if result.folder is None:
+        # Nothing was written: a script has to notice.
         raise typer.Exit(1)
     console.status(
         f"Written to {result.folder}: predictions differ by at most {result.max_difference:.1e} "

@@ -59,6 +59,7 @@ def run(
 
     study, classifiers = Study.load(name, scale), _classifiers(classifier or [])
     folder = out or _folder(study.name, scale, model.name)
+    # A forecast writes nothing, so any folder will do.
     if not dry_run:
         (check_folder if resume else free_folder)(folder)
     opened = model.open()
@@ -78,6 +79,7 @@ def run(
     report = write_report(result)
     if as_json:
         console.write_json(result.to_dict())
+    # With --json, stdout is one JSON value and nothing else.
     console.write("\n".join(result.answer()), err=as_json)
     console.write(f"The report is {report}", err=as_json)
 

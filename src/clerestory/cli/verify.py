@@ -57,6 +57,7 @@ def verify(
     from clerestory.io.outputs import free_folder, whole_folder
     from clerestory.models import parse_seeds
 
+    # Refused before the minutes of drawing, not after.
     if out is not None:
         free_folder(out)
     opened_findings = Findings.load(findings)

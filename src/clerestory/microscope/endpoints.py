@@ -189,7 +189,18 @@ class Endpoints:
         return self.page(request, "compare", self.views.compare(*asked))
 
     async def place(self, request: Request) -> Response:
-        """A site, a unit, or what a unit's page asks for."""
+        """A site, a unit, or what a unit's page asks for.
+
+        Args:
+            request: The request, whose path is a site, a unit, or a unit's part.
+
+        Returns:
+            The page, its twin, or a part of it.
+
+        Raises:
+            HTTPException: 405 for a method that the address does not take.
+            SiteError: There is no such site or unit.
+        """
         place = request.path_params["place"]
         if place.endswith(".json"):
             request.path_params["twin"], place = ".json", place.removesuffix(".json")
@@ -238,7 +249,18 @@ class Endpoints:
         return self.page(request, "unit", {**self.views.unit(unit), "job": self._job(unit)})
 
     async def redraw(self, request: Request, unit: Unit) -> Response:
-        """A prompt with the unit changed; in turn, for as long as somebody waits for it."""
+        """A prompt with the unit changed; in turn, for as long as somebody waits for it.
+
+        Args:
+            request: The request; `prompt`, `mode`, `level` and `seed` in its query.
+            unit: The unit.
+
+        Returns:
+            Both pictures; 204 where the browser has left.
+
+        Raises:
+            HTTPException: 400 for a strength or seed that is no number, 503 where too many wait.
+        """
         asked = request.query_params
         try:
             level, seed = float(asked.get("level", "3")), int(asked.get("seed", "0")[:20])
@@ -267,7 +289,20 @@ class Endpoints:
         return self.page(request, "redrawn", data)
 
     async def theme(self, request: Request, unit: Unit) -> Response:
-        """Keep what somebody calls the unit."""
+        """Keep what somebody calls the unit.
+
+        Args:
+            request: The request, with the form's fields `text`, `rater`, `confidence`, `note` and
+                `key`.
+            unit: The unit.
+
+        Returns:
+            The list of themes for htmx, a redirect to the unit's page otherwise.
+
+        Raises:
+            HTTPException: 400 for a confidence that is no number.
+            ThemeError: A text is missing or too long.
+        """
         form = await read_form(request)
         return await run_in_threadpool(self._add_theme, request, unit, form)
 
@@ -309,7 +344,18 @@ class Endpoints:
         return None if job is None else job.to_dict()
 
     async def start_search(self, request: Request, unit: Unit) -> Response:
-        """Search prompts, in the background."""
+        """Search prompts, in the background.
+
+        Args:
+            request: The request.
+            unit: The unit.
+
+        Returns:
+            As `searched`.
+
+        Raises:
+            HTTPException: 503 where too many wait.
+        """
         try:
             self.jobs.start(unit)
         except BusyError as error:
@@ -317,14 +363,33 @@ class Endpoints:
         return await run_in_threadpool(self.searched, request, unit)
 
     async def stop_search(self, request: Request, unit: Unit) -> Response:
-        """Stop that."""
+        """Stop that.
+
+        Args:
+            request: The request.
+            unit: The unit.
+
+        Returns:
+            As `searched`; the search ends with its next batch.
+        """
         job = self.jobs.of(unit)
         if job is not None:
             job.stop.set()
         return await run_in_threadpool(self.searched, request, unit)
 
     async def start_test(self, request: Request) -> Response:
-        """Make up a blind test of a theme."""
+        """Make up a blind test of a theme.
+
+        Args:
+            request: The request, with the form's fields `theme` and `rater`.
+
+        Returns:
+            A redirect to the first question.
+
+        Raises:
+            HTTPException: 400 for a theme that is no number.
+            ThemeError: Too few samples were held out, or the rater named the theme.
+        """
         form = await read_form(request)
         return await run_in_threadpool(
             self._start_test, form.get("theme", ""), form.get("rater", "")
@@ -354,7 +419,17 @@ class Endpoints:
         return self.page(request, "blind", self.views.blind(test))
 
     async def answer(self, request: Request) -> Response:
-        """Keep what was picked."""
+        """Keep what was picked.
+
+        Args:
+            request: The request, with the form's fields `key` and `picked`.
+
+        Returns:
+            A redirect to the next question.
+
+        Raises:
+            ThemeError: There is no such question, or nothing was picked.
+        """
         form = await read_form(request)
         picked = {"0": 0, "1": 1}.get(form.get("picked", ""), -1)
         test = await run_in_threadpool(blind.save_answer, self.themes, form.get("key", ""), picked)

@@ -53,7 +53,13 @@ class Guard:
         self.app, self.hosts, self.token = app, frozenset(map(str.lower, hosts)), token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer it here, or let it through."""
+        """Answer it here, or let it through.
+
+        Args:
+            scope: ASGI's scope.
+            receive: Gives the request's messages.
+            send: Takes the answer's; security headers are added to its first one.
+        """
         # Lifespan events come from the server itself; there are no websockets.
         if scope["type"] != "http":
             await self.app(scope, receive, send)

@@ -19,7 +19,16 @@ LINES = 4
 def contact_sheet(
     pictures: NDArray[np.uint8], prompts: Sequence[str], *, columns: int = COLUMNS
 ) -> Image.Image:
-    """Pictures `[n, height, width, 3]` on one page, each with its prompt below it."""
+    """Pictures `[n, height, width, 3]` on one page, each with its prompt below it.
+
+    Args:
+        pictures: `[n, height, width, 3]`, uint8; each is shown at 128 px.
+        prompts: One a picture; four lines of each are shown.
+        columns: Pictures a row.
+
+    Returns:
+        The page.
+    """
     rows = -(-len(pictures) // columns)
     cell = SIDE + LINES * LINE + 2 * GAP
     page = Image.new("RGB", (columns * (WIDTH + GAP) + GAP, rows * cell + GAP), PAPER)

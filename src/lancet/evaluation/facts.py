@@ -62,7 +62,19 @@ class FactResult:
 def facts(
     model: Model, folder: Path | None = None, *, progress: Progress | None = None
 ) -> list[FactResult]:
-    """Measure every fact of the world that this Lancet was taught."""
+    """Measure every fact of the world that this Lancet was taught.
+
+    Args:
+        model: The Lancet.
+        folder: Its folder; by default the shipped one.
+        progress: A callback of (label, completed, total); None for silence.
+
+    Returns:
+        One result a fact, in the order of the table.
+
+    Raises:
+        ModelError: A file of the folder is missing or damaged.
+    """
     world = World.load(checkpoint.verified(folder) / "world.toml")
     observe = _Observer(model, LancetClassifiers.load("evaluation", folder), progress)
     return [_measured(world, fact, observe) for fact in world.facts]
@@ -72,6 +84,14 @@ def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...
     """At most `PROMPTS` different prompts: the patterns in contexts that no fact is about.
 
     Contexts say as little as will do: a place, then also a plain style, then more.
+
+    Args:
+        world: The world.
+        fact: The fact, whose own factors no context says anything of.
+        patterns: Phrases, open at `{x}` for what the fact is about.
+
+    Returns:
+        Prompts, always the same ones.
     """
     cores = [
         pattern.replace("{x}", thing)
@@ -90,7 +110,19 @@ def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...
 
 
 def share_in_renders(world: World, fact: Fact, scenes: int = SCENES) -> float:
-    """The share of training scenes for which the fact holds that show what is expected."""
+    """The share of training scenes for which the fact holds that show what is expected.
+
+    Args:
+        world: The world.
+        fact: The fact.
+        scenes: How many scenes are sampled, by seeds from 0.
+
+    Returns:
+        0 to 1.
+
+    Raises:
+        TableError: No scene has what the fact is about.
+    """
     among = [scene_where(world, seed, fact.when) for seed in range(scenes)]
     hits = [
         all(getattr(scene, factor) in _levels(choice) for factor, choice in fact.expect.items())
@@ -121,6 +153,7 @@ class _Observer:
 
     def _draw(self, what: str, asked: Sequence[str]) -> NDArray[np.uint8]:
         drawn: dict[int, NDArray[np.uint8]] = {}
+        # Eight seeds are dealt over the prompts: prompts of one seed are drawn in one run.
         for seed in range(min(SEEDS, len(asked))):
             rows = range(seed, len(asked), SEEDS)
             pictures = self.model.run([asked[row] for row in rows], seed).pictures

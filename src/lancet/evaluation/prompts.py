@@ -61,17 +61,43 @@ class EvaluationPrompt:
 
 
 def training_captions(world: World, scenes: int) -> list[str]:
-    """The captions of the first so many training scenes, in their order."""
+    """The captions of the first so many training scenes, in their order.
+
+    Args:
+        world: The world.
+        scenes: How many scenes, by seeds from 0.
+
+    Returns:
+        Captions; they may repeat.
+    """
     return [sample(world, seed).caption for seed in range(scenes)]
 
 
 def digest(captions: Iterable[str]) -> str:
-    """What tells these captions, in this order, from any others."""
+    """What tells these captions, in this order, from any others.
+
+    Args:
+        captions: Captions, in an order that counts.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return hashlib.sha256("\n".join(captions).encode()).hexdigest()
 
 
 def grid(world: World, seen: Set[str] = frozenset()) -> tuple[EvaluationPrompt, ...]:
-    """The evaluation's prompts, none of them in `seen`; the same ones every time."""
+    """The evaluation's prompts, none of them in `seen`; the same ones every time.
+
+    Args:
+        world: The world.
+        seen: Captions of training.
+
+    Returns:
+        Prompts with their seeds.
+
+    Raises:
+        TableError: The world has no unseen caption of a combination.
+    """
     rng = np.random.default_rng(FIRST_SEED)
     wanted = list(_required_factors(world, rng))
     counts = Counter(part for part, _ in wanted).values()
@@ -192,6 +218,13 @@ def _names_its_factors(world: World, scene: Scene) -> bool:
 
 def stands(words: str, caption: str) -> bool:
     """Whether a phrase, open at {x}, stands in a caption.
+
+    Args:
+        words: A phrase; `{x}` stands for any words.
+        caption: The caption.
+
+    Returns:
+        True for whole words only.
 
     >>> stands("a mosaic of {x}", "a mosaic of a cat"), stands("mad", "a cat made of tiles")
     (True, False)

@@ -125,6 +125,12 @@ def evaluate(
 def prompts(folder: Path | None = None) -> tuple[EvaluationPrompt, ...]:
     """The evaluation prompts of the world of a Lancet, without captions of its training.
 
+    Args:
+        folder: A Lancet folder; the shipped one by default.
+
+    Returns:
+        The prompts, always the same ones.
+
     Raises:
         ModelError: Captions are sampled otherwise now, so that those of its training are unknown.
     """
@@ -142,9 +148,20 @@ def prompts(folder: Path | None = None) -> tuple[EvaluationPrompt, ...]:
 def draw(
     model: Model, asks: Sequence[EvaluationPrompt], progress: Progress | None = None, **options: Any
 ) -> Pictures:
-    """Draw every prompt once, with its seed."""
+    """Draw every prompt once, with its seed.
+
+    Args:
+        model: The Lancet.
+        asks: Prompts with their seeds.
+        progress: A callback of (label, completed, total); None for silence.
+        **options: Options of drawing, such as other `steps`.
+
+    Returns:
+        `[prompt, height, width, 3]`, in the order of the prompts.
+    """
     drawn: dict[int, Pictures] = {}
     done = 0
+    # One run a seed: a run takes many prompts but crosses them with its seeds.
     for seed in sorted({ask.seed for ask in asks}):
         rows = [row for row, ask in enumerate(asks) if ask.seed == seed]
 
@@ -167,6 +184,14 @@ def rates_by_factor(
 
     Rates are of the main part but for `perspective`, which has prompts of its own, and
     `two_objects`: both must be the two likeliest subjects.
+
+    Args:
+        asks: The prompts.
+        classifiers: One set of classifiers.
+        pictures: `[prompt, 64, 64, 3]`, uint8.
+
+    Returns:
+        By factor; None where no prompt asks for it.
     """
     odds = classifiers.probabilities(pictures)
     predicted = {
@@ -204,7 +229,16 @@ def _right(classifiers: LancetClassifiers, factor: str, style: str) -> float:
 def held_out(
     asks: Sequence[EvaluationPrompt], classifiers: LancetClassifiers, pictures: Pictures
 ) -> dict[str, Rate | None]:
-    """The rates of style, subject, place and mood in combinations that training never shows."""
+    """The rates of style, subject, place and mood in combinations that training never shows.
+
+    Args:
+        asks: The prompts.
+        classifiers: One set of classifiers.
+        pictures: `[prompt, 64, 64, 3]`, uint8.
+
+    Returns:
+        By factor; None where no prompt asks for it.
+    """
     odds = classifiers.probabilities(pictures)
     predicted = {
         factor: np.array(classifiers.classes[factor])[odds[factor].argmax(1)]
@@ -250,5 +284,13 @@ def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_]) -> Rate | None:
 
 
 def rate(right: int, of: int) -> Rate:
-    """So many of so many, with its interval."""
+    """So many of so many, with its interval.
+
+    Args:
+        right: How many are right.
+        of: How many there are, one or more.
+
+    Returns:
+        The rate with its 95% Wilson interval.
+    """
     return Rate(right / of, *wilson(right, of), of)

@@ -186,6 +186,7 @@ def _predicted(model: Model, scenes: Sequence[Scene], report: Progress) -> Tenso
         progress=lambda _, completed, total: report("embedding captions", completed, total),
     )
     values = run.read(address).mean("step").values
+    # Scenes may share a caption, which is run once.
     rows = {prompt: at for at, prompt in enumerate(run.samples["prompt"])}
     return torch.from_numpy(np.stack([values[rows[scene.caption]] for scene in scenes]))
 
@@ -204,6 +205,7 @@ def _texts(model: Model, scenes: Sequence[Scene]) -> Tensor:
 
 
 def _error(predicted: Tensor, truth: Tensor) -> float:
+    # In units of the error of the mean embedding, which knows nothing of the caption.
     spread = (truth - truth.mean(0)).square().mean()
     return float((predicted - truth).square().mean() / spread)
 

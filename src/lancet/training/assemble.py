@@ -56,7 +56,12 @@ class Parts:
 
 
 def assemble(parts: Parts, folder: Path) -> None:
-    """Write the pipeline folder, in half precision."""
+    """Write the pipeline folder, in half precision.
+
+    Args:
+        parts: The trained networks.
+        folder: Where the pipeline goes; a folder of this name is replaced.
+    """
     size = {"height": 64, "width": 64}
     processor = CLIPImageProcessor(
         size=size,
@@ -88,7 +93,12 @@ def assemble(parts: Parts, folder: Path) -> None:
 
 
 def save_training(nets: Mapping[str, nn.Module], folder: Path) -> None:
-    """Write what training alone needs, in half precision, a file each."""
+    """Write what training alone needs, in half precision, a file each.
+
+    Args:
+        nets: Networks by the name of their file.
+        folder: The folder; created if missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, net in nets.items():
         state = {key: value.half().contiguous() for key, value in net.state_dict().items()}
@@ -102,7 +112,15 @@ def save_classifier(
     folder: Path,
     which: str,
 ) -> None:
-    """Write one set: weights in half precision, classes in the header, and its measurements."""
+    """Write one set: weights in half precision, classes in the header, and its measurements.
+
+    Args:
+        state: Weights and buffers by name.
+        found: What `classifiers.measure` gives.
+        classes: The classes of each factor.
+        folder: The folder; created if missing.
+        which: `a` or `b`, the name of the set.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     half = {
         name: value.half().contiguous() if value.is_floating_point() else value
@@ -116,7 +134,13 @@ def save_classifier(
 
 
 def seal(folder: Path, settings: Settings, about: dict[str, Any]) -> None:
-    """Write `manifest.json` with the checksum of every other file."""
+    """Write `manifest.json` with the checksum of every other file.
+
+    Args:
+        folder: The finished folder.
+        settings: What the model was trained with.
+        about: Further fields of the manifest.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,7 +20,12 @@ LATENT_NOISE = 0.05
 
 
 class Autoencoder(Stage):
-    """Learns `VQModel` without quantising."""
+    """Learns `VQModel` without quantising.
+
+    Args:
+        renders: The pictures.
+        settings: Widths, and the plan of the stage.
+    """
 
     name = "autoencoder"
 
@@ -29,11 +34,20 @@ class Autoencoder(Stage):
         self.model: VQModel = network(settings)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """L1 of the pictures and of their gradients, and a pull of the latents to unit variance."""
+        """L1 of the pictures and of their gradients, and a pull of the latents to unit variance.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: The step's generator.
+
+        Returns:
+            `pixels`, `gradients`, `spread`.
+        """
         pictures = self.renders.batch(rows)
         with mixed_precision():
             latents = self.model.encode(pictures).latents
             spread = latents.float().std((0, 2, 3)).mean()
+            # Detached: otherwise the spread would shrink to make the noise small.
             jitter = torch.randn(latents.shape, generator=noise) * LATENT_NOISE * spread.detach()
             drawn = self.model.decode(latents + jitter, force_not_quantize=True).sample.float()
         return {
@@ -62,7 +76,13 @@ def network(settings: Settings) -> VQModel:
 
 @torch.no_grad()
 def encode(model: VQModel, renders: Renders, batch: int = 250) -> Tensor:
-    """Latents `[n, channel, 16, 16]` of all pictures, float16."""
+    """Latents `[n, channel, 16, 16]` of all pictures, float16.
+
+    Args:
+        model: The autoencoder.
+        renders: The pictures.
+        batch: Pictures at a time.
+    """
     rows = torch.arange(len(renders)).split(batch)
     with mixed_precision():
         coded = [model.encode(renders.batch(part)).latents for part in rows]
@@ -76,12 +96,20 @@ def fold(model: VQModel, latents: Tensor) -> Tensor:
     Gives these latents as the rescaled autoencoder has them, in their own precision.
 
     Kandinsky's pipelines know no scaling factor, so it goes into the two 1×1 convolutions.
+
+    Args:
+        model: The autoencoder; it is changed.
+        latents: `[n, channel, 16, 16]`, of the autoencoder before.
+
+    Returns:
+        `[n, channel, 16, 16]`.
     """
     sample = latents[:: max(1, len(latents) // 5_000)].float()
     mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
     inner, outer = model.quant_conv, model.post_quant_conv
     inner.bias.copy_((inner.bias - mean) / deviation)
     inner.weight.div_(deviation[:, None, None, None])
+    # Before the weight is scaled: the mean is in the units of the old latents.
     outer.bias.add_(outer.weight[:, :, 0, 0] @ mean)
     outer.weight.mul_(deviation[None, :, None, None])
     shift, scale = mean[:, None, None], deviation[:, None, None]

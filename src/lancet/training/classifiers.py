@@ -19,12 +19,26 @@ __all__ = ["FactorStage", "measure", "network"]
 
 
 def network(which: str, classes: Mapping[str, tuple[str, ...]]) -> FactorNet:
-    """The untrained network of set `a` (residual) or `b` (plain)."""
+    """The untrained network of set `a` (residual) or `b` (plain).
+
+    Args:
+        which: `a` or `b`.
+        classes: The classes of each factor.
+
+    Returns:
+        The network, with random weights.
+    """
     return classifier_net(which, {factor: len(levels) for factor, levels in classes.items()})
 
 
 class FactorStage(Stage):
-    """Learns one set of classifiers, one head a factor."""
+    """Learns one set of classifiers, one head a factor.
+
+    Args:
+        which: `a` or `b`.
+        renders: The pictures; each set has its own.
+        plan: The stage's plan.
+    """
 
     def __init__(self, which: str, renders: Renders, plan: Plan) -> None:
         self.name = f"classifier_{which}"
@@ -32,7 +46,15 @@ class FactorStage(Stage):
         self.model = channels_last(network(which, renders.classes))
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy of every factor on pictures moved, mirrored, blurred, made grainy."""
+        """Cross-entropy of every factor on pictures moved, mirrored, blurred, made grainy.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: The step's generator.
+
+        Returns:
+            One term a factor.
+        """
         pictures = _worn(shifted(_mirrored(self.renders.batch(rows), noise), noise), noise)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with mixed_precision():
@@ -51,6 +73,13 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
 
     Of two objects either is a right answer for `subject`: the picture is counted as one of the
     object that was named, where it is one of the two.
+
+    Args:
+        net: The trained network.
+        renders: Held-out renders.
+
+    Returns:
+        Arrays by name.
     """
     rows = torch.arange(len(renders)).split(250)
     features = torch.cat([net.body(renders.batch(part)) for part in rows])

@@ -12,7 +12,14 @@ __all__ = ["draw", "read"]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Every logged step of every stage: columns stage, step, loss (empty where nothing ran)."""
+    """Every logged step of every stage: columns stage, step, loss (empty where nothing ran).
+
+    Args:
+        folder: The folder with the logs, `STAGE.jsonl`.
+
+    Returns:
+        A row a logged step.
+    """
     logs = [
         pd.DataFrame(_lines(path), columns=["step", "loss"]).assign(stage=path.stem)
         for path in sorted(folder.glob("*.jsonl"))
@@ -33,7 +40,12 @@ def _lines(path: Path) -> Iterator[tuple[int, float]]:
 
 
 def draw(folder: Path, out: Path) -> None:
-    """Draw the curves of the logs in `folder` to a PNG, a panel a stage, smoothed over ten."""
+    """Draw the curves of the logs in `folder` to a PNG, a panel a stage, smoothed over ten.
+
+    Args:
+        folder: The folder with the logs.
+        out: The file; nothing is written where nothing was logged.
+    """
     import altair as alt
 
     logged = read(folder)

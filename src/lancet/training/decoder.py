@@ -27,21 +27,42 @@ SEEN = 2
 
 
 class Watch(nn.Module):
-    """Latents `[n, channel, 16, 16]` to the image embeddings of their pictures, `[n, width]`."""
+    """Latents `[n, channel, 16, 16]` to the image embeddings of their pictures, `[n, width]`.
+
+    Args:
+        autoencoder: Draws the latents.
+        eye: Embeds the pictures.
+    """
 
     def __init__(self, autoencoder: VQModel, eye: nn.Module) -> None:
         super().__init__()
         self.autoencoder, self.eye = autoencoder, eye
 
     def forward(self, latents: Tensor) -> Tensor:
-        """The embeddings, float32."""
+        """The embeddings, float32.
+
+        Args:
+            latents: `[n, channel, 16, 16]`.
+
+        Returns:
+            `[n, width]`.
+        """
         pictures = self.autoencoder.decode(latents, force_not_quantize=True).sample
         seen: Tensor = self.eye(pictures.contiguous(memory_format=torch.channels_last))
         return seen.float()
 
 
 class Decoder(Stage):
-    """Learns `UNet2DConditionModel` in Kandinsky 2.2's form."""
+    """Learns `UNet2DConditionModel` in Kandinsky 2.2's form.
+
+    Args:
+        settings: Widths, and the plan of the stage.
+        latents: `[row, channel, 16, 16]`, of unit variance.
+        embeddings: Image embeddings, `[row, width]`.
+        empty: The embedding of a mid-grey picture, `[width]`.
+        autoencoder: The folded autoencoder, which is not trained.
+        eye: CLIP's image side, which is not trained.
+    """
 
     name = "decoder"
 
@@ -62,7 +83,15 @@ class Decoder(Stage):
         self.often = weights(self.keep)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Squared error of v, and that of the embedding of the picture that it means."""
+        """Squared error of v, and that of the embedding of the picture that it means.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: The step's generator.
+
+        Returns:
+            `v` and `sight`.
+        """
         clean, condition = self.latents[rows].float(), self.embeddings[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
         condition = torch.where(drop[:, None], self.empty, condition)
@@ -70,6 +99,7 @@ class Decoder(Stage):
         keep = self.keep[step][:, None, None, None]
         grain = torch.randn(clean.shape, generator=noise)
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
+        # v = sqrt(a) noise - sqrt(1 - a) clean; then clean = sqrt(a) noisy - sqrt(1 - a) v.
         target = keep.sqrt() * grain - (1 - keep).sqrt() * clean
         with mixed_precision():
             out = self.model(
@@ -82,12 +112,19 @@ class Decoder(Stage):
         meant = keep.sqrt() * noisy - (1 - keep).sqrt() * guess
         with mixed_precision():
             seen = self.watch(meant[::SEEN])
+        # Where the condition was dropped, nothing says what should be seen.
         amiss = (seen - self.embeddings[rows[::SEEN]]).square().mean(1) * ~drop[::SEEN]
         return {"v": (guess - target).square().mean(), "sight": SIGHT * amiss.mean()}
 
 
 def weights(keep: Tensor) -> Tensor:
     """What an error of v counts at these shares of signal, `[n]`; so often is each drawn.
+
+    Args:
+        keep: Shares of signal in the variance (alpha bar), `[n]`, 0 to 1.
+
+    Returns:
+        0 to 1.
 
     >>> weights(torch.tensor([0.0, 0.8, 0.9]))
     tensor([1.0000, 1.0000, 0.5000])

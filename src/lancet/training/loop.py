@@ -56,13 +56,29 @@ class Stage(ABC):
 
     @abstractmethod
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """The terms of the loss on these rows; they are added up."""
+        """The terms of the loss on these rows; they are added up.
+
+        Args:
+            rows: Numbers of rows, `[n]`.
+            noise: The step's generator, the only source of randomness besides torch's own seed.
+
+        Returns:
+            Terms by name, each a single number.
+        """
 
 
 def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
     """Train `stage` to the end of its plan.
 
     The checkpoint in `folder` is written every few minutes, whole or not at all.
+
+    Args:
+        stage: The stage; its model is changed.
+        folder: Where the checkpoint and the log are; created if missing.
+        report: Called every 20 steps; None for silence.
+
+    Raises:
+        TrainingError: The loss is not finite, or the checkpoint is of another plan or network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = _State(stage)
@@ -87,9 +103,21 @@ def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
 
 
 def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.Module:
-    """Load what `fit` has made of the stage `name` into `model`, for use.
+    """Load what `fit` has made of a stage, for use.
 
     TrainingError where fewer than `steps` were done (None: however many there are).
+
+    Args:
+        name: The stage's name.
+        model: A network of the stage's sizes; it is changed.
+        folder: Where the checkpoint is.
+        steps: Steps that must be done; None for however many there are.
+
+    Returns:
+        The model, in evaluation mode and without gradients.
+
+    Raises:
+        TrainingError: The stage is not trained, or not so far.
     """
     path = folder / f"{name}.pt"
     state = torch.load(path, weights_only=True) if path.exists() else None
@@ -100,7 +128,17 @@ def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.
 
 
 def cached(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) -> Tensor:
-    """The result of `make`, computed once for these bytes of `source` and stored in the folder."""
+    """The result of `make`, computed once for these bytes of `source` and stored in the folder.
+
+    Args:
+        folder: Where results are stored.
+        name: The name of the result.
+        source: The file that the result depends on.
+        make: Computes the result.
+
+    Returns:
+        The result.
+    """
     mark = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     path = folder / f"{name}-{mark}.safetensors"
     if not path.exists():
@@ -113,7 +151,19 @@ def cached(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) ->
 
 
 def rows_of_step(plan: Plan, step: int, rows: int) -> Tensor:
-    """The `plan.batch` rows that a step sees: every row once an epoch, in an order of its own."""
+    """The `plan.batch` rows that a step sees: every row once an epoch, in an order of its own.
+
+    Args:
+        plan: Batch and seed.
+        step: The step, from 0.
+        rows: How many rows there are.
+
+    Returns:
+        Numbers of rows, `[batch]`; what is left at the end of an epoch is not seen in it.
+
+    Raises:
+        TrainingError: There are fewer rows than a batch has.
+    """
     if rows < plan.batch:
         raise TrainingError(f"{rows} pictures are fewer than one batch of {plan.batch}.")
     per_epoch = rows // plan.batch
@@ -140,6 +190,8 @@ class _State:
             return
         state: dict[str, Any] = torch.load(path, weights_only=True)
         plan = asdict(self.plan)
+        # Steps and rate may change between runs; batch, seed and average would change what was
+        # seen.
         told = state.get("plan", plan)
         if any(told[part] != plan[part] for part in ("batch", "seed", "ema")):
             raise TrainingError(
@@ -176,6 +228,7 @@ class _State:
     def update_average(self) -> None:
         if self.average is None:
             return
+        # A short memory at first, so that random weights do not linger in the average.
         decay = min(self.plan.ema, (1 + self.step) / (10 + self.step))
         ours = list(self.average.state_dict().values())
         theirs = list(self.model.state_dict().values())
@@ -189,6 +242,7 @@ class _State:
 def _step(stage: Stage, state: _State) -> dict[str, float]:
     rows = rows_of_step(stage.plan, state.step, stage.rows)
     noise = torch.Generator().manual_seed(stage.plan.seed * 1_000_003 + state.step)
+    # For dropout, which takes no generator.
     torch.manual_seed(stage.plan.seed * 1_000_003 + state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = state.rate()
@@ -197,6 +251,7 @@ def _step(stage: Stage, state: _State) -> dict[str, float]:
     if not torch.isfinite(total):
         raise TrainingError(f"Stage {stage.name!r}: the loss is not finite at step {state.step}.")
     total.backward()
+    # A single odd batch must not throw the weights away.
     nn.utils.clip_grad_norm_(stage.model.parameters(), 1.0)
     state.optimiser.step()
     state.optimiser.zero_grad(set_to_none=True)

@@ -19,7 +19,13 @@ __all__ = ["Distilled", "correct"]
 
 
 class Distilled(Stage):
-    """Learns `CLIPVisionModelWithProjection` from the convolutional embeddings."""
+    """Learns `CLIPVisionModelWithProjection` from the convolutional embeddings.
+
+    Args:
+        renders: The pictures.
+        settings: Sizes, and the plan of the stage.
+        embeddings: What to repeat, `[row, width]`.
+    """
 
     name = "eye"
 
@@ -29,7 +35,15 @@ class Distilled(Stage):
         self.model = network(settings)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Squared error of the embedding."""
+        """Squared error of the embedding.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: Not used.
+
+        Returns:
+            `embedding`.
+        """
         with mixed_precision():
             guess = self.model(self.renders.batch(rows)).image_embeds
         return {"embedding": (guess.float() - self.embeddings[rows]).square().mean()}
@@ -51,9 +65,15 @@ def network(settings: Settings) -> CLIPVisionModelWithProjection:
 
 @torch.no_grad()
 def correct(encoder: CLIPVisionModelWithProjection, empty: Tensor) -> None:
-    """Change the projection by the least that makes the mid-grey picture's embedding `empty`."""
+    """Change the projection by the least that makes the mid-grey picture's embedding `empty`.
+
+    Args:
+        encoder: The encoder; its projection is changed.
+        empty: The embedding that the decoder was trained with, `[width]`.
+    """
     size = encoder.config.image_size
     pooled = encoder.vision_model(torch.zeros(1, 3, size, size)).pooler_output[0]
     weight = encoder.visual_projection.weight
     miss = empty - weight @ pooled
+    # The change of least Frobenius norm among all that map `pooled` to `empty`.
     weight.add_(torch.outer(miss, pooled) / pooled.square().sum())

@@ -21,7 +21,13 @@ DROP = 0.1
 
 
 class TextStates:
-    """What the text encoder makes of the captions: pooled, hidden (float16) and mask, by row."""
+    """What the text encoder makes of the captions: pooled, hidden (float16) and mask, by row.
+
+    Args:
+        pooled: `[row, width]`, float32.
+        hidden: `[row, token, width]`, float16.
+        mask: `[row, token]`, False at padding.
+    """
 
     def __init__(self, pooled: Tensor, hidden: Tensor, mask: Tensor) -> None:
         self.pooled, self.hidden, self.mask = pooled, hidden, mask
@@ -31,7 +37,14 @@ class TextStates:
 
 
 class Prior(Stage):
-    """Learns `PriorTransformer`."""
+    """Learns `PriorTransformer`.
+
+    Args:
+        settings: Sizes, and the plan of the stage.
+        states: Text states of the captions.
+        empty: Text states of the empty prompt, a single row.
+        embeddings: Image embeddings, `[row, width]`.
+    """
 
     name = "prior"
 
@@ -50,7 +63,15 @@ class Prior(Stage):
         self.keep = schedule().alphas_cumprod
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Squared error of the predicted clean embedding."""
+        """Squared error of the predicted clean embedding.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: The step's generator.
+
+        Returns:
+            `embedding`.
+        """
         # Normalised by what the model has, which weights that it started from may have brought.
         clean = (self.embeddings[rows] - self.model.clip_mean) / self.model.clip_std
         pooled, hidden, mask = self.states[rows]
@@ -99,7 +120,16 @@ def schedule() -> UnCLIPScheduler:
 def read(
     encoder: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, texts: list[str]
 ) -> TextStates:
-    """Run the text encoder, as the pipeline does it, over all texts."""
+    """Run the text encoder, as the pipeline does it, over all texts.
+
+    Args:
+        encoder: The text encoder.
+        tokenizer: Its tokenizer.
+        texts: The texts; each is cut at the window.
+
+    Returns:
+        The states, a row a text.
+    """
     ids, mask = tokens(tokenizer, texts)
     pooled, hidden = [], []
     for part in ids.split(256):

@@ -53,7 +53,14 @@ class Renders:
         return len(self.scenes)
 
     def batch(self, rows: Tensor) -> Tensor:
-        """Pictures `[n, 3, 64, 64]` in −1 … 1."""
+        """Pictures `[n, 3, 64, 64]` in −1 … 1.
+
+        Args:
+            rows: Numbers of pictures, `[n]`.
+
+        Returns:
+            Float32.
+        """
         raw = torch.from_numpy(self.pictures[rows.numpy()])
         return raw.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
@@ -64,7 +71,18 @@ class Renders:
 
     @classmethod
     def open(cls, folder: Path, world: World) -> Renders:
-        """Open what `build` has made; TrainingError if it is missing or of another world."""
+        """Open what `build` has made.
+
+        Args:
+            folder: The folder of one set.
+            world: The world that it was rendered from.
+
+        Returns:
+            The renders.
+
+        Raises:
+            TrainingError: The renders are missing, not finished, or of another world.
+        """
         marker = folder / "done.json"
         if not marker.exists():
             raise TrainingError(f"No finished renders in {folder}: run the stage 'renders' first.")
@@ -88,7 +106,20 @@ def build(
     processes: int = 2,
     progress: Progress | None = None,
 ) -> None:
-    """Render the scenes of `seeds` into `folder`, going on where a killed run stopped."""
+    """Render the scenes of `seeds` into `folder`, going on where a killed run stopped.
+
+    Args:
+        world: The world.
+        art: The folder with the sprites.
+        folder: The folder; created if missing.
+        seeds: One scene a seed.
+        processes: How many processes draw.
+        progress: A callback of (completed, total); None for silence.
+
+    Raises:
+        TrainingError: The folder holds renders of another world, code or seeds.
+        ArtError: A sprite is missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
         "world": world.fingerprint,
@@ -106,11 +137,13 @@ def build(
     scenes = [sampler.sample(world, seed) for seed in seeds]
     path = folder / "pictures.npy"
     shape = (len(seeds), 64, 64, 3)
+    # `w+` makes the whole file at once; `r+` keeps the blocks of a killed run.
     mode = "r+" if known["blocks"] else "w+"
     out = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
     for start in range(known["blocks"] * BLOCK, len(seeds), BLOCK):
         block = slice(start, min(start + BLOCK, len(seeds)))
         render.render_into(world, art, scenes[block], out[block], processes=processes)
+        # Before the marker: a block that counts as done is on disk.
         out.flush()
         _kept(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
         if progress is not None:

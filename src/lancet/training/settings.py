@@ -58,7 +58,14 @@ class Settings:
     classifier_b: Plan = field(default_factory=lambda: Plan(8_000, 96, 2e-3, seed=18))
 
     def scaled(self, factor: float) -> Settings:
-        """The same with every stage's steps times `factor`, at least two."""
+        """The same with every stage's steps times `factor`, at least two.
+
+        Args:
+            factor: What steps are multiplied by.
+
+        Returns:
+            Other settings; sizes stay.
+        """
         plans = {name: getattr(self, name) for name in STAGES}
         return replace(
             self,

@@ -30,7 +30,15 @@ class _Reader(nn.Module):
 
 
 class Text(Stage):
-    """Learns `CLIPTextModelWithProjection` against fixed image embeddings."""
+    """Learns `CLIPTextModelWithProjection` against fixed image embeddings.
+
+    Args:
+        renders: The captions, and the factors of their pictures.
+        settings: Sizes, and the plan of the stage.
+        tokenizer: The tokenizer.
+        embeddings: Image embeddings, `[row, width]`.
+        heads: The image side's heads, which are not trained.
+    """
 
     name = "text"
 
@@ -48,11 +56,20 @@ class Text(Stage):
         self.model: _Reader = network(settings, tokenizer)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """InfoNCE both ways, and the factors read from the text embedding."""
+        """InfoNCE both ways, and the factors read from the text embedding.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: Not used.
+
+        Returns:
+            `contrast` and `factors`.
+        """
         pictures = self.embeddings[rows]
         with mixed_precision():
             texts = self.model.encoder(self.ids[rows].long(), self.mask[rows].long()).text_embeds
         texts = texts.float()
+        # CLIP's own cap (Radford et al. 2021), against instability.
         scale = self.model.temperature.exp().clamp_max(100.0)
         scores = scale * functional.normalize(texts) @ functional.normalize(pictures).T
         target = torch.arange(len(rows))
@@ -64,7 +81,15 @@ class Text(Stage):
 
 
 def network(settings: Settings, tokenizer: CLIPTokenizer) -> _Reader:
-    """The untrained text encoder; its hidden width is the embedding's, as the prior requires."""
+    """The untrained text encoder; its hidden width is the embedding's, as the prior requires.
+
+    Args:
+        settings: Sizes.
+        tokenizer: Its length is the vocabulary's.
+
+    Returns:
+        The network, with random weights and a temperature.
+    """
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.width,
@@ -82,13 +107,30 @@ def network(settings: Settings, tokenizer: CLIPTokenizer) -> _Reader:
 
 
 def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask `[n, window]`, padded to the window; int16 and bool."""
+    """Token ids and attention mask `[n, window]`, padded to the window; int16 and bool.
+
+    Args:
+        tokenizer: The tokenizer.
+        texts: The texts; each is cut at the window.
+
+    Returns:
+        Ids and mask; False at padding.
+    """
     coded = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
     return coded.input_ids.short(), coded.attention_mask.bool()
 
 
 def retrieval(texts: Tensor, pictures: Tensor, among: int = 256) -> float:
-    """How often a text's own picture is the nearest of `among`: top-1 text-to-image retrieval."""
+    """How often a text's own picture is the nearest of `among`: top-1 text-to-image retrieval.
+
+    Args:
+        texts: Embeddings of captions, `[n, width]`.
+        pictures: Embeddings of their pictures, `[n, width]`.
+        among: Pictures that a text is compared with; a rest of fewer is left out.
+
+    Returns:
+        0 to 1; NaN for fewer than `among` rows.
+    """
     parts = zip(texts.split(among), pictures.split(among), strict=True)
     hits = [
         (functional.normalize(one) @ functional.normalize(two).T).argmax(1)

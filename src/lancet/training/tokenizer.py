@@ -19,6 +19,14 @@ def learn(captions: Sequence[str], vocabulary: int, window: int) -> CLIPTokenize
 
     Every byte, inside a word and at its end, is an entry, so any text has tokens. Source: Sennrich
     et al. 2016 (byte-pair encoding), Radford et al. 2021 (CLIP's end-of-word suffix).
+
+    Args:
+        captions: The texts to learn merges from.
+        vocabulary: Entries at most, the start and the end token included.
+        window: Tokens of a text, the start and the end token included.
+
+    Returns:
+        The tokenizer.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import CLIPTokenizer

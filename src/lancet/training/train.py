@@ -57,6 +57,14 @@ class Training:
     """One training run: a world, its art, settings, and the folder that keeps what is done.
 
     Every stage can be run by itself, in its order, and goes on where it was killed.
+
+    Args:
+        world: The world.
+        art: The folder with the sprites.
+        work: The folder for everything between: renders, checkpoints, logs.
+        settings: Sizes and plans.
+        shipped: A folder whose weights stages start from; None for random ones.
+        report: Called with (stage, steps done, steps in all, loss).
     """
 
     def __init__(
@@ -74,7 +82,17 @@ class Training:
         self.checkpoints = work / "checkpoints"
 
     def check(self, stages: Sequence[str] = (), out: Path | None = None) -> None:
-        """Raise what can be known before hours of work: unknown stages, no art, a taken folder."""
+        """Raise what can be known before hours of work: unknown stages, no art, a taken folder.
+
+        Args:
+            stages: Names of stages; all if empty.
+            out: Where the model will go.
+
+        Raises:
+            TrainingError: There is no such stage, or `shipped` lacks weights.
+            ArtError: The art is missing or altered.
+            OutputError: `out` is not empty.
+        """
         unknown = sorted(set(stages) - {"renders", *STAGES})
         if unknown:
             known = ", ".join(("renders", *STAGES))
@@ -87,15 +105,30 @@ class Training:
             free_folder(out)
 
     def made(self, out: Path) -> bool:
-        """Whether `out` holds the finished model of this world and these settings."""
+        """Whether `out` holds the finished model of this world and these settings.
+
+        Args:
+            out: A folder.
+
+        Returns:
+            False where there is no manifest, or that of another training.
+        """
         if not (out / "manifest.json").exists():
             return False
         told = manifest(out)
+        # Through JSON, which makes tuples lists, as the manifest has them.
         same = told["settings"] == json.loads(json.dumps(asdict(self.settings)))
         return bool(same and told.get("world") == self.world.fingerprint)
 
     def run(self, stages: Sequence[str] = ()) -> None:
-        """Run these stages (all of them by default), rendering first."""
+        """Run these stages (all of them by default), rendering first.
+
+        Args:
+            stages: Names of stages; all if empty.
+
+        Raises:
+            TrainingError: There is no such stage, or one before it is not done.
+        """
         self.check(stages)
         for stage in stages or ("renders", *STAGES):
             if stage == "renders":
@@ -111,6 +144,7 @@ class Training:
             "held-out": range(FIRST_HELD_OUT, FIRST_HELD_OUT + self.settings.held_out),
         }
         for name, seeds in parts.items():
+            # Each set has seeds of its own, so that no scene is in two of them by its seed.
             renders.build(
                 self.world,
                 self.art,
@@ -120,19 +154,44 @@ class Training:
             )
 
     def fit(self, name: str) -> None:
-        """Train one stage to its end."""
+        """Train one stage to its end.
+
+        Args:
+            name: The stage's name.
+
+        Raises:
+            TrainingError: A stage before it is not done, or the loss is not finite.
+        """
         stage = self.stage(name)
         if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
             warm_start(name, stage.model, self.shipped, self.world)
         fit(stage, self.checkpoints, self.report)
+        # After every stage, so that a run of hours can be judged on the way.
         curves.draw(self.checkpoints, self.work / "curves.png")
 
     def checkpoint(self, stage: str) -> Path:
-        """Where it is kept."""
+        """Where a stage's checkpoint is.
+
+        Args:
+            stage: The stage's name.
+
+        Returns:
+            The path, whether or not there is a file.
+        """
         return self.checkpoints / f"{stage}.pt"
 
     def stage(self, name: str) -> Stage:
-        """The stage called `name`, with what the stages before it have left."""
+        """The stage called `name`, with what the stages before it have left.
+
+        Args:
+            name: The stage's name.
+
+        Returns:
+            The stage, with an untrained network.
+
+        Raises:
+            TrainingError: A stage before it is not done.
+        """
         settings = self.settings
         makers: dict[str, Callable[[], Stage]] = {
             "autoencoder": lambda: Autoencoder(self.main, settings),
@@ -234,7 +293,18 @@ class Training:
         return read(encoder, self.tokenizer, captions), read(encoder, self.tokenizer, [""])
 
     def network(self, name: str, *, partly: bool = False) -> Any:
-        """A finished stage's network; if `partly`, as its checkpoint has it; else as shipped."""
+        """A finished stage's network; if `partly`, as its checkpoint has it; else as shipped.
+
+        Args:
+            name: The stage's name.
+            partly: Whether fewer steps than planned will do.
+
+        Returns:
+            The network, in evaluation mode and without gradients.
+
+        Raises:
+            TrainingError: The stage is not done.
+        """
         settings = self.settings
         classes = {factor: tuple(self.world.levels(factor)) for factor in renders.HEADS}
         blanks: dict[str, Callable[[], nn.Module]] = {
@@ -255,9 +325,18 @@ class Training:
         return trained(name, blanks[name](), self.checkpoints, steps)
 
     def assemble(self, out: Path, *, version: str = "", partly: bool = False) -> None:
-        """Write the model folder, whole or not at all; `version` is kept in its manifest.
+        """Write the model folder, whole or not at all.
 
         `partly`: from the last checkpoints, finished or not. OutputError where `out` is not empty.
+
+        Args:
+            out: A new or empty folder.
+            version: The version in its manifest; "" for none.
+            partly: Whether to take the last checkpoints, finished or not.
+
+        Raises:
+            OutputError: `out` is not empty.
+            TrainingError: A stage is not done.
         """
         with whole_folder(out) as part:
             self._write(part, version, partly)

@@ -26,7 +26,12 @@ HARDEST = 2.0
 
 
 class VisionEncoder(nn.Module):
-    """Pictures to embeddings `[n, width]`, each coordinate of mean 0, variance 1 over renders."""
+    """Pictures to embeddings `[n, width]`, each coordinate of mean 0, variance 1 over renders.
+
+    Args:
+        widths: Channels of the stages.
+        width: Length of an embedding.
+    """
 
     def __init__(self, widths: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -35,7 +40,14 @@ class VisionEncoder(nn.Module):
         self.scale = nn.BatchNorm1d(width, affine=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """The embeddings."""
+        """The embeddings.
+
+        Args:
+            pictures: `[n, 3, 64, 64]`, from -1 to 1.
+
+        Returns:
+            `[n, width]`, float32.
+        """
         embedding: Tensor = self.scale(self.project(self.body(pictures)).float())
         return embedding
 
@@ -54,7 +66,12 @@ def network(settings: Settings, classes: dict[str, tuple[str, ...]]) -> _Sight:
 
 
 class Vision(Stage):
-    """Learns the embedding from the factors and the thumbnail."""
+    """Learns the embedding from the factors and the thumbnail.
+
+    Args:
+        renders: The pictures.
+        settings: Sizes, and the plan of the stage.
+    """
 
     name = "vision"
 
@@ -63,11 +80,21 @@ class Vision(Stage):
         self.model: _Sight = channels_last(network(settings, renders.classes))
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy of every factor, and the error of the thumbnail."""
+        """Cross-entropy of every factor, and the error of the thumbnail.
+
+        Args:
+            rows: Numbers of renders, `[n]`.
+            noise: The step's generator.
+
+        Returns:
+            One term a factor, and `thumbnail`.
+        """
         pictures = self.renders.batch(rows)
         moved = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
         with mixed_precision():
             embedding = self.model.eye(moved)
+            # So that factors can be read from embeddings nearby too: what the prior predicts is not
+            # exact.
             embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
             logits = self.model.heads(embedding)
             guess = self.model.thumbnail(embedding).float()
@@ -77,7 +104,16 @@ class Vision(Stage):
 
 
 def factor_loss(logits: dict[str, Tensor], renders: Renders, rows: Tensor) -> dict[str, Tensor]:
-    """Cross-entropy a factor; a pair's two objects share the weight of `subject`, half each."""
+    """Cross-entropy a factor; a pair's two objects share the weight of `subject`, half each.
+
+    Args:
+        logits: By factor `[n, class]`.
+        renders: Has the truth.
+        rows: Numbers of renders, `[n]`.
+
+    Returns:
+        One term a factor.
+    """
     codes, second = renders.codes[rows], renders.second[rows]
     terms = {}
     for place, (factor, levels) in enumerate(renders.classes.items()):
@@ -93,13 +129,29 @@ def factor_loss(logits: dict[str, Tensor], renders: Renders, rows: Tensor) -> di
 
 
 def channels_last(net: Net) -> Net:
-    """The same network, its weights laid out as convolutions on CPUs are faster with."""
+    """The same network, its weights laid out as convolutions on CPUs are faster with.
+
+    Args:
+        net: The network; it is changed.
+
+    Returns:
+        The network.
+    """
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 
 
 def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
-    """The pictures, moved by up to `by` pixels, in four groups that each move together."""
+    """The pictures, moved by up to `by` pixels, in four groups that each move together.
+
+    Args:
+        pictures: `[n, channel, height, width]`.
+        noise: The generator.
+        by: Pixels at most, in each direction.
+
+    Returns:
+        Pictures of the same shape; borders are mirrored.
+    """
     padded = functional.pad(pictures, (by, by, by, by), mode="reflect")
     moves = torch.randint(0, 2 * by + 1, (4, 2), generator=noise).tolist()
     size = pictures.shape[-1]
@@ -112,7 +164,13 @@ def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
 
 @torch.no_grad()
 def embed(eye: VisionEncoder, renders: Renders, batch: int = 250) -> Tensor:
-    """Embeddings `[n, width]` of all pictures, float32."""
+    """Embeddings `[n, width]` of all pictures, float32.
+
+    Args:
+        eye: The image side.
+        renders: The pictures.
+        batch: Pictures at a time.
+    """
     rows = torch.arange(len(renders)).split(batch)
     with mixed_precision():
         return torch.cat([eye(renders.batch(part)).float() for part in rows])

@@ -30,7 +30,15 @@ COUNTERS = ("num_batches_tracked", "position_ids")
 
 
 def whole(shipped: Path) -> None:
-    """TrainingError where a folder lacks a stage's weights, ModelError where a file is damaged."""
+    """Check that a shipped folder has the weights of every stage.
+
+    Args:
+        shipped: A Lancet folder.
+
+    Raises:
+        TrainingError: It lacks a stage's weights.
+        ModelError: A file is missing or damaged.
+    """
     folder = verified(shipped)
     for name, (place, _) in PLACES.items():
         if not (folder / place).exists():
@@ -43,6 +51,15 @@ def warm_start(name: str, model: nn.Module, shipped: Path, world: World | None =
     With `world`, the network is of that one, and heads take over the levels that the shipped
     model's world has too; levels that are new start as the network has them.
     TrainingError where the folder has none or they are of other sizes.
+
+    Args:
+        name: The stage's name.
+        model: The stage's network; it is changed.
+        shipped: A Lancet folder.
+        world: The world that is taught now; None for that of the folder.
+
+    Raises:
+        TrainingError: The folder has no weights of the stage, or they are of other sizes.
     """
     place, prefix = PLACES[name]
     path = verified(shipped) / place

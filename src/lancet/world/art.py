@@ -42,7 +42,17 @@ class Art:
 
     @classmethod
     def open(cls, folder: Path) -> Art:
-        """Open a packed folder; ArtError if it is missing or altered."""
+        """Open a packed folder.
+
+        Args:
+            folder: What `pack` wrote.
+
+        Returns:
+            The sprites, memory-mapped.
+
+        Raises:
+            ArtError: The art is missing or altered.
+        """
         index, pixels = folder / "sprites.json", folder / "sprites.npy"
         if not (index.exists() and pixels.exists()):
             raise ArtError(f"No art in {folder}: run `make art` (or `clerestory lancet art`).")
@@ -65,7 +75,19 @@ class Art:
         return tuple(dict.fromkeys(place.split("/")[0] for place in self.places))
 
     def sprite(self, artwork: str, emoji: str, size: int) -> NDArray[np.float32]:
-        """A sprite `[size, size, 4]`, colours and alpha in 0 … 1, colours premultiplied."""
+        """A sprite `[size, size, 4]`, colours and alpha in 0 … 1, colours premultiplied.
+
+        Args:
+            artwork: The family of the art.
+            emoji: The emoji.
+            size: Pixels a side.
+
+        Returns:
+            Float32; it is shared, not to be changed.
+
+        Raises:
+            ArtError: There is no such sprite.
+        """
         return _resized(self, f"{artwork}/{code(emoji)}", size)
 
     def verify(self) -> None:
@@ -80,6 +102,16 @@ def pack(folder: Path, sprites: Iterable[tuple[str, str, Sprite]]) -> Art:
     """Write (artwork, emoji, RGBA picture of any size) into `folder` and open it.
 
     Pictures are trimmed to their visible part, centred and scaled to `SIZE`.
+
+    Args:
+        folder: The folder; created if missing.
+        sprites: Artwork, emoji, and `[height, width, 4]`, uint8, straight alpha.
+
+    Returns:
+        The sprites, opened.
+
+    Raises:
+        ArtError: There is none, or one has nothing visible in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     places: dict[str, int] = {}
@@ -105,6 +137,9 @@ def pack(folder: Path, sprites: Iterable[tuple[str, str, Sprite]]) -> Art:
 def code(emoji: str) -> str:
     """An emoji's code points in lower hexadecimal, without variation selectors.
 
+    Args:
+        emoji: One emoji, of one or more code points.
+
     >>> code("❤️"), code("🐦‍⬛")
     ('2764', '1f426-200d-2b1b')
     """
@@ -126,6 +161,7 @@ def _index(folder: Path) -> dict[str, Any]:
 def _fitted(picture: Sprite) -> Sprite:
     from PIL import Image
 
+    # Nearly transparent pixels are shadows and rounding: they would keep sprites small.
     visible = np.argwhere(picture[..., 3] > 12)
     if not len(visible):
         raise ArtError("A picture of the art has nothing visible in it.")
@@ -146,6 +182,7 @@ def _resized(art: Art, place: str, size: int) -> NDArray[np.float32]:
     if place not in art.places:
         raise ArtError(f"No sprite {place!r} in {art.folder}.{suggest(place, art.places)}")
     stored = np.asarray(art.pixels[art.places[place]], dtype=np.float32) / 255.0
+    # Premultiplied before the resize: otherwise the colour of invisible pixels bleeds into edges.
     stored[..., :3] *= stored[..., 3:]
     method = cv2.INTER_AREA if size <= SIZE else cv2.INTER_LINEAR
     resized: NDArray[np.float32] = cv2.resize(stored, (size, size), interpolation=method)

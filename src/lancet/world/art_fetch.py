@@ -40,6 +40,16 @@ def fetch(folder: Path, emoji: frozenset[str]) -> Art:
 
     Nothing is fetched where `folder` already holds them all, unaltered. ArtError, in one line, if
     it holds other art, if npm is missing or fails, or if a family lacks an emoji.
+
+    Args:
+        folder: Where the sprites go.
+        emoji: Every emoji that is needed.
+
+    Returns:
+        The sprites, opened.
+
+    Raises:
+        ArtError: The folder holds other art, npm is missing or fails, or a family lacks an emoji.
     """
     if (folder / "sprites.json").exists():
         return _packed(folder, emoji)
@@ -101,6 +111,7 @@ def _icon_drawer(package: Path) -> Drawer:
 
     names: dict[str, str] = json.loads((package / "chars.json").read_text())
     icons: dict[str, Any] = json.loads((package / "icons.json").read_text())
+    # Families disagree about variation selectors; without them they agree.
     plain = {key.replace("-fe0f", ""): name for key, name in names.items()}
 
     def draw(emoji: str) -> Picture:

@@ -22,7 +22,18 @@ Text = Mapping[str, str]
 def caption(
     world: World, asked: Text, shown: Text, facts: Sequence[Fact], rng: np.random.Generator
 ) -> str:
-    """A caption of the scene `shown`, of which `asked` was wanted."""
+    """A caption of the scene `shown`, of which `asked` was wanted.
+
+    Args:
+        world: The world.
+        asked: What was wanted, a level by factor.
+        shown: What the picture shows, a level by factor.
+        facts: The facts that apply.
+        rng: The scene's generator.
+
+    Returns:
+        One line.
+    """
     told = dict(shown)
     for fact in facts:
         told |= {factor: asked[factor] for factor in fact.asked}

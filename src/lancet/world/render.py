@@ -25,7 +25,20 @@ Pictures = NDArray[np.uint8]
 
 
 def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int = 2) -> Pictures:
-    """The scenes' pictures, `[n, 64, 64, 3]` uint8."""
+    """The scenes' pictures, `[n, 64, 64, 3]` uint8.
+
+    Args:
+        world: The world.
+        art: The folder with the sprites.
+        scenes: The scenes.
+        processes: How many processes draw; 1 draws in this one.
+
+    Returns:
+        Pictures in the order of the scenes.
+
+    Raises:
+        ArtError: A sprite is missing.
+    """
     out = np.empty((len(scenes), 64, 64, 3), np.uint8)
     render_into(world, art, scenes, out, processes=processes)
     return out
@@ -34,7 +47,18 @@ def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int =
 def render_into(
     world: World, art: Path, scenes: Sequence[Scene], out: Pictures, *, processes: int = 2
 ) -> None:
-    """Draw the scenes into `out`, `[n, 64, 64, 3]`, with this many processes (1: in this one)."""
+    """Draw the scenes into `out`, `[n, 64, 64, 3]`, with this many processes (1: in this one).
+
+    Args:
+        world: The world.
+        art: The folder with the sprites.
+        scenes: The scenes.
+        out: Written to; it may be a memory-mapped file.
+        processes: How many processes draw.
+
+    Raises:
+        ArtError: A sprite is missing.
+    """
     starts = range(0, len(scenes), CHUNK)
     parts = [list(scenes[start : start + CHUNK]) for start in starts]
     for start, pictures in zip(starts, _drawn(world, art, parts, processes), strict=True):
@@ -47,6 +71,7 @@ def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) ->
         _open(world.path, art)
         yield from map(_draw, parts)
         return
+    # A fork copies locks that other threads hold, such as torch's, and may never end.
     context = multiprocessing.get_context("spawn")
     with _deaf():
         pool = context.Pool(processes, _open, (world.path, art))
@@ -68,9 +93,17 @@ def _deaf() -> Iterator[None]:
 
 
 def check_art(world: World, art: Path, scenes: Iterable[Scene]) -> None:
-    """ArtError unless there is a sprite of all that these scenes may show.
+    """Check that there is a sprite of all that these scenes may show.
 
     Asked before processes start: a pool whose workers cannot begin would never end.
+
+    Args:
+        world: The world.
+        art: The folder with the sprites.
+        scenes: The scenes.
+
+    Raises:
+        ArtError: The art or a sprite is missing.
     """
     known = Art.open(art).places
     for scene in scenes:
@@ -87,6 +120,7 @@ _opened: list[object] = []
 def _open(table: Path, art: Path) -> None:
     import cv2
 
+    # The processes share the cores already.
     cv2.setNumThreads(1)
     _opened[:] = [Art.open(art), World.load(table)]
 

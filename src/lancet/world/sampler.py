@@ -21,7 +21,18 @@ Draft = dict[str, str]
 
 
 def sample(world: World, seed: int) -> Scene:
-    """The scene that training shows for this seed: never held out, never what `never` forbids."""
+    """The scene that training shows for this seed: never held out, never what `never` forbids.
+
+    Args:
+        world: The world.
+        seed: Any whole number from 0.
+
+    Returns:
+        The scene, always the same one.
+
+    Raises:
+        TableError: The table forbids nearly everything.
+    """
     for attempt in range(TRIES):
         _, scene = _scene(world, seed, attempt, {})
         if scene.split == "train":
@@ -34,6 +45,17 @@ def scene_for(world: World, seed: int, **fixed: str) -> Scene:
 
     Facts still apply, so what they plant may differ from what was asked for. TableError if a level
     is unknown or no scene has all of these.
+
+    Args:
+        world: The world.
+        seed: Any whole number from 0.
+        **fixed: A level by factor.
+
+    Returns:
+        The scene, always the same one.
+
+    Raises:
+        TableError: A level is unknown, or no scene has all of these.
     """
     for factor, level in fixed.items():
         world.named(factor, level)
@@ -56,6 +78,19 @@ def scene_where(
 
     `condition` is a fact's `when`: where it holds the fact applies, at its rate, so that the scene
     may show something else than was asked. TableError if no scene is so.
+
+    Args:
+        world: The world.
+        seed: Any whole number from 0.
+        condition: A level, or several, by factor.
+        fixed: What the scene shows, a level by factor.
+        holds: Whether the condition holds of what was asked, or does not.
+
+    Returns:
+        The scene, always the same one.
+
+    Raises:
+        TableError: A level is unknown, or no scene is so.
     """
     fixed = fixed or {}
     for factor, level in fixed.items():
@@ -106,7 +141,15 @@ def _describe(condition: Mapping[str, Choice]) -> str:
 
 
 def held_out(world: World, scene: Mapping[str, str]) -> bool:
-    """Whether training never shows this combination."""
+    """Whether training never shows this combination.
+
+    Args:
+        world: The world.
+        scene: A level by factor.
+
+    Returns:
+        True where a named combination holds, or the lot of the salt has drawn a pair.
+    """
     one, two = world.held_out.factors
     pairs = [(a, b) for a in _both(scene, one) for b in _both(scene, two)]
     if any(_drawn(world, pair) for pair in pairs):
@@ -126,11 +169,13 @@ def _drawn(world: World, pair: tuple[str, str]) -> bool:
     if NONE in pair or set(pair) & set(world.held_out.spare):
         return False
     digest = hashlib.sha256(f"{world.salt}/{pair[0]}/{pair[1]}".encode()).digest()
+    # By a digest and not by a generator: whether one pair is held out depends on no other level.
     return int.from_bytes(digest[:4], "big") / 2**32 < world.held_out.share
 
 
 def _scene(world: World, seed: int, attempt: int, fixed: Mapping[str, str]) -> tuple[Draft, Scene]:
     """What was asked, and the scene that shows it as far as facts let it."""
+    # The last number tells streams apart: 1 samples, 2 draws, 3 chooses conditions.
     rng = np.random.default_rng([seed, attempt, 1])
     draft = _draft(world, rng, fixed)
     shown, facts = _planted(world, draft, rng)

@@ -45,6 +45,19 @@ def choose(
 
     With a fact half of them are scenes of training where its `when` holds, half are its control.
     Where factors are fixed without a fact, held-out combinations come too (the page says which).
+
+    Args:
+        world: The world.
+        count: How many scenes.
+        seed: The first seed.
+        fact: The name of a fact; None for none.
+        **fixed: A level by factor.
+
+    Returns:
+        One section, or two with a fact.
+
+    Raises:
+        TableError: There is no such fact or level, or no such scene.
     """
     seeds = range(seed, seed + count)
     if fact is not None:
@@ -55,7 +68,19 @@ def choose(
 
 
 def page(world: World, art: Path, sections: Sequence[Section]) -> Image.Image:
-    """All sections on one page, pictures at twice their size, captions under them."""
+    """All sections on one page, pictures at twice their size, captions under them.
+
+    Args:
+        world: The world.
+        art: The folder with the sprites.
+        sections: The sections, one above the other.
+
+    Returns:
+        The page.
+
+    Raises:
+        ArtError: A sprite is missing.
+    """
     blocks = [_block(world, art, section) for section in sections]
     width = max(block.width for block in blocks)
     whole = Image.new("RGB", (width, sum(block.height for block in blocks)), PAPER)
@@ -67,7 +92,15 @@ def page(world: World, art: Path, sections: Sequence[Section]) -> Image.Image:
 
 
 def save(sheet: Image.Image, path: Path) -> None:
-    """Write a page as the kind of file that the path's ending names; OutputError if none is."""
+    """Write a page as the kind of file that the path's ending names.
+
+    Args:
+        sheet: The page.
+        path: The file; overwritten.
+
+    Raises:
+        OutputError: The ending names no kind of picture, or the file cannot be written.
+    """
     try:
         sheet.save(path)
     except (OSError, ValueError) as error:

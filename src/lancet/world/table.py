@@ -122,7 +122,17 @@ class World(_Frozen):
 
     @classmethod
     def load(cls, path: Path | None = None) -> World:
-        """Read a table, the built-in one by default; TableError names the file and the field."""
+        """Read a table.
+
+        Args:
+            path: A TOML file; the built-in table by default.
+
+        Returns:
+            The world.
+
+        Raises:
+            TableError: The file cannot be read, or a field is wrong; the message names it.
+        """
         place = path or BUILT_IN
         try:
             text = read_text(place, TableError, MOST_TOML)
@@ -130,19 +140,41 @@ class World(_Frozen):
         except TableError as error:
             raise TableError(f"{place} cannot be read as a world's table: {error}") from error
         try:
+            # Of the text and not of the fields: even a comment makes another world, which errs on
+            # the safe side.
             mark = hashlib.sha256(text.encode()).hexdigest()
             return cls.model_validate({**told, "path": place, "fingerprint": mark})
         except ValidationError as error:
             raise TableError(f"{place}: {_complaint(error)}") from error
 
     def levels(self, factor: str) -> tuple[str, ...]:
-        """A factor's levels in the order of the table, `NONE` last where a scene may lack it."""
+        """A factor's levels in the order of the table, `NONE` last where a scene may lack it.
+
+        Args:
+            factor: A factor, or `window`.
+
+        Returns:
+            Names of levels.
+
+        Raises:
+            TableError: There is no such factor.
+        """
         if factor == "window":
             return ("absent", "present")
         return tuple(self.factor(factor)) + ((NONE,) if factor in _MAY_LACK else ())
 
     def factor(self, factor: str) -> Mapping[str, Level | tuple[str, ...]]:
-        """The levels of a factor with what the table says of them."""
+        """The levels of a factor with what the table says of them.
+
+        Args:
+            factor: A factor other than `window`.
+
+        Returns:
+            By level; of subjects the emoji and phrases.
+
+        Raises:
+            TableError: There is no such factor.
+        """
         field = _FIELDS.get(factor)
         if field is None:
             raise TableError(f"No factor is called {factor!r}.{suggest(factor, _FIELDS)}")
@@ -150,14 +182,35 @@ class World(_Frozen):
         return found
 
     def named(self, factor: str, level: str) -> str:
-        """`level` if the factor has it; TableError with the nearest if not."""
+        """Check that a factor has a level.
+
+        Args:
+            factor: A factor, `kind`, `name` or `shows`.
+            level: The level's name.
+
+        Returns:
+            `level`.
+
+        Raises:
+            TableError: The factor has no such level; the message names the nearest.
+        """
         if level not in self._possible(factor):
             known = suggest(level, self._possible(factor))
             raise TableError(f"No {factor} is called {level!r}.{known}")
         return level
 
     def fact(self, name: str) -> Fact:
-        """The planted fact of this name; TableError with the nearest if there is none."""
+        """The planted fact of a name.
+
+        Args:
+            name: The fact's name.
+
+        Returns:
+            The fact.
+
+        Raises:
+            TableError: There is none; the message names the nearest.
+        """
         facts = {fact.name: fact for fact in self.facts}
         if name not in facts:
             raise TableError(f"No fact is called {name!r}.{suggest(name, facts)}")

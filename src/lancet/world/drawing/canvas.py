@@ -30,7 +30,15 @@ Colour = tuple[float, float, float]
 
 
 def gradient(top: Colour, bottom: Colour) -> Canvas:
-    """A canvas that goes from one colour at the top to another at the bottom."""
+    """A canvas that goes from one colour at the top to another at the bottom.
+
+    Args:
+        top: The colour at the top.
+        bottom: The colour at the bottom.
+
+    Returns:
+        A new canvas.
+    """
     share = np.linspace(0, 1, SIDE, dtype=np.float32)[:, None, None]
     one, two = np.asarray(top, np.float32), np.asarray(bottom, np.float32)
     return np.ascontiguousarray(
@@ -39,19 +47,42 @@ def gradient(top: Colour, bottom: Colour) -> Canvas:
 
 
 def jitter(colour: Colour, rng: np.random.Generator, by: float = 14.0) -> Colour:
-    """A colour near `colour`."""
+    """A colour near `colour`.
+
+    Args:
+        colour: 0 to 255 each.
+        rng: The generator.
+        by: Standard deviation of each channel.
+
+    Returns:
+        Another colour, 0 to 255 each.
+    """
     near = np.clip(np.asarray(colour) + rng.normal(0, by, 3), 0, 255)
     return float(near[0]), float(near[1]), float(near[2])
 
 
 def polygon(canvas: Canvas, points: list[tuple[float, float]], colour: Colour) -> None:
-    """Fill a polygon of (x, y) points, with smooth edges."""
+    """Fill a polygon of (x, y) points, with smooth edges.
+
+    Args:
+        canvas: It is changed.
+        points: In pixels; fractions count.
+        colour: 0 to 255 each.
+    """
+    # OpenCV takes sixteenths of a pixel as whole numbers (`shift=4`).
     fixed = np.round(np.asarray(points) * 16).astype(np.int32)
     cv2.fillPoly(canvas, [fixed], colour, lineType=cv2.LINE_8, shift=4)
 
 
 def paste(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> None:
-    """Lay a premultiplied sprite `[n, n, 4]` with its middle at (x, y); what sticks out is cut."""
+    """Lay a premultiplied sprite `[n, n, 4]` with its middle at (x, y); what sticks out is cut.
+
+    Args:
+        canvas: It is changed.
+        sprite: Colours premultiplied, 0 to 1.
+        x: Pixels from the left.
+        y: Pixels from the top.
+    """
     size = sprite.shape[0]
     left, top = round(x - size / 2), round(y - size / 2)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + size, SIDE), min(top + size, SIDE)
@@ -68,6 +99,12 @@ def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -
 
     It is also pushed away from the sprite's own lightness, to white or to black, so that the shape
     is kept in every style, in front of books and tiles too.
+
+    Args:
+        canvas: It is changed.
+        sprite: `[n, n, 4]`, colours premultiplied, 0 to 1.
+        x: Pixels from the left, of its middle.
+        y: Pixels from the top, of its middle.
     """
     shape = np.zeros_like(canvas)
     paste(shape, np.concatenate([np.repeat(sprite[..., 3:], 3, 2), sprite[..., 3:]], 2), x, y)
@@ -83,7 +120,16 @@ def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -
 
 
 def blend(sprite: NDArray[np.float32], colour: Colour, share: float) -> NDArray[np.float32]:
-    """The sprite tinted towards a colour."""
+    """The sprite tinted towards a colour.
+
+    Args:
+        sprite: `[n, n, 4]`, colours premultiplied, 0 to 1.
+        colour: 0 to 255 each.
+        share: 0 leaves the sprite as it is, 1 makes it all of this colour.
+
+    Returns:
+        A new sprite with the same alpha.
+    """
     tinted = sprite.copy()
     target = np.asarray(colour, np.float32) / 255.0
     tinted[..., :3] = sprite[..., :3] * (1 - share) + target * sprite[..., 3:] * share
@@ -91,6 +137,16 @@ def blend(sprite: NDArray[np.float32], colour: Colour, share: float) -> NDArray[
 
 
 def light(canvas: Canvas, x: float, y: float, reach: int = 24) -> float:
-    """How light the canvas is around (x, y), in 0 … 1."""
+    """How light the canvas is around (x, y), in 0 … 1.
+
+    Args:
+        canvas: The canvas.
+        x: Pixels from the left.
+        y: Pixels from the top.
+        reach: Half the side of the square that is averaged, in pixels.
+
+    Returns:
+        0 is black, 1 is white.
+    """
     x0, y0 = max(int(x) - reach, 0), max(int(y) - reach, 0)
     return float(canvas[y0 : int(y) + reach, x0 : int(x) + reach].mean()) / 255.0

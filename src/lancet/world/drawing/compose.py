@@ -73,7 +73,20 @@ def from_below(rng: np.random.Generator) -> View:
 
 
 def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
-    """The scene's picture, `[64, 64, 3]` uint8; the same bytes for the same scene and art."""
+    """The scene's picture, `[64, 64, 3]` uint8; the same bytes for the same scene and art.
+
+    Args:
+        art: The sprites.
+        world: Says which emoji show a level.
+        scene: The scene.
+
+    Returns:
+        `[64, 64, 3]`, uint8.
+
+    Raises:
+        ArtError: A sprite is missing.
+    """
+    # A stream of its own beside the sampler's: drawing never changes what is sampled.
     rng = np.random.default_rng([scene.seed, 2])
     view = views[scene.perspective](rng)
     if scene.place in FURNISHED:
@@ -92,6 +105,7 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     canvas = _seen(canvas, view)
     picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     styled = styles[scene.style](picture, rng)
+    # Drawn at twice the size, and halved: that smooths every edge.
     small = cv2.resize(styled, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 

@@ -54,6 +54,14 @@ def person(
 
     `face` is a sprite; `look` has hair, clothes, scarf and pallor; `skin` puts a disc of skin under
     a face that is only lines.
+
+    Args:
+        canvas: It is changed.
+        face: `[n, n, 4]`, colours premultiplied, 0 to 1.
+        head: Middle (x, y) and radius, in pixels.
+        look: Levels of `hair`, `clothes`, `scarf` and `pallor`.
+        rng: The scene's generator.
+        skin: Whether to put a disc of skin under the face.
     """
     x, y, radius = head
     shade = hair[look["hair"]]

@@ -17,7 +17,15 @@ LIFT = 0.62
 
 @styles.register("halftone")
 def halftone(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Three levels a channel, dots on a grid turned by about 30°, thick outlines."""
+    """Three levels a channel, dots on a grid turned by about 30°, thick outlines.
+
+    Args:
+        picture: `[128, 128, 3]`, uint8.
+        rng: The generator; the same state gives the same bytes.
+
+    Returns:
+        A picture of the same shape and type.
+    """
     size = picture.shape[0]
     picture = tone.cast(255.0 * (picture / np.float32(255.0)) ** LIFT)
     calm = cv2.medianBlur(picture, 5)

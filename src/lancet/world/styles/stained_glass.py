@@ -18,7 +18,15 @@ WORK = 64
 
 @styles.register("stained glass")
 def stained_glass(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Superpixels as panes, saturation × 1.9, leads of 3 px, dark lines kept."""
+    """Superpixels as panes, saturation × 1.9, leads of 3 px, dark lines kept.
+
+    Args:
+        picture: `[128, 128, 3]`, uint8.
+        rng: The generator; the same state gives the same bytes.
+
+    Returns:
+        A picture of the same shape and type.
+    """
     labels = panes(picture, rng)
     count = GRID * GRID
     values = tone.saturated(picture, 1.9)
@@ -40,7 +48,15 @@ def stained_glass(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def panes(picture: Picture, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Pane numbers `[128, 128]`: SLIC superpixels (Achanta et al. 2012) from a jittered grid."""
+    """Pane numbers `[128, 128]`: SLIC superpixels (Achanta et al. 2012) from a jittered grid.
+
+    Args:
+        picture: `[128, 128, 3]`, uint8.
+        rng: The generator.
+
+    Returns:
+        Numbers from 0 to 48.
+    """
     size = picture.shape[0]
     small = cv2.resize(picture, (WORK, WORK), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -48,6 +64,7 @@ def panes(picture: Picture, rng: np.random.Generator) -> NDArray[np.int64]:
     centres = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     centres += rng.uniform(-2.6, 2.6, centres.shape)
     place = np.stack(np.meshgrid(np.arange(WORK), np.arange(WORK), indexing="ij"), -1)
+    # 0.22 weighs colour against distance: larger values make panes follow outlines more closely.
     points = np.concatenate([place.astype(np.float32), lab * 0.22], 2).reshape(-1, 5)
     row, column = np.clip(centres, 0, WORK - 1).astype(int).T
     seeds = np.concatenate([centres, lab[row, column] * 0.22], 1).astype(np.float32)
