@@ -55,14 +55,33 @@ class Ablate(SiteEdit):
         return len(self.vector)
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]` at that level."""
+        """Set the component along the direction to the level.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The site has another number of units than the direction.
+        """
         check_units(self.site, self.units, value.shape[-1])
         direction = self.vector.to(value.device)
+        # In float32: the sum over a thousand units loses digits in half precision.
         missing = self.level - value.float() @ direction
         return (value + missing[..., None] * direction).to(value.dtype)
 
     def as_affine(self, units: int) -> Affine:
-        """`(I - d dᵀ) x + level d`."""
+        """`(I - d dᵀ) x + level d`.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            The map, in float64.
+        """
+        # In float64, since the map is multiplied into weights.
         direction = self.vector.double()
         matrix = affine_identity(units).matrix - torch.outer(direction, direction)
         return Affine(matrix, self.level * direction)

@@ -56,12 +56,14 @@ class Add(SiteEdit):
         try:
             strength = np.asarray(self.strength, dtype=float)
         except (TypeError, ValueError):
+            # Not a number becomes NaN, which the check of finite numbers below refuses.
             strength = np.array(np.nan)
         if strength.ndim > 1 or not np.isfinite([*strength.flat, self.scale]).all():
             raise EditError(
                 f"The strength of an edit at {self.site} must be a finite number, or one for each "
                 f"sample; got {self.strength!r} times {self.scale!r}."
             )
+        # Plain numbers, which go into JSON; numpy numbers do not.
         plain = tuple(strength.tolist()) if strength.ndim else float(strength)
         object.__setattr__(self, "strength", plain)
         object.__setattr__(self, "scale", float(self.scale))
@@ -81,7 +83,11 @@ class Add(SiteEdit):
             site: Address of the site.
             direction: `[unit]`, of any length other than zero; it is normalised.
             activations: `[sample, unit]`, what the standard deviation is of.
-            strength: How many standard deviations.
+            strength: How many standard deviations; one number, or one for each sample of a run.
+
+        Returns:
+            The edit, its scale the standard deviation (of the population: divided by the number of
+            samples).
 
         Raises:
             EditError: The direction is zero.
@@ -99,7 +105,17 @@ class Add(SiteEdit):
         return len(self.vector)
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]`, moved."""
+        """Move every position.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The site has other units, or the batch other samples than strengths.
+        """
         check_units(self.site, self.units, value.shape[-1])
         strength = torch.tensor(self.strength, dtype=torch.float32, device=value.device)
         if strength.ndim and len(strength) != len(value):
@@ -108,15 +124,32 @@ class Add(SiteEdit):
                 "give one strength, or one for each sample of the run."
             )
         shift = strength.reshape(-1, 1, 1) * self.scale * self.vector.to(value.device)
+        # The shift is float32, so a half-precision value is added to in float32 and rounded once.
         moved = value + shift
         return (rescaled(moved, value.float()) if self.renorm else moved).to(value.dtype)
 
     def times(self, strength: float | Sequence[float]) -> Add:
-        """The same edit at another strength."""
+        """The same edit at another strength.
+
+        Args:
+            strength: One number, or one for each sample of a run.
+
+        Returns:
+            A copy.
+
+        Raises:
+            EditError: A strength is not finite.
+        """
         return replace(self, strength=strength)
 
     def at(self, rows: Sequence[int]) -> Add:
         """The edit of a batch that holds these samples of a run.
+
+        Args:
+            rows: Indices of the samples in the run.
+
+        Returns:
+            The edit with their strengths; itself where one strength is for all.
 
         Raises:
             EditError: The run has more samples than there are strengths.
@@ -131,12 +164,26 @@ class Add(SiteEdit):
         return self.times([self.strength[row] for row in rows])
 
     def as_affine(self, units: int) -> Affine | None:
-        """A shift; None with `renorm`, or where samples have strengths of their own."""
+        """A shift; None with `renorm`, or where samples have strengths of their own.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            The map, in float64.
+        """
         if self.renorm or isinstance(self.strength, tuple):
             return None
         shift = float(np.asarray(self.strength)) * self.scale * self.vector.double()
         return Affine(affine_identity(units).matrix, shift)
 
     def nearest_affine(self, units: int) -> Add:
-        """The same shift without `renorm`, at the mean strength."""
+        """The same shift without `renorm`, at the mean strength.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            An edit that can be folded into weights.
+        """
         return replace(self, renorm=False, strength=float(np.mean(self.strength)))

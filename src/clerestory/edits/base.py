@@ -124,7 +124,15 @@ class SiteEdit:
         return None if self.as_affine(units) is None else self
 
     def everywhere(self, branch: EditBranch) -> Self:
-        """The same edit at all steps and all positions."""
+        """The same edit at all steps and all positions.
+
+        Args:
+            branch: The branch of guidance that is changed.
+
+        Returns:
+            A copy.
+        """
+        # By the address, which has the unit of a single one: a copy is made as the edit was.
         site = self.address.partition("@")[0]
         return replace(self, site=site, branch=branch, positions="all")
 
@@ -145,6 +153,9 @@ class SiteEdit:
             settings: The settings, perhaps from a file that nobody has checked.
             tensors: The tensors by name.
 
+        Returns:
+            The edit, checked as one that is made by hand.
+
         Raises:
             EditError: A field is missing, unknown or of another type, or its value is refused by
                 the edit.
@@ -161,6 +172,7 @@ class SiteEdit:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])[:80]
             raise EditError(f"{cls.__name__}.{place}: {first['msg']}.") from error
+        # By the constructor, so that `__post_init__` checks what is restored as well.
         return cls(**(restored | dict(tensors)))
 
     @classmethod
@@ -175,6 +187,8 @@ def _settings_type(kind: type[SiteEdit]) -> type[BaseModel]:
     """The validator of an edit's settings, made from the annotations of its fields."""
     hints = typing.get_type_hints(kind, include_extras=True)
     shape: dict[str, Any] = {name: (hints[name], ...) for name in kind._setting_names()}
+    # Strict and without extras: a saved edit comes from anybody, and "1" or an unknown field shows
+    # that it was altered or is of another version.
     strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return create_model(kind.__name__, __config__=strict, **shape)
 
@@ -195,6 +209,7 @@ class UnitEdit(SiteEdit):
         if selection.units is None or len(selection.units) != 1:
             raise EditError(f"{self.site!r} is not one neuron, such as text.blocks.2/mlp[311].")
         steps = "" if selection.steps is None else f"@{','.join(map(str, selection.steps))}"
+        # The usual way around `frozen` in `__post_init__`.
         object.__setattr__(self, "unit", selection.units[0])
         object.__setattr__(self, "site", selection.site + steps)
 
@@ -205,11 +220,24 @@ class UnitEdit(SiteEdit):
         return f"{site}[{self.unit}]{at}{steps}"
 
     def everywhere(self, branch: EditBranch) -> Self:
-        """The same edit at all steps and all positions."""
+        """The same edit at all steps and all positions.
+
+        Args:
+            branch: The branch of guidance that is changed.
+
+        Returns:
+            A copy.
+        """
         return replace(self, site=self.address.partition("@")[0], branch=branch, positions="all")
 
     def column(self, value: Tensor) -> Tensor:
-        """The unit's own activations, `[sample, position]`, as a view.
+        """The unit's own activations, as a view.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            `[sample, position]`, which shares memory with `value`.
 
         Raises:
             EditError: The site has no unit of this index.
@@ -221,7 +249,16 @@ class UnitEdit(SiteEdit):
         return value[..., self.unit]
 
     def unit_affine(self, units: int, factor: float, shift: float) -> Affine:
-        """The affine map that changes this unit alone, to `factor * x + shift`."""
+        """The affine map that changes this unit alone, to `factor * x + shift`.
+
+        Args:
+            units: How many units the site has.
+            factor: What the unit is multiplied by.
+            shift: What is added to it then.
+
+        Returns:
+            The map, in float64; the identity for every other unit.
+        """
         matrix, bias = affine_identity(units)
         matrix[self.unit, self.unit] = factor
         bias[self.unit] = shift
@@ -229,7 +266,19 @@ class UnitEdit(SiteEdit):
 
 
 def finite_number(site: str, noun: str, value: float) -> float:
-    """A setting as a float; EditError where it is not a finite number."""
+    """A setting as a float.
+
+    Args:
+        site: The edit's site, for error messages.
+        noun: What the setting is called there.
+        value: The setting.
+
+    Returns:
+        The number.
+
+    Raises:
+        EditError: It is not a finite number.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -240,7 +289,14 @@ def finite_number(site: str, noun: str, value: float) -> float:
 
 
 def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float64]:
-    """A copy of a direction `[unit]` for a whole site.
+    """A copy of a direction for a whole site.
+
+    Args:
+        site: Address of the site, without units.
+        direction: `[unit]`, an array or a tensor on any device.
+
+    Returns:
+        float64 `[unit]`, not normalised.
 
     Raises:
         EditError: The address names single units, or the direction is not a finite vector.
@@ -248,6 +304,7 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
     if parse(site).units is not None:
         raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
     array = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
+    # A copy: the edit is frozen, and the caller may go on to change its array.
     vector = np.array(array, dtype=np.float64)
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise EditError(
@@ -258,8 +315,20 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
 
 
 def normalised_direction(site: str, direction: ArrayLike | Tensor) -> Tensor:
-    """A direction as a float32 tensor of length one; EditError where it is zero."""
+    """A direction of length one.
+
+    Args:
+        site: Address of the site, for the check and error messages.
+        direction: `[unit]`, of any length other than zero.
+
+    Returns:
+        float32 `[unit]` on the CPU.
+
+    Raises:
+        EditError: The direction is zero, not finite, or not a vector.
+    """
     vector = site_direction(site, direction)
+    # The length in float64: small directions would underflow in float32.
     length = float(np.linalg.norm(vector))
     if length == 0:
         raise EditError(f"The direction for {site} is zero: it has no orientation.")
@@ -267,7 +336,15 @@ def normalised_direction(site: str, direction: ArrayLike | Tensor) -> Tensor:
 
 
 def rescaled(value: Tensor, before: Tensor) -> Tensor:
-    """`value` with the length that each position had in `before`."""
+    """Scale each position to the length that it had.
+
+    Args:
+        value: `[sample, position, unit]`.
+        before: The same shape, with the lengths that are wanted.
+
+    Returns:
+        `value` with them; zero where a position of `value` is zero.
+    """
     # The clamp keeps a position that became zero at zero, where it has no direction to scale.
     length: Tensor = torch.linalg.vector_norm(value, dim=-1, keepdim=True).clamp_min(1e-12)
     target: Tensor = torch.linalg.vector_norm(before, dim=-1, keepdim=True)
@@ -275,13 +352,29 @@ def rescaled(value: Tensor, before: Tensor) -> Tensor:
 
 
 def check_units(site: str, expected: int, units: int) -> None:
-    """EditError where a site has another number of units than the edit was made for."""
+    """Check that a site has the number of units that an edit was made for.
+
+    Args:
+        site: The site, for error messages.
+        expected: The edit's number of units.
+        units: The activation's.
+
+    Raises:
+        EditError: They differ.
+    """
     if units != expected:
         raise EditError(f"The edit at {site} is for {expected} units and the site has {units}.")
 
 
 def affine_identity(units: int) -> Affine:
-    """The map that changes nothing."""
+    """The map that changes nothing.
+
+    Args:
+        units: How many units the site has.
+
+    Returns:
+        The identity and a zero bias, float64; new tensors, which may be changed.
+    """
     return Affine(torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64))
 
 
@@ -292,8 +385,20 @@ edits: Registry[type[SiteEdit]] = Registry(
 
 
 def name_of(edit: Edit) -> str:
-    """The name that an edit's kind is registered under; EditError where it is not."""
+    """The name that an edit's kind is registered under.
+
+    Args:
+        edit: Any edit.
+
+    Returns:
+        The name, such as `add`.
+
+    Raises:
+        EditError: Its kind is not registered.
+    """
     for name, kind in edits.items():
+        # Not isinstance: a subclass that is not registered would be saved as its parent and lose
+        # what it adds.
         if type(edit) is kind:
             return name
     raise EditError(

@@ -28,11 +28,28 @@ class Clamp(UnitEdit):
         object.__setattr__(self, "value", finite_number(self.address, "value", self.value))
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]` with the unit held."""
+        """Hold the unit.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The site has no unit of this index.
+        """
         clamped = value.clone()
         self.column(clamped).copy_(torch.as_tensor(self.value, dtype=value.dtype))
         return clamped
 
     def as_affine(self, units: int) -> Affine:
-        """The identity but for the unit, which becomes the value."""
+        """The identity but for the unit, which becomes the value.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            The map, in float64.
+        """
         return self.unit_affine(units, 0.0, self.value)

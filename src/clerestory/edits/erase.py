@@ -57,6 +57,9 @@ class Erase(SiteEdit):
             labels: `[sample]`, the class of each.
             **options: `branch` and `positions` of the edit.
 
+        Returns:
+            The edit, with float32 factors.
+
         Raises:
             EditError: There are fewer than two classes, or the lengths differ.
         """
@@ -64,6 +67,7 @@ class Erase(SiteEdit):
             warnings.simplefilter("ignore", DeprecationWarning)
             from concept_erasure import LeaceEraser
 
+        # The fit inverts a covariance, which float32 does badly; the factors are kept in float32.
         values = torch.as_tensor(np.asarray(activations, np.float64))
         names = np.unique(np.asarray(labels))
         if values.ndim != 2 or len(names) < 2 or len(values) != len(np.asarray(labels)):
@@ -71,6 +75,7 @@ class Erase(SiteEdit):
         one_hot = torch.as_tensor((np.asarray(labels)[:, None] == names).astype(np.float64))
         # The first class is left out: its column follows from the others.
         eraser = LeaceEraser.fit(values, one_hot[:, 1:], constrain_cov_trace=False)
+        # concept-erasure types its bias as optional; it is the mean of the activations.
         bias = values.mean(0) if eraser.bias is None else eraser.bias
         factors = (eraser.proj_left, eraser.proj_right, bias)
         return cls(site, *(factor.float().contiguous() for factor in factors), **options)
@@ -81,13 +86,30 @@ class Erase(SiteEdit):
         return len(self.mean)
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]`, without the concept."""
+        """Remove the concept.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The site has another number of units than the eraser.
+        """
         check_units(self.site, self.units, value.shape[-1])
         left, right, mean = (factor.to(value.device) for factor in self.tensors().values())
         centred = value.float() - mean
         return (value - centred @ right.T @ left.T).to(value.dtype)
 
     def as_affine(self, units: int) -> Affine:
-        """`(I - L R) x + L R mean`."""
+        """`(I - L R) x + L R mean`.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            The map, in float64.
+        """
         removed = self.left.double() @ self.right.double()
         return Affine(affine_identity(units).matrix - removed, removed @ self.mean.double())

@@ -41,6 +41,12 @@ class Patch(SiteEdit):
     def at(self, rows: Sequence[int]) -> Patch:
         """The patch of a batch that holds these samples of a run.
 
+        Args:
+            rows: Indices of the samples in the run.
+
+        Returns:
+            The patch with their values; itself where one sample is for all.
+
         Raises:
             EditError: The run has more samples than the patch.
         """
@@ -53,7 +59,17 @@ class Patch(SiteEdit):
         return replace(self, values=self.values[list(rows)])
 
     def __call__(self, value: Tensor) -> Tensor:
-        """The other run's activation."""
+        """Replace the activation by that of the other run.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: Samples, positions or units do not fit.
+        """
         samples_fit = self.values.shape[0] in (1, len(value))
         if not samples_fit or tuple(value.shape[1:]) != self.values.shape[1:]:
             raise EditError(
@@ -61,8 +77,10 @@ class Patch(SiteEdit):
                 f"{list(value.shape)}: positions must fit, as texts of as many tokens do."
             )
         patched = torch.from_numpy(self.values).to(value.device, value.dtype)
+        # Cloned: an expanded tensor repeats memory, and on a CPU in float32 it is the patch's own.
         return patched.expand_as(value).clone()
 
     def tensors(self) -> dict[str, Tensor]:
         """The values."""
+        # safetensors refuses tensors that are not contiguous.
         return {"values": torch.from_numpy(np.ascontiguousarray(self.values))}

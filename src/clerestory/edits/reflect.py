@@ -59,15 +59,34 @@ class Reflect(SiteEdit):
         return len(self.vector)
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]`, moved back where it exceeds the level."""
+        """Move positions back where they exceed the level.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The site has another number of units than the direction.
+        """
         check_units(self.site, self.units, value.shape[-1])
         direction, before = self.vector.to(value.device), value.float()
         excess = (before @ direction - self.level).clamp_min(0)[..., None]
         reflected = rescaled(before - self.strength * excess * direction, before)
+        # Below the level the value itself, since scaling by a computed length would change its last
+        # bits.
         return torch.where(excess > 0, reflected, before).to(value.dtype)
 
     def nearest_affine(self, units: int) -> SiteEdit:
-        """The ablation that holds every position at the level, wherever it begins."""
+        """The ablation that holds every position at the level, wherever it begins.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            An edit that can be folded into weights; it also moves positions below the level.
+        """
         return Ablate(
             self.site, self.vector, self.level, branch=self.branch, positions=self.positions
         )

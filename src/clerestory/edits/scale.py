@@ -28,11 +28,28 @@ class Scale(UnitEdit):
         object.__setattr__(self, "factor", finite_number(self.address, "factor", self.factor))
 
     def __call__(self, value: Tensor) -> Tensor:
-        """`value` `[sample, position, unit]` with the unit scaled."""
+        """Scale the unit.
+
+        Args:
+            value: Activations, `[sample, position, unit]`.
+
+        Returns:
+            A new tensor of the same shape, dtype and device.
+
+        Raises:
+            EditError: The site has no unit of this index.
+        """
         scaled = value.clone()
         self.column(scaled).mul_(self.factor)
         return scaled
 
     def as_affine(self, units: int) -> Affine:
-        """The identity but for the unit, which is multiplied."""
+        """The identity but for the unit, which is multiplied.
+
+        Args:
+            units: How many units the site has.
+
+        Returns:
+            The map, in float64.
+        """
         return self.unit_affine(units, self.factor, 0.0)

@@ -15,7 +15,15 @@ class ClipText(Text):
     begins = True
 
     def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
-        """Attention with its heads, MLP and stream of every block, and the projected embedding."""
+        """Attention with its heads, MLP and stream of every block, and the projected embedding.
+
+        Args:
+            unused: How many of the last blocks feed nothing in this pipeline; their sites have
+                `affects_output` False.
+
+        Returns:
+            Hooks in the order in which the encoder computes their values.
+        """
         # transformers 5 dropped the prefix `text_model.` inside some CLIP text encoders.
         prefix = "text_model." if hasattr(self.encoder, "text_model") else ""
         layers = self.encoder.get_submodule(f"{prefix}encoder.layers")
@@ -28,7 +36,9 @@ class ClipText(Text):
                 ("k", "self_attn.k_proj", width, heads),
                 ("v", "self_attn.v_proj", width, heads),
                 ("self_attn", "self_attn", width, None),
+                # The neurons are what the non-linearity gives, before the second matrix mixes them.
                 ("mlp", "mlp.activation_fn", config.intermediate_size, None),
+                # No path: the block itself, whose output is the stream after it.
                 ("resid", "", width, None),
             ):
                 dotted = f"{self.root}.{prefix}encoder.layers.{index}.{path}".rstrip(".")
@@ -43,5 +53,6 @@ class ClipText(Text):
         if projection is None:
             return []
         dotted = f"{self.root}.text_projection"
+        # One position, since it is projected from the end-of-text token alone.
         shape = (1, projection.out_features)
         return [SiteHook(Site(f"{self.stage}/pooled", shape, dotted, module=projection))]

@@ -59,11 +59,26 @@ class JoinedWindows:
         self.parts = parts
 
     def token_mask(self, texts: Sequence[str]) -> Tensor:
-        """Real tokens of all parts, bool `[text, position]`."""
+        """Real tokens of all parts.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            bool `[text, position]`, as long as the parts together; False in a part that is absent.
+        """
         return self._join(texts, lambda text: text.token_mask(texts))
 
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        """A word's tokens in all parts, bool `[text, position]`."""
+        """A word's tokens in all parts.
+
+        Args:
+            texts: Prompts.
+            word: A whole word or phrase.
+
+        Returns:
+            bool `[text, position]`, as long as the parts together; False in a part that is absent.
+        """
         return self._join(texts, lambda text: text.word_mask(texts, word))
 
     def _join(self, texts: Sequence[str], mask: Callable[[Text], Tensor]) -> Tensor:
@@ -98,10 +113,13 @@ class Conditioned(Family):
         self.stage_modules = {
             **{text.stage: text.encoder for text in self.text_encoders},
             "denoiser": denoiser,
+            # Pipelines call `vae.decode`, a method whose calls no hook sees; the decoder inside is
+            # a module.
             "vae": pipeline.vae.decoder,
         }
         windows: dict[str, TextWindow] = {text.stage: text for text in self.text_encoders}
         self.text_windows = windows
+        # The encoder with the longest window sets the limit: the others cut what it still reads.
         self.prompt_reader = max(self.text_encoders, key=lambda text: text.window)
         self.bar_pipelines = (pipeline,)
 
@@ -118,7 +136,14 @@ class Conditioned(Family):
         """
 
     def pipeline_options(self, options: Options) -> dict[str, Any]:
-        """Options of a sample as arguments of the pipeline."""
+        """Options of a sample as arguments of the pipeline.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            Keyword arguments, besides the text states, of the pipeline's call.
+        """
         return {
             "height": options.height,
             "width": options.width,
@@ -127,13 +152,21 @@ class Conditioned(Family):
         }
 
     def has_two_branches(self, options: Options) -> bool:
-        """Whether guidance draws with and without the prompt."""
+        """Whether guidance draws with and without the prompt.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            As the pipeline decides it: guidance above 1.
+        """
         return options.guidance > 1
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
         """Run the text encoders as the pipeline does."""
         options, early = batch[0].options, until in self.encoder_stages
+        # A run that stops within the text side needs no negative states unless they are read.
         both = self.has_two_branches(options) and (branch == "uncond" or not early)
         arguments = self.encode_texts(
             [sample.prompt for sample in batch],
@@ -151,6 +184,8 @@ class Conditioned(Family):
             }
             for address, names in self.argument_names.items()
         }
+        # The text side draws no noise; states rather than seeds keep one way for all families,
+        # since a prior draws some.
         states = [generator.get_state() for generator in seed_generators(batch)]
         return Encoded(conditioning, states, arguments)
 
@@ -170,11 +205,13 @@ class Conditioned(Family):
             **encoded.arguments,
             **self.pipeline_options(batch[0].options),
             generator=restore_generators(encoded.generators),
+            # Latents are returned before the autoencoder is called, which saves decoding.
             output_type="np" if until == "vae" else "latent",
             return_dict=False,
         )[0]
         if until != "vae":
             return None
+        # As diffusers makes its own pictures (`numpy_to_pil`), so pixels agree with it.
         return (np.asarray(output) * 255).round().astype(np.uint8)
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
@@ -187,11 +224,20 @@ class Conditioned(Family):
             return StageCall({"cond": first})
         rows: dict[Branch, slice] = {"cond": first}
         if self.has_two_branches(batch[0].options):
+            # diffusers concatenates the negative states before the positive ones.
             rows = {"uncond": first, "cond": slice(count, 2 * count)}
         return self.denoiser_call(rows, call)
 
     def denoiser_call(self, rows: Mapping[Branch, slice], index: int) -> StageCall:
-        """A call of the denoiser at an index into the scheduler's timesteps."""
+        """A call of the denoiser at a step.
+
+        Args:
+            rows: Batch rows of each guidance branch.
+            index: Index into the scheduler's timesteps.
+
+        Returns:
+            The call with its timestep and noise level.
+        """
         scheduler = self.pipeline.scheduler
         return StageCall(
             rows, index, float(scheduler.timesteps[index]), scheduler_sigma(scheduler, index)
@@ -204,6 +250,9 @@ def picture_size(sample_size: Any, scale: int) -> tuple[int, int]:
     Args:
         sample_size: In latents: one number for both sides, or height and width.
         scale: Pixels per latent.
+
+    Returns:
+        Height and width in pixels.
     """
     height, width = sample_size if isinstance(sample_size, list | tuple) else (sample_size,) * 2
     return int(height) * scale, int(width) * scale
@@ -212,5 +261,14 @@ def picture_size(sample_size: Any, scale: int) -> tuple[int, int]:
 def conditioning_hook(
     address: str, shape: tuple[int | None, int], text_window: str = ""
 ) -> SiteHook:
-    """The hook of a value that goes from the text encoders to the denoiser; no module has it."""
+    """The hook of a value that goes from the text encoders to the denoiser; no module has it.
+
+    Args:
+        address: The site's address.
+        shape: Positions and units; None positions where they depend on the run.
+        text_window: The window that the positions are; "" where they are not tokens.
+
+    Returns:
+        A hook without a module, which `Attachment.handoff` serves.
+    """
     return SiteHook(Site(address, shape, ""), text_window=text_window)

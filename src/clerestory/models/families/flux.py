@@ -75,6 +75,7 @@ class Flux(Conditioned):
             prediction,
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
+        # The latent is packed two by two into positions.
         self.size_multiple = pipeline.vae_scale_factor * 2
         side = pipeline.default_sample_size * pipeline.vae_scale_factor
         steps, guidance = (28, 3.5) if guided else (4, 0.0)
@@ -100,6 +101,8 @@ class Flux(Conditioned):
                     block.mlp_hidden_dim,
                     text_window="text_2",
                 ),
+                # Blocks return the text's stream and the picture's, in this order, also single
+                # blocks, which split their one row again.
                 tap_hook(address, "resid", dotted, block, width, output_index=1),
                 tap_hook(
                     f"{address}.text",
@@ -107,6 +110,7 @@ class Flux(Conditioned):
                     dotted,
                     block,
                     width,
+                    # After the last block the text's positions are dropped.
                     affects_output=index < last,
                     **on_text,
                 ),
@@ -114,11 +118,27 @@ class Flux(Conditioned):
         return hooks
 
     def has_two_branches(self, options: Options) -> bool:
-        """Whether there is a negative prompt: guidance itself is an input of the denoiser."""
+        """Whether there is a negative prompt: guidance itself is an input of the denoiser.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            True with a negative prompt and `true_guidance` above 1.
+        """
         return bool(options.negative) and options.true_guidance > 1
 
     def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """T5's last states, and CLIP's pooled ones."""
+        """T5's last states, and CLIP's pooled ones.
+
+        Args:
+            prompts: One for each sample.
+            negatives: Negative prompts; None where only one branch is drawn.
+
+        Returns:
+            Arguments of the pipeline: `[sample, token, unit]` states and `[sample, unit]`
+            pooled ones of each branch.
+        """
         arguments: dict[str, Any] = {"max_sequence_length": self.window}
         for prefix, texts in (("", prompts), ("negative_", negatives)):
             if texts is None:
@@ -134,6 +154,7 @@ class Flux(Conditioned):
 
     def pipeline_options(self, options: Options) -> dict[str, Any]:
         """The same with the strength of the negative prompt."""
+        # 1.0 is the pipeline's own value for no second branch.
         strength = options.true_guidance if self.has_two_branches(options) else 1.0
         return {**super().pipeline_options(options), "true_cfg_scale": strength}
 
@@ -144,5 +165,6 @@ class Flux(Conditioned):
         branches: tuple[Branch, ...] = (
             ("cond", "uncond") if self.has_two_branches(batch[0].options) else ("cond",)
         )
+        # The pipeline calls the denoiser once for each branch, so there are two calls a step.
         index, turn = divmod(call, len(branches))
         return self.denoiser_call({branches[turn]: slice(0, len(batch))}, index)

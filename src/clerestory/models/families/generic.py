@@ -76,7 +76,9 @@ class Generic(Family):
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):
                 stage = _stage(name)
+                # The first component of a kind takes the stage's name, a second one keeps its own.
                 components[name if stage in components else stage] = (name, part)
+        # Components come in the order of a constructor, not in that of running.
         self.stages = tuple(sorted(components, key=_rank))
         self.stage_modules = {stage: components[stage][1] for stage in self.stages}
         self.site_hooks = [
@@ -102,6 +104,7 @@ class Generic(Family):
         decoders: list[Any] = [getattr(root, "decoder", None) for root in roots]
         roots += [decoder for decoder in decoders if isinstance(decoder, nn.Module)]
         with halt_before(roots):
+            # Only what this pipeline takes: others have no `output_type` or `generator`.
             output = self.pipeline(**{k: v for k, v in arguments.items() if k in self.parameters})
         if output is None or later:
             return None
@@ -116,6 +119,7 @@ class Generic(Family):
         arguments = {
             name: getattr(options, option) for option, names in ARGUMENTS.items() for name in names
         }
+        # At the default size the pipeline chooses: many compute theirs from their networks.
         if (options.height, options.width) == (self.defaults.height, self.defaults.width):
             del arguments["height"], arguments["width"]
         return {name: value for name, value in arguments.items() if value != ""}
@@ -125,6 +129,7 @@ class Generic(Family):
         defaults: dict[str, Any] = {}
         for option, names in ARGUMENTS.items():
             values = [self.parameters[name].default for name in names if name in self.parameters]
+            # None and lists mean that the pipeline decides at the call.
             plain = [value for value in values if isinstance(value, int | float | str)]
             if plain:
                 defaults[option] = plain[0]
@@ -139,6 +144,7 @@ def _stage(component: str) -> str:
 
 def _rank(stage: str) -> tuple[int, str]:
     """A sort key for the order in which stages run, as far as their names tell."""
+    # The order only decides before which stages a run may stop.
     known = ("text", "image_encoder", "prior", "text_proj")
     late = ("denoiser", "super_res_first", "super_res_last", "vae")
     order = {
@@ -167,6 +173,8 @@ def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
     for path, module in root.named_modules():
         weights = next(module.parameters(), None) is not None
         if path and weights and not isinstance(module, CONTAINERS):
+            # The first attribute that the module has tells its width; where it has none, the run
+            # does.
             units = next((getattr(module, width, None) for width in WIDTHS), None)
             units = units if isinstance(units, int) else None
             site = Site(f"{stage}.{path}/out", (None, units), f"{name}.{path}", None, module=module)
@@ -177,5 +185,7 @@ def _to_bytes(pictures: Any) -> Pictures:
     array = np.stack([np.asarray(picture) for picture in pictures])
     if array.dtype == np.uint8:
         return array
+    # Clipped, unlike in known families: some pipelines return values a little beyond 0 to 1, which
+    # would wrap around in uint8.
     scaled: Pictures = (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8)
     return scaled

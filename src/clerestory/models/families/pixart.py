@@ -63,12 +63,23 @@ class PixArt(Conditioned):
         self.defaults = Options(height, width, steps=20, guidance=4.5)
 
     def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """T5's last states with their masks; captions are not cleaned of what looks like HTML."""
+        """T5's last states with their masks; captions are not cleaned of what looks like HTML.
+
+        Args:
+            prompts: One for each sample.
+            negatives: Negative prompts; None where only one branch is drawn.
+
+        Returns:
+            Arguments of the pipeline: states `[sample, token, unit]` and masks `[sample, token]` of
+            each branch.
+        """
         cond, mask, uncond, other = self.pipeline.encode_prompt(
             prompts,
             do_classifier_free_guidance=negatives is not None,
             negative_prompt=negatives or "",
             device=self.pipeline._execution_device,
+            # Cleaning needs two more packages and changes prompts, so that tokens would not be the
+            # user's.
             clean_caption=False,
             max_sequence_length=self.window,
         )
@@ -80,9 +91,17 @@ class PixArt(Conditioned):
         }
 
     def pipeline_options(self, options: Options) -> dict[str, Any]:
-        """The same, drawn at the size that is asked for rather than a binned one."""
+        """The same, drawn at the size that is asked for rather than a binned one.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            Keyword arguments of the pipeline's call.
+        """
         return {
             **super().pipeline_options(options),
+            # The pipeline's default "" beside negative states would be refused.
             "negative_prompt": None,
             "use_resolution_binning": False,
             "clean_caption": False,

@@ -38,16 +38,32 @@ class StableDiffusion(Conditioned):
             prediction,
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
+        # The pipeline refuses other multiples, whatever the autoencoder's scale is.
         self.size_multiple = 8
         height, width = picture_size(unet.config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=50, guidance=7.5)
 
     def has_two_branches(self, options: Options) -> bool:
-        """Guidance may be distilled into the UNet (latent consistency models): then one branch."""
+        """Guidance may be distilled into the UNet (latent consistency models): then one branch.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            True with guidance above 1 and no embedding of guidance in the UNet.
+        """
         return super().has_two_branches(options) and self.denoiser.config.time_cond_proj_dim is None
 
     def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """CLIP's last hidden states."""
+        """CLIP's last hidden states.
+
+        Args:
+            prompts: One for each sample.
+            negatives: Negative prompts; None where only one branch is drawn.
+
+        Returns:
+            Arguments of the pipeline: states `[sample, token, unit]` of each branch.
+        """
         cond, uncond = self.pipeline.encode_prompt(
             prompts, self.pipeline._execution_device, 1, negatives is not None, negatives
         )

@@ -54,6 +54,8 @@ class StableDiffusion3(Conditioned):
         if third is not None:
             texts.append(T5Text(pipeline.tokenizer_3, third, "text_3", "text_encoder_3", LONGEST))
         super().__init__(pipeline, net, texts)
+        # Both CLIP encoders stand side by side in the units of the same positions, so one window
+        # serves them.
         clip, t5 = texts[0], texts[2] if len(texts) > 2 else None
         self.text_windows = {
             **self.text_windows,
@@ -77,12 +79,22 @@ class StableDiffusion3(Conditioned):
             prediction,
             *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
         ]
+        # The latent is cut into patches, which must come out even.
         self.size_multiple = pipeline.vae_scale_factor * pipeline.patch_size
         height, width = picture_size(config.sample_size, pipeline.vae_scale_factor)
         self.defaults = Options(height, width, steps=28, guidance=7.0)
 
     def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """CLIP's penultimate states, then T5's; and CLIP's pooled ones side by side."""
+        """CLIP's penultimate states, then T5's; and CLIP's pooled ones side by side.
+
+        Args:
+            prompts: One for each sample.
+            negatives: Negative prompts; None where only one branch is drawn.
+
+        Returns:
+            Arguments of the pipeline: states `[sample, token, unit]` and pooled ones
+            `[sample, unit]` of each branch.
+        """
         cond, uncond, pooled, other = self.pipeline.encode_prompt(
             prompts,
             None,
@@ -103,9 +115,22 @@ class StableDiffusion3(Conditioned):
 def stream_hooks(
     index: int, block: Any, width: int, window: int, text_window: str
 ) -> list[SiteHook]:
-    """One block of two streams (Esser et al. 2024), which meet in their attention."""
+    """One block of two streams (Esser et al. 2024), which meet in their attention.
+
+    Args:
+        index: The block's index.
+        block: diffusers' `JointTransformerBlock` or `FluxTransformerBlock`.
+        width: Units of both streams.
+        window: Number of tokens of the text's stream.
+        text_window: The window that they are.
+
+    Returns:
+        Hooks of the picture's stream, then of the text's.
+    """
     address, dotted = f"denoiser.blocks.{index}", f"transformer.transformer_blocks.{index}"
     text, path = f"{address}.text", f"{dotted}.attn"
+    # The last block computes nothing for the text after its attention; even the text's queries
+    # there feed nothing.
     ends = getattr(block, "context_pre_only", False)
     on_text: dict[str, Any] = {"length": window, "text_window": text_window}
     hooks = [
@@ -115,6 +140,8 @@ def stream_hooks(
         tap_hook(address, "resid", dotted, block, width, output_index=1),
         *attention_hooks(text, path, block.attn, ADDED, unused=("q",) if ends else (), **on_text),
     ]
+    # Stable Diffusion 3.5 medium has a second attention of the picture to itself in its first
+    # blocks.
     second = getattr(block, "attn2", None)
     if second is not None:
         path = f"{dotted}.attn2"

@@ -41,6 +41,8 @@ class StableDiffusionXL(Conditioned):
         latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
         pooled = pipeline.text_encoder_2.config.projection_dim
         self.site_hooks = [
+            # Penultimate states are read of both; the second encoder's last block still makes the
+            # pooled embedding.
             *texts[0].site_hooks(unused=1),
             *texts[1].site_hooks(),
             conditioning_hook(CONDITION, (window, unet.config.cross_attention_dim), "text_2"),
@@ -56,11 +58,29 @@ class StableDiffusionXL(Conditioned):
         self.defaults = Options(height, width, steps=steps, guidance=guidance)
 
     def has_two_branches(self, options: Options) -> bool:
-        """Guidance may be distilled into the UNet (latent consistency models): then one branch."""
+        """Guidance may be distilled into the UNet (latent consistency models): then one branch.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            True with guidance above 1 and no embedding of guidance in the UNet.
+        """
         return super().has_two_branches(options) and self.denoiser.config.time_cond_proj_dim is None
 
     def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """Penultimate hidden states of both encoders side by side, pooled ones of the second."""
+        """Penultimate hidden states of both encoders side by side, pooled ones of the second.
+
+        Args:
+            prompts: One for each sample.
+            negatives: Negative prompts; None where only one branch is drawn.
+
+        Returns:
+            Arguments of the pipeline: states `[sample, token, unit]` and pooled ones
+            `[sample, unit]` of each branch.
+        """
+        # The pipeline gives zeros for a negative prompt of None only, not for "", so all empty ones
+        # become None.
         zeros = negatives is not None and not any(negatives)
         zeros = zeros and self.pipeline.config.force_zeros_for_empty_prompt
         cond, uncond, pooled, other = self.pipeline.encode_prompt(

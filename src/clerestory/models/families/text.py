@@ -60,24 +60,51 @@ class Text(ABC):
 
     @abstractmethod
     def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
-        """The encoder's sites; the last `unused` blocks affect no output."""
+        """The encoder's sites.
+
+        Args:
+            unused: How many of the last blocks affect no output.
+
+        Returns:
+            Hooks in the order in which the encoder computes their values.
+        """
 
     def token_hook(self, path: str) -> SiteHook:
-        """The hook of `text/tokens`: the embeddings of the tokens, without positions."""
+        """The hook of `text/tokens`: the embeddings of the tokens, without positions.
+
+        Args:
+            path: The dotted path of the embedding within the encoder.
+
+        Returns:
+            The hook of a site `(window, embedding)`.
+        """
         module: Any = self.encoder.get_submodule(path)
         shape = (self.window, module.embedding_dim)
         site = Site(f"{self.stage}/tokens", shape, f"{self.root}.{path}", module=module)
         return SiteHook(site, text_window=self.stage)
 
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        """Run the encoder as pipelines do, for taps and edits; with `graph` for gradients."""
+        """Run the encoder as pipelines do, for taps and edits.
+
+        Args:
+            texts: Prompts, truncated to the window.
+            graph: Whether autograd records the call, for gradients.
+        """
         ids = self._tokens(tuple(texts)).input_ids
         # Modules whose weights are offloaded (to the device "meta") move their inputs themselves.
         with torch.set_grad_enabled(graph):
             self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
 
     def token_mask(self, texts: Sequence[str]) -> Tensor:
-        """Real tokens, bool `[text, position]`: no start token, nothing after end-of-text."""
+        """Real tokens: no start token, nothing after end-of-text.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            bool `[text, position]`, on the CPU; true at end-of-text as well.
+        """
+        # Cloned: the tokens are cached, and the start token is masked out below.
         mask: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
         if self.begins:
             mask[:, 0] = False
@@ -93,6 +120,8 @@ class Text(ABC):
         Returns:
             True at its tokens wherever it stands; False where it is absent or beyond the window.
         """
+        # Found in the text and mapped to tokens by their offsets, since a word has other tokens
+        # inside another one (`cat` in `cathedral`).
         pattern = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
         mask = torch.zeros(len(texts), self.window, dtype=torch.bool)
         for row, text in enumerate(map(self.normalize, texts)):
@@ -105,21 +134,40 @@ class Text(ABC):
         return mask
 
     def offsets(self, text: str) -> list[tuple[int, int]] | None:
-        """Start and end in the text of the token at each position; (0, 0) for start and end tokens.
+        """Where in the text the token at each position stands.
 
-        None where the pipeline normalises the text, so that offsets would be of another one.
+        Args:
+            text: A prompt.
+
+        Returns:
+            Start and end in characters for each position, (0, 0) for start and end tokens; None
+            where the pipeline normalises the text, so that offsets would be of another one.
         """
         return self._offsets(text) if self.normalize(text) == text else None
 
     def tokenize(self, prompt: str) -> list[str]:
-        """The tokens of a prompt, without start, end and the tokenizer's marks of words."""
+        """The tokens of a prompt, without start, end and the tokenizer's marks of words.
+
+        Args:
+            prompt: A prompt.
+
+        Returns:
+            Its tokens as texts; not truncated.
+        """
         ids = self._ids((prompt,))[0]
         special = self.tokenizer.all_special_ids
         words = self.tokenizer.convert_ids_to_tokens([n for n in ids if n not in special])
         return [word.removesuffix("</w>").removeprefix("▁") for word in words]
 
     def reread(self, texts: Sequence[str]) -> list[str]:
-        """Each text encoded and decoded again, cut where the window ends."""
+        """Each text encoded and decoded again, cut where the window ends.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            The texts as their tokens spell them, without space at the ends.
+        """
         ids = [numbers[: self.window] for numbers in self._ids(tuple(texts))]
         decoded: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in decoded]
@@ -127,10 +175,18 @@ class Text(ABC):
     @property
     def room(self) -> int:
         """How many tokens the window holds besides start and end."""
+        # Both CLIP and T5 end a text with a token; only CLIP begins with one.
         return self.window - (2 if self.begins else 1)
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The numbers of the tokens of each text, without start and end; not cut."""
+        """The numbers of the tokens of each text, without start and end; not cut.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            A list of ids for each text.
+        """
         special = set(self.tokenizer.all_special_ids)
         return [[n for n in ids if n not in special] for ids in self._ids(tuple(texts))]
 
@@ -142,6 +198,7 @@ class Text(ABC):
         words = set()
         for token in self.tokenizer.get_vocab():
             word = token.removesuffix("</w>").removeprefix("▁").removeprefix("Ġ")
+            # A token without a mark of a word's start or end is a part of a word.
             if word != token and len(word) > 1 and word.isascii() and word.isalpha():
                 words.add(word.lower())
         return sorted(words)
@@ -149,12 +206,16 @@ class Text(ABC):
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Check that prompts fit the window.
 
+        Args:
+            prompts: Prompts.
+
         Raises:
             PromptError: One is longer; the message names what would be cut.
         """
         extra = 2 if self.begins else 1
         for ids in self._ids(tuple(prompts)):
             if len(ids) > self.window:
+                # The last position of the window is end-of-text, so one token fewer is kept.
                 cut = self.tokenizer.decode(ids[self.window - 1 : -1]).strip()
                 raise PromptError(
                     f"The prompt has {len(ids) - extra} tokens and the text window holds "
@@ -169,6 +230,8 @@ class Text(ABC):
 
     def _tokenize_uncut(self, texts: tuple[str, ...]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(
+            # verbose=False: the tokenizer warns about texts that are too long, which is what is
+            # asked here.
             [self.normalize(text) for text in texts], truncation=False, verbose=False
         ).input_ids
         return ids

@@ -94,9 +94,12 @@ class UnCLIP(Family):
             negative_prompt=negative,
             num_inference_steps=options.prior_steps,
             guidance_scale=options.prior_guidance,
+            # The negative prompts are further rows of the prior's batch, each with the generator of
+            # its sample's seed.
             generator=generators + negative_generators,
             return_dict=False,
         )
+        # After the prior's noise: the decoder goes on from here, as in the combined pipeline.
         states = [generator.get_state() for generator in generators]
         return Encoded(
             {self.conditioning_site: {"cond": embedding, "uncond": empty_embedding}}, states
@@ -137,6 +140,8 @@ class UnCLIP(Family):
         prior = stage == "prior"
         scheduler = self.pipeline.prior_scheduler if prior else self.pipeline.scheduler
         guidance = options.prior_guidance if prior else options.guidance
+        # With negative prompts the prior's batch is uncond rows of prompts and negatives, then cond
+        # rows of both.
         skip = 2 * count if prior and options.negative else count
         rows: dict[Branch, slice] = (
             {"uncond": first, "cond": slice(skip, skip + count)}
@@ -164,5 +169,6 @@ def _prior_hooks(prior: Any, window: int) -> list[SiteHook]:
             mlp_hook(address, f"{dotted}.ff", block.ff, **where),
             tap_hook(address, "resid", dotted, block, width, **where),
         ]
+    # The pipeline scales the prior's output after its last step, so no module makes this value.
     embedding = Site("prior/embedding", (1, prior.clip_mean.shape[-1]), "prior_prior")
     return [*hooks, SiteHook(embedding)]
