@@ -232,7 +232,9 @@ class Text(ABC):
         ids: list[list[int]] = self.tokenizer(
             # verbose=False: the tokenizer warns about texts that are too long, which is what is
             # asked here.
-            [self.normalize(text) for text in texts], truncation=False, verbose=False
+            [self.normalize(text) for text in texts],
+            truncation=False,
+            verbose=False,
         ).input_ids
         return ids
 
