@@ -71,5 +71,6 @@ def _said(world: World, factors: Sequence[str]) -> list[str]:
         phrases = [*levels, *itertools.chain.from_iterable(named)]
         parts |= {part.strip(" ,").casefold() for phrase in phrases for part in phrase.split("{x}")}
     if "style" in factors:
+        # Phrases of other factors use words of styles too, such as that of the window.
         parts |= {"style", "art", "painted", "drawn", "glass", "mosaic", "pixel", "print"}
     return sorted(filter(None, parts), key=len, reverse=True)

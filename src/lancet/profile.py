@@ -49,6 +49,7 @@ class LancetProfile(ModelProfile):
         """
         from lancet.world.table import World
 
+        # Classifiers of other kinds keep their prefix, and fall through to the default wording.
         factor = classifier.removeprefix(PREFIX)
         if factor in NAMED_FACTORS:
             words = getattr(World.load().factor(factor).get(label), "words", ())

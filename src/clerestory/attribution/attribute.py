@@ -100,8 +100,11 @@ def attribute(
     targets = parse_targets(model, of, pool)
     paths = _paths(model, of, pool) if path else {}
     games = Games.plan(prompt, replicates, ways, budget)
+    # Every text that will be measured, before the first is drawn.
     model.family.check_prompts(games.texts())
+    # The test needs the values of single pieces alone, without which there is no sum to exceed.
     test_units = synergy and len(prompt.pieces) > 1 and games.exact
+    # Sites along the path are measured with the targets, in the same runs of the model.
     along = list(chain.from_iterable(paths.values()))
     sites = unit_sites(model, targets) if test_units else ()
     with progress_bars(progress) as report:
@@ -113,6 +116,7 @@ def attribute(
         units = find_synergy(model, sites, games.activations(measured.units)) if sites else None
         effects: tuple[PatchEffect, ...] = ()
         if path:
+            # Patching is by one way of removal only: a second one would double the longest part.
             effects = patch_tokens(model, replicates, targets, removal=ways[0], progress=report)
         drawings: Drawings | None = None
         if out is not None and pictures:
@@ -120,6 +124,7 @@ def attribute(
     names = [target.name for target in targets]
     of_targets = dict(zip(names, splits[: len(names)], strict=True))
     main = {name: split[ways[0]] for name, split in of_targets.items()}
+    # Splits come in the order of the targets: those that were named first, then those of the paths.
     rest = iter(splits[len(names) :])
     result = Attribution(
         prompt=prompt.full_text,

@@ -30,6 +30,7 @@ def network(split: Split) -> Any:
     import pandas as pd
 
     count = len(split.shapley)
+    # From the top, clockwise.
     angles = np.pi / 2 - 2 * np.pi * np.arange(count) / count
     points = {
         share.piece: (float(np.cos(angle)), float(np.sin(angle)))
@@ -125,6 +126,7 @@ def tokens(effects: Sequence[PatchEffect]) -> Any:
         }
         for effect in effects
     )
+    # In the order of the model; reversed below, so that the first block is at the bottom.
     blocks = list(dict.fromkeys(table["block"]))
     base = alt.Chart(table).encode(
         x=alt.X(

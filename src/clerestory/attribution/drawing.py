@@ -79,6 +79,7 @@ def draw_layers(
         return {}
     read = [site for sites in blocks.values() for site in sites]
     values = model.run(prompt, 0, read=read, pool="none", pictures=False).site_values
+    # The encoder of most blocks sets the depths: each of its blocks is drawn once.
     longest = max(blocks.values(), key=len)
     edits = []
     for depth in range(1, len(longest) + 1):

@@ -56,6 +56,7 @@ def _tokens(result: Attribution) -> list[tuple[str, Markup]]:
 
 def _coalitions(result: Attribution) -> list[dict[str, Any]]:
     """Each coalition that was drawn: its pieces, its prompt, its pictures, its mean values."""
+    # Above four pieces coalitions are not drawn, and the page leaves the part out.
     if result.drawings is None or not result.drawings.prompts:
         return []
     return [

@@ -102,6 +102,7 @@ def paraphrase(
     nothing = [False] * len(prompt.pieces)
     sentences = [each for each in sentences if all(each.text(nothing, way) for way in removal)]
     if model is not None:
+        # A baseline can have more tokens than its piece: the longest coalition mixes both.
         present = _longest(model, prompt) if "baseline" in removal else [True] * len(nothing)
         sentences = [
             each for each in sentences if fits_window(model, [each.full_text, each.text(present)])
@@ -170,6 +171,7 @@ def template_groups(paraphrases: Sequence[SegmentedPrompt]) -> Integers:
         `[paraphrase]`, group numbers from 0.
     """
     templates = [each.template or str(index) for index, each in enumerate(paraphrases)]
+    # Names to numbers; the numbers follow the alphabet, which does not matter to a bootstrap.
     return np.unique(templates, return_inverse=True)[1]
 
 
@@ -186,6 +188,7 @@ def _variants(prompt: SegmentedPrompt, index: int) -> list[str]:
     words = prompt.context[index]
     for phrase, synonyms in SYNONYMS.items():
         match = re.search(rf"(?<!\S){phrase}(?!\S)", words)
+        # "covered with" and "filled with" do not mean "covered and".
         if match and not BOUND.search(words[: match.start()]):
             variants = [words[: match.start()] + each + words[match.end() :] for each in synonyms]
             return list(dict.fromkeys([words, *variants]))

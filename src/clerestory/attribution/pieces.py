@@ -135,6 +135,7 @@ def parse_pieces(text: str) -> SegmentedPrompt:
         return SegmentedPrompt(tuple(context), tuple(Piece(word, "", True) for word in words))
     context, insides = [""], list[str]()
     for part in re.split(r"([\[\]])", text):
+        # There is one context more than there are insides whenever no bracket is open.
         outside = len(context) > len(insides)
         if part == "[":
             if not outside:
@@ -226,6 +227,7 @@ def _append_baseline(characters: Characters, baseline: str, index: int) -> Chara
         return characters + _characters(baseline, index)
     noun = re.sub(r"^(an?|the)\s+", "", baseline, flags=re.IGNORECASE)
     words = baseline[: len(baseline) - len(noun)] or f"{article[1]} "
+    # "the" says that something is known; only the indefinite articles are chosen by sound.
     if {words.strip().lower(), article[1].lower()} <= {"a", "an"}:
         words = article_for(noun, article[1])
     owner = characters[article.start()][1]

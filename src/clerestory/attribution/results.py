@@ -148,6 +148,7 @@ class Drawings:
             folder: A folder that exists; a file of this name is overwritten.
         """
         layers = {f"{LAYER}{site}": pictures for site, pictures in self.layers.items()}
+        # Sites as names of arrays need the prefix: a site could otherwise be called `prompts`.
         np.savez_compressed(
             folder / DRAWINGS,
             prompts=np.array(self.prompts, dtype=str),
@@ -252,6 +253,7 @@ class Attribution(Result):
         """Shapley values as circles and interactions as lines, one chart per target."""
         import altair as alt
 
+        # Imported here: charts import this module for its types.
         from clerestory.attribution.charts import network
 
         return alt.hconcat(*(network(split).properties(title=n) for n, split in self.of.items()))
@@ -289,5 +291,6 @@ class Attribution(Result):
         Raises:
             EvidenceError: The files are missing, damaged or of another version.
         """
+        # Pictures are excluded from the JSON and checked by themselves.
         result = load_json(cls, folder, cls.figures_file, EvidenceError)
         return replace(result, drawings=Drawings.load(folder))

@@ -87,6 +87,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def progress_bars() -> Iterator[LossProgress]:
     """A bar for each label, added when it is first reported."""
+    # Bars redraw their line, which in a log file would be thousands of lines.
     if not sys.stderr.isatty():
         yield _LogLines()
         return
@@ -113,6 +114,8 @@ class _LogLines:
         elapsed = now - self._started[label]
         if completed == total:
             status(f"{label}: {total} in {elapsed:.0f} s")
+        # The first report may come after work that was resumed: only what was done since gives a
+        # rate.
         elif now - self._logged[label] >= LOG_INTERVAL and completed > self._first[label]:
             self._logged[label] = now
             remaining = elapsed / (completed - self._first[label]) * (total - completed)

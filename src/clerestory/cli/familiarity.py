@@ -76,5 +76,6 @@ def familiarity(
         console.write_json(result.to_dict())
         return
     console.write(result.summary())
+    # What contexts add matters where the name adds nothing of its own.
     if result.verdict != "familiar":
         console.write_table(result.table())

@@ -116,6 +116,7 @@ class ModelOptions:
         from clerestory.cli import console
 
         given = {key: value for key, value in self.load_options.items() if value is not None}
+        # The default's load options belong to the default: another model has its own.
         options = given if self.name else {**default_options, **given}
         model = clerestory.load(self.name or default, **options)
         if model.description:

@@ -37,6 +37,7 @@ class PluginGroup(TyperGroup):
             Own commands first.
         """
         own = super().list_commands(ctx)
+        # A plug-in cannot replace a command of the library's own.
         return [*own, *(name for name in plugins(GROUP) if name not in own)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -53,6 +54,8 @@ class PluginGroup(TyperGroup):
         if own is not None or cmd_name not in plugins(GROUP):
             return own
         package = plugins(GROUP)[cmd_name].module.partition(".")[0]
+        # A stand-in: importing every plug-in would make `--help` slow, and break it where one is
+        # broken.
         return TyperCommand(cmd_name, help=f"Commands of the plug-in {package}.")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

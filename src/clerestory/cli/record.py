@@ -134,6 +134,7 @@ def _table(prompts: str, sample: int | None, seed: int, words: int, opened: Mode
 
     if sample is not None:
         return random_prompts(prompts, sample, seed, model=opened, words=words)
+    # All combinations of a vocabulary's words are too many to record.
     if prompts == VOCABULARY:
         raise PromptError("--prompts vocabulary needs --sample, the number of prompts.")
     return prompt_table(Path(prompts))

@@ -87,6 +87,7 @@ def verify(
             repaired(store, [each for each in damage if each.chunk not in again])
             fill(store, opened, progress, again)
         console.status(f"{len(chunks)} chunks were drawn again.")
+        # Once more over all files: what was repaired is proven, not assumed.
         damage = check(store)
     if json:
         damaged = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]

@@ -68,6 +68,7 @@ def suppress(
     from clerestory.cli import console
     from clerestory.models import parse_seeds
 
+    # Each once: a line that stands twice would count twice.
     others = None if other_prompts is None else tuple(dict.fromkeys(read_lines(other_prompts)))
     with console.progress_bars() as report:
         result = suppression.suppress(

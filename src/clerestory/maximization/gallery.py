@@ -26,6 +26,7 @@ def write_gallery(result: MaximizationResult, folder: Path) -> Path:
     result.save(folder)
     plot = result.plot()
     (folder / "curve.png").write_bytes(png(plot))
+    # Without pictures each prompt still has its row.
     pictures: Any = result.pictures if result.pictures is not None else [[] for _ in result.best]
     rows = [
         {"found": found, "pictures": [data_address(picture) for picture in row]}

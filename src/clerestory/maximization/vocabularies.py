@@ -56,6 +56,7 @@ def default_words(model: Model) -> list[str]:
     bigrams = caption_bigrams(model.profile)
     if bigrams is None:
         return model.vocabulary()
+    # Without the start mark and commas, which are entries of the counts but no words.
     return sorted(word for word in bigrams.words if word[:1].isalnum())
 
 

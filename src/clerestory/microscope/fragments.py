@@ -77,6 +77,7 @@ def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> l
     """
     entries = []
     for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
+        # Units that never vary correlate with none: what stands there is only a filler.
         if r == 0:
             continue
         other = microscope.at(int(number))

@@ -63,6 +63,7 @@ class TurnQueue:
         with self._moved:
             if self._closed:
                 raise AbandonedError
+            # The first entry has the turn and does not wait, hence `>` and not `>=`.
             if ticket is not None and len(self._queue) > self.max_waiting:
                 raise BusyError
             self._queue.append(holder)
@@ -97,6 +98,7 @@ class TurnQueue:
         """Let those who wait go first. Only the holder of the turn may call it."""
         with self._moved:
             holder = self._queue[0]
+            # To the end: everyone who waits by now has a turn before the holder's next one.
             self._queue.rotate(-1)
             self._moved.notify_all()
         self._wait(holder)

@@ -163,5 +163,6 @@ def serve(
 
     how: dict[str, Any] = {"host": host, "port": port, "log_level": "warning"}
     how |= {"server_header": False, "timeout_graceful_shutdown": GRACE}
+    # Ctrl-C is how a server is meant to end.
     with suppress(KeyboardInterrupt):  # which it raises once it has ended
         Server(uvicorn.Config(app, **how)).run()

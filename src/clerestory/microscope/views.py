@@ -200,6 +200,7 @@ class Views:
         found = [self.unit(unit) for unit in units]
         r = None
         if units[0].site.recording == units[1].site.recording:
+            # Only units of one recording have values of the same samples.
             values = [np.asarray(unit.figure("values"), np.float64) for unit in units]
             if all(own.std() > 0 for own in values):
                 r = float(np.corrcoef(values[0], values[1])[0, 1])
@@ -214,6 +215,7 @@ class Views:
         Returns:
             Ready for JSON; at most 200 themes, 24 units and 24 samples.
         """
+        # An empty question would match every theme and prompt.
         question = " ".join(words.split())
         if not question:
             return {

@@ -96,6 +96,7 @@ def find_context_effects(
     _, contexts, width = hits.shape
     if contexts < 2 or not width:
         return tuple(() for _ in range(contexts))
+    # The mean of all other contexts, as the sum less the context's own share.
     others = (hits.sum(1, keepdims=True) - hits) / (contexts - 1)
     q = benjamini_hochberg(_permutation_p(hits).ravel()).reshape(contexts, width)
     rates, other_rates = hits.mean(0), others.mean(0)
@@ -104,6 +105,7 @@ def find_context_effects(
     gain = rates - np.maximum(other_rates, medians)
     effects = []
     for context in range(contexts):
+        # Both a margin and a q: with many names even a tiny difference has a small q.
         clear = np.flatnonzero((gain[context] >= MARGIN) & (q[context] <= ALPHA))
         order = clear[np.argsort(-gain[context, clear], kind="stable")].tolist()
         effects.append(

@@ -80,6 +80,7 @@ def first_name_p(distances: Floats) -> float:
     >>> first_name_p(np.array([3.0, 1.0, 2.0, 4.0]))
     0.5
     """
+    # A tolerance, so that rounding does not decide between names of equal distance.
     farther = distances[1:] >= distances[0] * (1 - TOLERANCE)
     return float((1 + farther.sum()) / len(distances))
 

@@ -144,6 +144,7 @@ def measure_familiarity(
     pictured = {*phrases, *(name for own in controls_of.values() for name in own[:PICTURED])}
     observations = {name: store.read(name, pictures=name in pictured) for name in names}
     with progress_bars(progress) as report:
+        # Without progress of its own: the bar counts names, not the pictures of each.
         evaluator = Evaluator(model, cache)
         _observe(evaluator, observer, store, observations, contexts, numbers, pictured, report)
     known = {name: each for name, each in observations.items() if each is not None}
@@ -228,6 +229,7 @@ def _compare(
     blocks = [np.stack([each.rates for each in pool]), np.stack([each.embedding for each in pool])]
     deviation = deviations([block for block in blocks if block.shape[2]])
     distance, consistency = distances(deviation), consistencies(deviation)
+    # A median of 0, where no control differs, would divide by zero.
     median, p = float(np.median(distance[1:])) or 1.0, first_name_p(distance)
     norms = np.linalg.norm(deviation, axis=2)
     # Context by context, since pictures differ more in some contexts whatever the name.

@@ -76,6 +76,7 @@ def chart(result: FamiliarityResult) -> Any:
             "kind": [CONTROLS] * len(controls.names) + [PHRASE],
         }
     )
+    # With one context there is nothing to be consistent with: points lie on one line.
     single = result.consistency is None
     colours = alt.Scale(domain=[CONTROLS, PHRASE], range=["#b9b3a4", "#234f8c"])
     return (

@@ -161,6 +161,7 @@ class FamiliarityResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
+        # Pictures are excluded from the JSON: without them nothing of them is validated either.
         return dump_json(replace(self, pictures={}))
 
     def page(self) -> str:
@@ -212,6 +213,7 @@ def phrase_folder(folder: Path, phrase: str) -> Path:
     from clerestory.reporting.pictures import slug
 
     name = slug(phrase)
+    # A slug drops case and marks; a digest tells apart what these alone distinguish.
     if name.replace("-", " ") != phrase or name == NAMES:
         # A phrase may hold half a surrogate pair, which plain UTF-8 refuses to encode.
         raw = phrase.encode(errors="surrogatepass")

@@ -26,6 +26,7 @@ def environment(package: str) -> jinja2.Environment:
     """
     own = jinja2.PackageLoader(package, "pages")
     shared = jinja2.PackageLoader("clerestory.reporting", "templates")
+    # The package's own templates come first, so that one may replace a shared template.
     return jinja2.Environment(
         loader=jinja2.ChoiceLoader([own, shared]),
         autoescape=True,

@@ -49,6 +49,7 @@ def card(steering: Mapping[str, Any]) -> str:
         f"Edits for **{markdown(base['name'])}** of revision `{code(base['revision'] or '?')}`.",
         "This folder holds no weights of it. To draw with it:",
         "",
+        # Indented by four, which is code in Markdown.
         '    clerestory steer draw THIS_FOLDER "a moose" --out pictures',
         "",
         "## The edits, in their order",
@@ -56,6 +57,7 @@ def card(steering: Mapping[str, Any]) -> str:
         *(f"{number}. {_edit(edit)}" for number, edit in enumerate(steering["edits"], 1)),
         "",
     ]
+    # Edits that were saved without `steer` have no figures, or some of their own.
     if set(calibration) >= MEASURED:
         lines += _figures(calibration)
     lines += [

@@ -49,6 +49,7 @@ def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
     """
     front: list[Candidate] = []
     most = -1.0
+    # From the highest score down, so one pass finds whatever preserves more than all before it.
     for candidate in sorted(candidates, key=lambda each: (-each.score, -each.preservation)):
         if candidate.preservation > most:
             front.append(candidate)
@@ -82,6 +83,7 @@ def select_candidate(
         best = max(enough, key=lambda each: (each.score, each.preservation))
     else:
         most = max(candidate.score for candidate in usable)
+        # At the knee a few percent of the target are given up for what they cost in preservation.
         nearly = [each for each in usable if each.score >= NEARLY_BEST * most]
         best = max(nearly, key=lambda each: each.preservation)
     if best.score == 0:

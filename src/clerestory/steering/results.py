@@ -264,6 +264,7 @@ class BuildResult(Result):
         Raises:
             ModelError: The folder holds no steered model that `steer` built.
         """
+        # The pictures are not saved but for those on the card, so that a steered model stays small.
         steered = SteeredModel.load(folder)
         source = f"{folder}: calibration"
         calibration = validated(Calibration, steered.calibration, source, ModelError)

@@ -139,6 +139,7 @@ def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> di
     found: dict[str, str] = {}
     for finding in sorted(findings.by_kind("direction"), key=lambda each: each.rank):
         site = parse(finding.site).site
+        # None, where that is not known, counts as reaching.
         reaches = model.sites[site].affects_output is not False
         if reaches and np.any(findings.directions[finding.unit]):
             found.setdefault(site, finding.unit)
@@ -150,6 +151,7 @@ def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> di
         )
     if not found:
         raise EvidenceError("These findings have no direction that reaches the picture.")
+    # The conditioning site first: all that the prompt says passes through it.
     first = [site for site in found if site == model.conditioning_site]
     selected = sites or list(dict.fromkeys([*first, *found]))[:SITES]
     return {site: found[site] for site in selected}

@@ -151,6 +151,7 @@ def _fit(unet: Any, data: _TrainingData, steps: int, progress: Progress | None) 
     optimizer = torch.optim.AdamW(parameters, lr=RATE * 5)
     losses = []
     for completed, (latents, times, plain, target) in enumerate(data.batches(steps), 1):
+        # The goal is what the base model predicts for the words.
         with torch.no_grad(), _adapter_off(unet):
             goal = _prediction(unet, latents, times, target)
         loss = torch.nn.functional.mse_loss(_prediction(unet, latents, times, plain), goal)

@@ -123,6 +123,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     goal = SteeringTarget(classifier, label, said, against, tuple(preserve), remove)
     source = findings if isinstance(findings, str | Path) else ""
     known = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
+    # The baseline would push the other way, and look worse than it is.
     if search is not None and remove:
         raise EvidenceError(
             "`search` cannot be a baseline with `remove`: the found words add the target."
@@ -130,6 +131,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     words = None if search is None else found_words(search, 1)[0]
     if min_preservation is not None and not goal.panel("selection").preserved:
         raise EvidenceError("No classifier measures preservation: name some that should stay.")
+    # One list, cut in two: no item can be in both halves.
     listed = select_items(model, items, classifier, selection_items + evaluation_items)
     selecting, evaluating = listed[:selection_items], listed[selection_items:]
     _check_items(selecting, evaluating, known)
@@ -147,6 +149,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         tried = _candidate_edits(model, directions, strengths, goal)
         candidates = _candidates(evaluator, [edit for edit, _ in tried], selecting, goal)
         selected, warnings = select_candidate(candidates, min_preservation)
+        # Candidates stand in the order of the edits that were tried.
         direction = tried[candidates.index(selected)][1]
         evaluation = _Evaluation(evaluator, goal, evaluating, numbers)
         outcomes = evaluation.outcomes(selected.edit, words)
@@ -209,9 +212,11 @@ def _candidate_edits(
     edits = []
     sign = -1.0 if goal.remove else 1.0
     for direction in directions:
+        # At a share of 1 an edit moves the site as far as saying the target does.
         sizes = strengths or [sign * share * direction.separation for share in FRACTIONS]
         steps = _steps(model, direction.site)
         halves = [steps[: len(steps) // 2], steps[len(steps) // 2 :]]
+        # Few steps have no halves worth telling apart, and each range multiplies the drawings.
         ranges = [(), *halves] if len(steps) >= HALVED_STEPS else [()]
         edits += [(direction.edit(size, part), direction) for part in ranges for size in sizes]
     return edits
@@ -241,6 +246,7 @@ def _candidates(
         frechet_to=WORDS,
         description="drawing with edits",
     )
+    # Without features nothing can be out of distribution.
     limit = np.inf if unedited.frechet is None else unedited.frechet
     return [
         Candidate(edit, each, goal.score(each.target.rate), (each.frechet or 0.0) > limit)
@@ -302,6 +308,8 @@ class _Evaluation:
             pictures = slider.draw(prompts, self.seeds)
         finally:
             slider.close()
+        # The unedited pictures are those of the evaluation, so that both are compared with the
+        # same.
         before = outcomes[UNEDITED].pictures
         reference = Drawing(unedited, design, before.reshape(-1, *before.shape[2:]))
         drawing = Drawing(Condition(SLIDER), design, pictures)
@@ -357,6 +365,7 @@ def _mean_figures(outcomes: Sequence[Outcome]) -> ConditionFigures:
     ]
     return ConditionFigures(
         target_rate=float(np.mean(rates)),
+        # A range and not an interval: each rate is of another direction, not of other items.
         target_interval=(min(rates), max(rates)),
         preservation={
             name: float(np.mean([each.preservation[name].rate for each in outcomes]))

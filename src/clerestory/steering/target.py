@@ -68,6 +68,7 @@ class SteeringTarget:
             self.classifier,
             self.label,
             role=role,
+            # None lets the panel take the classifiers that come with the target's.
             preserved=self.preserve or None,
             hard_negative=self.hard_negative,
         )

@@ -60,6 +60,8 @@ class MethodContext:
     @cached_property
     def bases(self) -> dict[str, Floats]:
         """Bases of the unwanted directions `[direction, unit]`, by how they were made."""
+        # Guarded and not: projecting out what is preserved can leave less of the unwanted
+        # direction.
         return {
             "as worded": self.directions.basis(guarded=False),
             "preserved projected out": self.directions.basis(guarded=True),

@@ -217,6 +217,7 @@ def _reduction_interval(before: Floats, control: Floats, after: Floats) -> tuple
     # A resample of items is a multinomial draw of their counts: one matrix product does them all.
     weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
     gone, excess = weights @ (before - after).mean(1), weights @ (before - control).mean(1)
+    # A resample without an excess has no share of it: the quotient would be huge or negative.
     valid = excess > MIN_EXCESS
     low, high = np.quantile(gone[valid] / excess[valid], [0.025, 0.975])
     return float(low), float(high)

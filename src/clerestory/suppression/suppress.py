@@ -123,6 +123,7 @@ def suppress(
         selection = Half(
             evaluator, association, first, _selection_seeds(numbers, len(first)), "selection"
         )
+        # The first problem ends the call: what follows it would rest on nothing.
         for problem in selection.problems():
             raise EvidenceError(problem)
         sentences = [each.full_text for each in (*first, *second)]
@@ -363,6 +364,7 @@ def _steer(
     edited = [each for each in results if each.has_edits]
     if not edited:
         return None, None
+    # By the selection half, as the recommendation is: the evaluation half chooses nothing.
     best = max(edited, key=lambda each: each.selection.objective)
     result = recommended if recommended.has_edits else best
     condition = next(each.condition for each in choices if each.method == result.name)

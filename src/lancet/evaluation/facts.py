@@ -75,6 +75,7 @@ def facts(
     Raises:
         ModelError: A file of the folder is missing or damaged.
     """
+    # The table that the weights were taught, not the built-in one, which may be another.
     world = World.load(checkpoint.verified(folder) / "world.toml")
     observe = _Observer(model, LancetClassifiers.load("evaluation", folder), progress)
     return [_measured(world, fact, observe) for fact in world.facts]
@@ -210,6 +211,7 @@ def _phrases(world: World, factor: str) -> list[str]:
     """
     taken = {level for fact in world.facts for level in _levels(fact.when.get(factor, ()))}
     levels: Mapping[str, Level] = getattr(world, f"{factor}s")
+    # Other styles hide other factors, and a fact could not be seen.
     if factor == "style":
         levels = dict(list(levels.items())[:1])
     free = [level for name, level in levels.items() if name not in taken and level.say > 0]

@@ -106,6 +106,7 @@ def grid(world: World, seen: Set[str] = frozenset()) -> tuple[EvaluationPrompt, 
     asks: list[EvaluationPrompt] = []
     taken = set(seen)
     for number, (part, fixed) in enumerate(wanted):
+        # Each prompt has its own first choice of style; the others follow where facts forbid it.
         turned = (*styles[number:], *styles[:number])
         place = _place(world, fixed, (*places[number:], *places[:number]))
         fixed = {"perspective": "plain", "place": place, **fixed}
@@ -151,6 +152,7 @@ def _held_out_factors(world: World, rng: np.random.Generator) -> list[dict[str, 
         for pair in world.held_out.pairs
         if set(pair) == {"mood", "place"}
     ]
+    # Four prompts of each named pair, and the rest of the hundred from the lot.
     chosen = [lots[at] for at in rng.permutation(len(lots))[: HELD_OUT - 4 * len(pairs)]]
     return [*chosen, *pairs * 4]
 

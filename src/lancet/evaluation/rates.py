@@ -105,6 +105,7 @@ def evaluate(
     pictures = draw(model, asks, progress, **options)
     seconds = (time.perf_counter() - start) / len(asks)
     classifiers = LancetClassifiers.load("evaluation", folder)
+    # Covariances of float32 features lose digits that the Fréchet distance needs.
     features = classifiers.features(pictures).astype(np.float64)
     drawn = (features.mean(0), np.cov(features.T))
     return Evaluation(

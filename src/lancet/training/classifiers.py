@@ -96,6 +96,7 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
             wanted = torch.stack([truth, renders.second], 1).sort(1).values
             both = (likeliest == wanted).all(1) & paired
             found["pairs"] = torch.stack([both.sum(), paired.sum()]).int()
+            # Otherwise a classifier that names the second object of a pair would count as wrong.
             truth = torch.where(paired & (said == renders.second), said, truth)
         cells = torch.bincount(truth * len(levels) + said, minlength=len(levels) ** 2)
         found[f"confusion/{factor}"] = cells.view(len(levels), -1).int()
@@ -114,6 +115,7 @@ def _mirrored(pictures: Tensor, noise: torch.Generator) -> Tensor:
 
 def _worn(pictures: Tensor, noise: torch.Generator) -> Tensor:
     """A third of the pictures blurred by an average of 3×3, a third made grainy."""
+    # Drawn pictures have a slight blur and grain that renders lack: neither may mislead.
     third = len(pictures) // 3
     blurred = functional.avg_pool2d(
         functional.pad(pictures[:third], (1, 1, 1, 1), mode="replicate"), 3, stride=1

@@ -34,6 +34,7 @@ def _lines(path: Path) -> Iterator[tuple[int, float]]:
     for line in path.read_text().splitlines():
         try:
             told = json.loads(line)
+        # The log is appended to after a kill, so a broken line may stand in its middle.
         except ValueError:
             continue
         yield told["step"], told["loss"]

@@ -76,6 +76,7 @@ class Prior(Stage):
         clean = (self.embeddings[rows] - self.model.clip_mean) / self.model.clip_std
         pooled, hidden, mask = self.states[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
+        # The first row of the empty prompt, once for each row of the batch.
         none = self.empty[torch.zeros(len(rows), dtype=torch.long)]
         pooled = torch.where(drop[:, None], none[0], pooled)
         hidden = torch.where(drop[:, None, None], none[1], hidden)

@@ -121,6 +121,7 @@ def factor_loss(logits: dict[str, Tensor], renders: Renders, rows: Tensor) -> di
         truth = functional.one_hot(codes[:, place], len(levels)).float()
         if factor == "subject" and "none" in levels:
             other = functional.one_hot(second, len(levels)).float()
+            # 0.5 where there is a second object, else 0.
             pair = (second != levels.index("none"))[:, None].float() * 0.5
             truth = (1 - pair) * truth + pair * other
         weight = HARDEST if factor == "subject" else 1.0

@@ -90,6 +90,7 @@ def _heads(
         for name in (f"heads.{factor}.weight", f"heads.{factor}.bias"):
             if name in state and old != new:
                 rows = fresh[name].clone()
+                # By name and not by number: a new level in the table shifts all that follow it.
                 rows[[new.index(level) for level in shared]] = state[name][
                     [old.index(level) for level in shared]
                 ].to(rows.dtype)

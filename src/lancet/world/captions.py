@@ -44,6 +44,7 @@ def caption(
     core = writer.person(extra) if told["kind"] == "person" else writer.objects(extra)
     core = f"{core} {writer.phrase('place')}".strip()
     wraps = ["perspective", "artwork", "style"]
+    # Style and artwork may come in either order, as people say them.
     if rng.random() < 0.3:
         wraps = ["perspective", "style", "artwork"]
     for factor in wraps:
@@ -119,6 +120,7 @@ def _described(core: str, adjectives: Sequence[str]) -> str:
     if not adjectives:
         return core
     words = " ".join(adjectives)
+    # English puts an adjective after an indefinite pronoun.
     if core == "somebody":
         return f"{core} {words}"
     article, _, noun = core.partition(" ")

@@ -171,6 +171,7 @@ def _wrapped(text: str, font: Font, width: int) -> list[str]:
     """Lines of `text` that are at most `width` pixels wide in this font."""
     if not text:
         return []
+    # Proportional fonts have no fixed number of letters a line: fewer are tried until all fit.
     signs = len(text)
     while signs > 1:
         lines = textwrap.wrap(text, signs)

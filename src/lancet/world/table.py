@@ -302,6 +302,8 @@ def _complaint(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"people": People, "pairs": Pairs, "facts": Fact}
         parts |= {"held_out": HeldOut, "strangers": Strangers}
+        # The nearest known name is looked for among the fields of the table that has the unknown
+        # one.
         fields = World if len(loc) == 1 else parts.get(loc[0], Level)
         known = set(fields.model_fields) - {"path", "fingerprint"}
         said = f"not known here.{suggest(loc[-1], known)}".removesuffix(".")

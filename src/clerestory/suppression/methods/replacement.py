@@ -48,6 +48,7 @@ class Replacement(SuppressionMethod):
         pieces = [piece.words for piece in association.prompt.pieces]
         weights = {"": np.zeros(len(pieces))}
         weights |= {f", preserved x{w:g}": np.full(len(pieces), w) for w in self.reinforcements}
+        # With a single piece, one of several is the same as all of them.
         if len(pieces) > 1:
             weights |= {
                 f", {piece} x{weight:g}": weight * np.eye(len(pieces))[index]

@@ -154,6 +154,7 @@ def _thing(
     sprite = art.sprite(scene.artwork, world.subjects[name][0], round(size))
     if rng.random() < 0.5:
         sprite = sprite[:, ::-1]
+    # Black lines on a dark place could not be seen.
     if scene.artwork in LINES and light(canvas, x, y) < 0.42:
         sprite = blend(sprite, (238, 236, 226), 1.0)
     set_apart(canvas, sprite, x, y)

@@ -91,6 +91,7 @@ def _tinted(
         pale[..., :3] = pale[..., :3] * (1 - dark) + face[..., :3] * dark
         return pale
     share = float(rng.uniform(0.2, 0.85))
+    # Bright and not grey or white: the face, without eyes, teeth and tears.
     skin = (level > 0.55 * face[..., 3:]) & (face[..., 2:3] < 0.8 * level + 0.1)
     shaded = np.asarray(tone, np.float32) / 255.0 * level
     tinted = face.copy()
@@ -200,6 +201,7 @@ def _cap(canvas: Canvas, head: Head, colour: Colour, depth: float) -> None:
     edge = float(np.arcsin(min(brow / reach, 1.0)))
     turns = np.linspace(edge, np.pi - edge, 16)
     points = [(x + np.cos(turn) * reach, y - np.sin(turn) * reach) for turn in turns]
+    # Two points inside the cap make its lower edge uneven.
     points += [(x - radius * 0.3, y - brow * 1.12), (x + radius * 0.2, y - brow * 0.98)]
     polygon(canvas, points, colour)
 

@@ -165,6 +165,7 @@ def stained_glass_window(rng: np.random.Generator, horizon: float) -> Canvas:
     spring = int(top + half)
     cv2.ellipse(shape, (int(middle), spring), (int(half), int(half)), 0, 180, 360, 255, -1)
     shape[spring : int(foot), int(middle - half) : int(middle + half)] = 255
+    # The frame is the window's shape, four pixels wider on every side.
     frame = cv2.dilate(shape, np.ones((9, 9), np.uint8))
     canvas[frame > 0] = (46, 40, 42)
     canvas[shape > 0] = glass[shape > 0]
