@@ -40,7 +40,11 @@ _noted: dict[str, str] = {}
 
 
 def resumable(place: object) -> None:
-    """Note that the same command goes on in this place, whenever it is stopped."""
+    """Note that the same command goes on in this place, whenever it is stopped.
+
+    Args:
+        place: A folder or URL.
+    """
     _noted[str(place)] = RESUMABLE
 
 
@@ -54,6 +58,7 @@ def left() -> str:
     >>> left()
     'rec is resumable, the same command goes on'
     """
+    # Files within a folder that is resumable are its own affair.
     going = {place for place, state in _noted.items() if state == RESUMABLE}
     said = [
         f"{place} {state}"
@@ -69,7 +74,17 @@ def forget() -> None:
 
 
 def free_folder(folder: Path) -> Path:
-    """A folder that is empty or not there yet, and stays so; OutputError if something is in it."""
+    """Check that a folder is empty or not there yet; it is not made.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: It is a file, cannot be read, or something is in it.
+    """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; give a folder that is empty or not there yet.")
     try:
@@ -82,10 +97,21 @@ def free_folder(folder: Path) -> Path:
 
 
 def empty_folder(folder: Path) -> Path:
-    """Make a folder, or take an empty one; OutputError where something is in the way."""
+    """Make a folder, or take an empty one.
+
+    Args:
+        folder: The folder; its parents are made too.
+
+    Returns:
+        The folder, which can be written to.
+
+    Raises:
+        OutputError: Something is in the way, or it cannot be written to.
+    """
     free_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Tried out: permissions alone do not tell on network disks, nor for root.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -99,7 +125,15 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     It is a hidden one, `.NAME-….part`, beside a folder that is not there yet, in one that is there
     and empty. Where anything goes wrong, or a signal comes, it is removed; a kill leaves it behind.
-    OutputError where `folder` is taken, also where that happens meanwhile.
+
+    Args:
+        folder: Where the files belong; empty or not there yet.
+
+    Yields:
+        The hidden folder.
+
+    Raises:
+        OutputError: `folder` is taken, also where that happens meanwhile.
     """
     there = free_folder(folder).is_dir()
     part = (folder if there else folder.parent) / _hidden(folder)
@@ -110,6 +144,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         yield part
         _unaltered(folder, part)
         written = True
+        # A folder that is there is kept rather than replaced: it may be a mount, or somebody's
+        # working folder.
         for one in sorted(part.iterdir()) if there else ():
             made.append(folder / one.name)
             one.replace(folder / one.name)
@@ -131,7 +167,13 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def whole_file(path: Path) -> Iterator[Path]:
     """A name to write to, whose file takes the place of `path` once it is written.
 
-    It ends like `path`. Where anything goes wrong it is removed, and `path` is as it was.
+    Where anything goes wrong it is removed, and `path` is as it was.
+
+    Args:
+        path: Where the file belongs; a file that is there is replaced.
+
+    Yields:
+        A hidden name beside it, with the same suffix, since writers choose a format by it.
     """
     part = path.with_name(_hidden(path) + path.suffix)
     _noted[str(path)] = AS_IT_WAS
@@ -156,11 +198,23 @@ def planned_folder(
     other: str,
     error: type[ClerestoryError],
 ) -> Path:
-    """A folder that keeps what is done by a plan, which it has in `file`; an empty one gets it.
+    """A folder that keeps what is done by a plan; where it is there already work goes on.
 
-    Where it is there already work goes on. `error`, with the differences, where the folder has
-    `other`: what was done by another plan.
+    Args:
+        folder: A folder of this plan, or one that is empty or not there yet, which gets it.
+        file: The name of the file with the plan.
+        plan: Everything that the work depends on, ready for JSON.
+        other: What a folder of another plan holds, for the message.
+        error: The class of what is raised.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ClerestoryError: Of class `error`, with the differences, where the folder has another plan.
+        OutputError: The folder is not empty and has no plan.
     """
+    # Through JSON, so that tuples equal the lists that are read.
     now = json.loads(json.dumps(plan))
     if not (folder / file).exists():
         beside = folder / f"{file}.part"
@@ -168,6 +222,7 @@ def planned_folder(
         free_folder(folder)
         resumable(folder)
         empty_folder(folder)
+        # Beside and renamed: a plan is there whole, or the folder is empty.
         beside.write_text(json.dumps(plan, indent=1) + "\n")
         beside.replace(folder / file)
         return folder
@@ -186,7 +241,17 @@ def planned_folder(
 
 
 def new_file(path: Path) -> Path:
-    """The name of a file that is not there yet, its folder made; OutputError if it is taken."""
+    """The name of a file that is not there yet.
+
+    Args:
+        path: The file; its folder is made.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: It is taken, or its folder cannot be made.
+    """
     if path.exists():
         raise OutputError(f"{path} exists already; give a file that is not there yet.")
     try:
@@ -197,13 +262,24 @@ def new_file(path: Path) -> Path:
 
 
 def picture_file(path: Path) -> Path:
-    """A name whose ending names a kind of picture; OutputError if it does not."""
+    """Check that a name's ending names a kind of picture.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: It does not.
+    """
     if path.suffix.lower() not in PICTURES:
         raise OutputError(f"{path} names no kind of picture; end it in {', '.join(PICTURES)}.")
     return path
 
 
 def _hidden(path: Path) -> str:
+    # Resolved: `.` and `..` have no name of their own.
     return f".{path.resolve().name}-{uuid4().hex[:8]}.part"
 
 

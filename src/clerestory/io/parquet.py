@@ -31,7 +31,17 @@ FEW, MANY = 256, 2**20
 
 
 def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> None:
-    """`error` for what a table unpacks to, first as it says, then as it is, a little at a time."""
+    """Check what a table unpacks to, first as it says, then as it is, a little at a time.
+
+    Args:
+        raw: A Parquet file.
+        what: The file, for error messages.
+        error: The class of what is raised.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it has too many rows, columns or unpacked bytes.
+        ValueError: Two columns have one name, or pyarrow cannot read it; the caller names the file.
+    """
     from pyarrow import BufferReader
     from pyarrow.parquet import ParquetFile
 
@@ -43,6 +53,8 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
         if len(set(names)) < len(names):
             raise ValueError("its columns have no names of their own")
         groups = (metadata.row_group(at) for at in range(metadata.num_row_groups))
+        # What the file says of itself is cheap to refuse, but anybody may have written it: the
+        # columns are counted below.
         size = sum(group.total_byte_size for group in groups)
         check_count(what, error, size, most, "unpacked bytes")
         coded = [field.name for field in file.schema_arrow if _coded(field, names)]
@@ -54,6 +66,7 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
             largest = 0
             for batch in _batches(file, [name], MANY):
                 column = batch.column(0)
+                # A batch brings the whole dictionary again, so it is counted once, by its largest.
                 largest = max(largest, column.dictionary.nbytes)
                 size += column.indices.nbytes + _decoded(column)
                 check_count(what, error, size + largest, most, "unpacked bytes")
@@ -61,7 +74,19 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
 
 
 def packed(table: pd.DataFrame, what: object, error: type[ClerestoryError]) -> bytes:
-    """A table as Parquet; `error` where it could not be read again."""
+    """A table as Parquet.
+
+    Args:
+        table: The table.
+        what: What it is, for error messages.
+        error: The class of what is raised.
+
+    Returns:
+        A Parquet file, which `reading.table_of` takes.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it could not be read again.
+    """
     check_count(what, error, len(table), MOST_ROWS, "rows")
     file = io.BytesIO()
     table.to_parquet(file)
@@ -85,6 +110,7 @@ def _batches(file: ParquetFile, names: list[str], rows: int) -> Any:
         return
     for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
         part: RecordBatch = batch
+        # pyarrow trusts offsets within a batch unless it is asked to check them.
         part.validate(full=True)
         yield part
 
@@ -99,6 +125,7 @@ def _decoded(column: Any) -> int:
     kind, held = column.dictionary.type, column.dictionary
     wide = types.is_large_string(kind) or types.is_large_binary(kind)
     if not (wide or types.is_string(kind) or types.is_binary(kind)):
+        # Values of a fixed width are counted at 16 bytes each.
         return len(column) * 16
     if not len(held):
         return 0

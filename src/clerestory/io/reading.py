@@ -81,7 +81,15 @@ DAMAGED = (
 
 @contextmanager
 def refusing(what: object, error: Refusal) -> Iterator[None]:
-    """While this is open, what parsers raise comes as `error`, in one line that names `what`."""
+    """While this is open, what parsers raise comes as `error`, in one line.
+
+    Args:
+        what: The file, named in the message.
+        error: The class of what is raised.
+
+    Raises:
+        ClerestoryError: Of class `error`; a ClerestoryError from within passes as it is.
+    """
     try:
         yield
     except ClerestoryError:
@@ -96,13 +104,33 @@ def refusing(what: object, error: Refusal) -> Iterator[None]:
 
 
 def one_line(reason: BaseException, most: int = 200) -> str:
-    """What an exception says, or its kind where it says nothing."""
+    """What an exception says, or its kind where it says nothing.
+
+    Args:
+        reason: The exception.
+        most: Characters, after which it is cut.
+
+    Returns:
+        One line.
+    """
     text = " ".join(str(reason).split()) or type(reason).__name__
     return text if len(text) <= most else text[:most] + "…"
 
 
 def relative(name: str, what: object, error: Refusal) -> str:
-    """A name that leads down from a folder; `error` for one that could lead out of it."""
+    """Check that a name leads down from a folder.
+
+    Args:
+        name: A path with `/`.
+        what: What names it, for the message.
+        error: The class of what is raised.
+
+    Returns:
+        The name.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is empty, absolute, or could lead out.
+    """
     parts = PurePosixPath(name).parts
     if not parts or {"/", "//", ".."} & set(parts) or "\\" in name or "\0" in name:
         raise error(
@@ -112,13 +140,25 @@ def relative(name: str, what: object, error: Refusal) -> str:
 
 
 def inside(folder: Path, name: str, error: Refusal) -> Path:
-    """The place called `name` in a folder; `error` where it is elsewhere, by name or by a link.
+    """The place called `name` in a folder.
 
     A download from the hub is links into the `blobs` beside it, which are taken.
+
+    Args:
+        folder: The folder.
+        name: A path below it.
+        error: The class of what is raised.
+
+    Returns:
+        The path, links not resolved; nothing need be there.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is elsewhere, by name or by a link.
     """
     place = folder / relative(name, folder, error)
     with refusing(place, error):
         root, real = folder.resolve(), place.resolve()
+    # The layout of the cache of huggingface_hub: `snapshots/REVISION` with links into `blobs`.
     homes = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
     if not any(real.is_relative_to(home) for home in homes):
         raise error(f"{place} is a link out of its folder, to {real}: put the file itself there.")
@@ -126,7 +166,20 @@ def inside(folder: Path, name: str, error: Refusal) -> Path:
 
 
 def regular(path: Path, error: Refusal, most: int) -> int:
-    """A file's size; `error` if it is not a plain file (a pipe never ends) or has over `most`."""
+    """The size of a plain file.
+
+    Args:
+        path: The file; links are followed.
+        error: The class of what is raised.
+        most: The most bytes that it may have.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is missing, not a plain file (a pipe never
+            ends), or larger.
+    """
     with refusing(path, error):
         found = path.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -136,20 +189,56 @@ def regular(path: Path, error: Refusal, most: int) -> int:
 
 
 def check_count(what: object, error: Refusal, count: int, most: int, noun: str) -> None:
-    """`error` where there is more of something than is ever written."""
+    """Check that there is no more of something than is ever written.
+
+    Args:
+        what: Where it is, for the message.
+        error: The class of what is raised.
+        count: How many there are.
+        most: How many there may be.
+        noun: What is counted, in the plural.
+
+    Raises:
+        ClerestoryError: Of class `error`, where there are more.
+    """
     if count > most:
         raise error(f"{what} has {count:,} {noun}, more than the {most:,} that are read.")
 
 
 def read_bytes(path: Path, error: Refusal, most: int = MOST_TEXT) -> bytes:
-    """A file's bytes."""
+    """A file's bytes.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+        most: The most bytes that are read.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it cannot be read or is larger.
+    """
     regular(path, error, most)
     with refusing(path, error), path.open("rb") as file:
+        # At most what was checked, should the file grow meanwhile.
         return file.read(most)
 
 
 def read_text(path: Path, error: Refusal, most: int = MOST_TEXT) -> str:
-    """A file's text, which is UTF-8."""
+    """A file's text, which is UTF-8.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+        most: The most bytes that are read.
+
+    Returns:
+        The text.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it cannot be read or is larger.
+    """
     raw = read_bytes(path, error, most)
     with refusing(path, error):
         return raw.decode("utf-8")
@@ -162,11 +251,25 @@ def read_json(
     finite: bool = True,
     most: int = MOST_TEXT,
 ) -> Any:
-    """What a JSON file of at most so many bytes says, as `loads`; a NUL ends the reading."""
+    """What a JSON file says, within the bounds of `loads`.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+        finite: Whether NaN and infinities are refused.
+        most: The most bytes that it may have.
+
+    Returns:
+        Its content: dicts, lists, texts, numbers.
+
+    Raises:
+        ClerestoryError: Of class `error`, as `loads`; also for a NUL, at which reading ends.
+    """
     regular(path, error, most)
     pieces: list[bytes] = []
     with refusing(path, error), path.open("rb") as file:
         while len(pieces) * MOST_TEXT < most and (piece := file.read(MOST_TEXT)):
+            # A sparse file of zeros takes no disk and much memory.
             if b"\0" in piece:
                 raise ValueError("it has a NUL in it")
             pieces.append(piece)
@@ -181,7 +284,21 @@ def loads(
     finite: bool = True,
     most: int = MOST_TEXT,
 ) -> Any:
-    """What JSON says; `error` beyond the bounds, for a name given twice, for no finite number.
+    """What JSON says, within bounds.
+
+    Args:
+        raw: The text, or its bytes in UTF-8.
+        what: Where it is from, for error messages.
+        error: The class of what is raised.
+        finite: Whether NaN and infinities are refused.
+        most: The most characters that it may have.
+
+    Returns:
+        Its content: dicts, lists, texts, numbers.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is no JSON, too long or too deep, gives a name
+            twice, or has a number or text that nothing could use.
 
     >>> loads('{"a": [1, 2.5]}', "it", ClerestoryError)
     {'a': [1, 2.5]}
@@ -195,12 +312,35 @@ def loads(
 
 
 def read_toml(path: Path, error: Refusal) -> dict[str, Any]:
-    """What a TOML file says, as `loads_toml`."""
+    """What a TOML file says.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ClerestoryError: Of class `error`, as `loads_toml`.
+    """
     return loads_toml(read_text(path, error, MOST_TOML), path, error)
 
 
 def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
-    """What TOML says, within the same bounds."""
+    """What TOML says, within the bounds of `loads`.
+
+    Args:
+        text: The text.
+        what: Where it is from, for error messages.
+        error: The class of what is raised.
+
+    Returns:
+        Its content; numbers are finite.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is not TOML, or beyond the bounds.
+    """
     check_count(what, error, len(text), MOST_TOML, "characters")
     try:
         content = tomllib.loads(text)
@@ -211,9 +351,21 @@ def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
 
 
 def read_table(path: Path, error: Refusal) -> pd.DataFrame:
-    """A Parquet file as a table, as `table_of`."""
+    """A Parquet file as a table.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+
+    Returns:
+        The table.
+
+    Raises:
+        ClerestoryError: Of class `error`, as `table_of`.
+    """
     size = regular(path, error, MOST_TABLE)
     with refusing(path, error), path.open("rb") as file:
+        # The magic bytes at both ends, before a gigabyte is read that is something else.
         ends = file.read(4), file.seek(max(size - 4, 0)) and file.read(4)
         if ends != (b"PAR1", b"PAR1"):
             raise ValueError("it is not Parquet")
@@ -221,7 +373,19 @@ def read_table(path: Path, error: Refusal) -> pd.DataFrame:
 
 
 def table_of(raw: bytes, what: object, error: Refusal) -> pd.DataFrame:
-    """Parquet as a table; `error` where it unpacks to more than its bounds, or is none."""
+    """Parquet as a table.
+
+    Args:
+        raw: The file's bytes.
+        what: The file, for error messages.
+        error: The class of what is raised.
+
+    Returns:
+        The table, whose columns have texts for names, each once.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it unpacks to more than its bounds, or is none.
+    """
     import pandas as pd
 
     from clerestory.io.parquet import check_parquet
@@ -244,6 +408,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_values(content: Any, finite: bool) -> None:
     """ValueError for what nests too deep, and for numbers and texts that nothing could use."""
+    # By hand rather than by recursion, whose limit depends on the caller's depth.
     left: list[Iterator[Any]] = [iter((content,))]
     while left:
         value = next(left[-1], left)
@@ -256,6 +421,7 @@ def _check_values(content: Any, finite: bool) -> None:
         elif isinstance(value, list):
             left.append(iter(value))
         elif isinstance(value, str):
+            # A lone surrogate is valid in JSON and cannot be written again.
             if not value.isascii():
                 value.encode("utf-8")
             if "\0" in value:
@@ -263,5 +429,6 @@ def _check_values(content: Any, finite: bool) -> None:
         elif isinstance(value, float):
             if finite and not math.isfinite(value):
                 raise ValueError(f"{value} is not a finite number")
+        # No table or tensor holds more than 64 bits.
         elif isinstance(value, int) and not -_LIMIT < value < _LIMIT:
             raise ValueError("a whole number is beyond 64 bits")

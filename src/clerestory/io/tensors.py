@@ -42,7 +42,19 @@ MOST_WEIGHTS = 2**40
 def read_tensors(
     path: Path, error: Refusal, framework: Literal["pt", "np"] = "pt"
 ) -> dict[str, Any]:
-    """The tensors of a safetensors file by name; `error` where it is damaged or too large."""
+    """The tensors of a safetensors file.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+        framework: `pt` for torch tensors on the CPU, `np` for numpy arrays.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is damaged or larger than 2 GiB.
+    """
     from safetensors import SafetensorError, safe_open
 
     check_tensors(path, error, MOST_TENSORS)
@@ -55,7 +67,17 @@ def read_tensors(
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """While safetensors are written there: OutputError where the disk does not take them."""
+    """While safetensors are written there.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The path.
+
+    Raises:
+        OutputError: The disk does not take them.
+    """
     from safetensors import SafetensorError
 
     try:
@@ -65,9 +87,19 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
-    """`error` where a safetensors file's header does not fit the file."""
+    """Check that a safetensors file's header fits the file; no tensor is read.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+        most: The most bytes that it may have.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is damaged, cut short or too large.
+    """
     size = regular(path, error, most)
     with refusing(path, error), path.open("rb") as file:
+        # The format: 8 bytes with the length of the header, the header as JSON, the tensors.
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             raise error(
@@ -84,7 +116,20 @@ def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
 
 
 def read_arrays(path: Path, error: Refusal, most: int = MOST_TENSORS) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` file by name; `error` where one says that it has more than it has."""
+    """The arrays of an `.npz` file.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+        most: The most bytes of the file, and of its parts unpacked.
+
+    Returns:
+        Arrays by name; none has objects, which would be pickles.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is damaged, too large, or an array says that it
+            has more than it has.
+    """
     inside(path.parent, path.name, error)
     regular(path, error, most)
     with refusing(path, error), path.open("rb") as file:
@@ -98,7 +143,18 @@ def read_arrays(path: Path, error: Refusal, most: int = MOST_TENSORS) -> dict[st
 
 
 def mapped_array(path: Path, error: Refusal) -> NDArray[Any]:
-    """An `.npy` file, mapped; `error` where it is none, or holds objects."""
+    """An `.npy` file, mapped.
+
+    Args:
+        path: The file.
+        error: The class of what is raised.
+
+    Returns:
+        The array, read-only, read from the disk where it is used.
+
+    Raises:
+        ClerestoryError: Of class `error`, where it is none, or holds objects.
+    """
     regular(path, error, MOST_WEIGHTS)
     with refusing(path, error):
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -115,6 +171,8 @@ def _check_packed(raw: BinaryIO, path: Path, error: Refusal, most: int) -> None:
         for part in parts:
             with packed.open(part) as file:
                 major, _ = np.lib.format.read_magic(file)
+                # Headers only: what they claim is compared with the size before numpy makes an
+                # array of it.
                 read = np.lib.format.read_array_header_1_0
                 read = read if major == 1 else np.lib.format.read_array_header_2_0
                 shape, _, kind = read(file)

@@ -25,6 +25,9 @@ def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
         source: Where the value is from, for the message.
         error: The class of the error.
 
+    Returns:
+        The instance.
+
     Raises:
         ClerestoryError: Of class `error`, with the first field that does not fit, and why.
     """
@@ -45,17 +48,38 @@ def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
 
 
 def load_json(kind: type[T], folder: Path, name: str, error: Refusal) -> T:
-    """Read a JSON file of a folder as an instance of a type; `error` where it does not fit."""
+    """Read a JSON file of a folder as an instance of a type.
+
+    Args:
+        kind: A frozen dataclass, or any other type that pydantic knows.
+        folder: The folder.
+        name: The file's path below it.
+        error: The class of what is raised.
+
+    Returns:
+        The instance.
+
+    Raises:
+        ClerestoryError: Of class `error`, where the file cannot be read or does not fit.
+    """
     path = inside(folder, name, error)
     return validated(kind, read_json(path, error), path, error)
 
 
 def dump_json(value: Any) -> dict[str, Any]:
-    """A dataclass as the values that JSON has, which `validated` reads back."""
+    """A dataclass as the values that JSON has, which `validated` reads back.
+
+    Args:
+        value: The instance.
+
+    Returns:
+        Its fields by name.
+    """
     fields: dict[str, Any] = _adapter(cast(Any, type(value))).dump_python(value, mode="json")
     return fields
 
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    # Cached: building a validator takes longer than using it.
     return TypeAdapter(kind)

@@ -30,9 +30,17 @@ class _Worker:
         check_model(self.model, self.store.plan)
 
     def fill(self, chunk: int) -> int:
-        """Fill one chunk, unless it is done; how many samples it has."""
+        """Fill one chunk, unless it is done.
+
+        Args:
+            chunk: Which one.
+
+        Returns:
+            How many samples the chunk has.
+        """
         from clerestory.recordings.writer import fill_chunk
 
+        # A task that Ray repeats may have been finished by the actor that was lost.
         if self.store.marker(chunk) is None:
             fill_chunk(self.store, self.model, chunk)
         return len(self.store.plan.rows(chunk))
@@ -47,10 +55,21 @@ def fill_with_ray(
     gpus_per_worker: float = 0.0,
     progress: Progress | None = None,
 ) -> None:
-    """Fill every chunk that has no marker with Ray actors; `how` is what the model is opened with.
+    """Fill every chunk that has no marker with Ray actors.
 
-    `address` is a cluster's (`auto` for the one that is running here); without it a local one is
-    started and stopped. RecordingError where Ray is not installed, or a chunk fails for good.
+    Args:
+        store: The recording, begun.
+        how: What the model is opened with besides its name: arguments of `load`.
+        address: A cluster's address, `auto` for the one that is running here; None starts a local
+            one and stops it at the end.
+        workers: Actors, each with a model of its own; never more than there are chunks to fill.
+        gpus_per_worker: As Ray counts them; a fraction shares one.
+        progress: Receives how many samples are complete.
+
+    Raises:
+        RecordingError: Ray is not installed, the cluster cannot be joined, `workers` is below 1, or
+            a worker is lost for good.
+        ClerestoryError: What filling a chunk raised, as the worker raised it.
     """
     if workers < 1:
         raise RecordingError(f"workers is {workers}; it must be 1 or more.")
@@ -58,6 +77,8 @@ def fill_with_ray(
     if not missing:
         return
     with _cluster(address) as ray:
+        # Machines may be taken away again and again, so actors restart without limit; a chunk whose
+        # actor is lost is tried four times in all.
         kind = ray.remote(
             num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=3
         )(_Worker)
@@ -85,6 +106,7 @@ def _spread(
             if progress is not None:
                 progress("recording", done, every)
     except ray.exceptions.RayTaskError as error:
+        # The worker's own error, which says more than that a task failed.
         raise _cause(error) from error
     except ray.exceptions.RayActorError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else "it was lost"
@@ -104,6 +126,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise RecordingError(
             "Ray is not installed: pip install 'clerestory[ray]' on every machine."
         ) from None
+    # A connection of the caller's is used and left open.
     ours = not ray.is_initialized()
     if ours:
         quiet = {"include_dashboard": False} if address is None else {}
@@ -128,5 +151,6 @@ def _heard() -> Iterator[None]:
     try:
         yield
     finally:
+        # Only the main thread may set signals.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, held)

@@ -37,7 +37,14 @@ PARTIAL = ".partial"
 
 
 class Folder:
-    """Named bytes under one root."""
+    """Named bytes under one root.
+
+    Args:
+        where: A local path, or a URL that fsspec opens.
+
+    Raises:
+        OutputError: No file system serves the URL.
+    """
 
     def __init__(self, where: str | Path) -> None:
         from fsspec.core import url_to_fs
@@ -59,9 +66,17 @@ class Folder:
         return str(Path(self.root).resolve()) if self.local else self.where
 
     def read(self, name: str, most: int = MOST_TEXT) -> bytes | None:
-        """The bytes called `name`; None where there are none.
+        """The bytes called `name`.
 
-        RecordingError where the name leads out of the folder, or there are more than `most`.
+        Args:
+            name: A path below the root.
+            most: The most bytes that are read.
+
+        Returns:
+            The bytes; None where there are none of that name.
+
+        Raises:
+            RecordingError: The name leads out of the folder, or there are more than `most` bytes.
         """
         if not self.check(name, most):
             return None
@@ -74,7 +89,17 @@ class Folder:
         return data
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """The Parquet table called `name`; None where there is none."""
+        """The Parquet table called `name`.
+
+        Args:
+            name: A path below the root.
+
+        Returns:
+            The table; None where there is none.
+
+        Raises:
+            RecordingError: It is damaged, or larger than what is ever written.
+        """
         if self.local:
             path = Path(self.root) / name
             return read_table(path, RecordingError) if self.check(name, MOST_TABLE) else None
@@ -82,9 +107,18 @@ class Folder:
         return None if raw is None else table_of(raw, f"{self}/{name}", RecordingError)
 
     def check(self, name: str, most: int) -> bool:
-        """Whether something is called `name`; RecordingError where it should not be read.
+        """Whether something is called `name` and may be read.
 
-        That is what lies elsewhere, by name or link, is not a plain file, or is too large.
+        Args:
+            name: A path below the root.
+            most: The most bytes that it may have.
+
+        Returns:
+            False where nothing has that name.
+
+        Raises:
+            RecordingError: It lies elsewhere, by name or link, is not a plain file, or is too
+                large.
         """
         relative(name, self, RecordingError)
         path = Path(self.root) / name
@@ -94,6 +128,7 @@ class Folder:
                 regular(inside(Path(self.root), name, RecordingError), RecordingError, most)
             return there
         try:
+            # The size without the bytes: a large object is refused before it is fetched.
             size = self.fs.size(f"{self.root}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -101,11 +136,18 @@ class Folder:
         return True
 
     def write(self, name: str, data: bytes) -> None:
-        """Write bytes, whole or not at all; on a local disk they are flushed to it."""
+        """Write bytes, whole or not at all; on a local disk they are flushed to it.
+
+        Args:
+            name: A path below the root; its folder is made, and what has the name is replaced.
+            data: The bytes.
+        """
         path = f"{self.root}/{name}"
         if not self.local:
             self.fs.pipe_file(path, data)
             return
+        # The process in the name keeps two that write the same file apart, where a folder has no
+        # lock.
         partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -114,25 +156,42 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
+            # A rename is in the folder, which has to reach the disk as well.
             _flush(Path(path).parent)
+        # Also at Ctrl-C, which is no Exception.
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
     def flush(self, names: Iterable[str]) -> None:
-        """Flush files to a local disk, and then the folders that they are in."""
+        """Flush files to a local disk, and then the folders that they are in.
+
+        Args:
+            names: Paths below the root; nothing happens in an object store.
+        """
         if self.local:
             paths = [Path(self.root) / name for name in names]
             for path in [*paths, *{path.parent for path in paths}]:
                 _flush(path)
 
     def remove(self, name: str) -> None:
-        """Remove what is called `name`, if anything is."""
+        """Remove what is called `name`, if anything is.
+
+        Args:
+            name: A file's or folder's path below the root.
+        """
         if self.fs.exists(f"{self.root}/{name}"):
             self.fs.rm(f"{self.root}/{name}", recursive=True)
 
     def names(self, under: str = "") -> list[str]:
-        """The names directly under a folder of it, without their path."""
+        """The names directly under a folder.
+
+        Args:
+            under: A path below the root; "" for the root.
+
+        Returns:
+            Names without their path, sorted; empty where there is no such folder.
+        """
         place = f"{self.root}/{under}".rstrip("/")
         try:
             listed: list[str] = self.fs.ls(place, detail=False)
@@ -147,7 +206,15 @@ class Folder:
                 path.unlink(missing_ok=True)
 
     def zarr(self, name: str, *, read_only: bool) -> Store:
-        """The Zarr store called `name`."""
+        """The Zarr store called `name`.
+
+        Args:
+            name: A path below the root.
+            read_only: Whether writing is refused.
+
+        Returns:
+            A local store, or one over fsspec.
+        """
         from zarr.storage import FsspecStore, LocalStore
 
         path = f"{self.root}/{name}"
@@ -157,15 +224,19 @@ class Folder:
         if not fs.async_impl:
             from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
+            # Zarr 3 takes asynchronous file systems only; some of fsspec are not.
             fs = AsyncFileSystemWrapper(fs, asynchronous=True)
         return FsspecStore(fs, path=path, read_only=read_only)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else records here while this is open; RecordingError where somebody does.
+        """Nobody else records here while this is open.
 
         The lock is the operating system's, so it ends with its process, however that ends. Object
         stores have none; there a chunk done twice is harmless.
+
+        Raises:
+            RecordingError: Somebody does; nothing is waited for.
         """
         if not self.local:
             yield
@@ -173,6 +244,7 @@ class Folder:
         from filelock import FileLock, Timeout
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
+        # timeout=0: a recording may take days, so the second recorder is told at once.
         lock = FileLock(f"{self.root}/{LOCK}", timeout=0)
         try:
             lock.acquire()
@@ -195,5 +267,12 @@ def _flush(path: Path) -> None:
 
 
 def digest(data: bytes) -> str:
-    """What markers and the manifest say of a file: BLAKE2b, 16 bytes in hexadecimal."""
+    """What markers and the manifest say of a file.
+
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        BLAKE2b, 16 bytes in hexadecimal.
+    """
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -29,9 +29,13 @@ MOST_UNITS = 2**24
 
 @dataclass(frozen=True)
 class Layout:
-    """One array: its dtype, its shape and dimensions without `sample`, and their labels.
+    """How one array lies on disk.
 
-    `labels` has the steps with their timesteps and sigmas, and the units where not all are read.
+    Attributes:
+        dtype: `float16` or `float32` of a site, `uint8` of pictures.
+        shape: Without `sample`.
+        dims: The dimensions' names, without `sample`.
+        labels: The steps with their timesteps and sigmas, and the units where not all are read.
     """
 
     dtype: str
@@ -46,10 +50,23 @@ class Layout:
 
 
 def layouts_of(arrays: Any, where: str, plan: Plan) -> dict[str, Layout]:
-    """The arrays of a manifest; RecordingError where they could not have been recorded."""
+    """The arrays of a manifest.
+
+    Args:
+        arrays: What the manifest has under `arrays`, perhaps altered.
+        where: The manifest, for error messages.
+        plan: The recording's plan.
+
+    Returns:
+        Layouts by site, and of `pictures`.
+
+    Raises:
+        RecordingError: They could not have been recorded.
+    """
     found: dict[str, Layout] = validated(dict[str, Layout], arrays, where, RecordingError)
     for name, layout in found.items():
         relative(name, where, RecordingError)
+        # An unknown dtype counts as nothing and is refused below; numpy would raise at its name.
         size = layout.bytes if layout.dtype in (*DTYPES, "uint8") else 0
         check_count(f"{where}: {name[:80]}", RecordingError, size, MOST_SAMPLE, "bytes a sample")
         sizes = layout.shape or (0,)
@@ -87,10 +104,13 @@ def _is_site(name: str) -> bool:
         read = parse(name)
     except SiteError:
         return False
+    # A site is a group's name: what a pattern or a part of a site is written with would name
+    # another one when it is read.
     return read.site == name and not any(sign in name for sign in "*?[]@")
 
 
 def _is_index(value: Any) -> bool:
+    # bool is a subclass of int, and JSON has both.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 

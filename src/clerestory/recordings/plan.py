@@ -32,16 +32,28 @@ __all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "make_plan"
 
 FORMAT = 2
 """The version of what lies on disk."""
+# Drawing takes far longer than reading alone, so fewer samples are lost with a chunk that is
+# killed.
 _BATCHES = {True: 8, False: 64}
 """Batches a chunk where pictures are drawn, and where they are not."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Samples (a table, one row each), and how they are drawn and read.
+    """Samples, and how they are drawn and read.
 
-    `table` has `prompt`, `seed` and the factors; `read` what is wanted of each site; `model` what
-    tells the model from others. `batch` samples are drawn together, `chunk` rows are kept together.
+    Attributes:
+        table: One row a sample, with `prompt`, `seed` and the factors.
+        model: What tells the model from others: name, revision, how it was
+            loaded, pipeline, scheduler, dtype.
+        options: How all samples are drawn.
+        read: Units and steps to read by site.
+        pool: How positions are pooled.
+        branch: The branch of guidance that is read.
+        pictures: Whether pictures are drawn and kept.
+        batch: Samples that are drawn together.
+        chunk: Rows that are kept together; a multiple of `batch`.
+        threads: torch's number of threads.
     """
 
     table: pd.DataFrame
@@ -61,20 +73,42 @@ class Plan:
     @property
     def chunks(self) -> int:
         """How many chunks there are; the last may be shorter."""
+        # Rounded up in whole numbers.
         return -(-len(self) // self.chunk)
 
     def rows(self, chunk: int) -> range:
-        """The rows of a chunk."""
+        """The rows of a chunk.
+
+        Args:
+            chunk: Which one, from 0.
+
+        Returns:
+            Rows of the table; the last chunk may be shorter.
+        """
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, len(self)))
 
     def batches(self, chunk: int) -> Iterator[range]:
-        """The rows of a chunk, batch by batch: always the same samples together."""
+        """The rows of a chunk, batch by batch: always the same samples together.
+
+        Args:
+            chunk: Which one, from 0.
+
+        Yields:
+            Rows of the table, `batch` or fewer.
+        """
         rows = self.rows(chunk)
         for start in range(rows.start, rows.stop, self.batch):
             yield range(start, min(start + self.batch, rows.stop))
 
     def request(self, rows: range) -> running.Request:
-        """What the model is asked for these rows."""
+        """What the model is asked for some rows.
+
+        Args:
+            rows: Rows of the table.
+
+        Returns:
+            A request of one batch, without edits or taps.
+        """
         part = self.table.iloc[rows.start : rows.stop]
         samples = tuple(
             Sample(prompt, int(seed), self.options)
@@ -88,6 +122,7 @@ class Plan:
             branch=self.branch,
             pictures=self.pictures,
             stop="auto",
+            # The rows are one batch already, by `batches`.
             batch=len(samples),
             taps={},
             progress=False,
@@ -120,12 +155,24 @@ class Plan:
             "chunk": self.chunk,
             "threads": self.threads,
         }
+        # Through JSON, so that it compares equal to one that was read: tuples become lists.
         plain: dict[str, Any] = json.loads(json.dumps(fields))
         return plain
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], table: pd.DataFrame) -> Plan:
-        """The plan that `fields` are of; RecordingError where the table is not its table."""
+        """Restore a plan.
+
+        Args:
+            fields: What `to_dict` gave, perhaps from a file that was altered.
+            table: The table of samples.
+
+        Returns:
+            The plan.
+
+        Raises:
+            RecordingError: A field does not fit, or the table is not the one that was planned.
+        """
         read = validated(_PlanFields, fields, "manifest.json: plan", RecordingError)
         named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
         plan = cls(table=table, **{**named, "model": asdict(read.model)})
@@ -136,6 +183,7 @@ class Plan:
                 "samples.parquet is not the table that was planned: it was altered."
             )
         for name in ("batch", "chunk", "threads"):
+            # Bounded, as whatever a file says: ranges and buffers are made by them.
             if not 1 <= getattr(plan, name) < 2**31:
                 raise RecordingError(f"manifest.json was altered: {name} is {fields[name]}.")
         _check_table(table)
@@ -198,10 +246,28 @@ def make_plan(
     chunk: int | None = None,
     **options: Any,
 ) -> Plan:
-    """Plan prompts × seeds, prompt by prompt; errors for what the model cannot draw or has not.
+    """Plan prompts × seeds, prompt by prompt; nothing is drawn.
 
-    `chunk` rows are kept, and counted as done, together: eight batches of pictures or 64 without,
-    unless you say otherwise; it is rounded up to whole batches.
+    Args:
+        model: What will be run; it checks the prompts.
+        prompts: As `prompt_table` takes them.
+        seeds: One or more; every prompt is drawn with each.
+        sites: Patterns of the sites to read.
+        pool: How positions are pooled.
+        branch: The branch of guidance that is read.
+        pictures: Whether pictures are drawn and kept.
+        batch: Samples that are drawn together, at most.
+        chunk: Rows that are kept, and counted as done, together: eight batches of pictures or 64
+            without, unless you say otherwise; it is rounded up to whole batches.
+        **options: Fields of `Options`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        PromptError: A prompt cannot be drawn, or a column's name cannot be a coordinate.
+        RecordingError: `batch` or `chunk` is below 1, or there are too many samples.
+        SiteError, SeedError, OptionError: The model has or takes no such thing.
     """
     import torch
 
@@ -210,6 +276,7 @@ def make_plan(
     _check_columns(table, selected)
     numbers = check_seeds(seeds)
     drawn = model.options(**options)
+    # One seed is enough to check the prompts and options.
     running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, drawn)
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
@@ -226,6 +293,7 @@ def make_plan(
         pictures=pictures,
         batch=together,
         chunk=-(-wanted // together) * together,
+        # Part of the plan, since another number of threads gives other last bits.
         threads=torch.get_num_threads(),
     )
     running.check_request(model, plan.request(range(len(plan))))
@@ -234,6 +302,7 @@ def make_plan(
 
 def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
     """PromptError where a factor's name cannot be that of a coordinate beside the sites."""
+    # In the tree a coordinate and a group cannot have one name.
     groups = {site.partition("/")[0] for site in sites} | {"pictures"}
     for name in map(str, table):
         if name in groups or "/" in name or name.startswith("__") or not name.strip("."):
@@ -258,9 +327,16 @@ def _identify(model: Model) -> dict[str, Any]:
 
 
 def check_model(model: Model, plan: Plan) -> None:
-    """RecordingError, naming the differences, where a plan was made with another model than this.
+    """Check that a plan was made with this model.
 
     Models are compared by name, revision, how they were loaded, pipeline, scheduler and precision.
+
+    Args:
+        model: The model that is to go on.
+        plan: The plan of the recording.
+
+    Raises:
+        RecordingError: It is another model; the message names the differences.
     """
     differing = [
         f"{name}: {_short(there)} there, {_short(here)} here"
@@ -273,9 +349,16 @@ def check_model(model: Model, plan: Plan) -> None:
 
 
 def check_same(plan: Plan, fields: Mapping[str, Any]) -> None:
-    """RecordingError, naming the differences, where a folder was begun with another plan.
+    """Check that a folder was begun with this plan.
 
     The number of threads may differ: who goes on takes the number that was begun with.
+
+    Args:
+        plan: The plan that is to go on.
+        fields: The plan in the folder's manifest.
+
+    Raises:
+        RecordingError: It is another plan; the message names the differences.
     """
     ours = {**plan.to_dict(), "threads": fields["threads"]}
     differing = [

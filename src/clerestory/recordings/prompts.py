@@ -68,12 +68,24 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
     table = table.rename(columns=str).reset_index(drop=True)
     for name in table:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
+            # Parquet keeps categories as dictionaries, which `check_parquet` would have to unpack.
             table[name] = np.asarray(table[name])
     return table[["prompt", *(name for name in table if name != "prompt")]]
 
 
 def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-    """The table with each row once for each seed; RecordingError for more than can be kept."""
+    """The table with each row once for each seed.
+
+    Args:
+        table: Prompts and factors.
+        seeds: The seeds.
+
+    Returns:
+        Rows prompt by prompt, with a column `seed` after `prompt`.
+
+    Raises:
+        RecordingError: There would be more than 10,000,000 rows.
+    """
     check_count("The plan", RecordingError, len(table) * len(seeds), MOST_ROWS, "samples")
     made = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
     made.insert(1, "seed", list(seeds) * len(table))
@@ -85,8 +97,19 @@ def random_prompts(
 ) -> pd.DataFrame:
     """So many random prompts, the same for the same seed.
 
-    `vocabulary` gives `words` words of the model's own vocabulary each, a template random fills of
-    it, any other file random lines of it (each once). PromptError where a file has too few.
+    Args:
+        source: `vocabulary` for words of the model's own; a `.toml` template for random fills of
+            it; any other file of prompts for random lines of it, each once, in the file's order.
+        count: How many.
+        seed: Of the choice.
+        model: Whose words are taken; needed for `vocabulary` only.
+        words: Words of a prompt, for `vocabulary` only.
+
+    Returns:
+        A table with a column `prompt`, and factors where the source has some.
+
+    Raises:
+        PromptError: A file has too few prompts, or an argument is out of range.
     """
     rng = np.random.default_rng(seed)
     if count < 1:
@@ -101,6 +124,7 @@ def random_prompts(
     table = prompt_table(path)
     if count > len(table):
         raise PromptError(f"{path} has {len(table)} prompts; {count} were asked for.")
+    # Sorted, so that rows keep the file's order whichever are chosen.
     return table.iloc[np.sort(rng.permutation(len(table))[:count])].reset_index(drop=True)
 
 
@@ -118,6 +142,7 @@ def _read(path: Path) -> pd.DataFrame:
 
     readers: dict[str, Any] = {
         ".txt": _lines,
+        # Without pandas' own reading of `NA` and `None` as missing, which may well be prompts.
         ".csv": lambda file: pd.read_csv(
             io.BytesIO(read_bytes(file, PromptError, MOST_PROMPTS)), keep_default_na=False
         ),

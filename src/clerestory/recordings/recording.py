@@ -28,6 +28,9 @@ class Recording:
 
     Values are float32, whatever they are kept in. Bad samples, whose values are not finite, are in
     the table and left out of everything else.
+
+    Args:
+        store: The folder.
     """
 
     def __init__(self, store: Store) -> None:
@@ -35,8 +38,19 @@ class Recording:
 
     @classmethod
     def open(cls, where: str | Path) -> Recording:
-        """Open a folder or URL; RecordingError where it holds no recording."""
+        """Open a recording.
+
+        Args:
+            where: A folder, or a URL that fsspec opens.
+
+        Returns:
+            The recording; no values are read yet.
+
+        Raises:
+            RecordingError: There is no recording, or its manifest or table was altered.
+        """
         store = Store(where)
+        # Read now, so that a damaged folder is refused where it is opened.
         _ = store.plan, store.layouts
         return cls(store)
 
@@ -74,6 +88,7 @@ class Recording:
         table["done"], table["bad"] = False, ""
         for marker in self.markers:
             rows = self.store.plan.rows(marker.chunk)
+            # `loc` includes its end.
             table.loc[rows.start : rows.stop - 1, "done"] = True
             for row, reason in marker.bad.items():
                 table.loc[row, "bad"] = reason
@@ -104,6 +119,7 @@ class Recording:
         Raises:
             RecordingError: The folder is damaged; also when values are read later.
         """
+        # No selection where all are there: it would make every later read an indexed one.
         return self._tree.isel(sample=self.rows) if self._partial else self._tree
 
     @property
@@ -158,6 +174,7 @@ class Recording:
         """
         for marker in self.markers:
             values = self._chunk(self.address(site), marker.chunk)
+            # A chunk may have bad samples only.
             if len(values):
                 yield values
 
@@ -170,9 +187,16 @@ class Recording:
             return np.asarray(values[good], np.float32)
 
     def pictures(self, rows: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """The pictures of these samples, `[sample, height, width, 3]`.
+        """The pictures of some samples.
 
-        RecordingError where none were kept, or one of them is not drawn yet.
+        Args:
+            rows: Samples, by their row in `samples`, in any order.
+
+        Returns:
+            uint8 `[sample, height, width, 3]`, in the order of `rows`.
+
+        Raises:
+            RecordingError: None were kept, one of them is not drawn yet, or a file is damaged.
         """
         if PICTURES not in self.store.layouts:
             raise RecordingError(f"{self.store.folder} holds no pictures: they were not kept.")
@@ -181,6 +205,8 @@ class Recording:
         for row in wanted:
             if not 0 <= row < len(table) or not table[row]:
                 raise RecordingError(f"Sample {row} of {self.store.folder} is not drawn.")
+        # By `oindex`, whose rows may repeat and come in any order; one picture is one inner chunk
+        # of a shard.
         array: Any = self.store.values(PICTURES)
         with refusing(f"{self.store.folder}, pictures", RecordingError):
             pictures: NDArray[np.uint8] = array.oindex[wanted]
@@ -189,10 +215,23 @@ class Recording:
     def batches(
         self, site: str, size: int = 4096, *, seed: int = 0, spread: int = 8
     ) -> Iterator[NDArray[np.float32]]:
-        """Activations `[size, unit]` in random order, once through; the last may be shorter.
+        """Activations in random order, once through.
 
         Every step and position is a row. `spread` chunks are held at a time and mixed, so memory
         does not grow with the recording, and the order is random as far as those reach.
+
+        Args:
+            site: An address, or a pattern that one site fits.
+            size: Rows of a batch.
+            seed: Of the order.
+            spread: Chunks that are mixed.
+
+        Yields:
+            float32 `[size, unit]`; the last may be shorter.
+
+        Raises:
+            RecordingError: `size` or `spread` is below 1, or a chunk is missing or damaged.
+            SiteError: No site, or several, are called so.
         """
         if size < 1 or spread < 1:
             raise RecordingError(f"size is {size} and spread {spread}; both must be 1 or more.")
@@ -209,12 +248,23 @@ class Recording:
             rng.shuffle(pool)
             whole = len(pool) // size * size
             yield from (pool[at : at + size] for at in range(0, whole, size))
+            # A copy, or the view would keep the whole pool in memory.
             left = pool[whole:].copy()
         if len(left):
             yield left
 
     def address(self, site: str) -> str:
-        """The one address that `site` names; SiteError where it names none or several."""
+        """The one address that a pattern names.
+
+        Args:
+            site: An address, or a pattern that one site fits.
+
+        Returns:
+            The site's address.
+
+        Raises:
+            SiteError: It names no site, several, or a part of one.
+        """
         if parse(site).units or parse(site).steps:
             raise SiteError(f"{site!r} names a part of a site; a whole site is wanted here.")
         return self._select(site)

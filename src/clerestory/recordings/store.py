@@ -53,7 +53,13 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
 
 @dataclass(frozen=True)
 class Marker:
-    """A chunk that is done: its bad rows with the reason, its files with digest and size."""
+    """A chunk that is done.
+
+    Attributes:
+        chunk: Which one.
+        bad: Reasons by row, of samples whose values are not finite.
+        files: Digest and size by file, under the arrays' folder.
+    """
 
     chunk: int
     bad: Mapping[int, str]
@@ -61,7 +67,14 @@ class Marker:
 
 
 class Store:
-    """A recording's folder, to write to and to read from."""
+    """A recording's folder, to write to and to read from.
+
+    Args:
+        where: A path, a URL that fsspec opens, or a folder that is open already.
+
+    Raises:
+        OutputError: No file system serves the URL.
+    """
 
     def __init__(self, where: str | Path | Folder) -> None:
         self.folder = where if isinstance(where, Folder) else Folder(where)
@@ -81,6 +94,7 @@ class Store:
         manifest: dict[str, Any] = loads(raw, where, RecordingError, finite=False)
         try:
             found, files = manifest["plan"]["format"], manifest.get("files", {})
+            # Only the form is checked here; what it says is checked by `plan` and `layouts`.
             _, _ = manifest["arrays"].items(), manifest["versions"]
             fine = all(_is_file(each) for each in files.values())
         except (KeyError, TypeError, AttributeError):
@@ -121,8 +135,10 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Nobody else records here while this is open, and what a kill left of files is gone.
 
-        RecordingError where somebody does; OutputError, with nothing touched, where the folder
-        holds anything but a recording or the beginnings of one.
+        Raises:
+            RecordingError: Somebody else records here.
+            OutputError: The folder holds anything but a recording or the beginnings of one; nothing
+                is touched.
         """
         if not self.begun:
             ours = {TABLE, ARRAYS, LOCK}
@@ -142,10 +158,16 @@ class Store:
     ) -> None:
         """Write the plan: table and empty arrays, then, last, the manifest.
 
-        RecordingError, with nothing written, where the table could not be read again.
-        `encoders` are the marks of the model's encoders (`models/marks.py`).
+        Args:
+            plan: What will be recorded.
+            layouts: The arrays by site.
+            encoders: Digests of the model's encoders, as `encoder_digests` gives them.
+
+        Raises:
+            RecordingError: The table could not be read again; nothing is written.
         """
         table = plan.packed
+        # What a killed recorder began may be of another layout.
         self.folder.remove(ARRAYS)
         self.folder.write(TABLE, table)
         files: dict[str, File] = {}
@@ -169,6 +191,7 @@ class Store:
     def tree_store(self) -> CheckedStore:
         """The Zarr store to read from; what is missing or altered in it is a RecordingError."""
         planned = self.manifest["files"]
+        # Read once each: every file of a chunk asks for the same marker.
         markers: dict[int, Mapping[str, File]] = {}
 
         def file(key: str) -> File | None:
@@ -176,6 +199,7 @@ class Store:
                 return str(found[0]), int(found[1])
             _, _, place = key.rpartition("/c.")
             chunk = place.partition(".")[0]
+            # Bounded: `int` of a very long text is slow or refused.
             if not chunk.isdecimal() or len(chunk) > 18:
                 return None
             if int(chunk) not in markers:
@@ -194,7 +218,17 @@ class Store:
         return zarr.open_group(self.tree_store(), mode="r", use_consolidated=True)
 
     def values(self, name: str) -> zarr.Array[Any]:
-        """The array of a site, or of `pictures`, as Zarr has it."""
+        """The array of a site, or of `pictures`, as Zarr has it.
+
+        Args:
+            name: The site's address, or `pictures`.
+
+        Returns:
+            The array, read-only; its files are checked as they are read.
+
+        Raises:
+            RecordingError: The array's metadata are damaged.
+        """
         with refusing(f"{self.folder}/{ARRAYS}/{name}", RecordingError):
             array: zarr.Array[Any] = self._open_arrays[f"{name}/{VALUE}"]  # type: ignore[assignment]
             return array
@@ -238,6 +272,7 @@ class Store:
         targets, files = self._writable
         rows = self.plan.rows(chunk)
         place = slice(rows.start, rows.stop)
+        # The digests of this chunk alone go into its marker.
         files.clear()
         for name, values in arrays.items():
             # Zarr reads a shard that it writes in part, as the last one is: a damaged one fails.
@@ -249,11 +284,17 @@ class Store:
                 targets[f"{name}/{LENGTH}"][place] = (lengths or {}).get(name, most)
         self.folder.flush(f"{ARRAYS}/{name}" for name in files)
         marker = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
+        # Last of all: until now a kill leaves an unmarked chunk, which is filled again.
         self.folder.write(_marker(chunk), json.dumps(marker).encode())
         self.mark_complete(chunk)
 
     def mark_complete(self, chunk: int, *, complete: bool = True) -> None:
-        """Set the coordinate `complete` of a chunk's samples, which are complete by its marker."""
+        """Set the coordinate `complete` of a chunk's samples, which are complete by its marker.
+
+        Args:
+            chunk: Which one.
+            complete: What is set.
+        """
         rows = self.plan.rows(chunk)
         self._writable[0][COMPLETE][rows.start : rows.stop] = complete
 
@@ -265,8 +306,14 @@ class Store:
                 self.mark_complete(chunk)
 
     def mark_undone(self, chunk: int) -> None:
-        """Take a chunk's marker away, so that it is filled again."""
+        """Take a chunk's marker away, so that it is filled again.
+
+        Args:
+            chunk: Which one.
+        """
         if chunk < self.plan.chunks:
+            # Before the marker goes: a kill between leaves a marked chunk, which `complete_marked`
+            # sets again.
             self.mark_complete(chunk, complete=False)
         self.folder.remove(_marker(chunk))
 
@@ -280,7 +327,14 @@ class Store:
         )
 
     def marker(self, chunk: int) -> Marker | None:
-        """A chunk's marker; None where there is none that can be read."""
+        """A chunk's marker.
+
+        Args:
+            chunk: Which one.
+
+        Returns:
+            The marker; None where there is none that can be read, so that it counts as undone.
+        """
         try:
             raw = self.folder.read(_marker(chunk)) or b""
             marker = loads(raw, _marker(chunk), RecordingError)
@@ -299,7 +353,17 @@ class Store:
         return [chunk for chunk in range(self.plan.chunks) if chunk not in done]
 
     def file(self, name: str) -> bytes | None:
-        """The bytes of one of a marker's files."""
+        """The bytes of one of a marker's files.
+
+        Args:
+            name: Its path under the arrays' folder.
+
+        Returns:
+            The bytes; None where it is missing.
+
+        Raises:
+            RecordingError: It has more bytes than the array's shape allows.
+        """
         return self.folder.read(f"{ARRAYS}/{name}", self.tree_store().most(name))
 
 
@@ -316,6 +380,13 @@ def _is_file(value: Any) -> bool:
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """The digest of all that a manifest says besides its digest."""
+    """The digest of all that a manifest says besides its digest.
+
+    Args:
+        manifest: The manifest.
+
+    Returns:
+        As `digest`, of the JSON with sorted keys.
+    """
     rest = {name: value for name, value in manifest.items() if name != "digest"}
     return digest(json.dumps(rest, sort_keys=True).encode())

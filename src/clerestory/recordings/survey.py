@@ -24,7 +24,15 @@ HEADROOM = 8.0
 
 @dataclass(frozen=True)
 class Survey:
-    """What a plan will take, as far as its first batch tells: seconds, bytes on disk, pictures."""
+    """What a plan will take, as far as its first batch tells.
+
+    Attributes:
+        layouts: The arrays by site, and `pictures`.
+        samples: Number of samples.
+        seconds: Time to draw and read them all.
+        bytes: Size on disk, without metadata.
+        pictures: Number of pictures.
+    """
 
     layouts: Mapping[str, Layout]
     samples: int
@@ -55,7 +63,15 @@ class Survey:
 
 
 def survey(model: Model, plan: Plan) -> Survey:
-    """Run the first batch, keep nothing of it, and say what the rest will be like."""
+    """Run the first batch, keep nothing of it, and say what the rest will be like.
+
+    Args:
+        model: What will be run.
+        plan: What will be recorded.
+
+    Returns:
+        Layouts and estimates; the time includes whatever a first call costs.
+    """
     rows = _dry_batch(model, plan)
     start = time.perf_counter()
     run = running.run_sweep(model, plan.request(rows))[0]
@@ -93,6 +109,7 @@ def _layouts(plan: Plan, run: Run) -> dict[str, Layout]:
 
 
 def _dtype(values: NDArray[np.floating]) -> str:
+    # Values that are not finite are left out: they are bad samples in any dtype.
     largest = float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
     return "float16" if largest * HEADROOM <= float(np.finfo(np.float16).max) else "float32"
 

@@ -50,7 +50,14 @@ _MOST_PROMPTS, _MOST_SIGNS = 1_000_000, 100_000
 
 
 class Template(BaseModel):
-    """Templates with slots, and the levels of each factor with their texts."""
+    """Templates with slots, and the levels of each factor with their texts.
+
+    Attributes:
+        templates: Texts with slots `{factor}`.
+        levels: Texts by level by factor; a tuple has one text for each template.
+        matched: Factors in which the prompts of a group differ.
+        without: Combinations of levels that are left out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +68,18 @@ class Template(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Template:
-        """Open a template; PromptError, naming the field, where it says something impossible."""
+        """Open a template.
+
+        Args:
+            path: A TOML file.
+
+        Returns:
+            The template.
+
+        Raises:
+            PromptError: The file cannot be read, or says something impossible; the message names
+                the field.
+        """
         try:
             return cls.model_validate(read_toml(path, PromptError))
         except ValidationError as error:
@@ -108,13 +126,27 @@ class Template(BaseModel):
         ]
         if not rows:
             raise PromptError("The template leaves no prompt: `without` excludes them all.")
+        # A template without some factor gives the same prompt for each of its levels.
         return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
     def random(self, count: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Random fills: a level of each factor and a template, each evenly."""
+        """Random fills: a level of each factor and a template, each evenly.
+
+        Args:
+            count: How many; the same prompt may come more than once.
+            rng: The generator; levels are drawn first, then the template.
+
+        Returns:
+            As `table`, in the order of drawing.
+
+        Raises:
+            PromptError: `without` excludes nearly all.
+        """
         import pandas as pd
 
         rows = []
+        # By rejection, which keeps what is left evenly likely; bounded, as `without` may leave
+        # nothing.
         for _ in range(count * _TRIES):
             levels = {
                 name: list(each)[rng.integers(len(each))] for name, each in self.levels.items()
@@ -137,6 +169,7 @@ class Template(BaseModel):
         for _ in range(_DEPTH):
             slots = _SLOT.findall(text)
             used |= set(slots)
+            # Counted before it is built: texts that name each other grow exponentially.
             size = sum(len(self._text(slot, levels[slot], index)) for slot in slots)
             check_count("A prompt of the template", PromptError, size, _MOST_SIGNS, "characters")
             text = _SLOT.sub(lambda slot: self._text(slot[1], levels[slot[1]], index), text)
@@ -145,6 +178,7 @@ class Template(BaseModel):
         shown = {name: level for name, level in levels.items() if name in used}
         fixed = [f"{name}={level}" for name, level in shown.items() if name not in self.matched]
         group = "; ".join([*fixed, f"template={index}"])
+        # "" where the prompt does not show a factor, so that its level is not taken for a cause.
         factors = {name: shown.get(name, "") for name in self.levels}
         return {"prompt": " ".join(text.split()), **factors, "template": index, "group": group}
 

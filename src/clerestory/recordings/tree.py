@@ -53,7 +53,13 @@ File = tuple[str, int]
 
 
 def create_tree(store: ZarrStore, plan: Plan, layouts: Mapping[str, Layout]) -> None:
-    """Write the groups, their coordinates, and arrays of values that are still empty."""
+    """Write the groups, their coordinates, and arrays of values that are still empty.
+
+    Args:
+        store: Where to; empty.
+        plan: The samples, whose columns become coordinates of the root.
+        layouts: The arrays by site, and `pictures`.
+    """
     import zarr
 
     columns = {str(name): _coordinate(plan.table[name]) for name in plan.table}
@@ -123,6 +129,7 @@ def _add_site(root: zarr.Group, name: str, layout: Layout, samples: int, rows: i
 def _add(group: zarr.Group, name: str, values: NDArray[Any], dim: str) -> None:
     from zarr.codecs import Crc32cCodec
 
+    # Texts come as objects, see `_coordinate`; Zarr keeps those as strings of any length.
     text = values.dtype.kind == "O"
     array = group.create_array(
         name,
@@ -140,6 +147,7 @@ def _coordinate(column: pd.Series[Any]) -> NDArray[Any]:
     """A column as numbers, or as text, where what is missing is empty."""
     missing = column.isna()
     if column.dtype.kind in "biuf" and missing.any():
+        # Whole numbers and bools have no missing value of their own.
         return column.to_numpy(np.float64, na_value=np.nan)
     if column.dtype.kind in "biuf":
         return np.array(column.tolist())
@@ -148,7 +156,14 @@ def _coordinate(column: pd.Series[Any]) -> NDArray[Any]:
 
 
 def open_tree(store: ZarrStore) -> xr.DataTree:
-    """The tree, its values read where they are used, as float32 whatever they are stored in."""
+    """Open a recording's tree.
+
+    Args:
+        store: The Zarr store.
+
+    Returns:
+        The tree, its values read where they are used, as float32 whatever they are stored in.
+    """
     import xarray as xr
 
     tree: xr.DataTree = xr.open_datatree(store, engine="zarr", consolidated=True)  # type: ignore[arg-type]
@@ -167,7 +182,12 @@ def _widened(dataset: xr.Dataset) -> xr.Dataset:
 
 
 class DigestingStore(WrapperStore[Any]):
-    """A Zarr store that keeps digest and size of what is written, by key."""
+    """A Zarr store that keeps digest and size of what is written, by key.
+
+    Args:
+        store: The store that is written to.
+        files: Filled as files are written.
+    """
 
     def __init__(self, store: ZarrStore, files: dict[str, File]) -> None:
         super().__init__(store)
@@ -177,7 +197,12 @@ class DigestingStore(WrapperStore[Any]):
         return DigestingStore(store, self.files)
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write a file, and keep its digest."""
+        """Write a file, and keep its digest.
+
+        Args:
+            key: The file's path in the store.
+            value: Its bytes.
+        """
         await super().set(key, value)
         raw = value.to_bytes()
         self.files[key] = (digest(raw), len(raw))
@@ -212,10 +237,23 @@ class CheckedStore(WrapperStore[Any]):
         return CheckedStore(store, self.folder, self.plan, self.layouts, self.file)
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Buffer | None:
-        """Read a file; RecordingError where it is not the one that was written."""
+        """Read a file.
+
+        Args:
+            key: The file's path in the store.
+            prototype: Zarr's kind of buffer.
+            byte_range: A part of the file; None for all of it.
+
+        Returns:
+            The bytes; None where nothing of that name was written.
+
+        Raises:
+            RecordingError: It is missing, too large, or not the one that was written.
+        """
         expected = self.file(key)
         most = self.most(key)
         if self.folder.check(f"{ARRAYS}/{key}", most) and expected is not None:
+            # A file that has grown is refused before it is read.
             self.folder.check(f"{ARRAYS}/{key}", min(most, expected[1]))
         found = await super().get(key, prototype, byte_range)
         if found is None:
@@ -232,7 +270,15 @@ class CheckedStore(WrapperStore[Any]):
         return found
 
     def most(self, key: str) -> int:
-        """How many bytes a file may have: of a site's values as many as its shape says."""
+        """How many bytes a file may have.
+
+        Args:
+            key: The file's path in the store.
+
+        Returns:
+            Of a site's values as many as its shape says, with room for checksums; a fixed bound for
+            metadata and coordinates.
+        """
         layout = self.layouts.get(key.partition(f"/{VALUE}/c")[0])
         if layout is None or METADATA in key:
             return MOST_LABELS
@@ -265,6 +311,7 @@ class CheckedStore(WrapperStore[Any]):
     def _is_recorded(self, node: Mapping[str, Any], layout: Layout | None) -> bool:
         codecs = list(_codecs(node["codecs"]))
         chunk = node["chunk_grid"]["configuration"]["chunk_shape"]
+        # Another codec could unpack a small file to any size, or run a plug-in's code.
         fine = set(codecs) <= CODECS and not node.get("storage_transformers")
         fine = fine and node["chunk_grid"]["name"] == "regular"
         if layout is None:

@@ -20,7 +20,14 @@ ALL = "*"
 
 @dataclass(frozen=True)
 class Damage:
-    """A site's file that is missing, truncated or altered, and the samples that stood in it."""
+    """A site's file that is missing, truncated or altered.
+
+    Attributes:
+        site: Whose file; `*` for the whole chunk.
+        chunk: Which chunk.
+        samples: The rows that stood in it.
+        how: `missing`, `truncated`, `altered`, or what is wrong with the marker.
+    """
 
     site: str
     chunk: int
@@ -29,7 +36,18 @@ class Damage:
 
 
 def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
-    """What is damaged among the chunks that count as done; RecordingError if the plan is."""
+    """What is damaged among the chunks that count as done.
+
+    Args:
+        store: The recording.
+        progress: Receives how many chunks are verified.
+
+    Returns:
+        One entry for each damaged file; empty where all is as it was written.
+
+    Raises:
+        RecordingError: The plan, its table or the metadata are damaged, which no chunk can repair.
+    """
     plan, chunks = store.plan, store.done()
     _check_files(store)
     found: list[Damage] = []
@@ -45,9 +63,16 @@ def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
 
 
 def repaired(store: Store, damage: list[Damage]) -> int:
-    """Take the markers of damaged chunks away, so that they are filled again; how many there are.
+    """Take the markers of damaged chunks away, so that they are filled again.
 
     The folder is to be locked meanwhile.
+
+    Args:
+        store: The recording.
+        damage: What `verify` found.
+
+    Returns:
+        How many chunks there are.
     """
     chunks = sorted({each.chunk for each in damage})
     for chunk in chunks:
@@ -56,7 +81,14 @@ def repaired(store: Store, damage: list[Damage]) -> int:
 
 
 def by_site(damage: list[Damage]) -> dict[str, list[int]]:
-    """The damaged samples of each site, in order."""
+    """The damaged samples of each site.
+
+    Args:
+        damage: What `verify` found.
+
+    Returns:
+        Rows by site, in order.
+    """
     found: dict[str, list[int]] = defaultdict(list)
     for each in damage:
         found[each.site] += each.samples
@@ -64,6 +96,7 @@ def by_site(damage: list[Damage]) -> dict[str, list[int]]:
 
 
 def _rows(store: Store, chunk: int) -> range:
+    # A marker beyond the plan belongs to nothing, so no samples are lost with it.
     return store.plan.rows(chunk) if chunk < store.plan.chunks else range(0)
 
 
@@ -93,4 +126,5 @@ def _check_files(store: Store) -> None:
                 f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it is "
                 "none of a chunk's files, so record into another folder."
             )
+    # Opening every array checks the metadata against the layouts.
     _ = [store.values(name) for name in store.layouts]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["begin", "fill", "fill_chunk", "record", "record_plan"]
 
 OnSurvey = Callable[[Survey], None]
+# A full disk, a full quota, and a file larger than the file system or a limit allows.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -132,6 +133,16 @@ def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = N
     """Write the plan into a new folder, or check that the folder was begun with it.
 
     The folder is to be locked meanwhile (`Store.locked`), and while it is filled.
+
+    Args:
+        store: The folder.
+        model: What is run; its first batch lays out the arrays.
+        plan: What is recorded.
+        on_survey: Receives what the plan will take, if the folder is new.
+
+    Raises:
+        RecordingError: The folder was begun with another plan.
+        OutputError: The disk is full.
     """
     if store.begun:
         check_same(plan, store.manifest["plan"])
@@ -151,7 +162,17 @@ def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = N
 def fill(
     store: Store, model: Model, progress: Progress | None = None, again: Sequence[int] = ()
 ) -> None:
-    """Fill every chunk that has no marker, and those `again`, which keep theirs until then."""
+    """Fill every chunk that has no marker.
+
+    Args:
+        store: The recording, begun and locked.
+        model: The model that it was planned with.
+        progress: Receives how many samples are complete.
+        again: Further chunks to fill, which keep their markers until then.
+
+    Raises:
+        OutputError: The disk is full.
+    """
     plan, missing = store.plan, sorted({*store.missing(), *again})
     store.complete_marked()
     done = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
@@ -170,7 +191,18 @@ def fill(
 def fill_chunk(
     store: Store, model: Model, chunk: int, report: Callable[[int], None] = lambda rows: None
 ) -> None:
-    """Draw and read the samples of one chunk, write them, and mark the chunk as done."""
+    """Draw and read the samples of one chunk, write them, and mark the chunk as done.
+
+    Args:
+        store: The recording, begun.
+        model: The model that it was planned with.
+        chunk: Which one.
+        report: Receives the number of samples of each batch as it is drawn.
+
+    Raises:
+        RecordingError: A batch has more positions than the layout.
+        OutputError: The disk is full.
+    """
     plan, first = store.plan, store.plan.rows(chunk).start
     count = len(plan.rows(chunk))
     arrays = {
@@ -223,19 +255,24 @@ def _put(
 ) -> None:
     """Copy values of a batch, noting the rows that hold what cannot be kept."""
     with np.errstate(over="ignore"):
+        # In the array's dtype: what float16 cannot hold becomes infinite here, and the sample bad.
         array[...] = values
     if array.dtype == np.uint8 or _finite(array):
         return
     fine = np.isfinite(array).reshape(len(values), -1).all(1)
     for row in np.flatnonzero(~fine).tolist():
+        # Told apart, since too large is a matter of the dtype and not finite one of the model.
         finite = bool(np.isfinite(values[row]).all())
         reason = f"beyond {array.dtype}" if finite else "not finite"
+        # The first site that is bad is the reason.
         bad.setdefault(first + row, f"{name}: {reason}")
 
 
 def _finite(values: NDArray[Any]) -> bool:
     """Whether all are; their sum tells in one pass."""
     with np.errstate(invalid="ignore"):
+        # A sum that overflows costs a second look only; one that is finite has no NaN or infinity
+        # in it.
         return bool(np.isfinite(values.sum(dtype=np.float32)))
 
 

@@ -229,12 +229,9 @@ class Text(ABC):
         return found
 
     def _tokenize_uncut(self, texts: tuple[str, ...]) -> list[list[int]]:
+        # Not verbose: the tokenizer warns about texts that are too long, which is what is asked here.
         ids: list[list[int]] = self.tokenizer(
-            # verbose=False: the tokenizer warns about texts that are too long, which is what is
-            # asked here.
-            [self.normalize(text) for text in texts],
-            truncation=False,
-            verbose=False,
+            [self.normalize(text) for text in texts], truncation=False, verbose=False
         ).input_ids
         return ids
 
