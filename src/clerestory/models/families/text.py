@@ -229,7 +229,7 @@ class Text(ABC):
         return found
 
     def _tokenize_uncut(self, texts: tuple[str, ...]) -> list[list[int]]:
-        # Not verbose: the tokenizer warns about texts that are too long, which is what is asked here.
+        # Not verbose: the tokenizer warns about texts that are too long, which is the question.
         ids: list[list[int]] = self.tokenizer(
             [self.normalize(text) for text in texts], truncation=False, verbose=False
         ).input_ids
