@@ -109,6 +109,9 @@ class ModelPlugin(Protocol):
 
         Args:
             folder: A folder that exists; it may be of anybody, so only what identifies it is read.
+
+        Returns:
+            True where `checkpoint` takes it.
         """
 
     def checkpoint(self, source: str | Path) -> Checkpoint:

@@ -75,6 +75,7 @@ def survey(model: Model, plan: Plan) -> Survey:
     rows = _dry_batch(model, plan)
     start = time.perf_counter()
     run = running.run_sweep(model, plan.request(rows))[0]
+    # By proportion: batches cost alike, since all samples share their options.
     seconds = (time.perf_counter() - start) * len(plan) / len(rows)
     layouts = _layouts(plan, run)
     return Survey(

@@ -402,6 +402,9 @@ def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
     Args:
         pipeline: A diffusers pipeline.
         whole_vae: Whether the autoencoder decodes a batch at once, neither sliced nor tiled.
+
+    Yields:
+        Nothing; the pipeline is prepared while this is open.
     """
     changed: list[tuple[Any, str, Any]] = []
     # Kandinsky 2.2 calls its autoencoder `movq`.

@@ -41,7 +41,14 @@ class MaskedEdit:
         return "cond"
 
     def __call__(self, value: Tensor) -> Tensor:
-        """Activations `[sample, position, unit]`, edited where the mask is true."""
+        """Edit activations where the mask is true.
+
+        Args:
+            value: `[sample, position, unit]`.
+
+        Returns:
+            A tensor of the same shape; positions beyond the mask are as they were.
+        """
         # Made at each call: the number of positions is known only here.
         mask = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
         mask[:, : self.mask.shape[1]] = self.mask.to(value.device)

@@ -164,7 +164,16 @@ class Conditioned(Family):
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Run the text encoders as the pipeline does."""
+        """Run the text encoders as the pipeline does.
+
+        Args:
+            batch: Samples with the same options.
+            until: The stage after which the run may stop.
+            branch: The branch of guidance that is read.
+
+        Returns:
+            Text states and generators; None if the run may stop within the text encoders.
+        """
         options, early = batch[0].options, until in self.encoder_stages
         # A run that stops within the text side needs no negative states unless they are read.
         both = self.has_two_branches(options) and (branch == "uncond" or not early)
@@ -192,7 +201,17 @@ class Conditioned(Family):
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> Pictures | None:
-        """Pass the text states by their sites, then run the pipeline."""
+        """Pass the text states by their sites, then run the pipeline.
+
+        Args:
+            batch: The samples that were encoded.
+            encoded: What `encode` gave.
+            handoff: Edits and reads the value of a conditioning site.
+            until: The stage after which the run may stop.
+
+        Returns:
+            uint8 `[sample, height, width, 3]` if `until` is the last stage; else None.
+        """
         arguments: dict[str, Tensor] = {}
         for address, (cond, uncond) in self.argument_names.items():
             values = handoff(address, encoded.conditioning[address])
@@ -215,7 +234,16 @@ class Conditioned(Family):
         return (np.asarray(output) * 255).round().astype(np.uint8)
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """Text: the prompts, then the negative ones. Denoiser: uncond rows before cond."""
+        """Text: the prompts, then the negative ones. Denoiser: uncond rows before cond.
+
+        Args:
+            stage: The stage's name.
+            call: How many calls of the stage came before in this batch.
+            batch: The samples of the batch.
+
+        Returns:
+            The step of the call and the rows of each branch.
+        """
         count = len(batch)
         first = slice(0, count)
         if stage in self.encoder_stages:

@@ -36,7 +36,14 @@ LONGEST = {True: 512, False: 256}
 
 @families.register("FluxPipeline")
 class Flux(Conditioned):
-    """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
+    """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: A text encoder or its tokenizer is missing.
+    """
 
     half_precision = "bfloat16"
     single_file_types = ("flux-dev", "flux-schnell")
@@ -153,13 +160,29 @@ class Flux(Conditioned):
         return arguments
 
     def pipeline_options(self, options: Options) -> dict[str, Any]:
-        """The same with the strength of the negative prompt."""
+        """The same with the strength of the negative prompt.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            Keyword arguments of the pipeline's call.
+        """
         # 1.0 is the pipeline's own value for no second branch.
         strength = options.true_guidance if self.has_two_branches(options) else 1.0
         return {**super().pipeline_options(options), "true_cfg_scale": strength}
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """The denoiser is called once for each branch of a step, the prompt first."""
+        """The denoiser is called once for each branch of a step, the prompt first.
+
+        Args:
+            stage: The stage's name.
+            call: How many calls of the stage came before in this batch.
+            batch: The samples of the batch.
+
+        Returns:
+            The step of the call and the rows of each branch.
+        """
         if stage != "denoiser":
             return super().stage_call(stage, call, batch)
         branches: tuple[Branch, ...] = (

@@ -56,7 +56,14 @@ WIDTHS = ("out_features", "out_channels", "embedding_dim", "num_channels", "out_
 
 
 class Generic(Family):
-    """A pipeline of no known family: stages from its components, sites from their modules."""
+    """A pipeline of no known family: stages from its components, sites from their modules.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: The pipeline takes no prompt.
+    """
 
     description = (
         "This pipeline is of no known family: branches of guidance are not told apart (a sample's"
@@ -88,13 +95,32 @@ class Generic(Family):
         self.negative_option = "guidance" if "negative_prompt" in self.parameters else ""
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Encode nothing: such a pipeline runs as a whole, in `draw`."""
+        """Encode nothing: such a pipeline runs as a whole, in `draw`.
+
+        Args:
+            batch: Samples with the same options.
+            until: The stage after which the run may stop.
+            branch: The branch of guidance that is read.
+
+        Returns:
+            The states of the generators alone.
+        """
         return Encoded({}, [generator.get_state() for generator in seed_generators(batch)])
 
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> Pictures | None:
-        """Run the whole pipeline, or stop when a stage after `until` begins."""
+        """Run the whole pipeline, or stop when a stage after `until` begins.
+
+        Args:
+            batch: The samples that were encoded.
+            encoded: What `encode` gave.
+            handoff: Not called: such a pipeline has no conditioning site.
+            until: The stage after which the run may stop.
+
+        Returns:
+            uint8 `[sample, height, width, 3]` if `until` is the last stage; else None.
+        """
         later = self.stages[self.stages.index(until) + 1 :]
         sample, output = batch[0], None
         arguments = {"prompt": sample.prompt, **self._pipeline_options(sample.options)}
@@ -111,7 +137,16 @@ class Generic(Family):
         return _to_bytes(output[0] if isinstance(output, tuple) else output.images)
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """All rows are of the one sample."""
+        """All rows are of the one sample.
+
+        Args:
+            stage: The stage's name.
+            call: How many calls of the stage came before in this batch.
+            batch: The samples of the batch.
+
+        Returns:
+            The step of the call and the rows all under `cond`, marked as merged.
+        """
         return StageCall({"cond": slice(0, len(batch))}, call, merged=True)
 
     def _pipeline_options(self, options: Options) -> dict[str, Any]:

@@ -24,7 +24,14 @@ LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
 @families.register("PixArtAlphaPipeline")
 @families.register("PixArtSigmaPipeline")
 class PixArt(Conditioned):
-    """PixArt Alpha and Sigma: T5, a transformer with cross-attention, autoencoder."""
+    """PixArt Alpha and Sigma: T5, a transformer with cross-attention, autoencoder.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: A text encoder or its tokenizer is missing.
+    """
 
     def __init__(self, pipeline: Any) -> None:
         net, config = pipeline.transformer, pipeline.transformer.config

@@ -20,7 +20,14 @@ __all__ = ["StableDiffusion"]
 
 @families.register("StableDiffusionPipeline")
 class StableDiffusion(Conditioned):
-    """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder."""
+    """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: A text encoder or its tokenizer is missing.
+    """
 
     single_file_types = ("v1", "v2")
 

@@ -39,7 +39,14 @@ LONGEST = 256
 
 @families.register("StableDiffusion3Pipeline")
 class StableDiffusion3(Conditioned):
-    """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
+    """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: A text encoder or its tokenizer is missing.
+    """
 
     half_precision = "bfloat16"
     single_file_types = ("sd3", "sd35_large", "sd35_medium")

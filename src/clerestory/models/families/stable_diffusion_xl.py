@@ -26,7 +26,14 @@ __all__ = ["StableDiffusionXL"]
 
 @families.register("StableDiffusionXLPipeline")
 class StableDiffusionXL(Conditioned):
-    """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
+    """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: A text encoder or its tokenizer is missing.
+    """
 
     argument_names = STATES_AND_POOLED
     single_file_types = ("xl_base", "playground-v2-5")

@@ -44,7 +44,14 @@ __all__ = ["UnCLIP"]
 
 @families.register("KandinskyV22CombinedPipeline")
 class UnCLIP(Family):
-    """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder."""
+    """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder.
+
+    Args:
+        pipeline: The diffusers pipeline.
+
+    Raises:
+        ModelError: A text encoder or its tokenizer is missing.
+    """
 
     stages = ("text", "prior", "denoiser", "vae")
     encoder_stages = ("text", "prior")
@@ -79,7 +86,16 @@ class UnCLIP(Family):
         }
 
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Run the text encoder alone, or the prior pipeline, which runs the text encoder itself."""
+        """Run the text encoder alone, or the prior pipeline, which runs the text encoder itself.
+
+        Args:
+            batch: Samples with the same options.
+            until: The stage after which the run may stop.
+            branch: The branch of guidance that is read.
+
+        Returns:
+            The image embeddings and generators; None if the run may stop at the text encoder.
+        """
         prompts, options = [sample.prompt for sample in batch], batch[0].options
         if until == "text":
             self.text.encode(prompts)
@@ -108,7 +124,17 @@ class UnCLIP(Family):
     def draw(
         self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
     ) -> Pictures | None:
-        """Pass the image embedding by its site, then run the decoder pipeline if it is needed."""
+        """Pass the image embedding by its site, then run the decoder pipeline if it is needed.
+
+        Args:
+            batch: The samples that were encoded.
+            encoded: What `encode` gave.
+            handoff: Edits and reads the value of a conditioning site.
+            until: The stage after which the run may stop.
+
+        Returns:
+            uint8 `[sample, height, width, 3]` if `until` is the last stage; else None.
+        """
         site, options = self.conditioning_site, batch[0].options
         embedding = handoff(site, encoded.conditioning[site])
         if until in ("prior", site):
@@ -130,7 +156,16 @@ class UnCLIP(Family):
         return pictures
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """Text: the prompts, then the empty ones. Prior and denoiser: uncond rows before cond."""
+        """Text: the prompts, then the empty ones. Prior and denoiser: uncond rows before cond.
+
+        Args:
+            stage: The stage's name.
+            call: How many calls of the stage came before in this batch.
+            batch: The samples of the batch.
+
+        Returns:
+            The step of the call and the rows of each branch.
+        """
         count, options = len(batch), batch[0].options
         first = slice(0, count)
         if stage == "text":
