@@ -61,6 +61,8 @@ class Affine(NamedTuple):
     bias: Tensor
 
 
+# Compared by identity (`eq=False`): tensors compare element by element, so a generated `__eq__`
+# would fail, and edits could not be keys.
 @dataclass(frozen=True, eq=False)
 class SiteEdit:
     """Base class of edits: where one applies, how it is saved, what it is as a matrix.

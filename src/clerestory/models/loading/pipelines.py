@@ -126,7 +126,7 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str, **more
             # refuses pickles.
             use_safetensors=None if options.pickles else True,
             dtype=options.precision(kind),
-            # A folder is whole or it is refused; nothing that lacks is fetched in its place.
+            # A folder is whole or it is refused; nothing that is missing is fetched.
             local_files_only=local,
             trust_remote_code=False,
             **more,
