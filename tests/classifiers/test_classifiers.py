@@ -123,7 +123,7 @@ def test_a_checkpoint_without_a_trained_head_is_no_classifier(tmp_path: Path) ->
     ):
         made.save_pretrained(tmp_path / name)
         ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / name)
-    with pytest.raises(ModelError, match="no finished classifier: its weights lack classifier"):
+    with pytest.raises(ModelError, match="not a trained classifier: its weights lack classifier"):
         load_classifier(f"classifier:{tmp_path / 'body'}")
     with pytest.raises(ModelError, match="has one output"):
         load_classifier(f"classifier:{tmp_path / 'age'}")

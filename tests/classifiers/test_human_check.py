@@ -118,7 +118,7 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
     assert not set(weight_digests([other])) & set(marks)
 
     found = record(model, ["a cat"], range(2), sites="text/pooled", out=tmp_path / "rec")
-    for network, kin in ((text, ["has 100% of its weight"]), (other, [])):
+    for network, kin in ((text, ["shares 100% of its weight matrices"]), (other, [])):
         judge = HubClassifier("judge", ("a", "b"), network, None)
         eyes = PictureClassifiers(found, {"tone": "judge"})
         with patch("clerestory.contrasts.predictions.load_classifier", return_value=judge):

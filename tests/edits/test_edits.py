@@ -107,8 +107,8 @@ def test_an_edit_is_made_at_the_positions_that_it_names(positions):
     [
         (Add(SITE, np.ones(UNITS), positions="tokens:dog"), "absent from 1 of 1 prompts"),
         (Add(SITE, np.ones(UNITS), positions="middle"), "write all, last or tokens:WORD"),
-        (Add("prior/embedding", np.ones(WIDTH), positions="last"), "only sites with tokens"),
-        (Add(SITE, np.ones(UNITS), positions="last", branch="both"), "in branch cond"),
+        (Add("prior/embedding", np.ones(WIDTH), positions="last"), "needs a site with tokens"),
+        (Add(SITE, np.ones(UNITS), positions="last", branch="both"), "branch cond"),
         (Clamp(f"{SITE}[99]", 1.0), "none of number 99"),
     ],
 )

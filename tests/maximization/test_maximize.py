@@ -292,7 +292,7 @@ def test_a_causal_language_model_says_what_is_likely(tmp_path):
     with torch.no_grad():
         expected = -lm.eval()(ids, labels=ids).loss
     assert got == pytest.approx(float(expected), rel=1e-4)
-    with pytest.raises(ClerestoryError, match="no causal language model"):
+    with pytest.raises(ClerestoryError, match="not a causal language model"):
         language_model(str(tmp_path / "nothing"))
 
 

@@ -94,5 +94,5 @@ def test_a_backup_opens_and_a_newer_file_is_refused(themes, tmp_path):
     with pytest.raises(ThemeError, match="newer version"):
         Themes(tmp_path / "copy.sqlite")
     (tmp_path / "text").write_text("no database at all, but some words" * 99)
-    with pytest.raises(ThemeError, match="no database"):
+    with pytest.raises(ThemeError, match="not a database"):
         Themes(tmp_path / "text")

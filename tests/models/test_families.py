@@ -179,7 +179,7 @@ def test_a_word_beyond_clips_window_is_found_where_t5_has_it():
     prompt = "a cat by a dog by a man in a hat with a zebra"
     word = {"pool": "tokens:zebra", "pictures": False}
     assert model.run(prompt, 0, read="denoiser/condition", **word)
-    with pytest.raises(PromptError, match="or beyond the text window"):
+    with pytest.raises(PromptError, match="or truncated"):
         model.run(prompt, 0, read="text.*", **word)
 
 

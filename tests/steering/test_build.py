@@ -138,7 +138,7 @@ def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
     figures = built(planted, found, remove=True).calibration
     assert figures.baselines["unedited"].target_rate == 1 and figures.target_rate == 0
     assert figures.selected.strength < 0
-    with pytest.raises(EvidenceError, match="no baseline where it is removed"):
+    with pytest.raises(EvidenceError, match="cannot be a baseline with `remove`"):
         built(planted, found, remove=True, search=["glass"])
 
 

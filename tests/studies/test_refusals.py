@@ -183,4 +183,4 @@ def test_a_control_that_is_no_factor_and_no_classifier_is_refused(tmp_path: Path
 def test_what_is_no_file_or_no_toml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"absent.toml cannot be read"):
         Study.load(tmp_path / "absent.toml")
-    assert "no TOML" in refusal("name = ", tmp_path)
+    assert "not valid TOML" in refusal("name = ", tmp_path)

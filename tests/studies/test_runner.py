@@ -224,10 +224,10 @@ def test_a_result_cannot_bring_files_from_elsewhere_into_the_report(tmp_path: Pa
     kept = out / "tasks" / "fake.a" / "result.json"
     text = kept.read_text()
     kept.write_text(text.replace("pictures/0.png", "../../../secret"))
-    with pytest.raises(TableError, match="no place in its folder"):
+    with pytest.raises(TableError, match="not a path in its folder"):
         write_report(run_fake(plan, out))
     kept.write_text(text.replace('"steered_model": "steered"', '"steered_model": "../../.."'))
-    with pytest.raises(TableError, match="no place in its folder"):
+    with pytest.raises(TableError, match="not a path in its folder"):
         run_fake(plan, out)
 
 
