@@ -118,11 +118,11 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
     assert not set(weight_digests([other])) & set(marks)
 
     found = record(model, ["a cat"], range(2), sites="text/pooled", out=tmp_path / "rec")
-    for network, kin in ((text, ["shares 100% of its weight matrices"]), (other, [])):
+    for network, expected in ((text, ["judge shares 100% of its weight"]), (other, [])):
         judge = HubClassifier("judge", ("a", "b"), network, None)
         eyes = PictureClassifiers(found, {"tone": "judge"})
         with patch("clerestory.contrasts.predictions.load_classifier", return_value=judge):
-            assert [said[6:28] for said in eyes.warnings()[:-1]] == kin
+            assert [text[:31] for text in eyes.warnings()[:-1]] == expected
 
 
 def test_a_function_that_changed_is_not_checked_any_more(
