@@ -1,0 +1,258 @@
+"""Confidence intervals of figures whose items, templates and seeds are random factors.
+
+All keep their nominal coverage near the ends of the scale, and none has zero width: a rate of 24 in
+24 items is not known to be 1. `tests/stats/test_clustered_intervals.py` simulates their coverage.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from scipy import optimize, special, stats
+
+from clerestory.errors import EvidenceError
+from clerestory.stats.intervals import Interval
+
+__all__ = ["auroc_interval", "change_interval", "rate_interval", "share_interval"]
+
+TINY = 1e-12
+
+
+def auroc_interval(
+    positive: Float[np.ndarray, "n phrase"],
+    negative: Float[np.ndarray, "m other"],
+    *,
+    paired: bool = True,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of one unit's AUROC, over items and templates.
+
+    Args:
+        positive: A unit's value for each item in each template of the positive arm.
+        negative: The same for the negative arm.
+        paired: Whether row i of both arms is the same item.
+        level: Coverage.
+
+    Returns:
+        The interval; (NaN, NaN) where a value is NaN.
+
+    Raises:
+        EvidenceError: There are fewer than two items.
+
+    Source: placements as in DeLong, DeLong & Clarke-Pearson 1988, with variances over items and
+    over templates; near 0 and 1 the hull with method 5 of Newcombe 2006.
+
+    >>> values = np.arange(24.0)[:, None] + np.array([[0.0, 0.1, 0.2, 0.3]])
+    >>> low, high = auroc_interval(values + 40, values)
+    >>> round(low, 3), high
+    (0.916, 1.0)
+    """
+    count = min(len(positive), len(negative))
+    if count < 2 or (paired and len(positive) != len(negative)):
+        raise EvidenceError(
+            f"{len(positive)} and {len(negative)} items: an interval needs two, the same if paired."
+        )
+    if np.isnan(positive).any() or np.isnan(negative).any():
+        return Interval(np.nan, np.nan)
+    # Placements: the share of the other arm's values that lie below each value, ties count half.
+    above = _placements(positive, negative)
+    below = 1 - _placements(negative, positive)
+    estimate = float(above.mean())
+    parts = []
+    if paired:
+        by_item = above.mean(1) + below.mean(1)
+        parts.append((by_item.var(ddof=1) / count, count - 1))
+    else:
+        parts += [(arm.mean(1).var(ddof=1) / len(arm), len(arm) - 1) for arm in (above, below)]
+    templates = [arm.shape[1] for arm in (above, below)]
+    parts += [
+        (arm.mean(0).var(ddof=1) / arm.shape[1], arm.shape[1] - 1)
+        for arm in (above, below)
+        if arm.shape[1] > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / df for part, df in parts)
+    df = max(variance**2 / spread, 1.0) if spread > 0 else float(count - 1)
+    if min(templates) > 1:
+        df = min(df, sum(templates) - 2 if templates[0] == templates[1] else min(templates) - 1)
+    # The delta method on the logit scale needs an estimate inside (0, 1).
+    cells = positive.size
+    inside = float(np.clip(estimate, 1 / (2 * cells**2), 1 - 1 / (2 * cells**2)))
+    center = special.logit(inside)
+    margin = (
+        stats.t.ppf(0.5 + level / 2, df) * np.sqrt(max(variance, TINY)) / (inside * (1 - inside))
+    )
+    low, high = float(special.expit(center - margin)), float(special.expit(center + margin))
+    if max(estimate, 1 - estimate) >= 1 - 1 / (2 * count):
+        # Placements hardly vary there: their variance is an underestimate.
+        least, most = _newcombe_auroc(estimate, count, level)
+        low, high = min(low, least), max(high, most)
+    return Interval(low, high)
+
+
+def rate_interval(
+    outcomes: Float[np.ndarray, " item *cell"], *, templates: bool = False, level: float = 0.95
+) -> Interval:
+    """Interval of a rate over items × seeds, or items × templates × seeds.
+
+    Args:
+        outcomes: Outcomes between 0 and 1, one row for each item.
+        templates: Whether the second axis is the template, which is then random as items are.
+        level: Coverage.
+
+    Returns:
+        The interval; (NaN, NaN) where an outcome is NaN.
+
+    Raises:
+        EvidenceError: There are fewer than two items.
+
+    Source: Wilson 1927 with the effective sample size of Kish 1965 and Student's t.
+
+    >>> low, high = rate_interval(np.ones((24, 4)))
+    >>> round(low, 3), high
+    (0.849, 1.0)
+    """
+    low, high = _rate_limits(outcomes[..., None], templates, level)
+    return Interval(float(low[0]), float(high[0]))
+
+
+def change_interval(
+    after: Float[np.ndarray, "item seed *label"],
+    before: Float[np.ndarray, "item seed *label"],
+    *,
+    level: float = 0.95,
+) -> tuple[Float[np.ndarray, " *label"], Float[np.ndarray, " *label"]]:
+    """Intervals of changes of rates on the same items and seeds.
+
+    Args:
+        after: Outcomes between 0 and 1 with the change.
+        before: Outcomes of the same items and seeds without it.
+        level: Coverage of each interval.
+
+    Returns:
+        Lower and upper limits of the mean of `after` less the mean of `before`.
+
+    Raises:
+        EvidenceError: Shapes differ, or there are fewer than two items.
+
+    Source: square-and-add with correlation (method 10 of Newcombe 1998, as in Zou & Donner 2008),
+    on the limits of `rate_interval`.
+
+    >>> low, high = change_interval(np.ones((24, 4)), np.zeros((24, 4)))
+    >>> round(float(low), 3), float(high)
+    (0.786, 1.0)
+    """
+    if after.shape != before.shape:
+        raise EvidenceError(f"Outcomes of shape {after.shape} and {before.shape} are not paired.")
+    labels = after.shape[2:]
+    flat = [values.reshape(*values.shape[:2], -1) for values in (after, before)]
+    (low, high), (base_low, base_high) = (_rate_limits(values, False, level) for values in flat)
+    by_item = [values.mean(1) for values in flat]
+    rate, base = (values.mean(0) for values in by_item)
+    centered = [values - values.mean(0) for values in by_item]
+    scale = np.sqrt((centered[0] ** 2).sum(0) * (centered[1] ** 2).sum(0))
+    product = (centered[0] * centered[1]).sum(0)
+    # A negative correlation would widen the interval further: it is not counted on.
+    correlation = np.divide(product, scale, out=np.zeros_like(scale), where=scale > 0).clip(0, 1)
+
+    def root(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        square = first**2 + second**2 - 2 * correlation * first * second
+        return np.sqrt(square.clip(0))
+
+    lower = rate - base - root(rate - low, base_high - base)
+    upper = rate - base + root(high - rate, base - base_low)
+    return lower.clip(-1, 1).reshape(labels), upper.clip(-1, 1).reshape(labels)
+
+
+def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95) -> Interval:
+    """Interval of a mean of shares between −1 and 1, one for each paraphrase.
+
+    Args:
+        shares: Shares; each paraphrase has its own seed.
+        level: Coverage.
+
+    Returns:
+        The interval; (NaN, NaN) where a share is NaN.
+
+    Raises:
+        EvidenceError: There are fewer than two paraphrases, or a share is outside −1 … 1.
+
+    Source: Clopper & Pearson 1934 with the effective sample size of Korn & Graubard 1998.
+
+    >>> low, high = share_interval(np.ones(12))
+    >>> round(low, 3), high
+    (0.357, 1.0)
+    """
+    count = len(shares)
+    if count < 2:
+        raise EvidenceError(f"{count} paraphrases: an interval needs at least two.")
+    if np.isnan(shares).any():
+        return Interval(np.nan, np.nan)
+    if np.abs(shares).max() > 1 + TINY:
+        raise EvidenceError("A share is outside −1 … 1.")
+    rates = (np.clip(shares, -1, 1) + 1) / 2
+    rate, variance = float(rates.mean()), float(rates.var(ddof=1) / count)
+    effective = float(count)
+    if variance > 0:
+        # Shares vary less than zeros and ones of the same mean, so each counts for up to eight.
+        effective = float(np.clip(rate * (1 - rate) / variance, count, 8 * count))
+    normal, student = stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, count - 1)
+    effective *= float((normal / student) ** 2)
+    hits, tail = rate * effective, (1 - level) / 2
+    low = 0.0 if rate <= 0 else float(special.betaincinv(hits, effective - hits + 1, tail))
+    high = 1.0 if rate >= 1 else float(special.betaincinv(hits + 1, effective - hits, 1 - tail))
+    return Interval(2 * low - 1, 2 * high - 1)
+
+
+def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each value, the share of the others that are lower; ties count half."""
+    ordered = np.sort(others, axis=None)
+    lower = np.searchsorted(ordered, values, side="left")
+    upper = np.searchsorted(ordered, values, side="right")
+    return np.asarray((lower + upper) / 2 / ordered.size)
+
+
+def _newcombe_auroc(estimate: float, count: int, level: float) -> tuple[float, float]:
+    """Newcombe 2006, method 5: the AUROCs whose Hanley–McNeil error fits the estimate."""
+    z = stats.norm.ppf(0.5 + level / 2)
+
+    def excess(auroc: float) -> float:
+        rest = count - 1
+        variance = auroc * (1 - auroc) / count**2
+        variance *= 1 + rest * (1 - auroc) / (2 - auroc) + rest * auroc / (1 + auroc)
+        return float(abs(estimate - auroc) - z * np.sqrt(variance))
+
+    # `excess` is negative at the estimate, and positive at the ends unless the estimate is there.
+    middle = float(np.clip(estimate, 1e-9, 1 - 1e-9))
+    low = 0.0 if estimate <= 0 else optimize.brentq(excess, TINY, middle)
+    high = 1.0 if estimate >= 1 else optimize.brentq(excess, middle, 1 - TINY)
+    return float(low), float(high)
+
+
+def _rate_limits(
+    outcomes: Float[np.ndarray, "item *cell label"], templates: bool, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    count = len(outcomes)
+    if count < 2:
+        raise EvidenceError(f"{count} items: an interval of a rate needs at least two.")
+    cells = int(np.prod(outcomes.shape[:-1]))
+    by_item = outcomes.reshape(count, -1, outcomes.shape[-1]).mean(1)
+    rate, variance = by_item.mean(0), by_item.var(0, ddof=1) / count
+    if templates:
+        by_template = np.moveaxis(outcomes, 1, 0).reshape(outcomes.shape[1], -1, rate.size).mean(1)
+        variance = variance + by_template.var(0, ddof=1) / outcomes.shape[1]
+    # Where items are all alike, each counts once, however many seeds it has.
+    effective = np.full(rate.shape, float(count))
+    varies = variance > 0
+    effective[varies] = (rate * (1 - rate))[varies] / variance[varies]
+    effective = effective.clip(1, cells)
+    quantile = stats.t.ppf(0.5 + level / 2, count - 1)
+    # Wilson 1927, with the quantile of Student's t for the normal one.
+    square = quantile**2 / effective
+    center = (rate + square / 2) / (1 + square)
+    margin = (
+        quantile / (1 + square) * np.sqrt(rate * (1 - rate) / effective + square / effective / 4)
+    )
+    low = np.where(rate <= 0, 0.0, center - margin)
+    high = np.where(rate >= 1, 1.0, center + margin)
+    return low, high

@@ -1,0 +1,217 @@
+"""Tests of a difference of two arms with items and templates as random factors.
+
+A test that treats the templates at hand as the whole population finds differences between any two
+sets of neutral sentences (the language-as-fixed-effect fallacy, Clark 1973). Here each arm is a
+grid `[item, phrase, frame, unit]`: every item in every template of its arm. A template is a phrase
+for the concept, which belongs to one arm, in a sentence frame, which both arms may share.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from clerestory.errors import EvidenceError
+
+__all__ = ["ArmTest", "arm_test", "cell_test", "pooled_midranks", "power_effect"]
+
+
+class ArmTest(NamedTuple):
+    """A one-sided test that the positive arm is higher, for each unit.
+
+    Attributes:
+        difference: Mean of the positive arm less that of the negative arm.
+        error: Standard error of the difference, over items and templates.
+        df: Degrees of freedom of the t distribution.
+        p: One-sided p-value; NaN where a value is NaN or a variance cannot be estimated.
+    """
+
+    difference: Float[np.ndarray, " unit"]
+    error: Float[np.ndarray, " unit"]
+    df: Float[np.ndarray, " unit"]
+    p: Float[np.ndarray, " unit"]
+
+
+def arm_test(
+    positive: Float[np.ndarray, "n phrase frame unit"],
+    negative: Float[np.ndarray, "m other frame unit"],
+    *,
+    paired: bool = True,
+) -> ArmTest:
+    """Test whether the positive arm is higher than the negative one in new items and templates.
+
+    Clark's min F′ as a t: the variance of the difference is the sum of the variance over items and
+    the variance over templates. The part that both contain is counted twice, which is conservative.
+
+    Args:
+        positive: Values of the positive arm.
+        negative: Values of the negative arm. Frames are those of the positive arm, in its order;
+            with one frame, templates are phrases alone. With one phrase in each arm the frames are
+            the templates, crossed with the arms, and the claim is about these two phrases.
+        paired: Whether row i of both arms is the same item.
+
+    Returns:
+        The test of each unit. p is 1 where nothing varies and nothing differs.
+
+    Raises:
+        EvidenceError: Arms do not fit, or a factor has a single level.
+
+    Source: Clark 1973; Satterthwaite 1946. The cap of the degrees of freedom keeps its level with
+    few templates: tests/stats/test_random_factors.py.
+
+    >>> rng = np.random.default_rng(0)
+    >>> items = rng.normal(size=(24, 1, 1, 1))
+    >>> positive = items + 3 + 0.1 * rng.normal(size=(24, 6, 1, 1))
+    >>> negative = items + 0.1 * rng.normal(size=(24, 6, 1, 1))
+    >>> bool(arm_test(positive, negative).p[0] < 1e-6)
+    True
+    """
+    _check(positive, negative, paired)
+    phrases, others = positive.shape[1], negative.shape[1]
+    frames = positive.shape[2]
+    difference = positive.mean((0, 1, 2)) - negative.mean((0, 1, 2))
+    # Each part is a variance of the difference with its degrees of freedom.
+    parts = _item_variance(positive.mean((1, 2)), negative.mean((1, 2)), paired)
+    cap = np.inf
+    if phrases > 1:
+        parts += _welch(positive.mean((0, 2)), negative.mean((0, 2)))
+        # Satterthwaite's estimate is itself noisy with few templates, and liberal in the tail.
+        cap = phrases + others - 2 if phrases == others else min(phrases, others) - 1
+    if frames > 1:
+        # Both arms share their frames: what a frame adds to both cancels.
+        by_frame = positive.mean((0, 1)) - negative.mean((0, 1))
+        parts += [(by_frame.var(0, ddof=1) / frames, frames - 1.0)]
+        cap = min(cap, frames - 1) if phrases == 1 else cap
+    return _t_test(difference, parts, cap)
+
+
+def cell_test(
+    differences: Float[np.ndarray, "cell unit"],
+    items: np.ndarray,
+    templates: np.ndarray,
+) -> ArmTest:
+    """Test differences within cells of one item and one template.
+
+    For sides that come from the picture: the same prompt gives both, by its seeds, and only
+    samples of one item in one template are compared. Cells count equally.
+
+    Args:
+        differences: Mean of the positive less mean of the negative samples of each cell.
+        items: The item of each cell, codes from 0.
+        templates: The template of each cell, codes from 0.
+
+    Returns:
+        The test of each unit.
+
+    Raises:
+        EvidenceError: There are fewer than two items or templates.
+
+    Source: two-way clustering as in Cameron, Gelbach & Miller 2011, without their subtraction of
+    the part that both factors share.
+    """
+    mean = differences.mean(0)
+    parts = []
+    for codes in (items, templates):
+        levels = int(codes.max(initial=-1)) + 1
+        if levels < 2:
+            raise EvidenceError("Cells of one item or one template have no variance to test by.")
+        sums = np.zeros((levels, differences.shape[1]))
+        np.add.at(sums, codes, differences - mean)
+        variance = (sums**2).sum(0) / len(differences) ** 2 * levels / (levels - 1)
+        parts.append((variance, levels - 1.0))
+    return _t_test(mean, parts, min(df for _, df in parts))
+
+
+def pooled_midranks(
+    positive: Float[np.ndarray, "n *grid unit"], negative: Float[np.ndarray, "m *other unit"]
+) -> tuple[Float[np.ndarray, "n *grid unit"], Float[np.ndarray, "m *other unit"]]:
+    """Replace values by their mid-ranks among both arms, scaled to 0 … 1.
+
+    A test of ranks is not led by a few large activations, and its difference is linear in the AUROC
+    of the cells.
+
+    Args:
+        positive: Values of the positive arm; the last axis is the unit.
+        negative: Values of the negative arm.
+
+    Returns:
+        The ranks of both arms; NaN for all of a unit where any of its values is NaN.
+
+    >>> positive, negative = pooled_midranks(np.array([[3.0], [2.0]]), np.array([[1.0], [2.0]]))
+    >>> positive.ravel().tolist(), negative.ravel().tolist()
+    ([0.875, 0.5], [0.125, 0.5])
+    """
+    units = positive.shape[-1]
+    flat = np.concatenate([positive.reshape(-1, units), negative.reshape(-1, units)])
+    ranks = stats.rankdata(flat, axis=0, nan_policy="propagate")
+    scaled = (ranks - 0.5) / len(flat)
+    count = positive[..., 0].size
+    return scaled[:count].reshape(positive.shape), scaled[count:].reshape(negative.shape)
+
+
+def power_effect(test: ArmTest, level: float = 0.05, power: float = 0.8) -> np.ndarray:
+    """The true difference that a repetition of the test would find with the given power.
+
+    Args:
+        test: A test, for its standard error and degrees of freedom.
+        level: One-sided level of the test.
+        power: Chance that the difference is found.
+
+    Returns:
+        The difference of each unit.
+    """
+    return np.asarray(test.error * (stats.t.ppf(1 - level, test.df) + stats.t.ppf(power, test.df)))
+
+
+Real = float | int  # both by name: beartype does not take an int for a float
+Part = tuple[Float[np.ndarray, " unit"], float]
+"""A variance of the difference, and its degrees of freedom."""
+
+
+def _item_variance(
+    positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"], paired: bool
+) -> list[Part]:
+    if not paired:
+        return _welch(positive, negative)
+    count = len(positive)
+    return [((positive - negative).var(0, ddof=1) / count, count - 1.0)]
+
+
+def _welch(
+    positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"]
+) -> list[Part]:
+    """Variances of two means, each with its degrees of freedom."""
+    return [(arm.var(0, ddof=1) / len(arm), len(arm) - 1.0) for arm in (positive, negative)]
+
+
+def _t_test(difference: Float[np.ndarray, " unit"], parts: list[Part], cap: Real) -> ArmTest:
+    variance = np.sum([part for part, _ in parts], axis=0)
+    spread = np.sum([part**2 / df for part, df in parts], axis=0)
+    varies = variance > 0
+    # Satterthwaite 1946; where nothing varies the degrees of freedom do not matter.
+    df = np.where(varies, variance**2 / np.where(spread > 0, spread, 1), np.inf)
+    df = np.minimum(df, cap)
+    error = np.sqrt(variance)
+    t = np.divide(difference, error, out=np.full_like(difference, np.nan), where=varies)
+    p = stats.t.sf(t, df)
+    # A constant unit: certain where the arms differ, and no evidence at all where they do not.
+    constant = np.where(difference > 0, 0.0, 1.0)
+    p = np.where(varies, p, np.where(np.isnan(variance), np.nan, constant))
+    return ArmTest(difference, error, df, np.asarray(p))
+
+
+def _check(positive: np.ndarray, negative: np.ndarray, paired: bool) -> None:
+    if positive.shape[2:] != negative.shape[2:]:
+        raise EvidenceError(
+            f"Arms of shape {positive.shape} and {negative.shape} share neither frames nor units."
+        )
+    if paired and len(positive) != len(negative):
+        raise EvidenceError(f"{len(positive)} and {len(negative)} items cannot be paired.")
+    if min(len(positive), len(negative)) < 2:
+        raise EvidenceError("One item has no variance over items: at least two are needed.")
+    phrases = {positive.shape[1], negative.shape[1]}
+    if 1 in phrases and (phrases != {1} or positive.shape[2] < 2):
+        raise EvidenceError("An arm has one template: its variance cannot be estimated.")

@@ -1,0 +1,134 @@
+"""Intervals cover the true value at least as often as they say, also near the ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clerestory.errors import EvidenceError
+from clerestory.stats.clustered_intervals import (
+    auroc_interval,
+    change_interval,
+    rate_interval,
+    share_interval,
+)
+
+REPEATS = 400
+LEAST = 0.93 - 2.5 * (0.93 * 0.07 / REPEATS) ** 0.5
+"""A coverage of .93 falls below this in one of 160 simulations of so many data sets."""
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(28)
+
+
+@pytest.mark.parametrize("true", [0.5, 0.75, 0.9, 0.97, 0.995])
+@pytest.mark.parametrize(("items", "phrases"), [(24, 3), (24, 6), (12, 4)])
+@pytest.mark.parametrize("share", [0.03, 0.27])
+def test_auroc_intervals_cover(
+    rng: np.random.Generator, true: float, items: int, phrases: int, share: float
+) -> None:
+    distance = stats.norm.ppf(true) * np.sqrt(2 * (0.49 + share + 0.16))
+    covered = 0
+    for _ in range(REPEATS):
+        by_item = rng.normal(size=(items, 1)) * 0.7
+        positive, negative = (
+            by_item
+            + rng.normal(size=(1, phrases)) * share**0.5
+            + rng.normal(size=(items, phrases)) * 0.4
+            for _ in range(2)
+        )
+        low, high = auroc_interval(positive + distance, negative)
+        covered += low <= true <= high
+        assert low < high
+    assert covered / REPEATS >= LEAST
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.97])
+@pytest.mark.parametrize(("items", "seeds"), [(12, 4), (24, 1), (24, 4)])
+@pytest.mark.parametrize("correlation", [0.05, 0.5])
+def test_rate_intervals_cover(
+    rng: np.random.Generator, rate: float, items: int, seeds: int, correlation: float
+) -> None:
+    scale = (1 - correlation) / correlation
+    covered = 0
+    for _ in range(REPEATS):
+        by_item = rng.beta(rate * scale, (1 - rate) * scale, size=(items, 1))
+        low, high = rate_interval((rng.random((items, seeds)) < by_item).astype(float))
+        covered += low <= rate <= high
+        assert low < high
+    assert covered / REPEATS >= LEAST
+
+
+def test_templates_of_a_rate_are_random_too(rng: np.random.Generator) -> None:
+    covered = 0
+    for _ in range(REPEATS):
+        by_template = rng.beta(2.8, 1.2, size=(1, 8, 1))
+        outcomes = (rng.random((24, 8, 2)) < by_template).astype(float)
+        low, high = rate_interval(outcomes, templates=True)
+        covered += low <= 0.7 <= high
+    assert covered / REPEATS >= LEAST
+
+
+@pytest.mark.parametrize(("rate", "change"), [(0.03, 0.0), (0.03, 0.1), (0.3, 0.2), (0.02, 0.9)])
+@pytest.mark.parametrize(("items", "seeds"), [(24, 1), (24, 4), (12, 4)])
+def test_intervals_of_changes_cover(
+    rng: np.random.Generator, rate: float, change: float, items: int, seeds: int
+) -> None:
+    scale = 0.7 / 0.3
+    by_item = rng.beta(rate * scale, (1 - rate) * scale, size=(items, 1, REPEATS))
+    before, fresh = (rng.random((items, seeds, REPEATS)) < by_item for _ in range(2))
+    after = np.where(rng.random(before.shape) < 0.7, before, fresh)
+    after |= rng.random(before.shape) < change / (1 - rate)
+    low, high = change_interval(after.astype(float), before.astype(float))
+    assert ((low <= change) & (change <= high)).mean() >= LEAST - 0.01
+    assert (low < high).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "chances"),
+    [
+        ((1.0, 0.6, 0.5), (0.67, 0.2, 0.13)),
+        ((1.0, 0.0), (0.9, 0.1)),
+        ((-0.5, 0.0, 0.5, 1.0), (0.1, 0.4, 0.3, 0.2)),
+    ],
+)
+@pytest.mark.parametrize("count", [12, 24])
+def test_intervals_of_shares_cover(
+    rng: np.random.Generator, values: tuple[float, ...], chances: tuple[float, ...], count: int
+) -> None:
+    true = float(np.dot(values, chances))
+    intervals = [share_interval(rng.choice(values, size=count, p=chances)) for _ in range(REPEATS)]
+    assert np.mean([low <= true <= high for low, high in intervals]) >= LEAST
+
+
+def test_no_interval_has_zero_width() -> None:
+    ones, zeros = np.ones((24, 4)), np.zeros((24, 4))
+    for low, high in (rate_interval(ones), rate_interval(zeros), share_interval(np.zeros(12))):
+        assert low < high
+    assert auroc_interval(ones, zeros)[0] < 1.0
+    assert auroc_interval(zeros, ones)[1] > 0.0
+    low, high = change_interval(ones, ones)
+    assert low < 0 < high
+
+
+def test_missing_values_give_nan() -> None:
+    values = np.full((24, 4), 0.5)
+    values[3, 1] = np.nan
+    for interval in (
+        auroc_interval(values, np.zeros((24, 4))),
+        auroc_interval(np.zeros((24, 4)), values),
+        rate_interval(values),
+        share_interval(values[:, 1]),
+    ):
+        assert np.isnan(interval).all()
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_one_item_is_refused(rows: int) -> None:
+    values = np.zeros((rows, 4))
+    for interval in (lambda: auroc_interval(values, values), lambda: rate_interval(values)):
+        with pytest.raises(EvidenceError):
+            interval()
