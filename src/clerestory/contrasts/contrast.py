@@ -1,10 +1,12 @@
 """Contrast: which neurons and which directions detect a concept.
 
-A direction is treated as one more unit and has the same statistics.
+The selection half ranks all units and fixes at most fifty picks; the evaluation half tests the
+picks alone, in the order of their selection. A direction is one more unit, with the same statistics.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,36 +15,37 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clerestory.contrasts.arms import ARMS, HALVES, ArmValues
+from clerestory.contrasts.designs import Design
 from clerestory.contrasts.direction_methods import cross_fit, direction_methods, fit_sparse_probe
 from clerestory.contrasts.findings import (
-    RECOMMENDED_PAIRS,
     CurvePoint,
     Detection,
     Finding,
     Findings,
-    FlipTest,
+    SiteFigure,
+    Status,
     UnitKind,
     unit_address,
 )
-from clerestory.contrasts.pairs import ArmValues, Pairing, pair_samples
+from clerestory.contrasts.samples import ContrastSamples
 from clerestory.errors import EvidenceError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance
-from clerestory.stats import (
-    auroc,
-    benjamini_hochberg,
-    bootstrap_auroc,
-    clopper_pearson,
-    count_flips_with_findings,
-    shuffled_directions,
-    signed_rank,
-    win_rate,
-)
+from clerestory.stats import auroc, benjamini_hochberg
+from clerestory.stats.random_factors import power_effect
 from clerestory.types import Floats, ProgressOption
 
-__all__ = ["contrast", "provenance"]
+__all__ = ["MAX_PICKS", "contrast", "provenance"]
 
-RECOMMENDED_TEMPLATES = 6
+MAX_PICKS = 50
+"""Units that are tested: the more, the stricter the correction for testing them all."""
+LEVEL = 0.05
+"""q up to which a pick is found."""
+FEWEST_TEMPLATES, FEWEST_ITEMS = 4, 12
+"""Levels of the evaluation half below which a claim about others stays undecided."""
+RECOMMENDED_TEMPLATES, RECOMMENDED_ITEMS = 6, 24
 CURVE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 """Numbers of neurons at which sparse-probe curves are evaluated."""
 CURVE_SITES = 20
@@ -53,10 +56,10 @@ Direction = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class _Site:
-    """One site's units and, as last columns, its directions.
+    """One site as the selection half ranks it; directions are its last columns.
 
-    `rank_auroc` and `effect_size` rank a unit in the selection half, with its `sign`; `evaluation`
-    has the columns of directions, `selection` has not. `labels` are the units of the columns.
+    `rank_auroc` and `effect_size` rank a unit, with its `sign`; `labels` are the units of the
+    columns, where not all were recorded.
     """
 
     address: str
@@ -64,8 +67,6 @@ class _Site:
     sign: NDArray[np.int64]
     rank_auroc: NDArray[np.float64]
     effect_size: NDArray[np.float64]
-    evaluation: ArmValues
-    selection: ArmValues
     labels: Sequence[int] | None
 
     @property
@@ -80,73 +81,84 @@ class _Site:
     def kind(self, unit: int) -> UnitKind:
         return "direction" if unit >= self.units else "neuron"
 
+    def column(self, values: Floats, unit: int) -> NDArray[np.float64]:
+        """A unit's value in each sample, with the unit's sign."""
+        if unit < self.units:
+            return np.asarray(self.sign[unit] * values[:, unit], np.float64)
+        direction = list(self.directions.values())[unit - self.units]
+        return np.asarray(self.sign[unit] * (values.astype(np.float64) @ direction))
+
 
 def contrast(
     activations: Mapping[str, Floats],
-    samples: pd.DataFrame,
+    samples: ContrastSamples,
     *,
-    pairing: Pairing | None = None,
     units: Mapping[str, Sequence[int]] | None = None,
     methods: Sequence[str] = ("difference",),
     top: int = 20,
-    flips: int = 200,
-    seed: int = 0,
+    ranks: bool = True,
     progress: ProgressOption = True,
 ) -> Findings:
-    """Rank all units of all sites on the selection half, and evaluate them on the other.
+    """Rank all units of all sites on the selection half, and test the picks on the other.
 
     The selection half ranks by the lower one of two AUROCs, against negatives and against hard
     negatives; ties by the smaller mean difference in standard deviations. Directions are ranked by
     readings of items that they were not fitted on.
 
+    Picks are the first neuron and the first direction of each kind of site (such as
+    `text.blocks.*/mlp`), the `top` neurons, and the best directions, up to `MAX_PICKS`.
+
     Args:
-        activations: `[sample, unit]` by site, rows as in `samples`.
-        samples: A row for each sample, see `clerestory.contrasts.pairs`.
-        pairing: How samples are paired; by default made from `samples`.
+        activations: `[sample, unit]` by site, rows as in `samples.table`.
+        samples: What each sample is; see `clerestory.contrasts.designs`.
         units: The units that the columns of a site are, where not all were recorded.
         methods: Names of direction methods; none for neurons alone. `sparse` adds the curves.
-        top: Number of neurons to report, in addition to the first of each site.
-        flips: Number of sign-flip replicates used to count false discoveries under the null.
-        seed: Random seed of bootstraps, shuffles and flips.
+        top: Number of neurons to test, in addition to the first of each kind of site.
+        ranks: Whether to test pooled mid-ranks; False for the values themselves.
         progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
-        The `top` neurons, the first neuron of each site and each site's directions. q is over every
-        unit that was tested.
+        The picks in the order of their selection, with their evidence.
 
     Raises:
-        EvidenceError: There is no site, an array does not fit the samples or is not finite, or the
-            samples cannot be paired.
+        EvidenceError: There is no site, an array does not fit the samples or is not finite, `top`
+            is out of range, or the samples cannot be compared.
     """
-    pairs = pair_samples(samples) if pairing is None else pairing
-    sites = []
+    if not 0 <= top <= MAX_PICKS:
+        raise EvidenceError(f"top is {top}; it must be between 0 and {MAX_PICKS}.")
+    selection, evaluation = (samples.design(half) for half in HALVES)
+    sites, figures = [], []
     with progress_bars(progress) as report:
         # One site at a time: a lazy mapping reads each as it is asked for.
-        for completed, (address, values) in enumerate(activations.items(), 1):
-            labels = (units or {}).get(address)
-            sites.append(_site(address, np.asarray(values), pairs, len(samples), methods, labels))
-            report("finding", completed, len(activations))
-    if not sites:
-        raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
-    # One generator for bootstraps, shuffles and flips: their order is part of the figures.
-    rng = np.random.default_rng(seed)
-    # Over all sites at once: q has to count every unit that was tested.
-    differences = np.hstack([site.evaluation.differences for site in sites])
-    findings = _findings(sites, benjamini_hochberg(signed_rank(differences)), top, rng)
+        for completed, (address, read) in enumerate(activations.items(), 1):
+            values = _checked(address, np.asarray(read), len(samples.table))
+            sites.append(
+                _rank_site(address, values, selection, methods, (units or {}).get(address))
+            )
+            figures += _site_figures(sites[-1], values, evaluation)
+            report("ranking", completed, len(activations))
+        if not sites:
+            raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
+        picks = _picks(sites, top)
+        columns = _pick_columns(sites, picks, activations)
+    findings, warnings = _test_picks(sites, picks, columns, evaluation, ranks)
+    sizes = evaluation.sizes
     return Findings(
         findings=findings,
-        tested=differences.shape[1],
-        null=FlipTest(flips, count_flips_with_findings(differences, rng, flips=flips)),
-        warnings=_warnings(pairs),
-        items={half: weights.items for half, weights in pairs},
+        tested=len(findings),
+        units=sum(len(site.rank_auroc) for site in sites),
+        templates={**sizes.templates, "design": sizes.design},
+        warnings=(*samples.warnings, *warnings),
+        items={"selection": selection.item_names, "evaluation": evaluation.item_names},
         directions={
             unit_address(site.address, method): direction
             for site in sites
             for method, direction in site.directions.items()
         },
-        curves=_curves(sites, findings) if "sparse" in methods else {},
-        samples=samples,
-        provenance=provenance(methods=list(methods), top=top, flips=flips, seed=seed),
+        sites=tuple(figures),
+        curves=_curves(sites, activations, selection, evaluation) if "sparse" in methods else {},
+        samples=samples.table,
+        provenance=provenance(methods=list(methods), top=top, ranks=ranks),
     )
 
 
@@ -165,58 +177,7 @@ def provenance(model: str = "", digest: str = "", **options: object) -> Provenan
     return Provenance(version=version("clerestory"), model=model, digest=digest, options=options)
 
 
-def _findings(
-    sites: list[_Site], q: NDArray[np.float64], top: int, rng: np.random.Generator
-) -> tuple[Finding, ...]:
-    """Reported units, the best on the evaluation half first; `q` is of all sites in their order."""
-    reported = _reported_units(sites, q, top)
-    columns = (reported[name].tolist() for name in ("site", "unit", "rank", "q"))
-    findings = [
-        Finding(
-            unit=sites[site].unit_address(unit),
-            kind=sites[site].kind(unit),
-            sign=1 if sites[site].sign[unit] > 0 else -1,
-            rank=rank,
-            detects=_detection(sites[site], unit, unit_q, rng),
-        )
-        for site, unit, rank, unit_q in zip(*columns, strict=True)
-    ]
-    # Kind and rank break ties, so that equal figures always come in one order.
-    findings.sort(key=lambda finding: (-finding.detects.worst_auroc, finding.kind, finding.rank))
-    return tuple(findings)
-
-
-def _reported_units(sites: list[_Site], q: NDArray[np.float64], top: int) -> pd.DataFrame:
-    """The `top` neurons and the first one of each site, then all directions, with their ranks."""
-    units = pd.concat(
-        pd.DataFrame(
-            {
-                "site": number,
-                "unit": np.arange(len(site.rank_auroc)),
-                "is_direction": np.arange(len(site.rank_auroc)) >= site.units,
-                "rank_auroc": site.rank_auroc,
-                "effect_size": site.effect_size,
-            }
-        )
-        for number, site in enumerate(sites)
-    ).assign(q=q)
-    ranked = units.sort_values(
-        ["is_direction", "rank_auroc", "effect_size"], ascending=[True, False, False]
-    )
-    # Neurons and directions are ranked apart: a fitted direction may outrank all neurons.
-    ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
-    first_of_site = ~ranked.duplicated(["is_direction", "site"])
-    return ranked[ranked["is_direction"] | (ranked["rank"] <= top) | first_of_site]
-
-
-def _site(
-    address: str,
-    values: Floats,
-    pairing: Pairing,
-    rows: int,
-    methods: Sequence[str],
-    labels: Sequence[int] | None,
-) -> _Site:
+def _checked(address: str, values: Floats, rows: int) -> Floats:
     if values.ndim != 2 or len(values) != rows:
         raise EvidenceError(
             f"{address} was read as {list(values.shape)}; [sample, unit] with {rows} samples is"
@@ -225,39 +186,23 @@ def _site(
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).any(1).sum())
         raise EvidenceError(f"{address} is not finite in {bad} of {rows} samples: omit them.")
-    selection, evaluation = pairing.selection.average(values), pairing.evaluation.average(values)
-    directions = {method: direction_methods[method](selection) for method in methods}
-    ranked, read = selection, evaluation
+    return values
+
+
+def _rank_site(
+    address: str,
+    values: Floats,
+    selection: Design,
+    methods: Sequence[str],
+    labels: Sequence[int] | None,
+) -> _Site:
+    arms = selection.average(values)
+    directions = {method: direction_methods[method](arms) for method in methods}
+    ranked = [_rank_statistics(arms)]
     # Ranked by cross-fitting, evaluated by the direction of all selection items.
-    for method, direction in directions.items():
-        ranked = ranked.append_units(cross_fit(selection, direction_methods[method]))
-        read = read.append_units(evaluation.project(direction))
-    return _Site(address, directions, *_rank_statistics(ranked), read, selection, labels)
-
-
-def _curves(sites: list[_Site], findings: Sequence[Finding]) -> dict[str, tuple[CurvePoint, ...]]:
-    """Sparse-probe AUROC curves for the sites of the best directions."""
-    directions = [finding.site for finding in findings if finding.kind == "direction"]
-    best = list(dict.fromkeys(directions))[:CURVE_SITES]
-    return {
-        site.address: tuple(
-            _curve_point(site, count) for count in CURVE_COUNTS if count <= site.units
-        )
-        for site in sites
-        if site.address in best
-    }
-
-
-def _curve_point(site: _Site, count: int) -> CurvePoint:
-    direction = fit_sparse_probe(site.selection, count)
-    # The last columns are the site's directions, not neurons.
-    read = site.evaluation.project(np.append(direction, np.zeros(len(site.directions))))
-    hard = None if read.hard_negative is None else auroc(read.positive, read.hard_negative)
-    return (
-        count,
-        float(auroc(read.positive, read.negative)[0]),
-        None if hard is None else float(hard[0]),
-    )
+    ranked += [_rank_statistics(cross_fit(arms, direction_methods[name])) for name in methods]
+    sign, rank_auroc, effect_size = (np.concatenate(parts) for parts in zip(*ranked, strict=True))
+    return _Site(address, directions, sign, rank_auroc, effect_size, labels)
 
 
 def _rank_statistics(
@@ -265,86 +210,225 @@ def _rank_statistics(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Each unit's sign, and how well it does with that sign on its worse contrast.
 
-    First as 2·AUROC − 1, then as the mean paired difference in standard deviations; negative where
-    a unit goes up against negatives and down against hard negatives, or the reverse.
+    First as 2·AUROC − 1, then as the mean difference in standard deviations; negative where a unit
+    goes up against negatives and down against hard negatives, or the reverse.
     """
     contrasts = [arm for arm in (arms.negative, arms.hard_negative) if arm is not None]
     figures = np.stack([2 * auroc(arms.positive, arm) - 1 for arm in contrasts])
-    shifts = np.stack([_standardised(arms.positive - arm) for arm in contrasts])
+    shifts = np.stack([_effect_size(arms.positive, arm, arms.paired) for arm in contrasts])
     # The worse of the contrasts with sign +1, and with sign −1.
     up, down = figures.min(0), -figures.max(0)
     effect_size = np.where(up >= down, shifts.min(0), -shifts.max(0))
     return np.where(up >= down, 1, -1), np.maximum(up, down), effect_size
 
 
-def _standardised(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean paired difference over its standard deviation; 0 where nothing differs."""
-    several = len(differences) > 1
-    deviation = differences.std(0, ddof=1) if several else np.ones(differences.shape[1])
+def _effect_size(
+    positive: NDArray[np.float64], other: NDArray[np.float64], paired: bool
+) -> NDArray[np.float64]:
+    """Mean difference over the standard deviation of differences; 0 where nothing differs."""
+    difference = positive.mean(0) - other.mean(0)
+    if len(positive) < 2 or len(other) < 2:
+        return difference
+    if paired:
+        deviation = (positive - other).std(0, ddof=1)
+    else:
+        deviation = np.sqrt(positive.var(0, ddof=1) + other.var(0, ddof=1))
     # Rounding errors of differences that are all alike would otherwise count as a deviation.
-    floor = np.finfo(np.float64).tiny + 1e-9 * np.abs(differences).max(0)
-    return np.asarray(differences.mean(0) / np.maximum(deviation, floor))
+    floor = np.finfo(np.float64).tiny + 1e-9 * np.abs(difference)
+    return np.asarray(difference / np.maximum(deviation, floor))
 
 
-def _detection(site: _Site, unit: int, q: float, rng: np.random.Generator) -> Detection:
-    sign, arms = site.sign[unit], site.evaluation
-    positive, negative = sign * arms.positive[:, [unit]], sign * arms.negative[:, [unit]]
-    # One after the other: negatives draw from the generator before hard negatives.
-    low, high = bootstrap_auroc(positive[:, 0], negative[:, 0], rng=rng)
-    win_share = float(win_rate(positive, negative)[0])
-    # Exact, since a bootstrap's interval has no width where every pair is won.
-    win_low, win_high = clopper_pearson(win_share * len(positive), len(positive))
-    hard: tuple[float | None, float | None, float | None] = (None, None, None)
-    if arms.hard_negative is not None:
-        values = sign * arms.hard_negative[:, [unit]]
-        interval = bootstrap_auroc(positive[:, 0], values[:, 0], rng=rng)
-        hard = (float(auroc(positive, values)[0]), *interval)
-    return Detection(
-        auroc=float(auroc(positive, negative)[0]),
-        low=low,
-        high=high,
-        win_rate=win_share,
-        win_low=win_low,
-        win_high=win_high,
-        difference=float(_standardised(positive - negative)[0]),
-        q=q,
-        hard_negative_auroc=hard[0],
-        hard_negative_low=hard[1],
-        hard_negative_high=hard[2],
-        pairs=len(positive),
-        shuffled_aurocs=_shuffled_aurocs(site, rng) if site.kind(unit) == "direction" else (),
-    )
-
-
-def _shuffled_aurocs(site: _Site, rng: np.random.Generator) -> tuple[float, ...]:
-    """AUROCs of directions from shuffled pairs; empty if no pairs differ."""
-    try:
-        # Of length 1: an AUROC does not depend on the length.
-        directions = shuffled_directions(site.selection.differences, 1.0, rng)
-    except EvidenceError:
-        return ()
-    positive, negative = (
-        # The last columns are readings of the true directions.
-        values[:, : site.units] @ directions.T
-        for values in (site.evaluation.positive, site.evaluation.negative)
-    )
-    figures = auroc(positive, negative)
-    # A shuffled direction has no sign of its own: it gets the better one.
-    return tuple(np.maximum(figures, 1 - figures).tolist())
-
-
-def _warnings(pairing: Pairing) -> tuple[str, ...]:
-    warnings = []
-    pairs = len(pairing.evaluation.items)
-    if pairs < RECOMMENDED_PAIRS:
-        warnings.append(
-            f"Only {pairs} items to evaluate on; figures are reliable from {RECOMMENDED_PAIRS} on."
-        )
-    for arm, count in pairing.template_counts.items():
-        if count < RECOMMENDED_TEMPLATES:
-            warnings.append(
-                f"Only {count} templates of the {arm} arm; with fewer than "
-                f"{RECOMMENDED_TEMPLATES}, a unit that responds to one word can be mistaken for "
-                "the concept."
+def _site_figures(site: _Site, values: Floats, evaluation: Design) -> list[SiteFigure]:
+    """Descriptive AUROCs of the site's first neuron and direction, which are not tested here."""
+    figures = []
+    for first, last in ((0, site.units), (site.units, len(site.rank_auroc))):
+        if first == last:
+            continue
+        unit = first + int(np.lexsort((-site.effect_size[first:last], -site.rank_auroc[first:last]))[0])
+        column = site.column(values, unit)[:, None]
+        aurocs = {arm: float(evaluation.auroc(column, arm)[0]) for arm in evaluation.arms[1:]}
+        figures.append(
+            SiteFigure(
+                site=site.address,
+                kind=site.kind(unit),
+                unit=site.unit_address(unit),
+                auroc=aurocs["negative"],
+                hard_negative_auroc=aurocs.get("hard_negative"),
             )
-    return tuple(warnings)
+        )
+    return figures
+
+
+def _picks(sites: Sequence[_Site], top: int) -> pd.DataFrame:
+    """The units to test, with their ranks among their kind, in the order of their selection."""
+    units = pd.concat(
+        pd.DataFrame(
+            {
+                "site": number,
+                "group": re.sub(r"\d+", "*", site.address),
+                "unit": np.arange(len(site.rank_auroc)),
+                "is_direction": np.arange(len(site.rank_auroc)) >= site.units,
+                "rank_auroc": site.rank_auroc,
+                "effect_size": site.effect_size,
+            }
+        )
+        for number, site in enumerate(sites)
+    )
+    ranked = units.sort_values(
+        ["is_direction", "rank_auroc", "effect_size"],
+        ascending=[True, False, False],
+        kind="stable",
+    )
+    # Neurons and directions are ranked apart: a fitted direction may outrank all neurons.
+    ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
+    first = ~ranked.duplicated(["is_direction", "group"])
+    neuron = ~ranked["is_direction"] & (ranked["rank"] <= top)
+    # In the order of importance: the first ones of each kind of site, neurons, other directions.
+    order = np.select([first, neuron, ranked["is_direction"]], [0, 1, 2], default=3)
+    ranked = ranked.assign(order=order)[order < 3]
+    if not top:
+        ranked = ranked[ranked["is_direction"]]
+    chosen = ranked.sort_values(["order", "rank"], kind="stable").head(MAX_PICKS)
+    # Directions first, as in tables; each kind by its rank.
+    return chosen.sort_values(["is_direction", "rank"], ascending=[False, True], kind="stable")
+
+
+def _pick_columns(
+    sites: Sequence[_Site], picks: pd.DataFrame, activations: Mapping[str, Floats]
+) -> NDArray[np.float64]:
+    """`[sample, pick]`; each site is read once."""
+    columns: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for number, rows in picks.groupby("site"):
+        site = sites[int(number)]  # type: ignore[call-overload]
+        values = np.asarray(activations[site.address])
+        for unit in rows["unit"]:
+            columns[int(number), int(unit)] = site.column(values, int(unit))  # type: ignore[call-overload]
+    pairs = zip(picks["site"], picks["unit"], strict=True)
+    return np.stack([columns[int(site), int(unit)] for site, unit in pairs], axis=1)
+
+
+def _test_picks(
+    sites: Sequence[_Site],
+    picks: pd.DataFrame,
+    columns: NDArray[np.float64],
+    evaluation: Design,
+    ranks: bool,
+) -> tuple[tuple[Finding, ...], list[EvidenceWarning]]:
+    others = evaluation.arms[1:]
+    tests = {arm: evaluation.test(columns, arm, ranks=ranks) for arm in others}
+    # A unit has to pass against negatives and against hard negatives: its p is the larger one.
+    p = np.max([test.p for test in tests.values()], axis=0)
+    q = benjamini_hochberg(p)
+    limits, undecided = _limitations(evaluation)
+    significant = q <= LEVEL
+    # Intervals of the units that are found are looked at because they were: their level accounts
+    # for it (Benjamini & Yekutieli 2005).
+    found_level = 1 - LEVEL * max(int(significant.sum()), 1) / len(p)
+    aurocs = {arm: evaluation.auroc(columns, arm) for arm in others}
+    detectable = {arm: 0.5 + power_effect(test) for arm, test in tests.items()} if ranks else {}
+    findings = []
+    for at, row in enumerate(picks.itertuples()):
+        site, unit = sites[row.site], row.unit
+        level = found_level if significant[at] else 0.95
+        intervals = {arm: evaluation.interval(columns[:, at], arm, level) for arm in others}
+        detection = Detection(
+            auroc=float(aurocs["negative"][at]),
+            low=intervals["negative"].low,
+            high=intervals["negative"].high,
+            level=level,
+            p=float(p[at]),
+            q=float(q[at]),
+            hard_negative_auroc=_optional(aurocs, at),
+            hard_negative_low=_limit(intervals, "low"),
+            hard_negative_high=_limit(intervals, "high"),
+            df=float(min(test.df[at] for test in tests.values())),
+            detectable_auroc=(
+                float(max(values[at] for values in detectable.values())) if detectable else None
+            ),
+            items=evaluation.sizes.items,
+        )
+        findings.append(
+            Finding(
+                unit=site.unit_address(unit),
+                kind=site.kind(unit),
+                sign=1 if site.sign[unit] > 0 else -1,
+                selection_rank=int(row.rank),
+                status="undecided" if undecided else _status(detection),
+                detects=detection,
+            )
+        )
+    return tuple(findings), limits
+
+
+def _status(detection: Detection) -> Status:
+    if not np.isfinite(detection.p):
+        return "undecided"
+    if detection.q <= LEVEL and detection.worst_low > 0.5:
+        return "found"
+    highs = (detection.high, detection.hard_negative_high)
+    return "reversed" if any(high is not None and high < 0.5 for high in highs) else "not found"
+
+
+def _limitations(evaluation: Design) -> tuple[list[EvidenceWarning], bool]:
+    """Warnings of too few levels, and whether they leave every pick undecided."""
+    sizes = evaluation.sizes
+    warnings = []
+    if sizes.items < RECOMMENDED_ITEMS:
+        text = f"Only {sizes.items} items to evaluate on; {RECOMMENDED_ITEMS} are recommended"
+        warnings.append(EvidenceWarning("few-items", f"{text}, {FEWEST_ITEMS} are required."))
+    undecided = sizes.items < FEWEST_ITEMS
+    if sizes.design == "crossed":
+        text = (
+            "An arm has one phrase for its concept: the result is about these phrases, not about "
+            "the concept. Give each arm eight phrases or more."
+        )
+        return [*warnings, EvidenceWarning("one-phrase", text)], True
+    # One wording of a cell design is warned of where samples are chosen.
+    for arm, count in sizes.templates.items():
+        if count < RECOMMENDED_TEMPLATES and (count > 1 or sizes.design != "cells"):
+            text = (
+                f"Only {count} templates of the {arm} arm to evaluate on; {RECOMMENDED_TEMPLATES} "
+                f"are recommended, {FEWEST_TEMPLATES} are required."
+            )
+            warnings.append(EvidenceWarning("few-templates", text))
+            undecided = undecided or count < FEWEST_TEMPLATES
+    return warnings, undecided
+
+
+def _optional(values: Mapping[str, NDArray[np.float64]], at: int) -> float | None:
+    return float(values[ARMS[2]][at]) if ARMS[2] in values else None
+
+
+def _limit(intervals: Mapping[str, object], name: str) -> float | None:
+    return getattr(intervals[ARMS[2]], name) if ARMS[2] in intervals else None
+
+
+
+def _curves(
+    sites: Sequence[_Site],
+    activations: Mapping[str, Floats],
+    selection: Design,
+    evaluation: Design,
+) -> dict[str, tuple[CurvePoint, ...]]:
+    """AUROCs of sparse probes on few neurons, at the sites of the best directions."""
+    # By the selection half, and in the order that they are read in.
+    best = sorted(sites, key=lambda site: -site.rank_auroc[site.units :].max())[:CURVE_SITES]
+    return {
+        site.address: _curve(site, np.asarray(activations[site.address]), selection, evaluation)
+        for site in sites
+        if site in best
+    }
+
+
+def _curve(
+    site: _Site, values: Floats, selection: Design, evaluation: Design
+) -> tuple[CurvePoint, ...]:
+    arms = selection.average(values)
+    points = []
+    for count in CURVE_COUNTS:
+        if count > site.units:
+            break
+        reading = (values.astype(np.float64) @ fit_sparse_probe(arms, count))[:, None]
+        aurocs = {arm: float(evaluation.auroc(reading, arm)[0]) for arm in evaluation.arms[1:]}
+        points.append((count, aurocs["negative"], aurocs.get("hard_negative")))
+    return tuple(points)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.contrasts.pairs import ArmValues
+from clerestory.contrasts.arms import ArmValues
 from clerestory.registry import Registry
 from clerestory.stats import logistic_direction, mean_difference, rank_by_separation
 
@@ -104,25 +104,21 @@ def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
         One column per arm. Readings of a part are in standard deviations of the other parts,
         around their mean, so that parts compare; 0 where there are fewer than two items.
     """
-    count = len(arms.positive)
-    values = {"positive": arms.positive, "negative": arms.negative}
-    if arms.hard_negative is not None:
-        values["hard_negative"] = arms.hard_negative
-    readings = {arm: np.zeros((count, 1)) for arm in values}
-    # One item cannot be split: its readings stay 0.
-    parts = np.array_split(np.arange(count), min(FOLDS, count)) if count > 1 else []
-    for part in parts:
-        others = np.setdiff1d(np.arange(count), part)
-        direction = method(arms.select(others))
+    readings = {arm: np.zeros((len(values), 1)) for arm, values in arms.by_arm.items()}
+    start = dict.fromkeys(readings, 0)
+    for others, part in arms.folds(FOLDS):
+        direction = method(others)
         # From the other parts, so that no item has a say in its own scale.
-        scale_values = np.concatenate(
-            [values[arm][others] @ direction for arm in ("positive", "negative")]
-        )
+        scale_values = np.concatenate([others.positive @ direction, others.negative @ direction])
         # All readings are equal along a direction of length 0.
         scale = scale_values.std() or 1.0
-        for arm, column in readings.items():
-            column[part, 0] = (values[arm][part] @ direction - scale_values.mean()) / scale
-    return ArmValues(readings["positive"], readings["negative"], readings.get("hard_negative"))
+        for arm, values in part.by_arm.items():
+            end = start[arm] + len(values)
+            readings[arm][start[arm] : end, 0] = (values @ direction - scale_values.mean()) / scale
+            start[arm] = end
+    return ArmValues(
+        readings["positive"], readings["negative"], readings.get("hard_negative"), arms.paired
+    )
 
 
 def _all_negatives(arms: ArmValues) -> NDArray[np.float64]:

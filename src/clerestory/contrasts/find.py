@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from clerestory.checks import check_minimum
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.contrast import contrast, provenance
 from clerestory.contrasts.direction_methods import direction_methods
 from clerestory.contrasts.findings import Findings, UnitKind
-from clerestory.contrasts.pairs import pair_samples
 from clerestory.contrasts.predictions import PictureClassifiers
 from clerestory.contrasts.samples import contrast_samples, split_names
+from clerestory.contrasts.splits import combine_splits, count_contrasts
 from clerestory.errors import EvidenceError
 from clerestory.types import ProgressOption
 
@@ -51,9 +52,11 @@ def find(
     match: str | Sequence[str] = (),
     within: str | None = None,
     template: str | None = None,
+    concept: str | None = None,
     kind: Literal["neuron", "direction", "both"] = "both",
     top: int = 20,
-    flips: int = 200,
+    splits: int = 1,
+    ranks: bool = True,
     seed: int = 0,
     classifiers: Mapping[str, str] | None = None,
     picture_filter: str | None = None,
@@ -62,22 +65,28 @@ def find(
 ) -> Findings:
     """Find the units that are higher, or lower, with a concept than without it.
 
-    Items, and the templates of each arm, are split at random: the selection half ranks units and
-    fits directions, every figure is of the evaluation half. Where an item has more samples in one
-    arm than in another, some are dropped at random.
+    Items, and the phrases and sentence frames of each arm, are split at random: the selection half
+    ranks units, fits directions and fixes the picks; the evaluation half tests the picks, with
+    items and templates as random factors. Where a query is about the picture, only samples of one
+    item in one template are compared.
 
     Args:
         recording: The recording.
         positive: Query for the samples with the concept.
         negative: Query for the samples without it.
         hard_negative: Query for samples that share words or objects with the positive ones.
-        match: Columns that identify the item, which occurs in every arm.
-        within: `prompt` to contrast the seeds of each prompt, instead of items.
-        template: The column of templates; the recording's own, if it has one.
-        kind: Which kind of units to report.
-        top: Number of neurons to report, in addition to the first of each site.
-        flips: Number of sign-flip replicates used to count false discoveries under the null.
-        seed: Random seed of halves, bootstraps and flips.
+        match: Columns that identify the item; the column `item` if there is one. Arms that share no
+            item are compared as independent groups of items.
+        within: `prompt` to contrast the seeds of each prompt.
+        template: The column of sentence frames, which arms share; `template` if there is one.
+        concept: The column of phrases for the concept; `concept` if there is one. Templates that
+            one arm has to itself count as its phrases.
+        kind: Which kind of units to test.
+        top: Number of neurons to test, in addition to the first of each kind of site.
+        splits: How many random splits into halves; with several, p is twice the median over them,
+            and a unit that a split did not pick has p = 1 there.
+        ranks: Whether to test pooled mid-ranks; False for the values themselves.
+        seed: Random seed of the halves.
         classifiers: Classifiers by NAME of the columns `predicted.NAME` that queries name; by
             default the recorded model's own. The two halves go by two sets of each.
         picture_filter: `CLASSIFIER=CLASS`: other pictures are in no arm.
@@ -86,10 +95,10 @@ def find(
         progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
-        The findings, the best on the evaluation half first.
+        The picks in the order of their selection, with their evidence.
 
     Raises:
-        EvidenceError: The samples cannot support a finding.
+        EvidenceError: The samples cannot be compared, or an option is out of range.
         EmptyArmError: No sample matches a query.
     """
     if kind not in KINDS:
@@ -101,32 +110,39 @@ def find(
     pictures = PictureClassifiers.from_queries(
         recording, () if labels else queries.values(), classifiers or {}, picture_filter
     )
-    samples = contrast_samples(
-        recording, queries, pictures.predictions(extra=labels), match, within, template, seed
-    )
-    activations = RecordedActivations(recording, samples.table.index.to_numpy())
-    found = contrast(
-        activations,
-        samples.table,
-        units=activations.units,
-        pairing=pair_samples(
-            samples.table,
-            separate_templates=samples.separate_templates,
-            within=samples.within,
-        ),
-        # Every registered method, so that one of a plug-in takes part.
-        methods=tuple(direction_methods) if "direction" in kinds else (),
-        top=top if "neuron" in kinds else 0,
-        flips=flips,
-        seed=seed,
-        progress=progress,
-    )
+    check_minimum(EvidenceError, 1, splits=splits)
+    predictions = pictures.predictions(extra=labels)
+    results = []
+    for split in range(splits):
+        samples = contrast_samples(
+            recording,
+            queries,
+            predictions,
+            match=match,
+            within=within,
+            template=template,
+            concept=concept,
+            seed=seed + split,
+        )
+        activations = RecordedActivations(recording, samples.table.index.to_numpy())
+        results.append(
+            contrast(
+                activations,
+                samples,
+                units=activations.units,
+                # Every registered method, so that one of a plug-in takes part.
+                methods=tuple(direction_methods) if "direction" in kinds else (),
+                top=top if "neuron" in kinds else 0,
+                ranks=ranks,
+                progress=progress,
+            )
+        )
+    findings = combine_splits(results)
     model = recording.manifest["plan"]["model"]
     return replace(
-        found,
-        # `top=0` still reports the first neuron of each site, which may not have been asked for.
-        findings=tuple(finding for finding in found.findings if finding.kind in kinds),
-        warnings=(*found.warnings, *samples.warnings(recording), *pictures.warnings()),
+        findings,
+        contrasts=count_contrasts(recording, [*queries.values(), *split_names(match), within]),
+        warnings=(*findings.warnings, *pictures.warnings()),
         classifiers=pictures.checks(),
         provenance=provenance(
             model["name"],
@@ -135,9 +151,11 @@ def find(
             match=list(split_names(match)),
             within=within,
             template=template,
+            concept=concept,
             kind=kind,
             top=top,
-            flips=flips,
+            splits=splits,
+            ranks=ranks,
             seed=seed,
             classifiers=dict(pictures.columns),
             picture_filter=picture_filter,

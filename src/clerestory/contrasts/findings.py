@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.contrasts.pairs import ARMS, COLUMNS
+from clerestory.contrasts.arms import ARMS
 from clerestory.errors import EvidenceError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.reading import inside, read_json, read_table, refusing
 from clerestory.io.tensors import read_tensors, writing
 from clerestory.io.validation import dump_json, validated
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
     from clerestory.classifiers import HumanCheck
 
 __all__ = [
-    "RECOMMENDED_PAIRS",
     "Detection",
     "Finding",
     "Findings",
-    "FlipTest",
+    "SiteFigure",
+    "Status",
     "UnitKind",
     "read_samples",
     "unit_address",
 ]
 
-RECOMMENDED_PAIRS = 24
-"""Evaluation pairs below which a finding carries a warning."""
+SAMPLE_COLUMNS = ("prompt", "item", "concept", "template", "arm", "half", "seed")
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
 MAX_BYTES = 2**28
 """Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
 UnitKind = Literal["neuron", "direction"]
+Status = Literal["found", "not found", "reversed", "undecided"]
 CurvePoint = tuple[int, float, float | None]
 """How many neurons, their AUROC, and the same against hard negatives."""
 
@@ -71,40 +72,45 @@ class Detection:
 
     Attributes:
         auroc: Area under the ROC curve, positive against negative.
-        low: Lower limit of its 95% bootstrap interval over items.
+        low: Lower limit of its interval over items and templates.
         high: Upper limit.
-        win_rate: Share of pairs in which the positive one is higher.
-        win_low: Lower limit of its exact (Clopper–Pearson) interval, which holds near 1.
-        win_high: Upper limit.
-        difference: Mean paired difference, in standard deviations of the differences.
-        q: Benjamini–Hochberg over all units that were tested.
+        level: Coverage of the intervals: 0.95, and more for units that were found, which are looked
+            at because they were.
+        p: One-sided, over items and templates; the larger one of the two contrasts.
+        q: Benjamini–Hochberg over the picks.
         hard_negative_auroc: Positive against hard negative; None without such an arm.
-        hard_negative_low: Lower limit of its bootstrap interval.
+        hard_negative_low: Lower limit of its interval.
         hard_negative_high: Upper limit.
-        pairs: Evaluation items.
-        shuffled_aurocs: AUROCs of 20 directions at the same site from shuffled selection pairs,
-            each as max(AUROC, 1 − AUROC); empty for neurons.
+        df: Degrees of freedom of the test.
+        detectable_auroc: The AUROC that a test with these errors finds with 80% power at p ≤ 0.05;
+            None for tests of raw values.
+        items: Evaluation items.
     """
 
     auroc: float
     low: float
     high: float
-    win_rate: float
-    win_low: float
-    win_high: float
-    difference: float
+    level: float
+    p: float
     q: float
     hard_negative_auroc: float | None
     hard_negative_low: float | None
     hard_negative_high: float | None
-    pairs: int
-    shuffled_aurocs: tuple[float, ...] = ()
+    df: float
+    detectable_auroc: float | None
+    items: int
 
     @property
     def worst_auroc(self) -> float:
         """The lower one of the AUROCs against negatives and against hard negatives."""
         hard = self.hard_negative_auroc
         return self.auroc if hard is None else min(self.auroc, hard)
+
+    @property
+    def worst_low(self) -> float:
+        """The lower one of the two lower limits."""
+        hard = self.hard_negative_low
+        return self.low if hard is None else min(self.low, hard)
 
 
 @dataclass(frozen=True)
@@ -116,14 +122,17 @@ class Finding:
             `site[probe]` and `site[sparse]` for logistic probes, with `@5` where it is of a step.
         kind: A neuron or a direction.
         sign: −1 for a unit that is *lower* with the concept.
-        rank: Its rank among its kind in the selection half, from 1.
+        selection_rank: Its rank among its kind in the selection half, from 1.
+        status: `found`: q ≤ 0.05 and the lower limits above 0.5; `reversed`: an upper limit below
+            0.5; `undecided`: too few items or templates for a claim; otherwise `not found`.
         detects: How well it detects the concept in the evaluation half.
     """
 
     unit: str
     kind: UnitKind
     sign: Literal[1, -1]
-    rank: int
+    selection_rank: int
+    status: Status
     detects: Detection
 
     @property
@@ -134,16 +143,28 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class FlipTest:
-    """What is found where there is nothing to find.
+class SiteFigure:
+    """How well the first-ranked unit of a site does: a description, not a test.
 
     Attributes:
-        flips: Data sets in which the arms of random pairs were swapped.
-        any_found: In how many of them any unit had q ≤ 0.05.
+        site: The site's address, with the step where it has one.
+        kind: A neuron or a direction.
+        unit: The unit that the selection half ranks first there.
+        auroc: Its AUROC in the evaluation half, against negatives.
+        hard_negative_auroc: Against hard negatives; None without such an arm.
     """
 
-    flips: int
-    any_found: int
+    site: str
+    kind: UnitKind
+    unit: str
+    auroc: float
+    hard_negative_auroc: float | None
+
+    @property
+    def worst_auroc(self) -> float:
+        """The lower one of the two AUROCs."""
+        hard = self.hard_negative_auroc
+        return self.auroc if hard is None else min(self.auroc, hard)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,30 +172,38 @@ class Findings(Result):
     """Units that detect a concept, and what the findings rest on.
 
     Attributes:
-        findings: In the order of the held-out figure, the best first.
-        tested: How many units were tested.
-        null: What is found in data without an effect.
+        findings: The picks that were tested, directions first, each kind in the order of its
+            selection. Picks of one contrast share its templates: seventeen found units are one
+            result, not seventeen.
+        tested: How many picks were tested.
+        units: How many units the selection half ranked.
+        templates: How many templates the evaluation half has by arm, and the `design`.
         warnings: Limitations of the evidence; shown in every report.
         items: The items by half.
         directions: Directions `[unit]` fitted on the selection half, by unit, in the units of the
             activations.
         provenance: Version, recorded model and options.
+        sites: Descriptive figures of every site, for maps.
         curves: By site, how well few neurons do together on the evaluation half.
         classifiers: Sources of the evaluation half's predictions, with a person's check of each;
             None where nobody has checked it on these pictures.
-        samples: The samples, as `pair_samples` takes them.
+        contrasts: How many different contrasts were run on the recording, this one included.
+        samples: The samples, with the columns of `clerestory.contrasts.samples.COLUMNS`.
     """
 
     figures_file = FILE
     findings: tuple[Finding, ...]
     tested: int
-    null: FlipTest
-    warnings: tuple[str, ...]
+    units: int
+    templates: Mapping[str, int | str]
+    warnings: tuple[EvidenceWarning, ...]
     items: Mapping[str, tuple[str, ...]]
     directions: Mapping[str, NDArray[np.float64]]
     provenance: Provenance
+    sites: tuple[SiteFigure, ...] = ()
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     classifiers: Mapping[str, HumanCheck | None] = field(default_factory=dict)
+    contrasts: int = 1
     samples: pd.DataFrame | None = None
 
     def direction(self, unit: str, method: str = "difference") -> NDArray[np.float64]:
@@ -200,7 +229,7 @@ class Findings(Result):
         return len(self.findings)
 
     def by_kind(self, kind: UnitKind, site: str | None = None) -> tuple[Finding, ...]:
-        """Findings of a kind (and of a site), the best on the evaluation half first.
+        """Findings of a kind (and of a site), in the order of their selection.
 
         Args:
             kind: Neurons or directions.
@@ -232,7 +261,7 @@ class Findings(Result):
         if not findings:
             where = f" at {site}" if site else ""
             raise EvidenceError(f"No {kind} was reported{where}: run `find` with that site.")
-        return min(findings, key=lambda finding: finding.rank)
+        return min(findings, key=lambda finding: finding.selection_rank)
 
     def classifier_notes(self) -> tuple[str, ...]:
         """How far each classifier can be trusted: a person's agreement, corrected shares."""
@@ -245,16 +274,20 @@ class Findings(Result):
             for source, check in self.classifiers.items()
         )
 
+    def found(self) -> tuple[Finding, ...]:
+        """The findings whose status is `found`."""
+        return tuple(finding for finding in self.findings if finding.status == "found")
+
     def summary(self) -> str:
-        """How many units, and the first-ranked direction or neuron with its AUROC."""
-        text = f"{len(self)} findings of {self.tested:,} tested units"
+        """How many picks were found, and the first-ranked direction or neuron with its AUROC."""
+        text = f"{len(self.found())} of {self.tested} picks found, {self.units:,} units ranked"
         # Directions first: where there are any, the best one stands for the findings.
         for kind in ("direction", "neuron"):
             if self.by_kind(kind):
                 first = self.top_ranked(kind)
                 detects = first.detects
                 return (
-                    f"{text}; ranked first: {first.unit}, AUROC "
+                    f"{text}; ranked first: {first.unit}, {first.status}, AUROC "
                     f"{format_interval(detects.auroc, detects.low, detects.high, '.3f')}"
                 )
         return text
@@ -266,7 +299,7 @@ class Findings(Result):
             top: How many of each kind; by default all.
 
         Returns:
-            Directions, then neurons, each the best on the evaluation half first.
+            Directions, then neurons, each in the order of its selection.
         """
         import pandas as pd
 
@@ -275,13 +308,14 @@ class Findings(Result):
                 "unit": finding.unit,
                 "kind": finding.kind,
                 "sign": finding.sign,
-                "rank": finding.rank,
+                "status": finding.status,
+                "selection_rank": finding.selection_rank,
                 **{name: getattr(finding.detects, name) for name in TABLE_COLUMNS},
             }
             for kind in ("direction", "neuron")
             for finding in self.by_kind(kind)[:top]
         ]
-        return pd.DataFrame(rows, columns=["unit", "kind", "sign", "rank", *TABLE_COLUMNS])
+        return pd.DataFrame(rows, columns=["unit", "kind", "sign", "status", "selection_rank", *TABLE_COLUMNS])
 
     def plot(self, kind: UnitKind | None = None) -> Any:
         """The map of sites and steps as an Altair chart.
@@ -342,7 +376,7 @@ class Findings(Result):
                 **{**vars(read), "classifiers": _read_checks(read.classifiers)},
                 directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
                 # `write` leaves the file out where there are no samples.
-                samples=read_samples(samples, COLUMNS) if samples.exists() else None,
+                samples=read_samples(samples, SAMPLE_COLUMNS) if samples.exists() else None,
             )
         except EvidenceError as error:
             raise EvidenceError(f"{folder} holds no findings that can be read: {error}") from error
@@ -352,11 +386,11 @@ TABLE_COLUMNS = (
     "auroc",
     "low",
     "high",
-    "hard_negative_auroc",
-    "win_rate",
-    "win_low",
-    "win_high",
+    "p",
     "q",
+    "hard_negative_auroc",
+    "hard_negative_low",
+    "hard_negative_high",
 )
 
 
@@ -367,9 +401,12 @@ class _Fields:
     provenance: Provenance
     findings: tuple[Finding, ...]
     tested: int
-    null: FlipTest
-    warnings: tuple[str, ...]
+    units: int
+    templates: Mapping[str, int | str]
+    warnings: tuple[EvidenceWarning, ...]
     items: Mapping[str, tuple[str, ...]]
+    sites: tuple[SiteFigure, ...]
+    contrasts: int
     curves: Mapping[str, tuple[CurvePoint, ...]]
     classifiers: Mapping[str, Any]
 

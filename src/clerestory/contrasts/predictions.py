@@ -15,7 +15,7 @@ from clerestory.classifiers import (
     matches_target,
     parse_target,
 )
-from clerestory.contrasts.pairs import HALVES
+from clerestory.contrasts.arms import HALVES
 from clerestory.contrasts.queries import PREDICTED
 from clerestory.errors import EvidenceError
 from clerestory.models.loading.plugins import find_checkpoint, model_names

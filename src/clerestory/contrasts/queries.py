@@ -17,7 +17,7 @@ from clerestory.errors import EvidenceError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PREDICTED", "column_values", "matching_rows"]
+__all__ = ["PREDICTED", "column_values", "matching_rows", "query_columns"]
 
 PREDICTED = re.compile(r"(?<![\w`.])predicted(?:\.\w+)+")
 """A column of predictions, such as `predicted.mood` or `predicted.mood.confidence`."""
@@ -70,6 +70,30 @@ def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
     if not isinstance(mask, pd.Series) or mask.dtype != bool:
         raise EvidenceError(f"{arm} = {query!r} is not a comparison; write style == 'ink'.")
     return mask
+
+
+def query_columns(query: str) -> set[str]:
+    """The columns that a query names.
+
+    Args:
+        query: A boolean expression over columns.
+
+    Returns:
+        Their names; those of a query that cannot be read are left out.
+
+    >>> sorted(query_columns("style == 'ink' and predicted.mood.confidence > 0.6"))
+    ['predicted.mood', 'predicted.mood.confidence', 'style']
+    """
+    predicted = set(PREDICTED.findall(query))
+    # The confidence belongs to the prediction, which it does not stand without.
+    predicted |= {name.removesuffix(".confidence") for name in predicted}
+    quoted = {name.strip("`") for name in _QUOTED.findall(query)}
+    try:
+        tree = ast.parse(_QUOTED.sub("None", PREDICTED.sub("None", query)).strip(), mode="eval")
+    except (SyntaxError, ValueError):
+        return predicted | quoted
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return predicted | quoted | names
 
 
 def column_values(table: pd.DataFrame, query: str) -> str:

@@ -1,4 +1,4 @@
-"""Which of a recording's samples are positive, negative or hard negative, and what is a pair."""
+"""Which of a recording's samples are in which arm and half, and what is random about them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from clerestory.contrasts.pairs import ARMS, HALVES, balance_arms
+from clerestory.contrasts.arms import ARMS, HALVES
+from clerestory.contrasts.confounds import confound_warnings
+from clerestory.contrasts.designs import Design, arm_grid, cell_design
+from clerestory.contrasts.findings import SAMPLE_COLUMNS
 from clerestory.contrasts.predictions import PASSED
-from clerestory.contrasts.queries import column_values, matching_rows
+from clerestory.contrasts.queries import PREDICTED, column_values, matching_rows
 from clerestory.errors import EmptyArmError, EvidenceError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -20,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names"]
 
-TEMPLATE = "template"
-"""The column of templates that is taken where none is named."""
+TEMPLATE, CONCEPT = "template", "concept"
+"""Columns of frames and of phrases where none are named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,55 +33,41 @@ class ContrastSamples:
     """The samples of a contrast.
 
     Attributes:
-        table: As `pair_samples` takes it; the index is that of the recording's good samples.
-        separate_templates: Whether templates are split between the halves as items are.
-        within: Whether the seeds of each prompt are contrasted.
-        dropped: How many samples were dropped to balance arms.
+        table: With the columns of `clerestory.contrasts.designs`; the index is that of the recording's good samples.
+        from_pictures: Whether the picture sets the arm, so that both sides come from one prompt.
+        warnings: Limitations of these samples.
     """
 
     table: pd.DataFrame
-    separate_templates: bool
-    within: bool
-    dropped: int
+    from_pictures: bool
+    warnings: tuple[EvidenceWarning, ...] = ()
 
-    def warnings(self, recording: Recording) -> tuple[str, ...]:
-        """What weakens a contrast of these samples.
+    def design(self, half: str) -> Design:
+        """The comparison of a half.
 
         Args:
-            recording: The recording that the samples are from.
+            half: `selection` or `evaluation`.
 
         Returns:
-            A sentence for each limitation; empty where there is none.
+            Grids of arms, or cells that hold both sides.
+
+        Raises:
+            EmptyArmError: An arm is empty, or nothing is complete.
         """
-        warnings = []
-        bad = int((recording.samples["bad"] != "").sum())
-        missing = int((~recording.samples["done"]).sum())
-        if bad:
-            warnings.append(f"{bad} bad samples were left out.")
-        if missing:
-            warnings.append(f"{missing} samples are not recorded yet.")
-        if self.dropped:
-            warnings.append(f"{self.dropped} samples of larger arms were dropped to balance pairs.")
-        if not self.separate_templates and not self.within:
-            warnings.append(
-                "Both halves share their templates: what was found may be specific to one wording. "
-                "Pass `template=` a column with several values per arm."
-            )
-        counts = self.table["arm"].value_counts()
-        if counts.max() > 4 * counts.min():
-            sizes = ", ".join(f"{counts[arm]} {arm}" for arm in ARMS if arm in counts)
-            warnings.append(f"Arms are unbalanced: {sizes} samples.")
-        return tuple(warnings)
+        make = cell_design if self.from_pictures else arm_grid
+        return make(self.table, half)
 
 
 def contrast_samples(
     recording: Recording,
     queries: Mapping[str, str],
     labels: Mapping[str, pd.DataFrame],
-    match: str | Sequence[str],
-    within: str | None,
-    template: str | None,
-    seed: int,
+    *,
+    match: str | Sequence[str] = (),
+    within: str | None = None,
+    template: str | None = None,
+    concept: str | None = None,
+    seed: int = 0,
 ) -> ContrastSamples:
     """Assign a recording's good samples to arms and halves.
 
@@ -87,8 +77,9 @@ def contrast_samples(
         labels: Predictions by half; each half is assigned by its own.
         match: Columns that identify the item.
         within: `prompt` to contrast the seeds of each prompt.
-        template: The column of templates; the default one if None.
-        seed: Random seed of the halves and of the balancing.
+        template: The column of sentence frames; `template` if None.
+        concept: The column of phrases for the concept; `concept` if None.
+        seed: Random seed of the halves.
 
     Returns:
         The samples that are used.
@@ -97,33 +88,28 @@ def contrast_samples(
         EvidenceError: A column is missing, a query cannot be read, or a sample is in two arms.
         EmptyArmError: No sample matches a query.
     """
-    # Numbered by place among the good samples, as `RecordedActivations` counts rows.
+    # Numbered by position among the good samples, as `RecordedActivations` counts rows.
     table = recording.samples.iloc[recording.rows].reset_index(drop=True)
     rng = np.random.default_rng(seed)
-    # Items, templates, balancing: their order of drawing is part of the figures.
+    # Items, phrases, frames: the order of drawing is part of the figures.
     item = _items(table, match, within)
     half = random_halves(item, rng)
     arm = _arms(table, queries, half, labels)
-    templates, template_half = _templates(table, arm, template, within, rng)
-    used = arm != ""
-    if template_half is not None:
-        # A template of the other half would let one wording both select and evaluate.
-        used &= template_half == half
+    from_pictures = within is not None or any(PREDICTED.search(q) for q in queries.values())
     samples = pd.DataFrame(
-        {
-            "prompt": table["prompt"],
-            "item": item,
-            # Halves are assigned arm by arm, so the name of a template includes its arm.
-            "template": arm + " " + templates,
-            "arm": arm,
-            "half": half,
-            "seed": table["seed"],
-        }
-    )[used]
-    balanced = balance_arms(samples, rng)
-    return ContrastSamples(
-        balanced, template_half is not None, within is not None, len(samples) - len(balanced)
+        {"prompt": table["prompt"], "item": item, "arm": arm, "half": half, "seed": table["seed"]}
     )
+    # Also where both sides are in one prompt: its wording is one of the random factors.
+    factors, warnings = _wording(table, arm, template, concept, from_pictures)
+    samples = samples.assign(**factors)[arm != ""]
+    samples, shared = _split_wording(samples, from_pictures, rng)
+    warnings += shared
+    if not from_pictures:
+        _check_one_arm_each(samples)
+    used = samples[list(SAMPLE_COLUMNS)]
+    warnings += _sample_warnings(recording, used, from_pictures)
+    warnings += confound_warnings(table.loc[used.index], labels, used, queries)
+    return ContrastSamples(used, from_pictures, tuple(warnings))
 
 
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -166,8 +152,9 @@ def _items(table: pd.DataFrame, match: str | Sequence[str], within: str | None) 
             raise EvidenceError(f"within is {within!r}; expected 'prompt' or None.")
         if match:
             raise EvidenceError("`match` cannot be combined with within='prompt'.")
-        return table["prompt"].astype(str)
-    names = list(split_names(match))
+        names = ["item"] if "item" in table else ["prompt"]
+    else:
+        names = list(split_names(match)) or (["item"] if "item" in table else [])
     if not names:
         raise EvidenceError("No column is matched: name the one that identifies the item.")
     for name in names:
@@ -205,28 +192,117 @@ def _arms(
     return arms
 
 
-def _templates(
+def _wording(
     table: pd.DataFrame,
     arm: pd.Series[str],
-    column: str | None,
-    within: str | None,
-    rng: np.random.Generator,
-) -> tuple[pd.Series[str], pd.Series[str] | None]:
-    """The template of each row and its half, arm by arm; None where an arm has one template."""
-    name = column or TEMPLATE
-    if column is not None:
-        _check_column(column, table)
-    if within is not None or name not in table:
-        return pd.Series("", index=table.index), None
-    templates = table[name].astype(str)
-    arms = [arm == name for name in ARMS if (arm == name).any()]
-    # One template cannot be split: both halves share it, which a warning says.
-    if any(templates[rows].nunique() < 2 for rows in arms):
-        return templates, None
-    half = pd.Series("", index=table.index)
-    for rows in arms:
-        half[rows] = random_halves(templates[rows], rng)
-    return templates, half
+    template: str | None,
+    concept: str | None,
+    from_pictures: bool,
+) -> tuple[dict[str, pd.Series[str]], list[EvidenceWarning]]:
+    """Phrase and frame of each sample, and a warning where the wording does not vary."""
+    for name in (template, concept):
+        if name is not None:
+            _check_column(name, table)
+    frame_column = template or (TEMPLATE if TEMPLATE in table else None)
+    phrase_column = concept or (CONCEPT if CONCEPT in table else None)
+    empty = pd.Series("", index=table.index)
+    frame = empty if frame_column is None else table[frame_column].astype(str)
+    phrase = empty if phrase_column is None else table[phrase_column].astype(str)
+    used = arm != ""
+    if not from_pictures:
+        # A frame that each phrase has to itself, or that one arm has to itself, is part of the
+        # phrase: it does not cross the arms.
+        pairs = pd.DataFrame({"arm": arm, "phrase": phrase, "frame": frame})[used]
+        by_phrase = pairs.groupby(["arm", "phrase"])["frame"]
+        own = (by_phrase.nunique() == 1).all() and pairs["phrase"].nunique() > 1
+        frames = [set(rows["frame"]) for _, rows in pairs.groupby("arm")]
+        if own or not set.intersection(*frames):
+            phrase, frame = (phrase + " " + frame).str.strip(), empty
+        # The same words in two arms are two phrases, each of its arm.
+        phrase = arm + ": " + phrase
+    warnings = []
+    if from_pictures and frame_column is None and phrase_column is None:
+        warnings.append(
+            EvidenceWarning(
+                "templates-not-varied",
+                "Templates were not varied: the claim is about the wordings of these prompts.",
+            )
+        )
+    return {"concept": phrase, "template": frame}, warnings
+
+
+def _split_wording(
+    samples: pd.DataFrame, from_pictures: bool, rng: np.random.Generator
+) -> tuple[pd.DataFrame, list[EvidenceWarning]]:
+    """Keep the samples whose phrase and frame are of their item's half.
+
+    Only the two diagonal blocks of the grid remain: a wording of the other half would let it both
+    select and evaluate.
+    """
+    used = pd.Series(True, index=samples.index)
+    shared = []
+    groups = [samples.index] if from_pictures else [
+        samples.index[samples["arm"] == arm] for arm in ARMS if (samples["arm"] == arm).any()
+    ]
+    # Where an arm has one phrase both halves share it, and so they do in all arms.
+    if all(samples.loc[rows, "concept"].nunique() > 1 for rows in groups):
+        for rows in groups:
+            half = random_halves(samples.loc[rows, "concept"], rng)
+            used[rows] &= half == samples.loc[rows, "half"]
+    elif not from_pictures:
+        shared.append("phrases")
+    if samples["template"].nunique() > 1:
+        used &= random_halves(samples["template"], rng) == samples["half"]
+    elif shared or (from_pictures and (samples["template"] != "").any()):
+        shared.append("sentence frames")
+    warnings = [
+        EvidenceWarning(
+            "shared-templates",
+            f"Both halves use the same {' and '.join(shared)}: what was found may be specific to "
+            "this wording. Record several.",
+        )
+    ] if shared else []
+    return samples[used], warnings
+
+
+def _sample_warnings(
+    recording: Recording, samples: pd.DataFrame, from_pictures: bool
+) -> list[EvidenceWarning]:
+    warnings = []
+    bad = int((recording.samples["bad"] != "").sum())
+    missing = int((~recording.samples["done"]).sum())
+    if bad:
+        warnings.append(EvidenceWarning("bad-samples", f"{bad} bad samples were left out."))
+    if missing:
+        text = f"{missing} samples are not recorded yet."
+        warnings.append(EvidenceWarning("bad-samples", text))
+    repeated = samples.duplicated(["prompt", "seed"])
+    if repeated.any():
+        prompt = samples.loc[repeated, "prompt"].iloc[0]
+        text = (
+            f"{int(repeated.sum())} samples have the prompt and seed of another, such as "
+            f"{prompt!r}: they count as one replicate only within their cell."
+        )
+        warnings.append(EvidenceWarning("repeated-items", text))
+    by_item = samples.groupby("item")["seed"].agg(frozenset)
+    # One seed's noise in all items: what it draws would be taken for a property of the arms.
+    if samples["seed"].nunique() > 1 and len(by_item) > 1 and by_item.nunique() == 1:
+        text = (
+            "All items share their seeds: the claim is about these seeds. Record with "
+            "`seeds_per_item`."
+        )
+        warnings.append(EvidenceWarning("shared-seeds", text))
+    return warnings
+
+
+def _check_one_arm_each(samples: pd.DataFrame) -> None:
+    arms = samples.groupby("prompt")["arm"].nunique()
+    several = list(arms.index[arms > 1])
+    if several:
+        raise EvidenceError(
+            f"{len(several)} prompts are in more than one arm, for example {several[0]!r}: a prompt"
+            " must have the concept or lack it. To contrast the seeds of a prompt, use `within`."
+        )
 
 
 def _check_column(name: str, table: pd.DataFrame, purpose: str = "") -> None:

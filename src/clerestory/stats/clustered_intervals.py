@@ -7,13 +7,20 @@ All keep their nominal coverage near the ends of the scale, and none has zero wi
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import optimize, special, stats
 
 from clerestory.errors import EvidenceError
 from clerestory.stats.intervals import Interval
+from clerestory.stats.random_factors import clustered_variances
 
-__all__ = ["auroc_interval", "change_interval", "rate_interval", "share_interval"]
+__all__ = [
+    "auroc_interval",
+    "cell_auroc_interval",
+    "change_interval",
+    "rate_interval",
+    "share_interval",
+]
 
 TINY = 1e-12
 
@@ -58,36 +65,56 @@ def auroc_interval(
     above = _placements(positive, negative)
     below = 1 - _placements(negative, positive)
     estimate = float(above.mean())
-    parts = []
-    if paired:
-        by_item = above.mean(1) + below.mean(1)
-        parts.append((by_item.var(ddof=1) / count, count - 1))
-    else:
-        parts += [(arm.mean(1).var(ddof=1) / len(arm), len(arm) - 1) for arm in (above, below)]
-    templates = [arm.shape[1] for arm in (above, below)]
-    parts += [
-        (arm.mean(0).var(ddof=1) / arm.shape[1], arm.shape[1] - 1)
-        for arm in (above, below)
-        if arm.shape[1] > 1
-    ]
-    variance = sum(part for part, _ in parts)
-    spread = sum(part**2 / df for part, df in parts)
-    df = max(variance**2 / spread, 1.0) if spread > 0 else float(count - 1)
-    if min(templates) > 1:
-        df = min(df, sum(templates) - 2 if templates[0] == templates[1] else min(templates) - 1)
-    # The delta method on the logit scale needs an estimate inside (0, 1).
-    cells = positive.size
-    inside = float(np.clip(estimate, 1 / (2 * cells**2), 1 - 1 / (2 * cells**2)))
-    center = special.logit(inside)
-    margin = (
-        stats.t.ppf(0.5 + level / 2, df) * np.sqrt(max(variance, TINY)) / (inside * (1 - inside))
+    arms = (above, below)
+    parts = (
+        [_mean_variance(above.mean(1) + below.mean(1))]
+        if paired
+        else [_mean_variance(arm.mean(1)) for arm in arms]
     )
-    low, high = float(special.expit(center - margin)), float(special.expit(center + margin))
-    if max(estimate, 1 - estimate) >= 1 - 1 / (2 * count):
-        # Placements hardly vary there: their variance is an underestimate.
-        least, most = _newcombe_auroc(estimate, count, level)
-        low, high = min(low, least), max(high, most)
-    return Interval(low, high)
+    parts += [_mean_variance(arm.mean(0)) for arm in arms if arm.shape[1] > 1]
+    templates = [arm.shape[1] for arm in arms]
+    cap = np.inf
+    if min(templates) > 1:
+        equal = templates[0] == templates[1]
+        cap = float(sum(templates) - 2 if equal else min(templates) - 1)
+    return _logit_interval(estimate, parts, cap, count, positive.size, level)
+
+
+def cell_auroc_interval(
+    aurocs: Float[np.ndarray, " cell"],
+    items: Int[np.ndarray, " cell"],
+    templates: Int[np.ndarray, " cell"],
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of a mean of AUROCs within cells of one item and one template.
+
+    Args:
+        aurocs: The AUROC of each cell, positive against negative samples.
+        items: The item of each cell, codes from 0.
+        templates: The template of each cell, codes from 0; all 0 where there is one.
+        level: Coverage.
+
+    Returns:
+        The interval; (NaN, NaN) where an AUROC is NaN.
+
+    Raises:
+        EvidenceError: There are fewer than two items.
+
+    Source: as `auroc_interval`, with the variances of `random_factors.cell_test`.
+
+    >>> cells = np.arange(24)
+    >>> low, high = cell_auroc_interval(np.ones(24), cells, np.zeros(24, dtype=int))
+    >>> round(low, 3), high
+    (0.916, 1.0)
+    """
+    if np.isnan(aurocs).any():
+        return Interval(np.nan, np.nan)
+    parts = clustered_variances(aurocs[:, None], items, templates)
+    plain = [(float(variance[0]), df) for variance, df in parts]
+    cap = min(df for _, df in plain)
+    count = int(items.max()) + 1
+    return _logit_interval(float(aurocs.mean()), plain, cap, count, len(aurocs), level)
 
 
 def rate_interval(
@@ -202,6 +229,36 @@ def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95
     low = 0.0 if rate <= 0 else float(special.betaincinv(hits, effective - hits + 1, tail))
     high = 1.0 if rate >= 1 else float(special.betaincinv(hits + 1, effective - hits, 1 - tail))
     return Interval(2 * low - 1, 2 * high - 1)
+
+
+def _logit_interval(
+    estimate: float,
+    parts: list[tuple[float, float]],
+    cap: float,
+    items: int,
+    cells: int,
+    level: float,
+) -> Interval:
+    """An AUROC's interval from variances with their degrees of freedom."""
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / df for part, df in parts)
+    df = max(variance**2 / spread, 1.0) if spread > 0 else float(items - 1)
+    # The delta method on the logit scale needs an estimate inside (0, 1).
+    end = 1 / (2 * cells**2)
+    inside = float(np.clip(estimate, end, 1 - end))
+    center, quantile = special.logit(inside), stats.t.ppf(0.5 + level / 2, min(df, cap))
+    margin = quantile * np.sqrt(max(variance, TINY)) / (inside * (1 - inside))
+    low, high = float(special.expit(center - margin)), float(special.expit(center + margin))
+    if max(estimate, 1 - estimate) >= 1 - 1 / (2 * items):
+        # Placements hardly vary there: their variance is an underestimate.
+        least, most = _newcombe_auroc(estimate, items, level)
+        low, high = min(low, least), max(high, most)
+    return Interval(low, high)
+
+
+def _mean_variance(values: Float[np.ndarray, " level"]) -> tuple[float, float]:
+    """Variance of a mean over the levels of a factor, and its degrees of freedom."""
+    return float(values.var(ddof=1) / len(values)), len(values) - 1.0
 
 
 def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -11,12 +11,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["ArmTest", "arm_test", "cell_test", "pooled_midranks", "power_effect"]
+__all__ = [
+    "ArmTest",
+    "arm_test",
+    "cell_test",
+    "clustered_variances",
+    "pooled_midranks",
+    "power_effect",
+]
 
 
 class ArmTest(NamedTuple):
@@ -90,8 +97,8 @@ def arm_test(
 
 def cell_test(
     differences: Float[np.ndarray, "cell unit"],
-    items: np.ndarray,
-    templates: np.ndarray,
+    items: Int[np.ndarray, " cell"],
+    templates: Int[np.ndarray, " cell"],
 ) -> ArmTest:
     """Test differences within cells of one item and one template.
 
@@ -101,28 +108,54 @@ def cell_test(
     Args:
         differences: Mean of the positive less mean of the negative samples of each cell.
         items: The item of each cell, codes from 0.
-        templates: The template of each cell, codes from 0.
+        templates: The template of each cell, codes from 0; one code where there is one template,
+            which the claim is then about.
 
     Returns:
         The test of each unit.
 
     Raises:
-        EvidenceError: There are fewer than two items or templates.
+        EvidenceError: There are fewer than two items.
 
     Source: two-way clustering as in Cameron, Gelbach & Miller 2011, without their subtraction of
     the part that both factors share.
     """
-    mean = differences.mean(0)
+    parts = clustered_variances(differences, items, templates)
+    return _t_test(differences.mean(0), parts, min(df for _, df in parts))
+
+
+def clustered_variances(
+    values: Float[np.ndarray, "cell unit"],
+    items: Int[np.ndarray, " cell"],
+    templates: Int[np.ndarray, " cell"],
+) -> list[tuple[Float[np.ndarray, " unit"], float]]:
+    """Variances of a mean over cells, by items and by templates.
+
+    Args:
+        values: A value of each cell.
+        items: The item of each cell, codes from 0.
+        templates: The template of each cell, codes from 0; one code where there is one template.
+
+    Returns:
+        Each variance of the mean, with its degrees of freedom.
+
+    Raises:
+        EvidenceError: There are fewer than two items.
+    """
+    centered = values - values.mean(0)
     parts = []
     for codes in (items, templates):
         levels = int(codes.max(initial=-1)) + 1
         if levels < 2:
-            raise EvidenceError("Cells of one item or one template have no variance to test by.")
-        sums = np.zeros((levels, differences.shape[1]))
-        np.add.at(sums, codes, differences - mean)
-        variance = (sums**2).sum(0) / len(differences) ** 2 * levels / (levels - 1)
+            if codes is items:
+                raise EvidenceError("Cells of one item have no variance to test by.")
+            # One template: the claim is about this template.
+            continue
+        sums = np.zeros((levels, values.shape[1]))
+        np.add.at(sums, codes, centered)
+        variance = (sums**2).sum(0) / len(values) ** 2 * levels / (levels - 1)
         parts.append((variance, levels - 1.0))
-    return _t_test(mean, parts, min(df for _, df in parts))
+    return parts
 
 
 def pooled_midranks(

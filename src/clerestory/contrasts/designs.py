@@ -1,0 +1,436 @@
+"""How the samples of a half make a comparison: grids of arms, or cells that hold both sides.
+
+A table of samples has a row for each, in the order of the activations:
+
+    prompt
+    item      what the prompt is about
+    concept   the phrase for the concept, which belongs to one arm
+    template  the sentence frame, which the arms share
+    arm       `positive`, `negative` or `hard_negative`
+    half      `selection` or `evaluation`
+    seed
+
+Where the prompt sets the arm, each arm is a grid of items × phrases × frames (`ArmGrid`). Where the
+picture does, as with `predicted.mood == 'scared'`, only samples of one item in one template are
+compared (`CellDesign`): items that are often scared differ from others in more than the mood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from clerestory.contrasts.arms import ARMS, ArmValues
+from clerestory.errors import EmptyArmError, EvidenceError
+from clerestory.stats.clustered_intervals import auroc_interval, cell_auroc_interval
+from clerestory.stats.intervals import Interval
+from clerestory.stats.random_factors import ArmTest, arm_test, cell_test, pooled_midranks
+from clerestory.stats.ranks import auroc
+from clerestory.types import Floats, Integers
+
+__all__ = ["ArmGrid", "CellDesign", "Design", "DesignSizes", "arm_grid", "cell_design"]
+
+
+@dataclass(frozen=True)
+class DesignSizes:
+    """How many levels of each random factor a comparison has.
+
+    Attributes:
+        items: Items, the fewer ones of the two arms where they differ.
+        templates: Levels of what is varied in the wording, by arm: phrases, or frames where each
+            arm has one phrase.
+        design: `nested`: each arm has its own phrases; `crossed`: the arms share their frames, and
+            each has one phrase; `nested in crossed frames`: both; `cells`: sides within cells of
+            an item and a template.
+        paired: Whether the arms share their items.
+    """
+
+    items: int
+    templates: Mapping[str, int]
+    design: str
+    paired: bool
+
+
+class Design(Protocol):
+    """A half's samples as a comparison of the positive arm with the others."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms, the positive one first."""
+
+    @property
+    def item_names(self) -> tuple[str, ...]:
+        """The items, sorted."""
+
+    @property
+    def sizes(self) -> DesignSizes:
+        """Levels of the random factors."""
+
+    def average(self, values: Floats) -> ArmValues:
+        """Average activations `[sample, unit]` to a row for each item (or cell) of each arm."""
+
+    def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
+        """AUROC `[unit]` of the positive arm against another."""
+
+    def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
+        """Test `[unit]` whether the positive arm is higher than another."""
+
+    def interval(self, values: Floats, against: str, level: float) -> Interval:
+        """Interval of one unit's AUROC, from its values `[sample]`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArmGrid:
+    """Arms that are complete grids of items × phrases × frames.
+
+    Attributes:
+        items: The items of each arm, sorted; the same in every arm where `paired`.
+        concepts: The phrases of each arm, sorted.
+        templates: The sentence frames, which all arms share.
+        paired: Whether the arms share their items.
+        weights: For each arm the matrix `[cell, sample]` that averages samples into cells, items
+            first, then phrases, then frames.
+        dropped: Levels that were left out to make the grid complete, as `item: a cat`.
+    """
+
+    items: Mapping[str, tuple[str, ...]]
+    concepts: Mapping[str, tuple[str, ...]]
+    templates: tuple[str, ...]
+    paired: bool
+    weights: Mapping[str, sparse.csr_matrix]
+    dropped: tuple[str, ...]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms, the positive one first."""
+        return tuple(self.weights)
+
+    @property
+    def item_names(self) -> tuple[str, ...]:
+        """The items of all arms, sorted."""
+        return tuple(sorted(set().union(*self.items.values())))
+
+    @property
+    def sizes(self) -> DesignSizes:
+        """Levels of the random factors."""
+        phrases = {arm: len(names) for arm, names in self.concepts.items()}
+        nested = min(phrases.values()) > 1
+        frames = len(self.templates)
+        design = "nested" if nested else "crossed"
+        if nested and frames > 1:
+            design = "nested in crossed frames"
+        return DesignSizes(
+            items=min(len(names) for names in self.items.values()),
+            templates=phrases if nested else dict.fromkeys(phrases, frames),
+            design=design,
+            paired=self.paired,
+        )
+
+    def cells(self, values: Floats, arm: str) -> NDArray[np.float64]:
+        """Average the samples of each cell.
+
+        Args:
+            values: Activations `[sample, unit]`.
+            arm: The arm.
+
+        Returns:
+            `[item, phrase, frame, unit]`.
+        """
+        shape = (len(self.items[arm]), len(self.concepts[arm]), len(self.templates))
+        averaged = self.weights[arm] @ np.asarray(values, np.float64)
+        return np.asarray(averaged).reshape(*shape, values.shape[1])
+
+    def average(self, values: Floats) -> ArmValues:
+        """Average seeds within cells, then phrases and frames, to a row for each item."""
+        means = {arm: self.cells(values, arm).mean((1, 2)) for arm in self.arms}
+        return ArmValues(
+            means["positive"], means["negative"], means.get("hard_negative"), self.paired
+        )
+
+    def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
+        """AUROC of the cells of the positive arm against those of another."""
+        positive, other = (self._flat(values, arm) for arm in ("positive", against))
+        return np.asarray(auroc(positive, other))
+
+    def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
+        """Test over items, phrases and frames; `difference` is AUROC − 0.5 for ranks."""
+        positive, other = (self.cells(values, arm) for arm in ("positive", against))
+        if ranks:
+            positive, other = pooled_midranks(positive, other)
+        return arm_test(positive, other, paired=self.paired)
+
+    def interval(self, values: Floats, against: str, level: float) -> Interval:
+        """Interval of the AUROC over items and templates."""
+        # Frames and phrases of an arm together are its templates here.
+        positive, other = (
+            cells.reshape(len(cells), -1)
+            for cells in (self.cells(values[:, None], arm) for arm in ("positive", against))
+        )
+        return auroc_interval(positive, other, paired=self.paired, level=level)
+
+    def _flat(self, values: Floats, arm: str) -> NDArray[np.float64]:
+        return self.cells(values, arm).reshape(-1, values.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class CellDesign:
+    """Cells of one item and one template, each with samples of every arm.
+
+    Attributes:
+        items: The item of each cell, codes from 0.
+        templates: The template of each cell, codes from 0.
+        rows: The rows of the samples of each cell, by arm.
+        item_names: The items that have a cell, sorted.
+        dropped: How many cells held one side only.
+    """
+
+    items: Integers
+    templates: Integers
+    rows: Mapping[str, tuple[Integers, ...]]
+    item_names: tuple[str, ...]
+    dropped: int
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms, the positive one first."""
+        return tuple(self.rows)
+
+    @property
+    def sizes(self) -> DesignSizes:
+        """Levels of the random factors."""
+        templates = int(self.templates.max()) + 1
+        return DesignSizes(len(self.item_names), dict.fromkeys(self.arms, templates), "cells", True)
+
+    def average(self, values: Floats) -> ArmValues:
+        """Average the samples of each arm within each cell; a row for each cell."""
+        means = {
+            arm: np.stack([values[rows].mean(0, dtype=np.float64) for rows in cells])
+            for arm, cells in self.rows.items()
+        }
+        return ArmValues(means["positive"], means["negative"], means.get("hard_negative"))
+
+    def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
+        """Mean over cells of the AUROC within each."""
+        return np.asarray(self._cell_aurocs(values, against).mean(0))
+
+    def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
+        """Test over items and templates; each cell counts by its AUROC less 0.5.
+
+        An AUROC within a cell is 0.5 on average where the sides do not differ, however skewed the
+        unit and unequal the numbers of samples; a difference of means is skewed as well.
+        """
+        if ranks:
+            differences = self._cell_aurocs(values, against) - 0.5
+        else:
+            means = self.average(values)
+            other = means.negative if against == "negative" else means.hard_negative
+            assert other is not None
+            differences = means.positive - other
+        return cell_test(differences, self.items, self.templates)
+
+    def interval(self, values: Floats, against: str, level: float) -> Interval:
+        """Interval of the mean AUROC within cells."""
+        aurocs = self._cell_aurocs(values[:, None], against)[:, 0]
+        return cell_auroc_interval(aurocs, self.items, self.templates, level=level)
+
+    def _cell_aurocs(self, values: Floats, against: str) -> NDArray[np.float64]:
+        """`[cell, unit]`."""
+        cells = zip(self.rows["positive"], self.rows[against], strict=True)
+        return np.stack([auroc(values[first], values[second]) for first, second in cells])
+
+
+def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
+    """Make the largest complete grid of each arm of a half.
+
+    Args:
+        samples: A row for each sample, with the columns of this module's docstring.
+        half: `selection` or `evaluation`.
+
+    Returns:
+        The grids.
+
+    Raises:
+        EmptyArmError: An arm is empty, or no item has every arm.
+    """
+    used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
+    arms = _present_arms(used, samples, half)
+    by_arm = {arm: used[used["arm"] == arm] for arm in arms}
+    item_sets = [set(rows["item"]) for rows in by_arm.values()]
+    shared = set.intersection(*item_sets)
+    # Arms without any common item are compared as independent groups of items.
+    paired = bool(shared)
+    if paired:
+        by_arm = {arm: rows[rows["item"].isin(shared)] for arm, rows in by_arm.items()}
+    complete, dropped = _complete(by_arm, paired)
+    items, concepts, templates = complete
+    weights = {
+        arm: _cell_weights(rows, items[arm], concepts[arm], templates, len(samples))
+        for arm, rows in by_arm.items()
+    }
+    return ArmGrid(items, concepts, templates, paired, weights, dropped)
+
+
+def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
+    """Make cells of one item and one template that hold samples of every arm.
+
+    Args:
+        samples: A row for each sample, with the columns of this module's docstring.
+        half: `selection` or `evaluation`.
+
+    Returns:
+        The cells.
+
+    Raises:
+        EmptyArmError: An arm is empty, or no cell holds every arm.
+    """
+    used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
+    arms = _present_arms(used, samples, half)
+    # A phrase is part of the wording, as the frame is.
+    wording = used["concept"] + "\n" + used["template"]
+    cells = used.groupby(["item", wording, "arm"], sort=True)["row"].apply(np.array).unstack("arm")
+    complete = cells[list(arms)].dropna()
+    if complete.empty:
+        raise EmptyArmError(
+            f"No item and template of the {half} half has samples of every arm: {', '.join(arms)}."
+            " Record more seeds of each prompt, or items with several prompts."
+        )
+    item, template = (complete.index.get_level_values(level) for level in (0, 1))
+    item_codes, names = pd.factorize(item, sort=True)
+    return CellDesign(
+        items=item_codes,
+        templates=pd.factorize(template, sort=True)[0],
+        rows={arm: tuple(complete[arm]) for arm in arms},
+        item_names=tuple(map(str, names)),
+        dropped=len(cells) - len(complete),
+    )
+
+
+def _present_arms(used: pd.DataFrame, samples: pd.DataFrame, half: str) -> tuple[str, ...]:
+    present = tuple(arm for arm in ARMS if (used["arm"] == arm).any())
+    # Both halves need the same arms, also hard negatives.
+    for arm in ARMS:
+        if arm not in present and (arm != "hard_negative" or (samples["arm"] == arm).any()):
+            raise EmptyArmError(
+                f"No sample of the {half} half is {arm}: it has"
+                f" {', '.join(present) or 'no sample'}."
+            )
+    return present
+
+
+Levels = tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]], tuple[str, ...]]
+"""Items by arm, phrases by arm, frames."""
+
+
+def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels, tuple[str, ...]]:
+    """The largest complete grid, by dropping the level with the most missing cells each time."""
+    # One boolean array per arm, `[item, phrase, frame]`, all arms with the same frames.
+    frames = sorted(set().union(*(set(rows["template"]) for rows in by_arm.values())))
+    levels: dict[tuple[str, str], list[str]] = {}
+    present = {}
+    for arm, rows in by_arm.items():
+        items, concepts = (sorted(rows[column].unique()) for column in ("item", "concept"))
+        levels["item", arm], levels["concept", arm] = items, concepts
+        cells = np.zeros((len(items), len(concepts), len(frames)), dtype=bool)
+        codes = [
+            pd.Index(names).get_indexer(pd.Index(rows[column]))
+            for column, names in (("item", items), ("concept", concepts), ("template", frames))
+        ]
+        cells[codes[0], codes[1], codes[2]] = True
+        present[arm] = cells
+    dropped = []
+    while not all(cells.all() for cells in present.values()):
+        axis, arm, at, name = _worst_level(present, levels, frames, paired)
+        dropped.append(f"{('item', 'concept', 'template')[axis]}: {name}")
+        if axis == 2:
+            frames.pop(at)
+        for other in present:
+            # Paired items and frames leave every arm together.
+            if axis == 2 or other == arm or (axis == 0 and paired):
+                present[other] = np.delete(present[other], at, axis)
+                if axis < 2:
+                    levels[("item", "concept")[axis], other].pop(at)
+    if not all(cells.size for cells in present.values()):
+        raise EmptyArmError("No item was recorded in the templates of every arm.")
+    items = {arm: tuple(levels["item", arm]) for arm in by_arm}
+    concepts = {arm: tuple(levels["concept", arm]) for arm in by_arm}
+    return (items, concepts, tuple(frames)), tuple(dropped)
+
+
+def _worst_level(
+    present: Mapping[str, NDArray[np.bool_]],
+    levels: Mapping[tuple[str, str], list[str]],
+    frames: list[str],
+    paired: bool,
+) -> tuple[int, str, int, str]:
+    """Axis, arm, number and name of the level of which the largest share of cells is missing."""
+    candidates = []
+    arms = list(present)
+    for arm, cells in present.items():
+        shares = (~cells).mean((0, 2))
+        candidates += [
+            (share, 1, arm, at, levels["concept", arm][at]) for at, share in enumerate(shares)
+        ]
+        if not paired:
+            by_item = (~cells).mean((1, 2))
+            candidates += [
+                (share, 0, arm, at, levels["item", arm][at]) for at, share in enumerate(by_item)
+            ]
+    if paired:
+        by_item = np.mean([(~cells).mean((1, 2)) for cells in present.values()], axis=0)
+        candidates += [
+            (share, 0, arms[0], at, levels["item", arms[0]][at]) for at, share in enumerate(by_item)
+        ]
+    by_frame = np.mean([(~cells).mean((0, 1)) for cells in present.values()], axis=0)
+    candidates += [(share, 2, arms[0], at, frames[at]) for at, share in enumerate(by_frame)]
+    # Of equal shares the item goes: there are more items than phrases.
+    worst = max(candidates, key=lambda candidate: (candidate[0], -candidate[1]))
+    return worst[1:]
+
+
+def _cell_weights(
+    rows: pd.DataFrame,
+    items: tuple[str, ...],
+    concepts: tuple[str, ...],
+    templates: tuple[str, ...],
+    samples: int,
+) -> sparse.csr_matrix:
+    """`[cell, sample]`, each row summing to 1; rows are samples of one arm by position."""
+    codes = [
+        pd.Index(names).get_indexer(pd.Index(rows[column]))
+        for column, names in (("item", items), ("concept", concepts), ("template", templates))
+    ]
+    inside = np.all([code >= 0 for code in codes], axis=0)
+    shape = (len(items), len(concepts), len(templates))
+    cell = np.ravel_multi_index([code[inside] for code in codes], shape)
+    size = int(np.prod(shape))
+    counts = np.bincount(cell, minlength=size)
+    columns = rows["row"].to_numpy()[inside]
+    return sparse.csr_matrix((1 / counts[cell], (cell, columns)), shape=(size, samples))
+
+
+def check_disjoint(samples: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """Check that the halves share no level of a factor.
+
+    Args:
+        samples: A row for each sample.
+        columns: The factors.
+
+    Raises:
+        EvidenceError: A level is in both halves.
+    """
+    for column in columns:
+        halves = [
+            set(samples.loc[samples["half"] == half, column]) for half in ("selection", "evaluation")
+        ]
+        both = sorted(halves[0] & halves[1])
+        if both:
+            raise EvidenceError(
+                f"{len(both)} {column}s are in both halves, for example {both[0]!r}; the halves"
+                " must be disjoint."
+            )

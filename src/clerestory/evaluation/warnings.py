@@ -1,0 +1,52 @@
+"""Limitations of evidence, as values: a kind that programs compare, and a sentence to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["EvidenceWarning", "WarningKind"]
+
+WarningKind: TypeAlias = Literal[
+    "bad-samples",
+    "classifier",
+    "confounded",
+    "few-items",
+    "few-templates",
+    "incomplete",
+    "one-phrase",
+    "repeated-items",
+    "seed-decides",
+    "shared-seeds",
+    "shared-templates",
+    "templates-not-varied",
+]
+"""
+- `bad-samples`: samples were not finite or not recorded yet, and were left out.
+- `classifier`: one classifier both selects and evaluates, or shares weights with the model.
+- `confounded`: a column of the recording or another label (nearly) determines the arm.
+- `few-items`, `few-templates`: too few for a claim about others.
+- `incomplete`: items or templates were dropped, since not all combinations were recorded.
+- `one-phrase`: an arm has one phrase; the claim is about these two phrases.
+- `repeated-items`: prompts occur more than once.
+- `seed-decides`: the seed (nearly) determines the arm.
+- `shared-seeds`: items share their seeds, so that one seed's noise is in all of them.
+- `shared-templates`: both halves use the same sentence frame.
+- `templates-not-varied`: there is no column of templates; the claim is about these wordings.
+"""
+
+
+@dataclass(frozen=True)
+class EvidenceWarning:
+    """A limitation of the evidence.
+
+    Attributes:
+        kind: What it is about.
+        text: A sentence.
+    """
+
+    kind: WarningKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
