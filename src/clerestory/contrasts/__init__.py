@@ -1,14 +1,14 @@
 """Contrasts: find units that detect a concept, with held-out evidence.
 
-Items (subjects, say) come with and without the concept in several templates, and with hard
-negatives that have the same words but not the concept. Half of the items and templates select
-units, the other half evaluates them; seeds are averaged first: the item is the unit of
-replication.
+Items (subjects, say) come with and without the concept, worded in several ways, and with hard
+negatives that have the same words but not the concept. Half of the items and phrases select units,
+the other half tests them. Items and templates are random factors: a claim is about others than
+those that were recorded.
 
     findings = find(
         recording, positive="style == 'ink'", negative="style == 'plain'", match="subject"
     )
-    findings.top_ranked("direction").detects.auroc  # ranked before the evaluation half was read
+    findings.top_ranked("direction").detects.auroc  # chosen before the evaluation half was read
     findings.direction("prior/embedding")           # [unit], ready for `clerestory.edits.Add`
     findings.save(Path("findings")); Findings.load(Path("findings"))
 
@@ -18,25 +18,28 @@ prompts by predicted class, and finds what those of one class share. Whether a u
 picture is another question, which `clerestory.causal.verify` answers by changing it.
 """
 
+from clerestory.contrasts.arms import ArmValues
 from clerestory.contrasts.contrast import contrast
+from clerestory.contrasts.designs import arm_grid, cell_design
 from clerestory.contrasts.direction_methods import direction_methods
 from clerestory.contrasts.find import find
-from clerestory.contrasts.findings import Detection, Finding, Findings, FlipTest
+from clerestory.contrasts.findings import Detection, Finding, Findings, SiteFigure
 from clerestory.contrasts.group import group
 from clerestory.contrasts.groups import Groups
-from clerestory.contrasts.pairs import ArmValues, Pairing, pair_samples
+from clerestory.contrasts.samples import ContrastSamples
 
 __all__ = [
     "ArmValues",
+    "ContrastSamples",
     "Detection",
     "Finding",
     "Findings",
-    "FlipTest",
     "Groups",
-    "Pairing",
+    "SiteFigure",
+    "arm_grid",
+    "cell_design",
     "contrast",
     "direction_methods",
     "find",
     "group",
-    "pair_samples",
 ]

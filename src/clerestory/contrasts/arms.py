@@ -35,10 +35,14 @@ class ArmValues:
     def by_arm(self) -> dict[str, NDArray[np.float64]]:
         """The arms that there are, the positive one first."""
         values = {"positive": self.positive, "negative": self.negative}
-        return values if self.hard_negative is None else {
-            **values,
-            "hard_negative": self.hard_negative,
-        }
+        return (
+            values
+            if self.hard_negative is None
+            else {
+                **values,
+                "hard_negative": self.hard_negative,
+            }
+        )
 
     def folds(self, count: int) -> list[tuple[ArmValues, ArmValues]]:
         """Split the items into parts: for each part all others, and the part itself.

@@ -9,7 +9,7 @@ from clerestory.models.core.addresses import parse
 from clerestory.reporting.plots import png
 
 if TYPE_CHECKING:
-    from clerestory.contrasts.findings import Findings, UnitKind
+    from clerestory.contrasts.findings import Findings, SiteFigure, UnitKind
     from clerestory.contrasts.groups import Groups
 
 __all__ = ["group_chart", "save_map", "site_map"]
@@ -33,14 +33,13 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
     import altair as alt
     import pandas as pd
 
-    addresses = list(dict.fromkeys(finding.site for finding in findings.by_kind(kind)))
-    table = pd.DataFrame([_cell(findings, kind, address) for address in addresses])
+    table = pd.DataFrame([_cell(figure) for figure in findings.sites if figure.kind == kind])
     sites = sorted(table["site"].unique(), key=_site_order)
     steps = sorted(table["step"].unique(), key=lambda step: (step != NO_STEP, _step_number(step)))
     base = alt.Chart(table).encode(
         x=alt.X("step:N", sort=steps, title="step", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=240)),
-        tooltip=["unit:N", "auroc:Q", "hard_negative_auroc:Q", "q:Q"],
+        tooltip=["unit:N", "auroc:Q", "hard_negative_auroc:Q"],
     )
     # From chance to perfect: maps of different findings compare.
     scale = alt.Scale(domain=[0.5, 0.75, 1.0], range=["#f3f1ea", "#8fb3c9", "#1d4f7c"])
@@ -92,7 +91,7 @@ def group_chart(groups: Groups) -> Any:
         x2="high:Q",
     )
     points = base.mark_point(filled=True).encode(
-        x="auroc:Q", color="kind:N", tooltip=["unit:N", "auroc:Q", "q:Q", "omega2:Q"]
+        x="auroc:Q", color="kind:N", tooltip=["unit:N", "status:N", "auroc:Q", "q:Q"]
     )
     return (
         (intervals + points)
@@ -101,17 +100,15 @@ def group_chart(groups: Groups) -> Any:
     )
 
 
-def _cell(findings: Findings, kind: UnitKind, address: str) -> dict[str, Any]:
-    first = findings.top_ranked(kind, address)
-    parsed = parse(address)
+def _cell(figure: SiteFigure) -> dict[str, Any]:
+    parsed = parse(figure.site)
     return {
         "site": parsed.site,
         "step": NO_STEP if parsed.steps is None else str(parsed.steps[0]),
-        "unit": first.unit,
-        "worst_auroc": first.detects.worst_auroc,
-        "auroc": first.detects.auroc,
-        "hard_negative_auroc": first.detects.hard_negative_auroc,
-        "q": first.detects.q,
+        "unit": figure.unit,
+        "worst_auroc": figure.worst_auroc,
+        "auroc": figure.auroc,
+        "hard_negative_auroc": figure.hard_negative_auroc,
     }
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 
 from clerestory.contrasts.arms import HALVES
-from clerestory.contrasts.queries import query_columns
 from clerestory.evaluation.warnings import EvidenceWarning
 
 __all__ = ["confound_warnings", "predictability"]
@@ -24,7 +23,7 @@ def confound_warnings(
     table: pd.DataFrame,
     labels: Mapping[str, pd.DataFrame],
     samples: pd.DataFrame,
-    queries: Mapping[str, str],
+    excluded: Collection[str],
 ) -> list[EvidenceWarning]:
     """Warn of columns that (nearly) determine the arm.
 
@@ -32,7 +31,8 @@ def confound_warnings(
         table: The recording's columns of the used samples.
         labels: Predictions by half, with a row for each good sample.
         samples: The used samples, with `arm` and `half`.
-        queries: The arms' queries: the columns that they name determine the arm by definition.
+        excluded: Columns that determine the arm by definition, as queries name them, or that are
+            matched or controlled.
 
     Returns:
         A warning for each column, the most predictive first.
@@ -40,13 +40,12 @@ def confound_warnings(
     # Hard negatives are chosen to differ from the negatives: only the claim's two sides count.
     sides = samples[samples["arm"].isin(["positive", "negative"])]
     arm = sides["arm"] == "positive"
-    named = {name for query in queries.values() for name in query_columns(query)}
     columns = {
         str(name): table.loc[sides.index, name]
         for name in table
-        if name not in OWN_COLUMNS and name not in named
+        if name not in OWN_COLUMNS and name not in excluded
     }
-    columns |= _label_columns(labels, sides, named)
+    columns |= _label_columns(labels, sides, excluded)
     shares = {name: predictability(values, arm) for name, values in columns.items()}
     found = sorted((share, name) for name, share in shares.items() if share >= NEARLY)[::-1]
     return [_warning(name, share) for share, name in found]
@@ -81,15 +80,15 @@ def predictability(values: pd.Series, arm: pd.Series[bool]) -> float:
 
 
 def _label_columns(
-    labels: Mapping[str, pd.DataFrame], sides: pd.DataFrame, named: set[str]
+    labels: Mapping[str, pd.DataFrame], sides: pd.DataFrame, excluded: Collection[str]
 ) -> dict[str, pd.Series]:
     """Each half's own labels of the used samples, as one column by name."""
     names = [
         str(name)
-        for name in labels[HALVES[0]]
+        for name in (labels[HALVES[0]] if labels else ())
         if str(name).startswith("predicted.")
         and not str(name).endswith(CONFIDENCE)
-        and name not in named
+        and name not in excluded
     ]
     columns = {}
     for name in names:

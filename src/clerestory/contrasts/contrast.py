@@ -1,7 +1,7 @@
 """Contrast: which neurons and which directions detect a concept.
 
 The selection half ranks all units and fixes at most fifty picks; the evaluation half tests the
-picks alone, in the order of their selection. A direction is one more unit, with the same statistics.
+picks alone, in the order of their selection. A direction is one more unit, tested as any other.
 """
 
 from __future__ import annotations
@@ -244,7 +244,9 @@ def _site_figures(site: _Site, values: Floats, evaluation: Design) -> list[SiteF
     for first, last in ((0, site.units), (site.units, len(site.rank_auroc))):
         if first == last:
             continue
-        unit = first + int(np.lexsort((-site.effect_size[first:last], -site.rank_auroc[first:last]))[0])
+        unit = first + int(
+            np.lexsort((-site.effect_size[first:last], -site.rank_auroc[first:last]))[0]
+        )
         column = site.column(values, unit)[:, None]
         aurocs = {arm: float(evaluation.auroc(column, arm)[0]) for arm in evaluation.arms[1:]}
         figures.append(
@@ -401,7 +403,6 @@ def _optional(values: Mapping[str, NDArray[np.float64]], at: int) -> float | Non
 
 def _limit(intervals: Mapping[str, object], name: str) -> float | None:
     return getattr(intervals[ARMS[2]], name) if ARMS[2] in intervals else None
-
 
 
 def _curves(

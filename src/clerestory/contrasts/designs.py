@@ -292,8 +292,14 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
     used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
     arms = _present_arms(used, samples, half)
     # A phrase is part of the wording, as the frame is.
-    wording = used["concept"] + "\n" + used["template"]
-    cells = used.groupby(["item", wording, "arm"], sort=True)["row"].apply(np.array).unstack("arm")
+    wording = (used["concept"] + "\n" + used["template"]).rename("wording")
+    # Where something else is controlled, such as a colour, a cell has one level of it as well.
+    stratum = (
+        used["stratum"] if "stratum" in used else pd.Series("", index=used.index, name="stratum")
+    )
+    keys = [used["item"], wording, stratum, used["arm"]]
+    rows = used.groupby(keys, sort=True)["row"].apply(np.array)
+    cells = pd.concat({arm: part.droplevel("arm") for arm, part in rows.groupby("arm")}, axis=1)
     complete = cells[list(arms)].dropna()
     if complete.empty:
         raise EmptyArmError(
@@ -426,7 +432,8 @@ def check_disjoint(samples: pd.DataFrame, columns: tuple[str, ...]) -> None:
     """
     for column in columns:
         halves = [
-            set(samples.loc[samples["half"] == half, column]) for half in ("selection", "evaluation")
+            set(samples.loc[samples["half"] == half, column])
+            for half in ("selection", "evaluation")
         ]
         both = sorted(halves[0] & halves[1])
         if both:

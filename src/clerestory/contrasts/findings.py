@@ -315,7 +315,9 @@ class Findings(Result):
             for kind in ("direction", "neuron")
             for finding in self.by_kind(kind)[:top]
         ]
-        return pd.DataFrame(rows, columns=["unit", "kind", "sign", "status", "selection_rank", *TABLE_COLUMNS])
+        return pd.DataFrame(
+            rows, columns=["unit", "kind", "sign", "status", "selection_rank", *TABLE_COLUMNS]
+        )
 
     def plot(self, kind: UnitKind | None = None) -> Any:
         """The map of sites and steps as an Altair chart.

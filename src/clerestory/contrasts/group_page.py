@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from clerestory.contrasts.group_units import PromptValues, split_prompts_by_class
+from clerestory.contrasts.arms import HALVES
+from clerestory.contrasts.group_units import unit_values
 from clerestory.contrasts.groups import Group, Groups
-from clerestory.contrasts.pairs import HALVES
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import data_address
 from clerestory.types import Integers
@@ -33,8 +34,7 @@ def page(groups: Groups, recording: Recording) -> str:
     Returns:
         HTML; whatever comes from prompts or names is escaped.
     """
-    values = PromptValues(recording, groups.samples, groups.controlled, groups.within is not None)
-    parts = [_part(name, group, groups, values) for name, group in groups.groups.items()]
+    parts = [_part(name, group, groups, recording) for name, group in groups.groups.items()]
     displayed: list[Integers] = [
         samples
         for part in parts
@@ -52,14 +52,11 @@ def page(groups: Groups, recording: Recording) -> str:
     )
 
 
-def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict[str, Any]:
-    samples = groups.samples
+def _part(name: str, group: Group, groups: Groups, recording: Recording) -> dict[str, Any]:
     # Of the evaluation half: these pictures selected nothing.
-    members = samples[(samples["group"] == name) & (samples["half"] == HALVES[1])]
-    if groups.within is None:
-        members = members[members["prompt"].isin(split_prompts_by_class(samples, name)[0])]
+    samples = groups.samples[groups.samples["half"] == HALVES[1]]
     # Seeds of one prompt look alike: one of them is enough.
-    members = members.drop_duplicates("prompt")
+    members = samples[samples["group"] == name].drop_duplicates("prompt")
     neurons = [unit for unit in group.units if unit.kind == "neuron"]
     directions = [unit for unit in group.units if unit.kind == "direction"][:DIRECTIONS]
     units = [*directions, *neurons]
@@ -69,15 +66,15 @@ def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict
         "pictures": members["sample"].to_numpy()[:GROUP_PICTURES],
         "units": units,
         "neuron": neurons[0].unit if neurons else None,
-        "rows": [_row(unit.unit, group, values) for unit in units],
+        "rows": [_row(unit.unit, group, samples, recording) for unit in units],
     }
 
 
-def _row(unit: str, group: Group, values: PromptValues) -> dict[str, Any]:
+def _row(unit: str, group: Group, samples: pd.DataFrame, recording: Recording) -> dict[str, Any]:
     """The samples with a unit's highest and lowest values, one per prompt, of all groups."""
     finding = next(finding for finding in group.findings.findings if finding.unit == unit)
-    direction = group.findings.direction(unit) if finding.kind == "direction" else None
-    # `read` applies the unit's sign; applied twice, the unit's own values are sorted.
-    order = np.argsort(finding.sign * values.read(finding, direction))
-    highest, lowest = order[::-1][:UNIT_PICTURES], order[:UNIT_PICTURES]
-    return {"unit": unit, "highest": values.samples[highest], "lowest": values.samples[lowest]}
+    values = unit_values(recording, group.findings, finding, samples.index.to_numpy())
+    ordered = samples.assign(value=values).sort_values("value", kind="stable")
+    lowest = ordered.drop_duplicates("prompt")["sample"].to_numpy()[:UNIT_PICTURES]
+    highest = ordered[::-1].drop_duplicates("prompt")["sample"].to_numpy()[:UNIT_PICTURES]
+    return {"unit": unit, "highest": highest, "lowest": lowest}

@@ -1,4 +1,4 @@
-"""Values of units in the prompts of groups, and the figures of a group's units."""
+"""The figures of a group's units: against all others, and against each other group."""
 
 from __future__ import annotations
 
@@ -9,155 +9,92 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.contrasts.activations import RecordedActivations
+from clerestory.contrasts.arms import HALVES
+from clerestory.contrasts.designs import cell_design
 from clerestory.contrasts.findings import Finding, Findings
-from clerestory.contrasts.groups import Group, GroupUnit
-from clerestory.contrasts.pairs import HALVES
-from clerestory.stats import auroc, omega_squared
-from clerestory.types import Integers
+from clerestory.contrasts.groups import GroupUnit
+from clerestory.errors import EmptyArmError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clerestory.recordings import Recording
 
-__all__ = ["PromptValues", "group_with_figures", "split_prompts_by_class"]
-
-MIXED = ""
-"""The group of a prompt whose seeds have several classes."""
-PREVALENCE_QUANTILE = 0.75
-"""Quantile of the other groups' prompts that is the threshold of `GroupUnit.prevalence`."""
-
-Values = NDArray[np.float64]
+__all__ = ["group_units", "unit_values"]
 
 
-class PromptValues:
-    """Values of units in the evaluation half's prompts, seeds averaged.
-
-    Values are centred within strata of the controlled columns, or within the prompt.
-
-    Attributes:
-        classes: All classes of each prompt's seeds.
-        groups: Its group, `MIXED` where its seeds have several classes.
-        samples: The number of its first sample.
-    """
-
-    def __init__(
-        self, recording: Recording, samples: pd.DataFrame, controlled: Sequence[str], within: bool
-    ) -> None:
-        """Prepare to read a recording.
-
-        Args:
-            recording: The recording.
-            samples: As in `Groups.samples`, indexed by place among the good samples.
-            controlled: The columns within whose levels prompts are compared.
-            within: Whether the seeds of each prompt are contrasted.
-        """
-        rows = samples[samples["half"] == HALVES[1]]
-        if within:
-            # A prompt whose seeds have one class has nothing to be compared within.
-            rows = rows[rows.groupby("prompt")["group"].transform("nunique") > 1]
-        cells = rows.groupby(["prompt", "group"] if within else "prompt", sort=True)
-        self.classes = [frozenset(map(str, names)) for names in cells["group"].unique()]
-        self.groups = np.array([next(iter(s)) if len(s) == 1 else MIXED for s in self.classes])
-        self.samples = cells["sample"].first().to_numpy()
-        self._activations = RecordedActivations(recording, rows.index.to_numpy())
-        self._codes = cells.ngroup().to_numpy()
-        # One row for each cell, in the order of the cells' numbers.
-        first = cells.head(1).assign(code=cells.ngroup()).sort_values("code")
-        strata = ["prompt"] if within else [f"={name}" for name in controlled]
-        self._strata = first.groupby(strata).ngroup().to_numpy() if strata else None
-
-    def read(self, finding: Finding, direction: Values | None) -> Values:
-        """A unit's value in each prompt, with the unit's sign.
-
-        Args:
-            finding: The unit.
-            direction: Its direction; None for a neuron.
-
-        Returns:
-            `[prompt]`.
-        """
-        values = self._activations[finding.site].astype(np.float64)
-        column = values[:, self._column(finding)] if direction is None else values @ direction
-        means = _group_means(column, self._codes)
-        if self._strata is not None:
-            # Prompts that differ in what is controlled would otherwise differ for that alone.
-            means = means - _group_means(means, self._strata)[self._strata]
-        return np.asarray(finding.sign * means)
-
-    def _column(self, finding: Finding) -> int:
-        unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
-        recorded = self._activations.units.get(finding.site)
-        # Columns of a recording of some units are not numbered as units are.
-        return unit if recorded is None else recorded.index(unit)
-
-
-def split_prompts_by_class(samples: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
-    """Prompts whose samples all have the class, and prompts whose samples never have it.
+def group_units(
+    recording: Recording,
+    findings: Findings,
+    samples: pd.DataFrame,
+    name: str,
+    others: Sequence[str],
+) -> tuple[GroupUnit, ...]:
+    """The units of a group's findings.
 
     Args:
-        samples: Columns `prompt` and `group`, a row for each sample.
+        recording: The recording.
+        findings: What separates the group from all others.
+        samples: The usable samples of all groups, with their `group`.
         name: The class.
+        others: The other groups.
 
     Returns:
-        The two sets of prompts; mixed prompts are in neither.
+        A unit for each finding, in the order of the findings.
     """
-    share = (samples["group"] == name).groupby(samples["prompt"]).mean()
-    return set(share.index[share == 1]), set(share.index[share == 0])
-
-
-def group_with_figures(
-    name: str, findings: Findings, values: PromptValues, names: Sequence[str]
-) -> Group:
-    """A class's group, with the figures of its findings' units against all classes in `names`.
-
-    Args:
-        name: The class.
-        findings: What separates it from the others.
-        values: Values of units in the evaluation prompts.
-        names: The classes of all groups.
-
-    Returns:
-        The group.
-    """
+    evaluation = samples[samples["half"] == HALVES[1]]
+    pairs = {}
+    for other in others:
+        sides = evaluation[evaluation["group"].isin([name, other])]
+        arm = np.where(sides["group"] == name, "positive", "negative")
+        try:
+            pairs[other] = sides.index, cell_design(sides.assign(arm=arm), HALVES[1])
+        except EmptyArmError:  # the two classes never occur in one cell
+            continue
     units = []
     for finding in findings.findings:
-        direction = findings.direction(finding.unit) if finding.kind == "direction" else None
-        units.append(_unit(name, finding, values.read(finding, direction), values, names))
-    return Group(len(findings.items[HALVES[1]]), tuple(units), findings)
+        values = {
+            other: finding.sign * unit_values(recording, findings, finding, rows.to_numpy())
+            for other, (rows, _) in pairs.items()
+        }
+        units.append(
+            GroupUnit(
+                unit=finding.unit,
+                kind=finding.kind,
+                sign=finding.sign,
+                status=finding.status,
+                auroc=finding.detects.auroc,
+                low=finding.detects.low,
+                high=finding.detects.high,
+                q=finding.detects.q,
+                auroc_against={
+                    other: float(design.auroc(values[other][:, None], "negative")[0])
+                    for other, (_, design) in pairs.items()
+                },
+            )
+        )
+    return tuple(units)
 
 
-def _unit(
-    name: str, finding: Finding, value: Values, prompts: PromptValues, names: Sequence[str]
-) -> GroupUnit:
-    groups, pure = prompts.groups, prompts.groups != MIXED
-    members = value[groups == name]
-    others = value[np.array([name not in classes for classes in prompts.classes])]
-    detects = finding.detects
-    # Without mixed prompts, which are of no group.
-    codes = np.unique(groups[pure], return_inverse=True)[1]
-    several = len(np.unique(codes)) > 1
-    return GroupUnit(
-        unit=finding.unit,
-        kind=finding.kind,
-        sign=finding.sign,
-        auroc=detects.auroc,
-        low=detects.low,
-        high=detects.high,
-        q=detects.q,
-        omega2=float(omega_squared(value[pure][:, None], codes)[0]) if several else 0.0,
-        prevalence=(
-            float((members > np.quantile(others, PREVALENCE_QUANTILE)).mean())
-            if len(others)
-            else 0.0
-        ),
-        auroc_against={
-            other: float(auroc(members[:, None], value[groups == other][:, None])[0])
-            for other in names
-            if other != name and (groups == other).any()
-        },
-    )
+def unit_values(
+    recording: Recording, findings: Findings, finding: Finding, rows: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """A unit's values.
 
+    Args:
+        recording: The recording.
+        findings: The findings, which have the directions.
+        finding: The unit.
+        rows: Positions among the good samples.
 
-def _group_means(values: Values, codes: Integers) -> Values:
-    return np.asarray(np.bincount(codes, weights=values) / np.bincount(codes))
+    Returns:
+        `[row]`, without the finding's sign.
+    """
+    activations = RecordedActivations(recording, rows)
+    values = activations[finding.site].astype(np.float64)
+    if finding.kind == "direction":
+        return np.asarray(values @ findings.direction(finding.unit))
+    unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
+    recorded = activations.units.get(finding.site)
+    # Columns of a recording of some units are not numbered as units are.
+    return values[:, unit if recorded is None else recorded.index(unit)]

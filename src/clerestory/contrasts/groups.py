@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clerestory.contrasts.findings import Findings, FlipTest, UnitKind, read_samples
+from clerestory.contrasts.findings import Findings, Status, UnitKind, read_samples
 from clerestory.errors import EvidenceError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.reading import inside
 from clerestory.io.validation import dump_json, load_json
 from clerestory.registry import suggest
@@ -25,34 +26,30 @@ COLUMNS = ("sample", "prompt", "seed", "group", "half")
 
 @dataclass(frozen=True)
 class GroupUnit:
-    """A unit that separates a group's prompts from the others, held out.
-
-    `omega2`, `prevalence` and `auroc_against` are of all prompts of the evaluation half, each
-    around the mean of those that are alike in what is controlled.
+    """A unit that separates a group's samples from the others, held out.
 
     Attributes:
         unit: The unit's address.
         kind: A neuron or a direction.
         sign: −1 for a unit that is lower in the group.
-        auroc: Group against the others, with the unit's sign.
-        low: Lower limit of its 95% bootstrap interval.
+        status: As in `Finding`.
+        auroc: Mean over cells of the AUROC within each, the group against all others, with the
+            unit's sign.
+        low: Lower limit of its interval over items and templates.
         high: Upper limit.
-        q: Benjamini–Hochberg over all units.
-        omega2: Share of the unit's variance that lies between all groups.
-        prevalence: Share of the group's prompts in which the unit is above the upper quartile of
-            the other groups' prompts.
-        auroc_against: AUROC against each other group.
+        q: Benjamini–Hochberg over the picks.
+        auroc_against: The same AUROC against each other group; without the groups that never share
+            a cell with this one.
     """
 
     unit: str
     kind: UnitKind
     sign: int
+    status: Status
     auroc: float
     low: float
     high: float
     q: float
-    omega2: float
-    prevalence: float
     auroc_against: Mapping[str, float]
 
 
@@ -61,12 +58,12 @@ class Group:
     """One class.
 
     Attributes:
-        prompts: How many of its prompts are in the evaluation half, each with a partner.
-        units: The best on the evaluation half first.
+        cells: How many cells of the evaluation half hold it and another class.
+        units: In the order of the findings.
         findings: The findings that the units come from.
     """
 
-    prompts: int
+    cells: int
     units: tuple[GroupUnit, ...]
     findings: Findings
 
@@ -78,25 +75,21 @@ class Groups(Result):
     Attributes:
         classifier: The name of the classifier.
         groups: The groups by class.
-        mixed: Prompts whose samples have several classes, with these classes. They belong to no
-            group; one can be a partner for a group that none of its samples has.
-        excluded: How many prompts were left out: another class, too little confidence, the picture
-            filter, seeds that differ in what is controlled.
-        controlled: The columns within whose levels prompts were compared.
-        within: `prompt` where the seeds of each prompt were contrasted.
-        warnings: Limitations of the evidence.
-        samples: A row for each sample: its `group`, its `half`, its number as `sample`.
+        excluded: How many samples were left out: another class, too little confidence, or the
+            picture filter.
+        controlled: What samples are alike in where they are compared; without columns the prompt.
+        warnings: Limitations of the evidence of all groups; each group's findings have their own.
+        samples: A row for each sample: its `group`, its `half`, its number as `sample`; the index
+            is its position among the good samples.
         provenance: Version, recorded model and options.
     """
 
     figures_file = FILE
     classifier: str
     groups: Mapping[str, Group]
-    mixed: Mapping[str, tuple[str, ...]]
     excluded: int
     controlled: tuple[str, ...]
-    within: str | None
-    warnings: tuple[str, ...]
+    warnings: tuple[EvidenceWarning, ...]
     samples: pd.DataFrame
     provenance: Provenance
 
@@ -120,9 +113,9 @@ class Groups(Result):
         return self[name].findings
 
     def summary(self) -> str:
-        """The groups with their evaluation prompts."""
-        sizes = ", ".join(f"{name} ({group.prompts})" for name, group in self.groups.items())
-        return f"{len(self.groups)} groups by {self.classifier}, with evaluation prompts: {sizes}"
+        """The groups with their cells."""
+        sizes = ", ".join(f"{name} ({group.cells})" for name, group in self.groups.items())
+        return f"{len(self.groups)} groups by {self.classifier}, with cells to evaluate on: {sizes}"
 
     def table(self, top: int | None = None) -> pd.DataFrame:
         """A row for each group's unit.
@@ -131,12 +124,12 @@ class Groups(Result):
             top: How many of each kind in each group; by default all.
 
         Returns:
-            Directions, then neurons of each group, the best on the evaluation half first.
+            Directions, then neurons of each group, in the order of their selection.
         """
         import pandas as pd
 
         rows = [
-            {"group": name, "prompts": group.prompts, **_row(unit)}
+            {"group": name, "cells": group.cells, **_row(unit)}
             for name, group in self.groups.items()
             for kind in ("direction", "neuron")
             for unit in [unit for unit in group.units if unit.kind == kind][:top]
@@ -152,9 +145,7 @@ class Groups(Result):
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
         groups = {
-            name: _GroupFields(
-                group.prompts, group.units, group.findings.null, group.findings.tested
-            )
+            name: _GroupFields(group.cells, group.units, group.findings.tested)
             for name, group in self.groups.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
@@ -187,7 +178,7 @@ class Groups(Result):
         read = load_json(_Fields, folder, FILE, EvidenceError)
         groups = {
             name: Group(
-                group.prompts,
+                group.cells,
                 group.units,
                 Findings.load(
                     inside(
@@ -219,11 +210,10 @@ def findings_folder(folder: Path, names: list[str], name: str) -> Path:
 
 @dataclass(frozen=True)
 class _GroupFields:
-    """A group of `groups.json`; `null` and `tested` are the findings' own."""
+    """A group of `groups.json`; `tested` is the findings' own."""
 
-    prompts: int
+    cells: int
     units: tuple[GroupUnit, ...]
-    null: FlipTest
     tested: int
 
 
@@ -234,11 +224,9 @@ class _Fields:
     provenance: Provenance
     classifier: str
     groups: Mapping[str, _GroupFields]
-    mixed: Mapping[str, tuple[str, ...]]
     excluded: int
     controlled: tuple[str, ...]
-    within: str | None
-    warnings: tuple[str, ...]
+    warnings: tuple[EvidenceWarning, ...]
 
 
 def _row(unit: GroupUnit) -> dict[str, Any]:

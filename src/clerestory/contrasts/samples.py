@@ -14,7 +14,7 @@ from clerestory.contrasts.confounds import confound_warnings
 from clerestory.contrasts.designs import Design, arm_grid, cell_design
 from clerestory.contrasts.findings import SAMPLE_COLUMNS
 from clerestory.contrasts.predictions import PASSED
-from clerestory.contrasts.queries import PREDICTED, column_values, matching_rows
+from clerestory.contrasts.queries import PREDICTED, column_values, matching_rows, query_columns
 from clerestory.errors import EmptyArmError, EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.registry import suggest
@@ -22,7 +22,7 @@ from clerestory.registry import suggest
 if TYPE_CHECKING:
     from clerestory.recordings import Recording
 
-__all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names"]
+__all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names", "split_wording"]
 
 TEMPLATE, CONCEPT = "template", "concept"
 """Columns of frames and of phrases where none are named."""
@@ -33,7 +33,8 @@ class ContrastSamples:
     """The samples of a contrast.
 
     Attributes:
-        table: With the columns of `clerestory.contrasts.designs`; the index is that of the recording's good samples.
+        table: With the columns of `clerestory.contrasts.designs`; the index is the position among
+            the recording's good samples.
         from_pictures: Whether the picture sets the arm, so that both sides come from one prompt.
         warnings: Limitations of these samples.
     """
@@ -102,13 +103,14 @@ def contrast_samples(
     # Also where both sides are in one prompt: its wording is one of the random factors.
     factors, warnings = _wording(table, arm, template, concept, from_pictures)
     samples = samples.assign(**factors)[arm != ""]
-    samples, shared = _split_wording(samples, from_pictures, rng)
+    samples, shared = split_wording(samples, from_pictures, rng)
     warnings += shared
     if not from_pictures:
         _check_one_arm_each(samples)
     used = samples[list(SAMPLE_COLUMNS)]
     warnings += _sample_warnings(recording, used, from_pictures)
-    warnings += confound_warnings(table.loc[used.index], labels, used, queries)
+    named = set().union(*map(query_columns, queries.values()), split_names(match))
+    warnings += confound_warnings(table.loc[used.index], labels, used, named)
     return ContrastSamples(used, from_pictures, tuple(warnings))
 
 
@@ -213,8 +215,8 @@ def _wording(
         # A frame that each phrase has to itself, or that one arm has to itself, is part of the
         # phrase: it does not cross the arms.
         pairs = pd.DataFrame({"arm": arm, "phrase": phrase, "frame": frame})[used]
-        by_phrase = pairs.groupby(["arm", "phrase"])["frame"]
-        own = (by_phrase.nunique() == 1).all() and pairs["phrase"].nunique() > 1
+        frames_of = pairs.groupby(["arm", "phrase"])["frame"].nunique()
+        own = frames_of.max() == 1 and len(frames_of) > pairs["arm"].nunique()
         frames = [set(rows["frame"]) for _, rows in pairs.groupby("arm")]
         if own or not set.intersection(*frames):
             phrase, frame = (phrase + " " + frame).str.strip(), empty
@@ -231,19 +233,29 @@ def _wording(
     return {"concept": phrase, "template": frame}, warnings
 
 
-def _split_wording(
+def split_wording(
     samples: pd.DataFrame, from_pictures: bool, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, list[EvidenceWarning]]:
     """Keep the samples whose phrase and frame are of their item's half.
 
     Only the two diagonal blocks of the grid remain: a wording of the other half would let it both
     select and evaluate.
+
+    Args:
+        samples: Columns `arm`, `concept`, `template` and `half`.
+        from_pictures: Whether the picture sets the arm; phrases are then of no arm.
+        rng: Chooses the halves of phrases and frames.
+
+    Returns:
+        The samples that remain, and a warning where both halves share a wording.
     """
     used = pd.Series(True, index=samples.index)
     shared = []
-    groups = [samples.index] if from_pictures else [
-        samples.index[samples["arm"] == arm] for arm in ARMS if (samples["arm"] == arm).any()
-    ]
+    groups = (
+        [samples.index]
+        if from_pictures
+        else [samples.index[samples["arm"] == arm] for arm in ARMS if (samples["arm"] == arm).any()]
+    )
     # Where an arm has one phrase both halves share it, and so they do in all arms.
     if all(samples.loc[rows, "concept"].nunique() > 1 for rows in groups):
         for rows in groups:
@@ -255,13 +267,17 @@ def _split_wording(
         used &= random_halves(samples["template"], rng) == samples["half"]
     elif shared or (from_pictures and (samples["template"] != "").any()):
         shared.append("sentence frames")
-    warnings = [
-        EvidenceWarning(
-            "shared-templates",
-            f"Both halves use the same {' and '.join(shared)}: what was found may be specific to "
-            "this wording. Record several.",
-        )
-    ] if shared else []
+    warnings = (
+        [
+            EvidenceWarning(
+                "shared-templates",
+                f"Both halves use the same {' and '.join(shared)}: what was found may be specific to "
+                "this wording. Record several.",
+            )
+        ]
+        if shared
+        else []
+    )
     return samples[used], warnings
 
 
@@ -286,7 +302,7 @@ def _sample_warnings(
         warnings.append(EvidenceWarning("repeated-items", text))
     by_item = samples.groupby("item")["seed"].agg(frozenset)
     # One seed's noise in all items: what it draws would be taken for a property of the arms.
-    if samples["seed"].nunique() > 1 and len(by_item) > 1 and by_item.nunique() == 1:
+    if samples["seed"].nunique() > 1 and len(by_item) > 1 and len(set(by_item)) == 1:
         text = (
             "All items share their seeds: the claim is about these seeds. Record with "
             "`seeds_per_item`."

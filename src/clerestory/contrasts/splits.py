@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clerestory.contrasts.findings import Findings
+from clerestory.errors import OutputError, RecordingError
 from clerestory.stats import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -62,9 +64,7 @@ def combine_splits(results: Sequence[Findings]) -> Findings:
         replace(
             finding,
             detects=replace(finding.detects, p=float(p[at]), q=float(q[at])),
-            status=(
-                "not found" if finding.status == "found" and q[at] > LEVEL else finding.status
-            ),
+            status=("not found" if finding.status == "found" and q[at] > LEVEL else finding.status),
         )
         for at, finding in enumerate(first.findings)
     )
@@ -86,6 +86,13 @@ def count_contrasts(recording: Recording, parts: Sequence[str | None]) -> int:
         How many.
     """
     digest = hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
-    digests = set(recording.read_log(LOG)) | {digest}
-    recording.write_log(LOG, sorted(digests))
+    folder = recording.store.folder
+    try:
+        # Only the number is used: a damaged file is written anew.
+        digests = set(map(str, json.loads(folder.read(LOG) or b"[]")))
+    except (RecordingError, ValueError, TypeError):
+        digests = set()
+    digests.add(digest)
+    with suppress(OSError, OutputError):
+        folder.write(LOG, json.dumps(sorted(digests)).encode())
     return len(digests)
