@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from clerestory.checks import check_choice
 from clerestory.errors import ModelError
 from clerestory.io.tensors import check_tensors
 from clerestory.models.core.types import Options
@@ -165,9 +166,10 @@ def _place_pipeline(
 
 
 def _check_offload(offload: str | None, target: torch.device) -> None:
-    if offload not in (None, "model", "sequential"):
-        raise ModelError(f"offload is {offload!r}; it must be model or sequential.")
-    if offload is not None and target.type == "cpu":
+    if offload is None:
+        return
+    check_choice(ModelError, ("model", "sequential"), offload=offload)
+    if target.type == "cpu":
         raise ModelError(f"offload={offload!r} needs an accelerator; torch finds none here.")
 
 
