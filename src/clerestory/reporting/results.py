@@ -1,7 +1,7 @@
-"""What every verb returns: a value with a summary, a table, a plot, and files.
+"""Base class of results: a summary, a table, a plot, and files.
 
-A result prints as one line, a notebook shows its table, and nothing that came from a prompt or a
-file is ever interpreted as markup.
+A result prints as one line, a notebook shows its table, and text from prompts and files is never
+interpreted as markup.
 """
 
 from __future__ import annotations
@@ -110,6 +110,9 @@ class Result(ABC):
 
         Returns:
             An equal result.
+
+        Raises:
+            ClerestoryError: A file is missing, damaged or of another version.
         """
 
     def __repr__(self) -> str:
