@@ -78,7 +78,7 @@ def attribute(
     import clerestory.attribution as attribution
     from clerestory.attribution.paraphrases import DEFAULT_COUNT
     from clerestory.attribution.shapley import MAX_EXACT
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.models import parse_seeds
 
     parsed, numbers = attribution.parse_pieces(prompt), parse_seeds(seeds)
@@ -90,7 +90,7 @@ def attribute(
         console.status(f"With its pieces {pieces}, the prompt is: {text}")
     if synergy and len(parsed.pieces) > MAX_EXACT:
         console.status(f"Beyond {MAX_EXACT} pieces no neurons are tested for --synergy.")
-    with console.progress_bars() as report:
+    with interrupts.resumable(out), console.progress_bars() as report:
         result = attribution.attribute(
             opened,
             parsed,

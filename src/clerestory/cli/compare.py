@@ -44,14 +44,14 @@ def compare(
     Evaluation classifiers count how often the target is drawn and what else is preserved.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
+    from clerestory.io.writing import check_empty_folder
     from clerestory.maximization import compare as compare_prompts
     from clerestory.models import parse_seeds
     from clerestory.steering import SteeredModel
 
     # Refused before the minutes of drawing, not after.
     if out is not None:
-        free_folder(out)
+        check_empty_folder(out)
     numbers, opened = parse_seeds(seeds), model.open()
     with console.progress_bars() as progress:
         result = compare_prompts(

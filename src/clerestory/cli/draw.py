@@ -29,19 +29,19 @@ def draw(
 ) -> None:
     """Draw one picture per prompt and seed, and a grid with a row for each prompt."""
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder, check_empty_folder
     from clerestory.models import parse_seeds, parse_size
     from clerestory.reporting.pictures import grid, save, save_run
 
     numbers, sides = parse_seeds(seeds), {} if size is None else parse_size(size)
-    free_folder(out)
+    check_empty_folder(out)
     opened = model.open()
     for prompt in prompts:
         opened.check_prompt(prompt)
     options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
     # Only to raise what is wrong with the options before the folder is made.
     opened.options(**options)
-    with whole_folder(out) as part:
+    with atomic_folder(out) as part:
         with console.progress_bars() as progress:
             run = opened.run(prompts, numbers, progress=progress, **options)
         save_run(run, part)

@@ -49,14 +49,14 @@ def familiarity(
     --out an interrupted call resumes, and other names share the invented names.
     """
     import clerestory.recognition as recognition
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.models import parse_seeds
     from clerestory.recognition.results import phrase_folder
 
     templates = recognition.CONTEXTS if contexts is None else read_lines(contexts)
     names = None if controls is None else read_lines(controls)
     numbers = parse_seeds(seeds)
-    with console.progress_bars() as report:
+    with interrupts.resumable(out), console.progress_bars() as report:
         result = recognition.familiarity(
             model.open(),
             phrase,

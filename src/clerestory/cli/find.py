@@ -64,12 +64,12 @@ def find(
     """Find neurons and directions that detect a concept, with held-out evidence."""
     from clerestory.cli import console
     from clerestory.contrasts import find as find_units
-    from clerestory.io.outputs import free_folder
+    from clerestory.io.writing import check_empty_folder
     from clerestory.recordings import Recording
 
     # Refused before the minutes of work, not after.
     if out is not None:
-        free_folder(out)
+        check_empty_folder(out)
     with console.progress_bars() as progress:
         findings = find_units(
             Recording.open(recording),
@@ -107,9 +107,9 @@ def _by_name(options: list[str]) -> dict[str, str]:
 def _save(findings: Findings, out: Path) -> None:
     from clerestory.cli import console
     from clerestory.contrasts.charts import save_map
-    from clerestory.io.outputs import whole_folder
+    from clerestory.io.writing import atomic_folder
 
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         findings.write(folder)
         for kind in dict.fromkeys(finding.kind for finding in findings.findings):
             save_map(findings, folder / f"map-{kind}s.png", kind)

@@ -57,12 +57,12 @@ def group(
     from clerestory.cli import console
     from clerestory.contrasts import group as group_pictures
     from clerestory.contrasts.group_page import page
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder, check_empty_folder
     from clerestory.recordings import Recording
 
     # Refused before the minutes of work, not after.
     if out is not None:
-        free_folder(out)
+        check_empty_folder(out)
     opened = Recording.open(recording)
     with console.progress_bars() as progress:
         groups = group_pictures(
@@ -79,7 +79,7 @@ def group(
             progress=progress,
         )
     if out is not None:
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             groups.write(folder)
             (folder / "report.html").write_text(page(groups, opened), encoding="utf-8")
         console.status(f"The report is {out / 'report.html'}.")

@@ -67,7 +67,7 @@ def maximize(
 
     Ctrl-C prints the best prompts so far; with --out the same command resumes.
     """
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.maximization import maximize as maximize_unit
     from clerestory.maximization.gallery import write_gallery
     from clerestory.models import parse_seeds
@@ -92,19 +92,20 @@ def maximize(
     if compare_searches:
         _compare(opened, objective, compare_searches, repeats, out, json, options)
         return
-    with console.progress_bars() as progress:
-        result = maximize_unit(
-            opened, objective, search=search, best=best, out=out, progress=progress, **options
-        )
-    if out is not None:
-        # Also of a search that was interrupted, whose best prompts are kept.
-        console.status(f"The gallery is {write_gallery(result, out)}.")
-    if json:
-        console.write_json(result.to_dict())
-    else:
-        _print(result)
-    if result.stopped:
-        raise KeyboardInterrupt  # which `main` reports
+    with interrupts.resumable(out):
+        with console.progress_bars() as progress:
+            result = maximize_unit(
+                opened, objective, search=search, best=best, out=out, progress=progress, **options
+            )
+        if out is not None:
+            # Also of a search that was interrupted, whose best prompts are kept.
+            console.status(f"The gallery is {write_gallery(result, out)}.")
+        if json:
+            console.write_json(result.to_dict())
+        else:
+            _print(result)
+        if result.stopped:
+            raise KeyboardInterrupt  # which `main` reports
 
 
 def _lengths(words: str) -> tuple[int, int]:
@@ -127,11 +128,11 @@ def _compare(
     options: dict[str, Any],
 ) -> None:
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
+    from clerestory.io.writing import check_empty_folder
     from clerestory.maximization import compare_searches
 
     if out is not None:
-        free_folder(out)
+        check_empty_folder(out)
     names = [name.strip() for name in searches.split(",") if name.strip()]
     with console.progress_bars() as progress:
         result = compare_searches(

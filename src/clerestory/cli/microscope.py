@@ -48,8 +48,7 @@ def build(
     ] = 400,
 ) -> None:
     """Build a microscope: galleries, histograms, words, related units and heat maps."""
-    from clerestory.cli import console
-    from clerestory.io.outputs import resumable
+    from clerestory.cli import console, interrupts
     from clerestory.microscope import build as built
     from clerestory.microscope.redraw import opened
     from clerestory.microscope.references import add_references
@@ -57,9 +56,8 @@ def build(
     from clerestory.recordings import Recording
 
     _check_cited(findings or (), studies or (), search)
-    resumable(out)
     opened_recordings = [Recording.open(one) for one in recordings]
-    with console.progress_bars() as tell:
+    with interrupts.resumable(out), console.progress_bars() as tell:
         microscope = built(opened_recordings, out, sites=sites, progress=tell)
         add_references(microscope, findings or (), studies or ())
         if search is not None:
@@ -115,10 +113,10 @@ def export(
 ) -> None:
     """Write the same as files: pages without forms, or units, activations and themes as rows."""
     from clerestory.cli import console
-    from clerestory.io.outputs import whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.microscope import neuronpedia, site
 
-    with whole_folder(out) as part, console.progress_bars() as tell:
+    with atomic_folder(out) as part, console.progress_bars() as tell:
         came = (site if form == "site" else neuronpedia)(folder, part, tell).relative_to(part)
     console.status(f"Open {out / came}." if form == "site" else f"The rows are in {out / came}.")
 
@@ -128,9 +126,9 @@ def export(
 def backup(folder: Folder, to: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
     """Copy the database of themes and blind tests, also while it is served."""
     from clerestory.cli import console
-    from clerestory.io.outputs import new_file, whole_file
+    from clerestory.io.writing import atomic_file, prepare_new_file
 
-    with whole_file(new_file(to)) as part:
+    with atomic_file(prepare_new_file(to)) as part:
         _themes(folder).backup(part)
     console.status(f"The themes are in {to}.")
 

@@ -153,12 +153,12 @@ def _surveyed(opened: Model, plan: Plan, json: bool) -> None:
 def _recorded(
     opened: Model, plan: Plan, out: str, model: ModelOptions, cluster: dict[str, Any] | None
 ) -> Store:
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.recordings import Store, begin, fill
     from clerestory.recordings.cluster import fill_with_ray
 
     store = Store(out)
-    with store.locked():
+    with interrupts.resumable(out), store.locked():
         begin(store, opened, plan, lambda found: console.status(found.line()))
         with console.progress_bars() as progress:
             if cluster is None:

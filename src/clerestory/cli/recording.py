@@ -59,7 +59,7 @@ def verify(
     json: _Json = False,
 ) -> None:
     """Verify the checksum of every file; exits with status 1 if one is damaged."""
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.errors import OptionError
     from clerestory.recordings import repaired
     from clerestory.recordings.store import Store
@@ -81,7 +81,11 @@ def verify(
         console.status(f"{each.site}: {each.how}, {rows}")
     if damage and repair:
         opened = _opened(model, store)
-        with store.locked(), console.progress_bars() as progress:
+        with (
+            interrupts.resumable(where),
+            store.locked(),
+            console.progress_bars() as progress,
+        ):
             chunks = {each.chunk for each in damage}
             again = [chunk for chunk in chunks if chunk < store.plan.chunks]
             repaired(store, [each for each in damage if each.chunk not in again])

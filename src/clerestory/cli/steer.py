@@ -39,7 +39,7 @@ def draw(
     The model is the one that the edits were made for, unless you name another copy of it.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
     from clerestory.reporting.pictures import grid, pairs, save, save_run
 
@@ -48,7 +48,7 @@ def draw(
     # All prompts are checked before the first is drawn.
     for prompt in prompts:
         steered.model.check_prompt(prompt)
-    with whole_folder(out) as part:
+    with atomic_folder(out) as part:
         with console.progress_bars() as progress:
             runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)
         save_run(runs[1], part, edited=True)
@@ -125,12 +125,12 @@ def build(
     compare it with the template, shuffled directions and other baselines.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder, check_empty_folder
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
     # Refused before the minutes of drawing, not after.
-    free_folder(out)
+    check_empty_folder(out)
     numbers, sizes = parse_seeds(seeds), _parse_numbers(strengths)
     opened = model.open()
     with console.progress_bars() as progress:
@@ -155,7 +155,7 @@ def build(
             cache=cache,
             progress=progress,
         )
-    with whole_folder(out) as part:
+    with atomic_folder(out) as part:
         result.save(part)
     console.status(f"The steered model and its card are in {out}.")
     for warning in result.calibration.warnings:
@@ -203,10 +203,10 @@ def bake(
     An edit that is not an affine map is refused, with the reason and the nearest affine edit.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
+    from clerestory.io.writing import check_empty_folder
     from clerestory.steering import bake as bake_steered
 
-    free_folder(out)
+    check_empty_folder(out)
     result = bake_steered(_open(folder, model), out, lora=form == "lora")
     if json:
         console.write_json(result.to_dict())

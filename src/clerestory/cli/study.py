@@ -52,8 +52,8 @@ def run(
     The same command resumes an interrupted run. After a change of the file it reruns the changed
     tasks and those that depend on them.
     """
-    from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
+    from clerestory.cli import console, interrupts
+    from clerestory.io.writing import check_empty_folder
     from clerestory.studies import Study, forecast, run_study, write_report
     from clerestory.studies.runner import check_folder
 
@@ -61,12 +61,12 @@ def run(
     folder = out or _folder(study.name, scale, model.name)
     # A forecast writes nothing, so any folder will do.
     if not dry_run:
-        (check_folder if resume else free_folder)(folder)
+        (check_folder if resume else check_empty_folder)(folder)
     opened = model.open()
     if dry_run:
         _write_forecast(forecast(study, opened, classifiers), as_json)
         return
-    with console.progress_bars() as bars:
+    with interrupts.resumable(folder), console.progress_bars() as bars:
         result = run_study(
             study,
             opened,
@@ -76,7 +76,7 @@ def run(
             progress=bars,
             announce=console.status,
         )
-    report = write_report(result)
+        report = write_report(result)
     if as_json:
         console.write_json(result.to_dict())
     # With --json, stdout is one JSON value and nothing else.
@@ -139,14 +139,14 @@ def new(
     """Write the file of a new study, ready to run."""
     from clerestory.cli import console
     from clerestory.errors import OutputError
-    from clerestory.io.outputs import new_file, whole_file
+    from clerestory.io.writing import atomic_file, prepare_new_file
     from clerestory.studies import new_study
 
     text = new_study(name, like)
     if out is not None and out.suffix != ".toml":
         raise OutputError(f"--out is {str(out)!r}; a study's file must end in .toml.")
-    path = new_file(out or Path(f"{name}.toml"))
-    with whole_file(path) as part:
+    path = prepare_new_file(out or Path(f"{name}.toml"))
+    with atomic_file(path) as part:
         part.write_text(text, "utf-8")
     console.write(f"{path} is a study that runs as it is: read it, change it, then")
     console.write(f"  clerestory study run {path} --dry-run")

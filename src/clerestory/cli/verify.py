@@ -54,12 +54,12 @@ def verify(
     from clerestory.causal.charts import save_maps
     from clerestory.cli import console
     from clerestory.contrasts import Findings
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder, check_empty_folder
     from clerestory.models import parse_seeds
 
     # Refused before the minutes of drawing, not after.
     if out is not None:
-        free_folder(out)
+        check_empty_folder(out)
     opened_findings = Findings.load(findings)
     seed_numbers = parse_seeds(seeds) if seeds else None
     opened_model = model.open()
@@ -78,7 +78,7 @@ def verify(
             progress=progress,
         )
     if out is not None:
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             result.write(folder)
             save_maps(result, folder)
         console.status(f"The effects are in {out}.")

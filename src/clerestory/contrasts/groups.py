@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from clerestory.contrasts.findings import Findings, FlipTest, UnitKind, read_samples
 from clerestory.errors import EvidenceError
-from clerestory.io.reading import inside
-from clerestory.io.validation import dump_json, load_json
+from clerestory.io.reading import path_inside
+from clerestory.io.validation import load_json, to_jsonable
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
@@ -158,7 +158,7 @@ class Groups(Result):
             for name, group in self.groups.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
-        return dump_json(_Fields(**{**content, "groups": groups}))
+        return to_jsonable(_Fields(**{**content, "groups": groups}))
 
     def write(self, folder: Path) -> None:
         """Write `groups.json`, the samples, and a folder of findings for each group.
@@ -190,7 +190,7 @@ class Groups(Result):
                 group.prompts,
                 group.units,
                 Findings.load(
-                    inside(
+                    path_inside(
                         folder,
                         findings_folder(Path(), list(read.groups), name).as_posix(),
                         EvidenceError,
@@ -199,7 +199,7 @@ class Groups(Result):
             )
             for name, group in read.groups.items()
         }
-        samples = read_samples(inside(folder, SAMPLES, EvidenceError), COLUMNS)
+        samples = read_samples(path_inside(folder, SAMPLES, EvidenceError), COLUMNS)
         return cls(**{**vars(read), "groups": groups}, samples=samples)
 
 

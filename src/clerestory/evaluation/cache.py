@@ -24,7 +24,7 @@ from torch import nn
 
 from clerestory.edits.base import SiteEdit, name_of
 from clerestory.errors import EditError, OutputError
-from clerestory.io.tensors import read_arrays
+from clerestory.io.tensor_files import read_arrays
 from clerestory.models import Edit, Model
 from clerestory.models.core.types import Options, PerSample
 

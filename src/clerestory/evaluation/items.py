@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clerestory.errors import EvidenceError
-from clerestory.io.reading import MOST_LINES, read_text
+from clerestory.io.reading import MAX_LINES_BYTES, read_text
 from clerestory.models import Model
 
 __all__ = ["select_items"]
@@ -44,7 +44,7 @@ def select_items(
         return selected
     source = "The list" if not isinstance(items, str | Path) else str(items)
     if isinstance(items, str | Path):
-        items = read_text(Path(items), EvidenceError, MOST_LINES).splitlines()
+        items = read_text(Path(items), EvidenceError, MAX_LINES_BYTES).splitlines()
     # Items are the replicates of every figure: one that is listed twice counts once.
     distinct = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     selected = distinct[start : start + count]

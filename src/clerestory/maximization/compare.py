@@ -28,9 +28,9 @@ from clerestory.evaluation import (
     compare_conditions,
 )
 from clerestory.evaluation.items import select_items
-from clerestory.io.reading import inside, read_json
-from clerestory.io.tensors import read_arrays
-from clerestory.io.validation import load_json, validated
+from clerestory.io.reading import path_inside, read_json
+from clerestory.io.tensor_files import read_arrays
+from clerestory.io.validation import load_json, validate
 from clerestory.maximization.results import FILE as SEARCH_FILE
 from clerestory.maximization.results import MaximizationResult
 from clerestory.models import Edit, Model
@@ -291,11 +291,11 @@ def _saved_best(folder: Path) -> tuple[_Found, ...]:
     """The best prompts of a saved search, of which the words alone are read."""
     if not (folder / SEARCH_FILE).exists():
         raise SearchError(f"{folder} has no finished search: it has no {SEARCH_FILE}.")
-    path = inside(folder, SEARCH_FILE, SearchError)
+    path = path_inside(folder, SEARCH_FILE, SearchError)
     content = read_json(path, SearchError)
     best = content.get("best") if isinstance(content, dict) else None
     rows = [{"words": row.get("words")} for row in best or () if isinstance(row, dict)]
-    return validated(tuple[_Found, ...], rows, path, SearchError)
+    return validate(tuple[_Found, ...], rows, path, SearchError)
 
 
 def _interval(rate: Rate) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
-from clerestory.io.outputs import whole_file
-from clerestory.io.reading import inside, read_table
-from clerestory.io.tensors import read_arrays
+from clerestory.io.reading import path_inside, read_table
+from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
+from clerestory.io.writing import atomic_file
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
 
@@ -258,7 +258,7 @@ class MaximizationResult(Result):
         if self.pictures is not None:
             np.savez_compressed(folder / PICTURES, pictures=self.pictures)
         # Last, since a folder that has it holds a finished search.
-        with whole_file(folder / FILE) as path:
+        with atomic_file(folder / FILE) as path:
             path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
@@ -279,13 +279,13 @@ class MaximizationResult(Result):
         if not (folder / FILE).exists():
             raise SearchError(f"{folder} has no finished search: it has no {FILE}.")
         saved = load_json(_Saved, folder, FILE, SearchError)
-        null = read_table(inside(folder, NULL, SearchError), SearchError)
+        null = read_table(path_inside(folder, NULL, SearchError), SearchError)
         scores = null.get("score")
         if scores is None or scores.dtype.kind != "f":
             raise SearchError(f"{folder / NULL} was altered: expected the column score.")
         samples = pd.DataFrame(columns=["chain", "draw", "words", "score"])
         if (folder / SAMPLES).exists():
-            samples = read_table(inside(folder, SAMPLES, SearchError), SearchError)
+            samples = read_table(path_inside(folder, SAMPLES, SearchError), SearchError)
         pictures = None
         if (folder / PICTURES).exists():
             pictures = read_arrays(folder / PICTURES, SearchError).get("pictures")
@@ -293,7 +293,7 @@ class MaximizationResult(Result):
             **{
                 **vars(saved),
                 "null": NullScores(scores.to_numpy()),
-                "trail": read_table(inside(folder, TRAIL, SearchError), SearchError),
+                "trail": read_table(path_inside(folder, TRAIL, SearchError), SearchError),
                 "samples": samples,
                 "pictures": pictures,
             }

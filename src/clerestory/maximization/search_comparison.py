@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Objective
-from clerestory.io.tensors import read_arrays
+from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
 from clerestory.maximization.maximize import maximize, named_search
 from clerestory.maximization.scoring import Announce, Forecast

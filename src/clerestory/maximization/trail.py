@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import SearchError
-from clerestory.io.outputs import planned_folder
-from clerestory.io.reading import inside, read_table
+from clerestory.io.reading import path_inside, read_table
+from clerestory.io.writing import open_planned_folder
 
 __all__ = ["Trail"]
 
@@ -41,13 +41,15 @@ class Trail:
     def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
         self.folder, self._written = folder, time.monotonic()
         if folder is not None:
-            planned_folder(folder, PLAN, plan, other="another search's trail", error=SearchError)
+            open_planned_folder(
+                folder, PLAN, plan, other="another search's trail", error=SearchError
+            )
 
     def load(self) -> dict[str, float]:
         """The scores of an earlier call, by prompt; SearchError where the file was altered."""
         if self.folder is None or not (self.folder / SCORED).exists():
             return {}
-        path = inside(self.folder, SCORED, SearchError)
+        path = path_inside(self.folder, SCORED, SearchError)
         table = read_table(path, SearchError)
         prompts, scores = table.get("prompt"), table.get("score")
         if prompts is None or scores is None or scores.dtype.kind != "f":

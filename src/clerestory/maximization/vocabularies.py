@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clerestory.errors import SearchError
-from clerestory.io.reading import MOST_LINES, read_text
+from clerestory.io.reading import MAX_LINES_BYTES, read_text
 from clerestory.maximization.fluency import Bigrams
 from clerestory.registry import load_plugin, plugins, suggest
 
@@ -44,7 +44,7 @@ def vocabulary_words(vocabulary: Sequence[str] | str | Path) -> list[str]:
         raise SearchError(
             f"{vocabulary} is neither a file nor a vocabulary.{suggest(str(vocabulary), named)}"
         )
-    return read_text(path, SearchError, MOST_LINES).splitlines()
+    return read_text(path, SearchError, MAX_LINES_BYTES).splitlines()
 
 
 def default_words(model: Model) -> list[str]:

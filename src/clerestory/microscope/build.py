@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError
-from clerestory.io.outputs import whole_file
+from clerestory.io.writing import atomic_file
 from clerestory.microscope import summaries
 from clerestory.microscope.folder import DONE, FORMAT, PLAN, Microscope
 from clerestory.microscope.maps import Maps
@@ -155,7 +155,7 @@ def _write_plan(out: Path, plan: dict[str, Any]) -> None:
     if out.exists() and any(not one.name.startswith(".") for one in out.iterdir()):
         raise OutputError(f"{out} is not empty; give a new or empty folder.")
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_text(text, "utf-8")
 
 
@@ -180,7 +180,7 @@ def _samples(recording: Recording, number: int, out: Path, kind: str, report: Pr
     place.with_suffix(".part").replace(place)
     shown = table.loc[table["named"], "prompt"].unique()
     words = summaries.Words.of(list(shown)).words
-    with whole_file(out / "samples" / f"{number}.words.json") as part:
+    with atomic_file(out / "samples" / f"{number}.words.json") as part:
         part.write_text(json.dumps(words, ensure_ascii=False), "utf-8")
     if not kind:
         return

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.reading import inside
+from clerestory.io.reading import path_inside
 from clerestory.microscope import blind, searches
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.forms import is_number, read_form
@@ -148,7 +148,7 @@ class Endpoints:
     def _file(self, folder: str, name: str, kinds: tuple[str, ...] | None) -> Response:
         try:
             # An address may hold `..`; only files within the folder are sent.
-            path = inside(self.microscope.folder, f"{folder}/{name}", RecordingError)
+            path = path_inside(self.microscope.folder, f"{folder}/{name}", RecordingError)
             known = path.is_file() and (kinds is None or path.suffix in kinds)
         except (RecordingError, OSError, ValueError):  # out of it, or a name that is none
             known = False

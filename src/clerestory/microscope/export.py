@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clerestory.io.outputs import empty_folder
+from clerestory.io.writing import make_empty_folder
 from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.rendering import STATIC, Renderer
@@ -52,7 +52,7 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
         OutputError: The folder holds something else.
         RecordingError: There is no microscope in `folder`.
     """
-    empty_folder(out)
+    make_empty_folder(out)
     microscope = Microscope(folder)
     views = Views(microscope, Themes(folder / "themes.sqlite"))
     for name, kinds in KINDS.items():
@@ -147,7 +147,7 @@ def neuronpedia(folder: Path, out: Path, progress: Progress | None = None) -> Pa
         OutputError: The folder holds something else.
         RecordingError: There is no microscope in `folder`.
     """
-    empty_folder(out)
+    make_empty_folder(out)
     microscope = Microscope(folder)
     views = Views(microscope, Themes(folder / "themes.sqlite"))
     themes: dict[str, list[Theme]] = {}

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.reading import inside, read_json, read_table
-from clerestory.io.tensors import mapped_array
-from clerestory.io.validation import validated
+from clerestory.io.reading import path_inside, read_json, read_table
+from clerestory.io.tensor_files import open_memmap
+from clerestory.io.validation import validate
 from clerestory.recordings.plan import OfModel
 from clerestory.registry import suggest
 
@@ -112,7 +112,7 @@ def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
     """A file's array, checked once: a row a unit; with `samples` numbers of these."""
     place = Path(path)
     name = f"{place.parent.parent.name}/{place.parent.name}/{place.name}"
-    found = mapped_array(inside(place.parents[2], name, RecordingError), RecordingError)
+    found = open_memmap(path_inside(place.parents[2], name, RecordingError), RecordingError)
     if found.ndim < 1 or len(found) != units or found.dtype.kind not in "biuf":
         raise RecordingError(
             f"{path} is {found.dtype} {list(found.shape)}; expected numbers of {units} units: "
@@ -182,8 +182,8 @@ class Microscope:
         """
         self.folder = folder
         try:
-            data = read_json(inside(folder, PLAN, RecordingError), RecordingError)
-            self.plan = validated(dict[str, Any], data, PLAN, RecordingError)
+            data = read_json(path_inside(folder, PLAN, RecordingError), RecordingError)
+            self.plan = validate(dict[str, Any], data, PLAN, RecordingError)
         except RecordingError as error:
             raise RecordingError(f"{folder} holds no microscope: {error}") from error
         if self.plan.get("format") != FORMAT:
@@ -191,7 +191,7 @@ class Microscope:
                 f"{folder} has format {self.plan.get('format')!r}, this version reads {FORMAT}: "
                 "update Clerestory, or build the microscope again."
             )
-        read = validated(_Plan, dict(self.plan), f"{folder}/{PLAN}", RecordingError)
+        read = validate(_Plan, dict(self.plan), f"{folder}/{PLAN}", RecordingError)
         counts = [one.units for one in read.sites] + [one.samples for one in read.recordings]
         fine = all(0 < count < 2**31 for count in counts)
         fine = fine and all(0 <= one.recording < len(read.recordings) for one in read.sites)
@@ -299,7 +299,7 @@ class Microscope:
         Raises:
             RecordingError: The file is missing or damaged, or has other columns or rows.
         """
-        path = inside(self.folder, f"samples/{recording}.parquet", RecordingError)
+        path = path_inside(self.folder, f"samples/{recording}.parquet", RecordingError)
         table = read_table(path, RecordingError)
         prompts, named = table.get("prompt"), table.get("named")
         fine = prompts is not None and all(isinstance(one, str) for one in prompts)
@@ -345,9 +345,9 @@ class Microscope:
         Raises:
             RecordingError: The file is missing or damaged.
         """
-        path = inside(self.folder, f"samples/{recording}.words.json", RecordingError)
+        path = path_inside(self.folder, f"samples/{recording}.words.json", RecordingError)
         found = read_json(path, RecordingError)
-        words: tuple[str, ...] = validated(tuple[str, ...], found, str(path), RecordingError)
+        words: tuple[str, ...] = validate(tuple[str, ...], found, str(path), RecordingError)
         return words
 
     def picture(self, recording: int, sample: int) -> str | None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from PIL import Image
 
 from clerestory.errors import ClerestoryError, RecordingError
-from clerestory.io.reading import read_json, refusing
+from clerestory.io.reading import read_json, wrap_errors
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.queue import AbandonedError, BusyError
 from clerestory.microscope.redraw import Drawer
@@ -254,7 +254,7 @@ def load_result(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
         return None
     data: dict[str, Any] = read_json(path, RecordingError)
     base = path.parent.relative_to(microscope.folder).as_posix()
-    with refusing(path, RecordingError):
+    with wrap_errors(path, RecordingError):
         for one in data["best"]:
             # Only the name counts: a file from elsewhere could name pictures outside of its folder.
             one["picture"] = f"{base}/{Path(one['picture']).name}"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.io.reading import Refusal
-from clerestory.io.tensors import read_arrays
+from clerestory.io.reading import ErrorClass
+from clerestory.io.tensor_files import read_arrays
 from clerestory.types import Pictures
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def write_pictures(path: Path, pictures: Mapping[str, Pictures]) -> None:
     np.savez_compressed(path, names=names, **numbered)  # type: ignore[arg-type]
 
 
-def read_pictures(path: Path, error: Refusal) -> dict[str, Pictures]:
+def read_pictures(path: Path, error: ErrorClass) -> dict[str, Pictures]:
     """Read what `write_pictures` wrote.
 
     Args:

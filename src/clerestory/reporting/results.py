@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from clerestory.io.outputs import whole_folder
+from clerestory.io.writing import atomic_folder
 from clerestory.reporting.escaping import to_json, visible
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Result(ABC):
         Raises:
             OutputError: The folder holds something else.
         """
-        with whole_folder(folder) as part:
+        with atomic_folder(folder) as part:
             self.write(part)
 
     def write(self, folder: Path) -> None:

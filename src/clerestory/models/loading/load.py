@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.checks import check_choice
 from clerestory.errors import ModelError
-from clerestory.io.tensors import check_tensors
+from clerestory.io.tensor_files import check_tensor_file
 from clerestory.models.core.types import Options
 from clerestory.models.loading.plugins import default_model, find_checkpoint, model_names
 from clerestory.models.model import Model
@@ -180,7 +180,7 @@ def _add_lora(pipeline: Any, lora: str) -> None:
         raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
     path = Path(lora)
     if path.suffix == ".safetensors" and path.is_file():
-        check_tensors(path, ModelError)
+        check_tensor_file(path, ModelError)
     if path.suffix in (".bin", ".pt", ".ckpt"):
         raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
     file = {"weight_name": path.name} if path.is_file() else {}
