@@ -12,7 +12,10 @@ def read_lines(file: Path, *, minimum: int = 1) -> list[str]:
 
     Args:
         file: A UTF-8 text file.
-        minimum: The fewest lines that are accepted.
+        minimum: Smallest number of lines.
+
+    Returns:
+        The lines, stripped of spaces.
 
     Raises:
         EvidenceError: The file cannot be read or has too few lines.
