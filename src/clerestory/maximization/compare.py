@@ -242,7 +242,7 @@ def compare(
     if "{words}" not in placement or ITEM not in placement:
         raise SearchError(f"{placement!r} must have {{item}} and {{words}} in it.")
     classifier, label = parse_target(target)
-    panel, numbers = Panel.open(classifier, label), check_seeds(seeds)
+    panel, numbers = Panel.load(classifier, label), check_seeds(seeds)
     words = found_words(search, best)
     drawn = select_items(model, items, classifier, count, START if items is None else 0)
     conditions = [Condition(UNEDITED), Condition(WORDS, template)]

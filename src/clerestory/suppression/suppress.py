@@ -166,7 +166,7 @@ def suppress(
         ),
         provenance=provenance_of(model, {"budget": budget} | vars(model.defaults)),
         steered=steered,
-        pictures={drawing.condition.name: drawing.by_item for drawing in drawings},
+        pictures={drawing.condition.name: drawing.pictures_by_item for drawing in drawings},
     )
     if out is not None:
         result.save(out)
