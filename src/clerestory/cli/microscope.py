@@ -51,7 +51,7 @@ def build(
     """Build a microscope: galleries, histograms, words, related units and heat maps."""
     from clerestory.cli import console, interrupts
     from clerestory.microscope import build as build_microscope
-    from clerestory.microscope.redraw import opened as open_model
+    from clerestory.microscope.redraw import open_model
     from clerestory.microscope.references import add_references
     from clerestory.microscope.searches import search_all
     from clerestory.recordings import Recording
@@ -62,7 +62,9 @@ def build(
         microscope = build_microscope(opened, out, sites=sites, progress=progress)
         add_references(microscope, findings or (), studies or ())
         if search is not None:
-            search_all(microscope, open_model(microscope), budget, how=search, progress=progress)
+            search_all(
+                microscope, open_model(microscope), budget, algorithm=search, progress=progress
+            )
     units = sum(site.units for site in microscope.sites.values())
     console.status(f"{units:,} units are in {out}: `clerestory microscope serve {out}`.")
 
@@ -158,7 +160,7 @@ def import_themes(
     lines = read_lines(file, minimum=0)
     units = (unit.address for unit in Microscope(folder).units())
     try:
-        new = _themes(folder).take(lines, units)
+        new = _themes(folder).import_lines(lines, units)
     except ThemeError as error:
         raise ThemeError(f"{file}: {error}") from error
     console.status(f"{new} new themes.")

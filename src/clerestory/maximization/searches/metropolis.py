@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from clerestory.checks import check_minimum
 from clerestory.errors import SearchError
 from clerestory.maximization.base import ChainSample, Problem, Search, searches
 from clerestory.maximization.moves import best_random, perturb
@@ -60,10 +61,10 @@ class Metropolis(Search):
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.chains < 1 or self.temperatures < 1 or not 0 < self.coldest <= self.hottest:
+        check_minimum(SearchError, 1, chains=self.chains, temperatures=self.temperatures)
+        if not 0 < self.coldest <= self.hottest:
             raise SearchError(
-                f"{self} is not valid: chains and temperatures must be at least 1, and "
-                "0 < coldest <= hottest."
+                f"coldest is {self.coldest} and hottest {self.hottest}; 0 < coldest <= hottest."
             )
 
     @override
