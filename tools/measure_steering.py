@@ -88,7 +88,7 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
         Evaluator(model, progress=tell),
         conditions,
         Design.crossed(contents, SEEDS),
-        Panel.open("lancet:style", GLASS, hard_negative=WINDOW),
+        Panel.load("lancet:style", GLASS, hard_negative=WINDOW),
         frechet_to="words",
     )
     rows = [picture for outcome in outcomes for picture in outcome.pictures[:8, 0]]

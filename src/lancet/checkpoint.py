@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError
-from clerestory.io.reading import inside, read_json, regular
-from clerestory.io.validation import validated
+from clerestory.io.reading import check_regular_file, path_inside, read_json
+from clerestory.io.validation import validate
 from clerestory.models.core.types import Options
 
 __all__ = ["SHIPPED", "manifest", "revision", "verified"]
@@ -58,7 +58,7 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
     place = folder or SHIPPED
     path = place / "manifest.json"
     try:
-        told: dict[str, Any] = read_json(inside(place, path.name, ModelError), ModelError)
+        told: dict[str, Any] = read_json(path_inside(place, path.name, ModelError), ModelError)
     except ModelError as error:
         raise ModelError(f"{place} is not a Lancet folder: {path.name} cannot be read.") from error
     whole = isinstance(told, dict) and all(
@@ -66,8 +66,8 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
     )
     if not whole or not isinstance(told.get("version", ""), str | None):
         raise ModelError(f"{path} is damaged: it lacks files, defaults or settings.")
-    validated(dict[str, str], told["files"], f"{path}: files", ModelError)
-    validated(Options, told["defaults"], f"{path}: defaults", ModelError)
+    validate(dict[str, str], told["files"], f"{path}: files", ModelError)
+    validate(Options, told["defaults"], f"{path}: defaults", ModelError)
     return told
 
 
@@ -95,10 +95,10 @@ def revision(folder: Path | None = None) -> str:
 @functools.lru_cache(maxsize=8)
 def _verified(folder: Path) -> Path:
     for name, expected in manifest(folder)["files"].items():
-        path = inside(folder, name, ModelError)
+        path = path_inside(folder, name, ModelError)
         if not path.is_file():
             raise ModelError(f"{path} is missing: install Clerestory again.")
-        regular(path, ModelError, MOST_FILE)
+        check_regular_file(path, ModelError, MOST_FILE)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from clerestory.classifiers.base import Classifier, classifier_kinds
 from clerestory.errors import ModelError, RegistryError
-from clerestory.io.reading import inside, loads
-from clerestory.io.tensors import read_tensors
-from clerestory.io.validation import validated
+from clerestory.io.reading import parse_json, path_inside
+from clerestory.io.tensor_files import read_tensors
+from clerestory.io.validation import validate
 from clerestory.registry import suggest
 from clerestory.types import Role
 
@@ -243,20 +243,20 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     from lancet import checkpoint
     from lancet.networks import classifier_net
 
-    path = inside(folder, f"classifiers/{SETS[role]}.safetensors", ModelError)
+    path = path_inside(folder, f"classifiers/{SETS[role]}.safetensors", ModelError)
     state = read_tensors(path, ModelError)
     with safe_open(path, framework="pt") as opened:
         header = opened.metadata() or {}
-    told = loads(header.get("classes", ""), f"{path}: classes", ModelError)
+    told = parse_json(header.get("classes", ""), f"{path}: classes", ModelError)
     hint = dict[str, tuple[str, ...]]
-    classes = validated(hint, told, f"{path}: classes", ModelError)
+    classes = validate(hint, told, f"{path}: classes", ModelError)
     net = classifier_net(SETS[role], {factor: len(levels) for factor, levels in classes.items()})
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     # `num_batches_tracked` counts training batches and is left out of the files.
     lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
     if lost or missing.unexpected_keys:
         raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
-    held_out = inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
+    held_out = path_inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
     measured = read_tensors(held_out, ModelError, "np")
     digest = checkpoint.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
     return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), digest)

@@ -135,7 +135,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
 
     from clerestory.causal.tracing import trace_steps
     from clerestory.causal.trials import Trials
-    from clerestory.evaluation import Evaluator, OpenTarget
+    from clerestory.evaluation import Evaluator, LoadedTarget
 
     class Always(Light):
         def __call__(self, pictures):
@@ -147,7 +147,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
             for c in "abcd"
         ]
     )
-    trials = Trials(Evaluator(model()), pairs, (0,), OpenTarget(Always(), "light"))
+    trials = Trials(Evaluator(model()), pairs, (0,), LoadedTarget(Always(), "light"))
     assert {one.effect.effect for one in trace_steps(trials, 4)} == {0.0}
 
 

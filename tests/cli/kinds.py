@@ -233,7 +233,8 @@ KINDS = {
     **dict.fromkeys(("--repeats", "--null", "--top", "verify --items"), "number"),
 }
 EMPTY_IS_FINE = {
-    "--negative",
+    "draw --negative",
+    "record --negative",
     "--classes",
     "suppress --baselines",
     "--compare-searches",

@@ -75,3 +75,8 @@ def test_what_cannot_be_asked_is_refused(recording, tmp_path):
     ):
         with pytest.raises(error):
             call(recording, *more)
+
+
+def test_an_empty_query_is_refused_by_the_name_of_its_option(recording):
+    with pytest.raises(OptionError, match="--negative is empty"):
+        commands.call(app, "find", recording, "--positive", "style == 'glass'", "--negative", "")

@@ -39,9 +39,9 @@ def test_cells_are_averaged_within_their_item():
 
 
 def test_templates_name_the_item_once_and_items_have_equally_many_seeds():
-    with pytest.raises(EvidenceError, match=r"must have \{item\} in it, once"):
+    with pytest.raises(EvidenceError, match=r"must contain \{item\} exactly once"):
         Condition("words", "a cat")
-    with pytest.raises(EvidenceError, match=r"must have \{item\} in it, once"):
+    with pytest.raises(EvidenceError, match=r"must contain \{item\} exactly once"):
         Design.crossed(["a"], 0, ["{item} and {item}"])
     with pytest.raises(EvidenceError, match="same number of seeds"):
         Design(("a", "b"), ((0,), (1, 2)))

@@ -32,8 +32,8 @@ def test_rates_are_those_that_the_rule_of_the_model_implies():
     assert words.rate(cat, "yes").rate == words.rate(odd, "yes").rate == 0.5
     assert words.hits(cat, "yes").tolist() == [True, True, False, False]
     assert words.hits(odd, "yes").tolist() == [False, True, False, True]
-    assert words.preserved(plain, cat).rate == 1
-    assert words.preserved(plain, glass).rate == 0
+    assert words.preservation(plain, cat).rate == 1
+    assert words.preservation(plain, glass).rate == 0
     assert words.distance(plain) == pytest.approx((1 / 3) ** 0.5)
 
 
@@ -42,7 +42,7 @@ def test_a_classifier_is_asked_once_about_each_picture():
     asked = ChannelClassifier(0)
     for _ in range(3):
         drawing.rate(asked, "yes")
-        drawing.first(1).rate(asked, "yes")
+        drawing.first_items(1).rate(asked, "yes")
     assert asked.asked == [6]
 
 

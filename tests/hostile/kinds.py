@@ -34,7 +34,7 @@ from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
 from clerestory.io.reading import read_json
-from clerestory.maximization.compare import found_words
+from clerestory.maximization.compare import best_words
 from clerestory.maximization.trail import Trail
 from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
@@ -443,7 +443,7 @@ KINDS = {
         Kind("weights", make_weights, use_weights),
         Kind("art", make_art, use_art),
         Kind("trail", make_trail, use_trail, whole=("search.json",)),
-        Kind("search", make_search, lambda folder: found_words(folder, 3)),
+        Kind("search", make_search, lambda folder: best_words(folder, 3)),
         Kind("names", make_names, use_names, remade=True, whole=("names.json",)),
         Kind("kept", make_kept, lambda folder: _read_part(folder / "0000.npz", 2), remade=True),
         Kind("labels", make_labels, use_labels, remade=True),

@@ -13,7 +13,7 @@ from pyarrow.parquet import write_table
 
 from clerestory.errors import EvidenceError
 from clerestory.io import parquet
-from clerestory.io.reading import table_of
+from clerestory.io.reading import parse_table
 
 LONG = np.array([f"{number:05} {'x' * 104}" for number in range(20_000)])
 
@@ -21,7 +21,7 @@ LONG = np.array([f"{number:05} {'x' * 104}" for number in range(20_000)])
 def read(table: pa.Table | pd.DataFrame) -> pd.DataFrame:
     file = io.BytesIO()
     write_table(pa.table(table) if isinstance(table, dict) else pa.Table.from_pandas(table), file)
-    return table_of(file.getvalue(), "it", EvidenceError)
+    return parse_table(file.getvalue(), "it", EvidenceError)
 
 
 def test_a_dictionary_is_counted_once():

@@ -13,7 +13,7 @@ from clerestory.cli.main import app
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.maximization import ComparisonResult, compare
-from clerestory.maximization.compare import found_words
+from clerestory.maximization.compare import best_words
 from clerestory.steering import SteeredModel
 
 TARGET = "colour:light=light"
@@ -70,15 +70,15 @@ def test_what_cannot_be_compared_is_refused():
         compare(model, ["dog"], TARGET, "{item}")
 
 
-def test_found_words_are_those_of_the_saved_search(tmp_path):
+def test_best_words_are_those_of_the_saved_search(tmp_path):
     with pytest.raises(SearchError, match="no finished search"):
-        found_words(tmp_path, 2)
+        best_words(tmp_path, 2)
     best = [{"words": "one"}, {"words": "two"}, {"words": "three"}]
     (tmp_path / "maximization.json").write_text(json.dumps({"best": best}))
-    assert found_words(tmp_path, 2) == ["one", "two"]
+    assert best_words(tmp_path, 2) == ["one", "two"]
     (tmp_path / "maximization.json").write_text(json.dumps({"best": [{"words": 1}]}))
     with pytest.raises(SearchError, match="does not fit"):
-        found_words(tmp_path, 2)
+        best_words(tmp_path, 2)
 
 
 @pytest.mark.weights

@@ -54,9 +54,11 @@ def test_random_does_not_find_it_and_exhaustive_always_does():
 @pytest.mark.parametrize(
     "search",
     [
-        Metropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True),
-        Metropolis(chains=20, rungs=2, coldest=1.0, hottest=2.0, burn_in=0, absolute=True),
-        GradientMetropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True),
+        Metropolis(chains=40, temperatures=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True),
+        Metropolis(chains=20, temperatures=2, coldest=1.0, hottest=2.0, burn_in=0, absolute=True),
+        GradientMetropolis(
+            chains=40, temperatures=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True
+        ),
     ],
     ids=["plain", "tempered", "gradient"],
 )
@@ -79,7 +81,9 @@ def test_insertions_and_deletions_are_corrected():
     """Of sequences that all score alike, each is as likely, short or long."""
     space = Space(("a", "b", "c"), 1, 3)
     flat = Problem(space, 10_000, np.random.default_rng(2), lambda texts: np.zeros(len(texts)))
-    search = Metropolis(chains=40, rungs=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True)
+    search = Metropolis(
+        chains=40, temperatures=1, coldest=1.0, hottest=1.0, burn_in=0, absolute=True
+    )
     seen = _visited(search, flat, burn=100, thin=40, draws=40)
     counts = Counter(len(text.split()) for text in seen)
     expected = np.array([3, 9, 27]) / 39 * len(seen)
@@ -91,20 +95,22 @@ def _visited(search, problem: Problem, burn: int, thin: int, draws: int) -> list
     import clerestory.maximization.searches.metropolis as home
 
     kept: list = []
-    begin = home.Chains.begin.__func__
+    initialize = home.Chains.initialize.__func__
 
     def watched(cls, how, given):
-        kept.append(begin(cls, how, given))
+        kept.append(initialize(cls, how, given))
         return kept[0]
 
     seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(home.Chains, "begin", classmethod(watched))
+        patch.setattr(home.Chains, "initialize", classmethod(watched))
         patch.setattr("clerestory.maximization.base.PATIENCE", 10**9)
         for turn, _ in enumerate(islice(search.run(problem), burn + thin * draws)):
             if turn >= burn and turn % thin == 0:
                 chains = kept[0]
-                seen += [problem.space.words(s) for s in chains.states[:: len(chains.log_ladder)]]
+                seen += [
+                    problem.space.words(s) for s in chains.states[:: len(chains.log_temperatures)]
+                ]
     return seen
 
 

@@ -44,7 +44,7 @@ def test_rows_are_held_out_samples_high_and_in_the_middle(looked):
         assert not table["named"].iloc[np.concatenate(shown)].any()
         if control is None:
             assert values[shown[right]].min() > values[shown[1 - right]].max()
-    assert blind.next_question(themes, test).of == MAX_QUESTIONS + CONTROLS
+    assert blind.next_question(themes, test).total == MAX_QUESTIONS + CONTROLS
 
 
 def test_who_sees_what_the_unit_likes_has_all_hits(looked):

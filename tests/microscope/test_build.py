@@ -57,21 +57,21 @@ def test_related_units_are_of_the_same_recording_and_never_the_unit_itself(built
 
 
 def test_a_killed_build_goes_on_and_ends_the_same(recorded, built, tmp_path, monkeypatch):
-    whole = building._site
+    whole = building._save_site
 
     def dies(recording, one, folder, out):
-        if one["address"] == MIDDLE:
+        if one.address == MIDDLE:
             raise KeyboardInterrupt
         whole(recording, one, folder, out)
 
-    monkeypatch.setattr(building, "_site", dies)
+    monkeypatch.setattr(building, "_save_site", dies)
     with pytest.raises(KeyboardInterrupt):
         build(recorded, tmp_path / "scope")
     with pytest.raises(RecordingError, match="not built to its end"):
         Microscope(tmp_path / "scope")
     done = []
     monkeypatch.setattr(
-        building, "_site", lambda *how: (done.append(how[1]["address"]), whole(*how))
+        building, "_save_site", lambda *how: (done.append(how[1].address), whole(*how))
     )
     build(recorded, tmp_path / "scope")
     assert done == [MIDDLE]

@@ -58,7 +58,7 @@ def test_what_other_sites_send_is_refused(client, home, scope):
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"},
     ):
         assert client.post(path, data=said, headers=headers).status_code == 403, headers
-    assert not Themes(scope / "themes.sqlite").every()
+    assert not Themes(scope / "themes.sqlite").all()
     draw = f"{home}/{MLP}/3/redraw?prompt=a cat"
     assert client.get(draw, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}
@@ -200,7 +200,7 @@ def test_a_database_that_runs_by_itself_is_refused(scope):
 
 def test_many_raters_of_a_unit_are_counted_quickly(scope):
     said = [
-        Theme(number, "k", f"{MLP}[3]", f"theme {number % 7}", 3, "", f"r{number}", "")
+        Theme("k", f"{MLP}[3]", f"theme {number % 7}", 3, "", f"r{number}", "", number)
         for number in range(20_000)
     ]
     same, pairs = agreement(said)

@@ -98,7 +98,7 @@ def test_sixteen_raters_and_a_killed_server_lose_and_double_nothing(scope):
     killing.join()
     server.process.terminate()
     server.process.wait()
-    themes = Themes(scope / "themes.sqlite").every()
+    themes = Themes(scope / "themes.sqlite").all()
     pairs = {(one.rater, one.text) for one in themes}
     assert len(themes) == len(pairs) == RATERS * EACH == 2_000
 

@@ -45,10 +45,10 @@ def test_a_site_is_sorted_and_goes_on_by_pages(client, name, built):
     width = Microscope(built).sites[MLP].units
     told = client.get(f"/{name}/{MLP}.json?sort=sd").json()
     sd = Microscope(built).sites[MLP].figure("sd")
-    assert [one["number"] for one in told["shown"]][:5] == np.argsort(-sd).tolist()[:5]
-    assert len(told["shown"]) == min(width, 60)
+    assert [one["number"] for one in told["rows"]][:5] == np.argsort(-sd).tolist()[:5]
+    assert len(told["rows"]) == min(width, 60)
     rows = client.get(f"/{name}/{MLP}?sort=sd", headers={"HX-Request": "true"}).text
-    assert "<html" not in rows and rows.count("<li") >= len(told["shown"])
+    assert "<html" not in rows and rows.count("<li") >= len(told["rows"])
     assert client.get(f"/{name}/{MLP}?sort=none").status_code == 400
     assert client.get(f"/{name}/{MLP}?page=x").status_code == 400
 
@@ -60,11 +60,11 @@ def test_a_theme_is_kept_shown_found_and_sorted_by(client, name, scope):
     plain = client.post(f"/{name}/{MLP}/3/themes", data={**said, "rater": "bo"})
     assert plain.history[0].status_code == 303 and "1 of 1 pair" in plain.text
     assert 'value="bo"' in client.get(f"/{name}/{MLP}/4").text  # the name is remembered
-    assert client.get(f"/{name}/{MLP}.json?sort=themes").json()["shown"][0]["number"] == 3
+    assert client.get(f"/{name}/{MLP}.json?sort=themes").json()["rows"][0]["number"] == 3
     assert client.get("/search.json?q=DOGS cat").json()["themes"][0]["unit"] == f"{MLP}[3]"
     assert client.get("/search.json?q=dogs birds").json()["themes"] == []
     assert client.get(f"/{name}.json").json()["named"] == 1
-    assert [one.rater for one in Themes(scope / "themes.sqlite").every()] == ["ada", "bo"]
+    assert [one.rater for one in Themes(scope / "themes.sqlite").all()] == ["ada", "bo"]
     for wrong in ({"text": ""}, {"confidence": "9"}, {"confidence": "x"}, {"text": "x" * 999}):
         refused = client.post(f"/{name}/{MLP}/3/themes", data={**said, **wrong})
         assert refused.status_code == 400 and "problem" in refused.text
@@ -81,7 +81,7 @@ def test_a_blind_test_from_start_to_end(client, name):
     assert "right of the unit's own questions" in page.text
     score = client.get(f"{test}.json").json()["score"]
     assert score["questions"] == 8 and score["controls"] == 4
-    assert client.get(f"/{name}/{MLP}.json?sort=blind").json()["shown"][0]["blind"] == score
+    assert client.get(f"/{name}/{MLP}.json?sort=blind").json()["rows"][0]["blind"] == score
     assert client.get("/blind/none").status_code == 400
     assert client.post("/blind", data={"theme": "99", "rater": "bo"}).status_code == 400
 
@@ -126,10 +126,10 @@ def test_a_search_runs_is_shown_and_kept(client, name, scope, monkeypatch):
     assert came.status_code == 200
     for _ in range(600):
         told = client.get(f"/{name}/{MLP}/3/searched.json").json()
-        if told["job"]["over"]:
+        if told["job"]["has_ended"]:
             break
         sleep(0.1)
-    assert told["job"]["state"] == "found", told["job"]
+    assert told["job"]["state"] == "completed", told["job"]
     best = told["searched"]["best"]
     assert best and client.get("/" + best[0]["picture"]).status_code == 200
     assert [one["score"] for one in best] == sorted((one["score"] for one in best), reverse=True)
@@ -144,13 +144,13 @@ def test_the_slider_does_not_wait_for_a_search(scope, model):
     unit, drawer = microscope.unit(MLP, 1), Drawer(lambda: model)
     jobs = Jobs(microscope, drawer)
     job = jobs.start(unit, budget=100_000)
-    while job.state == "waiting" or not job.done:
+    while job.state == "waiting" or not job.completed:
         threading.Event().wait(0.02)
     drawer.draw(microscope.unit(MIDDLE, 0), "a cat", "add", 2.0, 0)
-    assert not job.over
+    assert not job.has_ended
     job.stop.set()
     for _ in range(500):
-        if job.over:
+        if job.has_ended:
             break
         threading.Event().wait(0.02)
     assert job.state == "stopped"

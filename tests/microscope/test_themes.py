@@ -32,8 +32,8 @@ def test_themes_are_kept_in_the_order_in_which_they_were_said(themes, tmp_path):
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ({"text": " ", "rater": "ada"}, "Say what"),
-        ({"text": "glass", "rater": ""}, "Say what"),
+        ({"text": " ", "rater": "ada"}, "must not be empty"),
+        ({"text": "glass", "rater": ""}, "must not be empty"),
         ({"text": "g" * 201, "rater": "ada"}, "201 letters"),
         ({"text": "glass", "rater": "ada", "confidence": 6}, "1 to 5"),
     ],
@@ -47,7 +47,7 @@ def test_export_and_import_keep_everything_and_add_nothing_twice(themes, tmp_pat
     themes.add(UNIT, "glass — „Fenster“", rater="ada", note="a\nb\u2028c")
     lines = list(themes.export())
     other = Themes(tmp_path / "other.sqlite")
-    assert other.take(lines, [UNIT]) == 1 and other.take(lines, [UNIT]) == 0
+    assert other.import_lines(lines, [UNIT]) == 1 and other.import_lines(lines, [UNIT]) == 0
     assert list(other.export()) == lines
 
 
@@ -56,10 +56,10 @@ def test_an_import_is_whole_or_not_at_all(themes, line):
     good = json.dumps(Themes.add(themes, UNIT, "glass", rater="ada").to_dict())
     good = good.replace('"key": "', '"key": "0')
     with pytest.raises(ThemeError, match="Line 2"):
-        themes.take([good, line], [UNIT])
+        themes.import_lines([good, line], [UNIT])
     with pytest.raises(ThemeError, match="no unit"):
-        themes.take([good.replace("mlp[3]", "mlp[4]")], [UNIT])
-    assert len(themes.every()) == 1
+        themes.import_lines([good.replace("mlp[3]", "mlp[4]")], [UNIT])
+    assert len(themes.all()) == 1
 
 
 def test_pairs_of_raters_agree_by_their_last_words(themes):
@@ -79,13 +79,13 @@ def test_many_threads_lose_nothing(themes):
         one.start()
     for one in threads:
         one.join()
-    assert len({(one.rater, one.text) for one in themes.every()}) == 100
+    assert len({(one.rater, one.text) for one in themes.all()}) == 100
 
 
 def test_a_backup_opens_and_a_newer_file_is_refused(themes, tmp_path):
     themes.add(UNIT, "glass", rater="ada")
     themes.backup(tmp_path / "copy.sqlite")
-    assert Themes(tmp_path / "copy.sqlite").every() == themes.every()
+    assert Themes(tmp_path / "copy.sqlite").all() == themes.all()
     with pytest.raises(ThemeError, match="there already"):
         themes.backup(tmp_path / "copy.sqlite")
     database = sqlite3.connect(tmp_path / "copy.sqlite")

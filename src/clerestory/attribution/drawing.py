@@ -50,7 +50,7 @@ def draw_attribution(
         return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
     design = Design.crossed(texts, COALITION_SEEDS)
     (drawing,) = evaluator.draw([Condition("coalitions")], design, description="drawing coalitions")
-    return Drawings(tuple(texts), drawing.by_item, by_layer)
+    return Drawings(tuple(texts), drawing.pictures_by_item, by_layer)
 
 
 def draw_layers(

@@ -17,8 +17,8 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import Term
 from clerestory.evaluation.terms import is_seed_independent, measure_terms
-from clerestory.io.outputs import planned_folder
-from clerestory.io.tensors import read_arrays
+from clerestory.io.tensor_files import read_arrays
+from clerestory.io.writing import open_planned_folder
 from clerestory.models import Model
 from clerestory.types import Floats, Progress
 
@@ -133,7 +133,7 @@ class Measurer:
     def _folder(self, out: Path, parts: Sequence[tuple[Sequence[str], bool]]) -> Path:
         """Where parts are stored."""
         plan = self._plan(parts)
-        planned_folder(out, PLAN, plan, other="another attribution", error=EvidenceError)
+        open_planned_folder(out, PLAN, plan, other="another attribution", error=EvidenceError)
         folder = out / PARTS
         folder.mkdir(exist_ok=True)
         return folder

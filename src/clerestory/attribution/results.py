@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field, SkipValidation
 from clerestory.attribution.pieces import Removal
 from clerestory.attribution.synergy import SynergyTest
 from clerestory.errors import EvidenceError
-from clerestory.io.tensors import read_arrays
-from clerestory.io.validation import dump_json, load_json
+from clerestory.io.tensor_files import read_arrays
+from clerestory.io.validation import load_json, to_jsonable
 from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
@@ -260,7 +260,7 @@ class Attribution(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
-        return dump_json(self)
+        return to_jsonable(self)
 
     def page(self) -> str:
         """The shares, interactions and pictures as an HTML page."""

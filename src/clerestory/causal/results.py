@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
-from clerestory.io.reading import inside, read_json, refusing
-from clerestory.io.validation import dump_json, validated
+from clerestory.io.reading import path_inside, read_json, wrap_errors
+from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.results import Provenance, Result
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class TraceResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, and the answers as sentences, ready for JSON."""
-        return {**dump_json(self), "sentences": list(self.sentences())}
+        return {**to_jsonable(self), "sentences": list(self.sentences())}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -229,13 +229,13 @@ class TraceResult(Result):
         Raises:
             EvidenceError: The file is missing, damaged, or of another kind of result.
         """
-        content = read_json(inside(folder, FILE, EvidenceError), EvidenceError)
-        with refusing(FILE, EvidenceError):
+        content = read_json(path_inside(folder, FILE, EvidenceError), EvidenceError)
+        with wrap_errors(FILE, EvidenceError):
             # Derived when it was written, and derived again when it is asked for.
             content.pop("sentences", None)
             for effect in content.get("effects", ()):
                 effect.pop("controls", None)
-        return validated(cls, content, FILE, EvidenceError)
+        return validate(cls, content, FILE, EvidenceError)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clerestory.causal.results import RangeEffect, TraceResult
 from clerestory.causal.seed_patching import swap_noise
-from clerestory.causal.trials import Trials, other_classifiers, target_label
+from clerestory.causal.trials import Trials
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
 from clerestory.errors import EvidenceError
@@ -30,6 +30,8 @@ from clerestory.evaluation import (
     Evaluator,
     Rate,
     effect_of,
+    load_preserved,
+    load_target,
     rate_of,
 )
 from clerestory.models import Model
@@ -104,7 +106,7 @@ def trace(
             f"{len(positive)} positive prompts and {len(negative)} negative ones: give as many of "
             "each, at least 2."
         )
-    target = target_label(classifier, label)
+    target = load_target(classifier, label)
     pairs = pd.DataFrame({"positive": list(positive), "negative": list(negative)})
     lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
     chosen_seeds = tuple(check_seeds(seeds))
@@ -114,7 +116,7 @@ def trace(
             pairs=pairs.assign(same_length=lengths["positive"] == lengths["negative"]),
             seeds=chosen_seeds,
             target=target,
-            others=other_classifiers(target.classifier, others),
+            others=load_preserved(target.classifier, others),
         )
         # These are drawn for all items; the maps take the first `MAP_ITEMS` of them.
         (unedited,) = trials.draw("negative prompts", "negative")

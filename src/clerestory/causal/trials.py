@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from clerestory.classifiers import Classifier, ClassifierHead, load_classifier
+from clerestory.classifiers import Classifier
 from clerestory.contrasts.findings import Findings
-from clerestory.errors import EvidenceError, RegistryError
-from clerestory.evaluation import Condition, Design, Drawing, Evaluator, OpenTarget, Rate
+from clerestory.errors import EvidenceError
+from clerestory.evaluation import Condition, Design, Drawing, Evaluator, LoadedTarget, Rate
 from clerestory.models import Edit, Model
-from clerestory.registry import suggest
 
-__all__ = ["Trials", "matched_prompts", "other_classifiers", "target_label"]
+__all__ = ["Trials", "matched_prompts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ class Trials:
     evaluator: Evaluator
     pairs: pd.DataFrame
     seeds: tuple[int, ...]
-    target: OpenTarget
+    target: LoadedTarget
     others: Mapping[str, Classifier] = field(default_factory=dict)
 
     @property
@@ -192,41 +191,6 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
         for turn, item in enumerate(order[:items])
     ]
     return pd.DataFrame(rows)
-
-
-def target_label(classifier: str | Classifier, label: str) -> OpenTarget:
-    """Open a classifier, and check that it has a class.
-
-    Args:
-        classifier: A name, or a classifier.
-        label: One of its classes.
-
-    Returns:
-        The opened classifier and the label.
-
-    Raises:
-        RegistryError: There is no such classifier, or it has no class of that name.
-    """
-    opened = load_classifier(classifier) if isinstance(classifier, str) else classifier
-    if label not in opened.classes:
-        hint = suggest(label, opened.classes)
-        raise RegistryError(f"{opened.source} has no class {label!r}.{hint}")
-    return OpenTarget(opened, label)
-
-
-def other_classifiers(classifier: Classifier, names: Sequence[str] | None) -> dict[str, Classifier]:
-    """Classifiers of side effects.
-
-    Args:
-        classifier: The classifier of the concept.
-        names: Their names; by default the other heads of the classifier's network, if it has any.
-
-    Returns:
-        The classifiers by name.
-    """
-    if names is None:
-        names = list(classifier.companions) if isinstance(classifier, ClassifierHead) else []
-    return {name: load_classifier(name) for name in names}
 
 
 def _prompt_pair(

@@ -24,12 +24,20 @@ from clerestory.causal.tracing import (
     prompting_effect,
     trace_maps,
 )
-from clerestory.causal.trials import Trials, matched_prompts, other_classifiers, target_label
+from clerestory.causal.trials import Trials, matched_prompts
 from clerestory.classifiers import Classifier
 from clerestory.contrasts.findings import Finding, Findings
 from clerestory.edits import Ablate, Add
 from clerestory.errors import EvidenceError
-from clerestory.evaluation import CacheOption, Drawing, Effect, Evaluator, effect_of
+from clerestory.evaluation import (
+    CacheOption,
+    Drawing,
+    Effect,
+    Evaluator,
+    effect_of,
+    load_preserved,
+    load_target,
+)
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
@@ -88,7 +96,7 @@ def verify(
             or the seeds were used to select them.
         RegistryError: There is no such classifier or label.
     """
-    target = target_label(classifier, label)
+    target = load_target(classifier, label)
     chosen = _choose_findings(findings, model, units)
     with progress_bars(progress) as report:
         trials = Trials(
@@ -96,7 +104,7 @@ def verify(
             pairs=matched_prompts(findings, model, "evaluation", items),
             seeds=_seeds(findings, seeds),
             target=target,
-            others=other_classifiers(target.classifier, others),
+            others=load_preserved(target.classifier, others),
         )
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
@@ -290,7 +298,7 @@ def _baseline_effects(
         return None
     edit_sets = [[Add(shift.site, direction)] for direction in directions]
     drawn = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
-    before = trials.rate(unedited.first(BASELINE_ITEMS))
+    before = trials.rate(unedited.first_items(BASELINE_ITEMS))
     effects = [effect_of(trials.rate(drawing), before).effect for drawing in drawn]
     return BaselineEffects(
         mean=float(np.mean(effects)),
@@ -298,7 +306,7 @@ def _baseline_effects(
         high=max(effects),
         directions=len(effects),
         items=before.items,
-        unit_effect=effect_of(trials.rate(added.first(BASELINE_ITEMS)), before).effect,
+        unit_effect=effect_of(trials.rate(added.first_items(BASELINE_ITEMS)), before).effect,
     )
 
 

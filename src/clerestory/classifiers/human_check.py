@@ -24,9 +24,9 @@ from clerestory.classifiers.base import Classifier, load_classifier
 from clerestory.classifiers.check_page import render_page
 from clerestory.classifiers.labels import classifier_file, picture_digest, predict
 from clerestory.errors import EvidenceError, RecordingError
-from clerestory.io.outputs import whole_folder
-from clerestory.io.reading import loads, read_bytes
-from clerestory.io.validation import validated
+from clerestory.io.reading import parse_json, read_bytes
+from clerestory.io.validation import validate
+from clerestory.io.writing import atomic_folder
 from clerestory.registry import suggest
 from clerestory.stats import clopper_pearson, wilson
 from clerestory.types import Role
@@ -205,7 +205,7 @@ class HumanCheck:
         Raises:
             EvidenceError: A field does not fit, or counts do not fit together.
         """
-        saved = validated(_Saved, values, "a classifier's check", EvidenceError)
+        saved = validate(_Saved, values, "a classifier's check", EvidenceError)
         classes = len(saved.classes)
         counts = [*saved.unsure, *(count for row in saved.confusion for count in row)]
         square = len(saved.confusion) == len(saved.unsure) == classes
@@ -265,7 +265,7 @@ def write_sheet(
     # Read in the recording's order; shown in the random one.
     pictures = recording.pictures(np.sort(chosen))
     by_row = dict(zip(np.sort(chosen).tolist(), pictures, strict=True))
-    with whole_folder(out) as part:
+    with atomic_folder(out) as part:
         (part / "pictures").mkdir()
         lines = []
         for row in chosen.tolist():
@@ -336,7 +336,7 @@ def load_check(recording: Recording, classifier: Classifier) -> HumanCheck | Non
     name = classifier_file(classifier, ENDING)
     raw = recording.store.folder.read(name)
     try:
-        return None if raw is None else HumanCheck.from_dict(loads(raw, name, RecordingError))
+        return None if raw is None else HumanCheck.from_dict(parse_json(raw, name, RecordingError))
     except (RecordingError, EvidenceError) as error:
         raise RecordingError(
             f"{recording.store.folder}/{name} cannot be read: remove it, and check again."

@@ -1,4 +1,4 @@
-"""Checks of command-line arguments: no empty text or path, no number that is not finite."""
+"""Checks and parsing of command-line arguments, before a command does any work."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-__all__ = ["CacheFlag", "validated"]
+from clerestory.cli.options import MAY_BE_EMPTY, NEW_FOLDER
 
-CacheFlag = Annotated[
-    bool,
-    typer.Option("--cache/--no-cache", help="Cache drawn samples."),
-]
-"""The `cache` parameter of verbs that draw."""
-
-MAY_BE_EMPTY = {"negative", "prompts"}
-"""Arguments that may be empty, or whose emptiness is a PromptError of the model."""
+__all__ = ["parse_pairs", "replace_parameters", "split_names", "validated"]
 
 OUTPUTS = {"out", "sheet", "to", "work"}
-"""Arguments that name a path to write to."""
+"""Parameters that name a path to write to."""
 
 
 def validated(command: Callable[..., None]) -> Callable[..., None]:
@@ -36,7 +29,7 @@ def validated(command: Callable[..., None]) -> Callable[..., None]:
 
     Returns:
         The command; it raises OptionError for an empty text or a number that is not finite, and
-        OutputError where an output path cannot be written to, before any work is done.
+        OutputError where an output path cannot be written to or a new folder is not empty.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = [
@@ -52,27 +45,83 @@ def validated(command: Callable[..., None]) -> Callable[..., None]:
                 _check(name, item, hints[name], defaults[name])
         command(**arguments)
 
-    # Typer builds options from the signature, and the wrapper alone would have none.
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    replace_parameters(wrapped, parameters)
     return wrapped
+
+
+def replace_parameters(
+    command: Callable[..., None], parameters: Sequence[inspect.Parameter]
+) -> None:
+    """Give a wrapper the parameters that Typer shows as its arguments and options.
+
+    Args:
+        command: The wrapper, which takes any keyword arguments; it is changed.
+        parameters: The parameters, with annotations.
+    """
+    # Typer reads both, and finds the wrapped command's own in a wrapper.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+
+
+def parse_pairs(option: str, values: Sequence[str]) -> dict[str, str]:
+    """Parse the values of a repeatable option of the form NAME=CLASSIFIER.
+
+    Args:
+        option: The option, for the error message.
+        values: Its values.
+
+    Returns:
+        The classifier of each name.
+
+    Raises:
+        OptionError: A value lacks the name, the equals sign or the classifier.
+
+    >>> parse_pairs("--classifier", ["mood=lancet:mood"])
+    {'mood': 'lancet:mood'}
+    """
+    from clerestory.errors import OptionError
+
+    pairs = {}
+    for value in values:
+        name, _, classifier = value.partition("=")
+        if not (name and classifier):
+            raise OptionError(f"{option} is {value!r}; expected NAME=CLASSIFIER.")
+        pairs[name] = classifier
+    return pairs
+
+
+def split_names(text: str) -> list[str]:
+    """Split a comma-separated list, without spaces and empty names.
+
+    Args:
+        text: The list.
+
+    >>> split_names("scared, happy")
+    ['scared', 'happy']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _check(name: str, value: Any, hint: Any, default: Any) -> None:
     from clerestory.errors import OptionError
 
-    if value == "" and default != "" and name not in MAY_BE_EMPTY:
+    declaration = _declaration(hint)
+    if value == "" and default != "" and not any(declaration is other for other in MAY_BE_EMPTY):
         required = default is inspect.Parameter.empty
         advice = "give a value" if required else "give a value, or leave it out"
-        raise OptionError(f"{_option_name(name, hint)} is empty (''): {advice}.")
+        raise OptionError(f"{_option_name(name, declaration)} is empty (''): {advice}.")
     if name in OUTPUTS and isinstance(value, Path):
         _check_writable(value)
+    if declaration is NEW_FOLDER and value is not None:
+        from clerestory.io.writing import check_empty_folder
+
+        check_empty_folder(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise OptionError(f"{_option_name(name, hint)} is {value}; give a finite number.")
+        raise OptionError(f"{_option_name(name, declaration)} is {value}; give a finite number.")
 
 
-def path(text: str) -> Path:
-    """Parse a path; BadParameter for an empty text, which would be the working directory."""
+def _parse_path(text: str) -> Path:
+    # Path("") is the working directory, which nobody means by an empty text.
     if not text:
         raise typer.BadParameter("it is empty (''): give a path, or leave it out.")
     return Path(text)
@@ -85,10 +134,12 @@ def _check_writable(path: Path) -> None:
     from clerestory.errors import OutputError
 
     try:
-        folder = next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
+        folder = next(
+            parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent)
+        )
         if folder == path and not path.is_dir():
             return  # an existing file: the command has its own message for it
-        # Tried, not asked: `os.access` is not reliable for every user and file system.
+        # By writing a file: `os.access` is not reliable for every user and file system.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -98,24 +149,32 @@ def _check_writable(path: Path) -> None:
 
 
 def _with_path_parser(hint: Any) -> Any:
-    """The same annotation, parsed by `path` where it is a path."""
-    if get_origin(hint) is not Annotated:
+    """The same annotation, with a parser that refuses an empty text where it is a path."""
+    declaration = _declaration(hint)
+    if declaration is None:
         return hint
-    kind, info = get_args(hint)
+    kind = get_args(hint)[0]
     if not {Path, list[Path]} & {kind, *get_args(kind)}:
         return hint
     # Copied, since several commands share one annotation.
-    info = copy.copy(info)
-    info.parser = path
-    return Annotated[kind, info]
+    declaration = copy.copy(declaration)
+    declaration.parser = _parse_path
+    return Annotated[kind, declaration]
 
 
-def _option_name(name: str, hint: Any) -> str:
+def _declaration(hint: Any) -> Any:
+    """The `typer.Option` or `typer.Argument` of an annotation; None where it has none."""
+    return get_args(hint)[1] if get_origin(hint) is Annotated else None
+
+
+def _option_name(name: str, declaration: Any) -> str:
     """The name of an argument as the command line spells it."""
-    info = get_args(hint)[1] if get_origin(hint) is Annotated else None
-    if isinstance(info, typer.models.ArgumentInfo):
+    if isinstance(declaration, typer.models.ArgumentInfo):
         return name.upper()
-    # typer.Option("--model") in an Annotated: typer takes the name for a default at first
-    names = (getattr(info, "default", None), *(getattr(info, "param_decls", None) or ()))
-    long = [one for one in names if isinstance(one, str) and one.startswith("--")]
+    # `typer.Option("--model")` in an Annotated: typer takes the name for a default at first.
+    names = (
+        getattr(declaration, "default", None),
+        *(getattr(declaration, "param_decls", ()) or ()),
+    )
+    long = [name for name in names if isinstance(name, str) and name.startswith("--")]
     return long[0] if long else "--" + name.strip("_").replace("_", "-")

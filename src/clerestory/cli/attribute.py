@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag
+from clerestory.cli import options
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -30,7 +30,7 @@ def attribute(
         Literal["baseline", "delete", "both"],
         typer.Option(help="How pieces are removed: replaced by a baseline, or deleted."),
     ] = "baseline",
-    seeds: Annotated[str, typer.Option(help="Seeds per prompt, averaged first: 0:4.")] = "0:4",
+    seeds: options.Seeds = "0:4",
     paraphrases: Annotated[
         int | None,
         typer.Option(min=20, help="Number of paraphrases around the pieces; default: 48, or all."),
@@ -39,9 +39,7 @@ def attribute(
         Path | None,
         typer.Option(help="File with your own paraphrases, one per line, pieces in brackets."),
     ] = None,
-    pool: Annotated[
-        str, typer.Option(help="Pooling of positions, as for the finding: mean, max or last.")
-    ] = "mean",
+    pool: options.Pool = "mean",
     budget: Annotated[
         int,
         typer.Option(
@@ -49,65 +47,54 @@ def attribute(
         ),
     ] = 128,
     synergy: Annotated[
-        bool,
-        typer.Option(
-            help="Test for neurons that the pieces activate jointly (at most ten).",
-            show_default=True,
-        ),
+        bool, typer.Option(help="Test for neurons that the pieces activate jointly (at most ten).")
     ] = True,
     path: Annotated[
-        bool,
-        typer.Option(
-            help="With --out or --json: findings site by site, tokens, layers.", show_default=True
-        ),
+        bool, typer.Option(help="With --out or --json: findings site by site, tokens, layers.")
     ] = True,
-    pictures: Annotated[
-        bool,
-        typer.Option(help="With --out: draw coalitions and layers.", show_default=True),
-    ] = True,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the page; the same command resumes there.")
-    ] = None,
-    cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    pictures: Annotated[bool, typer.Option(help="With --out: draw coalitions and layers.")] = True,
+    out: options.ResumableFolder = None,
+    cache: options.CacheFlag = True,
+    json: options.JsonFlag = False,
 ) -> None:
     """Split values over the pieces of a prompt, by measuring every coalition of them.
 
-    Units inside the model come first, then what evaluation classifiers predict.
+    Units inside the model come first, then what evaluation classifiers predict. Values are
+    averaged over seeds.
     """
     import clerestory.attribution as attribution
     from clerestory.attribution.paraphrases import DEFAULT_COUNT
     from clerestory.attribution.shapley import MAX_EXACT
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.models import parse_seeds
 
-    parsed, numbers = attribution.parse_pieces(prompt), parse_seeds(seeds)
+    parsed, seed_numbers = attribution.parse_pieces(prompt), parse_seeds(seeds)
     opened = model.open()
-    nothing = [False] * len(parsed.pieces)
-    for way in ("baseline", "delete") if removal == "both" else (removal,):
-        pieces = "replaced by baselines" if way == "baseline" else "deleted"
-        text = parsed.text(nothing, way) or "(nothing)"
-        console.status(f"With its pieces {pieces}, the prompt is: {text}")
+    no_pieces = [False] * len(parsed.pieces)
+    for mode in ("baseline", "delete") if removal == "both" else (removal,):
+        change = "replaced by baselines" if mode == "baseline" else "deleted"
+        text = parsed.text(no_pieces, mode) or "(nothing)"
+        console.status(f"With its pieces {change}, the prompt is: {text}")
     if synergy and len(parsed.pieces) > MAX_EXACT:
         console.status(f"Beyond {MAX_EXACT} pieces no neurons are tested for --synergy.")
-    with console.progress_bars() as report:
+    with interrupts.resumable(out), console.progress_bars() as progress:
         result = attribution.attribute(
             opened,
             parsed,
             of,
             removal=removal,
-            seeds=numbers,
+            seeds=seed_numbers,
             paraphrases=paraphrases,
             sentences=None if sentences is None else read_lines(sentences),
             pool=pool,
             budget=budget,
             synergy=synergy,
-            # It takes a run for each token and block, and the printed table shows nothing of it.
+            # It takes a run for each token and block, and is not in the printed table.
             path=path and (out is not None or json),
             pictures=pictures,
             out=out,
             cache=cache,
-            progress=report,
+            progress=progress,
         )
     if paraphrases is None and sentences is None and result.paraphrases < DEFAULT_COUNT:
         console.status(
@@ -116,14 +103,9 @@ def attribute(
         )
     if out is not None:
         console.status(f"The page is {out / 'attribution.html'}.")
-    for warning in result.warnings:
-        console.status(f"Note: {warning}")
-    if json:
-        console.write_json(result.to_dict())
-        return
-    console.write(result.summary())
-    console.write_table(result.table())
-    if result.synergy is not None:
+    console.warn(result.warnings)
+    console.write_result(result, json=json)
+    if result.synergy is not None and not json:
         console.write(
             f"{result.synergy.found} of {result.synergy.tested} neurons are activated by all "
             "pieces more than by the sum of the single pieces (q < .05)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clerestory.cli import options
 from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def classifier() -> None:
 @validated
 def check(
     name: Annotated[str, typer.Argument(help="A classifier, such as lancet:mood.")],
-    recording: Annotated[str, typer.Argument(help="Folder or URL of a recording with pictures.")],
+    recording: options.RecordingLocation,
     out: Annotated[Path | None, typer.Option(help="New folder for the pictures to label.")] = None,
     marks: Annotated[
         Path | None, typer.Option(help="The filled-in table of labels, to compare with.")
@@ -37,7 +38,7 @@ def check(
         typer.Option(help="Role of the classifier, if the name has one per role."),
     ] = "evaluation",
     seed: Annotated[int, typer.Option(help="Random seed for the sample of pictures.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    json: options.JsonFlag = False,
 ) -> None:
     """Have a person mark pictures, then compare the classifier with the marks.
 

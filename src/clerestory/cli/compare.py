@@ -1,4 +1,4 @@
-"""`clerestory compare`: do words that a search found draw a concept better than saying it?"""
+"""`clerestory compare`: do the words of a search draw a concept better than a template?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag
+from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["compare"]
@@ -16,16 +16,14 @@ __all__ = ["compare"]
 @takes_model
 def compare(
     search: Annotated[Path, typer.Argument(help="Folder written by `maximize --out`.")],
-    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, such as lancet:mood=scared.")],
+    target: options.Target,
     template: Annotated[
         str, typer.Argument(help="Template with the concept: `a stained glass of {item}`.")
     ],
     model: ModelOptions,
-    items: Annotated[
-        Path | None, typer.Option(help="File with one item per line; default: the model's items.")
-    ] = None,
+    items: options.ItemFile = None,
     count: Annotated[int, typer.Option(min=2, help="Number of items to draw.")] = 24,
-    seeds: Annotated[str, typer.Option(help="Seeds per item: 0:2.")] = "0:2",
+    seeds: options.Seeds = "0:2",
     best: Annotated[
         int, typer.Option(min=1, help="Number of prompts of the search to compare.")
     ] = 3,
@@ -35,24 +33,20 @@ def compare(
     steered: Annotated[
         Path | None, typer.Option(help="Folder of a steered model to compare.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the result.")] = None,
-    cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    out: options.OptionalNewFolder = None,
+    cache: options.CacheFlag = True,
+    json: options.JsonFlag = False,
 ) -> None:
-    """Draw the same items by words that were found, by the usual words, and by a steered model.
+    """Draw the same items with the words of a search, with a template, and with a steered model.
 
     Evaluation classifiers count how often the target is drawn and what else is preserved.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
     from clerestory.maximization import compare as compare_prompts
     from clerestory.models import parse_seeds
     from clerestory.steering import SteeredModel
 
-    # Refused before the minutes of drawing, not after.
-    if out is not None:
-        free_folder(out)
-    numbers, opened = parse_seeds(seeds), model.open()
+    seed_numbers, opened = parse_seeds(seeds), model.open()
     with console.progress_bars() as progress:
         result = compare_prompts(
             opened,
@@ -61,7 +55,7 @@ def compare(
             template,
             items=items,
             count=count,
-            seeds=numbers,
+            seeds=seed_numbers,
             best=best,
             placement=placement,
             steered=None if steered is None else SteeredModel.load(steered, opened),
@@ -71,8 +65,4 @@ def compare(
     if out is not None:
         result.save(out)
         console.status(f"The result, with a sheet of pictures, is in {out}.")
-    if json:
-        console.write_json(result.to_dict())
-        return
-    console.write(result.summary())
-    console.write_table(result.table())
+    console.write_result(result, json=json)

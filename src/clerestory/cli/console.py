@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,10 +17,20 @@ from clerestory.reporting.escaping import plain, to_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clerestory.reporting.results import Result
     from clerestory.types import LossProgress
 
-__all__ = ["plain", "progress", "progress_bars", "status", "write", "write_json", "write_table"]
-
+__all__ = [
+    "plain",
+    "progress",
+    "progress_bars",
+    "status",
+    "warn",
+    "write",
+    "write_json",
+    "write_result",
+    "write_table",
+]
 
 LOG_INTERVAL = 30.0
 """Seconds between two log lines of a label where no bar is drawn."""
@@ -33,6 +43,16 @@ def status(text: str) -> None:
         text: One line; control characters are left out.
     """
     sys.stderr.write(plain(text) + "\n")
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Write a line to stderr for each warning of a result.
+
+    Args:
+        warnings: The warnings.
+    """
+    for warning in warnings:
+        status(f"warning: {warning}")
 
 
 def write(text: str, *, err: bool = False) -> None:
@@ -51,7 +71,7 @@ def write_json(value: Any) -> None:
     """Write one JSON value to stdout.
 
     Args:
-        value: What `json` can write.
+        value: A value that `json` can write.
 
     Raises:
         ValueError: A number is not finite.
@@ -59,26 +79,48 @@ def write_json(value: Any) -> None:
     sys.stdout.write(to_json(value) + "\n")
 
 
+def write_result(result: Result, *, json: bool) -> None:
+    """Write a result to stdout: its summary and its table, or its figures as JSON.
+
+    Args:
+        result: The result.
+        json: Whether to write JSON.
+    """
+    if json:
+        write_json(result.to_dict())
+        return
+    write(result.summary())
+    write_table(result.table())
+
+
 def write_table(frame: pd.DataFrame) -> None:
     """Write a result's table to stdout, in columns under their names.
 
     Args:
-        frame: Floats are written with four digits, None and NaN as a dash.
+        frame: Floats are written with four digits or as whole numbers, None and NaN as a dash.
     """
     cells = frame.astype(object).where(frame.notna(), "–")
     write(cells.map(_format_cell).to_string(index=False))
 
 
 def _format_cell(cell: Any) -> str:
-    return f"{cell:.4g}" if isinstance(cell, float) else plain(str(cell))
+    """A cell as text.
+
+    >>> [_format_cell(cell) for cell in (0.123456, 3e-7, 20000.0, "ink")]
+    ['0.1235', '3e-07', '20,000', 'ink']
+    """
+    if not isinstance(cell, float):
+        return plain(str(cell))
+    # With four digits alone, 12345 would be written as 1.234e+04.
+    return f"{cell:,.0f}" if 1e4 <= abs(cell) < 1e15 else f"{cell:.4g}"
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for one piece of work, as a callback of (completed, total).
+    """Show a bar for one piece of work; yields a callback of (completed, total).
 
     Args:
-        label: What the bar is called.
+        label: Name of the bar.
     """
     with progress_bars() as report:
         yield lambda completed, total: report(label, completed, total)
@@ -86,7 +128,7 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def progress_bars() -> Iterator[LossProgress]:
-    """A bar for each label, added when it is first reported."""
+    """Show a bar for each label, added at its first report."""
     # Bars redraw their line, which in a log file would be thousands of lines.
     if not sys.stderr.isatty():
         yield _LogLines()
@@ -114,8 +156,7 @@ class _LogLines:
         elapsed = now - self._started[label]
         if completed == total:
             status(f"{label}: {total} in {elapsed:.0f} s")
-        # The first report may come after work that was resumed: only what was done since gives a
-        # rate.
+        # The first report may follow resumed work: the rate is of what was done since.
         elif now - self._logged[label] >= LOG_INTERVAL and completed > self._first[label]:
             self._logged[label] = now
             remaining = elapsed / (completed - self._first[label]) * (total - completed)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["draw"]
@@ -14,37 +12,33 @@ __all__ = ["draw"]
 
 @takes_model
 def draw(
-    prompts: Annotated[list[str], typer.Argument(help="Prompts to draw.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures; must be empty or absent.")],
+    prompts: options.Prompts,
+    out: options.NewFolder,
     model: ModelOptions,
-    seeds: Annotated[str, typer.Option(help="Seeds: `0:4` for 0 to 3, or `3,7`.")] = "0:4",
-    negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; default: the family's.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Number of denoising steps.")] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Picture size: `512`, or width and height such as `768x512`.")
-    ] = None,
+    seeds: options.Seeds = "0:4",
+    negative: options.NegativePrompt = None,
+    guidance: options.Guidance = None,
+    steps: options.Steps = None,
+    size: options.Size = None,
 ) -> None:
     """Draw one picture per prompt and seed, and a grid with a row for each prompt."""
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds, parse_size
     from clerestory.reporting.pictures import grid, save, save_run
 
-    numbers, sides = parse_seeds(seeds), {} if size is None else parse_size(size)
-    free_folder(out)
+    seed_numbers, picture_size = parse_seeds(seeds), {} if size is None else parse_size(size)
     opened = model.open()
     for prompt in prompts:
         opened.check_prompt(prompt)
-    options: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps, **sides}
-    # Only to raise what is wrong with the options before the folder is made.
-    opened.options(**options)
-    with whole_folder(out) as part:
+    settings: dict[str, Any] = {"negative": negative, "guidance": guidance, "steps": steps}
+    settings |= picture_size
+    # Called for its checks, before the folder is made.
+    opened.options(**settings)
+    with atomic_folder(out) as folder:
         with console.progress_bars() as progress:
-            run = opened.run(prompts, numbers, progress=progress, **options)
-        save_run(run, part)
+            run = opened.run(prompts, seed_numbers, progress=progress, **settings)
+        save_run(run, folder)
         assert run.pictures is not None
-        save(grid(run.pictures, columns=len(numbers)), part / "grid.png")
+        save(grid(run.pictures, columns=len(seed_numbers)), folder / "grid.png")
     console.status(f"{len(run.pictures)} pictures and grid.png are in {out}.")

@@ -1,4 +1,4 @@
-"""`clerestory familiarity`: does the model know this name, or fall back on context?"""
+"""`clerestory familiarity`: does the model know this name, or fall back on the context?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag
+from clerestory.cli import options
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -28,47 +28,43 @@ def familiarity(
         Path | None,
         typer.Option(help="File with one context per line, with {item} for the name."),
     ] = None,
-    classifiers: Annotated[
-        list[str] | None,
-        typer.Option(help="Classifier of the pictures; repeatable. Default: the model's own."),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds per context, averaged first: 0:2.")] = "0:2",
+    classifiers: options.Classifiers = None,
+    seeds: options.Seeds = "0:2",
     count: Annotated[
         int, typer.Option(min=1, help="Number of names to invent, at least 99.")
     ] = 199,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the invented names.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the page and intermediate results.")
-    ] = None,
-    cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    out: options.ResumableFolder = None,
+    cache: options.CacheFlag = True,
+    json: options.JsonFlag = False,
 ) -> None:
     """Compare a name's pictures with those of invented names.
 
     For a name that does not differ, the table lists what each context adds to invented names. With
-    --out an interrupted call resumes, and other names share the invented names.
+    --out an interrupted call resumes, and other names share the invented names. Values are averaged
+    over seeds.
     """
     import clerestory.recognition as recognition
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.models import parse_seeds
     from clerestory.recognition.results import phrase_folder
 
     templates = recognition.CONTEXTS if contexts is None else read_lines(contexts)
     names = None if controls is None else read_lines(controls)
-    numbers = parse_seeds(seeds)
-    with console.progress_bars() as report:
+    seed_numbers = parse_seeds(seeds)
+    with interrupts.resumable(out), console.progress_bars() as progress:
         result = recognition.familiarity(
             model.open(),
             phrase,
             controls=names,
             contexts=templates,
             classifiers=classifiers,
-            seeds=numbers,
+            seeds=seed_numbers,
             count=count,
             seed=seed,
             out=out,
             cache=cache,
-            progress=report,
+            progress=progress,
         )
     if out is not None:
         console.status(f"The page is {phrase_folder(out, phrase) / 'familiarity.html'}.")
@@ -76,6 +72,6 @@ def familiarity(
         console.write_json(result.to_dict())
         return
     console.write(result.summary())
-    # What contexts add matters where the name adds nothing of its own.
+    # The table lists what contexts add, which matters where the name itself adds nothing.
     if result.verdict != "familiar":
         console.write_table(result.table())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clerestory.cli.arguments import validated
+from clerestory.cli import options
+from clerestory.cli.arguments import parse_pairs, validated
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Findings
@@ -17,7 +18,7 @@ __all__ = ["find"]
 
 @validated
 def find(
-    recording: Annotated[str, typer.Argument(help="Folder or URL of a recording.")],
+    recording: options.RecordingLocation,
     positive: Annotated[
         str, typer.Option(help="Query for samples with the concept, such as \"style == 'ink'\".")
     ],
@@ -28,9 +29,7 @@ def find(
     match: Annotated[
         str | None, typer.Option(help="Columns that identify the item, such as who,place.")
     ] = None,
-    within: Annotated[
-        str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
-    ] = None,
+    within: options.Within = None,
     template: Annotated[
         str | None, typer.Option(help="Column with the template; by default the recording's.")
     ] = None,
@@ -40,9 +39,7 @@ def find(
     top: Annotated[
         int, typer.Option(min=1, help="How many neurons, besides the first of each site.")
     ] = 20,
-    flips: Annotated[
-        int, typer.Option(min=1, help="Data sets with flipped arms, to count chance findings.")
-    ] = 200,
+    flips: options.Flips = 200,
     classifier: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,26 +47,18 @@ def find(
             "model's own."
         ),
     ] = None,
-    picture_filter: Annotated[
-        str | None, typer.Option(help="CLASSIFIER=LABEL: use only pictures with this prediction.")
-    ] = None,
+    picture_filter: options.PictureFilter = None,
     seed: Annotated[
         int, typer.Option(help="Random seed for the split into selection and evaluation halves.")
     ] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the findings and their maps; new.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    out: options.OptionalNewFolder = None,
+    json: options.JsonFlag = False,
 ) -> None:
     """Find neurons and directions that detect a concept, with held-out evidence."""
     from clerestory.cli import console
     from clerestory.contrasts import find as find_units
-    from clerestory.io.outputs import free_folder
     from clerestory.recordings import Recording
 
-    # Refused before the minutes of work, not after.
-    if out is not None:
-        free_folder(out)
     with console.progress_bars() as progress:
         findings = find_units(
             Recording.open(recording),
@@ -83,7 +72,7 @@ def find(
             top=top,
             flips=flips,
             seed=seed,
-            classifiers=_by_name(classifier or []),
+            classifiers=parse_pairs("--classifier", classifier or ()),
             picture_filter=picture_filter,
             progress=progress,
         )
@@ -95,21 +84,12 @@ def find(
         _print(findings, top)
 
 
-def _by_name(options: list[str]) -> dict[str, str]:
-    from clerestory.errors import OptionError
-
-    for option in options:
-        if "=" not in option:
-            raise OptionError(f"--classifier is {option!r}; expected NAME=CLASSIFIER.")
-    return {name: source for name, _, source in (option.partition("=") for option in options)}
-
-
 def _save(findings: Findings, out: Path) -> None:
     from clerestory.cli import console
     from clerestory.contrasts.charts import save_map
-    from clerestory.io.outputs import whole_folder
+    from clerestory.io.writing import atomic_folder
 
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         findings.write(folder)
         for kind in dict.fromkeys(finding.kind for finding in findings.findings):
             save_map(findings, folder / f"map-{kind}s.png", kind)
@@ -128,5 +108,4 @@ def _print(findings: Findings, top: int) -> None:
     )
     for note in findings.classifier_notes():
         console.status(note)
-    for warning in findings.warnings:
-        console.status(f"warning: {warning}")
+    console.warn(findings.warnings)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.arguments import validated
+from clerestory.cli import options
+from clerestory.cli.arguments import split_names, validated
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Groups
@@ -20,7 +20,7 @@ PRINTED_UNITS = 5
 
 @validated
 def group(
-    recording: Annotated[str, typer.Argument(help="A recording with pictures: folder or URL.")],
+    recording: options.RecordingLocation,
     classifier: Annotated[
         str, typer.Option(help="Classifier that groups the pictures, such as lancet:mood.")
     ],
@@ -30,45 +30,35 @@ def group(
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help="Smallest probability of a prediction that counts.")
     ] = 0.0,
-    picture_filter: Annotated[
-        str | None, typer.Option(help="CLASSIFIER=LABEL: use only pictures with this prediction.")
-    ] = None,
+    picture_filter: options.PictureFilter = None,
     control: Annotated[
         list[str] | None,
         typer.Option(help="Column or classifier to control for; repeatable."),
     ] = None,
-    within: Annotated[
-        str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
-    ] = None,
+    within: options.Within = None,
     top: Annotated[int, typer.Option(min=1, help="Number of neurons per group.")] = 20,
-    flips: Annotated[
-        int, typer.Option(min=1, help="Data sets with flipped arms, to count chance findings.")
-    ] = 200,
+    flips: options.Flips = 200,
     seed: Annotated[int, typer.Option(help="Random seed for the halves and the partners.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="New folder for the report, figures and findings per group.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    out: options.OptionalNewFolder = None,
+    json: options.JsonFlag = False,
 ) -> None:
     """Group the pictures of random prompts by label, and find what separates each group.
 
-    `clerestory verify` takes the findings folder of a group.
+    --out receives a report, figures and a folder of findings per group, which `clerestory verify`
+    takes.
     """
     from clerestory.cli import console
     from clerestory.contrasts import group as group_pictures
     from clerestory.contrasts.group_page import page
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.recordings import Recording
 
-    # Refused before the minutes of work, not after.
-    if out is not None:
-        free_folder(out)
     opened = Recording.open(recording)
     with console.progress_bars() as progress:
         groups = group_pictures(
             opened,
             classifier=classifier,
-            classes=[name.strip() for name in classes.split(",") if name.strip()],
+            classes=split_names(classes),
             min_confidence=min_confidence,
             picture_filter=picture_filter,
             control=control or (),
@@ -79,7 +69,7 @@ def group(
             progress=progress,
         )
     if out is not None:
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             groups.write(folder)
             (folder / "report.html").write_text(page(groups, opened), encoding="utf-8")
         console.status(f"The report is {out / 'report.html'}.")
@@ -99,5 +89,4 @@ def _print(groups: Groups) -> None:
             "controlled columns).\n"
         )
     console.write_table(groups.table(PRINTED_UNITS))
-    for warning in groups.warnings:
-        console.status(f"warning: {warning}")
+    console.warn(groups.warnings)

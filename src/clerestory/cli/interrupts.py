@@ -1,4 +1,10 @@
-"""Ctrl-C and SIGTERM: the command unwinds, and one line reports what is left on disk."""
+"""Ctrl-C and SIGTERM: the command unwinds, and one line reports what is left on disk.
+
+Whoever writes a file removes what is unfinished (`io/writing.py`), so nothing has to be cleaned up
+here. A command whose output can be continued says so:
+
+    with interrupts.resumable(out): ...
+"""
 
 from __future__ import annotations
 
@@ -8,12 +14,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from clerestory.cli import console
-from clerestory.io import outputs
 
-__all__ = ["handle_signals"]
+__all__ = ["handle_signals", "resumable"]
 
 SAME_SIGNAL = 1.0
 """Seconds in which a second signal counts as the first one: some tools send it twice."""
@@ -27,8 +33,6 @@ def handle_signals() -> Iterator[None]:
     normally although a signal arrived, as a server does, keeps its own status.
     """
     signals = _Signals()
-    # Outputs of an earlier command in the same process are none of this one's.
-    outputs.forget()
     with signals.installed():
         try:
             yield
@@ -43,6 +47,21 @@ def handle_signals() -> Iterator[None]:
             signals.end(error)
 
 
+@contextmanager
+def resumable(out: str | Path | None) -> Iterator[None]:
+    """While this is open, an interrupt reports that the same command resumes `out`.
+
+    Args:
+        out: A folder, or a URL; nothing is reported for None or a folder that does not exist.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if out is not None and ("://" in str(out) or Path(out).exists()):
+            error.add_note(f"the same command resumes {out}")
+        raise
+
+
 class _Signals:
     """The first signal received, and when."""
 
@@ -55,11 +74,11 @@ class _Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -72,9 +91,17 @@ class _Signals:
 
     def end(self, error: BaseException) -> None:
         """Report what is left on disk and exit; errors raised while unwinding are consequences."""
-        console.status(f"clerestory: interrupted: {outputs.left()}.")
+        notes = "; ".join(_notes(error)) or "no unfinished output is left"
+        console.status(f"clerestory: interrupted: {notes}.")
         sys.stdout.flush()
         raise SystemExit(128 + self.received) from error
+
+
+def _notes(error: BaseException | None) -> Iterator[str]:
+    """Notes of an error and of those that it replaced, such as typer's exit at Ctrl-C."""
+    while error is not None:
+        yield from getattr(error, "__notes__", ())
+        error = error.__cause__ or error.__context__
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

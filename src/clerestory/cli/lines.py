@@ -12,15 +12,18 @@ def read_lines(file: Path, *, minimum: int = 1) -> list[str]:
 
     Args:
         file: A UTF-8 text file.
-        minimum: The fewest lines that are accepted.
+        minimum: Smallest number of lines.
+
+    Returns:
+        The lines, stripped of spaces.
 
     Raises:
         EvidenceError: The file cannot be read or has too few lines.
     """
     from clerestory.errors import EvidenceError
-    from clerestory.io.reading import MOST_LINES, read_text
+    from clerestory.io.reading import MAX_LINES_BYTES, read_text
 
-    text = read_text(file, EvidenceError, MOST_LINES)
+    text = read_text(file, EvidenceError, MAX_LINES_BYTES)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) < minimum:
         raise EvidenceError(f"{file} has too few lines; write one entry per line.")

@@ -74,9 +74,9 @@ def main() -> None:
         console.status(f"clerestory: {line}")
         sys.exit(1)
     except OSError as error:
-        # A full disk or a denied file is the user's to mend: one line, no traceback.
-        what, why = error.filename or "a file", error.strerror or " ".join(str(error).split())
-        console.status(f"clerestory: {what} cannot be used: {why}.")
+        # A full disk or a denied file is no defect of the program: one line, no traceback.
+        name, reason = error.filename or "a file", error.strerror or " ".join(str(error).split())
+        console.status(f"clerestory: {name} cannot be used: {reason}.")
         sys.exit(1)
 
 

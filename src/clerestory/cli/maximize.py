@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clerestory.cli import options
+from clerestory.cli.arguments import split_names
 from clerestory.cli.model_options import ModelOptions, takes_model
+
+if TYPE_CHECKING:
+    from clerestory.maximization import MaximizationResult
+    from clerestory.models import Model
 
 __all__ = ["maximize"]
 
@@ -16,7 +22,7 @@ __all__ = ["maximize"]
 def maximize(
     objective: Annotated[
         str,
-        typer.Argument(help="A unit, `CLASSIFIER=LABEL`, or a quoted sum of these."),
+        typer.Argument(help="A unit, CLASSIFIER=LABEL, or a quoted sum of these."),
     ],
     model: ModelOptions,
     findings: Annotated[
@@ -25,7 +31,7 @@ def maximize(
             help="Folder written by `find --out`, to use its directions in the objective."
         ),
     ] = None,
-    pool: Annotated[str, typer.Option(help="Pooling of positions: mean, max or last.")] = "last",
+    pool: options.Pool = "last",
     search: Annotated[
         str, typer.Option(help="Search algorithm, such as metropolis.")
     ] = "metropolis",
@@ -57,28 +63,25 @@ def maximize(
     seeds: Annotated[str, typer.Option(help="Seeds for classifier objectives: 0:4.")] = "0",
     seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
     best: Annotated[int, typer.Option(min=1, help="Number of prompts to return.")] = 8,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the trail and gallery; the same command resumes there."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    out: options.ResumableFolder = None,
+    json: options.JsonFlag = False,
 ) -> None:
     """Search for the prompts that maximize a unit, and compare them with random prompts.
 
     Ctrl-C prints the best prompts so far; with --out the same command resumes.
     """
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.maximization import maximize as maximize_unit
     from clerestory.maximization.gallery import write_gallery
     from clerestory.models import parse_seeds
 
-    options: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "findings": findings,
         "pool": pool,
         "budget": budget,
         "null": null,
         "template": template,
-        "words": _lengths(words),
+        "words": _parse_word_count(words),
         "tokens": tokens,
         "ban": ban or (),
         "vocabulary": vocabulary,
@@ -90,24 +93,23 @@ def maximize(
     }
     opened = model.open()
     if compare_searches:
-        _compare(opened, objective, compare_searches, repeats, out, json, options)
+        _compare_searches(opened, objective, compare_searches, repeats, out, json, settings)
         return
-    with console.progress_bars() as progress:
-        result = maximize_unit(
-            opened, objective, search=search, best=best, out=out, progress=progress, **options
-        )
-    if out is not None:
-        # Also of a search that was interrupted, whose best prompts are kept.
-        console.status(f"The gallery is {write_gallery(result, out)}.")
-    if json:
-        console.write_json(result.to_dict())
-    else:
-        _print(result)
-    if result.stopped:
-        raise KeyboardInterrupt  # which `main` reports
+    with interrupts.resumable(out):
+        with console.progress_bars() as progress:
+            result = maximize_unit(
+                opened, objective, search=search, best=best, out=out, progress=progress, **settings
+            )
+        if out is not None:
+            # Also after an interrupted search, which returns its best prompts so far.
+            console.status(f"The gallery is {write_gallery(result, out)}.")
+        _write(result, json=json)
+        if result.stopped:
+            raise KeyboardInterrupt  # which `main` reports
 
 
-def _lengths(words: str) -> tuple[int, int]:
+def _parse_word_count(words: str) -> tuple[int, int]:
+    """The fewest and the most words of `--words`."""
     from clerestory.errors import SearchError
 
     shortest, _, longest = words.partition(":")
@@ -117,40 +119,35 @@ def _lengths(words: str) -> tuple[int, int]:
         raise SearchError(f"--words is {words!r}; write 3, or 1:4.") from error
 
 
-def _compare(
-    model: Any,
+def _compare_searches(
+    model: Model,
     objective: str,
     searches: str,
     repeats: int,
     out: Path | None,
     json: bool,
-    options: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
+    from clerestory.io.writing import check_empty_folder
     from clerestory.maximization import compare_searches
 
     if out is not None:
-        free_folder(out)
-    names = [name.strip() for name in searches.split(",") if name.strip()]
+        check_empty_folder(out)
     with console.progress_bars() as progress:
         result = compare_searches(
-            model, objective, names, repeats=repeats, progress=progress, **options
+            model, objective, split_names(searches), repeats=repeats, progress=progress, **settings
         )
     if out is not None:
         result.save(out)
         console.status(f"The result, with a plot, is in {out}.")
-    if json:
-        console.write_json(result.to_dict())
-    else:
-        _print(result)
+    console.write_result(result, json=json)
 
 
-def _print(result: Any) -> None:
+def _write(result: MaximizationResult, *, json: bool) -> None:
     from clerestory.cli import console
 
-    console.write(result.summary())
-    console.write_table(result.table())
-    for name in ("r_hat", "effective_sample_size"):
-        if name in getattr(result, "diagnostics", {}):
+    console.write_result(result, json=json)
+    for name in () if json else ("r_hat", "effective_sample_size"):
+        if name in result.diagnostics:
             console.write(f"{name}: {result.diagnostics[name]:.2f}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clerestory.cli import options
 from clerestory.cli.arguments import validated
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ app = typer.Typer(
 themes = typer.Typer(help="Export and import themes.", no_args_is_help=True)
 app.add_typer(themes, name="themes")
 TOKEN = "CLERESTORY_TOKEN"
-Folder = Annotated[Path, typer.Argument(help="Folder written by `microscope build`.")]
+_Folder = Annotated[Path, typer.Argument(help="Folder written by `microscope build`.")]
 
 
 @app.command()
 @validated
 def build(
     recordings: Annotated[list[str], typer.Argument(help="Recordings of one model.")],
-    out: Annotated[Path, typer.Option(help="Folder: new, or begun by the same command.")],
+    out: Annotated[Path, typer.Option(help="Folder; the same command resumes there.")],
     sites: Annotated[str, typer.Option(help="Sites with pages, such as `text.*/mlp`.")] = "*",
     findings: Annotated[
         list[Path] | None,
@@ -48,22 +49,22 @@ def build(
     ] = 400,
 ) -> None:
     """Build a microscope: galleries, histograms, words, related units and heat maps."""
-    from clerestory.cli import console
-    from clerestory.io.outputs import resumable
-    from clerestory.microscope import build as built
-    from clerestory.microscope.redraw import opened
+    from clerestory.cli import console, interrupts
+    from clerestory.microscope import build as build_microscope
+    from clerestory.microscope.redraw import open_model
     from clerestory.microscope.references import add_references
     from clerestory.microscope.searches import search_all
     from clerestory.recordings import Recording
 
-    _check_cited(findings or (), studies or (), search)
-    resumable(out)
-    opened_recordings = [Recording.open(one) for one in recordings]
-    with console.progress_bars() as tell:
-        microscope = built(opened_recordings, out, sites=sites, progress=tell)
+    _check_references(findings or (), studies or (), search)
+    opened = [Recording.open(recording) for recording in recordings]
+    with interrupts.resumable(out), console.progress_bars() as progress:
+        microscope = build_microscope(opened, out, sites=sites, progress=progress)
         add_references(microscope, findings or (), studies or ())
         if search is not None:
-            search_all(microscope, opened(microscope), budget, how=search, progress=tell)
+            search_all(
+                microscope, open_model(microscope), budget, algorithm=search, progress=progress
+            )
     units = sum(site.units for site in microscope.sites.values())
     console.status(f"{units:,} units are in {out}: `clerestory microscope serve {out}`.")
 
@@ -71,7 +72,7 @@ def build(
 @app.command()
 @validated
 def serve(
-    folder: Folder,
+    folder: _Folder,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8642,
     host: Annotated[
         str, typer.Option(help="Address to bind; anything but this machine needs --token.")
@@ -88,26 +89,27 @@ def serve(
     from clerestory.cli import console
     from clerestory.errors import OptionError
     from clerestory.microscope import Microscope
-    from clerestory.microscope import serve as run
+    from clerestory.microscope import serve as run_server
     from clerestory.microscope.guard import check_token
 
-    # Typer takes an empty variable for none, and the server would then be open.
+    # Typer ignores an empty variable, and the server would then be open to anyone.
     if token is None and os.environ.get(TOKEN) == "":
         raise OptionError(f"{TOKEN} is set and empty: give it a token, or unset it.")
     # Before the address is printed, although `serve` checks it too.
     check_token(host, token)
     model = Microscope(folder).model
-    where = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    with_token = " Open it with ?token=… once." if token else ""
-    console.status(f"{model} is at {where} (Ctrl-C ends it).{with_token}")
-    run(folder, host=host, port=port, token=token, hosts=allow_host or ())
+    # An IPv6 address stands in brackets in a URL.
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    token_advice = " Open it with ?token=… once." if token else ""
+    console.status(f"{model} is at {url} (Ctrl-C stops it).{token_advice}")
+    run_server(folder, host=host, port=port, token=token, hosts=allow_host or ())
 
 
 @app.command()
 @validated
 def export(
-    folder: Folder,
-    out: Annotated[Path, typer.Option(help="Folder; must be empty or absent.")],
+    folder: _Folder,
+    out: options.NewFolder,
     form: Annotated[
         Literal["site", "neuronpedia"],
         typer.Option("--format", help="Static pages, or rows in the format of Neuronpedia."),
@@ -115,29 +117,30 @@ def export(
 ) -> None:
     """Write the same as files: pages without forms, or units, activations and themes as rows."""
     from clerestory.cli import console
-    from clerestory.io.outputs import whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.microscope import neuronpedia, site
 
-    with whole_folder(out) as part, console.progress_bars() as tell:
-        came = (site if form == "site" else neuronpedia)(folder, part, tell).relative_to(part)
-    console.status(f"Open {out / came}." if form == "site" else f"The rows are in {out / came}.")
+    write = site if form == "site" else neuronpedia
+    with atomic_folder(out) as part, console.progress_bars() as progress:
+        path = out / write(folder, part, progress).relative_to(part)
+    console.status(f"Open {path}." if form == "site" else f"The rows are in {path}.")
 
 
 @app.command()
 @validated
-def backup(folder: Folder, to: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
+def backup(folder: _Folder, to: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
     """Copy the database of themes and blind tests, also while it is served."""
     from clerestory.cli import console
-    from clerestory.io.outputs import new_file, whole_file
+    from clerestory.io.writing import atomic_file, prepare_new_file
 
-    with whole_file(new_file(to)) as part:
+    with atomic_file(prepare_new_file(to)) as part:
         _themes(folder).backup(part)
     console.status(f"The themes are in {to}.")
 
 
 @themes.command("export")
 @validated
-def export_themes(folder: Folder) -> None:
+def export_themes(folder: _Folder) -> None:
     """Print every theme as one line of JSON."""
     for line in _themes(folder).export():
         typer.echo(line)
@@ -146,7 +149,7 @@ def export_themes(folder: Folder) -> None:
 @themes.command("import")
 @validated
 def import_themes(
-    folder: Folder, file: Annotated[Path, typer.Argument(help="File written by `export`.")]
+    folder: _Folder, file: Annotated[Path, typer.Argument(help="File written by `export`.")]
 ) -> None:
     """Add the new themes of a file, all or none."""
     from clerestory.cli import console
@@ -157,14 +160,16 @@ def import_themes(
     lines = read_lines(file, minimum=0)
     units = (unit.address for unit in Microscope(folder).units())
     try:
-        new = _themes(folder).take(lines, units)
+        new = _themes(folder).import_lines(lines, units)
     except ThemeError as error:
         raise ThemeError(f"{file}: {error}") from error
     console.status(f"{new} new themes.")
 
 
-def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str | None) -> None:
-    """What is named beside the recordings, looked at before a microscope is built of these."""
+def _check_references(
+    findings: Iterable[Path], studies: Iterable[Path], search: str | None
+) -> None:
+    """Check what is linked to the recordings, before the microscope is built."""
     from clerestory.contrasts import Findings
     from clerestory.errors import OutputError
     from clerestory.maximization.base import searches
@@ -181,6 +186,6 @@ def _check_cited(findings: Iterable[Path], studies: Iterable[Path], search: str 
 def _themes(folder: Path) -> Themes:
     from clerestory.microscope import Microscope, Themes
 
-    # For its checks alone: a folder without a microscope gets no database.
+    # Called for its checks: a folder without a microscope gets no database.
     Microscope(folder)
     return Themes(folder / "themes.sqlite")

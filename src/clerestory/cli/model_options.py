@@ -15,61 +15,45 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from clerestory.cli.arguments import validated
+from clerestory.cli.arguments import replace_parameters, validated
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
 __all__ = ["ModelOptions", "takes_model"]
 
-PANEL = "The model"
+_model = functools.partial(typer.Option, rich_help_panel="The model")
 _Name = Annotated[
     str | None,
-    typer.Option(
+    _model(
         "--model",
         help="A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file.",
-        rich_help_panel=PANEL,
     ),
 ]
 _Prior = Annotated[
-    str | None,
-    typer.Option(
-        help="The prior of a Kandinsky 2.2 decoder: an id or folder.", rich_help_panel=PANEL
-    ),
+    str | None, _model(help="The prior of a Kandinsky 2.2 decoder: an id or folder.")
 ]
-_Lora = Annotated[
-    str | None, typer.Option(help="A LoRA: a file, folder or id.", rich_help_panel=PANEL)
-]
+_Lora = Annotated[str | None, _model(help="A LoRA: a file, folder or id.")]
 _Config = Annotated[
     str | None,
-    typer.Option(
-        help="For a single file: an id or folder with the configuration of its parts.",
-        rich_help_panel=PANEL,
-    ),
+    _model(help="For a single file: an id or folder with the configuration of its parts."),
 ]
-_Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=PANEL, show_default=True)
-]
-_Dtype = Annotated[
-    str, typer.Option(help="auto, float32, float16 or bfloat16.", rich_help_panel=PANEL)
-]
+_Device = Annotated[str, _model(help="auto, cpu, cuda or mps.")]
+_Dtype = Annotated[str, _model(help="auto, float32, float16 or bfloat16.")]
 _Offload = Annotated[
     Literal["model", "sequential"] | None,
-    typer.Option(
-        help="Keep weights in main memory: a part, or a module, at a time on the accelerator.",
-        rich_help_panel=PANEL,
-    ),
+    _model(help="Keep weights in main memory: a part, or a module, at a time on the accelerator."),
 ]
 _Pickles = Annotated[
     bool,
-    typer.Option(
+    _model(
         "--allow-pickles",
         help="Read pickled weights too, which can run code: only from people you trust.",
-        rich_help_panel=PANEL,
     ),
 ]
 UNSET = (None, "auto", False)
-SHARED: dict[str, tuple[Any, Any]] = {
+"""Values of options that were not given."""
+MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "name_": (_Name, None),
     "prior": (_Prior, None),
     "lora": (_Lora, None),
@@ -79,11 +63,12 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "offload": (_Offload, None),
     "pickles": (_Pickles, False),
 }
+"""Annotation and default by parameter; `name_`, since commands have a parameter `name`."""
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model the command line names, and how to open it.
+    """The model that the command line names, and how to open it.
 
     Attributes:
         name: The value of `--model`; None where it is not given.
@@ -94,30 +79,36 @@ class ModelOptions:
     load_options: dict[str, Any]
 
     @property
-    def first_given(self) -> str:
-        """The first option that was given, with its value; empty where none was."""
+    def first_option(self) -> str:
+        """The first option on the command line, with its value; empty where there is none."""
         options = {"model": self.name, **self.load_options}
         return next(
             (f"--{key} {value}" for key, value in options.items() if value not in UNSET), ""
         )
 
+    @property
+    def explicit_options(self) -> dict[str, Any]:
+        """The load options that have a value."""
+        return {name: value for name, value in self.load_options.items() if value is not None}
+
     def open(self, default: str | None = None, **default_options: str) -> Model:
         """Open the model.
 
         Args:
-            default: What to open where `--model` is not given; None for the default model of the
+            default: The model where `--model` is not given; None for the default model of the
                 installed plug-ins.
             **default_options: Load options of that default.
 
         Returns:
-            The model. What a user should know of its family is written to stderr.
+            The model. Its description is written to stderr.
         """
         import clerestory
         from clerestory.cli import console
 
-        given = {key: value for key, value in self.load_options.items() if value is not None}
+        options = self.explicit_options
         # The default's load options belong to the default: another model has its own.
-        options = given if self.name else {**default_options, **given}
+        if not self.name:
+            options = {**default_options, **options}
         model = clerestory.load(self.name or default, **options)
         if model.description:
             console.status(f"{model.name}: {model.description}")
@@ -136,21 +127,18 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
-        options = {name: arguments.pop(name) for name in SHARED}
+        options = {name: arguments.pop(name) for name in MODEL_OPTIONS}
         command(**arguments, model=ModelOptions(options.pop("name_"), options))
 
     hints = get_type_hints(command, include_extras=True)
-    own = [
+    parameters = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "model"
     ]
-    shared = [
+    model_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-        for name, (hint, default) in SHARED.items()
+        for name, (hint, default) in MODEL_OPTIONS.items()
     ]
-    # Typer reads the signature, so the wrapper has to show the options that it takes apart.
-    parameters = [*own, *shared]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    replace_parameters(wrapped, [*parameters, *model_parameters])
     return validated(wrapped)

@@ -22,7 +22,7 @@ GROUP = "clerestory.commands"
 
 
 class PluginGroup(TyperGroup):
-    """A group that holds the commands of plug-ins besides its own, which come first.
+    """A group of built-in commands, followed by those of plug-ins.
 
     Contexts and commands are `Any`: some versions of typer have click's types, some their own copy.
     """
@@ -34,14 +34,14 @@ class PluginGroup(TyperGroup):
             ctx: Click's context.
 
         Returns:
-            Own commands first.
+            Built-in commands first.
         """
-        own = super().list_commands(ctx)
-        # A plug-in cannot replace a command of the library's own.
-        return [*own, *(name for name in plugins(GROUP) if name not in own)]
+        built_in = super().list_commands(ctx)
+        # A plug-in cannot replace a built-in command.
+        return [*built_in, *(name for name in plugins(GROUP) if name not in built_in)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, for a plug-in's only its line in `--help`.
+        """The command of this name; a plug-in's has its line of `--help` and no more.
 
         Args:
             ctx: Click's context.
@@ -50,25 +50,25 @@ class PluginGroup(TyperGroup):
         Returns:
             The command; None where there is none.
         """
-        own = super().get_command(ctx, cmd_name)
-        if own is not None or cmd_name not in plugins(GROUP):
-            return own
+        built_in = super().get_command(ctx, cmd_name)
+        if built_in is not None or cmd_name not in plugins(GROUP):
+            return built_in
         package = plugins(GROUP)[cmd_name].module.partition(".")[0]
-        # A stand-in: importing every plug-in would make `--help` slow, and break it where one is
-        # broken.
+        # A placeholder: importing every plug-in would make `--help` slow, and a broken plug-in
+        # would break it.
         return TyperCommand(cmd_name, help=f"Commands of the plug-in {package}.")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that is called, for a plug-in's after its import.
+        """The command to run; a plug-in is imported for it.
 
         Args:
             ctx: Click's context.
-            args: What was typed after `clerestory`.
+            args: The words after `clerestory`.
 
         Returns:
-            The name, the command, and the arguments that are left for it.
+            The name, the command, and its arguments.
         """
-        name, command, rest = super().resolve_command(ctx, args)
+        name, command, arguments = super().resolve_command(ctx, args)
         if name is None or super().get_command(ctx, name) is not None:
-            return name, command, rest
-        return name, typer.main.get_group(load_plugin(plugins(GROUP)[name])), rest
+            return name, command, arguments
+        return name, typer.main.get_group(load_plugin(plugins(GROUP)[name])), arguments

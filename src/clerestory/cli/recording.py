@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli import options
 from clerestory.cli.arguments import validated
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Show, verify and repair a recording.", no_args_is_help=True)
-_Where = Annotated[str, typer.Argument(help="Folder or URL of a recording.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
 @app.command()
 @validated
-def info(where: _Where, json: _Json = False) -> None:
+def info(where: options.RecordingLocation, json: options.JsonFlag = False) -> None:
     """Print progress, sites, bad samples and provenance."""
     from clerestory.cli import console
     from clerestory.recordings import Recording
@@ -51,15 +50,15 @@ def info(where: _Where, json: _Json = False) -> None:
 @app.command()
 @takes_model
 def verify(
-    where: _Where,
+    where: options.RecordingLocation,
     model: ModelOptions,
     repair: Annotated[
         bool, typer.Option("--repair", help="Draw the damaged samples again.")
     ] = False,
-    json: _Json = False,
+    json: options.JsonFlag = False,
 ) -> None:
     """Verify the checksum of every file; exits with status 1 if one is damaged."""
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.errors import OptionError
     from clerestory.recordings import repaired
     from clerestory.recordings.store import Store
@@ -67,27 +66,27 @@ def verify(
     from clerestory.recordings.verification import verify as check
     from clerestory.recordings.writer import fill
 
-    if model.first_given and not repair:
+    if model.first_option and not repair:
         raise OptionError(
-            f"{model.first_given} is for --repair, which draws again: give both, or none."
+            f"{model.first_option} is for --repair, which draws again: give both, or none."
         )
     store = Store(where)
-    if model.first_given:
-        _opened(model, store)  # what is wrong with it is reported before all is read
+    if model.first_option:
+        _open_model(model, store)  # reports a wrong model before every file is read
     with console.progress_bars() as progress:
         damage = check(store, progress)
-    for each in damage:
-        rows = f"samples {each.samples.start} to {each.samples.stop - 1}"
-        console.status(f"{each.site}: {each.how}, {rows}")
+    for item in damage:
+        rows = f"samples {item.samples.start} to {item.samples.stop - 1}"
+        console.status(f"{item.site}: {item.how}, {rows}")
     if damage and repair:
-        opened = _opened(model, store)
-        with store.locked(), console.progress_bars() as progress:
-            chunks = {each.chunk for each in damage}
-            again = [chunk for chunk in chunks if chunk < store.plan.chunks]
-            repaired(store, [each for each in damage if each.chunk not in again])
-            fill(store, opened, progress, again)
+        opened = _open_model(model, store)
+        with interrupts.resumable(where), store.locked(), console.progress_bars() as progress:
+            chunks = {item.chunk for item in damage}
+            redrawn = [chunk for chunk in chunks if chunk < store.plan.chunks]
+            repaired(store, [item for item in damage if item.chunk not in redrawn])
+            fill(store, opened, progress, redrawn)
         console.status(f"{len(chunks)} chunks were drawn again.")
-        # Once more over all files: what was repaired is proven, not assumed.
+        # All files again: the repair is verified, not assumed.
         damage = check(store)
     if json:
         damaged = [{"site": site, "samples": rows} for site, rows in by_site(damage).items()]
@@ -97,8 +96,8 @@ def verify(
     console.status(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")
 
 
-def _opened(model: ModelOptions, store: Store) -> Model:
-    """The model that the recording is of; RecordingError where another is named."""
+def _open_model(model: ModelOptions, store: Store) -> Model:
+    """Open the recording's model; RecordingError where the options name another."""
     from clerestory.recordings.plan import check_model
 
     planned = store.plan.model

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 __all__ = ["sites"]
@@ -17,15 +18,15 @@ def sites(
     pattern: Annotated[
         str, typer.Argument(help="Patterns of sites, such as `text.*/mlp`, separated by commas.")
     ] = "*",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list to stdout.")] = False,
+    json: options.JsonFlag = False,
 ) -> None:
-    """List the sites of a model: address, positions × units, and the torch module there."""
+    """List the sites of a model: address, positions × units, and torch module."""
     import sys
 
     from clerestory.cli import console
 
     selected = model.open().sites.match(pattern)
-    if as_json:
+    if json:
         rows = [
             {
                 "address": site.address,
@@ -48,7 +49,8 @@ def sites(
         units += f" in {site.heads} heads" if site.heads else ""
         affects = {True: "yes", False: "no", None: "?"}[site.affects_output]
         cells = (site.address, positions, units, site.path, affects)
-        table.add_row(*(Text(console.plain(cell)) for cell in cells))  # no markup in it
-    # rich takes 80 columns where there is no terminal, and would cut addresses in a pipe.
-    narrow = sys.stdout.isatty()
-    Console(width=None if narrow else 200).print(table)
+        # `Text`, so that rich reads no markup in a model's module names.
+        table.add_row(*(Text(console.plain(cell)) for cell in cells))
+    # Without a terminal rich assumes 80 columns, and would cut addresses in a pipe.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width).print(table)

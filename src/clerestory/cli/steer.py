@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag, validated
+from clerestory.cli import options
+from clerestory.cli.arguments import validated
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
     from clerestory.steering import SteeredModel
 
 __all__ = ["app"]
+
+_SteeredFolder = Annotated[Path, typer.Argument(help="Folder written by `steer build`.")]
 
 app = typer.Typer(help="Steered models: build, draw, show, bake.", no_args_is_help=True)
 
@@ -26,44 +29,42 @@ def steer() -> None:
 @app.command()
 @takes_model
 def draw(
-    folder: Annotated[Path, typer.Argument(help="Folder written by `steer build`.")],
-    prompts: Annotated[list[str], typer.Argument(help="Prompts to draw.")],
+    folder: _SteeredFolder,
+    prompts: options.Prompts,
     model: ModelOptions,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the pictures; must be empty or absent.")
-    ] = Path("drawn"),
-    seeds: Annotated[str, typer.Option(help="Seeds: `0:4` for 0 to 3, or `3,7`.")] = "0:4",
+    out: options.NewFolder = Path("drawn"),
+    seeds: options.Seeds = "0:4",
 ) -> None:
     """Draw with and without the edits; the grid has a row without and a row with, per prompt.
 
-    The model is the one that the edits were made for, unless you name another copy of it.
+    The model is the one that the edits were made for, unless --model names another copy of it.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
     from clerestory.reporting.pictures import grid, pairs, save, save_run
 
-    numbers = parse_seeds(seeds)
+    seed_numbers = parse_seeds(seeds)
     steered = _open(folder, model)
     # All prompts are checked before the first is drawn.
     for prompt in prompts:
         steered.model.check_prompt(prompt)
-    with whole_folder(out) as part:
+    edits, columns = [[], steered.edits], len(seed_numbers)
+    with atomic_folder(out) as part:
         with console.progress_bars() as progress:
-            runs = steered.model.sweep(prompts, numbers, [[], steered.edits], progress=progress)
-        save_run(runs[1], part, edited=True)
-        sheet = grid(pairs(runs[0], runs[1], columns=len(numbers)), columns=len(numbers))
-        save(sheet, part / "grid.png")
-    console.status(f"{len(runs[1].samples)} pictures and grid.png are in {out}.")
+            plain, edited = steered.model.sweep(prompts, seed_numbers, edits, progress=progress)
+        save_run(edited, part, edited=True)
+        save(grid(pairs(plain, edited, columns=columns), columns=columns), part / "grid.png")
+    console.status(f"{len(edited.samples)} pictures and grid.png are in {out}.")
 
 
 @app.command()
 @takes_model
 def build(
-    findings: Annotated[Path, typer.Argument(help="Folder written by `find --out`.")],
-    target: Annotated[str, typer.Argument(help="CLASSIFIER=LABEL, such as lancet:style=ink.")],
+    findings: options.FindingsFolder,
+    target: options.Target,
     model: ModelOptions,
-    out: Annotated[Path, typer.Option(help="Folder for the steered model; empty or absent.")],
+    out: options.NewFolder,
     template: Annotated[
         str | None,
         typer.Argument(
@@ -101,12 +102,10 @@ def build(
             help="Strengths to try, in standard deviations of the site's activations: 1,2,4."
         ),
     ] = "",
-    items: Annotated[
-        Path | None, typer.Option(help="File with one item per line; default: the model's items.")
-    ] = None,
+    items: options.ItemFile = None,
     selection_items: Annotated[int, typer.Option(min=4, help="Number of selection items.")] = 24,
     evaluation_items: Annotated[int, typer.Option(min=4, help="Number of evaluation items.")] = 48,
-    seeds: Annotated[str, typer.Option(help="Seeds per item: 0:2.")] = "0:2",
+    seeds: options.Seeds = "0:2",
     baselines: Annotated[
         int, typer.Option(min=0, help="Number of baseline directions from shuffled pairs.")
     ] = 20,
@@ -116,8 +115,8 @@ def build(
     slider: Annotated[
         int, typer.Option(min=0, help="Training steps of a LoRA slider as a baseline; 0 for none.")
     ] = 0,
-    cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    cache: options.CacheFlag = True,
+    json: options.JsonFlag = False,
 ) -> None:
     """Try strengths, sites and steps of a finding's directions, and save the best as a model.
 
@@ -125,13 +124,11 @@ def build(
     compare it with the template, shuffled directions and other baselines.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
-    # Refused before the minutes of drawing, not after.
-    free_folder(out)
-    numbers, sizes = parse_seeds(seeds), _parse_numbers(strengths)
+    seed_numbers, strength_values = parse_seeds(seeds), _parse_strengths(strengths)
     opened = model.open()
     with console.progress_bars() as progress:
         result = build_steered(
@@ -144,34 +141,32 @@ def build(
             preserve=preserve or (),
             min_preservation=min_preservation,
             sites=sites or (),
-            strengths=sizes,
+            strengths=strength_values,
             items=items,
             selection_items=selection_items,
             evaluation_items=evaluation_items,
-            seeds=numbers,
+            seeds=seed_numbers,
             baselines=baselines,
             search=search,
             slider=slider,
             cache=cache,
             progress=progress,
         )
-    with whole_folder(out) as part:
+    with atomic_folder(out) as part:
         result.save(part)
     console.status(f"The steered model and its card are in {out}.")
-    for warning in result.calibration.warnings:
-        console.status(f"Note: {warning}")
+    console.warn(result.calibration.warnings)
     if json:
         console.write_json({"calibration": result.steered.calibration})
-        return
-    console.write(result.summary())
-    console.write_table(result.table())
+    else:
+        console.write_result(result, json=False)
 
 
 @app.command()
 @validated
 def show(
-    folder: Annotated[Path, typer.Argument(help="A steered model.")],
-    json: Annotated[bool, typer.Option("--json", help="Print steering.json to stdout.")] = False,
+    folder: _SteeredFolder,
+    json: options.JsonFlag = False,
 ) -> None:
     """Print the card of a steered model, or all its measurements."""
     from dataclasses import asdict
@@ -190,23 +185,21 @@ def show(
 @app.command()
 @takes_model
 def bake(
-    folder: Annotated[Path, typer.Argument(help="A steered model.")],
-    out: Annotated[Path, typer.Option(help="Folder for the result; must be empty or absent.")],
+    folder: _SteeredFolder,
+    out: options.NewFolder,
     model: ModelOptions,
     form: Annotated[
         Literal["pipeline", "lora"], typer.Option("--as", help="A whole pipeline, or a LoRA file.")
     ] = "pipeline",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    json: options.JsonFlag = False,
 ) -> None:
     """Fold the edits into the weights: a plain diffusers pipeline, or a LoRA, without hooks.
 
     An edit that is not an affine map is refused, with the reason and the nearest affine edit.
     """
     from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
     from clerestory.steering import bake as bake_steered
 
-    free_folder(out)
     result = bake_steered(_open(folder, model), out, lora=form == "lora")
     if json:
         console.write_json(result.to_dict())
@@ -218,7 +211,7 @@ def bake(
             line += f", whose pictures differ by {refusal.picture_difference:.1f} of 255"
         console.status(line)
     if result.folder is None:
-        # Nothing was written: a script has to notice.
+        # Nothing was written, which a script has to notice.
         raise typer.Exit(1)
     console.status(
         f"Written to {result.folder}: predictions differ by at most {result.max_difference:.1e} "
@@ -236,7 +229,7 @@ def _open(folder: Path, model: ModelOptions) -> SteeredModel:
     return SteeredModel.load(folder, model.open(base.name, **base.load_options))
 
 
-def _parse_numbers(text: str) -> tuple[float, ...]:
+def _parse_strengths(text: str) -> tuple[float, ...]:
     from math import isfinite
 
     from clerestory.errors import OptionError

@@ -1,4 +1,4 @@
-"""`clerestory study`: questions in files, answered end to end."""
+"""`clerestory study`: questions in TOML files, answered end to end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag, validated
+from clerestory.cli import options
+from clerestory.cli.arguments import parse_pairs, validated
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
@@ -40,60 +41,56 @@ def run(
         list[str] | None,
         typer.Option(help="NAME=CLASSIFIER, to replace the study's; repeatable."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the estimated cost and exit.")
-    ] = False,
+    dry_run: options.DryRun = False,
     resume: Annotated[bool, typer.Option(help="Resume from the results in the folder.")] = True,
-    cache: CacheFlag = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results.json to stdout.")] = False,
+    cache: options.CacheFlag = True,
+    json: options.JsonFlag = False,
 ) -> None:
     """Answer a study's question about a model: report.html, results.json and steered models.
 
     The same command resumes an interrupted run. After a change of the file it reruns the changed
     tasks and those that depend on them.
     """
-    from clerestory.cli import console
-    from clerestory.io.outputs import free_folder
+    from clerestory.cli import console, interrupts
+    from clerestory.io.writing import check_empty_folder
     from clerestory.studies import Study, forecast, run_study, write_report
     from clerestory.studies.runner import check_folder
 
-    study, classifiers = Study.load(name, scale), _classifiers(classifier or [])
-    folder = out or _folder(study.name, scale, model.name)
-    # A forecast writes nothing, so any folder will do.
+    study, classifiers = Study.load(name, scale), parse_pairs("--classifier", classifier or ())
+    folder = out or _default_folder(study.name, scale, model.name)
+    # A forecast writes nothing: no folder is refused.
     if not dry_run:
-        (check_folder if resume else free_folder)(folder)
+        (check_folder if resume else check_empty_folder)(folder)
     opened = model.open()
     if dry_run:
-        _write_forecast(forecast(study, opened, classifiers), as_json)
+        _write_forecast(forecast(study, opened, classifiers), json=json)
         return
-    with console.progress_bars() as bars:
+    with interrupts.resumable(folder), console.progress_bars() as progress:
         result = run_study(
             study,
             opened,
             folder,
             classifiers=classifiers,
             cache=cache,
-            progress=bars,
+            progress=progress,
             announce=console.status,
         )
-    report = write_report(result)
-    if as_json:
+        report = write_report(result)
+    if json:
         console.write_json(result.to_dict())
     # With --json, stdout is one JSON value and nothing else.
-    console.write("\n".join(result.answer()), err=as_json)
-    console.write(f"The report is {report}", err=as_json)
+    console.write("\n".join(result.answer()), err=json)
+    console.write(f"The report is {report}", err=json)
 
 
 @app.command("list")
-def listing(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list to stdout.")] = False,
-) -> None:
+def list_studies(json: options.JsonFlag = False) -> None:
     """List the studies of installed packages and their questions."""
     from clerestory.cli import console
     from clerestory.studies import built_in_studies
 
     studies = built_in_studies()
-    if as_json:
+    if json:
         console.write_json([{"name": study.name, "question": study.question} for study in studies])
         return
     for study in studies:
@@ -105,16 +102,14 @@ def listing(
 def show(
     name: _Name,
     scale: _Scale = "quick",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the plan as JSON to stdout.")
-    ] = False,
+    json: options.JsonFlag = False,
 ) -> None:
     """Print the question of a study and the methods of its tasks."""
     from clerestory.cli import console
     from clerestory.studies import Study
 
     study = Study.load(name, scale)
-    if as_json:
+    if json:
         console.write_json(study.model_dump(mode="json"))
         return
     console.write(f"{study.name}, {scale}: {study.question}")
@@ -139,47 +134,33 @@ def new(
     """Write the file of a new study, ready to run."""
     from clerestory.cli import console
     from clerestory.errors import OutputError
-    from clerestory.io.outputs import new_file, whole_file
+    from clerestory.io.writing import atomic_file, prepare_new_file
     from clerestory.studies import new_study
 
     text = new_study(name, like)
     if out is not None and out.suffix != ".toml":
         raise OutputError(f"--out is {str(out)!r}; a study's file must end in .toml.")
-    path = new_file(out or Path(f"{name}.toml"))
-    with whole_file(path) as part:
+    path = prepare_new_file(out or Path(f"{name}.toml"))
+    with atomic_file(path) as part:
         part.write_text(text, "utf-8")
     console.write(f"{path} is a study that runs as it is: read it, change it, then")
     console.write(f"  clerestory study run {path} --dry-run")
 
 
-def _folder(name: str, scale: str, model: str | None) -> Path:
+def _default_folder(name: str, scale: str, model: str | None) -> Path:
     """The default folder of a run: each model and scale has its own."""
     from clerestory.reporting.pictures import slug
 
     return Path("-".join([name, *([] if model is None else [slug(model)]), scale]))
 
 
-def _classifiers(options: list[str]) -> dict[str, str]:
-    from clerestory.errors import OptionError
-
-    classifiers = {}
-    for option in options:
-        name, equals, classifier = option.partition("=")
-        if not (name and equals and classifier):
-            raise OptionError(
-                f"--classifier is {option!r}; give NAME=CLASSIFIER, NAME as in the study."
-            )
-        classifiers[name] = classifier
-    return classifiers
-
-
-def _write_forecast(found: Forecast, as_json: bool) -> None:
+def _write_forecast(forecast: Forecast, *, json: bool) -> None:
     import pandas as pd
 
     from clerestory.cli import console
 
-    content = found.to_dict()
-    if as_json:
+    content = forecast.to_dict()
+    if json:
         console.write_json(content)
         return
     rows: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag
+from clerestory.cli import options
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
 
@@ -43,7 +43,7 @@ def suppress(
         int | None,
         typer.Option(min=10, help="Number of evaluation paraphrases; default: 24, or half of all."),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds per prompt: 0:2.")] = "0:2",
+    seeds: options.Seeds = "0:2",
     budget: Annotated[
         int, typer.Option(min=0, help="Prompts to score in the search for words; 0: no search.")
     ] = 300,
@@ -51,11 +51,9 @@ def suppress(
         list[str] | None,
         typer.Option(help="Method to compare, such as `LEACE`; repeatable. Default: all."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the page and steered model; empty or absent.")
-    ] = None,
-    cache: CacheFlag = True,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    out: options.OptionalNewFolder = None,
+    cache: options.CacheFlag = True,
+    json: options.JsonFlag = False,
 ) -> None:
     """Compare methods that remove unwanted labels, and recommend one.
 
@@ -68,9 +66,9 @@ def suppress(
     from clerestory.cli import console
     from clerestory.models import parse_seeds
 
-    # Each once: a line that stands twice would count twice.
+    # Without repeats: a repeated line would count twice.
     others = None if other_prompts is None else tuple(dict.fromkeys(read_lines(other_prompts)))
-    with console.progress_bars() as report:
+    with console.progress_bars() as progress:
         result = suppression.suppress(
             model.open(),
             prompt,
@@ -86,14 +84,13 @@ def suppress(
             methods=methods or (),
             out=out,
             cache=cache,
-            progress=report,
+            progress=progress,
         )
     if out is not None:
         console.status(f"The page is {out / 'suppression.html'}.")
         if result.steered is not None:
             console.status(f"The steered model is in {out / 'steered'}.")
-    for warning in result.warnings:
-        console.status(f"Note: {warning}")
+    console.warn(result.warnings)
     if json:
         console.write_json(result.to_dict())
         return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clerestory.cli.arguments import CacheFlag
+from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ __all__ = ["verify"]
 
 @takes_model
 def verify(
-    findings: Annotated[Path, typer.Argument(help="Folder written by `find --out`.")],
+    findings: options.FindingsFolder,
     model: ModelOptions,
     classifier: Annotated[
         str, typer.Option(help="Classifier of the pictures, such as lancet:style.")
@@ -40,9 +39,9 @@ def verify(
         typer.Option(min=1, help="Number of baseline directions from shuffled pairs, per unit."),
     ] = 20,
     maps: Annotated[bool, typer.Option(help="Trace sites, steps and seeds.")] = True,
-    cache: CacheFlag = True,
-    out: Annotated[Path | None, typer.Option(help="New folder for effects and maps.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+    cache: options.CacheFlag = True,
+    out: options.OptionalNewFolder = None,
+    json: options.JsonFlag = False,
 ) -> None:
     """Edit the units of findings, and measure how the pictures change.
 
@@ -54,12 +53,9 @@ def verify(
     from clerestory.causal.charts import save_maps
     from clerestory.cli import console
     from clerestory.contrasts import Findings
-    from clerestory.io.outputs import free_folder, whole_folder
+    from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
 
-    # Refused before the minutes of drawing, not after.
-    if out is not None:
-        free_folder(out)
     opened_findings = Findings.load(findings)
     seed_numbers = parse_seeds(seeds) if seeds else None
     opened_model = model.open()
@@ -78,7 +74,7 @@ def verify(
             progress=progress,
         )
     if out is not None:
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             result.write(folder)
             save_maps(result, folder)
         console.status(f"The effects are in {out}.")
@@ -108,5 +104,4 @@ def _print(result: VerificationResult) -> None:
             f"{swap.factor}: {swap.conditioning:.0%} ({swap.low:.0%}–{swap.high:.0%}) by the "
             f"conditioning, {swap.noise:.0%} by the noise ({swap.pictures} pictures)"
         )
-    for warning in result.warnings:
-        console.status(f"warning: {warning}")
+    console.warn(result.warnings)

@@ -339,7 +339,7 @@ class Findings(Result):
             for source, check in self.classifiers.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
-        return dump_json(_Fields(**{**content, "classifiers": checks}))
+        return to_jsonable(_Fields(**{**content, "classifiers": checks}))
 
     def write(self, folder: Path) -> None:
         """Write JSON, directions (safetensors) and samples (Parquet).
@@ -347,12 +347,9 @@ class Findings(Result):
         Args:
             folder: The folder; files of these names are overwritten.
         """
-        from safetensors.numpy import save_file
-
         super().write(folder)
         directions = {unit: np.ascontiguousarray(d) for unit, d in self.directions.items()}
-        with writing(folder / DIRECTIONS) as path:
-            save_file(directions, path)
+        write_tensors(folder / DIRECTIONS, directions, framework="np")
         if self.samples is not None:
             self.samples.to_parquet(folder / SAMPLES)
 
@@ -370,13 +367,13 @@ class Findings(Result):
             EvidenceError: A file is missing, damaged, or no findings.
         """
         try:
-            path = inside(folder, FILE, EvidenceError)
+            path = path_inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, most=MAX_BYTES)
-            read = validated(_Fields, content, FILE, EvidenceError)
-            samples = inside(folder, SAMPLES, EvidenceError)
+            read = validate(_Fields, content, FILE, EvidenceError)
+            samples = path_inside(folder, SAMPLES, EvidenceError)
             return cls(
                 **{**vars(read), "classifiers": _read_checks(read.classifiers)},
-                directions=_read_directions(inside(folder, DIRECTIONS, EvidenceError)),
+                directions=_read_directions(path_inside(folder, DIRECTIONS, EvidenceError)),
                 # `write` leaves the file out where there are no samples.
                 samples=read_samples(samples, SAMPLE_COLUMNS) if samples.exists() else None,
             )
@@ -416,7 +413,7 @@ class _Fields:
 def _read_checks(checks: Mapping[str, Any]) -> dict[str, HumanCheck | None]:
     from clerestory.classifiers import HumanCheck
 
-    with refusing(FILE, EvidenceError):
+    with wrap_errors(FILE, EvidenceError):
         return {
             source: None if check is None else HumanCheck.from_dict(check)
             for source, check in checks.items()

@@ -149,7 +149,7 @@ class Groups(Result):
             for name, group in self.groups.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
-        return dump_json(_Fields(**{**content, "groups": groups}))
+        return to_jsonable(_Fields(**{**content, "groups": groups}))
 
     def write(self, folder: Path) -> None:
         """Write `groups.json`, the samples, and a folder of findings for each group.
@@ -181,7 +181,7 @@ class Groups(Result):
                 group.cells,
                 group.units,
                 Findings.load(
-                    inside(
+                    path_inside(
                         folder,
                         findings_folder(Path(), list(read.groups), name).as_posix(),
                         EvidenceError,
@@ -190,7 +190,7 @@ class Groups(Result):
             )
             for name, group in read.groups.items()
         }
-        samples = read_samples(inside(folder, SAMPLES, EvidenceError), COLUMNS)
+        samples = read_samples(path_inside(folder, SAMPLES, EvidenceError), COLUMNS)
         return cls(**{**vars(read), "groups": groups}, samples=samples)
 
 

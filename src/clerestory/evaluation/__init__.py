@@ -1,24 +1,27 @@
-"""The one engine that draws conditions on items and seeds, classifies them and compares them.
+"""The engine that draws conditions on items, templates and seeds, classifies and compares them.
 
     evaluator = Evaluator(model)
     design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
     conditions = [Condition("unedited"), Condition("words", "a stained glass of {item}")]
-    panel = Panel.open("lancet:style", "stained glass")
+    panel = Panel.load("lancet:style", "stained glass")
     plain, words = compare_conditions(evaluator, conditions, design, panel)
     words.target.rate, words.mean_preservation
 
-Every verb that draws and classifies calls it, so that a sample is drawn once in a call, and once in
-a study. Objectives of searches and attributions are measured by it as well.
+Everything that draws and classifies pictures calls this engine, and everything shares its cache: a
+sample is drawn once in a call, and once in a study. It also measures the objectives of searches and
+attributions. To read the package: `conditions` (what is drawn), `engine` (how), `rates` and
+`comparison` (the figures), then `objectives` and `terms`.
 """
 
 from clerestory.evaluation.cache import CacheOption, SampleCache
 from clerestory.evaluation.comparison import (
-    OpenTarget,
+    LoadedTarget,
     Outcome,
     Panel,
     compare_conditions,
     compare_drawings,
-    open_label,
+    load_preserved,
+    load_target,
 )
 from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
 from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
@@ -33,8 +36,8 @@ __all__ = [
     "Drawing",
     "Effect",
     "Evaluator",
+    "LoadedTarget",
     "Objective",
-    "OpenTarget",
     "Outcome",
     "Panel",
     "Rate",
@@ -46,7 +49,8 @@ __all__ = [
     "effect_of",
     "fill",
     "label",
-    "open_label",
+    "load_preserved",
+    "load_target",
     "parse_objective",
     "rate_of",
     "unit",

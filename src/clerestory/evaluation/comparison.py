@@ -1,12 +1,12 @@
-"""Conditions compared on the same items and seeds: the target's rate, and what else changes.
+"""Compares conditions on the same items and seeds: the target's rate, and side effects.
 
-    panel = Panel.open("lancet:style", "stained glass")
+    panel = Panel.load("lancet:style", "stained glass")
     conditions = [Condition("unedited"), Condition("words", "a stained glass of {item}")]
     plain, words = compare_conditions(Evaluator(model), conditions, design, panel)
     words.target.rate, words.preservation["subject"].rate
 
-The first condition is the reference: preservation counts where a classifier predicts the same of
-both pictures of one cell.
+The first condition is the reference. Preservation is the share of cells in which a classifier
+predicts the same class for the reference's picture and for the condition's.
 """
 
 from __future__ import annotations
@@ -26,37 +26,77 @@ from clerestory.registry import suggest
 from clerestory.stats import frechet_distance
 from clerestory.types import Floats, Pictures, Role
 
-__all__ = ["OpenTarget", "Outcome", "Panel", "compare_conditions", "compare_drawings", "open_label"]
+__all__ = [
+    "LoadedTarget",
+    "Outcome",
+    "Panel",
+    "compare_conditions",
+    "compare_drawings",
+    "load_preserved",
+    "load_target",
+]
 
 MIN_ITEMS = 2
-"""A single item has no variance."""
+"""Items below which nothing is compared: a single item has no variance."""
 
 
-class OpenTarget(NamedTuple):
-    """A loaded classifier and one of its labels."""
+class LoadedTarget(NamedTuple):
+    """A classifier and the class whose rate is measured.
+
+    Attributes:
+        classifier: The classifier.
+        label: One of its classes.
+    """
 
     classifier: Classifier
     label: str
 
 
-def open_label(name: str, label: str, role: Role = "evaluation") -> OpenTarget:
-    """Open a classifier and check that it has a class.
+def load_target(
+    classifier: str | Classifier, label: str, role: Role = "evaluation"
+) -> LoadedTarget:
+    """Load a classifier and check that it has a class.
 
     Args:
-        name: The classifier, such as `lancet:style`.
+        classifier: A classifier, or its name, such as `lancet:style`.
         label: The class, such as `stained glass`.
-        role: Which of two classifiers of that name.
+        role: Which of two classifiers of that name to load.
 
     Returns:
-        The opened classifier and the label.
+        The classifier and the label.
 
     Raises:
         RegistryError: There is no such classifier, or it has no such class.
     """
-    opened = load_classifier(name, role=role)
-    if label not in opened.classes:
-        raise RegistryError(f"{name} has no class {label!r}.{suggest(label, opened.classes)}")
-    return OpenTarget(opened, label)
+    if isinstance(classifier, str):
+        name, loaded = classifier, load_classifier(classifier, role=role)
+    else:
+        name, loaded = classifier.source, classifier
+    if label not in loaded.classes:
+        raise RegistryError(f"{name} has no class {label!r}.{suggest(label, loaded.classes)}")
+    return LoadedTarget(loaded, label)
+
+
+def load_preserved(
+    classifier: Classifier, names: Sequence[str] | None = None, role: Role = "evaluation"
+) -> dict[str, Classifier]:
+    """Load the classifiers that measure side effects, those whose predictions should not change.
+
+    Args:
+        classifier: The classifier of the target.
+        names: Names of classifiers; by default the other heads of the target's network, if it has
+            any.
+        role: Which of two classifiers of each name to load.
+
+    Returns:
+        The classifiers by name.
+
+    Raises:
+        RegistryError: There is no such classifier.
+    """
+    if names is None:
+        names = classifier.companions if isinstance(classifier, ClassifierHead) else ()
+    return {name: load_classifier(name, role=role) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +105,16 @@ class Panel:
 
     Attributes:
         target: The class whose rate is compared.
-        preserved: Classifiers whose predictions should not change, by name.
-        hard_negative: A class that should not come with the target.
+        preserved: Classifiers whose predictions should not change, by short name.
+        hard_negative: A class that resembles the target and should not rise with it.
     """
 
-    target: OpenTarget
+    target: LoadedTarget
     preserved: Mapping[str, Classifier] = field(default_factory=dict)
-    hard_negative: OpenTarget | None = None
+    hard_negative: LoadedTarget | None = None
 
     @classmethod
-    def open(
+    def load(
         cls,
         name: str,
         label: str,
@@ -83,15 +123,15 @@ class Panel:
         preserved: Sequence[str] | None = None,
         hard_negative: tuple[str, str] | None = None,
     ) -> Panel:
-        """Open classifiers by name.
+        """Load classifiers by name.
 
         Args:
-            name: The target's classifier.
-            label: The target's class.
-            role: Which of two classifiers of each name.
-            preserved: Names of classifiers whose predictions should not change; by default those
-                that come with the target's.
-            hard_negative: A classifier's name and its class.
+            name: The classifier of the target.
+            label: The class of the target.
+            role: Which of two classifiers of each name to load.
+            preserved: Names of classifiers whose predictions should not change; by default the
+                other heads of the target's network, if it has any.
+            hard_negative: The name of a classifier and one of its classes.
 
         Returns:
             The panel.
@@ -99,33 +139,33 @@ class Panel:
         Raises:
             RegistryError: There is no such classifier, or it has no such class.
         """
-        target = open_label(name, label, role)
-        if preserved is None:
-            head = target.classifier
-            preserved = head.companions if isinstance(head, ClassifierHead) else ()
-        against = None if hard_negative is None else open_label(*hard_negative, role)
-        opened = {
-            other: load_classifier(other, role=role)
-            for other in preserved
-            # What the hard negative's classifier sees has a figure of its own.
-            if hard_negative is None or other != hard_negative[0]
-        }
-        return cls(target, {factor_of(*pair): pair[1] for pair in opened.items()}, against)
+        target = load_target(name, label, role)
+        classifiers = load_preserved(target.classifier, preserved, role)
+        hard_negative_target = None
+        if hard_negative is not None:
+            hard_negative_target = load_target(*hard_negative, role)
+            # An outcome reports the rate of the hard negative separately.
+            classifiers.pop(hard_negative[0], None)
+        return cls(
+            target,
+            {factor_of(name, classifier): classifier for name, classifier in classifiers.items()},
+            hard_negative_target,
+        )
 
     @property
     def has_features(self) -> bool:
-        """Whether the target's classifier gives features, for Fréchet distances."""
+        """Whether the target's classifier has features, from which Fréchet distances are made."""
         return isinstance(self.target.classifier, ClassifierHead)
 
     def feature_moments(self, pictures: Pictures) -> tuple[Floats, Floats] | None:
-        """Mean and covariance of the features of pictures; None without features.
+        """Mean and covariance of the features of pictures.
 
         Args:
             pictures: `[n, height, width, 3]`.
 
         Returns:
-            The mean `[feature]` and the covariance `[feature, feature]`; None where the target's
-            classifier gives no features.
+            The mean `[feature]` and the covariance `[feature, feature]`; None if the target's
+            classifier has no features.
         """
         if not isinstance(self.target.classifier, ClassifierHead):
             return None
@@ -136,17 +176,18 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one condition does, compared with the reference.
+    """The figures of one condition, compared with the reference.
 
     Attributes:
-        name: The condition's name.
-        target: The rate of the target's class.
-        preservation: How often each other classifier predicts the same as of the reference.
+        name: Name of the condition.
+        target: Rate of the target's class.
+        preservation: For each preserved classifier, the rate of cells in which it predicts the same
+            class as for the reference.
         distance: Root mean square difference from the reference's pictures, 0 to 1.
-        hard_negative: The rate of the hard negative's class; None without one.
-        hard_negative_effect: The same less the reference's.
-        frechet: Fréchet distance from the features of another condition's pictures; None where
-            none was named, or the classifier has no features.
+        hard_negative: Rate of the hard negative's class; None without a hard negative.
+        hard_negative_effect: Change of that rate from the reference; None without a hard negative.
+        frechet: Fréchet distance to the pictures of the condition `frechet_to`; None if no such
+            condition was named, or the classifier has no features.
         pictures: `[item, template × seed, height, width, 3]`.
     """
 
@@ -161,24 +202,24 @@ class Outcome:
 
     @property
     def mean_preservation(self) -> float | None:
-        """The mean over classifiers; None where there are none."""
+        """Mean of `preservation` over classifiers; None if there are none."""
         rates = [rate.rate for rate in self.preservation.values()]
         return float(np.mean(rates)) if rates else None
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
 
-        def plain(value: Rate | Effect | None) -> dict[str, Any] | None:
+        def optional_dict(value: Rate | Effect | None) -> dict[str, Any] | None:
             return None if value is None else asdict(value)
 
         return {
             "name": self.name,
-            "target": plain(self.target),
-            "preservation": {name: plain(rate) for name, rate in self.preservation.items()},
+            "target": optional_dict(self.target),
+            "preservation": {name: optional_dict(rate) for name, rate in self.preservation.items()},
             "mean_preservation": self.mean_preservation,
             "distance": self.distance,
-            "hard_negative": plain(self.hard_negative),
-            "hard_negative_effect": plain(self.hard_negative_effect),
+            "hard_negative": optional_dict(self.hard_negative),
+            "hard_negative_effect": optional_dict(self.hard_negative_effect),
             "frechet": self.frechet,
         }
 
@@ -195,24 +236,23 @@ def compare_conditions(
     """Draw conditions on the same items and seeds, and compare them with the first.
 
     Args:
-        evaluator: What draws.
-        conditions: The reference first.
-        design: Items and seeds.
+        evaluator: Draws the conditions.
+        conditions: The reference, then the others.
+        design: Items, templates and seeds.
         panel: The classifiers.
-        frechet_to: The condition whose pictures Fréchet distances are from.
-        description: The label of the progress.
+        frechet_to: Name of the condition to whose pictures Fréchet distances are computed.
+        description: Label of the progress.
 
     Returns:
         An outcome for each condition, in their order.
 
     Raises:
-        EvidenceError: There are fewer than two different items.
+        EvidenceError: There are fewer than two distinct items.
     """
-    # Different ones: an item that is named twice is drawn twice, but is no second replicate.
-    if len(set(design.items)) < MIN_ITEMS:
-        raise EvidenceError(
-            f"At least two different items are needed; got {len(set(design.items))}."
-        )
+    # An item that occurs twice is drawn twice, but is not a second replicate.
+    distinct = len(set(design.items))
+    if distinct < MIN_ITEMS:
+        raise EvidenceError(f"At least {MIN_ITEMS} distinct items are needed; got {distinct}.")
     drawings = evaluator.draw(conditions, design, description=description)
     return compare_drawings(panel, drawings, frechet_to=frechet_to)
 
@@ -220,43 +260,47 @@ def compare_conditions(
 def compare_drawings(
     panel: Panel, drawings: Sequence[Drawing], *, frechet_to: str | None = None
 ) -> list[Outcome]:
-    """Compare what was drawn with the first of it.
+    """Compare drawings with the first of them.
 
     Args:
         panel: The classifiers.
-        drawings: The reference first, all of one design.
-        frechet_to: The condition whose pictures Fréchet distances are from.
+        drawings: The reference, then the others, all of one design.
+        frechet_to: Name of the condition to whose pictures Fréchet distances are computed.
 
     Returns:
         An outcome for each drawing, in their order.
     """
-    # Once for all drawings: the features of the reference take a run of the network.
-    moments = None
+    # Computed once for all drawings, since features take a run of the network.
+    frechet_moments = None
     if frechet_to is not None:
-        named = {drawing.condition.name: drawing for drawing in drawings}
-        moments = panel.feature_moments(named[frechet_to].pictures)
-    return [_outcome(panel, drawing, drawings[0], moments) for drawing in drawings]
+        by_name = {drawing.condition.name: drawing for drawing in drawings}
+        frechet_moments = panel.feature_moments(by_name[frechet_to].pictures)
+    return [_outcome(panel, drawing, drawings[0], frechet_moments) for drawing in drawings]
 
 
 def _outcome(
-    panel: Panel, drawing: Drawing, reference: Drawing, moments: tuple[Floats, Floats] | None
+    panel: Panel,
+    drawing: Drawing,
+    reference: Drawing,
+    frechet_moments: tuple[Floats, Floats] | None,
 ) -> Outcome:
-    hard_negative_rate = None if panel.hard_negative is None else drawing.rate(*panel.hard_negative)
-    features = None if moments is None else panel.feature_moments(drawing.pictures)
+    hard_negative = hard_negative_effect = frechet = None
+    if panel.hard_negative is not None:
+        hard_negative = drawing.rate(*panel.hard_negative)
+        hard_negative_effect = effect_of(hard_negative, reference.rate(*panel.hard_negative))
+    moments = None if frechet_moments is None else panel.feature_moments(drawing.pictures)
+    if moments is not None and frechet_moments is not None:
+        frechet = frechet_distance(moments, frechet_moments)
     return Outcome(
         name=drawing.condition.name,
         target=drawing.rate(*panel.target),
         preservation={
-            name: drawing.preserved(reference, classifier)
+            name: drawing.preservation(reference, classifier)
             for name, classifier in panel.preserved.items()
         },
         distance=drawing.distance(reference),
-        hard_negative=hard_negative_rate,
-        hard_negative_effect=None
-        if hard_negative_rate is None or panel.hard_negative is None
-        else effect_of(hard_negative_rate, reference.rate(*panel.hard_negative)),
-        frechet=None
-        if moments is None or features is None
-        else frechet_distance(features, moments),
-        pictures=drawing.by_item,
+        hard_negative=hard_negative,
+        hard_negative_effect=hard_negative_effect,
+        frechet=frechet,
+        pictures=drawing.pictures_by_item,
     )

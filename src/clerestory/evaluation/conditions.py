@@ -1,10 +1,10 @@
-"""What is drawn: conditions (how) and designs (of what, with which noise).
+"""What is drawn: a design lists the cells, a condition says how each cell is drawn.
 
     design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
     words = Condition("words", "a stained glass of {item}")
     words.prompts(design)       # one prompt for each cell of the design
 
-Every condition is drawn in every cell of a design, so that conditions compare.
+Every condition is drawn in every cell of a design, so two conditions differ in nothing else.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from clerestory.types import Integers
 __all__ = ["ITEM", "Condition", "Design", "fill"]
 
 ITEM = "{item}"
-"""Where a template names the item."""
+"""Placeholder for the item in a template."""
 
 
 def fill(template: str, item: str) -> str:
     """Put an item into a template.
 
     Args:
-        template: Text with `{item}` in it.
-        item: What stands for it.
+        template: Text with the placeholder `{item}`.
+        item: Text that replaces the placeholder.
 
     Returns:
-        The text.
+        The template with the item in it.
 
     >>> fill("a picture of {item}", "a cat")
     'a picture of a cat'
     """
-    # Not `str.format`: items and templates may have other braces in them.
+    # Not `str.format`: items and templates may contain other braces.
     return template.replace(ITEM, item)
 
 
 @dataclass(frozen=True)
 class Design:
-    """The cells that every condition is drawn in: items × templates × the seeds of each item.
+    """The cells in which every condition is drawn: items × templates × the seeds of each item.
 
-    Cells stand item by item, within an item template by template, within a template seed by seed.
-    The item is the unit of replication: figures average its cells first.
+    Cells are numbered from 0 with the item as the slowest index, then the template, then the seed.
+    The item is the unit of replication: every rate averages the cells of an item first.
 
     Attributes:
         items: What the prompts are about.
-        seeds: For each item its seeds; every item has as many.
-        templates: Sentences around a condition's own template, each with `{item}` once.
+        seeds: `[item][seed]`; every item has the same number of seeds.
+        templates: Sentences around the template of the condition, each with `{item}` once.
     """
 
     items: tuple[str, ...]
@@ -67,39 +67,39 @@ class Design:
         seeds: int | Sequence[int] = 0,
         templates: Sequence[str] = (ITEM,),
     ) -> Design:
-        """Every item in every template with every seed.
+        """Every item in every template with every seed; all items share their seeds.
 
         Args:
             items: What the prompts are about.
             seeds: The seeds of every item.
-            templates: Sentences around a condition's own template, each with `{item}` once.
+            templates: Sentences around the template of the condition, each with `{item}` once.
 
         Returns:
             The design.
 
         Raises:
-            SeedError: A seed is given twice, or is no seed.
+            SeedError: A seed occurs twice, or is not a valid seed.
         """
         return cls(tuple(items), (check_seeds(seeds),) * len(items), tuple(templates))
 
     @classmethod
     def paired(cls, items: Sequence[str], seeds: Sequence[int]) -> Design:
-        """Every item with one seed of its own, which other items may share.
+        """One cell for each item, with the seed at the same position.
 
         Args:
             items: What the prompts are about.
-            seeds: A seed for each item.
+            seeds: A seed for each item; items may share one.
 
         Returns:
-            The design, with one cell for each item.
+            The design.
 
         Raises:
-            EvidenceError: There are not as many seeds as items.
+            EvidenceError: The numbers of items and seeds differ.
         """
         return cls(tuple(items), tuple((seed,) for seed in seeds))
 
     def __post_init__(self) -> None:
-        # Equal numbers, so that cells can be arranged as `[item, …]`.
+        # Equal numbers, so that cells can be reshaped to `[item, …]`.
         if len(self.seeds) != len(self.items) or len(set(map(len, self.seeds))) > 1:
             counts = ", ".join(map(str, sorted(set(map(len, self.seeds)))))
             raise EvidenceError(
@@ -108,7 +108,7 @@ class Design:
             )
         for template in self.templates:
             if template.count(ITEM) != 1:
-                raise EvidenceError(f"The template {template!r} must have {ITEM} in it, once.")
+                raise EvidenceError(f"The template {template!r} must contain {ITEM} exactly once.")
 
     def __len__(self) -> int:
         return len(self.items) * len(self.templates) * len(self.seeds[0]) if self.items else 0
@@ -119,7 +119,7 @@ class Design:
         return [seed for seeds in self.seeds for _ in self.templates for seed in seeds]
 
     def by_item(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Arrange values of cells by item.
+        """Reshape an array of cells, so that its first axis is the item.
 
         Args:
             values: `[cell, …]`.
@@ -133,7 +133,7 @@ class Design:
         """Average over the cells of each item.
 
         Args:
-            values: `[cell, …]`, numbers or flags.
+            values: `[cell, …]`, numbers or booleans.
 
         Returns:
             `[item, …]`.
@@ -141,25 +141,28 @@ class Design:
         return np.asarray(self.by_item(values).mean(1))
 
     def select(self, items: Sequence[int]) -> Design:
-        """The design of some items, by their numbers.
+        """The part of the design with some of its items.
 
         Args:
-            items: Numbers of items, from 0.
+            items: Indices of items, from 0.
 
         Returns:
-            The design of these items, in the order that is given.
+            The design of these items, in the order of `items`.
         """
-        picked = tuple(self.items[item] for item in items)
-        return Design(picked, tuple(self.seeds[item] for item in items), self.templates)
+        return Design(
+            tuple(self.items[item] for item in items),
+            tuple(self.seeds[item] for item in items),
+            self.templates,
+        )
 
-    def rows(self, items: Sequence[int]) -> Integers:
-        """The cells of some items, by their numbers.
+    def cells_of(self, items: Sequence[int]) -> Integers:
+        """Indices of the cells of some items.
 
         Args:
-            items: Numbers of items, from 0.
+            items: Indices of items, from 0.
 
         Returns:
-            Numbers of cells, item by item.
+            Indices of cells, in the order of `select(items)`.
         """
         cells = self.by_item(np.arange(len(self)))
         return np.asarray(cells[list(items)].ravel())
@@ -167,14 +170,14 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """A template, edits and options with which every cell of a design is drawn.
+    """How the cells of a design are drawn: a template, edits and options.
 
     Attributes:
-        name: What results call it.
+        name: Name of the condition in results.
         template: The wording, with `{item}` once.
-        edits: Changes of the model's activations.
+        edits: Edits of the model's activations.
         options: Options that differ from the model's defaults; see `Model.run`.
-        suffix: Words after the whole prompt.
+        suffix: Words that are appended to the whole prompt.
     """
 
     name: str
@@ -185,17 +188,17 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.template.count(ITEM) != 1:
-            raise EvidenceError(f"The template {self.template!r} must have {ITEM} in it, once.")
+            raise EvidenceError(f"The template {self.template!r} must contain {ITEM} exactly once.")
 
     def prompt(self, item: str, template: str = ITEM) -> str:
-        """The prompt for an item, its wording within a template of the design.
+        """The prompt for an item: the condition's template within a template of the design.
 
         Args:
             item: What the prompt is about.
             template: A template of the design, with `{item}` once.
 
         Returns:
-            The prompt, with the suffix.
+            The prompt, including the suffix.
 
         >>> Condition("ink", "an ink drawing of {item}").prompt("a cat", "we see {item}")
         'we see an ink drawing of a cat'

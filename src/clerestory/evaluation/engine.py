@@ -1,4 +1,4 @@
-"""Draw conditions on a design, each sample once, and run each classifier once per picture.
+"""Draws conditions on a design, each sample once, and runs each classifier once per picture.
 
     evaluator = Evaluator(model)
     plain, words = evaluator.draw(
@@ -7,7 +7,8 @@
     )
     words.rate(load_classifier("lancet:style"), "stained glass")
 
-Samples that were drawn before with the same model and options come from the cache.
+Samples that were drawn before with the same model, prompt, seed, options and edits come from the
+cache.
 """
 
 from __future__ import annotations
@@ -38,15 +39,17 @@ from clerestory.types import Bools, Floats, Integers, Pictures, Progress
 __all__ = ["Drawing", "Evaluator", "SiteReading"]
 
 BATCH = 16
+"""Default number of samples that go through the model together."""
 PICTURE = "picture"
+"""Name of the picture's cache entry, and of the one array in it."""
 
 
 class SiteReading(NamedTuple):
-    """Activations of a site in each cell.
+    """Activations of a site in every cell of a design.
 
     Attributes:
-        values: `[cell, step, unit]`, or `[cell, step, position, unit]` where nothing is pooled.
-        steps: Indices of the denoising steps; `[0]` at sites that have none.
+        values: `[cell, step, unit]`, or `[cell, step, position, unit]` without pooling.
+        steps: Index of each denoising step; `[0]` at sites outside the denoiser.
     """
 
     values: Floats
@@ -55,13 +58,13 @@ class SiteReading(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """What one condition draws on a design, and what classifiers predict of it.
+    """What one condition draws on a design, with the predictions of classifiers.
 
     Attributes:
         condition: How it was drawn.
         design: The cells.
-        pictures: `[cell, height, width, 3]`; empty where none were asked for.
-        sites: What was read, by site.
+        pictures: `[cell, height, width, 3]`; empty if no pictures were requested.
+        sites: Activations that were read, by the address of their site.
     """
 
     condition: Condition
@@ -71,48 +74,46 @@ class Drawing:
     _probabilities: dict[int, tuple[Classifier, Floats]] = field(default_factory=dict, repr=False)
 
     @property
-    def by_item(self) -> Pictures:
+    def pictures_by_item(self) -> Pictures:
         """`[item, template × seed, height, width, 3]`."""
         return self.design.by_item(self.pictures)
 
     def probabilities(self, classifier: Classifier) -> Floats:
-        """A classifier's probabilities, `[cell, class]`; computed once and cached.
+        """Probabilities of a classifier, computed at the first call.
 
         Args:
             classifier: The classifier.
 
         Returns:
-            Probabilities, 0 to 1.
+            `[cell, class]`, 0 to 1.
         """
-        # Keyed by id(): classifiers need not be hashable. The classifier is stored too, so its id
-        # cannot be reused.
-        if id(classifier) not in self._probabilities:
-            self._probabilities[id(classifier)] = (
-                classifier,
-                np.asarray(classifier(self.pictures)),
-            )
-        return self._probabilities[id(classifier)][1]
+        # By id(), since classifiers need not be hashable. The classifier is stored as well: as long
+        # as it lives, no other object has its id.
+        key = id(classifier)
+        if key not in self._probabilities:
+            self._probabilities[key] = (classifier, np.asarray(classifier(self.pictures)))
+        return self._probabilities[key][1]
 
     def predictions(self, classifier: Classifier) -> Integers:
-        """The number of the likeliest class, `[cell]`.
+        """The likeliest class in each cell.
 
         Args:
             classifier: The classifier.
 
         Returns:
-            Indices into `classifier.classes`.
+            `[cell]`, indices into `classifier.classes`.
         """
         return np.asarray(self.probabilities(classifier).argmax(1))
 
     def hits(self, classifier: Classifier, label: str) -> Bools:
-        """Where a class is the likeliest, `[cell]`.
+        """Whether a class is the likeliest in each cell.
 
         Args:
             classifier: The classifier.
             label: One of its classes.
 
         Returns:
-            A flag for each cell.
+            `[cell]`.
 
         Raises:
             ValueError: The classifier has no such class.
@@ -120,46 +121,46 @@ class Drawing:
         return np.asarray(self.predictions(classifier) == classifier.classes.index(label))
 
     def rate(self, classifier: Classifier, label: str) -> Rate:
-        """How often a class is the likeliest.
+        """The rate of cells in which a class is the likeliest.
 
         Args:
             classifier: The classifier.
             label: One of its classes.
 
         Returns:
-            The rate, items averaged first, with its interval.
+            The rate, with an interval over items.
 
         Raises:
             ValueError: The classifier has no such class.
         """
         return rate_of(self.hits(classifier, label), self.design)
 
-    def same_as(self, other: Drawing, classifier: Classifier) -> Bools:
-        """Where a classifier predicts the same as of another drawing's picture, `[cell]`.
-
-        Args:
-            other: A drawing of the same design.
-            classifier: The classifier.
-
-        Returns:
-            A flag for each cell.
-        """
-        return np.asarray(self.predictions(classifier) == other.predictions(classifier))
-
-    def preserved(self, reference: Drawing, classifier: Classifier) -> Rate:
-        """How often a classifier predicts the same as of the reference's picture.
+    def same_as(self, reference: Drawing, classifier: Classifier) -> Bools:
+        """Whether a classifier predicts the same class in each cell as in another drawing.
 
         Args:
             reference: A drawing of the same design.
             classifier: The classifier.
 
         Returns:
-            The rate, items averaged first, with its interval.
+            `[cell]`.
+        """
+        return np.asarray(self.predictions(classifier) == reference.predictions(classifier))
+
+    def preservation(self, reference: Drawing, classifier: Classifier) -> Rate:
+        """The rate of cells in which a classifier predicts the same class as in another drawing.
+
+        Args:
+            reference: A drawing of the same design.
+            classifier: The classifier.
+
+        Returns:
+            The rate, with an interval over items.
         """
         return rate_of(self.same_as(reference, classifier), self.design)
 
     def distance(self, reference: Drawing) -> float:
-        """Root mean square difference from the reference's pictures, 0 to 1.
+        """Root mean square difference from the pictures of another drawing.
 
         Args:
             reference: A drawing of the same design.
@@ -170,35 +171,38 @@ class Drawing:
         difference = (self.pictures.astype(np.float32) - reference.pictures) / 255
         return float(np.sqrt((difference**2).mean()))
 
-    def first(self, items: int | None) -> Drawing:
-        """The part of the first items; all, where `items` is None.
+    def first_items(self, count: int) -> Drawing:
+        """The part of the drawing with its first items.
 
         Args:
-            items: How many items.
+            count: Number of items; all if the design has fewer.
 
         Returns:
             The drawing of these items.
         """
-        return self.select(range(len(self.design.items))[:items])
+        return self.select(range(len(self.design.items))[:count])
 
     def select(self, items: Sequence[int]) -> Drawing:
-        """The part of some items, by their numbers; it keeps the predictions that were computed.
+        """The part of the drawing with some of its items; computed predictions stay.
 
         Args:
-            items: Numbers of items, from 0.
+            items: Indices of items, from 0.
 
         Returns:
-            The drawing of these items, in the order that is given.
+            The drawing of these items, in the order of `items`.
         """
-        rows = self.design.rows(items)
+        cells = self.design.cells_of(items)
         return Drawing(
             self.condition,
             self.design.select(items),
-            self.pictures[rows],
-            {site: read._replace(values=read.values[rows]) for site, read in self.sites.items()},
+            self.pictures[cells],
             {
-                key: (cached_classifier, probabilities[rows])
-                for key, (cached_classifier, probabilities) in self._probabilities.items()
+                site: reading._replace(values=reading.values[cells])
+                for site, reading in self.sites.items()
+            },
+            {
+                key: (classifier, probabilities[cells])
+                for key, (classifier, probabilities) in self._probabilities.items()
             },
         )
 
@@ -206,14 +210,14 @@ class Drawing:
 class Evaluator:
     """Draws conditions with a model, each sample once.
 
-    Conditions with equal prompts and options go through the model together, so that what comes
-    before their edits is computed once.
+    Conditions with equal prompts and options go through the model together, so that everything
+    before their first edit is computed once.
 
     Attributes:
         model: The model.
-        cache: Sample cache; None disables caching.
+        cache: The cache of samples; None without caching.
         progress: Called with (label, completed samples, total samples).
-        batch: Samples that go through the model together.
+        batch: Number of samples that go through the model together.
     """
 
     def __init__(
@@ -224,13 +228,14 @@ class Evaluator:
         progress: Progress | None = None,
         batch: int = BATCH,
     ) -> None:
-        """Draw with a model.
+        """Create an evaluator.
 
         Args:
             model: The model.
-            cache: True for a cache of this evaluator alone, a cache to share it, False for none.
+            cache: True for a cache that only this evaluator uses, a cache to share it, False for
+                none.
             progress: Called with (label, completed samples, total samples).
-            batch: Samples that go through the model together.
+            batch: Number of samples that go through the model together.
         """
         self.model = model
         self.cache = SampleCache() if cache is True else cache or None
@@ -251,14 +256,14 @@ class Evaluator:
         """Draw every cell of a design in every condition.
 
         Args:
-            conditions: What is compared; names differ.
+            conditions: Conditions with distinct names.
             design: Items, templates and seeds.
-            read: Addresses of sites to read on the way, as edited.
+            read: Addresses of sites to read, after edits.
             pool: How positions are pooled at these sites, as in `Model.run`.
-            pictures: False stops after the last site that is read.
-            cached: False neither looks samples up nor keeps them, as for edits that no other call
-                will make.
-            description: The label of the progress; None reports nothing.
+            pictures: Whether to draw pictures; if False, the model stops after the last site that
+                is read.
+            cached: Whether to use the cache; False suits edits that no other call will make.
+            description: Label of the progress; None reports no progress.
 
         Returns:
             A drawing for each condition, in their order.
@@ -266,31 +271,30 @@ class Evaluator:
         Raises:
             EvidenceError: A condition name occurs twice, or the design has no cell.
         """
-        if len({condition.name for condition in conditions}) < len(conditions):
-            names = [condition.name for condition in conditions]
-            name = next(name for name in names if names.count(name) > 1)
-            raise EvidenceError(f"Condition names must be unique; {name!r} occurs twice or more.")
+        names = [condition.name for condition in conditions]
+        for name in names:
+            if names.count(name) > 1:
+                raise EvidenceError(f"Condition names must be unique; {name!r} occurs repeatedly.")
         if not len(design):
             raise EvidenceError("There is no item to draw.")
-        sites = list(dict.fromkeys(read))
-        request = _CellRequest(sites, pool, pictures)
-        # Unpooled values are as long as the prompt, and large: they are never cached.
-        keyed = cached and self.cache is not None and pool != "none"
-        # Anew in each call: weights may have been trained or replaced since.
-        digest = model_digest(self.model, self.batch) if keyed else ""
+        request = _Request(list(dict.fromkeys(read)), pool, pictures)
+        # Values without pooling grow with the prompt's length: too large to cache.
+        cached = cached and self.cache is not None and pool != "none"
+        # Computed anew in each call, since weights may have changed in between.
+        digest = model_digest(self.model, self.batch) if cached else None
         by_condition = [
-            self._cells_of(condition, design, request, digest) for condition in conditions
+            self._look_up(condition, design, request, digest) for condition in conditions
         ]
-        self._fill(by_condition, description)
+        self._draw_missing(by_condition, description)
         return [cells.drawing() for cells in by_condition]
 
-    def _cells_of(
-        self, condition: Condition, design: Design, request: _CellRequest, digest: str
+    def _look_up(
+        self, condition: Condition, design: Design, request: _Request, digest: str | None
     ) -> _ConditionCells:
-        """A condition with what the cache has of it."""
+        """The cells of a condition, filled from the cache as far as it has them."""
         cells = _ConditionCells(condition, design, condition.prompts(design), request)
-        edits = edit_digests(condition.edits, len(design)) if digest else None
-        if edits is None or self.cache is None:
+        edits = None if digest is None else edit_digests(condition.edits, len(design))
+        if digest is None or edits is None or self.cache is None:
             return cells
         options = self.model.options(**condition.options)
         cells.keys = [
@@ -302,56 +306,59 @@ class Evaluator:
                 cells.prompts, design.cell_seeds, edits, strict=True
             )
         ]
-        for row, keys in enumerate(cells.keys):
-            found = {part: self.cache.get(key) or {} for part, key in keys.items()}
-            entries = {part: entry for part, entry in found.items() if _entry_fits(part, entry)}
-            # A cell that lacks one part is drawn again as a whole: one run gives all parts.
-            if len(entries) == len(found):
-                cells.entries[row] = entries
+        for cell, keys in enumerate(cells.keys):
+            entries = {part: self.cache.get(key) or {} for part, key in keys.items()}
+            # If one part is missing, the cell is drawn again: one run gives all of its parts.
+            if all(_is_valid(part, entry) for part, entry in entries.items()):
+                cells.entries[cell] = entries
         missing = len(cells.missing)
-        self.cache.count(len(design) - missing, missing)
+        self.cache.count(hits=len(design) - missing, misses=missing)
         return cells
 
-    def _fill(self, by_condition: Sequence[_ConditionCells], description: str | None) -> None:
-        """Draw what is missing; conditions of a group go through the model together."""
+    def _draw_missing(
+        self, by_condition: Sequence[_ConditionCells], description: str | None
+    ) -> None:
+        """Draw the cells that the cache lacks, conditions with equal prompts in one sweep."""
         total, completed = sum(len(cells.missing) for cells in by_condition), 0
         for group in _group_by_prompts(by_condition):
-            first = group[0]
-            # By batches, so that a run that is stopped has kept those before.
-            for rows in _chunks(first.missing, self.batch):
+            # Prompts, seeds and options are the same in the whole group.
+            shared = group[0]
+            # Each batch is stored before the next, so that an interrupted run keeps its samples.
+            for batch in _batches(shared.missing, self.batch):
                 runs = self.model.sweep(
-                    [first.prompts[row] for row in rows],
-                    [first.design.cell_seeds[row] for row in rows],
-                    # What comes before the first edit is computed once for the whole group.
-                    [cells.edits(rows) for cells in group],
+                    [shared.prompts[cell] for cell in batch],
+                    [shared.design.cell_seeds[cell] for cell in batch],
+                    # Everything before the first edit is computed once for the group.
+                    [cells.edits(batch) for cells in group],
                     paired=True,
                     batch=self.batch,
-                    progress=self._progress(description, completed, total),
-                    **first.request.sweep_options,
-                    **first.condition.options,
+                    progress=self._sweep_progress(description, completed, total),
+                    **shared.request.sweep_options,
+                    **shared.condition.options,
                 )
                 for cells, run in zip(group, runs, strict=True):
-                    self._keep(cells, rows, run)
-                completed += len(rows) * len(group)
+                    self._store(cells, batch, run)
+                completed += len(batch) * len(group)
 
-    def _keep(self, cells: _ConditionCells, rows: Sequence[int], run: Run) -> None:
-        parts = cells.request.split(run, len(rows))
-        for row, entries in zip(rows, parts, strict=True):
-            cells.entries[row] = entries
+    def _store(self, cells: _ConditionCells, batch: Sequence[int], run: Run) -> None:
+        """Put the samples of a run into the cells of a batch, and into the cache."""
+        for cell, entries in zip(batch, cells.request.entries(run, len(batch)), strict=True):
+            cells.entries[cell] = entries
             if cells.keys is not None and self.cache is not None:
                 for part, entry in entries.items():
-                    self.cache.put(cells.keys[row][part], entry)
+                    self.cache.put(cells.keys[cell][part], entry)
 
-    def _progress(self, description: str | None, completed: int, total: int) -> Any:
+    def _sweep_progress(self, description: str | None, completed: int, total: int) -> Any:
+        """The `progress` of a sweep that begins after `completed` of `total` samples."""
         if self.progress is None or description is None:
-            # False also silences the model's own bar.
+            # The model's own progress bar is silenced as well.
             return False
         progress = self.progress
         return lambda _, count, __: progress(description, completed + count, total)
 
 
 @dataclass(frozen=True)
-class _CellRequest:
+class _Request:
     """What is drawn and read in each cell."""
 
     sites: Sequence[str]
@@ -360,72 +367,85 @@ class _CellRequest:
 
     @property
     def parts(self) -> list[str]:
-        """The parts of a cell's entry in the cache."""
-        sites = [f"{site} {self.pool}" for site in self.sites]
-        return [PICTURE, *sites] if self.pictures else sites
+        """Names of a cell's cache entries: its picture, and each site with its pooling."""
+        parts = [self.site_part(site) for site in self.sites]
+        return [PICTURE, *parts] if self.pictures else parts
+
+    def site_part(self, site: str) -> str:
+        """Name of the cache entry of a site."""
+        return f"{site} {self.pool}"
 
     @property
     def sweep_options(self) -> dict[str, Any]:
-        """The same as keyword arguments of `Model.sweep`."""
+        """The request as keyword arguments of `Model.sweep`."""
         return {"read": list(self.sites), "pool": self.pool, "pictures": self.pictures}
 
-    def split(self, run: Run, samples: int) -> Iterator[dict[str, Entry]]:
-        """The entries of each sample of a run."""
-        reads = {f"{site} {self.pool}": run.site_values[parse(site).site] for site in self.sites}
-        values = {part: read.array() for part, read in reads.items()}
-        steps = {p: np.array([step.index for step in r.steps]) for p, r in reads.items()}
-        for row in range(samples):
+    def entries(self, run: Run, samples: int) -> Iterator[dict[str, Entry]]:
+        """The cache entries of each sample of a run, by part."""
+        readings = {self.site_part(site): run.site_values[parse(site).site] for site in self.sites}
+        # Once for all samples: `array` copies all values of a run with several batches.
+        values = {part: reading.array() for part, reading in readings.items()}
+        steps = {
+            part: np.array([step.index for step in reading.steps])
+            for part, reading in readings.items()
+        }
+        for sample in range(samples):
             entries: dict[str, Entry] = {
-                part: {"values": array[row], "steps": steps[part]} for part, array in values.items()
+                part: {"values": values[part][sample], "steps": steps[part]} for part in readings
             }
             if run.pictures is not None:
-                entries[PICTURE] = {PICTURE: run.pictures[row]}
+                entries[PICTURE] = {PICTURE: run.pictures[sample]}
             yield entries
 
 
 @dataclass(eq=False)
 class _ConditionCells:
-    """A condition's cells, filled one by one from the cache and from the model."""
+    """The cells of a condition, filled from the cache and from runs of the model.
+
+    `keys` are cache keys, `[cell][part]`, None without caching; `entries` are the filled cells,
+    `[cell][part]`.
+    """
 
     condition: Condition
     design: Design
     prompts: list[str]
-    request: _CellRequest
+    request: _Request
     keys: list[dict[str, str]] | None = None
     entries: dict[int, Mapping[str, Entry]] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:
-        """Rows of the design that are not there yet."""
-        return [row for row in range(len(self.design)) if row not in self.entries]
+        """Indices of cells that are not filled yet."""
+        return [cell for cell in range(len(self.design)) if cell not in self.entries]
 
-    def edits(self, rows: Sequence[int]) -> list[Edit]:
-        """The edits for some cells; one that differs between samples is cut to these."""
+    def edits(self, cells: Sequence[int]) -> list[Edit]:
+        """The edits of some cells; those that differ between samples are restricted to these."""
         return [
-            edit.at(rows) if isinstance(edit, PerSample) else edit for edit in self.condition.edits
+            edit.at(cells) if isinstance(edit, PerSample) else edit for edit in self.condition.edits
         ]
 
     def drawing(self) -> Drawing:
-        """All cells together."""
-        cells = [self.entries[row] for row in range(len(self.design))]
+        """All cells together; every cell must be filled."""
+        cells = [self.entries[cell] for cell in range(len(self.design))]
         pictures = np.empty((0, 0, 0, 3), np.uint8)
         if self.request.pictures:
-            pictures = np.stack([cell[PICTURE][PICTURE] for cell in cells])
+            pictures = np.stack([entries[PICTURE][PICTURE] for entries in cells])
         sites = {}
         for site in self.request.sites:
-            readings = [cell[f"{site} {self.request.pool}"] for cell in cells]
-            # Every cell has the same steps: all are drawn with the condition's options.
+            readings = [entries[self.request.site_part(site)] for entries in cells]
+            # All cells have the same steps, since all are drawn with the condition's options.
             sites[site] = SiteReading(
                 np.stack([reading["values"] for reading in readings]), readings[0]["steps"]
             )
         return Drawing(self.condition, self.design, pictures, sites)
 
 
-def _entry_fits(part: str, entry: Entry) -> bool:
-    """Whether an entry has the arrays of its part: a file may have been altered."""
+def _is_valid(part: str, entry: Entry) -> bool:
+    """Whether a cache entry has the arrays of its part; its file may have been altered."""
     if part == PICTURE:
         picture = entry.get(PICTURE)
-        return picture is not None and picture.dtype == np.uint8 and picture.ndim == len("hwc")
+        # Axes: height, width, channel.
+        return picture is not None and picture.dtype == np.uint8 and picture.ndim == 3
     values, steps = entry.get("values"), entry.get("steps")
     if values is None or steps is None:
         return False
@@ -433,18 +453,18 @@ def _entry_fits(part: str, entry: Entry) -> bool:
 
 
 def _group_by_prompts(by_condition: Sequence[_ConditionCells]) -> list[list[_ConditionCells]]:
-    """Group conditions whose missing cells have equal prompts and options: one sweep draws each."""
+    """Group conditions whose missing cells have equal prompts and options, each for one sweep."""
     groups: dict[tuple[Any, ...], list[_ConditionCells]] = {}
     for cells in by_condition:
         missing = tuple(cells.missing)
         if missing:
-            # Sorted, so that options in another order make no other group.
+            # Sorted: the order in which options are given does not matter.
             options = tuple(sorted(cells.condition.options.items()))
-            prompts = tuple(cells.prompts[row] for row in missing)
+            prompts = tuple(cells.prompts[cell] for cell in missing)
             groups.setdefault((missing, prompts, options), []).append(cells)
     return list(groups.values())
 
 
-def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def _batches(cells: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(cells), size):
+        yield cells[start : start + size]

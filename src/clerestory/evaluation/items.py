@@ -1,4 +1,4 @@
-"""Items to draw a concept with: given, from a file, or from the model's profile."""
+"""Items to draw a concept with: from a list, a file or the model's profile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clerestory.errors import EvidenceError
-from clerestory.io.reading import MOST_LINES, read_text
+from clerestory.io.reading import MAX_LINES_BYTES, read_text
 from clerestory.models import Model
 
 __all__ = ["select_items"]
@@ -19,21 +19,21 @@ def select_items(
     count: int,
     start: int = 0,
 ) -> tuple[str, ...]:
-    """Different items, the same for the same arguments.
+    """Choose distinct items; the same arguments give the same items.
 
     Args:
-        model: The model whose profile is asked where no items are given.
-        items: The items themselves, or a file with one item per line.
+        model: The model, whose profile supplies items if `items` is None.
+        items: A list of items, or a file with one item per line.
         classifier: Classifier of the target; the profile returns items whose words do not mention
             its labels.
-        count: How many.
-        start: How many to skip.
+        count: Number of items.
+        start: Number of items to skip.
 
     Returns:
-        `count` different items.
+        `count` distinct items.
 
     Raises:
-        EvidenceError: There are fewer, or none are known.
+        EvidenceError: There are fewer than `start + count` items, or the profile has none.
     """
     if items is None:
         selected = model.profile.items(count, classifier, start)
@@ -44,8 +44,8 @@ def select_items(
         return selected
     source = "The list" if not isinstance(items, str | Path) else str(items)
     if isinstance(items, str | Path):
-        items = read_text(Path(items), EvidenceError, MOST_LINES).splitlines()
-    # Items are the replicates of every figure: one that is listed twice counts once.
+        items = read_text(Path(items), EvidenceError, MAX_LINES_BYTES).splitlines()
+    # Items are the replicates of every rate, so a duplicate must not count twice.
     distinct = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     selected = distinct[start : start + count]
     if len(selected) < count:

@@ -1,10 +1,10 @@
-"""Objectives: linear combinations of units and labels, with a readable name.
+"""Objectives: linear combinations of units, directions and labels, with a readable name.
 
     unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]")
     label("lancet:style", "stained glass")
     direction("prior/embedding", findings.direction("prior/embedding"))
 
-Searches maximize them, and attributions split them over the pieces of a prompt.
+Searches maximize an objective, and attribution splits its value over the pieces of a prompt.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class DirectionTerm:
     """The activation at a site along a direction, pooled over positions, averaged over steps.
 
     Attributes:
-        site: Address of the site, perhaps at some steps.
-        direction: `[unit]`; zero-padded at the end.
+        site: Address of the site, with steps (`@5`) or without.
+        direction: `[unit]`; missing units at the end count as 0.
         pool: `mean`, `max`, `last` or `tokens:WORD`.
         name: Display name.
     """
@@ -58,11 +58,11 @@ class DirectionTerm:
 
 @dataclass(frozen=True)
 class LabelTerm:
-    """A label of a classifier.
+    """A classifier's probability of a label.
 
     Attributes:
         classifier: The classifier's name.
-        label: The class.
+        label: One of its classes.
     """
 
     classifier: str
@@ -89,18 +89,20 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """As it is written: `text.blocks.2/mlp[311] (last) - 0.5 * text.blocks.2/mlp[7] (last)`."""
+        """The sum as text: `text.blocks.2/mlp[311] (last) - 0.5 * text.blocks.2/mlp[7] (last)`."""
         text = ""
         for weight, term in self.terms:
-            sign = "-" if weight < 0 else "+"
             factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
-            lead = f" {sign} " if text else ("-" if weight < 0 else "")
-            text += f"{lead}{factor}{term.name}"
+            if text:
+                text += " - " if weight < 0 else " + "
+            elif weight < 0:
+                text += "-"
+            text += f"{factor}{term.name}"
         return text
 
     @property
     def digest(self) -> str:
-        """A digest of all that the value depends on: directions of one name may differ."""
+        """16 hexadecimal digits; unlike the name they depend on the values of directions."""
         digest = hashlib.sha256()
         for weight, term in self.terms:
             digest.update(repr((weight, term.name)).encode())
@@ -127,22 +129,22 @@ def unit(address: str, pool: str = "last") -> Objective:
     """The activation of one neuron.
 
     Args:
-        address: `text.blocks.2/mlp[311]`, at one step with `@5`.
-        pool: What becomes of positions.
+        address: `text.blocks.2/mlp[311]`; `text.blocks.2/mlp[311]@5` for one step.
+        pool: How positions are pooled; see `DirectionTerm`.
 
     Returns:
         The objective, of one term with weight 1.
 
     Raises:
-        SearchError: The address is not of one unit.
+        SearchError: The address does not name exactly one unit.
     """
     parsed = parse(address)
     if parsed.units is None or len(parsed.units) != 1:
         raise SearchError(f"{address!r} is not one unit; write one like text.blocks.2/mlp[311].")
     steps = "" if parsed.steps is None else f"@{','.join(map(str, parsed.steps))}"
-    # As long as the unit's number requires: shorter directions are padded with zeros.
-    basis = np.eye(1, parsed.units[0] + 1, parsed.units[0])[0]
-    term = DirectionTerm(parsed.site + steps, basis, pool, f"{address} ({pool})")
+    # The basis vector of the unit. It may end there: missing units at the end count as 0.
+    basis_vector = np.eye(1, parsed.units[0] + 1, parsed.units[0])[0]
+    term = DirectionTerm(parsed.site + steps, basis_vector, pool, f"{address} ({pool})")
     return Objective(((1.0, term),))
 
 
@@ -150,16 +152,16 @@ def direction(site: str, vector: Floats, pool: str = "last", name: str | None = 
     """The activation at a site along a direction.
 
     Args:
-        site: Address of the site, perhaps at one step.
-        vector: Non-zero direction `[unit]`; normalised to unit length.
-        pool: What becomes of positions.
+        site: Address of the site, with steps (`@5`) or without.
+        vector: Non-zero direction `[unit]`; it is normalised to length 1.
+        pool: How positions are pooled; see `DirectionTerm`.
         name: Display name; by default the site.
 
     Returns:
         The objective, of one term with weight 1.
 
     Raises:
-        SearchError: The direction is not a vector, or is zero.
+        SearchError: The direction is not 1-D, or is zero.
     """
     values = np.asarray(vector, np.float64)
     length = float(np.linalg.norm(values))
@@ -172,13 +174,13 @@ def direction(site: str, vector: Floats, pool: str = "last", name: str | None = 
 
 
 def label(classifier: str, name: str) -> Objective:
-    """How likely a class is for a classifier, in log odds (nats).
+    """A classifier's log odds of a class, in nats.
 
-    Log odds, since probabilities saturate near 0 and give a search no signal.
+    Probabilities saturate near 0 and would give a search no signal.
 
     Args:
         classifier: The classifier's name.
-        name: The class, which may be shortened.
+        name: The class; it may be shortened as for `resolve_label`.
 
     Returns:
         The objective, of one term with weight 1.
@@ -200,35 +202,35 @@ def label(classifier: str, name: str) -> Objective:
 def parse_objective(
     text: str, pool: str = "last", directions: Mapping[str, NDArray[np.float64]] | None = None
 ) -> Objective:
-    """Read an objective as it is typed.
+    """Parse an objective from text.
 
     Args:
         text: `text.blocks.2/mlp[311]`, `lancet:style=stained glass`, one of the `directions` such
             as `prior/embedding[difference]`, or arithmetic over these in quotes:
             `'text.blocks.2/mlp[311]' - 0.5 * 'text.blocks.2/mlp[7]'`.
-        pool: What becomes of positions.
-        directions: Directions of a finding, by name.
+        pool: How positions are pooled; see `DirectionTerm`.
+        directions: Directions `[unit]` by address, as in `Findings.directions`.
 
     Returns:
         The objective.
 
     Raises:
-        SearchError: It cannot be read.
+        SearchError: The text is no objective.
     """
-    known = directions or {}
+    vectors = directions or {}
 
-    def leaf(name: str) -> Objective:
-        if name in known:
-            return direction(name.partition("[")[0] + _step(name), known[name], pool, name)
-        # At the last `=`: the name of a zero-shot classifier may contain one.
+    def term(name: str) -> Objective:
+        if name in vectors:
+            return direction(name.partition("[")[0] + _step(name), vectors[name], pool, name)
+        # Split at the last `=`: the name of a zero-shot classifier may contain one.
         classifier, equals, class_name = name.rpartition("=")
         return label(classifier, class_name) if equals else unit(name, pool)
 
-    # Without quotes it is one name, which may contain blanks and signs such as `-`.
+    # Text without quotes is one name, which may contain spaces and operators such as `-`.
     if "'" not in text and '"' not in text:
-        return leaf(text.strip())
+        return term(text.strip())
     try:
-        objective = _evaluate(ast.parse(text.strip(), mode="eval").body, leaf)
+        objective = _evaluate(ast.parse(text.strip(), mode="eval").body, term)
     except SyntaxError as error:
         raise SearchError(f"{text!r} cannot be read: {error.msg}. Put units in quotes.") from error
     if not isinstance(objective, Objective):
@@ -240,21 +242,26 @@ def _step(name: str) -> str:
     return f"@{name.rpartition('@')[2]}" if "@" in name else ""
 
 
-def _evaluate(node: ast.expr, leaf: Callable[[str], Objective]) -> Any:
-    """A number or an objective: the only nodes that are evaluated are those that make these."""
+def _evaluate(node: ast.expr, term: Callable[[str], Objective]) -> Any:
+    """Evaluate arithmetic over quoted names to an `Objective` or a float.
+
+    The text is untrusted, so every other kind of node is refused.
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return leaf(node.value)
+        return term(node.value)
     number = node.value if isinstance(node, ast.Constant) else None
     if isinstance(number, int | float) and math.isfinite(number):
         return float(number)
-    # A number keeps its sign here too: -0.5 is an operation on 0.5.
+    # Python parses -0.5 as the negation of 0.5.
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_evaluate(node.operand, leaf)
+        return -_evaluate(node.operand, term)
     if isinstance(node, ast.BinOp):
-        left, right = _evaluate(node.left, leaf), _evaluate(node.right, leaf)
-        both = isinstance(left, Objective) and isinstance(right, Objective)
-        if isinstance(node.op, ast.Mult) and not both:
+        left, right = _evaluate(node.left, term), _evaluate(node.right, term)
+        are_objectives = isinstance(left, Objective) and isinstance(right, Objective)
+        if isinstance(node.op, ast.Mult) and not are_objectives:
             return left * right
-        if isinstance(node.op, ast.Add | ast.Sub) and both:
+        if isinstance(node.op, ast.Add | ast.Sub) and are_objectives:
             return left + right if isinstance(node.op, ast.Add) else left - right
-    raise SearchError("An objective is a sum of units in quotes, each times a number if you like.")
+    raise SearchError(
+        "An objective is a sum of units or labels in quotes, each optionally times a number."
+    )

@@ -1,4 +1,4 @@
-"""Rates over the items of a design, and how much a condition changes them."""
+"""Rates over the items of a design, and differences between two rates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Effect", "Rate", "effect_of", "rate_of"]
 
 @dataclass(frozen=True)
 class Rate:
-    """A proportion averaged over items, with a 95% Wilson interval.
+    """The share of cells with a hit, averaged over items, with a 95% Wilson interval.
 
     Attributes:
-        rate: The mean over items of each item's share of cells.
-        low: Lower limit.
-        high: Upper limit.
-        items: How many items.
+        rate: Mean over items of the share of an item's cells that are hits, 0 to 1.
+        low: Lower limit of the interval.
+        high: Upper limit of the interval.
+        items: Number of items.
     """
 
     rate: float
@@ -31,20 +31,20 @@ class Rate:
 
     @property
     def hits(self) -> float:
-        """Number of items with a hit, each counted by its share of cells."""
+        """The sum over items of their shares of hits; not always a whole number."""
         return self.rate * self.items
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A rate less another on the same items and seeds, with a 95% interval (Newcombe's).
+    """The difference between two rates on the same items and seeds, with a 95% Newcombe interval.
 
-    The interval assumes independent samples and is therefore conservative for pairs.
+    The interval assumes independent samples, so it is conservative for these paired ones.
 
     Attributes:
         effect: The difference of the rates, -1 to 1.
-        low: Lower limit.
-        high: Upper limit.
+        low: Lower limit of the interval.
+        high: Upper limit of the interval.
     """
 
     effect: float
@@ -56,14 +56,14 @@ class Effect:
 
 
 def rate_of(hits: Bools, design: Design) -> Rate:
-    """The rate of hits, the cells of an item averaged first.
+    """The rate of hits, with an interval over items.
 
     Args:
         hits: `[cell]`.
-        design: What the cells are of.
+        design: The design of the cells.
 
     Returns:
-        The rate, with an interval over items.
+        The rate; the cells of an item are averaged first.
 
     >>> import numpy as np
     >>> rate_of(np.array([True, False, True, True]), Design.crossed(["a", "b"], (0, 1))).rate
@@ -76,17 +76,17 @@ def rate_of(hits: Bools, design: Design) -> Rate:
 
 
 def effect_of(after: Rate, before: Rate) -> Effect:
-    """How much higher the rate is after a change than before.
+    """How much a condition raises a rate.
 
     Args:
         after: The rate under the condition.
-        before: The rate of the reference.
+        before: The rate under the reference.
 
     Returns:
-        The difference, with its interval.
+        `after` minus `before`, with its interval.
 
     Raises:
-        EvidenceError: The two are of different numbers of items.
+        EvidenceError: The two rates have different numbers of items.
 
     Source: Newcombe 1998, method 10.
 
@@ -94,6 +94,9 @@ def effect_of(after: Rate, before: Rate) -> Effect:
     0.25
     """
     if after.items != before.items:
-        raise EvidenceError(f"{after.items} items after and {before.items} before do not compare.")
+        raise EvidenceError(
+            f"Rates over {after.items} and {before.items} items cannot be compared: both must be "
+            "over the same items."
+        )
     interval = newcombe(after.hits, after.items, before.hits, before.items)
     return Effect(after.rate - before.rate, *interval)

@@ -1,4 +1,4 @@
-"""Measures the terms of objectives: the model is run as far as they need it."""
+"""Measures the terms of objectives, running the model only as far as the terms need."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from clerestory.types import Role
 __all__ = ["TermValues", "is_seed_independent", "measure_terms"]
 
 CLIP = 1e-6
-"""Probabilities are clipped to this distance from 0 and 1, so that their log odds are finite."""
+"""Probabilities are clipped to [CLIP, 1 - CLIP], so that their log odds are finite."""
 
 
 @dataclass(frozen=True, eq=False)
 class TermValues:
-    """What terms are for prompts × seeds, prompt by prompt.
+    """Values of terms for each prompt and seed; the seed is the faster index.
 
     Attributes:
         values: `[prompt × seed]` for each term.
-        sites: Activations of the extra `sites`.
+        sites: Activations of the extra sites, by address.
     """
 
     values: Mapping[Term, NDArray[np.float64]] = field(repr=False)
@@ -38,7 +38,7 @@ class TermValues:
 
 
 def is_seed_independent(model: Model, terms: Sequence[Term], sites: Sequence[str] = ()) -> bool:
-    """Whether the values of terms, and of extra sites, are independent of the seed.
+    """Whether the values of terms, and of extra sites, do not depend on the seed.
 
     Args:
         model: The model.
@@ -46,16 +46,18 @@ def is_seed_independent(model: Model, terms: Sequence[Term], sites: Sequence[str
         sites: Addresses of extra sites to read.
 
     Returns:
-        True where every value comes from the prompt alone.
+        True if every value depends on the prompt alone.
     """
-    # The first encoder sees only the prompt. A later one may start from noise, as a prior does,
-    # unless it is a text encoder.
-    first = set(model.family.encoder_stages[:1])
-    read = [*(parse(term.site).site for term in terms if isinstance(term, DirectionTerm)), *sites]
-    stages = {model.sites[site].stage for site in read}
-    texts = {stage for stage in stages if stage.startswith("text")}
-    labels = any(isinstance(term, LabelTerm) for term in terms)
-    return not labels and stages <= (first | texts)
+    # A picture depends on its noise.
+    if any(isinstance(term, LabelTerm) for term in terms):
+        return False
+    term_sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
+    stages = {model.sites[site].stage for site in (*term_sites, *sites)}
+    # The first encoder and text encoders see only the prompt. Other encoders may start from noise,
+    # as a prior does.
+    return all(
+        stage in model.family.encoder_stages[:1] or stage.startswith("text") for stage in stages
+    )
 
 
 def measure_terms(
@@ -70,54 +72,55 @@ def measure_terms(
     pool: str = "mean",
     edits: Sequence[Edit] = (),
 ) -> TermValues:
-    """Measure every term, with one run for each way of pooling.
+    """Measure every term, with one run of the model for each kind of pooling.
 
     Args:
-        evaluator: Runs the model. Pictures are kept in its cache; activations alone are not, since
-            reading them again costs little more than looking them up.
+        evaluator: Runs the model. Its cache stores pictures, but not activations without pictures:
+            reading them again costs little more than a look-up.
         terms: Terms of objectives.
         prompts: The prompts.
-        seeds: Each prompt's seeds.
-        role: Which classifiers predict the labels of pictures.
-        log_odds: Take a label's log odds, instead of 1 where it is the likeliest and 0 elsewhere.
+        seeds: Seeds of every prompt.
+        role: Which of two classifiers of a name predicts labels.
+        log_odds: Whether the value of a label is its log odds. If False, it is 1 where the label is
+            the likeliest class and 0 elsewhere.
         sites: Addresses of extra sites to read.
-        pool: How positions are pooled there, as in `Model.run`.
-        edits: Edits that are made.
+        pool: How positions of the extra sites are pooled, as in `Model.run`.
+        edits: Edits of the model's activations.
 
     Returns:
-        The terms' values, and the activations of `sites`.
+        The values of the terms, and the activations of `sites`.
     """
-    addresses: dict[str, list[str]] = defaultdict(list)
+    sites_by_pool: dict[str, list[str]] = defaultdict(list)
     for term in terms:
         if isinstance(term, DirectionTerm):
-            addresses[term.pool].append(term.site)
-    # Labels alone need a run too, which reads no site.
-    if sites or not addresses:
-        addresses[pool] += sites
+            sites_by_pool[term.pool].append(term.site)
+    # Labels without directions need a run too, which reads no site.
+    if sites or not sites_by_pool:
+        sites_by_pool[pool] += sites
     labels = [term for term in terms if isinstance(term, LabelTerm)]
     condition, design = Condition("terms", edits=tuple(edits)), Design.crossed(prompts, seeds)
     values: dict[Term, NDArray[np.float64]] = {}
-    read: dict[str, SiteReading] = {}
-    for number, (pooling, pooled_sites) in enumerate(addresses.items()):
-        # Pictures are the same whatever is read: one run draws them.
-        draws = bool(labels) and number == 0
+    extra: dict[str, SiteReading] = {}
+    for number, (run_pool, run_sites) in enumerate(sites_by_pool.items()):
+        # Pictures do not depend on the pooling: only the first run draws them.
+        pictures = bool(labels) and number == 0
         (drawing,) = evaluator.draw(
             [condition],
             design,
-            read=pooled_sites,
-            pool=pooling,
-            pictures=draws,
+            read=run_sites,
+            pool=run_pool,
+            pictures=pictures,
             cached=bool(labels),
             description=None,
         )
-        if draws:
+        if pictures:
             values |= {term: _label_values(term, drawing, role, log_odds) for term in labels}
-        if pooling == pool:
-            read = {site: drawing.sites[site] for site in sites}
+        if run_pool == pool:
+            extra = {site: drawing.sites[site] for site in sites}
         for term in terms:
-            if isinstance(term, DirectionTerm) and term.pool == pooling:
+            if isinstance(term, DirectionTerm) and term.pool == run_pool:
                 values[term] = _projections(term, drawing.sites[term.site])
-    return TermValues(values, read)
+    return TermValues(values, extra)
 
 
 def _label_values(
@@ -132,8 +135,9 @@ def _label_values(
 
 
 def _projections(term: DirectionTerm, reading: SiteReading) -> NDArray[np.float64]:
-    """Projections on the direction, averaged over the term's steps; the last units may be cut."""
+    """Projections on the direction, averaged over the steps of the term, `[cell]`."""
     steps = parse(term.site).steps
-    chosen = [at for at, step in enumerate(reading.steps) if not steps or step in steps]
-    values = reading.values[:, chosen, : len(term.direction)].mean(1)
+    selected = [index for index, step in enumerate(reading.steps) if not steps or step in steps]
+    # Units that the direction lacks at the end count as 0.
+    values = reading.values[:, selected, : len(term.direction)].mean(1)
     return np.asarray(values.astype(np.float64) @ term.direction)

@@ -1,6 +1,6 @@
 """File input and output: bounded reads, atomic writes, schema validation.
 
-    with whole_folder(out) as part:          # becomes `out` when the block ends without an error
+    with atomic_folder(out) as part:          # becomes `out` when the block ends without an error
         (part / "result.json").write_text(json.dumps(content))
     content = read_json(out / "result.json", EvidenceError)
 

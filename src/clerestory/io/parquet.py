@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clerestory.errors import ClerestoryError
-from clerestory.io.reading import MOST_TABLE, check_count
+from clerestory.io.reading import MAX_TABLE_BYTES, check_count
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyarrow import Field, RecordBatch
     from pyarrow.parquet import ParquetFile
 
-__all__ = ["MOST_ROWS", "check_parquet", "packed"]
+__all__ = ["MAX_ROWS", "check_parquet", "to_parquet"]
 
-MOST_UNPACKED, MOST_RATIO, ANYWAY = 2**33, 200, 2**28
+MAX_UNPACKED_BYTES, MAX_RATIO, ANYWAY = 2**33, 200, 2**28
 """Bytes of a table in memory: at most so many, and so many for each packed byte, and these."""
-MOST_ROWS, MOST_COLUMNS = 10_000_000, 1000
+MAX_ROWS, MAX_COLUMNS = 10_000_000, 1000
 FEW, MANY = 256, 2**20
 """Rows that are unpacked together: of texts, of numbers in a dictionary."""
 
@@ -45,11 +45,11 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
     from pyarrow import BufferReader
     from pyarrow.parquet import ParquetFile
 
-    most = min(MOST_UNPACKED, MOST_RATIO * len(raw) + ANYWAY)
+    most = min(MAX_UNPACKED_BYTES, MAX_RATIO * len(raw) + ANYWAY)
     with ParquetFile(BufferReader(raw)) as file:
         metadata, names = file.metadata, file.schema_arrow.names
-        check_count(what, error, metadata.num_rows, MOST_ROWS, "rows")
-        check_count(what, error, metadata.num_columns, MOST_COLUMNS, "columns")
+        check_count(what, error, metadata.num_rows, MAX_ROWS, "rows")
+        check_count(what, error, metadata.num_columns, MAX_COLUMNS, "columns")
         if len(set(names)) < len(names):
             raise ValueError("its columns have no names of their own")
         groups = (metadata.row_group(at) for at in range(metadata.num_row_groups))
@@ -73,7 +73,7 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
             size += largest
 
 
-def packed(table: pd.DataFrame, what: object, error: type[ClerestoryError]) -> bytes:
+def to_parquet(table: pd.DataFrame, what: object, error: type[ClerestoryError]) -> bytes:
     """A table as Parquet.
 
     Args:
@@ -87,11 +87,11 @@ def packed(table: pd.DataFrame, what: object, error: type[ClerestoryError]) -> b
     Raises:
         ClerestoryError: Of class `error`, where it could not be read again.
     """
-    check_count(what, error, len(table), MOST_ROWS, "rows")
+    check_count(what, error, len(table), MAX_ROWS, "rows")
     file = io.BytesIO()
     table.to_parquet(file)
     raw = file.getvalue()
-    check_count(what, error, len(raw), MOST_TABLE, "bytes")
+    check_count(what, error, len(raw), MAX_TABLE_BYTES, "bytes")
     check_parquet(raw, what, error)
     return raw
 

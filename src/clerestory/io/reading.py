@@ -30,38 +30,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DAMAGED",
-    "MOST_LINES",
-    "MOST_TABLE",
-    "MOST_TEXT",
+    "MAX_LINES_BYTES",
+    "MAX_TABLE_BYTES",
+    "MAX_TEXT_BYTES",
+    "PARSE_ERRORS",
     "check_count",
-    "inside",
-    "loads",
-    "loads_toml",
-    "one_line",
+    "check_regular_file",
+    "check_relative_path",
+    "describe_error",
+    "parse_json",
+    "parse_table",
+    "parse_toml",
+    "path_inside",
     "read_bytes",
     "read_json",
     "read_table",
     "read_text",
     "read_toml",
-    "refusing",
-    "regular",
-    "relative",
-    "table_of",
+    "wrap_errors",
 ]
 
-MOST_TEXT = 16 * 2**20
+MAX_TEXT_BYTES = 16 * 2**20
 """Bytes of a text that is parsed: JSON, prompts, CSV."""
-MOST_TOML = 2**20
-MOST_DEPTH = 64
-MOST_TABLE = 2**30
+MAX_TOML_BYTES = 2**20
+MAX_DEPTH = 64
+MAX_TABLE_BYTES = 2**30
 """Bytes of a Parquet table on disk; for what it unpacks to see `parquet`."""
-MOST_LINES = 256 * 2**20
+MAX_LINES_BYTES = 256 * 2**20
 """Bytes of a text with one thing a line, which is not parsed."""
 _LIMIT = 2**64
 
-Refusal = type[ClerestoryError]
-DAMAGED = (
+ErrorClass = type[ClerestoryError]
+PARSE_ERRORS = (
     OSError,
     ValueError,
     TypeError,
@@ -80,7 +80,7 @@ DAMAGED = (
 
 
 @contextmanager
-def refusing(what: object, error: Refusal) -> Iterator[None]:
+def wrap_errors(what: object, error: ErrorClass) -> Iterator[None]:
     """While this is open, what parsers raise comes as `error`, in one line.
 
     Args:
@@ -95,15 +95,17 @@ def refusing(what: object, error: Refusal) -> Iterator[None]:
     except ClerestoryError:
         raise
     except OSError as reason:
-        raise error(f"{what} cannot be read: {reason.strerror or one_line(reason)}.") from reason
-    except DAMAGED as reason:
         raise error(
-            f"{what} cannot be read ({one_line(reason)}): it is damaged or was altered; get it "
-            "again, or correct it."
+            f"{what} cannot be read: {reason.strerror or describe_error(reason)}."
+        ) from reason
+    except PARSE_ERRORS as reason:
+        raise error(
+            f"{what} cannot be read ({describe_error(reason)}): it is damaged or was altered; get "
+            "it again, or correct it."
         ) from reason
 
 
-def one_line(reason: BaseException, most: int = 200) -> str:
+def describe_error(reason: BaseException, most: int = 200) -> str:
     """What an exception says, or its kind where it says nothing.
 
     Args:
@@ -117,7 +119,7 @@ def one_line(reason: BaseException, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def relative(name: str, what: object, error: Refusal) -> str:
+def check_relative_path(name: str, what: object, error: ErrorClass) -> str:
     """Check that a name leads down from a folder.
 
     Args:
@@ -139,7 +141,7 @@ def relative(name: str, what: object, error: Refusal) -> str:
     return name
 
 
-def inside(folder: Path, name: str, error: Refusal) -> Path:
+def path_inside(folder: Path, name: str, error: ErrorClass) -> Path:
     """The place called `name` in a folder.
 
     A download from the hub is links into the `blobs` beside it, which are taken.
@@ -155,8 +157,8 @@ def inside(folder: Path, name: str, error: Refusal) -> Path:
     Raises:
         ClerestoryError: Of class `error`, where it is elsewhere, by name or by a link.
     """
-    place = folder / relative(name, folder, error)
-    with refusing(place, error):
+    place = folder / check_relative_path(name, folder, error)
+    with wrap_errors(place, error):
         root, real = folder.resolve(), place.resolve()
     # The layout of the cache of huggingface_hub: `snapshots/REVISION` with links into `blobs`.
     homes = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
@@ -165,7 +167,7 @@ def inside(folder: Path, name: str, error: Refusal) -> Path:
     return place
 
 
-def regular(path: Path, error: Refusal, most: int) -> int:
+def check_regular_file(path: Path, error: ErrorClass, most: int) -> int:
     """The size of a plain file.
 
     Args:
@@ -180,7 +182,7 @@ def regular(path: Path, error: Refusal, most: int) -> int:
         ClerestoryError: Of class `error`, where it is missing, not a plain file (a pipe never
             ends), or larger.
     """
-    with refusing(path, error):
+    with wrap_errors(path, error):
         found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise error(f"{path} is not a plain file.")
@@ -188,7 +190,7 @@ def regular(path: Path, error: Refusal, most: int) -> int:
     return found.st_size
 
 
-def check_count(what: object, error: Refusal, count: int, most: int, noun: str) -> None:
+def check_count(what: object, error: ErrorClass, count: int, most: int, noun: str) -> None:
     """Check that there is no more of something than is ever written.
 
     Args:
@@ -205,7 +207,7 @@ def check_count(what: object, error: Refusal, count: int, most: int, noun: str) 
         raise error(f"{what} has {count:,} {noun}, more than the {most:,} that are read.")
 
 
-def read_bytes(path: Path, error: Refusal, most: int = MOST_TEXT) -> bytes:
+def read_bytes(path: Path, error: ErrorClass, most: int = MAX_TEXT_BYTES) -> bytes:
     """A file's bytes.
 
     Args:
@@ -219,13 +221,13 @@ def read_bytes(path: Path, error: Refusal, most: int = MOST_TEXT) -> bytes:
     Raises:
         ClerestoryError: Of class `error`, where it cannot be read or is larger.
     """
-    regular(path, error, most)
-    with refusing(path, error), path.open("rb") as file:
+    check_regular_file(path, error, most)
+    with wrap_errors(path, error), path.open("rb") as file:
         # At most what was checked, should the file grow meanwhile.
         return file.read(most)
 
 
-def read_text(path: Path, error: Refusal, most: int = MOST_TEXT) -> str:
+def read_text(path: Path, error: ErrorClass, most: int = MAX_TEXT_BYTES) -> str:
     """A file's text, which is UTF-8.
 
     Args:
@@ -240,16 +242,16 @@ def read_text(path: Path, error: Refusal, most: int = MOST_TEXT) -> str:
         ClerestoryError: Of class `error`, where it cannot be read or is larger.
     """
     raw = read_bytes(path, error, most)
-    with refusing(path, error):
+    with wrap_errors(path, error):
         return raw.decode("utf-8")
 
 
 def read_json(
     path: Path,
-    error: Refusal,
+    error: ErrorClass,
     *,
     finite: bool = True,
-    most: int = MOST_TEXT,
+    most: int = MAX_TEXT_BYTES,
 ) -> Any:
     """What a JSON file says, within the bounds of `loads`.
 
@@ -265,24 +267,24 @@ def read_json(
     Raises:
         ClerestoryError: Of class `error`, as `loads`; also for a NUL, at which reading ends.
     """
-    regular(path, error, most)
+    check_regular_file(path, error, most)
     pieces: list[bytes] = []
-    with refusing(path, error), path.open("rb") as file:
-        while len(pieces) * MOST_TEXT < most and (piece := file.read(MOST_TEXT)):
+    with wrap_errors(path, error), path.open("rb") as file:
+        while len(pieces) * MAX_TEXT_BYTES < most and (piece := file.read(MAX_TEXT_BYTES)):
             # A sparse file of zeros takes no disk and much memory.
             if b"\0" in piece:
                 raise ValueError("it has a NUL in it")
             pieces.append(piece)
-    return loads(b"".join(pieces), path, error, finite=finite, most=most)
+    return parse_json(b"".join(pieces), path, error, finite=finite, most=most)
 
 
-def loads(
+def parse_json(
     raw: bytes | str,
     what: object,
-    error: Refusal,
+    error: ErrorClass,
     *,
     finite: bool = True,
-    most: int = MOST_TEXT,
+    most: int = MAX_TEXT_BYTES,
 ) -> Any:
     """What JSON says, within bounds.
 
@@ -303,7 +305,7 @@ def loads(
     >>> loads('{"a": [1, 2.5]}', "it", ClerestoryError)
     {'a': [1, 2.5]}
     """
-    with refusing(what, error):
+    with wrap_errors(what, error):
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
         check_count(what, error, len(text), most, "characters")
         content = json.loads(text, object_pairs_hook=_once)
@@ -311,7 +313,7 @@ def loads(
         return content
 
 
-def read_toml(path: Path, error: Refusal) -> dict[str, Any]:
+def read_toml(path: Path, error: ErrorClass) -> dict[str, Any]:
     """What a TOML file says.
 
     Args:
@@ -324,10 +326,10 @@ def read_toml(path: Path, error: Refusal) -> dict[str, Any]:
     Raises:
         ClerestoryError: Of class `error`, as `loads_toml`.
     """
-    return loads_toml(read_text(path, error, MOST_TOML), path, error)
+    return parse_toml(read_text(path, error, MAX_TOML_BYTES), path, error)
 
 
-def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
+def parse_toml(text: str, what: object, error: ErrorClass) -> dict[str, Any]:
     """What TOML says, within the bounds of `loads`.
 
     Args:
@@ -341,16 +343,18 @@ def loads_toml(text: str, what: object, error: Refusal) -> dict[str, Any]:
     Raises:
         ClerestoryError: Of class `error`, where it is not TOML, or beyond the bounds.
     """
-    check_count(what, error, len(text), MOST_TOML, "characters")
+    check_count(what, error, len(text), MAX_TOML_BYTES, "characters")
     try:
         content = tomllib.loads(text)
         _check_values(content, finite=True)
-    except DAMAGED as reason:
-        raise error(f"{what} is not valid TOML: {one_line(reason)}; correct it there.") from reason
+    except PARSE_ERRORS as reason:
+        raise error(
+            f"{what} is not valid TOML: {describe_error(reason)}; correct it there."
+        ) from reason
     return content
 
 
-def read_table(path: Path, error: Refusal) -> pd.DataFrame:
+def read_table(path: Path, error: ErrorClass) -> pd.DataFrame:
     """A Parquet file as a table.
 
     Args:
@@ -363,16 +367,16 @@ def read_table(path: Path, error: Refusal) -> pd.DataFrame:
     Raises:
         ClerestoryError: Of class `error`, as `table_of`.
     """
-    size = regular(path, error, MOST_TABLE)
-    with refusing(path, error), path.open("rb") as file:
+    size = check_regular_file(path, error, MAX_TABLE_BYTES)
+    with wrap_errors(path, error), path.open("rb") as file:
         # The magic bytes at both ends, before a gigabyte is read that is something else.
         ends = file.read(4), file.seek(max(size - 4, 0)) and file.read(4)
         if ends != (b"PAR1", b"PAR1"):
             raise ValueError("it is not Parquet")
-    return table_of(read_bytes(path, error, MOST_TABLE), path, error)
+    return parse_table(read_bytes(path, error, MAX_TABLE_BYTES), path, error)
 
 
-def table_of(raw: bytes, what: object, error: Refusal) -> pd.DataFrame:
+def parse_table(raw: bytes, what: object, error: ErrorClass) -> pd.DataFrame:
     """Parquet as a table.
 
     Args:
@@ -390,7 +394,7 @@ def table_of(raw: bytes, what: object, error: Refusal) -> pd.DataFrame:
 
     from clerestory.io.parquet import check_parquet
 
-    with refusing(what, error):
+    with wrap_errors(what, error):
         check_parquet(raw, what, error)
         table: pd.DataFrame = pd.read_parquet(io.BytesIO(raw))
         if not table.columns.is_unique or not all(isinstance(name, str) for name in table):
@@ -414,8 +418,8 @@ def _check_values(content: Any, finite: bool) -> None:
         value = next(left[-1], left)
         if value is left:
             left.pop()
-        elif len(left) > MOST_DEPTH + 1:
-            raise ValueError(f"it nests deeper than {MOST_DEPTH}")
+        elif len(left) > MAX_DEPTH + 1:
+            raise ValueError(f"it nests deeper than {MAX_DEPTH}")
         elif isinstance(value, Mapping):
             left.append(chain(value, value.values()))
         elif isinstance(value, list):

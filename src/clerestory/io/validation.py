@@ -9,14 +9,14 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from clerestory.io.reading import Refusal, inside, read_json
+from clerestory.io.reading import ErrorClass, path_inside, read_json
 
-__all__ = ["dump_json", "load_json", "validated"]
+__all__ = ["load_json", "to_jsonable", "validate"]
 
 T = TypeVar("T")
 
 
-def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
+def validate(kind: type[T], value: Any, source: object, error: ErrorClass) -> T:
     """A JSON value as an instance of a type.
 
     Args:
@@ -47,7 +47,7 @@ def validated(kind: type[T], value: Any, source: object, error: Refusal) -> T:
         ) from reason
 
 
-def load_json(kind: type[T], folder: Path, name: str, error: Refusal) -> T:
+def load_json(kind: type[T], folder: Path, name: str, error: ErrorClass) -> T:
     """Read a JSON file of a folder as an instance of a type.
 
     Args:
@@ -62,11 +62,11 @@ def load_json(kind: type[T], folder: Path, name: str, error: Refusal) -> T:
     Raises:
         ClerestoryError: Of class `error`, where the file cannot be read or does not fit.
     """
-    path = inside(folder, name, error)
-    return validated(kind, read_json(path, error), path, error)
+    path = path_inside(folder, name, error)
+    return validate(kind, read_json(path, error), path, error)
 
 
-def dump_json(value: Any) -> dict[str, Any]:
+def to_jsonable(value: Any) -> dict[str, Any]:
     """A dataclass as the values that JSON has, which `validated` reads back.
 
     Args:

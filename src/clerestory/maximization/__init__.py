@@ -1,11 +1,11 @@
-"""Maximization: which prompts maximize a unit, a direction or a classifier's label?
+"""Searches for prompts that maximize a unit, a direction or a classifier's label.
 
     result = maximize(model, unit("text.blocks.2/mlp[311]") - 0.5 * unit("text.blocks.2/mlp[7]"))
     result.best[0].prompt, result.best[0].z
 
 Searches are known by name (`random`, `metropolis`, `gradient`, `gradient-metropolis`, `evolve`,
-`exhaustive`); `compare_searches` runs several at equal budgets. `compare` draws with the words that
-were found beside the words themselves and a steered model.
+`exhaustive`); `compare_searches` runs several at equal budgets. `compare` compares the words of a
+search with a plain prompt and a steered model.
 """
 
 from clerestory.maximization.base import Problem, Search

@@ -1,4 +1,4 @@
-"""What a search is, and what it is given: a space of prompts, a score, a budget and a generator.
+"""The interface of search algorithms, and the problem that one solves.
 
 @searches.register("hill-climb")
 @dataclass(frozen=True)
@@ -36,27 +36,30 @@ __all__ = [
 Gains = NDArray[np.float64]
 """`[position, word]`: the estimated change of a sequence's score by each word at each position."""
 PATIENCE = 50
-"""Requests for each evaluation of the budget, after which a search is taken to have converged."""
+"""Requests for each evaluation of the budget, after which a search counts as converged."""
 CACHED_GAINS = 4096
-"""Sequences whose gains are kept: each is an array of the size of the vocabulary."""
+"""Sequences whose gains are cached; the gains of one have the size of the vocabulary."""
 
 
 class BudgetSpentError(Exception):
-    """The budget is spent, or nothing new has been requested in a long time."""
+    """The budget is spent, or the search requests only sequences that are scored already."""
 
 
 class Search(Protocol):
-    """A search algorithm; the fields of its class are its settings."""
+    """A search algorithm, which inherits from this class or only has its method.
+
+    The fields of the class are the settings of the search.
+    """
 
     def run(self, problem: Problem) -> Iterator[int]:
         """Score sequences until the budget is spent.
 
         Args:
-            problem: What to search; its generator is the only source of randomness, so that a
-                seed replays the search.
+            problem: The problem; its generator is the only source of randomness, so that a seed
+                replays the search.
 
         Yields:
-            The evaluations so far, after every batch.
+            The number of evaluations so far, after every batch.
 
         Raises:
             BudgetSpentError: The budget is spent, which ends the search.
@@ -66,14 +69,14 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """One row of a trail: a prompt when it was first scored.
+    """One row of a trail: a prompt at its first evaluation.
 
     Attributes:
-        words: What was put into the template.
+        words: The words in the template.
         prompt: The whole prompt.
         score: The objective, without fluency.
-        fluency: Mean log probability of a word, in nats; 0 where it was not measured.
-        evaluations: How many prompts had been scored by then, this one included.
+        fluency: Mean log probability of a word, in nats; 0 if it is not measured.
+        evaluations: Evaluations so far, this one included.
         chain: The chain, island or start that requested it.
     """
 
@@ -87,7 +90,7 @@ class ScoredPrompt:
 
 @dataclass(frozen=True)
 class ChainSample:
-    """Where a chain was after burn-in: a draw from a distribution in exp(score / temperature)."""
+    """A draw of a chain after burn-in, from the distribution exp(score / temperature) / Z."""
 
     chain: int
     draw: int
@@ -97,24 +100,24 @@ class ChainSample:
 
 @dataclass(eq=False)
 class Problem:
-    """A space to search, with what is known of it so far.
+    """A space of prompts, an objective and a budget, with the scores so far.
 
     Attributes:
         space: The prompts.
-        budget: How many evaluations there are: one a prompt, two a gradient.
+        budget: Number of evaluations: a prompt takes one, a gradient two.
         rng: The generator.
-        score_prompts: Gives the objective of each prompt, `[prompt]`.
-        score_fluency: Gives the fluency of each sequence of words, `[prompt]`; None where it
-            does not count.
-        fluency_weight: What a nat of fluency adds to a score.
-        gradient: Gives the gains of sequences; None where the objective has no gradient.
+        score_prompts: Returns the objective of each prompt, `[prompt]`.
+        score_fluency: Returns the fluency of each sequence of words in nats, `[prompt]`; None if
+            fluency does not count.
+        fluency_weight: Score that a nat of fluency adds.
+        gradient: Returns the gains of sequences; None if the objective has no gradient.
         scale: Standard deviation of random prompts' scores, the unit of temperatures.
-        spent: Evaluations that are spent.
-        requested: Sequences that were requested, scored before or not.
+        spent: Evaluations so far.
+        requested: Sequences that were requested so far, repetitions included.
         trail: Every scored prompt once, in order.
-        samples: What chains with a stationary distribution drew from it.
-        diagnostics: What the search reports of itself, ready for JSON.
-        visits: The chains that accepted a sequence, and did not only propose it.
+        samples: Draws of chains from their stationary distribution.
+        diagnostics: Figures about the search itself, ready for JSON.
+        visits: The chains that accepted each sequence; a proposal alone does not count.
         states: The sequence of each prompt in the trail.
     """
 
@@ -133,25 +136,25 @@ class Problem:
     diagnostics: dict[str, Any] = field(default_factory=dict)
     visits: dict[State, set[int]] = field(default_factory=dict, repr=False)
     states: dict[str, State] = field(default_factory=dict, repr=False)
-    _known: dict[State, tuple[float, float]] = field(default_factory=dict, repr=False)
+    _parts: dict[State, tuple[float, float]] = field(default_factory=dict, repr=False)
     _gains: dict[State, Gains] = field(default_factory=dict, repr=False)
 
     @property
     def remaining(self) -> int:
-        """Evaluations that are not spent."""
+        """Evaluations that are left."""
         return self.budget - self.spent
 
     def scores(
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
-        """Score with weighted fluency, `[state]`; -inf for an invalid prompt.
+        """Objective plus weighted fluency, `[state]`; -inf for an invalid prompt.
 
         Args:
-            states: Sequences; one counts once in the budget, however often it is requested.
+            states: Sequences; one takes one evaluation, however often it is requested.
             chains: The chain that requests each; 0 if None.
 
         Raises:
-            BudgetSpentError: The budget does not hold all that is new.
+            BudgetSpentError: The new sequences exceed the budget.
         """
         parts = self.score_parts(states, chains)
         return np.asarray(parts[:, 0] + self.fluency_weight * parts[:, 1])
@@ -159,26 +162,20 @@ class Problem:
     def score_parts(
         self, states: Sequence[State], chains: Sequence[int] | None = None
     ) -> NDArray[np.float64]:
-        """Score, with the objective and its fluency apart; (-inf, 0) for an invalid prompt.
-
-        Args:
-            states: Sequences; one counts once in the budget, however often it is requested.
-            chains: The chain that requests each; 0 if None.
+        """The two parts of `scores`, with the same arguments and errors.
 
         Returns:
-            `[state, 2]`: the objective, and fluency in nats a word.
-
-        Raises:
-            BudgetSpentError: The budget does not hold all that is new.
+            `[state, 2]`: the objective, and fluency in nats a word; -inf and 0 for an invalid
+            prompt.
         """
         self.requested += len(states)
-        unknown = [state for state in dict.fromkeys(states) if state not in self._known]
-        self._score(unknown, {} if chains is None else dict(zip(states, chains, strict=True)))
-        # A converged search only requests what is known, which spends nothing: without this limit
+        new = [state for state in dict.fromkeys(states) if state not in self._parts]
+        self._score(new, {} if chains is None else dict(zip(states, chains, strict=True)))
+        # A converged search requests only known sequences, which spend nothing: without this limit
         # it would never end.
         if self.requested > PATIENCE * self.budget:
             raise BudgetSpentError
-        return np.array([self._known[state] for state in states]).reshape(-1, 2)
+        return np.array([self._parts[state] for state in states]).reshape(-1, 2)
 
     def visit(self, states: Sequence[State], chains: Sequence[int]) -> None:
         """Record that each chain has accepted its sequence.
@@ -194,52 +191,51 @@ class Problem:
         """The gains of each sequence; each new gradient costs two evaluations.
 
         Args:
-            states: Sequences that the space holds.
+            states: Valid sequences of the space.
 
         Returns:
             For each sequence, `[position, word]` in units of the objective.
 
         Raises:
             SearchError: The objective has no gradient.
-            BudgetSpentError: The budget does not hold all that is new.
+            BudgetSpentError: The new gradients exceed the budget.
         """
         if self.gradient is None:
             raise SearchError(
-                "This objective has no gradient: text sites have one. Take another search."
+                "This objective has no gradient; only text sites have one. Use another search."
             )
-        unknown = [state for state in dict.fromkeys(states) if state not in self._gains]
-        if 2 * len(unknown) > self.remaining:
+        new = [state for state in dict.fromkeys(states) if state not in self._gains]
+        if 2 * len(new) > self.remaining:
             raise BudgetSpentError
-        if unknown:
-            self.spent += 2 * len(unknown)
-            self._gains |= dict(zip(unknown, self.gradient(unknown), strict=True))
+        if new:
+            self.spent += 2 * len(new)
+            self._gains |= dict(zip(new, self.gradient(new), strict=True))
         gains = [self._gains[state] for state in states]
         # Cleared after the rows are taken, so that one call never loses what it has just computed.
         if len(self._gains) > CACHED_GAINS:
             self._gains.clear()
         return gains
 
-    def _score(self, unknown: Sequence[State], chains: dict[State, int]) -> None:
-        valid = self.space.valid(unknown) if unknown else []
-        new = [state for state, is_valid in zip(unknown, valid, strict=True) if is_valid]
+    def _score(self, states: Sequence[State], chains: dict[State, int]) -> None:
+        valid = self.space.valid(states) if states else []
+        new = [state for state, is_valid in zip(states, valid, strict=True) if is_valid]
         if len(new) > self.remaining:
             raise BudgetSpentError
-        # Invalid sequences are remembered too, at no cost: chains propose the same ones again.
-        self._known |= dict.fromkeys(set(unknown) - set(new), (-np.inf, 0.0))
+        # Invalid sequences are cached too, at no cost: chains propose the same ones again.
+        self._parts |= dict.fromkeys(set(states) - set(new), (-np.inf, 0.0))
         if not new:
             return
         prompts = [self.space.text(state) for state in new]
         words = [self.space.words(state) for state in new]
         scores = self.score_prompts(prompts)
         fluency = np.zeros(len(new)) if self.score_fluency is None else self.score_fluency(words)
-        for at, state in enumerate(new):
+        for state, prompt, text, *parts in zip(new, prompts, words, scores, fluency, strict=True):
             self.spent += 1
-            self._known[state] = (float(scores[at]), float(fluency[at]))
-            self.states[prompts[at]] = state
+            score, nats = map(float, parts)
+            self._parts[state] = score, nats
+            self.states[prompt] = state
             chain = chains.get(state, 0)
-            self.trail.append(
-                ScoredPrompt(words[at], prompts[at], *self._known[state], self.spent, chain)
-            )
+            self.trail.append(ScoredPrompt(text, prompt, score, nats, self.spent, chain))
 
 
 searches: Registry[Callable[..., Search]] = Registry(

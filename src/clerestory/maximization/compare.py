@@ -1,4 +1,4 @@
-"""Do the words that a search found draw a concept better than saying it, or than a steered model?
+"""Comparison of the words of a search with a plain prompt and with a steered model.
 
 result = compare(model, "found", "lancet:style=stained glass", "a stained glass of {item}")
 result.table()
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+from typing_extensions import override
 
 from clerestory.classifiers import parse_target
 from clerestory.errors import SearchError
@@ -28,11 +29,11 @@ from clerestory.evaluation import (
     compare_conditions,
 )
 from clerestory.evaluation.items import select_items
-from clerestory.io.reading import inside, read_json
-from clerestory.io.tensors import read_arrays
-from clerestory.io.validation import load_json, validated
+from clerestory.io.reading import path_inside, read_json, wrap_errors
+from clerestory.io.tensor_files import read_arrays
+from clerestory.io.validation import load_json, validate
 from clerestory.maximization.results import FILE as SEARCH_FILE
-from clerestory.maximization.results import MaximizationResult
+from clerestory.maximization.results import MaximizationResult, check_finished
 from clerestory.models import Edit, Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
@@ -45,14 +46,15 @@ from clerestory.types import ProgressOption
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ComparisonResult", "Steered", "compare", "found_words"]
+__all__ = ["ComparisonResult", "Steered", "best_words", "compare"]
 
 UNEDITED, WORDS, STEERED = "unedited", "the words", "steered"
 FILE, PICTURES, SHEET = "comparison.json", "pictures.npz", "compare.png"
 COLUMNS = 8
 """Items on the sheet of pictures."""
-START = 1_000
-"""Items of a profile before these may have built the steered model that takes part."""
+FIRST_ITEM = 1_000
+"""Items of a profile from which conditions are drawn: the ones before may have been used to build
+the steered model."""
 
 
 class Steered(Protocol):
@@ -65,7 +67,7 @@ class Steered(Protocol):
 
 @dataclass(frozen=True)
 class _Condition:
-    """One condition in `comparison.json`."""
+    """The fields of one condition in `comparison.json`."""
 
     name: str
     target: Rate
@@ -79,7 +81,7 @@ class _Condition:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What `comparison.json` holds."""
+    """The fields of `comparison.json`."""
 
     target: str
     items: tuple[str, ...]
@@ -90,15 +92,15 @@ class _Saved:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonResult(Result):
-    """What several conditions make of the same items and seeds.
+    """Outcomes of several conditions on the same items and seeds.
 
     Attributes:
         target: The label that is counted, `CLASSIFIER=LABEL`.
-        items: What was drawn.
+        items: The items that were drawn.
         seeds: The seeds of each item.
-        conditions: `unedited`, `the words`, the words that were found, `steered`; evaluation
-            classifiers predict. The first is what preservation is measured against.
-        provenance: Which model, with which options.
+        conditions: `unedited`, `the words`, one for each of the search's words, `steered`, as
+            evaluation classifiers predict them. Preservation is relative to the first.
+        provenance: The model and the options.
     """
 
     figures_file = FILE
@@ -109,7 +111,7 @@ class ComparisonResult(Result):
     provenance: Provenance
 
     def summary(self) -> str:
-        """The rates of the words and of the best condition beside them."""
+        """The target's rate with the plain words and under the best other condition."""
         words = self.conditions[1]
         others = list(self.conditions[2:]) or [words]
         best = max(others, key=lambda outcome: outcome.target.rate)
@@ -149,7 +151,7 @@ class ComparisonResult(Result):
         return (rule + point).properties(width=360)
 
     def sheet(self) -> Any:
-        """A grid of pictures `[height, width, 3]`: a row for each condition, the first seed."""
+        """A grid of pictures `[height, width, 3]`: a row a condition, the first seed of items."""
         rows = [picture for each in self.conditions for picture in each.pictures[:COLUMNS, 0]]
         return grid(rows, columns=min(COLUMNS, len(self.items)))
 
@@ -177,26 +179,15 @@ class ComparisonResult(Result):
         save(self.sheet(), folder / SHEET)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder of a comparison.
-
-        Returns:
-            The result, with its pictures.
-
-        Raises:
-            SearchError: A file is missing or was altered.
-        """
         saved = load_json(_Saved, folder, FILE, SearchError)
         pictures = read_arrays(folder / PICTURES, SearchError)
         if sorted(pictures) != sorted(str(at) for at in range(len(saved.conditions))):
             raise SearchError(f"{folder / PICTURES} has other pictures than {FILE} says.")
         conditions = []
         for at, each in enumerate(saved.conditions):
-            # `mean_preservation` is a property of `Outcome`: saved for readers, computed again
-            # here.
+            # `mean_preservation` is a property of `Outcome`, saved for other readers of the file.
             fields = {k: value for k, value in vars(each).items() if k != "mean_preservation"}
             conditions.append(Outcome(**fields, pictures=pictures[str(at)]))
         return cls(saved.target, saved.items, saved.seeds, tuple(conditions), saved.provenance)
@@ -217,21 +208,21 @@ def compare(
     cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> ComparisonResult:
-    """Draw items plainly, by a template, with words that were found, and by a steered model.
+    """Draw items plainly, by a template, with the words of a search, and by a steered model.
 
     Args:
         model: The model.
         search: A result of `maximize`, its folder, or words.
         target: The label that is counted, `CLASSIFIER=LABEL`. Evaluation classifiers predict.
-        template: How a person would say it, with `{item}` in it, once.
-        items: What to draw, or a file with an item a line; the profile's by default, of which the
-            first thousand are left to those who build steered models.
-        count: How many items.
+        template: The prompt that a person would write, with `{item}` in it, once.
+        items: Items, or a file with an item a line; the profile's by default, without the first
+            thousand, which are reserved for building steered models.
+        count: Number of items.
         seeds: The seeds of each item.
-        best: How many of the search's prompts take part.
-        placement: Where the words that were found stand: `{item}` and `{words}`.
+        best: Number of the search's prompts to compare.
+        placement: The prompt for the search's words, with `{item}` and `{words}` in it.
         steered: A steered model of the same base.
-        cache: Whether samples are kept, or where.
+        cache: Whether samples are cached, or in which folder.
         progress: True for progress bars, or a callback.
 
     Raises:
@@ -240,11 +231,11 @@ def compare(
         RegistryError: There is no such label.
     """
     if "{words}" not in placement or ITEM not in placement:
-        raise SearchError(f"{placement!r} must have {{item}} and {{words}} in it.")
+        raise SearchError(f"The placement {placement!r} must have {{item}} and {{words}} in it.")
     classifier, label = parse_target(target)
-    panel, numbers = Panel.open(classifier, label), check_seeds(seeds)
-    words = found_words(search, best)
-    drawn = select_items(model, items, classifier, count, START if items is None else 0)
+    panel, numbers = Panel.load(classifier, label), check_seeds(seeds)
+    words = best_words(search, best)
+    selected = select_items(model, items, classifier, count, FIRST_ITEM if items is None else 0)
     conditions = [Condition(UNEDITED), Condition(WORDS, template)]
     # A caller may list the same words twice, and a condition's name must be unique.
     conditions += [
@@ -255,26 +246,26 @@ def compare(
     options = {"template": template, "placement": placement, "words": words}
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
-        design = Design.crossed(drawn, numbers)
-        found = compare_conditions(evaluator, conditions, design, panel, frechet_to=WORDS)
+        design = Design.crossed(selected, numbers)
+        outcomes = compare_conditions(evaluator, conditions, design, panel, frechet_to=WORDS)
     provenance = provenance_of(model, options)
-    return ComparisonResult(f"{classifier}={label}", drawn, numbers, tuple(found), provenance)
+    return ComparisonResult(f"{classifier}={label}", selected, numbers, tuple(outcomes), provenance)
 
 
-def found_words(search: MaximizationResult | Sequence[str] | str | Path, count: int) -> list[str]:
+def best_words(search: MaximizationResult | Sequence[str] | str | Path, count: int) -> list[str]:
     """The words of a search's best prompts.
 
     Args:
         search: A result of `maximize`, its folder, or the words themselves.
-        count: How many at most.
+        count: Maximum number.
 
     Raises:
         SearchError: The folder has no finished search, or the search found nothing.
     """
     if isinstance(search, MaximizationResult):
-        words = [found.words for found in search.best]
+        words = [prompt.words for prompt in search.best]
     elif isinstance(search, str | Path):
-        words = [found.words for found in _saved_best(Path(search))]
+        words = _saved_words(Path(search))
     else:
         words = list(search)
     if not words:
@@ -282,20 +273,13 @@ def found_words(search: MaximizationResult | Sequence[str] | str | Path, count: 
     return words[:count]
 
 
-@dataclass(frozen=True)
-class _Found:
-    words: str
-
-
-def _saved_best(folder: Path) -> tuple[_Found, ...]:
-    """The best prompts of a saved search, of which the words alone are read."""
-    if not (folder / SEARCH_FILE).exists():
-        raise SearchError(f"{folder} has no finished search: it has no {SEARCH_FILE}.")
-    path = inside(folder, SEARCH_FILE, SearchError)
-    content = read_json(path, SearchError)
-    best = content.get("best") if isinstance(content, dict) else None
-    rows = [{"words": row.get("words")} for row in best or () if isinstance(row, dict)]
-    return validated(tuple[_Found, ...], rows, path, SearchError)
+def _saved_words(folder: Path) -> list[str]:
+    """The words of the best prompts of a saved search; its other figures are not read."""
+    check_finished(folder)
+    path = path_inside(folder, SEARCH_FILE, SearchError)
+    with wrap_errors(path, SearchError):
+        words = [row["words"] for row in read_json(path, SearchError)["best"]]
+    return validate(list[str], words, path, SearchError)
 
 
 def _interval(rate: Rate) -> str:

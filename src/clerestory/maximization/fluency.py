@@ -1,4 +1,4 @@
-"""How likely a sequence of words is: by bigrams of captions, or by a language model.
+"""Fluency of word sequences, by bigrams of captions or by a language model.
 
 >>> bigrams = Bigrams.of(["a red cat", "a red ship"])
 >>> likely, unlikely = bigrams(["a red cat", "cat a red"])
@@ -24,10 +24,11 @@ from clerestory.errors import ModelError
 __all__ = ["Bigrams", "Fluency", "language_model"]
 
 Fluency = Callable[[Sequence[str]], NDArray[np.float64]]
-"""From texts to the mean log probability of a word, or of a token, in nats."""
+"""Returns the mean log probability of each text's words or tokens, `[text]`, in nats."""
 PAIR_WEIGHT, WORD_WEIGHT = 0.7, 0.999
-"""Interpolation: of pairs against single words, and of single words against a uniform chance."""
+"""Weights of pairs against single words, and of single words against a uniform distribution."""
 START = "<s>"
+"""Precedes the first word of every text."""
 UNKNOWN = -20.0
 """Log probability of a single token where a language model has no start token to precede it."""
 
@@ -41,7 +42,7 @@ class Bigrams:
 
     @functools.cached_property
     def total(self) -> int:
-        """All words that were counted."""
+        """Number of words, repetitions included."""
         return self.words.total()
 
     @classmethod
@@ -74,7 +75,7 @@ class Bigrams:
 
     def _log(self, first: str, second: str) -> float:
         single = WORD_WEIGHT * self.words[second] / self.total
-        # The uniform part keeps the logarithm finite for a word that no caption has.
+        # The uniform part keeps the logarithm of an unknown word finite.
         single += (1 - WORD_WEIGHT) / (len(self.words) + 1)
         pair = self.pairs[first, second] / self.words[first] if self.words[first] else 0.0
         return math.log(PAIR_WEIGHT * pair + (1 - PAIR_WEIGHT) * single)

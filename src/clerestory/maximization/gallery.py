@@ -1,4 +1,4 @@
-"""A search's page: the best prompts with their pictures, the curve, random prompts beside it."""
+"""The page of a search: its curve, random prompts, and the best prompts with their pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_gallery(result: MaximizationResult, folder: Path) -> Path:
 
     Args:
         result: The result.
-        folder: A folder, perhaps with the trail of this search.
+        folder: A folder; it may hold the trail of this search.
 
     Returns:
         The path of the page.
@@ -29,8 +29,8 @@ def write_gallery(result: MaximizationResult, folder: Path) -> Path:
     # Without pictures each prompt still has its row.
     pictures: Any = result.pictures if result.pictures is not None else [[] for _ in result.best]
     rows = [
-        {"found": found, "pictures": [data_address(picture) for picture in row]}
-        for found, row in zip(result.best, pictures, strict=True)
+        {"best": prompt, "pictures": [data_address(picture) for picture in row]}
+        for prompt, row in zip(result.best, pictures, strict=True)
     ]
     template = environment("clerestory.maximization").get_template("gallery.html")
     path = folder / "gallery.html"

@@ -1,4 +1,4 @@
-"""Which prompts maximize a unit? A search, compared with random prompts of the same space.
+"""Search for the prompts that maximize an objective, compared with random prompts.
 
 result = maximize(model, "text.blocks.2/mlp[311]", search="metropolis", budget=5_000)
 result.best[0].prompt, result.best[0].z
@@ -22,21 +22,27 @@ from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.maximization.base import BudgetSpentError, Problem, Search, searches
 from clerestory.maximization.fluency import Fluency, language_model
 from clerestory.maximization.moves import random_valid
-from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
+from clerestory.maximization.results import (
+    SAMPLE_COLUMNS,
+    MaximizationResult,
+    MaximizedPrompt,
+    NullScores,
+)
 from clerestory.maximization.scoring import Announce, ObjectiveGradient, Scorer, forecast
 from clerestory.maximization.space import WORDS, Space, State, prompt_space
 from clerestory.maximization.trail import Trail
 from clerestory.maximization.vocabularies import caption_bigrams
 from clerestory.models import Model
+from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
-__all__ = ["maximize", "named_search", "pareto_front"]
+__all__ = ["maximize", "pareto_front"]
 
 LABEL = "searching"
 PICTURE_SEEDS = range(4)
-"""Seeds of the pictures where the objective is of the text alone, and none were needed for it."""
+"""Seeds of the pictures if the objective does not depend on seeds."""
 
 
 def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its command
@@ -70,80 +76,64 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         model: The model.
         objective: A unit, `CLASSIFIER=LABEL`, or arithmetic over such; as text or as an object.
         findings: Findings, or the folder of some, whose directions the objective may name.
-        pool: How positions are pooled: mean, max, last or `tokens:WORD`.
+        pool: Pooling over positions: mean, max, last or `tokens:WORD`.
         search: A search or its name.
-        budget: How many prompts are scored; a gradient counts as two.
-        null: How many random prompts the result is compared with.
+        budget: Number of prompts to score; a gradient counts as two.
+        null: Number of random prompts for comparison.
         template: A prompt with `{words}` in it, once.
-        words: How many words: a number, or the least and the greatest.
+        words: Number of words, or the minimum and the maximum.
         tokens: Whether to search over raw tokens in place of words.
-        ban: Strings that never occur in the words.
+        ban: Strings that must not occur in the words.
         vocabulary: The words; see `prompt_space`.
-        fluency: What a nat of fluency a word adds, in standard deviations of random scores.
-        language_model: Says how likely words are: a function, or the name of a causal language
-            model; bigrams of the profile's captions by default.
-        seeds: Seeds that scores are averaged over, where noise makes a difference.
+        fluency: Score of a nat of fluency a word, in standard deviations of random scores.
+        language_model: The model of fluency: a function, or the name of a causal language model;
+            bigrams of the profile's captions by default.
+        seeds: Seeds that scores are averaged over, if the objective depends on them.
         seed: The seed of the search, which replays it.
-        best: How many prompts are returned.
+        best: Number of prompts to return.
         batch: Samples in a batch of the model.
         pictures: Whether to draw the best prompts.
-        out: A folder for the trail as it grows and for the result; the same call, after an
-            interrupt, continues from there.
-        announce: Called with a forecast before the search begins.
+        out: A folder for the trail, which is updated during the search, and for the result. After
+            an interrupt the same call continues from there.
+        announce: Called with a forecast before the search starts.
         progress: True for progress bars, or a callback.
 
     Returns:
-        The result; of a search that Ctrl-C ends, what was found until then, with `stopped`.
+        The result. If Ctrl-C ends the search, the result so far, with `stopped`.
 
     Raises:
-        SearchError: There is nothing to search, or the folder holds another search.
+        SearchError: The space is empty, or the folder holds another search.
     """
     if budget < 1 or null < 2:
         raise SearchError(f"A budget of {budget} and {null} random prompts are too few.")
-    aim = _objective(objective, pool, findings)
+    target = _objective(objective, pool, findings)
     space = prompt_space(
         model, words=words, template=template, vocabulary=vocabulary, ban=ban, tokens=tokens
     )
-    algorithm = named_search(search)
-    scorer = Scorer(model, aim, _seeds(seeds), batch)
+    algorithm = searches[search]() if isinstance(search, str) else search
+    scorer = Scorer(model, target, check_seeds(seeds), batch)
     problem = Problem(space, budget, np.random.default_rng(seed), scorer)
-    # The weight of fluency is set only after the null scores: it counts in their standard
-    # deviations.
+    # The weight of fluency is in standard deviations of the null scores, and follows them below.
     problem.score_fluency = _fluency(model, fluency, language_model)
     problem.gradient = _gradient(scorer, space)
-    plan = {**_plan(aim, space, algorithm, scorer), "seed": seed, "fluency": fluency}
+    plan = {**_plan(scorer, space, algorithm), "seed": seed, "fluency": fluency}
     identity = {"model": model.name, "revision": model.revision}
     folder = None if out is None else Path(out)
     trail = Trail(folder, {**identity, **plan})
-    # An interrupted search replays from its seed, and finds the scores it already paid for here.
+    # An interrupted search replays from its seed, up to its end with these scores.
     scorer.known |= trail.load()
     with progress_bars(progress) as report:
-        random = _null_scores(problem, scorer, null, trail, announce, report)
-        # Where all random prompts score the same, any unit will do, but zero would divide by zero.
-        problem.scale = random.sd or 1.0
+        null_scores = _null_scores(problem, scorer, null, trail, announce, report)
+        # If all random prompts score the same, any positive scale will do.
+        problem.scale = null_scores.sd or 1.0
         problem.fluency_weight = fluency * problem.scale
         stopped = _run(algorithm, problem, trail, scorer, null, report)
+        result = _result(algorithm, problem, scorer, null_scores, best)
         provenance = provenance_of(model, {**plan, "budget": budget, "null": null})
-        result = _result(aim, algorithm, problem, scorer, random, best)
         result = replace(result, stopped=stopped, provenance=provenance)
         if folder is not None:
             result.save(folder)
         return _with_pictures(result, model, scorer, report) if pictures else result
-
-
-def named_search(search: str | Search) -> Search:
-    """A search by its name, with its default settings.
-
-    Args:
-        search: A name, or a search, which is returned as it is.
-
-    Returns:
-        The search.
-
-    Raises:
-        RegistryError: No search has this name.
-    """
-    return searches[search]() if isinstance(search, str) else search
 
 
 def _objective(
@@ -155,17 +145,11 @@ def _objective(
     return parse_objective(objective, pool, {} if known is None else known.directions)
 
 
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    from clerestory.models.core.seeds import check_seeds
-
-    return list(check_seeds(seeds))
-
-
-def _plan(aim: Objective, space: Space, search: Search, scorer: Scorer) -> dict[str, Any]:
-    """What scores and their order depend on: a trail with another of these is not continued."""
+def _plan(scorer: Scorer, space: Space, search: Search) -> dict[str, Any]:
+    """The options on which scores and their order depend; a trail with others is not continued."""
     return {
-        "objective": aim.name,
-        "digest": aim.digest,
+        "objective": scorer.objective.name,
+        "digest": scorer.objective.digest,
         "search": repr(search),
         "seeds": list(scorer.seeds),
         "template": space.template,
@@ -178,7 +162,7 @@ def _plan(aim: Objective, space: Space, search: Search, scorer: Scorer) -> dict[
 def _gradient(scorer: Scorer, space: Space) -> ObjectiveGradient | None:
     try:
         return ObjectiveGradient(scorer, space)
-    except (SearchError, SiteError, NotImplementedError):  # the last: weights that are offloaded
+    except (SearchError, SiteError, NotImplementedError):  # the last for offloaded weights
         return None
 
 
@@ -190,7 +174,7 @@ def _fluency(model: Model, weight: float, fluency: Fluency | str | None) -> Flue
     bigrams = caption_bigrams(model.profile)
     if bigrams is None:
         raise SearchError(
-            f"{model.name} has no captions that say which words are likely: name a language model."
+            f"{model.name} has no captions to estimate fluency from: name a language model."
         )
     return bigrams
 
@@ -203,10 +187,10 @@ def _null_scores(
     announce: Announce | None,
     report: Progress,
 ) -> NullScores:
-    """Score random valid prompts, by a generator of their own; SearchError where not finite."""
+    """Score random valid prompts; SearchError if a score is not finite."""
     # A generator of its own: the number of random prompts does not change the search's draws.
-    lone = Problem(problem.space, count, np.random.default_rng([0, count]), scorer)
-    prompts = [problem.space.text(state) for state in random_valid(lone, count)]
+    null_problem = Problem(problem.space, count, np.random.default_rng([0, count]), scorer)
+    prompts = [problem.space.text(state) for state in random_valid(null_problem, count)]
     total = count + problem.budget
     try:
         expected = forecast(scorer, prompts, total)
@@ -220,14 +204,14 @@ def _null_scores(
         trail.save(scorer.known)
     scores = scorer(prompts)
     if not np.isfinite(scores).all():
-        raise SearchError("Random prompts have scores that are not finite: nothing compares them.")
+        raise SearchError("Scores of random prompts are not finite: the result has no scale.")
     return NullScores(scores)
 
 
 def _run(
     search: Search, problem: Problem, trail: Trail, scorer: Scorer, null: int, report: Progress
 ) -> bool:
-    """Run the search; whether it was interrupted, in which case what was scored is kept."""
+    """Run the search and save its trail; True if it was interrupted."""
     try:
         for spent in search.run(problem):
             report(LABEL, null + spent, null + problem.budget)
@@ -242,28 +226,25 @@ def _run(
 
 
 def _result(
-    aim: Objective,
-    search: Search,
-    problem: Problem,
-    scorer: Scorer,
-    null: NullScores,
-    best: int,
+    search: Search, problem: Problem, scorer: Scorer, null: NullScores, best: int
 ) -> MaximizationResult:
     import pandas as pd
 
     if not problem.trail:
-        raise SearchError("Nothing was scored: the budget is too small, or it was stopped at once.")
+        raise SearchError(
+            "No prompt was scored: the budget is too small, or the search was stopped."
+        )
     trail = pd.DataFrame([vars(row) for row in problem.trail])
     scores, fluency = trail["score"].to_numpy(), trail["fluency"].to_numpy()
-    # Stable, so that of equal scores the one found first is listed first, on every machine.
+    # Stable, so that equal scores have the order of the trail on every machine.
     order = np.argsort(-(scores + problem.fluency_weight * fluency), kind="stable")
-    chosen = _different([problem.states[prompt] for prompt in trail["prompt"]], order, best)
+    chosen = _dissimilar([problem.states[prompt] for prompt in trail["prompt"]], order, best)
     front: list[int] = []
     if problem.score_fluency is not None:
         front = pareto_front(scores, fluency)[: 2 * best]
-    columns = ["chain", "draw", "words", "score"]
+    samples = [vars(sample) for sample in problem.samples]
     return MaximizationResult(
-        objective=aim.name,
+        objective=scorer.objective.name,
         search=type(search).__name__,
         evaluations=problem.spent,
         budget=problem.budget,
@@ -272,14 +253,14 @@ def _result(
         front=tuple(_maximized(at, problem, scorer, null) for at in front),
         null=null,
         trail=trail,
-        samples=pd.DataFrame([vars(sample) for sample in problem.samples], columns=columns),
+        samples=pd.DataFrame(samples, columns=SAMPLE_COLUMNS),
         diagnostics=problem.diagnostics,
         provenance=provenance_of(scorer.model, {}),
     )
 
 
 def _maximized(at: int, problem: Problem, scorer: Scorer, null: NullScores) -> MaximizedPrompt:
-    """One row of the trail, with what its figures mean."""
+    """One row of the trail, compared with random prompts."""
     row = problem.trail[at]
     state = problem.states[row.prompt]
     return MaximizedPrompt(
@@ -294,16 +275,18 @@ def _maximized(at: int, problem: Problem, scorer: Scorer, null: NullScores) -> M
     )
 
 
-def _different(states: Sequence[State], order: NDArray[np.integer], count: int) -> list[int]:
-    """The best of which no two share all words but one; single words always count as different."""
+def _dissimilar(states: Sequence[State], order: NDArray[np.integer], count: int) -> list[int]:
+    """Indices of the first `count` sequences in `order` of which any two differ in two words.
+
+    Single words differ if they are not equal.
+    """
     chosen: list[int] = []
     bags: list[Counter[int]] = []
-    for at in order.tolist():
-        bag = Counter(states[at])
-        # 0 for single words, which share no word unless they are equal.
-        allowed = min(bag.total() - 1, 1)
-        if all(max((bag - b).total(), (b - bag).total()) > allowed for b in bags):
-            chosen.append(at)
+    for index in order.tolist():
+        bag = Counter(states[index])
+        tolerance = min(bag.total() - 1, 1)
+        if all(max((bag - b).total(), (b - bag).total()) > tolerance for b in bags):
+            chosen.append(index)
             bags.append(bag)
         if len(chosen) == count:
             break
@@ -311,45 +294,45 @@ def _different(states: Sequence[State], order: NDArray[np.integer], count: int) 
 
 
 def pareto_front(scores: NDArray[np.float64], fluency: NDArray[np.float64]) -> list[int]:
-    """Indices of what nothing else exceeds in both, the highest score first.
+    """Indices of the Pareto front of score and fluency, the highest score first.
 
     Args:
         scores: `[prompt]`.
         fluency: `[prompt]`, in nats.
 
     Returns:
-        Indices of the front; of equal prompts the first alone.
+        Indices of prompts that no other exceeds in both; of equal prompts the first alone.
     """
     front: list[int] = []
-    most = -np.inf
-    # `lexsort` takes its last key first: by score, and by fluency among equal scores.
-    for at in np.lexsort((-fluency, -scores)).tolist():
-        if fluency[at] > most:
-            front.append(at)
-            most = fluency[at]
+    highest = -np.inf
+    # The last key of `lexsort` is the primary one: by score, and by fluency among equal scores.
+    for index in np.lexsort((-fluency, -scores)).tolist():
+        if fluency[index] > highest:
+            front.append(index)
+            highest = fluency[index]
     return front
 
 
 def _contributions(
     space: Space, scorer: Scorer, state: State, score: float
 ) -> tuple[tuple[str, float], ...]:
-    """How far the score falls without each word; empty for a single one, which leaves none."""
+    """Each word with the decrease of the score without it; empty for a single word."""
     if len(state) < 2:
         return ()
     shorter = [(*state[:at], *state[at + 1 :]) for at in range(len(state))]
     scores = scorer([space.text(each) for each in shorter])
     return tuple(
-        (space.vocabulary[word].strip(), float(score - rest))
-        for word, rest in zip(state, scores, strict=True)
+        (space.vocabulary[word].strip(), float(score - without))
+        for word, without in zip(state, scores, strict=True)
     )
 
 
 def _with_pictures(
     result: MaximizationResult, model: Model, scorer: Scorer, report: Progress
 ) -> MaximizationResult:
-    seeds = list(PICTURE_SEEDS if scorer.noiseless else scorer.seeds)
+    seeds = list(PICTURE_SEEDS if scorer.is_seed_independent else scorer.seeds)
     run = model.run(
-        [found.prompt for found in result.best],
+        [best.prompt for best in result.best],
         seeds,
         progress=lambda _, completed, total: report("drawing the best", completed, total),
     )

@@ -1,4 +1,4 @@
-"""Changes of a sequence that searches share: random draws, and replace, insert, delete, swap."""
+"""Moves that searches share: random draws, and replace, insert, delete, swap."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from clerestory.maximization.space import Space, State
 __all__ = ["best_random", "perturb", "random_valid", "replace_word"]
 
 MOVES = {"replace": 0.7, "swap": 0.1, "insert": 0.1, "delete": 0.1}
-"""How often each kind of change is proposed."""
+"""Probability of each kind of proposal."""
 ATTEMPTS = 1000
-"""Rounds of random sequences after which valid ones are taken to be too rare."""
+"""Rounds of random sequences, after which valid ones count as too rare."""
 
 
 def replace_word(state: State, position: int, word: int) -> State:
@@ -34,17 +34,18 @@ def replace_word(state: State, position: int, word: int) -> State:
 def perturb(state: State, space: Space, rng: np.random.Generator) -> tuple[State, float]:
     """Propose a random change.
 
-    Insertion and deletion undo each other and are proposed equally often, but an insertion chooses
-    a word, which a deletion does not: log of the vocabulary's size. A word beside an equal one can
-    be inserted in as many ways as it can be deleted, so these cancel.
+    Insertion and deletion are inverse to each other and equally probable, but an insertion also
+    chooses a word: hence the log of the vocabulary's size in the correction. A word next to an
+    equal one can be inserted in as many ways as it can be deleted, so these factors cancel.
 
     Args:
-        state: The present sequence, of one word or more.
-        space: Where it is from.
+        state: The current sequence, of one word or more.
+        space: Its space.
         rng: The generator.
 
     Returns:
-        The new sequence, which may lie outside of the space, and log q(back) - log q(there).
+        The new sequence, which may lie outside of the space, and log q(back) - log q(there), the
+        correction in the Hastings ratio.
     """
     kinds = list(MOVES)
     kind = kinds[int(rng.choice(len(kinds), p=list(MOVES.values())))]
@@ -68,45 +69,45 @@ def random_valid(problem: Problem, count: int) -> list[State]:
 
     Args:
         problem: Its space and generator are used; nothing is scored.
-        count: How many sequences; they may repeat.
+        count: Number of sequences; they may repeat.
 
     Returns:
         `count` sequences.
 
     Raises:
-        SearchError: They are too rare to be met.
-        BudgetSpentError: The budget does not hold as many.
+        SearchError: Valid sequences are too rare.
+        BudgetSpentError: `count` exceeds the rest of the budget.
     """
-    found: list[State] = []
+    states: list[State] = []
     for _ in range(ATTEMPTS):
-        drawn = [problem.space.random(problem.rng) for _ in range(count)]
-        valid = problem.space.valid(drawn)
-        found += [state for state, good in zip(drawn, valid, strict=True) if good]
-        if len(found) >= count:
-            # Checked before anything is scored, so that a start is whole or does not take place.
+        draws = [problem.space.random(problem.rng) for _ in range(count)]
+        valid = problem.space.valid(draws)
+        states += [state for state, is_valid in zip(draws, valid, strict=True) if is_valid]
+        if len(states) >= count:
+            # Before anything is scored, so that starting points are complete or not scored at all.
             if problem.remaining < count:
                 raise BudgetSpentError
-            return found[:count]
-    raise SearchError(f"Of {ATTEMPTS * count:,} random prompts {len(found)} are valid: ban less.")
+            return states[:count]
+    raise SearchError(f"Of {ATTEMPTS * count:,} random prompts {len(states)} are valid: ban less.")
 
 
 def best_random(
-    problem: Problem, chains: int, tries: int, kept: int
+    problem: Problem, chains: int, tries: int, keep: int
 ) -> tuple[list[State], NDArray[np.float64]]:
     """Starting points: the best of random sequences that each chain draws for itself.
 
     Args:
-        problem: What is searched.
-        chains: How many chains.
-        tries: Random sequences a chain.
-        kept: How many of these a chain keeps.
+        problem: The problem.
+        chains: Number of chains.
+        tries: Random sequences of a chain.
+        keep: Number of these that a chain keeps.
 
     Returns:
         The sequences and their scores, chain by chain, the best first.
     """
-    drawn = random_valid(problem, chains * tries)
-    numbers = [index // tries for index in range(len(drawn))]
-    scores = problem.scores(drawn, numbers).reshape(chains, tries)
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
-    states = [drawn[chain * tries + at] for chain, row in enumerate(best) for at in row.tolist()]
+    draws = random_valid(problem, chains * tries)
+    numbers = [index // tries for index in range(len(draws))]
+    scores = problem.scores(draws, numbers).reshape(chains, tries)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :keep]
+    states = [draws[chain * tries + at] for chain, row in enumerate(best) for at in row.tolist()]
     return states, np.take_along_axis(scores, best, axis=1).ravel()

@@ -1,31 +1,33 @@
-"""The result of a search: prompts, how they compare with random ones, and which words matter."""
+"""The result of a search: the best prompts, scores of random ones, and the effect of each word."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from clerestory.errors import SearchError
-from clerestory.io.outputs import whole_file
-from clerestory.io.reading import inside, read_table
-from clerestory.io.tensors import read_arrays
-from clerestory.io.validation import load_json
+from clerestory.io.reading import path_inside, read_table
+from clerestory.io.tensor_files import read_arrays
+from clerestory.io.validation import load_json, to_jsonable
+from clerestory.io.writing import atomic_file
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MaximizationResult", "MaximizedPrompt", "NullScores"]
+__all__ = ["MaximizationResult", "MaximizedPrompt", "NullScores", "check_finished", "log_spaced"]
 
 FILE, TRAIL, SAMPLES = "maximization.json", "trail.parquet", "samples.parquet"
 NULL, PICTURES = "null.parquet", "pictures.npz"
+SAMPLE_COLUMNS = ["chain", "draw", "words", "score"]
 POINTS = 120
 """Points of a plotted curve, evenly spaced in the logarithm of evaluations."""
 
@@ -47,24 +49,24 @@ class NullScores:
         return float(self.scores.std(ddof=1))
 
     def z(self, score: float) -> float:
-        """Standard deviations above their mean; 0 where they are all equal.
+        """Standard deviations above the mean; 0 if all random prompts score the same.
 
         Args:
             score: A score of the same objective.
 
         Returns:
-            Standard deviations, with the sample's (n - 1) estimate.
+            The z score, by the sample standard deviation (n - 1).
         """
         return (score - self.mean) / self.sd if self.sd > 0 else 0.0
 
     def percentile(self, score: float) -> float:
-        """The share that is lower, in percent: 100 means that none of them reached the score.
+        """The share of random prompts with lower scores, in percent.
 
         Args:
             score: A score of the same objective.
 
         Returns:
-            0 to 100; equal scores do not count as lower.
+            0 to 100; 100 means that none reaches the score. Equal scores do not count as lower.
         """
         return 100 * float((self.scores < score).mean())
 
@@ -76,17 +78,17 @@ class NullScores:
 
 @dataclass(frozen=True)
 class MaximizedPrompt:
-    """One prompt that a search found.
+    """One of the best prompts of a search.
 
     Attributes:
         prompt: The whole prompt.
-        words: What was put into the template.
+        words: The words in the template.
         score: The objective, without fluency.
         z: Standard deviations above the mean of random prompts.
         percentile: The share of random prompts that score lower, in percent.
-        fluency: Mean log probability of a word, in nats; 0 where it was not measured.
-        chains: How many independent chains accepted it.
-        contributions: By how much the score falls without each word; empty for a single one.
+        fluency: Mean log probability of a word, in nats; 0 if it is not measured.
+        chains: Number of independent chains that accepted it.
+        contributions: Each word with the decrease of the score without it; empty for one word.
     """
 
     prompt: str
@@ -99,9 +101,10 @@ class MaximizedPrompt:
     contributions: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True)
-class _Saved:
-    """What `maximization.json` holds."""
+# Without `repr` and `eq`, which a result has from `Result`.
+@dataclass(frozen=True, eq=False, repr=False)
+class _Figures:
+    """Fields that the result and `maximization.json` have in common."""
 
     objective: str
     search: str
@@ -110,40 +113,38 @@ class _Saved:
     stopped: bool
     best: tuple[MaximizedPrompt, ...]
     front: tuple[MaximizedPrompt, ...]
+
+
+@dataclass(frozen=True)
+class _Saved(_Figures):
+    """The fields of `maximization.json`."""
+
     null: dict[str, float]
     diagnostics: dict[str, float | list[float]]
     provenance: Provenance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MaximizationResult(Result):
-    """What a search found.
+class MaximizationResult(_Figures, Result):
+    """The best prompts of a search, with its trail.
 
     Attributes:
-        objective: What was maximized.
+        objective: The name of the objective.
         search: The class of the search.
         evaluations: Evaluations that were spent: one a prompt, two a gradient.
-        budget: Evaluations that there were.
-        stopped: Whether it was interrupted.
-        best: Different prompts, the highest score first: no two share all words but one.
-        front: Prompts that no other exceeds in score and fluency both, where fluency counts.
+        budget: The maximum number of evaluations.
+        stopped: Whether the search was interrupted.
+        best: Different prompts, the highest score first: any two differ in two words or more.
+        front: The Pareto front of score and fluency, if fluency counts.
         null: Scores of random prompts.
         trail: Every scored prompt once, in order: words, prompt, score, fluency, evaluations,
             chain.
-        samples: Where chains were after burn-in, for searches that have such: chain, draw, words,
-            score.
-        diagnostics: What the search reports of itself, such as R̂.
-        provenance: Which model, with which options.
-        pictures: Of `best`, `[prompt, seed, height, width, 3]`; None where none were drawn.
+        samples: Draws of chains after burn-in, if the search has chains: chain, draw, words, score.
+        diagnostics: Figures about the search itself, such as R̂.
+        provenance: The model and the options.
+        pictures: Pictures of `best`, `[prompt, seed, height, width, 3]`; None if none were drawn.
     """
 
-    objective: str
-    search: str
-    evaluations: int
-    budget: int
-    stopped: bool
-    best: tuple[MaximizedPrompt, ...]
-    front: tuple[MaximizedPrompt, ...]
     null: NullScores
     trail: pd.DataFrame
     samples: pd.DataFrame
@@ -152,7 +153,7 @@ class MaximizationResult(Result):
     pictures: Pictures | None = None
 
     def summary(self) -> str:
-        """The best prompt, its z, and what it is compared with."""
+        """The best prompt, its z, and the scores of random prompts."""
         best = self.best[0]
         return (
             f"“{best.prompt}” scores {best.score:.3f} on {self.objective}, z {best.z:.1f}; "
@@ -167,14 +168,14 @@ class MaximizationResult(Result):
 
         rows = [
             {
-                "score": round(found.score, 3),
-                "z": round(found.z, 1),
-                "above random": f"{found.percentile:.1f}%",
-                "chains": found.chains,
-                "prompt": found.prompt,
-                "contributions": ", ".join(f"{w} {c:+.2f}" for w, c in found.contributions),
+                "score": round(best.score, 3),
+                "z": round(best.z, 1),
+                "above random": f"{best.percentile:.1f}%",
+                "chains": best.chains,
+                "prompt": best.prompt,
+                "contributions": ", ".join(f"{w} {c:+.2f}" for w, c in best.contributions),
             }
-            for found in self.best
+            for best in self.best
         ]
         return pd.DataFrame(rows)
 
@@ -184,12 +185,12 @@ class MaximizationResult(Result):
         import pandas as pd
 
         best = self.best_so_far()
-        shown = np.unique(np.geomspace(1, len(best), POINTS).astype(int)) - 1
-        curve = pd.DataFrame({"evaluations": shown + 1, "score": best[shown]})
+        indices = log_spaced(len(best), POINTS)
+        curve = pd.DataFrame({"evaluations": indices + 1, "score": best[indices]})
         # Before the first valid prompt the best score is -inf, which has no place on an axis.
         curve = curve[np.isfinite(curve["score"])]
-        every = np.concatenate([curve["score"].to_numpy(), self.null.scores])
-        scale = alt.Scale(domain=[float(every.min()), float(every.max())])
+        scores = np.concatenate([curve["score"].to_numpy(), self.null.scores])
+        scale = alt.Scale(domain=[float(scores.min()), float(scores.max())])
         line = (
             alt.Chart(curve, title="Best score so far; random prompts at the right")
             .mark_line(interpolate="step-after", color="#234f8c")
@@ -211,34 +212,26 @@ class MaximizationResult(Result):
         return line | random
 
     def best_so_far(self) -> NDArray[np.float64]:
-        """The best score after each evaluation, `[evaluation]`; gradients leave it as it was."""
+        """The highest score up to each evaluation, `[evaluation]`; gradients do not change it."""
         best = np.full(max(self.evaluations, 1), -np.inf)
         if len(self.trail):
-            # Evaluations that went to gradients have no row: they stay -inf and take the maximum
-            # before them.
+            # Evaluations of gradients have no row: they stay -inf, and get the maximum before them.
             best[self.trail["evaluations"].to_numpy() - 1] = self.trail["score"].to_numpy()
         return np.maximum.accumulate(best)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure but trail and samples, ready for JSON."""
-        return {
-            "objective": self.objective,
-            "search": self.search,
-            "evaluations": self.evaluations,
-            "budget": self.budget,
-            "stopped": self.stopped,
-            "best": [asdict(found) for found in self.best],
-            "front": [asdict(found) for found in self.front],
-            "null": self.null.to_dict(),
-            "diagnostics": dict(self.diagnostics),
-            "provenance": asdict(self.provenance),
-        }
+        """Every figure except trail and samples, ready for JSON."""
+        figures = {each.name: getattr(self, each.name) for each in fields(_Figures)}
+        null, diagnostics = self.null.to_dict(), dict(self.diagnostics)
+        return to_jsonable(
+            _Saved(**figures, null=null, diagnostics=diagnostics, provenance=self.provenance)
+        )
 
     def save(self, folder: Path) -> None:
         """Write the result next to its trail.
 
         Args:
-            folder: A folder, perhaps with the trail of this search; created if missing.
+            folder: A folder, which may hold the trail of this search; created if missing.
         """
         self.write(folder)
 
@@ -257,35 +250,24 @@ class MaximizationResult(Result):
             self.samples.to_parquet(folder / SAMPLES, index=False)
         if self.pictures is not None:
             np.savez_compressed(folder / PICTURES, pictures=self.pictures)
-        # Last, since a folder that has it holds a finished search.
-        with whole_file(folder / FILE) as path:
+        # Last, since this file marks a finished search.
+        with atomic_file(folder / FILE) as path:
             path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder of a finished search.
-
-        Returns:
-            The result; pictures where some were saved.
-
-        Raises:
-            SearchError: The folder has no finished search, or a file was altered.
-        """
         import pandas as pd
 
-        if not (folder / FILE).exists():
-            raise SearchError(f"{folder} has no finished search: it has no {FILE}.")
+        check_finished(folder)
         saved = load_json(_Saved, folder, FILE, SearchError)
-        null = read_table(inside(folder, NULL, SearchError), SearchError)
+        null = read_table(path_inside(folder, NULL, SearchError), SearchError)
         scores = null.get("score")
         if scores is None or scores.dtype.kind != "f":
             raise SearchError(f"{folder / NULL} was altered: expected the column score.")
-        samples = pd.DataFrame(columns=["chain", "draw", "words", "score"])
+        samples = pd.DataFrame(columns=SAMPLE_COLUMNS)
         if (folder / SAMPLES).exists():
-            samples = read_table(inside(folder, SAMPLES, SearchError), SearchError)
+            samples = read_table(path_inside(folder, SAMPLES, SearchError), SearchError)
         pictures = None
         if (folder / PICTURES).exists():
             pictures = read_arrays(folder / PICTURES, SearchError).get("pictures")
@@ -293,8 +275,34 @@ class MaximizationResult(Result):
             **{
                 **vars(saved),
                 "null": NullScores(scores.to_numpy()),
-                "trail": read_table(inside(folder, TRAIL, SearchError), SearchError),
+                "trail": read_table(path_inside(folder, TRAIL, SearchError), SearchError),
                 "samples": samples,
                 "pictures": pictures,
             }
         )
+
+
+def check_finished(folder: Path) -> None:
+    """Check that a folder has the result of a search.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        SearchError: There is none; the search may not have ended.
+    """
+    if not (folder / FILE).exists():
+        raise SearchError(f"{folder} has no finished search: it has no {FILE}.")
+
+
+def log_spaced(length: int, points: int) -> NDArray[np.integer]:
+    """Indices below `length`, each once, evenly spaced in the logarithm of index + 1.
+
+    Args:
+        length: Number of values on the curve.
+        points: Maximum number of indices.
+
+    Returns:
+        `[index]`, ascending.
+    """
+    return np.asarray(np.unique(np.geomspace(1, length, points).astype(int)) - 1)

@@ -1,4 +1,4 @@
-"""Prompts to scores: the model is run as far as the objective needs it, and no prompt twice."""
+"""Scores of prompts, their gradients, and a forecast of the time that a search takes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from clerestory.types import Role
 
 __all__ = ["Announce", "Forecast", "ObjectiveGradient", "Scorer", "forecast"]
 
-TIMED = 16
+TIMED_PROMPTS = 16
 """Prompts in the batch that is timed."""
 
 
@@ -34,12 +34,14 @@ TIMED = 16
 class Scorer:
     """The objective's value of prompts, averaged over seeds.
 
+    The model runs only as far as the objective needs, and once for each prompt.
+
     Attributes:
         model: The model.
-        objective: What is scored; its terms must pool positions.
-        seeds: One picture or activation a seed; only the first where noise makes no difference.
+        objective: The objective; its terms must pool positions.
+        seeds: Seeds of each prompt; reduced to the first if the objective does not depend on them.
         batch: Samples in a batch of the model.
-        role: Which classifiers score pictures: selection, so that evaluation ones stay unused.
+        role: The classifiers that score pictures: selection, so that evaluation ones stay unused.
         known: Scores by prompt.
     """
 
@@ -52,28 +54,28 @@ class Scorer:
     _evaluator: Evaluator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Scores are kept by prompt, so that no prompt is run twice: samples need not be.
+        # Scores are cached by prompt, so a cache of samples would never be read.
         self._evaluator = Evaluator(self.model, cache=False, batch=self.batch)
         if any(term.pool == "none" for term in self._activation_terms):
             raise SearchError("A score is one number: pool positions by mean, max or last.")
         self.seeds = check_seeds(self.seeds)
-        if self.noiseless:
+        if self.is_seed_independent:
             self.seeds = self.seeds[:1]
         for term in self._activation_terms:
             site = self.model.sites[parse(term.site).site]
             units = site.shape[1]
             if units is not None and len(term.direction) > units:
-                # Only to raise the model's own error, which names the units that the site has.
+                # Raises the model's own error, which lists the units of the site.
                 self.model.sites.select(f"{site.address}[{len(term.direction) - 1}]")
 
     @property
-    def noiseless(self) -> bool:
-        """Whether a prompt has the same score with every seed, as what is read from text has."""
+    def is_seed_independent(self) -> bool:
+        """Whether a prompt has the same score with every seed, as at text sites."""
         return is_seed_independent(self.model, [term for _, term in self.objective.terms])
 
     @property
     def extent(self) -> str:
-        """How far the model is run: `as far as text`, `whole pictures, 2 seeds each`."""
+        """How far the model runs: `as far as text`, `whole pictures, 2 seeds each`."""
         seeds = "" if len(self.seeds) == 1 else f", {len(self.seeds)} seeds each"
         if any(isinstance(term, LabelTerm) for _, term in self.objective.terms):
             return f"whole pictures{seeds}"
@@ -103,12 +105,12 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a search will take.
+    """The time that a search takes at most.
 
     Attributes:
-        prompts: How many are scored.
-        seconds_each: Seconds for one.
-        extent: How far the model is run.
+        prompts: Number of prompts to score.
+        seconds_each: Seconds for one prompt.
+        extent: How far the model runs.
     """
 
     prompts: int
@@ -117,14 +119,14 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Seconds for all."""
+        """Seconds for all prompts."""
         return self.prompts * self.seconds_each
 
     def __str__(self) -> str:
         unit, size = next(
             (unit, size)
-            for unit, size, most in (("s", 1, 100), ("min", 60, 6000), ("h", 3600, np.inf))
-            if self.seconds < most
+            for unit, size, limit in (("s", 1, 100), ("min", 60, 6000), ("h", 3600, np.inf))
+            if self.seconds < limit
         )
         return (
             f"{self.prompts:,} prompts at {1000 * self.seconds_each:.1f} ms ({self.extent}): "
@@ -136,56 +138,55 @@ Announce = Callable[[Forecast], None]
 
 
 def forecast(scorer: Scorer, prompts: Sequence[str], count: int) -> Forecast | None:
-    """Score the first of these prompts, and forecast what a whole search takes.
+    """Score the first of these prompts, and forecast the time of a whole search.
 
     Args:
-        scorer: Scores the prompts and keeps the scores.
-        prompts: Prompts that are to be scored anyway; at most two batches of 16 are.
-        count: How many prompts the whole search scores.
+        scorer: Scores the prompts and caches the scores.
+        prompts: Prompts of the search; at most two batches of 16 are scored.
+        count: Number of prompts that the whole search scores.
 
     Returns:
-        The forecast; None where all of them are known, so that nothing was timed.
+        The forecast; None if all of these prompts are known, so that nothing was timed.
     """
     seconds_each = None
-    # The first batch warms up: only the last one's time counts.
-    for start in range(0, min(len(prompts), 2 * TIMED), TIMED):
-        batch = prompts[start : start + TIMED]
+    # The first batch warms up; the time of the last one counts.
+    for start in range(0, min(len(prompts), 2 * TIMED_PROMPTS), TIMED_PROMPTS):
+        batch = prompts[start : start + TIMED_PROMPTS]
         new = len({prompt for prompt in batch if prompt not in scorer.known})
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         scorer(batch)
         if new:
-            seconds_each = (time.perf_counter() - began) / new
+            seconds_each = (time.perf_counter() - start_time) / new
     return None if seconds_each is None else Forecast(count, seconds_each, scorer.extent)
 
 
 class ObjectiveGradient:
-    """Estimates how much better a sequence gets by each word at each position, to first order.
+    """First-order estimates of the gain of each word at each position of a sequence.
 
-    One gradient of the objective with respect to the token embeddings; a word counts by those of
-    its tokens that stand where tokens of the present word do.
+    They come from one gradient of the objective with respect to the token embeddings. Of a word
+    with more tokens than the one it replaces, only as many tokens count.
 
     Args:
         scorer: The objective and its model.
         space: The prompts.
 
     Raises:
-        SearchError: The objective is not of text sites alone.
-        SiteError: A site comes after the text encoder.
+        SiteError: The terms are not all at sites of one text encoder.
     """
 
     def __init__(self, scorer: Scorer, space: Space) -> None:
         terms = [term for _, term in scorer.objective.terms]
         self.sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
-        drawn = any(isinstance(term, LabelTerm) for term in terms)
-        self.window = find_text_window(
-            scorer.model, [] if drawn else list(dict.fromkeys(self.sites))
-        )
+        # Pictures have no gradient here: without sites `find_text_window` raises SiteError.
+        has_labels = any(isinstance(term, LabelTerm) for term in terms)
+        sites = [] if has_labels else list(dict.fromkeys(self.sites))
+        self.window = find_text_window(scorer.model, sites)
         self.model, self.objective, self.space = scorer.model, scorer.objective, space
         self.word_tokens = self._word_tokens()
         weight = self.window.encoder.get_input_embeddings().weight
         self.embeddings = weight.detach().float().cpu().numpy()
-        lead = space.template.partition(WORDS)[0]
-        self.first = int(self.window.begins) + (len(self._ids(lead)) if lead.strip() else 0)
+        prefix = space.template.partition(WORDS)[0]
+        self.first = int(self.window.begins) + (len(self._ids(prefix)) if prefix.strip() else 0)
 
     def __call__(self, states: Sequence[State]) -> list[Gains]:
         """`[position, word]` for each sequence."""
@@ -196,47 +197,44 @@ class ObjectiveGradient:
         return [self._gains(state, row) for state, row in zip(states, gradients, strict=True)]
 
     def _objective(self, values: Mapping[str, Tensor], prompts: Sequence[str]) -> Tensor:
-        real = self.window.token_mask(prompts)
+        token_mask = self.window.token_mask(prompts)
         total = torch.zeros(len(prompts))
         for weight, term in self.objective.terms:
             assert isinstance(term, DirectionTerm)
             site = parse(term.site).site
             hook = self.model.family.hooks_by_address[site]
-            mask = real if hook.text_window else None
+            mask = token_mask if hook.text_window else None
             pooler = Pooler(term.pool, mask, sequence=hook.site.shape[0] is not None)
             pooled = pooler(values[site])
-            way = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)
-            total = total.to(pooled.device) + weight * (pooled[:, : len(way)] @ way)
+            direction = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)
+            total = total.to(pooled.device) + weight * (pooled[:, : len(direction)] @ direction)
         return total
 
     def _gains(self, state: State, gradient: NDArray[np.float32]) -> Gains:
-        gains, at = [], self.first
+        gains, start = [], self.first
         for word in state:
-            # Words may differ in their number of tokens; only those that stand where the present
-            # ones do count.
-            present = self.word_tokens[word]
-            length = int((present >= 0).sum())
-            # A prompt longer than the window is cut: `along` is then shorter than the word.
-            along = gradient[at : at + length]
-            every = along @ self.embeddings.T
+            current = self.word_tokens[word]
+            length = int((current >= 0).sum())
+            # A prompt longer than the window is cut: there are then fewer rows than tokens.
+            rows = gradient[start : start + length]
+            slopes = rows @ self.embeddings.T
             gain = np.zeros(len(self.word_tokens))
-            for offset in range(min(length, len(along), self.word_tokens.shape[1])):
+            for offset in range(min(length, len(rows), self.word_tokens.shape[1])):
                 tokens = self.word_tokens[:, offset]
-                change = every[offset, tokens] - every[offset, present[offset]]
-                # First-order estimate, as HotFlip (Ebrahimi et al. 2018): gradient times the change
-                # of embedding.
+                # Gradient times the change of embedding, as in HotFlip (Ebrahimi et al. 2018).
+                change = slopes[offset, tokens] - slopes[offset, current[offset]]
                 gain += np.where(tokens >= 0, change, 0.0)
             gains.append(gain)
-            at += length
+            start += length
         return np.array(gains)
 
     def _ids(self, text: str) -> list[int]:
         return self.window.ids([text])[0]
 
     def _word_tokens(self) -> NDArray[np.int64]:
-        """Each word's tokens, `[word, longest]`, -1 where it has no more."""
+        """The tokens of each word, `[word, token]`, padded with -1."""
         raw = self.space.tokens
-        ids = self.window.ids(self.space.vocabulary) if raw is None else [[one] for one in raw]
+        ids = self.window.ids(self.space.vocabulary) if raw is None else [[token] for token in raw]
         table = np.full((len(ids), max(map(len, ids), default=1) or 1), -1)
         for index, row in enumerate(ids):
             table[index, : len(row)] = row

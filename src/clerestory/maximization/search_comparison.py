@@ -1,4 +1,4 @@
-"""Several searches at equal budgets, over several seeds."""
+"""Comparison of several searches at equal budgets, over several seeds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from clerestory.checks import check_minimum
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Objective
-from clerestory.io.tensors import read_arrays
+from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
-from clerestory.maximization.maximize import maximize, named_search
+from clerestory.maximization.base import searches as search_registry
+from clerestory.maximization.maximize import maximize
+from clerestory.maximization.results import log_spaced
 from clerestory.maximization.scoring import Announce, Forecast
 from clerestory.models import Model
 from clerestory.reporting.intervals import format_interval
@@ -31,11 +35,12 @@ __all__ = ["SearchComparison", "compare_searches"]
 
 FILE, CURVES, CHART = "searches.json", "curves.npz", "searches.png"
 POINTS = 80
+"""Points of a plotted curve."""
 
 
 @dataclass(frozen=True)
 class _Final:
-    """The last point of a search's curves, over seeds."""
+    """The final scores of a search over seeds: median, lowest, highest."""
 
     median: float
     low: float
@@ -45,7 +50,7 @@ class _Final:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What `searches.json` holds."""
+    """The fields of `searches.json`."""
 
     objective: str
     budget: int
@@ -55,13 +60,13 @@ class _Saved:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SearchComparison(Result):
-    """How far several searches come.
+    """The scores that several searches reach.
 
     Attributes:
-        objective: What was maximized.
-        budget: Evaluations of each.
-        curves: The best score so far, `[seed, evaluation]`, of each search.
-        provenance: Which model, with which options.
+        objective: The name of the objective.
+        budget: Evaluations of each run.
+        curves: The best score so far of each search, `[seed, evaluation]`.
+        provenance: The model and the options.
     """
 
     figures_file = FILE
@@ -96,10 +101,10 @@ class SearchComparison(Result):
 
         parts = []
         for name, curve in self.curves.items():
-            shown = np.unique(np.geomspace(1, curve.shape[1], POINTS).astype(int)) - 1
-            part = np.where(np.isfinite(curve[:, shown]), curve[:, shown], np.nan)
+            indices = log_spaced(curve.shape[1], POINTS)
+            part = np.where(np.isfinite(curve[:, indices]), curve[:, indices], np.nan)
             columns = {"low": part.min(0), "median": np.median(part, 0), "high": part.max(0)}
-            parts.append(pd.DataFrame({"search": name, "evaluations": shown + 1, **columns}))
+            parts.append(pd.DataFrame({"search": name, "evaluations": indices + 1, **columns}))
         base = alt.Chart(pd.concat(parts), title=f"{self.objective}: best score so far").encode(
             x=alt.X("evaluations:Q", scale=alt.Scale(type="log"), title="evaluations"),
             color=alt.Color("search:N"),
@@ -109,7 +114,7 @@ class SearchComparison(Result):
         return (band + line).properties(width=460, height=260)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure but the curves, ready for JSON."""
+        """Every figure except the curves, ready for JSON."""
         saved = _Saved(self.objective, self.budget, self._finals(), self.provenance)
         return asdict(saved)
 
@@ -125,18 +130,8 @@ class SearchComparison(Result):
         (folder / CHART).write_bytes(png(self.plot()))
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder of a comparison.
-
-        Returns:
-            The result, with its curves.
-
-        Raises:
-            SearchError: A file is missing or was altered.
-        """
         saved = load_json(_Saved, folder, FILE, SearchError)
         curves = read_arrays(folder / CURVES, SearchError)
         if set(curves) != set(saved.searches):
@@ -146,8 +141,8 @@ class SearchComparison(Result):
     def _finals(self) -> dict[str, _Final]:
         finals = {name: curve[:, -1] for name, curve in self.curves.items()}
         return {
-            name: _Final(float(np.median(end)), float(end.min()), float(end.max()), len(end))
-            for name, end in finals.items()
+            name: _Final(float(np.median(last)), float(last.min()), float(last.max()), len(last))
+            for name, last in finals.items()
         }
 
 
@@ -171,8 +166,8 @@ def compare_searches(
         searches: Names of two searches or more.
         budget: Evaluations of each run.
         repeats: Runs of each search.
-        seed: The seed of the first run of each; the others have those that follow.
-        announce: Called with a forecast of all runs together before the first begins.
+        seed: The seed of the first run of each search; the next runs have the seeds that follow.
+        announce: Called with a forecast of all runs together before the first starts.
         progress: True for a progress bar, or a callback.
         **options: Further arguments of `maximize`.
 
@@ -181,15 +176,14 @@ def compare_searches(
         RegistryError: A search is not known.
     """
     names = list(dict.fromkeys(searches))
-    # A misspelt name is refused before the first search has taken minutes.
+    # Looked up now: a misspelt name is an error before the first search has taken minutes.
     for name in names:
-        named_search(name)
+        search_registry[name]
     if len(names) < 2:
         raise SearchError(
             f"Name two searches or more to compare; given: {', '.join(names) or 'none'}."
         )
-    if repeats < 1:
-        raise SearchError(f"repeats is {repeats}; it must be at least 1.")
+    check_minimum(SearchError, 1, repeats=repeats)
     runs = list(product(names, range(seed, seed + repeats)))
     announce_once = None if announce is None else _first_of(announce, len(runs))
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
@@ -206,8 +200,7 @@ def compare_searches(
                 progress=False,
                 **options,
             )
-            # `maximize` turns Ctrl-C into a partial result; a comparison of partial runs would be
-            # unfair.
+            # `maximize` returns a partial result after Ctrl-C, which is not comparable.
             if result.stopped:
                 raise KeyboardInterrupt
             curves[name].append(_extended(result.best_so_far(), budget))
@@ -221,7 +214,7 @@ def compare_searches(
 
 
 def _first_of(announce: Announce, runs: int) -> Announce:
-    """Announces the first forecast, for all runs together."""
+    """A callback that announces the first forecast it gets, for all runs together."""
     forecasts: list[Forecast] = []
 
     def announce_first(forecast: Forecast) -> None:
@@ -233,5 +226,5 @@ def _first_of(announce: Announce, runs: int) -> Announce:
 
 
 def _extended(best: NDArray[np.float64], budget: int) -> NDArray[np.float64]:
-    """The curve up to the whole budget: what is not spent improves nothing."""
+    """The curve, continued to the whole budget at its last value."""
     return np.concatenate([best, np.full(budget - len(best), best[-1])])

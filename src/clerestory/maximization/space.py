@@ -26,7 +26,7 @@ __all__ = ["WORDS", "Space", "State", "prompt_space"]
 State = tuple[int, ...]
 """A sequence of indices into the vocabulary."""
 WORDS = "{words}"
-"""Where the words go in a template."""
+"""The placeholder of the words in a template."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,18 +35,18 @@ class Space:
 
     Attributes:
         vocabulary: Two different words or more.
-        shortest: The least number of words.
-        longest: The greatest number of words.
+        shortest: Minimum number of words.
+        longest: Maximum number of words.
         template: A prompt with `{words}` in it, once.
-        banned: Strings that never occur in the words, in whatever case, even across words.
-        separator: Stands between words: a blank, or nothing where the vocabulary is raw tokens
-            with blanks of their own.
-        is_readable: Says of sequences and their prompts which ones the tokenizer reads back as
-            they are written; all of them if None.
-        tokens: The token number of each entry where the vocabulary is raw tokens.
+        banned: Strings that must not occur in the words, regardless of case, even across words.
+        separator: The text between words: a blank, or nothing if the vocabulary is raw tokens,
+            which have blanks of their own.
+        is_readable: Returns for sequences and their prompts whether the tokenizer reproduces them;
+            None if all are accepted.
+        tokens: The token number of each entry, if the vocabulary is raw tokens.
 
     Raises:
-        SearchError: There is nothing in the space.
+        SearchError: The space is empty, or the template is not valid.
     """
 
     vocabulary: tuple[str, ...]
@@ -72,18 +72,18 @@ class Space:
 
     @cached_property
     def size(self) -> int:
-        """How many sequences there are."""
+        """Number of sequences."""
         lengths = range(self.shortest, self.longest + 1)
         return sum(len(self.vocabulary) ** length for length in lengths)
 
     def words(self, state: State) -> str:
-        """What is put into the template for a sequence.
+        """The words of a sequence.
 
         Args:
             state: Indices into the vocabulary.
 
         Returns:
-            The words, without blanks at either end.
+            The words, joined, without blanks at either end.
         """
         return self.separator.join(self.vocabulary[index] for index in state).strip()
 
@@ -99,7 +99,7 @@ class Space:
         return self.template.replace(WORDS, self.words(state))
 
     def valid(self, states: Sequence[State]) -> list[bool]:
-        """Which are of an allowed length, hold nothing banned, and are read as written.
+        """Whether sequences have an allowed length, no banned string, and are readable.
 
         Args:
             states: Sequences, of any length.
@@ -107,18 +107,18 @@ class Space:
         Returns:
             A truth value for each.
         """
-        allowed = [self._allowed(state) for state in states]
+        allowed = [self._is_allowed(state) for state in states]
         if self.is_readable is None or not any(allowed):
             return allowed
-        selected = [state for state, good in zip(states, allowed, strict=True) if good]
+        selected = [state for state, is_allowed in zip(states, allowed, strict=True) if is_allowed]
         readable = iter(self.is_readable(selected, [self.text(state) for state in selected]))
-        return [good and bool(next(readable)) for good in allowed]
+        return [is_allowed and bool(next(readable)) for is_allowed in allowed]
 
     def random(self, rng: np.random.Generator) -> State:
-        """A sequence of a random length, which is not always valid.
+        """A sequence of random length and words, which may be invalid.
 
         Args:
-            rng: The generator; one draw for the length, one for each word.
+            rng: The generator; the length is drawn first, then the words.
 
         Returns:
             Indices into the vocabulary.
@@ -127,15 +127,15 @@ class Space:
         return tuple(rng.integers(0, len(self.vocabulary), length).tolist())
 
     def sequences(self) -> Iterator[State]:
-        """Every sequence, the shortest first."""
+        """All sequences, the shortest first."""
         for length in range(self.shortest, self.longest + 1):
             yield from itertools.product(range(len(self.vocabulary)), repeat=length)
 
-    def _allowed(self, state: State) -> bool:
+    def _is_allowed(self, state: State) -> bool:
         if not self.shortest <= len(state) <= self.longest:
             return False
         words = self.words(state).casefold()
-        # Also without blanks: words such as "stain" and "ed" must not add up to a banned one.
+        # Also without blanks: "stain" and "ed" must not combine to a banned word.
         compact = _compact(words)
         return bool(compact) and not any(
             ban.casefold() in words or _compact(ban) in compact for ban in self.banned
@@ -155,34 +155,34 @@ def prompt_space(
 
     Args:
         model: The model whose tokenizer reads the prompts.
-        words: How many words: a number, or the least and the greatest.
+        words: Number of words, or the minimum and the maximum.
         template: A prompt with `{words}` in it, once.
         vocabulary: The words, the name of a vocabulary of a plug-in, or a file with a word a line.
-            By default those of the captions that the model's profile has or else, of the model's
-            tokens, all that end a word, which includes ends of longer words.
-        ban: Strings that never occur in the words.
+            By default the words of the captions in the model's profile; without captions, all
+            tokens of the model that end a word, which includes ends of longer words.
+        ban: Strings that must not occur in the words.
         tokens: Whether to search over raw tokens in place of words.
 
     Raises:
-        SearchError: There are fewer than two words, or the tokenizer is not known.
+        SearchError: There are fewer than two words, or the model has no supported tokenizer.
     """
     window = next(iter(model.family.text_windows.values()), None)
     if tokens and vocabulary is not None:
-        raise SearchError("Raw tokens are the tokenizer's own: give a vocabulary, or `tokens`.")
+        raise SearchError("Raw tokens come from the tokenizer: give a vocabulary, or `tokens`.")
     if tokens and not isinstance(window, Text):
-        raise SearchError(f"{model.name} does not tell its tokens: search over words.")
-    listed = default_words(model) if vocabulary is None else vocabulary_words(vocabulary)
-    numbers = dict.fromkeys((word.strip() for word in listed), 0)
+        raise SearchError(f"{model.name} has no tokenizer for raw tokens: search over words.")
+    words_or_tokens = default_words(model) if vocabulary is None else vocabulary_words(vocabulary)
+    numbers = dict.fromkeys((word.strip() for word in words_or_tokens), 0)
     if tokens and isinstance(window, Text):
         numbers = _raw_tokens(window)
-    lower = [text.casefold() for text in ban]
-    entries = [word for word in numbers if word and not any(b in word.casefold() for b in lower)]
+    banned = [text.casefold() for text in ban]
+    entries = [word for word in numbers if word and not any(b in word.casefold() for b in banned)]
     if not tokens:
-        # Of words that differ in case only, the first is kept: the tokenizer may not tell them.
+        # Of words that differ only in case, the first stays: a tokenizer may not distinguish them.
         entries = list({word.casefold(): word for word in reversed(entries)}.values())[::-1]
     if len(entries) < 2:
         raise SearchError(
-            f"There are {len(entries)} words to search among; give a vocabulary of your own."
+            f"The vocabulary has {len(entries)} words, and a search needs two: give another one."
         )
     shortest, longest = (words, words) if isinstance(words, int) else words
     token_numbers = tuple(numbers[entry] for entry in entries) if tokens else None
@@ -196,38 +196,40 @@ def prompt_space(
 def _readability(
     window: Text, template: str, tokens: tuple[int, ...] | None
 ) -> Callable[[Sequence[State], Sequence[str]], list[bool]]:
-    """Whether prompts survive being encoded, decoded and encoded again, and as these tokens."""
-    lead, _, tail = template.partition(WORDS)
-    before, after = window.ids([lead or " "])[0], window.ids([tail or " "])[0]
+    """Whether prompts are the same after encoding and decoding, and encode to these tokens."""
+    prefix, _, suffix = template.partition(WORDS)
+    before, after = window.ids([prefix or " "])[0], window.ids([suffix or " "])[0]
 
     def is_readable(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
         decoded, encoded = window.reread(texts), window.ids(texts)
-        again = dict(zip(texts, encoded, strict=True))
-        changed = [text for text in decoded if text not in again]
+        # What decodes to its own text needs no second encoding, which is most of the work.
+        ids_of = dict(zip(texts, encoded, strict=True))
+        changed = [text for text in decoded if text not in ids_of]
         if changed:
-            again |= zip(changed, window.ids(changed), strict=True)
+            ids_of |= zip(changed, window.ids(changed), strict=True)
         readable = []
-        for state, text, back, ids in zip(states, texts, decoded, encoded, strict=True):
-            good = _compact(back) == _compact(text) and ids == again[back]
-            good = good and len(ids) <= window.room
-            if good and tokens is not None:
-                good = ids == [*before, *(tokens[index] for index in state), *after]
-            readable.append(good)
+        for state, text, reread, ids in zip(states, texts, decoded, encoded, strict=True):
+            is_same = _compact(reread) == _compact(text) and ids == ids_of[reread]
+            is_same = is_same and len(ids) <= window.room
+            if is_same and tokens is not None:
+                is_same = ids == [*before, *(tokens[index] for index in state), *after]
+            readable.append(is_same)
         return readable
 
     return is_readable
 
 
 def _compact(text: str) -> str:
-    """Without case and blanks, which tokenizers change of any text."""
+    """The text without case and blanks, which tokenizers do not preserve."""
     return "".join(text.casefold().split())
 
 
 def _raw_tokens(window: Text) -> dict[str, int]:
-    """The tokens as they read within a text, blanks included, and their numbers."""
+    """The texts of tokens, blanks included, with their numbers."""
     special = set(window.tokenizer.all_special_ids)
     tokens: dict[str, int] = {}
     for token, number in sorted(window.tokenizer.get_vocab().items(), key=lambda pair: pair[1]):
+        # Marks of blanks in CLIP's, SentencePiece's and GPT-2's vocabularies.
         text = token.replace("</w>", " ").replace("▁", " ").replace("Ġ", " ")
         if number not in special and text.strip() and text.isascii() and text.isprintable():
             tokens.setdefault(text, number)

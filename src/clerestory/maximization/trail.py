@@ -1,10 +1,10 @@
-"""A search's trail on disk: every prompt that was scored, so that a stopped search resumes.
+"""The trail of a search on disk: the score of every prompt, so that a stopped search resumes.
 
-FOLDER/search.json       what the trail is of
-FOLDER/scored.parquet    prompt, score
+    FOLDER/search.json       the options of the search
+    FOLDER/scored.parquet    prompt, score
 
-A search is replayed by its seed. What was scored before is not scored again, so a second call soon
-reaches where the first was stopped, and continues from there.
+The seed replays a search. Saved scores are not computed again, so a second call soon reaches the
+point at which the first was stopped, and continues from there.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import SearchError
-from clerestory.io.outputs import planned_folder
-from clerestory.io.reading import inside, read_table
+from clerestory.io.reading import path_inside, read_table
+from clerestory.io.writing import atomic_file, open_planned_folder
 
 __all__ = ["Trail"]
 
@@ -28,26 +28,35 @@ INTERVAL = 15.0
 
 
 class Trail:
-    """The scores of a search in a folder; nothing is written where that is None.
+    """The scores of a search in a folder.
 
     Args:
-        folder: Where the scores are.
-        plan: What they depend on, ready for JSON.
+        folder: The folder; None writes nothing.
+        plan: All options on which the scores depend, ready for JSON.
 
     Raises:
         SearchError: The folder has the trail of another search; the message has the differences.
     """
 
     def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
-        self.folder, self._written = folder, time.monotonic()
+        self.folder, self._last_write = folder, time.monotonic()
         if folder is not None:
-            planned_folder(folder, PLAN, plan, other="another search's trail", error=SearchError)
+            open_planned_folder(
+                folder, PLAN, plan, other="another search's trail", error=SearchError
+            )
 
     def load(self) -> dict[str, float]:
-        """The scores of an earlier call, by prompt; SearchError where the file was altered."""
+        """The scores of an earlier call.
+
+        Returns:
+            Scores by prompt.
+
+        Raises:
+            SearchError: The file is damaged or was altered.
+        """
         if self.folder is None or not (self.folder / SCORED).exists():
             return {}
-        path = inside(self.folder, SCORED, SearchError)
+        path = path_inside(self.folder, SCORED, SearchError)
         table = read_table(path, SearchError)
         prompts, scores = table.get("prompt"), table.get("score")
         if prompts is None or scores is None or scores.dtype.kind != "f":
@@ -61,16 +70,15 @@ class Trail:
 
         Args:
             scores: Every score so far, by prompt.
-            at_once: False writes only where the last time is `INTERVAL` seconds ago.
+            at_once: False writes only if the last write was `INTERVAL` seconds ago or more.
         """
         import pandas as pd
 
         if self.folder is None:
             return
-        if not at_once and time.monotonic() - self._written < INTERVAL:
+        if not at_once and time.monotonic() - self._last_write < INTERVAL:
             return
-        self._written = time.monotonic()
+        self._last_write = time.monotonic()
         table = pd.DataFrame({"prompt": list(scores), "score": list(scores.values())})
-        part = self.folder / f"{SCORED}.part"
-        table.to_parquet(part, index=False)
-        part.replace(self.folder / SCORED)
+        with atomic_file(self.folder / SCORED) as part:
+            table.to_parquet(part, index=False)

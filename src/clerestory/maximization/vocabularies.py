@@ -1,4 +1,4 @@
-"""Where the words of a search come from: a model's captions, a plug-in, a file, the tokenizer.
+"""Vocabularies of searches: from a model's captions, a plug-in, a file or the tokenizer.
 
 A plug-in names a function without arguments that returns words, as an entry point of the group
 `clerestory.vocabularies`; the entry point's name is the vocabulary's.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clerestory.errors import SearchError
-from clerestory.io.reading import MOST_LINES, read_text
+from clerestory.io.reading import MAX_LINES_BYTES, read_text
 from clerestory.maximization.fluency import Bigrams
 from clerestory.registry import load_plugin, plugins, suggest
 
@@ -33,30 +33,31 @@ def vocabulary_words(vocabulary: Sequence[str] | str | Path) -> list[str]:
             a line.
 
     Raises:
-        SearchError: There is neither such a vocabulary nor such a file.
+        SearchError: There is no vocabulary and no file of this name.
     """
     if not isinstance(vocabulary, str | Path):
         return list(vocabulary)
-    named, path = plugins(GROUP), Path(vocabulary)
-    if str(vocabulary) in named:
-        return list(load_plugin(named[str(vocabulary)])())
+    name, vocabularies = str(vocabulary), plugins(GROUP)
+    if name in vocabularies:
+        return list(load_plugin(vocabularies[name])())
+    path = Path(vocabulary)
     if not path.is_file():
         raise SearchError(
-            f"{vocabulary} is neither a file nor a vocabulary.{suggest(str(vocabulary), named)}"
+            f"{name} is neither a file nor a vocabulary.{suggest(name, vocabularies)}"
         )
-    return read_text(path, SearchError, MOST_LINES).splitlines()
+    return read_text(path, SearchError, MAX_LINES_BYTES).splitlines()
 
 
 def default_words(model: Model) -> list[str]:
-    """The words of the profile's captions in alphabetical order, else the model's own tokens.
+    """The words of the profile's captions in alphabetical order; without captions, the tokens.
 
     Args:
-        model: The model whose profile, or tokenizer, has the words.
+        model: The model with the profile and the tokenizer.
     """
     bigrams = caption_bigrams(model.profile)
     if bigrams is None:
         return model.vocabulary()
-    # Without the start mark and commas, which are entries of the counts but no words.
+    # Without the start mark and commas, which are counted too.
     return sorted(word for word in bigrams.words if word[:1].isalnum())
 
 

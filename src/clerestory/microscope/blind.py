@@ -1,15 +1,15 @@
-"""Is a theme real? A rater picks between two rows of pictures, not knowing which the unit likes.
+"""Blind tests of themes: raters pick the row of pictures that a theme describes better.
 
-Of the samples that were held out from naming, one row has those with the highest activations, the
-other those of the middle of the range; no picture is shown twice for a unit. Control questions have
-rows that a random direction of the same site ranks, unmarked. A theme that describes the unit is
-answered correctly on the unit's questions, and at chance level on the controls.
+One row has the held-out samples with the highest activations of the unit, the other samples from
+the middle of its range; no picture is shown twice for a unit. In control questions a random
+direction of the same site ranks the samples, which the rater is not told. With a theme that
+describes the unit, answers are correct on the unit's questions, and at chance level on controls.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -25,28 +25,42 @@ __all__ = ["Question", "Score", "next_question", "save_answer", "scores", "start
 ROW_LENGTH = 4
 """Pictures of a row."""
 MAX_QUESTIONS, MIN_QUESTIONS = 8, 4
-"""Of the unit, at most and at least; half as many are of random directions."""
+"""Questions of the unit; the controls are half as many."""
 PROMPTS_PER_QUESTION = 3 * ROW_LENGTH
-"""Held-out prompts that a question needs: a third of them at the top, a third in the middle."""
+"""Held-out prompts for each question: a third of them at the top, a third in the middle."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Two rows of samples for a theme, in the order in which they are shown."""
+    """A question of a blind test.
+
+    Attributes:
+        key: Identifies the question.
+        test: The name of the test.
+        theme: The theme that is tested.
+        rows: Two rows of sample numbers, in the order of the page.
+        number: The number of the question in the test, from 1.
+        total: Number of questions in the test.
+    """
 
     key: str
     test: str
     theme: Theme
     rows: tuple[tuple[int, ...], tuple[int, ...]]
     number: int
-    of: int
+    total: int
 
 
 @dataclass(frozen=True)
 class Score:
-    """Answers about a theme: of the unit and of controls, each rater's first finished test.
+    """Answers about a theme, in the first finished test of each rater.
 
-    `p` is the one-sided binomial test against a coin, of the unit's own questions.
+    Attributes:
+        hits: Correct answers to the unit's questions.
+        questions: Number of the unit's questions.
+        control_hits: Correct answers to control questions.
+        controls: Number of control questions.
+        raters: Number of raters.
     """
 
     hits: int
@@ -57,12 +71,12 @@ class Score:
 
     @property
     def rate(self) -> float | None:
-        """How often the unit's row was picked; None where nobody answered."""
+        """The share of correct answers to the unit's questions; None without answers."""
         return self.hits / self.questions if self.questions else None
 
     @property
     def p(self) -> float | None:
-        """The chance of so many hits, or more, by a coin."""
+        """One-sided p of the binomial test of the unit's questions against a coin."""
         from scipy.stats import binomtest
 
         if not self.questions:
@@ -71,44 +85,33 @@ class Score:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {
-            "hits": self.hits,
-            "questions": self.questions,
-            "rate": self.rate,
-            "p": self.p,
-            "control_hits": self.control_hits,
-            "controls": self.controls,
-            "raters": self.raters,
-        }
+        return {**asdict(self), "rate": self.rate, "p": self.p}
 
 
 def start_test(
     microscope: Microscope, themes: Themes, theme: Theme, rater: str, *, seed: int | None = None
 ) -> str:
-    """Make up a test, keep it, and say what it is called; by chance, or as a `seed` has it.
-
-    ThemeError where too few samples were held out, for a rater without a name, and for who named
-    the theme.
+    """Draw the questions of a test and store them.
 
     Args:
         microscope: The microscope.
-        themes: Where the test is stored.
-        theme: The theme that is tested.
-        rater: Who answers: another person than the one who named the theme.
+        themes: The database that stores the test.
+        theme: The theme to test.
+        rater: The person who answers, not the one who named the theme.
         seed: Replays the choice of samples and their order; None draws one.
 
     Returns:
         The name of the test, 32 hexadecimal digits.
 
     Raises:
-        ThemeError: Too few samples were held out, the rater has no name, or named the theme.
+        ThemeError: Too few samples are held out, or the rater has no name, or named the theme.
     """
     unit = microscope.named(theme.unit)
     rater = clean_text(rater)
     if not rater or len(rater) > LENGTHS["rater"]:
-        raise ThemeError(f"Say who answers, in {LENGTHS['rater']} letters or fewer.")
+        raise ThemeError(f"Give the rater's name, in {LENGTHS['rater']} letters or fewer.")
     if rater.casefold() == theme.rater.casefold():
-        raise ThemeError("Who named it knows what to look for: let somebody else be tested.")
+        raise ThemeError("The rater named this theme: let somebody else be tested.")
     rng = np.random.default_rng(seed)
     samples = held_out_samples(microscope, unit)
     count = min(MAX_QUESTIONS, len(samples) // PROMPTS_PER_QUESTION)
@@ -116,7 +119,7 @@ def start_test(
     for control in rng.integers(2**31, size=count // 2):
         rows += _make_questions(unit, samples, int(control), 1, rng)
     test, rows_to_insert = uuid4().hex, []
-    # Questions and controls in one random order: nothing about a question says which it is.
+    # Questions and controls in one random order, so that a rater cannot tell them apart.
     for index in rng.permutation(len(rows)):
         control, high, middle = rows[index]
         correct = int(rng.integers(2))
@@ -126,7 +129,7 @@ def start_test(
             (uuid4().hex, test, theme.id, rater, control, first, second, correct, now())
         )
     with themes.open() as database:
-        # All questions of a test or none: a test that is cut short would be scored as finished.
+        # All questions of a test or none: an incomplete test would be scored as finished.
         database.execute("BEGIN IMMEDIATE")
         database.executemany(
             "INSERT INTO trials (key, test, theme, rater, control, first, second, answer, "
@@ -144,7 +147,7 @@ def _make_questions(
     count: int,
     rng: np.random.Generator,
 ) -> list[tuple[int | None, NDArray[np.integer], NDArray[np.integer]]]:
-    """So many questions: a row of the highest samples each, and one of those in the middle."""
+    """`count` questions, each with a row of the highest samples and one from the middle."""
     # Stable, so that a seed gives the same test on every machine.
     order = samples[np.argsort(-ranking_values(unit, samples, control), kind="stable")]
     need, half = count * ROW_LENGTH, len(order) // 2
@@ -154,7 +157,18 @@ def _make_questions(
 
 
 def held_out_samples(microscope: Microscope, unit: Unit) -> NDArray[np.integer]:
-    """Samples that no page shows beside a unit, one of a prompt."""
+    """Samples that no page shows, one of each prompt.
+
+    Args:
+        microscope: The microscope.
+        unit: A unit of the recording.
+
+    Returns:
+        Sample numbers, `[sample]`.
+
+    Raises:
+        ThemeError: There are too few, or the recording has no pictures.
+    """
     table = microscope.samples(unit.site.recording)
     hidden = table.loc[~table["named"]].drop_duplicates("prompt")
     if len(hidden) < MIN_QUESTIONS * PROMPTS_PER_QUESTION:
@@ -170,11 +184,20 @@ def held_out_samples(microscope: Microscope, unit: Unit) -> NDArray[np.integer]:
 def ranking_values(
     unit: Unit, samples: NDArray[np.integer], control: int | None
 ) -> NDArray[np.floating]:
-    """The unit's values, or those along a random direction of its site, each unit standardized."""
+    """Values to rank samples by: of the unit, or of a random direction of its site.
+
+    Args:
+        unit: The unit.
+        samples: Sample numbers, `[sample]`.
+        control: The seed of the direction, whose units are standardized; None for the unit itself.
+
+    Returns:
+        `[sample]`.
+    """
     if control is None:
         return np.asarray(unit.figure("values")[samples], np.float64)
     values = unit.site.figure("values")[:, samples].astype(np.float64)
-    # Infinite for units that never vary, so that they take no part in the direction.
+    # Infinite for constant units, so that their part of the direction is zero.
     sd = values.std(1)
     direction = np.random.default_rng(control).normal(size=len(values)) / np.where(
         sd > 0, sd, np.inf
@@ -183,14 +206,14 @@ def ranking_values(
 
 
 def next_question(themes: Themes, test: str) -> Question | None:
-    """The next one of a test; None when all are answered. ThemeError for no such test.
+    """The next question of a test.
 
     Args:
-        themes: Where the test is stored.
+        themes: The database that stores the test.
         test: The name of the test.
 
     Returns:
-        The first question without an answer, or None.
+        The first question without an answer; None if all are answered.
 
     Raises:
         ThemeError: There is no such test.
@@ -204,17 +227,17 @@ def next_question(themes: Themes, test: str) -> Question | None:
         raise ThemeError("There is no such blind test.")
     for number, (key, theme, first, second, picked) in enumerate(rows):
         if picked is None:
-            rows_shown = tuple(json.loads(first)), tuple(json.loads(second))
-            return Question(key, test, themes.one(theme), rows_shown, number + 1, len(rows))
+            pair = tuple(json.loads(first)), tuple(json.loads(second))
+            return Question(key, test, themes.get(theme), pair, number + 1, len(rows))
     return None
 
 
 def save_answer(themes: Themes, key: str, picked: int) -> str:
-    """Keep what a rater picked, once; the name of the test. ThemeError for what was not asked.
+    """Store an answer, unless the question has one.
 
     Args:
-        themes: Where the test is stored.
-        key: The question.
+        themes: The database that stores the test.
+        key: The key of the question.
         picked: 0 for the first row, 1 for the second.
 
     Returns:
@@ -238,14 +261,12 @@ def save_answer(themes: Themes, key: str, picked: int) -> str:
 
 
 def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) -> dict[int, Score]:
-    """By theme, each rater's first finished test: all, or of a unit's themes.
-
-    Or one test alone, finished or not.
+    """Scores of themes, over the first finished test of each rater.
 
     Args:
-        themes: Where tests are stored.
-        unit: Counts tests of this unit's themes only.
-        test: Counts this test alone, finished or not.
+        themes: The database that stores tests.
+        unit: Counts only tests of this unit's themes.
+        test: Counts only this test, finished or not.
 
     Returns:
         Scores by the theme's number in this database.
@@ -262,8 +283,7 @@ def scores(themes: Themes, *, unit: str | None = None, test: str | None = None) 
         ).fetchall()
     first: dict[tuple[int, str], tuple[int, ...]] = {}
     for theme, rater, *counts in rows:
-        # Rows come in the order of the tests: later tests of a rater, who has seen the answers, do
-        # not count.
+        # Rows are in the order of the tests: in later tests the rater has seen the pictures before.
         first.setdefault((theme, rater.casefold()), tuple(counts))
     by_theme: dict[int, list[tuple[int, ...]]] = {}
     for (theme, _), counts in first.items():

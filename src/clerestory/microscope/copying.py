@@ -1,4 +1,4 @@
-"""Folders from others, copied: what is a link in them stays behind, wherever it leads."""
+"""Copies of folders without their symbolic links, which could lead anywhere."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ __all__ = ["copy_folder"]
 def copy_folder(
     folder: Path, to: Path, suffixes: Sequence[str] | None = None, *, exclude: Collection[str] = ()
 ) -> None:
-    """Copy files and folders, but no links; with `suffixes` only files of these types.
-
-    Names in `exclude` are skipped at every depth.
+    """Copy the files and folders in a folder, but no symbolic links.
 
     Args:
-        folder: Where to copy from.
-        to: A folder that does not exist yet.
-        suffixes: Types of files in lower case, such as `.png`; all if None.
-        exclude: Names of files and folders that are skipped.
+        folder: The folder.
+        to: The copy, which does not exist yet.
+        suffixes: Types of files to copy, in lower case, such as `.png`; all if None.
+        exclude: Names of files and folders to leave out, at all depths.
     """
 
-    def ignored(place: str, names: list[str]) -> list[str]:
-        paths = [Path(place) / name for name in names]
+    def ignored(parent: str, names: list[str]) -> list[str]:
+        paths = [Path(parent) / name for name in names]
         return [
             path.name
             for path in paths

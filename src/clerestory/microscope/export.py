@@ -1,4 +1,4 @@
-"""A microscope as files: static pages without forms, or what Neuronpedia imports."""
+"""Exports a microscope: static pages without forms, or rows in Neuronpedia's format."""
 
 from __future__ import annotations
 
@@ -6,44 +6,46 @@ import gzip
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clerestory.io.outputs import empty_folder
+from clerestory.io.writing import make_empty_folder
 from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.rendering import STATIC, Renderer
-from clerestory.microscope.themes import Theme, Themes
+from clerestory.microscope.themes import Theme, Themes, by_unit
 from clerestory.microscope.views import PAGE, SORTS, Views
+from clerestory.reporting.progress import progress_bars
+from clerestory.types import ProgressOption
 
 __all__ = ["neuronpedia", "site"]
 
-Progress = Callable[[str, int, int], None]
 TOKENS = re.compile(r"\s*\S+")
-KINDS = {
+"""A word with the blanks before it, which Neuronpedia shows as a token."""
+COPIED_TYPES = {
     "searched": (".png",),
     "studies": (".html", ".json", ".png", ".jpg", ".csv"),
 }
-"""Files that are copied."""
-SEAL = (
+"""Types of files that are copied, by folder."""
+POLICY = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'\">"
 )
 BATCH = 1024
-"""Units of a file."""
+"""Units in a file."""
 
 
-def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
-    """Write every page to a new folder, with a `.json` beside each; the first page.
+def site(folder: Path, out: Path, progress: ProgressOption = True) -> Path:
+    """Write every page and its `.json` twin to a new folder.
 
     Args:
         folder: The folder of a microscope.
         out: A new or empty folder.
-        progress: A callback of (label, completed, total); None for silence.
+        progress: True for progress bars, or a callback.
 
     Returns:
         The path of the first page, `index.html`.
@@ -52,25 +54,23 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
         OutputError: The folder holds something else.
         RecordingError: There is no microscope in `folder`.
     """
-    empty_folder(out)
-    microscope = Microscope(folder)
-    views = Views(microscope, Themes(folder / "themes.sqlite"))
-    for name, kinds in KINDS.items():
+    views = _open(folder, out)
+    microscope = views.microscope
+    for name, types in COPIED_TYPES.items():
         if (folder / name).is_dir():
-            copy_folder(folder / name, out / name, kinds)
+            copy_folder(folder / name, out / name, types)
     for report in (out / "studies").rglob("*"):
         if report.suffix.lower() == ".html":
-            _seal(report)
-    _pictures(microscope, out)
+            _add_policy(report)
+    _copy_pictures(microscope, out)
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
-    sites = microscope.sites.values()
-    total = sum(one.units - len(SORTS) * (-one.units // PAGE) for one in sites) + 2
     render = Renderer(microscope.model)
-    for completed, (path, template, data) in enumerate(_pages(views), 1):
-        _write(out, render, path, template, data)
-        if progress is not None and completed % 50 == 0:
-            progress("writing pages", completed, total)
+    with progress_bars(progress) as report_progress:
+        total = _page_count(microscope)
+        for completed, (path, template, data) in enumerate(_pages(views), 1):
+            _write(out, render, path, template, data)
+            report_progress("writing pages", completed, total)
     start = out / "index.html"
     start.write_text(
         f'<!doctype html><meta charset="utf-8"><title>Clerestory</title>'
@@ -81,20 +81,26 @@ def site(folder: Path, out: Path, progress: Progress | None = None) -> Path:
     return start
 
 
-def _seal(report: Path) -> None:
-    """A report may have come from anybody: in it no script runs, and nothing else is asked for."""
+def _open(folder: Path, out: Path) -> Views:
+    """The views of a microscope, after `out` was checked to be empty."""
+    make_empty_folder(out)
+    return Views(Microscope(folder), Themes(folder / "themes.sqlite"))
+
+
+def _add_policy(report: Path) -> None:
+    """Forbid scripts and requests in a report, which may come from anybody."""
     text = report.read_text("utf-8", errors="replace")
-    # A policy of the report's own could not loosen this one, but a refresh would lead elsewhere.
-    text = re.sub("http-equiv", "data-was", text, flags=re.IGNORECASE)  # nor is it left for another
-    report.write_text(f'<!doctype html><meta charset="utf-8">{SEAL}{text}', "utf-8")
+    # A second policy cannot loosen the first, but a refresh could lead to another page.
+    text = re.sub("http-equiv", "data-was", text, flags=re.IGNORECASE)
+    report.write_text(f'<!doctype html><meta charset="utf-8">{POLICY}{text}', "utf-8")
 
 
-def _pictures(microscope: Microscope, out: Path) -> None:
-    """Copy those that pages may show: what is kept for blind tests stays unseen."""
-    for number in range(len(microscope.plan["recordings"])):
-        for sample, shown in enumerate(microscope.shown(number)):
+def _copy_pictures(microscope: Microscope, out: Path) -> None:
+    """Copy the pictures that pages may show; held-out ones stay unseen for blind tests."""
+    for number in range(len(microscope.plan.recordings)):
+        for sample, is_visible in enumerate(microscope.visible(number)):
             picture = microscope.picture(number, sample)
-            if shown and picture is not None:
+            if is_visible and picture is not None:
                 (out / picture).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(microscope.folder / picture, out / picture)
 
@@ -103,42 +109,48 @@ def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Path, template and data of every page."""
     yield views.microscope.model, "model", views.model()
     yield "studies", "studies", views.studies()
-    for one in views.microscope.sites.values():
-        for sort, page in product(SORTS, range(-(-one.units // PAGE))):
-            path = views.path(one.address) + ("" if sort == "number" else f"/by-{sort}")
+    for each in views.microscope.sites.values():
+        for sort, page in product(SORTS, range(-(-each.units // PAGE))):
+            path = views.path(each.address) + ("" if sort == "number" else f"/by-{sort}")
             path += f"/page-{page}" if page else ""
-            yield path, "site", views.site(one.address, sort, page)
-        for number in range(one.units):
-            unit = Unit(one, number)
+            yield path, "site", views.site(each.address, sort, page)
+        for number in range(each.units):
+            unit = Unit(each, number)
             yield views.path(unit.path), "unit", views.unit(unit)
+
+
+def _page_count(microscope: Microscope) -> int:
+    """The number of `_pages`: model, studies, every unit, and the pages of sites in each order."""
+    units = [each.units for each in microscope.sites.values()]
+    return 2 + sum(units) + len(SORTS) * sum(-(-count // PAGE) for count in units)
 
 
 def _write(out: Path, render: Renderer, path: str, template: str, data: dict[str, Any]) -> None:
     folder = out / path
     folder.mkdir(parents=True, exist_ok=True)
-    # Relative addresses: the pages work from a disk and under any address.
+    # Relative addresses, so that pages work from a disk and under any address.
     up = "../" * (path.count("/") + 1)
 
-    def url(to: str) -> str:
-        is_file = to.startswith(("pictures/", "searched/", "static/", "studies/"))
-        return up + quote(to if is_file else f"{to}/index.html", safe="/")
+    def url(target: str) -> str:
+        is_file = target.startswith(("pictures/", "searched/", "static/", "studies/"))
+        return up + quote(target if is_file else f"{target}/index.html", safe="/")
 
     (folder / "index.html").write_text(render(template, **data, url=url), "utf-8")
     text = json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "index.json").write_text(text, "utf-8")
 
 
-def neuronpedia(folder: Path, out: Path, progress: Progress | None = None) -> Path:
-    """Write units, activations and themes as Neuronpedia's exports have them.
+def neuronpedia(folder: Path, out: Path, progress: ProgressOption = True) -> Path:
+    """Write units, activations and themes in the format of Neuronpedia's exports.
 
-    `features/batch-N.jsonl.gz`, `activations/…` and `explanations/…`, a line a row, with its names:
-    a site is a `layer`, prompts are cut at blanks into `tokens`, and since a value is one of a
-    whole prompt it stands at the last token, zeros before it. Themes are `explanations` by a human.
+    The files are `features/batch-N.jsonl.gz`, `activations/…` and `explanations/…`, with a line a
+    row. A site is a `layer`; prompts are split at blanks into `tokens`; the value of a prompt is at
+    its last token, after zeros; and themes are `explanations` by a human.
 
     Args:
         folder: The folder of a microscope.
         out: A new or empty folder.
-        progress: A callback of (label, completed, total); None for silence.
+        progress: True for progress bars, or a callback.
 
     Returns:
         `out`.
@@ -147,26 +159,21 @@ def neuronpedia(folder: Path, out: Path, progress: Progress | None = None) -> Pa
         OutputError: The folder holds something else.
         RecordingError: There is no microscope in `folder`.
     """
-    empty_folder(out)
-    microscope = Microscope(folder)
-    views = Views(microscope, Themes(folder / "themes.sqlite"))
-    themes: dict[str, list[Theme]] = {}
-    for theme in views.themes.every():
-        themes.setdefault(theme.unit, []).append(theme)
-    batch: dict[str, list[dict[str, Any]]] = {}
-    units = list(microscope.units())
-    for completed, unit in enumerate(units, 1):
-        for kind, rows in _rows(views, unit, themes.get(unit.address, [])).items():
-            batch.setdefault(kind, []).extend(rows)
-        if completed % BATCH == 0 or completed == len(units):
+    views = _open(folder, out)
+    themes = by_unit(views.themes.all())
+    units = list(views.microscope.units())
+    with progress_bars(progress) as report_progress:
+        for number, start in enumerate(range(0, len(units), BATCH)):
+            batch: dict[str, list[dict[str, Any]]] = {}
+            for completed, unit in enumerate(units[start : start + BATCH], start + 1):
+                for kind, rows in _rows(views, unit, themes.get(unit.address, [])).items():
+                    batch.setdefault(kind, []).extend(rows)
+                report_progress("writing units", completed, len(units))
             for kind, rows in batch.items():
-                path = out / kind / f"batch-{(completed - 1) // BATCH}.jsonl.gz"
+                path = out / kind / f"batch-{number}.jsonl.gz"
                 path.parent.mkdir(exist_ok=True)
                 with gzip.open(path, "wt", encoding="utf-8") as file:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            batch = {}
-            if progress is not None:
-                progress("writing units", completed, len(units))
     return out
 
 
@@ -184,10 +191,10 @@ def _rows(views: Views, unit: Unit, themes: list[Theme]) -> dict[str, list[dict[
         "frac_nonzero": float((unit.figure("values") != 0).mean()),
         "freq_hist_data_bar_values": [low + (at + 0.5) * width for at in range(len(counts))],
         "freq_hist_data_bar_heights": counts,
-        "pos_str": [one["word"] for one in data["words"]["up"]],
-        "pos_values": [one["effect"] for one in data["words"]["up"]],
-        "neg_str": [one["word"] for one in data["words"]["down"]],
-        "neg_values": [one["effect"] for one in data["words"]["down"]],
+        "pos_str": [entry["word"] for entry in data["words"]["up"]],
+        "pos_values": [entry["effect"] for entry in data["words"]["up"]],
+        "neg_str": [entry["word"] for entry in data["words"]["down"]],
+        "neg_values": [entry["effect"] for entry in data["words"]["down"]],
     }
     return {
         "features": [feature],
@@ -209,8 +216,7 @@ def _rows(views: Views, unit: Unit, themes: list[Theme]) -> dict[str, list[dict[
 
 def _activation(key: dict[str, str], sample: dict[str, Any]) -> dict[str, Any]:
     tokens = TOKENS.findall(sample["prompt"]) or [""]
-    # The value is of the whole prompt, which the format cannot say; the last token has read all
-    # others.
+    # The format has no value of a whole prompt; the last token is the one that depends on all.
     values = [0.0] * (len(tokens) - 1) + [sample["value"]]
     return {
         **key,

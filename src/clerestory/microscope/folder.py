@@ -1,12 +1,12 @@
-"""A microscope's folder: what `build` writes and every page reads.
+"""A microscope's folder, which `build` writes and every page reads.
 
-microscope.json          the model, the sites, what they were built of
+microscope.json          the model, the recordings, the sites
 samples/0.parquet        prompt, seed, factors, `named` of recording 0
 pictures/0/000123.png    sample 123 of recording 0
-sites/007/most.npy …     a file a figure, an array by unit each
-done                     everything is there
-findings/, studies/      folders that pages add_references
-themes.sqlite            what people said
+sites/007/most.npy …     a file a figure, with a row a unit
+done                     marks a complete folder
+findings/, studies/      folders that pages link
+themes.sqlite            themes and blind tests
 """
 
 from __future__ import annotations
@@ -22,33 +22,61 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.reading import inside, read_json, read_table
-from clerestory.io.tensors import mapped_array
-from clerestory.io.validation import validated
+from clerestory.io.reading import path_inside, read_json, read_table
+from clerestory.io.tensor_files import open_memmap
+from clerestory.io.validation import validate
 from clerestory.recordings.plan import OfModel
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "Microscope", "SiteUnits", "Unit"]
+__all__ = [
+    "FORMAT",
+    "Microscope",
+    "Plan",
+    "PlannedRecording",
+    "PlannedSite",
+    "SiteUnits",
+    "Unit",
+    "is_number",
+]
 
 FORMAT = 1
 PLAN, DONE = "microscope.json", "done"
-OF_SAMPLES = ("most", "spread", "least", "where-samples")
-"""Figures that are numbers of samples."""
-_SLUG = re.compile(r"[A-Za-z0-9_.-]+")
+SAMPLE_FIGURES = ("most", "spread", "least", "where-samples")
+"""Figures that hold numbers of samples."""
+SLUG = re.compile(r"[A-Za-z0-9_.-]+")
+"""Names of models in addresses."""
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class PlannedRecording:
+    """A recording that a microscope is built from.
+
+    Attributes:
+        samples: Number of samples.
+        table: Digest of the table of samples.
+        pictures: The type of the picture files; empty if the recording has no pictures.
+    """
+
     samples: int
     table: str
     pictures: Literal["png", "jpg", ""]
 
 
-@dataclass(frozen=True)
-class _Site:
+@dataclass(frozen=True, eq=False)
+class PlannedSite:
+    """A site with pages.
+
+    Attributes:
+        address: The site's address.
+        stage: The stage of the model.
+        units: Number of units.
+        steps: Recorded denoising steps.
+        recording: The number of the recording that has it.
+    """
+
     address: str
     stage: str
     units: int
@@ -57,30 +85,41 @@ class _Site:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The fields of `microscope.json`."""
+class Plan:
+    """The fields of `microscope.json`; `slug` is the model's name in addresses."""
 
     format: int
     slug: str
     model: OfModel
-    recordings: tuple[_Recorded, ...]
-    sites: tuple[_Site, ...]
+    recordings: tuple[PlannedRecording, ...]
+    sites: tuple[PlannedSite, ...]
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether all counts are in range and every site's recording exists."""
+        counts = [site.units for site in self.sites]
+        counts += [recording.samples for recording in self.recordings]
+        return (
+            all(0 < count < 2**31 for count in counts)
+            and all(0 <= site.recording < len(self.recordings) for site in self.sites)
+            and SLUG.fullmatch(self.slug) is not None
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class SiteUnits:
-    """A site's units: figures by name, memory-mapped arrays `[unit, …]`."""
+class SiteUnits(PlannedSite):
+    """A site's units, with figures by name.
 
-    address: str
-    stage: str
-    units: int
-    steps: tuple[int, ...]
-    recording: int
+    Attributes:
+        folder: The folder of its figures.
+        samples: Number of samples of its recording.
+    """
+
     folder: Path
     samples: int
 
     def figure(self, name: str) -> NDArray[Any]:
-        """One of its arrays.
+        """An array of the site.
 
         Args:
             name: The file's name without its ending, such as `most`.
@@ -89,40 +128,38 @@ class SiteUnits:
             A memory-mapped array, `[unit, …]`.
 
         Raises:
-            RecordingError: The file is missing or damaged, or of other units.
+            RecordingError: The file is missing or damaged, or has another number of units.
         """
-        samples = self.samples if name in OF_SAMPLES else None
+        samples = self.samples if name in SAMPLE_FIGURES else None
         return _array(str(self.folder / f"{name}.npy"), self.units, samples)
 
     def has(self, name: str) -> bool:
-        """Whether it was built.
+        """Whether the site has a figure.
 
         Args:
             name: The file's name without its ending.
 
         Returns:
-            True if the file exists, whatever is in it.
+            True if the file exists; its content is not checked.
         """
         return (self.folder / f"{name}.npy").exists()
 
 
-# Finding the range of an array reads the whole file: a file is checked once a process.
+# Cached: the check of the range reads the whole file, and every page needs several figures.
 @lru_cache(maxsize=2048)
 def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
-    """A file's array, checked once: a row a unit; with `samples` numbers of these."""
-    place = Path(path)
-    name = f"{place.parent.parent.name}/{place.parent.name}/{place.name}"
-    found = mapped_array(inside(place.parents[2], name, RecordingError), RecordingError)
-    if found.ndim < 1 or len(found) != units or found.dtype.kind not in "biuf":
+    """The array of a file, checked to have a row a unit and only numbers of existing samples."""
+    root = Path(path).parents[2]
+    name = Path(path).relative_to(root).as_posix()
+    array = open_memmap(path_inside(root, name, RecordingError), RecordingError)
+    if array.ndim < 1 or len(array) != units or array.dtype.kind not in "biuf":
         raise RecordingError(
-            f"{path} is {found.dtype} {list(found.shape)}; expected numbers of {units} units: "
+            f"{path} is {array.dtype} {list(array.shape)}; expected numbers of {units} units: "
             "build the microscope again."
         )
-    if samples and found.size and not -1 <= found.min() <= found.max() < samples:
-        raise RecordingError(
-            f"{path} names samples that there are not: build the microscope again."
-        )
-    return found
+    if samples and array.size and not -1 <= array.min() <= array.max() < samples:
+        raise RecordingError(f"{path} has numbers of missing samples: build the microscope again.")
+    return array
 
 
 @dataclass(frozen=True)
@@ -139,11 +176,11 @@ class Unit:
 
     @property
     def path(self) -> str:
-        """Where its page is, under the model: `text.blocks.2/mlp/311`."""
+        """The path of its page under the model: `text.blocks.2/mlp/311`."""
         return f"{self.site.address}/{self.number}"
 
     def figure(self, name: str) -> Any:
-        """Its row of one of the site's arrays.
+        """The unit's row of an array of the site.
 
         Args:
             name: As for `SiteUnits.figure`.
@@ -152,78 +189,81 @@ class Unit:
             A number, or an array without the axis of units.
 
         Raises:
-            RecordingError: The file is missing or damaged, or of other units.
+            RecordingError: The file is missing or damaged, or has another number of units.
         """
         return self.site.figure(name)[self.number]
 
 
-def _links(folder: Path) -> Iterator[str]:
-    """Whatever is a link in a folder, however deep."""
-    with os.scandir(folder) as entries:
-        every = list(entries)
-    for entry in every:
-        if entry.is_symlink():
-            yield entry.path
-        elif entry.is_dir():
-            yield from _links(Path(entry.path))
+def is_number(text: str, digits: int) -> bool:
+    """Whether a text is a whole number in ASCII digits.
+
+    Args:
+        text: The text, as it may come from an address or a form.
+        digits: The maximum number of digits.
+
+    Returns:
+        False for signs, blanks, and digits of other scripts, which `int` would accept.
+    """
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    """The symbolic links in a folder, at all depths."""
+    for parent, folders, files in os.walk(folder):
+        paths = (Path(parent, name) for name in [*folders, *files])
+        yield from (path for path in paths if path.is_symlink())
 
 
 class Microscope:
-    """An opened folder. RecordingError where it holds none, SiteError for what it has not."""
+    """A microscope's folder, opened and checked.
+
+    Args:
+        folder: A folder that `build` wrote.
+
+    Raises:
+        RecordingError: There is no finished microscope, or it was altered or has symbolic links.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder and check it.
-
-        Args:
-            folder: What `build` wrote.
-
-        Raises:
-            RecordingError: There is no finished microscope, or one that was altered or has links.
-        """
         self.folder = folder
         try:
-            data = read_json(inside(folder, PLAN, RecordingError), RecordingError)
-            self.plan = validated(dict[str, Any], data, PLAN, RecordingError)
+            data = read_json(path_inside(folder, PLAN, RecordingError), RecordingError)
+            fields = validate(dict[str, Any], data, PLAN, RecordingError)
         except RecordingError as error:
             raise RecordingError(f"{folder} holds no microscope: {error}") from error
-        if self.plan.get("format") != FORMAT:
+        # Before the fields are validated, which another format may not have.
+        if fields.get("format") != FORMAT:
             raise RecordingError(
-                f"{folder} has format {self.plan.get('format')!r}, this version reads {FORMAT}: "
+                f"{folder} has format {fields.get('format')!r}, this version reads {FORMAT}: "
                 "update Clerestory, or build the microscope again."
             )
-        read = validated(_Plan, dict(self.plan), f"{folder}/{PLAN}", RecordingError)
-        counts = [one.units for one in read.sites] + [one.samples for one in read.recordings]
-        fine = all(0 < count < 2**31 for count in counts)
-        fine = fine and all(0 <= one.recording < len(read.recordings) for one in read.sites)
-        if not fine or not _SLUG.fullmatch(read.slug):
+        self.plan = validate(Plan, fields, f"{folder}/{PLAN}", RecordingError)
+        if not self.plan.is_consistent:
             raise RecordingError(f"{folder}/{PLAN} was altered: build the microscope again.")
         if not (folder / DONE).exists():
-            raise RecordingError(f"{folder} is not built to its end: the same `build` goes on.")
-        # A folder may come from somebody else, and a link in it could serve any file of this
-        # machine.
-        linked = next(_links(folder), None)
-        if linked is not None:
-            raise RecordingError(f"{linked} is a link, which could lead out: put the file there.")
+            raise RecordingError(
+                f"{folder} is not built to its end: run the same `build` again to complete it."
+            )
+        # A folder may come from somebody else, and a link could expose any file of this machine.
+        link = next(_links(folder), None)
+        if link is not None:
+            raise RecordingError(f"{link} is a link: put the file itself there.")
 
     @property
     def model(self) -> str:
-        """What the model is called in addresses of pages."""
-        return str(self.plan["slug"])
+        """The name of the model in addresses of pages."""
+        return self.plan.slug
 
     @cached_property
     def sites(self) -> dict[str, SiteUnits]:
-        """By address, in the order of the model."""
+        """Sites by address, in the order of the model."""
         return {
-            one["address"]: SiteUnits(
-                one["address"],
-                one["stage"],
-                one["units"],
-                tuple(one["steps"]),
-                one["recording"],
-                self.folder / "sites" / f"{number:03d}",
-                self.plan["recordings"][one["recording"]]["samples"],
+            site.address: SiteUnits(
+                **vars(site),
+                folder=self.folder / "sites" / f"{number:03d}",
+                samples=self.plan.recordings[site.recording].samples,
             )
-            for number, one in enumerate(self.plan["sites"])
+            for number, site in enumerate(self.plan.sites)
         }
 
     def unit(self, site: str, number: int | str) -> Unit:
@@ -231,20 +271,18 @@ class Microscope:
 
         Args:
             site: The site's address.
-            number: The unit's number, from 0; text from an address is read strictly.
+            number: The unit's number, from 0; text, as in addresses, must be ASCII digits.
 
         Returns:
             The unit.
 
         Raises:
-            SiteError: There is no such site or unit; the message says which there are.
+            SiteError: There is no such site or unit; the message lists the existing ones.
         """
         if site not in self.sites:
             raise SiteError(f"The microscope has no site {site!r}.{suggest(site, self.sites)}")
-        # Digits of other scripts and very long numbers pass `int`, and come from addresses.
         text = str(number)
-        known = text.isascii() and text.isdigit() and len(text) < 10
-        if not known or int(text) >= self.sites[site].units:
+        if not is_number(text, 9) or int(text) >= self.sites[site].units:
             raise SiteError(f"{site} has units 0 to {self.sites[site].units - 1}, not {text[:20]}.")
         return Unit(self.sites[site], int(text))
 
@@ -264,12 +302,12 @@ class Microscope:
         return self.unit(site, number)
 
     def units(self) -> Iterator[Unit]:
-        """All of them."""
+        """All units, site by site."""
         for site in self.sites.values():
             yield from (Unit(site, number) for number in range(site.units))
 
     def at(self, number: int) -> Unit:
-        """A unit by its number among all.
+        """A unit by its number among all units.
 
         Args:
             number: From 0, over all sites in their order.
@@ -288,29 +326,32 @@ class Microscope:
 
     @lru_cache(maxsize=16)  # noqa: B019
     def samples(self, recording: int) -> pd.DataFrame:
-        """A row a sample: prompt, seed, factors, and `named`, whether pages may show it.
+        """The table of samples: prompt, seed, factors, and `named`, whether pages may show it.
 
         Args:
             recording: The recording's number.
 
         Returns:
-            The table, in the order of the samples; it is shared, not to be changed.
+            A row a sample. The table is cached: do not change it.
 
         Raises:
             RecordingError: The file is missing or damaged, or has other columns or rows.
         """
-        path = inside(self.folder, f"samples/{recording}.parquet", RecordingError)
+        path = path_inside(self.folder, f"samples/{recording}.parquet", RecordingError)
         table = read_table(path, RecordingError)
-        prompts, named = table.get("prompt"), table.get("named")
-        fine = prompts is not None and all(isinstance(one, str) for one in prompts)
-        fine = fine and len(table) == self.plan["recordings"][recording]["samples"]
-        if not fine or "seed" not in table or named is None or named.dtype != bool:
+        valid = (
+            {"prompt", "seed", "named"} <= set(table)
+            and all(isinstance(prompt, str) for prompt in table["prompt"])
+            and table["named"].dtype == bool
+            and len(table) == self.plan.recordings[recording].samples
+        )
+        if not valid:
             raise RecordingError(f"{path} has other columns or rows: build the microscope again.")
         return table
 
     @lru_cache(maxsize=16)  # noqa: B019
     def prompts(self, recording: int) -> tuple[str, ...]:
-        """The prompt of every sample.
+        """The prompts of samples.
 
         Args:
             recording: The recording's number.
@@ -321,20 +362,20 @@ class Microscope:
         return tuple(self.samples(recording)["prompt"])
 
     @lru_cache(maxsize=16)  # noqa: B019
-    def shown(self, recording: int) -> tuple[bool, ...]:
-        """Whether pages may show a sample.
+    def visible(self, recording: int) -> tuple[bool, ...]:
+        """Whether pages may show samples.
 
         Args:
             recording: The recording's number.
 
         Returns:
-            Truth values in the order of the samples; False for those that are held out.
+            Truth values in the order of the samples; False for held-out samples.
         """
         return tuple(map(bool, self.samples(recording)["named"]))
 
     @lru_cache(maxsize=16)  # noqa: B019
     def words(self, recording: int) -> tuple[str, ...]:
-        """The words that effects are of.
+        """The words whose effects on units were measured.
 
         Args:
             recording: The recording's number.
@@ -345,20 +386,18 @@ class Microscope:
         Raises:
             RecordingError: The file is missing or damaged.
         """
-        path = inside(self.folder, f"samples/{recording}.words.json", RecordingError)
-        found = read_json(path, RecordingError)
-        words: tuple[str, ...] = validated(tuple[str, ...], found, str(path), RecordingError)
-        return words
+        path = path_inside(self.folder, f"samples/{recording}.words.json", RecordingError)
+        return validate(tuple[str, ...], read_json(path, RecordingError), path, RecordingError)
 
     def picture(self, recording: int, sample: int) -> str | None:
-        """Where a sample's picture is, under the folder; None where none were kept.
+        """The path of a sample's picture under the folder.
 
         Args:
             recording: The recording's number.
             sample: The sample's number.
 
         Returns:
-            A path with `/`, whether or not the file exists.
+            A path with `/`; None if the recording has no pictures.
         """
-        kind = self.plan["recordings"][recording]["pictures"]
+        kind = self.plan.recordings[recording].pictures
         return f"pictures/{recording}/{sample:06d}.{kind}" if kind else None

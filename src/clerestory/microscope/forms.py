@@ -1,4 +1,4 @@
-"""What comes in a form, and in time: fields of bounded size, and numbers of few digits."""
+"""Forms of requests, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-__all__ = ["is_number", "read_form"]
+from clerestory.microscope.folder import is_number
 
-LONGEST = 64 * 1024
+__all__ = ["read_form", "read_number"]
+
+MAX_BYTES = 64 * 1024
 """Bytes of a form."""
-PATIENCE = 30
-"""Seconds in which a form must have come."""
+TIMEOUT = 30
+"""Seconds until a form must be complete."""
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -22,31 +24,38 @@ async def read_form(request: Request) -> dict[str, str]:
         request: The request.
 
     Returns:
-        Texts by field; of at most 20 fields, 64 KiB together.
+        Texts by field: at most 20 fields, of 64 KiB together.
 
     Raises:
-        HTTPException: 413 for a form that is too long or says no length, 408 for one that is late.
+        HTTPException: 413 for a form that is too long or has no length, 408 after the time limit.
     """
+    # Starlette limits fields and files, but not the bytes of an urlencoded form.
     length = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers:  # which would be longer than it says
+    if "transfer-encoding" in request.headers:  # which takes precedence over the length
         length = ""
-    if not is_number(length, 12) or int(length) > LONGEST:
-        raise HTTPException(413, f"A form has a length, of at most {LONGEST} bytes.")
+    if not is_number(length, 12) or int(length) > MAX_BYTES:
+        raise HTTPException(413, f"A form must have a length, of at most {MAX_BYTES} bytes.")
     try:
-        form = await asyncio.wait_for(request.form(max_files=0, max_fields=20), PATIENCE)
+        form = await asyncio.wait_for(request.form(max_files=0, max_fields=20), TIMEOUT)
     except TimeoutError as error:
-        raise HTTPException(408, "The form did not come in time.") from error
+        raise HTTPException(408, f"The form was not complete after {TIMEOUT} seconds.") from error
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
-def is_number(text: str, digits: int) -> bool:
-    """Whether it is a whole number from 0 of so many digits at most.
+def read_number(text: str, digits: int, problem: str) -> int:
+    """A whole number from a form or a query.
 
     Args:
         text: The text.
-        digits: The most digits.
+        digits: The maximum number of digits.
+        problem: The message for any other text.
 
     Returns:
-        False for signs, blanks, and digits of other scripts, which `int` would take.
+        The number, from 0.
+
+    Raises:
+        HTTPException: 400 for any other text.
     """
-    return text.isascii() and text.isdigit() and len(text) <= digits
+    if not is_number(text, digits):
+        raise HTTPException(400, problem)
+    return int(text)

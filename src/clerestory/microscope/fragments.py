@@ -1,4 +1,4 @@
-"""Parts of pages: samples with their pictures, words, related units."""
+"""Parts of pages: samples with pictures, words, related units."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["related", "samples", "words"]
 def samples(
     microscope: Microscope, unit: Unit, rows: Any, *, maps: bool = False
 ) -> list[dict[str, Any]]:
-    """These samples with prompt, value, picture, and with `maps` where in it the unit is high.
+    """Samples with their prompts, values and pictures.
 
     Args:
         microscope: The microscope.
         unit: The unit.
-        rows: Numbers of samples; negative ones fill up and are left out.
-        maps: Whether to add `overlay` and `crop`, addresses of pictures.
+        rows: Numbers of samples; negative numbers are padding.
+        maps: Whether to add the heat map, as addresses `overlay` and `crop`.
 
     Returns:
         An entry a sample, ready for JSON.
@@ -43,41 +43,40 @@ def samples(
     return entries
 
 
-def words(microscope: Microscope, unit: Unit, side: str) -> list[dict[str, Any]]:
-    """Words that raise it (`up`) or lower it (`down`), with their effects.
+def words(microscope: Microscope, unit: Unit, direction: str) -> list[dict[str, Any]]:
+    """Words of prompts that raise or lower a unit.
 
     Args:
         microscope: The microscope.
         unit: The unit.
-        side: `up` or `down`.
+        direction: `up` or `down`.
 
     Returns:
         Words with their effects in standard deviations of the unit, the largest first.
     """
-    known = microscope.words(unit.site.recording)
-    numbers, effects = unit.figure(f"{side}-word"), unit.figure(f"{side}-effect")
+    vocabulary = microscope.words(unit.site.recording)
+    numbers, effects = unit.figure(f"{direction}-word"), unit.figure(f"{direction}-effect")
     return [
-        {"word": known[number], "effect": float(effect)}
+        {"word": vocabulary[number], "effect": float(effect)}
         for number, effect in zip(numbers, effects, strict=True)
         if number >= 0
     ]
 
 
 def related(microscope: Microscope, unit: Unit, path: Callable[[str], str]) -> list[dict[str, Any]]:
-    """The units that go with it, with the picture of the highest activation of each.
+    """Units that correlate with a unit, each with the picture of its highest activation.
 
     Args:
         microscope: The microscope.
         unit: The unit.
-        path: Turns a unit's path into that of its page.
+        path: Returns the path of the page of a unit's path.
 
     Returns:
-        Units with their correlations, the closest first; those without any correlation are left
-        out.
+        Units with their correlations, the closest first.
     """
     entries = []
     for number, r in zip(unit.figure("near"), unit.figure("near-r"), strict=True):
-        # Units that never vary correlate with none: what stands there is only a filler.
+        # Constant units correlate with none: these neighbours are arbitrary.
         if r == 0:
             continue
         other = microscope.at(int(number))

@@ -1,8 +1,8 @@
-"""Who may ask, and what a browser may do with the answer: every request passes here first.
+"""Middleware that checks every request, and adds security headers to every response.
 
-A page of another site can send a browser here (cross-site requests), and a name that resolves to
-this machine can make it believe that both are one (DNS rebinding): the Host, the Origin and what
-browsers say of a request's site are checked. Answers forbid scripts and styles of others.
+A page of another site can make a browser send requests here (cross-site requests), and a host name
+that resolves to this machine can make both sites one origin (DNS rebinding). Hence the checks of
+Host, Origin and Sec-Fetch-Site. Responses forbid scripts and styles from elsewhere.
 """
 
 from __future__ import annotations
@@ -25,42 +25,43 @@ from clerestory.errors import OptionError
 __all__ = ["MIN_TOKEN_LENGTH", "Guard", "check_token", "host_names", "is_loopback"]
 
 MIN_TOKEN_LENGTH = 16
-"""Letters of a token, at least."""
+"""Minimum number of letters of a token."""
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]@/]*)(?::[0-9]*)?")
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-REPORTS = (
+FILE_POLICY = (
     "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""For files that lie in the folder: their own styles, no script, no origin."""
-OTHERS = ("/studies/", "/pictures/", "/searched/")
+"""The policy of files in the folder: inline styles, no scripts, no origin."""
+FILE_PATHS = ("/studies/", "/pictures/", "/searched/")
 
 
 class Guard:
-    """Middleware: 400 for another host, 403 for another origin, 401 without the token."""
+    """Middleware that responds with 400 to another host, 403 to another origin, 401 without token.
+
+    Starlette's `TrustedHostMiddleware` cannot allow all IP addresses without allowing all names.
+
+    Args:
+        app: The application.
+        hosts: Host names of the server, without ports; `*` for any IP address.
+        token: Access token; None admits everybody who reaches the server.
+    """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], token: str | None = None) -> None:
-        """Put a guard before an application.
-
-        Args:
-            app: The application.
-            hosts: Names by which the server may be asked, without ports; `*` for any IP address.
-            token: What has to be shown once; None lets everybody in who reaches the server.
-        """
         self.app, self.hosts, self.token = app, frozenset(map(str.lower, hosts)), token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer it here, or let it through.
+        """Respond to a request that is refused, or pass it on.
 
         Args:
             scope: ASGI's scope.
-            receive: Gives the request's messages.
-            send: Takes the answer's; security headers are added to its first one.
+            receive: Returns the request's messages.
+            send: Sends the response's messages; security headers are added to the first.
         """
-        # Lifespan events come from the server itself; there are no websockets.
+        # Lifespan events come from the server itself; there are no web sockets.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -78,78 +79,72 @@ class Guard:
             return PlainTextResponse("The address has control characters.\n", 400)
         host = headers.get("host", "")
         if not self._is_allowed_host(host):
-            return PlainTextResponse("This server does not go by that name (--allow-host).\n", 400)
+            return PlainTextResponse("This server has another host name (--allow-host).\n", 400)
         if _is_foreign(scope, headers, host):
-            return PlainTextResponse("Another site's page sent this.\n", 403)
+            return PlainTextResponse("The request comes from another site.\n", 403)
         return None if self.token is None else self._check_session(scope, headers, self.token)
 
     def _is_allowed_host(self, host: str) -> bool:
-        """By name; a number cannot be another's, so any is good where all are listened to."""
+        """Whether a name is listed, or an IP address, which DNS rebinding cannot forge, allowed."""
         name = _name(host)
-        return name in self.hosts or ("*" in self.hosts and _is_number(name))
+        return name in self.hosts or ("*" in self.hosts and _is_address(name))
 
     def _check_session(self, scope: Scope, headers: Headers, token: str) -> Response | None:
-        """What who has not shown the token is told; shown in the address it becomes a cookie."""
+        """The response to a request without a valid session; a token in the query starts one."""
         proof = _proof(token)
         parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        token_given = next((value for name, value in parameters if name == "token"), None)
-        if (
-            token_given is not None
-            and _same(_proof(token_given), proof)
-            and scope["method"] == "GET"
-        ):
-            rest = urlencode([(name, value) for name, value in parameters if name != "token"])
+        query_token = next((value for name, value in parameters if name == "token"), None)
+        is_valid = query_token is not None and _is_same(_proof(query_token), proof)
+        if is_valid and scope["method"] == "GET":
+            query = urlencode([(name, value) for name, value in parameters if name != "token"])
             # One slash only: `//name` would lead to another site.
             path = "/" + quote(scope["path"].lstrip("/"))
-            response = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-            # `lax`, so that a link from elsewhere finds the session; such requests change and draw
-            # nothing.
+            response = RedirectResponse(path + (f"?{query}" if query else ""), 303)
+            # `lax`, so that links from other sites find the session; those change and draw nothing.
             response.set_cookie(_session(headers), proof, samesite="lax", httponly=True)
             return response
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(_proof(bearer.strip()), proof):
+        if scheme.lower() == "bearer" and _is_same(_proof(bearer.strip()), proof):
             return None
-        if _same(cookie_parser(headers.get("cookie", "")).get(_session(headers), ""), proof):
+        if _is_same(cookie_parser(headers.get("cookie", "")).get(_session(headers), ""), proof):
             return None
-        text = "Open it with the token once: add ?token=… to the address.\n"
+        text = "An access token is required once: add ?token=… to the address.\n"
         return PlainTextResponse(text, 401, {"WWW-Authenticate": "Bearer"})
 
 
 def check_token(host: str, token: str | None) -> None:
-    """Check that a server is not open to others without a token that is hard to guess.
+    """Check that a server which other machines reach has a token that is hard to guess.
 
     Args:
-        host: The address to listen at.
+        host: The address to bind.
         token: The token; None for none.
 
     Raises:
-        OptionError: Others could reach the server without a token, or the token is short or odd.
+        OptionError: A token is missing, too short, or not of printable ASCII.
     """
     if token is None and not is_loopback(host):
         raise OptionError(
-            f"--host {host} lets other machines in: give --token too, "
-            f"{MIN_TOKEN_LENGTH} letters or more "
-            "(`openssl rand -hex 16` makes one)."
+            f"--host {host} lets other machines in: give --token too, {MIN_TOKEN_LENGTH} letters "
+            "or more (`openssl rand -hex 16` makes one)."
         )
     if token is not None and (
         len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable()
     ):
         raise OptionError(
-            f"The token has {len(token)} letters: it takes "
-            f"{MIN_TOKEN_LENGTH} or more of ASCII, without "
-            "control characters."
+            f"The token has {len(token)} letters: it takes {MIN_TOKEN_LENGTH} or more of printable "
+            "ASCII."
         )
 
 
 def host_names(host: str, more: Iterable[str] = ()) -> set[str]:
-    """What a server that listens at `host` goes by.
+    """The host names of a server.
 
     Args:
-        host: The address to listen at.
+        host: The address to bind.
         more: Further names.
 
     Returns:
-        Names without ports; `*` where the server listens at all addresses.
+        Names without ports; `*` if the server binds all addresses.
     """
     if is_loopback(host):
         return {"localhost", "127.0.0.1", "[::1]", _name(host), *more}
@@ -158,33 +153,28 @@ def host_names(host: str, more: Iterable[str] = ()) -> set[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it.
+    """Whether only this machine reaches an address.
 
     Args:
         host: A name or an address, IPv6 with or without brackets.
 
     Returns:
-        False for every name but `localhost`, since a name may come to mean another address.
+        False for every name except `localhost`, since names may resolve to other addresses.
     """
-    bare = host.strip("[]").lower()
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
+    name = host.strip("[]").lower()
+    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
 
 
 def _name(host: str) -> str:
-    """Without a port; IPv6 in brackets."""
+    """A host without its port, IPv6 in brackets; empty if it is not valid."""
     host = host.strip().lower()
     if host.count(":") > 1 and not host.startswith("["):
         return f"[{host}]"
-    found = HOST.fullmatch(host)
-    return found[1] if found else ""
+    match = HOST.fullmatch(host)
+    return match[1] if match else ""
 
 
-def _is_number(name: str) -> bool:
+def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:
@@ -193,15 +183,13 @@ def _is_number(name: str) -> bool:
 
 
 def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
-    """Whether a page of another site sent it; browsers say so, and cannot be made not to.
-
-    A link that is followed may come from anywhere, but nothing is drawn for it.
-    """
+    """Whether a page of another site sent a request; links to pages may come from anywhere."""
+    # Scripts cannot set the headers that start with Sec-.
     site, target = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-dest", "")
-    followed = scope["method"] in ("GET", "HEAD") and target == "document"
-    # A redraw keeps the model busy: no link from another page may start one.
-    drawn = scope["path"].removesuffix(".json").endswith("/redraw")
-    if site not in ("none", "same-origin") and (drawn or not followed):
+    is_link = scope["method"] in ("GET", "HEAD") and target == "document"
+    # A redraw keeps the model busy: no link of another site may start one.
+    is_redraw = scope["path"].removesuffix(".json").endswith("/redraw")
+    if site not in ("none", "same-origin") and (is_redraw or not is_link):
         return True
     origin = headers.get("origin")
     try:
@@ -211,24 +199,24 @@ def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
 
 
 def _proof(token: str) -> str:
-    """What the cookie holds in the token's place."""
+    """The cookie's value, from which nobody can compute the token."""
     return hashlib.sha256(b"clerestory microscope\0" + token.encode()).hexdigest()
 
 
 def _session(headers: Headers) -> str:
-    """The cookie of who has shown the token; by port, since a machine's ports share cookies."""
+    """The session cookie's name, with the port, since all ports of a host share cookies."""
     port = headers.get("host", "").rpartition(":")[2]
     return f"clerestory-{port if port.isdecimal() and port.isascii() else 80}"
 
 
-def _same(one: str, two: str) -> bool:
-    # In constant time, so that the time of an answer says nothing about the token.
-    return hmac.compare_digest(one.encode(), two.encode())
+def _is_same(first: str, second: str) -> bool:
+    # In constant time, so that the time of a response reveals nothing about the token.
+    return hmac.compare_digest(first.encode(), second.encode())
 
 
 def _set_security_headers(headers: MutableHeaders, path: str) -> None:
-    """What a browser may do with the answer."""
-    headers["Content-Security-Policy"] = REPORTS if path.startswith(OTHERS) else POLICY
+    is_file = path.startswith(FILE_PATHS)
+    headers["Content-Security-Policy"] = FILE_POLICY if is_file else POLICY
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"

@@ -1,9 +1,6 @@
-"""Where in a picture a spatial unit is high: a layer to lay over it, and a part cut out."""
+"""Heat maps of spatial units, as overlays and crops of pictures."""
 
 from __future__ import annotations
-
-import base64
-import io
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +12,26 @@ from clerestory.reporting.pictures import data_address
 __all__ = ["overlay_and_crop"]
 
 ACCENT = (255, 176, 0)
-PART = 0.45
-"""Of the picture's side, what is cut out."""
+"""The overlay's colour, RGB."""
+CROP_SHARE = 0.45
+"""A crop's side, as a share of the picture's shorter side."""
 
 
 def overlay_and_crop(
     microscope: Microscope, unit: Unit, sample: int, picture: str | None
 ) -> dict[str, str | None]:
-    """Addresses of `overlay` and `crop`; None where no positions were kept.
+    """The heat map of a unit in a picture, and the part around its maximum.
 
     Args:
         microscope: The microscope.
         unit: The unit.
         sample: The sample's number.
-        picture: The picture's path under the folder; None where none was kept.
+        picture: The picture's path under the folder; None if there is none.
 
     Returns:
-        `data:` addresses, both None where there is no map of this sample.
+        `data:` addresses of `overlay` and `crop`; both None without a map of this sample.
     """
     addresses: dict[str, str | None] = {"overlay": None, "crop": None}
-    path = microscope.folder / (picture or "")
     if picture is None or not unit.site.has("where"):
         return addresses
     samples = unit.figure("where-samples")
@@ -42,29 +39,29 @@ def overlay_and_crop(
     if not len(index):
         return addresses
     heat = np.asarray(unit.figure("where")[index[0]])
-    with Image.open(path) as opened:
-        pixels = np.asarray(opened.convert("RGB"))
-    return {"overlay": _overlay(heat), "crop": data_address(_cut(pixels, heat))}
+    with Image.open(microscope.folder / picture) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return {"overlay": data_address(_overlay(heat)), "crop": data_address(_crop(pixels, heat))}
 
 
-def _overlay(heat: NDArray[np.uint8]) -> str:
-    """A small picture that is the accent's colour, the denser the higher the unit is."""
+def _overlay(heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The accent colour, `[row, column, RGBA]`, the more opaque the higher the unit is."""
     layer = np.empty((*heat.shape, 4), np.uint8)
     layer[..., :3] = ACCENT
-    # Never opaque: at most three quarters, so that the picture shows through.
+    # At most three quarters, so that the picture shows through.
     layer[..., 3] = heat // 4 * 3
-    buffer = io.BytesIO()
-    Image.fromarray(layer, "RGBA").save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return layer
 
 
-def _cut(pixels: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The part around the highest position."""
+def _crop(pixels: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The part of the picture around the highest position, within its borders."""
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    side = max(8, int(min(pixels.shape[:2]) * PART))
+    side = max(8, int(min(pixels.shape[:2]) * CROP_SHARE))
     starts: list[int] = []
-    for place, of, size in zip((int(row), int(column)), heat.shape, pixels.shape[:2], strict=True):
-        middle = int((place + 0.5) / of * size)
+    for cell, cells, size in zip(
+        (int(row), int(column)), heat.shape, pixels.shape[:2], strict=True
+    ):
+        middle = int((cell + 0.5) / cells * size)
         starts.append(min(max(middle - side // 2, 0), size - side))
     top, left = starts
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])

@@ -1,4 +1,4 @@
-"""A queue for the model: first come, first served; a caller who leaves loses the place."""
+"""A first-in, first-out queue for the model, which callers may leave."""
 
 from __future__ import annotations
 
@@ -11,56 +11,51 @@ __all__ = ["AbandonedError", "BusyError", "Ticket", "TurnQueue"]
 
 
 class BusyError(Exception):
-    """Too many wait already."""
+    """The queue is full."""
 
 
 class AbandonedError(Exception):
-    """Who asked has left: nobody would see it."""
+    """The caller has left: nobody would see the result."""
 
 
 class Ticket:
-    """A place in the queue, for somebody who may leave it from another thread."""
+    """A place in the queue, which another thread may give up."""
 
     def __init__(self) -> None:
         self.left = threading.Event()
 
     def check(self) -> None:
-        """AbandonedError once the holder has left."""
+        """Raise AbandonedError if the holder has left."""
         if self.left.is_set():
             raise AbandonedError
 
 
 class TurnQueue:
-    """A queue whose first entry has the turn; at most `max_waiting` tickets wait."""
+    """A queue whose first entry has the turn.
+
+    Args:
+        max_waiting: Tickets that may wait behind the holder of the turn.
+    """
 
     def __init__(self, max_waiting: int) -> None:
-        """Make an empty queue.
-
-        Args:
-            max_waiting: Tickets that may wait behind the holder of the turn.
-        """
         self.max_waiting = max_waiting
         self._queue: deque[Ticket] = deque()
         self._closed = False
-        self._moved = threading.Condition()
+        self._changed = threading.Condition()
 
     @contextmanager
     def turn(self, ticket: Ticket | None = None) -> Iterator[None]:
         """Wait for the turn and hold it.
 
-        Raises BusyError when the queue is full, AbandonedError when the holder has left.
-
-        Whoever has no ticket, as a search, is never refused.
-
         Args:
-            ticket: The caller's place; None for a caller that is never refused.
+            ticket: The caller's place; None for a caller that is never refused, such as a search.
 
         Raises:
             BusyError: The queue is full.
             AbandonedError: The holder has left, or the queue is closed.
         """
         holder = ticket or Ticket()
-        with self._moved:
+        with self._changed:
             if self._closed:
                 raise AbandonedError
             # The first entry has the turn and does not wait, hence `>` and not `>=`.
@@ -72,9 +67,9 @@ class TurnQueue:
             holder.check()
             yield
         finally:
-            with self._moved:
+            with self._changed:
                 self._queue.remove(holder)
-                self._moved.notify_all()
+                self._changed.notify_all()
 
     def leave(self, ticket: Ticket) -> None:
         """Leave the queue, or give up the turn.
@@ -82,27 +77,27 @@ class TurnQueue:
         Args:
             ticket: The ticket, whether or not it is in the queue.
         """
-        with self._moved:
+        with self._changed:
             ticket.left.set()
-            self._moved.notify_all()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Refuse everyone who waits or comes; the holder of the turn may finish."""
-        with self._moved:
+        """Refuse all who wait or come later; the holder of the turn may finish."""
+        with self._changed:
             self._closed = True
             for ticket in self._queue:
                 ticket.left.set()
-            self._moved.notify_all()
+            self._changed.notify_all()
 
     def yield_turn(self) -> None:
-        """Let those who wait go first. Only the holder of the turn may call it."""
-        with self._moved:
+        """Let all who wait now go first; only the holder of the turn may call this."""
+        with self._changed:
             holder = self._queue[0]
-            # To the end: everyone who waits by now has a turn before the holder's next one.
+            # To the end: all who wait now have a turn before the holder's next one.
             self._queue.rotate(-1)
-            self._moved.notify_all()
+            self._changed.notify_all()
         self._wait(holder)
 
     def _wait(self, ticket: Ticket) -> None:
-        with self._moved:
-            self._moved.wait_for(lambda: ticket.left.is_set() or self._queue[0] is ticket)
+        with self._changed:
+            self._changed.wait_for(lambda: ticket.left.is_set() or self._queue[0] is ticket)

@@ -1,9 +1,9 @@
-"""A prompt of one's own, drawn with a unit raised or lowered: one picture at a time."""
+"""Draws a prompt with and without an edit of a unit, one request at a time."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,55 +18,57 @@ from clerestory.microscope.queue import Ticket, TurnQueue
 if TYPE_CHECKING:
     from clerestory.models import Edit, Model
 
-__all__ = ["LEVELS", "MODES", "Drawer", "Redrawn", "edit_of", "opened"]
+__all__ = ["LEVELS", "MODES", "Drawer", "PicturePair", "edit_of", "open_model"]
 
 MODES = ("add", "clamp")
 LEVELS = (-6.0, 6.0)
-"""Standard deviations, from and to."""
-WAITING = 24
+"""Minimum and maximum level, in standard deviations of the unit."""
+MAX_WAITING = 24
 """Redraws that may wait for their turn."""
-KEPT = 64 * 2**20
-"""Bytes of unedited pictures that are remembered."""
-LONGEST = 300
+CACHE_BYTES = 64 * 2**20
+"""Bytes of unedited pictures that are cached."""
+MAX_LENGTH = 300
 """Letters of a prompt."""
 
 
 @dataclass(frozen=True)
-class Redrawn:
+class PicturePair:
     """The picture without and with the edit, `[height, width, 3]`."""
 
-    plain: NDArray[np.uint8]
+    unedited: NDArray[np.uint8]
     edited: NDArray[np.uint8]
 
 
 class Drawer:
-    """Draws with a model that is opened at the first picture; in turn, from any thread."""
+    """Draws with one model, which threads use in turn and which is loaded for the first picture.
 
-    def __init__(self, opens: Callable[[], Model]) -> None:
-        """Make a drawer; the model is not opened yet.
+    Args:
+        load: Loads the model.
+    """
 
-        Args:
-            opens: Opens the model.
-        """
-        self._opens = opens
-        self.turns = TurnQueue(WAITING)
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
+        self.turns = TurnQueue(MAX_WAITING)
         self._model: Model | None = None
-        self._plain: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
+        self._unedited: OrderedDict[tuple[str, int], NDArray[np.uint8]] = OrderedDict()
 
     @contextmanager
     def model(self, ticket: Ticket | None = None) -> Iterator[Model]:
-        """The model, for as long as the block takes; with a ticket as the turns have it.
+        """The model, for one turn.
 
         Args:
             ticket: The caller's place in the queue; None for a search, which is never refused.
 
+        Yields:
+            The model.
+
         Raises:
-            BusyError: Too many wait.
+            BusyError: Too many tickets wait.
             AbandonedError: The holder of the ticket has left.
         """
         with self.turns.turn(ticket):
             if self._model is None:
-                self._model = self._opens()
+                self._model = self._load()
             yield self._model
 
     def draw(
@@ -77,16 +79,13 @@ class Drawer:
         level: float,
         seed: int,
         ticket: Ticket | None = None,
-    ) -> Redrawn:
-        """Draw a prompt without and with a unit changed.
-
-        OptionError for a mode, a level or a length that is none, PromptError for what cannot be
-        drawn, BusyError where too many wait, AbandonedError once who holds the ticket has left.
+    ) -> PicturePair:
+        """Draw a prompt without and with an edit of a unit.
 
         Args:
             unit: The unit.
             prompt: The prompt, of 300 letters at most.
-            mode: `add` adds to the unit's activation, `clamp` holds it at a level.
+            mode: `add` adds to the unit's activation, `clamp` sets it.
             level: -6 to 6 standard deviations of the unit; for `clamp`, from its mean.
             seed: The seed.
             ticket: The caller's place in the queue.
@@ -97,32 +96,32 @@ class Drawer:
         Raises:
             OptionError: The mode, the level or the length is not allowed.
             PromptError: The prompt cannot be drawn.
-            BusyError: Too many wait.
+            BusyError: Too many tickets wait.
             AbandonedError: The holder of the ticket has left.
         """
         edit = edit_of(unit, mode, level)
-        if len(prompt) > LONGEST:
-            raise OptionError(f"The prompt has {len(prompt)} letters: at most {LONGEST}.")
+        if len(prompt) > MAX_LENGTH:
+            raise OptionError(f"The prompt has {len(prompt)} letters: at most {MAX_LENGTH}.")
         ticket = ticket or Ticket()
         with self.model(ticket) as model:
-            plain = self._drawn(model, prompt, seed)
+            unedited = self._unedited_picture(model, prompt, seed)
             # The first picture takes seconds, in which the browser may have left.
             ticket.check()
-            return Redrawn(plain, _picture(model.run(prompt, seed, edits=[edit])))
+            return PicturePair(unedited, _picture(model.run(prompt, seed, edits=[edit])))
 
-    def _drawn(self, model: Model, prompt: str, seed: int) -> NDArray[np.uint8]:
-        key = (prompt, seed)
-        if key not in self._plain:
-            self._plain[key] = _picture(model.run(prompt, seed))
-            while sum(one.nbytes for one in self._plain.values()) > KEPT and len(self._plain) > 1:
-                self._plain.popitem(last=False)
-        # The one that was used last goes last when memory is short.
-        self._plain.move_to_end(key)
-        return self._plain[key]
+    def _unedited_picture(self, model: Model, prompt: str, seed: int) -> NDArray[np.uint8]:
+        # The slider changes the edit alone, so one unedited picture serves many redraws.
+        key, cache = (prompt, seed), self._unedited
+        if key not in cache:
+            cache[key] = _picture(model.run(prompt, seed))
+            while len(cache) > 1 and sum(each.nbytes for each in cache.values()) > CACHE_BYTES:
+                cache.popitem(last=False)
+        cache.move_to_end(key)
+        return cache[key]
 
 
-def opened(microscope: Microscope) -> Model:
-    """Open the model that was recorded.
+def open_model(microscope: Microscope) -> Model:
+    """Load the model that was recorded.
 
     Args:
         microscope: The microscope.
@@ -131,26 +130,27 @@ def opened(microscope: Microscope) -> Model:
         The model.
 
     Raises:
-        RecordingError: Another revision is found under its name.
+        RecordingError: The model of this name has another revision now.
     """
     from clerestory import load
 
-    told = microscope.plan["model"]
-    model = load(told["name"], **told["how"])
-    if model.revision != told["revision"]:
+    recorded = microscope.plan.model
+    options: Mapping[Any, Any] = recorded.how
+    model = load(recorded.name, **options)
+    if model.revision != recorded.revision:
         raise RecordingError(
-            f"{told['name']} is revision {model.revision} here; recorded was {told['revision']}."
+            f"{recorded.name} has revision {model.revision}; recorded was {recorded.revision}."
         )
     return model
 
 
 def edit_of(unit: Unit, mode: str, level: float) -> Edit:
-    """What the slider does: in standard deviations of the unit over the recording's samples.
+    """The edit of the slider, in standard deviations of the unit over the recording's samples.
 
     Args:
         unit: The unit.
-        mode: `add` or `clamp`.
-        level: -6 to 6.
+        mode: `add` adds to the unit's activation, `clamp` sets it.
+        level: -6 to 6 standard deviations; for `clamp`, from the unit's mean.
 
     Returns:
         The edit.
@@ -167,9 +167,9 @@ def edit_of(unit: Unit, mode: str, level: float) -> Edit:
     mean, sd = float(unit.figure("mean")), float(unit.figure("sd"))
     if mode == "clamp":
         return Clamp(unit.address, mean + level * sd)
-    way = np.eye(1, unit.site.units, unit.number)[0]
-    # A unit that never varies has no standard deviation: its strength then counts as it is.
-    return Add(unit.site.address, way, level, sd if sd > 0 else 1.0)
+    direction = np.eye(1, unit.site.units, unit.number)[0]
+    # A constant unit has no standard deviation: the level is then in units of its activation.
+    return Add(unit.site.address, direction, level, sd if sd > 0 else 1.0)
 
 
 def _picture(run: Any) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Findings and reports that pages link: copied into the microscope, and read from there."""
+"""Findings and reports that pages link, copied into the microscope's folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from clerestory.microscope.folder import Microscope
 
 __all__ = ["add_references", "references"]
 
-WORK = ("steps", "steered")
-"""Folders of a study beside its report, which are large."""
+LARGE_FOLDERS = ("tasks", "steered")
+"""Folders of a study that no page links."""
 
 
 def add_references(
     microscope: Microscope, findings: Sequence[Path], studies: Sequence[Path]
 ) -> None:
-    """Copy folders to `findings` and `studies`; one that is there already is left as it is.
-
-    EvidenceError for a folder without findings, or with another model's, OutputError for one
-    without a report, or where another lies under its name.
+    """Copy folders to `findings` and `studies`; one that was copied before stays as it is.
 
     Args:
         microscope: The microscope.
@@ -33,8 +30,8 @@ def add_references(
         studies: Folders with reports in HTML.
 
     Raises:
-        EvidenceError: A folder has no findings, or another model's.
-        OutputError: A folder has no report, or another folder lies under its name.
+        EvidenceError: A folder has no findings, or findings of another model.
+        OutputError: A folder has no report, or the microscope has another folder of its name.
     """
     for folder in findings:
         _check(Findings.load(folder), folder, microscope)
@@ -42,25 +39,25 @@ def add_references(
     for folder in studies:
         if not list(folder.glob("*.html")):
             raise OutputError(f"{folder} has no report.")
-        _copy(folder, microscope.folder / "studies" / folder.resolve().name, exclude=WORK)
+        _copy(folder, microscope.folder / "studies" / folder.resolve().name, exclude=LARGE_FOLDERS)
 
 
 def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
-    model, origin = microscope.plan["model"], findings.provenance
-    if origin.model and (origin.model, origin.digest) != (model["name"], model["revision"]):
+    model, origin = microscope.plan.model, findings.provenance
+    if origin.model and (origin.model, origin.digest) != (model.name, model.revision):
         raise EvidenceError(
             f"{folder} was found in {origin.model} (revision {origin.digest}), the microscope is "
-            f"of {model['name']} ({model['revision']})."
+            f"of {model.name} ({model.revision})."
         )
     if findings.findings and not any(
-        one.site.partition("@")[0] in microscope.sites for one in findings.findings
+        each.site.partition("@")[0] in microscope.sites for each in findings.findings
     ):
         raise EvidenceError(f"{folder} names no site of this microscope.")
 
 
 def _copy(folder: Path, to: Path, exclude: Collection[str] = ()) -> None:
     if not to.exists():
-        # Copied beside and renamed, so that a page never reads half a folder.
+        # Copied under another name and renamed, so that no page reads an incomplete folder.
         part = to.with_name(f".{to.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         copy_folder(folder, part, exclude=exclude)
@@ -71,38 +68,36 @@ def _copy(folder: Path, to: Path, exclude: Collection[str] = ()) -> None:
 
 def _files(folder: Path, exclude: Collection[str]) -> dict[str, int]:
     """The files in a folder and their sizes."""
-    every = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    record = {path.relative_to(folder): path.stat().st_size for path in every}
-    return {
-        path.as_posix(): size for path, size in record.items() if not {*path.parts} & {*exclude}
-    }
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    sizes = {path.relative_to(folder): path.stat().st_size for path in paths}
+    return {path.as_posix(): size for path, size in sizes.items() if not {*path.parts} & {*exclude}}
 
 
 def references(microscope: Microscope) -> Mapping[str, list[dict[str, Any]]]:
-    """By unit the findings in the folder that name it.
+    """The findings in the folder, by unit.
 
     Args:
         microscope: The microscope.
 
     Returns:
-        Findings, ready for JSON, by the unit's address; empty where there are none.
+        Findings, ready for JSON, by the unit's address.
     """
     folder = microscope.folder / "findings"
     return _load_references(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
 
 
 @lru_cache(maxsize=8)
-def _load_references(folder: Path, changed: int) -> Mapping[str, list[dict[str, Any]]]:
-    """Read anew once something was added to the folder."""
+def _load_references(folder: Path, modified: int) -> Mapping[str, list[dict[str, Any]]]:
+    """The findings in a folder, cached until its time of modification changes."""
     records: dict[str, list[dict[str, Any]]] = {}
-    for one in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()):
         try:
-            findings = Findings.load(one).findings
-        # One damaged folder must not take all pages down: its findings are not shown.
+            findings = Findings.load(path).findings
+        # A damaged folder must not break all pages: its findings are missing from them.
         except ClerestoryError:
             continue
         for finding in findings:
-            record = {"finding": one.name, "unit": finding.unit, "rank": finding.rank}
+            record = {"finding": path.name, "unit": finding.unit, "rank": finding.rank}
             record |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
             records.setdefault(finding.unit.partition("@")[0], []).append(record)
     return records

@@ -1,4 +1,4 @@
-"""Templates to pages, for the server and for a static site alike: only the addresses differ."""
+"""Renders templates for the server and for static sites, which differ in their addresses."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ __all__ = ["STATIC", "Renderer", "rooted"]
 
 STATIC = Path(__file__).parent / "static"
 SHAPE = 200, 44
-"""A histogram's width and height."""
+"""Width and height of a histogram in its SVG's units."""
 
 
 class Renderer:
-    """Renders templates; their `url` turns a path under the root into an address for links."""
+    """Renders templates, in which `url` returns the address of a path under the root.
+
+    Args:
+        model: The model's name in addresses, to which every page links.
+    """
 
     def __init__(self, model: str) -> None:
-        """Load the templates.
-
-        Args:
-            model: The model's name in addresses, where every page links to.
-        """
         self.pages = environment("clerestory.microscope")
         self.pages.globals |= {"home": model, "fresh": lambda: uuid4().hex}
         self.pages.filters |= {"number": number, "bars": bars, "flow": flow, "name": unquote}
 
-    def __call__(self, template: str, **told: Any) -> str:
-        """The page; links are from the root, unless an `url` is told."""
-        about = {"url": rooted, "rater": "", "live": False, "job": None}
-        return self.pages.get_template(f"{template}.html").render({**about, **told})
+    def __call__(self, template: str, **context: Any) -> str:
+        """The page; links start at the root unless the context has another `url`."""
+        defaults = {"url": rooted, "rater": "", "live": False, "job": None}
+        return self.pages.get_template(f"{template}.html").render({**defaults, **context})
 
 
 def rooted(path: str) -> str:
@@ -48,48 +47,68 @@ def rooted(path: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that tell: 0.123, 12.3, 1230."""
+    """A number with three significant digits: 0.123, 12.3, 1230.
+
+    Args:
+        value: The number.
+    """
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def flow(stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The stages as boxes from left to right, their sites as bars, filled as far as named."""
-    gap, each, high = 34, 720 / max(len(stages), 1), 11
-    most = max((len(stage["sites"]) for stage in stages), default=1)
-    width, tall = each - gap, most * (high + 4) + 12
-    drawn = []
+    """Coordinates of the diagram of stages, whose sites are bars with their share of themes.
+
+    Args:
+        stages: Stages with their sites, as `Views.model` gives them.
+
+    Returns:
+        Coordinates in the SVG's units.
+    """
+    gap, pitch, bar = 34, 720 / max(len(stages), 1), 11
+    rows = max((len(stage["sites"]) for stage in stages), default=1)
+    width = pitch - gap
+    boxes = []
     for at, stage in enumerate(stages):
-        x = round(at * each, 1)
+        x = round(at * pitch, 1)
         sites = [
             {
                 **site,
                 "x": x + 8,
-                "y": 30 + row * (high + 4),
+                "y": 30 + row * (bar + 4),
                 "width": width - 16,
-                "height": high,
+                "height": bar,
+                # At least three units wide, so that a single theme is visible.
                 "part": site["named"]
                 and max(3.0, round((width - 16) * site["named"] / site["units"], 1)),
             }
             for row, site in enumerate(stage["sites"])
         ]
-        height = len(sites) * (high + 4) + 12
-        drawn.append(
+        height = len(sites) * (bar + 4) + 12
+        boxes.append(
             {"stage": stage["stage"], "x": x, "width": width, "height": height, "sites": sites}
         )
-    return {"stages": drawn, "width": 720, "height": tall + 24, "gap": gap, "middle": 40}
+    height = rows * (bar + 4) + 36
+    return {"stages": boxes, "width": 720, "height": height, "gap": gap, "middle": 40}
 
 
 def bars(counts: list[int]) -> list[dict[str, float]]:
-    """Rectangles of a histogram, the highest as high as `SHAPE` has it."""
+    """Rectangles of a histogram.
+
+    Args:
+        counts: Counts of the bins.
+
+    Returns:
+        Coordinates in the SVG's units, a rectangle a bin.
+    """
     width, height = SHAPE
-    top = max(max(counts), 1)
-    each = width / len(counts)
+    highest = max(max(counts), 1)
+    pitch = width / len(counts)
     return [
         {
-            "x": round(place * each, 2),
-            "y": round(height * (1 - count / top), 2),
-            "width": round(each - 0.6, 2),
-            "height": round(height * count / top, 2),
+            "x": round(index * pitch, 2),
+            "y": round(height * (1 - count / highest), 2),
+            "width": round(pitch - 0.6, 2),
+            "height": round(height * count / highest, 2),
         }
-        for place, count in enumerate(counts)
+        for index, count in enumerate(counts)
     ]

@@ -1,23 +1,22 @@
-"""Prompts that were searched for a unit: in the background, with progress, kept in the folder."""
+"""Searches for prompts that maximize a unit, in the background; results are in the folder."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from PIL import Image
-
 from clerestory.errors import ClerestoryError, RecordingError
-from clerestory.io.reading import read_json, refusing
+from clerestory.io.reading import read_json, wrap_errors
+from clerestory.io.writing import atomic_file
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.queue import AbandonedError, BusyError
 from clerestory.microscope.redraw import Drawer
-from clerestory.types import ProgressOption
+from clerestory.reporting.pictures import save
+from clerestory.types import Progress, ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
@@ -25,110 +24,118 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Jobs", "load_result", "search", "search_all"]
 
 BUDGET = 400
-WAITING = 8
+"""Prompts that a search scores by default."""
+MAX_WAITING = 8
 """Searches that may wait for their turn."""
+FILE = "found.json"
 BEST = 4
-
-
-ENDING = 60.0
-"""Seconds that a search may take to end."""
+"""Prompts that a unit's page shows."""
+STOP_TIMEOUT = 60.0
+"""Seconds to wait for each search when the server ends."""
 
 
 class _StoppedError(Exception):
-    """Somebody does not want it any more."""
+    """A user has stopped the search."""
 
 
 @dataclass
 class Job:
-    """A search that is under way, or has ended."""
+    """A search in the background.
+
+    Attributes:
+        unit: The unit's address.
+        budget: Prompts to score.
+        completed: Prompts scored so far.
+        state: `waiting`, `searching`, `completed`, `stopped` or `failed`.
+        problem: The message of a failure.
+        stop: Set to stop the search.
+    """
 
     unit: str
     budget: int
-    done: int = 0
+    completed: int = 0
     state: str = "waiting"
     problem: str = ""
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more will come."""
-        return self.state in ("found", "stopped", "failed")
+    def has_ended(self) -> bool:
+        """Whether the search is completed, stopped or failed."""
+        return self.state in ("completed", "stopped", "failed")
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        names = ("state", "done", "budget", "problem", "over")
+        """Its state, ready for JSON."""
+        names = ("state", "completed", "budget", "problem", "has_ended")
         return {name: getattr(self, name) for name in names}
 
 
 class Jobs:
-    """The searches of a server, one after another."""
+    """The searches of a server, which run one at a time.
+
+    Args:
+        microscope: Stores the results.
+        drawer: Has the model; searches and redraws use it in turn.
+    """
 
     def __init__(self, microscope: Microscope, drawer: Drawer) -> None:
-        """Make an empty list of searches.
-
-        Args:
-            microscope: Where results are stored.
-            drawer: Has the model, whose turns the searches share with redraws.
-        """
         self.microscope, self.drawer = microscope, drawer
         self.jobs: dict[str, Job] = {}
         self._threads: list[threading.Thread] = []
-        self._lock, self._one = threading.Lock(), threading.Lock()
+        self._jobs_lock, self._search_lock = threading.Lock(), threading.Lock()
 
     def start(self, unit: Unit, budget: int | None = None) -> Job:
-        """Start one, unless one of this unit is under way. BusyError where too many wait.
+        """Start a search, unless the unit has one that has not ended.
 
         Args:
             unit: The unit.
             budget: Prompts to score; 400 if None.
 
         Returns:
-            The search that is under way, new or not.
+            The search, new or not.
 
         Raises:
-            BusyError: Too many wait.
+            BusyError: Too many searches wait.
         """
-        with self._lock:
+        with self._jobs_lock:
             job = self.jobs.get(unit.address)
-            if job is None or job.over:
-                if sum(not one.over for one in self.jobs.values()) > WAITING:
+            if job is None or job.has_ended:
+                if sum(not each.has_ended for each in self.jobs.values()) > MAX_WAITING:
                     raise BusyError
                 job = self.jobs[unit.address] = Job(unit.address, budget or BUDGET)
-                # A daemon, so that a search that does not end in time cannot keep the process
-                # alive.
+                # A daemon thread, so that a search that does not stop cannot block the exit.
                 thread = threading.Thread(target=self._run, args=(unit, job), daemon=True)
-                self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+                self._threads = [each for each in self._threads if each.is_alive()] + [thread]
                 thread.start()
             return job
 
     def of(self, unit: Unit) -> Job | None:
-        """The one of a unit, if it was begun here.
+        """The last search of a unit that this server started.
 
         Args:
             unit: The unit.
 
         Returns:
-            The last search that this server began of it, or None.
+            The search; None if there is none.
         """
         return self.jobs.get(unit.address)
 
     def close(self) -> None:
-        """Stop them all, and wait until they have: a thread must not end within a model."""
+        """Stop all searches and wait for them, since a thread must not end within a model."""
         for job in self.jobs.values():
             job.stop.set()
         for thread in self._threads:
-            thread.join(ENDING)
+            thread.join(STOP_TIMEOUT)
 
     def _run(self, unit: Unit, job: Job) -> None:
         def report(label: str, completed: int, total: int) -> None:
-            job.done, job.budget = completed, total
+            job.completed, job.budget = completed, total
             if job.stop.is_set():
                 raise _StoppedError
-            # After every batch, so that a redraw waits for a moment and not for a whole search.
+            # After every batch, so that a redraw does not wait for a whole search.
             self.drawer.turns.yield_turn()
 
         try:
-            while not self._one.acquire(timeout=0.2):
+            while not self._search_lock.acquire(timeout=0.2):
                 if job.stop.is_set():
                     raise _StoppedError
             try:
@@ -136,13 +143,13 @@ class Jobs:
                     job.state = "searching"
                     search(self.microscope, unit, model, job.budget, progress=report)
             finally:
-                self._one.release()
-            job.state = "found"
+                self._search_lock.release()
+            job.state = "completed"
         except (_StoppedError, AbandonedError):
             job.state = "stopped"
         except ClerestoryError as error:
             job.state, job.problem = "failed", str(error)
-        # The last resort of a thread: without it the page would show a search that never ends.
+        # Anything else too: without it, the page would show a search that never ends.
         except Exception as error:
             job.state, job.problem = "failed", f"The search failed: {type(error).__name__}."
 
@@ -153,21 +160,21 @@ def search(
     model: Any,
     budget: int,
     *,
-    how: str = "metropolis",
+    algorithm: str = "metropolis",
     progress: ProgressOption = False,
 ) -> None:
-    """Search prompts that raise a unit; they and their pictures are kept in the folder.
+    """Search for prompts that maximize a unit, and store them with their pictures.
 
     Args:
-        microscope: Where the result is stored.
+        microscope: Stores the result.
         unit: The unit.
         model: The model.
         budget: Prompts to score.
-        how: The name of a search.
+        algorithm: The name of a search.
         progress: As for `maximize`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came; nothing is stored.
+        KeyboardInterrupt: Ctrl-C stopped the search; nothing is stored.
     """
     from clerestory.evaluation import unit as unit_objective
     from clerestory.maximization import maximize
@@ -175,7 +182,7 @@ def search(
     result = maximize(
         model,
         unit_objective(unit.address, "mean"),
-        search=how,
+        search=algorithm,
         budget=budget,
         null=min(100, budget),
         batch=16,
@@ -184,83 +191,76 @@ def search(
     )
     if result.stopped:
         raise KeyboardInterrupt
-    _keep(_folder(microscope, unit), result, unit, budget)
+    _store(_folder(microscope, unit), result, unit, budget)
 
 
-def _keep(folder: Path, result: MaximizationResult, unit: Unit, budget: int) -> None:
-    """Pictures first, then what names them; then older pictures go."""
-    mark = uuid4().hex[:8]
+def _store(folder: Path, result: MaximizationResult, unit: Unit, budget: int) -> None:
+    # Pictures have new names and are written first, so that a page always finds those of its file.
+    prefix = uuid4().hex[:8]
     folder.mkdir(parents=True, exist_ok=True)
-    old = list(folder.glob("*.png"))
+    old_pictures = list(folder.glob("*.png"))
     assert result.pictures is not None
-    for place, drawn in enumerate(result.pictures):
-        Image.fromarray(drawn[0]).save(folder / f"{mark}-{place}.png")
+    best = []
+    for number, (prompt, pictures) in enumerate(zip(result.best, result.pictures, strict=True)):
+        path = save(pictures[0], folder / f"{prefix}-{number}.png")
+        figures = {"prompt": prompt.prompt, "score": prompt.score, "z": prompt.z}
+        best.append({**figures, "picture": path.name})
     data = {
         "unit": unit.address,
         "search": result.search,
         "budget": budget,
         "null": {"mean": result.null.mean, "sd": result.null.sd},
-        "best": [
-            {"prompt": one.prompt, "score": one.score, "z": one.z, "picture": f"{mark}-{place}.png"}
-            for place, one in enumerate(result.best)
-        ],
+        "best": best,
     }
-    part = folder / "found.part"
-    part.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-    part.replace(folder / "found.json")
-    for picture in old:
+    with atomic_file(folder / FILE) as part:
+        part.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    for picture in old_pictures:
         picture.unlink()
 
 
 def search_all(
-    microscope: Microscope,
-    model: Any,
-    budget: int,
-    *,
-    how: str,
-    progress: Callable[[str, int, int], None],
+    microscope: Microscope, model: Any, budget: int, *, algorithm: str, progress: Progress
 ) -> None:
-    """Search prompts for every unit that has none yet: a killed call goes on.
+    """Search for prompts for every unit without a result, so that a stopped call resumes.
 
     Args:
-        microscope: Where results are stored.
+        microscope: Stores the results.
         model: The model.
         budget: Prompts to score for each unit.
-        how: The name of a search.
+        algorithm: The name of a search.
         progress: A callback of (label, completed, total).
     """
     units = list(microscope.units())
-    for done, unit in enumerate(units):
+    for completed, unit in enumerate(units, 1):
         if load_result(microscope, unit) is None:
-            search(microscope, unit, model, budget, how=how)
-        progress("searching prompts", done + 1, len(units))
+            search(microscope, unit, model, budget, algorithm=algorithm)
+        progress("searching prompts", completed, len(units))
 
 
 def load_result(microscope: Microscope, unit: Unit) -> dict[str, Any] | None:
-    """What was searched for a unit, here or when the microscope was built; None for nothing.
+    """The result of the last search for a unit.
 
     Args:
         microscope: The microscope.
         unit: The unit.
 
     Returns:
-        The result, with the paths of its pictures under the folder.
+        The result, with the paths of its pictures under the folder; None if there is none.
 
     Raises:
         RecordingError: The file is damaged.
     """
-    path = _folder(microscope, unit) / "found.json"
+    path = _folder(microscope, unit) / FILE
     if not path.exists():
         return None
     data: dict[str, Any] = read_json(path, RecordingError)
     base = path.parent.relative_to(microscope.folder).as_posix()
-    with refusing(path, RecordingError):
-        for one in data["best"]:
-            # Only the name counts: a file from elsewhere could name pictures outside of its folder.
-            one["picture"] = f"{base}/{Path(one['picture']).name}"
+    with wrap_errors(path, RecordingError):
+        for entry in data["best"]:
+            # Only the name: a file from somebody else could name pictures outside of its folder.
+            entry["picture"] = f"{base}/{Path(entry['picture']).name}"
     return data
 
 
 def _folder(microscope: Microscope, unit: Unit) -> Path:
-    number = unit.site.folder.name
-    return microscope.folder / "searched" / number / str(unit.number)
+    return microscope.folder / "searched" / unit.site.folder.name / str(unit.number)

@@ -1,4 +1,4 @@
-"""What a unit's page shows of its values over the samples: numbers alone, a site at a time."""
+"""Summaries of units' values over samples, for all units of a site at once."""
 
 from __future__ import annotations
 
@@ -19,70 +19,71 @@ Ints = NDArray[np.integer]
 EXTREMES, SPREAD = 12, 6
 """Samples at either end of a unit's range, and evenly spaced ones in between."""
 BINS = 40
+"""Bins of a histogram."""
 MAX_WORDS = 8
-"""Words, in either direction, on a unit's page."""
+"""Words in either direction."""
 MAX_Q = 0.05
+"""Largest q of a listed word."""
 
 
 def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
-    """Rows of the samples with the highest, lowest and evenly spaced values: `[unit, sample]`.
-
-    `values` are `[sample, unit]`, `prompts` say which prompt a sample is of: at either end there is
-    one sample of a prompt, that which lies farthest. -1 fills up where there are too few.
+    """Samples with the highest, lowest and evenly spaced values of each unit.
 
     Args:
         values: `[sample, unit]`.
         prompts: The number of each sample's prompt, `[sample]`.
 
     Returns:
-        `most` and `least`, `[unit, 12]`, and `spread`, `[unit, 6]`; -1 fills up.
+        Rows of `values`: `most` and `least`, `[unit, 12]`, the most extreme sample of each of
+        twelve prompts, padded with -1; and `spread`, `[unit, 6]`.
     """
     count, units = values.shape
     order = np.argsort(values, axis=0, kind="stable").T
     quantiles = np.linspace(0, count - 1, SPREAD + 2).round().astype(int)[1:-1]
     ends = {"most": order[:, ::-1], "least": order}
-    found = {
-        name: np.array([_of_each_prompt(row, prompts) for row in rows]).reshape(units, EXTREMES)
+    extremes = {
+        name: np.array([_first_of_prompts(row, prompts) for row in rows]).reshape(units, EXTREMES)
         for name, rows in ends.items()
     }
-    return {**found, "spread": order[:, quantiles]}
+    return {**extremes, "spread": order[:, quantiles]}
 
 
-def _of_each_prompt(row: Ints, prompts: Ints) -> Ints:
-    """The first samples of a row, one of each prompt."""
-    # Twelve prompts are nearly always among the first 96 samples; sorting all rows would take long.
-    near = row[: EXTREMES * 8]
-    _, first = np.unique(prompts[near], return_index=True)
-    if len(first) < EXTREMES and len(near) < len(row):
-        near = row
-        _, first = np.unique(prompts[near], return_index=True)
-    kept = near[np.sort(first)[:EXTREMES]]
-    return np.pad(kept, (0, EXTREMES - len(kept)), constant_values=-1)
+def _first_of_prompts(row: Ints, prompts: Ints) -> Ints:
+    """The first sample of each of the first prompts in a row, padded with -1."""
+    # The first 96 samples nearly always have twelve prompts; `unique` sorts, which takes long.
+    head = row[: EXTREMES * 8]
+    _, first = np.unique(prompts[head], return_index=True)
+    if len(first) < EXTREMES and len(head) < len(row):
+        head = row
+        _, first = np.unique(prompts[head], return_index=True)
+    samples = head[np.sort(first)[:EXTREMES]]
+    return np.pad(samples, (0, EXTREMES - len(samples)), constant_values=-1)
 
 
 def moments(values: Floats) -> dict[str, Floats]:
-    """Mean, standard deviation, ends and peak (kurtosis less 3) of each unit.
+    """Mean, standard deviation, range and excess kurtosis of each unit.
 
     Args:
         values: `[sample, unit]`.
 
     Returns:
-        By name `[unit]`, in float64; a unit that never varies has a peak of 0.
+        `mean`, `sd`, `low`, `high` and `peak`, the excess kurtosis, `[unit]` each, in float64; a
+        constant unit has a peak of 0.
     """
-    wide = values.astype(np.float64)
-    mean, sd = wide.mean(0), wide.std(0)
-    away = (wide - mean) / np.where(sd > 0, sd, 1)
+    precise = values.astype(np.float64)
+    mean, sd = precise.mean(0), precise.std(0)
+    z = (precise - mean) / np.where(sd > 0, sd, 1)
     return {
         "mean": mean,
         "sd": sd,
-        "low": wide.min(0),
-        "high": wide.max(0),
-        "peak": np.where(sd > 0, (away**4).mean(0) - 3, 0.0),
+        "low": precise.min(0),
+        "high": precise.max(0),
+        "peak": np.where(sd > 0, (z**4).mean(0) - 3, 0.0),
     }
 
 
 def histograms(values: Floats) -> Ints:
-    """Counts in equal bins from each unit's least to its highest value, `[unit, bin]`.
+    """Counts in equal bins from each unit's lowest to its highest value.
 
     Args:
         values: `[sample, unit]`.
@@ -92,37 +93,41 @@ def histograms(values: Floats) -> Ints:
     """
     low, high = values.min(0), values.max(0)
     width = np.where(high > low, high - low, 1)
-    place = np.minimum((values - low) / width * BINS, BINS - 1).astype(np.int64)
+    bins = np.minimum((values - low) / width * BINS, BINS - 1).astype(np.int64)
     units = values.shape[1]
-    flat = place + np.arange(units) * BINS
+    # One count over all units: each has a range of bin numbers of its own.
+    flat = bins + np.arange(units) * BINS
     return np.bincount(flat.ravel(), minlength=units * BINS).reshape(units, BINS).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The words of prompts that may raise or lower a unit: `present` is `[prompt, word]`."""
+    """Words of prompts that may raise or lower a unit.
+
+    Attributes:
+        words: The words.
+        present: Whether a prompt has a word, `[prompt, word]`.
+    """
 
     words: tuple[str, ...]
     present: NDArray[np.bool_]
 
     @classmethod
     def of(cls, prompts: Sequence[str], least: int = 5) -> Words:
-        """Those that stand in `least` prompts or more, and are missing in as many.
+        """The words that enough prompts have and enough prompts lack.
 
         Args:
             prompts: Different prompts.
-            least: Prompts that have the word, and that lack it, at least.
+            least: Minimum number of prompts that have a word, and of prompts that lack it.
 
         Returns:
             Words in alphabetical order.
         """
-        every = [set(_split(prompt)) for prompt in prompts]
-        counts = Counter(word for words in every for word in words)
-        words = sorted(word for word, n in counts.items() if least <= n <= len(every) - least)
-        present = np.array(
-            [[word in prompt_words for word in words] for prompt_words in every], bool
-        )
-        return cls(tuple(words), present.reshape(len(every), len(words)))
+        sets = [set(_split(prompt)) for prompt in prompts]
+        counts = Counter(word for words in sets for word in words)
+        words = sorted(word for word, n in counts.items() if least <= n <= len(sets) - least)
+        present = np.array([[word in each for word in words] for each in sets], bool)
+        return cls(tuple(words), present.reshape(len(sets), len(words)))
 
 
 def _split(prompt: str) -> list[str]:
@@ -131,83 +136,78 @@ def _split(prompt: str) -> list[str]:
 
 
 def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
-    """The words that raise and that lower each unit, `[unit, 8]` each, with their effects.
+    """The words that raise and lower each unit, with their effects.
 
-    `values` are `[prompt, unit]`, seeds averaged. An effect is the difference of means of prompts
-    with and without the word, in standard deviations of the unit; words with q ≤ 0.05 are listed
-    (t of the ranks, so that few high values make no word; Benjamini-Hochberg over the site's words
-    and units).
-    A word number of -1 fills up.
+    An effect is the difference of means of prompts with and without the word, in standard
+    deviations of the unit. Words with q ≤ 0.05 are listed: p by the t test of ranks, which single
+    high values do not dominate; q by Benjamini-Hochberg over the words and units of the site.
 
     Args:
         values: `[prompt, unit]`, averaged over seeds.
         words: The words, of the same prompts.
 
     Returns:
-        `up-word`, `up-effect`, `down-word`, `down-effect`; -1 and 0 fill up.
+        Word numbers `up-word` and `down-word`, padded with -1, and their effects `up-effect` and
+        `down-effect`, padded with 0; `[unit, 8]` each.
     """
     units = values.shape[1]
-    empty = np.full((units, MAX_WORDS), -1, np.int32), np.zeros((units, MAX_WORDS), np.float32)
-    if not words.words:
-        return {name: part for side in ("up", "down") for name, part in _named(side, *empty)}
-    effect, q = _effects(values.astype(np.float64), words.present)
-    found: dict[str, NDArray[np.generic]] = {}
-    for side, sign in (("up", 1), ("down", -1)):
-        telling = np.where(q <= MAX_Q, sign * effect, -np.inf)
-        first = np.argsort(-telling, axis=0, kind="stable")[:MAX_WORDS].T
-        own = np.take_along_axis(telling.T, first, 1)
-        number = np.where(own > 0, first, -1).astype(np.int32)
-        size = np.where(own > 0, sign * own, 0).astype(np.float32)
-        fill = ((0, 0), (0, MAX_WORDS - number.shape[1]))
-        found |= dict(_named(side, np.pad(number, fill, constant_values=-1), np.pad(size, fill)))
-    return found
-
-
-def _named(side: str, number: Ints, size: Floats) -> list[tuple[str, NDArray[np.generic]]]:
-    return [(f"{side}-word", number), (f"{side}-effect", size)]
+    effect: Floats = np.empty((0, units))
+    q = effect
+    if words.words:
+        effect, q = _effects(values.astype(np.float64), words.present)
+    figures: dict[str, NDArray[np.generic]] = {}
+    for direction, sign in (("up", 1), ("down", -1)):
+        sizes = np.where(q <= MAX_Q, sign * effect, -np.inf)
+        first = np.argsort(-sizes, axis=0, kind="stable")[:MAX_WORDS].T
+        largest = np.take_along_axis(sizes.T, first, 1)
+        numbers = np.where(largest > 0, first, -1).astype(np.int32)
+        effects = np.where(largest > 0, sign * largest, 0).astype(np.float32)
+        padding = ((0, 0), (0, MAX_WORDS - numbers.shape[1]))
+        figures[f"{direction}-word"] = np.pad(numbers, padding, constant_values=-1)
+        figures[f"{direction}-effect"] = np.pad(effects, padding)
+    return figures
 
 
 def _effects(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Effect and q, `[word, unit]`."""
-    marks = present.astype(np.float64)
-    here = marks.sum(0)[:, None]
-    apart = len(values) - here
+    indicators = present.astype(np.float64)
+    count = indicators.sum(0)[:, None]
     centred = values - values.mean(0)
-    one = marks.T @ centred
+    sums = indicators.T @ centred
     sd = np.where(centred.std(0) > 0, centred.std(0), 1)
-    # An r of 1 would divide by zero below.
-    r = np.clip(_correlations(marks, stats.rankdata(values, axis=0)), -1 + 1e-12, 1 - 1e-12)
-    free = len(values) - 2
-    p = 2 * special.stdtr(free, -np.abs(r) * np.sqrt(free / (1 - r**2)))
-    return (one / here + one / apart) / sd, benjamini_hochberg(p.ravel()).reshape(p.shape)
+    # The t test of two groups is the test of the correlation with the indicator. Clipped, since an
+    # r of 1 would divide by zero.
+    r = np.clip(_correlations(indicators, stats.rankdata(values, axis=0)), -1 + 1e-12, 1 - 1e-12)
+    df = len(values) - 2
+    p = 2 * special.stdtr(df, -np.abs(r) * np.sqrt(df / (1 - r**2)))
+    # Centred values sum to zero, so the other group's sum is the negative of this one's.
+    effect = (sums / count + sums / (len(values) - count)) / sd
+    return effect, benjamini_hochberg(p.ravel()).reshape(p.shape)
 
 
-def _correlations(one: Floats, two: Floats) -> Floats:
-    """Of every column of `one` with every column of `two`; 0 where one never changes."""
+def _correlations(first: Floats, second: Floats) -> Floats:
+    """Correlations of all pairs of columns; 0 for a constant column."""
     parts = []
-    for part in (one, two):
+    for part in (first, second):
         centred = part - part.mean(0)
         length = np.linalg.norm(centred, axis=0)
         parts.append(centred / np.where(length > 0, length, 1))
     return np.asarray(parts[0].T @ parts[1])
 
 
-def nearest(column: Floats, every: Floats, count: int) -> tuple[Ints, Floats]:
-    """The units of `every` that correlate best with each of `rows`, and their correlations.
-
-    Both are `[unit, sample]`, each row of mean zero and length one (or all zero). Signs do not
-    count for the order: what falls as a unit rises is near it too.
+def nearest(units: Floats, population: Floats, count: int) -> tuple[Ints, Floats]:
+    """The units of a population with the largest correlations, of either sign, with each unit.
 
     Args:
-        column: The units to start from, `[unit, sample]`.
-        every: All units, `[unit, sample]`.
-        count: Neighbours of each; at most as many as there are units.
+        units: Units, `[unit, sample]`; each row has mean zero and length one, or is zero.
+        population: All units, in the same form.
+        count: Neighbours of each unit, at most as many as the population has.
 
     Returns:
-        Numbers in `every` and correlations, `[unit, neighbour]`, the closest first.
+        Numbers in the population and correlations, `[unit, neighbour]`, the largest first.
     """
-    alike = column @ every.T
-    first = np.argpartition(-np.abs(alike), min(count, alike.shape[1]) - 1, axis=1)[:, :count]
-    own = np.take_along_axis(alike, first, 1)
-    order = np.argsort(-np.abs(own), axis=1, kind="stable")
-    return np.take_along_axis(first, order, 1), np.take_along_axis(own, order, 1)
+    r = units @ population.T
+    first = np.argpartition(-np.abs(r), min(count, r.shape[1]) - 1, axis=1)[:, :count]
+    largest = np.take_along_axis(r, first, 1)
+    order = np.argsort(-np.abs(largest), axis=1, kind="stable")
+    return np.take_along_axis(first, order, 1), np.take_along_axis(largest, order, 1)

@@ -1,4 +1,4 @@
-"""Themes: the words that people have for units, in SQLite; they are added and never changed.
+"""Themes, the names that people give to units, in SQLite; rows are added and never changed.
 
 themes = Themes(folder / "themes.sqlite")
 themes.add("text.blocks.2/mlp[311]", "stained glass", rater="ada", confidence=4)
@@ -15,30 +15,47 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from importlib import resources
+from itertools import islice
 from math import comb
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from clerestory.errors import ThemeError
+from clerestory.io.reading import parse_json
+from clerestory.io.validation import validate
 
-__all__ = ["Theme", "Themes", "agreement", "clean_text"]
+__all__ = ["Theme", "Themes", "agreement", "by_unit", "clean_text"]
 
 LENGTHS = {"text": 200, "note": 2000, "rater": 60}
-"""Letters, at most."""
+"""Maximum number of letters."""
+MAX_RESULTS = 200
+"""Themes that a search returns."""
 SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
-WAIT = 20.0
+TIMEOUT = 20.0
 """Seconds to wait for another writer."""
+COLUMNS = "key, unit, text, confidence, note, rater, created_at, id"
+"""The fields of `Theme`, in their order."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """What a `rater` calls a `unit`, how sure (1 to 5), when; `key` is the same everywhere."""
+    """A name that a person gave to a unit.
 
-    id: int
+    Attributes:
+        key: Identifies the theme in all copies of the database.
+        unit: The unit's address.
+        text: The name.
+        confidence: 1 (a guess) to 5 (sure).
+        note: Further remarks.
+        rater: The person.
+        created_at: The time in UTC, ISO 8601.
+        id: The number in this database; 0 before it is stored.
+    """
+
     key: str
     unit: str
     text: str
@@ -46,53 +63,62 @@ class Theme:
     note: str
     rater: str
     created_at: str
+    id: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON, without the number that it has here."""
+        """All fields except `id`, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if name != "id"}
 
 
 class Themes:
-    """A file of themes and blind tests. ThemeError for what cannot be kept or read."""
+    """A database of themes and blind tests, created if missing and migrated if old.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ThemeError: It is not a database of themes, was altered, or is of a newer version. All
+            methods raise it if the database cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or create a database, and bring it to the newest form.
-
-        Args:
-            path: The file.
-
-        Raises:
-            ThemeError: It is no database of themes, was altered, or is of a newer version.
-        """
         self.path = path
-        # sqlite3 connections must stay in the thread that opened them.
-        self._own = threading.local()
+        # A sqlite3 connection may only be used in the thread that opened it.
+        self._connections = threading.local()
         with self.open() as database:
-            _check_still(database)
-            # Readers do not wait for a writer, nor the other way round.
+            _check_passive(database)
+            # With a write-ahead log, readers and the writer do not wait for each other.
             database.execute("PRAGMA journal_mode = WAL")
             migrate(database)
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
                 migrate(fresh)
                 schema = fresh.execute(SCHEMA).fetchall()
-            # The version number alone proves nothing: a file can say any.
+            # The version number alone is no proof, since a file can have any.
             if database.execute(SCHEMA).fetchall() != schema:
-                raise ThemeError(f"{path} has other tables than themes have: it was altered.")
+                raise ThemeError(
+                    f"{path} was altered: its tables are other tables than those of themes."
+                )
 
     @contextmanager
     def open(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection; a statement is written at once, but in a transaction."""
+        """This thread's connection, in autocommit mode: each statement is a transaction.
+
+        Yields:
+            The connection.
+
+        Raises:
+            ThemeError: SQLite reports an error.
+        """
         try:
-            database = getattr(self._own, "database", None)
+            database = getattr(self._connections, "database", None)
             if database is None:
-                database = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
-                # The file may come from somebody else: no function is to run from within its
-                # tables.
+                database = sqlite3.connect(self.path, timeout=TIMEOUT, isolation_level=None)
+                # The file may come from somebody else: its schema must not call functions.
                 database.execute("PRAGMA trusted_schema = OFF")
                 database.execute("PRAGMA foreign_keys = ON")
-                # What a person has typed survives a power cut.
+                # Survives a power failure: people typed these rows.
                 database.execute("PRAGMA synchronous = FULL")
-                self._own.database = database
+                self._connections.database = database
             yield database
         except sqlite3.Error as error:
             raise ThemeError(
@@ -110,55 +136,51 @@ class Themes:
         key: str = "",
         created_at: str = "",
     ) -> Theme:
-        """Keep a theme; one with a `key` that is there already is left as it is.
+        """Store a theme, unless one with its `key` is stored.
 
         Args:
-            unit: The unit's address; it is not checked here.
+            unit: The unit's address, which is not checked.
             text: The theme, of 200 letters at most.
-            rater: Who says so, of 60 letters at most.
+            rater: The person's name, of 60 letters at most.
             confidence: 1 (a guess) to 5 (sure).
             note: Further remarks, of 2,000 letters at most.
-            key: Names the theme in all copies of the database; a random one by default.
+            key: Identifies the theme in all copies of the database; random by default.
             created_at: The time in UTC, ISO 8601; now by default.
 
         Returns:
-            The theme as it is stored, which is the earlier one where the key is known.
+            The stored theme: the earlier one if the key is known.
 
         Raises:
             ThemeError: A text is missing or too long, or the confidence is out of range.
         """
-        texts = {
-            "text": clean_text(text),
-            "note": clean_text(note, lines=True),
-            "rater": clean_text(rater),
-        }
-        for name, value in texts.items():
-            if len(value) > LENGTHS[name]:
-                raise ThemeError(f"The {name} has {len(value)} letters: at most {LENGTHS[name]}.")
-        if not texts["text"] or not texts["rater"]:
-            raise ThemeError("Say what the theme is, and who says so.")
-        if confidence not in range(1, 6):
-            raise ThemeError(f"The confidence is {confidence}: say 1 to 5.")
-        row = (
-            clean_text(key) or uuid4().hex,
-            unit,
-            texts["text"],
-            confidence,
-            texts["note"],
-            texts["rater"],
-            created_at or now(),
+        theme = Theme(
+            key=clean_text(key) or uuid4().hex,
+            unit=unit,
+            text=clean_text(text),
+            confidence=confidence,
+            note=clean_text(note, lines=True),
+            rater=clean_text(rater),
+            created_at=created_at or now(),
         )
+        for name, limit in LENGTHS.items():
+            length = len(getattr(theme, name))
+            if length > limit:
+                raise ThemeError(f"The {name} has {length} letters: at most {limit}.")
+        if not theme.text or not theme.rater:
+            raise ThemeError("The theme and the rater's name must not be empty.")
+        if confidence not in range(1, 6):
+            raise ThemeError(f"The confidence is {confidence}; it must be 1 to 5.")
         with self.open() as database:
             database.execute(
-                "INSERT INTO themes (key, unit, text, confidence, note, rater, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-                row,
+                f"INSERT INTO themes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL) "
+                "ON CONFLICT (key) DO NOTHING",
+                astuple(theme)[:-1],  # SQLite numbers the row
             )
-            found = database.execute("SELECT * FROM themes WHERE key = ?", row[:1]).fetchone()
-        return Theme(*found)
+        (stored,) = self._select("WHERE key = ?", theme.key)
+        return stored
 
     def of(self, unit: str) -> list[Theme]:
-        """What was said of a unit, the first first.
+        """The themes of a unit, the oldest first.
 
         Args:
             unit: The unit's address.
@@ -166,45 +188,43 @@ class Themes:
         Returns:
             Themes of all raters.
         """
-        return self._asked("WHERE unit = ? ORDER BY created_at, id", unit)
+        return self._select("WHERE unit = ? ORDER BY created_at, id", unit)
 
-    def among(self, units: Iterable[str]) -> dict[str, list[Theme]]:
-        """What was said of each of these units, at most a few hundred, the first first.
+    def of_units(self, units: Iterable[str]) -> dict[str, list[Theme]]:
+        """The themes of each of several units, the oldest first.
 
         Args:
-            units: Addresses of units.
+            units: Addresses of units, at most a few hundred.
 
         Returns:
-            By address; units without themes are missing.
+            Themes by address; units without themes are missing.
         """
-        asked = list(units)
-        marks = ", ".join("?" * len(asked))
-        found: dict[str, list[Theme]] = {}
-        for theme in self._asked(f"WHERE unit IN ({marks}) ORDER BY created_at, id", *asked):
-            found.setdefault(theme.unit, []).append(theme)
-        return found
+        addresses = list(units)
+        marks = ", ".join("?" * len(addresses))
+        themes = self._select(f"WHERE unit IN ({marks}) ORDER BY created_at, id", *addresses)
+        return by_unit(themes)
 
     def latest(self, count: int) -> list[Theme]:
-        """Those that were said last, the newest first.
+        """The last themes of all units, the newest first.
 
         Args:
-            count: How many at most.
+            count: Maximum number.
 
         Returns:
-            Themes of all units.
+            Themes.
         """
-        return self._asked("ORDER BY created_at DESC, id DESC LIMIT ?", count)
+        return self._select("ORDER BY created_at DESC, id DESC LIMIT ?", count)
 
-    def stamp(self) -> tuple[int, ...]:
-        """Another once anything was said, asked or answered."""
+    def row_counts(self) -> tuple[int, ...]:
+        """Numbers of themes, questions and answers, which tell whether a cached value is old."""
         with self.open() as database:
-            found = database.execute(
+            counts = database.execute(
                 "SELECT (SELECT COUNT(*) FROM themes), COUNT(*), COUNT(picked) FROM trials"
             ).fetchone()
-        return tuple(found)
+        return tuple(counts)
 
-    def one(self, number: int) -> Theme:
-        """A theme by its number here.
+    def get(self, number: int) -> Theme:
+        """A theme by its number in this database.
 
         Args:
             number: The theme's `id`.
@@ -215,66 +235,69 @@ class Themes:
         Raises:
             ThemeError: There is no such theme.
         """
-        found = self._asked("WHERE id = ?", number)
-        if not found:
+        themes = self._select("WHERE id = ?", number)
+        if not themes:
             raise ThemeError(f"There is no theme {number}.")
-        return found[0]
+        return themes[0]
 
-    def every(self) -> list[Theme]:
-        """All of them, in the order in which they were said."""
-        return self._asked("ORDER BY created_at, id")
+    def all(self) -> list[Theme]:
+        """All themes, the oldest first."""
+        return self._select("ORDER BY created_at, id")
 
     def search(self, words: str) -> list[Theme]:
-        """Those with each of these words in them, in either case, the newest first.
+        """Themes that contain each of several words, regardless of case, the newest first.
 
         Args:
-            words: Words separated by blanks; parts of words count.
+            words: Words or parts of words, separated by blanks.
 
         Returns:
             At most 200 themes.
         """
-        asked = words.casefold().split()
-        every = self._asked("ORDER BY created_at DESC, id DESC")
-        # In Python and not by LIKE, which knows case for ASCII letters only.
-        return [one for one in every if all(word in one.text.casefold() for word in asked)][:200]
+        parts = words.casefold().split()
+        # In Python and not by LIKE, which ignores case for ASCII letters only.
+        themes = (
+            theme
+            for theme in self._select("ORDER BY created_at DESC, id DESC")
+            if all(part in theme.text.casefold() for part in parts)
+        )
+        return list(islice(themes, MAX_RESULTS))
 
     def counts(self) -> dict[str, int]:
-        """How many themes each named unit has."""
+        """The number of themes of each unit that has any."""
         with self.open() as database:
             return dict(database.execute("SELECT unit, COUNT(*) FROM themes GROUP BY unit"))
 
-    def _asked(self, rest: str, *values: Any) -> list[Theme]:
+    def _select(self, condition: str, *values: Any) -> list[Theme]:
         with self.open() as database:
-            return [Theme(*row) for row in database.execute(f"SELECT * FROM themes {rest}", values)]
+            rows = database.execute(f"SELECT {COLUMNS} FROM themes {condition}", values)
+            return [Theme(*row) for row in rows]
 
     def export(self) -> Iterator[str]:
-        """A line of JSON a theme."""
-        for theme in self.every():
+        """All themes as lines of JSON."""
+        for theme in self.all():
             yield json.dumps(theme.to_dict())
 
-    def take(self, lines: Iterable[str], units: Iterable[str]) -> int:
-        """Add exported themes of these `units`; how many are new. All of them, or none.
+    def import_lines(self, lines: Iterable[str], units: Iterable[str]) -> int:
+        """Add exported themes, all or none.
 
         Args:
             lines: Lines of JSON, as `export` writes them; blank lines are skipped.
-            units: Addresses of the units that there are.
+            units: Addresses of the existing units.
 
         Returns:
-            How many themes were not known before.
+            The number of themes that were not stored before.
 
         Raises:
-            ThemeError: A line is no theme, or of a unit that does not exist.
+            ThemeError: A line is not a theme, or its unit does not exist.
         """
-        known, read = set(units), []
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                read.append(_read(line, number, known))
+        known = set(units)
+        themes = [_parse(line, at, known) for at, line in enumerate(lines, 1) if line.strip()]
         before = sum(self.counts().values())
         with self.open() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
-                for theme in read:
-                    self.add(**theme)
+                for theme in themes:
+                    self.add(**theme.to_dict())
             except BaseException:
                 database.execute("ROLLBACK")
                 raise
@@ -282,7 +305,7 @@ class Themes:
         return sum(self.counts().values()) - before
 
     def backup(self, to: Path) -> None:
-        """Copy the database as it is, while others write.
+        """Copy the database; others may write meanwhile.
 
         Args:
             to: A file that does not exist yet.
@@ -296,25 +319,35 @@ class Themes:
             database.backup(copy)
 
 
-def _check_still(database: sqlite3.Connection) -> None:
-    """ThemeError for what runs by itself when a table is asked."""
-    strange = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
-    found = database.execute(strange).fetchone()
-    if found:
-        name = str(found[0])[:80]
+def _check_passive(database: sqlite3.Connection) -> None:
+    """Raise ThemeError if the schema has views or triggers, which run with other statements."""
+    query = "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+    row = database.execute(query).fetchone()
+    if row:
+        name = str(row[0])[:80]
         raise ThemeError(f"The themes have {name!r}; expected no view and no trigger.")
 
 
 def migrate(database: sqlite3.Connection) -> int:
-    """Bring a database to the newest form; the number of migrations that it has had."""
+    """Migrate a database to the newest schema.
+
+    Args:
+        database: A connection in autocommit mode.
+
+    Returns:
+        The number of migrations of the newest schema.
+
+    Raises:
+        ThemeError: The database is of a newer version.
+    """
     files = resources.files("clerestory.microscope") / "migrations"
-    steps = sorted(one.name for one in files.iterdir() if one.name.endswith(".sql"))
+    steps = sorted(file.name for file in files.iterdir() if file.name.endswith(".sql"))
     database.execute("BEGIN IMMEDIATE")
     try:
-        had = int(database.execute("PRAGMA user_version").fetchone()[0])
-        if had > len(steps):
+        version = int(database.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(steps):
             raise ThemeError("The themes are from a newer version: update Clerestory.")
-        for name in steps[had:]:
+        for name in steps[version:]:
             for statement in _statements((files / name).read_text("utf-8")):
                 database.execute(statement)
         database.execute(f"PRAGMA user_version = {len(steps)}")
@@ -328,23 +361,38 @@ def migrate(database: sqlite3.Connection) -> int:
 def _statements(text: str) -> list[str]:
     # `executescript` would commit the open transaction, so statements are run one by one.
     bare = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-    return [one for one in bare.split(";") if one.strip()]
+    return [statement for statement in bare.split(";") if statement.strip()]
 
 
 def agreement(themes: Iterable[Theme]) -> tuple[int, int]:
-    """Of the pairs of raters, how many last said the same of a unit, and how many there are.
+    """The number of pairs of raters whose last themes for a unit agree, and of all pairs.
 
-    The same are texts of the same words, whatever their order, case, articles and marks.
+    Texts agree if they have the same words, regardless of order, case, articles and punctuation.
 
     Args:
-        themes: Themes of one unit, the first first.
+        themes: Themes of one unit, the oldest first.
 
     Returns:
         Pairs that agree, and all pairs.
     """
     last = {theme.rater.casefold(): _words(theme.text) for theme in themes}
-    alike = Counter(last.values())
-    return sum(comb(count, 2) for count in alike.values()), comb(len(last), 2)
+    counts = Counter(last.values())
+    return sum(comb(count, 2) for count in counts.values()), comb(len(last), 2)
+
+
+def by_unit(themes: Iterable[Theme]) -> dict[str, list[Theme]]:
+    """Themes by the address of their unit.
+
+    Args:
+        themes: Themes.
+
+    Returns:
+        The themes of each unit in the same order.
+    """
+    units: dict[str, list[Theme]] = {}
+    for theme in themes:
+        units.setdefault(theme.unit, []).append(theme)
+    return units
 
 
 def _words(text: str) -> frozenset[str]:
@@ -352,49 +400,40 @@ def _words(text: str) -> frozenset[str]:
 
 
 def clean_text(text: str, *, lines: bool = False) -> str:
-    """Without what steers a terminal or turns text around, and on one line unless `lines` stay.
+    """The text without control characters and direction marks.
 
     Args:
-        text: What somebody typed.
-        lines: Whether line feeds stay.
+        text: Text that somebody typed.
+        lines: Whether line feeds stay; otherwise they become blanks.
 
     Returns:
         The text, with single blanks and without blanks at either end.
     """
     parts = text.splitlines() if lines else [text]
-    clean_text = (" ".join(filter(None, "".join(map(_allowed, part)).split(" "))) for part in parts)
-    return "\n".join(clean_text).strip()
+    cleaned = (" ".join("".join(map(_clean, part)).split()) for part in parts)
+    return "\n".join(cleaned).strip()
 
 
-def _allowed(letter: str) -> str:
-    """The letter; a blank for any blank, nothing for controls, halves of letters and marks."""
+def _clean(letter: str) -> str:
+    """The letter, a plain blank for any blank, or nothing if it is not printable text."""
     if letter.isspace():
         return " "
-    kind = unicodedata.category(letter)
-    joins = letter in "\u200c\u200d"  # they join letters and emoji
-    return "" if kind in ("Cc", "Cs", "Co", "Cn") or (kind == "Cf" and not joins) else letter
+    category = unicodedata.category(letter)
+    joins = letter in "\u200c\u200d"  # joiners, which some scripts and emoji need
+    # Control characters, surrogates, private use, unassigned; and formats except joiners.
+    is_removed = category in ("Cc", "Cs", "Co", "Cn") or (category == "Cf" and not joins)
+    return "" if is_removed else letter
 
 
 def now() -> str:
-    """The time, in UTC, to the second."""
+    """The current time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-FIELDS = {"key": str, "unit": str, "text": str, "rater": str, "note": str, "created_at": str}
-
-
-def _read(line: str, number: int, known: set[str]) -> dict[str, Any]:
-    """A line's theme, checked."""
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise ThemeError(f"Line {number} is not valid JSON: {error}.") from error
-    expected: dict[str, type] = {**FIELDS, "confidence": int}
-    if not isinstance(found, dict) or set(found) != set(expected):
-        raise ThemeError(f"Line {number} wants {sorted(expected)}.")
-    for name, kind in expected.items():
-        if type(found[name]) is not kind:
-            raise ThemeError(f"Line {number}: {name} should be {kind.__name__}.")
-    if found["unit"] not in known:
-        raise ThemeError(f"Line {number}: the microscope has no unit {found['unit'][:80]!r}.")
-    return found
+def _parse(line: str, number: int, units: set[str]) -> Theme:
+    """The theme of an exported line, of one of these units."""
+    where = f"Line {number}"
+    theme = validate(Theme, parse_json(line, where, ThemeError), where, ThemeError)
+    if theme.unit not in units:
+        raise ThemeError(f"{where}: the microscope has no unit {theme.unit[:80]!r}.")
+    return theme

@@ -1,10 +1,11 @@
-"""What every page shows, as plain data: a page and its `.json` twin are made of the same."""
+"""The data of every page, from which both the page and its `.json` twin are made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from clerestory.microscope.references import references
 from clerestory.microscope.summaries import BINS
 from clerestory.microscope.themes import Theme, Themes, agreement
 
-__all__ = ["PAGE", "SORTS", "Views"]
+__all__ = ["PAGE", "SORTS", "Views", "best_scores"]
 
 PAGE = 60
-"""Units that a site's page shows at a time."""
+"""Units on one page of a site."""
 SORTS = {
     "number": "number",
     "peak": "rare and strong first",
@@ -28,19 +29,28 @@ SORTS = {
     "themes": "most themes",
     "blind": "best proven",
 }
-FEW, SHOWN = 4, 200
-"""Pictures of a unit among others; themes on its page, the newest."""
+ROW_PICTURES = 4
+"""Pictures of a unit in a list of units."""
+MAX_THEMES = 200
+"""Themes on a unit's page, the newest."""
+MAX_RESULTS = 24
+"""Units and samples that a search returns."""
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """The pages of a microscope and of what was said of it."""
+    """The pages of a microscope and its themes.
+
+    Attributes:
+        microscope: The microscope.
+        themes: Its themes and blind tests.
+    """
 
     microscope: Microscope
     themes: Themes
 
     def model(self) -> dict[str, Any]:
-        """Its stages and sites, and how many units have themes."""
+        """Stages, sites and the number of units with themes."""
         counts = self.themes.counts()
         sites = [
             {
@@ -53,41 +63,42 @@ class Views:
             for site in self.microscope.sites.values()
         ]
         stages: dict[str, list[dict[str, Any]]] = {}
-        for one in sites:
-            stages.setdefault(str(one["stage"]), []).append(one)
+        for entry in sites:
+            stages.setdefault(str(entry["stage"]), []).append(entry)
+        plan = self.microscope.plan
         return {
             "model": self.microscope.model,
-            "revision": str(self.microscope.plan["model"]["revision"]),
-            "samples": [one["samples"] for one in self.microscope.plan["recordings"]],
+            "revision": plan.model.revision,
+            "samples": [recording.samples for recording in plan.recordings],
             "units": sum(site.units for site in self.microscope.sites.values()),
             "named": len(counts),
             "latest": [
-                {"text": theme.text, "unit": theme.unit, "path": self.of(theme.unit)}
+                {"text": theme.text, "unit": theme.unit, "path": self.path_of(theme.unit)}
                 for theme in self.themes.latest(6)
             ],
-            "stages": [{"stage": name, "sites": own} for name, own in stages.items()],
+            "stages": [{"stage": name, "sites": entries} for name, entries in stages.items()],
         }
 
     def site(self, address: str, sort: str = "number", page: int = 0) -> dict[str, Any]:
-        """A page of its units, sorted. OptionError for a sorting that is none.
+        """A page of a site's units.
 
         Args:
             address: The site's address.
-            sort: A key of `SORTS`.
-            page: From 0; an empty one beyond the last.
+            sort: The order, a key of `SORTS`.
+            page: The number of the page, from 0; pages after the last are empty.
 
         Returns:
             Ready for JSON.
 
         Raises:
-            OptionError: There is no such sorting.
+            OptionError: There is no such order.
             SiteError: There is no such site.
         """
         site = self.microscope.unit(address, 0).site
         counts, best = self.themes.counts(), best_scores(self.themes)
         order = self._order(site, sort, counts, best)
-        shown = [Unit(site, int(one)) for one in order[page * PAGE : (page + 1) * PAGE]]
-        said = self.themes.among(unit.address for unit in shown)
+        units = [Unit(site, int(number)) for number in order[page * PAGE : (page + 1) * PAGE]]
+        themes = self.themes.of_units(unit.address for unit in units)
         return {
             "model": self.microscope.model,
             "site": address,
@@ -99,7 +110,7 @@ class Views:
             "sorts": SORTS,
             "page": page,
             "pages": -(-site.units // PAGE),
-            "shown": [self._row(unit, said.get(unit.address, []), best) for unit in shown],
+            "rows": [self._row(unit, themes.get(unit.address, []), best) for unit in units],
         }
 
     def _order(
@@ -114,28 +125,32 @@ class Views:
         if sort == "number":
             return range(site.units)
         if sort in ("peak", "sd"):
-            return [int(one) for one in np.argsort(-site.figure(sort), kind="stable")]
-        worth = {
-            number: float(counts.get(address, 0)) if sort == "themes" else _sure(best.get(address))
+            return [int(number) for number in np.argsort(-site.figure(sort), kind="stable")]
+        keys = {
+            number: float(counts.get(address, 0))
+            if sort == "themes"
+            else _confidence(best.get(address))
             for number in range(site.units)
             for address in [f"{site.address}[{number}]"]
         }
-        return sorted(worth, key=lambda number: -worth[number])
+        return sorted(keys, key=lambda number: -keys[number])
 
-    def _row(self, unit: Unit, said: Sequence[Theme], best: Mapping[str, Score]) -> dict[str, Any]:
-        """A unit among others: the four samples with the highest activation."""
+    def _row(
+        self, unit: Unit, themes: Sequence[Theme], best: Mapping[str, Score]
+    ) -> dict[str, Any]:
+        """An entry of a list of units, with the samples of the highest activation."""
         score = best.get(unit.address)
         return {
             "unit": unit.address,
             "number": unit.number,
             "path": self.path(unit.path),
-            "most": fragments.samples(self.microscope, unit, unit.figure("most")[:FEW]),
-            "themes": [theme.text for theme in said[-2:]],
+            "most": fragments.samples(self.microscope, unit, unit.figure("most")[:ROW_PICTURES]),
+            "themes": [theme.text for theme in themes[-2:]],
             "blind": None if score is None else score.to_dict(),
         }
 
     def unit(self, unit: Unit) -> dict[str, Any]:
-        """All of a unit.
+        """All data of a unit.
 
         Args:
             unit: The unit.
@@ -144,8 +159,8 @@ class Views:
             Ready for JSON.
         """
         site = unit.site
-        said, scores = self.themes.of(unit.address), blind.scores(self.themes, unit=unit.address)
-        same, pairs = agreement(said)
+        themes, scores = self.themes.of(unit.address), blind.scores(self.themes, unit=unit.address)
+        same, pairs = agreement(themes)
         numbers = {name: float(unit.figure(name)) for name in ("mean", "sd", "low", "high", "peak")}
         return {
             "model": self.microscope.model,
@@ -164,108 +179,104 @@ class Views:
             "spread": fragments.samples(self.microscope, unit, unit.figure("spread")),
             "least": fragments.samples(self.microscope, unit, unit.figure("least")),
             "words": {
-                side: fragments.words(self.microscope, unit, side) for side in ("up", "down")
+                direction: fragments.words(self.microscope, unit, direction)
+                for direction in ("up", "down")
             },
             "near": fragments.related(self.microscope, unit, self.path),
             "themes": [
-                {**theme.to_dict(), "id": theme.id, "blind": data.to_dict() if data else None}
-                for theme in said[-SHOWN:]
-                for data in [scores.get(theme.id)]
+                {**theme.to_dict(), "id": theme.id, "blind": score.to_dict() if score else None}
+                for theme in themes[-MAX_THEMES:]
+                for score in [scores.get(theme.id)]
             ],
-            "earlier": max(0, len(said) - SHOWN),
+            "earlier": max(0, len(themes) - MAX_THEMES),
             "agreement": {"same": same, "pairs": pairs},
             "findings": references(self.microscope).get(unit.address, []),
             "searched": searches.load_result(self.microscope, unit),
         }
 
-    def compare(self, one: str, two: str) -> dict[str, Any]:
-        """Two units beside each other, with their correlation over samples that both have.
-
-        Without both, what was asked and nothing of them.
+    def compare(self, first: str, second: str) -> dict[str, Any]:
+        """Two units, with the correlation of their values over samples.
 
         Args:
-            one: A unit's address, or "".
-            two: Another's, or "".
+            first: A unit's address, or "".
+            second: Another unit's address, or "".
 
         Returns:
-            Ready for JSON; `r` is None where the units have different samples or never vary.
+            Ready for JSON, without units if an address is missing; `r` is None if the units have
+            different samples or one is constant.
 
         Raises:
             SiteError: There is no such unit.
         """
-        data: dict[str, Any] = {"model": self.microscope.model, "asked": [one, two]}
-        if not one or not two:
+        data: dict[str, Any] = {"model": self.microscope.model, "query": [first, second]}
+        if not first or not second:
             return {**data, "units": [], "r": None}
-        units = [self.microscope.named(one), self.microscope.named(two)]
-        found = [self.unit(unit) for unit in units]
+        units = [self.microscope.named(first), self.microscope.named(second)]
         r = None
         if units[0].site.recording == units[1].site.recording:
             # Only units of one recording have values of the same samples.
             values = [np.asarray(unit.figure("values"), np.float64) for unit in units]
-            if all(own.std() > 0 for own in values):
+            if all(each.std() > 0 for each in values):
                 r = float(np.corrcoef(values[0], values[1])[0, 1])
-        return {**data, "units": found, "r": r}
+        return {**data, "units": [self.unit(unit) for unit in units], "r": r}
 
     def search(self, words: str) -> dict[str, Any]:
         """Units by their themes and by the words that raise them, and samples by their prompts.
 
         Args:
-            words: What is searched.
+            words: The query.
 
         Returns:
             Ready for JSON; at most 200 themes, 24 units and 24 samples.
         """
-        # An empty question would match every theme and prompt.
-        question = " ".join(words.split())
-        if not question:
-            return {
-                "model": self.microscope.model,
-                "asked": "",
-                "themes": [],
-                "units": [],
-                "samples": [],
-            }
+        query = " ".join(words.split())
+        data: dict[str, Any] = {"model": self.microscope.model, "query": query}
+        # An empty query would match every theme and prompt.
+        if not query:
+            return {**data, "themes": [], "units": [], "samples": []}
         themes = [
-            {**theme.to_dict(), "path": self.of(theme.unit)}
-            for theme in self.themes.search(question)
+            {**theme.to_dict(), "path": self.path_of(theme.unit)}
+            for theme in self.themes.search(query)
         ]
-        samples = [
+        samples = (
             {"prompt": prompt, "picture": self.microscope.picture(number, row)}
-            for number in range(len(self.microscope.plan["recordings"]))
+            for number in range(len(self.microscope.plan.recordings))
             for row, prompt in enumerate(self.microscope.prompts(number))
-            # Not those that are held out: who has seen them cannot take a blind test.
-            if question.lower() in prompt.lower() and self.microscope.shown(number)[row]
-        ]
+            # Held-out samples stay unseen, since blind tests need them.
+            if query.lower() in prompt.lower() and self.microscope.visible(number)[row]
+        )
+        units = self._raised_by(query.lower())
         return {
-            "model": self.microscope.model,
-            "asked": question,
+            **data,
             "themes": themes,
-            "units": self._raised(question.lower())[:24],
-            "samples": samples[:24],
+            "units": units,
+            "samples": [*islice(samples, MAX_RESULTS)],
         }
 
-    def _raised(self, word: str) -> list[dict[str, Any]]:
-        """Units that a word raises, the strongest first."""
-        found: list[tuple[float, Unit]] = []
+    def _raised_by(self, word: str) -> list[dict[str, Any]]:
+        """Units that a word raises, the largest effect first."""
+        effects: list[tuple[float, Unit]] = []
         for site in self.microscope.sites.values():
             words = self.microscope.words(site.recording)
             if word in words:
                 hits = np.argwhere(site.figure("up-word") == words.index(word))
-                effects = site.figure("up-effect")
-                found += [(float(effects[unit, at]), Unit(site, int(unit))) for unit, at in hits]
-        found.sort(key=lambda pair: -pair[0])
+                sizes = site.figure("up-effect")
+                effects += [(float(sizes[unit, at]), Unit(site, int(unit))) for unit, at in hits]
+        effects.sort(key=lambda pair: -pair[0])
         return [
             {
                 "unit": unit.address,
                 "path": self.path(unit.path),
                 "effect": effect,
-                "most": fragments.samples(self.microscope, unit, unit.figure("most")[:FEW]),
+                "most": fragments.samples(
+                    self.microscope, unit, unit.figure("most")[:ROW_PICTURES]
+                ),
             }
-            for effect, unit in found[:24]
+            for effect, unit in effects[:MAX_RESULTS]
         ]
 
     def studies(self) -> dict[str, Any]:
-        """The reports that lie in the folder."""
+        """The reports of studies in the folder."""
         folder = self.microscope.folder / "studies"
         pages = sorted(folder.glob("*/*.html")) if folder.is_dir() else []
         return {
@@ -280,13 +291,13 @@ class Views:
         }
 
     def blind(self, test: str) -> dict[str, Any]:
-        """The next question of a blind test, or what came of it. ThemeError for no such test.
+        """The next question of a blind test, or its score.
 
         Args:
             test: The name of the test.
 
         Returns:
-            Ready for JSON; the score only once every question is answered.
+            Ready for JSON; with the score only after the last question.
 
         Raises:
             ThemeError: There is no such test.
@@ -295,31 +306,31 @@ class Views:
         data: dict[str, Any] = {"model": self.microscope.model, "test": test}
         if question is None:
             (theme, score), *_ = blind.scores(self.themes, test=test).items()
-            said = self.themes.one(theme)
-            data |= {"theme": said.text, "unit": said.unit, "path": self.of(said.unit)}
+            named = self.themes.get(theme)
+            data |= {"theme": named.text, "unit": named.unit, "path": self.path_of(named.unit)}
             return {**data, "question": None, "score": score.to_dict()}
         unit = self.microscope.named(question.theme.unit)
         rows = [
             [self.microscope.picture(unit.site.recording, sample) for sample in row]
             for row in question.rows
         ]
-        data |= {"theme": question.theme.text, "score": None}
-        own = {"key": question.key, "number": question.number, "of": question.of, "rows": rows}
-        return {**data, "question": own}
+        names = ("key", "number", "total")
+        entry = {**{name: getattr(question, name) for name in names}, "rows": rows}
+        return {**data, "theme": question.theme.text, "score": None, "question": entry}
 
-    def path(self, rest: str) -> str:
-        """A page's path under the root.
+    def path(self, page: str) -> str:
+        """The path of a page under the root.
 
         Args:
-            rest: A site's address, a unit's path, or "".
+            page: A site's address, or a unit's path.
 
         Returns:
             A path without a slash at its beginning.
         """
-        return f"{self.microscope.model}/{rest}"
+        return f"{self.microscope.model}/{page}"
 
-    def of(self, unit: str) -> str:
-        """The path of a unit's page, by its address.
+    def path_of(self, unit: str) -> str:
+        """The path of a unit's page under the root.
 
         Args:
             unit: The unit's address.
@@ -331,24 +342,30 @@ class Views:
 
 
 def best_scores(themes: Themes) -> Mapping[str, Score]:
-    """The best score of each unit's themes."""
-    return _proven(themes, themes.stamp())
+    """The score of each unit's best theme.
+
+    Args:
+        themes: The database.
+
+    Returns:
+        Scores by the unit's address.
+    """
+    return _best_scores(themes, themes.row_counts())
 
 
-# All tests are read for it, which every page of units would do again.
+# Cached, since it reads all tests; rows are never changed, so their counts identify the content.
 @lru_cache(maxsize=4)
-def _proven(themes: Themes, stamp: tuple[int, ...]) -> Mapping[str, Score]:
-    """Worked out anew once the stamp has changed."""
-    found: dict[str, Score] = {}
+def _best_scores(themes: Themes, row_counts: tuple[int, ...]) -> Mapping[str, Score]:
+    best: dict[str, Score] = {}
     scores = blind.scores(themes)
-    for theme in themes.every() if scores else []:
+    for theme in themes.all() if scores else []:
         score = scores.get(theme.id)
-        if score is not None and _sure(score) > _sure(found.get(theme.unit)):
-            found[theme.unit] = score
-    return found
+        if score is not None and _confidence(score) > _confidence(best.get(theme.unit)):
+            best[theme.unit] = score
+    return best
 
 
-def _sure(score: Score | None) -> float:
-    """The confidence in a unit's best theme; below 0 where nobody was tested."""
+def _confidence(score: Score | None) -> float:
+    """1 - p of a score; -1 without answers."""
     p = None if score is None else score.p
     return -1.0 if p is None else 1 - p

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, SkipValidation
 
 from clerestory.errors import EvidenceError
-from clerestory.io.validation import dump_json, load_json
+from clerestory.io.validation import load_json, to_jsonable
 from clerestory.recognition.contexts import ContextEffect
 from clerestory.recognition.store import NAMES
 from clerestory.reporting.pictures import read_pictures, write_pictures
@@ -162,7 +162,7 @@ class FamiliarityResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
         # Pictures are excluded from the JSON: without them nothing of them is validated either.
-        return dump_json(replace(self, pictures={}))
+        return to_jsonable(replace(self, pictures={}))
 
     def page(self) -> str:
         """The verdict, its figures and pictures as an HTML page."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import EvidenceError
-from clerestory.io.outputs import planned_folder
-from clerestory.io.reading import refusing
-from clerestory.io.tensors import read_arrays
+from clerestory.io.reading import wrap_errors
+from clerestory.io.tensor_files import read_arrays
+from clerestory.io.writing import open_planned_folder
 from clerestory.recognition.observation import Observation
 
 __all__ = ["NAMES", "ObservationStore"]
@@ -43,7 +43,9 @@ class ObservationStore:
         """
         self.folder = folder
         if folder is not None:
-            planned_folder(folder, PLAN, plan, other="names of another kind", error=EvidenceError)
+            open_planned_folder(
+                folder, PLAN, plan, other="names of another kind", error=EvidenceError
+            )
             (folder / NAMES).mkdir(exist_ok=True)
 
     def read(self, name: str, *, pictures: bool) -> Observation | None:
@@ -90,7 +92,7 @@ class ObservationStore:
 
 
 def _observation(path: Path) -> Observation:
-    with refusing(path, EvidenceError):
+    with wrap_errors(path, EvidenceError):
         parts = read_arrays(path, EvidenceError)
         figures = [parts[name] for name in ("rates", "hits", "embedding")]
         pictures = parts.get("pictures")

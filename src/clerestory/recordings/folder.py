@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from clerestory.errors import OutputError, RecordingError
 from clerestory.io.reading import (
-    MOST_TABLE,
-    MOST_TEXT,
+    MAX_TABLE_BYTES,
+    MAX_TEXT_BYTES,
     check_count,
-    inside,
-    one_line,
+    check_regular_file,
+    check_relative_path,
+    describe_error,
+    parse_table,
+    path_inside,
     read_table,
-    regular,
-    relative,
-    table_of,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Folder:
         """Where it is, for another process: an absolute path, or the URL."""
         return str(Path(self.root).resolve()) if self.local else self.where
 
-    def read(self, name: str, most: int = MOST_TEXT) -> bytes | None:
+    def read(self, name: str, most: int = MAX_TEXT_BYTES) -> bytes | None:
         """The bytes called `name`.
 
         Args:
@@ -85,7 +85,9 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise RecordingError(f"{self}/{name} cannot be read: {one_line(error)}.") from error
+            raise RecordingError(
+                f"{self}/{name} cannot be read: {describe_error(error)}."
+            ) from error
         return data
 
     def table(self, name: str) -> pd.DataFrame | None:
@@ -102,9 +104,9 @@ class Folder:
         """
         if self.local:
             path = Path(self.root) / name
-            return read_table(path, RecordingError) if self.check(name, MOST_TABLE) else None
-        raw = self.read(name, MOST_TABLE)
-        return None if raw is None else table_of(raw, f"{self}/{name}", RecordingError)
+            return read_table(path, RecordingError) if self.check(name, MAX_TABLE_BYTES) else None
+        raw = self.read(name, MAX_TABLE_BYTES)
+        return None if raw is None else parse_table(raw, f"{self}/{name}", RecordingError)
 
     def check(self, name: str, most: int) -> bool:
         """Whether something is called `name` and may be read.
@@ -120,12 +122,14 @@ class Folder:
             RecordingError: It lies elsewhere, by name or link, is not a plain file, or is too
                 large.
         """
-        relative(name, self, RecordingError)
+        check_relative_path(name, self, RecordingError)
         path = Path(self.root) / name
         if self.local:
             there = path.exists() or path.is_symlink()
             if there:
-                regular(inside(Path(self.root), name, RecordingError), RecordingError, most)
+                check_regular_file(
+                    path_inside(Path(self.root), name, RecordingError), RecordingError, most
+                )
             return there
         try:
             # The size without the bytes: a large object is refused before it is fetched.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.reading import check_count, relative
-from clerestory.io.validation import validated
+from clerestory.io.reading import check_count, check_relative_path
+from clerestory.io.validation import validate
 from clerestory.models.core.addresses import parse
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def layouts_of(arrays: Any, where: str, plan: Plan) -> dict[str, Layout]:
     Raises:
         RecordingError: They could not have been recorded.
     """
-    found: dict[str, Layout] = validated(dict[str, Layout], arrays, where, RecordingError)
+    found: dict[str, Layout] = validate(dict[str, Layout], arrays, where, RecordingError)
     for name, layout in found.items():
-        relative(name, where, RecordingError)
+        check_relative_path(name, where, RecordingError)
         # An unknown dtype counts as nothing and is refused below; numpy would raise at its name.
         size = layout.bytes if layout.dtype in (*DTYPES, "uint8") else 0
         check_count(f"{where}: {name[:80]}", RecordingError, size, MOST_SAMPLE, "bytes a sample")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.errors import PromptError, RecordingError
-from clerestory.io.parquet import packed
-from clerestory.io.reading import refusing
-from clerestory.io.validation import validated
+from clerestory.io.parquet import to_parquet
+from clerestory.io.reading import wrap_errors
+from clerestory.io.validation import validate
 from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import Selection
@@ -135,9 +135,9 @@ class Plan:
         return hashlib.sha256(records.encode()).hexdigest()
 
     @cached_property
-    def packed(self) -> bytes:
+    def parquet(self) -> bytes:
         """The table as it lies on disk; RecordingError where it could not be read again."""
-        return packed(self.table, "The plan", RecordingError)
+        return to_parquet(self.table, "The plan", RecordingError)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it; its table by its digest."""
@@ -173,10 +173,10 @@ class Plan:
         Raises:
             RecordingError: A field does not fit, or the table is not the one that was planned.
         """
-        read = validated(_PlanFields, fields, "manifest.json: plan", RecordingError)
+        read = validate(_PlanFields, fields, "manifest.json: plan", RecordingError)
         named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
         plan = cls(table=table, **{**named, "model": asdict(read.model)})
-        with refusing("samples.parquet", RecordingError):
+        with wrap_errors("samples.parquet", RecordingError):
             same = plan.digest == read.table
         if not same:
             raise RecordingError(

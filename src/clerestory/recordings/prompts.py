@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clerestory.errors import PromptError, RecordingError
-from clerestory.io.parquet import MOST_ROWS
-from clerestory.io.reading import DAMAGED, check_count, one_line, read_bytes, read_table, read_text
+from clerestory.io.parquet import MAX_ROWS
+from clerestory.io.reading import (
+    PARSE_ERRORS,
+    check_count,
+    describe_error,
+    read_bytes,
+    read_table,
+    read_text,
+)
 from clerestory.models import Model
 from clerestory.recordings.template import Template
 
@@ -86,7 +93,7 @@ def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
     Raises:
         RecordingError: There would be more than 10,000,000 rows.
     """
-    check_count("The plan", RecordingError, len(table) * len(seeds), MOST_ROWS, "samples")
+    check_count("The plan", RecordingError, len(table) * len(seeds), MAX_ROWS, "samples")
     made = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
     made.insert(1, "seed", list(seeds) * len(table))
     return made
@@ -157,8 +164,10 @@ def _read(path: Path) -> pd.DataFrame:
         table: pd.DataFrame = readers[path.suffix.lower()](path)
     except PromptError:
         raise
-    except DAMAGED as error:
-        raise PromptError(f"{path} cannot be read as {path.suffix}: {one_line(error)}.") from error
+    except PARSE_ERRORS as error:
+        raise PromptError(
+            f"{path} cannot be read as {path.suffix}: {describe_error(error)}."
+        ) from error
     return table
 
 

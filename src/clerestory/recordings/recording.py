@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.reading import refusing
+from clerestory.io.reading import wrap_errors
 from clerestory.models.core.addresses import parse, select
 from clerestory.recordings.store import PICTURES, Marker, Store
 from clerestory.recordings.tree import VALUE
@@ -104,7 +104,7 @@ class Recording:
     def _tree(self) -> xr.DataTree:
         from clerestory.recordings.tree import open_tree
 
-        with refusing(f"{self.store.folder}, activations", RecordingError):
+        with wrap_errors(f"{self.store.folder}, activations", RecordingError):
             return open_tree(self.store.tree_store())
 
     def to_xarray(self) -> xr.DataTree:
@@ -182,7 +182,7 @@ class Recording:
         """The good samples of a chunk."""
         rows = self.store.plan.rows(chunk)
         good = np.isin(np.arange(rows.start, rows.stop), self.rows)
-        with refusing(f"{self.store.folder}, {address}", RecordingError):
+        with wrap_errors(f"{self.store.folder}, {address}", RecordingError):
             values: Any = self.store.values(address)[rows.start : rows.stop]
             return np.asarray(values[good], np.float32)
 
@@ -208,7 +208,7 @@ class Recording:
         # By `oindex`, whose rows may repeat and come in any order; one picture is one inner chunk
         # of a shard.
         array: Any = self.store.values(PICTURES)
-        with refusing(f"{self.store.folder}, pictures", RecordingError):
+        with wrap_errors(f"{self.store.folder}, pictures", RecordingError):
             pictures: NDArray[np.uint8] = array.oindex[wanted]
             return pictures
 

@@ -25,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import OutputError, RecordingError
-from clerestory.io.outputs import resumable
-from clerestory.io.reading import loads, refusing, relative
+from clerestory.io.reading import check_relative_path, parse_json, wrap_errors
 from clerestory.recordings.folder import LOCK, PARTIAL, Folder, digest
 from clerestory.recordings.layout import PICTURES, Layout, layouts_of
 from clerestory.recordings.plan import FORMAT, Plan
@@ -91,7 +90,7 @@ class Store:
         if raw is None:
             raise RecordingError(f"{self.folder} holds no recording: it has no {MANIFEST}.")
         where = f"{self.folder}/{MANIFEST}"
-        manifest: dict[str, Any] = loads(raw, where, RecordingError, finite=False)
+        manifest: dict[str, Any] = parse_json(raw, where, RecordingError, finite=False)
         try:
             found, files = manifest["plan"]["format"], manifest.get("files", {})
             # Only the form is checked here; what it says is checked by `plan` and `layouts`.
@@ -148,7 +147,6 @@ class Store:
                 raise OutputError(
                     f"{self.folder} is not empty (it has {strange[0]}): choose another folder."
                 )
-        resumable(self.folder)
         with self.folder.locked():
             self.folder.swept()
             yield
@@ -166,7 +164,7 @@ class Store:
         Raises:
             RecordingError: The table could not be read again; nothing is written.
         """
-        table = plan.packed
+        table = plan.parquet
         # What a killed recorder began may be of another layout.
         self.folder.remove(ARRAYS)
         self.folder.write(TABLE, table)
@@ -229,7 +227,7 @@ class Store:
         Raises:
             RecordingError: The array's metadata are damaged.
         """
-        with refusing(f"{self.folder}/{ARRAYS}/{name}", RecordingError):
+        with wrap_errors(f"{self.folder}/{ARRAYS}/{name}", RecordingError):
             array: zarr.Array[Any] = self._open_arrays[f"{name}/{VALUE}"]  # type: ignore[assignment]
             return array
 
@@ -238,7 +236,7 @@ class Store:
         import zarr
 
         # What is there is checked before it is written to.
-        with refusing(f"{self.folder}/{ARRAYS}", RecordingError):
+        with wrap_errors(f"{self.folder}/{ARRAYS}", RecordingError):
             _ = self._open_arrays
         files: dict[str, File] = {}
         store = DigestingStore(self.folder.zarr(ARRAYS, read_only=False), files)
@@ -337,11 +335,11 @@ class Store:
         """
         try:
             raw = self.folder.read(_marker(chunk)) or b""
-            marker = loads(raw, _marker(chunk), RecordingError)
+            marker = parse_json(raw, _marker(chunk), RecordingError)
             bad = {int(row): str(reason) for row, reason in marker["bad"].items()}
             files = {str(name): (str(d), int(size)) for name, (d, size) in marker["files"].items()}
             for name in files:
-                relative(name, _marker(chunk), RecordingError)
+                check_relative_path(name, _marker(chunk), RecordingError)
         except (RecordingError, ValueError, KeyError, TypeError, AttributeError):
             return None
         fine = set(bad) <= set(self.plan.rows(chunk)) and all(n >= 0 for _, n in files.values())

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from zarr.storage import WrapperStore
 
 from clerestory.errors import RecordingError
-from clerestory.io.reading import check_count, loads
+from clerestory.io.reading import check_count, parse_json
 from clerestory.recordings.folder import Folder, digest
 from clerestory.recordings.layout import PICTURES, Layout
 
@@ -297,7 +297,7 @@ class CheckedStore(WrapperStore[Any]):
         Whoever wrote the folder may have written its digests as well.
         """
         where = f"{self.folder}/{ARRAYS}/{METADATA}"
-        root = loads(raw, where, RecordingError, finite=False, most=MOST_LABELS)
+        root = parse_json(raw, where, RecordingError, finite=False, most=MOST_LABELS)
         nodes = root["consolidated_metadata"]["metadata"]
         for path, node in nodes.items():
             if node["node_type"] == "array":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clerestory.errors import RecordingError
-from clerestory.io.reading import MOST_TABLE
+from clerestory.io.reading import MAX_TABLE_BYTES
 from clerestory.recordings.folder import digest
 from clerestory.recordings.store import Marker, Store
 from clerestory.types import Progress
@@ -120,7 +120,7 @@ def _site(name: str) -> str:
 def _check_files(store: Store) -> None:
     """RecordingError where the table, metadata or coordinates are not what was written."""
     for name, (expected, size) in store.manifest["files"].items():
-        raw = store.folder.read(name, min(int(size), MOST_TABLE))
+        raw = store.folder.read(name, min(int(size), MAX_TABLE_BYTES))
         if raw is None or digest(raw) != expected:
             raise RecordingError(
                 f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it is "

@@ -147,7 +147,7 @@ def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = N
     if store.begun:
         check_same(plan, store.manifest["plan"])
         return
-    _ = plan.packed  # what could not be read again is refused before anything is drawn
+    _ = plan.parquet  # what could not be read again is refused before anything is drawn
     with _threads(plan.threads):
         found = survey(model, plan)
     if on_survey is not None:

@@ -1,4 +1,4 @@
-"""Text from outside, for people to see: it steers no terminal, no reader's eye and no renderer.
+"""Escapes untrusted text for terminals, JSON and Markdown.
 
 On pages, jinja2 escapes markup.
 """
@@ -14,23 +14,23 @@ __all__ = ["markdown", "markdown_code", "plain", "to_json", "visible"]
 CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
-"""All but tabs and line feeds; what turns the direction of text; what no file can hold."""
+"""Control characters except tab and line feed, direction marks, surrogates and noncharacters."""
 UNUSUAL = re.compile(r"[^\n -~]")
 
 
 def visible(text: str) -> str:
-    r"""The text with control characters spelt out.
+    r"""The text with control characters escaped.
 
     Args:
         text: The text; tabs and line feeds stay.
 
     Returns:
-        The text with `\xNN` and `\uNNNN` in place of what is invisible or steers.
+        The text with `\xNN` and `\uNNNN` in place of control characters and direction marks.
 
     >>> print(visible("a\x1b[31m cat\u202e"))
     a\x1b[31m cat\u202e
     """
-    return CONTROLS.sub(lambda found: _spelt(found.group()), text)
+    return CONTROLS.sub(lambda match: _escape(match.group()), text)
 
 
 def plain(text: str) -> str:
@@ -45,17 +45,17 @@ def plain(text: str) -> str:
     >>> plain("a\\x1b[31mcat")
     'a[31mcat'
     """
-    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 
 def to_json(value: Any) -> str:
-    r"""JSON for files and streams that people look at: letters as they are, no control characters.
+    r"""Indented JSON with letters of all scripts as they are and control characters escaped.
 
     Args:
         value: What `json` can write; NaN and infinities are refused.
 
     Returns:
-        Indented JSON, without a line feed at its end.
+        The text, without a line feed at its end.
 
     Raises:
         ValueError: A number is not finite.
@@ -64,14 +64,14 @@ def to_json(value: Any) -> str:
     "naïve\u009b\u202e"
     """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-    return UNUSUAL.sub(lambda found: _printable(found.group()), text)
+    return UNUSUAL.sub(lambda match: _printable(match.group()), text)
 
 
 def markdown(text: object) -> str:
-    r"""One line that Markdown and HTML take for text, with no links in it.
+    r"""One line of text for Markdown and HTML, without markup and links.
 
     Args:
-        text: Anything; what `str` makes of it is written.
+        text: Any value, which is converted by `str`.
 
     Returns:
         One line; blanks of any kind become single ones.
@@ -81,17 +81,16 @@ def markdown(text: object) -> str:
     """
     plain = visible(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;")
     plain = re.sub(r"([\\`*_\[\]()!|#~])", r"\\\1", plain)
-    # Renderers turn bare addresses into links by themselves: entities read the same and do not
-    # match.
+    # Renderers turn bare addresses into links: entities look the same and are not recognized.
     unlinked = re.sub(r"(?i)(www)\.", r"\1&#46;", plain.replace("://", ":&#47;&#47;"))
-    return re.sub(r"^([-+=>]|\d+(?=\.))", lambda found: _entity(found.group()), unlinked)
+    return re.sub(r"^([-+=>]|\d+(?=\.))", lambda match: _entities(match.group()), unlinked)
 
 
 def markdown_code(text: object) -> str:
-    """One line to stand between backquotes, which it cannot end.
+    """One line for a code span in backquotes, which it cannot close.
 
     Args:
-        text: Anything; what `str` makes of it is written.
+        text: Any value, which is converted by `str`.
 
     Returns:
         One line without backquotes, nor bars, which would end a table's cell.
@@ -99,15 +98,17 @@ def markdown_code(text: object) -> str:
     return visible(" ".join(str(text).split())).replace("`", "'").replace("|", "/")
 
 
-def _entity(text: str) -> str:
-    return "".join(f"&#{ord(sign)};" for sign in text)
+def _entities(text: str) -> str:
+    return "".join(f"&#{ord(character)};" for character in text)
 
 
-def _spelt(sign: str) -> str:
-    return f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}"
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-def _printable(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    return f"\\u{ord(sign):04x}" if sign < "\U00010000" else json.dumps(sign)[1:-1]
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    # JSON escapes have four digits: above the basic plane `json` writes a pair of surrogates.
+    return f"\\u{ord(character):04x}" if character < "\U00010000" else json.dumps(character)[1:-1]

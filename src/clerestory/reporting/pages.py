@@ -1,4 +1,4 @@
-"""Pages from templates: what comes from prompts, names and files is escaped in all of them."""
+"""HTML pages from templates, which escape what comes from prompts, names and files."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ __all__ = ["environment"]
 
 
 def environment(package: str) -> jinja2.Environment:
-    """A jinja2 environment of a package's folder `pages`; a name that is not given is an error.
+    """A jinja2 environment of a package's folder `pages`, with autoescape on.
 
-    Control characters are spelt out. Pages may extend `base.html`, which has their head and what
-    they look like.
+    Control characters are escaped too, and an undefined name is an error. Pages extend `base.html`,
+    whose blocks are `policy` (the Content-Security-Policy), `title`, `look` (or only `style`, added
+    to the shared rules), `body` and, within it, `main`.
 
     Args:
         package: The package's dotted name.
 
     Returns:
-        The environment, with autoescape on and undefined names refused.
+        The environment.
     """
-    own = jinja2.PackageLoader(package, "pages")
+    pages = jinja2.PackageLoader(package, "pages")
     shared = jinja2.PackageLoader("clerestory.reporting", "templates")
     # The package's own templates come first, so that one may replace a shared template.
     return jinja2.Environment(
-        loader=jinja2.ChoiceLoader([own, shared]),
+        loader=jinja2.ChoiceLoader([pages, shared]),
         autoescape=True,
-        finalize=_shown,
+        finalize=_escape_controls,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
-def _shown(value: Any) -> Any:
-    # Markup is already a page's own; spelling it out would break an SVG.
+def _escape_controls(value: Any) -> Any:
+    # Markup comes from this package; escapes in it would break an SVG.
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.io.reading import Refusal
-from clerestory.io.tensors import read_arrays
+from clerestory.io.reading import ErrorClass
+from clerestory.io.tensor_files import read_arrays
 from clerestory.types import Pictures
 
 if TYPE_CHECKING:
@@ -32,10 +32,11 @@ __all__ = [
     "write_pictures",
 ]
 
-_GAP = 4
-_LEAST = 128
-"""Tiles of a grid are enlarged, without smoothing, to at least this many pixels."""
-_LONGEST = 180
+GAP = 4
+"""Pixels between the tiles of a grid."""
+MIN_TILE = 128
+"""Pixels to which the height of small tiles is enlarged, without smoothing."""
+MAX_SLUG_BYTES = 180
 """Bytes of a slug; with index, seed and suffix it stays below 255, the limit of a file name."""
 
 
@@ -66,7 +67,7 @@ def slug(text: str, length: int = 60) -> str:
     """
     name = re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:length]
     # Cut in bytes, since file systems count those; a letter that is cut in two is left out.
-    return name.encode()[:_LONGEST].decode(errors="ignore").rstrip("-") or "picture"
+    return name.encode()[:MAX_SLUG_BYTES].decode(errors="ignore").rstrip("-") or "picture"
 
 
 def grid(
@@ -83,15 +84,15 @@ def grid(
     """
     pictures = np.stack(list(pictures))
     count, height, width, _ = pictures.shape
-    scale = max(1, -(-_LEAST // height))
+    scale = max(1, -(-MIN_TILE // height))
     tiles = pictures.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = height * scale, width * scale
     rows = -(-count // columns)
-    size = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3)
+    size = (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3)
     sheet = np.full(size, 255, np.uint8)
     for index, tile in enumerate(tiles):
-        top = _GAP + index // columns * (height + _GAP)
-        left = _GAP + index % columns * (width + _GAP)
+        top = GAP + index // columns * (height + GAP)
+        left = GAP + index % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet
 
@@ -126,8 +127,7 @@ def pairs(without: DrawnSamples, edited: DrawnSamples, columns: int) -> NDArray[
     assert without.pictures is not None and edited.pictures is not None
     both = np.stack([without.pictures, edited.pictures])
     rows = both.reshape(2, -1, columns, *both.shape[2:]).swapaxes(0, 1)
-    turned: NDArray[np.uint8] = rows.reshape(-1, *both.shape[2:])
-    return turned
+    return np.asarray(rows.reshape(-1, *both.shape[2:]))
 
 
 def save(picture: NDArray[np.uint8], path: Path) -> Path:
@@ -160,7 +160,7 @@ def save_run(run: DrawnSamples, folder: Path, **columns: Any) -> None:
     rows: list[dict[str, Any]] = json.loads(run.samples.to_json(orient="records"))
     texts = list(dict.fromkeys(row["prompt"] for row in rows))
     names = {text: slug(text) for text in texts}
-    # Numbers for all of them then, so that names of one run have one form.
+    # If any two collide, all names get a number, so that those of one run have one form.
     if len(set(names.values())) < len(names):
         names = {text: f"{index}-{slug(text)}" for index, text in enumerate(texts)}
     entries = []
@@ -183,7 +183,7 @@ def write_pictures(path: Path, pictures: Mapping[str, Pictures]) -> None:
     np.savez_compressed(path, names=names, **numbered)  # type: ignore[arg-type]
 
 
-def read_pictures(path: Path, error: Refusal) -> dict[str, Pictures]:
+def read_pictures(path: Path, error: ErrorClass) -> dict[str, Pictures]:
     """Read what `write_pictures` wrote.
 
     Args:

@@ -37,14 +37,15 @@ def png(chart: Any) -> bytes:
     """
     import vl_convert
 
-    drawn: bytes = vl_convert.vegalite_to_png(_clean(chart.to_dict()), scale=2)
-    return drawn
+    image: bytes = vl_convert.vegalite_to_png(_clean(chart.to_dict()), scale=2)
+    return image
 
 
-def _clean(told: Any) -> Any:
-    """The specification without control characters: at one vl_convert ends the whole process."""
-    if isinstance(told, dict):
-        return {_clean(name): _clean(of) for name, of in told.items()}
-    if isinstance(told, list):
-        return [_clean(one) for one in told]
-    return visible(told.replace("\n", " ")) if isinstance(told, str) else told
+def _clean(value: Any) -> Any:
+    """A value of a specification without control characters, at all depths."""
+    # vl_convert ends the whole process at a control character.
+    if isinstance(value, dict):
+        return {_clean(name): _clean(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_clean(entry) for entry in value]
+    return visible(value.replace("\n", " ")) if isinstance(value, str) else value

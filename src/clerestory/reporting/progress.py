@@ -1,4 +1,4 @@
-"""Progress bars: shown where a person is looking, silent elsewhere."""
+"""Progress bars on terminals and in notebooks; silence elsewhere."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def progress_bars(progress: ProgressOption = True) -> Iterator[Progress]:
     Yields:
         A callback of (label, completed, total). It is silent where output goes to a file or a pipe.
     """
-    shown = progress and not _REPORTED.get() and (sys.stderr.isatty() or _in_notebook())
+    shows_bars = progress and not _REPORTED.get() and (sys.stderr.isatty() or _in_notebook())
     # A context variable, not a global: threads decide for themselves.
     token = _REPORTED.set(True)
     try:
         if callable(progress):
             yield progress
-        elif shown:
+        elif shows_bars:
             with _rich_progress() as bars:
                 yield _Bars(bars)
         else:
@@ -97,6 +97,6 @@ class _Bars:
     ) -> None:
         if label not in self._tasks:
             self._tasks[label] = self._bars.add_task(plain(label), total=total, loss="")
-        # A NaN is unlike itself: before the first step there is no loss to show.
-        shown = "" if loss is None or loss != loss else f"loss {loss:.4f}"
-        self._bars.update(self._tasks[label], completed=completed, total=total, loss=shown)
+        # The loss is NaN before the first step, and NaN does not equal itself.
+        text = "" if loss is None or loss != loss else f"loss {loss:.4f}"
+        self._bars.update(self._tasks[label], completed=completed, total=total, loss=text)

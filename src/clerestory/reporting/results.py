@@ -1,7 +1,7 @@
-"""What every verb returns: a value with a summary, a table, a plot, and files.
+"""Base class of results: a summary, a table, a plot, and files.
 
-A result prints as one line, a notebook shows its table, and nothing that came from a prompt or a
-file is ever interpreted as markup.
+A result prints as one line, a notebook shows its table, and text from prompts and files is never
+interpreted as markup.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from clerestory.io.outputs import whole_folder
+from clerestory.io.writing import atomic_folder
 from clerestory.reporting.escaping import to_json, visible
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Result(ABC):
         Raises:
             OutputError: The folder holds something else.
         """
-        with whole_folder(folder) as part:
+        with atomic_folder(folder) as part:
             self.write(part)
 
     def write(self, folder: Path) -> None:
@@ -110,6 +110,9 @@ class Result(ABC):
 
         Returns:
             An equal result.
+
+        Raises:
+            ClerestoryError: A file is missing, damaged or of another version.
         """
 
     def __repr__(self) -> str:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import ClerestoryError, EditError
-from clerestory.io.outputs import free_folder, whole_folder
-from clerestory.io.tensors import writing
+from clerestory.io.tensor_files import write_tensors
+from clerestory.io.writing import atomic_folder, check_empty_folder
 from clerestory.models import Edit
 from clerestory.reporting.escaping import markdown, markdown_code
 from clerestory.steering.folding import Fold, fold, in_order, nearest
@@ -113,11 +113,11 @@ def bake(
     """
     _check_adapters(steered)
     # Before the measurements, which take minutes.
-    free_folder(Path(out))
+    check_empty_folder(Path(out))
     refusals = _refusals(steered, lora=lora, measure=measure)
     if refusals:
         return BakeResult(None, tuple(refusals))
-    with whole_folder(Path(out)) as part:
+    with atomic_folder(Path(out)) as part:
         result = _write(steered, part, lora=lora, measure=measure)
     return replace(result, folder=Path(out))
 
@@ -258,15 +258,12 @@ def _low_rank_factors(change: Fold) -> tuple[Tensor, Tensor]:
 
 
 def _save_lora(folds: Sequence[Fold], folder: Path) -> None:
-    from safetensors.torch import save_file
-
     tensors: dict[str, Tensor] = {}
     for change in folds:
         down, up = _low_rank_factors(change)
         tensors[f"{change.path}.lora_A.weight"] = down.float().contiguous()
         tensors[f"{change.path}.lora_B.weight"] = up.float().contiguous()
-    with writing(folder / LORA) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
+    write_tensors(folder / LORA, tensors, metadata={"format": "pt"})
 
 
 def _note(steered: SteeredModel, result: BakeResult, *, lora: bool) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from clerestory.errors import ModelError
 from clerestory.evaluation import Outcome
-from clerestory.io.validation import dump_json, validated
+from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.pictures import grid, save
 from clerestory.reporting.plots import png
 from clerestory.reporting.results import Result
@@ -222,7 +222,7 @@ class BuildResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON; the card of the saved model holds the same."""
-        return dump_json(self.calibration)
+        return to_jsonable(self.calibration)
 
     def write(self, folder: Path) -> None:
         """Write the same files as `save`, to a folder that has no steered model yet.
@@ -267,7 +267,7 @@ class BuildResult(Result):
         # The pictures are not saved but for those on the card, so that a steered model stays small.
         steered = SteeredModel.load(folder)
         source = f"{folder}: calibration"
-        calibration = validated(Calibration, steered.calibration, source, ModelError)
+        calibration = validate(Calibration, steered.calibration, source, ModelError)
         return cls(steered, calibration, {})
 
 

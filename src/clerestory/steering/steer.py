@@ -30,7 +30,7 @@ from clerestory.evaluation import (
 )
 from clerestory.evaluation.items import select_items
 from clerestory.maximization import MaximizationResult
-from clerestory.maximization.compare import found_words
+from clerestory.maximization.compare import best_words
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
@@ -128,7 +128,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         raise EvidenceError(
             "`search` cannot be a baseline with `remove`: the found words add the target."
         )
-    words = None if search is None else found_words(search, 1)[0]
+    words = None if search is None else best_words(search, 1)[0]
     if min_preservation is not None and not goal.panel("selection").preserved:
         raise EvidenceError("No classifier measures preservation: name some that should stay.")
     # One list, cut in two: no item can be in both halves.

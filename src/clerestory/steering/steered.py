@@ -18,10 +18,10 @@ from torch import Tensor
 from clerestory.edits.base import SiteEdit, check_units, name_of
 from clerestory.edits.base import edits as known_edits
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
-from clerestory.io.outputs import empty_folder
-from clerestory.io.reading import DAMAGED, inside, one_line, read_json
-from clerestory.io.tensors import read_tensors, writing
-from clerestory.io.validation import validated
+from clerestory.io.reading import PARSE_ERRORS, describe_error, path_inside, read_json
+from clerestory.io.tensor_files import read_tensors, write_tensors
+from clerestory.io.validation import validate
+from clerestory.io.writing import make_empty_folder
 from clerestory.models import Edit, Model, Run, load
 from clerestory.models.provenance import weights_digest
 from clerestory.steering.card import card, versions
@@ -142,8 +142,6 @@ class SteeredModel:
             EditError: An edit's kind is not registered.
             OutputError: The folder holds something else.
         """
-        from safetensors.torch import save_file
-
         tensors: dict[str, Tensor] = {}
         listed = []
         for index, edit in enumerate(self.edits):
@@ -162,9 +160,8 @@ class SteeredModel:
         )
         # Both are made before the folder is, so that a failure leaves none behind.
         text, page = json.dumps(steering, indent=1) + "\n", card(steering)
-        place = empty_folder(Path(folder))
-        with writing(place / TENSORS) as path:
-            save_file(tensors, path)
+        place = make_empty_folder(Path(folder))
+        write_tensors(place / TENSORS, tensors)
         (place / FILE).write_text(text)
         (place / CARD).write_text(page)
         return place
@@ -217,7 +214,7 @@ def read_steering(folder: Path) -> SavedSteering:
         ModelError: The file is missing, altered, or of another version.
     """
     try:
-        content = read_json(inside(folder, FILE, ModelError), ModelError, finite=False)
+        content = read_json(path_inside(folder, FILE, ModelError), ModelError, finite=False)
     except ModelError as error:
         raise ModelError(f"{folder} holds no steered model: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -225,7 +222,7 @@ def read_steering(folder: Path) -> SavedSteering:
             f"{folder}/{FILE} is not of format {FORMAT} of a steered model: another version of "
             "Clerestory wrote it; build it again."
         )
-    return validated(SavedSteering, content, f"{folder}/{FILE}", ModelError)
+    return validate(SavedSteering, content, f"{folder}/{FILE}", ModelError)
 
 
 def _check_base(folder: Path, base: Base, model: Model) -> None:
@@ -261,7 +258,7 @@ def _check_fit(model: Model, edit: Edit) -> None:
 
 
 def _load_edits(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
-    path = inside(folder, TENSORS, ModelError)
+    path = path_inside(folder, TENSORS, ModelError)
     tensors: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(listed))}
     for name, tensor in read_tensors(path, ModelError).items():
         number, _, field = name.partition(".")
@@ -276,8 +273,8 @@ def _load_edits(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteE
             edits.append(kind.from_dict(plain, tensors[index]))
         except RegistryError:
             raise
-        except (EditError, SiteError, *DAMAGED) as error:
+        except (EditError, SiteError, *PARSE_ERRORS) as error:
             raise ModelError(
-                f"{folder}/{FILE}: edit {index} does not fit or is damaged: {one_line(error)}"
+                f"{folder}/{FILE}: edit {index} does not fit or is damaged: {describe_error(error)}"
             ) from error
     return edits

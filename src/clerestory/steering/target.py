@@ -64,7 +64,7 @@ class SteeringTarget:
         Raises:
             RegistryError: There are no such classifiers.
         """
-        return Panel.open(
+        return Panel.load(
             self.classifier,
             self.label,
             role=role,

@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from clerestory.errors import TableError
-from clerestory.io.outputs import whole_file
-from clerestory.io.reading import inside, read_bytes, read_text
+from clerestory.io.reading import path_inside, read_bytes, read_text
+from clerestory.io.writing import atomic_file
 from clerestory.reporting.escaping import to_json
 from clerestory.reporting.pages import environment
 from clerestory.studies.results import RESULTS, TASKS, StudyResult
@@ -34,7 +34,7 @@ def write_report(result: StudyResult) -> Path:
     content = result.to_dict()
     texts = {RESULTS: to_json(content) + "\n", REPORT: render_report(result, content)}
     for name, text in texts.items():
-        with whole_file(result.folder / name) as part:
+        with atomic_file(result.folder / name) as part:
             part.write_text(text, "utf-8")
     return result.folder / REPORT
 
@@ -85,14 +85,14 @@ def _section(result: StudyResult, key: str) -> dict[str, Any]:
         ],
         "charts": [
             # An SVG is markup: escaped, it would be shown as text.
-            (title, Markup(read_text(inside(folder, file, TableError), TableError)))
+            (title, Markup(read_text(path_inside(folder, file, TableError), TableError)))
             for title, file in run.result.charts
         ],
     }
 
 
 def _data_url(folder: Path, file: str) -> str:
-    raw = read_bytes(inside(folder, file, TableError), TableError)
+    raw = read_bytes(path_inside(folder, file, TableError), TableError)
     return "data:image/png;base64," + base64.b64encode(raw).decode()
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clerestory.errors import TableError
-from clerestory.io.outputs import whole_folder
-from clerestory.io.reading import inside, read_json
-from clerestory.io.validation import validated
+from clerestory.io.reading import path_inside, read_json
+from clerestory.io.validation import validate
+from clerestory.io.writing import atomic_folder
 from clerestory.reporting.results import Provenance, Result
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Claim, Status, Task, TaskResult
@@ -195,7 +195,7 @@ class StudyResult(Result):
         from clerestory.studies.report import write_report
 
         write_report(self)
-        with whole_folder(folder) as part:
+        with atomic_folder(folder) as part:
             shutil.copytree(self.folder, part, dirs_exist_ok=True)
 
     @classmethod
@@ -211,7 +211,7 @@ class StudyResult(Result):
         Raises:
             TableError: A file is missing, or was altered, or is of another version.
         """
-        path = inside(folder, RESULTS, TableError)
+        path = path_inside(folder, RESULTS, TableError)
         content = read_json(path, TableError)
         try:
             definition, tasks = content["definition"], content["tasks"]
@@ -224,8 +224,8 @@ class StudyResult(Result):
         study = Study.from_definition(definition)
         return cls(
             study=study,
-            provenance=validated(Provenance, provenance, f"{path}: provenance", TableError),
-            classifiers=validated(dict[str, str], classifiers, f"{path}: classifiers", TableError),
+            provenance=validate(Provenance, provenance, f"{path}: provenance", TableError),
+            classifiers=validate(dict[str, str], classifiers, f"{path}: classifiers", TableError),
             tasks={
                 key: _reload(study.plan[key], folder / TASKS / key, key, *details[key])
                 for key in study.plan

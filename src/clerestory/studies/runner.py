@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from clerestory.classifiers.base import trusted_names
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
-from clerestory.io.outputs import resumable, whole_file
-from clerestory.io.reading import inside, read_text, refusing
+from clerestory.io.reading import path_inside, read_text, wrap_errors
+from clerestory.io.writing import atomic_file
 from clerestory.models.provenance import provenance_of
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
@@ -81,8 +81,6 @@ def run_study(
     ):
         context = check_study(study, model, out, given, bars)
         context = replace(context, cache=SampleCache(out / CACHE) if cache else False)
-        # For the message of a run that is stopped: the same command goes on.
-        resumable(out)
         (out / TASKS).mkdir(parents=True, exist_ok=True)
         options = {
             "scale": study.scale,
@@ -217,7 +215,7 @@ def _run_task(task: Task, context: TaskContext, folder: Path, digest: str) -> Ta
     finally:
         # Also where the run is stopped, so that the times of all attempts add up.
         seconds = round(before + time.perf_counter() - start, 1)
-        with whole_file(part / SECONDS) as file:
+        with atomic_file(part / SECONDS) as file:
             file.write_text(f"{seconds}\n", "utf-8")
     result.save(part)
     (part / INPUTS).write_text(digest + "\n", "utf-8")
@@ -240,7 +238,7 @@ def _result_of(task: Task, context: TaskContext, folder: Path) -> TaskResult:
 
 
 def _read_line(folder: Path, name: str) -> str:
-    return read_text(inside(folder, name, OutputError), OutputError).strip()
+    return read_text(path_inside(folder, name, OutputError), OutputError).strip()
 
 
 def _read_seconds(folder: Path) -> float:
@@ -286,6 +284,6 @@ def _publish_models(result: StudyResult) -> None:
     shutil.rmtree(result.folder / STEERED, ignore_errors=True)
     for key, run in result.tasks.items():
         if run.result.steered_model and run.result.status == "supported":
-            source = inside(result.folder / TASKS / key, run.result.steered_model, TableError)
-            with refusing(source, OutputError):
+            source = path_inside(result.folder / TASKS / key, run.result.steered_model, TableError)
+            with wrap_errors(source, OutputError):
                 shutil.copytree(source, result.folder / STEERED / key)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, SkipValidation
 
 from clerestory.errors import EvidenceError
-from clerestory.io.validation import dump_json, load_json
+from clerestory.io.validation import load_json, to_jsonable
 from clerestory.reporting.pictures import read_pictures, write_pictures
 from clerestory.reporting.results import Provenance, Result
 from clerestory.steering import SteeredModel
@@ -178,7 +178,7 @@ class SuppressionResult(Result):
         """Every figure, ready for JSON."""
         # Neither is a figure, and both are excluded; without them nothing of them is validated
         # either.
-        return dump_json(replace(self, steered=None, pictures={}))
+        return to_jsonable(replace(self, steered=None, pictures={}))
 
     def page(self) -> str:
         """Every method's figures and pictures as an HTML page."""

@@ -18,7 +18,7 @@ from clerestory.attribution.paraphrases import fits_window
 from clerestory.classifiers import load_classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
-from clerestory.io.outputs import free_folder
+from clerestory.io.writing import check_empty_folder
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
@@ -107,7 +107,7 @@ def suppress(
     """
     if out is not None:
         # Refused before the minutes of drawing, not after.
-        free_folder(out)
+        check_empty_folder(out)
     association = Association.of(
         model, prompt, unwanted, preserve, baselines=baselines, classifiers=classifiers
     )
@@ -166,7 +166,7 @@ def suppress(
         ),
         provenance=provenance_of(model, {"budget": budget} | vars(model.defaults)),
         steered=steered,
-        pictures={drawing.condition.name: drawing.by_item for drawing in drawings},
+        pictures={drawing.condition.name: drawing.pictures_by_item for drawing in drawings},
     )
     if out is not None:
         result.save(out)

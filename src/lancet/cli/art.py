@@ -23,16 +23,16 @@ def art(
 
     The art is openly licensed and not part of Clerestory: NOTICE credits every family.
     """
-    from clerestory.cli import console
-    from clerestory.io.outputs import free_folder, resumable
+    from clerestory.cli import console, interrupts
+    from clerestory.io.writing import check_empty_folder
     from lancet.world.art_fetch import fetch
     from lancet.world.table import World
 
     table = World.load(world)
     if not any((out / name).exists() for name in ("sprites.json", "sprites.npy")):
-        free_folder(out)
-    resumable(out)
-    packed = fetch(out, table.emoji)
+        check_empty_folder(out)
+    with interrupts.resumable(out):
+        packed = fetch(out, table.emoji)
     console.write(
         f"{len(packed.places)} sprites of {len(packed.artworks)} families are in {out}.", err=True
     )

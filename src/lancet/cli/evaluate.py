@@ -40,7 +40,7 @@ def evaluate(
     """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
     import clerestory
     from clerestory.cli import console
-    from clerestory.io.outputs import new_file, picture_file, whole_file
+    from clerestory.io.writing import atomic_file, check_picture_suffix, prepare_new_file
     from lancet.evaluation import rates as evaluation
     from lancet.evaluation.contact_sheet import contact_sheet
 
@@ -49,14 +49,14 @@ def evaluate(
 
         Art.open(art)
     if sheet is not None:
-        picture_file(new_file(sheet))
+        check_picture_suffix(prepare_new_file(sheet))
     opened = clerestory.load(model)
     folder = None if model == "lancet" else Path(model)
     with console.progress_bars() as bars:
         options = {"steps": steps, "prior_steps": prior_steps}
         result = evaluation.evaluate(opened, folder, progress=bars, **options)
     if sheet is not None:
-        with whole_file(sheet) as part:
+        with atomic_file(sheet) as part:
             contact_sheet(result.pictures, [ask.prompt for ask in result.asks]).save(part)
         console.status(f"{len(result.asks)} pictures are on {sheet}.")
     limits = None

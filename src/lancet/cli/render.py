@@ -36,17 +36,17 @@ def render(
 ) -> None:
     """Draw scenes of the world with their captions on one sheet, to look at."""
     from clerestory.cli import console
-    from clerestory.io.outputs import new_file, whole_file
+    from clerestory.io.writing import atomic_file, prepare_new_file
     from lancet.world import sheet
     from lancet.world.table import World
 
-    new_file(out)
+    prepare_new_file(out)
     wishes = {"style": style, "subject": subject, "place": place, "mood": mood}
     wishes["perspective"] = perspective
     fixed = {factor: level for factor, level in wishes.items() if level is not None}
     table = World.load(world)
     sections = sheet.choose(table, n, seed=seed, fact=fact, **fixed)
     drawn = sheet.page(table, art, sections)
-    with whole_file(out) as part:
+    with atomic_file(out) as part:
         sheet.save(drawn, part)
     console.write(f"{n} scenes are on {out}.", err=True)

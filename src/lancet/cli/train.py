@@ -54,7 +54,7 @@ def train(
     """
     from clerestory.cli import console
     from clerestory.errors import OutputError
-    from clerestory.io.outputs import free_folder
+    from clerestory.io.writing import check_empty_folder
     from clerestory.models.loading.pipelines import silence_libraries
     from lancet import checkpoint
     from lancet.training.settings import presets
@@ -69,7 +69,7 @@ def train(
             "With --stage and --out, give --from too: where the other parts are from."
         )
     if out is not None and not (out / "manifest.json").exists():
-        free_folder(out)
+        check_empty_folder(out)
     shipped = None if warm is None else checkpoint.SHIPPED if warm == "shipped" else Path(warm)
     if shipped is not None:
         checkpoint.manifest(shipped)
@@ -97,8 +97,8 @@ def _work(given: Path | None, smoke: bool) -> Iterator[Path]:
     """The folder that a second call goes on in, or one that is gone afterwards."""
     import tempfile
 
+    from clerestory.cli import interrupts
     from clerestory.errors import OutputError
-    from clerestory.io.outputs import resumable
 
     if given is None and smoke:
         with tempfile.TemporaryDirectory(prefix="clerestory-smoke-") as passing:
@@ -107,5 +107,5 @@ def _work(given: Path | None, smoke: bool) -> Iterator[Path]:
     if given is not None and given.exists() and not given.is_dir():
         raise OutputError(f"{given} is a file; give a folder for renders and checkpoints.")
     folder = given or Path.home() / ".cache" / "clerestory" / "lancet"
-    resumable(folder)
-    yield folder
+    with interrupts.resumable(folder):
+        yield folder

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import TrainingError
-from clerestory.io.outputs import whole_file
+from clerestory.io.writing import atomic_file
 from lancet import world as world_room
 from lancet.world import render, sampler
 from lancet.world.scene import FACTORS, Scene
@@ -153,7 +153,7 @@ def build(
 
 
 def _kept(path: Path, told: dict[str, Any]) -> None:
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_text(json.dumps(told))
 
 

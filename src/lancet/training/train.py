@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 import clerestory
 from clerestory.errors import TrainingError
-from clerestory.io.outputs import free_folder, whole_folder
+from clerestory.io.writing import atomic_folder, check_empty_folder
 from lancet.checkpoint import manifest
 from lancet.evaluation.prompts import digest
 from lancet.training import (
@@ -102,7 +102,7 @@ class Training:
         if self.shipped is not None:
             whole(self.shipped)
         if out is not None:
-            free_folder(out)
+            check_empty_folder(out)
 
     def made(self, out: Path) -> bool:
         """Whether `out` holds the finished model of this world and these settings.
@@ -229,14 +229,14 @@ class Training:
         """The tokenizer, learnt in seconds from the captions, or the shipped one."""
         folder = self.work / "tokenizer"
         if not folder.exists() and self.shipped is not None:
-            with whole_folder(folder) as part:
+            with atomic_folder(folder) as part:
                 shutil.copytree(
                     self.shipped / "model" / "prior_tokenizer", part, dirs_exist_ok=True
                 )
         if not folder.exists():
             settings = self.settings
             learnt = tokenizer.learn(self.main.captions, settings.vocabulary, settings.window)
-            with whole_folder(folder) as part:
+            with atomic_folder(folder) as part:
                 learnt.save_pretrained(part)
         return CLIPTokenizer.from_pretrained(folder)
 
@@ -338,7 +338,7 @@ class Training:
             OutputError: `out` is not empty.
             TrainingError: A stage is not done.
         """
-        with whole_folder(out) as part:
+        with atomic_folder(out) as part:
             self._write(part, version, partly)
 
     def _write(self, out: Path, version: str, partly: bool) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import ArtError
-from clerestory.io.outputs import whole_file
 from clerestory.io.reading import read_json
-from clerestory.io.tensors import mapped_array
-from clerestory.io.validation import validated
+from clerestory.io.tensor_files import open_memmap
+from clerestory.io.validation import validate
+from clerestory.io.writing import atomic_file
 from clerestory.registry import suggest
 
 __all__ = ["SIZE", "Art", "code", "pack"]
@@ -60,7 +60,7 @@ class Art:
         if known["bytes"] != pixels.stat().st_size:
             raise ArtError(f"{pixels} is cut short: remove {folder} and run `make art` again.")
         try:
-            found = mapped_array(pixels, ArtError)
+            found = open_memmap(pixels, ArtError)
             if found.shape[1:] != (SIZE, SIZE, 4) or found.dtype != np.uint8:
                 raise ArtError(f"it is {found.dtype} {list(found.shape)}")
             if not all(0 <= row < len(found) for row in known["places"].values()):
@@ -122,14 +122,14 @@ def pack(folder: Path, sprites: Iterable[tuple[str, str, Sprite]]) -> Art:
     if not rows:
         raise ArtError(f"There is nothing to pack into {folder}.")
     pixels = np.stack(rows)
-    with whole_file(folder / "sprites.npy") as part:
+    with atomic_file(folder / "sprites.npy") as part:
         np.save(part, pixels)
     about = {
         "places": places,
         "bytes": (folder / "sprites.npy").stat().st_size,
         "sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
     }
-    with whole_file(folder / "sprites.json") as part:
+    with atomic_file(folder / "sprites.json") as part:
         part.write_text(json.dumps(about))
     return Art.open(folder)
 
@@ -150,7 +150,7 @@ def _index(folder: Path) -> dict[str, Any]:
     index = folder / "sprites.json"
     try:
         known: dict[str, Any] = read_json(index, ArtError)
-        validated(dict[str, int], known["places"], "places", ArtError)
+        validate(dict[str, int], known["places"], "places", ArtError)
     except (ArtError, TypeError, KeyError) as error:
         raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.") from error
     if not {"places", "bytes", "sha256"} <= set(known):

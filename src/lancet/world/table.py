@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clerestory.errors import TableError
-from clerestory.io.reading import MOST_TOML, loads_toml, read_text
+from clerestory.io.reading import MAX_TOML_BYTES, parse_toml, read_text
 from clerestory.registry import suggest
 from lancet.world.scene import NONE, PEOPLE
 
@@ -135,8 +135,8 @@ class World(_Frozen):
         """
         place = path or BUILT_IN
         try:
-            text = read_text(place, TableError, MOST_TOML)
-            told = loads_toml(text, place, TableError)
+            text = read_text(place, TableError, MAX_TOML_BYTES)
+            told = parse_toml(text, place, TableError)
         except TableError as error:
             raise TableError(f"{place} cannot be read as a world's table: {error}") from error
         try:

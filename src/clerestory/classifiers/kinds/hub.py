@@ -20,7 +20,7 @@ import torch
 
 from clerestory.classifiers.base import Classifier, classifier_kinds, is_trusted
 from clerestory.errors import ModelError, RegistryError
-from clerestory.io.reading import one_line
+from clerestory.io.reading import describe_error
 from clerestory.models.core.weight_digests import weight_digests
 from clerestory.types import Floats, Pictures, Role
 
@@ -192,7 +192,7 @@ def _load(kind: Any, name: str, local_only: bool) -> Any:
                 "be fetched. If you want it, name its classifier yourself: --classifier NAME=…"
             ) from error
         raise ModelError(
-            f"{name} cannot be opened as a classifier: {one_line(error).rstrip('.')}."
+            f"{name} cannot be opened as a classifier: {describe_error(error).rstrip('.')}."
         ) from error
     if not is_model:
         return part

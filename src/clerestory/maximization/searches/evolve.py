@@ -1,7 +1,7 @@
 """A population that keeps the Pareto front of score against fluency.
 
-The best by each of several weights of fluency are kept and bred: parents are crossed, and changed
-at random. Source: Thompson et al. 2024 (EPO), without its gradients.
+The best by each of several weights of fluency survive and breed: parents are crossed and mutated.
+Source: Thompson et al. 2024 (EPO), without its gradients.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
-from clerestory.maximization.base import Problem, searches
+from clerestory.maximization.base import Problem, Search, searches
 from clerestory.maximization.moves import best_random, perturb, random_valid
 from clerestory.maximization.space import State
 
@@ -20,18 +21,18 @@ __all__ = ["Evolve"]
 
 @searches.register("evolve")
 @dataclass(frozen=True)
-class Evolve:
+class Evolve(Search):
     """A genetic algorithm on separate islands.
 
     Attributes:
         population: Sequences on all islands together.
-        islands: How many islands there are.
+        islands: Number of islands.
         crossover: The share of children that have two parents.
-        initial: The share of the budget for random sequences, on the best of which islands begin;
+        initial: The share of the budget for random sequences, whose best are the first generation;
             at most four times an island's size.
-        weights: Weights of fluency beside the search's own, in standard deviations of random
-            prompts' scores a nat; they count only where fluency does.
-        patience: Generations without improvement before an island begins again, but for its best.
+        weights: Weights of fluency that are added to the problem's, in standard deviations of
+            random prompts' scores a nat; unused if fluency does not count.
+        patience: Generations without improvement before all but the best of an island is replaced.
     """
 
     population: int = 48
@@ -41,12 +42,8 @@ class Evolve:
     weights: tuple[float, ...] = (0.0, 0.1, 0.3)
     patience: int = 12
 
+    @override
     def run(self, problem: Problem) -> Iterator[int]:
-        """Breed until the budget is spent.
-
-        Args:
-            problem: What to search.
-        """
         size = max(self.population // self.islands, 4)
         tries = size + min(int(self.initial * problem.budget) // self.islands, 3 * size)
         states, _ = best_random(problem, self.islands, tries, size)
@@ -60,33 +57,32 @@ class Evolve:
                 problem.visit(survivors, [number] * len(survivors))
                 idle[number] = 0 if top > best[number] else idle[number] + 1
                 best[number] = max(best[number], top)
-                # An island that no longer improves has lost its variety: all but its best is
-                # replaced.
+                # An island that no longer improves has lost its variety.
                 if idle[number] > self.patience:
                     survivors = [*survivors[:1], *random_valid(problem, size - 1)]
                     idle[number] = 0
                 populations[number] = survivors
                 yield problem.spent
 
-    # Crossing at one point keeps phrases together, on which a text encoder's activations depend.
     def _child(self, island: list[State], problem: Problem) -> State:
         rng = problem.rng
         # The better of two random indices: an island is in order, the best first.
         picks = np.minimum(rng.integers(len(island), size=2), rng.integers(len(island), size=2))
         child, parent = (island[int(at)] for at in picks)
         if rng.random() < self.crossover:
+            # At one point, which keeps phrases together: activations depend on word order.
             cut = int(rng.integers(1, max(len(child), 2)))
             child = (*child[:cut], *parent[cut:])
         for _ in range(1 + int(rng.integers(2))):
             changed, _ = perturb(child, problem.space, rng) if child else (parent, 0.0)
-            # A deletion may leave nothing, which is no prompt: the child then stays as it was.
+            # A deletion may leave nothing, which is no prompt: the child is then unchanged.
             child = changed or child
         return child
 
     def _select(
         self, island: list[State], size: int, problem: Problem, number: int
     ) -> tuple[list[State], float]:
-        """The best by each weight in turn, each once, and the best score of all."""
+        """Survivors, the best by each weight in turn, and the highest score."""
         states = list(dict.fromkeys(island))
         parts = problem.score_parts(states, [number] * len(states))
         weights = self.weights if problem.score_fluency is not None else (0.0,)
@@ -94,8 +90,7 @@ class Evolve:
             np.argsort(-(parts[:, 0] + (problem.fluency_weight + w * problem.scale) * parts[:, 1]))
             for w in weights
         ]
-        # By turns, so that each weight keeps its share; a dict keeps the order and drops
-        # repetitions.
-        turns = dict.fromkeys(int(at) for turn in zip(*orders, strict=True) for at in turn)
+        # Interleaved, so that each weight has its share; the dict drops repetitions.
+        ranking = dict.fromkeys(int(at) for turn in zip(*orders, strict=True) for at in turn)
         total = parts[:, 0] + problem.fluency_weight * parts[:, 1]
-        return [states[at] for at in turns][:size], float(total.max())
+        return [states[at] for at in ranking][:size], float(total.max())

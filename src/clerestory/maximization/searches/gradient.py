@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
-from clerestory.maximization.base import Gains, Problem, searches
+from clerestory.maximization.base import Gains, Problem, Search, searches
 from clerestory.maximization.moves import random_valid, replace_word
 from clerestory.maximization.space import State
 
@@ -21,13 +22,13 @@ __all__ = ["Gradient"]
 
 @searches.register("gradient")
 @dataclass(frozen=True)
-class Gradient:
+class Gradient(Search):
     """Greedy single replacements that the gradient proposes.
 
     Attributes:
-        candidates: Replacements that are scored a round.
-        top: The candidates of a position are so many words with the highest gains.
-        initial: Each start is the best of so many random sequences: where a unit is silent, its
+        candidates: Replacements that are scored in a round.
+        top: Words with the highest gains that are candidates at each position.
+        initial: Random sequences, the best of which is a start: where a unit is silent, its
             gradient is zero.
         patience: Rounds without improvement before a restart.
     """
@@ -37,20 +38,13 @@ class Gradient:
     initial: int = 64
     patience: int = 3
 
+    @override
     def run(self, problem: Problem) -> Iterator[int]:
-        """Restart until the budget is spent.
-
-        Args:
-            problem: What to search; its objective must have a gradient.
-
-        Raises:
-            SearchError: The objective has no gradient.
-        """
         start = 0
         while True:
-            drawn = random_valid(problem, min(self.initial, max(problem.remaining, 1)))
-            scores = problem.scores(drawn, [start] * len(drawn))
-            state, score, idle = drawn[int(scores.argmax())], scores.max(), 0
+            states = random_valid(problem, min(self.initial, max(problem.remaining, 1)))
+            scores = problem.scores(states, [start] * len(states))
+            state, score, idle = states[int(scores.argmax())], scores.max(), 0
             while idle < self.patience:
                 problem.visit([state], [start])
                 (gains,) = problem.gains([state])
@@ -67,8 +61,7 @@ class Gradient:
         top = min(self.top, gains.shape[1])
         # The order among the top words does not matter: one of them is drawn at random.
         best = np.argpartition(-gains, top - 1, axis=1)[:, :top]
-        # A full batch that the budget does not hold would end the search with evaluations left
-        # over.
+        # A full batch that exceeds the budget would end the search with evaluations left over.
         count = min(self.candidates, problem.remaining)
         positions = problem.rng.integers(len(state), size=max(count, 1))
         words = best[positions, problem.rng.integers(top, size=len(positions))]

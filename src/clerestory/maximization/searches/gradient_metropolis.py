@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+from typing_extensions import override
 
 from clerestory.maximization.base import Gains, Problem, searches
 from clerestory.maximization.moves import perturb, replace_word
@@ -25,43 +26,40 @@ __all__ = ["GradientMetropolis"]
 @searches.register("gradient-metropolis")
 @dataclass(frozen=True)
 class GradientMetropolis(Metropolis):
-    """As `metropolis`, with the share `informed` of proposals replacements by the gradient."""
+    """As `metropolis`, with proposals by the gradient among the random ones.
+
+    Attributes:
+        informed: The share of proposals that the gradient makes.
+    """
 
     informed: float = 0.5
 
+    @override
     def run(self, problem: Problem) -> Iterator[int]:
-        """Run until the budget is spent.
-
-        Args:
-            problem: What to search; its objective must have a gradient.
-
-        Raises:
-            SearchError: The objective has no gradient.
-        """
         problem.gains([])  # refuses an objective without a gradient before anything is scored
         return super().run(problem)
 
+    @override
     def _propose(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
         rng, temperatures = problem.rng, chains.temperatures
         proposals = [perturb(state, problem.space, rng) for state in chains.states]
         informed = [at for at in range(len(proposals)) if rng.random() < self.informed]
         if not informed:
             return proposals
-        present = problem.gains([chains.states[at] for at in informed])
+        forward_gains = problem.gains([chains.states[at] for at in informed])
         draws = [
             self._draw(chains.states[at], gains, temperatures[at], rng)
-            for at, gains in zip(informed, present, strict=True)
+            for at, gains in zip(informed, forward_gains, strict=True)
         ]
         valid = problem.space.valid([state for state, _, _ in draws])
         new = [draw[0] for draw, is_valid in zip(draws, valid, strict=True) if is_valid]
-        reverse = iter(problem.gains(new))
+        reverse_gains = iter(problem.gains(new))
         for at, (state, position, forward), is_valid in zip(informed, draws, valid, strict=True):
-            # A sequence outside of the space has no gradient; it scores -inf and is rejected all
-            # the same.
+            # A sequence outside of the space has no gradient, but scores -inf and is rejected.
             if not is_valid:
                 proposals[at] = (state, 0.0)
                 continue
-            odds = _log_odds(next(reverse)[position], temperatures[at])
+            odds = _log_odds(next(reverse_gains)[position], temperatures[at])
             proposals[at] = (state, float(odds[chains.states[at][position]] - forward))
         return proposals
 
@@ -69,7 +67,7 @@ class GradientMetropolis(Metropolis):
     def _draw(
         state: State, gains: Gains, temperature: float, rng: np.random.Generator
     ) -> tuple[State, int, float]:
-        """A new sequence, the position that changed, and log q of the proposal."""
+        """A new sequence, the changed position, and log q of the proposal."""
         position = int(rng.integers(len(state)))
         odds = _log_odds(gains[position], temperature)
         word = int(rng.choice(len(odds), p=np.exp(odds)))

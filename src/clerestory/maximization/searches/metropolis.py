@@ -1,9 +1,8 @@
 """Markov chains over word sequences, with parallel tempering.
 
-At temperature T a chain visits sequences with a probability in exp(score / T), once it has
-forgotten where it began. Cold chains climb and stay, hot ones wander; neighbours on the temperature
-ladder exchange their sequences. Source: Metropolis et al. 1953, Hastings 1970; Geyer 1991 for
-tempering.
+The stationary distribution of a chain at temperature T is exp(score / T) / Z. Cold chains climb and
+stay, hot ones explore; neighbours on the ladder of temperatures exchange their sequences. Source:
+Metropolis et al. 1953, Hastings 1970; Geyer 1991 for tempering.
 """
 
 from __future__ import annotations
@@ -15,45 +14,46 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from clerestory.checks import check_minimum
 from clerestory.errors import SearchError
-from clerestory.maximization.base import ChainSample, Problem, searches
+from clerestory.maximization.base import ChainSample, Problem, Search, searches
 from clerestory.maximization.moves import best_random, perturb
 from clerestory.maximization.space import State
 
 __all__ = ["Chains", "Metropolis"]
 
 SWAP_RATE = 0.3
-"""The rate of exchanges between neighbours that the ladder is adapted to during burn-in."""
+"""Rate of exchanges between neighbours to which the ladder is adapted during burn-in."""
 SMALL_SPACE = 10
-"""Burn-in also ends after so many requests for each of its evaluations: a small space is soon
-known, and then nothing is spent any more."""
-LEAST_DRAWS = 8
-"""Draws a chain below which convergence is not estimated."""
+"""Requests for each evaluation of burn-in after which it ends too: in a small space all sequences
+are soon scored, and requests then spend nothing."""
+MIN_DRAWS = 8
+"""Draws a chain, up to which convergence is not estimated."""
 
 
 @searches.register("metropolis")
 @dataclass(frozen=True)
-class Metropolis:
+class Metropolis(Search):
     """Single-word edits accepted by the Metropolis rule, on ladders of temperatures.
 
     The ladder is adapted during burn-in, so that all neighbours exchange equally often, and then
-    frozen. R̂ and the effective sample size of the coldest temperature's scores after that are in
-    the result, where there are two chains.
+    fixed. With two chains or more, the result has R̂ and the effective sample size of the scores at
+    the lowest temperature after burn-in.
 
     Attributes:
         chains: Independent ladders.
-        rungs: Temperatures a ladder.
+        temperatures: Number of temperatures of a ladder.
         coldest: The lowest temperature, in standard deviations of random prompts' scores.
-        hottest: The highest.
-        initial: The share of the budget that is spent on random sequences, on the best of which
-            chains begin.
-        burn_in: The share of the budget until which the ladder is adapted.
+        hottest: The highest temperature, in the same unit.
+        initial: The share of the budget for random sequences, on the best of which chains start.
+        burn_in: The share of the budget during which the ladder is adapted.
         absolute: Whether temperatures are in units of the score itself.
     """
 
     chains: int = 2
-    rungs: int = 4
+    temperatures: int = 4
     coldest: float = 0.02
     hottest: float = 0.3
     initial: float = 0.1
@@ -61,24 +61,22 @@ class Metropolis:
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if self.chains < 1 or self.rungs < 1 or not 0 < self.coldest <= self.hottest:
-            raise SearchError("Chains and rungs are 1 or more, 0 < coldest <= hottest.")
+        check_minimum(SearchError, 1, chains=self.chains, temperatures=self.temperatures)
+        if not 0 < self.coldest <= self.hottest:
+            raise SearchError(
+                f"coldest is {self.coldest} and hottest {self.hottest}; 0 < coldest <= hottest."
+            )
 
+    @override
     def run(self, problem: Problem) -> Iterator[int]:
-        """Run until the budget is spent.
-
-        Args:
-            problem: What to search.
-        """
-        chains = Chains.begin(self, problem)
+        chains = Chains.initialize(self, problem)
         try:
             while True:
                 chains.step(self._propose(problem, chains))
                 chains.exchange(adapt=self._is_burning_in(problem))
                 yield problem.spent
         finally:
-            # In `finally`, since the end of the budget arrives as an exception from within the
-            # loop.
+            # In `finally`, since the loop ends with BudgetSpentError.
             problem.diagnostics |= chains.diagnostics()
 
     def _is_burning_in(self, problem: Problem) -> bool:
@@ -91,17 +89,17 @@ class Metropolis:
 
 @dataclass(eq=False)
 class Chains:
-    """The present state of every chain; chain by chain, in each from cold to hot.
+    """The current state of every chain: ladder by ladder, in each from cold to hot.
 
     Attributes:
-        problem: What is searched.
-        chains: How many ladders.
-        states: The present sequences.
+        problem: The problem.
+        chains: Number of ladders.
+        states: The current sequences.
         scores: Their scores.
-        log_ladder: Logarithms of the temperatures, `[rung]`, the same for every ladder.
-        draws: Scores of the coldest rung after burn-in, `[chain]` each.
+        log_temperatures: Logarithms of a ladder's temperatures, `[temperature]`, lowest first.
+        draws: Scores at the lowest temperature after burn-in, `[chain]` each.
         proposed: Proposals so far.
-        accepted: How many of them were accepted.
+        accepted: Accepted proposals so far.
         exchanges: Rounds of exchanges so far.
     """
 
@@ -109,43 +107,42 @@ class Chains:
     chains: int
     states: list[State]
     scores: NDArray[np.float64]
-    log_ladder: NDArray[np.float64]
+    log_temperatures: NDArray[np.float64]
     draws: list[NDArray[np.float64]] = field(default_factory=list)
     proposed: int = 0
     accepted: int = 0
     exchanges: int = 0
 
     @classmethod
-    def begin(cls, settings: Metropolis, problem: Problem) -> Chains:
-        """Each chain on the best of random sequences of its own, the coldest rung on the best.
+    def initialize(cls, settings: Metropolis, problem: Problem) -> Chains:
+        """Start each ladder on the best of its own random sequences, the coldest on the best.
 
         Args:
-            settings: The numbers of ladders and rungs, and the ends of the ladder.
-            problem: What is searched; a share of its budget is spent on random sequences.
+            settings: The number of ladders, and their temperatures.
+            problem: The problem; a share of its budget is spent on random sequences.
 
         Returns:
-            Chains on their starting points.
+            Chains at their starting points.
         """
         scale = 1.0 if settings.absolute else (problem.scale or 1.0)
         cold, hot = (float(np.log(scale * end)) for end in (settings.coldest, settings.hottest))
-        tries = int(settings.initial * problem.budget) // settings.chains
-        states, scores = best_random(
-            problem, settings.chains, max(tries, settings.rungs), settings.rungs
-        )
-        ladder = np.linspace(cold, hot, settings.rungs)
-        chains = cls(problem, settings.chains, states, scores, ladder)
+        count = settings.temperatures
+        tries = max(int(settings.initial * problem.budget) // settings.chains, count)
+        states, scores = best_random(problem, settings.chains, tries, count)
+        log_temperatures = np.linspace(cold, hot, count)
+        chains = cls(problem, settings.chains, states, scores, log_temperatures)
         problem.visit(states, chains.numbers)
         return chains
 
     @property
     def numbers(self) -> list[int]:
         """The chain of each state."""
-        return [index // len(self.log_ladder) for index in range(len(self.states))]
+        return [index // len(self.log_temperatures) for index in range(len(self.states))]
 
     @property
     def temperatures(self) -> NDArray[np.float64]:
         """The temperature of each state."""
-        return np.tile(np.exp(self.log_ladder), self.chains)
+        return np.tile(np.exp(self.log_temperatures), self.chains)
 
     def step(self, proposals: Sequence[tuple[State, float]]) -> None:
         """Accept or reject proposals, each with log q(back) - log q(there).
@@ -155,7 +152,7 @@ class Chains:
                 nats.
 
         Raises:
-            BudgetSpentError: The budget does not hold all that is new.
+            BudgetSpentError: The new sequences exceed the budget.
         """
         states = [state for state, _ in proposals]
         scores = self.problem.scores(states, self.numbers)
@@ -178,32 +175,33 @@ class Chains:
         Args:
             adapt: Whether this is burn-in: then the ladder is adapted and nothing is recorded.
         """
-        rungs = len(self.log_ladder)
-        coldness = np.exp(-self.log_ladder)
-        # Pairs of one parity share no rung, so all of them can be exchanged in one round.
-        first = self.exchanges % 2
+        count = len(self.log_temperatures)
+        inverse = np.exp(-self.log_temperatures)
+        # Pairs of one parity share no temperature, so all of them can be exchanged in one round.
+        parity = self.exchanges % 2
         self.exchanges += 1
         for chain in range(self.chains):
-            for rung in range(first, rungs - 1, 2):
-                at = chain * rungs + rung
-                gain = coldness[rung] - coldness[rung + 1]
+            for level in range(parity, count - 1, 2):
+                at = chain * count + level
+                # Log of the acceptance ratio (Geyer 1991).
+                gain = inverse[level] - inverse[level + 1]
                 gain = gain * (self.scores[at + 1] - self.scores[at])
                 if np.log(self.problem.rng.random()) < gain:
                     self._swap(at)
                 if adapt:
-                    self._adapt(rung, min(1.0, float(np.exp(min(gain, 0.0)))))
-        # Draws of a ladder that still moves have no stationary distribution.
+                    self._adapt(level, min(1.0, float(np.exp(min(gain, 0.0)))))
+        # While the ladder is adapted the chains have no stationary distribution.
         if not adapt:
-            self._record(rungs)
+            self._record(count)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Acceptance rate, temperatures, R̂ and effective sample size, as far as they are finite."""
+        """Acceptance rate, temperatures, R̂ and effective sample size, each only if finite."""
         figures: dict[str, Any] = {
             "acceptance_rate": self.accepted / max(self.proposed, 1),
-            "temperatures": np.exp(self.log_ladder).tolist(),
+            "temperatures": np.exp(self.log_temperatures).tolist(),
         }
         draws = np.array(self.draws).T
-        if draws.size and draws.shape[0] > 1 and draws.shape[1] > LEAST_DRAWS and np.ptp(draws) > 0:
+        if draws.size and draws.shape[0] > 1 and draws.shape[1] > MIN_DRAWS and np.ptp(draws) > 0:
             # Imported here, by name: arviz_stats is slow to import and has no types.
             array_stats: Any = importlib.import_module("arviz_stats.base").array_stats
             axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
@@ -211,14 +209,14 @@ class Chains:
             figures["effective_sample_size"] = float(array_stats.ess(draws, **axes))
         return {name: figure for name, figure in figures.items() if np.isfinite(figure).all()}
 
-    def _record(self, rungs: int) -> None:
-        """Record the coldest rung of each chain."""
-        scores, words = self.scores[::rungs].copy(), self.problem.space.words
+    def _record(self, count: int) -> None:
+        """Record the lowest of the `count` temperatures of each ladder."""
+        scores, words = self.scores[::count].copy(), self.problem.space.words
         draw = len(self.draws)
         self.draws.append(scores)
         self.problem.samples += [
             ChainSample(chain, draw, words(state), float(score))
-            for chain, (state, score) in enumerate(zip(self.states[::rungs], scores, strict=True))
+            for chain, (state, score) in enumerate(zip(self.states[::count], scores, strict=True))
         ]
 
     def _swap(self, at: int) -> None:
@@ -226,13 +224,12 @@ class Chains:
         states[at], states[at + 1] = states[at + 1], states[at]
         self.scores[[at, at + 1]] = self.scores[[at + 1, at]]
 
-    def _adapt(self, rung: int, rate: float) -> None:
-        """Widen a gap that is passed too often, narrow one that is passed too seldom."""
-        gaps = np.diff(self.log_ladder)
+    def _adapt(self, level: int, rate: float) -> None:
+        """Widen the gap above a level if exchanges are too frequent, else narrow it."""
+        gaps = np.diff(self.log_temperatures)
         total = gaps.sum()
         if total == 0:
             return
-        # The steps shrink with 1/sqrt(n), so that the ladder settles; its two ends stay where they
-        # are.
-        gaps[rung] *= np.exp((rate - SWAP_RATE) / np.sqrt(self.exchanges))
-        self.log_ladder[1:] = self.log_ladder[0] + np.cumsum(gaps * total / gaps.sum())
+        # Steps shrink with 1/sqrt(n), so that the ladder converges; its two ends are fixed.
+        gaps[level] *= np.exp((rate - SWAP_RATE) / np.sqrt(self.exchanges))
+        self.log_temperatures[1:] = self.log_temperatures[0] + np.cumsum(gaps * total / gaps.sum())

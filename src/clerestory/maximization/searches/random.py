@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clerestory.maximization.base import Problem, searches
+from typing_extensions import override
+
+from clerestory.maximization.base import Problem, Search, searches
 
 __all__ = ["Random"]
 
 
 @searches.register("random")
 @dataclass(frozen=True)
-class Random:
+class Random(Search):
     """Sequences of random words, each as likely as any other, scored `batch` at a time."""
 
     batch: int = 64
 
+    @override
     def run(self, problem: Problem) -> Iterator[int]:
-        """Score until the budget is spent.
-
-        Args:
-            problem: What to search.
-        """
         while problem.remaining:
             count = min(self.batch, problem.remaining)
             problem.scores([problem.space.random(problem.rng) for _ in range(count)])

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from torch import Tensor
 
+from clerestory.checks import check_choice, check_minimum
 from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import Selection, parse
@@ -338,12 +339,9 @@ def _check_options(request: Request) -> None:
         raise OptionError(
             f"pool is {request.pool!r}; it must be mean, max, last, none, or tokens:WORD."
         )
-    if request.branch not in ("cond", "uncond"):
-        raise OptionError(f"branch is {request.branch!r}; it must be cond or uncond.")
-    if request.stop not in ("auto", "never"):
-        raise OptionError(f"stop is {request.stop!r}; it must be auto or never.")
-    if request.batch < 1:
-        raise OptionError(f"batch is {request.batch}; it must be 1 or more.")
+    check_choice(OptionError, get_args(Branch), branch=request.branch)
+    check_choice(OptionError, ("auto", "never"), stop=request.stop)
+    check_minimum(OptionError, 1, batch=request.batch)
     for edit in (edit for edits in request.edit_sets for edit in edits):
         if not callable(edit) or not hasattr(edit, "site"):
             raise EditError(f"{edit!r} is not an edit; an edit is callable and has a site.")

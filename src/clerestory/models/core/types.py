@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from clerestory.checks import check_minimum
 from clerestory.errors import OptionError
 from clerestory.models.core.addresses import Selection, select
 from clerestory.registry import suggest
@@ -62,9 +63,8 @@ class Options:
     negative: str = ""
 
     def __post_init__(self) -> None:
-        for name, least in (("height", 1), ("width", 1), ("steps", 1), ("prior_steps", 2)):
-            if getattr(self, name) < least:
-                raise OptionError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+        check_minimum(OptionError, 1, height=self.height, width=self.width, steps=self.steps)
+        check_minimum(OptionError, 2, prior_steps=self.prior_steps)
 
     def replace(self, **options: Any) -> Options:
         """A copy with some options changed.

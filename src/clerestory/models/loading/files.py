@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError
-from clerestory.io.reading import MOST_TEXT, check_count, inside, read_json, regular
-from clerestory.io.tensors import check_tensors
+from clerestory.io.reading import (
+    MAX_TEXT_BYTES,
+    check_count,
+    check_regular_file,
+    path_inside,
+    read_json,
+)
+from clerestory.io.tensor_files import check_tensor_file
 
 __all__ = [
     "PICKLES",
@@ -110,15 +116,15 @@ def check_parts(folder: Path, kind: str, index: Mapping[str, Any], *, pickles: b
 
 def _check_files(folder: Path, index: Mapping[str, Any]) -> None:
     for name in (name for name, of in index.items() if isinstance(of, list) and of[0]):
-        inside(folder, name, ModelError)
+        path_inside(folder, name, ModelError)
         for path in sorted((folder / name).glob("*")):
-            inside(folder, f"{name}/{path.name}", ModelError)
+            path_inside(folder, f"{name}/{path.name}", ModelError)
             if path.suffix == ".safetensors":
-                check_tensors(path, ModelError)
+                check_tensor_file(path, ModelError)
             elif path.suffix == ".json":
                 # Vocabularies of multilingual tokenizers are tens of megabytes of JSON.
-                most = MOST_JSON if path.name.startswith(("tokenizer", "vocab")) else MOST_TEXT
-                regular(path, ModelError, most)
+                most = MOST_JSON if path.name.startswith(("tokenizer", "vocab")) else MAX_TEXT_BYTES
+                check_regular_file(path, ModelError, most)
             if path.name in ("config.json", "scheduler_config.json"):
                 # Schedulers write `-Infinity` and the like as bounds, so numbers need not be
                 # finite.

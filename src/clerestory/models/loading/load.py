@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from clerestory.checks import check_choice
 from clerestory.errors import ModelError
-from clerestory.io.tensors import check_tensors
+from clerestory.io.tensor_files import check_tensor_file
 from clerestory.models.core.types import Options
 from clerestory.models.loading.plugins import default_model, find_checkpoint, model_names
 from clerestory.models.model import Model
@@ -165,9 +166,10 @@ def _place_pipeline(
 
 
 def _check_offload(offload: str | None, target: torch.device) -> None:
-    if offload not in (None, "model", "sequential"):
-        raise ModelError(f"offload is {offload!r}; it must be model or sequential.")
-    if offload is not None and target.type == "cpu":
+    if offload is None:
+        return
+    check_choice(ModelError, ("model", "sequential"), offload=offload)
+    if target.type == "cpu":
         raise ModelError(f"offload={offload!r} needs an accelerator; torch finds none here.")
 
 
@@ -178,7 +180,7 @@ def _add_lora(pipeline: Any, lora: str) -> None:
         raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
     path = Path(lora)
     if path.suffix == ".safetensors" and path.is_file():
-        check_tensors(path, ModelError)
+        check_tensor_file(path, ModelError)
     if path.suffix in (".bin", ".pt", ".ckpt"):
         raise ModelError(f"The LoRA {lora} is a pickle; only safetensors are read.")
     file = {"weight_name": path.name} if path.is_file() else {}

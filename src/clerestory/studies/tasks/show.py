@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clerestory.errors import TableError
-from clerestory.io.reading import inside
+from clerestory.io.reading import path_inside
 from clerestory.studies.tasks.base import Cost, Task, TaskContext, TaskResult, save_pictures, tasks
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Show(Task):
             # A row without a steered model is the model's own picture of the prompt.
             edits: Sequence[Edit] = ()
             if row.steered_by:
-                place = inside(context.folders[row.steered_by], steered, TableError)
+                place = path_inside(context.folders[row.steered_by], steered, TableError)
                 edits = SteeredModel.load(place, context.model).edits
             pictures = context.model.run(row.prompt, self.seeds, edits=edits).pictures
             rows[row.caption or row.prompt] = [] if pictures is None else list(pictures)

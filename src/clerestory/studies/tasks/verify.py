@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from clerestory.errors import EvidenceError, TableError
-from clerestory.io.reading import inside, read_json
+from clerestory.io.reading import path_inside, read_json
 from clerestory.studies.tasks.base import (
     Claim,
     Cost,
@@ -208,7 +208,7 @@ def findings_of(context: TaskContext, find: str, group: str, label: str) -> Find
     if find:
         return Findings.load(context.folders[f"find.{find}"] / "findings")
     folder = context.folders[f"group.{group}"] / "groups"
-    names = list(read_json(inside(folder, "groups.json", TableError), TableError)["groups"])
+    names = list(read_json(path_inside(folder, "groups.json", TableError), TableError)["groups"])
     if label not in names:
         raise EvidenceError(f"Too few prompts came out {label}: there is no such group.")
     return Findings.load(findings_folder(folder, names, label))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -14,33 +13,33 @@ from numpy.typing import NDArray
 
 from clerestory.errors import OutputError
 from clerestory.io.reading import (
-    MOST_TEXT,
-    Refusal,
+    MAX_TEXT_BYTES,
+    ErrorClass,
     check_count,
-    inside,
-    loads,
-    one_line,
-    refusing,
-    regular,
+    check_regular_file,
+    describe_error,
+    parse_json,
+    path_inside,
+    wrap_errors,
 )
 
 __all__ = [
-    "MOST_TENSORS",
-    "check_tensors",
-    "mapped_array",
+    "MAX_TENSOR_BYTES",
+    "check_tensor_file",
+    "open_memmap",
     "read_arrays",
     "read_tensors",
-    "writing",
+    "write_tensors",
 ]
 
-MOST_TENSORS = 2 * 2**30
+MAX_TENSOR_BYTES = 2 * 2**30
 """Bytes of a file of directions or edits."""
-MOST_WEIGHTS = 2**40
+MAX_WEIGHT_BYTES = 2**40
 """Bytes of a file of weights, which are mapped and not read."""
 
 
 def read_tensors(
-    path: Path, error: Refusal, framework: Literal["pt", "np"] = "pt"
+    path: Path, error: ErrorClass, framework: Literal["pt", "np"] = "pt"
 ) -> dict[str, Any]:
     """The tensors of a safetensors file.
 
@@ -57,36 +56,43 @@ def read_tensors(
     """
     from safetensors import SafetensorError, safe_open
 
-    check_tensors(path, error, MOST_TENSORS)
+    check_tensor_file(path, error, MAX_TENSOR_BYTES)
     try:
-        with refusing(path, error), safe_open(path, framework=framework) as opened:
+        with wrap_errors(path, error), safe_open(path, framework=framework) as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as reason:
-        raise error(f"{path} is damaged: {one_line(reason)}; get it again.") from reason
+        raise error(f"{path} is damaged: {describe_error(reason)}; get it again.") from reason
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """While safetensors are written there.
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Any],
+    *,
+    framework: Literal["pt", "np"] = "pt",
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Write a safetensors file.
 
     Args:
-        path: The file.
-
-    Yields:
-        The path.
+        path: The file; one that exists is overwritten.
+        tensors: Contiguous tensors by name.
+        framework: `pt` for torch tensors, `np` for numpy arrays.
+        metadata: Strings for the header.
 
     Raises:
-        OutputError: The disk does not take them.
+        OutputError: The file cannot be written, for instance because the disk is full.
     """
-    from safetensors import SafetensorError
+    import safetensors.numpy
+    import safetensors.torch
 
+    module = {"pt": safetensors.torch, "np": safetensors.numpy}[framework]
     try:
-        yield path
-    except SafetensorError as reason:
-        raise OutputError(f"{path} cannot be written: {one_line(reason)}.") from reason
+        module.save_file(dict(tensors), path, metadata)
+    except safetensors.SafetensorError as reason:
+        raise OutputError(f"{path} cannot be written: {describe_error(reason)}.") from reason
 
 
-def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
+def check_tensor_file(path: Path, error: ErrorClass, most: int = MAX_WEIGHT_BYTES) -> None:
     """Check that a safetensors file's header fits the file; no tensor is read.
 
     Args:
@@ -97,8 +103,8 @@ def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
     Raises:
         ClerestoryError: Of class `error`, where it is damaged, cut short or too large.
     """
-    size = regular(path, error, most)
-    with refusing(path, error), path.open("rb") as file:
+    size = check_regular_file(path, error, most)
+    with wrap_errors(path, error), path.open("rb") as file:
         # The format: 8 bytes with the length of the header, the header as JSON, the tensors.
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
@@ -106,8 +112,8 @@ def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
                 f"{path} is damaged or cut short: it has {size:,} bytes, and its header says that "
                 f"it is of {length:,}. Get it again."
             )
-        check_count(path, error, length, MOST_TEXT, "bytes of header")
-        header = loads(file.read(length), path, error)
+        check_count(path, error, length, MAX_TEXT_BYTES, "bytes of header")
+        header = parse_json(file.read(length), path, error)
         for name, one in header.items():
             if name != "__metadata__":
                 begin, end = one["data_offsets"]
@@ -115,7 +121,9 @@ def check_tensors(path: Path, error: Refusal, most: int = MOST_WEIGHTS) -> None:
                     raise ValueError(f"tensor {name[:80]!r} lies outside of the file")
 
 
-def read_arrays(path: Path, error: Refusal, most: int = MOST_TENSORS) -> dict[str, NDArray[Any]]:
+def read_arrays(
+    path: Path, error: ErrorClass, most: int = MAX_TENSOR_BYTES
+) -> dict[str, NDArray[Any]]:
     """The arrays of an `.npz` file.
 
     Args:
@@ -130,11 +138,11 @@ def read_arrays(path: Path, error: Refusal, most: int = MOST_TENSORS) -> dict[st
         ClerestoryError: Of class `error`, where it is damaged, too large, or an array says that it
             has more than it has.
     """
-    inside(path.parent, path.name, error)
-    regular(path, error, most)
-    with refusing(path, error), path.open("rb") as file:
+    path_inside(path.parent, path.name, error)
+    check_regular_file(path, error, most)
+    with wrap_errors(path, error), path.open("rb") as file:
         try:
-            _check_packed(file, path, error, most)
+            _check_archive(file, path, error, most)
             file.seek(0)
             with np.load(file, allow_pickle=False) as held:
                 return dict(held)
@@ -142,7 +150,7 @@ def read_arrays(path: Path, error: Refusal, most: int = MOST_TENSORS) -> dict[st
             raise ValueError(str(reason)) from reason
 
 
-def mapped_array(path: Path, error: Refusal) -> NDArray[Any]:
+def open_memmap(path: Path, error: ErrorClass) -> NDArray[Any]:
     """An `.npy` file, mapped.
 
     Args:
@@ -155,15 +163,15 @@ def mapped_array(path: Path, error: Refusal) -> NDArray[Any]:
     Raises:
         ClerestoryError: Of class `error`, where it is none, or holds objects.
     """
-    regular(path, error, MOST_WEIGHTS)
-    with refusing(path, error):
+    check_regular_file(path, error, MAX_WEIGHT_BYTES)
+    with wrap_errors(path, error):
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(found, np.ndarray):
             raise ValueError("it is an archive and no array")
         return found
 
 
-def _check_packed(raw: BinaryIO, path: Path, error: Refusal, most: int) -> None:
+def _check_archive(raw: BinaryIO, path: Path, error: ErrorClass, most: int) -> None:
     """`error` where the parts of an archive unpack to too much, ValueError where they lie."""
     with zipfile.ZipFile(raw) as packed:
         parts = packed.infolist()
