@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from clerestory.contrasts.arms import ARMS
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
-from clerestory.io.reading import inside, read_json, read_table, refusing
-from clerestory.io.tensors import read_tensors, writing
-from clerestory.io.validation import dump_json, validated
+from clerestory.io.reading import path_inside, read_json, read_table, wrap_errors
+from clerestory.io.tensor_files import read_tensors, write_tensors
+from clerestory.io.validation import to_jsonable, validate
 from clerestory.registry import suggest
 from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.results import Provenance, Result

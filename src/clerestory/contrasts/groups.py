@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from clerestory.contrasts.findings import Findings, Status, UnitKind, read_samples
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
-from clerestory.io.reading import inside
-from clerestory.io.validation import dump_json, load_json
+from clerestory.io.reading import path_inside
+from clerestory.io.validation import load_json, to_jsonable
 from clerestory.registry import suggest
 from clerestory.reporting.results import Provenance, Result
 
