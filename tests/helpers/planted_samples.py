@@ -18,7 +18,7 @@ def samples(items: int = 30, phrases: int = 6, frames: int = 1, seeds: int = 2) 
         {
             "prompt": f"{arm} {half} {phrase} {frame} {item}",
             "item": f"{half} thing {item:02}",
-            "concept": f"{arm} {half} {phrase}",
+            "phrase": f"{arm} {half} {phrase}",
             "template": f"{half} {frame}",
             "arm": arm,
             "half": half,
@@ -46,7 +46,7 @@ def activations(
     `phrases` is the variance of the phrases; that of items and of samples is 1.
     """
     rng = np.random.default_rng(seed)
-    items, codes = pd.factorize(table["item"])[0], pd.factorize(table["concept"])[0]
+    items, codes = pd.factorize(table["item"])[0], pd.factorize(table["phrase"])[0]
     values = {}
     for site in ["prior/embedding", *(f"text.blocks.{at}/mlp" for at in range(sites - 1))]:
         by_item = rng.normal(size=(items.max() + 1, CONCEPT.size))

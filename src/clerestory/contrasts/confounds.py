@@ -14,7 +14,7 @@ __all__ = ["confound_warnings", "predictability"]
 
 NEARLY = 0.8
 """Predictability of the arm from which a column (nearly) determines it."""
-OWN_COLUMNS = ("prompt", "item", "concept", "template", "group", "done", "bad", "complete")
+OWN_COLUMNS = ("prompt", "item", "phrase", "template", "group", "done", "bad", "complete")
 """Columns that describe the wording or the sample itself."""
 CONFIDENCE = ".confidence"
 

@@ -33,7 +33,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance
-from clerestory.stats import auroc, benjamini_hochberg
+from clerestory.stats import benjamini_hochberg
 from clerestory.stats.random_factors import power_effect
 from clerestory.types import Floats, ProgressOption
 
@@ -51,6 +51,10 @@ CURVE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 CURVE_SITES = 20
 """Sites that have a curve: those of the best directions."""
 
+BLOCK = 2_048
+"""Units ranked at a time."""
+SMALLEST = 1e-12
+
 Direction = NDArray[np.float64]
 
 
@@ -58,20 +62,19 @@ Direction = NDArray[np.float64]
 class _Site:
     """One site as the selection half ranks it; directions are its last columns.
 
-    `rank_auroc` and `effect_size` rank a unit, with its `sign`; `labels` are the units of the
-    columns, where not all were recorded.
+    `score` ranks the units of a kind, with their `sign`; `labels` are the units of the columns,
+    where not all were recorded.
     """
 
     address: str
     directions: Mapping[str, Direction]
     sign: NDArray[np.int64]
-    rank_auroc: NDArray[np.float64]
-    effect_size: NDArray[np.float64]
+    score: NDArray[np.float64]
     labels: Sequence[int] | None
 
     @property
     def units(self) -> int:
-        return len(self.rank_auroc) - len(self.directions)
+        return len(self.score) - len(self.directions)
 
     def unit_address(self, unit: int) -> str:
         if unit >= self.units:
@@ -101,9 +104,9 @@ def contrast(
 ) -> Findings:
     """Rank all units of all sites on the selection half, and test the picks on the other.
 
-    The selection half ranks by the lower one of two AUROCs, against negatives and against hard
-    negatives; ties by the smaller mean difference in standard deviations. Directions are ranked by
-    readings of items that they were not fitted on.
+    The selection half ranks neurons by the lower one of two t statistics, against negatives and
+    against hard negatives, over items and templates; directions by the lower one of two effect
+    sizes, of readings of items that they were not fitted on.
 
     Picks are the first neuron and the first direction of each kind of site (such as
     `text.blocks.*/mlp`), the `top` neurons, and the best directions, up to `MAX_PICKS`.
@@ -146,7 +149,7 @@ def contrast(
     return Findings(
         findings=findings,
         tested=len(findings),
-        units=sum(len(site.rank_auroc) for site in sites),
+        units=sum(len(site.score) for site in sites),
         templates={**sizes.templates, "design": sizes.design},
         warnings=(*samples.warnings, *warnings),
         items={"selection": selection.item_names, "evaluation": evaluation.item_names},
@@ -198,28 +201,44 @@ def _rank_site(
 ) -> _Site:
     arms = selection.average(values)
     directions = {method: direction_methods[method](arms) for method in methods}
-    ranked = [_rank_statistics(arms)]
+    ranked = [_rank_neurons(selection, values)]
     # Ranked by cross-fitting, evaluated by the direction of all selection items.
-    ranked += [_rank_statistics(cross_fit(arms, direction_methods[name])) for name in methods]
-    sign, rank_auroc, effect_size = (np.concatenate(parts) for parts in zip(*ranked, strict=True))
-    return _Site(address, directions, sign, rank_auroc, effect_size, labels)
+    ranked += [_rank_direction(cross_fit(arms, direction_methods[name])) for name in methods]
+    sign, score = (np.concatenate(parts) for parts in zip(*ranked, strict=True))
+    return _Site(address, directions, sign, score, labels)
 
 
-def _rank_statistics(
-    arms: ArmValues,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Each unit's sign, and how well it does with that sign on its worse contrast.
+def _rank_neurons(selection: Design, values: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Each neuron's sign, and its t on the worse contrast."""
+    blocks = []
+    # Ranks of all units at once would take several times the memory of the values.
+    for start in range(0, values.shape[1], BLOCK):
+        block = values[:, start : start + BLOCK]
+        tests = [selection.test(block, arm) for arm in selection.arms[1:]]
+        # A unit without any spread has no error: its difference is then 0 or beyond doubt.
+        blocks.append(
+            np.stack([test.difference / np.maximum(test.error, SMALLEST) for test in tests])
+        )
+    return _worse_contrast(np.concatenate(blocks, axis=1))
 
-    First as 2·AUROC − 1, then as the mean difference in standard deviations; negative where a unit
-    goes up against negatives and down against hard negatives, or the reverse.
+
+def _rank_direction(arms: ArmValues) -> tuple[NDArray[np.int64], Floats]:
+    """A direction's sign, from its readings, and its effect size on the worse contrast."""
+    others = list(arms.by_arm.values())[1:]
+    return _worse_contrast(
+        np.stack([_effect_size(arms.positive, arm, arms.paired) for arm in others])
+    )
+
+
+def _worse_contrast(
+    figures: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of `[contrast, unit]` each unit's sign, and the lower figure with that sign.
+
+    Negative where a unit goes up against negatives and down against hard negatives, or the reverse.
     """
-    contrasts = [arm for arm in (arms.negative, arms.hard_negative) if arm is not None]
-    figures = np.stack([2 * auroc(arms.positive, arm) - 1 for arm in contrasts])
-    shifts = np.stack([_effect_size(arms.positive, arm, arms.paired) for arm in contrasts])
-    # The worse of the contrasts with sign +1, and with sign −1.
     up, down = figures.min(0), -figures.max(0)
-    effect_size = np.where(up >= down, shifts.min(0), -shifts.max(0))
-    return np.where(up >= down, 1, -1), np.maximum(up, down), effect_size
+    return np.where(up >= down, 1, -1), np.maximum(up, down)
 
 
 def _effect_size(
@@ -241,12 +260,10 @@ def _effect_size(
 def _site_figures(site: _Site, values: Floats, evaluation: Design) -> list[SiteFigure]:
     """Descriptive AUROCs of the site's first neuron and direction, which are not tested here."""
     figures = []
-    for first, last in ((0, site.units), (site.units, len(site.rank_auroc))):
+    for first, last in ((0, site.units), (site.units, len(site.score))):
         if first == last:
             continue
-        unit = first + int(
-            np.lexsort((-site.effect_size[first:last], -site.rank_auroc[first:last]))[0]
-        )
+        unit = first + int(site.score[first:last].argmax())
         column = site.column(values, unit)[:, None]
         aurocs = {arm: float(evaluation.auroc(column, arm)[0]) for arm in evaluation.arms[1:]}
         figures.append(
@@ -268,19 +285,14 @@ def _picks(sites: Sequence[_Site], top: int) -> pd.DataFrame:
             {
                 "site": number,
                 "group": re.sub(r"\d+", "*", site.address),
-                "unit": np.arange(len(site.rank_auroc)),
-                "is_direction": np.arange(len(site.rank_auroc)) >= site.units,
-                "rank_auroc": site.rank_auroc,
-                "effect_size": site.effect_size,
+                "unit": np.arange(len(site.score)),
+                "is_direction": np.arange(len(site.score)) >= site.units,
+                "score": site.score,
             }
         )
         for number, site in enumerate(sites)
     )
-    ranked = units.sort_values(
-        ["is_direction", "rank_auroc", "effect_size"],
-        ascending=[True, False, False],
-        kind="stable",
-    )
+    ranked = units.sort_values(["is_direction", "score"], ascending=[True, False], kind="stable")
     # Neurons and directions are ranked apart: a fitted direction may outrank all neurons.
     ranked["rank"] = ranked.groupby("is_direction").cumcount() + 1
     first = ~ranked.duplicated(["is_direction", "group"])
@@ -413,7 +425,7 @@ def _curves(
 ) -> dict[str, tuple[CurvePoint, ...]]:
     """AUROCs of sparse probes on few neurons, at the sites of the best directions."""
     # By the selection half, and in the order that they are read in.
-    best = sorted(sites, key=lambda site: -site.rank_auroc[site.units :].max())[:CURVE_SITES]
+    best = sorted(sites, key=lambda site: -site.score[site.units :].max())[:CURVE_SITES]
     return {
         site.address: _curve(site, np.asarray(activations[site.address]), selection, evaluation)
         for site in sites

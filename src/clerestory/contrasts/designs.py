@@ -4,7 +4,7 @@ A table of samples has a row for each, in the order of the activations:
 
     prompt
     item      what the prompt is about
-    concept   the phrase for the concept, which belongs to one arm
+    phrase    the phrase for the concept, which belongs to one arm
     template  the sentence frame, which the arms share
     arm       `positive`, `negative` or `hard_negative`
     half      `selection` or `evaluation`
@@ -91,7 +91,7 @@ class ArmGrid:
 
     Attributes:
         items: The items of each arm, sorted; the same in every arm where `paired`.
-        concepts: The phrases of each arm, sorted.
+        phrases: The phrases of each arm, sorted.
         templates: The sentence frames, which all arms share.
         paired: Whether the arms share their items.
         weights: For each arm the matrix `[cell, sample]` that averages samples into cells, items
@@ -100,7 +100,7 @@ class ArmGrid:
     """
 
     items: Mapping[str, tuple[str, ...]]
-    concepts: Mapping[str, tuple[str, ...]]
+    phrases: Mapping[str, tuple[str, ...]]
     templates: tuple[str, ...]
     paired: bool
     weights: Mapping[str, sparse.csr_matrix]
@@ -119,7 +119,7 @@ class ArmGrid:
     @property
     def sizes(self) -> DesignSizes:
         """Levels of the random factors."""
-        phrases = {arm: len(names) for arm, names in self.concepts.items()}
+        phrases = {arm: len(names) for arm, names in self.phrases.items()}
         nested = min(phrases.values()) > 1
         frames = len(self.templates)
         design = "nested" if nested else "crossed"
@@ -142,7 +142,7 @@ class ArmGrid:
         Returns:
             `[item, phrase, frame, unit]`.
         """
-        shape = (len(self.items[arm]), len(self.concepts[arm]), len(self.templates))
+        shape = (len(self.items[arm]), len(self.phrases[arm]), len(self.templates))
         averaged = self.weights[arm] @ np.asarray(values, np.float64)
         return np.asarray(averaged).reshape(*shape, values.shape[1])
 
@@ -268,12 +268,12 @@ def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
     if paired:
         by_arm = {arm: rows[rows["item"].isin(shared)] for arm, rows in by_arm.items()}
     complete, dropped = _complete(by_arm, paired)
-    items, concepts, templates = complete
+    items, phrases, templates = complete
     weights = {
-        arm: _cell_weights(rows, items[arm], concepts[arm], templates, len(samples))
+        arm: _cell_weights(rows, items[arm], phrases[arm], templates, len(samples))
         for arm, rows in by_arm.items()
     }
-    return ArmGrid(items, concepts, templates, paired, weights, dropped)
+    return ArmGrid(items, phrases, templates, paired, weights, dropped)
 
 
 def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
@@ -292,7 +292,7 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
     used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
     arms = _present_arms(used, samples, half)
     # A phrase is part of the wording, as the frame is.
-    wording = (used["concept"] + "\n" + used["template"]).rename("wording")
+    wording = (used["phrase"] + "\n" + used["template"]).rename("wording")
     # Where something else is controlled, such as a colour, a cell has one level of it as well.
     stratum = (
         used["stratum"] if "stratum" in used else pd.Series("", index=used.index, name="stratum")
@@ -340,12 +340,12 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
     levels: dict[tuple[str, str], list[str]] = {}
     present = {}
     for arm, rows in by_arm.items():
-        items, concepts = (sorted(rows[column].unique()) for column in ("item", "concept"))
-        levels["item", arm], levels["concept", arm] = items, concepts
-        cells = np.zeros((len(items), len(concepts), len(frames)), dtype=bool)
+        items, phrases = (sorted(rows[column].unique()) for column in ("item", "phrase"))
+        levels["item", arm], levels["phrase", arm] = items, phrases
+        cells = np.zeros((len(items), len(phrases), len(frames)), dtype=bool)
         codes = [
             pd.Index(names).get_indexer(pd.Index(rows[column]))
-            for column, names in (("item", items), ("concept", concepts), ("template", frames))
+            for column, names in (("item", items), ("phrase", phrases), ("template", frames))
         ]
         cells[codes[0], codes[1], codes[2]] = True
         present[arm] = cells
@@ -360,12 +360,12 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
             if axis == 2 or other == arm or (axis == 0 and paired):
                 present[other] = np.delete(present[other], at, axis)
                 if axis < 2:
-                    levels[("item", "concept")[axis], other].pop(at)
+                    levels[("item", "phrase")[axis], other].pop(at)
     if not all(cells.size for cells in present.values()):
         raise EmptyArmError("No item was recorded in the templates of every arm.")
     items = {arm: tuple(levels["item", arm]) for arm in by_arm}
-    concepts = {arm: tuple(levels["concept", arm]) for arm in by_arm}
-    return (items, concepts, tuple(frames)), tuple(dropped)
+    phrases = {arm: tuple(levels["phrase", arm]) for arm in by_arm}
+    return (items, phrases, tuple(frames)), tuple(dropped)
 
 
 def _worst_level(
@@ -380,7 +380,7 @@ def _worst_level(
     for arm, cells in present.items():
         shares = (~cells).mean((0, 2))
         candidates += [
-            (share, 1, arm, at, levels["concept", arm][at]) for at, share in enumerate(shares)
+            (share, 1, arm, at, levels["phrase", arm][at]) for at, share in enumerate(shares)
         ]
         if not paired:
             by_item = (~cells).mean((1, 2))
@@ -402,17 +402,17 @@ def _worst_level(
 def _cell_weights(
     rows: pd.DataFrame,
     items: tuple[str, ...],
-    concepts: tuple[str, ...],
+    phrases: tuple[str, ...],
     templates: tuple[str, ...],
     samples: int,
 ) -> sparse.csr_matrix:
     """`[cell, sample]`, each row summing to 1; rows are samples of one arm by position."""
     codes = [
         pd.Index(names).get_indexer(pd.Index(rows[column]))
-        for column, names in (("item", items), ("concept", concepts), ("template", templates))
+        for column, names in (("item", items), ("phrase", phrases), ("template", templates))
     ]
     inside = np.all([code >= 0 for code in codes], axis=0)
-    shape = (len(items), len(concepts), len(templates))
+    shape = (len(items), len(phrases), len(templates))
     cell = np.ravel_multi_index([code[inside] for code in codes], shape)
     size = int(np.prod(shape))
     counts = np.bincount(cell, minlength=size)

@@ -52,7 +52,7 @@ def find(
     match: str | Sequence[str] = (),
     within: str | None = None,
     template: str | None = None,
-    concept: str | None = None,
+    phrase: str | None = None,
     kind: Literal["neuron", "direction", "both"] = "both",
     top: int = 20,
     splits: int = 1,
@@ -79,8 +79,8 @@ def find(
             item are compared as independent groups of items.
         within: `prompt` to contrast the seeds of each prompt.
         template: The column of sentence frames, which arms share; `template` if there is one.
-        concept: The column of phrases for the concept; `concept` if there is one. Templates that
-            one arm has to itself count as its phrases.
+        phrase: The column of phrases for the concept; `phrase` if there is one, or `concept` if no
+            query names it. Templates that one arm has to itself count as its phrases.
         kind: Which kind of units to test.
         top: Number of neurons to test, in addition to the first of each kind of site.
         splits: How many random splits into halves; with several, p is twice the median over them,
@@ -121,7 +121,7 @@ def find(
             match=match,
             within=within,
             template=template,
-            concept=concept,
+            phrase=concept,
             seed=seed + split,
         )
         activations = RecordedActivations(recording, samples.table.index.to_numpy())
@@ -151,7 +151,7 @@ def find(
             match=list(split_names(match)),
             within=within,
             template=template,
-            concept=concept,
+            phrase=concept,
             kind=kind,
             top=top,
             splits=splits,

@@ -36,7 +36,7 @@ __all__ = [
     "unit_address",
 ]
 
-SAMPLE_COLUMNS = ("prompt", "item", "concept", "template", "arm", "half", "seed")
+SAMPLE_COLUMNS = ("prompt", "item", "phrase", "template", "arm", "half", "seed")
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
 MAX_BYTES = 2**28
 """Size of `findings.json`: a hundred sites at a hundred steps have many findings."""

@@ -219,7 +219,7 @@ def _samples(
     has_templates = bool(columns) and "template" in recorded
     table = recorded[["sample", "prompt", "seed"]].assign(
         item=item,
-        concept="",
+        phrase="",
         # The seeds of one prompt share its template.
         template=recorded["template"].astype(str) if has_templates else "",
         half=half,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names", "split_wording"]
 
-TEMPLATE, CONCEPT = "template", "concept"
+TEMPLATE, PHRASES = "template", ("phrase", "concept")
 """Columns of frames and of phrases where none are named."""
 
 
@@ -67,7 +67,7 @@ def contrast_samples(
     match: str | Sequence[str] = (),
     within: str | None = None,
     template: str | None = None,
-    concept: str | None = None,
+    phrase: str | None = None,
     seed: int = 0,
 ) -> ContrastSamples:
     """Assign a recording's good samples to arms and halves.
@@ -79,7 +79,8 @@ def contrast_samples(
         match: Columns that identify the item.
         within: `prompt` to contrast the seeds of each prompt.
         template: The column of sentence frames; `template` if None.
-        concept: The column of phrases for the concept; `concept` if None.
+        phrase: The column of phrases for the concept; if None `phrase`, or `concept` where no query
+            names it.
         seed: Random seed of the halves.
 
     Returns:
@@ -100,8 +101,11 @@ def contrast_samples(
     samples = pd.DataFrame(
         {"prompt": table["prompt"], "item": item, "arm": arm, "half": half, "seed": table["seed"]}
     )
-    # Also where both sides are in one prompt: its wording is one of the random factors.
-    factors, warnings = _wording(table, arm, template, concept, from_pictures)
+    named = set().union(*map(query_columns, queries.values()), split_names(match))
+    phrase_column = phrase or next(
+        (name for name in PHRASES if name in table and name not in named), None
+    )
+    factors, warnings = _wording(table, arm, template, phrase_column, from_pictures)
     samples = samples.assign(**factors)[arm != ""]
     samples, shared = split_wording(samples, from_pictures, rng)
     warnings += shared
@@ -109,7 +113,6 @@ def contrast_samples(
         _check_one_arm_each(samples)
     used = samples[list(SAMPLE_COLUMNS)]
     warnings += _sample_warnings(recording, used, from_pictures)
-    named = set().union(*map(query_columns, queries.values()), split_names(match))
     warnings += confound_warnings(table.loc[used.index], labels, used, named)
     return ContrastSamples(used, from_pictures, tuple(warnings))
 
@@ -198,15 +201,14 @@ def _wording(
     table: pd.DataFrame,
     arm: pd.Series[str],
     template: str | None,
-    concept: str | None,
+    phrase_column: str | None,
     from_pictures: bool,
 ) -> tuple[dict[str, pd.Series[str]], list[EvidenceWarning]]:
     """Phrase and frame of each sample, and a warning where the wording does not vary."""
-    for name in (template, concept):
+    for name in (template, phrase_column):
         if name is not None:
             _check_column(name, table)
     frame_column = template or (TEMPLATE if TEMPLATE in table else None)
-    phrase_column = concept or (CONCEPT if CONCEPT in table else None)
     empty = pd.Series("", index=table.index)
     frame = empty if frame_column is None else table[frame_column].astype(str)
     phrase = empty if phrase_column is None else table[phrase_column].astype(str)
@@ -230,7 +232,7 @@ def _wording(
                 "Templates were not varied: the claim is about the wordings of these prompts.",
             )
         )
-    return {"concept": phrase, "template": frame}, warnings
+    return {"phrase": phrase, "template": frame}, warnings
 
 
 def split_wording(
@@ -242,7 +244,7 @@ def split_wording(
     select and evaluate.
 
     Args:
-        samples: Columns `arm`, `concept`, `template` and `half`.
+        samples: Columns `arm`, `phrase`, `template` and `half`.
         from_pictures: Whether the picture sets the arm; phrases are then of no arm.
         rng: Chooses the halves of phrases and frames.
 
@@ -257,9 +259,9 @@ def split_wording(
         else [samples.index[samples["arm"] == arm] for arm in ARMS if (samples["arm"] == arm).any()]
     )
     # Where an arm has one phrase both halves share it, and so they do in all arms.
-    if all(samples.loc[rows, "concept"].nunique() > 1 for rows in groups):
+    if min(len(samples.loc[rows, "phrase"].unique()) for rows in groups) > 1:
         for rows in groups:
-            half = random_halves(samples.loc[rows, "concept"], rng)
+            half = random_halves(samples.loc[rows, "phrase"], rng)
             used[rows] &= half == samples.loc[rows, "half"]
     elif not from_pictures:
         shared.append("phrases")
