@@ -121,7 +121,7 @@ def find(
             match=match,
             within=within,
             template=template,
-            phrase=concept,
+            phrase=phrase,
             seed=seed + split,
         )
         activations = RecordedActivations(recording, samples.table.index.to_numpy())
@@ -151,7 +151,7 @@ def find(
             match=list(split_names(match)),
             within=within,
             template=template,
-            phrase=concept,
+            phrase=phrase,
             kind=kind,
             top=top,
             splits=splits,

@@ -12,6 +12,7 @@ clerestory.errors.SeedError: Seeds '4:0' are empty; write 0:4 for 0 to 3, or 3,7
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Sequence
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from clerestory.errors import OptionError, SeedError
 
-__all__ = ["check_seeds", "parse_seeds", "parse_size"]
+__all__ = ["check_seeds", "item_seeds", "parse_seeds", "parse_size"]
 
 # torch takes seeds to 64 bits, a table of samples keeps them as signed 64-bit integers.
 _LIMIT = 2**63
@@ -83,6 +84,38 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         twice = next(seed for seed in listed if listed.count(seed) > 1)
         raise SeedError(f"Seed {twice} is given twice; a seed draws the same picture each time.")
     return listed
+
+
+def item_seeds(item: str, count: int, seed: int = 0) -> tuple[int, ...]:
+    """Seeds that belong to an item: its templates and arms share them, other items do not.
+
+    With the same seeds for every item, what one seed's noise does to the pictures of all items
+    would be taken for a property of what is compared.
+
+    Args:
+        item: What the prompts are about.
+        count: How many seeds.
+        seed: Gives other seeds for the same item.
+
+    Returns:
+        Different seeds from a hash, the same for the same arguments on every machine.
+
+    Raises:
+        SeedError: `count` is not positive.
+
+    >>> item_seeds("a cat", 2)
+    (2018069364, 3179266727)
+    """
+    if count < 1:
+        raise SeedError(f"{count} seeds per item: at least one is needed.")
+    seeds: dict[int, None] = {}
+    number = 0
+    # Of 32 bits, so that they are easy to type; one that occurs twice is passed over.
+    while len(seeds) < count:
+        text = f"{seed}\n{number}\n{item}".encode()
+        seeds[int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")] = None
+        number += 1
+    return tuple(seeds)
 
 
 def parse_size(text: str) -> dict[str, int]:
