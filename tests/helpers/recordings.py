@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from clerestory.models import Options
 from clerestory.models.core.addresses import Selection
 from clerestory.recordings import Plan, Recording, Store
+from clerestory.recordings.plan import ModelIdentity
 from clerestory.recordings.store import Layout
 
-MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
+MODEL = ModelIdentity("noise", "", "", {}, "", "", "")
 
 
 def recording_of(
@@ -43,7 +44,7 @@ def recording_of(
         for site, array in arrays.items()
     }
     store = Store(folder)
-    store.begin(plan, layouts)
+    store.create(plan, layouts)
     store.write(0, {site: array.astype("f4") for site, array in arrays.items()}, bad or {})
     return Recording(store)
 

@@ -109,7 +109,7 @@ def group(
     model = recording.manifest["plan"]["model"]
     origin = provenance(
         model["name"],
-        model["revision"],
+        model["weights"],
         classifier=classifier,
         classes=list(classes),
         min_confidence=min_confidence,
