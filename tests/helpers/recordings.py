@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clerestory.models import Options
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.recordings import Plan, Recording, Store
 from clerestory.recordings.plan import ModelIdentity
 from clerestory.recordings.store import Layout
@@ -29,7 +29,7 @@ def recording_of(
         table=table,
         model=MODEL,
         options=Options(),
-        read={site: Selection() for site in arrays},
+        read={site: SiteSelection() for site in arrays},
         pool="mean",
         branch="cond",
         pictures=False,

@@ -38,7 +38,7 @@ from clerestory.maximization.compare import best_words
 from clerestory.maximization.trail import Trail
 from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.profile import ModelProfile
 from clerestory.recognition.observation import Observation
 from clerestory.recognition.store import ObservationStore
@@ -201,7 +201,7 @@ def make_recording(folder: Path) -> None:
         table=table,
         model=MODEL,
         options=Options(),
-        read={"prior/embedding": Selection(), "text.blocks.0/mlp": Selection(units=(1, 3))},
+        read={"prior/embedding": SiteSelection(), "text.blocks.0/mlp": SiteSelection(units=(1, 3))},
         pool="mean",
         branch="cond",
         pictures=True,

@@ -22,7 +22,7 @@ from clerestory.io.reading import wrap_errors
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.core.types import Branch, Pool
 from clerestory.models.provenance import weights_digest
@@ -98,7 +98,7 @@ class PlanSettings:
 
     model: ModelIdentity
     options: Options
-    read: Mapping[str, Selection]
+    read: Mapping[str, SiteSelection]
     pool: Pool
     branch: Branch
     pictures: bool
