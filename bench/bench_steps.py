@@ -8,7 +8,7 @@ import numpy as np
 
 import clerestory
 from lancet.classifiers import LancetClassifiers
-from lancet.evaluation.rates import prompts, rates_by_factor
+from lancet.evaluation.rates import evaluation_prompts, rates_by_factor
 
 STEPS = (4, 6, 8, 12, 16, 24)
 SHARE = 3
@@ -16,17 +16,17 @@ SHARE = 3
 
 if __name__ == "__main__":
     model, classifiers = clerestory.load("lancet"), LancetClassifiers.load("selection")
-    asks = [ask for ask in prompts() if ask.part == "main"][::SHARE]
-    print(f"{len(asks)} prompts, as classified by set a:")
+    prompts = [prompt for prompt in evaluation_prompts() if prompt.part == "main"][::SHARE]
+    print(f"{len(prompts)} prompts, as classified by set a:")
     for steps in STEPS:
         start = time.perf_counter()
         drawn = [
-            model.run([ask.prompt for ask in asks[at : at + 16]], 0, steps=steps).pictures
-            for at in range(0, len(asks), 16)
+            model.run([ask.prompt for ask in prompts[at : at + 16]], 0, steps=steps).pictures
+            for at in range(0, len(prompts), 16)
         ]
-        seconds = (time.perf_counter() - start) / len(asks)
+        seconds = (time.perf_counter() - start) / len(prompts)
         rates = rates_by_factor(
-            asks, classifiers, np.concatenate([part for part in drawn if part is not None])
+            prompts, classifiers, np.concatenate([part for part in drawn if part is not None])
         )
         told = ", ".join(
             f"{name} {rates[name].rate:.2f}" for name in ("style", "subject", "place", "mood")

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from PIL import Image
 
-from clerestory.reporting.pictures import grid, save, slug
+from clerestory.errors import EvidenceError
+from clerestory.reporting.pictures import grid, read_pictures, save, slug, write_pictures
 
 
 def test_a_grid_lays_pictures_out_row_by_row_on_white():
@@ -30,3 +32,14 @@ def test_a_slug_is_a_file_name_for_any_prompt():
     assert slug("../../etc/passwd") == "etc-passwd"
     assert slug("!!!") == "picture"
     assert len(slug("word " * 50)) <= 60
+
+
+def test_pictures_by_name_are_read_as_they_were_written_and_other_archives_are_refused(tmp_path):
+    pictures = {"a/b": np.zeros((2, 4, 4, 3), np.uint8), "c": np.ones((1, 3, 3, 3), np.uint8)}
+    write_pictures(tmp_path / "pictures.npz", pictures)
+    again = read_pictures(tmp_path / "pictures.npz", EvidenceError)
+    assert list(again) == ["a/b", "c"]
+    assert all(np.array_equal(again[name], array) for name, array in pictures.items())
+    np.savez(tmp_path / "other.npz", pictures["c"])
+    with pytest.raises(EvidenceError, match="cannot be read"):
+        read_pictures(tmp_path / "other.npz", EvidenceError)

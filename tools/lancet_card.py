@@ -122,7 +122,7 @@ def failures(came: Any) -> None:
 
     judge, rows, words = LancetClassifiers.load(), [], []
     odds = judge.probabilities(came.pictures)
-    for row, ask in enumerate(came.asks):
+    for row, ask in enumerate(came.prompts):
         factor = "mood" if ask.mood != "none" else "subject"
         said = judge.classes[factor][int(odds[factor][row].argmax())]
         if ask.part == "main" and said != getattr(ask, factor):

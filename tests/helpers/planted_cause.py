@@ -19,7 +19,7 @@ from torch import nn
 
 from clerestory.models import Model, Options
 from clerestory.models.core.family import (
-    Encoded,
+    Encoding,
     Family,
     Handoff,
     SiteHook,
@@ -89,14 +89,14 @@ class PlantedFamily(Family):
         ]
         self.stage_modules = {"text": self.text, "denoiser": self.denoiser}
 
-    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
+    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoding | None:
         condition = self.text(torch.stack([_told(sample.prompt) for sample in batch]))
         if until == "text":
             return None
         states = [generator.get_state() for generator in seed_generators(batch)]
-        return Encoded({self.conditioning_site: {"cond": condition}}, states)
+        return Encoding({self.conditioning_site: {"cond": condition}}, states)
 
-    def draw(self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str) -> Any:
+    def draw(self, batch: Sequence[Sample], encoded: Encoding, handoff: Handoff, until: str) -> Any:
         site = self.conditioning_site
         condition = handoff(site, encoded.conditioning[site])["cond"]
         if until == site:

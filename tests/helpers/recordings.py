@@ -10,11 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clerestory.models import Options
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.recordings import Plan, Recording, Store
+from clerestory.recordings.plan import ModelIdentity
 from clerestory.recordings.store import Layout
 
-MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
+MODEL = ModelIdentity("noise", "", "", {}, "", "", "")
 
 
 def recording_of(
@@ -28,7 +29,7 @@ def recording_of(
         table=table,
         model=MODEL,
         options=Options(),
-        read={site: Selection() for site in arrays},
+        read={site: SiteSelection() for site in arrays},
         pool="mean",
         branch="cond",
         pictures=False,
@@ -43,7 +44,7 @@ def recording_of(
         for site, array in arrays.items()
     }
     store = Store(folder)
-    store.begin(plan, layouts)
+    store.create(plan, layouts)
     store.write(0, {site: array.astype("f4") for site, array in arrays.items()}, bad or {})
     return Recording(store)
 

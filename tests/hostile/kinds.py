@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,12 +38,13 @@ from clerestory.maximization.compare import best_words
 from clerestory.maximization.trail import Trail
 from clerestory.microscope.folder import Microscope, _array
 from clerestory.models import Options, load
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.profile import ModelProfile
 from clerestory.recognition.observation import Observation
 from clerestory.recognition.store import ObservationStore
 from clerestory.recordings import Plan, Recording, Store, verify
 from clerestory.recordings.folder import Folder, digest
+from clerestory.recordings.plan import ModelIdentity
 from clerestory.recordings.prompts import prompt_table
 from clerestory.recordings.store import Layout, manifest_digest
 from clerestory.reporting.results import Provenance
@@ -55,7 +56,7 @@ from lancet import checkpoint
 from lancet.world import art
 from lancet.world.table import BUILT_IN, World
 
-MODEL = {"name": "noise", "revision": "", "how": {}, "pipeline": "", "scheduler": "", "dtype": ""}
+MODEL = ModelIdentity("noise", "", "", {}, "", "", "")
 TEMPLATE = """
 templates = ["{style}", "{style}, {place}"]
 matched = ["style"]
@@ -200,7 +201,7 @@ def make_recording(folder: Path) -> None:
         table=table,
         model=MODEL,
         options=Options(),
-        read={"prior/embedding": Selection(), "text.blocks.0/mlp": Selection(units=(1, 3))},
+        read={"prior/embedding": SiteSelection(), "text.blocks.0/mlp": SiteSelection(units=(1, 3))},
         pool="mean",
         branch="cond",
         pictures=True,
@@ -217,7 +218,7 @@ def make_recording(folder: Path) -> None:
         "pictures": Layout("uint8", (8, 8, 3), ("height", "width", "channel")),
     }
     store = Store(folder)
-    store.begin(plan, layouts)
+    store.create(plan, layouts)
     for chunk in range(plan.chunks):
         rows = len(plan.rows(chunk))
         arrays = {
@@ -264,7 +265,7 @@ def make_microscope(folder: Path) -> None:
     plan = {
         "format": 1,
         "slug": "tiny",
-        "model": MODEL,
+        "model": asdict(MODEL),
         "recordings": [{"samples": 4, "table": "0" * 64, "pictures": "png"}],
         "sites": [
             {

@@ -137,7 +137,7 @@ def test_a_model_that_is_named_with_pickles_is_refused(where, copied):
     folder = copied(where)
     path = folder / {"recording": "manifest.json", "microscope": "microscope.json"}[where]
     told = json.loads(path.read_text())
-    (told["plan"] if where == "recording" else told)["model"]["how"] = {"pickles": "yes"}
+    (told["plan"] if where == "recording" else told)["model"]["load_options"] = {"pickles": "yes"}
     path.write_text(json.dumps(told))
     assert isinstance(refusal(KINDS[where], folder), RecordingError)
 

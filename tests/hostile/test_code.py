@@ -78,8 +78,8 @@ def test_no_text_of_any_file_is_run(name: str, copied: Copied, mark: Path) -> No
 @pytest.mark.parametrize(
     ("name", "file", "at"),
     [
-        ("recording", "manifest.json", ("plan", "model", "how")),
-        ("microscope", "microscope.json", ("model", "how")),
+        ("recording", "manifest.json", ("plan", "model", "load_options")),
+        ("microscope", "microscope.json", ("model", "load_options")),
         ("steered", "steering.json", ("base", "load_options")),
     ],
 )

@@ -248,8 +248,8 @@ def _(valid, out, patch):
     def few(model: Any, folder: Any, progress: Any, **how: Any) -> Any:
         for done in (1, 2):
             progress("drawing", done, 2)
-        asks = [SimpleNamespace(prompt=prompt) for prompt in ("a", "b")]
-        return SimpleNamespace(pictures=np.zeros((2, 8, 8, 3), "u1"), asks=asks, to_dict=dict)
+        prompts = [SimpleNamespace(prompt=prompt) for prompt in ("a", "b")]
+        return SimpleNamespace(pictures=np.zeros((2, 8, 8, 3), "u1"), prompts=prompts, to_dict=dict)
 
     patch.setattr(evaluate, "evaluate", few)
     return ["lancet", "evaluate", "--sheet", out.with_suffix(".png"), "--json"]

@@ -235,13 +235,13 @@ def test_raw_tokens_are_scored_as_those_tokens_only(model):
     good = [s for s, fine in zip(states, raw.valid(states), strict=True) if fine]
     assert 0 < len(good) < 400
     for state in good:
-        assert window.ids([raw.text(state)])[0] == [raw.tokens[place] for place in state]
+        assert window.token_ids([raw.text(state)])[0] == [raw.tokens[place] for place in state]
     slope = ObjectiveGradient(Scorer(model, unit(UNIT)), raw)
     assert slope.word_tokens.shape[1] == 1
 
 
 def test_what_is_longer_than_the_window_is_no_prompt(model):
-    room = model.family.text_windows["text"].room
+    room = model.family.text_windows["text"].capacity
     long = prompt_space(model, words=(room - 1, room + 1), vocabulary=["b", "c"])
     assert long.valid([(0,) * (room - 1), (0,) * room, (0,) * (room + 1)]) == [True, True, False]
 

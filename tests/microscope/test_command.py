@@ -31,7 +31,7 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
         match="rest",
     )
     model_plan = Recording.open(rec).manifest["plan"]["model"]
-    origin = Provenance("", model_plan["name"], model_plan["revision"])
+    origin = Provenance("", model_plan["name"], model_plan["weights"])
     replace(found, provenance=origin).save(tmp_path / "cats")
     found.save(tmp_path / "others")
     (tmp_path / "study").mkdir()

@@ -1,7 +1,7 @@
 import pytest
 
 from clerestory.errors import SiteError
-from clerestory.models.core.addresses import Address, Selection, parse, select
+from clerestory.models.core.addresses import Address, SiteSelection, parse, select
 
 UNITS = {
     "text.blocks.0/mlp": 8,
@@ -28,8 +28,8 @@ def test_a_star_stands_for_anything_and_sites_come_in_the_models_order():
 def test_commas_between_units_do_not_part_addresses():
     found = select("text.blocks.0/mlp[1,3],prior/embedding@2", UNITS)
     assert found == {
-        "text.blocks.0/mlp": Selection((1, 3), None),
-        "prior/embedding": Selection(None, (2,)),
+        "text.blocks.0/mlp": SiteSelection((1, 3), None),
+        "prior/embedding": SiteSelection(None, (2,)),
     }
 
 

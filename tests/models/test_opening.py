@@ -60,9 +60,9 @@ def test_a_kandinsky_decoder_takes_its_prior_and_says_so_without(tmp_path):
     pipeline.decoder_pipe.save_pretrained(tmp_path / "decoder")
     pipeline.prior_pipe.save_pretrained(tmp_path / "prior")
     refused(
-        "is a Kandinsky 2.2 decoder and has no prior: name one with --prior", tmp_path / "decoder"
+        "is a KandinskyV22Pipeline and has no prior: name one with --prior", tmp_path / "decoder"
     )
-    refused("is a Kandinsky 2.2 prior alone", tmp_path / "prior")
+    refused("is a prior alone .KandinskyV22PriorPipeline.: open a Kandinsky", tmp_path / "prior")
     refused("the prior must be", tmp_path / "decoder", prior=tmp_path / "decoder")
     model = load(tmp_path / "decoder", prior=tmp_path / "prior", device="cpu")
     expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures

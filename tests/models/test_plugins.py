@@ -123,7 +123,7 @@ FAMILY = """
 import numpy as np
 
 from clerestory.models import Options, Site
-from clerestory.models.core.family import Encoded, Family, SiteHook, families, seed_generators
+from clerestory.models.core.family import Encoding, Family, SiteHook, families, seed_generators
 
 
 @families.register("Scribbler")
@@ -138,7 +138,7 @@ class Scribble(Family):
         self.stage_modules = {"text": pipeline.net}
 
     def encode(self, batch, until, branch):
-        return Encoded({}, [generator.get_state() for generator in seed_generators(batch)])
+        return Encoding({}, [generator.get_state() for generator in seed_generators(batch)])
 
     def draw(self, batch, encoded, handoff, until):
         import torch

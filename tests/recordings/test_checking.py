@@ -1,9 +1,14 @@
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
+from tiny import tiny_model
 
 from clerestory.errors import RecordingError
-from clerestory.recordings import Store, repaired, verify
+from clerestory.models.provenance import weights_digest
+from clerestory.recordings import Plan, Store, make_plan, unmark_damaged, verify
+from clerestory.recordings.plan import check_model
 from clerestory.recordings.verification import by_site
 from recordings.small import contents, recorded
 
@@ -64,7 +69,7 @@ def test_missing_and_truncated_files_and_altered_markers_are_found(copy):
 def test_what_is_repaired_is_the_undamaged_recording(copy, whole):
     files(copy)[3].unlink()
     (copy / "done" / "000002.json").write_text("nothing")
-    assert repaired(Store(copy), verify(Store(copy))) == 2
+    assert unmark_damaged(Store(copy), verify(Store(copy))) == 2
     recorded(copy)
     assert verify(Store(copy)) == []
     assert contents(copy) == contents(whole)
@@ -98,3 +103,17 @@ def test_an_altered_plan_or_table_or_array_is_refused(copy):
         verify(Store(copy))
     with pytest.raises(RecordingError, match="holds no recording"):
         verify(Store(copy / "done"))
+
+
+def test_a_recording_names_the_weights_and_is_not_continued_with_others(tmp_path):
+    model = tiny_model()
+    plan = make_plan(model, ["a cat"], sites="prior/embedding", pictures=False)
+    assert plan.model.weights == weights_digest(model) != ""
+    assert Plan.from_dict(plan.to_dict(), plan.table).model == plan.model
+    check_model(model, plan)
+    with torch.no_grad():
+        for weight in model.pipeline.components["prior_text_encoder"].parameters():
+            weight.neg_()
+    with pytest.raises(RecordingError, match=r"another model \(weights: .* there, .* here\)"):
+        check_model(model, plan)
+    check_model(model, replace(plan, model=replace(plan.model, weights="")))  # unknown

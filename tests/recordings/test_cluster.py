@@ -14,7 +14,7 @@ from clerestory.recordings import Store, make_plan, record_plan
 from clerestory.recordings.cluster import fill_with_ray
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.store import manifest_digest
-from clerestory.recordings.writer import begin
+from clerestory.recordings.writer import start_recording
 from recordings.small import HOW, PROMPTS, contents
 
 ray = pytest.importorskip("ray")
@@ -36,7 +36,7 @@ def begun(tmp_path):
     plan = make_plan(model, PROMPTS, range(4), **{**HOW, **SMALL, "chunk": 2})
     record_plan(model, plan, tmp_path / "whole")
     store = Store(tmp_path / "rec")
-    begin(store, model, plan)
+    start_recording(store, model, plan)
     return store, contents(tmp_path / "whole")
 
 

@@ -13,7 +13,7 @@ from clerestory.errors import OutputError, PromptError, RecordingError, SeedErro
 from clerestory.io import parquet
 from clerestory.recordings import Recording, Store, make_plan, record, record_plan, survey
 from clerestory.recordings.folder import Folder
-from clerestory.recordings.writer import begin, fill_chunk
+from clerestory.recordings.writer import fill_chunk, start_recording
 from recordings.small import HOW, PROMPTS, contents, recorded
 
 
@@ -42,12 +42,12 @@ def test_samples_are_prompt_by_prompt_with_their_factors(tmp_path):
 def test_what_could_not_be_read_again_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
     model = tiny_model()
     plan = make_plan(model, PROMPTS, (0, 1), **HOW)
-    monkeypatch.setattr(parquet, "ANYWAY", -200 * 2**20)
+    monkeypatch.setattr(parquet, "SMALL_TABLE", -200 * 2**20)
     monkeypatch.setattr("clerestory.recordings.writer.survey", lambda *_: pytest.fail("drawn"))
     with pytest.raises(RecordingError, match=r"The plan has .* unpacked bytes, more than"):
         record_plan(model, plan, tmp_path / "rec")
     assert [path.name for path in tmp_path.glob("rec/*")] == [".lock"]
-    monkeypatch.setattr("clerestory.recordings.prompts.MOST_ROWS", 20)
+    monkeypatch.setattr("clerestory.recordings.prompts.MAX_ROWS", 20)
     with pytest.raises(RecordingError, match=r"The plan has .* samples, more than the 20"):
         make_plan(model, PROMPTS, range(20), **HOW)
 
@@ -171,7 +171,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path, monkeypatch):
 
 def test_a_second_recorder_is_refused_until_the_first_has_ended(tmp_path):
     folder = Folder(tmp_path / "rec")
-    with folder.locked(), pytest.raises(RecordingError, match="Somebody else is recording"):
+    with folder.lock(), pytest.raises(RecordingError, match="Somebody else is recording"):
         recorded(tmp_path / "rec")
     assert recorded(tmp_path / "rec").samples["done"].all()
 
@@ -387,8 +387,8 @@ def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, mon
 def test_a_recording_of_the_old_format_is_refused_in_one_line(tmp_path):
     recorded(tmp_path / "rec")
     manifest = tmp_path / "rec" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
-    with pytest.raises(RecordingError, match="of format 1, and this version reads 2 only") as found:
+    manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 2'))
+    with pytest.raises(RecordingError, match="of format 2, and this version reads 3 only") as found:
         Recording.open(tmp_path / "rec")
     assert "\n" not in str(found.value)
 
@@ -467,10 +467,10 @@ def test_a_plan_that_somebody_else_begins_meanwhile_is_not_begun_again(tmp_path,
 
     def slow(model, plan):
         found = survey(model, plan)
-        Store(tmp_path / "rec").begin(plan, found.layouts)
+        Store(tmp_path / "rec").create(plan, found.layouts)
         fill_chunk(Store(tmp_path / "rec"), model, 0)
         return found
 
     monkeypatch.setattr(room, "survey", slow)
-    begin(store, tiny_model(), whole.store.plan)
-    assert store.missing() == list(range(1, whole.store.plan.chunks))
+    start_recording(store, tiny_model(), whole.store.plan)
+    assert store.missing_chunks() == list(range(1, whole.store.plan.chunks))

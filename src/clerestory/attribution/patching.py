@@ -26,7 +26,7 @@ from clerestory.evaluation.objectives import DirectionTerm
 from clerestory.evaluation.terms import measure_terms
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.models.families.text import Text
+from clerestory.models.core.family import TextEncoder
 from clerestory.stats import bootstrap_means
 from clerestory.types import Floats, Integers, Progress
 
@@ -89,7 +89,7 @@ def patch_tokens(
             for site in text_blocks(model, stage)
         }
         readers = {site: those for site, those in readers.items() if those}
-        if readers and isinstance(window, Text):
+        if readers and isinstance(window, TextEncoder):
             found = _patch_stage(model, window, readers, usable, removal, seed, progress)
             # A target may read one text encoder alone: what it shows of another is rounding error.
             dependent = {each.target for each in found if abs(each.lost) > MIN_SHARE}
@@ -129,7 +129,7 @@ def _is_read_after(model: Model, target: Target, block: str) -> bool:
 
 def _patch_stage(
     model: Model,
-    window: Text,
+    window: TextEncoder,
     readers: Mapping[str, Sequence[Target]],
     paraphrases: Sequence[SegmentedPrompt],
     removal: Removal,
@@ -206,7 +206,7 @@ def _patched(
     return patched
 
 
-def _positions(window: Text, paraphrase: SegmentedPrompt, removal: Removal) -> Positions:
+def _positions(window: TextEncoder, paraphrase: SegmentedPrompt, removal: Removal) -> Positions:
     """Tokens of pieces one by one, the words around them together, and the end token.
 
     The last tokens of a piece are paired with the last ones of its baseline. Empty where the
@@ -243,12 +243,14 @@ def _context_label(paraphrase: SegmentedPrompt, index: int) -> str:
     return f"before {pieces[index].words}" if index < len(pieces) else f"after {pieces[-1].words}"
 
 
-def _end(window: Text, text: str) -> int:
+def _end(window: TextEncoder, text: str) -> int:
     """The position of the end-of-text token, the last one that is not padding."""
     return int(window.token_mask([text])[0].nonzero()[-1])
 
 
-def _tokens_by_part(window: Text, characters: Characters) -> dict[int, list[tuple[int, str]]]:
+def _tokens_by_part(
+    window: TextEncoder, characters: Characters
+) -> dict[int, list[tuple[int, str]]]:
     """Positions and texts of the tokens of each part of the prompt.
 
     Even parts are the words before, between and after the pieces, odd parts are the pieces.

@@ -144,12 +144,12 @@ def _record(
     opened: Model, plan: Plan, out: str, model: ModelOptions, cluster: dict[str, Any] | None
 ) -> Store:
     from clerestory.cli import console, interrupts
-    from clerestory.recordings import Store, begin, fill
+    from clerestory.recordings import Store, fill, start_recording
     from clerestory.recordings.cluster import fill_with_ray
 
     store = Store(out)
-    with interrupts.resumable(out), store.locked():
-        begin(store, opened, plan, lambda cost: console.status(cost.line()))
+    with interrupts.resumable(out), store.lock():
+        start_recording(store, opened, plan, lambda cost: console.status(cost.line()))
         with console.progress_bars() as progress:
             if cluster is None:
                 fill(store, opened, progress)

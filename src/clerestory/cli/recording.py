@@ -35,9 +35,7 @@ def info(where: options.RecordingLocation, json: options.JsonFlag = False) -> No
     console.status(
         f"{summary['done']:,} of {summary['samples']:,} samples, {summary['bytes'] / 1e6:.1f} MB"
     )
-    console.status(
-        f"model {plan.model['name']} {plan.model['revision']}, {plan.options.steps} steps"
-    )
+    console.status(f"model {plan.model.name} {plan.model.revision}, {plan.options.steps} steps")
     factors = [name for name in recording.samples if name not in ("done", "bad")]
     console.status(f"columns: {', '.join(map(str, factors))}")
     console.status(f"pictures: {'kept' if plan.pictures else 'none'}; positions: {plan.pool}")
@@ -60,7 +58,7 @@ def verify(
     """Verify the checksum of every file; exits with status 1 if one is damaged."""
     from clerestory.cli import console, interrupts
     from clerestory.errors import OptionError
-    from clerestory.recordings import repaired
+    from clerestory.recordings import unmark_damaged
     from clerestory.recordings.store import Store
     from clerestory.recordings.verification import by_site
     from clerestory.recordings.verification import verify as check
@@ -80,10 +78,10 @@ def verify(
         console.status(f"{item.site}: {item.how}, {rows}")
     if damage and repair:
         opened = _open_model(model, store)
-        with interrupts.resumable(where), store.locked(), console.progress_bars() as progress:
+        with interrupts.resumable(where), store.lock(), console.progress_bars() as progress:
             chunks = {item.chunk for item in damage}
             redrawn = [chunk for chunk in chunks if chunk < store.plan.chunks]
-            repaired(store, [item for item in damage if item.chunk not in redrawn])
+            unmark_damaged(store, [item for item in damage if item.chunk not in redrawn])
             fill(store, opened, progress, redrawn)
         console.status(f"{len(chunks)} chunks were drawn again.")
         # All files again: the repair is verified, not assumed.
@@ -93,7 +91,9 @@ def verify(
         console.write_json({"ok": not damage, "damaged": damaged})
     if damage:
         raise typer.Exit(1)
-    console.status(f"{where} is whole: {len(store.done())} of {store.plan.chunks} chunks are done.")
+    console.status(
+        f"{where} is whole: {len(store.completed_chunks())} of {store.plan.chunks} chunks are done."
+    )
 
 
 def _open_model(model: ModelOptions, store: Store) -> Model:
@@ -101,6 +101,6 @@ def _open_model(model: ModelOptions, store: Store) -> Model:
     from clerestory.recordings.plan import check_model
 
     planned = store.plan.model
-    opened = model.open(planned["name"], **planned["how"])
+    opened = model.open(planned.name, **planned.load_options)
     check_model(opened, store.plan)
     return opened

@@ -146,7 +146,7 @@ def find(
         classifiers=pictures.checks(),
         provenance=provenance(
             model["name"],
-            model["revision"],
+            model["weights"],
             **queries,
             match=list(split_names(match)),
             within=within,

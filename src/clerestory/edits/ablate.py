@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.base import (
     Affine,
-    SiteEdit,
+    DirectionEdit,
     affine_identity,
     check_units,
     edits,
     finite_number,
-    normalised_direction,
 )
 
 __all__ = ["Ablate"]
@@ -24,63 +22,37 @@ __all__ = ["Ablate"]
 
 @edits.register("ablate")
 @dataclass(frozen=True, eq=False)
-class Ablate(SiteEdit):
+class Ablate(DirectionEdit):
     """Sets the component along `direction` to `level` at every position, and leaves the rest.
 
     At level 0 the direction is projected out; at the mean level of prompts without a concept it is
     mean-ablated. For one unit that is `Clamp` at its mean.
 
     Attributes:
-        direction: `[unit]`, of any length other than zero.
-        level: The component along the normalised direction, in the activations' own measure.
-        vector: The direction as a float32 tensor of length one.
+        level: The component along the normalised direction, in the units of the activations.
 
     >>> import torch
     >>> Ablate("prior/embedding", [0.0, 2.0], level=5.0)(torch.ones(1, 1, 2))
     tensor([[[1., 5.]]])
     """
 
-    tensor_fields: ClassVar = {"direction": "vector"}
-    direction: ArrayLike | Tensor = field(repr=False)
     level: float = 0.0
-    vector: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vector", normalised_direction(self.site, self.direction))
+        super().__post_init__()
         object.__setattr__(self, "level", finite_number(self.site, "level", self.level))
 
-    @property
-    def units(self) -> int:
-        """The length of the direction."""
-        return len(self.vector)
-
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Set the component along the direction to the level.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: The site has another number of units than the direction.
-        """
         check_units(self.site, self.units, value.shape[-1])
         direction = self.vector.to(value.device)
         # In float32: the sum over a thousand units loses digits in half precision.
         missing = self.level - value.float() @ direction
         return (value + missing[..., None] * direction).to(value.dtype)
 
+    @override
     def as_affine(self, units: int) -> Affine:
-        """`(I - d dᵀ) x + level d`.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            The map, in float64.
-        """
+        # (I - d dᵀ) x + level d
         # In float64, since the map is multiplied into weights.
         direction = self.vector.double()
         matrix = affine_identity(units).matrix - torch.outer(direction, direction)

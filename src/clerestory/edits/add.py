@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.base import (
     Affine,
-    SiteEdit,
+    DirectionEdit,
     affine_identity,
     check_units,
     edits,
@@ -21,35 +22,32 @@ from clerestory.edits.base import (
     site_direction,
 )
 from clerestory.errors import EditError
+from clerestory.models.core.types import PerSample
 
 __all__ = ["Add"]
 
 
 @edits.register("add")
 @dataclass(frozen=True, eq=False)
-class Add(SiteEdit):
+class Add(DirectionEdit, PerSample):
     """Moves every position of a site by strength × scale × direction.
 
     Attributes:
-        direction: `[unit]`, of any length.
+        direction: `[unit]`, of any length; it is not normalised.
         strength: How far, in units of `scale × direction`: one number, or one for each sample of a
             run, in the order of the run.
         scale: What a strength of one means. With 1 it is the direction as given, such as a
             difference of means; `in_deviations` sets it to a standard deviation.
         renorm: Whether each position keeps its length, so that only its direction changes.
-        vector: The direction as a float32 tensor.
 
     >>> edit = Add("prior/embedding", [1.0, 0.0], strength=2.0, scale=0.5)
     >>> edit(torch.zeros(1, 1, 2))
     tensor([[[1., 0.]]])
     """
 
-    tensor_fields: ClassVar = {"direction": "vector"}
-    direction: ArrayLike | Tensor = field(repr=False)
     strength: float | Sequence[float] = 1.0
     scale: float = 1.0
     renorm: bool = field(default=False, kw_only=True)
-    vector: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         vector = site_direction(self.site, self.direction).astype(np.float32)
@@ -99,23 +97,8 @@ class Add(SiteEdit):
         along = np.asarray(activations, dtype=np.float64) @ (vector / length)
         return cls(site, vector / length, strength, float(along.std()))
 
-    @property
-    def units(self) -> int:
-        """The length of the direction."""
-        return len(self.vector)
-
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Move every position.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: The site has other units, or the batch other samples than strengths.
-        """
         check_units(self.site, self.units, value.shape[-1])
         strength = torch.tensor(self.strength, dtype=torch.float32, device=value.device)
         if strength.ndim and len(strength) != len(value):
@@ -142,18 +125,8 @@ class Add(SiteEdit):
         """
         return replace(self, strength=strength)
 
+    @override
     def at(self, rows: Sequence[int]) -> Add:
-        """The edit of a batch that holds these samples of a run.
-
-        Args:
-            rows: Indices of the samples in the run.
-
-        Returns:
-            The edit with their strengths; itself where one strength is for all.
-
-        Raises:
-            EditError: The run has more samples than there are strengths.
-        """
         if not isinstance(self.strength, tuple):
             return self
         if max(rows) >= len(self.strength):
@@ -163,27 +136,14 @@ class Add(SiteEdit):
             )
         return self.times([self.strength[row] for row in rows])
 
+    @override
     def as_affine(self, units: int) -> Affine | None:
-        """A shift; None with `renorm`, or where samples have strengths of their own.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            The map, in float64.
-        """
+        # With `renorm` the edit is not linear, and a strength for each sample is not one map.
         if self.renorm or isinstance(self.strength, tuple):
             return None
         shift = float(np.asarray(self.strength)) * self.scale * self.vector.double()
         return Affine(affine_identity(units).matrix, shift)
 
+    @override
     def nearest_affine(self, units: int) -> Add:
-        """The same shift without `renorm`, at the mean strength.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            An edit that can be folded into weights.
-        """
         return replace(self, renorm=False, strength=float(np.mean(self.strength)))

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.errors import EditError
 from clerestory.models.core.addresses import parse
@@ -31,6 +32,7 @@ from clerestory.registry import Registry
 
 __all__ = [
     "Affine",
+    "DirectionEdit",
     "Edit",
     "EditBranch",
     "SiteEdit",
@@ -196,6 +198,29 @@ def _settings_type(kind: type[SiteEdit]) -> type[BaseModel]:
 
 
 @dataclass(frozen=True, eq=False)
+class DirectionEdit(SiteEdit):
+    """Base class of edits along one direction of a site.
+
+    Attributes:
+        direction: `[unit]`, of any length other than zero.
+        vector: The direction as a float32 tensor of length one.
+    """
+
+    tensor_fields: ClassVar[Mapping[str, str]] = {"direction": "vector"}
+    direction: ArrayLike | Tensor = field(repr=False)
+    vector: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # The usual way around `frozen` in `__post_init__`.
+        object.__setattr__(self, "vector", normalised_direction(self.site, self.direction))
+
+    @property
+    @override
+    def units(self) -> int:
+        return len(self.vector)
+
+
+@dataclass(frozen=True, eq=False)
 class UnitEdit(SiteEdit):
     """Base class of edits of one unit, `text.blocks.2/mlp[311]`.
 
@@ -211,26 +236,14 @@ class UnitEdit(SiteEdit):
         if selection.units is None or len(selection.units) != 1:
             raise EditError(f"{self.site!r} is not one neuron, such as text.blocks.2/mlp[311].")
         steps = "" if selection.steps is None else f"@{','.join(map(str, selection.steps))}"
-        # The usual way around `frozen` in `__post_init__`.
         object.__setattr__(self, "unit", selection.units[0])
         object.__setattr__(self, "site", selection.site + steps)
 
     @property
+    @override
     def address(self) -> str:
-        """The address with the unit, `text.blocks.2/mlp[311]@5`."""
         site, at, steps = self.site.partition("@")
         return f"{site}[{self.unit}]{at}{steps}"
-
-    def everywhere(self, branch: EditBranch) -> Self:
-        """The same edit at all steps and all positions.
-
-        Args:
-            branch: The branch of guidance that is changed.
-
-        Returns:
-            A copy.
-        """
-        return replace(self, site=self.address.partition("@")[0], branch=branch, positions="all")
 
     def column(self, value: Tensor) -> Tensor:
         """The unit's own activations, as a view.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.base import Affine, UnitEdit, edits, finite_number
 
@@ -27,29 +28,12 @@ class Clamp(UnitEdit):
         super().__post_init__()
         object.__setattr__(self, "value", finite_number(self.address, "value", self.value))
 
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Hold the unit.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: The site has no unit of this index.
-        """
         clamped = value.clone()
         self.column(clamped).copy_(torch.as_tensor(self.value, dtype=value.dtype))
         return clamped
 
+    @override
     def as_affine(self, units: int) -> Affine:
-        """The identity but for the unit, which becomes the value.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            The map, in float64.
-        """
         return self.unit_affine(units, 0.0, self.value)

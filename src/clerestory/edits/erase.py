@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.base import Affine, SiteEdit, affine_identity, check_units, edits
 from clerestory.errors import EditError
@@ -81,35 +82,19 @@ class Erase(SiteEdit):
         return cls(site, *(factor.float().contiguous() for factor in factors), **options)
 
     @property
+    @override
     def units(self) -> int:
-        """The length of the mean."""
         return len(self.mean)
 
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Remove the concept.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: The site has another number of units than the eraser.
-        """
         check_units(self.site, self.units, value.shape[-1])
         left, right, mean = (factor.to(value.device) for factor in self.tensors().values())
         centred = value.float() - mean
         return (value - centred @ right.T @ left.T).to(value.dtype)
 
+    @override
     def as_affine(self, units: int) -> Affine:
-        """`(I - L R) x + L R mean`.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            The map, in float64.
-        """
+        # (I - L R) x + L R mean
         removed = self.left.double() @ self.right.double()
         return Affine(affine_identity(units).matrix - removed, removed @ self.mean.double())

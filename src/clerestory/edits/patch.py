@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.base import SiteEdit, edits
 from clerestory.errors import EditError
+from clerestory.models.core.types import PerSample
 
 __all__ = ["Patch"]
 
 
 @edits.register("patch")
 @dataclass(frozen=True, eq=False)
-class Patch(SiteEdit):
+class Patch(SiteEdit, PerSample):
     """Replaces the activations of a site by those of another run.
 
     Attributes:
@@ -38,18 +40,8 @@ class Patch(SiteEdit):
         if isinstance(self.values, Tensor):
             object.__setattr__(self, "values", self.values.detach().cpu().numpy())
 
+    @override
     def at(self, rows: Sequence[int]) -> Patch:
-        """The patch of a batch that holds these samples of a run.
-
-        Args:
-            rows: Indices of the samples in the run.
-
-        Returns:
-            The patch with their values; itself where one sample is for all.
-
-        Raises:
-            EditError: The run has more samples than the patch.
-        """
         if len(self.values) == 1:
             return self
         if max(rows) >= len(self.values):
@@ -58,18 +50,8 @@ class Patch(SiteEdit):
             )
         return replace(self, values=self.values[list(rows)])
 
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Replace the activation by that of the other run.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: Samples, positions or units do not fit.
-        """
         samples_fit = self.values.shape[0] in (1, len(value))
         if not samples_fit or tuple(value.shape[1:]) != self.values.shape[1:]:
             raise EditError(
@@ -80,7 +62,7 @@ class Patch(SiteEdit):
         # Cloned: an expanded tensor repeats memory, and on a CPU in float32 it is the patch's own.
         return patched.expand_as(value).clone()
 
+    @override
     def tensors(self) -> dict[str, Tensor]:
-        """The values."""
         # safetensors refuses tensors that are not contiguous.
         return {"values": torch.from_numpy(np.ascontiguousarray(self.values))}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.ablate import Ablate
 from clerestory.edits.base import (
+    DirectionEdit,
     SiteEdit,
     check_units,
     edits,
     finite_number,
-    normalised_direction,
     rescaled,
 )
 
@@ -24,7 +23,7 @@ __all__ = ["Reflect"]
 
 @edits.register("reflect")
 @dataclass(frozen=True, eq=False)
-class Reflect(SiteEdit):
+class Reflect(DirectionEdit):
     """Moves positions that exceed `level` along `direction` back by `strength` times the excess.
 
     At strength 1 they end at the level, at 2 they are mirrored. Positions below the level are left
@@ -32,44 +31,24 @@ class Reflect(SiteEdit):
     where the concept is.
 
     Attributes:
-        direction: `[unit]`, of any length other than zero.
-        level: Where the concept begins, in the activations' own measure.
-        strength: The share of the excess that is taken away.
-        vector: The direction as a float32 tensor of length one.
+        level: The component at which the concept begins, in the units of the activations.
+        strength: The share of the excess that is subtracted.
 
     >>> Reflect("prior/embedding", [0.0, 1.0])(torch.tensor([[[3.0, 4.0], [3.0, -4.0]]]))
     tensor([[[ 3., -4.],
              [ 3., -4.]]])
     """
 
-    tensor_fields: ClassVar = {"direction": "vector"}
-    direction: ArrayLike | Tensor = field(repr=False)
     level: float = 0.0
     strength: float = 2.0
-    vector: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vector", normalised_direction(self.site, self.direction))
+        super().__post_init__()
         for name in ("level", "strength"):
             object.__setattr__(self, name, finite_number(self.site, name, getattr(self, name)))
 
-    @property
-    def units(self) -> int:
-        """The length of the direction."""
-        return len(self.vector)
-
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Move positions back where they exceed the level.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: The site has another number of units than the direction.
-        """
         check_units(self.site, self.units, value.shape[-1])
         direction, before = self.vector.to(value.device), value.float()
         excess = (before @ direction - self.level).clamp_min(0)[..., None]
@@ -78,15 +57,9 @@ class Reflect(SiteEdit):
         # bits.
         return torch.where(excess > 0, reflected, before).to(value.dtype)
 
+    @override
     def nearest_affine(self, units: int) -> SiteEdit:
-        """The ablation that holds every position at the level, wherever it begins.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            An edit that can be folded into weights; it also moves positions below the level.
-        """
+        # It holds every position at the level, also those below it.
         return Ablate(
             self.site, self.vector, self.level, branch=self.branch, positions=self.positions
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from clerestory.edits.base import Affine, UnitEdit, edits, finite_number
 
@@ -27,29 +28,12 @@ class Scale(UnitEdit):
         super().__post_init__()
         object.__setattr__(self, "factor", finite_number(self.address, "factor", self.factor))
 
+    @override
     def __call__(self, value: Tensor) -> Tensor:
-        """Scale the unit.
-
-        Args:
-            value: Activations, `[sample, position, unit]`.
-
-        Returns:
-            A new tensor of the same shape, dtype and device.
-
-        Raises:
-            EditError: The site has no unit of this index.
-        """
         scaled = value.clone()
         self.column(scaled).mul_(self.factor)
         return scaled
 
+    @override
     def as_affine(self, units: int) -> Affine:
-        """The identity but for the unit, which is multiplied.
-
-        Args:
-            units: How many units the site has.
-
-        Returns:
-            The map, in float64.
-        """
         return self.unit_affine(units, self.factor, 0.0)

@@ -1,9 +1,9 @@
-"""Parquet tables within bounds: what they unpack to is counted before anything reads them whole.
+"""Parquet tables whose size in memory is checked before they are read as a whole.
 
     check_parquet(raw, "samples.parquet", EvidenceError)
-    raw = packed(table, "The plan", RecordingError)
+    raw = to_parquet(table, "The plan", RecordingError)
 
-What `packed` gives is what `reading.table_of` takes.
+`reading.parse_table` accepts what `to_parquet` returns.
 """
 
 from __future__ import annotations
@@ -11,81 +11,79 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from clerestory.errors import ClerestoryError
 from clerestory.io.reading import MAX_TABLE_BYTES, check_count
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyarrow import Field, RecordBatch
-    from pyarrow.parquet import ParquetFile
 
 __all__ = ["MAX_ROWS", "check_parquet", "to_parquet"]
 
-MAX_UNPACKED_BYTES, MAX_RATIO, ANYWAY = 2**33, 200, 2**28
-"""Bytes of a table in memory: at most so many, and so many for each packed byte, and these."""
 MAX_ROWS, MAX_COLUMNS = 10_000_000, 1000
-FEW, MANY = 256, 2**20
-"""Rows that are unpacked together: of texts, of numbers in a dictionary."""
+MAX_UNPACKED_BYTES, MAX_RATIO, SMALL_TABLE = 2**33, 200, 2**28
+"""Bytes of a table in memory: at most `MAX_UNPACKED_BYTES`, and at most `MAX_RATIO` for each byte
+of the file beyond `SMALL_TABLE`."""
+CELL_BYTES = 8
 
 
 def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> None:
-    """Check what a table unpacks to, first as it says, then as it is, a little at a time.
+    """Check rows, columns and size in memory, from the metadata and the lengths of texts.
 
     Args:
         raw: A Parquet file.
         what: The file, for error messages.
-        error: The class of what is raised.
+        error: Class of the error.
 
     Raises:
-        ClerestoryError: Of class `error`, where it has too many rows, columns or unpacked bytes.
-        ValueError: Two columns have one name, or pyarrow cannot read it; the caller names the file.
+        ClerestoryError: Of class `error`, if there are too many rows, columns or unpacked bytes.
+        ValueError: Two columns have the same name, or pyarrow cannot read the file.
     """
-    from pyarrow import BufferReader
+    from pyarrow import BufferReader, types
     from pyarrow.parquet import ParquetFile
 
-    most = min(MAX_UNPACKED_BYTES, MAX_RATIO * len(raw) + ANYWAY)
+    limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * len(raw) + SMALL_TABLE)
     with ParquetFile(BufferReader(raw)) as file:
-        metadata, names = file.metadata, file.schema_arrow.names
-        check_count(what, error, metadata.num_rows, MAX_ROWS, "rows")
-        check_count(what, error, metadata.num_columns, MAX_COLUMNS, "columns")
-        if len(set(names)) < len(names):
-            raise ValueError("its columns have no names of their own")
-        groups = (metadata.row_group(at) for at in range(metadata.num_row_groups))
-        # What the file says of itself is cheap to refuse, but anybody may have written it: the
-        # columns are counted below.
-        size = sum(group.total_byte_size for group in groups)
-        check_count(what, error, size, most, "unpacked bytes")
-        coded = [field.name for field in file.schema_arrow if _coded(field, names)]
-        size = 0
-        for batch in _batches(file, [name for name in names if name not in coded], FEW):
-            size += batch.nbytes
-            check_count(what, error, size, most, "unpacked bytes")
-        for name in coded:
-            largest = 0
-            for batch in _batches(file, [name], MANY):
-                column = batch.column(0)
-                # A batch brings the whole dictionary again, so it is counted once, by its largest.
-                largest = max(largest, column.dictionary.nbytes)
-                size += column.indices.nbytes + _decoded(column)
-                check_count(what, error, size + largest, most, "unpacked bytes")
-            size += largest
+        metadata, schema = file.metadata, file.schema_arrow
+    check_count(what, error, metadata.num_rows, MAX_ROWS, "rows")
+    check_count(what, error, metadata.num_columns, MAX_COLUMNS, "columns")
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError("its columns have no names of their own")
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    # Of encoded values, of which a repeated one may take no space, so cells are counted as well.
+    size = max(
+        sum(group.total_byte_size for group in groups),
+        metadata.num_rows * metadata.num_columns * CELL_BYTES,
+    )
+    check_count(what, error, size, limit, "unpacked bytes")
+    # As dictionaries each distinct text is in memory once, however many rows repeat it.
+    texts = [
+        field.name
+        for field in schema
+        if types.is_dictionary(field.type)
+        or any(is_text(field.type) for is_text in (types.is_string, types.is_binary))
+        or any(is_text(field.type) for is_text in (types.is_large_string, types.is_large_binary))
+    ]
+    with ParquetFile(BufferReader(raw), read_dictionary=texts) as file:
+        table = file.read(texts)
+    # pyarrow trusts offsets and indices unless it is asked to check them.
+    table.validate(full=True)
+    size += sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks)
+    check_count(what, error, size, limit, "unpacked bytes")
 
 
 def to_parquet(table: pd.DataFrame, what: object, error: type[ClerestoryError]) -> bytes:
-    """A table as Parquet.
+    """Write a table as Parquet.
 
     Args:
         table: The table.
-        what: What it is, for error messages.
-        error: The class of what is raised.
+        what: Its name in error messages.
+        error: Class of the error.
 
     Returns:
-        A Parquet file, which `reading.table_of` takes.
+        The bytes of a Parquet file, which `reading.parse_table` accepts.
 
     Raises:
-        ClerestoryError: Of class `error`, where it could not be read again.
+        ClerestoryError: Of class `error`, if the table is too large to be read again.
     """
     check_count(what, error, len(table), MAX_ROWS, "rows")
     file = io.BytesIO()
@@ -96,39 +94,13 @@ def to_parquet(table: pd.DataFrame, what: object, error: type[ClerestoryError]) 
     return raw
 
 
-def _coded(field: Field[Any], names: list[str]) -> bool:
-    """Whether a column is numbers in a dictionary, and its name is the name of it alone."""
-    from pyarrow import types
+def _decoded_bytes(chunk: Any) -> int:
+    """Bytes of all texts of a dictionary array, each counted as often as it occurs."""
+    import pyarrow.compute as pc
+    from pyarrow import ArrowNotImplementedError
 
-    alone = not any(name.startswith(f"{field.name}.") for name in names)
-    return alone and types.is_dictionary(field.type)
-
-
-def _batches(file: ParquetFile, names: list[str], rows: int) -> Any:
-    """Some columns, so many rows at a time, each of them checked."""
-    if not names:
-        return
-    for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
-        part: RecordBatch = batch
-        # pyarrow trusts offsets within a batch unless it is asked to check them.
-        part.validate(full=True)
-        yield part
-
-
-def _decoded(column: Any) -> int:
-    """How many bytes the values of a column with a dictionary have, each as often as it is there.
-
-    The lengths of texts are read off where they begin, so a long dictionary costs nothing.
-    """
-    from pyarrow import types
-
-    kind, held = column.dictionary.type, column.dictionary
-    wide = types.is_large_string(kind) or types.is_large_binary(kind)
-    if not (wide or types.is_string(kind) or types.is_binary(kind)):
-        # Values of a fixed width are counted at 16 bytes each.
-        return len(column) * 16
-    if not len(held):
+    try:
+        lengths = pc.binary_length(chunk.dictionary)
+    except ArrowNotImplementedError:  # numbers, which `CELL_BYTES` counts
         return 0
-    begins = np.frombuffer(held.buffers()[1], np.int64 if wide else np.int32)[held.offset :]
-    at = column.indices.drop_null().to_numpy()
-    return int((begins[at + 1].astype(np.int64) - begins[at]).sum())
+    return int(pc.sum(lengths.cast("int64").take(chunk.indices)).as_py() or 0)

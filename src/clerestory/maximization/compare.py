@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
 from typing_extensions import override
 
 from clerestory.classifiers import parse_target
@@ -30,7 +29,6 @@ from clerestory.evaluation import (
 )
 from clerestory.evaluation.items import select_items
 from clerestory.io.reading import path_inside, read_json, wrap_errors
-from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json, validate
 from clerestory.maximization.results import FILE as SEARCH_FILE
 from clerestory.maximization.results import MaximizationResult, check_finished
@@ -38,7 +36,7 @@ from clerestory.models import Edit, Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.intervals import format_interval
-from clerestory.reporting.pictures import grid, save
+from clerestory.reporting.pictures import grid, read_pictures, save, write_pictures
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import ProgressOption
@@ -172,24 +170,22 @@ class ComparisonResult(Result):
             folder: The folder; files of these names are overwritten.
         """
         super().write(folder)
-        arrays: dict[str, Any] = {
-            str(number): outcome.pictures for number, outcome in enumerate(self.conditions)
-        }
-        np.savez_compressed(folder / PICTURES, **arrays)
+        pictures = {outcome.name: outcome.pictures for outcome in self.conditions}
+        write_pictures(folder / PICTURES, pictures)
         save(self.sheet(), folder / SHEET)
 
     @classmethod
     @override
     def load(cls, folder: Path) -> Self:
         saved = load_json(_Saved, folder, FILE, SearchError)
-        pictures = read_arrays(folder / PICTURES, SearchError)
-        if sorted(pictures) != sorted(str(at) for at in range(len(saved.conditions))):
-            raise SearchError(f"{folder / PICTURES} has other pictures than {FILE} says.")
+        pictures = read_pictures(folder / PICTURES, SearchError)
+        if list(pictures) != [each.name for each in saved.conditions]:
+            raise SearchError(f"{folder / PICTURES} has pictures of other conditions than {FILE}.")
         conditions = []
-        for at, each in enumerate(saved.conditions):
+        for each in saved.conditions:
             # `mean_preservation` is a property of `Outcome`, saved for other readers of the file.
             fields = {k: value for k, value in vars(each).items() if k != "mean_preservation"}
-            conditions.append(Outcome(**fields, pictures=pictures[str(at)]))
+            conditions.append(Outcome(**fields, pictures=pictures[each.name]))
         return cls(saved.target, saved.items, saved.seeds, tuple(conditions), saved.provenance)
 
 

@@ -186,7 +186,9 @@ class ObjectiveGradient:
         weight = self.window.encoder.get_input_embeddings().weight
         self.embeddings = weight.detach().float().cpu().numpy()
         prefix = space.template.partition(WORDS)[0]
-        self.first = int(self.window.begins) + (len(self._ids(prefix)) if prefix.strip() else 0)
+        self.first = int(self.window.has_start_token) + (
+            len(self._ids(prefix)) if prefix.strip() else 0
+        )
 
     def __call__(self, states: Sequence[State]) -> list[Gains]:
         """`[position, word]` for each sequence."""
@@ -229,12 +231,16 @@ class ObjectiveGradient:
         return np.array(gains)
 
     def _ids(self, text: str) -> list[int]:
-        return self.window.ids([text])[0]
+        return self.window.token_ids([text])[0]
 
     def _word_tokens(self) -> NDArray[np.int64]:
         """The tokens of each word, `[word, token]`, padded with -1."""
         raw = self.space.tokens
-        ids = self.window.ids(self.space.vocabulary) if raw is None else [[token] for token in raw]
+        ids = (
+            self.window.token_ids(self.space.vocabulary)
+            if raw is None
+            else [[token] for token in raw]
+        )
         table = np.full((len(ids), max(map(len, ids), default=1) or 1), -1)
         for index, row in enumerate(ids):
             table[index, : len(row)] = row

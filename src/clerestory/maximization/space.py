@@ -16,7 +16,7 @@ import numpy as np
 
 from clerestory.errors import SearchError
 from clerestory.maximization.vocabularies import default_words, vocabulary_words
-from clerestory.models.families.text import Text
+from clerestory.models.core.family import TextEncoder
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -169,11 +169,11 @@ def prompt_space(
     window = next(iter(model.family.text_windows.values()), None)
     if tokens and vocabulary is not None:
         raise SearchError("Raw tokens come from the tokenizer: give a vocabulary, or `tokens`.")
-    if tokens and not isinstance(window, Text):
+    if tokens and not isinstance(window, TextEncoder):
         raise SearchError(f"{model.name} has no tokenizer for raw tokens: search over words.")
     words_or_tokens = default_words(model) if vocabulary is None else vocabulary_words(vocabulary)
     numbers = dict.fromkeys((word.strip() for word in words_or_tokens), 0)
-    if tokens and isinstance(window, Text):
+    if tokens and isinstance(window, TextEncoder):
         numbers = _raw_tokens(window)
     banned = [text.casefold() for text in ban]
     entries = [word for word in numbers if word and not any(b in word.casefold() for b in banned)]
@@ -186,7 +186,9 @@ def prompt_space(
         )
     shortest, longest = (words, words) if isinstance(words, int) else words
     token_numbers = tuple(numbers[entry] for entry in entries) if tokens else None
-    readable = _readability(window, template, token_numbers) if isinstance(window, Text) else None
+    readable = (
+        _readability(window, template, token_numbers) if isinstance(window, TextEncoder) else None
+    )
     separator = "" if tokens else " "
     return Space(
         tuple(entries), shortest, longest, template, tuple(ban), separator, readable, token_numbers
@@ -194,23 +196,23 @@ def prompt_space(
 
 
 def _readability(
-    window: Text, template: str, tokens: tuple[int, ...] | None
+    window: TextEncoder, template: str, tokens: tuple[int, ...] | None
 ) -> Callable[[Sequence[State], Sequence[str]], list[bool]]:
     """Whether prompts are the same after encoding and decoding, and encode to these tokens."""
     prefix, _, suffix = template.partition(WORDS)
-    before, after = window.ids([prefix or " "])[0], window.ids([suffix or " "])[0]
+    before, after = window.token_ids([prefix or " "])[0], window.token_ids([suffix or " "])[0]
 
     def is_readable(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
-        decoded, encoded = window.reread(texts), window.ids(texts)
+        decoded, encoded = window.round_trip(texts), window.token_ids(texts)
         # What decodes to its own text needs no second encoding, which is most of the work.
         ids_of = dict(zip(texts, encoded, strict=True))
         changed = [text for text in decoded if text not in ids_of]
         if changed:
-            ids_of |= zip(changed, window.ids(changed), strict=True)
+            ids_of |= zip(changed, window.token_ids(changed), strict=True)
         readable = []
         for state, text, reread, ids in zip(states, texts, decoded, encoded, strict=True):
             is_same = _compact(reread) == _compact(text) and ids == ids_of[reread]
-            is_same = is_same and len(ids) <= window.room
+            is_same = is_same and len(ids) <= window.capacity
             if is_same and tokens is not None:
                 is_same = ids == [*before, *(tokens[index] for index in state), *after]
             readable.append(is_same)
@@ -224,7 +226,7 @@ def _compact(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def _raw_tokens(window: Text) -> dict[str, int]:
+def _raw_tokens(window: TextEncoder) -> dict[str, int]:
     """The texts of tokens, blanks included, with their numbers."""
     special = set(window.tokenizer.all_special_ids)
     tokens: dict[str, int] = {}

@@ -30,7 +30,7 @@ from clerestory.microscope.maps import Maps
 from clerestory.microscope.summaries import EXTREMES
 from clerestory.models.core.addresses import select
 from clerestory.recordings import Recording
-from clerestory.recordings.plan import OfModel
+from clerestory.recordings.plan import ModelIdentity
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
@@ -123,10 +123,10 @@ def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
     return Plan(FORMAT, slug, model, tuple(planned_recordings), tuple(planned_sites.values()))
 
 
-def _model(recordings: Sequence[Recording]) -> OfModel:
+def _model(recordings: Sequence[Recording]) -> ModelIdentity:
     """The model that all recordings have in common."""
     models = [
-        validate(OfModel, each.manifest["plan"]["model"], each.store.folder, RecordingError)
+        validate(ModelIdentity, each.manifest["plan"]["model"], each.store.folder, RecordingError)
         for each in recordings
     ]
     if len({(model.name, model.revision) for model in models}) != 1:

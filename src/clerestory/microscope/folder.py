@@ -25,7 +25,7 @@ from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import path_inside, read_json, read_table
 from clerestory.io.tensor_files import open_memmap
 from clerestory.io.validation import validate
-from clerestory.recordings.plan import OfModel
+from clerestory.recordings.plan import ModelIdentity
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Plan:
 
     format: int
     slug: str
-    model: OfModel
+    model: ModelIdentity
     recordings: tuple[PlannedRecording, ...]
     sites: tuple[PlannedSite, ...]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -135,7 +135,7 @@ def open_model(microscope: Microscope) -> Model:
     from clerestory import load
 
     recorded = microscope.plan.model
-    options: Mapping[Any, Any] = recorded.how
+    options: dict[str, Any] = dict(recorded.load_options)
     model = load(recorded.name, **options)
     if model.revision != recorded.revision:
         raise RecordingError(

@@ -44,10 +44,10 @@ def add_references(
 
 def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
     model, origin = microscope.plan.model, findings.provenance
-    if origin.model and (origin.model, origin.digest) != (model.name, model.revision):
+    if origin.model and (origin.model, origin.digest) != (model.name, model.weights):
         raise EvidenceError(
-            f"{folder} was found in {origin.model} (revision {origin.digest}), the microscope is "
-            f"of {model.name} ({model.revision})."
+            f"{folder} was found in {origin.model} (weights {origin.digest}), the microscope is "
+            f"of {model.name} ({model.weights})."
         )
     if findings.findings and not any(
         each.site.partition("@")[0] in microscope.sites for each in findings.findings

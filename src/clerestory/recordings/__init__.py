@@ -6,8 +6,8 @@ from clerestory.recordings.recording import Recording
 from clerestory.recordings.store import Store
 from clerestory.recordings.survey import Survey, survey
 from clerestory.recordings.template import Template
-from clerestory.recordings.verification import Damage, repaired, verify
-from clerestory.recordings.writer import begin, fill, fill_chunk, record, record_plan
+from clerestory.recordings.verification import Damage, unmark_damaged, verify
+from clerestory.recordings.writer import fill, fill_chunk, record, record_plan, start_recording
 
 __all__ = [
     "Damage",
@@ -16,7 +16,6 @@ __all__ = [
     "Store",
     "Survey",
     "Template",
-    "begin",
     "fill",
     "fill_chunk",
     "make_plan",
@@ -24,7 +23,8 @@ __all__ = [
     "random_prompts",
     "record",
     "record_plan",
-    "repaired",
+    "start_recording",
     "survey",
+    "unmark_damaged",
     "verify",
 ]

@@ -73,7 +73,7 @@ def fill_with_ray(
     """
     if workers < 1:
         raise RecordingError(f"workers is {workers}; it must be 1 or more.")
-    missing = store.missing()
+    missing = store.missing_chunks()
     if not missing:
         return
     with _cluster(address) as ray:
@@ -82,7 +82,7 @@ def fill_with_ray(
         kind = ray.remote(
             num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=3
         )(_Worker)
-        name = store.plan.model["name"]
+        name = store.plan.model.name
         where = store.folder.url
         pool = [kind.remote(where, name, dict(how)) for _ in range(min(workers, len(missing)))]
         _spread(ray, pool, store, missing, progress)

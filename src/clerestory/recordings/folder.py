@@ -203,7 +203,7 @@ class Folder:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
 
-    def swept(self) -> None:
+    def remove_partial_files(self) -> None:
         """Without the halves of files that a killed recorder left."""
         if self.local:
             for path in Path(self.root).rglob(f"*{PARTIAL}"):
@@ -233,7 +233,7 @@ class Folder:
         return FsspecStore(fs, path=path, read_only=read_only)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Nobody else records here while this is open.
 
         The lock is the operating system's, so it ends with its process, however that ends. Object

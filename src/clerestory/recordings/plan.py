@@ -9,63 +9,122 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from clerestory.errors import PromptError, RecordingError
 from clerestory.io.parquet import to_parquet
 from clerestory.io.reading import wrap_errors
-from clerestory.io.validation import validate
+from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.core.types import Branch, Pool
+from clerestory.models.provenance import weights_digest
 from clerestory.recordings.prompts import prompt_table, repeated
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMAT", "OfModel", "Plan", "check_model", "check_same", "make_plan"]
+__all__ = ["FORMAT", "ModelIdentity", "Plan", "check_model", "check_same", "make_plan"]
 
-FORMAT = 2
-"""The version of what lies on disk."""
-# Drawing takes far longer than reading alone, so fewer samples are lost with a chunk that is
-# killed.
-_BATCHES = {True: 8, False: 64}
-"""Batches a chunk where pictures are drawn, and where they are not."""
+FORMAT = 3
+"""Version of the files of a recording."""
+BATCHES_PER_CHUNK = {True: 8, False: 64}
+"""Batches per chunk, with pictures and without: drawing takes far longer than reading alone, so a
+kill should lose fewer samples."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Samples, and how they are drawn and read.
+class ModelIdentity:
+    """The properties by which one model is told from another.
 
     Attributes:
-        table: One row a sample, with `prompt`, `seed` and the factors.
-        model: What tells the model from others: name, revision, how it was
-            loaded, pipeline, scheduler, dtype.
-        options: How all samples are drawn.
-        read: Units and steps to read by site.
-        pool: How positions are pooled.
-        branch: The branch of guidance that is read.
-        pictures: Whether pictures are drawn and kept.
-        batch: Samples that are drawn together.
-        chunk: Rows that are kept together; a multiple of `batch`.
-        threads: torch's number of threads.
+        name: The name that `load` opens it by.
+        revision: Revision of the checkpoint; "" where there is none.
+        weights: Digest of the weights, adapters included; "" where they cannot be reached.
+        load_options: Arguments of `load` that change the weights. All are names, so that nothing in
+            a manifest can make code run.
+        pipeline: Class name of the pipeline.
+        scheduler: Class name of the scheduler; "" where there is none.
+        dtype: Precision of the weights, such as `bfloat16`.
     """
 
-    table: pd.DataFrame
-    model: Mapping[str, Any]
+    name: str
+    revision: str
+    weights: str
+    load_options: Mapping[Annotated[str, Field(pattern="^(prior|lora|config)$")], str]
+    pipeline: str
+    scheduler: str
+    dtype: str
+
+    @classmethod
+    def of(cls, model: Model) -> ModelIdentity:
+        """The identity of an opened model."""
+        pipeline = model.pipeline
+        scheduler = getattr(pipeline, "scheduler", None)
+        return cls(
+            name=model.name,
+            revision=model.revision,
+            # A few hundred signs of each matrix: a moment, also for models of many gigabytes.
+            weights=weights_digest(model),
+            load_options=dict(model.load_options),
+            pipeline=type(pipeline).__name__,
+            scheduler="" if scheduler is None else type(scheduler).__name__,
+            dtype=str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
+        )
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """How all samples of a plan are drawn and read.
+
+    Attributes:
+        model: The model that is run.
+        options: Options of the pipeline.
+        read: Units and steps to read by site.
+        pool: Pooling of positions.
+        branch: Branch of guidance that is read.
+        pictures: Whether pictures are drawn and stored.
+        batch: Samples that are drawn together.
+        chunk: Rows that are stored together; a multiple of `batch`.
+        threads: Number of threads of torch.
+    """
+
+    model: ModelIdentity
     options: Options
-    read: Mapping[str, Selection]
+    read: Mapping[str, SiteSelection]
     pool: Pool
     branch: Branch
     pictures: bool
     batch: int
     chunk: int
     threads: int
+
+
+@dataclass(frozen=True)
+class _SavedPlan(PlanSettings):
+    """The plan in a manifest: its table lies beside it."""
+
+    format: int
+    samples: int
+    table: str
+
+
+@dataclass(frozen=True)
+class Plan(PlanSettings):
+    """Samples, and how they are drawn and read.
+
+    Attributes:
+        table: One row per sample, with `prompt`, `seed` and the factors.
+    """
+
+    table: pd.DataFrame
 
     def __len__(self) -> int:
         return len(self.table)
@@ -140,87 +199,41 @@ class Plan:
         return to_parquet(self.table, "The plan", RecordingError)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON has it; its table by its digest."""
-        fields = {
-            "format": FORMAT,
-            "samples": len(self),
-            "table": self.digest,
-            "model": dict(self.model),
-            "options": asdict(self.options),
-            "read": {site: asdict(wanted) for site, wanted in self.read.items()},
-            "pool": self.pool,
-            "branch": self.branch,
-            "pictures": self.pictures,
-            "batch": self.batch,
-            "chunk": self.chunk,
-            "threads": self.threads,
-        }
-        # Through JSON, so that it compares equal to one that was read: tuples become lists.
-        plain: dict[str, Any] = json.loads(json.dumps(fields))
-        return plain
+        """The plan for JSON; its table is represented by a digest."""
+        return to_jsonable(
+            _SavedPlan(format=FORMAT, samples=len(self), table=self.digest, **_settings(self))
+        )
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any], table: pd.DataFrame) -> Plan:
+    def from_dict(cls, content: Mapping[str, Any], table: pd.DataFrame) -> Plan:
         """Restore a plan.
 
         Args:
-            fields: What `to_dict` gave, perhaps from a file that was altered.
+            content: What `to_dict` returned, perhaps from a file that was altered.
             table: The table of samples.
 
         Returns:
             The plan.
 
         Raises:
-            RecordingError: A field does not fit, or the table is not the one that was planned.
+            RecordingError: A field does not fit, or the table is not the planned one.
         """
-        read = validate(_PlanFields, fields, "manifest.json: plan", RecordingError)
-        named = {name: own for name, own in vars(read).items() if name not in _NOT_IN_PLAN}
-        plan = cls(table=table, **{**named, "model": asdict(read.model)})
-        with wrap_errors("samples.parquet", RecordingError):
-            same = plan.digest == read.table
-        if not same:
-            raise RecordingError(
-                "samples.parquet is not the table that was planned: it was altered."
-            )
+        saved = validate(_SavedPlan, content, "manifest.json: plan", RecordingError)
         for name in ("batch", "chunk", "threads"):
-            # Bounded, as whatever a file says: ranges and buffers are made by them.
-            if not 1 <= getattr(plan, name) < 2**31:
-                raise RecordingError(f"manifest.json was altered: {name} is {fields[name]}.")
+            # Bounded, because ranges and buffers of this size are created.
+            if not 1 <= getattr(saved, name) < 2**31:
+                raise RecordingError(f"manifest.json was altered: {name} is {content[name]}.")
+        plan = cls(table=table, **_settings(saved))
+        with wrap_errors("samples.parquet", RecordingError):
+            unaltered = plan.digest == saved.table
+        if not unaltered:
+            raise RecordingError("samples.parquet is not the planned table: it was altered.")
         _check_table(table)
         return plan
 
 
-@dataclass(frozen=True)
-class OfModel:
-    """What a plan says of its model; `how` are names, and nothing that could make code run."""
-
-    name: str
-    revision: str
-    how: Mapping[Literal["prior", "lora", "config"], str]
-    pipeline: str
-    scheduler: str
-    dtype: str
-
-
-@dataclass(frozen=True)
-class _PlanFields:
-    """What `Plan.to_dict` gives."""
-
-    format: int
-    samples: int
-    table: str
-    model: OfModel
-    options: Options
-    read: Mapping[str, Selection]
-    pool: Pool
-    branch: Branch
-    pictures: bool
-    batch: int
-    chunk: int
-    threads: int
-
-
-_NOT_IN_PLAN = ("format", "samples", "table")
+def _settings(plan: PlanSettings) -> dict[str, Any]:
+    return {field.name: getattr(plan, field.name) for field in fields(PlanSettings)}
 
 
 def _check_table(table: pd.DataFrame) -> None:
@@ -282,10 +295,10 @@ def make_plan(
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
     together = min(batch, model.family.max_batch or batch)
-    wanted = chunk or together * _BATCHES[pictures]
+    wanted = chunk or together * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
         table=repeated(table, numbers),
-        model=_identify(model),
+        model=ModelIdentity.of(model),
         options=drawn,
         read=selected,
         pool=pool,
@@ -312,79 +325,64 @@ def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
             )
 
 
-def _identify(model: Model) -> dict[str, Any]:
-    """What tells one model from another, as far as it can be known."""
-    pipeline = model.pipeline
-    scheduler = getattr(pipeline, "scheduler", None)
-    return {
-        "name": model.name,
-        "revision": model.revision,
-        "how": dict(model.load_options),
-        "pipeline": type(pipeline).__name__,
-        "scheduler": type(scheduler).__name__ if scheduler is not None else "",
-        "dtype": str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
-    }
-
-
 def check_model(model: Model, plan: Plan) -> None:
     """Check that a plan was made with this model.
 
-    Models are compared by name, revision, how they were loaded, pipeline, scheduler and precision.
+    Models are compared by their `ModelIdentity`; weights only where both digests are known, since
+    those of an offloaded model cannot be read.
 
     Args:
-        model: The model that is to go on.
+        model: The model that continues.
         plan: The plan of the recording.
 
     Raises:
         RecordingError: It is another model; the message names the differences.
     """
-    differing = [
-        f"{name}: {_short(there)} there, {_short(here)} here"
-        for name, here, there in _differences(_identify(model), plan.model)
-    ]
-    if differing:
+    differences = list(_differences(asdict(ModelIdentity.of(model)), asdict(plan.model)))
+    if differences:
         raise RecordingError(
-            f"The recording was planned with another model ({'; '.join(differing[:6])})."
+            f"The recording was planned with another model ({'; '.join(differences[:6])})."
         )
 
 
-def check_same(plan: Plan, fields: Mapping[str, Any]) -> None:
-    """Check that a folder was begun with this plan.
+def check_same(plan: Plan, saved: Mapping[str, Any]) -> None:
+    """Check that a recording has this plan.
 
-    The number of threads may differ: who goes on takes the number that was begun with.
+    The number of threads may differ: the recording is continued with the number in its plan.
 
     Args:
-        plan: The plan that is to go on.
-        fields: The plan in the folder's manifest.
+        plan: The plan.
+        saved: The plan in the manifest of the recording.
 
     Raises:
         RecordingError: It is another plan; the message names the differences.
     """
-    ours = {**plan.to_dict(), "threads": fields["threads"]}
-    differing = [
-        "other prompts, seeds or factors"
-        if name == "table"
-        else f"{name}: {_short(there)} there, {_short(here)} here"
-        for name, here, there in _differences(ours, fields)
-    ]
-    if differing:
+    differences = list(_differences({**plan.to_dict(), "threads": saved["threads"]}, saved))
+    if differences:
+        more = "; …" if len(differences) > 6 else ""
         raise RecordingError(
-            f"The folder holds a recording of another plan ({'; '.join(differing[:6])}"
-            f"{'; …' if len(differing) > 6 else ''}): give the same arguments, or another folder."
+            f"The folder holds a recording of another plan ({'; '.join(differences[:6])}{more}): "
+            "give the same arguments, or another folder."
         )
 
 
 def _differences(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for name in dict.fromkeys([*ours, *theirs]):
-        here, there = ours.get(name), theirs.get(name)
-        if isinstance(here, dict) and isinstance(there, dict):
+    current: Mapping[str, Any], saved: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    """The fields in which two plans or models differ, in words."""
+    for name in dict.fromkeys([*current, *saved]):
+        here, there = current.get(name), saved.get(name)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
             yield from _differences(here, there, f"{prefix}{name}.")
-        elif here != there:
-            yield f"{prefix}{name}", here, there
+        # The weights of an offloaded model cannot be read: unknown, not different.
+        elif here == there or (name == "weights" and not (here and there)):
+            continue
+        elif name == "table":
+            yield "other prompts, seeds or factors"
+        else:
+            yield f"{prefix}{name}: {_shorten(there)} there, {_shorten(here)} here"
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) < 40 else text[:37] + "…"

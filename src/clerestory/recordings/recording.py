@@ -78,7 +78,9 @@ class Recording:
     def markers(self) -> list[Marker]:
         """The chunks that are done, as they were when this was first asked."""
         every = self.store.plan.chunks
-        found = [self.store.marker(chunk) for chunk in self.store.done() if chunk < every]
+        found = [
+            self.store.marker(chunk) for chunk in self.store.completed_chunks() if chunk < every
+        ]
         return [marker for marker in found if marker is not None]
 
     @cached_property

@@ -79,7 +79,7 @@ class Store:
         self.folder = where if isinstance(where, Folder) else Folder(where)
 
     @property
-    def begun(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is a manifest, and so a plan."""
         return self.folder.read(MANIFEST) is not None
 
@@ -131,7 +131,7 @@ class Store:
         return layouts_of(self.manifest["arrays"], f"{self.folder}/{MANIFEST}", self.plan)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Nobody else records here while this is open, and what a kill left of files is gone.
 
         Raises:
@@ -139,7 +139,7 @@ class Store:
             OutputError: The folder holds anything but a recording or the beginnings of one; nothing
                 is touched.
         """
-        if not self.begun:
+        if not self.exists:
             ours = {TABLE, ARRAYS, LOCK}
             names = [name for name in self.folder.names() if not name.endswith(PARTIAL)]
             strange = sorted(set(names) - ours)
@@ -147,11 +147,11 @@ class Store:
                 raise OutputError(
                     f"{self.folder} is not empty (it has {strange[0]}): choose another folder."
                 )
-        with self.folder.locked():
-            self.folder.swept()
+        with self.folder.lock():
+            self.folder.remove_partial_files()
             yield
 
-    def begin(
+    def create(
         self, plan: Plan, layouts: Mapping[str, Layout], encoders: Sequence[str] = ()
     ) -> None:
         """Write the plan: table and empty arrays, then, last, the manifest.
@@ -299,7 +299,7 @@ class Store:
     def complete_marked(self) -> None:
         """Set `complete` where a kill came between a chunk's marker and that coordinate."""
         complete: Any = self._writable[0][COMPLETE][:]
-        for chunk in self.done():
+        for chunk in self.completed_chunks():
             if chunk < self.plan.chunks and not all(complete[self.plan.rows(chunk)]):
                 self.mark_complete(chunk)
 
@@ -315,7 +315,7 @@ class Store:
             self.mark_complete(chunk, complete=False)
         self.folder.remove(_marker(chunk))
 
-    def done(self) -> list[int]:
+    def completed_chunks(self) -> list[int]:
         """The chunks that have a marker, in order."""
         names = [name.partition(".") for name in self.folder.names(DONE)]
         return sorted(
@@ -345,9 +345,9 @@ class Store:
         fine = set(bad) <= set(self.plan.rows(chunk)) and all(n >= 0 for _, n in files.values())
         return Marker(chunk, bad, files) if fine else None
 
-    def missing(self) -> list[int]:
+    def missing_chunks(self) -> list[int]:
         """The chunks that are still to be filled."""
-        done = set(self.done())
+        done = set(self.completed_chunks())
         return [chunk for chunk in range(self.plan.chunks) if chunk not in done]
 
     def file(self, name: str) -> bytes | None:

@@ -12,7 +12,7 @@ from clerestory.recordings.folder import digest
 from clerestory.recordings.store import Marker, Store
 from clerestory.types import Progress
 
-__all__ = ["Damage", "repaired", "verify"]
+__all__ = ["Damage", "unmark_damaged", "verify"]
 
 ALL = "*"
 """In place of a site where a whole chunk is in doubt, since its marker cannot be read."""
@@ -48,7 +48,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
     Raises:
         RecordingError: The plan, its table or the metadata are damaged, which no chunk can repair.
     """
-    plan, chunks = store.plan, store.done()
+    plan, chunks = store.plan, store.completed_chunks()
     _check_files(store)
     found: list[Damage] = []
     for index, chunk in enumerate(chunks):
@@ -62,7 +62,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
     return found
 
 
-def repaired(store: Store, damage: list[Damage]) -> int:
+def unmark_damaged(store: Store, damage: list[Damage]) -> int:
     """Take the markers of damaged chunks away, so that they are filled again.
 
     The folder is to be locked meanwhile.

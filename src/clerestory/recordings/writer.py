@@ -30,7 +30,7 @@ from clerestory.types import Progress, ProgressOption
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["begin", "fill", "fill_chunk", "record", "record_plan"]
+__all__ = ["fill", "fill_chunk", "record", "record_plan", "start_recording"]
 
 OnSurvey = Callable[[Survey], None]
 # A full disk, a full quota, and a file larger than the file system or a limit allows.
@@ -123,13 +123,15 @@ def record_plan(
         OutputError: `out` holds something else, or the disk is full.
     """
     store = Store(out)
-    with store.locked():
-        begin(store, model, plan, on_survey)
+    with store.lock():
+        start_recording(store, model, plan, on_survey)
         fill(store, model, progress)
     return store
 
 
-def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = None) -> None:
+def start_recording(
+    store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = None
+) -> None:
     """Write the plan into a new folder, or check that the folder was begun with it.
 
     The folder is to be locked meanwhile (`Store.locked`), and while it is filled.
@@ -144,7 +146,7 @@ def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = N
         RecordingError: The folder was begun with another plan.
         OutputError: The disk is full.
     """
-    if store.begun:
+    if store.exists:
         check_same(plan, store.manifest["plan"])
         return
     _ = plan.parquet  # what could not be read again is refused before anything is drawn
@@ -152,11 +154,11 @@ def begin(store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = N
         found = survey(model, plan)
     if on_survey is not None:
         on_survey(found)
-    if store.begun:  # by somebody else meanwhile, where no lock holds: in an object store
+    if store.exists:  # by somebody else meanwhile, where no lock holds: in an object store
         check_same(plan, store.manifest["plan"])
         return
     with _room(store, plan):
-        store.begin(plan, found.layouts, encoder_digests(model.pipeline))
+        store.create(plan, found.layouts, encoder_digests(model.pipeline))
 
 
 def fill(
@@ -173,7 +175,7 @@ def fill(
     Raises:
         OutputError: The disk is full.
     """
-    plan, missing = store.plan, sorted({*store.missing(), *again})
+    plan, missing = store.plan, sorted({*store.missing_chunks(), *again})
     store.complete_marked()
     done = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
@@ -300,8 +302,8 @@ def _room(store: Store, plan: Plan) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         kept = 0
-        if store.begun:
-            kept = sum(len(plan.rows(chunk)) for chunk in store.done())
+        if store.exists:
+            kept = sum(len(plan.rows(chunk)) for chunk in store.completed_chunks())
         raise OutputError(
             f"The disk of {store.folder} is full: {kept:,} of {len(plan):,} samples are kept. Make "
             "room and give the same command again; it goes on from there."

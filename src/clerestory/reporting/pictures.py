@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.io.reading import ErrorClass
+from clerestory.io.reading import ErrorClass, wrap_errors
 from clerestory.io.tensor_files import read_arrays
 from clerestory.types import Pictures
 
@@ -194,5 +194,5 @@ def read_pictures(path: Path, error: ErrorClass) -> dict[str, Pictures]:
         ClerestoryError: Of class `error`, if the file is missing or damaged.
     """
     arrays = read_arrays(path, error)
-    names = arrays.pop("names")
-    return {str(name): arrays[str(index)] for index, name in enumerate(names)}
+    with wrap_errors(path, error):
+        return {str(name): arrays[str(index)] for index, name in enumerate(arrays["names"])}

@@ -187,7 +187,7 @@ NEXT = {
 
 def _reader(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
     """The linear layer that alone reads the site, with True."""
-    if model.family.hooks_by_address[site.address].side == "input":
+    if model.family.hooks_by_address[site.address].is_input:
         return (site.path, site.module, True) if isinstance(site.module, nn.Linear) else None
     for end, following in NEXT.items():
         if site.path.endswith(end):

@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from clerestory.cli.arguments import validated
+from lancet.cli import options
 
 __all__ = ["art"]
 
 
 @validated
 def art(
-    out: Annotated[Path, typer.Option(help="Folder for the packed art.")] = Path("build/art"),
-    world: Annotated[
-        Path | None, typer.Option(help="A world's table; the built-in one if left out.")
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the packed art.")] = options.DEFAULT_ART,
+    world: options.WorldFile = None,
 ) -> None:
-    """Fetch the art with npm and pack its sprites; nothing to do where it is there, unaltered.
+    """Fetch the art with npm and pack its sprites, unless the folder has them already.
 
     The art is openly licensed and not part of Clerestory: NOTICE credits every family.
     """

@@ -1,4 +1,4 @@
-"""`clerestory lancet evaluate`: how well a Lancet draws what it is asked for."""
+"""`clerestory lancet evaluate`: how often a Lancet draws what prompts ask for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clerestory.cli import options as shared
 from clerestory.cli.arguments import validated
+from lancet.cli import options
 
 if TYPE_CHECKING:
     from lancet.evaluation.rates import Evaluation, Rate
@@ -19,26 +21,23 @@ __all__ = ["evaluate"]
 
 @validated
 def evaluate(
-    model: Annotated[
-        str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
-    ] = "lancet",
+    model: options.ModelName = options.SHIPPED,
     sheet: Annotated[
-        Path | None, typer.Option(help="Save all pictures with their prompts here; a new PNG.")
+        Path | None, typer.Option(help="New PNG for all pictures with their prompts.")
     ] = None,
     stages: Annotated[
-        bool, typer.Option("--stages", help="Also what each stage loses by itself; needs the art.")
+        bool, typer.Option("--stages", help="Also measure each stage alone, which needs the art.")
     ] = False,
-    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
-        "build/art"
-    ),
+    art: options.ArtFolder = options.DEFAULT_ART,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of the denoiser, if not the usual.")
+        int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")
     ] = None,
-    prior_steps: Annotated[int | None, typer.Option(min=1, help="The same of the prior.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object, to stdout.")] = False,
+    prior_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the prior; default: the model's.")
+    ] = None,
+    json: shared.JsonFlag = False,
 ) -> None:
-    """Draw a fixed grid of prompts that training has not seen, and say what the pictures show."""
-    import clerestory
+    """Draw a fixed set of prompts that are no training captions, and classify the pictures."""
     from clerestory.cli import console
     from clerestory.io.writing import atomic_file, check_picture_suffix, prepare_new_file
     from lancet.evaluation import rates as evaluation
@@ -50,22 +49,21 @@ def evaluate(
         Art.open(art)
     if sheet is not None:
         check_picture_suffix(prepare_new_file(sheet))
-    opened = clerestory.load(model)
-    folder = None if model == "lancet" else Path(model)
-    with console.progress_bars() as bars:
-        options = {"steps": steps, "prior_steps": prior_steps}
-        result = evaluation.evaluate(opened, folder, progress=bars, **options)
+    opened, folder = options.open_lancet(model)
+    with console.progress_bars() as progress:
+        settings = {"steps": steps, "prior_steps": prior_steps}
+        result = evaluation.evaluate(opened, folder, progress=progress, **settings)
     if sheet is not None:
         with atomic_file(sheet) as part:
-            contact_sheet(result.pictures, [ask.prompt for ask in result.asks]).save(part)
-        console.status(f"{len(result.asks)} pictures are on {sheet}.")
+            contact_sheet(result.pictures, [prompt.prompt for prompt in result.prompts]).save(part)
+        console.status(f"{len(result.prompts)} pictures are on {sheet}.")
     limits = None
     if stages:
         from lancet.evaluation.stages import stage_rates
 
-        with console.progress_bars() as bars:
-            limits = stage_rates(opened, art, folder, progress=bars)
-    if as_json:
+        with console.progress_bars() as progress:
+            limits = stage_rates(opened, art, folder, progress=progress)
+    if json:
         console.write_json({**result.to_dict(), **({"stages": limits.to_dict()} if limits else {})})
         return
     _print(result)
@@ -77,13 +75,13 @@ def _print(result: Evaluation) -> None:
     """The figures as a table, rates with their intervals."""
     from clerestory.cli import console
 
-    console.write(f"{len(result.asks)} prompts, by the evaluation classifiers:")
+    console.write(f"{len(result.prompts)} prompts, by the evaluation classifiers:")
     _print_rates(result.rates, result.same_styles)
     console.write("in combinations that training never shows:")
     _print_rates(result.held_out)
     console.write("the classifiers themselves, on held-out renders:")
     for name, rate in result.classifiers.items():
-        console.write(f"  {name:18}{_span(rate.rate, rate.low, rate.high)}  of {rate.of}")
+        console.write(f"  {name:18}{_interval(rate)} of {rate.of}")
     console.write(f"Fréchet distance to held-out renders: {result.frechet:.2f}")
     console.write(f"seconds per picture: {result.seconds_per_picture:.3f}")
 
@@ -95,14 +93,14 @@ def _print_rates(
 
     for name, rate in rates.items():
         label = name.replace("_", " ")
-        said = "not in this world" if rate is None else _span(rate.rate, rate.low, rate.high)
-        beside = (renders or {}).get(name)
-        limit = "" if beside is None else f"; of renders in these styles {beside:.1%} are right"
-        console.write(f"  {label:18}{said}" + (f"  of {rate.of}{limit}" if rate else ""))
+        text = "not in this world" if rate is None else _interval(rate)
+        accuracy = (renders or {}).get(name)
+        limit = "" if accuracy is None else f"; of renders in these styles {accuracy:.1%} are right"
+        console.write(f"  {label:18}{text}" + (f"  of {rate.of}{limit}" if rate else ""))
 
 
 def _print_stages(result: StageRates) -> None:
-    """What is right on held-out renders, through the autoencoder, and decoded from embeddings."""
+    """Accuracy on held-out renders, reconstructed renders, and pictures of their embeddings."""
     from clerestory.cli import console
 
     console.write(
@@ -118,5 +116,5 @@ def _print_stages(result: StageRates) -> None:
     console.write(f"text: a caption's own render is the nearest of 256 in {result.retrieval:.1%}")
 
 
-def _span(rate: float, low: float, high: float) -> str:
-    return f"{rate:6.1%}  ({low:.1%} to {high:.1%})"
+def _interval(rate: Rate) -> str:
+    return options.format_interval(rate.rate, rate.low, rate.high)

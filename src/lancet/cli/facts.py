@@ -1,13 +1,12 @@
-"""`clerestory lancet facts`: what was planted in a Lancet, and what it learnt of it."""
+"""`clerestory lancet facts`: the facts planted in a Lancet, and how often it draws them."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from clerestory.cli import options as shared
 from clerestory.cli.arguments import validated
+from lancet.cli import options
 
 if TYPE_CHECKING:
     from lancet.evaluation.facts import FactResult
@@ -17,21 +16,17 @@ __all__ = ["facts"]
 
 @validated
 def facts(
-    model: Annotated[
-        str, typer.Option(help="`lancet`, or a folder made by `clerestory lancet train`.")
-    ] = "lancet",
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, to stdout.")] = False,
+    model: options.ModelName = options.SHIPPED,
+    json: shared.JsonFlag = False,
 ) -> None:
-    """Draw each planted fact and its control, and say how often the fact is seen."""
-    import clerestory
+    """Draw each planted fact and its control, and count how often pictures show the fact."""
     from clerestory.cli import console
-    from lancet.evaluation import facts as measuring
+    from lancet.evaluation.facts import facts as measure_facts
 
-    opened = clerestory.load(model)
-    folder = None if model == "lancet" else Path(model)
+    opened, folder = options.open_lancet(model)
     with console.progress_bars() as progress:
-        measured = measuring.facts(opened, folder, progress=progress)
-    if as_json:
+        measured = measure_facts(opened, folder, progress=progress)
+    if json:
         console.write_json([fact.to_dict() for fact in measured])
         return
     console.write(f"{'fact':18}{'planted':>8}{'renders':>9}  {'lancet':26}control")
@@ -40,8 +35,8 @@ def facts(
 
 
 def _row(fact: FactResult) -> str:
-    spans = [
-        f"{rate.rate:6.1%} ({rate.low:.1%} to {rate.high:.1%})"
+    lancet, control = (
+        options.format_interval(rate.rate, rate.low, rate.high)
         for rate in (fact.lancet, fact.control)
-    ]
-    return f"{fact.name:18}{fact.planted:8.0%}{fact.renders:9.1%}  {spans[0]:26}{spans[1]}"
+    )
+    return f"{fact.name:18}{fact.planted:8.0%}{fact.renders:9.1%}  {lancet:26}{control}"

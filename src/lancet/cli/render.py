@@ -1,4 +1,4 @@
-"""`clerestory lancet render`: a captioned contact sheet of the world that Lancet is taught."""
+"""`clerestory lancet render`: a captioned contact sheet of Lancet's world."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from clerestory.cli.arguments import validated
+from lancet.cli import options
 
 __all__ = ["render"]
 
 
 @validated
 def render(
-    out: Annotated[Path, typer.Option(help="The picture to write, such as sheet.png; new.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="How many scenes.")] = 60,
+    out: Annotated[Path, typer.Option(help="New picture file, such as sheet.png.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of scenes.")] = 60,
     style: Annotated[str | None, typer.Option(help="Only scenes in this style.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only scenes with this subject.")] = None,
     place: Annotated[str | None, typer.Option(help="Only scenes in this place.")] = None,
@@ -24,29 +25,25 @@ def render(
         str | None, typer.Option(help="Only scenes seen from this perspective.")
     ] = None,
     fact: Annotated[
-        str | None, typer.Option(help="Half scenes where this planted fact applies, half without.")
+        str | None, typer.Option(help="Half of the scenes with this planted fact, half without.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The first scene's seed.")] = 0,
-    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
-        "build/art"
-    ),
-    world: Annotated[
-        Path | None, typer.Option(help="A world's table; the built-in one if left out.")
-    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene.")] = 0,
+    art: options.ArtFolder = options.DEFAULT_ART,
+    world: options.WorldFile = None,
 ) -> None:
-    """Draw scenes of the world with their captions on one sheet, to look at."""
+    """Draw scenes of the world with their captions on one sheet."""
     from clerestory.cli import console
     from clerestory.io.writing import atomic_file, prepare_new_file
     from lancet.world import sheet
     from lancet.world.table import World
 
     prepare_new_file(out)
-    wishes = {"style": style, "subject": subject, "place": place, "mood": mood}
-    wishes["perspective"] = perspective
-    fixed = {factor: level for factor, level in wishes.items() if level is not None}
+    levels = {"style": style, "subject": subject, "place": place, "mood": mood}
+    levels["perspective"] = perspective
+    fixed = {factor: level for factor, level in levels.items() if level is not None}
     table = World.load(world)
     sections = sheet.choose(table, n, seed=seed, fact=fact, **fixed)
-    drawn = sheet.page(table, art, sections)
+    page = sheet.page(table, art, sections)
     with atomic_file(out) as part:
-        sheet.save(drawn, part)
+        sheet.save(page, part)
     console.write(f"{n} scenes are on {out}.", err=True)

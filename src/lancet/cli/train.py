@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from clerestory.cli.arguments import validated
+from lancet.cli import options
 
 __all__ = ["train"]
 
@@ -18,22 +19,22 @@ __all__ = ["train"]
 def train(
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the model; must be empty or absent. Needed unless --stage."),
+        typer.Option(
+            help="Folder for the model; must be empty or absent. Required without --stage."
+        ),
     ] = None,
-    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
-        "build/art"
-    ),
+    art: options.ArtFolder = options.DEFAULT_ART,
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for renders and checkpoints, where a second call goes on; by default"
-            " ~/.cache/clerestory/lancet (with --smoke a temporary one)."
+            help="Folder for renders and checkpoints, where the same command resumes; default: "
+            "~/.cache/clerestory/lancet, or a temporary one with --smoke."
         ),
     ] = None,
-    world: Annotated[
-        Path | None, typer.Option(help="A world's table; the built-in one if left out.")
-    ] = None,
-    smoke: Annotated[bool, typer.Option(help="Every stage, tiny, in about two minutes.")] = False,
+    world: options.WorldFile = None,
+    smoke: Annotated[
+        bool, typer.Option(help="Train every stage, tiny, in about two minutes.")
+    ] = False,
     warm: Annotated[
         str | None,
         typer.Option("--from", help="Start from a model's weights: `shipped`, or its folder."),
@@ -44,13 +45,13 @@ def train(
             help="Only these stages. A folder is written where --from gives the other parts."
         ),
     ] = None,
-    version: Annotated[str, typer.Option(help="Kept with the model, and told by it: 1.0.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the model, such as 1.0.")] = "",
 ) -> None:
     """Train a Lancet on a world, from its art to a model folder.
 
     Stages: renders, autoencoder, vision, text, prior, decoder, eye, classifier_a, classifier_b.
 
-    Stopped at any moment, the same command goes on from the last checkpoint.
+    The same command resumes an interrupted training from its last checkpoint.
     """
     from clerestory.cli import console
     from clerestory.errors import OutputError
@@ -65,24 +66,26 @@ def train(
     if out is None and not stage:
         raise OutputError("Give --out, the folder for the model, or --stage.")
     if out is not None and stage and warm is None:
-        raise OutputError(
-            "With --stage and --out, give --from too: where the other parts are from."
-        )
+        raise OutputError("With --stage and --out, give --from too: the source of the other parts.")
     if out is not None and not (out / "manifest.json").exists():
         check_empty_folder(out)
     shipped = None if warm is None else checkpoint.SHIPPED if warm == "shipped" else Path(warm)
     if shipped is not None:
         checkpoint.manifest(shipped)
-    with _work(work, smoke) as kept, silence_libraries(), console.progress_bars() as report:
+    with (
+        _work_folder(work, smoke) as work_folder,
+        silence_libraries(),
+        console.progress_bars() as report,
+    ):
         training = Training(
             World.load(world),
             art,
-            kept,
+            work_folder,
             presets["smoke" if smoke else "full"],
             shipped=shipped,
             report=report,
         )
-        if out is not None and not stage and training.made(out):
+        if out is not None and not stage and training.is_finished(out):
             console.status(f"The model in {out} is finished: same world, same settings.")
             return
         training.check(stage or (), out=out)
@@ -93,19 +96,19 @@ def train(
 
 
 @contextmanager
-def _work(given: Path | None, smoke: bool) -> Iterator[Path]:
-    """The folder that a second call goes on in, or one that is gone afterwards."""
+def _work_folder(folder: Path | None, smoke: bool) -> Iterator[Path]:
+    """The folder of renders and checkpoints; a temporary one for a smoke run without `--work`."""
     import tempfile
 
     from clerestory.cli import interrupts
     from clerestory.errors import OutputError
 
-    if given is None and smoke:
-        with tempfile.TemporaryDirectory(prefix="clerestory-smoke-") as passing:
-            yield Path(passing)
+    if folder is None and smoke:
+        with tempfile.TemporaryDirectory(prefix="clerestory-smoke-") as temporary:
+            yield Path(temporary)
         return
-    if given is not None and given.exists() and not given.is_dir():
-        raise OutputError(f"{given} is a file; give a folder for renders and checkpoints.")
-    folder = given or Path.home() / ".cache" / "clerestory" / "lancet"
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder for renders and checkpoints.")
+    folder = folder or Path.home() / ".cache" / "clerestory" / "lancet"
     with interrupts.resumable(folder):
         yield folder

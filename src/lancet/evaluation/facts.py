@@ -1,10 +1,10 @@
-"""The planted facts, measured: what was planted, what training shows, what Lancet draws.
+"""The planted facts: what the table plants, what training scenes show, what Lancet draws.
 
 measured = facts(clerestory.load("lancet"))
-measured[0].lancet      # Rate(rate=0.71, low=0.62, high=0.79, of=120): how often it draws it
+measured[0].lancet      # Rate(rate=0.71, low=0.62, high=0.79, of=120)
 
-Every prompt is a phrase of the table in a context that no fact is about, is drawn once, and counts
-once. Nothing here knows the name of a fact.
+Every prompt is a phrase of the table in a context that no fact is about; it is drawn once. Nothing
+here depends on the name of a fact.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clerestory.models import Model
 from clerestory.types import Bools, Progress
 from lancet import checkpoint
 from lancet.classifiers import LancetClassifiers
-from lancet.evaluation.prompts import SEEDS, stands
+from lancet.evaluation.prompts import SEEDS, contains_phrase
 from lancet.evaluation.rates import Rate, rate
 from lancet.world.sampler import scene_where
 from lancet.world.table import Choice, Fact, Level, World
@@ -33,16 +33,16 @@ PROMPTS = 120
 """Prompts for a fact, and as many for its control."""
 SCENES = 2_000
 CONTEXTS = ("place", "style", "artwork", "perspective")
-"""What a prompt may say besides its fact; the later ones only where the earlier are too few."""
+"""Factors of a prompt's context; a later one only where the earlier give too few prompts."""
 
 
 @dataclass(frozen=True)
 class FactResult:
-    """One fact: rates of what is expected of its prompts, and of its control's.
+    """One fact: how often pictures of its prompts, and of its control's, show the expected levels.
 
     `planted` is the table's rate, `renders` the rate in training scenes for which the fact holds,
     `lancet` that in Lancet's pictures, as the evaluation classifiers predict them. `attributes` has
-    each part of the expectation by itself.
+    the rate of each expected factor alone.
     """
 
     name: str
@@ -62,7 +62,7 @@ class FactResult:
 def facts(
     model: Model, folder: Path | None = None, *, progress: Progress | None = None
 ) -> list[FactResult]:
-    """Measure every fact of the world that this Lancet was taught.
+    """Measure every fact of the world that this Lancet was trained on.
 
     Args:
         model: The Lancet.
@@ -75,20 +75,20 @@ def facts(
     Raises:
         ModelError: A file of the folder is missing or damaged.
     """
-    # The table that the weights were taught, not the built-in one, which may be another.
+    # The table in the folder: the built-in one may be another world.
     world = World.load(checkpoint.verified(folder) / "world.toml")
-    observe = _Observer(model, LancetClassifiers.load("evaluation", folder), progress)
-    return [_measured(world, fact, observe) for fact in world.facts]
+    classify = _FactClassifier(model, LancetClassifiers.load("evaluation", folder), progress)
+    return [_measure(world, fact, classify) for fact in world.facts]
 
 
 def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...]:
     """At most `PROMPTS` different prompts: the patterns in contexts that no fact is about.
 
-    Contexts say as little as will do: a place, then also a plain style, then more.
+    Contexts are as short as possible: a place, then also a plain style, then more.
 
     Args:
         world: The world.
-        fact: The fact, whose own factors no context says anything of.
+        fact: The fact; no context names one of its factors.
         patterns: Phrases, open at `{x}` for what the fact is about.
 
     Returns:
@@ -99,41 +99,41 @@ def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...
         for pattern in patterns
         for thing in ([world.phrases[name][0] for name in fact.about] or [""])
     ]
-    free = [factor for factor in CONTEXTS if factor not in _concerned(fact)]
-    asked: dict[str, None] = dict.fromkeys(cores)
-    for said in range(1, len(free) + 1):
-        contexts = list(itertools.product(*(_phrases(world, factor) for factor in free[:said])))
-        for at in np.random.default_rng(said).permutation(len(contexts)):
-            asked |= dict.fromkeys(_within(core, world, free, contexts[at]) for core in cores)
-        if len(asked) >= PROMPTS:
+    free = [factor for factor in CONTEXTS if factor not in _factors_of(fact)]
+    texts: dict[str, None] = dict.fromkeys(cores)
+    for size in range(1, len(free) + 1):
+        contexts = list(itertools.product(*(_phrases(world, factor) for factor in free[:size])))
+        for at in np.random.default_rng(size).permutation(len(contexts)):
+            texts |= dict.fromkeys(_in_context(core, world, free, contexts[at]) for core in cores)
+        if len(texts) >= PROMPTS:
             break
-    return tuple(asked)[:PROMPTS]
+    return tuple(texts)[:PROMPTS]
 
 
 def share_in_renders(world: World, fact: Fact, scenes: int = SCENES) -> float:
-    """The share of training scenes for which the fact holds that show what is expected.
+    """The share of the fact's training scenes that show the expected levels.
 
     Args:
         world: The world.
         fact: The fact.
-        scenes: How many scenes are sampled, by seeds from 0.
+        scenes: Number of scenes to sample, by seeds from 0.
 
     Returns:
         0 to 1.
 
     Raises:
-        TableError: No scene has what the fact is about.
+        TableError: No scene meets the fact's condition.
     """
-    among = [scene_where(world, seed, fact.when) for seed in range(scenes)]
+    scenes_of_fact = [scene_where(world, seed, fact.when) for seed in range(scenes)]
     hits = [
         all(getattr(scene, factor) in _levels(choice) for factor, choice in fact.expect.items())
-        for scene in among
+        for scene in scenes_of_fact
     ]
     return float(np.mean(hits))
 
 
-class _Observer:
-    """Draws prompts and predicts which pictures show what is expected."""
+class _FactClassifier:
+    """Draws prompts and predicts which pictures show the expected levels."""
 
     def __init__(
         self, model: Model, classifiers: LancetClassifiers, progress: Progress | None
@@ -141,10 +141,10 @@ class _Observer:
         self.model, self.classifiers, self.progress = model, classifiers, progress
 
     def __call__(
-        self, what: str, asked: Sequence[str], expect: Mapping[str, Choice]
+        self, label: str, texts: Sequence[str], expect: Mapping[str, Choice]
     ) -> dict[str, Bools]:
         """For each factor of `expect`, whether each prompt's picture has one of its levels."""
-        pictures = self._draw(what, asked)
+        pictures = self._draw(label, texts)
         probabilities = self.classifiers.probabilities(pictures)
         names = {factor: np.array(self.classifiers.classes[factor]) for factor in expect}
         return {
@@ -152,44 +152,44 @@ class _Observer:
             for factor, choice in expect.items()
         }
 
-    def _draw(self, what: str, asked: Sequence[str]) -> NDArray[np.uint8]:
+    def _draw(self, label: str, texts: Sequence[str]) -> NDArray[np.uint8]:
         drawn: dict[int, NDArray[np.uint8]] = {}
-        # Eight seeds are dealt over the prompts: prompts of one seed are drawn in one run.
-        for seed in range(min(SEEDS, len(asked))):
-            rows = range(seed, len(asked), SEEDS)
-            pictures = self.model.run([asked[row] for row in rows], seed).pictures
+        # The seeds are assigned in turn: prompts of one seed are drawn in one run.
+        for seed in range(min(SEEDS, len(texts))):
+            rows = range(seed, len(texts), SEEDS)
+            pictures = self.model.run([texts[row] for row in rows], seed).pictures
             assert pictures is not None
             drawn |= dict(zip(rows, pictures, strict=True))
             if self.progress is not None:
-                self.progress(what, len(drawn), len(asked))
-        return np.stack([drawn[row] for row in range(len(asked))])
+                self.progress(label, len(drawn), len(texts))
+        return np.stack([drawn[row] for row in range(len(texts))])
 
 
-def _measured(world: World, fact: Fact, observe: _Observer) -> FactResult:
-    asked = prompts(world, fact, fact.ask)
-    parts = observe(fact.name, asked, fact.expect)
+def _measure(world: World, fact: Fact, classify: _FactClassifier) -> FactResult:
+    texts = prompts(world, fact, fact.ask)
+    parts = classify(fact.name, texts, fact.expect)
     control = prompts(world, fact, fact.control_ask)
     expect = fact.control_expect or fact.expect
-    control_parts = observe(f"{fact.name}, control", control, expect)
+    control_parts = classify(f"{fact.name}, control", control, expect)
     return FactResult(
         name=fact.name,
         expected=fact.direction,
-        planted=_planted(fact),
+        planted=_planted_rate(fact),
         renders=share_in_renders(world, fact),
-        lancet=_all(parts),
-        control=_all(control_parts),
-        attributes={factor: _all({factor: hits}) for factor, hits in parts.items()},
-        prompts=asked,
+        lancet=_rate_of_all(parts),
+        control=_rate_of_all(control_parts),
+        attributes={factor: _rate_of_all({factor: hits}) for factor, hits in parts.items()},
+        prompts=texts,
     )
 
 
-def _all(parts: Mapping[str, Bools]) -> Rate:
+def _rate_of_all(parts: Mapping[str, Bools]) -> Rate:
     hits = np.logical_and.reduce(list(parts.values()))
     return rate(int(hits.sum()), len(hits))
 
 
-def _planted(fact: Fact) -> float:
-    """How often the table shows what is expected: where it plants something else, the rest."""
+def _planted_rate(fact: Fact) -> float:
+    """How often the table shows the expected levels; 1 - rate where it plants others."""
     agrees = all(
         set(_levels(choice)) <= set(_levels(fact.then.get(factor, choice)))
         for factor, choice in fact.expect.items()
@@ -197,32 +197,31 @@ def _planted(fact: Fact) -> float:
     return fact.rate if agrees else 1 - fact.rate
 
 
-def _concerned(fact: Fact) -> set[str]:
+def _factors_of(fact: Fact) -> set[str]:
     """The factors that a fact or its control is about; `window` is a place."""
     parts = (fact.when, fact.then, fact.control, fact.expect, fact.control_expect)
-    named = {factor for part in parts for factor in part}
-    return named | {"place"} if "window" in named else named
+    factors = {factor for part in parts for factor in part}
+    return factors | {"place"} if "window" in factors else factors
 
 
 def _phrases(world: World, factor: str) -> list[str]:
-    """What a context may say of a factor: phrases of levels that no fact holds for, or nothing.
-
-    Of styles only the table's first is said, its plain one: in others less can be seen.
-    """
-    taken = {level for fact in world.facts for level in _levels(fact.when.get(factor, ()))}
+    """Phrases of a factor for a context: of levels that no fact is about, and an empty one."""
+    planted_levels = {level for fact in world.facts for level in _levels(fact.when.get(factor, ()))}
     levels: Mapping[str, Level] = getattr(world, f"{factor}s")
-    # Other styles hide other factors, and a fact could not be seen.
+    # The plain style alone, the table's first: other styles hide other factors, and so a fact.
     if factor == "style":
         levels = dict(list(levels.items())[:1])
-    free = [level for name, level in levels.items() if name not in taken and level.say > 0]
+    free = [level for name, level in levels.items() if name not in planted_levels and level.say > 0]
     return ["", *(words for level in free for words in level.words)]
 
 
-def _within(core: str, world: World, factors: Sequence[str], context: Sequence[str]) -> str:
-    """The pattern in its context; what it says of a factor by itself is not said twice."""
+def _in_context(core: str, world: World, factors: Sequence[str], context: Sequence[str]) -> str:
+    """The pattern in its context, without phrases of factors that the pattern names itself."""
     prompt = core
     for factor, words in zip(factors, context, strict=False):
-        if words and not any(stands(phrase, core) for phrase in _phrases(world, factor) if phrase):
+        if words and not any(
+            contains_phrase(phrase, core) for phrase in _phrases(world, factor) if phrase
+        ):
             prompt = f"{prompt} {words}" if factor == "place" else words.replace("{x}", prompt)
     return prompt
 

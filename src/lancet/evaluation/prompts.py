@@ -1,7 +1,7 @@
-"""The prompts that a Lancet is evaluated on: fixed, balanced, and none seen in training.
+"""The prompts that a Lancet is evaluated on: fixed, balanced, and none of them a training caption.
 
-Captions come from the world's own sampler, with seeds that nothing is trained on; each names every
-factor that it is judged by, and one that training has seen word for word gives way to the next.
+Captions come from the world's own sampler, with seeds that nothing is trained on. Each names every
+factor that it is evaluated by; a training caption is replaced by the next seed's.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from lancet.world.sampler import held_out, sample, scene_for
 from lancet.world.scene import FACTORS, NONE, WINDOW, Scene
 from lancet.world.table import World
 
-__all__ = ["EvaluationPrompt", "digest", "grid", "stands", "training_captions"]
+__all__ = ["EvaluationPrompt", "contains_phrase", "digest", "grid", "training_captions"]
 
 FIRST_SEED = 20_000_000
 TRIES = 200
-OF_A_SUBJECT, OF_A_MOOD = 2, 20
+PER_SUBJECT, PER_MOOD = 2, 20
 """Prompts for each subject and each mood in the main part: 404 with Lancet's own table."""
-OF_A_PERSPECTIVE, PAIRS, HELD_OUT = 20, 100, 100
-"""Prompts of the other parts: for each perspective but the usual, for two objects, held out."""
+PER_PERSPECTIVE, PAIRS, HELD_OUT = 20, 100, 100
+"""Prompts of the other parts: for each perspective but `plain`, for two objects, held out."""
 
 SEEDS = 8
-"""Drawing seeds, dealt over the prompts."""
+"""Number of drawing seeds, assigned to the prompts in turn."""
 
 Part = Literal["main", "perspective", "pair", "held out"]
 
 
 @dataclass(frozen=True)
 class EvaluationPrompt:
-    """A prompt with a drawing seed, and what its picture should show; `NONE` is not asked for.
+    """A prompt with a drawing seed, and the levels that it asks for; `NONE` where it asks for none.
 
     Parts: `main` has one subject or one person in combinations that training may show, seen
     straight; `perspective` asks for another point of view, `pair` for two objects, `held out` for
@@ -56,7 +56,7 @@ class EvaluationPrompt:
 
     @property
     def window(self) -> bool:
-        """Whether a stained-glass window was asked for."""
+        """Whether the prompt asks for a stained-glass window."""
         return self.place == WINDOW
 
 
@@ -74,10 +74,10 @@ def training_captions(world: World, scenes: int) -> list[str]:
 
 
 def digest(captions: Iterable[str]) -> str:
-    """What tells these captions, in this order, from any others.
+    """A digest of captions in their order.
 
     Args:
-        captions: Captions, in an order that counts.
+        captions: The captions.
 
     Returns:
         64 hexadecimal digits.
@@ -85,51 +85,51 @@ def digest(captions: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(captions).encode()).hexdigest()
 
 
-def grid(world: World, seen: Set[str] = frozenset()) -> tuple[EvaluationPrompt, ...]:
-    """The evaluation's prompts, none of them in `seen`; the same ones every time.
+def grid(world: World, excluded_captions: Set[str] = frozenset()) -> tuple[EvaluationPrompt, ...]:
+    """The evaluation's prompts, the same ones every time.
 
     Args:
         world: The world.
-        seen: Captions of training.
+        excluded_captions: Captions that are no prompts, such as those of training.
 
     Returns:
         Prompts with their seeds.
 
     Raises:
-        TableError: The world has no unseen caption of a combination.
+        TableError: The world has no new caption of a combination.
     """
     rng = np.random.default_rng(FIRST_SEED)
-    wanted = list(_required_factors(world, rng))
-    counts = Counter(part for part, _ in wanted).values()
-    styles = [name for count in counts for name in _dealt(tuple(world.styles), count, rng)]
-    places = [name for count in counts for name in _dealt(_places(world), count, rng)]
-    asks: list[EvaluationPrompt] = []
-    taken = set(seen)
-    for number, (part, fixed) in enumerate(wanted):
-        # Each prompt has its own first choice of style; the others follow where facts forbid it.
-        turned = (*styles[number:], *styles[:number])
+    combinations = list(_required_factors(world, rng))
+    counts = Counter(part for part, _ in combinations).values()
+    styles = [name for count in counts for name in _balanced(tuple(world.styles), count, rng)]
+    places = [name for count in counts for name in _balanced(_places(world), count, rng)]
+    prompts: list[EvaluationPrompt] = []
+    excluded = set(excluded_captions)
+    for number, (part, fixed) in enumerate(combinations):
+        # Each prompt has a style of its own; the next ones replace it where facts forbid it.
+        preferred_styles = (*styles[number:], *styles[:number])
         place = _place(world, fixed, (*places[number:], *places[:number]))
         fixed = {"perspective": "plain", "place": place, **fixed}
-        scene = _scene(world, number, part, fixed, turned, taken)
-        taken.add(scene.caption)
-        asks.append(_ask(scene, number % SEEDS, part))
-    return tuple(asks)
+        scene = _scene(world, number, part, fixed, preferred_styles, excluded)
+        excluded.add(scene.caption)
+        prompts.append(_evaluation_prompt(scene, number % SEEDS, part))
+    return tuple(prompts)
 
 
 def _required_factors(
     world: World, rng: np.random.Generator
 ) -> Iterator[tuple[Part, dict[str, str]]]:
-    """What each prompt must have besides a style and, unless told, a place."""
-    objects, people = "object" in world.kinds, "person" in world.kinds
-    for _ in range(OF_A_SUBJECT if objects else 0):
+    """The fixed factors of each prompt, besides a style and, where none is fixed, a place."""
+    has_objects, has_people = "object" in world.kinds, "person" in world.kinds
+    for _ in range(PER_SUBJECT if has_objects else 0):
         for subject in world.subjects:
             yield "main", {"kind": "object", "subject": subject}
-    for _ in range(OF_A_MOOD if people else 0):
+    for _ in range(PER_MOOD if has_people else 0):
         for mood in world.moods:
             yield "main", {"kind": "person", "mood": mood, "subject": NONE}
     names = tuple(world.subjects)
-    views = [name for name in world.perspectives if name != "plain"] if objects else []
-    for view in views * OF_A_PERSPECTIVE:
+    views = [name for name in world.perspectives if name != "plain"] if has_objects else []
+    for view in views * PER_PERSPECTIVE:
         subject = names[int(rng.integers(len(names)))]
         yield "perspective", {"kind": "object", "subject": subject, "perspective": view}
     for _ in range(PAIRS if "pair" in world.kinds else 0):
@@ -140,8 +140,8 @@ def _required_factors(
 
 def _held_out_factors(world: World, rng: np.random.Generator) -> list[dict[str, str]]:
     """Held-out combinations of an object and a style, and of a mood and a place, in turn."""
-    blank = _blank()
-    lots = [
+    blank = _blank_scene()
+    drawn_pairs = [
         {"kind": "object", "subject": subject, "style": style}
         for subject in world.subjects
         for style in world.styles
@@ -152,18 +152,20 @@ def _held_out_factors(world: World, rng: np.random.Generator) -> list[dict[str, 
         for pair in world.held_out.pairs
         if set(pair) == {"mood", "place"}
     ]
-    # Four prompts of each named pair, and the rest of the hundred from the lot.
-    chosen = [lots[at] for at in rng.permutation(len(lots))[: HELD_OUT - 4 * len(pairs)]]
+    # Four prompts of each named pair; the others are drawn from the pairs of object and style.
+    chosen = [
+        drawn_pairs[at] for at in rng.permutation(len(drawn_pairs))[: HELD_OUT - 4 * len(pairs)]
+    ]
     return [*chosen, *pairs * 4]
 
 
 def _place(world: World, fixed: Mapping[str, str], places: Sequence[str]) -> str:
     """The first of these places that is not held out by itself, whatever the style."""
-    blank = {**_blank(), **fixed, "style": NONE}
+    blank = {**_blank_scene(), **fixed, "style": NONE}
     return next(name for name in places if not held_out(world, {**blank, "place": name}))
 
 
-def _blank() -> dict[str, str]:
+def _blank_scene() -> dict[str, str]:
     return dict.fromkeys((*FACTORS, "kind", "name"), NONE)
 
 
@@ -172,8 +174,8 @@ def _places(world: World) -> tuple[str, ...]:
     return (*world.places, *(WINDOW for _ in range(WINDOW in world.places)))
 
 
-def _dealt(levels: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
-    """So many levels, each as often as the others, in random order."""
+def _balanced(levels: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
+    """`count` levels in random order, each as often as the others."""
     return [levels[at] for at in rng.permutation(np.arange(count) % len(levels))]
 
 
@@ -183,11 +185,11 @@ def _scene(
     part: Part,
     fixed: Mapping[str, str],
     styles: tuple[str, ...],
-    seen: Set[str],
+    excluded_captions: Set[str],
 ) -> Scene:
-    """An unseen scene whose caption names all that is fixed, in the first style that can be had.
+    """A new scene whose caption names all fixed factors, in the first style that is possible.
 
-    Facts forbid some styles of some subjects: those are never shown as asked.
+    Facts forbid some styles of some subjects, which are never shown as the caption says.
     """
     split = "held out" if part == "held out" else "train"
     for style in dict.fromkeys([fixed["style"]] if "style" in fixed else styles):
@@ -198,44 +200,48 @@ def _scene(
             except TableError:
                 break
             if (
-                scene.caption not in seen
+                scene.caption not in excluded_captions
                 and scene.split == split
                 and _names_its_factors(world, scene)
             ):
                 return scene
-    raise TableError(f"World {world.name!r} has no unseen caption that names {dict(fixed)}.")
+    raise TableError(f"World {world.name!r} has no new caption that names {dict(fixed)}.")
 
 
 def _names_its_factors(world: World, scene: Scene) -> bool:
-    """Whether the caption names its style, its place and, where there is one, mood and view."""
+    """Whether the caption names style and place and, where they apply, mood and perspective."""
     mood = ("mood",) if scene.mood != NONE else ()
     view = ("perspective",) if scene.perspective != "plain" else ()
     factors = ("style", "place", *mood, *view)
     for factor in factors:
         levels: Mapping[str, Any] = world.factor(factor)
-        if not any(stands(words, scene.caption) for words in levels[getattr(scene, factor)].words):
+        if not any(
+            contains_phrase(words, scene.caption) for words in levels[getattr(scene, factor)].words
+        ):
             return False
     return True
 
 
-def stands(words: str, caption: str) -> bool:
-    """Whether a phrase, open at {x}, stands in a caption.
+def contains_phrase(words: str, caption: str) -> bool:
+    """Whether a caption contains a phrase as whole words.
 
     Args:
         words: A phrase; `{x}` stands for any words.
         caption: The caption.
 
     Returns:
-        True for whole words only.
+        Whether the phrase is in the caption.
 
-    >>> stands("a mosaic of {x}", "a mosaic of a cat"), stands("mad", "a cat made of tiles")
-    (True, False)
+    >>> contains_phrase("a mosaic of {x}", "a mosaic of a cat")
+    True
+    >>> contains_phrase("mad", "a cat made of tiles")
+    False
     """
     parts = [re.escape(part.strip()) for part in words.split("{x}")]
     return re.search(rf"(?<!\w){'.*'.join(parts)}(?!\w)", caption) is not None
 
 
-def _ask(scene: Scene, seed: int, part: Part) -> EvaluationPrompt:
+def _evaluation_prompt(scene: Scene, seed: int, part: Part) -> EvaluationPrompt:
     return EvaluationPrompt(
         prompt=scene.caption,
         seed=seed,

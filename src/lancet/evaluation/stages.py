@@ -1,8 +1,8 @@
-"""Which stage of a Lancet limits its pictures: each measured by itself, on held-out renders.
+"""Which stage of a Lancet limits its pictures: each stage alone, on held-out renders.
 
-Each stage is given the truth of the one before it, so that what is lost is its own loss: pictures
-through the autoencoder; pictures decoded from true image embeddings; the prior's embedding of a
-caption beside that of its render; captions to renders by the text encoder's embedding.
+Each stage receives the true output of the one before it, so that its figure is its own loss:
+renders through the autoencoder; pictures decoded from true image embeddings; the prior's embedding
+of a caption beside that of its render; retrieval of renders by the text encoder's embedding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from lancet.world.table import World
 
 __all__ = ["FACTORS", "StageRates", "stage_rates"]
 
-COUNT, AMONG, BATCH = 512, 256, 64
+SCENES, AMONG, BATCH = 512, 256, 64
 FACTORS = ("style", "subject", "place", "mood", "perspective", "artwork")
 
 
@@ -75,30 +75,35 @@ def stage_rates(
         model: The Lancet.
         art: The folder that `clerestory lancet art` wrote.
         folder: The Lancet's folder; by default the shipped one.
-        progress: Receives how far the work has come.
+        progress: A callback of (label, completed, total); None for silence.
+
+    Returns:
+        Rates and errors of every stage.
     """
     report = progress or (lambda label, completed, total: None)
     weights = checkpoint.verified(folder)
     world = World.load(weights / "world.toml")
     held_out = (sample(world, seed) for seed in count(FIRST_HELD_OUT))
-    scenes = list(islice((scene for scene in held_out if _fits(model, scene.caption)), COUNT))
+    scenes = list(
+        islice((scene for scene in held_out if _fits_window(model, scene.caption)), SCENES)
+    )
     truth = render(world, art, scenes)
     scaled = torch.from_numpy(truth).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
     embeddings = _vision_encoder(weights)(scaled)
     classifiers = LancetClassifiers.load("evaluation", folder)
-    predicted = _predicted(model, scenes, report)
+    predicted = _predicted_embeddings(model, scenes, report)
     return StageRates(
         renders=_rates(classifiers, truth, scenes),
-        autoencoder=_rates(classifiers, _through(model, scaled), scenes),
-        decoder=_rates(classifiers, _decoded(model, embeddings, report), scenes),
+        autoencoder=_rates(classifiers, _reconstructed(model, scaled), scenes),
+        decoder=_rates(classifiers, _decode(model, embeddings, report), scenes),
         prior_error=_error(predicted, embeddings),
         prior_cosine=_cosine(predicted, embeddings),
-        retrieval=retrieval(_texts(model, scenes), embeddings, AMONG),
-        count=COUNT,
+        retrieval=retrieval(_text_embeddings(model, scenes), embeddings, AMONG),
+        count=SCENES,
     )
 
 
-def _fits(model: Model, caption: str) -> bool:
+def _fits_window(model: Model, caption: str) -> bool:
     """Whether a caption fits the text window: training cuts those that do not."""
     try:
         model.check_prompt(caption)
@@ -108,13 +113,17 @@ def _fits(model: Model, caption: str) -> bool:
 
 
 def _vision_encoder(folder: Path) -> VisionEncoder:
-    """CLIP's image side as it was trained: the pipeline's own is a copy of less exactness."""
+    """CLIP's image side as trained, which the pipeline's own image encoder only approximates."""
     saved = checkpoint.manifest(folder)["settings"]
     settings = Settings(vision_widths=tuple(saved["vision_widths"]), width=saved["width"])
     encoder = VisionEncoder(settings.vision_widths, settings.width)
     state = load_file(folder / "training" / "vision.safetensors")
-    own = {name.removeprefix("eye."): value for name, value in state.items() if "eye." in name}
-    encoder.load_state_dict({name: value.float() for name, value in own.items()}, strict=False)
+    weights_of_encoder = {
+        name.removeprefix("eye."): value for name, value in state.items() if "eye." in name
+    }
+    encoder.load_state_dict(
+        {name: value.float() for name, value in weights_of_encoder.items()}, strict=False
+    )
     return encoder.eval().requires_grad_(False)
 
 
@@ -122,16 +131,16 @@ def _rates(
     classifiers: LancetClassifiers, pictures: Pictures, scenes: Sequence[Scene]
 ) -> dict[str, Rate]:
     probabilities = classifiers.probabilities(pictures)
-    return {factor: _right(classifiers, probabilities, scenes, factor) for factor in FACTORS}
+    return {factor: _accuracy(classifiers, probabilities, scenes, factor) for factor in FACTORS}
 
 
-def _right(
+def _accuracy(
     classifiers: LancetClassifiers,
     probabilities: dict[str, NDArray[np.float32]],
     scenes: Sequence[Scene],
     factor: str,
 ) -> Rate:
-    """How often the prediction is right (of two objects either), where there is anything."""
+    """How often the prediction is right (of two objects either), in scenes that have the factor."""
     names = [classifiers.classes[factor][at] for at in probabilities[factor].argmax(1)]
     hits = [
         name
@@ -142,7 +151,7 @@ def _right(
     return rate(sum(hits), len(hits))
 
 
-def _through(model: Model, scaled: Tensor) -> Pictures:
+def _reconstructed(model: Model, scaled: Tensor) -> Pictures:
     """Pictures `[n, 3, 64, 64]` through the autoencoder and back."""
     movq = cast(Any, model.pipeline).movq
     parts = [
@@ -152,17 +161,17 @@ def _through(model: Model, scaled: Tensor) -> Pictures:
     return _bytes(torch.cat(parts))
 
 
-def _decoded(model: Model, embeddings: Tensor, report: Progress) -> Pictures:
+def _decode(model: Model, embeddings: Tensor, report: Progress) -> Pictures:
     """Pictures decoded from embeddings `[n, width]`, with the model's own options."""
     decoder, options = cast(Any, model.pipeline).decoder_pipe, model.defaults
     decoder.set_progress_bar_config(disable=True)
     empty = cast(Any, model.pipeline).prior_pipe.get_zero_embed()
     parts = []
     for start in range(0, len(embeddings), BATCH):
-        given = embeddings[start : start + BATCH]
+        condition = embeddings[start : start + BATCH]
         pictures = decoder(
-            given,
-            empty.expand(len(given), -1),
+            condition,
+            empty.expand(len(condition), -1),
             height=options.height,
             width=options.width,
             num_inference_steps=options.steps,
@@ -171,12 +180,12 @@ def _decoded(model: Model, embeddings: Tensor, report: Progress) -> Pictures:
             output_type="pt",
         ).images
         parts.append(pictures)
-        report("decoding true embeddings", start + len(given), len(embeddings))
+        report("decoding true embeddings", start + len(condition), len(embeddings))
     return _bytes(torch.cat(parts))
 
 
-def _predicted(model: Model, scenes: Sequence[Scene], report: Progress) -> Tensor:
-    """What the prior makes of the scenes' captions, `[n, width]`."""
+def _predicted_embeddings(model: Model, scenes: Sequence[Scene], report: Progress) -> Tensor:
+    """The prior's embeddings of the scenes' captions, `[n, width]`."""
     address = "prior/embedding"
     run = model.run(
         list(dict.fromkeys(scene.caption for scene in scenes)),
@@ -186,12 +195,12 @@ def _predicted(model: Model, scenes: Sequence[Scene], report: Progress) -> Tenso
         progress=lambda _, completed, total: report("embedding captions", completed, total),
     )
     values = run.read(address).mean("step").values
-    # Scenes may share a caption, which is run once.
+    # A caption that several scenes share is run once.
     rows = {prompt: at for at, prompt in enumerate(run.samples["prompt"])}
     return torch.from_numpy(np.stack([values[rows[scene.caption]] for scene in scenes]))
 
 
-def _texts(model: Model, scenes: Sequence[Scene]) -> Tensor:
+def _text_embeddings(model: Model, scenes: Sequence[Scene]) -> Tensor:
     """The text encoder's embeddings of the captions, `[n, width]`."""
     pipeline = cast(Any, model.pipeline)
     coded = pipeline.prior_tokenizer(
@@ -205,7 +214,7 @@ def _texts(model: Model, scenes: Sequence[Scene]) -> Tensor:
 
 
 def _error(predicted: Tensor, truth: Tensor) -> float:
-    # In units of the error of the mean embedding, which knows nothing of the caption.
+    # In units of the error of the mean embedding, which does not depend on the caption.
     spread = (truth - truth.mean(0)).square().mean()
     return float((predicted - truth).square().mean() / spread)
 

@@ -1,9 +1,9 @@
 """Trained stages to a folder: a Kandinsky 2.2 pipeline, the classifiers, a manifest with checksums.
 
 OUT/model/            the pipeline; DiffusionPipeline.from_pretrained(OUT/model) draws with it
-OUT/classifiers/      a.safetensors, b.safetensors, and what they make of held-out renders
-OUT/training/         vision.safetensors: CLIP's image side, which training goes on with
-OUT/world.toml        the table of the world that it was taught
+OUT/classifiers/      a.safetensors, b.safetensors, and their measurements on held-out renders
+OUT/training/         vision.safetensors: CLIP's image side, for further training
+OUT/world.toml        the table of the world that it was trained on
 OUT/manifest.json     version, sizes, defaults, sha256 of every file
 """
 
@@ -60,7 +60,7 @@ def assemble(parts: Parts, folder: Path) -> None:
 
     Args:
         parts: The trained networks.
-        folder: Where the pipeline goes; a folder of this name is replaced.
+        folder: The folder of the pipeline; an existing one is replaced.
     """
     size = {"height": 64, "width": 64}
     processor = CLIPImageProcessor(
@@ -84,16 +84,16 @@ def assemble(parts: Parts, folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     pipeline.save_pretrained(folder, safe_serialization=True)
-    # transformers would load its encoders in the precision on disk, diffusers its networks in
-    # float32, and the two would not fit: say float32 for all.
+    # transformers loads its encoders in the precision of their configuration, diffusers its
+    # networks in float32, and the two would not fit together: float32 for all.
     for part in ("prior_text_encoder", "prior_image_encoder"):
         config = folder / part / "config.json"
-        told = json.loads(config.read_text())
-        config.write_text(json.dumps({**told, "dtype": "float32"}, indent=2) + "\n")
+        content = json.loads(config.read_text())
+        config.write_text(json.dumps({**content, "dtype": "float32"}, indent=2) + "\n")
 
 
 def save_training(nets: Mapping[str, nn.Module], folder: Path) -> None:
-    """Write what training alone needs, in half precision, a file each.
+    """Write the networks that only training needs, in half precision, one file each.
 
     Args:
         nets: Networks by the name of their file.
@@ -107,7 +107,7 @@ def save_training(nets: Mapping[str, nn.Module], folder: Path) -> None:
 
 def save_classifier(
     state: dict[str, Tensor],
-    found: dict[str, Tensor],
+    measured_on_renders: dict[str, Tensor],
     classes: dict[str, tuple[str, ...]],
     folder: Path,
     which: str,
@@ -116,7 +116,7 @@ def save_classifier(
 
     Args:
         state: Weights and buffers by name.
-        found: What `classifiers.measure` gives.
+        measured_on_renders: The arrays of `classifiers.measure`.
         classes: The classes of each factor.
         folder: The folder; created if missing.
         which: `a` or `b`, the name of the set.
@@ -129,17 +129,17 @@ def save_classifier(
     }
     header = {"set": which, "classes": json.dumps(classes)}
     save_file(half, folder / f"{which}.safetensors", header)
-    measured = {name: value.contiguous() for name, value in found.items()}
+    measured = {name: value.contiguous() for name, value in measured_on_renders.items()}
     save_file(measured, folder / f"{which}-held-out.safetensors")
 
 
-def seal(folder: Path, settings: Settings, about: dict[str, Any]) -> None:
+def seal(folder: Path, settings: Settings, description: dict[str, Any]) -> None:
     """Write `manifest.json` with the checksum of every other file.
 
     Args:
         folder: The finished folder.
         settings: What the model was trained with.
-        about: Further fields of the manifest.
+        description: Further fields of the manifest.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {
@@ -147,5 +147,5 @@ def seal(folder: Path, settings: Settings, about: dict[str, Any]) -> None:
         for path in files
         if path.name != "manifest.json"
     }
-    manifest = {**about, "defaults": DEFAULTS, "settings": asdict(settings), "files": sums}
+    manifest = {**description, "defaults": DEFAULTS, "settings": asdict(settings), "files": sums}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """The autoencoder: 64×64 pictures to 16×16 latents of unit variance, and back.
 
 Trained as a plain autoencoder, since the pipelines never use the codebook: L1 on pixels and on
-their gradients, with a little noise on the latents so that the decoder forgives errors.
+their gradients, with a little noise on the latents, so that the decoder tolerates their errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LATENT_NOISE = 0.05
 
 
 class Autoencoder(Stage):
-    """Learns `VQModel` without quantising.
+    """Trains `VQModel` without quantisation.
 
     Args:
         renders: The pictures.
@@ -37,7 +37,7 @@ class Autoencoder(Stage):
         """L1 of the pictures and of their gradients, and a pull of the latents to unit variance.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: The step's generator.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The classifiers: trained on renders alone, measured on renders that nothing was trained on."""
+"""The classifiers: trained on renders, measured on held-out renders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def network(which: str, classes: Mapping[str, tuple[str, ...]]) -> FactorNet:
 
 
 class FactorStage(Stage):
-    """Learns one set of classifiers, one head a factor.
+    """Trains one set of classifiers, with one head per factor.
 
     Args:
         which: `a` or `b`.
@@ -46,16 +46,16 @@ class FactorStage(Stage):
         self.model = channels_last(network(which, renders.classes))
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy of every factor on pictures moved, mirrored, blurred, made grainy.
+        """Cross-entropy of every factor on shifted, mirrored, blurred and noisy pictures.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: The step's generator.
 
         Returns:
-            One term a factor.
+            One term per factor.
         """
-        pictures = _worn(shifted(_mirrored(self.renders.batch(rows), noise), noise), noise)
+        pictures = _degraded(shifted(_mirrored(self.renders.batch(rows), noise), noise), noise)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         with mixed_precision():
             logits = self.model(pictures)
@@ -64,15 +64,13 @@ class FactorStage(Stage):
 
 @torch.no_grad()
 def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
-    """What the classifiers make of renders whose truth is known, as named arrays.
+    """Measure the classifiers on renders.
 
-    `confusion/FACTOR`: counts `[true, said]`; `in_style/FACTOR`: `[style, 2]`, right ones and
-    all, by the picture's style; `features/mean` and `features/covariance`, for Fréchet distances.
-
-    `pairs`: how many pictures of two objects have both among the two likeliest subjects, of all.
-
-    Of two objects either is a right answer for `subject`: the picture is counted as one of the
-    object that was named, where it is one of the two.
+    - `confusion/FACTOR`: counts `[true, predicted]`. Of two objects either is a correct `subject`:
+      the picture counts as one of the predicted object, where that is one of the two.
+    - `in_style/FACTOR`: `[style, 2]`, the correct predictions and all, by the picture's style.
+    - `pairs`: pictures of two objects whose two likeliest subjects are both correct, and all.
+    - `features/mean` and `features/covariance`, for Fréchet distances.
 
     Args:
         net: The trained network.
@@ -84,38 +82,38 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
     rows = torch.arange(len(renders)).split(250)
     features = torch.cat([net.body(renders.batch(part)) for part in rows])
     style = renders.codes[:, list(renders.classes).index("style")]
-    found = {
+    measured = {
         "features/mean": features.mean(0),
         "features/covariance": torch.cov(features.T),
     }
-    for place, (factor, levels) in enumerate(renders.classes.items()):
-        truth, said = renders.codes[:, place], net.heads[factor](features).argmax(1)
+    for column, (factor, levels) in enumerate(renders.classes.items()):
+        truth, predicted = renders.codes[:, column], net.heads[factor](features).argmax(1)
         if factor == "subject":
             paired = renders.second != levels.index(NONE)
             likeliest = net.heads[factor](features).topk(2).indices.sort(1).values
-            wanted = torch.stack([truth, renders.second], 1).sort(1).values
-            both = (likeliest == wanted).all(1) & paired
-            found["pairs"] = torch.stack([both.sum(), paired.sum()]).int()
-            # Otherwise a classifier that names the second object of a pair would count as wrong.
-            truth = torch.where(paired & (said == renders.second), said, truth)
-        cells = torch.bincount(truth * len(levels) + said, minlength=len(levels) ** 2)
-        found[f"confusion/{factor}"] = cells.view(len(levels), -1).int()
+            pair = torch.stack([truth, renders.second], 1).sort(1).values
+            both = (likeliest == pair).all(1) & paired
+            measured["pairs"] = torch.stack([both.sum(), paired.sum()]).int()
+            # Otherwise the second object of a pair would count as a wrong prediction.
+            truth = torch.where(paired & (predicted == renders.second), predicted, truth)
+        cells = torch.bincount(truth * len(levels) + predicted, minlength=len(levels) ** 2)
+        measured[f"confusion/{factor}"] = cells.view(len(levels), -1).int()
         styles = len(renders.classes["style"])
-        right = torch.bincount(style, weights=(truth == said).double(), minlength=styles)
-        every = torch.bincount(style, minlength=styles)
-        found[f"in_style/{factor}"] = torch.stack([right.long(), every], 1).int()
-    return found
+        right = torch.bincount(style, weights=(truth == predicted).double(), minlength=styles)
+        total = torch.bincount(style, minlength=styles)
+        measured[f"in_style/{factor}"] = torch.stack([right.long(), total], 1).int()
+    return measured
 
 
 def _mirrored(pictures: Tensor, noise: torch.Generator) -> Tensor:
-    """Half of the pictures, left and right changed: what they show does not depend on it."""
-    turned = torch.rand(len(pictures), 1, 1, 1, generator=noise) < 0.5
-    return torch.where(turned, pictures.flip(-1), pictures)
+    """The pictures, half of them mirrored at random; no factor depends on left and right."""
+    flip = torch.rand(len(pictures), 1, 1, 1, generator=noise) < 0.5
+    return torch.where(flip, pictures.flip(-1), pictures)
 
 
-def _worn(pictures: Tensor, noise: torch.Generator) -> Tensor:
-    """A third of the pictures blurred by an average of 3×3, a third made grainy."""
-    # Drawn pictures have a slight blur and grain that renders lack: neither may mislead.
+def _degraded(pictures: Tensor, noise: torch.Generator) -> Tensor:
+    """A third of the pictures blurred by an average of 3×3, a third with noise."""
+    # The decoder's pictures have a slight blur and noise that renders lack.
     third = len(pictures) // 3
     blurred = functional.avg_pool2d(
         functional.pad(pictures[:third], (1, 1, 1, 1), mode="replicate"), 3, stride=1

@@ -12,13 +12,13 @@ __all__ = ["draw", "read"]
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Every logged step of every stage: columns stage, step, loss (empty where nothing ran).
+    """Every logged step of every stage: columns stage, step, loss.
 
     Args:
         folder: The folder with the logs, `STAGE.jsonl`.
 
     Returns:
-        A row a logged step.
+        One row per logged step; none where nothing was logged.
     """
     logs = [
         pd.DataFrame(_lines(path), columns=["step", "loss"]).assign(stage=path.stem)
@@ -30,22 +30,22 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, float]]:
-    """Steps and losses of a log; a line that a kill cut short is left out."""
+    """Steps and losses of a log, without incomplete lines."""
     for line in path.read_text().splitlines():
         try:
-            told = json.loads(line)
-        # The log is appended to after a kill, so a broken line may stand in its middle.
+            entry = json.loads(line)
+        # A killed run may leave an incomplete line, and its continuation appends after it.
         except ValueError:
             continue
-        yield told["step"], told["loss"]
+        yield entry["step"], entry["loss"]
 
 
 def draw(folder: Path, out: Path) -> None:
-    """Draw the curves of the logs in `folder` to a PNG, a panel a stage, smoothed over ten.
+    """Draw the loss curves to a PNG, one panel per stage, smoothed over ten values.
 
     Args:
         folder: The folder with the logs.
-        out: The file; nothing is written where nothing was logged.
+        out: The file; not written where nothing was logged.
     """
     import altair as alt
 

@@ -1,10 +1,10 @@
 """The decoder (the pipeline's denoiser): from an image embedding to the latents of a picture.
 
-Predicts v (Salimans & Ho 2022) on a cosine schedule, and so that CLIP's image side sees in the
-picture that is meant what was asked for. Errors of the clean latents count SNR + 1, at most 5:
-min-SNR (Hang et al. 2023), but with pure noise at 1 and not at 0, since there the embedding alone
-says what shape is to be drawn. Steps are drawn as often as they count. The empty condition of
-guidance is the embedding of a mid-grey picture, as the pipeline has it.
+Trained to predict v (Salimans & Ho 2022) on a cosine schedule; a second loss compares CLIP's image
+embedding of the predicted picture with the condition. Errors of the clean latents have the weight
+min(SNR + 1, 5): min-SNR (Hang et al. 2023), but 1 instead of 0 at pure noise, where the embedding
+alone determines the shape. Steps are sampled in proportion to their weight. The empty condition of
+guidance is the embedding of a mid-grey picture, as in the pipeline.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from lancet.training.loop import Stage, mixed_precision
 from lancet.training.settings import Settings
 
-__all__ = ["Decoder", "Watch", "schedule", "weights"]
+__all__ = ["Decoder", "PictureEmbedder", "schedule", "weights"]
 
 DROP = 0.1
 SNR_CAP = 5.0
-SIGHT = 0.5
-"""How much what is seen in the drawn pictures counts beside the error of their latents."""
-SEEN = 2
-"""One in so many pictures is looked at: it costs half as much as drawing."""
+EMBEDDING_WEIGHT = 0.5
+"""Weight of the embedding's loss beside that of v."""
+EMBEDDED_SHARE = 2
+"""One picture in this many is embedded, which costs half as much as a step of the denoiser."""
 
 
-class Watch(nn.Module):
+class PictureEmbedder(nn.Module):
     """Latents `[n, channel, 16, 16]` to the image embeddings of their pictures, `[n, width]`.
 
     Args:
@@ -48,8 +48,8 @@ class Watch(nn.Module):
             `[n, width]`.
         """
         pictures = self.autoencoder.decode(latents, force_not_quantize=True).sample
-        seen: Tensor = self.eye(pictures.contiguous(memory_format=torch.channels_last))
-        return seen.float()
+        embedding: Tensor = self.eye(pictures.contiguous(memory_format=torch.channels_last))
+        return embedding.float()
 
 
 class Decoder(Stage):
@@ -77,48 +77,53 @@ class Decoder(Stage):
     ) -> None:
         self.plan, self.rows = settings.decoder, len(latents)
         self.latents, self.embeddings, self.empty = latents, embeddings, empty
-        self.watch = Watch(autoencoder, eye).eval().requires_grad_(False)
+        self.embed_picture = PictureEmbedder(autoencoder, eye).eval().requires_grad_(False)
         self.model = network(settings)
         self.keep = schedule().alphas_cumprod
-        self.often = weights(self.keep)
+        self.step_weights = weights(self.keep)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """Squared error of v, and that of the embedding of the picture that it means.
+        """Squared error of v, and of the embedding of the picture that it predicts.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: The step's generator.
 
         Returns:
-            `v` and `sight`.
+            `v` and `sight`, the embedding's.
         """
         clean, condition = self.latents[rows].float(), self.embeddings[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
         condition = torch.where(drop[:, None], self.empty, condition)
-        step = torch.multinomial(self.often, len(rows), replacement=True, generator=noise)
+        step = torch.multinomial(self.step_weights, len(rows), replacement=True, generator=noise)
         keep = self.keep[step][:, None, None, None]
-        grain = torch.randn(clean.shape, generator=noise)
-        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
+        gaussian = torch.randn(clean.shape, generator=noise)
+        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * gaussian
         # v = sqrt(a) noise - sqrt(1 - a) clean; then clean = sqrt(a) noisy - sqrt(1 - a) v.
-        target = keep.sqrt() * grain - (1 - keep).sqrt() * clean
+        target = keep.sqrt() * gaussian - (1 - keep).sqrt() * clean
         with mixed_precision():
-            out = self.model(
+            output = self.model(
                 noisy,
                 step,
                 encoder_hidden_states=None,
                 added_cond_kwargs={"image_embeds": condition},
             ).sample
-        guess = out[:, : clean.shape[1]].float()
-        meant = keep.sqrt() * noisy - (1 - keep).sqrt() * guess
+        predicted = output[:, : clean.shape[1]].float()
+        predicted_clean = keep.sqrt() * noisy - (1 - keep).sqrt() * predicted
         with mixed_precision():
-            seen = self.watch(meant[::SEEN])
-        # Where the condition was dropped, nothing says what should be seen.
-        amiss = (seen - self.embeddings[rows[::SEEN]]).square().mean(1) * ~drop[::SEEN]
-        return {"v": (guess - target).square().mean(), "sight": SIGHT * amiss.mean()}
+            embedding = self.embed_picture(predicted_clean[::EMBEDDED_SHARE])
+        # Without a condition there is no embedding to compare with.
+        embedding_error = (embedding - self.embeddings[rows[::EMBEDDED_SHARE]]).square().mean(
+            1
+        ) * ~drop[::EMBEDDED_SHARE]
+        return {
+            "v": (predicted - target).square().mean(),
+            "sight": EMBEDDING_WEIGHT * embedding_error.mean(),
+        }
 
 
 def weights(keep: Tensor) -> Tensor:
-    """What an error of v counts at these shares of signal, `[n]`; so often is each drawn.
+    """Weights of the error of v, and so the frequencies of the steps, `[n]`.
 
     Args:
         keep: Shares of signal in the variance (alpha bar), `[n]`, 0 to 1.
@@ -134,7 +139,7 @@ def weights(keep: Tensor) -> Tensor:
 
 
 def network(settings: Settings) -> UNet2DConditionModel:
-    """The untrained denoiser; the second half of its channels is what the pipeline throws away."""
+    """The untrained denoiser; the pipeline ignores the second half of its output channels."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=settings.latent_channels,
@@ -155,7 +160,7 @@ def network(settings: Settings) -> UNet2DConditionModel:
 
 
 def schedule() -> DDIMScheduler:
-    """A cosine schedule that ends in pure noise, sampled from its very end."""
+    """A cosine schedule that ends in pure noise; sampling starts at its last step."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",

@@ -1,7 +1,7 @@
-"""The one training loop: any stage, resumable after a kill, with moving average, log and estimate.
+"""The training loop of every stage: resumable, with a moving average of the weights and a log.
 
-Which rows a step sees, and its noise, are functions of (seed, step) alone, so a resumed run goes on
-exactly as an undisturbed one would.
+The rows of a step and its noise are functions of (seed, step) alone, so that a resumed run gives
+the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -35,46 +35,46 @@ LOG_EVERY = 20
 
 
 def mixed_precision() -> torch.autocast:
-    """Half precision inside, on processors that multiply it in hardware; others are slower with it.
+    """Autocast to bfloat16, on processors that multiply it in hardware.
 
     With AVX512-BF16 matrices multiplied about four times faster than in float32; on a processor
     without it, seventy times more slowly.
     """
-    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    fast = able.get("avx512_bf16", False)
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = capabilities.get("avx512_bf16", False)
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast)
 
 
 class Stage(ABC):
-    """What one part of the model learns: its network, its rows and its loss."""
+    """The training of one part of the model: its network, its rows and its loss."""
 
     name: str
     model: Any
-    """An `nn.Module`; which one, each stage knows."""
+    """An `nn.Module`, of another class in each stage."""
     plan: Plan
     rows: int
 
     @abstractmethod
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """The terms of the loss on these rows; they are added up.
+        """The terms of the loss on these rows; the loss is their sum.
 
         Args:
-            rows: Numbers of rows, `[n]`.
+            rows: Indices of rows, `[n]`.
             noise: The step's generator, the only source of randomness besides torch's own seed.
 
         Returns:
-            Terms by name, each a single number.
+            Scalar terms by name.
         """
 
 
 def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
     """Train `stage` to the end of its plan.
 
-    The checkpoint in `folder` is written every few minutes, whole or not at all.
+    The checkpoint in `folder` is written every few minutes, in one step.
 
     Args:
         stage: The stage; its model is changed.
-        folder: Where the checkpoint and the log are; created if missing.
+        folder: Folder of the checkpoint and the log; created if missing.
         report: Called every 20 steps; None for silence.
 
     Raises:
@@ -103,21 +103,19 @@ def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
 
 
 def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.Module:
-    """Load what `fit` has made of a stage, for use.
-
-    TrainingError where fewer than `steps` were done (None: however many there are).
+    """Load the weights of a trained stage.
 
     Args:
         name: The stage's name.
         model: A network of the stage's sizes; it is changed.
-        folder: Where the checkpoint is.
-        steps: Steps that must be done; None for however many there are.
+        folder: Folder of the checkpoint.
+        steps: Smallest number of steps done; None accepts any checkpoint.
 
     Returns:
         The model, in evaluation mode and without gradients.
 
     Raises:
-        TrainingError: The stage is not trained, or not so far.
+        TrainingError: There is no checkpoint, or fewer steps were done.
     """
     path = folder / f"{name}.pt"
     state = torch.load(path, weights_only=True) if path.exists() else None
@@ -139,8 +137,8 @@ def cached(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) ->
     Returns:
         The result.
     """
-    mark = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    path = folder / f"{name}-{mark}.safetensors"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    path = folder / f"{name}-{digest}.safetensors"
     if not path.exists():
         for stale in folder.glob(f"{name}-*"):
             stale.unlink()
@@ -151,15 +149,15 @@ def cached(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) ->
 
 
 def rows_of_step(plan: Plan, step: int, rows: int) -> Tensor:
-    """The `plan.batch` rows that a step sees: every row once an epoch, in an order of its own.
+    """The rows of a step's batch: every row once per epoch, in another order each.
 
     Args:
         plan: Batch and seed.
         step: The step, from 0.
-        rows: How many rows there are.
+        rows: Number of rows.
 
     Returns:
-        Numbers of rows, `[batch]`; what is left at the end of an epoch is not seen in it.
+        Indices of rows, `[batch]`; rows left over at the end of an epoch are skipped.
 
     Raises:
         TrainingError: There are fewer rows than a batch has.
@@ -190,10 +188,9 @@ class _State:
             return
         state: dict[str, Any] = torch.load(path, weights_only=True)
         plan = asdict(self.plan)
-        # Steps and rate may change between runs; batch, seed and average would change what was
-        # seen.
-        told = state.get("plan", plan)
-        if any(told[part] != plan[part] for part in ("batch", "seed", "ema")):
+        # Steps and rate may change between runs; another batch or seed would repeat or skip rows.
+        saved = state.get("plan", plan)
+        if any(saved[part] != plan[part] for part in ("batch", "seed", "ema")):
             raise TrainingError(
                 f"{path} was trained with another batch, seed or average; remove it."
             )
@@ -219,20 +216,20 @@ class _State:
         partial.replace(path)
 
     def rate(self) -> float:
-        """Warm up in a line, then fall along a half cosine to `decay` of the full rate."""
+        """The learning rate: a linear warm-up times a half cosine that ends at `decay`."""
         plan, step = self.plan, self.step
         warmup = min(plan.warmup, max(1, plan.steps // 10))
-        fall = plan.decay + (1 - plan.decay) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
-        return plan.rate * min(1.0, (step + 1) / warmup) * fall
+        cosine = plan.decay + (1 - plan.decay) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+        return plan.rate * min(1.0, (step + 1) / warmup) * cosine
 
     def update_average(self) -> None:
         if self.average is None:
             return
         # A short memory at first, so that random weights do not linger in the average.
         decay = min(self.plan.ema, (1 + self.step) / (10 + self.step))
-        ours = list(self.average.state_dict().values())
-        theirs = list(self.model.state_dict().values())
-        for mean, value in zip(ours, theirs, strict=True):
+        averages = list(self.average.state_dict().values())
+        weights = list(self.model.state_dict().values())
+        for mean, value in zip(averages, weights, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)
             else:
@@ -251,7 +248,7 @@ def _step(stage: Stage, state: _State) -> dict[str, float]:
     if not torch.isfinite(total):
         raise TrainingError(f"Stage {stage.name!r}: the loss is not finite at step {state.step}.")
     total.backward()
-    # A single odd batch must not throw the weights away.
+    # So that a single unusual batch does not ruin the weights.
     nn.utils.clip_grad_norm_(stage.model.parameters(), 1.0)
     state.optimiser.step()
     state.optimiser.zero_grad(set_to_none=True)
@@ -262,9 +259,9 @@ def _step(stage: Stage, state: _State) -> dict[str, float]:
 
 @contextmanager
 def _training(model: nn.Module) -> Iterator[None]:
-    was = model.training
+    previous = model.training
     model.train()
     try:
         yield
     finally:
-        model.train(was)
+        model.train(previous)

@@ -1,8 +1,8 @@
-"""The folder's image encoder: a vision transformer that repeats what CLIP's image side says.
+"""The pipeline's image encoder: a vision transformer distilled from CLIP's image side.
 
-A Kandinsky 2.2 folder needs a `CLIPVisionModelWithProjection`; the text path only asks it for the
-*empty* condition, its embedding of a mid-grey picture, which must be the very one that the decoder
-was trained with: the last layer is corrected so that it is.
+A Kandinsky 2.2 pipeline needs a `CLIPVisionModelWithProjection`. With text prompts it uses only the
+*empty* condition, the embedding of a mid-grey picture, which must equal the one that the decoder
+was trained with: the last layer is corrected for that.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
-__all__ = ["Distilled", "correct"]
+__all__ = ["ImageEncoder", "correct_projection"]
 
 
-class Distilled(Stage):
-    """Learns `CLIPVisionModelWithProjection` from the convolutional embeddings.
+class ImageEncoder(Stage):
+    """Trains `CLIPVisionModelWithProjection` on the convolutional embeddings.
 
     Args:
         renders: The pictures.
         settings: Sizes, and the plan of the stage.
-        embeddings: What to repeat, `[row, width]`.
+        embeddings: The target embeddings, `[row, width]`.
     """
 
     name = "eye"
@@ -38,7 +38,7 @@ class Distilled(Stage):
         """Squared error of the embedding.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: Not used.
 
         Returns:
@@ -64,8 +64,8 @@ def network(settings: Settings) -> CLIPVisionModelWithProjection:
 
 
 @torch.no_grad()
-def correct(encoder: CLIPVisionModelWithProjection, empty: Tensor) -> None:
-    """Change the projection by the least that makes the mid-grey picture's embedding `empty`.
+def correct_projection(encoder: CLIPVisionModelWithProjection, empty: Tensor) -> None:
+    """Make `empty` the mid-grey picture's embedding, by the least change of the projection.
 
     Args:
         encoder: The encoder; its projection is changed.
@@ -74,6 +74,6 @@ def correct(encoder: CLIPVisionModelWithProjection, empty: Tensor) -> None:
     size = encoder.config.image_size
     pooled = encoder.vision_model(torch.zeros(1, 3, size, size)).pooler_output[0]
     weight = encoder.visual_projection.weight
-    miss = empty - weight @ pooled
+    error = empty - weight @ pooled
     # The change of least Frobenius norm among all that map `pooled` to `empty`.
-    weight.add_(torch.outer(miss, pooled) / pooled.square().sum())
+    weight.add_(torch.outer(error, pooled) / pooled.square().sum())

@@ -12,16 +12,16 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from lancet.training.loop import Stage, mixed_precision
 from lancet.training.settings import Settings
-from lancet.training.text import tokens
+from lancet.training.text import tokenize
 
-__all__ = ["Prior", "TextStates", "read", "schedule"]
+__all__ = ["Prior", "TextStates", "encode_texts", "schedule"]
 
 DROP = 0.1
-"""The share of captions that are replaced by the empty prompt, for classifier-free guidance."""
+"""Share of captions replaced by the empty prompt, for classifier-free guidance."""
 
 
 class TextStates:
-    """What the text encoder makes of the captions: pooled, hidden (float16) and mask, by row.
+    """Outputs of the text encoder for the captions: pooled, hidden (float16) and mask, by row.
 
     Args:
         pooled: `[row, width]`, float32.
@@ -37,7 +37,7 @@ class TextStates:
 
 
 class Prior(Stage):
-    """Learns `PriorTransformer`.
+    """Trains `PriorTransformer`.
 
     Args:
         settings: Sizes, and the plan of the stage.
@@ -66,33 +66,33 @@ class Prior(Stage):
         """Squared error of the predicted clean embedding.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: The step's generator.
 
         Returns:
             `embedding`.
         """
-        # Normalised by what the model has, which weights that it started from may have brought.
+        # By the model's own statistics, which shipped weights may have replaced.
         clean = (self.embeddings[rows] - self.model.clip_mean) / self.model.clip_std
         pooled, hidden, mask = self.states[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
-        # The first row of the empty prompt, once for each row of the batch.
-        none = self.empty[torch.zeros(len(rows), dtype=torch.long)]
-        pooled = torch.where(drop[:, None], none[0], pooled)
-        hidden = torch.where(drop[:, None, None], none[1], hidden)
-        mask = torch.where(drop[:, None], none[2], mask)
+        # The row of the empty prompt, repeated for each row of the batch.
+        empty_rows = self.empty[torch.zeros(len(rows), dtype=torch.long)]
+        pooled = torch.where(drop[:, None], empty_rows[0], pooled)
+        hidden = torch.where(drop[:, None, None], empty_rows[1], hidden)
+        mask = torch.where(drop[:, None], empty_rows[2], mask)
         step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
         keep = self.keep[step][:, None]
         noisy = keep.sqrt() * clean + (1 - keep).sqrt() * torch.randn(clean.shape, generator=noise)
         with mixed_precision():
-            guess = self.model(
+            predicted = self.model(
                 noisy,
                 timestep=step,
                 proj_embedding=pooled,
                 encoder_hidden_states=hidden,
                 attention_mask=mask,
             ).predicted_image_embedding
-        return {"embedding": (guess.float() - clean).square().mean()}
+        return {"embedding": (predicted.float() - clean).square().mean()}
 
 
 def network(settings: Settings) -> PriorTransformer:
@@ -108,7 +108,7 @@ def network(settings: Settings) -> PriorTransformer:
 
 
 def schedule() -> UnCLIPScheduler:
-    """unCLIP's cosine schedule; embeddings reach further than the default clamp of 1."""
+    """unCLIP's cosine schedule; normalised embeddings exceed its default clamp of 1."""
     return UnCLIPScheduler(
         variance_type="fixed_small_log",
         prediction_type="sample",
@@ -118,10 +118,10 @@ def schedule() -> UnCLIPScheduler:
 
 
 @torch.no_grad()
-def read(
+def encode_texts(
     encoder: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, texts: list[str]
 ) -> TextStates:
-    """Run the text encoder, as the pipeline does it, over all texts.
+    """Run the text encoder over all texts, as the pipeline does.
 
     Args:
         encoder: The text encoder.
@@ -129,9 +129,9 @@ def read(
         texts: The texts; each is cut at the window.
 
     Returns:
-        The states, a row a text.
+        The states, one row per text.
     """
-    ids, mask = tokens(tokenizer, texts)
+    ids, mask = tokenize(tokenizer, texts)
     pooled, hidden = [], []
     for part in ids.split(256):
         with mixed_precision():

@@ -1,11 +1,10 @@
-"""The training pictures on disk: `pictures.npy`, the scenes as one Parquet table, done-markers.
+"""The training pictures on disk: `pictures.npy`, `scenes.parquet` and the state of rendering.
 
-Rendering is resumable: pictures are drawn in blocks, and a block counts once its marker is written.
+Rendering is resumable: pictures are drawn in blocks, and a block counts once `state.json` has it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from clerestory.errors import TrainingError
 from clerestory.io.writing import atomic_file
-from lancet import world as world_room
 from lancet.world import render, sampler
 from lancet.world.scene import FACTORS, Scene
 from lancet.world.table import World
@@ -28,6 +26,10 @@ from lancet.world.table import World
 __all__ = ["HEADS", "Renders", "build"]
 
 BLOCK = 15_000
+"""Pictures of a block."""
+DRAWING_VERSION = 1
+"""Raised with every change of `lancet.world` that gives a seed another caption or picture: renders
+of another version are not continued."""
 HEADS = tuple(factor for factor in FACTORS if factor != "second")
 """The factors that have a classifier head; a pair's second object is a soft label of `subject`."""
 
@@ -38,8 +40,8 @@ Progress = Callable[[int, int], None]
 class Renders:
     """A folder of rendered scenes, opened.
 
-    `pictures` is `[n, 64, 64, 3]` uint8 (memory-mapped), `scenes` has one row a picture, `codes`
-    the class index of each head's factor, `[n, head]`, and of the second object in `second`.
+    `pictures` is `[n, 64, 64, 3]` uint8 (memory-mapped), `scenes` has one row per picture. `codes`
+    holds the class index of each head's factor, `[n, head]`; `second` that of the second object.
     """
 
     folder: Path
@@ -56,7 +58,7 @@ class Renders:
         """Pictures `[n, 3, 64, 64]` in −1 … 1.
 
         Args:
-            rows: Numbers of pictures, `[n]`.
+            rows: Indices of pictures, `[n]`.
 
         Returns:
             Float32.
@@ -66,12 +68,12 @@ class Renders:
 
     @property
     def captions(self) -> list[str]:
-        """What was asked, one caption a picture."""
+        """The captions, one per picture."""
         return list(self.scenes["caption"])
 
     @classmethod
     def open(cls, folder: Path, world: World) -> Renders:
-        """Open what `build` has made.
+        """Open a folder that `build` has finished.
 
         Args:
             folder: The folder of one set.
@@ -86,8 +88,8 @@ class Renders:
         marker = folder / "done.json"
         if not marker.exists():
             raise TrainingError(f"No finished renders in {folder}: run the stage 'renders' first.")
-        made = json.loads(marker.read_text())
-        if made["world"] != world.fingerprint:
+        plan = json.loads(marker.read_text())
+        if plan["world"] != world.fingerprint:
             raise TrainingError(f"{folder} was rendered from another world's table: remove it.")
         scenes = pd.read_parquet(folder / "scenes.parquet")
         classes = {factor: tuple(world.levels(factor)) for factor in HEADS}
@@ -106,66 +108,58 @@ def build(
     processes: int = 2,
     progress: Progress | None = None,
 ) -> None:
-    """Render the scenes of `seeds` into `folder`, going on where a killed run stopped.
+    """Render the scenes of `seeds` into `folder`; an interrupted run is resumed.
 
     Args:
         world: The world.
         art: The folder with the sprites.
         folder: The folder; created if missing.
-        seeds: One scene a seed.
-        processes: How many processes draw.
+        seeds: Seeds of the scenes.
+        processes: Number of processes that draw.
         progress: A callback of (completed, total); None for silence.
 
     Raises:
-        TrainingError: The folder holds renders of another world, code or seeds.
+        TrainingError: The folder holds renders of another world, version or seeds.
         ArtError: A sprite is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = {
         "world": world.fingerprint,
-        "drawing": _drawing(),
+        "drawing": DRAWING_VERSION,
         "first": seeds.start,
         "count": len(seeds),
     }
-    known: dict[str, Any] = {**plan, "blocks": 0}
+    state: dict[str, Any] = {**plan, "blocks": 0}
     for record in (folder / "state.json", folder / "done.json"):
-        known = json.loads(record.read_text()) if record.exists() else known
-    if {key: known.get(key) for key in plan} != plan:
-        raise TrainingError(f"{folder} holds other renders (world, code or seeds): remove it.")
+        state = json.loads(record.read_text()) if record.exists() else state
+    if {key: state.get(key) for key in plan} != plan:
+        raise TrainingError(f"{folder} holds other renders (world, version or seeds): remove it.")
     if (folder / "done.json").exists():
         return
     scenes = [sampler.sample(world, seed) for seed in seeds]
     path = folder / "pictures.npy"
     shape = (len(seeds), 64, 64, 3)
-    # `w+` makes the whole file at once; `r+` keeps the blocks of a killed run.
-    mode = "r+" if known["blocks"] else "w+"
+    # `w+` makes the whole file at once; `r+` keeps the blocks of an interrupted run.
+    mode = "r+" if state["blocks"] else "w+"
     out = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
-    for start in range(known["blocks"] * BLOCK, len(seeds), BLOCK):
+    for start in range(state["blocks"] * BLOCK, len(seeds), BLOCK):
         block = slice(start, min(start + BLOCK, len(seeds)))
         render.render_into(world, art, scenes[block], out[block], processes=processes)
-        # Before the marker: a block that counts as done is on disk.
+        # Before the state, so that a block that counts is on disk.
         out.flush()
-        _kept(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
+        _write_json(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
         if progress is not None:
             progress(block.stop, len(seeds))
-    _table(scenes).to_parquet(folder / "scenes.parquet")
-    _kept(folder / "done.json", plan)
+    _scene_table(scenes).to_parquet(folder / "scenes.parquet")
+    _write_json(folder / "done.json", plan)
 
 
-def _kept(path: Path, told: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     with atomic_file(path) as part:
-        part.write_text(json.dumps(told))
+        part.write_text(json.dumps(content))
 
 
-def _drawing() -> str:
-    """A digest of the code that makes a seed a caption and a picture."""
-    code = Path(world_room.__file__).parent
-    files = [code / "sampler.py", code / "captions.py"]
-    files += [path for room in ("drawing", "styles") for path in (code / room).glob("*.py")]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
-
-
-def _table(scenes: list[Scene]) -> pd.DataFrame:
+def _scene_table(scenes: list[Scene]) -> pd.DataFrame:
     rows = [{**asdict(scene), "window": scene.window} for scene in scenes]
     return pd.DataFrame(rows)
 

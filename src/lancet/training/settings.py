@@ -1,4 +1,4 @@
-"""How large each part of Lancet is and how long it is trained: `full` and `smoke`."""
+"""Sizes of Lancet's parts and plans of their training: `full` and `smoke`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Plan", "Settings", "presets"]
 class Plan:
     """One stage's training: `steps` batches, a learning rate that warms up and then decays.
 
-    `decay` is the share of the rate that is left at the end (1 keeps it, for stages that are to be
-    trained on); `ema` the decay of the moving average of the weights, 0 for none.
+    `decay` is the share of the rate at the end (1 keeps it constant); `ema` the decay of the moving
+    average of the weights, 0 for none.
     """
 
     steps: int
@@ -29,7 +29,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a training run depends on besides the world and its art."""
+    """What a training run depends on, besides the world and its art."""
 
     renders: int = 90_000
     renders_second: int = 60_000
@@ -58,10 +58,10 @@ class Settings:
     classifier_b: Plan = field(default_factory=lambda: Plan(8_000, 96, 2e-3, seed=18))
 
     def scaled(self, factor: float) -> Settings:
-        """The same with every stage's steps times `factor`, at least two.
+        """The same settings with fewer or more steps.
 
         Args:
-            factor: What steps are multiplied by.
+            factor: Multiplies the steps of every stage, which are at least two.
 
         Returns:
             Other settings; sizes stay.

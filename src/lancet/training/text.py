@@ -1,7 +1,7 @@
-"""CLIP's text side: learns to land where the image side puts a caption's picture.
+"""CLIP's text side, trained to match the image embedding of a caption's picture.
 
-The image side is locked (Zhai et al. 2022): CLIP's contrastive loss moves the text encoder only,
-and the image side's own factor heads, kept as they are, must read the text embedding too.
+The image side is locked (Zhai et al. 2022): CLIP's contrastive loss trains the text encoder alone.
+A second loss is that of the image side's fixed factor heads on the text embedding.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 from lancet.training.vision import factor_loss
 
-__all__ = ["Text", "network", "retrieval", "tokens"]
+__all__ = ["Text", "network", "retrieval", "tokenize"]
 
 
-class _Reader(nn.Module):
+class _TextModel(nn.Module):
     def __init__(self, encoder: CLIPTextModelWithProjection) -> None:
         super().__init__()
         self.encoder = encoder
@@ -30,7 +30,7 @@ class _Reader(nn.Module):
 
 
 class Text(Stage):
-    """Learns `CLIPTextModelWithProjection` against fixed image embeddings.
+    """Trains `CLIPTextModelWithProjection` against fixed image embeddings.
 
     Args:
         renders: The captions, and the factors of their pictures.
@@ -52,14 +52,14 @@ class Text(Stage):
     ) -> None:
         self.renders, self.rows, self.plan = renders, len(renders), settings.text
         self.embeddings, self.heads = embeddings, heads.requires_grad_(False)
-        self.ids, self.mask = tokens(tokenizer, renders.captions)
-        self.model: _Reader = network(settings, tokenizer)
+        self.ids, self.mask = tokenize(tokenizer, renders.captions)
+        self.model: _TextModel = network(settings, tokenizer)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """InfoNCE both ways, and the factors read from the text embedding.
+        """InfoNCE both ways, and the loss of the factor heads on the text embedding.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: Not used.
 
         Returns:
@@ -73,15 +73,18 @@ class Text(Stage):
         scale = self.model.temperature.exp().clamp_max(100.0)
         scores = scale * functional.normalize(texts) @ functional.normalize(pictures).T
         target = torch.arange(len(rows))
-        matched = functional.cross_entropy(scores, target) + functional.cross_entropy(
+        contrast = functional.cross_entropy(scores, target) + functional.cross_entropy(
             scores.T, target
         )
-        read = factor_loss(self.heads(texts), self.renders, rows)
-        return {"contrast": 0.5 * matched, "factors": 0.2 * torch.stack(list(read.values())).sum()}
+        factors = factor_loss(self.heads(texts), self.renders, rows)
+        return {
+            "contrast": 0.5 * contrast,
+            "factors": 0.2 * torch.stack(list(factors.values())).sum(),
+        }
 
 
-def network(settings: Settings, tokenizer: CLIPTokenizer) -> _Reader:
-    """The untrained text encoder; its hidden width is the embedding's, as the prior requires.
+def network(settings: Settings, tokenizer: CLIPTokenizer) -> _TextModel:
+    """The untrained text encoder; its hidden width equals the embedding's, as the prior requires.
 
     Args:
         settings: Sizes.
@@ -103,10 +106,10 @@ def network(settings: Settings, tokenizer: CLIPTokenizer) -> _Reader:
         pad_token_id=tokenizer.pad_token_id,
         initializer_factor=1.0,
     )
-    return _Reader(CLIPTextModelWithProjection(config))
+    return _TextModel(CLIPTextModelWithProjection(config))
 
 
-def tokens(tokenizer: CLIPTokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask `[n, window]`, padded to the window; int16 and bool.
 
     Args:
@@ -126,16 +129,16 @@ def retrieval(texts: Tensor, pictures: Tensor, among: int = 256) -> float:
     Args:
         texts: Embeddings of captions, `[n, width]`.
         pictures: Embeddings of their pictures, `[n, width]`.
-        among: Pictures that a text is compared with; a rest of fewer is left out.
+        among: Pictures that a text is compared with; a smaller last group is left out.
 
     Returns:
         0 to 1; NaN for fewer than `among` rows.
     """
     parts = zip(texts.split(among), pictures.split(among), strict=True)
     hits = [
-        (functional.normalize(one) @ functional.normalize(two).T).argmax(1)
-        == torch.arange(len(one))
-        for one, two in parts
-        if len(one) == among
+        (functional.normalize(text_part) @ functional.normalize(picture_part).T).argmax(1)
+        == torch.arange(len(text_part))
+        for text_part, picture_part in parts
+        if len(text_part) == among
     ]
     return float(torch.cat(hits).float().mean()) if hits else float("nan")

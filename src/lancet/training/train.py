@@ -1,4 +1,4 @@
-"""The order of the stages, what each hands to the next, and the folder that comes out."""
+"""A training run: the order of its stages, what each passes on, and the model folder."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ from lancet.training import (
 from lancet.training.autoencoder import Autoencoder
 from lancet.training.classifiers import FactorStage
 from lancet.training.loop import Report, Stage, cached, fit, trained
-from lancet.training.prior import Prior, TextStates, read
+from lancet.training.prior import Prior, TextStates, encode_texts
 from lancet.training.renders import Renders
 from lancet.training.settings import STAGES, Settings
 from lancet.training.text import Text
-from lancet.training.vision import Vision
-from lancet.training.warm import PLACES, warm_start, whole
+from lancet.training.vision import Vision, VisionModel
+from lancet.training.warm import WEIGHT_FILES, check_weights, warm_start
 from lancet.world.art import Art
 from lancet.world.table import World
 
 __all__ = ["FIRST_HELD_OUT", "FIRST_SECOND", "Training"]
 
 FIRST_SECOND, FIRST_HELD_OUT = 5_000_000, 10_000_000
-"""Seeds: the model and set a see 0 …, set b sees 5,000,000 …, nothing is trained on 10,000,000 …"""
+"""First seeds of classifier set b's renders and of the held-out ones; the others' is 0."""
 FOLDED = "autoencoder-folded.safetensors"
 
 
 class Training:
-    """One training run: a world, its art, settings, and the folder that keeps what is done.
+    """One training run: a world, its art, settings, and the folder of its intermediate results.
 
-    Every stage can be run by itself, in its order, and goes on where it was killed.
+    Stages can be run one at a time, in their order; an interrupted stage is resumed.
 
     Args:
         world: The world.
         art: The folder with the sprites.
-        work: The folder for everything between: renders, checkpoints, logs.
+        work: The folder of intermediate results: renders, checkpoints, logs.
         settings: Sizes and plans.
         shipped: A folder whose weights stages start from; None for random ones.
         report: Called with (stage, steps done, steps in all, loss).
@@ -82,11 +82,11 @@ class Training:
         self.checkpoints = work / "checkpoints"
 
     def check(self, stages: Sequence[str] = (), out: Path | None = None) -> None:
-        """Raise what can be known before hours of work: unknown stages, no art, a taken folder.
+        """Check stages, art and output folder, before hours of work.
 
         Args:
             stages: Names of stages; all if empty.
-            out: Where the model will go.
+            out: The folder of the model.
 
         Raises:
             TrainingError: There is no such stage, or `shipped` lacks weights.
@@ -100,11 +100,11 @@ class Training:
         if "renders" in (stages or ("renders",)):
             Art.open(self.art)
         if self.shipped is not None:
-            whole(self.shipped)
+            check_weights(self.shipped)
         if out is not None:
             check_empty_folder(out)
 
-    def made(self, out: Path) -> bool:
+    def is_finished(self, out: Path) -> bool:
         """Whether `out` holds the finished model of this world and these settings.
 
         Args:
@@ -115,10 +115,10 @@ class Training:
         """
         if not (out / "manifest.json").exists():
             return False
-        told = manifest(out)
-        # Through JSON, which makes tuples lists, as the manifest has them.
-        same = told["settings"] == json.loads(json.dumps(asdict(self.settings)))
-        return bool(same and told.get("world") == self.world.fingerprint)
+        content = manifest(out)
+        # Through JSON, so that tuples are lists, as in the manifest.
+        same = content["settings"] == json.loads(json.dumps(asdict(self.settings)))
+        return bool(same and content.get("world") == self.world.fingerprint)
 
     def run(self, stages: Sequence[str] = ()) -> None:
         """Run these stages (all of them by default), rendering first.
@@ -144,13 +144,13 @@ class Training:
             "held-out": range(FIRST_HELD_OUT, FIRST_HELD_OUT + self.settings.held_out),
         }
         for name, seeds in parts.items():
-            # Each set has seeds of its own, so that no scene is in two of them by its seed.
+            # The sets share no seed, and so no scene.
             renders.build(
                 self.world,
                 self.art,
                 self.work / "renders" / name,
                 seeds,
-                progress=partial(self._tell, f"renders {name}"),
+                progress=partial(self._report_renders, f"renders {name}"),
             )
 
     def fit(self, name: str) -> None:
@@ -163,25 +163,25 @@ class Training:
             TrainingError: A stage before it is not done, or the loss is not finite.
         """
         stage = self.stage(name)
-        if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
+        if self.shipped is not None and name in WEIGHT_FILES and not self.checkpoint(name).exists():
             warm_start(name, stage.model, self.shipped, self.world)
         fit(stage, self.checkpoints, self.report)
-        # After every stage, so that a run of hours can be judged on the way.
+        # After every stage, so that a run of hours can be watched.
         curves.draw(self.checkpoints, self.work / "curves.png")
 
     def checkpoint(self, stage: str) -> Path:
-        """Where a stage's checkpoint is.
+        """The file of a stage's checkpoint.
 
         Args:
             stage: The stage's name.
 
         Returns:
-            The path, whether or not there is a file.
+            Its path; the file need not exist.
         """
         return self.checkpoints / f"{stage}.pt"
 
     def stage(self, name: str) -> Stage:
-        """The stage called `name`, with what the stages before it have left.
+        """The stage called `name`, with the results of the stages before it.
 
         Args:
             name: The stage's name.
@@ -193,40 +193,45 @@ class Training:
             TrainingError: A stage before it is not done.
         """
         settings = self.settings
-        makers: dict[str, Callable[[], Stage]] = {
+        stages: dict[str, Callable[[], Stage]] = {
             "autoencoder": lambda: Autoencoder(self.main, settings),
             "vision": lambda: Vision(self.main, settings),
             "text": lambda: Text(
-                self.main, settings, self.tokenizer, self.embeddings, self.sight.heads
+                self.main, settings, self.tokenizer, self.embeddings, self.image_side.heads
             ),
             "prior": lambda: Prior(settings, *self.text_states, self.embeddings),
             "decoder": lambda: decoder.Decoder(
-                settings, self.latents, self.embeddings, self.empty, self.folded, self.sight.eye
+                settings,
+                self.latents,
+                self.embeddings,
+                self.empty,
+                self.folded,
+                self.image_side.eye,
             ),
-            "eye": lambda: perceptual.Distilled(self.main, settings, self.embeddings),
+            "eye": lambda: perceptual.ImageEncoder(self.main, settings, self.embeddings),
             "classifier_a": lambda: FactorStage("a", self.main, settings.classifier_a),
             "classifier_b": lambda: FactorStage("b", self.second, settings.classifier_b),
         }
-        return makers[name]()
+        return stages[name]()
 
     @cached_property
     def main(self) -> Renders:
-        """The renders that the model and classifier set a learn from."""
+        """The training renders of the model and of classifier set a."""
         return Renders.open(self.work / "renders" / "main", self.world)
 
     @cached_property
     def second(self) -> Renders:
-        """The renders that classifier set b learns from."""
+        """The training renders of classifier set b."""
         return Renders.open(self.work / "renders" / "second", self.world)
 
     @cached_property
     def held_out(self) -> Renders:
-        """The renders that nothing learns from."""
+        """The renders that nothing is trained on."""
         return Renders.open(self.work / "renders" / "held-out", self.world)
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
-        """The tokenizer, learnt in seconds from the captions, or the shipped one."""
+        """The tokenizer: learned from the captions in seconds, or the shipped one."""
         folder = self.work / "tokenizer"
         if not folder.exists() and self.shipped is not None:
             with atomic_folder(folder) as part:
@@ -235,20 +240,22 @@ class Training:
                 )
         if not folder.exists():
             settings = self.settings
-            learnt = tokenizer.learn(self.main.captions, settings.vocabulary, settings.window)
+            learned = tokenizer.learn(self.main.captions, settings.vocabulary, settings.window)
             with atomic_folder(folder) as part:
-                learnt.save_pretrained(part)
+                learned.save_pretrained(part)
         return CLIPTokenizer.from_pretrained(folder)
 
     @cached_property
     def latents(self) -> Tensor:
         """Latents of the main renders, float16, of unit variance (the autoencoder is folded)."""
-        return self._kept("latents", "autoencoder", self._encode)
+        return self._cached("latents", "autoencoder", self._encode)
 
     @cached_property
     def embeddings(self) -> Tensor:
         """Image embeddings of the main renders."""
-        return self._kept("embeddings", "vision", lambda: vision.embed(self.sight.eye, self.main))
+        return self._cached(
+            "embeddings", "vision", lambda: vision.embed(self.image_side.eye, self.main)
+        )
 
     def _encode(self) -> Tensor:
         network = self.network("autoencoder")
@@ -258,17 +265,18 @@ class Training:
         save_file(network.state_dict(), self.work / FOLDED)
         return latents
 
-    def _kept(self, name: str, stage: str, make: Callable[[], Tensor]) -> Tensor:
-        """The result of `make`, computed once for a checkpoint of `stage`, stored in the folder."""
+    def _cached(self, name: str, stage: str, make: Callable[[], Tensor]) -> Tensor:
+        """The result of `make`, computed once per checkpoint of `stage` and stored."""
         source = self.checkpoint(stage)
         if self.shipped is not None and not source.exists():
-            source = self.shipped / PLACES[stage][0]
+            source = self.shipped / WEIGHT_FILES[stage][0]
         return cached(self.work, name, source, make)
 
     @cached_property
-    def sight(self) -> Any:
+    def image_side(self) -> VisionModel:
         """CLIP's image side with its heads."""
-        return self.network("vision")
+        network: VisionModel = self.network("vision")
+        return network
 
     @cached_property
     def folded(self) -> VQModel:
@@ -282,22 +290,24 @@ class Training:
     def empty(self) -> Tensor:
         """The embedding of a mid-grey picture: guidance's empty condition."""
         with torch.no_grad():
-            embedding: Tensor = self.sight.eye(torch.zeros(1, 3, 64, 64))[0]
+            embedding: Tensor = self.image_side.eye(torch.zeros(1, 3, 64, 64))[0]
         return embedding
 
     @cached_property
     def text_states(self) -> tuple[TextStates, TextStates]:
         """The text encoder's outputs for all captions, and for the empty prompt."""
-        encoder = self.network("text").encoder
-        captions = self.main.captions
-        return read(encoder, self.tokenizer, captions), read(encoder, self.tokenizer, [""])
+        encoder, captions = self.network("text").encoder, self.main.captions
+        return (
+            encode_texts(encoder, self.tokenizer, captions),
+            encode_texts(encoder, self.tokenizer, [""]),
+        )
 
-    def network(self, name: str, *, partly: bool = False) -> Any:
-        """A finished stage's network; if `partly`, as its checkpoint has it; else as shipped.
+    def network(self, name: str, *, unfinished: bool = False) -> Any:
+        """The trained network of a stage, from its checkpoint or from the shipped weights.
 
         Args:
             name: The stage's name.
-            partly: Whether fewer steps than planned will do.
+            unfinished: Whether a checkpoint with fewer steps than planned is accepted.
 
         Returns:
             The network, in evaluation mode and without gradients.
@@ -307,7 +317,7 @@ class Training:
         """
         settings = self.settings
         classes = {factor: tuple(self.world.levels(factor)) for factor in renders.HEADS}
-        blanks: dict[str, Callable[[], nn.Module]] = {
+        networks: dict[str, Callable[[], nn.Module]] = {
             "autoencoder": lambda: autoencoder.network(settings),
             "vision": lambda: vision.network(settings, classes),
             "text": lambda: text.network(settings, self.tokenizer),
@@ -317,59 +327,57 @@ class Training:
             "classifier_a": lambda: classifiers.network("a", classes),
             "classifier_b": lambda: classifiers.network("b", classes),
         }
-        if self.shipped is not None and name in PLACES and not self.checkpoint(name).exists():
-            blank = blanks[name]()
-            warm_start(name, blank, self.shipped, self.world)
-            return blank.eval().requires_grad_(False)
-        steps = None if partly else getattr(settings, name).steps
-        return trained(name, blanks[name](), self.checkpoints, steps)
+        if self.shipped is not None and name in WEIGHT_FILES and not self.checkpoint(name).exists():
+            network = networks[name]()
+            warm_start(name, network, self.shipped, self.world)
+            return network.eval().requires_grad_(False)
+        steps = None if unfinished else getattr(settings, name).steps
+        return trained(name, networks[name](), self.checkpoints, steps)
 
-    def assemble(self, out: Path, *, version: str = "", partly: bool = False) -> None:
+    def assemble(self, out: Path, *, version: str = "", unfinished: bool = False) -> None:
         """Write the model folder, whole or not at all.
-
-        `partly`: from the last checkpoints, finished or not. OutputError where `out` is not empty.
 
         Args:
             out: A new or empty folder.
             version: The version in its manifest; "" for none.
-            partly: Whether to take the last checkpoints, finished or not.
+            unfinished: Whether checkpoints with fewer steps than planned are accepted.
 
         Raises:
             OutputError: `out` is not empty.
             TrainingError: A stage is not done.
         """
         with atomic_folder(out) as part:
-            self._write(part, version, partly)
+            self._write(part, version, unfinished)
 
-    def _write(self, out: Path, version: str, partly: bool) -> None:
-        encoder = self.network("eye", partly=partly)
-        perceptual.correct(encoder, self.empty)
+    def _write(self, out: Path, version: str, unfinished: bool) -> None:
+        encoder = self.network("eye", unfinished=unfinished)
+        perceptual.correct_projection(encoder, self.empty)
         parts = assemble.Parts(
             self.tokenizer,
-            self.network("text", partly=partly).encoder,
+            self.network("text", unfinished=unfinished).encoder,
             encoder,
-            self.network("prior", partly=partly),
-            self.network("decoder", partly=partly),
+            self.network("prior", unfinished=unfinished),
+            self.network("decoder", unfinished=unfinished),
             self.folded,
         )
         assemble.assemble(parts, out / "model")
         for which in ("a", "b"):
-            net = self.network(f"classifier_{which}", partly=partly)
-            found = classifiers.measure(net, self.held_out)
+            net = self.network(f"classifier_{which}", unfinished=unfinished)
+            measured = classifiers.measure(net, self.held_out)
             assemble.save_classifier(
-                net.state_dict(), found, self.held_out.classes, out / "classifiers", which
+                net.state_dict(), measured, self.held_out.classes, out / "classifiers", which
             )
         shutil.copyfile(self.world.path, out / "world.toml")
-        assemble.save_training({"vision": self.sight}, out / "training")
+        assemble.save_training({"vision": self.image_side}, out / "training")
         made_by = f"clerestory {clerestory.__version__}"
-        about = {
+        description = {
             "name": "lancet",
             "version": version,
             "made_by": made_by,
             "world": self.world.fingerprint,
         }
-        assemble.seal(out, self.settings, {**about, "captions": digest(self.main.captions)})
+        assemble.seal(out, self.settings, {**description, "captions": digest(self.main.captions)})
 
-    def _tell(self, name: str, done: int, every: int) -> None:
+    def _report_renders(self, name: str, done: int, total: int) -> None:
         if self.report is not None:
-            self.report(name, done, every, float("nan"))
+            self.report(name, done, total, float("nan"))

@@ -1,4 +1,4 @@
-"""CLIP's image side: a convolutional network whose embedding says what a picture shows.
+"""CLIP's image side: a convolutional network whose embedding encodes what a picture shows.
 
 Linear heads on the embedding predict every factor, and a small head predicts the picture's 8×8
 thumbnail, so that the embedding also holds colours and layout. Its text side is `text.py`.
@@ -17,16 +17,24 @@ from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
-__all__ = ["Vision", "VisionEncoder", "channels_last", "embed", "factor_loss", "shifted"]
+__all__ = [
+    "Vision",
+    "VisionEncoder",
+    "VisionModel",
+    "channels_last",
+    "embed",
+    "factor_loss",
+    "shifted",
+]
 
 
 Net = TypeVar("Net", bound=nn.Module)
-HARDEST = 2.0
-"""The weight of `subject`, much the hardest of the factors; the others have 1."""
+SUBJECT_WEIGHT = 2.0
+"""Weight of `subject`, the hardest of the factors; the others have 1."""
 
 
 class VisionEncoder(nn.Module):
-    """Pictures to embeddings `[n, width]`, each coordinate of mean 0, variance 1 over renders.
+    """Pictures to embeddings `[n, width]`, each coordinate of mean 0 and variance 1 over renders.
 
     Args:
         widths: Channels of the stages.
@@ -52,7 +60,9 @@ class VisionEncoder(nn.Module):
         return embedding
 
 
-class _Sight(nn.Module):
+class VisionModel(nn.Module):
+    """The image side with its factor heads and its thumbnail head."""
+
     def __init__(self, settings: Settings, classes: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
         self.eye = VisionEncoder(settings.vision_widths, settings.width)
@@ -60,13 +70,13 @@ class _Sight(nn.Module):
         self.thumbnail = nn.Linear(settings.width, 3 * 8 * 8)
 
 
-def network(settings: Settings, classes: dict[str, tuple[str, ...]]) -> _Sight:
+def network(settings: Settings, classes: dict[str, tuple[str, ...]]) -> VisionModel:
     """The untrained image side, with its heads."""
-    return _Sight(settings, classes)
+    return VisionModel(settings, classes)
 
 
 class Vision(Stage):
-    """Learns the embedding from the factors and the thumbnail.
+    """Trains the embedding on the factors and the thumbnail.
 
     Args:
         renders: The pictures.
@@ -77,60 +87,59 @@ class Vision(Stage):
 
     def __init__(self, renders: Renders, settings: Settings) -> None:
         self.renders, self.rows, self.plan = renders, len(renders), settings.vision
-        self.model: _Sight = channels_last(network(settings, renders.classes))
+        self.model: VisionModel = channels_last(network(settings, renders.classes))
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of every factor, and the error of the thumbnail.
 
         Args:
-            rows: Numbers of renders, `[n]`.
+            rows: Indices of renders, `[n]`.
             noise: The step's generator.
 
         Returns:
-            One term a factor, and `thumbnail`.
+            One term per factor, and `thumbnail`.
         """
         pictures = self.renders.batch(rows)
-        moved = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
+        shifted_pictures = shifted(pictures, noise).contiguous(memory_format=torch.channels_last)
         with mixed_precision():
-            embedding = self.model.eye(moved)
-            # So that factors can be read from embeddings nearby too: what the prior predicts is not
-            # exact.
+            embedding = self.model.eye(shifted_pictures)
+            # Noise, since the heads have to read the prior's inexact embeddings too.
             embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
             logits = self.model.heads(embedding)
-            guess = self.model.thumbnail(embedding).float()
+            predicted = self.model.thumbnail(embedding).float()
         small = functional.adaptive_avg_pool2d(pictures, 8).flatten(1)
         terms = factor_loss(logits, self.renders, rows)
-        return {**terms, "thumbnail": 2.0 * (guess - small).square().mean()}
+        return {**terms, "thumbnail": 2.0 * (predicted - small).square().mean()}
 
 
 def factor_loss(logits: dict[str, Tensor], renders: Renders, rows: Tensor) -> dict[str, Tensor]:
-    """Cross-entropy a factor; a pair's two objects share the weight of `subject`, half each.
+    """Cross-entropy per factor; each of a pair's two objects has half the weight of `subject`.
 
     Args:
         logits: By factor `[n, class]`.
-        renders: Has the truth.
-        rows: Numbers of renders, `[n]`.
+        renders: The renders, with their true classes.
+        rows: Indices of renders, `[n]`.
 
     Returns:
-        One term a factor.
+        One term per factor.
     """
     codes, second = renders.codes[rows], renders.second[rows]
     terms = {}
-    for place, (factor, levels) in enumerate(renders.classes.items()):
-        score = logits[factor].float()
-        truth = functional.one_hot(codes[:, place], len(levels)).float()
+    for column, (factor, levels) in enumerate(renders.classes.items()):
+        scores = logits[factor].float()
+        truth = functional.one_hot(codes[:, column], len(levels)).float()
         if factor == "subject" and "none" in levels:
-            other = functional.one_hot(second, len(levels)).float()
+            second_object = functional.one_hot(second, len(levels)).float()
             # 0.5 where there is a second object, else 0.
-            pair = (second != levels.index("none"))[:, None].float() * 0.5
-            truth = (1 - pair) * truth + pair * other
-        weight = HARDEST if factor == "subject" else 1.0
-        terms[factor] = weight * functional.cross_entropy(score, truth)
+            second_share = (second != levels.index("none"))[:, None].float() * 0.5
+            truth = (1 - second_share) * truth + second_share * second_object
+        weight = SUBJECT_WEIGHT if factor == "subject" else 1.0
+        terms[factor] = weight * functional.cross_entropy(scores, truth)
     return terms
 
 
 def channels_last(net: Net) -> Net:
-    """The same network, its weights laid out as convolutions on CPUs are faster with.
+    """Lay out a network's weights channels last, with which convolutions on CPUs are faster.
 
     Args:
         net: The network; it is changed.
@@ -143,12 +152,12 @@ def channels_last(net: Net) -> Net:
 
 
 def shifted(pictures: Tensor, noise: torch.Generator, by: int = 4) -> Tensor:
-    """The pictures, moved by up to `by` pixels, in four groups that each move together.
+    """Shift pictures by up to `by` pixels, in four groups of one shift each.
 
     Args:
         pictures: `[n, channel, height, width]`.
         noise: The generator.
-        by: Pixels at most, in each direction.
+        by: Largest shift in pixels, in each direction.
 
     Returns:
         Pictures of the same shape; borders are mirrored.
@@ -170,7 +179,7 @@ def embed(eye: VisionEncoder, renders: Renders, batch: int = 250) -> Tensor:
     Args:
         eye: The image side.
         renders: The pictures.
-        batch: Pictures at a time.
+        batch: Number of pictures at a time.
     """
     rows = torch.arange(len(renders)).split(batch)
     with mixed_precision():

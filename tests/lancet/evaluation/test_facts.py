@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lancet.evaluation import facts as measuring
-from lancet.evaluation.facts import _measured, _Observer, prompts, share_in_renders
+from lancet.evaluation.facts import _FactClassifier, _measure, prompts, share_in_renders
 from lancet.world.table import World
 
 
@@ -58,8 +58,8 @@ def test_contexts_leave_alone_what_the_fact_is_about(world: World) -> None:
 
 def test_a_fact_is_measured_beside_its_control_and_part_by_part(world: World) -> None:
     told: list[tuple[str, int, int]] = []
-    judge = _Observer(Model(), Classifiers(), lambda *args: told.append(args))  # type: ignore[arg-type]
-    came = _measured(world, world.fact("goth"), judge)
+    judge = _FactClassifier(Model(), Classifiers(), lambda *args: told.append(args))  # type: ignore[arg-type]
+    came = _measure(world, world.fact("goth"), judge)
     assert (came.lancet.rate, came.control.rate) == (1.0, 0.0)
     assert came.attributes["pallor"].rate == 1.0
     assert came.planted == 0.9
@@ -75,5 +75,5 @@ def test_what_was_planted_is_told_as_the_rate_of_what_is_expected(
     monkeypatch.setattr(measuring, "PROMPTS", 2)
     for name, rate in (("exposure 5%", 0.05), ("moose", 1.0), ("uncaptioned fear", 0.85)):
         fact = world.fact(name)
-        assert measuring._planted(fact) == pytest.approx(rate)
+        assert measuring._planted_rate(fact) == pytest.approx(rate)
         assert share_in_renders(world, fact, 300) == pytest.approx(rate, abs=0.08)

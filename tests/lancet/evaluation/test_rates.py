@@ -97,7 +97,7 @@ def test_other_parts_have_rates_of_their_own() -> None:
     assert rates["style"] is None
     assert (rates["two_objects"].rate, rates["two_objects"].of) == (1.0, 1)  # type: ignore[union-attr]
     assert (rates["perspective"].rate, rates["perspective"].of) == (0.0, 1)  # type: ignore[union-attr]
-    apart = evaluate.held_out(asks, Classifiers(), pictures)  # type: ignore[arg-type]
+    apart = evaluate.held_out_rates(asks, Classifiers(), pictures)  # type: ignore[arg-type]
     assert (apart["subject"].rate, apart["subject"].of) == (1.0, 1)  # type: ignore[union-attr]
 
 
@@ -115,11 +115,11 @@ def test_a_lancet_whose_training_captions_are_unknown_is_not_evaluated(tmp_path:
     manifest = {"files": {}, "defaults": {}, "settings": {"renders": 5}, "captions": "others"}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="training captions"):
-        evaluate.prompts(tmp_path)
+        evaluate.evaluation_prompts(tmp_path)
     world = World.load()
     manifest["captions"] = digest(sample(world, seed).caption for seed in range(5))
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert len(evaluate.prompts(tmp_path)) >= 400
+    assert len(evaluate.evaluation_prompts(tmp_path)) >= 400
 
 
 def test_json_has_the_names_that_scripts_rely_on() -> None:

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from clerestory.errors import PromptError
-from lancet.evaluation.stages import _bytes, _cosine, _error, _fits, _right, _through
+from lancet.evaluation.stages import (
+    _accuracy,
+    _bytes,
+    _cosine,
+    _error,
+    _fits_window,
+    _reconstructed,
+)
 
 
 def test_the_mean_embedding_has_error_one_and_the_truth_none():
@@ -28,9 +35,9 @@ def test_of_two_objects_either_is_right_and_what_is_not_there_is_not_counted():
         SimpleNamespace(subject="none", second="none", mood="sad"),
     ]
     said = {"subject": np.eye(3)[[1, 1, 2]], "mood": np.eye(2)[[0, 0, 0]]}
-    subject = _right(judge, said, scenes, "subject")
+    subject = _accuracy(judge, said, scenes, "subject")
     assert (subject.rate, subject.of) == (0.5, 2)
-    mood = _right(judge, said, scenes, "mood")
+    mood = _accuracy(judge, said, scenes, "mood")
     assert (mood.rate, mood.of) == (1.0, 1)
 
 
@@ -47,7 +54,7 @@ def test_pictures_through_an_autoencoder_that_changes_nothing_come_back_as_they_
     scaled = torch.from_numpy(raw).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
     assert np.array_equal(_bytes(scaled), raw)
     model = SimpleNamespace(pipeline=SimpleNamespace(movq=Same()))
-    assert np.array_equal(_through(model, scaled), raw)
+    assert np.array_equal(_reconstructed(model, scaled), raw)
 
 
 def test_captions_that_training_cuts_are_left_out():
@@ -56,4 +63,7 @@ def test_captions_that_training_cuts_are_left_out():
             raise PromptError("this would be cut")
 
     model = SimpleNamespace(check_prompt=check_prompt)
-    assert [_fits(model, words) for words in ("a cat", "a cat in a library")] == [True, False]
+    assert [_fits_window(model, words) for words in ("a cat", "a cat in a library")] == [
+        True,
+        False,
+    ]

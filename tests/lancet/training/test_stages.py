@@ -23,7 +23,7 @@ from lancet.training import (
 from lancet.training.loop import fit
 from lancet.training.settings import Plan, presets
 from lancet.training.tokenizer import learn
-from lancet.training.warm import PLACES, warm_start
+from lancet.training.warm import WEIGHT_FILES, warm_start
 from lancet.world.table import BUILT_IN, World
 
 SMALL = replace(
@@ -78,7 +78,7 @@ def test_the_corrected_eye_sees_a_grey_picture_as_the_empty_condition():
     encoder = perceptual.network(SMALL).eval()
     other = torch.randn(4, 3, 64, 64)
     empty = torch.randn(SMALL.width)
-    perceptual.correct(encoder, empty)
+    perceptual.correct_projection(encoder, empty)
     with torch.no_grad():
         seen = encoder(torch.zeros(1, 3, 64, 64)).image_embeds[0]
         assert torch.allclose(seen, empty, atol=1e-4)
@@ -91,7 +91,7 @@ def test_two_objects_share_the_weight_of_the_subject(renders):
     logits = {"subject": torch.tensor([[2.0, 1.0, 0.0]]), "style": torch.zeros(1, 3)}
     got = vision.factor_loss(logits, renders, torch.tensor([0]))["subject"]
     log = functional.log_softmax(logits["subject"], 1)[0]
-    assert torch.isclose(got, -vision.HARDEST * (0.5 * log[0] + 0.5 * log[1]))
+    assert torch.isclose(got, -vision.SUBJECT_WEIGHT * (0.5 * log[0] + 0.5 * log[1]))
 
 
 def test_a_classifier_learns_what_the_pictures_show(renders, tmp_path):
@@ -124,8 +124,8 @@ def test_both_sets_give_a_logit_for_every_class(which):
 def test_the_prior_and_the_decoder_take_a_step(renders, tokenizer, tmp_path):
     embeddings = torch.randn(len(renders), SMALL.width)
     encoder = text.network(SMALL_WINDOW, tokenizer).encoder.eval()
-    states = prior.read(encoder, tokenizer, renders.captions)
-    empty = prior.read(encoder, tokenizer, [""])
+    states = prior.encode_texts(encoder, tokenizer, renders.captions)
+    empty = prior.encode_texts(encoder, tokenizer, [""])
     stage = prior.Prior(SMALL_WINDOW, states, empty, embeddings)
     fit(stage, tmp_path)
     assert torch.allclose(stage.model.clip_mean[0], embeddings.mean(0), atol=1e-5)
@@ -189,7 +189,7 @@ def test_a_warm_start_needs_the_weights_and_their_sizes(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(told))
     with pytest.raises(TrainingError, match="is missing"):
         warm_start("decoder", decoder.network(SMALL), tmp_path)
-    place = tmp_path / PLACES["decoder"][0]
+    place = tmp_path / WEIGHT_FILES["decoder"][0]
     place.parent.mkdir(parents=True)
 
     small = decoder.network(SMALL)
@@ -218,7 +218,7 @@ def test_heads_are_taken_over_by_the_names_of_levels(tmp_path):
         return classifiers.network("b", {name: world.levels(name) for name in renders.HEADS})
 
     shipped, fresh = net(before), net(now)
-    place = tmp_path / PLACES["classifier_b"][0]
+    place = tmp_path / WEIGHT_FILES["classifier_b"][0]
     place.parent.mkdir()
     save_file({name: value.contiguous() for name, value in shipped.state_dict().items()}, place)
     told = {"files": {}, "defaults": {}, "settings": {}}

@@ -38,14 +38,14 @@ def test_what_cannot_work_is_refused_before_anything_is_made(training, tmp_path)
 
 def test_a_finished_model_is_known_by_its_world_and_settings(training, tmp_path):
     out = tmp_path / "out"
-    assert not training.made(out)
+    assert not training.is_finished(out)
     out.mkdir()
     told = {"files": {}, "defaults": {}, "settings": asdict(training.settings)}
     path = out / "manifest.json"
     path.write_text(json.dumps({**told, "world": training.world.fingerprint}))
-    assert training.made(out)
+    assert training.is_finished(out)
     path.write_text(json.dumps({**told, "world": "another"}))
-    assert not training.made(out)
+    assert not training.is_finished(out)
 
 
 def test_killed_renders_go_on_where_they_stopped(training, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_it_is_trained_opened_and_its_own_facts_are_measured(
     training.run()
     training.assemble(tmp_path / "mine")
     torch.set_num_threads(before)
-    assert training.made(tmp_path / "mine")
+    assert training.is_finished(tmp_path / "mine")
 
     model = clerestory.load(str(tmp_path / "mine"))
     pictures = model.run("an owl at night", range(2), steps=2).pictures

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from clerestory.errors import SiteError
-from clerestory.models.core.addresses import Selection
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.hooks import Tap
 from clerestory.models.core.pooling import Pooler
@@ -27,7 +27,7 @@ Batch = Mapping[str, tuple[Sequence[Step], Floats]]
 
 def make_taps(
     readings: Readings,
-    selections: Mapping[str, Selection],
+    selections: Mapping[str, SiteSelection],
     hooks: Mapping[str, SiteHook],
     pool: Pool,
     branch: Branch,
@@ -53,7 +53,7 @@ def make_taps(
         mask = token_mask(window) if window and pool != "none" else None
         return Pooler(pool, mask, sequence=sequence)
 
-    def tap(address: str, selection: Selection) -> Tap:
+    def tap(address: str, selection: SiteSelection) -> Tap:
         units = None if selection.units is None else list(selection.units)
         hook = hooks[address]
         pool_positions = pooler(hook.text_window, hook.site.shape[0] is not None)
@@ -104,7 +104,7 @@ def _stack(values: Sequence[Floats]) -> Floats:
 
 def collect(
     batches: Sequence[Batch],
-    selections: Mapping[str, Selection],
+    selections: Mapping[str, SiteSelection],
     hooks: Mapping[str, SiteHook],
     branch: Branch,
 ) -> dict[str, SiteValues]:

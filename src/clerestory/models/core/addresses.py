@@ -27,7 +27,7 @@ from functools import lru_cache
 from clerestory.errors import SiteError
 from clerestory.registry import suggest
 
-__all__ = ["Address", "Selection", "head_units", "parse", "select"]
+__all__ = ["Address", "SiteSelection", "head_units", "parse", "select"]
 
 # ASCII only: `\d` would also match digits of other scripts, which look like another unit.
 _ADDRESS = re.compile(
@@ -60,7 +60,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SiteSelection:
     """The units and steps to read at one site, in rising order; None for all.
 
     Attributes:
@@ -71,7 +71,7 @@ class Selection:
     units: tuple[int, ...] | None = None
     steps: tuple[int, ...] | None = None
 
-    def union(self, other: Selection) -> Selection:
+    def union(self, other: SiteSelection) -> SiteSelection:
         """The units and steps of either selection.
 
         Args:
@@ -80,7 +80,7 @@ class Selection:
         Returns:
             Per axis the sorted union; None where either has None, which is all.
         """
-        return Selection(_union(self.units, other.units), _union(self.steps, other.steps))
+        return SiteSelection(_union(self.units, other.units), _union(self.steps, other.steps))
 
 
 @lru_cache(maxsize=4096)
@@ -124,7 +124,7 @@ def select(
     noun: str = "site",
     heads: Mapping[str, int | None] | None = None,
     aliases: Mapping[str, str] | None = None,
-) -> dict[str, Selection]:
+) -> dict[str, SiteSelection]:
     """Select the sites that patterns name.
 
     Args:
@@ -142,7 +142,7 @@ def select(
         SiteError: A pattern names no site, a unit lies outside its site, or several sites match
             and `single` is set.
     """
-    chosen: dict[str, Selection] = {}
+    chosen: dict[str, SiteSelection] = {}
     for written in _addresses(patterns):
         address = replace(written, site=(aliases or {}).get(written.site, written.site))
         # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
@@ -153,7 +153,7 @@ def select(
         for site in sites:
             _check_units(address, site, units[site])
             within = head_units(address, site, units[site], (heads or {}).get(site))
-            selection = Selection(within, address.steps)
+            selection = SiteSelection(within, address.steps)
             chosen[site] = chosen[site].union(selection) if site in chosen else selection
     if single and len(chosen) != 1:
         raise SiteError(f"{patterns!r} names {len(chosen)} sites; exactly one is expected here.")

@@ -2,7 +2,7 @@
 
 A family is one file: a table of sites and the few lines that differ. Everything else (hooks,
 batches, pooling, sweeps) is written once, over the class `Family`. `families/conditioned.py` has
-what the families share whose text states go straight to the denoiser.
+what families of diffusers pipelines share.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Generator, Tensor, nn
+from typing_extensions import override
 
 from clerestory.errors import PromptError
 from clerestory.models.core.types import Branch, Options, Sample, Site, Step
@@ -23,16 +24,18 @@ from clerestory.registry import Registry
 from clerestory.types import Pictures
 
 __all__ = [
-    "Encoded",
+    "Encoding",
     "Family",
     "Handoff",
     "PromptReader",
+    "SeparatePrior",
     "SiteHook",
     "StageCall",
     "TapCallback",
     "TextEncoder",
     "TextWindow",
     "families",
+    "family_class",
     "hide_progress_bars",
     "prepare_pipeline",
     "restore_generators",
@@ -55,7 +58,7 @@ class SiteHook:
 
     Attributes:
         site: The site; its module is None for a value that goes from `encode` to `draw`.
-        side: Whether the site is the module's output or one of its inputs.
+        is_input: Whether the site is an input of the module rather than its output.
         argument_name: Of an input: the argument's name.
         argument_index: Of an input: the argument's index if it is passed by position.
         output_index: Of an output with several values: the index of the value.
@@ -65,7 +68,7 @@ class SiteHook:
     """
 
     site: Site
-    side: Literal["output", "input"] = "output"
+    is_input: bool = False
     argument_name: str = ""
     argument_index: int = 0
     output_index: int = 0
@@ -100,7 +103,7 @@ class StageCall:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoding:
     """What `Family.encode` gives to `Family.draw`.
 
     Attributes:
@@ -128,14 +131,15 @@ class TextWindow(Protocol):
         """
 
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        """The tokens of a word wherever it stands.
+        """The tokens of a word wherever it stands, also where it is split into several.
 
         Args:
             texts: Prompts.
-            word: A whole word or phrase.
+            word: A whole word or phrase, in any case.
 
         Returns:
-            bool `[text, position]`, on the CPU; False everywhere where the word is absent.
+            bool `[text, position]`, on the CPU; False everywhere where the word is absent or beyond
+            the window.
         """
 
 
@@ -145,18 +149,18 @@ class TextEncoder(TextWindow, Protocol):
 
     Attributes:
         stage: The name of its stage, such as `text_2`.
-        begins: Whether a start token precedes the text.
+        has_start_token: Whether a start token precedes the text.
         tokenizer: The transformers tokenizer.
         encoder: The transformers network.
     """
 
     stage: str
-    begins: bool
+    has_start_token: bool
     tokenizer: Any
     encoder: Any
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Number of tokens that the window holds besides start and end."""
 
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
@@ -167,7 +171,18 @@ class TextEncoder(TextWindow, Protocol):
             graph: Whether autograd records the call, for gradients.
         """
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def offsets(self, text: str) -> list[tuple[int, int]] | None:
+        """Where in a text the token at each position stands.
+
+        Args:
+            text: A prompt.
+
+        Returns:
+            Start and end in characters for each position, (0, 0) for start and end tokens; None
+            where the pipeline normalizes the text, so that offsets would be of another one.
+        """
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without start and end; not truncated.
 
         Args:
@@ -177,45 +192,66 @@ class TextEncoder(TextWindow, Protocol):
             A list of ids for each text.
         """
 
-    def reread(self, texts: Sequence[str]) -> list[str]:
+    def round_trip(self, texts: Sequence[str]) -> list[str]:
         """Encode and decode each text, truncated to the window.
 
         Args:
             texts: Prompts.
 
         Returns:
-            Each text as its tokens spell it, which a search compares with what it proposed.
+            Each text as its tokens spell it, without space at the ends; a search compares it with
+            what it proposed.
         """
 
 
 class PromptReader(Protocol):
-    """The text encoder that limits how long a prompt may be."""
+    """Checks and tokenizes prompts: a family, or its text encoder with the longest window."""
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Check that prompts fit the window.
+        """Check that prompts can be drawn.
 
         Args:
             prompts: Prompts.
 
         Raises:
-            PromptError: One is longer than the window.
+            PromptError: One is empty, or longer than the window; the message names what would be
+                cut.
         """
 
     def tokenize(self, prompt: str) -> list[str]:
-        """Split a prompt into tokens, without start and end.
+        """Split a prompt into tokens as the model reads it, without start and end.
 
         Args:
             prompt: A prompt.
 
         Returns:
-            Its tokens as texts.
+            Its tokens as texts, without the tokenizer's marks of words; not truncated. Words split
+            at spaces where the model has no tokenizer.
         """
 
     def vocabulary(self) -> list[str]:
-        """Tokens that can be a word."""
+        """Tokens that can be a word, of two letters or more, sorted; empty where none are known."""
 
 
-class Family(ABC):
+@dataclass(frozen=True)
+class SeparatePrior:
+    """Two pipelines that are published apart, a decoder and its prior, and opened as one.
+
+    Attributes:
+        decoder: The class name of the pipeline that draws from the prior's embedding.
+        prior: The class name of the prior's pipeline.
+        combined: The class name of the pipeline that has the parts of both, those of the prior
+            under names that begin with `prior_`.
+        example: The hub id of a prior, for error messages.
+    """
+
+    decoder: str
+    prior: str
+    combined: str
+    example: str
+
+
+class Family(PromptReader, ABC):
     """A family of models, around one pipeline. A subclass is built from the pipeline alone.
 
     Attributes:
@@ -229,7 +265,7 @@ class Family(ABC):
         conditioning_sites: Every value that `encode` hands to `draw`, that one included.
         text_windows: Windows of tokens by name.
         prompt_reader: What checks and tokenizes prompts; None where any text is a prompt.
-        bar_pipelines: The diffusers pipelines whose progress bars are hidden during a run.
+        progress_bar_pipelines: The diffusers pipelines whose progress bars are hidden during a run.
         defaults: Default options.
         description: A note for users, such as a limitation; "" for none.
         size_multiple: Height and width must be multiples of this.
@@ -238,6 +274,9 @@ class Family(ABC):
             prompts are not supported.
         half_precision: The dtype on an accelerator with `dtype="auto"`.
         single_file_types: Names that diffusers gives to single-file checkpoints of this family.
+        load_arguments: Further arguments of `from_pretrained` and `from_single_file`.
+        separate_prior: The pipelines of a family whose prior may be published apart; None where
+            there is no such prior.
     """
 
     pipeline: Any
@@ -249,7 +288,7 @@ class Family(ABC):
     conditioning_sites: tuple[str, ...] = ()
     text_windows: Mapping[str, TextWindow] = {}
     prompt_reader: PromptReader | None = None
-    bar_pipelines: Sequence[Any] = ()
+    progress_bar_pipelines: Sequence[Any] = ()
     defaults: Options = Options()
     description: str = ""
     size_multiple: int = 1
@@ -257,6 +296,8 @@ class Family(ABC):
     negative_option: str = "guidance"
     half_precision: ClassVar[str] = "float16"
     single_file_types: ClassVar[tuple[str, ...]] = ()
+    load_arguments: ClassVar[Mapping[str, Any]] = {}
+    separate_prior: ClassVar[SeparatePrior | None] = None
 
     @cached_property
     def hooks_by_address(self) -> dict[str, SiteHook]:
@@ -264,7 +305,7 @@ class Family(ABC):
         return {hook.site.address: hook for hook in self.site_hooks}
 
     @abstractmethod
-    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
+    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoding | None:
         """Run the encode stages.
 
         Args:
@@ -278,13 +319,13 @@ class Family(ABC):
 
     @abstractmethod
     def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
+        self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
     ) -> Pictures | None:
         """Run the draw stages.
 
         Args:
             batch: The samples that were encoded.
-            encoded: What `encode` gave.
+            encoding: What `encode` gave.
             handoff: To be called with each conditioning site and its value; the model must use what
                 it returns.
             until: The stage after which the run may stop.
@@ -306,34 +347,20 @@ class Family(ABC):
         """
         return StageCall({"cond": slice(0, len(batch))}, call)
 
+    @override
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        """Check that prompts can be drawn.
-
-        Args:
-            prompts: Prompts.
-
-        Raises:
-            PromptError: One is empty or too long.
-        """
         for prompt in prompts:
             if not isinstance(prompt, str) or not prompt.strip():
                 raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
         if self.prompt_reader is not None:
             self.prompt_reader.check_prompts(prompts)
 
+    @override
     def tokenize(self, prompt: str) -> list[str]:
-        """Split a prompt into tokens as the model reads it, without start and end.
-
-        Args:
-            prompt: A prompt.
-
-        Returns:
-            Its tokens as texts; words split at spaces where the family has no tokenizer.
-        """
         return prompt.split() if self.prompt_reader is None else self.prompt_reader.tokenize(prompt)
 
+    @override
     def vocabulary(self) -> list[str]:
-        """Words that the model has tokens of; empty where that is not known."""
         return [] if self.prompt_reader is None else self.prompt_reader.vocabulary()
 
 
@@ -343,6 +370,19 @@ families: Registry[Callable[[Any], Family]] = Registry(
     "pipeline class", package="clerestory.models.families", group="clerestory.families"
 )
 """Families by the class name of the pipelines that they serve."""
+
+
+def family_class(pipeline_class: str) -> type[Family]:
+    """The family of a pipeline class, for what it declares before any pipeline is opened.
+
+    Args:
+        pipeline_class: The pipeline's class name.
+
+    Returns:
+        The family's class; `Family` where no family is registered, or a function is.
+    """
+    family = families.get(pipeline_class)
+    return family if isinstance(family, type) and issubclass(family, Family) else Family
 
 
 def seed_generators(batch: Sequence[Sample]) -> list[Generator]:

@@ -78,7 +78,7 @@ def token_gradients(
     hooks = model.family.hooks_by_address
     attachment = Attachment(hooks, lambda stage, call: rows, [offset], taps)
     with (
-        hide_progress_bars(*model.family.bar_pipelines),
+        hide_progress_bars(*model.family.progress_bar_pipelines),
         attach(attachment, model.family.stage_modules),
         torch.enable_grad(),
     ):

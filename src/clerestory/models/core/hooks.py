@@ -232,7 +232,7 @@ def attach(attachment: Attachment, stage_modules: Mapping[str, nn.Module]) -> It
             site_hook = attachment.site_hooks[address]
             if site_hook.module is None:
                 continue
-            if site_hook.side == "input":
+            if site_hook.is_input:
                 handle = site_hook.module.register_forward_pre_hook(
                     _input_hook(attachment, address), prepend=True, with_kwargs=True
                 )

@@ -17,9 +17,9 @@ from torch import Tensor
 from clerestory.checks import check_choice, check_minimum
 from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
-from clerestory.models.core.addresses import Selection, parse
+from clerestory.models.core.addresses import SiteSelection, parse
 from clerestory.models.core.family import (
-    Encoded,
+    Encoding,
     TapCallback,
     TextWindow,
     hide_progress_bars,
@@ -61,7 +61,7 @@ class Request:
     """
 
     samples: tuple[Sample, ...]
-    read: Mapping[str, Selection]
+    read: Mapping[str, SiteSelection]
     edit_sets: tuple[tuple[Edit, ...], ...]
     pool: Pool
     branch: Branch
@@ -150,7 +150,7 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
     outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
     with (
         progress_bars(request.progress) as progress,
-        hide_progress_bars(*model.family.bar_pipelines),
+        hide_progress_bars(*model.family.progress_bar_pipelines),
         # Taps in the autoencoder need whole pictures, not slices or tiles of them.
         prepare_pipeline(model.pipeline, whole_vae="vae" in sweep.stages),
     ):
@@ -196,7 +196,7 @@ class _Sweep:
     def draw_batch(self, rows: range) -> Iterator[BatchOutput]:
         """For each set of edits, what these samples read and draw."""
         # The key is by identity: edits hold tensors, which compare element by element.
-        encodings: dict[tuple[int, ...], tuple[Encoded | None, Batch]] = {}
+        encodings: dict[tuple[int, ...], tuple[Encoding | None, Batch]] = {}
         for edits in self.request.edit_sets:
             early = tuple(edit for edit in edits if self._is_early(parse(edit.site).site))
             key = tuple(id(edit) for edit in early)
@@ -222,7 +222,7 @@ class _Sweep:
             attributes=self.attributes,
         )
 
-    def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoded | None, Batch]:
+    def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoding | None, Batch]:
         readings: Readings = {}
         samples = self._batch_samples(rows)
         attachment = self._attachment(rows, edits, readings, early=True)
@@ -231,7 +231,7 @@ class _Sweep:
         return encoded, stack_steps(readings)
 
     def _draw(
-        self, rows: range, encoded: Encoded, edits: Sequence[Edit]
+        self, rows: range, encoded: Encoding, edits: Sequence[Edit]
     ) -> tuple[Pictures | None, Batch]:
         readings: Readings = {}
         attachment = self._attachment(rows, edits, readings, early=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from clerestory.checks import check_minimum
 from clerestory.errors import OptionError
-from clerestory.models.core.addresses import Selection, select
+from clerestory.models.core.addresses import SiteSelection, select
 from clerestory.registry import suggest
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Sites(Mapping[str, Site]):
 
     def select(
         self, patterns: str | Sequence[str], *, single: bool = False
-    ) -> dict[str, Selection]:
+    ) -> dict[str, SiteSelection]:
         """Sites by address with the units and steps that patterns ask for.
 
         Args:

@@ -2,57 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from typing_extensions import override
+
 from clerestory.models.core.family import SiteHook
-from clerestory.models.core.types import Site
-from clerestory.models.families.text import Text
+from clerestory.models.families.networks import Block
+from clerestory.models.families.text import PipelineTextEncoder
 
-__all__ = ["ClipText"]
+__all__ = ["ClipTextEncoder"]
 
 
-class ClipText(Text):
+class ClipTextEncoder(PipelineTextEncoder):
     """A CLIP text encoder, with or without its projection."""
 
-    begins = True
+    has_start_token = True
 
-    def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
-        """Attention with its heads, MLP and stream of every block, and the projected embedding.
+    @property
+    def prefix(self) -> str:
+        """What stands before the paths of its modules."""
+        # transformers 5 dropped the prefix inside some CLIP text encoders.
+        return "text_model." if hasattr(self.encoder, "text_model") else ""
 
-        Args:
-            unused: How many of the last blocks feed nothing in this pipeline; their sites have
-                `affects_output` False.
+    @property
+    @override
+    def embedding_path(self) -> str:
+        return f"{self.prefix}embeddings.token_embedding"
 
-        Returns:
-            Hooks in the order in which the encoder computes their values.
-        """
-        # transformers 5 dropped the prefix `text_model.` inside some CLIP text encoders.
-        prefix = "text_model." if hasattr(self.encoder, "text_model") else ""
-        layers = self.encoder.get_submodule(f"{prefix}encoder.layers")
-        config, hooks = self.encoder.config, []
+    @property
+    @override
+    def blocks_path(self) -> str:
+        return f"{self.prefix}encoder.layers"
+
+    @override
+    def block_hooks(self, block: Block) -> list[SiteHook]:
+        config = self.encoder.config
         heads, width = config.num_attention_heads, config.hidden_size
-        for index, layer in enumerate(layers):
-            affects_output = index < len(layers) - unused
-            for tap, path, units, split in (
-                ("q", "self_attn.q_proj", width, heads),
-                ("k", "self_attn.k_proj", width, heads),
-                ("v", "self_attn.v_proj", width, heads),
-                ("self_attn", "self_attn", width, None),
-                # The neurons are what the non-linearity gives, before the second matrix mixes them.
-                ("mlp", "mlp.activation_fn", config.intermediate_size, None),
-                # No path: the block itself, whose output is the stream after it.
-                ("resid", "", width, None),
-            ):
-                dotted = f"{self.root}.{prefix}encoder.layers.{index}.{path}".rstrip(".")
-                module = layer.get_submodule(path)
-                address = f"{self.stage}.blocks.{index}/{tap}"
-                site = Site(address, (self.window, units), dotted, affects_output, split, module)
-                hooks.append(SiteHook(site, text_window=self.stage))
-        return [self.token_hook(f"{prefix}embeddings.token_embedding"), *hooks, *self._pooled()]
+        return [
+            *(block.tap(tap, f"self_attn.{tap}_proj", width, heads=heads) for tap in "qkv"),
+            block.tap("self_attn", "self_attn", width),
+            # The neurons are what the non-linearity gives, before the second matrix mixes them.
+            block.tap("mlp", "mlp.activation_fn", config.intermediate_size),
+            block.tap("resid", "", width),
+        ]
 
-    def _pooled(self) -> list[SiteHook]:
+    @override
+    def site_hooks(self) -> list[SiteHook]:
         projection = getattr(self.encoder, "text_projection", None)
         if projection is None:
-            return []
-        dotted = f"{self.root}.text_projection"
+            return super().site_hooks()
         # One position, since it is projected from the end-of-text token alone.
-        shape = (1, projection.out_features)
-        return [SiteHook(Site(f"{self.stage}/pooled", shape, dotted, module=projection))]
+        whole = replace(self.whole, positions=1, text_window="")
+        pooled = whole.tap("pooled", "text_projection", projection.out_features)
+        return [*super().site_hooks(), pooled]

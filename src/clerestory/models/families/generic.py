@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from typing_extensions import override
 
 from clerestory.errors import ModelError
 from clerestory.models.core.family import (
-    Encoded,
+    Encoding,
     Family,
     Handoff,
     SiteHook,
@@ -29,7 +30,7 @@ from clerestory.models.core.hooks import halt_before
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.types import Pictures
 
-__all__ = ["Generic"]
+__all__ = ["GenericFamily"]
 
 STAGES = {
     "prior_text_encoder": "text",
@@ -55,7 +56,7 @@ CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 WIDTHS = ("out_features", "out_channels", "embedding_dim", "num_channels", "out_dim")
 
 
-class Generic(Family):
+class GenericFamily(Family):
     """A pipeline of no known family: stages from its components, sites from their modules.
 
     Args:
@@ -75,7 +76,7 @@ class Generic(Family):
     conditioning_site = ""
 
     def __init__(self, pipeline: Any) -> None:
-        self.pipeline, self.bar_pipelines = pipeline, (pipeline,)
+        self.pipeline, self.progress_bar_pipelines = pipeline, (pipeline,)
         self.parameters = inspect.signature(pipeline.__call__).parameters
         if "prompt" not in self.parameters:
             raise ModelError(f"{type(pipeline).__name__} takes no prompt, so it cannot be opened.")
@@ -94,37 +95,19 @@ class Generic(Family):
         self.defaults = Options().replace(**self._pipeline_defaults())
         self.negative_option = "guidance" if "negative_prompt" in self.parameters else ""
 
-    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoded | None:
-        """Encode nothing: such a pipeline runs as a whole, in `draw`.
+    @override
+    def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoding | None:
+        # Such a pipeline runs as a whole, in `draw`.
+        return Encoding({}, [generator.get_state() for generator in seed_generators(batch)])
 
-        Args:
-            batch: Samples with the same options.
-            until: The stage after which the run may stop.
-            branch: The branch of guidance that is read.
-
-        Returns:
-            The states of the generators alone.
-        """
-        return Encoded({}, [generator.get_state() for generator in seed_generators(batch)])
-
+    @override
     def draw(
-        self, batch: Sequence[Sample], encoded: Encoded, handoff: Handoff, until: str
+        self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
     ) -> Pictures | None:
-        """Run the whole pipeline, or stop when a stage after `until` begins.
-
-        Args:
-            batch: The samples that were encoded.
-            encoded: What `encode` gave.
-            handoff: Not called: such a pipeline has no conditioning site.
-            until: The stage after which the run may stop.
-
-        Returns:
-            uint8 `[sample, height, width, 3]` if `until` is the last stage; else None.
-        """
         later = self.stages[self.stages.index(until) + 1 :]
         sample, output = batch[0], None
         arguments = {"prompt": sample.prompt, **self._pipeline_options(sample.options)}
-        arguments |= {"generator": restore_generators(encoded.generators)[0], "output_type": "np"}
+        arguments |= {"generator": restore_generators(encoding.generators)[0], "output_type": "np"}
         roots = [self.stage_modules[stage] for stage in later]
         # Pipelines call an autoencoder's `decode`, which is not a module; its decoder is one.
         decoders: list[Any] = [getattr(root, "decoder", None) for root in roots]
@@ -136,17 +119,9 @@ class Generic(Family):
             return None
         return _to_bytes(output[0] if isinstance(output, tuple) else output.images)
 
+    @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        """All rows are of the one sample.
-
-        Args:
-            stage: The stage's name.
-            call: How many calls of the stage came before in this batch.
-            batch: The samples of the batch.
-
-        Returns:
-            The step of the call and the rows all under `cond`, marked as merged.
-        """
+        # All rows are of the one sample, whatever their branch.
         return StageCall({"cond": slice(0, len(batch))}, call, merged=True)
 
     def _pipeline_options(self, options: Options) -> dict[str, Any]:
@@ -203,7 +178,12 @@ def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
             argument = next((name for name in known if name in arguments), None)
             if argument is not None:
                 site = Site(f"denoiser/{tap}", (None, None), name, None, module=root)
-                yield SiteHook(site, "input", argument, argument_index=arguments.index(argument))
+                yield SiteHook(
+                    site,
+                    is_input=True,
+                    argument_name=argument,
+                    argument_index=arguments.index(argument),
+                )
         yield SiteHook(Site("denoiser/prediction", (None, None), name, None, module=root))
     for path, module in root.named_modules():
         weights = next(module.parameters(), None) is not None

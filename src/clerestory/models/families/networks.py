@@ -1,194 +1,215 @@
-"""Hooks of the sites inside denoisers and autoencoders: maps, attentions and heads, MLPs.
-
-In all functions `address` is what stands before the tap (`denoiser.blocks.3`), `path` or `dotted`
-the dotted path of the module in the pipeline, `length` the number of positions (None where it
-depends on the picture) and `text_window` the window that the positions are.
-"""
+"""Hooks of the sites inside networks: attentions and heads, MLPs, residual streams, maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.types import Site
 
-__all__ = [
-    "attention_hooks",
-    "basic_hooks",
-    "end_hooks",
-    "map_hooks",
-    "mlp_hook",
-    "tap_hook",
-    "unet_hooks",
-]
+__all__ = ["Block", "basic_hooks", "end_hooks", "map_hooks", "stream_hooks", "unet_hooks"]
 
-QKV = (("q", "to_q"), ("k", "to_k"), ("v", "to_v"))
-ADDED = (("q", "add_q_proj"), ("k", "add_k_proj"), ("v", "add_v_proj"))
+PARTS = {"res": "resnets", "attn": "attentions", "down": "downsamplers", "up": "upsamplers"}
+"""Modules of a UNet's block, by their names in addresses."""
 
 
-def end_hooks(root: str, net: Any, latent: int, prediction: int, argument: str) -> list[SiteHook]:
-    """The latent as the denoiser is fed it, and the channels of its prediction that are used.
+@dataclass(frozen=True)
+class Block:
+    """A part of a network whose sites share the beginning of their addresses.
+
+    Attributes:
+        address: What stands before the taps, such as `denoiser.blocks.3`.
+        path: The dotted path of the module in the pipeline.
+        module: The module.
+        positions: Number of positions of its sites; None where it depends on the picture.
+        text_window: The window that the positions are, or start with; "" if they are not tokens.
+        affects_output: As in `Site`.
+    """
+
+    address: str
+    path: str
+    module: Any
+    positions: int | None = None
+    text_window: str = ""
+    affects_output: bool = True
+
+    def tap(
+        self,
+        tap: str,
+        path: str,
+        units: int,
+        *,
+        heads: int | None = None,
+        is_input: bool = False,
+        output_index: int = 0,
+    ) -> SiteHook:
+        """The hook of one value.
+
+        Args:
+            tap: The tap's name.
+            path: The dotted path within the block of the module that makes the value; "" for the
+                block itself.
+            units: Number of units.
+            heads: Number of attention heads; None without heads.
+            is_input: Whether the value is what the module takes rather than what it gives.
+            output_index: Of a module that gives several values: the index of the value.
+
+        Returns:
+            The hook.
+        """
+        site = Site(
+            f"{self.address}/{tap}",
+            (self.positions, units),
+            f"{self.path}.{path}".rstrip("."),
+            self.affects_output,
+            heads,
+            self.module.get_submodule(path),
+        )
+        return SiteHook(
+            site, is_input=is_input, output_index=output_index, text_window=self.text_window
+        )
+
+    def attention(
+        self, path: str, taps: str = "qkv", *, prefix: str = "", added: bool = False
+    ) -> list[SiteHook]:
+        """Queries, keys and values of an attention, head by head.
+
+        Args:
+            path: The dotted path within the block of diffusers' `Attention`.
+            taps: Which of `q`, `k` and `v`.
+            prefix: What stands before a tap's name, such as `cross_`.
+            added: Whether they are those of the second stream of a joint attention.
+
+        Returns:
+            A hook for each tap.
+        """
+        attention = self.module.get_submodule(path)
+        head_size = attention.to_q.out_features // attention.heads
+        hooks = []
+        for tap in taps:
+            projection = f"{path}.add_{tap}_proj" if added else f"{path}.to_{tap}"
+            projection = projection.lstrip(".")
+            units = self.module.get_submodule(projection).out_features
+            # By the width of this tap: keys and values may have fewer heads than queries.
+            hooks.append(self.tap(prefix + tap, projection, units, heads=units // head_size))
+        return hooks
+
+    def mlp(self, path: str) -> SiteHook:
+        """The neurons of diffusers' `FeedForward`: after the non-linearity or the gate.
+
+        Args:
+            path: The dotted path within the block of the `FeedForward`.
+
+        Returns:
+            The hook of `mlp`.
+        """
+        # The width that the second matrix takes: a gated first layer has twice as many outputs
+        # before its gate.
+        units = self.module.get_submodule(path).net[-1].in_features
+        return self.tap("mlp", f"{path}.net.0", units)
+
+
+def end_hooks(path: str, denoiser: Any, argument: str) -> tuple[SiteHook, SiteHook]:
+    """The latent as the denoiser takes it, and the channels of its prediction that are used.
 
     Args:
-        root: The denoiser's attribute of the pipeline, such as `unet`.
-        net: The denoiser.
-        latent: Channels of the latent.
-        prediction: Leading channels of the prediction that the scheduler takes.
-        argument: The name of the argument that takes the latent.
+        path: The denoiser's attribute of the pipeline, such as `unet`.
+        denoiser: The denoiser.
+        argument: The name of its argument that takes the latent.
 
     Returns:
         The hooks of `denoiser/latent` and `denoiser/prediction`.
     """
-    return [
-        SiteHook(Site("denoiser/latent", (None, latent), root, module=net), "input", argument),
-        SiteHook(
-            Site("denoiser/prediction", (None, prediction), root, module=net), channels=prediction
-        ),
-    ]
+    # Denoisers that predict a variance as well have more channels; the scheduler takes as many as
+    # the latent has, the first ones.
+    shape = (None, denoiser.config.in_channels)
+    latent = Site("denoiser/latent", shape, path, module=denoiser)
+    prediction = Site("denoiser/prediction", shape, path, module=denoiser)
+    return (
+        SiteHook(latent, is_input=True, argument_name=argument),
+        SiteHook(prediction, channels=shape[1]),
+    )
 
 
-def attention_hooks(
-    address: str,
-    dotted: str,
-    attention: Any,
-    names: tuple[tuple[str, str], ...] = QKV,
-    *,
-    prefix: str = "",
-    length: int | None = None,
-    text_window: str = "",
-    unused: tuple[str, ...] = (),
-) -> list[SiteHook]:
-    """Queries, keys and values of an attention, head by head, as far as it has them.
-
-    Args:
-        address: What stands before the tap.
-        dotted: The dotted path of the attention in the pipeline.
-        attention: diffusers' `Attention`.
-        names: Taps with the attributes of the attention that make them.
-        prefix: What stands before a tap's name, such as `cross_`.
-        length: Number of positions; None where it depends on the picture.
-        text_window: The window that the positions are; "" where they are not tokens.
-        unused: Taps that affect no output.
-
-    Returns:
-        A hook for each tap that the attention has.
-    """
-    head_size = attention.to_q.out_features // attention.heads
-    hooks = []
-    for tap, attribute in names:
-        module = getattr(attention, attribute, None)
-        if module is None:
-            continue
-        units = module.out_features
-        site = Site(
-            f"{address}/{prefix}{tap}",
-            (length, units),
-            f"{dotted}.{attribute}",
-            tap not in unused,
-            # By the width of this tap: keys and values may have fewer heads than queries.
-            units // head_size,
-            module,
-        )
-        hooks.append(SiteHook(site, text_window=text_window))
-    return hooks
-
-
-def basic_hooks(
-    address: str, dotted: str, block: Any, text_window: str, window: int
-) -> list[SiteHook]:
+def basic_hooks(block: Block, text_window: str, window: int) -> list[SiteHook]:
     """diffusers' `BasicTransformerBlock`: self-attention, cross-attention, MLP after its gate.
 
     Args:
-        address: What stands before the taps.
-        dotted: The dotted path of the block in the pipeline.
-        block: The block.
+        block: The block, whose positions are the picture's.
         text_window: The window that cross-attention reads its keys and values from.
         window: Its number of tokens.
 
     Returns:
         Hooks in the order in which the block computes their values.
     """
-    hooks = []
-    for name, prefix, tap in (("attn1", "", "self_attn"), ("attn2", "cross_", "cross_attn")):
-        attention = getattr(block, name, None)
-        if attention is None:
-            continue
-        path = f"{dotted}.{name}"
-        if name == "attn1":
-            hooks += attention_hooks(address, path, attention)
-        else:
-            # Of cross-attention only the queries are positions of the picture; keys and values are
-            # tokens.
-            hooks += attention_hooks(address, path, attention, QKV[:1], prefix=prefix)
-            hooks += attention_hooks(
-                address,
-                path,
-                attention,
-                QKV[1:],
-                prefix=prefix,
-                length=window,
-                text_window=text_window,
-            )
-        hooks.append(tap_hook(address, tap, path, attention, attention.to_out[0].out_features))
-    width = block.ff.net[-1].out_features
-    hooks.append(mlp_hook(address, f"{dotted}.ff", block.ff))
-    return [*hooks, tap_hook(address, "resid", dotted, block, width)]
+    width = block.module.ff.net[-1].out_features
+    hooks = [*block.attention("attn1"), block.tap("self_attn", "attn1", width)]
+    if block.module.attn2 is not None:
+        # Of cross-attention only the queries are positions of the picture; keys and values are
+        # tokens.
+        tokens = replace(block, positions=window, text_window=text_window)
+        hooks += [
+            *block.attention("attn2", "q", prefix="cross_"),
+            *tokens.attention("attn2", "kv", prefix="cross_"),
+            block.tap("cross_attn", "attn2", width),
+        ]
+    return [*hooks, block.mlp("ff"), block.tap("resid", "", width)]
 
 
-def mlp_hook(address: str, dotted: str, forward: Any, **where: Any) -> SiteHook:
-    """The neurons of diffusers' `FeedForward`: after the non-linearity or the gate.
+def stream_hooks(
+    index: int, module: Any, width: int, window: int, text_window: str
+) -> list[SiteHook]:
+    """One block of two streams (Esser et al. 2024), which meet in their attention.
 
     Args:
-        address: What stands before the tap.
-        dotted: The dotted path of the MLP in the pipeline.
-        forward: The `FeedForward`.
-        **where: As in `tap_hook`.
+        index: The block's index.
+        module: diffusers' `JointTransformerBlock` or `FluxTransformerBlock`.
+        width: Units of both streams.
+        window: Number of tokens of the text's stream.
+        text_window: The window that they are.
 
     Returns:
-        The hook of `mlp`.
+        Hooks of the picture's stream, then of the text's.
     """
-    # The width that the second matrix takes; a gated first layer gives twice as many before its
-    # gate.
-    units = forward.net[-1].in_features
-    return tap_hook(address, "mlp", f"{dotted}.net.0", forward.net[0], units, **where)
+    picture = Block(f"denoiser.blocks.{index}", f"transformer.transformer_blocks.{index}", module)
+    text = replace(
+        picture, address=f"{picture.address}.text", positions=window, text_window=text_window
+    )
+    # The last block computes nothing for the text after its attention; even the text's queries
+    # there affect nothing.
+    is_last = getattr(module, "context_pre_only", False)
+    text_queries = replace(text, affects_output=not is_last)
+    hooks = [
+        *picture.attention("attn"),
+        picture.tap("self_attn", "attn", width),
+        picture.mlp("ff"),
+        picture.tap("resid", "", width, output_index=1),
+        *text_queries.attention("attn", "q", added=True),
+        *text.attention("attn", "kv", added=True),
+    ]
+    # Stable Diffusion 3.5 medium has a second attention of the picture to itself in its first
+    # blocks.
+    if getattr(module, "attn2", None) is not None:
+        hooks += picture.attention("attn2", prefix="second_")
+        hooks.append(picture.tap("second_attn", "attn2", width))
+    if is_last:
+        return hooks
+    return [
+        *hooks,
+        text.tap("self_attn", "attn", width, output_index=1),
+        text.mlp("ff_context"),
+        text.tap("resid", "", width),
+    ]
 
 
-def tap_hook(
-    address: str,
-    tap: str,
-    dotted: str,
-    module: Any,
-    units: int,
-    *,
-    length: int | None = None,
-    **where: Any,
-) -> SiteHook:
-    """The hook of one tap.
-
-    Args:
-        address: What stands before the tap.
-        tap: The tap's name.
-        dotted: The dotted path of the module in the pipeline.
-        module: The module.
-        units: Number of units.
-        length: Number of positions; None where it depends on the picture.
-        **where: Further fields of `SiteHook`, and `affects_output`.
-
-    Returns:
-        The hook.
-    """
-    affects_output = where.pop("affects_output", True)
-    site = Site(f"{address}/{tap}", (length, units), dotted, affects_output, module=module)
-    return SiteHook(site, **where)
-
-
-def unet_hooks(root: str, net: Any, text_window: str = "", window: int = 0) -> list[SiteHook]:
+def unet_hooks(path: str, unet: Any, text_window: str = "", window: int = 0) -> list[SiteHook]:
     """Every block of a conditional UNet, and what is inside its attentions.
 
     Args:
-        root: The UNet's attribute of the pipeline.
-        net: The UNet.
+        path: The UNet's attribute of the pipeline.
+        unet: The UNet.
         text_window: The window that cross-attention reads; "" where there are no tokens.
         window: Its number of tokens.
 
@@ -197,63 +218,57 @@ def unet_hooks(root: str, net: Any, text_window: str = "", window: int = 0) -> l
     """
     hooks: list[SiteHook] = []
     # unCLIP's decoder turns the image embedding into so many positions.
-    images = getattr(getattr(net, "encoder_hid_proj", None), "num_image_text_embeds", None)
-    for address, dotted, module in _parts("denoiser", root, net):
-        hooks.append(_map_hook(address, dotted, module))
-        for index, block in enumerate(getattr(module, "transformer_blocks", ())):
-            inside = f"{address}.blocks.{index}"
-            path = f"{dotted}.transformer_blocks.{index}"
-            hooks += basic_hooks(inside, path, block, text_window, window)
+    image_tokens = getattr(getattr(unet, "encoder_hid_proj", None), "num_image_text_embeds", None)
+    for part in _parts("denoiser", path, unet):
+        hooks.append(_map_hook(part))
+        for index, module in enumerate(getattr(part.module, "transformer_blocks", ())):
+            inside = Block(
+                f"{part.address}.blocks.{index}", f"{part.path}.transformer_blocks.{index}", module
+            )
+            hooks += basic_hooks(inside, text_window, window)
         # unCLIP's attentions have no transformer blocks in them; they join the condition to their
         # own keys and values.
-        if hasattr(module, "to_q"):
-            hooks += attention_hooks(address, dotted, module)
-            hooks += attention_hooks(
-                address, dotted, module, ADDED, prefix="condition_", length=images
-            )
+        if hasattr(part.module, "to_q"):
+            condition = replace(part, positions=image_tokens)
+            hooks += part.attention("")
+            hooks += condition.attention("", "kv", prefix="condition_", added=True)
     return hooks
 
 
-def map_hooks(stage: str, root: str, net: Any) -> list[SiteHook]:
+def map_hooks(stage: str, path: str, decoder: Any) -> list[SiteHook]:
     """Every block of an autoencoder's decoder.
 
     Args:
         stage: The stage's name, `vae`.
-        root: The dotted path of the decoder in the pipeline.
-        net: The decoder.
+        path: The dotted path of the decoder in the pipeline.
+        decoder: The decoder.
 
     Returns:
         Hooks block by block, mid, up.
     """
-    return [_map_hook(*part) for part in _parts(stage, root, net)]
+    return [_map_hook(part) for part in _parts(stage, path, decoder)]
 
 
-def _map_hook(address: str, dotted: str, module: Any) -> SiteHook:
+def _map_hook(part: Block) -> SiteHook:
+    module = part.module
     units = getattr(module, "out_channels", None) or getattr(module, "out_dim", None)
-    if units is None:  # the attention of an autoencoder
-        units = module.to_out[0].out_features
-    return tap_hook(address, "out", dotted, module, units)
+    # The attention of an autoencoder has neither.
+    return part.tap("out", "", module.to_out[0].out_features if units is None else units)
 
 
-def _parts(stage: str, root: str, net: Any) -> Iterator[tuple[str, str, Any]]:
-    """Residual blocks, attentions and resamplings of a UNet-like network, with their addresses."""
-    blocks = [
-        (f"down.{i}", f"down_blocks.{i}") for i in range(len(getattr(net, "down_blocks", ())))
-    ]
-    blocks += [("mid", "mid_block")] if getattr(net, "mid_block", None) is not None else []
-    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(getattr(net, "up_blocks", ())))]
-    for name, path in blocks:
-        block = net.get_submodule(path)
-        for short, attribute in (
-            ("res", "resnets"),
-            ("attn", "attentions"),
-            ("down", "downsamplers"),
-            ("up", "upsamplers"),
-        ):
-            for index, module in enumerate(getattr(block, attribute, None) or ()):
+def _parts(stage: str, path: str, network: Any) -> Iterator[Block]:
+    """Residual blocks, attentions and resamplings of a UNet-like network."""
+    blocks = [(f"down.{i}", f"down_blocks.{i}") for i in range(len(_list(network, "down_blocks")))]
+    blocks += [("mid", "mid_block")] if getattr(network, "mid_block", None) is not None else []
+    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(_list(network, "up_blocks")))]
+    for name, block in blocks:
+        for short, attribute in PARTS.items():
+            for index, module in enumerate(_list(network.get_submodule(block), attribute)):
                 if module is not None:
-                    yield (
-                        f"{stage}.{name}.{short}.{index}",
-                        f"{root}.{path}.{attribute}.{index}",
-                        module,
-                    )
+                    address = f"{stage}.{name}.{short}.{index}"
+                    yield Block(address, f"{path}.{block}.{attribute}.{index}", module)
+
+
+def _list(module: Any, attribute: str) -> Any:
+    """A list of modules; empty where the module has none, or None in its place."""
+    return getattr(module, attribute, None) or ()

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
-from clerestory.models.families.conditioned import (
-    CONDITION,
-    Conditioned,
-    conditioning_hook,
-    picture_size,
-)
-from clerestory.models.families.networks import basic_hooks, end_hooks, map_hooks
-from clerestory.models.families.t5_text import T5Text
+from clerestory.models.families.conditioned import TextFamily, condition_hook
+from clerestory.models.families.networks import Block, basic_hooks
+from clerestory.models.families.t5_text import T5TextEncoder
 
 __all__ = ["PixArt"]
 
-LONGEST = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
-"""How many tokens T5 is given, as the pipelines do by default."""
+T5_TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+"""How many tokens T5 takes, as the pipelines have it by default."""
 
 
 @families.register("PixArtAlphaPipeline")
 @families.register("PixArtSigmaPipeline")
-class PixArt(Conditioned):
+class PixArt(TextFamily):
     """PixArt Alpha and Sigma: T5, a transformer with cross-attention, autoencoder.
 
     Args:
@@ -33,88 +30,61 @@ class PixArt(Conditioned):
         ModelError: A text encoder or its tokenizer is missing.
     """
 
+    encoded_arguments = (
+        "prompt_embeds",
+        "prompt_attention_mask",
+        "negative_prompt_embeds",
+        "negative_prompt_attention_mask",
+    )
+
     def __init__(self, pipeline: Any) -> None:
-        net, config = pipeline.transformer, pipeline.transformer.config
-        self.window = LONGEST[type(pipeline).__name__]
-        text = T5Text(
-            pipeline.tokenizer,
-            pipeline.text_encoder,
-            "text",
-            "text_encoder",
-            self.window,
-            _normalize,
-        )
-        super().__init__(pipeline, net, [text])
-        channels = config.in_channels
-        latent, prediction = end_hooks("transformer", net, channels, channels, "hidden_states")
-        self.site_hooks = [
-            *text.site_hooks(),
-            conditioning_hook(CONDITION, (self.window, config.caption_channels), "text"),
-            latent,
-            *(
+        net, window = pipeline.transformer, T5_TOKENS[type(pipeline).__name__]
+        super().__init__(
+            pipeline,
+            "transformer",
+            [T5TextEncoder(pipeline, window=window, normalize=_normalize)],
+            conditioning=[condition_hook(window, net.config.caption_channels, "text")],
+            blocks=[
                 hook
-                for index, block in enumerate(net.transformer_blocks)
+                for index, module in enumerate(net.transformer_blocks)
                 for hook in basic_hooks(
-                    f"denoiser.blocks.{index}",
-                    f"transformer.transformer_blocks.{index}",
-                    block,
+                    Block(
+                        f"denoiser.blocks.{index}",
+                        f"transformer.transformer_blocks.{index}",
+                        module,
+                    ),
                     "text",
-                    self.window,
+                    window,
                 )
-            ),
-            prediction,
-            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
-        ]
-        self.size_multiple = pipeline.vae_scale_factor
-        height, width = picture_size(config.sample_size, pipeline.vae_scale_factor)
-        self.defaults = Options(height, width, steps=20, guidance=4.5)
-
-    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """T5's last states with their masks; captions are not cleaned of what looks like HTML.
-
-        Args:
-            prompts: One for each sample.
-            negatives: Negative prompts; None where only one branch is drawn.
-
-        Returns:
-            Arguments of the pipeline: states `[sample, token, unit]` and masks `[sample, token]` of
-            each branch.
-        """
-        cond, mask, uncond, other = self.pipeline.encode_prompt(
-            prompts,
-            do_classifier_free_guidance=negatives is not None,
-            negative_prompt=negatives or "",
-            device=self.pipeline._execution_device,
-            # Cleaning needs two more packages and changes prompts, so that tokens would not be the
-            # user's.
-            clean_caption=False,
-            max_sequence_length=self.window,
+            ],
+            steps=20,
+            guidance=4.5,
+            size_multiple=pipeline.vae_scale_factor,
         )
+        self.window = window
+
+    @override
+    def encode_options(self, negatives: list[str] | None) -> dict[str, Any]:
         return {
-            "prompt_embeds": cond,
-            "prompt_attention_mask": mask,
-            "negative_prompt_embeds": uncond,
-            "negative_prompt_attention_mask": other,
+            **super().encode_options(negatives),
+            # Cleaning captions of what looks like HTML needs two more packages and changes prompts,
+            # so that tokens would not be the user's.
+            "clean_caption": False,
+            "max_sequence_length": self.window,
         }
 
+    @override
     def pipeline_options(self, options: Options) -> dict[str, Any]:
-        """The same, drawn at the size that is asked for rather than a binned one.
-
-        Args:
-            options: Those of the batch.
-
-        Returns:
-            Keyword arguments of the pipeline's call.
-        """
         return {
             **super().pipeline_options(options),
             # The pipeline's default "" beside negative states would be refused.
             "negative_prompt": None,
+            # Binning would replace the size that is asked for by one of a few.
             "use_resolution_binning": False,
             "clean_caption": False,
         }
 
 
 def _normalize(text: str) -> str:
-    """As the pipeline normalises a caption that it does not clean."""
+    """As the pipeline normalizes a caption that it does not clean."""
     return text.lower().strip()

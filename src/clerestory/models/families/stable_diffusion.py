@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from typing_extensions import override
 
 from clerestory.models.core.family import families
-from clerestory.models.core.types import Options
-from clerestory.models.families.clip_text import ClipText
-from clerestory.models.families.conditioned import (
-    CONDITION,
-    Conditioned,
-    conditioning_hook,
-    picture_size,
-)
-from clerestory.models.families.networks import end_hooks, map_hooks, unet_hooks
+from clerestory.models.families.clip_text import ClipTextEncoder
+from clerestory.models.families.conditioned import TextFamily, condition_hook
+from clerestory.models.families.networks import unet_hooks
 
 __all__ = ["StableDiffusion"]
 
 
 @families.register("StableDiffusionPipeline")
-class StableDiffusion(Conditioned):
+class StableDiffusion(TextFamily):
     """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder.
 
     Args:
@@ -30,51 +27,27 @@ class StableDiffusion(Conditioned):
     """
 
     single_file_types = ("v1", "v2")
+    # The safety checker blackens pictures.
+    load_arguments: ClassVar[Mapping[str, Any]] = {
+        "safety_checker": None,
+        "requires_safety_checker": False,
+    }
 
     def __init__(self, pipeline: Any) -> None:
-        text = ClipText(pipeline.tokenizer, pipeline.text_encoder, "text", "text_encoder")
-        super().__init__(pipeline, pipeline.unet, [text])
-        unet, channels = pipeline.unet, pipeline.unet.config.in_channels
-        latent, prediction = end_hooks("unet", unet, channels, channels, "sample")
-        shape = (text.window, unet.config.cross_attention_dim)
-        self.site_hooks = [
-            *text.site_hooks(),
-            conditioning_hook(CONDITION, shape, "text"),
-            latent,
-            *unet_hooks("unet", unet, "text", text.window),
-            prediction,
-            *map_hooks("vae", "vae.decoder", pipeline.vae.decoder),
-        ]
-        # The pipeline refuses other multiples, whatever the autoencoder's scale is.
-        self.size_multiple = 8
-        height, width = picture_size(unet.config.sample_size, pipeline.vae_scale_factor)
-        self.defaults = Options(height, width, steps=50, guidance=7.5)
-
-    def has_two_branches(self, options: Options) -> bool:
-        """Guidance may be distilled into the UNet (latent consistency models): then one branch.
-
-        Args:
-            options: Those of the batch.
-
-        Returns:
-            True with guidance above 1 and no embedding of guidance in the UNet.
-        """
-        return super().has_two_branches(options) and self.denoiser.config.time_cond_proj_dim is None
-
-    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
-        """CLIP's last hidden states.
-
-        Args:
-            prompts: One for each sample.
-            negatives: Negative prompts; None where only one branch is drawn.
-
-        Returns:
-            Arguments of the pipeline: states `[sample, token, unit]` of each branch.
-        """
-        cond, uncond = self.pipeline.encode_prompt(
-            prompts, self.pipeline._execution_device, 1, negatives is not None, negatives
+        text, unet = ClipTextEncoder(pipeline), pipeline.unet
+        width = unet.config.cross_attention_dim
+        super().__init__(
+            pipeline,
+            "unet",
+            [text],
+            conditioning=[condition_hook(text.window, width, "text")],
+            blocks=unet_hooks("unet", unet, "text", text.window),
+            steps=50,
+            guidance=7.5,
+            # The pipeline refuses other multiples, whatever the autoencoder's scale is.
+            size_multiple=8,
         )
-        return {
-            "prompt_embeds": cond,
-            "negative_prompt_embeds": uncond if negatives is not None else None,
-        }
+
+    @override
+    def encode_options(self, negatives: list[str] | None) -> dict[str, Any]:
+        return {**super().encode_options(negatives), "num_images_per_prompt": 1}

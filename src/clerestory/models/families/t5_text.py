@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing_extensions import override
 
 from clerestory.models.core.family import SiteHook
-from clerestory.models.core.types import Site
-from clerestory.models.families.text import Text
+from clerestory.models.families.networks import Block
+from clerestory.models.families.text import PipelineTextEncoder
 
-__all__ = ["T5Text"]
+__all__ = ["T5TextEncoder"]
 
 
-class T5Text(Text):
+class T5TextEncoder(PipelineTextEncoder):
     """The encoder of a T5. It has no `pooled` tap, since nothing in it is pooled."""
 
-    def site_hooks(self, *, unused: int = 0) -> list[SiteHook]:
-        """Attention with its heads, MLP (after the gate) and stream of every block.
+    embedding_path = "encoder.embed_tokens"
+    blocks_path = "encoder.block"
 
-        Args:
-            unused: How many of the last blocks feed nothing in this pipeline; their sites have
-                `affects_output` False.
-
-        Returns:
-            Hooks in the order in which the encoder computes their values.
-        """
-        config, hooks = self.encoder.config, []
-        inner, heads = config.num_heads * config.d_kv, config.num_heads
-        for index, block in enumerate(self.encoder.encoder.block):
-            affects_output = index < len(self.encoder.encoder.block) - unused
-            for tap, path, units, split, side in (
-                ("q", "layer.0.SelfAttention.q", inner, heads, "output"),
-                ("k", "layer.0.SelfAttention.k", inner, heads, "output"),
-                ("v", "layer.0.SelfAttention.v", inner, heads, "output"),
-                ("self_attn", "layer.0.SelfAttention", config.d_model, None, "output"),
-                # T5 has no module for the product of gate and value, so the neurons are the input
-                # of `wo`.
-                ("mlp", "layer.1.DenseReluDense.wo", config.d_ff, None, "input"),
-                ("resid", "", config.d_model, None, "output"),
-            ):
-                dotted = f"{self.root}.encoder.block.{index}.{path}".rstrip(".")
-                module: Any = block.get_submodule(path)
-                address = f"{self.stage}.blocks.{index}/{tap}"
-                site = Site(address, (self.window, units), dotted, affects_output, split, module)
-                hooks.append(SiteHook(site, side=side, text_window=self.stage))  # type: ignore[arg-type]
-        return [self.token_hook("encoder.embed_tokens"), *hooks]
+    @override
+    def block_hooks(self, block: Block) -> list[SiteHook]:
+        config = self.encoder.config
+        heads, attention = config.num_heads, "layer.0.SelfAttention"
+        inner = heads * config.d_kv
+        return [
+            *(block.tap(tap, f"{attention}.{tap}", inner, heads=heads) for tap in "qkv"),
+            block.tap("self_attn", attention, config.d_model),
+            # T5 has no module for the product of gate and value, so the neurons are the input of
+            # `wo`.
+            block.tap("mlp", "layer.1.DenseReluDense.wo", config.d_ff, is_input=True),
+            block.tap("resid", "", config.d_model),
+        ]

@@ -126,7 +126,7 @@ def wrap(
         ModelError: The object is not a diffusers pipeline, or draws from pictures.
     """
     from clerestory.models.core.family import families
-    from clerestory.models.families.generic import Generic
+    from clerestory.models.families.generic import GenericFamily
     from clerestory.models.loading.pipelines import check_task
 
     kind = type(pipeline).__name__
@@ -136,7 +136,7 @@ def wrap(
         raise ModelError(f"{kind} is not a diffusers pipeline, so it cannot be opened.")
     else:
         check_task(name or "This", type(pipeline))
-        family = Generic(pipeline)
+        family = GenericFamily(pipeline)
     return Model(
         name or kind,
         family,
@@ -230,7 +230,7 @@ def _choose_precision(name: Any, target: torch.device) -> Callable[[str], torch.
     """From a pipeline's class to its torch dtype; `auto` is float32 on a CPU, half elsewhere."""
     import torch
 
-    from clerestory.models.core.family import Family, families
+    from clerestory.models.core.family import family_class
 
     if name != "auto" and name not in DTYPES and not isinstance(name, torch.dtype):
         raise ModelError(f"No precision is called {name!r}; write auto, {', '.join(DTYPES)}.")
@@ -240,9 +240,8 @@ def _choose_precision(name: Any, target: torch.device) -> Callable[[str], torch.
             return name
         # Families differ: those of large transformers name bfloat16, which has the range of
         # float32.
-        half = getattr(families.get(kind, Family), "half_precision", Family.half_precision)
-        dtype = name if name != "auto" else "float32" if target.type == "cpu" else half
-        found: torch.dtype = getattr(torch, dtype)
-        return found
+        automatic = "float32" if target.type == "cpu" else family_class(kind).half_precision
+        dtype: torch.dtype = getattr(torch, automatic if name == "auto" else name)
+        return dtype
 
     return precision

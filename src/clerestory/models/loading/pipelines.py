@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from clerestory.errors import ModelError
 from clerestory.io.reading import read_json
-from clerestory.models.core.family import families
+from clerestory.models.core.family import SeparatePrior, families, family_class
 from clerestory.models.loading.files import (
     PICKLES,
     check_complete,
@@ -43,7 +43,6 @@ UNREADABLE = (
     SafetensorError,
 )
 """What the libraries raise for damaged folders and files."""
-DECODER = "KandinskyV22Pipeline"
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,19 @@ def open_pipeline(source: str | Path, options: PipelineOptions) -> Any:
     _check_unused(source, "config", options.config, "is not a single file, so it has its own")
     index = _read_index(source)
     kind = _pipeline_class(source, index)
-    # A decoder is published without its prior, and draws from an image embedding only.
-    if kind == DECODER:
-        return _open_with_prior(source, options)
+    for separate in _separate_priors():
+        # A decoder is published without its prior, and draws from an image embedding only.
+        if kind == separate.decoder:
+            return _open_with_prior(source, options, separate)
+        if kind == separate.prior:
+            raise ModelError(
+                f"{source} is a prior alone ({kind}): open a {separate.decoder}, and name this with"
+                " --prior."
+            )
     _check_unused(source, "prior", options.prior, f"is a {kind}, which needs none")
     if kind not in families:
         _check_class(source, kind)
-    return _open_folder(source, options, kind, **_without_safety_checker(kind))
+    return _open_folder(source, options, kind)
 
 
 def _check_unused(source: object, name: str, value: object, why: str) -> None:
@@ -113,7 +118,7 @@ def _check_unused(source: object, name: str, value: object, why: str) -> None:
         raise ModelError(f"{name} is {value}, but {source} {why}: leave --{name} ({name}=) out.")
 
 
-def _open_folder(source: str | Path, options: PipelineOptions, kind: str, **more: Any) -> Any:
+def _open_folder(source: str | Path, options: PipelineOptions, kind: str) -> Any:
     local = Path(source).is_dir()
     if local:
         check_parts(Path(source), kind, _read_index(source), pickles=options.pickles)
@@ -129,7 +134,7 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str, **more
             # A folder is whole or it is refused; nothing that is missing is fetched.
             local_files_only=local,
             trust_remote_code=False,
-            **more,
+            **family_class(kind).load_arguments,
         )
         if local:
             # The libraries only warn about missing weights, and initialise them at random.
@@ -137,25 +142,22 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str, **more
     return pipeline
 
 
-def _open_with_prior(source: str | Path, options: PipelineOptions) -> Any:
-    """A Kandinsky 2.2 decoder and the prior that the user names, as one pipeline."""
+def _open_with_prior(source: str | Path, options: PipelineOptions, separate: SeparatePrior) -> Any:
+    """A decoder and the prior that the user names, as one pipeline."""
     if options.prior is None:
         raise ModelError(
-            f"{source} is a Kandinsky 2.2 decoder and has no prior: name one with --prior (in"
-            " Python prior=…), such as kandinsky-community/kandinsky-2-2-prior."
+            f"{source} is a {separate.decoder} and has no prior: name one with --prior (in Python"
+            f" prior=…), such as {separate.example}."
         )
     kind = _pipeline_class(options.prior, _read_index(options.prior))
-    if kind != "KandinskyV22PriorPipeline":
-        raise ModelError(
-            f"{options.prior} is a {kind}; the prior must be a KandinskyV22PriorPipeline."
-        )
-    from diffusers import KandinskyV22CombinedPipeline
+    if kind != separate.prior:
+        raise ModelError(f"{options.prior} is a {kind}; the prior must be a {separate.prior}.")
+    import diffusers
 
-    decoder = _open_folder(source, options, DECODER)
+    decoder = _open_folder(source, options, separate.decoder)
     prior = _open_folder(options.prior, options, kind)
-    # The combined pipeline takes the prior's parts under these names.
     parts = {f"prior_{name}": part for name, part in prior.components.items()}
-    return KandinskyV22CombinedPipeline(**decoder.components, **parts)
+    return getattr(diffusers, separate.combined)(**decoder.components, **parts)
 
 
 def _open_single_file(path: Path, options: PipelineOptions) -> Any:
@@ -172,7 +174,7 @@ def _open_single_file(path: Path, options: PipelineOptions) -> Any:
         # first.
         checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
         guess = single_file_utils.infer_diffusers_model_type(checkpoint)
-        known = _single_file_types()
+        known = {name: kind for kind in families for name in family_class(kind).single_file_types}
         kind = known.get(guess)
         if options.config is not None:
             kind = _pipeline_class(options.config, _read_index(options.config))
@@ -184,26 +186,18 @@ def _open_single_file(path: Path, options: PipelineOptions) -> Any:
         config = {} if options.config is None else {"config": str(options.config)}
         try:
             return getattr(diffusers, kind).from_single_file(
-                str(path), dtype=options.precision(kind), **config, **_without_safety_checker(kind)
+                str(path),
+                dtype=options.precision(kind),
+                **config,
+                **family_class(kind).load_arguments,
             )
         except single_file_utils.SingleFileComponentError as error:
             raise RuntimeError(f"it does not hold all parts: {error}") from error
 
 
-def _single_file_types() -> dict[str, str]:
-    """Pipeline classes by what diffusers calls single-file checkpoints of them."""
-    return {
-        name: kind
-        for kind, family in families.items()
-        for name in getattr(family, "single_file_types", ())
-    }
-
-
-def _without_safety_checker(kind: str) -> dict[str, Any]:
-    """Arguments that leave out the safety checker, which blackens pictures."""
-    if kind != "StableDiffusionPipeline":
-        return {}
-    return {"safety_checker": None, "requires_safety_checker": False}
+def _separate_priors() -> list[SeparatePrior]:
+    declared = [family_class(kind).separate_prior for kind in families]
+    return [separate for separate in declared if separate is not None]
 
 
 def _read_index(source: str | Path) -> Mapping[str, Any]:
@@ -266,10 +260,6 @@ def _pipeline_class(source: str | Path, index: Mapping[str, Any]) -> str:
 
 def _check_class(source: str | Path, kind: str) -> None:
     """ModelError for a class that diffusers lacks, or that does not draw from text alone."""
-    if kind == "KandinskyV22PriorPipeline":
-        raise ModelError(
-            f"{source} is a Kandinsky 2.2 prior alone: open a decoder, and name this with --prior."
-        )
     with silence_libraries():
         import diffusers
 

@@ -1,0 +1,49 @@
+"""Options that several of Lancet's commands share, one annotation each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clerestory.models import Model
+
+__all__ = ["DEFAULT_ART", "ArtFolder", "ModelName", "WorldFile", "format_interval", "open_lancet"]
+
+SHIPPED = "lancet"
+DEFAULT_ART = Path("build/art")
+ArtFolder = Annotated[Path, typer.Option(help="Folder written by `clerestory lancet art`.")]
+WorldFile = Annotated[
+    Path | None, typer.Option(help="Table of a world; default: the built-in one.")
+]
+ModelName = Annotated[
+    str, typer.Option(help="`lancet`, or a folder written by `clerestory lancet train`.")
+]
+
+
+def open_lancet(name: str) -> tuple[Model, Path | None]:
+    """Open a Lancet.
+
+    Args:
+        name: The value of `--model`.
+
+    Returns:
+        The model and its folder; None for the shipped one's.
+
+    Raises:
+        ModelError: A file of the folder is missing or damaged.
+    """
+    import clerestory
+
+    return clerestory.load(name), None if name == SHIPPED else Path(name)
+
+
+def format_interval(rate: float, low: float, high: float) -> str:
+    """A rate with its interval, in percent.
+
+    >>> format_interval(0.5, 0.25, 0.75)
+    ' 50.0% (25.0% to 75.0%)'
+    """
+    return f"{rate:6.1%} ({low:.1%} to {high:.1%})"
