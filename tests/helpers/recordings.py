@@ -49,19 +49,19 @@ def recording_of(
     return Recording(store)
 
 
-def factorial(items: int = 48, templates: int = 6, seeds: int = 1) -> pd.DataFrame:
-    """Every item in three styles, the third a hard_negative, in every template, with every seed."""
+def factorial(items: int = 48, phrases: int = 12, seeds: int = 1) -> pd.DataFrame:
+    """Every item in three styles, the third a hard negative, in every phrase, with every seed."""
     rows = [
         {
-            "prompt": f"{style} {item:02} {template}",
+            "prompt": f"{style} {item:02} {phrase}",
             "seed": seed,
             "style": style,
             "subject": f"thing {item:02}",
-            "template": template,
+            "phrase": f"{style} {phrase}",
         }
         for item in range(items)
         for style in ("glass", "plain", "window")
-        for template in range(templates)
+        for phrase in range(phrases)
         for seed in range(seeds)
     ]
     return pd.DataFrame(rows)

@@ -387,6 +387,13 @@ def _limitations(evaluation: Design) -> tuple[list[EvidenceWarning], bool]:
     """Warnings of too few levels, and whether they leave every pick undecided."""
     sizes = evaluation.sizes
     warnings = []
+    if evaluation.dropped:
+        listed = ", ".join(evaluation.dropped[:3]) + (", …" if len(evaluation.dropped) > 3 else "")
+        text = (
+            f"Not every item was recorded in every template: {len(evaluation.dropped)} levels were "
+            f"left out of the evaluation half ({listed})."
+        )
+        warnings.append(EvidenceWarning("incomplete", text))
     if sizes.items < RECOMMENDED_ITEMS:
         text = f"Only {sizes.items} items to evaluate on; {RECOMMENDED_ITEMS} are recommended"
         warnings.append(EvidenceWarning("few-items", f"{text}, {FEWEST_ITEMS} are required."))

@@ -36,6 +36,9 @@ from clerestory.types import Floats, Integers
 
 __all__ = ["ArmGrid", "CellDesign", "Design", "DesignSizes", "arm_grid", "cell_design"]
 
+FACTORS = ("item", "phrase", "template")
+"""The axes of an arm's grid."""
+
 
 @dataclass(frozen=True)
 class DesignSizes:
@@ -67,6 +70,10 @@ class Design(Protocol):
     @property
     def item_names(self) -> tuple[str, ...]:
         """The items, sorted."""
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Levels that were left out to make the comparison complete."""
 
     @property
     def sizes(self) -> DesignSizes:
@@ -187,19 +194,22 @@ class CellDesign:
         templates: The template of each cell, codes from 0.
         rows: The rows of the samples of each cell, by arm.
         item_names: The items that have a cell, sorted.
-        dropped: How many cells held one side only.
     """
 
     items: Integers
     templates: Integers
     rows: Mapping[str, tuple[Integers, ...]]
     item_names: tuple[str, ...]
-    dropped: int
 
     @property
     def arms(self) -> tuple[str, ...]:
         """The arms, the positive one first."""
         return tuple(self.rows)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """None: cells that hold one side only are no part of the comparison."""
+        return ()
 
     @property
     def sizes(self) -> DesignSizes:
@@ -313,7 +323,6 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
         templates=pd.factorize(template, sort=True)[0],
         rows={arm: tuple(complete[arm]) for arm in arms},
         item_names=tuple(map(str, names)),
-        dropped=len(cells) - len(complete),
     )
 
 
@@ -345,14 +354,14 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
         cells = np.zeros((len(items), len(phrases), len(frames)), dtype=bool)
         codes = [
             pd.Index(names).get_indexer(pd.Index(rows[column]))
-            for column, names in (("item", items), ("phrase", phrases), ("template", frames))
+            for column, names in zip(FACTORS, (items, phrases, frames), strict=True)
         ]
         cells[codes[0], codes[1], codes[2]] = True
         present[arm] = cells
     dropped = []
     while not all(cells.all() for cells in present.values()):
         axis, arm, at, name = _worst_level(present, levels, frames, paired)
-        dropped.append(f"{('item', 'concept', 'template')[axis]}: {name}")
+        dropped.append(f"{FACTORS[axis]}: {name}")
         if axis == 2:
             frames.pop(at)
         for other in present:
@@ -360,7 +369,7 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
             if axis == 2 or other == arm or (axis == 0 and paired):
                 present[other] = np.delete(present[other], at, axis)
                 if axis < 2:
-                    levels[("item", "phrase")[axis], other].pop(at)
+                    levels[FACTORS[axis], other].pop(at)
     if not all(cells.size for cells in present.values()):
         raise EmptyArmError("No item was recorded in the templates of every arm.")
     items = {arm: tuple(levels["item", arm]) for arm in by_arm}
@@ -409,7 +418,7 @@ def _cell_weights(
     """`[cell, sample]`, each row summing to 1; rows are samples of one arm by position."""
     codes = [
         pd.Index(names).get_indexer(pd.Index(rows[column]))
-        for column, names in (("item", items), ("phrase", phrases), ("template", templates))
+        for column, names in zip(FACTORS, (items, phrases, templates), strict=True)
     ]
     inside = np.all([code >= 0 for code in codes], axis=0)
     shape = (len(items), len(phrases), len(templates))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from clerestory.checks import check_minimum
+from clerestory.checks import check_choice, check_minimum
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.contrast import contrast, provenance
 from clerestory.contrasts.direction_methods import direction_methods
@@ -101,8 +101,7 @@ def find(
         EvidenceError: The samples cannot be compared, or an option is out of range.
         EmptyArmError: No sample matches a query.
     """
-    if kind not in KINDS:
-        raise EvidenceError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
+    check_choice(EvidenceError, KINDS, kind=kind)
     kinds = KINDS[kind]
     queries = {"positive": positive, "negative": negative}
     queries |= {"hard_negative": hard_negative} if hard_negative else {}

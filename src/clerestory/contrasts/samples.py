@@ -265,7 +265,7 @@ def split_wording(
             used[rows] &= half == samples.loc[rows, "half"]
     elif not from_pictures:
         shared.append("phrases")
-    if samples["template"].nunique() > 1:
+    if len(samples["template"].unique()) > 1:
         used &= random_halves(samples["template"], rng) == samples["half"]
     elif shared or (from_pictures and (samples["template"] != "").any()):
         shared.append("sentence frames")
@@ -273,8 +273,8 @@ def split_wording(
         [
             EvidenceWarning(
                 "shared-templates",
-                f"Both halves use the same {' and '.join(shared)}: what was found may be specific to "
-                "this wording. Record several.",
+                f"Both halves use the same {' and '.join(shared)}: what was found may be specific "
+                "to this wording. Record several.",
             )
         ]
         if shared
@@ -304,7 +304,7 @@ def _sample_warnings(
         warnings.append(EvidenceWarning("repeated-items", text))
     by_item = samples.groupby("item")["seed"].agg(frozenset)
     # One seed's noise in all items: what it draws would be taken for a property of the arms.
-    if samples["seed"].nunique() > 1 and len(by_item) > 1 and len(set(by_item)) == 1:
+    if len(samples["seed"].unique()) > 1 and len(by_item) > 1 and len(set(by_item)) == 1:
         text = (
             "All items share their seeds: the claim is about these seeds. Record with "
             "`seeds_per_item`."

@@ -5,7 +5,7 @@
 
     [levels.style]
     "stained glass" = ["a stained glass of {subject}", "{subject} in stained glass"]
-    plain = ["a picture of {subject}", "{subject} in plain style"]
+    plain = ["a picture of {subject}", "{subject} in plain style", "an image of {subject}"]
 
     [levels.subject]
     cat = "a cat"
@@ -18,8 +18,13 @@
     style = "stained glass"
     subject = "ship"
 
-A level's text may name other factors; a list has one text for each template. Prompts that differ
-in nothing but the `matched` factors share a `group`.
+A level's text may name other factors. A list has the phrases of the level: each of them is used in
+every template. Columns of the table are `prompt`, the factors, and
+
+    item      the levels of the factors that are not `matched`: what the prompt is about; a factor
+              that is called `item` takes its place
+    phrase    the phrases that were chosen from lists; "" where there was none
+    template  the template
 """
 
 from __future__ import annotations
@@ -43,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Template"]
 
 _SLOT = re.compile(r"{([^{}]*)}")
+RESERVED_FACTORS = ("prompt", "phrase", "template")
+"""Columns that no factor can be called."""
 _DEPTH = 8
 """How often a text may name a factor whose text names a factor."""
 _TRIES = 1000
@@ -54,8 +61,8 @@ class Template(BaseModel):
 
     Attributes:
         templates: Texts with slots `{factor}`.
-        levels: Texts by level by factor; a tuple has one text for each template.
-        matched: Factors in which the prompts of a group differ.
+        levels: Texts by level by factor; a tuple has the phrases of the level.
+        matched: Factors in which the prompts of an item differ.
         without: Combinations of levels that are left out.
     """
 
@@ -90,16 +97,13 @@ class Template(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Template:
         for factor, levels in self.levels.items():
-            if factor in ("prompt", "template", "group"):
+            if factor in RESERVED_FACTORS:
                 raise ValueError(f"a factor cannot be called {factor!r}")
             if not levels:
                 raise ValueError(f"factor {factor!r} has no level")
             for level, text in levels.items():
-                if not isinstance(text, str) and len(text) != len(self.templates):
-                    raise ValueError(
-                        f"level {level!r} has {len(text)} texts, and there are "
-                        f"{len(self.templates)} templates"
-                    )
+                if not text:
+                    raise ValueError(f"level {level!r} has no phrase")
         named = [*self.matched, *(factor for each in self.without for factor in each)]
         named += [slot for text in self._texts() for slot in _SLOT.findall(text)]
         for factor in named:
@@ -116,13 +120,17 @@ class Template(BaseModel):
         """Every combination in every template, one row a prompt; PromptError where none is left."""
         import pandas as pd
 
-        count = len(self.templates) * math.prod(len(each) for each in self.levels.values())
+        # The number of phrases of a factor is the sum over its levels.
+        sizes = [sum(map(_phrases, each.values())) for each in self.levels.values()]
+        count = len(self.templates) * math.prod(sizes)
         check_count("The template", PromptError, count, _MOST_PROMPTS, "prompts")
         rows = [
-            self._row(index, dict(zip(self.levels, combination, strict=True)))
-            for index in range(len(self.templates))
-            for combination in itertools.product(*self.levels.values())
-            if not self._excluded(dict(zip(self.levels, combination, strict=True)))
+            self._row(template, levels, dict(zip(levels, phrases, strict=True)))
+            for template in self.templates
+            for levels in self._combinations()
+            for phrases in itertools.product(
+                *(range(_phrases(self.levels[name][level])) for name, level in levels.items())
+            )
         ]
         if not rows:
             raise PromptError("The template leaves no prompt: `without` excludes them all.")
@@ -134,7 +142,7 @@ class Template(BaseModel):
 
         Args:
             count: How many; the same prompt may come more than once.
-            rng: The generator; levels are drawn first, then the template.
+            rng: The generator; levels are drawn first, then the template, then phrases.
 
         Returns:
             As `table`, in the order of drawing.
@@ -151,9 +159,14 @@ class Template(BaseModel):
             levels = {
                 name: list(each)[rng.integers(len(each))] for name, each in self.levels.items()
             }
-            index = int(rng.integers(len(self.templates)))
+            template = self.templates[rng.integers(len(self.templates))]
+            counts = {name: _phrases(self.levels[name][level]) for name, level in levels.items()}
+            # No number is drawn where there is no choice.
+            phrases = {
+                name: int(rng.integers(count)) if count > 1 else 0 for name, count in counts.items()
+            }
             if not self._excluded(levels):
-                rows.append(self._row(index, levels))
+                rows.append(self._row(template, levels, phrases))
             if len(rows) == count:
                 return pd.DataFrame(rows)
         raise PromptError("The template leaves hardly a prompt: `without` excludes nearly all.")
@@ -163,25 +176,48 @@ class Template(BaseModel):
             all(levels[factor] == level for factor, level in each.items()) for each in self.without
         )
 
-    def _row(self, index: int, levels: Mapping[str, str]) -> dict[str, str | int]:
-        text = self.templates[index]
+    def _combinations(self) -> Iterator[dict[str, str]]:
+        for combination in itertools.product(*self.levels.values()):
+            levels = dict(zip(self.levels, combination, strict=True))
+            if not self._excluded(levels):
+                yield levels
+
+    def _row(
+        self, template: str, levels: Mapping[str, str], phrases: Mapping[str, int]
+    ) -> dict[str, str]:
+        text = template
+        texts = {name: self._text(name, level, phrases[name]) for name, level in levels.items()}
         used: set[str] = set()
         for _ in range(_DEPTH):
             slots = _SLOT.findall(text)
             used |= set(slots)
             # Counted before it is built: texts that name each other grow exponentially.
-            size = sum(len(self._text(slot, levels[slot], index)) for slot in slots)
+            size = sum(len(texts[slot]) for slot in slots)
             check_count("A prompt of the template", PromptError, size, _MOST_SIGNS, "characters")
-            text = _SLOT.sub(lambda slot: self._text(slot[1], levels[slot[1]], index), text)
+            text = _SLOT.sub(lambda slot: texts[slot[1]], text)
         if _SLOT.search(text):
             raise PromptError(f"The template's texts name each other in a circle: {text[:80]!r}.")
         shown = {name: level for name, level in levels.items() if name in used}
-        fixed = [f"{name}={level}" for name, level in shown.items() if name not in self.matched]
-        group = "; ".join([*fixed, f"template={index}"])
+        item = [level for name, level in shown.items() if name not in self.matched]
+        chosen = [
+            texts[name]
+            for name, level in shown.items()
+            if not isinstance(self.levels[name][level], str)
+        ]
         # "" where the prompt does not show a factor, so that its level is not taken for a cause.
         factors = {name: shown.get(name, "") for name in self.levels}
-        return {"prompt": " ".join(text.split()), **factors, "template": index, "group": group}
+        return {
+            "prompt": " ".join(text.split()),
+            "item": "; ".join(item),
+            **factors,
+            "phrase": "; ".join(chosen),
+            "template": template,
+        }
 
-    def _text(self, factor: str, level: str, index: int) -> str:
+    def _text(self, factor: str, level: str, phrase: int) -> str:
         text = self.levels[factor][level]
-        return text if isinstance(text, str) else text[index]
+        return text if isinstance(text, str) else text[phrase]
+
+
+def _phrases(text: str | tuple[str, ...]) -> int:
+    return 1 if isinstance(text, str) else len(text)
