@@ -154,7 +154,7 @@ def test_what_cannot_be_grouped_is_said_in_one_line(recording):
         group(recording, classifier=LIGHT, classes=["light"])
     with pytest.raises(EvidenceError, match="no column 'weather'"):
         group(recording, classifier=LIGHT, control="weather")
-    with pytest.raises(EvidenceError, match="Control less, or record more"):
+    with pytest.raises(EvidenceError, match="Control fewer columns, or record more"):
         group(recording, classifier=LIGHT, control="prompt")
 
 

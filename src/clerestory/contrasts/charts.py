@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["group_chart", "save_map", "site_map"]
 
 NO_STEP = "—"
+"""Step of sites outside the denoiser."""
 GROUP_UNITS = 5
 """Units of each kind shown per group."""
 
@@ -27,8 +28,8 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
         kind: Neurons or directions.
 
     Returns:
-        An Altair chart. The colour is the held-out AUROC of the unit ranked first by the selection
-        half; the smaller one of the two arms. 0.5 is chance.
+        An Altair chart. The colour is the AUROC, on the evaluation half, of the unit that the
+        selection half ranked first; against negatives or hard negatives, whichever is lower.
     """
     import altair as alt
     import pandas as pd
@@ -42,7 +43,7 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
         y=alt.Y("site:N", sort=sites, title=None, axis=alt.Axis(labelLimit=240)),
         tooltip=["unit:N", "auroc:Q", "hard_negative_auroc:Q", "q:Q"],
     )
-    # From chance to perfect: maps of different findings compare.
+    # A fixed scale from chance to perfect, so that maps of different findings compare.
     scale = alt.Scale(domain=[0.5, 0.75, 1.0], range=["#f3f1ea", "#8fb3c9", "#1d4f7c"])
     colour = alt.Color("worst_auroc:Q", scale=scale, title="held-out AUROC")
     cells = base.mark_rect(cornerRadius=2).encode(color=colour)
@@ -116,12 +117,12 @@ def _cell(findings: Findings, kind: UnitKind, address: str) -> dict[str, Any]:
 
 
 def _site_order(site: str) -> tuple[int, list[tuple[int, str]]]:
-    """Stages in the order that they run, blocks by their numbers."""
+    """Sort key: stages in the order in which they run, blocks by number."""
     stages = ("text", "prior", "denoiser", "vae")
-    # `text_2.…` stands with `text`.
+    # The second text encoder, `text_2`, has the rank of `text`.
     stage = site.split("/")[0].split(".")[0].split("_")[0]
     parts = site.replace("/", ".").split(".")
-    # Numbers as numbers: block 10 comes after block 9.
+    # Numerically, so that block 10 comes after block 9.
     numbered = [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
     return (stages.index(stage) if stage in stages else len(stages)), numbered
 

@@ -1,4 +1,4 @@
-"""Findings from a recording: queries select the samples with the concept and those without.
+"""Findings from a recording: queries select the samples with and without the concept.
 
     findings = find(
         recording,
@@ -8,7 +8,7 @@
         match="subject",
     )
 
-Queries are over the recording's columns, and over what classifiers predict from its pictures:
+Queries use the columns of the recording, and predictions of classifiers from its pictures:
 `predicted.mood == 'scared' and predicted.mood.confidence > 0.6`.
 """
 
@@ -62,9 +62,9 @@ def find(
 ) -> Findings:
     """Find the units that are higher, or lower, with a concept than without it.
 
-    Items, and the templates of each arm, are split at random: the selection half ranks units and
-    fits directions, every figure is of the evaluation half. Where an item has more samples in one
-    arm than in another, some are dropped at random.
+    Items, and the templates of each arm, are split into halves at random: the selection half ranks
+    units and fits directions, and every figure comes from the evaluation half. If an item has more
+    positive than negative samples, or the reverse, the excess is dropped at random.
 
     Args:
         recording: The recording.
@@ -74,14 +74,15 @@ def find(
         match: Columns that identify the item, which occurs in every arm.
         within: `prompt` to contrast the seeds of each prompt, instead of items.
         template: The column of templates; the recording's own, if it has one.
-        kind: Which kind of units to report.
+        kind: Kind of units to report.
         top: Number of neurons to report, in addition to the first of each site.
         flips: Number of sign-flip replicates used to count false discoveries under the null.
         seed: Random seed of halves, bootstraps and flips.
-        classifiers: Classifiers by NAME of the columns `predicted.NAME` that queries name; by
-            default the recorded model's own. The two halves go by two sets of each.
-        picture_filter: `CLASSIFIER=CLASS`: other pictures are in no arm.
-        labels: Extra columns as DataFrames indexed by sample, by half, such as
+        classifiers: Classifier of each column `predicted.NAME` in the queries, by NAME; by default
+            those of the recorded model. The selection half is labelled by the selection
+            classifier, the other by the evaluation classifier.
+        picture_filter: `CLASSIFIER=CLASS`; samples with other pictures are in no arm.
+        labels: Extra columns by half, as DataFrames indexed by sample such as
             `classifiers.label_samples` returns.
         progress: Show a progress bar, or a callback; see `ProgressOption`.
 
@@ -89,7 +90,7 @@ def find(
         The findings, the best on the evaluation half first.
 
     Raises:
-        EvidenceError: The samples cannot support a finding.
+        EvidenceError: A query is invalid, or the samples cannot be paired or contrasted.
         EmptyArmError: No sample matches a query.
     """
     if kind not in KINDS:
@@ -97,7 +98,7 @@ def find(
     kinds = KINDS[kind]
     queries = {"positive": positive, "negative": negative}
     queries |= {"hard_negative": hard_negative} if hard_negative else {}
-    # Given labels stand for predictions: no classifier is opened for the queries then.
+    # `labels` replace predictions: with them no classifier is loaded for the queries.
     pictures = PictureClassifiers.from_queries(
         recording, () if labels else queries.values(), classifiers or {}, picture_filter
     )
@@ -105,7 +106,7 @@ def find(
         recording, queries, pictures.predictions(extra=labels), match, within, template, seed
     )
     activations = RecordedActivations(recording, samples.table.index.to_numpy())
-    found = contrast(
+    findings = contrast(
         activations,
         samples.table,
         units=activations.units,
@@ -114,7 +115,7 @@ def find(
             separate_templates=samples.separate_templates,
             within=samples.within,
         ),
-        # Every registered method, so that one of a plug-in takes part.
+        # Every registered method.
         methods=tuple(direction_methods) if "direction" in kinds else (),
         top=top if "neuron" in kinds else 0,
         flips=flips,
@@ -123,10 +124,10 @@ def find(
     )
     model = recording.manifest["plan"]["model"]
     return replace(
-        found,
-        # `top=0` still reports the first neuron of each site, which may not have been asked for.
-        findings=tuple(finding for finding in found.findings if finding.kind in kinds),
-        warnings=(*found.warnings, *samples.warnings(recording), *pictures.warnings()),
+        findings,
+        # `top=0` still reports the first-ranked neuron of each site.
+        findings=tuple(finding for finding in findings.findings if finding.kind in kinds),
+        warnings=(*findings.warnings, *samples.warnings(recording), *pictures.warnings()),
         classifiers=pictures.checks(),
         provenance=provenance(
             model["name"],

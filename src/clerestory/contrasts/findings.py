@@ -1,4 +1,4 @@
-"""What a finding is: a claim about a unit, with its evidence; how findings are saved."""
+"""Findings: units that detect a concept, with their evidence, and the files they are saved in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from clerestory.contrasts.pairs import ARMS, COLUMNS
 from clerestory.errors import EvidenceError
@@ -39,18 +40,18 @@ RECOMMENDED_PAIRS = 24
 """Evaluation pairs below which a finding carries a warning."""
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
 MAX_BYTES = 2**28
-"""Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
+"""Maximum size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
 UnitKind = Literal["neuron", "direction"]
 CurvePoint = tuple[int, float, float | None]
-"""How many neurons, their AUROC, and the same against hard negatives."""
+"""Number of neurons, AUROC against negatives, AUROC against hard negatives."""
 
 
 def unit_address(site: str, unit: str | int) -> str:
-    """Address of a unit: its site's, with the unit before the step.
+    """The address of a unit: that of its site, with the unit before the step.
 
     Args:
-        site: Address of the site, perhaps with a step.
+        site: Address of the site, with a step (`@5`) or without.
         unit: Number of a neuron, or name of a direction method.
 
     Returns:
@@ -65,25 +66,25 @@ def unit_address(site: str, unit: str | int) -> str:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well a unit detects the concept, on the evaluation half alone.
+    """How well a unit detects the concept in the evaluation half.
 
-    All figures have the unit's sign, so that more is better.
+    Values are multiplied by the sign of the unit, so that higher figures are better.
 
     Attributes:
         auroc: Area under the ROC curve, positive against negative.
         low: Lower limit of its 95% bootstrap interval over items.
-        high: Upper limit.
-        win_rate: Share of pairs in which the positive one is higher.
-        win_low: Lower limit of its exact (Clopper–Pearson) interval, which holds near 1.
-        win_high: Upper limit.
+        high: Upper limit of that interval.
+        win_rate: Share of pairs in which the positive value is higher.
+        win_low: Lower limit of its 95% Clopper–Pearson interval, which is exact near 1 too.
+        win_high: Upper limit of that interval.
         difference: Mean paired difference, in standard deviations of the differences.
-        q: Benjamini–Hochberg over all units that were tested.
-        hard_negative_auroc: Positive against hard negative; None without such an arm.
-        hard_negative_low: Lower limit of its bootstrap interval.
-        hard_negative_high: Upper limit.
-        pairs: Evaluation items.
-        shuffled_aurocs: AUROCs of 20 directions at the same site from shuffled selection pairs,
-            each as max(AUROC, 1 − AUROC); empty for neurons.
+        q: Benjamini–Hochberg over all tested units.
+        hard_negative_auroc: Positive against hard negative; None without this arm.
+        hard_negative_low: Lower limit of its 95% bootstrap interval over items.
+        hard_negative_high: Upper limit of that interval.
+        pairs: Number of evaluation items.
+        shuffled_aurocs: For directions, the AUROCs of 20 directions at the same site from shuffled
+            selection pairs, each as max(AUROC, 1 − AUROC); empty for neurons.
     """
 
     auroc: float
@@ -102,21 +103,22 @@ class Detection:
 
     @property
     def worst_auroc(self) -> float:
-        """The lower one of the AUROCs against negatives and against hard negatives."""
-        hard = self.hard_negative_auroc
-        return self.auroc if hard is None else min(self.auroc, hard)
+        """The lower of the AUROCs against negatives and against hard negatives."""
+        if self.hard_negative_auroc is None:
+            return self.auroc
+        return min(self.auroc, self.hard_negative_auroc)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One unit and what it detects.
+    """One unit, with its rank in the selection half and its figures in the evaluation half.
 
     Attributes:
-        unit: Its address: `site[17]` for a neuron, `site[difference]` for a difference of means,
-            `site[probe]` and `site[sparse]` for logistic probes, with `@5` where it is of a step.
-        kind: A neuron or a direction.
+        unit: Address: `site[17]` for a neuron, `site[difference]` for a difference of means,
+            `site[probe]` and `site[sparse]` for logistic probes; followed by `@5` for a step.
+        kind: Neuron or direction.
         sign: −1 for a unit that is *lower* with the concept.
-        rank: Its rank among its kind in the selection half, from 1.
+        rank: Rank among units of its kind in the selection half, from 1.
         detects: How well it detects the concept in the evaluation half.
     """
 
@@ -128,18 +130,18 @@ class Finding:
 
     @property
     def site(self) -> str:
-        """The address of its site, with the step where it has one."""
-        path, _, rest = self.unit.rpartition("[")
-        return path + rest.partition("]")[2]
+        """Address of its site, with the step if there is one."""
+        path, _, unit_and_step = self.unit.rpartition("[")
+        return path + unit_and_step.partition("]")[2]
 
 
 @dataclass(frozen=True)
 class FlipTest:
-    """What is found where there is nothing to find.
+    """Findings under the null hypothesis: in data sets where the arms of random pairs are swapped.
 
     Attributes:
-        flips: Data sets in which the arms of random pairs were swapped.
-        any_found: In how many of them any unit had q ≤ 0.05.
+        flips: Number of such data sets.
+        any_found: Number of data sets in which at least one unit has q ≤ 0.05.
     """
 
     flips: int
@@ -148,20 +150,20 @@ class FlipTest:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Findings(Result):
-    """Units that detect a concept, and what the findings rest on.
+    """Units that detect a concept, with their evidence.
 
     Attributes:
-        findings: In the order of the held-out figure, the best first.
-        tested: How many units were tested.
-        null: What is found in data without an effect.
+        findings: The findings, the best on the evaluation half first.
+        tested: Number of tested units.
+        null: Findings under the null hypothesis.
         warnings: Limitations of the evidence; shown in every report.
         items: The items by half.
-        directions: Directions `[unit]` fitted on the selection half, by unit, in the units of the
-            activations.
+        directions: Directions `[unit]` fitted on the selection half, by address, in the units of
+            the activations.
         provenance: Version, recorded model and options.
-        curves: By site, how well few neurons do together on the evaluation half.
-        classifiers: Sources of the evaluation half's predictions, with a person's check of each;
-            None where nobody has checked it on these pictures.
+        curves: By site, the AUROC of sparse probes with few neurons on the evaluation half.
+        classifiers: The classifiers that labelled the evaluation half, by source, with a person's
+            check of each; None for one that nobody has checked on these pictures.
         samples: The samples, as `pair_samples` takes them.
     """
 
@@ -178,17 +180,17 @@ class Findings(Result):
     samples: pd.DataFrame | None = None
 
     def direction(self, unit: str, method: str = "difference") -> NDArray[np.float64]:
-        """The direction of a unit.
+        """A fitted direction.
 
         Args:
-            unit: The unit's address, or that of its site.
-            method: How the direction of a site was fitted.
+            unit: Address of the direction, or of its site.
+            method: Method that fitted the direction, if the address is that of a site.
 
         Returns:
             The direction `[unit]`, in the units of the activations.
 
         Raises:
-            EvidenceError: None was fitted there.
+            EvidenceError: There is no such direction.
         """
         name = unit if unit in self.directions else unit_address(unit, method)
         if name not in self.directions:
@@ -200,14 +202,14 @@ class Findings(Result):
         return len(self.findings)
 
     def by_kind(self, kind: UnitKind, site: str | None = None) -> tuple[Finding, ...]:
-        """Findings of a kind (and of a site), the best on the evaluation half first.
+        """Findings of one kind, the best on the evaluation half first.
 
         Args:
             kind: Neurons or directions.
-            site: Address of one site, with its step where it has one; by default all.
+            site: Address of one site, with its step if it has one; by default all sites.
 
         Returns:
-            The findings; empty where there are none.
+            The findings; empty if there are none.
         """
         return tuple(
             finding
@@ -216,26 +218,26 @@ class Findings(Result):
         )
 
     def top_ranked(self, kind: UnitKind, site: str | None = None) -> Finding:
-        """The finding that the selection half ranked first, whatever its held-out figure.
+        """The finding that is ranked first by the selection half.
 
         Args:
             kind: Neurons or directions.
-            site: Of one site only.
+            site: Address of one site, with its step if it has one; by default all sites.
 
         Returns:
-            The finding.
+            The finding, which may not be the best on the evaluation half.
 
         Raises:
             EvidenceError: There is none.
         """
         findings = self.by_kind(kind, site)
         if not findings:
-            where = f" at {site}" if site else ""
-            raise EvidenceError(f"No {kind} was reported{where}: run `find` with that site.")
+            at_site = f" at {site}" if site else ""
+            raise EvidenceError(f"No {kind} was reported{at_site}: run `find` with that site.")
         return min(findings, key=lambda finding: finding.rank)
 
     def classifier_notes(self) -> tuple[str, ...]:
-        """How far each classifier can be trusted: a person's agreement, corrected shares."""
+        """For each classifier, a person's agreement with it and corrected shares of classes."""
         options = self.provenance.options
         queries = [str(options[name]) for name in (*ARMS, "picture_filter") if name in options]
         return tuple(
@@ -246,9 +248,9 @@ class Findings(Result):
         )
 
     def summary(self) -> str:
-        """How many units, and the first-ranked direction or neuron with its AUROC."""
+        """Number of findings, and the first-ranked direction or neuron with its AUROC."""
         text = f"{len(self)} findings of {self.tested:,} tested units"
-        # Directions first: where there are any, the best one stands for the findings.
+        # A direction, if there is any: directions usually detect a concept better than neurons.
         for kind in ("direction", "neuron"):
             if self.by_kind(kind):
                 first = self.top_ranked(kind)
@@ -263,7 +265,7 @@ class Findings(Result):
         """A row for each finding.
 
         Args:
-            top: How many of each kind; by default all.
+            top: Maximum number of rows of each kind; by default all.
 
         Returns:
             Directions, then neurons, each the best on the evaluation half first.
@@ -297,7 +299,7 @@ class Findings(Result):
         return site_map(self, kind or ("direction" if self.by_kind("direction") else "neuron"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but directions and samples, ready for JSON."""
+        """Everything except directions and samples, ready for JSON."""
         checks = {
             source: None if check is None else check.to_dict()
             for source, check in self.classifiers.items()
@@ -318,18 +320,8 @@ class Findings(Result):
             self.samples.to_parquet(folder / SAMPLES)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Findings:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder that was given to `save`.
-
-        Returns:
-            Equal findings.
-
-        Raises:
-            EvidenceError: A file is missing, damaged, or no findings.
-        """
         try:
             path = path_inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, most=MAX_BYTES)
@@ -359,7 +351,7 @@ TABLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class _Fields:
-    """The fields of `findings.json`."""
+    """The fields of `findings.json`; `classifiers` are validated by `HumanCheck.from_dict`."""
 
     provenance: Provenance
     findings: tuple[Finding, ...]
@@ -393,11 +385,11 @@ def _read_directions(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def read_samples(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a table of samples; EvidenceError where it lacks a column.
+    """Read a table of samples.
 
     Args:
         path: A Parquet file.
-        columns: Columns that it must have.
+        columns: Names of required columns.
 
     Returns:
         The table.

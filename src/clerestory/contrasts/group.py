@@ -1,11 +1,11 @@
-"""Groups of pictures: find what the pictures of one class share, from random prompts.
+"""Groups of pictures: find the units that separate pictures of one class, from random prompts.
 
     groups = group(recording, classifier="lancet:mood", control="place")
     groups["scared"].units[0].unit
     verify(groups.findings("scared"), model, classifier="lancet:mood", label="scared")
 
-The prompt is the replicate; it belongs to a group if all its samples do. Each is paired at random
-with a prompt none of whose samples do, within strata of the controlled columns.
+The prompt is the replicate. It belongs to a group if all of its samples have the class, and is
+paired at random with a prompt of which no sample has it, within levels of the controlled columns.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["group"]
 
-# With five pairs the least p of a signed-rank test is 2 / 2⁵ = 0.06: nothing can be found.
+# With five pairs the smallest p of a signed-rank test is 2 / 2⁵ = 0.06: nothing can be found.
 MIN_PROMPTS = 6
-"""Prompts of a half below which a class makes no group."""
+"""Number of prompts in each half below which a class makes no group."""
 PREDICTION, CONFIDENCE = "predicted.group", "predicted.group.confidence"
 
 
@@ -62,20 +62,20 @@ def group(
     seed: int = 0,
     progress: ProgressOption = True,
 ) -> Groups:
-    """Group a recording's pictures by predicted class; find what separates each group.
+    """Group the pictures of a recording by predicted class, and find what separates each group.
 
-    The selection classifier labels the selection half, the evaluation classifier the other.
+    The selection classifier labels the selection half, the evaluation classifier the other half.
 
     Args:
         recording: A recording with pictures.
-        classifier: The name of the classifier.
-        classes: The classes to compare; by default all that have enough prompts.
-        min_confidence: Pictures whose prediction is less probable are left out.
-        picture_filter: `CLASSIFIER=CLASS`: other pictures are left out.
+        classifier: Name of the classifier.
+        classes: Classes to compare; by default all that have enough prompts.
+        min_confidence: Probability of the predicted class below which a picture is left out.
+        picture_filter: `CLASSIFIER=CLASS`; other pictures are left out.
         control: Columns, or classifiers such as `lancet:place`, within whose levels prompts are
             compared.
-        within: `prompt` to contrast the seeds of each prompt that have several classes instead.
-        top: How many neurons are reported of each group.
+        within: `prompt` to contrast the seeds of each prompt instead of prompts.
+        top: Number of neurons to report for each group.
         flips: Number of sign-flip replicates used to count false discoveries under the null.
         seed: Random seed of halves, partners, bootstraps and flips.
         progress: Show a progress bar, or a callback; see `ProgressOption`.
@@ -87,12 +87,12 @@ def group(
         EvidenceError: There is no group, or nothing to compare it with.
         RegistryError: The classifier has no such class.
     """
-    chosen, controlled = _classes(classifier, classes), _controlled(control, within)
-    samples, warnings, pictures = _samples(
-        recording, classifier, chosen, min_confidence, picture_filter, controlled, seed
+    selected, controlled = _check_classes(classifier, classes), _check_control(control, within)
+    samples, pictures = _label_samples(
+        recording, classifier, selected, min_confidence, picture_filter, controlled, seed
     )
-    usable, mixed = _agreement(samples)
-    excluded = int((~usable).sum())
+    warnings = pictures.warnings()
+    usable, mixed = _usable_and_mixed_prompts(samples)
     options: dict[str, Any] = {"top": top, "flips": flips, "seed": seed}
     with progress_bars(progress) as report:
         run_options = {**options, "progress": report}
@@ -100,14 +100,16 @@ def group(
             # Seeds are compared, so only the unusable ones are left out.
             samples = samples[samples["usable"]]
             run_options |= {"within": within, "picture_filter": picture_filter}
-            found = _within_prompts(recording, classifier, chosen, min_confidence, run_options)
+            findings = _within_prompts(recording, classifier, selected, min_confidence, run_options)
         else:
-            # The prompt is the replicate: one unusable seed leaves all of it out.
+            # The prompt is the replicate: one unusable seed excludes all of its seeds.
             samples = samples[samples["prompt"].map(usable)]
-            names = _large_classes(samples, chosen)
-            found = _between_prompts(recording, samples, names, controlled, run_options, warnings)
+            names = _large_classes(samples, selected)
+            findings = _between_prompts(
+                recording, samples, names, controlled, run_options, warnings
+            )
     model = recording.manifest["plan"]["model"]
-    origin = provenance(
+    group_provenance = provenance(
         model["name"],
         model["weights"],
         classifier=classifier,
@@ -120,41 +122,38 @@ def group(
     )
     values = PromptValues(recording, samples, controlled, within is not None)
     checks = pictures.checks()
-    found = {
+    findings = {
         name: replace(
-            findings,
+            found,
             classifiers=checks,
-            # Within prompts `find` has noted queries and options already.
-            provenance=origin if within is None else findings.provenance,
+            # Within prompts, `find` has set the provenance with its queries.
+            provenance=group_provenance if within is None else found.provenance,
         )
-        for name, findings in found.items()
+        for name, found in findings.items()
     }
+    warnings += [
+        f"Group {name!r}: {warning}"
+        for name, found in findings.items()
+        for warning in found.warnings
+    ]
     return Groups(
         classifier=classifier,
         groups={
-            name: group_with_figures(name, findings, values, list(found))
-            for name, findings in found.items()
+            name: group_with_figures(name, found, values, list(findings))
+            for name, found in findings.items()
         },
         mixed=mixed,
-        excluded=excluded,
+        excluded=int((~usable).sum()),
         controlled=controlled,
         within=within,
-        warnings=tuple(dict.fromkeys([*warnings, *_group_warnings(found)])),
+        warnings=tuple(dict.fromkeys(warnings)),
         samples=samples,
-        provenance=origin,
+        provenance=group_provenance,
     )
 
 
-def _group_warnings(found: Mapping[str, Findings]) -> list[str]:
-    """Warnings of the groups' findings."""
-    return [
-        f"Group {name!r}: {warning}"
-        for name, findings in found.items()
-        for warning in findings.warnings
-    ]
-
-
-def _controlled(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
+def _check_control(control: str | Sequence[str], within: str | None) -> tuple[str, ...]:
+    """The names of the controlled columns and classifiers."""
     if within not in (None, "prompt"):
         raise EvidenceError(f"within is {within!r}; expected 'prompt' or None.")
     if within is not None and control:
@@ -162,7 +161,8 @@ def _controlled(control: str | Sequence[str], within: str | None) -> tuple[str, 
     return split_names(control)
 
 
-def _classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
+def _check_classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The distinct classes to compare; all classes of the classifier by default."""
     known = load_classifier(classifier).classes
     for name in classes:
         if name not in known:
@@ -170,7 +170,7 @@ def _classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(classes)) or known
 
 
-def _samples(
+def _label_samples(
     recording: Recording,
     classifier: str,
     classes: Sequence[str],
@@ -178,21 +178,24 @@ def _samples(
     picture_filter: str | None,
     control: Sequence[str],
     seed: int,
-) -> tuple[pd.DataFrame, list[str], PictureClassifiers]:
-    """A row for each good sample, indexed by position; warnings; the classifiers.
+) -> tuple[pd.DataFrame, PictureClassifiers]:
+    """Label every sample of a recording.
 
-    `group` is the predicted class, `usable` whether it is one of `classes`, predicted with enough
-    confidence and passed by the filter, `level` the levels of all that is controlled, as one.
+    Returns:
+        A row for each sample, indexed by position in `Recording.rows`, and the classifiers. In the
+        table `group` is the predicted class, `=NAME` the level of a controlled column, `level` the
+        levels of all of them together, and `usable` whether the class is one of `classes`, its
+        probability high enough and the picture not filtered out.
     """
-    # Names of classifiers contain signs that columns of queries cannot have: they are numbered.
-    columns = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
+    # Numbered, since names of columns in queries cannot contain the colon of a classifier's name.
+    columns = {f"c{index}": name for index, name in enumerate(control) if ":" in name}
     for name in control:
         if ":" not in name:
             _column(recording.samples, name)
     pictures = PictureClassifiers(recording, {"group": classifier, **columns}, picture_filter)
     labels = pictures.predictions()
     recorded = recording.samples.iloc[recording.rows].reset_index(names="sample")
-    # By prompt: seeds of one prompt are not independent of each other.
+    # By prompt, since the seeds of one prompt are not independent of each other.
     half = random_halves(recorded["prompt"], np.random.default_rng(seed))
     table = recorded[["sample", "prompt", "seed"]].assign(half=half, level="")
     parts = []
@@ -201,12 +204,11 @@ def _samples(
         rows = (table["half"] == name).to_numpy()
         predictions = labels[name][rows]
         part = table[rows].assign(group=predictions[PREDICTION].to_numpy())
-        for at, factor in enumerate(control):
-            column = (
-                predictions[f"predicted.c{at}"]
-                if ":" in factor
-                else _column(recorded, factor)[rows]
-            )
+        for index, factor in enumerate(control):
+            if ":" in factor:
+                column = predictions[f"predicted.c{index}"]
+            else:
+                column = _column(recorded, factor)[rows]
             part[f"={factor}"] = column.astype(str).to_numpy()
             part["level"] += "\n" + part[f"={factor}"]
         usable = predictions[CONFIDENCE] >= min_confidence
@@ -214,11 +216,13 @@ def _samples(
         if PASSED in predictions:
             usable &= predictions[PASSED]
         parts.append(part.assign(usable=usable.to_numpy()))
-    return pd.concat(parts).sort_index(), pictures.warnings(), pictures
+    return pd.concat(parts).sort_index(), pictures
 
 
-def _agreement(samples: pd.DataFrame) -> tuple[pd.Series[bool], dict[str, tuple[str, ...]]]:
-    """By prompt whether all seeds are usable and alike in what is controlled; the mixed ones."""
+def _usable_and_mixed_prompts(
+    samples: pd.DataFrame,
+) -> tuple[pd.Series[bool], dict[str, tuple[str, ...]]]:
+    """Whether all seeds of each prompt are usable and have one level; the classes of mixed ones."""
     by_prompt = samples.groupby("prompt")
     usable = by_prompt["usable"].all() & by_prompt["level"].nunique().eq(1)
     classes = by_prompt["group"].unique()
@@ -239,14 +243,14 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def _large_classes(samples: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """The classes with enough prompts of them and not of them in both halves."""
+    """The classes with enough prompts in them, and outside of them, in both halves."""
     prompts = {name: split_prompts_by_class(samples, name) for name in classes}
-    half_of = samples.drop_duplicates("prompt").set_index("prompt")["half"]
+    prompt_half = samples.drop_duplicates("prompt").set_index("prompt")["half"]
     large = [
         name
         for name, sides in prompts.items()
         if all(
-            int((half_of[list(side)] == half).sum()) >= MIN_PROMPTS
+            int((prompt_half[list(side)] == half).sum()) >= MIN_PROMPTS
             for side in sides
             for half in HALVES
         )
@@ -270,10 +274,13 @@ def _between_prompts(
     options: Mapping[str, Any],
     warnings: list[str],
 ) -> dict[str, Findings]:
-    """Each group's prompts against partners from the others; too few partners are warned of."""
-    found = {}
+    """Contrast the prompts of each class with partners of other classes.
+
+    A class with too few partners is left out, and a warning is added to `warnings`.
+    """
+    findings = {}
     for name in names:
-        # The same seed for every group: a group's partners do not depend on the other groups.
+        # The same seed for every class: its partners do not depend on which classes are compared.
         pairs = _partners(samples, name, controlled, np.random.default_rng(options["seed"]))
         counts = pairs.groupby("half")["item"].nunique().reindex(HALVES, fill_value=0)
         if counts.min() < MIN_PROMPTS:
@@ -284,33 +291,33 @@ def _between_prompts(
             continue
         activations = RecordedActivations(recording, pairs.index.to_numpy())
         pairs = pairs.reset_index(drop=True)
-        # Random prompts have no templates, so their number is no reason for a warning.
+        # Without template counts: random prompts have no templates to warn about.
         pairing = replace(pair_samples(pairs, separate_templates=False), template_counts={})
-        found[name] = contrast(
+        findings[name] = contrast(
             activations, pairs, pairing=pairing, units=activations.units, **options
         )
-    if not found:
-        raise EvidenceError(f"{warnings[-1]} Control less, or record more.")
-    return found
+    if not findings:
+        raise EvidenceError(f"{warnings[-1]} Control fewer columns, or record more prompts.")
+    return findings
 
 
 def _partners(
     samples: pd.DataFrame, name: str, controlled: Sequence[str], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Samples as `pair_samples` takes them, an item for each pair of prompts."""
-    inside, outside = split_prompts_by_class(samples, name)
+    """Samples as `pair_samples` takes them; the item of a pair is its prompt with the class."""
+    with_class, without_class = split_prompts_by_class(samples, name)
     prompts = samples.drop_duplicates("prompt").set_index("prompt")
-    items: dict[str, tuple[str, str]] = {}
+    item_and_arm: dict[str, tuple[str, str]] = {}
     for _, stratum in prompts.groupby(["half", *(f"={factor}" for factor in controlled)]):
-        members = rng.permutation(stratum.index[stratum.index.isin(inside)])
-        partners = rng.permutation(stratum.index[stratum.index.isin(outside)])
-        # The rest of the larger side has no partner and is dropped.
+        members = rng.permutation(stratum.index[stratum.index.isin(with_class)])
+        partners = rng.permutation(stratum.index[stratum.index.isin(without_class)])
+        # `strict=False`: prompts of the larger side that have no partner are dropped.
         for member, partner in zip(members, partners, strict=False):
-            items[member], items[partner] = (member, "positive"), (member, "negative")
-    used = samples[samples["prompt"].isin(items)]
-    sides = [items[prompt] for prompt in used["prompt"]]
-    arms = [arm for _, arm in sides]
-    return used.assign(item=[item for item, _ in sides], arm=arms, template=arms)
+            item_and_arm[member], item_and_arm[partner] = (member, "positive"), (member, "negative")
+    paired = samples[samples["prompt"].isin(item_and_arm)]
+    items = [item_and_arm[prompt][0] for prompt in paired["prompt"]]
+    arms = [item_and_arm[prompt][1] for prompt in paired["prompt"]]
+    return paired.assign(item=items, arm=arms, template=arms)
 
 
 def _within_prompts(
@@ -320,20 +327,20 @@ def _within_prompts(
     min_confidence: float,
     options: Mapping[str, Any],
 ) -> dict[str, Findings]:
-    """Each class that has prompts of which some seeds are of it, and others are not."""
-    found = {}
+    """Contrast seeds with each class with other seeds of the same prompts."""
+    findings = {}
     confident = f"{CONFIDENCE} >= {min_confidence}"
     for name in classes:
         others = [other for other in classes if other != name]
-        # Skip a class that never shares a prompt with another class.
+        # A class that shares no prompt with another class is skipped.
         with contextlib.suppress(EmptyArmError):
-            found[name] = find(
+            findings[name] = find(
                 recording,
                 positive=f"{PREDICTION} == {name!r} and {confident}",
                 negative=f"{PREDICTION} in {others!r} and {confident}",
                 classifiers={"group": classifier},
                 **options,
             )
-    if not found:
+    if not findings:
         raise EvidenceError("No prompt has seeds of two classes: record more seeds of each.")
-    return found
+    return findings

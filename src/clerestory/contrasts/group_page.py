@@ -1,4 +1,4 @@
-"""The report of groups: pictures first, then the samples that maximize and minimize each unit."""
+"""The page of groups: the pictures of each group, then those with extreme values of each unit."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 GROUP_PICTURES, UNIT_PICTURES, DIRECTIONS = 16, 8, 4
-"""Pictures of a group; at either end of a unit's range; directions that are listed."""
+"""Maximum numbers of pictures of a group, of pictures at each end of a unit's range, and of
+directions of a group."""
 ENDS = ("highest", "lowest")
 
 
 def page(groups: Groups, recording: Recording) -> str:
-    """Render groups as one HTML file that needs nothing else.
+    """Render groups as one HTML file with all pictures in it.
 
     Args:
         groups: The groups.
-        recording: The recording that they are of.
+        recording: The recording that was grouped.
 
     Returns:
-        HTML; whatever comes from prompts or names is escaped.
+        HTML; text from prompts and names is escaped.
     """
     values = PromptValues(recording, groups.samples, groups.controlled, groups.within is not None)
     parts = [_part(name, group, groups, values) for name, group in groups.groups.items()]
-    displayed: list[Integers] = [
+    sample_lists: list[Integers] = [
         samples
         for part in parts
         for samples in (part["pictures"], *(row[end] for row in part["rows"] for end in ENDS))
     ]
-    # Each picture once, however many units show it.
-    samples = np.unique(np.concatenate(displayed))
+    # Each picture once, even if it is displayed for several units.
+    samples = np.unique(np.concatenate(sample_lists))
     pictures = zip(samples.tolist(), recording.pictures(samples), strict=True)
     template = environment("clerestory.contrasts").get_template("groups.html")
     return template.render(
@@ -54,11 +55,11 @@ def page(groups: Groups, recording: Recording) -> str:
 
 def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict[str, Any]:
     samples = groups.samples
-    # Of the evaluation half: these pictures selected nothing.
+    # The pictures of the evaluation half did not select the units.
     members = samples[(samples["group"] == name) & (samples["half"] == HALVES[1])]
     if groups.within is None:
         members = members[members["prompt"].isin(split_prompts_by_class(samples, name)[0])]
-    # Seeds of one prompt look alike: one of them is enough.
+    # One sample per prompt, since its seeds look alike.
     members = members.drop_duplicates("prompt")
     neurons = [unit for unit in group.units if unit.kind == "neuron"]
     directions = [unit for unit in group.units if unit.kind == "direction"][:DIRECTIONS]
@@ -74,10 +75,10 @@ def _part(name: str, group: Group, groups: Groups, values: PromptValues) -> dict
 
 
 def _row(unit: str, group: Group, values: PromptValues) -> dict[str, Any]:
-    """The samples with a unit's highest and lowest values, one per prompt, of all groups."""
+    """The samples of all groups with the highest and lowest values of a unit, one per prompt."""
     finding = next(finding for finding in group.findings.findings if finding.unit == unit)
     direction = group.findings.direction(unit) if finding.kind == "direction" else None
-    # `read` applies the unit's sign; applied twice, the unit's own values are sorted.
+    # `read` multiplies by the sign. Multiplied again, the values are those of the unit itself.
     order = np.argsort(finding.sign * values.read(finding, direction))
     highest, lowest = order[::-1][:UNIT_PICTURES], order[:UNIT_PICTURES]
     return {"unit": unit, "highest": values.samples[highest], "lowest": values.samples[lowest]}

@@ -1,4 +1,4 @@
-"""Values of units in the prompts of groups, and the figures of a group's units."""
+"""Values of units in the prompts of groups, and the figures of the units of a group."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ __all__ = ["PromptValues", "group_with_figures", "split_prompts_by_class"]
 MIXED = ""
 """The group of a prompt whose seeds have several classes."""
 PREVALENCE_QUANTILE = 0.75
-"""Quantile of the other groups' prompts that is the threshold of `GroupUnit.prevalence`."""
+"""Quantile of the other groups' values that is the threshold of `GroupUnit.prevalence`."""
 
 Values = NDArray[np.float64]
 
 
 class PromptValues:
-    """Values of units in the evaluation half's prompts, seeds averaged.
+    """Values of units in the prompts of the evaluation half, averaged over seeds.
 
-    Values are centred within strata of the controlled columns, or within the prompt.
+    They are centred within the levels of the controlled columns. If the seeds of each prompt are
+    contrasted, there is a value for each prompt and class, centred within the prompt.
 
     Attributes:
-        classes: All classes of each prompt's seeds.
-        groups: Its group, `MIXED` where its seeds have several classes.
-        samples: The number of its first sample.
+        classes: `[prompt]`, the classes of all seeds of the prompt.
+        groups: `[prompt]`, the class of the prompt; `MIXED` if its seeds have several.
+        samples: `[prompt]`, the number of its first sample.
     """
 
     def __init__(
@@ -48,59 +49,61 @@ class PromptValues:
 
         Args:
             recording: The recording.
-            samples: As in `Groups.samples`, indexed by place among the good samples.
-            controlled: The columns within whose levels prompts are compared.
+            samples: As in `Groups.samples`, indexed by position in `Recording.rows`.
+            controlled: Columns within whose levels prompts are compared.
             within: Whether the seeds of each prompt are contrasted.
         """
         rows = samples[samples["half"] == HALVES[1]]
         if within:
-            # A prompt whose seeds have one class has nothing to be compared within.
+            # A prompt whose seeds all have one class has nothing to compare.
             rows = rows[rows.groupby("prompt")["group"].transform("nunique") > 1]
         cells = rows.groupby(["prompt", "group"] if within else "prompt", sort=True)
         self.classes = [frozenset(map(str, names)) for names in cells["group"].unique()]
-        self.groups = np.array([next(iter(s)) if len(s) == 1 else MIXED for s in self.classes])
+        self.groups = np.array(
+            [next(iter(names)) if len(names) == 1 else MIXED for names in self.classes]
+        )
         self.samples = cells["sample"].first().to_numpy()
         self._activations = RecordedActivations(recording, rows.index.to_numpy())
         self._codes = cells.ngroup().to_numpy()
-        # One row for each cell, in the order of the cells' numbers.
+        # The first row of each cell, in the order of `_codes`.
         first = cells.head(1).assign(code=cells.ngroup()).sort_values("code")
         strata = ["prompt"] if within else [f"={name}" for name in controlled]
         self._strata = first.groupby(strata).ngroup().to_numpy() if strata else None
 
     def read(self, finding: Finding, direction: Values | None) -> Values:
-        """A unit's value in each prompt, with the unit's sign.
+        """Read the value of a unit in each prompt.
 
         Args:
             finding: The unit.
             direction: Its direction; None for a neuron.
 
         Returns:
-            `[prompt]`.
+            `[prompt]`, multiplied by the sign of the unit.
         """
         values = self._activations[finding.site].astype(np.float64)
         column = values[:, self._column(finding)] if direction is None else values @ direction
         means = _group_means(column, self._codes)
         if self._strata is not None:
-            # Prompts that differ in what is controlled would otherwise differ for that alone.
+            # Removes differences between prompts that come from the controlled columns alone.
             means = means - _group_means(means, self._strata)[self._strata]
         return np.asarray(finding.sign * means)
 
     def _column(self, finding: Finding) -> int:
         unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
         recorded = self._activations.units.get(finding.site)
-        # Columns of a recording of some units are not numbered as units are.
+        # If only some units were recorded, their columns are numbered from 0.
         return unit if recorded is None else recorded.index(unit)
 
 
 def split_prompts_by_class(samples: pd.DataFrame, name: str) -> tuple[set[str], set[str]]:
-    """Prompts whose samples all have the class, and prompts whose samples never have it.
+    """Split prompts into those whose samples all have a class, and those without any such sample.
 
     Args:
         samples: Columns `prompt` and `group`, a row for each sample.
         name: The class.
 
     Returns:
-        The two sets of prompts; mixed prompts are in neither.
+        The two sets of prompts; prompts of which only some samples have the class are in neither.
     """
     share = (samples["group"] == name).groupby(samples["prompt"]).mean()
     return set(share.index[share == 1]), set(share.index[share == 0])
@@ -109,13 +112,13 @@ def split_prompts_by_class(samples: pd.DataFrame, name: str) -> tuple[set[str], 
 def group_with_figures(
     name: str, findings: Findings, values: PromptValues, names: Sequence[str]
 ) -> Group:
-    """A class's group, with the figures of its findings' units against all classes in `names`.
+    """Make a group from its findings, and compute the figures of its units.
 
     Args:
-        name: The class.
-        findings: What separates it from the others.
-        values: Values of units in the evaluation prompts.
-        names: The classes of all groups.
+        name: The class of the group.
+        findings: The units that separate it from the others.
+        values: Values of units in the prompts of the evaluation half.
+        names: The classes of all groups, against which units are compared.
 
     Returns:
         The group.
@@ -130,13 +133,13 @@ def group_with_figures(
 def _unit(
     name: str, finding: Finding, value: Values, prompts: PromptValues, names: Sequence[str]
 ) -> GroupUnit:
-    groups, pure = prompts.groups, prompts.groups != MIXED
+    groups, unmixed = prompts.groups, prompts.groups != MIXED
     members = value[groups == name]
     others = value[np.array([name not in classes for classes in prompts.classes])]
     detects = finding.detects
-    # Without mixed prompts, which are of no group.
-    codes = np.unique(groups[pure], return_inverse=True)[1]
-    several = len(np.unique(codes)) > 1
+    # Mixed prompts belong to no group.
+    codes = np.unique(groups[unmixed], return_inverse=True)[1]
+    several_groups = len(np.unique(codes)) > 1
     return GroupUnit(
         unit=finding.unit,
         kind=finding.kind,
@@ -145,7 +148,7 @@ def _unit(
         low=detects.low,
         high=detects.high,
         q=detects.q,
-        omega2=float(omega_squared(value[pure][:, None], codes)[0]) if several else 0.0,
+        omega2=float(omega_squared(value[unmixed][:, None], codes)[0]) if several_groups else 0.0,
         prevalence=(
             float((members > np.quantile(others, PREVALENCE_QUANTILE)).mean())
             if len(others)

@@ -1,4 +1,4 @@
-"""What pictures of one class have in common inside the model, and what separates them."""
+"""Groups of pictures by predicted class, with the units that separate each from the others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from clerestory.contrasts.findings import Findings, FlipTest, UnitKind, read_samples
 from clerestory.errors import EvidenceError
@@ -25,20 +27,20 @@ COLUMNS = ("sample", "prompt", "seed", "group", "half")
 
 @dataclass(frozen=True)
 class GroupUnit:
-    """A unit that separates a group's prompts from the others, held out.
+    """A unit that separates the prompts of a group from other prompts, in the evaluation half.
 
-    `omega2`, `prevalence` and `auroc_against` are of all prompts of the evaluation half, each
-    around the mean of those that are alike in what is controlled.
+    `omega2`, `prevalence` and `auroc_against` are computed over all prompts of the evaluation half,
+    whose values are centred within the levels of the controlled columns.
 
     Attributes:
-        unit: The unit's address.
-        kind: A neuron or a direction.
+        unit: Address of the unit.
+        kind: Neuron or direction.
         sign: −1 for a unit that is lower in the group.
-        auroc: Group against the others, with the unit's sign.
+        auroc: Group against the others, with the sign of the unit.
         low: Lower limit of its 95% bootstrap interval.
-        high: Upper limit.
-        q: Benjamini–Hochberg over all units.
-        omega2: Share of the unit's variance that lies between all groups.
+        high: Upper limit of that interval.
+        q: Benjamini–Hochberg over all tested units.
+        omega2: Share of the unit's variance between groups.
         prevalence: Share of the group's prompts in which the unit is above the upper quartile of
             the other groups' prompts.
         auroc_against: AUROC against each other group.
@@ -58,11 +60,11 @@ class GroupUnit:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One class.
+    """The prompts of one class.
 
     Attributes:
-        prompts: How many of its prompts are in the evaluation half, each with a partner.
-        units: The best on the evaluation half first.
+        prompts: Number of its prompts in the evaluation half that have a partner.
+        units: Its units, the best on the evaluation half first.
         findings: The findings that the units come from.
     """
 
@@ -79,13 +81,14 @@ class Groups(Result):
         classifier: The name of the classifier.
         groups: The groups by class.
         mixed: Prompts whose samples have several classes, with these classes. They belong to no
-            group; one can be a partner for a group that none of its samples has.
-        excluded: How many prompts were left out: another class, too little confidence, the picture
-            filter, seeds that differ in what is controlled.
-        controlled: The columns within whose levels prompts were compared.
-        within: `prompt` where the seeds of each prompt were contrasted.
+            group, but can be partners for the group of a class that none of their samples has.
+        excluded: Number of prompts that were left out because of another class, low confidence, the
+            picture filter, or seeds that differ in a controlled column.
+        controlled: Columns within whose levels prompts were compared.
+        within: `prompt` if the seeds of each prompt were contrasted.
         warnings: Limitations of the evidence.
-        samples: A row for each sample: its `group`, its `half`, its number as `sample`.
+        samples: A row for each sample, with its class as `group`, its `half`, and its number as
+            `sample`.
         provenance: Version, recorded model and options.
     """
 
@@ -106,13 +109,13 @@ class Groups(Result):
         return self.groups[name]
 
     def findings(self, name: str) -> Findings:
-        """Findings of a group, for `verify`, edits and searches.
+        """The findings of a group, for `verify`, edits and searches.
 
         Args:
             name: The class.
 
         Returns:
-            What separates the group from the others.
+            The units that separate the group from the others.
 
         Raises:
             EvidenceError: There is no such group.
@@ -120,18 +123,18 @@ class Groups(Result):
         return self[name].findings
 
     def summary(self) -> str:
-        """The groups with their evaluation prompts."""
+        """The groups with their numbers of evaluation prompts."""
         sizes = ", ".join(f"{name} ({group.prompts})" for name, group in self.groups.items())
         return f"{len(self.groups)} groups by {self.classifier}, with evaluation prompts: {sizes}"
 
     def table(self, top: int | None = None) -> pd.DataFrame:
-        """A row for each group's unit.
+        """A row for each unit of each group.
 
         Args:
-            top: How many of each kind in each group; by default all.
+            top: Maximum number of rows of each kind in each group; by default all.
 
         Returns:
-            Directions, then neurons of each group, the best on the evaluation half first.
+            For each group directions, then neurons, each the best on the evaluation half first.
         """
         import pandas as pd
 
@@ -172,54 +175,36 @@ class Groups(Result):
             group.findings.write(findings_folder(folder, list(self.groups), name))
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Groups:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder that was given to `save`.
-
-        Returns:
-            Equal groups.
-
-        Raises:
-            EvidenceError: A file is missing, damaged, or holds no groups.
-        """
         read = load_json(_Fields, folder, FILE, EvidenceError)
-        groups = {
-            name: Group(
-                group.prompts,
-                group.units,
-                Findings.load(
-                    path_inside(
-                        folder,
-                        findings_folder(Path(), list(read.groups), name).as_posix(),
-                        EvidenceError,
-                    )
-                ),
-            )
-            for name, group in read.groups.items()
-        }
+        groups = {}
+        for name, group in read.groups.items():
+            path = findings_folder(Path(), list(read.groups), name).as_posix()
+            findings = Findings.load(path_inside(folder, path, EvidenceError))
+            groups[name] = Group(group.prompts, group.units, findings)
         samples = read_samples(path_inside(folder, SAMPLES, EvidenceError), COLUMNS)
         return cls(**{**vars(read), "groups": groups}, samples=samples)
 
 
 def findings_folder(folder: Path, names: list[str], name: str) -> Path:
-    """Where a folder of groups has the findings of one; named by number, as classes are any text.
+    """The folder with the findings of one group.
 
     Args:
-        folder: The folder of the groups.
+        folder: The folder of all groups.
         names: All classes, in the order of `groups.json`.
-        name: One of them.
+        name: One of the classes.
 
     Returns:
-        The folder.
+        The path of the folder.
     """
+    # Numbered, since the name of a class may not be a valid file name.
     return folder / "findings" / f"{names.index(name):02}"
 
 
 @dataclass(frozen=True)
 class _GroupFields:
-    """A group of `groups.json`; `null` and `tested` are the findings' own."""
+    """A group in `groups.json`; `null` and `tested` repeat those of its findings."""
 
     prompts: int
     units: tuple[GroupUnit, ...]

@@ -1,13 +1,13 @@
-"""Pairs samples by item: averages rows into items and validates the split.
+"""Pairs samples by item: averages samples into items, and checks the split into halves.
 
-A table of samples has a row for each, in the order of the activations:
+A table of samples has a row for each sample, in the order of the activations, and these columns:
 
-    prompt
+    prompt    the whole prompt
     item      what the prompt is about; the same item occurs in every arm
     template  the wording, without the item
     arm       `positive`, `negative` or `hard_negative`
     half      `selection` or `evaluation`
-    seed
+    seed      the seed of the noise
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class ArmValues:
     """Activations of matched items in each arm.
 
     Attributes:
-        positive: `[item, unit]` with the concept.
-        negative: `[item, unit]` without it; row i is the same item as in `positive`.
-        hard_negative: The same for what resembles the concept, None without such an arm.
+        positive: `[item, unit]`, with the concept.
+        negative: `[item, unit]`, without the concept; the same items in the same rows.
+        hard_negative: `[item, unit]`, with what resembles the concept; None without this arm.
     """
 
     positive: NDArray[np.float64]
@@ -45,29 +45,29 @@ class ArmValues:
 
     @property
     def differences(self) -> NDArray[np.float64]:
-        """Positive less negative, item by item."""
+        """Positive minus negative, `[item, unit]`."""
         return self.positive - self.negative
 
     def select(self, items: Integers) -> ArmValues:
-        """The rows of some items.
+        """The values of some items.
 
         Args:
-            items: Numbers of rows.
+            items: Indices of rows.
 
         Returns:
-            Every arm with these rows alone.
+            Every arm with these rows.
         """
         hard_negative = None if self.hard_negative is None else self.hard_negative[items]
         return ArmValues(self.positive[items], self.negative[items], hard_negative)
 
     def append_units(self, other: ArmValues) -> ArmValues:
-        """The same items with another one's units after these.
+        """Append the columns of another instance.
 
         Args:
             other: Activations of the same items.
 
         Returns:
-            Every arm with the units of both; no hard negatives where either has none.
+            Every arm with the units of both; no hard negatives unless both have some.
         """
         hard_negative = None
         if self.hard_negative is not None and other.hard_negative is not None:
@@ -79,18 +79,18 @@ class ArmValues:
         )
 
     def project(self, direction: NDArray[np.float64]) -> ArmValues:
-        """One unit: the projection of each item on a direction; 0 for a direction of length 0.
+        """Project each item on a direction.
 
         Args:
-            direction: The direction `[unit]`; its length does not matter.
+            direction: The direction `[unit]`, which is normalised to length 1.
 
         Returns:
-            `[item, 1]` for each arm, in the units of the activations.
+            `[item, 1]` for each arm, in the units of the activations; 0 for a zero direction.
         """
         length = np.linalg.norm(direction)
-        unit = (direction / (length if length > 0 else 1.0))[:, None]
-        hard_negative = None if self.hard_negative is None else self.hard_negative @ unit
-        return ArmValues(self.positive @ unit, self.negative @ unit, hard_negative)
+        unit_vector = (direction / (length if length > 0 else 1.0))[:, None]
+        hard_negative = None if self.hard_negative is None else self.hard_negative @ unit_vector
+        return ArmValues(self.positive @ unit_vector, self.negative @ unit_vector, hard_negative)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +106,16 @@ class HalfWeights:
     weights: Mapping[str, NDArray[np.float64]]
 
     def average(self, values: Floats) -> ArmValues:
-        """Average activations `[sample, unit]` over seeds, then over templates.
+        """Average activations over seeds, then over templates.
 
         Args:
-            values: Activations `[sample, unit]` of all samples, also those of the other half.
+            values: `[sample, unit]` for the samples of both halves.
 
         Returns:
-            Activations `[item, unit]` of each arm.
+            `[item, unit]` for each arm.
         """
-        parts = {arm: weights @ values for arm, weights in self.weights.items()}
-        return ArmValues(parts["positive"], parts["negative"], parts.get("hard_negative"))
+        means = {arm: weights @ values for arm, weights in self.weights.items()}
+        return ArmValues(means["positive"], means["negative"], means.get("hard_negative"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class Pairing:
     Attributes:
         selection: The half that ranks units and fits directions.
         evaluation: The half that every figure is computed on.
-        template_counts: Templates by arm; empty where the seeds of a prompt are contrasted.
+        template_counts: Number of templates by arm; empty if the seeds of a prompt are contrasted.
     """
 
     selection: HalfWeights
@@ -143,17 +143,17 @@ def pair_samples(
     """Pair samples by item.
 
     Args:
-        samples: A row for each sample, with the columns of this module's docstring.
-        separate_templates: False where both halves have to share their templates.
-        within: True where seeds of one prompt are in different arms.
+        samples: A row for each sample; the docstring of this module describes the columns.
+        separate_templates: Whether the halves must not share templates.
+        within: Whether the seeds of one prompt may be in different arms.
 
     Returns:
-        The weights that average samples into pairs.
+        The weights that average samples into items.
 
     Raises:
-        EvidenceError: A column is missing, the halves share an item or template, a prompt is in two
-            arms, or one half alone has hard negatives.
-        EmptyArmError: An arm of a half is empty, or no item has every arm.
+        EvidenceError: A column is missing, the halves share an item or a template, a prompt is in
+            two arms, or only one half has hard negatives.
+        EmptyArmError: An arm of a half is empty, or no item occurs in every arm.
     """
     missing = [column for column in COLUMNS if column not in samples]
     if missing:
@@ -165,32 +165,32 @@ def pair_samples(
     selection, evaluation = (_half_weights(samples, half) for half in HALVES)
     if set(selection.weights) != set(evaluation.weights):
         raise EvidenceError("Only one half has hard negatives: give both halves some, or neither.")
-    # Within a prompt both arms share its one template: its number says nothing.
+    # Within a prompt both arms share its one template, so there is nothing to count.
     counts = {} if within else samples.groupby("arm")["template"].nunique().to_dict()
     return Pairing(selection, evaluation, {str(arm): int(n) for arm, n in counts.items()})
 
 
 def balance_arms(samples: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Drop samples at random until each item has as many positive as negative ones.
+    """Drop samples at random until each item has as many positive as negative samples.
 
     With skewed activations, a difference of means over unequal numbers of samples is itself skewed
-    under the null, which inflates the paired test.
+    under the null hypothesis, which inflates the paired test.
 
     Args:
         samples: Columns `item` and `arm`.
         rng: Chooses the samples to drop.
 
     Returns:
-        The samples that remain, in their order; hard negatives are not touched.
+        The samples that remain, in their order, with all hard negatives.
     """
-    # Which samples come first is random, so that the last ones can be dropped.
+    # Dropping the last samples of a random order drops random samples.
     shuffled = samples.iloc[rng.permutation(len(samples))]
     position = shuffled.groupby(["item", "arm"]).cumcount()
     counts = pd.crosstab(shuffled["item"], shuffled["arm"])
-    # An item that only one of the two arms has keeps no sample of it.
+    # An item that lacks one of the two arms has 0 in it, and so loses the other arm too.
     fewest = counts.reindex(columns=["positive", "negative"], fill_value=0).min(axis=1)
     selected = (shuffled["arm"] == "hard_negative") | (position < shuffled["item"].map(fewest))
-    # Back in the order of the activations.
+    # In the order of the activations again.
     return samples[selected.reindex(samples.index)]
 
 
@@ -201,7 +201,8 @@ def _half_weights(samples: pd.DataFrame, half: str) -> HalfWeights:
         if not by_arm[arm].any():
             raise EmptyArmError(
                 f"No sample of the {half} half is {arm}: its arms are"
-                f" {_levels(samples.loc[rows, 'arm'])}, the halves {_levels(samples['half'])}."
+                f" {_distinct_values(samples.loc[rows, 'arm'])}, the halves"
+                f" {_distinct_values(samples['half'])}."
             )
     present = {arm: mask for arm, mask in by_arm.items() if mask.any()}
     shared = set.intersection(*(set(samples.loc[mask, "item"]) for mask in present.values()))
@@ -212,26 +213,26 @@ def _half_weights(samples: pd.DataFrame, half: str) -> HalfWeights:
 
 
 def _weights(samples: pd.DataFrame, mask: Bools, items: tuple[str, ...]) -> NDArray[np.float64]:
-    """Weights that average seeds within a template, then templates within an item."""
-    chosen = samples[mask].reset_index(drop=True)
-    # Templates count alike, however many seeds each has.
-    seeds = chosen.groupby(["item", "template"])["seed"].transform("size").to_numpy()
-    templates = chosen.groupby("item")["template"].transform("nunique").to_numpy()
-    row = pd.Index(items).get_indexer(pd.Index(chosen["item"]))
+    """`[item, sample]` weights that average seeds within a template, then templates of an item."""
+    arm_samples = samples[mask].reset_index(drop=True)
+    # All templates of an item have the same weight, whatever their numbers of seeds.
+    seeds = arm_samples.groupby(["item", "template"])["seed"].transform("size").to_numpy()
+    templates = arm_samples.groupby("item")["template"].transform("nunique").to_numpy()
+    row = pd.Index(items).get_indexer(pd.Index(arm_samples["item"]))
     weights = np.zeros((len(items), len(samples)))
+    # An item that lacks one of the arms is not among `items`: its row is −1.
     matched = row >= 0
-    # −1 is an item that lacks one of the arms: it has no row.
     weights[row[matched], np.flatnonzero(mask)[matched]] = 1.0 / (seeds * templates)[matched]
     return weights
 
 
 def _check_disjoint(samples: pd.DataFrame, column: str) -> None:
     selection, evaluation = (set(samples.loc[samples["half"] == half, column]) for half in HALVES)
-    both = sorted(selection & evaluation)
-    if both:
+    shared = sorted(selection & evaluation)
+    if shared:
         raise EvidenceError(
-            f"{len(both)} {column}s are in both halves, for example {both[0]!r}; the halves must"
-            " be disjoint."
+            f"{len(shared)} {column}s are in both halves, for example {shared[0]!r}; the halves"
+            " must be disjoint."
         )
 
 
@@ -245,5 +246,5 @@ def _check_one_arm_each(samples: pd.DataFrame) -> None:
         )
 
 
-def _levels(column: pd.Series[str]) -> str:
+def _distinct_values(column: pd.Series[str]) -> str:
     return ", ".join(sorted(map(str, column.unique()))) or "none"

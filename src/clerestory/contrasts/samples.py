@@ -1,4 +1,4 @@
-"""Which of a recording's samples are positive, negative or hard negative, and what is a pair."""
+"""Assigns the samples of a recording to arms, items and halves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names"]
 
 TEMPLATE = "template"
-"""The column of templates that is taken where none is named."""
+"""Default name of the column of templates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,11 @@ class ContrastSamples:
     """The samples of a contrast.
 
     Attributes:
-        table: As `pair_samples` takes it; the index is that of the recording's good samples.
-        separate_templates: Whether templates are split between the halves as items are.
+        table: A row for each sample, as `pair_samples` takes it; the index is the position in
+            `Recording.rows`.
+        separate_templates: Whether each half has templates of its own.
         within: Whether the seeds of each prompt are contrasted.
-        dropped: How many samples were dropped to balance arms.
+        dropped: Number of samples that were dropped to balance arms.
     """
 
     table: pd.DataFrame
@@ -41,13 +42,13 @@ class ContrastSamples:
     dropped: int
 
     def warnings(self, recording: Recording) -> tuple[str, ...]:
-        """What weakens a contrast of these samples.
+        """Limitations of a contrast of these samples.
 
         Args:
             recording: The recording that the samples are from.
 
         Returns:
-            A sentence for each limitation; empty where there is none.
+            A sentence for each limitation.
         """
         warnings = []
         bad = int((recording.samples["bad"] != "").sum())
@@ -83,11 +84,11 @@ def contrast_samples(
 
     Args:
         recording: The recording.
-        queries: By arm, over the recording's columns and the labels.
-        labels: Predictions by half; each half is assigned by its own.
+        queries: A query for each arm, over the recording's columns and the predictions.
+        labels: Columns of predictions by half; each half is assigned by its own classifiers.
         match: Columns that identify the item.
         within: `prompt` to contrast the seeds of each prompt.
-        template: The column of templates; the default one if None.
+        template: Column of templates; by default `template`, if there is one.
         seed: Random seed of the halves and of the balancing.
 
     Returns:
@@ -100,20 +101,21 @@ def contrast_samples(
     # Numbered by place among the good samples, as `RecordedActivations` counts rows.
     table = recording.samples.iloc[recording.rows].reset_index(drop=True)
     rng = np.random.default_rng(seed)
-    # Items, templates, balancing: their order of drawing is part of the figures.
+    # One generator for items, templates and balancing: their order determines the figures.
     item = _items(table, match, within)
     half = random_halves(item, rng)
     arm = _arms(table, queries, half, labels)
     templates, template_half = _templates(table, arm, template, within, rng)
     used = arm != ""
     if template_half is not None:
-        # A template of the other half would let one wording both select and evaluate.
+        # A sample whose template is in the other half would share that template between halves.
         used &= template_half == half
     samples = pd.DataFrame(
         {
             "prompt": table["prompt"],
             "item": item,
-            # Halves are assigned arm by arm, so the name of a template includes its arm.
+            # Each arm's templates are split by themselves, so one text may be in either half: with
+            # the arm in its name it counts as two templates.
             "template": arm + " " + templates,
             "arm": arm,
             "half": half,
@@ -127,13 +129,13 @@ def contrast_samples(
 
 
 def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of columns, from a list or from text with commas.
+    """Split names of columns at commas.
 
     Args:
-        names: Names of columns, each of which may be several with commas between.
+        names: Names of columns, or texts with several names separated by commas.
 
     Returns:
-        The names, without blanks around them.
+        The names, without surrounding whitespace.
 
     >>> split_names("who, place")
     ('who', 'place')
@@ -143,20 +145,20 @@ def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def random_halves(levels: pd.Series[str], rng: np.random.Generator) -> pd.Series[str]:
-    """Assign each level of a column to a half at random; halves differ by at most one level.
+    """Assign each value of a column to a half at random.
 
     Args:
-        levels: A column, with a row for each sample.
+        levels: A column, such as items, with a row for each sample.
         rng: Chooses the halves.
 
     Returns:
-        `selection` or `evaluation` for each row.
+        `selection` or `evaluation` for each row. The numbers of distinct values in the halves
+        differ by at most one.
     """
     # Sorted, so that the halves do not depend on the order of the samples.
     names = sorted(levels.unique())
     order = rng.permutation(len(names))
-    # Alternate along the random order, so that the halves differ by at most one level.
-    half = {names[at]: HALVES[position % 2] for position, at in enumerate(order)}
+    half = {names[index]: HALVES[position % 2] for position, index in enumerate(order)}
     return levels.map(half)
 
 
@@ -181,7 +183,7 @@ def _arms(
     half: pd.Series[str],
     labels: Mapping[str, pd.DataFrame],
 ) -> pd.Series[str]:
-    """The arm of each row, "" for none; each half is assigned by its own labels."""
+    """The arm of each row, "" for none; each half is assigned by its own predictions."""
     arms = pd.Series("", index=table.index)
     for name in HALVES:
         rows = half == name
@@ -189,11 +191,11 @@ def _arms(
         possible = rows & columns[PASSED] if PASSED in columns else rows
         for arm, query in queries.items():
             selected = matching_rows(columns, arm, query) & possible
-            twice = selected & (arms != "")
-            if twice.any():
-                row = int(twice.to_numpy().argmax())
+            ambiguous = selected & (arms != "")
+            if ambiguous.any():
+                row = int(ambiguous.to_numpy().argmax())
                 raise EvidenceError(
-                    f"{int(twice.sum())} samples are both {arms.iloc[row]} and {arm}, such as "
+                    f"{int(ambiguous.sum())} samples are both {arms.iloc[row]} and {arm}, such as "
                     f"{table['prompt'].iloc[row]!r}: a sample must have the concept or lack it."
                 )
             arms[selected] = arm
@@ -212,19 +214,19 @@ def _templates(
     within: str | None,
     rng: np.random.Generator,
 ) -> tuple[pd.Series[str], pd.Series[str] | None]:
-    """The template of each row and its half, arm by arm; None where an arm has one template."""
+    """The template of each row and its half; None instead of halves if they share templates."""
     name = column or TEMPLATE
     if column is not None:
         _check_column(column, table)
     if within is not None or name not in table:
         return pd.Series("", index=table.index), None
     templates = table[name].astype(str)
-    arms = [arm == name for name in ARMS if (arm == name).any()]
-    # One template cannot be split: both halves share it, which a warning says.
-    if any(templates[rows].nunique() < 2 for rows in arms):
+    arm_rows = [arm == name for name in ARMS if (arm == name).any()]
+    # The only template of an arm cannot be split: the halves share it, with a warning.
+    if any(templates[rows].nunique() < 2 for rows in arm_rows):
         return templates, None
     half = pd.Series("", index=table.index)
-    for rows in arms:
+    for rows in arm_rows:
         half[rows] = random_halves(templates[rows], rng)
     return templates, half
 
