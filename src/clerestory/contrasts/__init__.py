@@ -1,9 +1,9 @@
-"""Contrasts: find units that detect a concept, with held-out evidence.
+"""Contrasts: find units that detect a concept, with evidence from held-out items.
 
-Items (subjects, say) come with and without the concept in several templates, and with hard
-negatives that have the same words but not the concept. Half of the items and templates select
-units, the other half evaluates them; seeds are averaged first: the item is the unit of
-replication.
+Items (such as subjects) occur with and without the concept in several templates, and in hard
+negatives, which share words with the positive prompts but not the concept. One half of the items
+and templates selects units, the other half evaluates them. Seeds are averaged first, since the item
+is the unit of replication.
 
     findings = find(
         recording, positive="style == 'ink'", negative="style == 'plain'", match="subject"
@@ -12,10 +12,14 @@ replication.
     findings.direction("prior/embedding")           # [unit], ready for `clerestory.edits.Add`
     findings.save(Path("findings")); Findings.load(Path("findings"))
 
-`contrast` is the same on arrays in memory, with a table that says for each sample what it is.
-Without a concept in mind, `group(recording, classifier="lancet:mood")` sorts the pictures of random
-prompts by predicted class, and finds what those of one class share. Whether a unit *controls* the
-picture is another question, which `clerestory.causal.verify` answers by changing it.
+`contrast` does the same with arrays in memory and a table of samples. Without a concept to start
+from, `group(recording, classifier="lancet:mood")` groups the pictures of random prompts by their
+predicted class, and finds the units that separate each group. Whether a unit also *controls* the
+picture is another question: `clerestory.causal.verify` answers it by changing the unit.
+
+To read the package: `queries`, `predictions` and `samples` assign samples to arms and halves,
+`pairs` averages them into items, `contrast` ranks and tests units, `findings` holds the result, and
+`find` puts these together for a recording. `group` and the modules `group_*` do so for groups.
 """
 
 from clerestory.contrasts.contrast import contrast
