@@ -42,7 +42,10 @@ def logistic_direction(
     """
     from sklearn.linear_model import LogisticRegression  # takes most of a second to import
 
-    _check_arms(positive, negative)
+    if not len(positive) or not len(negative):
+        raise EvidenceError(
+            f"An arm is empty: {len(positive)} positive and {len(negative)} negative samples."
+        )
     values = np.concatenate([positive, negative]).astype(np.float64)
     spread = values.std(0)
     # A constant unit cannot be standardised: it is left out, and its weight stays 0.
@@ -130,12 +133,3 @@ def shuffled_directions(
             "All pairs have the same difference: shuffling them leaves no direction."
         )
     return np.asarray(directions / lengths * norm)
-
-
-def _check_arms(
-    positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"]
-) -> None:
-    if not len(positive) or not len(negative):
-        raise EvidenceError(
-            f"An arm is empty: {len(positive)} positive and {len(negative)} negative samples."
-        )
