@@ -324,7 +324,7 @@ class Findings(Result):
     def load(cls, folder: Path) -> Findings:
         try:
             path = path_inside(folder, FILE, EvidenceError)
-            content = read_json(path, EvidenceError, most=MAX_BYTES)
+            content = read_json(path, EvidenceError, max_bytes=MAX_BYTES)
             read = validate(_Fields, content, FILE, EvidenceError)
             samples = path_inside(folder, SAMPLES, EvidenceError)
             return cls(

@@ -297,7 +297,7 @@ class CheckedStore(WrapperStore[Any]):
         Whoever wrote the folder may have written its digests as well.
         """
         where = f"{self.folder}/{ARRAYS}/{METADATA}"
-        root = parse_json(raw, where, RecordingError, finite=False, most=MOST_LABELS)
+        root = parse_json(raw, where, RecordingError, finite=False, max_length=MOST_LABELS)
         nodes = root["consolidated_metadata"]["metadata"]
         for path, node in nodes.items():
             if node["node_type"] == "array":
