@@ -270,7 +270,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_recording_to_go_on_with(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "set", full)
-        with pytest.raises(OutputError, match=r"is full: 8 of 20 samples are kept") as caught:
+        with pytest.raises(OutputError, match=r"is full: 8 of 20 samples are stored") as caught:
             recorded(tmp_path / "rec")
     assert "\n" not in str(caught.value)
     assert Recording.open(tmp_path / "rec").samples["done"].sum() == 8

@@ -44,13 +44,13 @@ __all__ = ["Template"]
 
 _SLOT = re.compile(r"{([^{}]*)}")
 _DEPTH = 8
-"""How often a text may name a factor whose text names a factor."""
+"""Limit of nesting: texts of levels that name factors whose texts name factors."""
 _TRIES = 1000
-_MOST_PROMPTS, _MOST_SIGNS = 1_000_000, 100_000
+_MAX_PROMPTS, _MAX_LENGTH = 1_000_000, 100_000
 
 
 class Template(BaseModel):
-    """Templates with slots, and the levels of each factor with their texts.
+    """A factorial design of prompts: templates with slots, and factors with levels.
 
     Attributes:
         templates: Texts with slots `{factor}`.
@@ -77,8 +77,7 @@ class Template(BaseModel):
             The template.
 
         Raises:
-            PromptError: The file cannot be read, or says something impossible; the message names
-                the field.
+            PromptError: The file cannot be read or is invalid; the message names the field.
         """
         try:
             return cls.model_validate(read_toml(path, PromptError))
@@ -88,7 +87,7 @@ class Template(BaseModel):
             raise PromptError(f"{path}: {field}: {first['msg']}.") from error
 
     @model_validator(mode="after")
-    def _fits(self) -> Template:
+    def _check_factors(self) -> Template:
         for factor, levels in self.levels.items():
             if factor in ("prompt", "template", "group"):
                 raise ValueError(f"a factor cannot be called {factor!r}")
@@ -100,9 +99,9 @@ class Template(BaseModel):
                         f"level {level!r} has {len(text)} texts, and there are "
                         f"{len(self.templates)} templates"
                     )
-        named = [*self.matched, *(factor for each in self.without for factor in each)]
-        named += [slot for text in self._texts() for slot in _SLOT.findall(text)]
-        for factor in named:
+        names = [*self.matched, *(factor for each in self.without for factor in each)]
+        names += [slot for text in self._texts() for slot in _SLOT.findall(text)]
+        for factor in names:
             if factor not in self.levels:
                 raise ValueError(f"there is no factor {factor!r}")
         return self
@@ -113,11 +112,11 @@ class Template(BaseModel):
             yield from [text] if isinstance(text, str) else text
 
     def table(self) -> pd.DataFrame:
-        """Every combination in every template, one row a prompt; PromptError where none is left."""
+        """Every combination in every template, one row a prompt; PromptError if none is left."""
         import pandas as pd
 
         count = len(self.templates) * math.prod(len(each) for each in self.levels.values())
-        check_count("The template", PromptError, count, _MOST_PROMPTS, "prompts")
+        check_count("The template", PromptError, count, _MAX_PROMPTS, "prompts")
         rows = [
             self._row(index, dict(zip(self.levels, combination, strict=True)))
             for index in range(len(self.templates))
@@ -126,27 +125,27 @@ class Template(BaseModel):
         ]
         if not rows:
             raise PromptError("The template leaves no prompt: `without` excludes them all.")
-        # A template without some factor gives the same prompt for each of its levels.
+        # A template that lacks a factor gives the same prompt for each of its levels.
         return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
     def random(self, count: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Random fills: a level of each factor and a template, each evenly.
+        """Draw random prompts: a level of each factor and a template, uniformly.
 
         Args:
-            count: How many; the same prompt may come more than once.
+            count: Number of prompts, which may repeat.
             rng: The generator; levels are drawn first, then the template.
 
         Returns:
-            As `table`, in the order of drawing.
+            A table like that of `table`, in the order of drawing.
 
         Raises:
-            PromptError: `without` excludes nearly all.
+            PromptError: `without` excludes nearly all combinations.
         """
         import pandas as pd
 
         rows = []
-        # By rejection, which keeps what is left evenly likely; bounded, as `without` may leave
-        # nothing.
+        # Rejection sampling keeps the remaining combinations equally likely; bounded, because
+        # `without` may exclude all.
         for _ in range(count * _TRIES):
             levels = {
                 name: list(each)[rng.integers(len(each))] for name, each in self.levels.items()
@@ -169,17 +168,17 @@ class Template(BaseModel):
         for _ in range(_DEPTH):
             slots = _SLOT.findall(text)
             used |= set(slots)
-            # Counted before it is built: texts that name each other grow exponentially.
+            # Counted in advance: texts that name each other grow exponentially.
             size = sum(len(self._text(slot, levels[slot], index)) for slot in slots)
-            check_count("A prompt of the template", PromptError, size, _MOST_SIGNS, "characters")
+            check_count("A prompt of the template", PromptError, size, _MAX_LENGTH, "characters")
             text = _SLOT.sub(lambda slot: self._text(slot[1], levels[slot[1]], index), text)
         if _SLOT.search(text):
             raise PromptError(f"The template's texts name each other in a circle: {text[:80]!r}.")
-        shown = {name: level for name, level in levels.items() if name in used}
-        fixed = [f"{name}={level}" for name, level in shown.items() if name not in self.matched]
+        present = {name: level for name, level in levels.items() if name in used}
+        fixed = [f"{name}={level}" for name, level in present.items() if name not in self.matched]
         group = "; ".join([*fixed, f"template={index}"])
-        # "" where the prompt does not show a factor, so that its level is not taken for a cause.
-        factors = {name: shown.get(name, "") for name in self.levels}
+        # "" where the prompt lacks a factor, so that its level is not taken for a cause.
+        factors = {name: present.get(name, "") for name in self.levels}
         return {"prompt": " ".join(text.split()), **factors, "template": index, "group": group}
 
     def _text(self, factor: str, level: str, index: int) -> str:
