@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import check_count, check_relative_path
@@ -26,6 +28,17 @@ MAX_SAMPLE_BYTES = 4 * 2**30
 MAX_AXIS = 2**24
 """Limit of the length of an axis: a coordinate has as many numbers."""
 
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Labels(TypedDict, total=False):
+    """Labels of dimensions: all of `step`, and of `unit` if not all units are read."""
+
+    step: Sequence[Index]
+    timestep: Sequence[int | float | None]
+    sigma: Sequence[float | None]
+    unit: Sequence[Index]
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -41,7 +54,7 @@ class Layout:
     dtype: str
     shape: tuple[int, ...]
     dims: tuple[str, ...]
-    labels: Mapping[str, Any] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def bytes(self) -> int:
@@ -91,10 +104,9 @@ def _check_dims(name: str, layout: Layout, where: str) -> None:
         valid = layout.dims in (("step", "unit"), ("step", "position", "unit"))
         valid = valid and layout.dtype in DTYPES and _is_site(name) and "step" in layout.labels
         sizes = dict(zip(layout.dims, layout.shape, strict=True))
-        for label, values in layout.labels.items():
-            axis = "unit" if label == "unit" else "step"
-            valid = valid and label in LABELS and isinstance(values, list)
-            valid = valid and len(values) == sizes[axis] and all(map(LABELS[label], values))
+        labels: Mapping[str, Any] = layout.labels
+        for label, values in labels.items():
+            valid = valid and len(values) == sizes["unit" if label == "unit" else "step"]
     if not valid:
         raise RecordingError(
             f"{where} was altered: the dims or labels of {name[:80]!r} do not fit."
@@ -108,16 +120,3 @@ def _is_site(name: str) -> bool:
         return False
     # The characters of patterns and parts of sites: such a name would select another site.
     return selection.site == name and not any(character in name for character in "*?[]@")
-
-
-def _is_index(value: Any) -> bool:
-    # bool is a subclass of int, and JSON has both.
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-LABELS = {"step": _is_index, "unit": _is_index, "timestep": _is_number, "sigma": _is_number}
-"""Labels of dimensions, and the check of each value."""

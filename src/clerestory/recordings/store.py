@@ -302,9 +302,9 @@ class Store:
         marker = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
         # Last: a kill before this leaves a chunk without marker, which is filled again.
         self.folder.write(_marker_name(chunk), json.dumps(marker).encode())
-        self.mark_complete(chunk)
+        self.set_complete(chunk)
 
-    def mark_complete(self, chunk: int, *, complete: bool = True) -> None:
+    def set_complete(self, chunk: int, *, complete: bool = True) -> None:
         """Set the coordinate `complete` of a chunk's samples, for readers other than Clerestory.
 
         Args:
@@ -314,14 +314,14 @@ class Store:
         rows = self.plan.rows(chunk)
         self._writable[0][COMPLETE][rows.start : rows.stop] = complete
 
-    def complete_marked(self) -> None:
+    def restore_complete(self) -> None:
         """Set `complete` for chunks whose writer was killed between marker and coordinate."""
         complete: Any = self._writable[0][COMPLETE][:]
         for chunk in self.completed_chunks():
             if chunk < self.plan.chunks and not all(complete[self.plan.rows(chunk)]):
-                self.mark_complete(chunk)
+                self.set_complete(chunk)
 
-    def mark_undone(self, chunk: int) -> None:
+    def remove_marker(self, chunk: int) -> None:
         """Remove a chunk's marker, so that it is filled again.
 
         Args:
@@ -329,8 +329,8 @@ class Store:
         """
         if chunk < self.plan.chunks:
             # Before the marker is removed: a kill in between leaves a marked chunk, for which
-            # `complete_marked` sets the coordinate again.
-            self.mark_complete(chunk, complete=False)
+            # `restore_complete` sets the coordinate again.
+            self.set_complete(chunk, complete=False)
         self.folder.remove(_marker_name(chunk))
 
     def completed_chunks(self) -> list[int]:

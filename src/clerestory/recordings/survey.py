@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
 from clerestory.models.core.runs import SiteValues, step_coordinates
+from clerestory.recordings.layout import Labels
 from clerestory.recordings.plan import Plan
 from clerestory.recordings.store import PICTURES, Layout
 
@@ -115,13 +116,15 @@ def _dtype(values: NDArray[np.floating]) -> str:
     return "float16" if largest * HEADROOM <= float(np.finfo(np.float16).max) else "float32"
 
 
-def _labels(site: SiteValues, units: tuple[int, ...] | None) -> dict[str, Any]:
-    labels = {
+def _labels(site: SiteValues, units: tuple[int, ...] | None) -> Labels:
+    labels: Any = {
         # xarray's form of a coordinate along another dimension is (dimension, values).
         name: values[1] if isinstance(values, tuple) else values
         for name, values in step_coordinates(site.steps).items()
     }
-    return labels if units is None else {**labels, "unit": list(units)}
+    if units is not None:
+        labels["unit"] = list(units)
+    return cast(Labels, labels)
 
 
 def _duration(seconds: float) -> str:

@@ -76,7 +76,7 @@ def unmark_damaged(store: Store, damage: list[Damage]) -> int:
     """
     chunks = sorted({each.chunk for each in damage})
     for chunk in chunks:
-        store.mark_undone(chunk)
+        store.remove_marker(chunk)
     return len(chunks)
 
 

@@ -176,7 +176,7 @@ def fill(
         OutputError: The disk is full.
     """
     plan, missing = store.plan, sorted({*store.missing_chunks(), *again})
-    store.complete_marked()
+    store.restore_complete()
     completed = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
     def report(rows: int) -> None:
