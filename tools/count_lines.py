@@ -71,10 +71,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
-    given = parser.parse_args()
-    packages = count_packages(given.folder)
+    arguments = parser.parse_args()
+    packages = count_packages(arguments.folder)
     total = {key: sum(each[key] for each in packages.values()) for key in ("files", "lines")}
-    if given.json:
+    if arguments.json:
         sys.stdout.write(json.dumps({"packages": packages, "total": total}, indent=1) + "\n")
         return
     sys.stdout.write(f"{'package':24}{'files':>7}{'lines':>8}\n")

@@ -41,34 +41,34 @@ def measure() -> None:
     from lancet.evaluation.stages import stage_rates
 
     model = clerestory.load("lancet")
-    with console.progress_bars() as tell:
-        came = evaluate(model, progress=tell)
-        told = {
+    with console.progress_bars() as progress:
+        evaluation = evaluate(model, progress=progress)
+        figures = {
             "revision": model.revision,
             "steps": model.defaults.steps,
-            "evaluation": came.to_dict(),
-            "facts": [fact.to_dict() for fact in facts(model, progress=tell)],
-            "stages": stage_rates(model, BUILD / "art", progress=tell).to_dict(),
-            "curve": [curve(model, came, steps, tell) for steps in STEPS],
+            "evaluation": evaluation.to_dict(),
+            "facts": [fact.to_dict() for fact in facts(model, progress=progress)],
+            "stages": stage_rates(model, BUILD / "art", progress=progress).to_dict(),
+            "curve": [curve(model, evaluation, steps, progress) for steps in STEPS],
             "bytes": sum(f.stat().st_size for f in checkpoint.SHIPPED.rglob("*") if f.is_file()),
         }
-        sheets(model, came)
-        chart(told["curve"], model.defaults.steps)
-    FIGURES.write_text(json.dumps(told, indent=1) + "\n")
+        sheets(model, evaluation)
+        chart(figures["curve"], model.defaults.steps)
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def curve(model: Any, usual: Any, steps: int, tell: Tell) -> dict[str, float]:
+def curve(model: Any, usual: Any, steps: int, progress: Tell) -> dict[str, float]:
     """The grid's rates and Fréchet distance at this many steps of the denoiser."""
     from lancet.evaluation.rates import evaluate
 
-    came = usual
+    evaluation = usual
     if steps != model.defaults.steps:
-        came = evaluate(model, steps=steps, progress=tell)
-    rates = {name: rate.rate for name, rate in came.rates.items() if rate is not None}
-    return {"steps": steps, "frechet": came.frechet, **rates}
+        evaluation = evaluate(model, steps=steps, progress=progress)
+    rates = {name: rate.rate for name, rate in evaluation.rates.items() if rate is not None}
+    return {"steps": steps, "frechet": evaluation.frechet, **rates}
 
 
-def sheets(model: Any, came: Any) -> None:
+def sheets(model: Any, evaluation: Any) -> None:
     """Style × subject, moods, every fact beside its control, failures."""
     from lancet.world.table import World
 
@@ -90,23 +90,24 @@ def sheets(model: Any, came: Any) -> None:
         for prompt in itertools.islice(itertools.cycle(_spelt(world, fact, asks)), OF_A_FACT)
     ]
     saved(model, rows, "facts", OF_A_FACT)
-    failures(came)
+    failures(evaluation)
 
 
 def _spelt(world: Any, fact: Any, asks: Sequence[str]) -> list[str]:
     about = [world.phrases[name][0] for name in fact.about] or [""]
-    return [ask.replace("{x}", thing) for ask in asks for thing in about]
+    return [prompt.replace("{x}", thing) for prompt in asks for thing in about]
 
 
 def saved(model: Any, prompts: Sequence[str], name: str, columns: int) -> None:
-    """One picture a prompt on a contact sheet; a prompt that is asked again has the next seed."""
+    """One picture a prompt on a contact sheet; a repeated prompt has the next seed."""
     from lancet.evaluation.contact_sheet import contact_sheet
 
-    asked = [(prompt, list(prompts[:row]).count(prompt)) for row, prompt in enumerate(prompts)]
+    requests = [(prompt, list(prompts[:row]).count(prompt)) for row, prompt in enumerate(prompts)]
     drawn = {
-        (prompt, seed): model.run(prompt, seed).pictures[0] for prompt, seed in dict.fromkeys(asked)
+        (prompt, seed): model.run(prompt, seed).pictures[0]
+        for prompt, seed in dict.fromkeys(requests)
     }
-    pictures = np.stack([drawn[one] for one in asked])
+    pictures = np.stack([drawn[one] for one in requests])
     _save(contact_sheet(pictures, prompts, columns=columns), name)
 
 
@@ -115,21 +116,21 @@ def _save(sheet: Any, name: str) -> None:
     sheet.convert("RGB").quantize(256).save(PICTURES / f"lancet-{name}.png", optimize=True)
 
 
-def failures(came: Any) -> None:
+def failures(evaluation: Any) -> None:
     """Pictures of the grid in which the subject or the mood is taken for another one."""
     from lancet.classifiers import LancetClassifiers
     from lancet.evaluation.contact_sheet import contact_sheet
 
-    judge, rows, words = LancetClassifiers.load(), [], []
-    odds = judge.probabilities(came.pictures)
-    for row, ask in enumerate(came.prompts):
-        factor = "mood" if ask.mood != "none" else "subject"
-        said = judge.classes[factor][int(odds[factor][row].argmax())]
-        if ask.part == "main" and said != getattr(ask, factor):
+    classifiers, rows, words = LancetClassifiers.load(), [], []
+    odds = classifiers.probabilities(evaluation.pictures)
+    for row, prompt in enumerate(evaluation.prompts):
+        factor = "mood" if prompt.mood != "none" else "subject"
+        said = classifiers.classes[factor][int(odds[factor][row].argmax())]
+        if prompt.part == "main" and said != getattr(prompt, factor):
             rows.append(row)
-            words.append(f"{said}? {ask.prompt}")
+            words.append(f"{said}? {prompt.prompt}")
     chosen = np.random.default_rng(0).permutation(len(rows))[:FAILURES]
-    pictures = came.pictures[[rows[at] for at in chosen]]
+    pictures = evaluation.pictures[[rows[at] for at in chosen]]
     _save(contact_sheet(pictures, [words[at] for at in chosen]), "failures")
 
 
@@ -159,16 +160,16 @@ def chart(rows: Sequence[dict[str, float]], usual: int) -> None:
 
 def page() -> str:
     """The card, from what was kept."""
-    told = json.loads(FIGURES.read_text())
+    figures = json.loads(FIGURES.read_text())
     parts = {
-        "revision": told["revision"],
-        "megabytes": f"{told['bytes'] / 1e6:.1f}",
-        "steps": str(told["steps"]),
-        "seconds": f"{told['evaluation']['seconds_per_picture']:.2f}",
-        "rates": _rates(told["evaluation"]),
-        "facts": _facts(told["facts"]),
-        "stages": _stages(told["stages"]),
-        "curve": _curve(told["curve"]),
+        "revision": figures["revision"],
+        "megabytes": f"{figures['bytes'] / 1e6:.1f}",
+        "steps": str(figures["steps"]),
+        "seconds": f"{figures['evaluation']['seconds_per_picture']:.2f}",
+        "rates": _rates(figures["evaluation"]),
+        "facts": _facts(figures["facts"]),
+        "stages": _stages(figures["stages"]),
+        "curve": _curve(figures["curve"]),
     }
     text = (DOCS / "lancet.md.in").read_text()
     for name, value in parts.items():
@@ -176,19 +177,19 @@ def page() -> str:
     return text
 
 
-def _rates(told: dict[str, Any]) -> str:
+def _rates(figures: dict[str, Any]) -> str:
     lines = [
         "| asked for | drawn | right on renders in these styles | in combinations never shown |"
     ]
     lines += ["|---|---|---|---|"]
-    for name, rate in told["rates"].items():
-        beside, out = told["same_styles"].get(name), told["held_out"].get(name)
-        limit = "" if beside is None else f"{beside:.1%}"
-        lines.append(f"| {name.replace('_', ' ')} | {_span(rate)} | {limit} | {_span(out)} |")
+    for name, rate in figures["rates"].items():
+        accuracy, held_out = figures["same_styles"].get(name), figures["held_out"].get(name)
+        limit = "" if accuracy is None else f"{accuracy:.1%}"
+        lines.append(f"| {name.replace('_', ' ')} | {_span(rate)} | {limit} | {_span(held_out)} |")
     return "\n".join(lines)
 
 
-def _facts(told: Sequence[dict[str, Any]]) -> str:
+def _facts(figures: Sequence[dict[str, Any]]) -> str:
     lines = [
         "| fact | planted | in renders | Lancet draws it | its control |",
         "|---|---|---|---|---|",
@@ -196,21 +197,21 @@ def _facts(told: Sequence[dict[str, Any]]) -> str:
     lines += [
         f"| {one['name']} | {one['planted']:.0%} | {one['renders']:.1%} | {_span(one['lancet'])} | "
         f"{_span(one['control'])} |"
-        for one in told
+        for one in figures
     ]
     return "\n".join(lines)
 
 
-def _stages(told: dict[str, Any]) -> str:
+def _stages(figures: dict[str, Any]) -> str:
     lines = [
         "| right by the evaluation classifiers | renders | through the autoencoder "
         "| decoded from true embeddings |"
     ]
     lines += ["|---|---|---|---|"]
-    for name, rate in told["renders"].items():
-        through, decoded = told["autoencoder"][name]["rate"], told["decoder"][name]["rate"]
+    for name, rate in figures["renders"].items():
+        through, decoded = figures["autoencoder"][name]["rate"], figures["decoder"][name]["rate"]
         lines.append(f"| {name} | {rate['rate']:.1%} | {through:.1%} | {decoded:.1%} |")
-    error, cosine, nearest = told["prior_error"], told["prior_cosine"], told["retrieval"]
+    error, cosine, nearest = figures["prior_error"], figures["prior_cosine"], figures["retrieval"]
     words = (
         f"The prior's predicted embedding has {error:.2f} of the squared error of the mean "
         f"embedding, and a cosine of {cosine:.2f} with the true one. A caption's own render is the "
@@ -219,10 +220,10 @@ def _stages(told: dict[str, Any]) -> str:
     return "\n".join([*lines, "", words])
 
 
-def _curve(told: Sequence[dict[str, float]]) -> str:
+def _curve(figures: Sequence[dict[str, float]]) -> str:
     names = ("style", "subject", "place", "mood")
     lines = [f"| steps | {' | '.join(names)} | Fréchet distance |", "|---|---|---|---|---|---|"]
-    for row in told:
+    for row in figures:
         rates = " | ".join(f"{row[name]:.1%}" for name in names)
         lines.append(f"| {row['steps']:.0f} | {rates} | {row['frechet']:.2f} |")
     return "\n".join(lines)

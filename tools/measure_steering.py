@@ -28,32 +28,32 @@ SLIDER = 500
 GLASS, WINDOW = "stained glass", ("lancet:window", "present")
 
 
-def glass(model: Any, tell: Tell) -> dict[str, Any]:
+def glass(model: Any, progress: Tell) -> dict[str, Any]:
     """Stained glass on 500 contents, beside everything that it is to be held to."""
     from clerestory.steering import bake
 
     contents = of("style", FOUND + TUNED + MANY)
     searched = json.loads((RESULTS / "searches" / "glass.json").read_text())["searches"]["inside"]
-    made = built(
+    result = built(
         model,
         "style",
         GLASS,
         contents,
-        tell,
+        progress,
         hard_negative="=".join(WINDOW),
         baselines=20,
         search=[searched["best"][0]["words"]],
         slider=SLIDER,
     )
-    made.save(fresh(BUILT / "glass"))
+    result.save(fresh(BUILT / "glass"))
     for name in ("before-after", "frontier"):
         place = PICTURES / f"steered-glass-{name}.png"
         place.write_bytes((BUILT / "glass" / f"{name}.png").read_bytes())
-    baked = bake(made.steered, fresh(BUILT / "glass-baked")).to_dict()
-    return {"calibration": made.steered.calibration, "baked": {**baked, "folder": None}}
+    baked = bake(result.steered, fresh(BUILT / "glass-baked")).to_dict()
+    return {"calibration": result.steered.calibration, "baked": {**baked, "folder": None}}
 
 
-def alarms(model: Any, tell: Tell) -> dict[str, Any]:
+def alarms(model: Any, progress: Tell) -> dict[str, Any]:
     """How often set b sees a window in true renders in the style that have none."""
     from clerestory.classifiers import load_classifier
     from clerestory.evaluation import Design, rate_of
@@ -65,12 +65,12 @@ def alarms(model: Any, tell: Tell) -> dict[str, Any]:
     every = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
     scenes = [scene for scene in every if scene.place != "stained glass window"][:MANY]
     pictures = render(world, BUILD / "art", scenes, processes=1)
-    judge = load_classifier(WINDOW[0])
-    seen = judge(pictures).argmax(1) == judge.classes.index(WINDOW[1])
+    classifier = load_classifier(WINDOW[0])
+    seen = classifier(pictures).argmax(1) == classifier.classes.index(WINDOW[1])
     return vars(rate_of(seen, Design.crossed([str(scene) for scene in scenes])))
 
 
-def moose(model: Any, tell: Tell) -> dict[str, Any]:
+def moose(model: Any, progress: Tell) -> dict[str, Any]:
     """The moose, on which the words fail."""
     from clerestory.evaluation import Condition, Design, Evaluator, Panel, compare_conditions
     from clerestory.reporting.pictures import grid, save
@@ -85,7 +85,7 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
         Condition("edited", edits=tuple(steered.edits)),
     ]
     outcomes = compare_conditions(
-        Evaluator(model, progress=tell),
+        Evaluator(model, progress=progress),
         conditions,
         Design.crossed(contents, SEEDS),
         Panel.load("lancet:style", GLASS, hard_negative=WINDOW),
@@ -99,28 +99,28 @@ def moose(model: Any, tell: Tell) -> dict[str, Any]:
     }
 
 
-def removal(model: Any, tell: Tell) -> dict[str, Any]:
+def removal(model: Any, progress: Tell) -> dict[str, Any]:
     """Stained glass taken out of prompts that ask for it, and what else goes with it."""
     from clerestory.classifiers import load_classifier
     from clerestory.reporting.pictures import grid, save
 
     contents = of("style", FOUND + TUNED + MANY // 2)
-    made = built(model, "style", GLASS, contents, tell, remove=True)
-    rows = [picture for name in ("unedited", "edited") for picture in made.pictures[name][:8, 0]]
+    result = built(model, "style", GLASS, contents, progress, remove=True)
+    rows = [picture for name in ("unedited", "edited") for picture in result.pictures[name][:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-removal.png")
-    judge, subject = load_classifier("lancet:style"), load_classifier("lancet:subject")
+    classifier, subject = load_classifier("lancet:style"), load_classifier("lancet:subject")
     few = subject_contents(subject.classes)[:FEW]
-    told: dict[str, Any] = {"calibration": made.steered.calibration}
-    told |= retained(model, made.steered.edits, judge, subject, few, tell)
-    told["ua"] = 1 - made.calibration.target_rate
-    return told
+    figures: dict[str, Any] = {"calibration": result.steered.calibration}
+    figures |= retained(model, result.steered.edits, classifier, subject, few, progress)
+    figures["ua"] = 1 - result.calibration.target_rate
+    return figures
 
 
 def retained(
-    model: Any, edits: Any, judge: Any, subject: Any, few: list[str], tell: Tell
+    model: Any, edits: Any, classifier: Any, subject: Any, few: list[str], progress: Tell
 ) -> dict[str, float]:
     """IRA: the other styles are still drawn; CRA: the subjects are. Without the edits beside."""
-    others = [style for style in judge.classes if style not in (GLASS, "plain")]
+    others = [style for style in classifier.classes if style not in (GLASS, "plain")]
     names = dict(subject_contents_by_name(subject.classes))
     right: dict[str, list[float]] = {name: [] for name in ("ira", "cra", "ira_base", "cra_base")}
     for turn, style in enumerate(others):
@@ -128,36 +128,36 @@ def retained(
         prompts = [said.replace("{item}", text) for text in few]
         runs = model.sweep(prompts, 5, [[], edits])
         for end, run in zip(("_base", ""), runs, strict=True):
-            seen = [judge.classes[at] for at in judge(run.pictures).argmax(1)]
+            seen = [classifier.classes[at] for at in classifier(run.pictures).argmax(1)]
             things = [subject.classes[at] for at in subject(run.pictures).argmax(1)]
             right[f"ira{end}"] += [float(one == style) for one in seen]
             right[f"cra{end}"] += [
                 float(one == names[text]) for one, text in zip(things, few, strict=True)
             ]
-        tell("other styles", turn + 1, len(others))
+        progress("other styles", turn + 1, len(others))
     return {name: sum(hits) / len(hits) for name, hits in right.items()}
 
 
-def styles(model: Any, tell: Tell) -> dict[str, Any]:
+def styles(model: Any, progress: Tell) -> dict[str, Any]:
     """Every style by one loop."""
-    return every(model, "style", tell)
+    return every(model, "style", progress)
 
 
-def moods(model: Any, tell: Tell) -> dict[str, Any]:
+def moods(model: Any, progress: Tell) -> dict[str, Any]:
     """Every mood by one loop."""
-    return every(model, "mood", tell)
+    return every(model, "mood", progress)
 
 
-def every(model: Any, factor: str, tell: Tell) -> dict[str, Any]:
+def every(model: Any, factor: str, progress: Tell) -> dict[str, Any]:
     """Each level of a factor, with the same contents and settings."""
     from lancet.world.table import World
 
     contents = of(factor, FOUND + QUICK + FEW)
-    found = {}
+    calibrations = {}
     for level in getattr(World.load(), f"{factor}s"):
-        made = built(model, factor, level, contents, tell, tuned=QUICK, baselines=0)
-        found[level] = made.steered.calibration
-    return {"levels": found}
+        result = built(model, factor, level, contents, progress, tuned=QUICK, baselines=0)
+        calibrations[level] = result.steered.calibration
+    return {"levels": calibrations}
 
 
 def built(
@@ -165,7 +165,7 @@ def built(
     factor: str,
     level: str,
     contents: tuple[str, ...],
-    tell: Tell,
+    progress: Tell,
     *,
     tuned: int = TUNED,
     **options: Any,
@@ -175,7 +175,7 @@ def built(
 
     return steer(
         model,
-        found(model, factor, level, contents[:FOUND], tell),
+        find_style(model, factor, level, contents[:FOUND], progress),
         f"lancet:{factor}={level}",
         words(factor, level),
         items=contents[FOUND:],
@@ -183,12 +183,14 @@ def built(
         evaluation_items=len(contents) - FOUND - tuned,
         seeds=SEEDS,
         sites=[model.conditioning_site],
-        progress=tell,
+        progress=progress,
         **options,
     )
 
 
-def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: Tell) -> Any:
+def find_style(
+    model: Any, factor: str, level: str, contents: tuple[str, ...], progress: Tell
+) -> Any:
     """The direction between prior and denoiser, of contents with the words and without."""
     import pandas as pd
 
@@ -209,7 +211,7 @@ def found(model: Any, factor: str, level: str, contents: tuple[str, ...], tell: 
         sites=[model.conditioning_site],
         pictures=False,
         out=BUILT / f"{factor}-{model.revision[:12]}",
-        progress=lambda _, done, of: tell(f"recording {factor}", done, of),
+        progress=lambda _, done, of: progress(f"recording {factor}", done, of),
     )
     negative = "said == 'None'" if level != "plain" else "said != 'None' and said != 'plain'"
     return find(recording, positive=f"said == '{level}'", negative=negative, match="item")

@@ -31,15 +31,15 @@ Role: TypeAlias = Literal["selection", "evaluation"]
 
 
 class Progress(Protocol):
-    """Receives how far a piece of work has come."""
+    """Receives the progress of a piece of work."""
 
     def __call__(self, label: str, completed: int, total: int, /) -> None:
         """Report one update.
 
         Args:
             label: The piece of work, such as `drawing`.
-            completed: How many of its units are completed.
-            total: How many there are.
+            completed: Number of completed units.
+            total: Number of all units.
         """
 
 

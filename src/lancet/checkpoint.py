@@ -1,4 +1,4 @@
-"""The folder that Lancet ships in: where it is, and whether it is whole.
+"""The folder of a Lancet: its location, its manifest, and the checksums of its files.
 
 FOLDER/manifest.json     name, version, world, defaults, sha256 of every other file
 FOLDER/model/            the pipeline
@@ -27,15 +27,13 @@ MOST_FILE = 2**30
 
 
 def verified(folder: Path | None = None) -> Path:
-    """The folder, after every file's checksum has been compared.
-
-    ModelError, in one line, where a file is missing or damaged.
+    """Verify every file's checksum.
 
     Args:
         folder: A Lancet folder; the shipped one by default.
 
     Returns:
-        The folder, resolved; it is compared once a process.
+        The folder, resolved; it is verified once per process.
 
     Raises:
         ModelError: A file is missing or damaged.
@@ -44,37 +42,37 @@ def verified(folder: Path | None = None) -> Path:
 
 
 def manifest(folder: Path | None = None) -> dict[str, Any]:
-    """What the folder's `manifest.json` says.
+    """Read the folder's `manifest.json`.
 
     Args:
         folder: A Lancet folder; the shipped one by default.
 
     Returns:
-        Its fields; `files`, `defaults` and `settings` are there.
+        Its fields, with `files`, `defaults` and `settings`.
 
     Raises:
         ModelError: The file is missing or damaged.
     """
-    place = folder or SHIPPED
-    path = place / "manifest.json"
+    root = folder or SHIPPED
+    path = root / "manifest.json"
     try:
-        told: dict[str, Any] = read_json(path_inside(place, path.name, ModelError), ModelError)
+        content: dict[str, Any] = read_json(path_inside(root, path.name, ModelError), ModelError)
     except ModelError as error:
-        raise ModelError(f"{place} is not a Lancet folder: {path.name} cannot be read.") from error
-    whole = isinstance(told, dict) and all(
-        isinstance(told.get(part), dict) for part in ("files", "defaults", "settings")
+        raise ModelError(f"{root} is not a Lancet folder: {path.name} cannot be read.") from error
+    complete = isinstance(content, dict) and all(
+        isinstance(content.get(part), dict) for part in ("files", "defaults", "settings")
     )
-    if not whole or not isinstance(told.get("version", ""), str | None):
+    if not complete or not isinstance(content.get("version", ""), str | None):
         raise ModelError(f"{path} is damaged: it lacks files, defaults or settings.")
-    validate(dict[str, str], told["files"], f"{path}: files", ModelError)
-    validate(Options, told["defaults"], f"{path}: defaults", ModelError)
-    return told
+    validate(dict[str, str], content["files"], f"{path}: files", ModelError)
+    validate(Options, content["defaults"], f"{path}: defaults", ModelError)
+    return content
 
 
 def revision(folder: Path | None = None) -> str:
-    """What tells these weights from any others: a digest of the sums, after the version if any.
+    """The version of the weights, with a digest of all checksums.
 
-    Two folders of one version, such as "1.0-0123456789ab", hold the same bytes.
+    Two folders of the same revision, such as "1.0-0123456789ab", hold the same bytes.
 
     Args:
         folder: A Lancet folder; the shipped one by default.
@@ -85,11 +83,11 @@ def revision(folder: Path | None = None) -> str:
     Raises:
         ModelError: The manifest is missing or damaged.
     """
-    told = manifest(folder)
-    # Sorted, so that the order in which files were listed does not count.
-    sums = json.dumps(sorted(told["files"].items()))
+    content = manifest(folder)
+    # Sorted, so that the order of the files in the manifest does not matter.
+    sums = json.dumps(sorted(content["files"].items()))
     digest = hashlib.sha256(sums.encode()).hexdigest()[:12]
-    return "-".join(filter(None, [told.get("version"), digest]))
+    return "-".join(filter(None, [content.get("version"), digest]))
 
 
 @functools.lru_cache(maxsize=8)
@@ -100,7 +98,7 @@ def _verified(folder: Path) -> Path:
             raise ModelError(f"{path} is missing: install Clerestory again.")
         check_regular_file(path, ModelError, MOST_FILE)
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected:
             raise ModelError(f"{path} is damaged (its checksum differs): install Clerestory again.")
     return folder

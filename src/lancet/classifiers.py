@@ -1,4 +1,4 @@
-"""Lancet's own classifiers: one network a set, one head a factor of its world."""
+"""Lancet's own classifiers: one network per set, with one head per factor of its world."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SETS: dict[Role, str] = {"selection": "a", "evaluation": "b"}
 
 @dataclass(frozen=True, eq=False)
 class LancetClassifiers:
-    """One set of classifiers, with what they made of held-out renders.
+    """One set of classifiers, with their measurements on held-out renders.
 
-    `measured` has `confusion/FACTOR`, counts `[true, said]`; `in_style/FACTOR`, `[style, 2]`, right
-    ones and all; `pairs`, the same of two objects at once; and `features/mean` and
+    `measured` has `confusion/FACTOR`, counts `[true, predicted]`; `in_style/FACTOR`, `[style, 2]`,
+    correct ones and all; `pairs`, the same of two objects at once; and `features/mean` and
     `features/covariance` of the held-out renders.
     """
 
@@ -72,7 +72,7 @@ class LancetClassifiers:
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities `[n, class]` by factor, of pictures `[n, 64, 64, 3]`.
 
-        Factors are asked for one by one, of the same pictures: what came last is kept.
+        The last result is cached, since callers ask for one factor at a time.
 
         Args:
             pictures: `[n, 64, 64, 3]`, uint8.
@@ -86,7 +86,7 @@ class LancetClassifiers:
         raw = np.ascontiguousarray(pictures)
         key = (raw.shape, hashlib.blake2b(raw.data, digest_size=16).digest())
         if key not in self.latest:
-            # One batch only: more would hold the pictures of a whole evaluation in memory.
+            # The last one only: more would hold a whole evaluation in memory.
             self.latest.clear()
             self.latest[key] = self._probabilities(pictures)
         return self.latest[key]
@@ -102,7 +102,7 @@ class LancetClassifiers:
             }
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network sees before its heads, `[n, width]`: for Fréchet distances.
+        """The features before the heads, `[n, width]`, for Fréchet distances.
 
         Args:
             pictures: `[n, 64, 64, 3]`, uint8.
@@ -116,16 +116,18 @@ class LancetClassifiers:
         import torch
 
         _check(pictures)
-        parts = []
+        batches = []
         with torch.no_grad():
             for start in range(0, len(pictures), BATCH):
                 raw = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH]))
                 scaled = raw.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-                parts.append(self.net.body(scaled))
-        return np.asarray(torch.cat(parts)) if parts else np.empty((0, self.net.body.width), "f4")
+                batches.append(self.net.body(scaled))
+        return (
+            np.asarray(torch.cat(batches)) if batches else np.empty((0, self.net.body.width), "f4")
+        )
 
     def confusion(self, factor: str) -> NDArray[np.int64]:
-        """Counts `[true, said]` on held-out renders.
+        """Counts `[true, predicted]` on held-out renders.
 
         Args:
             factor: The factor's name.
@@ -136,13 +138,13 @@ class LancetClassifiers:
         return np.asarray(self.measured[f"confusion/{factor}"], dtype=np.int64)
 
     def accuracy(self, factor: str) -> tuple[int, int]:
-        """How many held-out renders it has right, and of how many.
+        """How many held-out renders are classified correctly, and of how many.
 
         Args:
             factor: The factor's name.
 
         Returns:
-            The right ones, and all.
+            The correct ones, and all.
         """
         counts = self.confusion(factor)
         return int(np.trace(counts)), int(counts.sum())
@@ -155,15 +157,15 @@ class LancetClassifiers:
             style: A style of the world.
 
         Returns:
-            The right ones, and all.
+            The correct ones, and all.
         """
         row = self.measured[f"in_style/{factor}"][self.classes["style"].index(style)]
         return int(row[0]), int(row[1])
 
     def both(self) -> tuple[int, int]:
         """How many held-out renders of two objects have both as likeliest, and of how many."""
-        right, every = self.measured["pairs"]
-        return int(right), int(every)
+        right, total = self.measured["pairs"]
+        return int(right), int(total)
 
     def reference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and covariance of the features of held-out renders."""
@@ -195,11 +197,11 @@ class FactorClassifier:
 
     @property
     def network(self) -> str:
-        """What reports call the set."""
+        """Name of the set in reports."""
         return f"Lancet's classifiers ({self.of.role})"
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the heads of the set read, `[n, width]`.
+        """The features before the heads, `[n, width]`.
 
         Args:
             pictures: `[n, 64, 64, 3]`, uint8.
@@ -213,12 +215,12 @@ class FactorClassifier:
         return self.of.features(pictures)
 
     def accuracy(self) -> tuple[int, int]:
-        """How many held-out renders it has right, and of how many."""
+        """How many held-out renders are classified correctly, and of how many."""
         return self.of.accuracy(self.factor)
 
     @property
     def digest(self) -> str:
-        """What tells these weights from others."""
+        """Digest of the weights."""
         return self.of.digest
 
     def __call__(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -247,17 +249,19 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     state = read_tensors(path, ModelError)
     with safe_open(path, framework="pt") as opened:
         header = opened.metadata() or {}
-    told = parse_json(header.get("classes", ""), f"{path}: classes", ModelError)
+    content = parse_json(header.get("classes", ""), f"{path}: classes", ModelError)
     hint = dict[str, tuple[str, ...]]
-    classes = validate(hint, told, f"{path}: classes", ModelError)
+    classes = validate(hint, content, f"{path}: classes", ModelError)
     net = classifier_net(SETS[role], {factor: len(levels) for factor, levels in classes.items()})
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     # `num_batches_tracked` counts training batches and is left out of the files.
-    lost = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
-    if lost or missing.unexpected_keys:
-        raise ModelError(f"{path} does not fit this version's classifiers: {lost[:1]} is missing.")
-    held_out = path_inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
-    measured = read_tensors(held_out, ModelError, "np")
+    absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
+    if absent or missing.unexpected_keys:
+        raise ModelError(
+            f"{path} does not fit this version's classifiers: {absent[:1]} is missing."
+        )
+    measurements = path_inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
+    measured = read_tensors(measurements, ModelError, "np")
     digest = checkpoint.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
     return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), digest)
 

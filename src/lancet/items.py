@@ -1,4 +1,4 @@
-"""Contents of Lancet's world that never mention a concept, to draw with and without it.
+"""Items of Lancet's world that do not mention a concept, to draw with and without it.
 
 contents(500, "style")[0]          # 'a cat in a meadow'
 
@@ -20,7 +20,7 @@ __all__ = ["contents"]
 
 FIRST_SEED = 30_000_000
 TRIES = 200
-"""Captions looked at for one that will do."""
+"""Captions that are tried per item."""
 
 
 def contents(
@@ -30,16 +30,15 @@ def contents(
     people: bool | None = None,
     world: World | None = None,
 ) -> tuple[str, ...]:
-    """So many different captions that say nothing of these factors.
+    """Different captions that name none of these factors.
 
-    Where a factor is the style they say nothing of windows and walls in one either, nor "a
-    picture of". `start` leaves out the first so many: what is built with some contents is shown on
-    others. `people` asks for people only, or for none. TableError where the world has too few.
+    Where `style` is one of the factors, they name no stained-glass window and no mosaic wall
+    either, nor do they contain the words "style" and "art".
 
     Args:
-        count: How many captions.
+        count: Number of captions.
         *factors: Factors such as `style` or `mood`.
-        start: How many are left out at the beginning.
+        start: Number of captions to skip, to evaluate on other items than one selects with.
         people: True for people only, False for none; both if None.
         world: The world; the built-in one by default.
 
@@ -50,25 +49,27 @@ def contents(
         TableError: The world has too few such captions.
     """
     table = World.load() if world is None else world
-    spoken = re.compile("|".join(rf"\b{re.escape(one)}\b" for one in _said(table, factors)))
-    found: dict[str, None] = {}
+    pattern = re.compile(
+        "|".join(rf"\b{re.escape(phrase)}\b" for phrase in _phrases_of(table, factors))
+    )
+    captions: dict[str, None] = {}
     for seed in itertools.islice(itertools.count(FIRST_SEED), TRIES * (start + count)):
         scene = sample(table, seed)
         if people is None or people == (scene.mood != NONE):
             text = scene.caption
-            if text and not spoken.search(text.casefold()):
-                found[text] = None
-        if len(found) == start + count:
-            return tuple(found)[start:]
-    raise TableError(f"The world has only {len(found)} such contents, not {start + count}.")
+            if text and not pattern.search(text.casefold()):
+                captions[text] = None
+        if len(captions) == start + count:
+            return tuple(captions)[start:]
+    raise TableError(f"The world has only {len(captions)} such captions, not {start + count}.")
 
 
-def _said(world: World, factors: Sequence[str]) -> list[str]:
-    """Whatever captions say of the factors, the longest first."""
+def _phrases_of(world: World, factors: Sequence[str]) -> list[str]:
+    """All phrases of captions for the factors, the longest first."""
     parts: set[str] = set()
     for levels in map(world.factor, factors):
-        named = (getattr(level, "words", level) for level in levels.values())
-        phrases = [*levels, *itertools.chain.from_iterable(named)]
+        phrase_lists = (getattr(level, "words", level) for level in levels.values())
+        phrases = [*levels, *itertools.chain.from_iterable(phrase_lists)]
         parts |= {part.strip(" ,").casefold() for phrase in phrases for part in phrase.split("{x}")}
     if "style" in factors:
         # Phrases of other factors use words of styles too, such as that of the window.

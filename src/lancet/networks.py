@@ -2,7 +2,7 @@
 
 Each maps pictures `[n, 3, 64, 64]` in −1 … 1 to features `[n, width]`; `Heads` maps features to the
 logits of every factor. `ResidualNet` and `PlainNet` differ in skip connections, normalisation,
-non-linearity and pooling, so that a picture that fools one need not fool the other.
+non-linearity and pooling, so that they make different errors.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PlainNet(nn.Module):
         self.width = 2 * widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features `[n, width]`: two averages over places, weighted by where each head looks.
+        """Features `[n, width]`: two averages over positions, weighted by attention.
 
         Args:
             pictures: `[n, 3, 64, 64]`, from -1 to 1.
@@ -74,16 +74,16 @@ class PlainNet(nn.Module):
             `[n, 2 * widths[-1]]`.
         """
         maps = self.body(pictures).flatten(2)
-        looks = self.attend(maps.unflatten(2, (1, -1))).flatten(2).softmax(-1)
-        return torch.einsum("nkp,ncp->nkc", looks, maps).flatten(1)
+        attention = self.attend(maps.unflatten(2, (1, -1))).flatten(2).softmax(-1)
+        return torch.einsum("nkp,ncp->nkc", attention, maps).flatten(1)
 
 
 class Heads(nn.ModuleDict):
-    """One linear layer a factor: features `[n, width]` to logits `[n, class]` by factor name.
+    """One linear layer per factor: features `[n, width]` to logits `[n, class]` by factor name.
 
     Args:
         width: Length of the features.
-        classes: How many classes each factor has.
+        classes: Number of classes of each factor.
     """
 
     def __init__(self, width: int, classes: Mapping[str, int]) -> None:
@@ -106,7 +106,7 @@ class FactorNet(nn.Module):
 
     Args:
         body: The network that gives features.
-        classes: How many classes each factor has.
+        classes: Number of classes of each factor.
     """
 
     def __init__(self, body: ResidualNet | PlainNet, classes: Mapping[str, int]) -> None:
@@ -133,7 +133,7 @@ def classifier_net(which: str, classes: Mapping[str, int]) -> FactorNet:
 
     Args:
         which: `a` or `b`.
-        classes: How many classes each factor has.
+        classes: Number of classes of each factor.
 
     Returns:
         The network, with random weights.

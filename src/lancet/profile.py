@@ -1,7 +1,7 @@
-"""Lancet as the workbench sees it: a model plug-in with classifiers, items and captions.
+"""Lancet as a model plug-in: its classifiers, items and captions.
 
 The entry point `lancet` of the group `clerestory.models` is `lancet` below. Tables are read when
-they are asked for, so that opening the model reads its weights only.
+they are used, so that opening the model reads its weights only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ PREFIX = "lancet:"
 NAMED_FACTORS = ("style", "mood", "place", "perspective", "artwork", "hair", "clothes", "scarf")
 """Factors that captions name by phrases."""
 SUFFIX_FACTORS = ("hair", "clothes", "scarf", "place")
-"""Those whose phrases stand after the item."""
+"""Factors whose phrases follow the item."""
 CAPTIONS = 8_000
-"""How many captions word frequencies are counted in."""
+"""Number of captions in which words are counted."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LancetProfile(ModelProfile):
         """
         from lancet.world.table import World
 
-        # Classifiers of other kinds keep their prefix, and fall through to the default wording.
+        # Classifiers of other kinds keep their prefix and get the default template.
         factor = classifier.removeprefix(PREFIX)
         if factor in NAMED_FACTORS:
             words = getattr(World.load().factor(factor).get(label), "words", ())
@@ -65,9 +65,9 @@ class LancetProfile(ModelProfile):
         Only people show a mood: items for the classifier of moods are of people.
 
         Args:
-            count: How many captions.
+            count: Number of captions.
             classifier: `lancet:FACTOR`; "" for captions without a style.
-            start: How many are left out at the beginning.
+            start: Number of captions to skip.
 
         Returns:
             Captions, always the same ones.
@@ -78,10 +78,10 @@ class LancetProfile(ModelProfile):
         from lancet.items import contents
 
         factor = classifier.removeprefix(PREFIX)
-        unsaid = factor if factor in NAMED_FACTORS else "style"
-        people = True if unsaid == "mood" else None
+        excluded = factor if factor in NAMED_FACTORS else "style"
+        people = True if excluded == "mood" else None
         # A style hides other factors, so no item names one.
-        return contents(count, *dict.fromkeys((unsaid, "style")), start=start, people=people)
+        return contents(count, *dict.fromkeys((excluded, "style")), start=start, people=people)
 
     def captions(self) -> Sequence[str]:
         """Captions of the world's sampler, of the seeds from 0."""
@@ -110,7 +110,7 @@ class LancetPlugin:
         return (folder / "manifest.json").is_file() and (folder / "model").is_dir()
 
     def checkpoint(self, source: str | Path) -> Checkpoint:
-        """The pipeline of a Lancet folder, after every file's checksum has been compared.
+        """The pipeline of a Lancet folder, with every file's checksum verified.
 
         Args:
             source: `lancet` for the shipped weights, or a folder.

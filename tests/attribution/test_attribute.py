@@ -147,8 +147,8 @@ def test_a_result_is_read_back_as_it_was_saved(model, tmp_path):
             result.save(folder)
             again = Attribution.load(folder)
         assert again.to_dict() == result.to_dict() and again.of == result.of
-        assert np.array_equal(again.drawings.coalitions, result.drawings.coalitions)
-        assert again.drawings.layers.keys() == result.drawings.layers.keys()
+        assert again.pictures.keys() == result.pictures.keys()
+        assert np.array_equal(again.pictures["coalitions"], result.pictures["coalitions"])
     assert result.provenance.model == model.name and result.provenance.version
 
 
@@ -168,7 +168,7 @@ def test_what_is_too_long_or_names_nothing_is_refused(model):
         parse_targets(model, [])
     with pytest.raises(EvidenceError, match="has no name"):
         parse_targets(model, [" "])
-    with pytest.raises(OptionError, match="No pool is called 'none'; take mean, max, last"):
+    with pytest.raises(OptionError, match="pool is 'none'; it must be mean, max or last"):
         parse_targets(model, [UNIT], "none")
 
 
@@ -183,7 +183,7 @@ def test_synergy_is_found_where_only_all_pieces_activate_a_unit(model):
     padding = np.zeros((40, 4, max(width - 24, 0)))
     test = find_synergy(model, [site], np.concatenate([activations, padding], 2)[:, :, :width])
     assert test.units[0].unit == f"{site}[5]"
-    assert test.units[0].q < 0.05 and test.found == 1
+    assert test.units[0].q < 0.05 and test.significant == 1
     assert test.flips < 30
 
 

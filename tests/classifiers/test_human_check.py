@@ -213,7 +213,7 @@ def test_two_tables_of_the_same_pictures_are_not_twice_the_evidence(
 def test_only_a_whole_recording_can_be_checked(mine: Any, tmp_path: Path) -> None:
     how: Any = {"sites": "text/pooled", "steps": 2, "prior_steps": 2, "batch": 2, "chunk": 4}
     half = record(tiny_model(), ["a cat", "a dog"], range(4), out=tmp_path / "rec", **how)
-    half.store.mark_undone(1)
+    half.store.remove_marker(1)
     with pytest.raises(RecordingError, match="lacks 4 samples yet"):
         write_sheet(Recording.open(tmp_path / "rec"), NAME, tmp_path / "sheet")
 

@@ -47,7 +47,7 @@ def test_it_says_what_it_takes_records_and_resumes_by_the_same_command(prompts, 
     assert told["sites"] == ["text.blocks.0/mlp", "text.blocks.1/mlp", "prior/embedding"]
     opened = Recording.open(tmp_path / "rec")
     assert list(opened.samples.query("style == 'oil'").index) == [4, 5]
-    opened.store.mark_undone(1)
+    opened.store.remove_marker(1)
     again = call(*command(prompts, tmp_path / "rec"))
     assert "6 samples are in" in again.stderr
     assert "about" not in again.stderr

@@ -291,7 +291,7 @@ def make_microscope(folder: Path) -> None:
 def use_microscope(folder: Path) -> None:
     _array.cache_clear()
     scope = Microscope(folder)
-    str(scope.model), scope.words(0), scope.shown(0), scope.picture(0, 1)
+    str(scope.model), scope.words(0), scope.visible(0), scope.picture(0, 1)
     for unit in scope.units():
         scope.named(unit.address)
         np.asarray(unit.figure("most")).tolist(), np.asarray(unit.figure("values")).tolist()

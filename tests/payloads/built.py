@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ from studies.fakes import Fake, run_fake
 
 from clerestory.attribution.results import (
     Attribution,
-    Drawings,
     Estimate,
     Interaction,
     PatchEffect,
@@ -108,7 +108,16 @@ def suppression(folder: Path) -> Path:
 
 def suppression_result() -> SuppressionResult:
     """A comparison of suppression methods with payloads for every text."""
-    score = Score(0.5, 0.5, 0.9, 0.8, 0.7, 0.9, 0.1, 0.1, {ALL: 0.5}, 1.0, 1.0)
+    effects: dict[str, Any] = {
+        "preservation": 0.9,
+        "reduction": 0.8,
+        "reduction_low": 0.7,
+        "reduction_high": 0.9,
+        "side_effects": 0.1,
+        "distance": 0.1,
+        "rates": {ALL: 0.5},
+    }
+    score = Score(unwanted=0.5, preserved=0.5, objective=1.0, certainty=1.0, **effects)
     methods = tuple(
         MethodResult(
             name=text,
@@ -116,17 +125,11 @@ def suppression_result() -> SuppressionResult:
             has_edits=True,
             unwanted_before=1.0,
             unwanted_after=0.5,
-            preservation=0.9,
-            reduction=0.8,
-            reduction_low=0.7,
-            reduction_high=0.9,
-            side_effects=0.1,
-            distance=0.1,
-            rates={ALL: 0.5},
             ua=0.5,
             ira=1.0,
             cra=1.0,
             selection=score,
+            **effects,
         )
         for text in PAYLOADS
     )
@@ -180,17 +183,17 @@ def attribution_result() -> Attribution:
             for position, text in enumerate(PAYLOADS)
         ),
         warnings=PAYLOADS,
-        drawings=Drawings(
-            (ALL,) * 8,
-            np.zeros((8, 1, 4, 4, 3), np.uint8),
-            {f"{ALL}/out": np.zeros((1, 4, 4, 3), np.uint8)},
-        ),
+        coalition_prompts=(ALL,) * 8,
+        pictures={
+            "coalitions": np.zeros((8, 1, 4, 4, 3), np.uint8),
+            f"{ALL}/out": np.zeros((1, 4, 4, 3), np.uint8),
+        },
     )
 
 
 def _split(pieces: tuple[str, ...]) -> Split:
-    single = tuple(Share(piece, 0.5, 0.4, 0.6, removal_sensitive=True) for piece in pieces)
-    pair = (Interaction(pieces[:2], 0.5, 0.4, 0.6),)  # type: ignore[arg-type]
+    single = tuple(Share(0.5, 0.4, 0.6, piece=piece, removal_sensitive=True) for piece in pieces)
+    pair = (Interaction(0.5, 0.4, 0.6, pieces=pieces[:2]),)  # type: ignore[arg-type]
     total = Estimate(1.0, 0.9, 1.1)
     return Split(single, pair, 0.0, 0.0, single, total, total, tuple(np.linspace(0, 1, 8)))
 

@@ -109,7 +109,7 @@ def test_the_same_call_goes_on_where_another_stopped(tmp_path, monkeypatch):
     recorded(tmp_path / "rec")
     store = Store(tmp_path / "rec")
     for chunk in (1, 4):
-        store.mark_undone(chunk)
+        store.remove_marker(chunk)
     half = Recording.open(tmp_path / "rec")
     assert half.samples["done"].sum() == 12
     assert half.read("prior/embedding")["sample"].to_numpy().tolist() == [
@@ -183,7 +183,7 @@ def test_the_number_of_threads_is_that_of_the_beginning(tmp_path):
         recorded(tmp_path / "rec")
         store = Store(tmp_path / "rec")
         kept = contents(tmp_path / "rec")
-        store.mark_undone(2)
+        store.remove_marker(2)
         torch.set_num_threads(2)
         seen = []
         tap = tiny_model().pipeline.prior_text_encoder.register_forward_hook(
@@ -270,7 +270,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_recording_to_go_on_with(tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "set", full)
-        with pytest.raises(OutputError, match=r"is full: 8 of 20 samples are kept") as caught:
+        with pytest.raises(OutputError, match=r"is full: 8 of 20 samples are stored") as caught:
             recorded(tmp_path / "rec")
     assert "\n" not in str(caught.value)
     assert Recording.open(tmp_path / "rec").samples["done"].sum() == 8
@@ -340,7 +340,7 @@ def test_the_tree_is_that_of_plain_xarray_in_single_precision(tmp_path):
     xr.testing.assert_equal(tree, plain)
     assert tree["text.blocks.0/mlp/value"].dtype == np.float32
     assert plain["text.blocks.0/mlp/value"].dtype == np.float16
-    recording.store.mark_undone(1)
+    recording.store.remove_marker(1)
     plain = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")
     assert plain["complete"].to_numpy().tolist() == [True] * 4 + [False] * 4 + [True] * 12
     tree = Recording.open(tmp_path / "rec").to_xarray()
@@ -351,7 +351,7 @@ def test_a_kill_between_a_marker_and_its_coordinate_is_made_good(tmp_path):
     import xarray as xr
 
     store = recorded(tmp_path / "rec").store
-    store.mark_complete(2, complete=False)
+    store.set_complete(2, complete=False)
     recorded(tmp_path / "rec")
     plain = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")
     assert plain["complete"].to_numpy().all()
@@ -449,7 +449,7 @@ def test_a_place_in_an_object_store_will_do(tmp_path):
     url = f"memory://{tmp_path.name}/rec"
     try:
         recorded(url)
-        Store(url).mark_undone(3)
+        Store(url).remove_marker(3)
         assert Recording.open(url).samples["done"].sum() == 16
         recorded(url)
         local = recorded(tmp_path / "rec")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clerestory.errors import EvidenceError
-from clerestory.stats import mean_difference, shuffled_directions
+from clerestory.stats import logistic_direction, shuffled_directions
 
 
 def test_shuffled_directions_have_the_norm_and_nothing_of_the_concept() -> None:
@@ -24,6 +24,6 @@ def test_pairs_that_cannot_be_shuffled_are_refused(pairs: np.ndarray) -> None:
         shuffled_directions(pairs, 1.0, np.random.default_rng(0))
 
 
-def test_a_difference_with_an_empty_side_is_refused() -> None:
+def test_a_direction_of_an_empty_arm_is_refused() -> None:
     with pytest.raises(EvidenceError, match="empty"):
-        mean_difference(np.ones((0, 3)), np.ones((2, 3)))
+        logistic_direction(np.ones((0, 3)), np.ones((2, 3)))

@@ -60,7 +60,7 @@ def test_all_that_can_be_folded_is_exact_in_every_family(family):
     steered = SteeredModel(model, edits)
     seen = lambda made: model.run("a cat", [1], read=READ, pool="none", edits=made)  # noqa: E731
     hooked, base = seen(edits), seen(())
-    with _folded(steered, edits):
+    with _folded(steered):
         baked = seen(())
     after = seen(())
     apart = [float(np.abs(one.read(READ) - baked.read(READ)).max()) for one in (hooked, base)]
@@ -183,7 +183,7 @@ def test_several_edits_of_one_site_keep_their_order():
     ]
     read = "prior/embedding"
     hooked = model.run("a cat", 0, read=read, edits=edits, pictures=False).read(read)
-    with _folded(SteeredModel(model, edits), edits):
+    with _folded(SteeredModel(model, edits)):
         baked = model.run("a cat", 0, read=read, pictures=False).read(read)
     np.testing.assert_allclose(baked, hooked, atol=1e-3)
 

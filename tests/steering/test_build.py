@@ -71,7 +71,8 @@ def test_the_target_is_drawn_without_being_said_and_baselines_stand_beside(
     assert baselines["shuffled"].target_rate == 0 and baselines["shuffled"].directions == 4
     assert (figures.items, figures.seeds, figures.role) == (16, 2, "evaluation")
     assert (figures.selection.items, figures.selection.role) == (8, "selection")
-    place = result.save(tmp_path / "s")
+    place = tmp_path / "s"
+    result.save(place)
     names = {path.name for path in place.iterdir()}
     assert {
         "steering.json",
@@ -92,7 +93,8 @@ def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
     result = built(planted, found, strengths=[1.0, 4.0])
     assert len(repr(result)) < 300 and "light" in repr(result)
     assert list(result.table()["condition"]) == ["edited", "unedited", "words", "shuffled"]
-    place = result.save(tmp_path / "s")
+    place = tmp_path / "s"
+    result.save(place)
     monkeypatch.setattr("clerestory.steering.steered.load", lambda name: planted)
     again = BuildResult.load(place)
     assert again.calibration == result.calibration and again.table().equals(result.table())

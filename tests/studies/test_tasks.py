@@ -122,7 +122,7 @@ def test_build_claims_a_rare_hard_negative_only_where_it_draws_the_concept(
 
 def shares(*spans: tuple[float, float]) -> list[Share]:
     return [
-        Share(name, (low + high) / 2, low, high)
+        Share((low + high) / 2, low, high, piece=name)
         for name, (low, high) in zip(("raven", "library", "name"), spans, strict=False)
     ]
 

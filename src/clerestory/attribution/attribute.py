@@ -21,7 +21,7 @@ from clerestory.attribution.paraphrases import (
 )
 from clerestory.attribution.patching import patch_tokens
 from clerestory.attribution.pieces import Removal, SegmentedPrompt, check_pieces, parse_pieces
-from clerestory.attribution.results import Attribution, Drawings, PatchEffect, Split
+from clerestory.attribution.results import Attribution, PatchEffect, Split
 from clerestory.attribution.synergy import find_synergy
 from clerestory.attribution.targets import Target, parse_targets, path_targets
 from clerestory.contrasts import Findings
@@ -31,7 +31,7 @@ from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import ProgressOption
+from clerestory.types import Pictures, ProgressOption
 
 __all__ = ["attribute"]
 
@@ -77,8 +77,8 @@ def attribute(
         synergy: Whether to test for neurons that the pieces activate jointly (at most ten).
         path: Whether to split findings site by site and to patch single tokens.
         pictures: Whether to draw what the page shows, if `out` is given.
-        out: Folder for the result and its page. What is measured is stored there as it comes, and
-            the same call resumes.
+        out: Folder for the result and its page. Measurements are stored there part by part, and the
+            same call resumes.
         cache: Whether to keep samples, or where.
         progress: True for progress bars, or a callback.
 
@@ -95,11 +95,12 @@ def attribute(
     if isinstance(prompt, str):
         prompt = parse_pieces(prompt)
     check_pieces(model, prompt)
-    ways: tuple[Removal, ...] = ("baseline", "delete") if removal == "both" else (removal,)
-    replicates = _replicates(model, prompt, paraphrases, sentences, ways)
+    removals: tuple[Removal, ...] = ("baseline", "delete") if removal == "both" else (removal,)
+    main = removals[0]
+    replicates = _replicates(model, prompt, paraphrases, sentences, removals)
     targets = parse_targets(model, of, pool)
     paths = _paths(model, of, pool) if path else {}
-    games = Games.plan(prompt, replicates, ways, budget)
+    games = Games.plan(prompt, replicates, removals, budget)
     # Every text that will be measured, before the first is drawn.
     model.family.check_prompts(games.texts())
     # The test needs the values of single pieces alone, without which there is no sum to exceed.
@@ -113,39 +114,44 @@ def attribute(
         unit_texts = games.single_texts() if test_units else ()
         measured = measurer.measure(games.texts(), unit_texts, out, report)
         splits = list(games.splits(measured.values))
-        units = find_synergy(model, sites, games.activations(measured.units)) if sites else None
+        test = find_synergy(model, sites, games.activations(measured.units)) if sites else None
         effects: tuple[PatchEffect, ...] = ()
         if path:
             # Patching is by one way of removal only: a second one would double the longest part.
-            effects = patch_tokens(model, replicates, targets, removal=ways[0], progress=report)
-        drawings: Drawings | None = None
+            effects = patch_tokens(model, replicates, targets, removal=main, progress=report)
+        coalition_prompts: tuple[str, ...] = ()
+        drawn: dict[str, Pictures] = {}
         if out is not None and pictures:
-            drawings = draw_attribution(evaluator, prompt, ways[0], layers=path, progress=report)
-    names = [target.name for target in targets]
-    of_targets = dict(zip(names, splits[: len(names)], strict=True))
-    main = {name: split[ways[0]] for name, split in of_targets.items()}
-    # Splits come in the order of the targets: those that were named first, then those of the paths.
-    rest = iter(splits[len(names) :])
+            coalition_prompts, drawn = draw_attribution(
+                evaluator, prompt, main, layers=path, progress=report
+            )
+    # Splits are in the order of the targets: those in `of` first, then those of the paths.
+    of_targets, of_sites = splits[: len(targets)], iter(splits[len(targets) :])
+    alternatives = {
+        each: {target.name: split[each] for target, split in zip(targets, of_targets, strict=True)}
+        for each in removals
+    }
+    main_splits = alternatives.pop(main)
     result = Attribution(
         prompt=prompt.full_text,
         pieces=prompt.labels,
-        baselines=tuple(piece.baseline if ways[0] == "baseline" else "" for piece in prompt.pieces),
-        removal=ways,
+        baselines=tuple(each.baseline if main == "baseline" else "" for each in prompt.pieces),
+        removal=removals,
         paraphrases=len(games.paraphrases),
         seeds=tuple(measurer.seeds),
-        of=main,
+        of=main_splits,
         activations=tuple(target.name for target in targets if target.is_activation),
-        alternatives={
-            way: {name: split[way] for name, split in of_targets.items()} for way in ways[1:]
-        },
+        alternatives=alternatives,
         path={
-            name: {site.name: next(rest)[ways[0]] for site in own} for name, own in paths.items()
+            name: {site.name: next(of_sites)[main] for site in sites_of_path}
+            for name, sites_of_path in paths.items()
         },
-        synergy=units,
+        synergy=test,
         patching=effects,
-        warnings=_warnings(main),
+        warnings=_warnings(main_splits),
         provenance=provenance_of(model, {"pool": pool, "budget": budget} | vars(model.defaults)),
-        drawings=drawings,
+        coalition_prompts=coalition_prompts,
+        pictures=drawn,
     )
     if out is not None:
         result.write(out)
@@ -159,6 +165,7 @@ def _replicates(
     sentences: Sequence[str] | None,
     removal: Sequence[Removal],
 ) -> Sequence[SegmentedPrompt]:
+    """The sentences to measure: those of the caller, or paraphrases."""
     if sentences is not None:
         return parse_paraphrases(prompt, sentences)
     if paraphrases is None:
@@ -174,7 +181,7 @@ def _replicates(
 
 
 def _paths(model: Model, of: Sequence[str | Path | Target], pool: str) -> dict[str, list[Target]]:
-    """By finding its direction at every site."""
+    """The direction at every site, by the folder's name of each finding."""
     folders = [Path(each) for each in of if not isinstance(each, Target) and Path(each).is_dir()]
     return {
         folder.name: path_targets(model, Findings.load(folder), folder.name, pool)
@@ -186,8 +193,7 @@ def _warnings(splits: dict[str, Split]) -> tuple[str, ...]:
     """Targets whose shares depend on how pieces are removed, with those pieces."""
     warnings = []
     for name, split in splits.items():
-        pieces = [share.piece for share in split.shapley if share.removal_sensitive]
-        pieces += [" x ".join(pair.pieces) for pair in split.interactions if pair.removal_sensitive]
+        pieces = [each.label for each in split.indices if each.removal_sensitive]
         if pieces:
             warnings.append(f"{name} depends on how pieces are removed: {', '.join(pieces)}.")
     return tuple(warnings)

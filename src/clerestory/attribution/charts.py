@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clerestory.attribution.results import Attribution, PatchEffect, Split
+from clerestory.attribution.results import Attribution, Estimate, PatchEffect, Split
 
 __all__ = ["network", "paths", "tokens"]
 
@@ -80,11 +80,11 @@ def paths(attribution: Attribution, name: str) -> Any:
 
     rows: list[dict[str, Any]] = []
     for site, split in attribution.path[name].items():
-        estimates = [(f"{share.piece} alone", share) for share in split.single]
-        estimates += [("all pieces", split.total), ("synergy", split.synergy)]  # type: ignore[list-item]
+        estimates: dict[str, Estimate] = {f"{each.piece} alone": each for each in split.single}
+        estimates |= {"all pieces": split.total, "synergy": split.synergy}
         rows += [
             {"site": site, "part": part, "value": each.value, "low": each.low, "high": each.high}
-            for part, each in estimates
+            for part, each in estimates.items()
         ]
     table = pd.DataFrame(rows)
     sites = list(attribution.path[name])
@@ -146,6 +146,7 @@ def tokens(effects: Sequence[PatchEffect]) -> Any:
 def _edges(
     split: Split, points: Mapping[str, tuple[float, float]], largest: float, axis: dict[str, Any]
 ) -> Any:
+    """Lines between pieces, as wide as their interaction is large, with its value in the middle."""
     import altair as alt
     import pandas as pd
 

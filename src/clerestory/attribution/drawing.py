@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from clerestory.attribution.patching import text_blocks
 from clerestory.attribution.pieces import Removal, SegmentedPrompt
-from clerestory.attribution.results import Drawings
+from clerestory.attribution.results import COALITIONS
 from clerestory.attribution.shapley import all_coalitions
 from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design, Evaluator
@@ -29,7 +27,7 @@ def draw_attribution(
     *,
     layers: bool = True,
     progress: Progress,
-) -> Drawings:
+) -> tuple[tuple[str, ...], dict[str, Pictures]]:
     """Draw what the page shows.
 
     Args:
@@ -37,20 +35,23 @@ def draw_attribution(
         prompt: The prompt in pieces.
         removal: What happens to pieces that a coalition does not have.
         layers: Whether to draw the prompt from each text layer too.
-        progress: Receives how far the drawing has come.
+        progress: Receives how many pictures are drawn.
+
+    Returns:
+        `coalition_prompts` and `pictures` of `Attribution`.
     """
-    by_layer = {}
+    pictures = {}
     if layers:
-        by_layer = draw_layers(evaluator.model, prompt.full_text, LAYER_SEEDS, progress=progress)
+        pictures = draw_layers(evaluator.model, prompt.full_text, LAYER_SEEDS, progress=progress)
     texts: list[str] = []
     if len(prompt.pieces) <= MAX_DRAWN:
         texts = [prompt.text(row, removal) for row in all_coalitions(len(prompt.pieces))]
     # The empty coalition of a prompt that is all pieces, deleted, is no prompt to draw.
     if not texts or not all(texts):
-        return Drawings((), np.zeros((0, 0, 0, 0, 3), np.uint8), by_layer)
+        return (), pictures
     design = Design.crossed(texts, COALITION_SEEDS)
     (drawing,) = evaluator.draw([Condition("coalitions")], design, description="drawing coalitions")
-    return Drawings(tuple(texts), drawing.pictures_by_item, by_layer)
+    return tuple(texts), {COALITIONS: drawing.pictures_by_item, **pictures}
 
 
 def draw_layers(

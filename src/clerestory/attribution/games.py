@@ -42,7 +42,7 @@ class Games:
     Attributes:
         prompt: The prompt in pieces.
         paraphrases: Those of which something remains without the pieces.
-        removal: The ways in which pieces are removed; the first is the main one.
+        removal: How pieces are removed, in one or both ways; the first is the main one.
         coalitions: By paraphrase `[coalition, piece]`: all of them, or two samples.
         budget: Coalitions per sample.
     """
@@ -66,7 +66,7 @@ class Games:
         Args:
             prompt: The prompt in pieces.
             paraphrases: The replicates.
-            removal: The ways in which pieces are removed; the first is the main one.
+            removal: How pieces are removed, in one or both ways; the first is the main one.
             budget: Coalitions per sample, where there are too many pieces to measure all.
 
         Returns:
@@ -76,8 +76,7 @@ class Games:
             EvidenceError: Too few paraphrases have words left without the pieces.
         """
         pieces = len(prompt.pieces)
-        nothing = [False] * pieces
-        usable = [each for each in paraphrases if all(each.text(nothing, way) for way in removal)]
+        usable = [each for each in paraphrases if all(map(each.text_without_pieces, removal))]
         if paraphrases and not usable:
             raise EvidenceError(
                 "Without its pieces nothing is left of the prompt: give words around them."
@@ -140,7 +139,7 @@ class Games:
             there is one with other texts.
         """
         first, *others = self.removal
-        # Where both ways give the same texts a comparison would be of a value with itself.
+        # Where both removals give the same texts, a value would be compared with itself.
         different = [each for each in others if self._texts(each) != self._texts(first)]
         groups = template_groups(self.paraphrases)
         for target in range(len(next(iter(measured.values())))):
@@ -158,6 +157,7 @@ class Games:
             }
 
     def _texts(self, removal: Removal) -> list[str]:
+        """The prompts of every coalition to measure, and of the single ones, by paraphrase."""
         return [
             sentence.text(row, removal)
             for sentence, coalitions in zip(self.paraphrases, self.coalitions, strict=True)
@@ -229,35 +229,36 @@ class Games:
         pairs = sensitive(indices.interactions, None if other is None else other.interactions)
         return Split(
             shapley=tuple(
-                Share(name, *estimate, flag)
+                Share(**vars(estimate), piece=name, removal_sensitive=flag)
                 for name, estimate, flag in zip(
                     names, _estimates(indices.shapley, groups), shapley, strict=True
                 )
             ),
             interactions=tuple(
-                Interaction((names[one], names[two]), *estimate, flag)
-                for (one, two), estimate, flag in zip(
+                Interaction(**vars(estimate), pieces=(names[i], names[j]), removal_sensitive=flag)
+                for (i, j), estimate, flag in zip(
                     indices.pairs, _estimates(indices.interactions, groups), pairs, strict=True
                 )
             ),
             completeness_error=indices.completeness_error,
             sampling_error=indices.sampling_error,
             single=tuple(
-                Share(name, *estimate)
+                Share(**vars(estimate), piece=name)
                 for name, estimate in zip(names, _estimates(alone, groups), strict=True)
             ),
-            total=Estimate(*_estimates(total[:, None], groups)[0]),
-            synergy=Estimate(*_estimates((total - alone.sum(1))[:, None], groups)[0]),
+            total=_estimates(total[:, None], groups)[0],
+            synergy=_estimates((total - alone.sum(1))[:, None], groups)[0],
             values=means,
         )
 
 
-def _estimates(values: Floats, groups: Integers) -> list[tuple[float, float, float]]:
+def _estimates(values: Floats, groups: Integers) -> list[Estimate]:
     """The mean of each column of `[replicate, column]`, with its interval."""
     if not values.shape[1]:
         return []
     low, high = _bounds(values, groups)
-    return list(zip(values.mean(0).tolist(), low.tolist(), high.tolist(), strict=True))
+    columns = np.stack([values.mean(0), low, high], axis=1).tolist()
+    return [Estimate(*column) for column in columns]
 
 
 def _bounds(values: Floats, groups: Integers) -> tuple[Floats, Floats]:

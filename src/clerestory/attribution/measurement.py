@@ -5,6 +5,7 @@ With a folder, measurements are stored part by part, so that the same call resum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import Term
 from clerestory.evaluation.terms import is_seed_independent, measure_terms
 from clerestory.io.tensor_files import read_arrays
-from clerestory.io.writing import open_planned_folder
+from clerestory.io.writing import atomic_file, open_planned_folder
 from clerestory.models import Model
 from clerestory.types import Floats, Progress
 
@@ -81,16 +82,21 @@ class Measurer:
             out: Folder for the parts; None keeps them in memory only.
             progress: Receives how many prompts are measured.
 
+        Returns:
+            Means over seeds, by prompt.
+
         Raises:
             EvidenceError: The folder has measurements of something else.
         """
         with_units = set(unit_texts)
-        first = [text for text in dict.fromkeys(texts) if text in with_units]
-        rest = [text for text in dict.fromkeys(texts) if text not in with_units]
-        count = len(first) + len(rest)
-        size = max(PROMPTS_PER_PART, -(-count // MAX_PARTS))
-        parts = [(part, True) for part in _chunks(first, size)]
-        parts += [(part, False) for part in _chunks(rest, size)]
+        distinct = list(dict.fromkeys(texts))
+        count = len(distinct)
+        size = max(PROMPTS_PER_PART, math.ceil(count / MAX_PARTS))
+        parts = [
+            (part, read_units)
+            for read_units in (True, False)
+            for part in _chunks([t for t in distinct if (t in with_units) == read_units], size)
+        ]
         folder = None if out is None else self._folder(out, parts)
         measurements = Measurements()
         for index, (part, read_units) in enumerate(parts):
@@ -109,16 +115,15 @@ class Measurer:
         stored = None if path is None else _read_part(path, len(texts))
         if stored is not None:
             return stored
-        values, units = self._measured(texts, read_units)
+        values, units = self._measure_part(texts, read_units)
         if path is not None:
-            # Written beside and renamed: a kill leaves either a whole part or none under its name.
-            partial = path.with_suffix(".part")
-            with partial.open("wb") as file:
-                np.savez(file, values=values, units=units)
-            partial.replace(path)
+            # A kill leaves either a whole part or none under its name.
+            with atomic_file(path) as part:
+                np.savez(part, values=values, units=units)
         return values, units
 
-    def _measured(self, texts: Sequence[str], read_units: bool) -> tuple[Floats, Floats]:
+    def _measure_part(self, texts: Sequence[str], read_units: bool) -> tuple[Floats, Floats]:
+        """`[prompt, target]` and `[prompt, unit]`; no units where they are not read."""
         terms: list[Term] = [target.term for target in self.targets]
         sites = list(self.sites) if read_units else []
         readings = measure_terms(self.evaluator, terms, texts, self.seeds, sites=sites)

@@ -7,9 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from clerestory.attribution import charts
-from clerestory.attribution.results import Attribution
+from clerestory.attribution.results import COALITIONS, Attribution
 from clerestory.attribution.shapley import all_coalitions
-from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import data_address
 from clerestory.reporting.plots import svg
@@ -26,20 +25,23 @@ def page(result: Attribution) -> str:
     Returns:
         HTML.
     """
-    templates = environment("clerestory.attribution")
-    templates.filters["interval"] = lambda share: format_interval(
-        share.value, share.low, share.high
-    )
-    return templates.get_template("attribution.html").render(
-        result=result,
-        networks={name: svg(charts.network(split)) for name, split in result.of.items()},
-        paths={name: svg(charts.paths(result, name)) for name, path in result.path.items() if path},
-        tokens=_tokens(result),
-        coalitions=_coalitions(result),
-        layers={
-            site.split("/")[0]: [data_address(picture) for picture in pictures]
-            for site, pictures in (result.drawings.layers if result.drawings else {}).items()
-        },
+    return (
+        environment("clerestory.attribution")
+        .get_template("attribution.html")
+        .render(
+            result=result,
+            networks={name: svg(charts.network(split)) for name, split in result.of.items()},
+            paths={
+                name: svg(charts.paths(result, name)) for name, path in result.path.items() if path
+            },
+            tokens=_tokens(result),
+            coalitions=_coalitions(result),
+            layers={
+                site.split("/")[0]: [data_address(picture) for picture in pictures]
+                for site, pictures in result.pictures.items()
+                if site != COALITIONS
+            },
+        )
     )
 
 
@@ -57,7 +59,7 @@ def _tokens(result: Attribution) -> list[tuple[str, Markup]]:
 def _coalitions(result: Attribution) -> list[dict[str, Any]]:
     """Each coalition that was drawn: its pieces, its prompt, its pictures, its mean values."""
     # Above four pieces coalitions are not drawn, and the page leaves the part out.
-    if result.drawings is None or not result.drawings.prompts:
+    if not result.coalition_prompts:
         return []
     return [
         {
@@ -72,9 +74,9 @@ def _coalitions(result: Attribution) -> list[dict[str, Any]]:
         }
         for index, (prompt, present, pictures) in enumerate(
             zip(
-                result.drawings.prompts,
+                result.coalition_prompts,
                 all_coalitions(len(result.pieces)),
-                result.drawings.coalitions,
+                result.pictures[COALITIONS],
                 strict=True,
             )
         )

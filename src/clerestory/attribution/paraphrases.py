@@ -21,9 +21,9 @@ __all__ = [
     "DEFAULT_COUNT",
     "MIN_COUNT",
     "TEMPLATES",
-    "fits_window",
     "paraphrase",
     "parse_paraphrases",
+    "prompts_fit",
     "template_groups",
 ]
 
@@ -51,7 +51,7 @@ TEMPLATES = (
     "a view of {item}",
     "we see {item}",
 )
-"""Templates that add nothing to what a sentence says."""
+"""Templates that add nothing to the meaning of a sentence."""
 SYNONYMS = {
     "with": ("with", "and", "together with"),
     "in a": ("in a", "inside a", "in the"),
@@ -79,7 +79,7 @@ def paraphrase(
         count: How many sentences.
         at_least: How many are enough where there are fewer than `count`; by default `count`.
         model: If given, only sentences that fit its text window with and without each piece.
-        removal: The ways in which pieces will be removed.
+        removal: How pieces will be removed, in one or both ways.
         seed: Of the order of the sentences.
 
     Returns:
@@ -96,16 +96,15 @@ def paraphrase(
         )
     inner = [_variants(prompt, index) for index in range(1, len(prompt.pieces))]
     wordings = list(itertools.product(TEMPLATES, *inner))
-    # The prompt as it was typed, number 0, always comes first; only the others are shuffled.
+    # The prompt itself, number 0, is always the first; only the others are shuffled.
     order = np.random.default_rng(seed).permutation(np.arange(1, len(wordings)))
     sentences = [_reworded(prompt, wordings[index]) for index in [0, *order.tolist()]]
-    nothing = [False] * len(prompt.pieces)
-    sentences = [each for each in sentences if all(each.text(nothing, way) for way in removal)]
+    sentences = [each for each in sentences if all(map(each.text_without_pieces, removal))]
     if model is not None:
         # A baseline can have more tokens than its piece: the longest coalition mixes both.
-        present = _longest(model, prompt) if "baseline" in removal else [True] * len(nothing)
+        present = _longest(model, prompt) if "baseline" in removal else [True] * len(prompt.pieces)
         sentences = [
-            each for each in sentences if fits_window(model, [each.full_text, each.text(present)])
+            each for each in sentences if prompts_fit(model, [each.full_text, each.text(present)])
         ]
     if len(sentences) < required:
         raise EvidenceError(
@@ -143,8 +142,8 @@ def parse_paraphrases(
     return tuple(SegmentedPrompt(sentence.context, prompt.pieces) for sentence in parsed)
 
 
-def fits_window(model: Model, texts: Sequence[str]) -> bool:
-    """Return whether each of the texts fits the model's text window.
+def prompts_fit(model: Model, texts: Sequence[str]) -> bool:
+    """Return whether every prompt fits the model's text window.
 
     Args:
         model: The model whose tokenizer counts.

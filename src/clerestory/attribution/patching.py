@@ -70,30 +70,30 @@ def patch_tokens(
         model: The model.
         paraphrases: The replicates; the first 20 are used.
         targets: Only blocks that a target is read after are patched for it.
-        removal: What happens to the pieces in the prompt that patches come from.
+        removal: What happens to the pieces in the prompt that the patches are read from.
         seed: Of the one sample per prompt.
         progress: Receives how many blocks are patched.
 
     Returns:
         One effect per target, block and token. There are none for labels, targets that the pieces
-        do not change, text encoders that a target does not depend on, and tokenizers that do not
-        say where tokens are in the text.
+        do not change, text encoders that a target does not depend on, and tokenizers that
+        give no offsets of tokens in the text.
     """
-    nothing = [False] * len(paraphrases[0].pieces)
     # A limit, since each token of each block takes a run of its own for all paraphrases.
-    usable = [each for each in paraphrases if each.text(nothing, removal)][:MAX_PARAPHRASES]
+    usable = [each for each in paraphrases if each.text_without_pieces(removal)][:MAX_PARAPHRASES]
     effects: list[PatchEffect] = []
     for stage, window in model.family.text_windows.items():
         readers = {
-            site: [target for target in targets if _is_read_after(model, target, site)]
+            site: site_readers
             for site in text_blocks(model, stage)
+            for site_readers in [[each for each in targets if _is_read_after(model, each, site)]]
+            if site_readers
         }
-        readers = {site: those for site, those in readers.items() if those}
         if readers and isinstance(window, TextEncoder):
-            found = _patch_stage(model, window, readers, usable, removal, seed, progress)
+            of_stage = _patch_stage(model, window, readers, usable, removal, seed, progress)
             # A target may read one text encoder alone: what it shows of another is rounding error.
-            dependent = {each.target for each in found if abs(each.lost) > MIN_SHARE}
-            effects += [each for each in found if each.target in dependent]
+            dependent = {each.target for each in of_stage if abs(each.lost) > MIN_SHARE}
+            effects += [each for each in of_stage if each.target in dependent]
     return tuple(effects)
 
 
@@ -137,10 +137,9 @@ def _patch_stage(
     progress: Progress,
 ) -> list[PatchEffect]:
     """Patch one text encoder; `readers` are the targets that are read after each block."""
-    count, groups = len(paraphrases[0].pieces), template_groups(paraphrases)
-    full_texts, removed_texts = (
-        [each.text([present] * count, removal) for each in paraphrases] for present in (True, False)
-    )
+    groups = template_groups(paraphrases)
+    full_texts = [each.full_text for each in paraphrases]
+    removed_texts = [each.text_without_pieces(removal) for each in paraphrases]
     positions = [_positions(window, each, removal) for each in paraphrases]
     terms = [target.term for target in dict.fromkeys(itertools.chain(*readers.values()))]
     evaluator = Evaluator(model, cache=False, batch=BATCH)
@@ -149,7 +148,7 @@ def _patch_stage(
         for texts in (full_texts, removed_texts)
     )
     effects: list[PatchEffect] = []
-    for done, (site, targets) in enumerate(readers.items()):
+    for completed, (site, targets) in enumerate(readers.items(), 1):
         activations = full.sites[site].values[:, 0]
         counterparts = removed.sites[site].values[:, 0]
         for position, token in enumerate(_shared(positions)):
@@ -165,7 +164,7 @@ def _patch_stage(
                 share = _share_lost(values, without, with_patch, groups[has_token])
                 if share is not None:
                     effects.append(PatchEffect(target.name, site, token.label, position, *share))
-        progress("patching tokens", done + 1, len(readers))
+        progress("patching tokens", completed, len(readers))
     return effects
 
 
@@ -210,7 +209,7 @@ def _positions(window: TextEncoder, paraphrase: SegmentedPrompt, removal: Remova
     """Tokens of pieces one by one, the words around them together, and the end token.
 
     The last tokens of a piece are paired with the last ones of its baseline. Empty where the
-    tokenizer does not say where its tokens are in the text.
+    tokenizer gives no offsets of tokens in the text.
     """
     count = len(paraphrase.pieces)
     full, removed = (
@@ -233,8 +232,9 @@ def _positions(window: TextEncoder, paraphrase: SegmentedPrompt, removal: Remova
                 counterpart = min(index, len(counterparts) - 1)
             pair = position, counterparts[counterpart][0]
             positions.setdefault(token, []).append(pair)
-    ends = [_end(window, paraphrase.text([present] * count, removal)) for present in (True, False)]
-    positions[Token((2 * count + 1, 0), END)] = [(ends[0], ends[1])] if full else []
+    texts = paraphrase.full_text, paraphrase.text_without_pieces(removal)
+    ends = _end(window, texts[0]), _end(window, texts[1])
+    positions[Token((2 * count + 1, 0), END)] = [ends] if full else []
     return positions
 
 

@@ -66,6 +66,9 @@ class SegmentedPrompt:
         Args:
             present: Whether each piece is kept.
             removal: What happens to the others.
+
+        Returns:
+            The text; "" where nothing is left.
         """
         return "".join(character for character, _ in self.characters(present, removal))
 
@@ -79,6 +82,7 @@ class SegmentedPrompt:
         Returns:
             Pairs of a character and the index of its piece; `-1 - n` for context after n pieces.
         """
+        # `deleted`: whether a modifier was deleted just before, whose article may no longer fit.
         text, deleted = _characters(self.context[0], -1), False
         for index, (is_present, piece) in enumerate(zip(present, self.pieces, strict=True)):
             if is_present:
@@ -97,6 +101,17 @@ class SegmentedPrompt:
     def full_text(self) -> str:
         """The prompt with every piece."""
         return self.text([True] * len(self.pieces))
+
+    def text_without_pieces(self, removal: Removal = "baseline") -> str:
+        """Return the prompt with no piece.
+
+        Args:
+            removal: What happens to the pieces.
+
+        Returns:
+            The words around the pieces, with any baselines; "" where nothing is left.
+        """
+        return self.text([False] * len(self.pieces), removal)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -133,14 +148,14 @@ def parse_pieces(text: str) -> SegmentedPrompt:
         words = text.split()
         context = ["", *[" "] * (len(words) - 1), ""]
         return SegmentedPrompt(tuple(context), tuple(Piece(word, "", True) for word in words))
-    context, insides = [""], list[str]()
+    context, bracketed = [""], list[str]()
     for part in re.split(r"([\[\]])", text):
-        # There is one context more than there are insides whenever no bracket is open.
-        outside = len(context) > len(insides)
+        # There is one context more than there are bracketed parts whenever no bracket is open.
+        outside = len(context) > len(bracketed)
         if part == "[":
             if not outside:
                 raise PromptError(f"Brackets of {text!r} are nested: a piece has no pieces.")
-            insides.append("")
+            bracketed.append("")
         elif part == "]":
             if outside:
                 raise PromptError(f"A bracket of {text!r} is closed that was not opened.")
@@ -148,10 +163,10 @@ def parse_pieces(text: str) -> SegmentedPrompt:
         elif outside:
             context[-1] += part
         else:
-            insides[-1] += part
-    if len(context) == len(insides):
+            bracketed[-1] += part
+    if len(context) == len(bracketed):
         raise PromptError(f"A bracket of {text!r} is not closed.")
-    return SegmentedPrompt(tuple(context), tuple(_pieces(insides, context)))
+    return SegmentedPrompt(tuple(context), tuple(_pieces(bracketed, context)))
 
 
 def check_pieces(model: Model, prompt: SegmentedPrompt) -> None:
@@ -172,24 +187,24 @@ def check_pieces(model: Model, prompt: SegmentedPrompt) -> None:
     model.check_prompt(prompt.full_text)
 
 
-def _pieces(insides: Sequence[str], context: Sequence[str]) -> list[Piece]:
-    """Pieces from what stands in the brackets; each baseline depends on the words around it."""
+def _pieces(bracketed: Sequence[str], context: Sequence[str]) -> list[Piece]:
+    """Pieces from the texts in brackets; each baseline depends on the words around it."""
     pieces: list[Piece] = []
     before = ""
-    for index, inside in enumerate(insides):
+    for index, text in enumerate(bracketed):
         before += context[index]
-        after = context[index + 1] + ("[" if index + 1 < len(insides) else "")
-        pieces.append(_piece(inside, before, after))
+        after = context[index + 1] + ("[" if index + 1 < len(bracketed) else "")
+        pieces.append(_piece(text, before, after))
         before += pieces[-1].words
     return pieces
 
 
-def _piece(inside: str, before: str, after: str) -> Piece:
-    words, bar, baseline = (part.strip() for part in inside.partition("|"))
+def _piece(text: str, before: str, after: str) -> Piece:
+    words, bar, baseline = (part.strip() for part in text.partition("|"))
     if not words:
         raise PromptError("A bracket is empty: put into it what can be removed.")
     if "|" in baseline:
-        raise PromptError(f"[{inside}] has two bars: a piece has one baseline, [raven|thing].")
+        raise PromptError(f"[{text}] has two bars: a piece has one baseline, [raven|thing].")
     if not bar:
         baseline = baseline_for(words, before, after)
     return Piece(words, baseline, is_modifier(after))
@@ -227,7 +242,7 @@ def _append_baseline(characters: Characters, baseline: str, index: int) -> Chara
         return characters + _characters(baseline, index)
     noun = re.sub(r"^(an?|the)\s+", "", baseline, flags=re.IGNORECASE)
     words = baseline[: len(baseline) - len(noun)] or f"{article[1]} "
-    # "the" says that something is known; only the indefinite articles are chosen by sound.
+    # "the" stays, since it changes the meaning; only indefinite articles are chosen by sound.
     if {words.strip().lower(), article[1].lower()} <= {"a", "an"}:
         words = article_for(noun, article[1])
     owner = characters[article.start()][1]

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-import numpy as np
-from pydantic import ConfigDict, Field, SkipValidation
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from clerestory.attribution.pieces import Removal
 from clerestory.attribution.synergy import SynergyTest
-from clerestory.errors import EvidenceError
-from clerestory.io.tensor_files import read_arrays
-from clerestory.io.validation import load_json, to_jsonable
 from clerestory.reporting.intervals import format_interval
-from clerestory.reporting.results import Provenance, Result
-from clerestory.types import Pictures
+from clerestory.reporting.results import PicturedResult, Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "COALITIONS",
     "Attribution",
-    "Drawings",
     "Estimate",
     "Interaction",
     "PatchEffect",
@@ -32,9 +24,8 @@ __all__ = [
     "Split",
 ]
 
-DRAWINGS = "drawings.npz"
-LAYER = "layer:"
-"""What precedes a site among the names of the arrays of `drawings.npz`."""
+COALITIONS = "coalitions"
+"""The name of the pictures of coalitions; other pictures have the name of a site, with a slash."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +36,45 @@ class Estimate:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return format_interval(self.value, self.low, self.high)
 
-@dataclass(frozen=True)
-class Share:
-    """What one piece adds, with its 95% interval over paraphrases.
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Estimate):
+    """What one piece adds.
 
     Attributes:
+        piece: The piece's words.
         removal_sensitive: Whether deleting removed pieces gives another share than replacing them
             by baselines; None where only one of these was measured, or both give the same texts.
     """
 
     piece: str
-    value: float
-    low: float
-    high: float
     removal_sensitive: bool | None = None
 
+    @property
+    def label(self) -> str:
+        """The piece's words."""
+        return self.piece
 
-@dataclass(frozen=True)
-class Interaction:
-    """What two pieces add together beyond what each adds; as `Share` otherwise."""
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction(Estimate):
+    """What two pieces add together beyond what each adds.
+
+    Attributes:
+        pieces: The words of both.
+        removal_sensitive: As in `Share`.
+    """
 
     pieces: tuple[str, str]
-    value: float
-    low: float
-    high: float
     removal_sensitive: bool | None = None
+
+    @property
+    def label(self) -> str:
+        """The words of both pieces."""
+        return " x ".join(self.pieces)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ class Split:
     synergy: Estimate
     values: tuple[float, ...] | None = field(repr=False)
 
+    @property
+    def indices(self) -> tuple[Share | Interaction, ...]:
+        """Shapley values, then interactions."""
+        return (*self.shapley, *self.interactions)
+
 
 @dataclass(frozen=True)
 class PatchEffect:
@@ -126,60 +135,8 @@ class PatchEffect:
         return self.site.partition(".")[0]
 
 
-@dataclass(frozen=True, eq=False)
-class Drawings:
-    """Pictures for the page of an attribution.
-
-    Attributes:
-        prompts: The prompt of every coalition, in the order of `shapley.all_coalitions`; none
-            where there are too many coalitions, or nothing is left without the pieces.
-        coalitions: `[coalition, seed, height, width, 3]`.
-        layers: The full prompt drawn from each text layer, `[seed, height, width, 3]` by site.
-    """
-
-    prompts: tuple[str, ...]
-    coalitions: Pictures
-    layers: Mapping[str, Pictures]
-
-    def save(self, folder: Path) -> None:
-        """Write `drawings.npz`.
-
-        Args:
-            folder: A folder that exists; a file of this name is overwritten.
-        """
-        layers = {f"{LAYER}{site}": pictures for site, pictures in self.layers.items()}
-        # Sites as names of arrays need the prefix: a site could otherwise be called `prompts`.
-        np.savez_compressed(
-            folder / DRAWINGS,
-            prompts=np.array(self.prompts, dtype=str),
-            coalitions=self.coalitions,
-            **layers,  # type: ignore[arg-type]  # the stub takes them for allow_pickle
-        )
-
-    @classmethod
-    def load(cls, folder: Path) -> Drawings | None:
-        """Read what `save` wrote; None where nothing was saved.
-
-        Args:
-            folder: The folder of a result.
-
-        Returns:
-            The pictures, or None.
-
-        Raises:
-            EvidenceError: The file is damaged.
-        """
-        path = folder / DRAWINGS
-        if not path.exists():
-            return None
-        arrays = read_arrays(path, EvidenceError)
-        prompts, coalitions = arrays.pop("prompts"), arrays.pop("coalitions")
-        layers = {name.removeprefix(LAYER): pictures for name, pictures in arrays.items()}
-        return cls(tuple(map(str, prompts)), coalitions, layers)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution(Result):
+class Attribution(PicturedResult):
     """Values split over the pieces of a prompt.
 
     Attributes:
@@ -197,15 +154,14 @@ class Attribution(Result):
         patching: What is lost where one token is patched at one block.
         warnings: What to consider before relying on the figures.
         provenance: Where the result comes from.
-        drawings: Pictures for the page; None where none were drawn.
+        coalition_prompts: The prompt of every coalition that was drawn, in the order of
+            `shapley.all_coalitions`; none where there are too many coalitions, or nothing is left
+            without the pieces.
+        pictures: `coalitions` `[coalition, seed, height, width, 3]`, and by site the full prompt
+            drawn from that text layer, `[seed, height, width, 3]`; empty where none were drawn.
     """
 
     figures_file = "attribution.json"
-    __pydantic_config__: ClassVar[ConfigDict] = {
-        "extra": "forbid",
-        "allow_inf_nan": False,
-        "arbitrary_types_allowed": True,
-    }
 
     prompt: str
     pieces: tuple[str, ...]
@@ -221,7 +177,7 @@ class Attribution(Result):
     patching: tuple[PatchEffect, ...] = ()
     warnings: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=lambda: Provenance(""))
-    drawings: Annotated[Drawings | None, SkipValidation, Field(exclude=True)] = None
+    coalition_prompts: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """The largest share of each target, with its interval."""
@@ -229,25 +185,18 @@ class Attribution(Result):
             (name, max(split.shapley, key=lambda share: abs(share.value)))
             for name, split in self.of.items()
         ]
-        shares = "; ".join(
-            f"{share.piece!r} adds {format_interval(share.value, share.low, share.high)} to {name}"
-            for name, share in largest
-        )
+        shares = "; ".join(f"{share.piece!r} adds {share} to {name}" for name, share in largest)
         return f"{shares}; {self.paraphrases} paraphrases."
 
     def table(self) -> pd.DataFrame:
         """Shapley values and interactions of every target, one row each."""
         import pandas as pd
 
-        rows = []
-        for name, split in self.of.items():
-            shares: list[tuple[str, Share | Interaction]] = [(s.piece, s) for s in split.shapley]
-            shares += [(" x ".join(pair.pieces), pair) for pair in split.interactions]
-            rows += [
-                {"of": name, "pieces": pieces, "value": e.value, "low": e.low, "high": e.high}
-                for pieces, e in shares
-            ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(
+            {"of": name, "pieces": e.label, "value": e.value, "low": e.low, "high": e.high}
+            for name, split in self.of.items()
+            for e in split.indices
+        )
 
     def plot(self) -> Any:
         """Shapley values as circles and interactions as lines, one chart per target."""
@@ -258,39 +207,8 @@ class Attribution(Result):
 
         return alt.hconcat(*(network(split).properties(title=n) for n, split in self.of.items()))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
-        return to_jsonable(self)
-
     def page(self) -> str:
         """The shares, interactions and pictures as an HTML page."""
         from clerestory.attribution.page import page
 
         return page(self)
-
-    def write(self, folder: Path) -> None:
-        """Write `attribution.json`, `attribution.html` and, if there are pictures, `drawings.npz`.
-
-        Args:
-            folder: The folder; files of these names are overwritten.
-        """
-        super().write(folder)
-        if self.drawings is not None:
-            self.drawings.save(folder)
-
-    @classmethod
-    def load(cls, folder: Path) -> Attribution:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder of a result.
-
-        Returns:
-            The result, with its pictures where some were saved.
-
-        Raises:
-            EvidenceError: The files are missing, damaged or of another version.
-        """
-        # Pictures are excluded from the JSON and checked by themselves.
-        result = load_json(cls, folder, cls.figures_file, EvidenceError)
-        return replace(result, drawings=Drawings.load(folder))

@@ -86,6 +86,9 @@ def exact_indices(values: Floats) -> Indices:
     Args:
         values: `[replicate, coalition]`, in the order of `all_coalitions`.
 
+    Returns:
+        The indices, with a sampling error of 0.
+
     >>> exact_indices(np.array([[0.0, 1.0, 2.0, 5.0]])).shapley.tolist()
     [[2.0, 3.0]]
     """
@@ -109,6 +112,9 @@ def sampled_coalitions(pieces: int, budget: int, seed: int) -> list[Bools]:
         pieces: How many there are.
         budget: Coalitions per estimate.
         seed: The replicate's index.
+
+    Returns:
+        Two arrays, `[coalition, piece]` each.
     """
     samples = []
     for half in (0, 1):

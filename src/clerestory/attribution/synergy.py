@@ -38,18 +38,18 @@ class UnitSynergy:
 class SynergyTest:
     """Count neurons that the pieces activate jointly, more than the sum of single pieces.
 
-    Paraphrases are taken for independent, also those of one template, so q is too small.
+    Paraphrases are treated as independent, including those of one template, so q is too small.
 
     Attributes:
         tested: How many neurons were tested.
-        found: How many have a positive synergy at q < .05 and a positive total.
+        significant: How many have a positive synergy at q < .05 and a positive total.
         flips: How many of 200 data sets with randomly flipped signs have any.
         replicates: Paraphrases of the evaluation half.
         units: The neurons that rank first on the selection half.
     """
 
     tested: int
-    found: int
+    significant: int
     flips: int
     replicates: int
     units: tuple[UnitSynergy, ...]
@@ -63,6 +63,9 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
         sites: Where the activations were read.
         activations: `[replicate, coalition, unit]` for no piece, each piece by itself, and all
             pieces; the units of the sites one site after the other.
+
+    Returns:
+        The counts, and the neurons that rank first on the selection half.
     """
     values = activations.astype(np.float64)
     total = values[:, -1] - values[:, 0]
@@ -80,7 +83,7 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     assert len(names) == values.shape[-1]
     return SynergyTest(
         tested=len(q),
-        found=int((positive & (q < ALPHA)).sum()),
+        significant=int((positive & (q < ALPHA)).sum()),
         flips=count_flips_with_findings(synergy[evaluation], np.random.default_rng(0)),
         replicates=len(synergy[evaluation]),
         units=tuple(

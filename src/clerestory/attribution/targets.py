@@ -5,20 +5,21 @@ targets = parse_targets(model, ["lancet:clothes=black", "goth"])     # `goth`: a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.checks import check_choice
 from clerestory.classifiers import parse_target
 from clerestory.contrasts import Finding, Findings
 from clerestory.errors import EvidenceError, OptionError
 from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective, Term, unit
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.types import Floats
 
 __all__ = ["Target", "finding_targets", "parse_targets", "path_targets"]
 
@@ -36,7 +37,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if isinstance(self.term, DirectionTerm):
-            _check_pool(self.term.pool)
+            check_choice(OptionError, POOLS, pool=self.term.pool)
 
     @property
     def is_activation(self) -> bool:
@@ -68,11 +69,12 @@ class Target:
 def parse_targets(
     model: Model, of: Sequence[str | Path | Target], pool: str = "mean"
 ) -> list[Target]:
-    """Read targets as they are typed.
+    """Read targets from their text form.
 
     Args:
         model: The model.
-        of: Units, `CLASSIFIER=LABEL`, folders of `find` (see `finding_targets`), or targets.
+        of: Units, `CLASSIFIER=LABEL`, folders written by `find` (see `finding_targets`), or
+            targets.
         pool: How activations are pooled over positions: mean, max or last.
 
     Returns:
@@ -83,7 +85,7 @@ def parse_targets(
         OptionError: There is no such pool.
         SiteError, RegistryError: There is no such unit, classifier or class.
     """
-    _check_pool(pool)
+    check_choice(OptionError, POOLS, pool=pool)
     targets: list[Target] = []
     for each in of:
         if isinstance(each, Target):
@@ -122,6 +124,9 @@ def finding_targets(
         name: What the finding is called in the targets' names.
         pool: How activations are pooled over positions.
 
+    Returns:
+        The targets, with names that begin with `name`.
+
     Raises:
         EvidenceError: No finding is of this model.
     """
@@ -134,17 +139,14 @@ def finding_targets(
     ]
     for stage in dict.fromkeys(site.stage for site in model.sites.values()):
         for kind in ("direction", "neuron"):
-            for finding in ranked:
-                site = parse(finding.site).site
-                in_stage = site in model.sites and model.sites[site].stage == stage != DECODER
-                if in_stage and finding.kind == kind:
-                    direction = _normalized_direction(findings, finding)
-                    if direction is not None:
-                        term = DirectionTerm(
-                            finding.site, direction, pool, f"{name}: {finding.unit}"
-                        )
-                        targets.append(Target(term.name, term))
-                        break
+            terms = (
+                DirectionTerm(finding.site, direction, pool, f"{name}: {finding.unit}")
+                for finding in ranked
+                if finding.kind == kind and _attributed_stage(model, finding) == stage
+                for direction in [_normalized_direction(findings, finding)]
+                if direction is not None
+            )
+            targets += [Target(term.name, term) for term in itertools.islice(terms, 1)]
     if not targets:
         raise EvidenceError(f"{name} has no direction or neuron of this model.")
     return targets
@@ -165,10 +167,9 @@ def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean"
     ranked = sorted(findings.by_kind("direction"), key=lambda finding: finding.rank)
     by_site: dict[str, Finding] = {}
     for finding in ranked:
-        site = parse(finding.site).site
-        known = site in model.sites and model.sites[site].stage != DECODER
-        if known and _difference(findings, finding) is not None:
-            by_site.setdefault(site, finding)
+        attributed = _attributed_stage(model, finding) is not None
+        if attributed and _difference(findings, finding) is not None:
+            by_site.setdefault(parse(finding.site).site, finding)
     targets = []
     for site in model.sites:
         if site in by_site:
@@ -180,9 +181,11 @@ def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean"
     return targets
 
 
-def _check_pool(pool: str) -> None:
-    if pool not in POOLS:
-        raise OptionError(f"No pool is called {pool!r}; take {', '.join(POOLS)}.")
+def _attributed_stage(model: Model, finding: Finding) -> str | None:
+    """A finding's stage; None for the decoder, and for sites that the model does not have."""
+    site = parse(finding.site).site
+    stage = model.sites[site].stage if site in model.sites else None
+    return None if stage == DECODER else stage
 
 
 def _normalized_direction(findings: Findings, finding: Finding) -> NDArray[np.float64] | None:
@@ -202,15 +205,15 @@ def _normalized_direction(findings: Findings, finding: Finding) -> NDArray[np.fl
 
 def _difference(findings: Findings, finding: Finding) -> NDArray[np.float64] | None:
     """The difference of means at a finding's site; None where it is missing or zero."""
-    known: Mapping[str, Floats] = findings.directions
-    site, at, step = finding.site.partition("@")
-    difference = known.get(f"{site}[difference]{at}{step}")
+    site, separator, steps = finding.site.partition("@")
+    difference = findings.directions.get(f"{site}[difference]{separator}{steps}")
     if difference is None or not np.any(difference):
         return None
     return np.asarray(difference, np.float64)
 
 
 def _unit_target(model: Model, address: str, pool: str) -> Target:
+    """A unit's activation; SiteError where the model does not have the unit."""
     term = unit(address, pool).terms[0][1]
     assert isinstance(term, DirectionTerm)
     site = model.sites[parse(term.site).site]

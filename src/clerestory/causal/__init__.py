@@ -1,4 +1,4 @@
-"""Causal checks: what changing a unit, a block or a step does to the picture.
+"""Causal checks: how changing a unit, a block or a step changes the picture.
 
 Detecting is not controlling: a unit may follow a concept without causing it.
 
@@ -6,7 +6,7 @@ Detecting is not controlling: a unit may follow a concept without causing it.
     result.sentences()                  # ("Of 7 units, 1 controls 'stained glass': …", …)
     result.table()                      # a row for each unit: detects, addition, ablation, …
 
-`trace` locates the sites and steps at which two lists of prompts diverge; it needs no findings.
+`trace` maps in which blocks and at which steps a concept enters; it needs no findings.
 """
 
 from clerestory.causal.results import Effect, TraceResult, UnitEffect, VerificationResult

@@ -18,7 +18,7 @@ TITLES = {
     "when": "When “{label}” gets in: effect of patching predictions of these steps",
 }
 INVISIBLE = 0.02
-"""Effects below it are written as 0, without a sign."""
+"""Effects of at most this size are written as 0, without a sign."""
 
 
 def range_map(result: TraceResult, which: str) -> Any:

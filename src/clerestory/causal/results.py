@@ -1,4 +1,4 @@
-"""Results of `verify` and `trace`: what changing a unit, a block or a step does to the picture."""
+"""Results of `verify` and `trace`: effects of changing a unit, a block or a step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from typing_extensions import override
 
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
@@ -31,20 +33,20 @@ FILE = "effects.json"
 NEGLIGIBLE = 0.15
 """An effect whose upper limit is below this counts as none."""
 NEARLY_ALL = 0.9
-"""Share of the best range's effect that a shorter one needs to be named instead."""
+"""Share of the largest effect that a shorter range must have to be reported instead."""
 
 
 @dataclass(frozen=True)
 class BaselineEffects:
-    """Effects of directions from shuffled pairs, of the unit's length at the unit's site.
+    """Effects of adding directions from shuffled pairs, of the same norm at the same site.
 
     Attributes:
-        mean: Their mean.
-        low: The least.
-        high: The greatest.
-        directions: How many.
-        items: How many items each was drawn with.
-        unit_effect: The unit's own effect on the same items.
+        mean: Mean effect.
+        low: Smallest effect.
+        high: Largest effect.
+        directions: Number of directions.
+        items: Number of items that each direction was drawn with.
+        unit_effect: Effect of adding the unit itself, on the same items.
     """
 
     mean: float
@@ -57,18 +59,19 @@ class BaselineEffects:
 
 @dataclass(frozen=True)
 class UnitEffect:
-    """What changing one unit does, and what the unit detects.
+    """Effects of changing one unit on the rate of the label.
 
     Attributes:
-        unit: The unit's address.
-        kind: A neuron or a direction.
-        detects: Its held-out AUROC.
-        addition: In negative prompts the unit is moved as far as the concept moves it.
-        ablation: In positive prompts the unit is set to its negative mean; the rate that is lost.
-        patching: The site's whole activation of the positive prompt in its negative one; None
-            where too few pairs have the same length.
-        reverse_patching: The reverse: the rate that is lost.
-        baselines: Effects of shuffled directions; None where all pairs differ alike.
+        unit: Address of the unit.
+        kind: Neuron or direction.
+        detects: AUROC of the unit on the evaluation half.
+        addition: Rise of the rate when, in negative prompts, the unit is moved by the distance
+            between its negative and its positive mean.
+        ablation: Fall of the rate when, in positive prompts, the unit is set to its negative mean.
+        patching: Rise of the rate when the whole activation of the site is copied from the positive
+            prompt into its negative one; None if too few pairs have equal numbers of tokens.
+        reverse_patching: Fall of the rate when it is copied the other way.
+        baselines: Effects of shuffled directions; None if the pairs cannot be shuffled.
         preservation: By classifier, the share of pictures whose prediction the addition preserves.
     """
 
@@ -88,25 +91,25 @@ class UnitEffect:
         baselines = self.baselines
         if baselines is None:
             return False
-        # The baselines were drawn on fewer items: the unit's effect on the same items is compared.
+        # Baselines were drawn on fewer items, so the unit's effect on those items is compared.
         return self.addition.low > 0 and baselines.unit_effect > baselines.high
 
     @property
     def least_preserved(self) -> tuple[str, float] | None:
-        """The classifier whose predictions are preserved least, and their share."""
+        """The classifier whose predictions are preserved least, and the share preserved."""
         return min(self.preservation.items(), key=lambda pair: pair[1], default=None)
 
 
 @dataclass(frozen=True)
 class RangeEffect:
-    """What patching a contiguous range of a stage's blocks, or of steps, does.
+    """Effect of patching a contiguous range of blocks of a stage, or of steps.
 
     Attributes:
         stage: The stage.
         first: The first block or step.
-        last: The last one.
-        effect: The change of the rate, less what another negative prompt's activations do.
-        cumulative: Whether a block's whole output was patched, which contains what came before.
+        last: The last block or step.
+        effect: Change of the rate, minus the change by another negative prompt's activations.
+        cumulative: Whether whole outputs of blocks were patched, which include all earlier blocks.
     """
 
     stage: str
@@ -118,16 +121,16 @@ class RangeEffect:
 
 @dataclass(frozen=True)
 class SwapShares:
-    """Which parent a picture takes after that has one sample's conditioning, another's noise.
+    """Which of two samples a picture resembles: that of its conditioning, or that of its noise.
 
     Attributes:
-        factor: What was compared: `concept`, a classifier, or `layout` (8×8 grey values).
-        conditioning: Share of pictures with the class of the conditioning's sample, among those
-            whose parents have different classes.
-        low: Lower limit of its 95% interval (Wilson).
-        high: Upper limit.
-        noise: Share of pictures with the class of the noise's sample.
-        pictures: How many pictures were compared.
+        factor: What is compared: `concept`, a classifier, or `layout` (8×8 grey values).
+        conditioning: Share of pictures with the class of the sample that gave the conditioning,
+            among those whose two samples have different classes.
+        low: Lower limit of its 95% Wilson interval.
+        high: Upper limit of that interval.
+        noise: Share of pictures with the class of the sample that gave the noise.
+        pictures: Number of compared pictures.
     """
 
     factor: str
@@ -140,20 +143,20 @@ class SwapShares:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class TraceResult(Result):
-    """Where, when and from which sample a concept gets into the picture.
+    """In which blocks, at which steps and from which sample a concept enters the picture.
 
     Attributes:
-        classifier: The classifier's source.
+        classifier: Source of the classifier.
         label: The class that stands for the concept.
-        items: How many pairs of prompts were drawn.
-        negative_rate: The rate of the label in negative prompts.
-        prompting: The change of the rate by the positive prompts; after `group`, by the group's own
-            prompts.
+        items: Number of pairs of prompts.
+        negative_rate: Rate of the label in negative prompts.
+        prompting: Change of the rate by the positive prompts; after `group`, by the prompts of the
+            group.
         prompting_preservation: By classifier, the share of pictures whose prediction is the same
             with the positive prompts.
         where: Effects of ranges of blocks.
         when: Effects of ranges of the denoiser's steps.
-        swaps: Which sample decides, conditioning or noise.
+        swaps: Whether the conditioning or the noise decides.
         warnings: Limitations of the evidence.
         provenance: Version, model and options.
     """
@@ -172,7 +175,7 @@ class TraceResult(Result):
     provenance: Provenance
 
     def sentences(self) -> tuple[str, ...]:
-        """The shortest range of each stage that has nearly all of the effect."""
+        """For each stage, the shortest range with nearly all of the effect."""
         return tuple(
             _shortest_range(noun, [effect for effect in ranges if effect.stage == stage])
             for noun, ranges in (("blocks", self.where), ("steps", self.when))
@@ -180,7 +183,7 @@ class TraceResult(Result):
         )
 
     def summary(self) -> str:
-        """The change by the positive prompts, and the answers."""
+        """The change by the positive prompts, and `sentences`."""
         text = (
             f"{self.label!r} by {self.classifier}, {self.items} items: the positive prompts change "
             f"the rate by {self.prompting}."
@@ -217,21 +220,11 @@ class TraceResult(Result):
         return {**to_jsonable(self), "sentences": list(self.sentences())}
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder that was given to `save`.
-
-        Returns:
-            An equal result.
-
-        Raises:
-            EvidenceError: The file is missing, damaged, or of another kind of result.
-        """
         content = read_json(path_inside(folder, FILE, EvidenceError), EvidenceError)
         with wrap_errors(FILE, EvidenceError):
-            # Derived when it was written, and derived again when it is asked for.
+            # These two are derived from the other figures.
             content.pop("sentences", None)
             for effect in content.get("effects", ()):
                 effect.pop("controls", None)
@@ -240,16 +233,16 @@ class TraceResult(Result):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class VerificationResult(TraceResult):
-    """What units control and what they detect, with the maps of `trace` if requested.
+    """Effects of changing units, with the maps of `trace` if requested.
 
     Attributes:
-        effects: One for each unit.
+        effects: The effects of each unit.
     """
 
     effects: tuple[UnitEffect, ...]
 
     def sentences(self) -> tuple[str, ...]:
-        """Which units control the label, then the answers of the maps."""
+        """Which units control the label, then the sentences of `TraceResult`."""
         names = [effect.unit for effect in self.effects if effect.controls]
         if not names:
             answer = f"None of {len(self.effects)} units controls {self.label!r}."
@@ -262,7 +255,7 @@ class VerificationResult(TraceResult):
         return (answer, *super().sentences())
 
     def table(self) -> pd.DataFrame:
-        """A row for each unit: what it detects, and what changing it does."""
+        """A row for each unit, with its AUROC and its effects."""
         import pandas as pd
 
         return pd.DataFrame([_unit_row(effect) for effect in self.effects])
@@ -312,12 +305,12 @@ def _with_limits(name: str, effect: Effect) -> dict[str, float]:
 
 
 def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
-    """The shortest range of a stage that does nearly as much as the best one.
+    """The shortest range of a stage whose effect is nearly the largest one.
 
-    Of whole outputs, which contain all that came before: the one that ends first.
+    Of whole outputs, which include all earlier blocks, it is the range that ends first.
     """
     stage = ranges[0].stage
-    # The whole interval above 0: smaller effects may be chance.
+    # Only ranges whose interval is above 0, since other effects may be chance.
     certain = [effect for effect in ranges if effect.effect.low > 0]
     if not certain and max(effect.effect.high for effect in ranges) < NEGLIGIBLE:
         return f"In the {stage}, no range of {noun} has an effect by itself."
@@ -325,7 +318,7 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
         return f"In the {stage}, it is undecided whether a range of {noun} has an effect."
     best = max(effect.effect.effect for effect in certain)
     enough = [effect for effect in certain if effect.effect.effect >= NEARLY_ALL * best]
-    # Ranges are listed from the first part on, so parts are in their order.
+    # `ranges` are in the order of their parts, so the parts are too.
     firsts, lasts = (
         list(dict.fromkeys(getattr(effect, name) for effect in ranges))
         for name in ("first", "last")

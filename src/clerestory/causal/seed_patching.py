@@ -1,7 +1,7 @@
-"""Seed patching: does the conditioning decide, or the noise?
+"""Seed patching: does the conditioning decide a property of the picture, or the noise?
 
-Two samples are drawn, and then each with the other's noise: what was handed to the denoiser (the
-image embedding, the text states) replaces what the other sample was handed.
+Two samples are drawn, and then two pictures with the conditioning of one (the image embedding, the
+text states) and the noise of the other.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
     if trials.model.conditioning_site not in trials.model.sites:
         return []
     positive, negative = (trials.prompts(arm, items) for arm in ("positive", "negative"))
-    # The next item's prompt, so that the two parents differ in more than the concept.
+    # The prompt of the next item, so that the two samples differ in more than the concept.
     negative = [*negative[1:], negative[0]]
-    # Any other seed would do: the two noises only have to differ.
+    # Any seed other than the first would do.
     seed, other_seed = trials.seeds[0], trials.seeds[0] + 1
-    # Both ways, so that neither arm is always the conditioning's.
+    # Both ways, so that each arm gives the conditioning once and the noise once.
     first = _cross(trials, positive, seed, negative, other_seed)
     trials.report("swapping noise", 1, 2)
     second = _cross(trials, negative, other_seed, positive, seed)
@@ -64,10 +64,10 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
 def _cross(
     trials: Trials, prompts: Sequence[str], seed: int, noise_prompts: Sequence[str], noise_seed: int
 ) -> tuple[Pictures, Pictures, Pictures]:
-    """Pictures of the conditioning's prompts, of the noise's prompts, and of the two together."""
+    """Pictures of the conditioning samples, of the noise samples, and of both mixed."""
     model, evaluator = trials.model, trials.evaluator
     sites = [site for site in model.conditioning_sites if site in model.sites]
-    # Read by themselves, which stops before the denoiser: the pictures are mostly drawn already.
+    # Without pictures, so that the run stops before the denoiser.
     read = model.run(prompts, seed, read=sites, pool="none", pictures=False)
     plain, noise_design = Condition("plain"), Design.crossed(noise_prompts, noise_seed)
     (conditioning,) = evaluator.draw([plain], Design.crossed(prompts, seed), description=None)
@@ -77,10 +77,11 @@ def _cross(
         recorded = read.site_values[site]
         values = recorded.array()
         edits += [
-            Patch(f"{site}@{step.index}", values[:, at]) for at, step in enumerate(recorded.steps)
+            Patch(f"{site}@{step.index}", values[:, position])
+            for position, step in enumerate(recorded.steps)
         ]
     condition = Condition("mixed", edits=tuple(edits))
-    # Patched values are large and unique to this call: not worth a place in the cache.
+    # Not cached, since patches are large and no other call has the same ones.
     (mixed,) = evaluator.draw([condition], noise_design, cached=False, description=None)
     return conditioning.pictures, noise.pictures, mixed.pictures
 
@@ -88,26 +89,31 @@ def _cross(
 def _class_shares(
     name: str, classifier: Classifier, conditioning: Pictures, noise: Pictures, mixed: Pictures
 ) -> SwapShares:
-    first, second, child = (
+    conditioning_class, noise_class, mixed_class = (
         classifier(pictures).argmax(1) for pictures in (conditioning, noise, mixed)
     )
-    # Where both parents have one class, the child's class says nothing.
-    different = first != second
+    # If both samples have the same class, the mixed picture cannot show which one decides.
+    different = conditioning_class != noise_class
     count = int(different.sum())
     shares = [
-        float((child == parent)[different].mean()) if count else 0.0 for parent in (first, second)
+        float((mixed_class == source)[different].mean()) if count else 0.0
+        for source in (conditioning_class, noise_class)
     ]
     return _shares(name, shares[0], shares[1], count)
 
 
 def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> SwapShares:
-    first, second, child = (_grey_grid(pictures) for pictures in (conditioning, noise, mixed))
-    nearer = ((child - first) ** 2).sum(1) < ((child - second) ** 2).sum(1)
-    return _shares(LAYOUT, float(nearer.mean()), float(1 - nearer.mean()), len(nearer))
+    conditioning_grid, noise_grid, mixed_grid = (
+        _grey_grid(pictures) for pictures in (conditioning, noise, mixed)
+    )
+    to_conditioning = ((mixed_grid - conditioning_grid) ** 2).sum(1)
+    to_noise = ((mixed_grid - noise_grid) ** 2).sum(1)
+    share = float((to_conditioning < to_noise).mean())
+    return _shares(LAYOUT, share, 1 - share, len(mixed))
 
 
 def _shares(name: str, conditioning: float, noise: float, count: int) -> SwapShares:
-    """Two pictures have the same parents, so the interval counts half as many."""
+    """Shares with an interval over pairs: two pictures come from the same two samples."""
     # Rounded up, since Wilson's interval needs at least one trial.
     pairs = -(-count // 2)
     interval = wilson(conditioning * pairs, pairs) if pairs else (0.0, 1.0)
@@ -115,9 +121,9 @@ def _shares(name: str, conditioning: float, noise: float, count: int) -> SwapSha
 
 
 def _grey_grid(pictures: Pictures) -> NDArray[np.float64]:
-    """Mean grey values of a coarse grid, `[picture, 64]`, around each picture's mean."""
+    """Mean grey values of a coarse grid, `[picture, 64]`, minus the mean of each picture."""
     count, height, width, _ = pictures.shape
-    # What does not fit the grid is cut off, so that all cells have the same size.
+    # Cropped to a multiple of the grid, so that all cells have the same size.
     rows, columns = height // GRID * GRID, width // GRID * GRID
     grey = pictures[:, :rows, :columns].mean(3)
     cells = grey.reshape(count, GRID, rows // GRID, GRID, columns // GRID).mean((2, 4))

@@ -55,17 +55,17 @@ __all__ = [
 ]
 
 MAP_ITEMS = 12
-"""Items that each range of a map is drawn with."""
+"""Number of items that each range of a map is drawn with."""
 CHUNK, MAX_BYTES = 4, 4 << 30
-"""Items whose activations are in memory at a time, if that takes no more than so many bytes."""
+"""Maximum number of items, and of bytes, whose activations are in memory at a time."""
 MAX_PARTS = 6
-"""Parts that the blocks of a stage, and the steps, are divided into at most."""
+"""Maximum number of parts that the blocks of a stage, or the steps, are divided into."""
 MIN_SAME_LENGTH = 8
-"""Pairs of prompts of one length below which no activations of text are patched."""
+"""Number of pairs of equal length below which no text activations are patched."""
 RESIDUAL_TAPS = ("mlp", "self_attn", "cross_attn")
-"""What a transformer's block adds to its stream. Of a UNet's block there is its whole output."""
+"""What the blocks of a transformer add to the residual stream. UNet blocks have a whole output."""
 DECODER = "vae"
-"""The stage that only decodes."""
+"""The stage that only decodes the latent."""
 
 
 def trace(
@@ -91,11 +91,11 @@ def trace(
         seeds: Seeds of each prompt.
         others: Classifiers of side effects; by default the other heads of the classifier's
             network, if it has any.
-        cache: Whether samples are kept, so that none is drawn twice, or where.
-        progress: Whether to show a bar, or a callback.
+        cache: Whether to cache samples, so that none is drawn twice, or a cache.
+        progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
-        Where and when the concept gets in, and which sample decides.
+        The maps: in which blocks and at which steps the concept enters, and which sample decides.
 
     Raises:
         EvidenceError: The lists differ in length, or have fewer than two prompts.
@@ -142,12 +142,12 @@ def trace(
 
 
 def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> dict[str, Any]:
-    """What the positive prompts change, and what they preserve, as fields of a result.
+    """The effect of the positive prompts, as fields of a result.
 
     Args:
         trials: The pairs and classifiers.
-        unedited: What the negative prompts draw.
-        prompted: What the positive prompts draw, on the same items.
+        unedited: The drawing of the negative prompts.
+        prompted: The drawing of the positive prompts, of the same items.
 
     Returns:
         `prompting` and `prompting_preservation` of `TraceResult`.
@@ -179,18 +179,18 @@ def trace_maps(trials: Trials) -> dict[str, Any]:
 
 
 def patchable_blocks(model: Model) -> dict[str, dict[str, list[str]]]:
-    """Sites to patch, by stage and block: what a transformer's block adds, or a UNet's output.
+    """Sites to patch, by stage and block: what a transformer block adds, or a UNet block's output.
 
     Args:
         model: The model.
 
     Returns:
-        Addresses of sites by block, by stage, in the order of the model's sites; without the
-        decoder and without sites that nothing reads.
+        Addresses `[stage][block]` in the order of the model's sites, without the decoder and
+        without sites that nothing reads.
     """
     stages: dict[str, dict[str, list[str]]] = {}
     for address, site in model.sites.items():
-        # The decoder only renders the latent; a site that nothing reads changes no picture.
+        # The decoder only renders the latent, and patching a site that nothing reads has no effect.
         if site.stage == DECODER or site.affects_output is False:
             continue
         block = address.split("/")[0]
@@ -204,16 +204,16 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
 
     Args:
         trials: The pairs and the classifier.
-        items: How many items.
+        items: Number of items.
 
     Returns:
-        The effects, and warnings about stages that are left out. A stage has at most six parts, of
-        one block or more in the order of their sites.
+        The effects, and warnings about stages that are left out. A stage has at most `MAX_PARTS`
+        parts, each with one or more blocks in the order of their sites.
     """
     effects, warnings = [], []
     for stage, blocks in patchable_blocks(trials.model).items():
         sites = [site for block_sites in blocks.values() for site in block_sites]
-        # Positions of texts can be patched only if both prompts have equally many tokens.
+        # Text positions can be patched only between prompts with equally many tokens.
         same_length = any(_has_tokens(trials, site) for site in sites)
         if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
             warnings.append(f"Too few matched prompts have as many tokens to trace the {stage}.")
@@ -226,7 +226,7 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
                 "need less."
             )
             continue
-        # A block's whole output contains all that came before it, unlike what it adds.
+        # The whole output of a block includes all earlier blocks, unlike what the block adds.
         cumulative = any(site.endswith("/out") for site in sites)
         effects += _range_effects(
             trials, f"where: {stage}", stage, blocks, items, same_length, cumulative
@@ -237,12 +237,12 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
 def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
     """Patch the denoiser's predictions of every contiguous range of steps.
 
-    A prediction is of its own run's latent. What that does by itself is what another prompt's
-    predictions do, which is subtracted.
+    A prediction belongs to the latent of its own run, so patching it has an effect without any
+    concept. That effect, measured with another negative prompt's predictions, is subtracted.
 
     Args:
         trials: The pairs and the classifier.
-        items: How many items.
+        items: Number of items.
 
     Returns:
         The effects; none for a model without predictions.
@@ -252,7 +252,7 @@ def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
         return []
     prompts = trials.prompts("positive", 1)
     run = trials.model.run(prompts, trials.seeds[0], read=[site], pool="none", pictures=False)
-    # Read rather than assumed: schedulers differ in the steps that they take.
+    # Read from a run, since schedulers differ in the steps that they take.
     steps = [step.index for step in run.site_values[site].steps]
     sites = {str(step): [f"{site}@{step}"] for step in steps}
     return _range_effects(trials, "when", "denoiser", sites, items)
@@ -272,15 +272,15 @@ def patch_sites(
 
     Args:
         trials: The pairs and the classifier.
-        task: What progress is reported as.
-        site_sets: Sites, or `site@step`.
+        task: Label of the progress.
+        site_sets: Sets of addresses, with steps (`@5`) or without.
         into: The arm whose prompts are patched.
-        items: Only so many items.
-        same_length: Only pairs of one length.
+        items: Number of items; by default all.
+        same_length: Whether to take only pairs with equally many tokens.
         sources: Prompts that the activations come from; by default those of the other arm.
 
     Returns:
-        For each set how often the target was predicted.
+        The rate of the target for each set.
     """
     other_arm = "positive" if into == "negative" else "negative"
     sources = sources or trials.prompts(other_arm, items, same_length=same_length)
@@ -288,7 +288,7 @@ def patch_sites(
     hits: list[list[Bools]] = [[] for _ in site_sets]
     design = trials.design(targets)
     sites = _sites(site_sets)
-    # At least one prompt, even if it alone exceeds the limit.
+    # At least one prompt, even if its activations exceed the limit.
     size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
     for start in range(0, len(targets), size):
         trials.report(task, start, len(targets))
@@ -302,23 +302,23 @@ def patch_sites(
 
 
 def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
-    """Bytes of the sites' activations of one prompt over all steps, measured in two of them.
+    """Size of the activations of one prompt at some sites, extrapolated from two steps.
 
     Args:
-        trials: The pairs, of which the first is read.
+        trials: The pairs; the first is read.
         sites: Addresses of sites, without steps.
 
     Returns:
-        Bytes for one prompt with all its seeds, every step and position.
+        Bytes for one prompt with all seeds, steps and positions.
     """
     model = trials.model
     prompt = trials.prompts("positive", 1)
-    # Two steps suffice: every step of a site has arrays of one size.
+    # Two steps are enough, since all steps of a site have arrays of the same size.
     read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).site_values
     needed = 0.0
     for site in sites:
         values = read[site]
-        # Half of the bytes are one step's, for a site that is read at every step.
+        # At a site with steps, half of the bytes belong to one step.
         stepped = model.sites[site].stage == "denoiser" and len(values.steps) > 1
         needed += values.array().nbytes * (model.defaults.steps / 2 if stepped else 1)
     return int(needed * len(trials.seeds))
@@ -333,7 +333,7 @@ def _range_effects(
     same_length: bool = False,
     cumulative: bool = False,
 ) -> list[RangeEffect]:
-    """Patch every contiguous range of at most six parts; `sites` by block or step."""
+    """Patch every contiguous range of at most `MAX_PARTS` parts; `sites` are by block or step."""
     parts = [[str(name) for name in part] for part in np.array_split(list(sites), MAX_PARTS)]
     # `np.array_split` makes empty parts where there are fewer blocks than parts.
     parts = [part for part in parts if part]
@@ -352,9 +352,9 @@ def _range_effects(
 def _effects(
     trials: Trials, task: str, site_sets: list[list[str]], items: int, same_length: bool
 ) -> list[Effect]:
-    """What the positive prompts' activations do, less what another negative prompt's do.
+    """Effects of the positive prompts' activations, minus those of another negative prompt.
 
-    Another prompt's text has another length: texts are compared with the unpatched prompt.
+    Another prompt may have another number of tokens, so text is compared with the unpatched prompt.
     """
     after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
     if same_length:
@@ -376,13 +376,15 @@ def _patches(
     values: dict[str, dict[int, NDArray[np.float32]]] = {}
     for site in sites:
         recorded = read[site]
-        every_step = recorded.array()
-        values[site] = {step.index: every_step[:, at] for at, step in enumerate(recorded.steps)}
+        array = recorded.array()
+        values[site] = {
+            step.index: array[:, position] for position, step in enumerate(recorded.steps)
+        }
     return [
         [
             Patch(f"{address.site}@{step}", values[address.site][step])
             for address in map(parse, site_set)
-            # An address without a step means all steps at which the site was read.
+            # An address without steps means all steps at which the site was read.
             for step in (address.steps or tuple(values[address.site]))
         ]
         for site_set in site_sets
@@ -395,9 +397,11 @@ def _sites(site_sets: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _outputs_or_all(blocks: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Where there are blocks with an output, those alone."""
-    whole = {block for block, sites in blocks.items() if any(s.endswith("/out") for s in sites)}
-    return {block: [f"{block}/out"] for block in blocks if block in whole} if whole else blocks
+    """Only the whole outputs, if any block has one; otherwise all sites."""
+    outputs = {
+        block: [f"{block}/out"] for block, sites in blocks.items() if f"{block}/out" in sites
+    }
+    return outputs or blocks
 
 
 def _has_tokens(trials: Trials, site: str) -> bool:

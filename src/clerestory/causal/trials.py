@@ -1,4 +1,4 @@
-"""Matched prompts drawn with edits, and classified: what every causal check is made of."""
+"""Trials: matched prompts, drawn with edits and classified, the basis of all causal checks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["Trials", "matched_prompts"]
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Draws either arm of matched prompts on the same seeds, and classifies the pictures.
+    """Draws either arm of matched prompts with the same seeds, and classifies the pictures.
 
     Attributes:
-        evaluator: Draws them.
+        evaluator: Draws the pictures.
         pairs: A row for each item: `positive` and `negative`, the two prompts, and `same_length`,
-            whether they have as many tokens, so that activations of one can replace the other's.
+            whether they have equally many tokens, so that activations can be copied between them.
         seeds: The seeds of each prompt.
-        target: A classifier and its class that stands for the concept.
-        others: Classifiers of side effects, by name.
+        target: A classifier, and its class that stands for the concept.
+        others: Classifiers that measure side effects, by name.
     """
 
     evaluator: Evaluator
@@ -45,9 +45,9 @@ class Trials:
         """Report progress.
 
         Args:
-            task: The label of the progress.
-            completed: How much of the work is done.
-            total: How much there is.
+            task: Label of the progress.
+            completed: Number of completed units of work.
+            total: Number of all units of work.
         """
         if self.evaluator.progress is not None:
             self.evaluator.progress(task, completed, total)
@@ -61,17 +61,17 @@ class Trials:
         items: int | None = None,
         same_length: bool = False,
     ) -> list[Drawing]:
-        """Draw one arm's prompts with each set of edits.
+        """Draw the prompts of one arm with each set of edits.
 
         Args:
-            task: What progress is reported as.
+            task: Label of the progress.
             arm: `positive` or `negative`.
             edit_sets: Sets of edits.
-            items: Only so many items.
-            same_length: Only pairs of the same length.
+            items: Number of items; by default all.
+            same_length: Whether to draw only pairs with equally many tokens.
 
         Returns:
-            What each set draws.
+            A drawing for each set.
         """
         design = self.design(self.prompts(arm, items, same_length=same_length))
         return self.evaluator.draw(_conditions(edit_sets), design, description=task)
@@ -79,20 +79,20 @@ class Trials:
     def draw_patched(
         self, prompts: Sequence[str], edit_sets: Sequence[Sequence[Edit]]
     ) -> list[Drawing]:
-        """Draw prompts with sets of patches, which no other call will make: they are not kept.
+        """Draw prompts with sets of patches, without the cache: no other call has the same patches.
 
         Args:
             prompts: The prompts that are patched.
             edit_sets: Sets of patches, each for all prompts.
 
         Returns:
-            What each set draws.
+            A drawing for each set.
         """
         conditions, design = _conditions(edit_sets), self.design(prompts)
         return self.evaluator.draw(conditions, design, cached=False, description=None)
 
     def design(self, prompts: Sequence[str]) -> Design:
-        """Prompts, each with every seed.
+        """A design of prompts with all seeds.
 
         Args:
             prompts: The prompts; each is an item.
@@ -109,8 +109,8 @@ class Trials:
 
         Args:
             arm: `positive` or `negative`.
-            items: Only the first so many; by default all.
-            same_length: Only of pairs whose prompts have equally many tokens.
+            items: Number of items, from the first; by default all.
+            same_length: Whether to take only pairs with equally many tokens.
 
         Returns:
             The prompts, in the order of `pairs`.
@@ -119,25 +119,25 @@ class Trials:
         return list(pairs[arm][:items])
 
     def rate(self, drawing: Drawing) -> Rate:
-        """How often the target is predicted.
+        """The rate of the target in a drawing.
 
         Args:
-            drawing: What was drawn.
+            drawing: The drawing.
 
         Returns:
-            The rate of the target's label, items averaged first.
+            The rate, with an interval over items.
         """
         return drawing.rate(*self.target)
 
     def preservation(self, after: Drawing, before: Drawing) -> dict[str, float]:
-        """By other classifier, the share of pictures whose prediction is the same in both.
+        """The share of pictures with the same prediction in both drawings, by other classifier.
 
         Args:
-            after: Drawn with a change.
-            before: Drawn without it, on the same design.
+            after: The drawing with a change.
+            before: The drawing without it, of the same design.
 
         Returns:
-            Shares of pictures, 0 to 1, by the classifier's name; empty without other classifiers.
+            Shares, 0 to 1, by name of the classifier; empty without other classifiers.
         """
         return {
             name: float(after.same_as(before, classifier).mean())
@@ -150,13 +150,13 @@ def _conditions(edit_sets: Sequence[Sequence[Edit]]) -> list[Condition]:
 
 
 def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> pd.DataFrame:
-    """Choose one prompt of each arm for some items, at random, of the same length if possible.
+    """Choose items at random, and for each a prompt of both arms, if possible of equal length.
 
     Args:
-        findings: The findings.
-        model: Counts tokens.
+        findings: The findings, with their samples.
+        model: The model, whose tokenizer determines the lengths.
         half: `selection` or `evaluation`.
-        items: How many items, at least 2.
+        items: Number of items, at least 2.
 
     Returns:
         Columns `item`, `positive`, `negative`, `same_length`.
@@ -172,7 +172,7 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
         arm: samples[samples["arm"] == arm].groupby("item", sort=False)["prompt"].unique()
         for arm in ("positive", "negative")
     }
-    # A prompt in both arms: `find` had `within="prompt"`.
+    # With `within="prompt"`, `find` has the same prompts in both arms.
     if set(samples.loc[samples["arm"] == "positive", "prompt"]) & set(
         samples.loc[samples["arm"] == "negative", "prompt"]
     ):
@@ -181,24 +181,25 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
         )
     if items < 2:
         raise EvidenceError(f"items is {items}; at least 2 are needed for any figure.")
-    # Always the same order: `verify` reads and draws the same items in each call.
+    # A fixed seed, so that every call of `verify` reads and draws the same items.
     order = np.random.default_rng(0).permutation(findings.items[half])
     rows = [
         {
             "item": item,
-            **_prompt_pair(by_arm["positive"][item], by_arm["negative"][item], model, turn),
+            **_prompt_pair(by_arm["positive"][item], by_arm["negative"][item], model, index),
         }
-        for turn, item in enumerate(order[:items])
+        for index, item in enumerate(order[:items])
     ]
     return pd.DataFrame(rows)
 
 
 def _prompt_pair(
-    positive: Sequence[str], negative: Sequence[str], model: Model, turn: int
+    positive: Sequence[str], negative: Sequence[str], model: Model, index: int
 ) -> dict[str, object]:
-    """Two prompts of one length if there are any; templates take turns from item to item."""
+    """A prompt of each arm, of equal length if possible; `index` cycles through the templates."""
     lengths = {prompt: len(model.tokenize(prompt)) for prompt in (*positive, *negative)}
     pairs = [(first, second) for first in positive for second in negative]
     same = [(first, second) for first, second in pairs if lengths[first] == lengths[second]]
-    chosen = (same or pairs)[turn % len(same or pairs)]
-    return {"positive": chosen[0], "negative": chosen[1], "same_length": bool(same)}
+    candidates = same or pairs
+    first, second = candidates[index % len(candidates)]
+    return {"positive": first, "negative": second, "same_length": bool(same)}

@@ -1,11 +1,11 @@
-"""Detecting is not controlling: change the units of findings, and count what the picture does.
+"""Detecting is not controlling: change the units of findings, and measure how pictures change.
 
     result = verify(findings, model, classifier="lancet:style", label="stained glass")
     result.sentences()
 
-Everything is drawn from items of the evaluation half, with seeds that were not recorded, so that
-samples which were selected by their pictures are drawn anew; how far a unit is moved comes from the
-selection half.
+All pictures are drawn for items of the evaluation half, with seeds that were not recorded, since a
+sample that was selected for its picture would show the concept again. The distance by which a unit
+is moved comes from the selection half.
 """
 
 from __future__ import annotations
@@ -73,31 +73,31 @@ def verify(
     """Change each unit and count how often a classifier then predicts a label.
 
     Args:
-        findings: What `find` or `group` found.
+        findings: Findings of `find`, or of a group.
         model: The recorded model.
         classifier: A classifier, or its name.
         label: Its class that stands for the concept.
         units: Addresses of findings; by default the first-ranked neuron and direction of each
             stage, and the first direction at the conditioning site.
-        items: How many items of the evaluation half are drawn.
+        items: Number of items of the evaluation half to draw.
         seeds: Seeds of each prompt; by default one that was not recorded.
-        baselines: Directions from shuffled pairs that each unit is compared with.
+        baselines: Number of directions from shuffled pairs that each unit is compared with.
         maps: Whether to trace where, when and from which sample the concept comes.
         others: Classifiers of side effects; by default the other heads of the classifier's
             network, if it has any.
-        cache: Whether samples are kept, so that none is drawn twice, or where.
-        progress: Whether to show a bar, or a callback.
+        cache: Whether to cache samples, so that none is drawn twice, or a cache.
+        progress: Show a progress bar, or a callback; see `ProgressOption`.
 
     Returns:
         The effects of the units, and the maps.
 
     Raises:
-        EvidenceError: No finding can be checked: nothing reads the site, the samples are missing,
-            or the seeds were used to select them.
+        EvidenceError: No finding can be verified, because nothing reads its site, the samples are
+            missing, or the seeds were used to select samples.
         RegistryError: There is no such classifier or label.
     """
     target = load_target(classifier, label)
-    chosen = _choose_findings(findings, model, units)
+    selected = _select_findings(findings, model, units)
     with progress_bars(progress) as report:
         trials = Trials(
             evaluator=Evaluator(model, cache, progress=report),
@@ -108,8 +108,8 @@ def verify(
         )
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
-        shifts = _shifts(findings, model, chosen, trials, items)
-        effects = _unit_effects(trials, chosen, shifts, unedited, prompted, baselines)
+        shifts = _shifts(findings, model, selected, trials, items)
+        effects = _unit_effects(trials, selected, shifts, unedited, prompted, baselines)
         fields = trace_maps(trials) if maps else {}
     fields["warnings"] = (*findings.warnings, *fields.get("warnings", ()))
     return VerificationResult(
@@ -137,25 +137,25 @@ def verify(
 def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, ...]:
     recorded = [] if findings.samples is None else findings.samples["seed"].tolist()
     if seeds is None:
-        # The seed after the recorded ones: the noise is new.
+        # The seed after the recorded ones, so that the noise is new.
         return (max(recorded, default=-1) + 1,)
-    chosen = check_seeds(seeds)
-    both = sorted(set(chosen) & set(recorded))
+    checked = check_seeds(seeds)
+    shared = sorted(set(checked) & set(recorded))
     # A picture that was selected for what it shows would show it again, whatever the unit does.
-    if both and findings.classifiers:
+    if shared and findings.classifiers:
         raise EvidenceError(
-            f"Samples were selected by their pictures with seed {both[0]}: the same seed proves "
+            f"Samples were selected by their pictures with seed {shared[0]}: the same seed proves "
             f"nothing. Take others, such as {max(recorded) + 1}."
         )
-    return chosen
+    return checked
 
 
 @dataclass(frozen=True, eq=False)
 class _Shift:
-    """How far the concept moves a unit at a site.
+    """The distance by which the concept moves a unit, measured on the selection half.
 
-    `direction` has length one; `negative` and `positive` are the mean levels along it;
-    `differences` are of the selection pairs, `[item, unit]`.
+    `direction` has length 1. `negative` and `positive` are mean projections on it. `differences`
+    are positive minus negative activations, `[item, unit]`.
     """
 
     site: str
@@ -169,7 +169,7 @@ class _Shift:
         return self.positive - self.negative
 
 
-def _choose_findings(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
+def _select_findings(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
     by_unit = {finding.unit: finding for finding in findings.findings}
     for unit in units:
         if unit not in by_unit:
@@ -179,13 +179,13 @@ def _choose_findings(findings: Findings, model: Model, units: Sequence[str]) -> 
     if units:
         return [by_unit[unit] for unit in units]
     first: dict[tuple[str, str], Finding] = {}
-    # By the rank in the selection half: the evaluation half must not choose what it evaluates.
+    # By rank in the selection half, since the evaluation half must not select what it evaluates.
     for finding in sorted(findings.findings, key=lambda finding: finding.rank):
         site = model.sites[parse(finding.site).site]
         if site.affects_output is False or not _has_length(findings, finding):
             continue
         first.setdefault((site.stage, finding.kind), finding)
-        # The conditioning site in addition: all that the denoiser knows of the prompt passes it.
+        # The conditioning site as well: all information of the prompt passes through it.
         if site.address == model.conditioning_site and finding.kind == "direction":
             first.setdefault((site.address, finding.kind), finding)
     if not first:
@@ -195,16 +195,16 @@ def _choose_findings(findings: Findings, model: Model, units: Sequence[str]) -> 
 
 
 def _has_length(findings: Findings, finding: Finding) -> bool:
-    """Whether there is anything to add: a direction may be zero."""
+    """Whether there is a direction to add; fitted directions may be zero."""
     return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
 
 
 def _shifts(
-    findings: Findings, model: Model, chosen: Sequence[Finding], trials: Trials, items: int
+    findings: Findings, model: Model, selected: Sequence[Finding], trials: Trials, items: int
 ) -> list[_Shift]:
-    """Read the selection half at the chosen sites, in both arms."""
+    """Read both arms of the selection half at the sites of the selected findings."""
     pairs = matched_prompts(findings, model, "selection", items)
-    sites = list(dict.fromkeys(parse(finding.site).site for finding in chosen))
+    sites = list(dict.fromkeys(parse(finding.site).site for finding in selected))
     values: dict[str, dict[str, NDArray[np.float64]]] = {}
     for arm in ("positive", "negative"):
         run = model.run(
@@ -216,9 +216,9 @@ def _shifts(
         )
         values[arm] = {
             finding.site: _item_means(run.read(finding.site).mean("step").to_numpy(), len(pairs))
-            for finding in chosen
+            for finding in selected
         }
-    return [_shift(findings, finding, values) for finding in chosen]
+    return [_shift(findings, finding, values) for finding in selected]
 
 
 def _item_means(values: Floats, items: int) -> NDArray[np.float64]:
@@ -237,25 +237,29 @@ def _shift(
         direction = np.eye(1, positive.shape[1], unit)[0]
     else:
         direction = findings.direction(finding.unit)
-    # A recording of some units has shorter directions than the site that is edited.
+    # Directions are shorter than the site if only some of its units were recorded.
     if len(direction) != positive.shape[1]:
         raise EvidenceError(
             f"{finding.unit} was found among {len(direction)} of the site's {positive.shape[1]} "
             "units; record all of them to change it."
         )
     length = float(np.linalg.norm(direction))
-    # Its unit vector would be NaN.
+    # Dividing by a length of 0 would give NaN.
     if length == 0:
         raise EvidenceError(f"The direction {finding.unit} is zero: there is nothing to change.")
     unit_direction = direction / length
-    # Along the unit direction: means of projections, in the units of the activations.
-    levels = float((negative @ unit_direction).mean()), float((positive @ unit_direction).mean())
-    return _Shift(finding.site, unit_direction, *levels, positive - negative)
+    return _Shift(
+        site=finding.site,
+        direction=unit_direction,
+        negative=float((negative @ unit_direction).mean()),
+        positive=float((positive @ unit_direction).mean()),
+        differences=positive - negative,
+    )
 
 
 def _unit_effects(
     trials: Trials,
-    chosen: Sequence[Finding],
+    selected: Sequence[Finding],
     shifts: Sequence[_Shift],
     unedited: Drawing,
     prompted: Drawing,
@@ -274,32 +278,32 @@ def _unit_effects(
             kind=finding.kind,
             detects=finding.detects.auroc,
             addition=effect_of(trials.rate(addition), trials.rate(unedited)),
-            # The other way round: what is lost counts as positive.
+            # Prompted first, so that a fall of the rate is a positive effect.
             ablation=effect_of(trials.rate(prompted), trials.rate(ablation)),
             patching=patches[shift.site][0],
             reverse_patching=patches[shift.site][1],
             baselines=_baseline_effects(trials, shift, unedited, addition, baselines),
             preservation=trials.preservation(addition, unedited),
         )
-        for finding, shift, addition, ablation in zip(chosen, shifts, added, ablated, strict=True)
+        for finding, shift, addition, ablation in zip(selected, shifts, added, ablated, strict=True)
     )
 
 
 def _baseline_effects(
     trials: Trials, shift: _Shift, unedited: Drawing, added: Drawing, count: int
 ) -> BaselineEffects | None:
-    """Effects of directions of the same length, on fewer items than the unit's own."""
+    """Effects of shuffled directions of the same norm, on the first `BASELINE_ITEMS` items."""
     try:
-        # A fixed seed: the same findings have the same baselines each time.
+        # A fixed seed, so that the same findings have the same baselines in every call.
         directions = shuffled_directions(
             shift.differences, abs(shift.distance), np.random.default_rng(0), count
         )
-    except EvidenceError:  # all pairs differ alike: no other direction is as typical of the site
+    except EvidenceError:  # the pairs cannot be shuffled, so there is no comparable direction
         return None
     edit_sets = [[Add(shift.site, direction)] for direction in directions]
-    drawn = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
+    drawings = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
     before = trials.rate(unedited.first_items(BASELINE_ITEMS))
-    effects = [effect_of(trials.rate(drawing), before).effect for drawing in drawn]
+    effects = [effect_of(trials.rate(drawing), before).effect for drawing in drawings]
     return BaselineEffects(
         mean=float(np.mean(effects)),
         low=min(effects),
@@ -311,9 +315,9 @@ def _baseline_effects(
 
 
 def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
-    """Patch the site's whole activation from one arm into the other, both ways."""
+    """Effects of patching the whole activation of a site from one arm into the other, both ways."""
     same_length = bool(trials.model.family.hooks_by_address[parse(site).site].text_window)
-    # Text of another length cannot be patched position by position.
+    # Texts of different lengths cannot be patched position by position.
     if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
         return None, None
     effects = []
@@ -323,6 +327,6 @@ def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect 
             trials, "patching", [[site]], into=arm, items=MAP_ITEMS, same_length=same_length
         )
         rates = (after, trials.rate(before))
-        # Patching negative activations into a positive prompt takes the concept away.
+        # Patching into the positive prompt removes the concept: the fall counts as positive.
         effects.append(effect_of(*(rates if arm == "negative" else rates[::-1])))
     return effects[0], effects[1]

@@ -1,12 +1,12 @@
-"""Classifiers: pictures to label probabilities, with their known errors.
+"""Classifiers: probabilities of labels from pictures, with their known errors.
 
     mood = load_classifier("lancet:mood")
     mood(pictures)                  # [n, class] probabilities of pictures [n, 64, 64, 3] uint8
     mood.classes                    # ("happy", "sad", …)
 
-Where two classifiers have one name they differ in architecture, seed and training pictures: one has
-the role of selection, the other that of evaluation, so that what was selected with one
-is evaluated with the other. `write_sheet` and `check_classifier` compare one with human labels.
+Two classifiers of one name differ in architecture, seed and training pictures. One has the role
+`selection`, the other `evaluation`, so that what one selects is evaluated by the other.
+`write_sheet` and `check_classifier` compare a classifier with a person's labels.
 """
 
 from clerestory.classifiers.base import (

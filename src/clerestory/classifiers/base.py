@@ -1,13 +1,13 @@
-"""What a classifier is, how one is opened by name, and which names may run code or fetch.
+"""The interface of classifiers, loading them by name, and which names may run code or download.
 
     mood = load_classifier("lancet:mood")
     mood(pictures)                          # [n, class] probabilities
     parse_target("lancet:mood=scared")      # Target(classifier='lancet:mood', label='scared')
 
-A new kind is one file and one registration: a function of what stands behind the colon.
+A new kind is one file with one registered function of the text after the colon.
 
     @classifier_kinds.register("mine")
-    def open_mine(name: str, role: Role) -> Classifier: ...
+    def load_mine(name: str, role: Role) -> Classifier: ...
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Pictures to probabilities over named classes.
+    """Maps pictures to probabilities of named classes.
 
-    A classifier may have further attributes: `digest`, where it can change under the same `source`;
-    `weight_digests`, where a generator may have the same weights (see
-    `models/core/weight_digests.py`); `is_measurement`, where it has learnt nothing. Several heads
-    of one network are a `ClassifierHead`.
+    Further attributes are optional: `digest`, if the classifier can change under the same `source`;
+    `weight_digests`, if the studied model may share its weights (see
+    `models/core/weight_digests.py`); `is_measurement`, if it is not trained. A classifier that is
+    one of several heads of a network is a `ClassifierHead`.
     """
 
     @property
@@ -62,7 +62,7 @@ class Classifier(Protocol):
             Probabilities `[n, class]`; each row adds up to 1.
 
         Raises:
-            ModelError: It cannot read pictures like these.
+            ModelError: The classifier cannot read these pictures.
         """
 
 
@@ -81,53 +81,53 @@ class Target(NamedTuple):
         return f"{self.classifier}={self.label}"
 
 
-Opener: TypeAlias = Callable[[str, Role], Classifier]
+Loader: TypeAlias = Callable[[str, Role], Classifier]
 
-classifier_kinds: Registry[Opener] = Registry(
+classifier_kinds: Registry[Loader] = Registry(
     "classifier kind", package="clerestory.classifiers.kinds", group="clerestory.classifiers"
 )
-"""Functions by what stands before the colon of a name."""
+"""Functions that load a classifier, by the text before the colon of its name."""
 
 _TRUSTED: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
-# None: no names from files are about, so that every name was given by a person.
+# None outside of `trusted_names`: there every name was given by a person.
 
 
 @contextmanager
 def trusted_names(names: Iterable[str]) -> Iterator[None]:
-    """Let only some names run code or fetch anything, while names from somebody's file are about.
+    """Within this context, only these names may run code or download anything.
 
-    Any other `python:` classifier is refused before anything is imported, and one of a hub is
-    looked for on this machine only.
+    It is entered while names from somebody's file are in use. Other `python:` classifiers are
+    refused before anything is imported, and those of a hub are loaded from this machine only.
 
     Args:
-        names: The names that a person gave.
+        names: Names that a person gave.
     """
     token = _TRUSTED.set(frozenset(names))
     try:
         yield
     finally:
-        # Reset and not cleared: one of these contexts may stand within another.
+        # Reset, not cleared, since contexts may be nested.
         _TRUSTED.reset(token)
 
 
 def is_trusted(name: str) -> bool:
-    """Whether a person gave this name, on the command line or in Python, and no file did.
+    """Whether a person gave this name, on the command line or in Python, and not a file.
 
     Args:
-        name: The classifier's whole name.
+        name: The whole name of the classifier.
 
     Returns:
-        True outside `trusted_names`; within it, whether the name is one of those.
+        True outside of `trusted_names`; within it, whether the name is one of them.
     """
     trusted = _TRUSTED.get()
     return trusted is None or name in trusted
 
 
 def is_code(name: str) -> bool:
-    """Whether the classifier of this name is code, which is imported and run.
+    """Whether the classifier of this name is code that is imported and run.
 
     Args:
-        name: The classifier's whole name.
+        name: The whole name of the classifier.
 
     Returns:
         True for the kind `python`.
@@ -139,68 +139,72 @@ def is_code(name: str) -> bool:
 
 
 def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
-    """Open a classifier.
+    """Load a classifier by name.
 
     Args:
-        name: `KIND:REST`, such as `lancet:mood` or `zero-shot:MODEL[a cat, a dog]`.
-        role: Which of two classifiers of that name, where there are two.
+        name: `KIND:NAME`, such as `lancet:mood` or `zero-shot:MODEL[a cat, a dog]`.
+        role: Which of two classifiers of that name, if there are two.
 
     Returns:
         The classifier.
 
     Raises:
-        RegistryError: There is none, or its classes have no names that tell them apart.
+        RegistryError: There is no such classifier, or the names of its classes are not distinct.
         ModelError: Its weights cannot be read.
     """
-    kind, _, rest = name.partition(":")
-    opened = classifier_kinds[kind](rest, role)
-    classes = opened.classes
-    # The only class would have probability 1 in every picture.
+    kind, _, name_of_kind = name.partition(":")
+    classifier = classifier_kinds[kind](name_of_kind, role)
+    classes = classifier.classes
+    # A single class would have probability 1 in every picture.
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise RegistryError(
             f"{name} has the classes {', '.join(map(repr, classes))}; two or more are expected, "
             "each with a name of its own."
         )
-    return opened
+    return classifier
 
 
 def resolve_label(name: str, label: str, *, role: Role = "evaluation") -> str:
-    """The class of a classifier that a text means: its name, or the one that begins with it.
+    """Find a class of a classifier by its name or by the first words of its name.
 
-    Hyphens count as blanks: `black` is `black clothes`, `bushy-brown` is `bushy brown`.
+    Case does not matter, and hyphens count as spaces: `black` is `black clothes`, `bushy-brown` is
+    `bushy brown`.
 
     Args:
-        name: The classifier.
-        label: The text.
+        name: Name of the classifier.
+        label: Text that names a class.
         role: Which of two classifiers of that name.
 
     Returns:
         The class, as the classifier spells it.
 
     Raises:
-        RegistryError: No class is meant, or several.
+        RegistryError: The text names no class, or several.
     """
     classes = load_classifier(name, role=role).classes
     if label in classes:
         return label
-    plain = label.replace("-", " ").strip().casefold()
-    spelt = {known.replace("-", " ").casefold(): known for known in classes}
+    normalised = label.replace("-", " ").strip().casefold()
+    by_key = {class_name.replace("-", " ").casefold(): class_name for class_name in classes}
+    if normalised in by_key:
+        return by_key[normalised]
     # Whole words: `black` is `black clothes`, but not `blackberry`.
-    beginnings = [known for key, known in spelt.items() if plain and key.startswith(f"{plain} ")]
-    if plain in spelt or len(beginnings) == 1:
-        return spelt.get(plain) or beginnings[0]
+    prefix = f"{normalised} "
+    matches = [by_key[key] for key in by_key if normalised and key.startswith(prefix)]
+    if len(matches) == 1:
+        return matches[0]
     raise RegistryError(f"{name} has no class {label!r}.{suggest(label, classes)}")
 
 
 def parse_target(text: str, *, role: Role = "evaluation") -> Target:
-    """Read a target as it is typed, `lancet:clothes=black`.
+    """Parse a target from text such as `lancet:clothes=black`.
 
     Args:
         text: CLASSIFIER=LABEL; the label may be shortened as for `resolve_label`.
         role: Which of two classifiers of that name.
 
     Returns:
-        The classifier's name and the class, as the classifier spells it.
+        The name of the classifier and the class, as the classifier spells it.
 
     Raises:
         RegistryError: There is no such classifier or class.

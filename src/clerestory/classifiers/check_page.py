@@ -1,4 +1,4 @@
-"""The page on which a person marks pictures; only its own script runs there."""
+"""The page on which a person marks pictures; its policy allows no script but its own."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["render_page"]
 def render_page(
     source: str, classes: Sequence[str], unsure: str, lines: Sequence[tuple[Any, ...]]
 ) -> str:
-    """Render the page, which shows one picture after the other.
+    """Render the page, which shows one picture at a time.
 
     Args:
-        source: The classifier.
-        classes: Its classes, escaped wherever they are shown.
-        unsure: The mark of a picture of which the person cannot tell.
-        lines: Tuples that begin with a sample and the address of its picture from the page.
+        source: Source of the classifier.
+        classes: Its classes; they are escaped on the page.
+        unsure: Mark of a picture that the person cannot label.
+        lines: Tuples that begin with the number of a sample and the relative URL of its picture.
 
     Returns:
         The HTML.
     """
     sheet = {
-        # Marks that the browser keeps are of this sheet alone.
+        # Key under which the browser stores the marks of this sheet.
         "sheet": secrets.token_hex(8),
         "classes": list(classes),
         "labels": [visible(label) for label in classes],
@@ -40,9 +40,9 @@ def render_page(
     }
     templates = environment("clerestory.classifiers")
     assert templates.loader is not None
-    # The text itself and not a rendered template, which might differ from its digest.
+    # Not rendered as a template, so that the text equals the one that is digested.
     script = templates.loader.get_source(templates, "check.js")[0]
-    # The page's policy runs only a script of this digest.
+    # The page's policy allows only a script with this digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     template = templates.get_template("check.html")
     return template.render(sheet=sheet, source=source, script=Markup(script), digest=digest)

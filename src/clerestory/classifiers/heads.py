@@ -14,36 +14,35 @@ __all__ = ["ClassifierHead", "factor_of"]
 
 @runtime_checkable
 class ClassifierHead(Classifier, Protocol):
-    """A classifier that is one of several heads on one network, a head for each factor.
+    """A classifier that is one of several heads of a network, each for one factor.
 
-    A caller that asks several heads passes the same array to each, one after another: the network
-    may keep what it computed last.
+    Pass the same array to several heads one after another: the network may cache its last features.
     """
 
     @property
     def factor(self) -> str:
-        """What this head predicts, such as `style`."""
+        """The factor that this head predicts, such as `style`."""
 
     @property
     def companions(self) -> tuple[str, ...]:
-        """The names of the network's other heads, as `classifier` takes them."""
+        """Names of the other heads of the network, as `load_classifier` takes them."""
 
     @property
     def network(self) -> str:
-        """What reports call the network."""
+        """Name of the network in reports."""
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the heads read, `[n, feature]`, of pictures `[n, height, width, 3]`.
+        """Features of pictures, the input of all heads.
 
         Args:
             pictures: `[n, height, width, 3]`.
 
         Returns:
-            Features, the same for all heads of the network.
+            `[n, feature]`.
         """
 
     def accuracy(self) -> tuple[int, int]:
-        """How many held-out pictures this head has right, and of how many."""
+        """Number of correctly classified held-out pictures, and number of all of them."""
 
 
 def factor_of(name: str, classifier: Classifier) -> str:

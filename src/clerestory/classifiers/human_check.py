@@ -1,10 +1,10 @@
-"""A person's check of a classifier: pictures marked by eye, and rates corrected by the marks.
+"""A person's check of a classifier: pictures labelled by eye, and rates corrected by these labels.
 
     write_sheet(recording, "lancet:mood", Path("check"))     # pictures, page.html, marks.csv
     check_classifier(recording, "lancet:mood", Path("check/marks.csv"))
 
-The pictures are drawn at random from the recording and shown without what the classifier predicts.
-The check is kept in the recording's folder, and every finding that uses the classifier reports it.
+Pictures are chosen at random from the recording and shown without the classifier's predictions. The
+check is stored in the recording's folder, and all findings that use the classifier report it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,28 +42,22 @@ UNSURE = "?"
 """Mark of a picture that a person cannot label; such pictures widen the intervals."""
 ENDING = ".check.json"
 LEVEL = 0.95
+"""Coverage of the intervals of corrected rates."""
 MAX_PICTURES = 2**31
-"""More than any recording has: a count beyond it was altered."""
-
-
-class CorrectedRate(NamedTuple):
-    """A class's share of a recording's pictures.
-
-    Attributes:
-        predicted: The share by the classifier.
-        rate: The same, corrected by the marks.
-        low: Lower limit of its 95% interval.
-        high: Upper limit.
-    """
-
-    predicted: float
-    rate: float
-    low: float
-    high: float
+"""More pictures than any recording has: a file with a higher count was altered."""
 
 
 @dataclass(frozen=True)
-class _SavedRate:
+class CorrectedRate:
+    """The share of a class among the pictures of a recording, 0 to 1.
+
+    Attributes:
+        predicted: The share that the classifier predicts.
+        rate: That share, corrected by the marks.
+        low: Lower limit of the 95% interval of the corrected share.
+        high: Upper limit of that interval.
+    """
+
     predicted: float
     rate: float
     low: float
@@ -82,20 +76,20 @@ class _Saved:
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     pictures: int
-    rates: Mapping[str, _SavedRate]
+    rates: Mapping[str, CorrectedRate]
 
 
 @dataclass(frozen=True, eq=False)
 class HumanCheck:
-    """A classifier beside a person's marks on one recording's pictures.
+    """A classifier's predictions beside a person's marks, for the pictures of one recording.
 
     Attributes:
-        source: The classifier.
+        source: Source of the classifier.
         classes: Its classes.
-        confusion: Marked pictures, `[marked as, predicted]`.
-        unsure: Pictures of which the person could not tell, by prediction, `[predicted]`.
-        predicted: The share of each class among all pictures of the recording.
-        pictures: How many these are.
+        confusion: Numbers of marked pictures, `[marked class, predicted class]`.
+        unsure: Numbers of pictures that the person could not label, `[predicted class]`.
+        predicted: Share of each predicted class among all pictures of the recording.
+        pictures: Number of all pictures of the recording.
     """
 
     source: str
@@ -107,21 +101,22 @@ class HumanCheck:
 
     @property
     def marked(self) -> int:
-        """How many pictures were marked as a class."""
+        """Number of pictures that were marked with a class."""
         return int(self.confusion.sum())
 
     @property
     def agreed(self) -> int:
-        """How many of these have the predicted class."""
+        """Number of pictures that were marked with the predicted class."""
         return int(np.trace(self.confusion))
 
     def corrected(self, label: str) -> CorrectedRate:
-        """A class's share among all pictures, with the classifier's errors taken out.
+        """The share of a class among all pictures, corrected for the classifier's errors.
 
-        The predicted share, plus the share that was missed, less the share that was predicted
-        wrongly. The interval adds the exact ones of both shares, at half of the error each, so that
-        it has at least its level. Pictures of which the person could not tell count as the worst,
-        either way, since those are the ones that classifiers get wrong.
+        It is the predicted share, plus the share of missed pictures, minus the share of wrongly
+        predicted ones. The interval combines exact intervals of the two error shares, each at half
+        of the error probability, so its coverage is at least its level. Pictures that the person
+        could not label count as errors in whichever direction widens the interval, since those are
+        the pictures that classifiers get wrong.
 
         Args:
             label: The class.
@@ -137,16 +132,16 @@ class HumanCheck:
         wrong = int(self.confusion[:, at].sum()) - right
         share, unsure = self.predicted[at], int(self.unsure[at])
         total_unsure = int(self.unsure.sum())
-        elsewhere, total = total_unsure - unsure, self.marked + total_unsure
-        # Two intervals at half of the error each hold together at `LEVEL` (Bonferroni).
-        half = 1 - (1 - LEVEL) / 2
-        low = clopper_pearson(missed, total, half).low
-        low -= clopper_pearson(wrong + unsure, total, half).high
-        high = clopper_pearson(missed + elsewhere, total, half).high
-        high -= clopper_pearson(wrong, total, half).low
-        ends = (share + (missed - wrong) / self.marked, share + low, share + high)
-        # The correction may lead a little outside of what a share can be.
-        return CorrectedRate(share, *(min(1.0, max(0.0, end)) for end in ends))
+        unsure_elsewhere, total = total_unsure - unsure, self.marked + total_unsure
+        # Two intervals at half of the error probability hold together at `LEVEL` (Bonferroni).
+        level = 1 - (1 - LEVEL) / 2
+        low = clopper_pearson(missed, total, level).low
+        low -= clopper_pearson(wrong + unsure, total, level).high
+        high = clopper_pearson(missed + unsure_elsewhere, total, level).high
+        high -= clopper_pearson(wrong, total, level).low
+        corrected = (share + (missed - wrong) / self.marked, share + low, share + high)
+        # The correction can leave the range of a share.
+        return CorrectedRate(share, *(min(1.0, max(0.0, value)) for value in corrected))
 
     @property
     def sentence(self) -> str:
@@ -160,13 +155,13 @@ class HumanCheck:
         )
 
     def shares(self, queries: Iterable[str]) -> str:
-        """In a line, the corrected shares of the classes that queries name.
+        """A sentence with the corrected shares of the classes that queries name.
 
         Args:
-            queries: Queries and filters, in which classes stand after a quotation mark or `=`.
+            queries: Queries and filters, in which a class follows a quotation mark or `=`.
 
         Returns:
-            One sentence; "" where no class is named.
+            The sentence; "" if no class is named.
         """
         text = " ".join(queries)
         named = [label for label in self.classes if re.search(rf"['\"=]{re.escape(label)}\b", text)]
@@ -178,7 +173,7 @@ class HumanCheck:
         return f"Of all pictures: {'; '.join(parts)}." if parts else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Every field and figure, ready for JSON."""
         low, high = wilson(self.agreed, self.marked)
         return {
             "source": self.source,
@@ -189,7 +184,7 @@ class HumanCheck:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
             "pictures": self.pictures,
-            "rates": {label: self.corrected(label)._asdict() for label in self.classes},
+            "rates": {label: asdict(self.corrected(label)) for label in self.classes},
         }
 
     @classmethod
@@ -197,13 +192,13 @@ class HumanCheck:
         """Restore a check from what `to_dict` returned.
 
         Args:
-            values: What was read from JSON.
+            values: The values that were read from JSON.
 
         Returns:
             An equal check.
 
         Raises:
-            EvidenceError: A field does not fit, or counts do not fit together.
+            EvidenceError: A field is invalid, or the counts are inconsistent.
         """
         saved = validate(_Saved, values, "a classifier's check", EvidenceError)
         classes = len(saved.classes)
@@ -235,23 +230,23 @@ def write_sheet(
     seed: int = 0,
     role: Role = "evaluation",
 ) -> int:
-    """Write pictures to be marked, a page that marks them, and an empty table of marks.
+    """Write pictures to be marked, a page to mark them on, and an empty table of marks.
 
     Args:
         recording: A complete recording with pictures.
-        name: The classifier.
-        out: A folder, new or empty.
-        size: How many pictures; all, where the recording has fewer.
-        seed: Seed of the choice.
+        name: Name of the classifier.
+        out: A new or empty folder.
+        size: Number of pictures; all if the recording has fewer.
+        seed: Random seed of the choice.
         role: Which of two classifiers of that name.
 
     Returns:
-        How many pictures there are.
+        The number of pictures.
 
     Raises:
-        OutputError: The folder holds something.
-        RecordingError: No pictures were kept, or some are missing, so that those which are there
-            are no random ones.
+        OutputError: The folder is not empty.
+        RecordingError: The recording has no pictures, or is not complete, so that the existing ones
+            are not a random choice.
         ModelError: The classifier cannot read the pictures.
     """
     import pandas as pd
@@ -259,17 +254,17 @@ def write_sheet(
 
     classifier = load_classifier(name, role=role)
     _check_complete(recording)
-    chosen = np.random.default_rng(seed).permutation(recording.rows)[:size]
-    # One that cannot read these pictures fails here, before anything is written.
-    classifier(recording.pictures(chosen[:1]))
-    # Read in the recording's order; shown in the random one.
-    pictures = recording.pictures(np.sort(chosen))
-    by_row = dict(zip(np.sort(chosen).tolist(), pictures, strict=True))
+    rows = np.random.default_rng(seed).permutation(recording.rows)[:size]
+    # A classifier that cannot read these pictures fails here, before anything is written.
+    classifier(recording.pictures(rows[:1]))
+    # Read in the order of the recording, which is faster, and shown in the random order.
+    pictures = recording.pictures(np.sort(rows))
+    by_row = dict(zip(np.sort(rows).tolist(), pictures, strict=True))
     with atomic_folder(out) as part:
         (part / "pictures").mkdir()
         lines = []
-        for row in chosen.tolist():
-            # Named by its content, so that marks of other pictures are noticed.
+        for row in rows.tolist():
+            # Named by its digest, so that marks of other pictures are noticed.
             file = f"pictures/{picture_digest(by_row[row])}.png"
             Image.fromarray(by_row[row]).save(part / file)
             lines.append((row, file, ""))
@@ -283,12 +278,12 @@ def write_sheet(
 def check_classifier(
     recording: Recording, name: str, marks: Path, *, role: Role = "evaluation"
 ) -> HumanCheck:
-    """Compare a person's marks with the predictions, and keep the check with the recording.
+    """Compare a person's marks with the predictions, and store the check with the recording.
 
     Args:
-        recording: The recording that the pictures are from.
-        name: The classifier.
-        marks: The table of marks, filled in.
+        recording: The recording that the pictures come from.
+        name: Name of the classifier.
+        marks: The completed table of marks.
         role: Which of two classifiers of that name.
 
     Returns:
@@ -302,7 +297,7 @@ def check_classifier(
     marked = _read_marks(recording, classifier, marks)
     labels, _ = predict(recording, classifier)
     by_row = dict(zip(recording.rows.tolist(), labels, strict=True))
-    index = {label: at for at, label in enumerate(classifier.classes)}
+    index = {label: position for position, label in enumerate(classifier.classes)}
     confusion = np.zeros((len(index), len(index)), np.int64)
     unsure = np.zeros(len(index), np.int64)
     for row, mark in marked.items():
@@ -321,11 +316,11 @@ def check_classifier(
 
 
 def load_check(recording: Recording, classifier: Classifier) -> HumanCheck | None:
-    """The check of a classifier that the recording's folder keeps; None without one.
+    """The check of a classifier that is stored with a recording; None if there is none.
 
     Args:
         recording: The recording.
-        classifier: The classifier, opened.
+        classifier: The classifier.
 
     Returns:
         The check of this version of the classifier.
@@ -352,13 +347,13 @@ def _check_complete(recording: Recording) -> None:
 
 
 def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> dict[int, str]:
-    """What each marked sample was marked as: a class, or that it cannot be told."""
+    """The mark of each sample that has one: a class or `UNSURE`."""
     known = {*classifier.classes, UNSURE}
     marked: dict[int, str] = {}
-    # Line 1 has the names of the columns.
+    # From 2, since line 1 has the names of the columns.
     for line, (sample, file, mark) in enumerate(_table(marks).itertuples(index=False), start=2):
         where = f"{marks}, line {line}"
-        # The page puts an apostrophe before what a spreadsheet would take for a formula.
+        # The page puts an apostrophe before text that a spreadsheet would take for a formula.
         mark = mark if mark in known else mark.removeprefix("'")
         if mark == "":
             continue

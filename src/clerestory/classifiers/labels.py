@@ -1,9 +1,9 @@
-"""Predictions for a recording's pictures, as columns; each picture is classified once.
+"""Predictions for the pictures of a recording, as columns; each picture is classified once.
 
     label_samples(recording, "lancet:mood")   # columns predicted.mood, predicted.mood.confidence
 
-Labels are kept in the recording's folder by the picture's content, so that a picture which is drawn
-again, in this recording or in a copy, is not classified again.
+Labels are stored in the recording's folder under the digest of the picture, so that equal pictures,
+in this recording or in a copy of it, are not classified again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def label_samples(
             classifier's name.
         role: Which of two classifiers of that name.
         picture_filter: CLASSIFIER=LABEL; other pictures get the label "".
-        progress: Told (label, pictures classified, pictures).
+        progress: Called with (label, classified pictures, all pictures).
 
     Returns:
         A row for each complete sample, with `predicted.COLUMN`, the likeliest class, and
@@ -102,7 +102,7 @@ def predict(
         recording: A recording with pictures.
         classifier: The classifier.
         rows: Sample numbers; by default all complete samples.
-        progress: Told (label, pictures classified, pictures).
+        progress: Called with (label, classified pictures, all pictures).
 
     Returns:
         Two arrays, `[sample]`.
@@ -114,22 +114,22 @@ def predict(
     for start in range(0, len(rows), BATCH):
         pictures = recording.pictures(rows[start : start + BATCH])
         batch = [picture_digest(picture) for picture in pictures]
-        new = [at for at, digest in enumerate(batch) if digest not in store.labels]
+        new = [index for index, digest in enumerate(batch) if digest not in store.labels]
         if new:
-            store.add([batch[at] for at in new], classifier(pictures[new]))
+            store.add([batch[index] for index in new], classifier(pictures[new]))
         digests += batch
         if progress is not None:
             progress(f"classifying by {classifier.source}", len(digests), len(rows))
     if len(store.labels) > before:
-        with suppress(OSError):  # a folder that cannot be written to is classified each time
+        with suppress(OSError):  # in a read-only folder, pictures are classified at every call
             store.write()
-    found = [store.labels[digest] for digest in digests]
-    labels = np.array([label for label, _ in found], dtype=object)
-    return labels, np.array([confidence for _, confidence in found], dtype=np.float64)
+    predictions = [store.labels[digest] for digest in digests]
+    labels = np.array([label for label, _ in predictions], dtype=object)
+    return labels, np.array([confidence for _, confidence in predictions], dtype=np.float64)
 
 
 def picture_digest(picture: Pictures) -> str:
-    """What a picture is known by: BLAKE2b of its pixels.
+    """BLAKE2b digest of the pixels of a picture.
 
     Args:
         picture: `[height, width, 3]`.
@@ -141,26 +141,26 @@ def picture_digest(picture: Pictures) -> str:
 
 
 def classifier_file(classifier: Classifier, ending: str) -> str:
-    """The name of a file in a recording's folder that is about this version of a classifier.
+    """The file in a recording's folder that belongs to this version of a classifier.
 
     Args:
-        classifier: The classifier, opened.
-        ending: The file's ending, such as `.parquet`.
+        classifier: The classifier.
+        ending: Ending of the file's name, such as `.parquet`.
 
     Returns:
-        The path within the recording's folder; another one for other weights or classes.
+        The path within the recording's folder; it depends on the weights and classes.
     """
-    # Weights may change under one name: then the labels are of another classifier.
+    # The weights may change under one name, which makes another classifier.
     version = getattr(classifier, "digest", classifier.source)
     identity = "\n".join([classifier.source, version, *classifier.classes])
-    # A source may have any sign and length; the digest keeps shortened names apart.
-    stem = "".join(sign if sign.isalnum() else "-" for sign in classifier.source).strip("-")[:60]
+    # A source has any characters and length; the digest distinguishes shortened names.
+    stem = "".join(char if char.isalnum() else "-" for char in classifier.source).strip("-")[:60]
     digest = hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()
     return f"{FOLDER}/{stem}-{digest}{ending}"
 
 
 class _LabelStore:
-    """One classifier's labels in a recording's folder, by the digest of the picture."""
+    """The labels of one classifier in a recording's folder, by digest of the picture."""
 
     def __init__(self, recording: Recording, classifier: Classifier) -> None:
         self.folder, self.classes = recording.store.folder, classifier.classes
@@ -168,16 +168,16 @@ class _LabelStore:
         self.labels = self._read()
 
     def add(self, digests: list[str], probabilities: Floats) -> None:
-        """Note the likeliest class of each picture."""
+        """Add the likeliest class of each picture."""
         for digest, row in zip(digests, probabilities, strict=True):
             best = int(row.argmax())
             self.labels[digest] = (self.classes[best], float(row[best]))
 
     def write(self) -> None:
-        """Write all labels, whole or not at all."""
+        """Write all labels; the file is replaced as a whole."""
         import pandas as pd
 
-        rows = [(digest, *found) for digest, found in self.labels.items()]
+        rows = [(digest, *prediction) for digest, prediction in self.labels.items()]
         raw = io.BytesIO()
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(raw)
         self.folder.write(self.name, raw.getvalue())
@@ -188,15 +188,15 @@ class _LabelStore:
             if table is None:
                 return {}
             rows = list(zip(*(table[name].tolist() for name in COLUMNS), strict=True))
-        except (RecordingError, KeyError):  # damaged: the pictures are there to be classified
+        except (RecordingError, KeyError):  # a damaged file: pictures are classified again
             return {}
-        # A recording may come from anywhere: an impossible row puts all of them in doubt.
+        # A recording may come from anywhere: if one row is impossible, none is trusted.
         if not all(map(self._is_possible, rows)):
             return {}
         return {picture: (label, confidence) for picture, label, confidence in rows}
 
     def _is_possible(self, row: tuple[Any, Any, Any]) -> bool:
-        """Whether a row is one that `write` could have written."""
+        """Whether `write` could have written a row."""
         picture, label, confidence = row
         if not (isinstance(picture, str) and isinstance(label, str) and label in self.classes):
             return False

@@ -107,6 +107,6 @@ def attribute(
     console.write_result(result, json=json)
     if result.synergy is not None and not json:
         console.write(
-            f"{result.synergy.found} of {result.synergy.tested} neurons are activated by all "
+            f"{result.synergy.significant} of {result.synergy.tested} neurons are activated by all "
             "pieces more than by the sum of the single pieces (q < .05)"
         )

@@ -124,7 +124,6 @@ def build(
     compare it with the template, shuffled directions and other baselines.
     """
     from clerestory.cli import console
-    from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
@@ -152,8 +151,7 @@ def build(
             cache=cache,
             progress=progress,
         )
-    with atomic_folder(out) as part:
-        result.save(part)
+    result.save(out)
     console.status(f"The steered model and its card are in {out}.")
     console.warn(result.calibration.warnings)
     if json:

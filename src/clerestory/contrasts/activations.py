@@ -1,4 +1,4 @@
-"""A recording's activations as contrasts read them: a matrix for each site and step."""
+"""Activations of a recording as contrasts need them: a matrix for each site and step."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["RecordedActivations"]
 
 
 class RecordedActivations(Mapping[str, NDArray[np.float32]]):
-    """Activations `[sample, unit]` by site, each step by itself; read when they are asked for.
+    """Activations `[sample, unit]` by address, an address for each step; read on access.
 
     Attributes:
-        steps: Site and index of the step by address.
-        units: The units that the columns are, by address, where not all were recorded.
+        steps: By address, its site and the index of its step.
+        units: By address, the numbers of the units in the columns, if not all were recorded.
     """
 
     def __init__(self, recording: Recording, rows: Integers) -> None:
-        """Read some samples of a recording.
+        """Prepare to read some samples of a recording.
 
         Args:
             recording: The recording.
@@ -36,7 +36,8 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
         self.units: dict[str, list[int]] = {}
         for site in recording.sites:
             labels = recording.store.layouts[site].labels
-            # One denoising step is a step too: it has a timestep, which other sites have not.
+            # A site outside the denoiser has one step, 0, without a timestep: its address has no
+            # step.
             stepless = list(labels["step"]) == [0] and "timestep" not in labels
             for index, step in enumerate(labels["step"]):
                 address = site if stepless else f"{site}@{step}"
@@ -47,10 +48,10 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
 
     def __getitem__(self, address: str) -> NDArray[np.float32]:
         site, step = self.steps[address]
-        # Steps of a site follow each other: its array is read once for all of them.
+        # Addresses of a site's steps are adjacent: its array is read once for all of them.
         if self._last is None or self._last[0] != site:
             array = self.recording.read(site).isel(sample=self.rows)
-            # Positions beyond the end of a prompt are NaN, which the mean skips.
+            # Positions after the end of a prompt are NaN, which xarray's mean skips.
             values = array.mean("position") if "position" in array.dims else array
             self._last = (site, values.to_numpy())
         return self._last[1][:, step]

@@ -1,7 +1,6 @@
-"""Methods of fitting a direction to matched items; a direction is then read like a unit.
+"""Methods that fit a direction to matched items; a fitted direction is then tested like a unit.
 
-A method is a function of the selection half's arms; it gives a direction `[unit]` in the units of
-the activations. Another method is another function with a registration.
+Each method is one registered function, a `DirectionMethod`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from clerestory.contrasts.arms import ArmValues
 from clerestory.registry import Registry
-from clerestory.stats import logistic_direction, mean_difference, rank_by_separation
+from clerestory.stats import logistic_direction, rank_by_separation
 
 __all__ = [
     "FOLDS",
@@ -25,99 +24,82 @@ __all__ = [
 ]
 
 FOLDS = 5
-"""Parts of the selection items: directions are ranked on parts that they were not fitted on."""
+"""Number of parts that `cross_fit` divides the selection items into."""
 SPARSE_UNITS = 8
-"""Neurons of a sparse probe."""
+"""Number of neurons in a sparse probe."""
 
 Direction = NDArray[np.float64]
 DirectionMethod = Callable[[ArmValues], Direction]
+"""From the arms of the selection half to a direction `[unit]`, in the units of the activations."""
 direction_methods: Registry[DirectionMethod] = Registry("direction method")
 
 
 @direction_methods.register("difference")
-def fit_difference(arms: ArmValues) -> Direction:
-    """Difference of means: positive less negative.
-
-    Args:
-        arms: The arms of the selection half.
-
-    Returns:
-        The direction `[unit]`, in the units of the activations.
-    """
-    return mean_difference(arms.positive, arms.negative)
+def _difference(arms: ArmValues) -> Direction:
+    """Difference of means: positive minus negative."""
+    return np.asarray(arms.positive.mean(0) - arms.negative.mean(0))
 
 
 @direction_methods.register("probe")
-def fit_probe(arms: ArmValues) -> Direction:
-    """L2-logistic probe: positive against negative and hard negative together.
-
-    Args:
-        arms: The arms of the selection half.
-
-    Returns:
-        The direction `[unit]`, in the units of the activations.
-    """
+def _probe(arms: ArmValues) -> Direction:
+    """L2-regularised logistic probe: positive against negative and hard negative together."""
     return logistic_direction(arms.positive, _all_negatives(arms))
 
 
 @direction_methods.register("sparse")
-def fit_sparse(arms: ArmValues) -> Direction:
-    """The same probe on the eight best separated neurons (Gurnee et al. 2023).
-
-    Args:
-        arms: The arms of the selection half.
-
-    Returns:
-        The direction `[unit]`, in the units of the activations.
-    """
+def _sparse(arms: ArmValues) -> Direction:
+    """The same probe on the `SPARSE_UNITS` best separated neurons (Gurnee et al. 2023)."""
     return fit_sparse_probe(arms, SPARSE_UNITS)
 
 
 def fit_sparse_probe(arms: ArmValues, count: int) -> Direction:
-    """Fit a probe on the `count` neurons whose arms are best separated; 0 elsewhere.
+    """Fit a logistic probe on the neurons whose arms are best separated.
 
     Args:
         arms: The arms of the selection half.
-        count: How many neurons; all, where there are fewer.
+        count: Number of neurons; all neurons if there are fewer.
 
     Returns:
-        The direction `[unit]`, with at most `count` weights that are not 0.
+        The direction `[unit]`, 0 for all other neurons.
     """
     negatives = _all_negatives(arms)
-    chosen = rank_by_separation(arms.positive, negatives)[:count]
+    selected = rank_by_separation(arms.positive, negatives)[:count]
     direction = np.zeros(arms.positive.shape[1])
-    direction[chosen] = logistic_direction(arms.positive[:, chosen], negatives[:, chosen])
+    direction[selected] = logistic_direction(arms.positive[:, selected], negatives[:, selected])
     return direction
 
 
 def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
-    """Read each item by a direction that was fitted without it.
+    """Project each item on a direction that was fitted without it.
 
-    In-sample scores of a probe are uninformative: with more units than items it separates the
-    items perfectly.
+    Projections of the items that a probe was fitted on are uninformative: with more units than
+    items it separates them perfectly.
 
     Args:
         arms: The selection half.
         method: Fits a direction.
 
     Returns:
-        One column per arm. Readings of a part are in standard deviations of the other parts,
-        around their mean, so that parts compare; 0 where there are fewer than two items.
+        `[item, 1]` for each arm, 0 if there are fewer than two items. Projections of each part are
+        standardised by the mean and standard deviation of the other parts, so that parts compare.
     """
-    readings = {arm: np.zeros((len(values), 1)) for arm, values in arms.by_arm.items()}
-    start = dict.fromkeys(readings, 0)
+    projections = {arm: np.zeros((len(values), 1)) for arm, values in arms.by_arm.items()}
+    start = dict.fromkeys(projections, 0)
     for others, part in arms.folds(FOLDS):
         direction = method(others)
-        # From the other parts, so that no item has a say in its own scale.
-        scale_values = np.concatenate([others.positive @ direction, others.negative @ direction])
-        # All readings are equal along a direction of length 0.
-        scale = scale_values.std() or 1.0
+        # From the other parts, so that no item influences its own scale.
+        fitted = np.concatenate([others.positive, others.negative]) @ direction
+        # The standard deviation is 0 along a direction of length 0.
+        scale = fitted.std() or 1.0
         for arm, values in part.by_arm.items():
             end = start[arm] + len(values)
-            readings[arm][start[arm] : end, 0] = (values @ direction - scale_values.mean()) / scale
+            projections[arm][start[arm] : end, 0] = (values @ direction - fitted.mean()) / scale
             start[arm] = end
     return ArmValues(
-        readings["positive"], readings["negative"], readings.get("hard_negative"), arms.paired
+        projections["positive"],
+        projections["negative"],
+        projections.get("hard_negative"),
+        arms.paired,
     )
 
 

@@ -1,4 +1,4 @@
-"""What classifiers predict from a recording's pictures, as columns `predicted.NAME` of queries."""
+"""Predictions of classifiers from a recording's pictures, as columns `predicted.NAME`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PASSED", "PictureClassifiers"]
 
 PASSED = "picture_filter.passed"
-"""The column that says which pictures pass the filter."""
+"""Boolean column: whether the picture passes the filter."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class PictureClassifiers:
 
     Attributes:
         recording: The recording.
-        columns: Names of classifiers by column: `mood` for `predicted.mood`.
-        picture_filter: `CLASSIFIER=CLASS` that a picture has to show, None for all pictures.
+        columns: Names of classifiers by NAME of the column `predicted.NAME`.
+        picture_filter: `CLASSIFIER=CLASS` that must be predicted for a picture; None for no filter.
     """
 
     recording: Recording
@@ -54,12 +54,12 @@ class PictureClassifiers:
         classifiers: Mapping[str, str],
         picture_filter: str | None,
     ) -> PictureClassifiers:
-        """The classifiers of the columns `predicted.NAME` that queries name.
+        """Find the classifiers of the columns `predicted.NAME` in queries.
 
         Args:
             recording: The recording.
             queries: Boolean expressions.
-            classifiers: Classifiers by NAME; for others the recorded model's default is taken.
+            classifiers: Names of classifiers by NAME; by default those of the recorded model.
             picture_filter: `CLASSIFIER=CLASS`, or None.
 
         Returns:
@@ -69,8 +69,8 @@ class PictureClassifiers:
             EvidenceError: A classifier is given for a column that no query names, or a column has
                 none.
         """
-        named = [name.split(".")[1] for query in queries for name in PREDICTED.findall(query)]
-        names = list(dict.fromkeys(named))
+        columns = [column for query in queries for column in PREDICTED.findall(query)]
+        names = list(dict.fromkeys(column.split(".")[1] for column in columns))
         unused = sorted(set(classifiers) - set(names))
         if unused:
             raise EvidenceError(
@@ -78,24 +78,26 @@ class PictureClassifiers:
                 f"name: {', '.join(f'predicted.{name}' for name in names) or 'none'}."
             )
         missing = [name for name in names if name not in classifiers]
-        known = {**(_default_classifiers(recording) if missing else {}), **classifiers}
+        defaults = _default_classifiers(recording) if missing else {}
         for name in missing:
-            if name not in known:
+            if name not in defaults:
                 raise EvidenceError(
                     f"No classifier is known for predicted.{name}: name one, as {name}=FAMILY:NAME."
                 )
-        return cls(recording, {name: known[name] for name in names}, picture_filter)
+        by_name = {**defaults, **classifiers}
+        return cls(recording, {name: by_name[name] for name in names}, picture_filter)
 
     def predictions(
         self, extra: Mapping[str, pd.DataFrame] | None = None
     ) -> dict[str, pd.DataFrame]:
-        """Predictions by half, with a row for each good sample of the recording.
+        """Predict every column by the classifier of each half.
 
         Args:
-            extra: Extra columns as DataFrames indexed by sample, by half.
+            extra: Extra columns by half, as DataFrames indexed by sample.
 
         Returns:
-            Tables with the columns `predicted.NAME` and `predicted.NAME.confidence`.
+            For each half a table with a row for each sample in `Recording.rows`, and the columns
+            `predicted.NAME` and `predicted.NAME.confidence`.
 
         Raises:
             EvidenceError: The extra columns lack a sample.
@@ -104,64 +106,66 @@ class PictureClassifiers:
         import pandas as pd
 
         if self.picture_filter is not None:
-            for half in HALVES:  # before any prediction is stored in the recording
+            # Checked before any prediction is stored in the recording.
+            for half in HALVES:
                 parse_target(self.picture_filter, role=half)
         tables: dict[str, pd.DataFrame] = {}
         for half in HALVES:
             columns = [
-                label_samples(self.recording, source, column=name, role=half)
-                for name, source in self.columns.items()
+                label_samples(self.recording, classifier, column=name, role=half)
+                for name, classifier in self.columns.items()
             ]
-            columns += [] if extra is None else [self._complete(extra[half])]
+            columns += [] if extra is None else [self._recorded_rows(extra[half])]
             table = pd.concat([pd.DataFrame(index=self.recording.rows), *columns], axis=1)
             if self.picture_filter is not None:
                 table[PASSED] = matches_target(self.recording, self.picture_filter, role=half)
             tables[half] = table
         return tables
 
-    def _complete(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _recorded_rows(self, table: pd.DataFrame) -> pd.DataFrame:
         missing = sorted(set(self.recording.rows.tolist()) - set(table.index))
         if missing:
             raise EvidenceError(f"The labels have no row for sample {missing[0]}.")
         return table.loc[self.recording.rows]
 
     def checks(self) -> dict[str, HumanCheck | None]:
-        """A person's check of each evaluation classifier, by source; None without one."""
+        """A person's check of each evaluation classifier, by source; None if there is none."""
         return {
             classifier.source: load_check(self.recording, classifier)
             for classifier in self._classifiers("evaluation")
         }
 
     def warnings(self) -> list[str]:
-        """Reasons not to trust predictions: weights of the recorded model, one set for both."""
-        recorded = set(self.recording.manifest.get("encoders", ()))
+        """Warn of classifiers that share weights with the recorded model, or serve both halves."""
+        model_weights = set(self.recording.manifest.get("encoders", ()))
         warnings = []
-        sets = zip(self._classifiers("selection"), self._classifiers("evaluation"), strict=True)
-        for selection, evaluation in sets:
+        pairs = zip(self._classifiers("selection"), self._classifiers("evaluation"), strict=True)
+        for selection, evaluation in pairs:
             weights = set(getattr(evaluation, "weight_digests", ()))
-            # A shared encoder may see in the picture what the model meant, and not what is there.
-            if weights & recorded:
-                share = len(weights & recorded) / len(weights)
+            # Encoders of the same weights share their errors, so the classifier may recognise what
+            # the model was prompted for instead of what the picture shows.
+            if weights & model_weights:
+                share = len(weights & model_weights) / len(weights)
                 warnings.append(
                     f"{evaluation.source} shares {share:.0%} of its weight matrices with the "
                     "recorded model, so its predictions are not independent of it."
                 )
-            # A measurement, such as a colour, has no training that two sets could differ in.
-            measured = getattr(evaluation, "is_measurement", False)
-            if selection.source == evaluation.source and not measured:
+            # A measurement, such as of colour, is not trained: there is only one.
+            is_measurement = getattr(evaluation, "is_measurement", False)
+            if selection.source == evaluation.source and not is_measurement:
                 warnings.append(f"One classifier ({evaluation.source}) both selects and evaluates.")
         return warnings
 
     def _classifiers(self, role: Role) -> list[Classifier]:
-        # At the last `=`: a classifier's name may contain one.
+        # Split at the last `=`: the name of a classifier may contain one.
         filters = [self.picture_filter.rpartition("=")[0]] if self.picture_filter else []
         names = dict.fromkeys([*self.columns.values(), *filters])
         return [load_classifier(name, role=role) for name in names]
 
 
 def _default_classifiers(recording: Recording) -> Mapping[str, str]:
-    """Those of the recorded model's profile, by factor."""
+    """The classifiers in the profile of the recorded model, by factor."""
     name = recording.manifest["plan"]["model"]["name"]
-    # By a plug-in's name only: a recording from somebody else must not choose a folder to open.
+    # Only names of plug-ins: a recording from somebody else must not choose a folder to open.
     model = find_checkpoint(name) if name in model_names() else None
     return {} if model is None else model.profile.classifiers

@@ -1,9 +1,9 @@
-"""Restricted boolean expressions over columns; no calls or attribute access.
+"""Queries: restricted boolean expressions over columns, without calls or attribute access.
 
     matching_rows(table, "positive", "style == 'ink' and subject not in ['moose', 'elk']")
 
-Queries are untrusted text: they come from files and pages too. Names of columns, constants,
-comparisons, `and`, `or`, `not`, `in` and arithmetic are all that they may have.
+Queries are untrusted text, since they also come from files and web pages. They may contain names of
+columns, constants, comparisons, `and`, `or`, `not`, `in` and arithmetic, and nothing else.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ _ALLOWED = (
 
 
 def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
-    """Rows of a table that a query selects.
+    """Select rows of a table by a query.
 
     Args:
-        table: Any table. Columns with a space in their name are written in backquotes.
-        arm: What the query is for, for error messages.
-        query: A boolean expression over columns.
+        table: Any table.
+        arm: Name of the arm that the query defines, for error messages.
+        query: A boolean expression over columns; names with a space are written in backquotes.
 
     Returns:
         A mask of the table's rows.
 
     Raises:
-        EvidenceError: The query cannot be read, names no column, or is not boolean.
+        EvidenceError: The query cannot be parsed, names an unknown column, or is not boolean.
     """
     import pandas as pd
 
-    # pandas reads a dot as an attribute: such a column has to stand in backquotes.
+    # pandas takes a dot for attribute access unless the name is in backquotes.
     quoted = PREDICTED.sub(lambda name: f"`{name[0]}`", query)
     _check_syntax(arm, query, quoted)
     try:
-        # Empty scopes: by default pandas also looks names up among the caller's variables.
+        # Empty scopes, since by default pandas also looks up names among the caller's variables.
         mask = table.eval(quoted, engine="python", local_dict={}, global_dict={})
-    except Exception as error:  # pandas raises whatever the comparison itself raises
+    except Exception as error:  # a comparison of columns may raise anything
         reason, columns = " ".join(str(error).split())[:160], ", ".join(map(str, table))
         raise EvidenceError(
             f"{arm} = {query!r} cannot be read ({reason}); columns: {columns}."
@@ -97,14 +97,14 @@ def query_columns(query: str) -> set[str]:
 
 
 def column_values(table: pd.DataFrame, query: str) -> str:
-    """The values of the columns that a query names, as the end of an error message.
+    """List the values of the columns that a query names, to extend an error message.
 
     Args:
         table: The table that the query was applied to.
         query: A query that selected nothing.
 
     Returns:
-        A sentence with up to twelve values of each named column; "" where none is named.
+        A sentence with up to twelve values of each named column; "" if none is named.
     """
     names = [name for name in table if re.search(rf"(?<![\w.]){re.escape(str(name))}\b", query)]
     listed = [f"{name}: {', '.join(sorted(map(str, table[name].unique()))[:12])}" for name in names]

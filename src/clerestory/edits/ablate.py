@@ -1,4 +1,4 @@
-"""Ablate a direction: project it out, or hold it at the level that is usual without the concept."""
+"""Ablate a direction: set the component along it to zero, or to its mean without the concept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Ablate"]
 @edits.register("ablate")
 @dataclass(frozen=True, eq=False)
 class Ablate(DirectionEdit):
-    """Sets the component along `direction` to `level` at every position, and leaves the rest.
+    """Sets the component along `direction` to `level` at every position.
 
     At level 0 the direction is projected out; at the mean level of prompts without a concept it is
     mean-ablated. For one unit that is `Clamp` at its mean.

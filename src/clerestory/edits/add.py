@@ -34,10 +34,10 @@ class Add(DirectionEdit, PerSample):
 
     Attributes:
         direction: `[unit]`, of any length; it is not normalised.
-        strength: How far, in units of `scale × direction`: one number, or one for each sample of a
-            run, in the order of the run.
-        scale: What a strength of one means. With 1 it is the direction as given, such as a
-            difference of means; `in_deviations` sets it to a standard deviation.
+        strength: Multiple of `scale × direction`: one number, or one for each sample of a run, in
+            the order of the run.
+        scale: Factor of the direction at strength 1; `in_deviations` sets it to a standard
+            deviation.
         renorm: Whether each position keeps its length, so that only its direction changes.
 
     >>> edit = Add("prior/embedding", [1.0, 0.0], strength=2.0, scale=0.5)
@@ -54,14 +54,14 @@ class Add(DirectionEdit, PerSample):
         try:
             strength = np.asarray(self.strength, dtype=float)
         except (TypeError, ValueError):
-            # Not a number becomes NaN, which the check of finite numbers below refuses.
+            # Anything else than a number becomes NaN, which the check below refuses.
             strength = np.array(np.nan)
         if strength.ndim > 1 or not np.isfinite([*strength.flat, self.scale]).all():
             raise EditError(
                 f"The strength of an edit at {self.site} must be a finite number, or one for each "
                 f"sample; got {self.strength!r} times {self.scale!r}."
             )
-        # Plain numbers, which go into JSON; numpy numbers do not.
+        # Python numbers: numpy's cannot be written as JSON.
         plain = tuple(strength.tolist()) if strength.ndim else float(strength)
         object.__setattr__(self, "strength", plain)
         object.__setattr__(self, "scale", float(self.scale))
@@ -75,17 +75,17 @@ class Add(DirectionEdit, PerSample):
         activations: ArrayLike,
         strength: float | Sequence[float] = 1.0,
     ) -> Self:
-        """An edit whose strength counts standard deviations of activations along a direction.
+        """An edit whose strength is in standard deviations of activations along a direction.
 
         Args:
             site: Address of the site.
             direction: `[unit]`, of any length other than zero; it is normalised.
-            activations: `[sample, unit]`, what the standard deviation is of.
-            strength: How many standard deviations; one number, or one for each sample of a run.
+            activations: `[sample, unit]`, from which the standard deviation is computed.
+            strength: Number of standard deviations; one number, or one for each sample of a run.
 
         Returns:
-            The edit, its scale the standard deviation (of the population: divided by the number of
-            samples).
+            The edit; its scale is the standard deviation of the population (divided by the number
+            of samples).
 
         Raises:
             EditError: The direction is zero.
@@ -107,7 +107,7 @@ class Add(DirectionEdit, PerSample):
                 "give one strength, or one for each sample of the run."
             )
         shift = strength.reshape(-1, 1, 1) * self.scale * self.vector.to(value.device)
-        # The shift is float32, so a half-precision value is added to in float32 and rounded once.
+        # The shift is float32, so the sum is computed in float32 and rounded once.
         moved = value + shift
         return (rescaled(moved, value.float()) if self.renorm else moved).to(value.dtype)
 

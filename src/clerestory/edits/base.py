@@ -1,4 +1,4 @@
-"""What an edit is, how it is saved, and what it is as a matrix.
+"""The base classes of edits: application, serialization, and the form as an affine map.
 
 A new edit is one file and one registration:
 
@@ -67,12 +67,14 @@ class Affine(NamedTuple):
 # would fail, and edits could not be keys.
 @dataclass(frozen=True, eq=False)
 class SiteEdit:
-    """Base class of edits: where one applies, how it is saved, what it is as a matrix.
+    """Base class of edits of one site.
+
+    A subclass implements `__call__` and, if it is affine, `as_affine`.
 
     Attributes:
         site: Address of the site, perhaps at some steps (`denoiser.mid.res.0/out@3,4`).
-        branch: The branch of guidance that is changed.
-        positions: `all`; at sites of text also `last` (end of text) or `tokens:WORD`.
+        branch: Branch of guidance that is changed.
+        positions: `all`; at text sites also `last` (end of text) or `tokens:WORD`.
     """
 
     site: str
@@ -83,12 +85,12 @@ class SiteEdit:
 
     @property
     def address(self) -> str:
-        """The address as the edit is made with it, the unit of a single one included."""
+        """The address that the constructor takes, with the unit of an edit of one unit."""
         return self.site
 
     @property
     def units(self) -> int | None:
-        """How many units the site must have; None where any number will do."""
+        """Number of units that the site must have; None for any number."""
         return None
 
     def __call__(self, value: Tensor) -> Tensor:
@@ -109,21 +111,21 @@ class SiteEdit:
         """The edit as an affine map, which steering folds into weights.
 
         Args:
-            units: How many units the site has.
+            units: Number of units of the site.
 
         Returns:
-            The map, or None where the edit is not affine or differs between samples.
+            The map in float64, or None if the edit is not affine or differs between samples.
         """
         return None
 
     def nearest_affine(self, units: int) -> SiteEdit | None:
-        """The affine edit that is most like this one, offered where this one cannot be folded.
+        """The most similar affine edit, suggested if this one cannot be folded into weights.
 
         Args:
-            units: How many units the site has.
+            units: Number of units of the site.
 
         Returns:
-            An edit whose `as_affine` is a map, or None where there is none.
+            An edit whose `as_affine` is a map, or None if there is none.
         """
         return None if self.as_affine(units) is None else self
 
@@ -131,12 +133,12 @@ class SiteEdit:
         """The same edit at all steps and all positions.
 
         Args:
-            branch: The branch of guidance that is changed.
+            branch: Branch of guidance that is changed.
 
         Returns:
             A copy.
         """
-        # By the address, which has the unit of a single one: a copy is made as the edit was.
+        # `address` has the unit of an edit of one unit, which its constructor needs.
         site = self.address.partition("@")[0]
         return replace(self, site=site, branch=branch, positions="all")
 
@@ -154,15 +156,14 @@ class SiteEdit:
         """Restore an edit from what `to_dict` and `tensors` returned.
 
         Args:
-            settings: The settings, perhaps from a file that nobody has checked.
+            settings: The settings, perhaps from an untrusted file.
             tensors: The tensors by name.
 
         Returns:
-            The edit, checked as one that is made by hand.
+            The edit, checked by its constructor.
 
         Raises:
-            EditError: A field is missing, unknown or of another type, or its value is refused by
-                the edit.
+            EditError: A field is missing, unknown, of another type, or invalid.
         """
         if set(tensors) != set(cls.tensor_fields):
             raise EditError(
@@ -176,7 +177,7 @@ class SiteEdit:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])[:80]
             raise EditError(f"{cls.__name__}.{place}: {first['msg']}.") from error
-        # By the constructor, so that `__post_init__` checks what is restored as well.
+        # The constructor checks restored values in `__post_init__`.
         return cls(**(restored | dict(tensors)))
 
     @classmethod
@@ -191,8 +192,8 @@ def _settings_type(kind: type[SiteEdit]) -> type[BaseModel]:
     """The validator of an edit's settings, made from the annotations of its fields."""
     hints = typing.get_type_hints(kind, include_extras=True)
     shape: dict[str, Any] = {name: (hints[name], ...) for name in kind._setting_names()}
-    # Strict and without extras: a saved edit comes from anybody, and "1" or an unknown field shows
-    # that it was altered or is of another version.
+    # Strict: a wrong type or an unknown field means that the file was altered or is of another
+    # version.
     strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return create_model(kind.__name__, __config__=strict, **shape)
 
@@ -225,7 +226,7 @@ class UnitEdit(SiteEdit):
     """Base class of edits of one unit, `text.blocks.2/mlp[311]`.
 
     Attributes:
-        site: Address of the site, without the unit that it was given with.
+        site: Address of the site; the unit of the constructor's argument is removed.
         unit: Index of the unit.
     """
 
@@ -246,7 +247,7 @@ class UnitEdit(SiteEdit):
         return f"{site}[{self.unit}]{at}{steps}"
 
     def column(self, value: Tensor) -> Tensor:
-        """The unit's own activations, as a view.
+        """The activations of the unit, as a view.
 
         Args:
             value: Activations, `[sample, position, unit]`.
@@ -264,15 +265,15 @@ class UnitEdit(SiteEdit):
         return value[..., self.unit]
 
     def unit_affine(self, units: int, factor: float, shift: float) -> Affine:
-        """The affine map that changes this unit alone, to `factor * x + shift`.
+        """The affine map that changes this unit to `factor * x + shift`, and no other.
 
         Args:
-            units: How many units the site has.
-            factor: What the unit is multiplied by.
-            shift: What is added to it then.
+            units: Number of units of the site.
+            factor: Factor of the unit.
+            shift: Term that is added afterwards.
 
         Returns:
-            The map, in float64; the identity for every other unit.
+            The map in float64.
         """
         matrix, bias = affine_identity(units)
         matrix[self.unit, self.unit] = factor
@@ -281,11 +282,11 @@ class UnitEdit(SiteEdit):
 
 
 def finite_number(site: str, noun: str, value: float) -> float:
-    """A setting as a float.
+    """Convert a setting to a float.
 
     Args:
         site: The edit's site, for error messages.
-        noun: What the setting is called there.
+        noun: Name of the setting, for error messages.
         value: The setting.
 
     Returns:
@@ -319,7 +320,7 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
     if parse(site).units is not None:
         raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
     array = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
-    # A copy: the edit is frozen, and the caller may go on to change its array.
+    # A copy: the edit is frozen, and the caller may change the array later.
     vector = np.array(array, dtype=np.float64)
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise EditError(
@@ -355,12 +356,12 @@ def rescaled(value: Tensor, before: Tensor) -> Tensor:
 
     Args:
         value: `[sample, position, unit]`.
-        before: The same shape, with the lengths that are wanted.
+        before: Activations of the same shape, with the target lengths.
 
     Returns:
-        `value` with them; zero where a position of `value` is zero.
+        The scaled activations; zero where a position of `value` is zero.
     """
-    # The clamp keeps a position that became zero at zero, where it has no direction to scale.
+    # The clamp avoids division by zero: a position that is zero stays zero.
     length: Tensor = torch.linalg.vector_norm(value, dim=-1, keepdim=True).clamp_min(1e-12)
     target: Tensor = torch.linalg.vector_norm(before, dim=-1, keepdim=True)
     return value * (target / length)
@@ -371,8 +372,8 @@ def check_units(site: str, expected: int, units: int) -> None:
 
     Args:
         site: The site, for error messages.
-        expected: The edit's number of units.
-        units: The activation's.
+        expected: Number of units of the edit.
+        units: Number of units of the activation.
 
     Raises:
         EditError: They differ.
@@ -382,13 +383,13 @@ def check_units(site: str, expected: int, units: int) -> None:
 
 
 def affine_identity(units: int) -> Affine:
-    """The map that changes nothing.
+    """The identity as an affine map.
 
     Args:
-        units: How many units the site has.
+        units: Number of units of the site.
 
     Returns:
-        The identity and a zero bias, float64; new tensors, which may be changed.
+        Identity matrix and zero bias, float64; new tensors, which may be changed.
     """
     return Affine(torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64))
 
@@ -396,11 +397,11 @@ def affine_identity(units: int) -> Affine:
 edits: Registry[type[SiteEdit]] = Registry(
     "edit", package="clerestory.edits", group="clerestory.edits"
 )
-"""The kinds of edits by the name that a saved steered model knows them by."""
+"""Classes of edits by their names in saved steered models."""
 
 
 def name_of(edit: Edit) -> str:
-    """The name that an edit's kind is registered under.
+    """The name under which the class of an edit is registered.
 
     Args:
         edit: Any edit.
@@ -409,11 +410,11 @@ def name_of(edit: Edit) -> str:
         The name, such as `add`.
 
     Raises:
-        EditError: Its kind is not registered.
+        EditError: Its class is not registered.
     """
     for name, kind in edits.items():
-        # Not isinstance: a subclass that is not registered would be saved as its parent and lose
-        # what it adds.
+        # Not isinstance: an unregistered subclass would be saved as its parent, without its own
+        # fields.
         if type(edit) is kind:
             return name
     raise EditError(

@@ -21,7 +21,7 @@ __all__ = ["Erase"]
 @edits.register("erase")
 @dataclass(frozen=True, eq=False)
 class Erase(SiteEdit):
-    """Removes all linear information on a concept from every position, changing the least else.
+    """Removes all linear information on a concept from every position, with the smallest change.
 
     Computes `value - (value - mean) @ right.T @ left.T`; `Erase.fit` finds the factors. Source:
     Belrose et al. 2023 (LEACE), by the package concept-erasure.

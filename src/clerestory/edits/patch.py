@@ -25,9 +25,9 @@ class Patch(SiteEdit, PerSample):
     """Replaces the activations of a site by those of another run.
 
     Attributes:
-        values: `[sample, position, unit]`, in the order of the run, or of one sample, which every
-            sample gets. They come from a run with `pool="none"` or from a recording, so positions
-            must fit: texts of as many tokens, pictures of one size.
+        values: `[sample, position, unit]`, in the order of the run, or one sample for all. From
+            a run with `pool="none"` or a recording. Positions must fit: texts with the same number
+            of tokens, pictures of one size.
 
     >>> Patch("prior/embedding", np.full((1, 1, 2), 3.0, np.float32))(torch.zeros(1, 1, 2))
     tensor([[[3., 3.]]])
@@ -59,7 +59,7 @@ class Patch(SiteEdit, PerSample):
                 f"{list(value.shape)}: positions must fit, as texts of as many tokens do."
             )
         patched = torch.from_numpy(self.values).to(value.device, value.dtype)
-        # Cloned: an expanded tensor repeats memory, and on a CPU in float32 it is the patch's own.
+        # Cloned: an expanded tensor repeats memory, and may share it with `values`.
         return patched.expand_as(value).clone()
 
     @override

@@ -1,4 +1,4 @@
-"""Reflect a site at the plane where a concept begins, on the side of the concept only."""
+"""Reflect a site at a plane orthogonal to a direction, on the side of the concept only."""
 
 from __future__ import annotations
 
@@ -53,8 +53,7 @@ class Reflect(DirectionEdit):
         direction, before = self.vector.to(value.device), value.float()
         excess = (before @ direction - self.level).clamp_min(0)[..., None]
         reflected = rescaled(before - self.strength * excess * direction, before)
-        # Below the level the value itself, since scaling by a computed length would change its last
-        # bits.
+        # Below the level the value itself: scaling by a computed length would change its last bits.
         return torch.where(excess > 0, reflected, before).to(value.dtype)
 
     @override

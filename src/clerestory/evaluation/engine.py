@@ -333,7 +333,9 @@ class Evaluator:
                     paired=True,
                     batch=self.batch,
                     progress=self._sweep_progress(description, completed, total),
-                    **shared.request.sweep_options,
+                    read=list(shared.request.sites),
+                    pool=shared.request.pool,
+                    pictures=shared.request.pictures,
                     **shared.condition.options,
                 )
                 for cells, run in zip(group, runs, strict=True):
@@ -374,11 +376,6 @@ class _Request:
     def site_part(self, site: str) -> str:
         """Name of the cache entry of a site."""
         return f"{site} {self.pool}"
-
-    @property
-    def sweep_options(self) -> dict[str, Any]:
-        """The request as keyword arguments of `Model.sweep`."""
-        return {"read": list(self.sites), "pool": self.pool, "pictures": self.pictures}
 
     def entries(self, run: Run, samples: int) -> Iterator[dict[str, Entry]]:
         """The cache entries of each sample of a run, by part."""

@@ -1,4 +1,4 @@
-"""Tensors that anybody may have written, read within bounds: safetensors, `.npz`, `.npy`."""
+"""Files of tensors (safetensors, `.npz`, `.npy`), read within bounds; none can hold objects."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ __all__ = [
 ]
 
 MAX_TENSOR_BYTES = 2 * 2**30
-"""Bytes of a file of directions or edits."""
+"""Size of a file of directions or edits."""
 MAX_WEIGHT_BYTES = 2**40
-"""Bytes of a file of weights, which are mapped and not read."""
+"""Size of a file of weights, which is memory-mapped."""
 
 
 def read_tensors(
     path: Path, error: ErrorClass, framework: Literal["pt", "np"] = "pt"
 ) -> dict[str, Any]:
-    """The tensors of a safetensors file.
+    """Read a safetensors file.
 
     Args:
         path: The file.
-        error: The class of what is raised.
+        error: Class of the error.
         framework: `pt` for torch tensors on the CPU, `np` for numpy arrays.
 
     Returns:
         Tensors by name.
 
     Raises:
-        ClerestoryError: Of class `error`, where it is damaged or larger than 2 GiB.
+        ClerestoryError: Of class `error`, if it is damaged or larger than 2 GiB.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -92,97 +92,97 @@ def write_tensors(
         raise OutputError(f"{path} cannot be written: {describe_error(reason)}.") from reason
 
 
-def check_tensor_file(path: Path, error: ErrorClass, most: int = MAX_WEIGHT_BYTES) -> None:
-    """Check that a safetensors file's header fits the file; no tensor is read.
+def check_tensor_file(path: Path, error: ErrorClass, max_bytes: int = MAX_WEIGHT_BYTES) -> None:
+    """Check the header of a safetensors file against its size; no tensor is read.
 
     Args:
         path: The file.
-        error: The class of what is raised.
-        most: The most bytes that it may have.
+        error: Class of the error.
+        max_bytes: Limit of its size.
 
     Raises:
-        ClerestoryError: Of class `error`, where it is damaged, cut short or too large.
+        ClerestoryError: Of class `error`, if it is damaged, cut short or too large.
     """
-    size = check_regular_file(path, error, most)
+    size = check_regular_file(path, error, max_bytes)
     with wrap_errors(path, error), path.open("rb") as file:
         # The format: 8 bytes with the length of the header, the header as JSON, the tensors.
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > size - 8:
             raise error(
-                f"{path} is damaged or cut short: it has {size:,} bytes, and its header says that "
-                f"it is of {length:,}. Get it again."
+                f"{path} is damaged or cut short: it has {size:,} bytes, and the stated length of "
+                f"its header is {length:,}. Get it again."
             )
         check_count(path, error, length, MAX_TEXT_BYTES, "bytes of header")
         header = parse_json(file.read(length), path, error)
-        for name, one in header.items():
+        for name, entry in header.items():
             if name != "__metadata__":
-                begin, end = one["data_offsets"]
-                if not 0 <= begin <= end <= size - 8 - length or len(one["shape"]) > 16:
+                start, end = entry["data_offsets"]
+                if not 0 <= start <= end <= size - 8 - length or len(entry["shape"]) > 16:
                     raise ValueError(f"tensor {name[:80]!r} lies outside of the file")
 
 
 def read_arrays(
-    path: Path, error: ErrorClass, most: int = MAX_TENSOR_BYTES
+    path: Path, error: ErrorClass, max_bytes: int = MAX_TENSOR_BYTES
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` file.
+    """Read an `.npz` file.
 
     Args:
         path: The file.
-        error: The class of what is raised.
-        most: The most bytes of the file, and of its parts unpacked.
+        error: Class of the error.
+        max_bytes: Limit of its size, packed and unpacked.
 
     Returns:
-        Arrays by name; none has objects, which would be pickles.
+        Arrays by name.
 
     Raises:
-        ClerestoryError: Of class `error`, where it is damaged, too large, or an array says that it
-            has more than it has.
+        ClerestoryError: Of class `error`, if it is damaged, too large, holds objects (which would
+            be pickled), or an array is shorter than its header states.
     """
     path_inside(path.parent, path.name, error)
-    check_regular_file(path, error, most)
+    check_regular_file(path, error, max_bytes)
     with wrap_errors(path, error), path.open("rb") as file:
         try:
-            _check_archive(file, path, error, most)
+            _check_archive(file, path, error, max_bytes)
             file.seek(0)
-            with np.load(file, allow_pickle=False) as held:
-                return dict(held)
+            with np.load(file, allow_pickle=False) as archive:
+                return dict(archive)
         except zipfile.BadZipFile as reason:
             raise ValueError(str(reason)) from reason
 
 
 def open_memmap(path: Path, error: ErrorClass) -> NDArray[Any]:
-    """An `.npy` file, mapped.
+    """Memory-map an `.npy` file.
 
     Args:
         path: The file.
-        error: The class of what is raised.
+        error: Class of the error.
 
     Returns:
-        The array, read-only, read from the disk where it is used.
+        The array, read-only.
 
     Raises:
-        ClerestoryError: Of class `error`, where it is none, or holds objects.
+        ClerestoryError: Of class `error`, if it is damaged or holds objects.
     """
     check_regular_file(path, error, MAX_WEIGHT_BYTES)
     with wrap_errors(path, error):
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            raise ValueError("it is an archive and no array")
-        return found
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive, not an array")
+        return array
 
 
-def _check_archive(raw: BinaryIO, path: Path, error: ErrorClass, most: int) -> None:
-    """`error` where the parts of an archive unpack to too much, ValueError where they lie."""
-    with zipfile.ZipFile(raw) as packed:
-        parts = packed.infolist()
-        check_count(path, error, sum(part.file_size for part in parts), most, "unpacked bytes")
+def _check_archive(raw: BinaryIO, path: Path, error: ErrorClass, max_bytes: int) -> None:
+    """`error` if the parts unpack to too much, ValueError if a header states a wrong size."""
+    with zipfile.ZipFile(raw) as archive:
+        parts = archive.infolist()
+        check_count(path, error, sum(part.file_size for part in parts), max_bytes, "unpacked bytes")
         for part in parts:
-            with packed.open(part) as file:
+            with archive.open(part) as file:
                 major, _ = np.lib.format.read_magic(file)
-                # Headers only: what they claim is compared with the size before numpy makes an
-                # array of it.
-                read = np.lib.format.read_array_header_1_0
-                read = read if major == 1 else np.lib.format.read_array_header_2_0
-                shape, _, kind = read(file)
-            if kind.hasobject or math.prod(shape) * kind.itemsize > part.file_size:
-                raise ValueError(f"{part.filename!r} says that it is an array of {shape}")
+                # Headers only: the stated size is checked before numpy allocates an array of it.
+                read_header = np.lib.format.read_array_header_1_0
+                if major > 1:
+                    read_header = np.lib.format.read_array_header_2_0
+                shape, _, dtype = read_header(file)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > part.file_size:
+                raise ValueError(f"{part.filename!r} states that it is an array of {shape}")

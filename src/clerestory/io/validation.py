@@ -1,4 +1,4 @@
-"""Values from files, checked by pydantic: strict, and in one line where they do not fit."""
+"""Validation of values from files by pydantic: strict, with messages of one line."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ __all__ = ["load_json", "to_jsonable", "validate"]
 T = TypeVar("T")
 
 
-def validate(kind: type[T], value: Any, source: object, error: ErrorClass) -> T:
-    """A JSON value as an instance of a type.
+def validate(type_: type[T], value: Any, source: object, error: ErrorClass) -> T:
+    """Convert a JSON value to an instance of a type.
 
     Args:
-        kind: A frozen dataclass, or any other type that pydantic knows.
-        value: What a JSON file holds.
-        source: Where the value is from, for the message.
-        error: The class of the error.
+        type_: A frozen dataclass, or any other type that pydantic knows.
+        value: Content of a JSON file.
+        source: Where the value comes from, for the message.
+        error: Class of the error.
 
     Returns:
         The instance.
 
     Raises:
-        ClerestoryError: Of class `error`, with the first field that does not fit, and why.
+        ClerestoryError: Of class `error`, with the first field that does not fit and the reason.
     """
-    adapter: TypeAdapter[T] = _adapter(cast(Any, kind))
+    adapter: TypeAdapter[T] = _adapter(cast(Any, type_))
     try:
-        # From text, since strict validation of Python values takes no list for a tuple.
+        # From text, since strict validation of Python values refuses a list for a tuple.
         return adapter.validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as reason:
-        # A file can be wrong in as many places as it has values: each error holds no more than it
-        # has to.
+        # Without inputs and contexts: a damaged file can have an error for each of its values.
         first = reason.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])[:80]
         where = f"{source}: {field}" if field else f"{source}"
@@ -47,23 +46,23 @@ def validate(kind: type[T], value: Any, source: object, error: ErrorClass) -> T:
         ) from reason
 
 
-def load_json(kind: type[T], folder: Path, name: str, error: ErrorClass) -> T:
+def load_json(type_: type[T], folder: Path, name: str, error: ErrorClass) -> T:
     """Read a JSON file of a folder as an instance of a type.
 
     Args:
-        kind: A frozen dataclass, or any other type that pydantic knows.
+        type_: A frozen dataclass, or any other type that pydantic knows.
         folder: The folder.
         name: The file's path below it.
-        error: The class of what is raised.
+        error: Class of the error.
 
     Returns:
         The instance.
 
     Raises:
-        ClerestoryError: Of class `error`, where the file cannot be read or does not fit.
+        ClerestoryError: Of class `error`, if the file cannot be read or does not fit.
     """
     path = path_inside(folder, name, error)
-    return validate(kind, read_json(path, error), path, error)
+    return validate(type_, read_json(path, error), path, error)
 
 
 def to_jsonable(value: Any) -> dict[str, Any]:

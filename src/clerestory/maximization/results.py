@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +15,7 @@ from typing_extensions import override
 from clerestory.errors import SearchError
 from clerestory.io.reading import path_inside, read_table
 from clerestory.io.tensor_files import read_arrays
-from clerestory.io.validation import load_json, to_jsonable
+from clerestory.io.validation import load_json
 from clerestory.io.writing import atomic_file
 from clerestory.reporting.results import Provenance, Result
 from clerestory.types import Pictures
@@ -101,7 +101,7 @@ class MaximizedPrompt:
     contributions: tuple[tuple[str, float], ...]
 
 
-# Without `repr` and `eq`, which a result has from `Result`.
+# Without `repr` and `eq`, so that a result keeps those of `Result`.
 @dataclass(frozen=True, eq=False, repr=False)
 class _Figures:
     """Fields that the result and `maximization.json` have in common."""
@@ -223,7 +223,7 @@ class MaximizationResult(_Figures, Result):
         """Every figure except trail and samples, ready for JSON."""
         figures = {each.name: getattr(self, each.name) for each in fields(_Figures)}
         null, diagnostics = self.null.to_dict(), dict(self.diagnostics)
-        return to_jsonable(
+        return asdict(
             _Saved(**figures, null=null, diagnostics=diagnostics, provenance=self.provenance)
         )
 

@@ -25,7 +25,7 @@ class Model:
         name: What it was loaded by.
         family: How its pipeline is run and where its sites are.
         sites: Its sites by address.
-        defaults: How it draws unless told otherwise.
+        defaults: Its default options.
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What it brings besides its weights: classifiers, items, prompt words.
         load_options: Options besides the name that it was opened with: its prior, its LoRA.
@@ -208,9 +208,9 @@ class Model:
         Raises:
             ClerestoryError: As in `run`.
         """
-        drawn_with = self.options(**options)
+        sample_options = self.options(**options)
         request = Request(
-            samples=list_samples(self, prompts, seeds, drawn_with, paired=paired),
+            samples=list_samples(self, prompts, seeds, sample_options, paired=paired),
             read=self.sites.select(read) if read else {},
             edit_sets=tuple(tuple(edits) for edits in edit_sets),
             pool=pool,

@@ -82,7 +82,7 @@ class Checkpoint:
     Attributes:
         pipeline: A folder written by diffusers, or a hub id.
         name: The model's name.
-        defaults: How it draws unless told otherwise; None for the family's own defaults.
+        defaults: Its default options; None for the family's own defaults.
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What the model brings.
     """

@@ -1,10 +1,10 @@
 """How far each name of a pool lies from the others, and how consistently: arrays only.
 
-deviations_ = deviations([rates, embeddings])       # [name, context, unit]
-distances(deviations_), consistencies(deviations_)  # [name]
-first_name_p(distances(deviations_))                # of the first name; the others are its controls
+deviation = deviations([rates, embeddings])         # [name, context, unit]
+distances(deviation), consistencies(deviation)      # [name]
+first_name_p(distances(deviation))                  # of the first name; the others are its controls
 
-All names are treated alike: which of them is asked about enters only in `first_name_p`. So p is
+All names are treated alike: which of them is the phrase enters only in `first_name_p`. So p is
 exact for a name that is exchangeable with its controls: at most .01 in one of a hundred cases.
 """
 
@@ -86,7 +86,8 @@ def first_name_p(distances: Floats) -> float:
 
 
 def _scaled(block: Floats) -> Floats:
-    # The mean of all others: of all, with the name's own share taken out.
+    """Each name's difference from the mean of the others, over the block's root mean square."""
+    # The difference from the mean of all others, from that of all: a factor of n / (n - 1).
     difference = (block - block.mean(0)) * (len(block) / (len(block) - 1))
     scale = np.sqrt((difference**2).sum(2).mean())
     return np.asarray(difference / scale if scale > 0 else difference)

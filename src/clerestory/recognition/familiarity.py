@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from clerestory.recognition.results import (
     ContextResult,
     Controls,
     FamiliarityResult,
+    Verdict,
     phrase_folder,
 )
 from clerestory.recognition.store import ObservationStore
@@ -41,7 +42,7 @@ from clerestory.types import Floats, Progress, ProgressOption
 __all__ = ["FAMILIAR_P", "UNFAMILIAR_P", "familiarity", "measure_familiarity"]
 
 MIN_CONTROLS, DEFAULT_CONTROLS = 99, 199
-"""With fewer controls p cannot be .01; of the default number one may lie beyond a familiar name."""
+"""With fewer controls p cannot be .01; of the default, one may be farther than a familiar name."""
 FAMILIAR_P, UNFAMILIAR_P = 0.01, 0.1
 """A name is familiar up to the first p, and unfamiliar above the second."""
 PICTURED = 4
@@ -135,31 +136,31 @@ def measure_familiarity(
     }
     all_controls = [name for names in controls_of.values() for name in names]
     names = list(dict.fromkeys([*phrases, *all_controls]))
-    # All names are checked before the first is drawn, which takes minutes each hundred.
+    # All names are checked before the first is drawn, since a hundred names take minutes.
     for name in names:
         for context in contexts:
             model.check_prompt(fill(context, name))
     store = ObservationStore(out, observer.plan(model, contexts, numbers))
     # Pictures of all controls would fill memory: those of a few are shown.
-    pictured = {*phrases, *(name for own in controls_of.values() for name in own[:PICTURED])}
+    pictured = {*phrases}.union(*(own_controls[:PICTURED] for own_controls in controls_of.values()))
     observations = {name: store.read(name, pictures=name in pictured) for name in names}
     with progress_bars(progress) as report:
         # Without progress of its own: the bar counts names, not the pictures of each.
         evaluator = Evaluator(model, cache)
         _observe(evaluator, observer, store, observations, contexts, numbers, pictured, report)
-    known = {name: each for name, each in observations.items() if each is not None}
+    complete = {name: each for name, each in observations.items() if each is not None}
     options = {"count": count, "seed": seed} | vars(model.defaults)
     provenance = provenance_of(model, options)
     results = [
         _compare(
             observer,
-            known[phrase],
-            [known[name] for name in own],
+            complete[phrase],
+            [complete[name] for name in own_controls],
             contexts,
             tuple(numbers),
             provenance,
         )
-        for phrase, own in controls_of.items()
+        for phrase, own_controls in controls_of.items()
     ]
     if out is not None:
         for result in results:
@@ -177,7 +178,7 @@ def _controls(
 ) -> tuple[str, ...]:
     """The names that a phrase is compared with."""
     if not split_words(phrase):
-        raise PromptError(f"The phrase is empty ({phrase!r}); write the name that is asked about.")
+        raise PromptError(f"The phrase is empty ({phrase!r}); write a name.")
     if listed is not None:
         names = check_controls(phrases, listed)
     else:
@@ -209,11 +210,11 @@ def _observe(
 ) -> None:
     """Make the observations that are missing, and store each."""
     missing = [name for name, observation in observations.items() if observation is None]
-    for done, name in enumerate(missing):
+    for completed, name in enumerate(missing, 1):
         observation = observer.observe(evaluator, name, contexts, seeds, pictures=name in pictured)
         observations[name] = observation
         store.write(observation)
-        progress("drawing names", done + 1, len(missing))
+        progress("drawing names", completed, len(missing))
 
 
 def _compare(
@@ -239,17 +240,15 @@ def _compare(
     pictured = (phrase, *controls[:PICTURED])
     return FamiliarityResult(
         phrase=phrase.name,
-        verdict="familiar"
-        if p <= FAMILIAR_P
-        else "unfamiliar"
-        if p > UNFAMILIAR_P
-        else "undecided",
+        verdict=_verdict(p),
         p=p,
         distance=float(distance[0]) / median,
         consistency=_optional(consistency[:1])[0],
         contexts={
-            context: ContextResult(float(context_distances[at]), effects[at])
-            for at, context in enumerate(contexts)
+            context: ContextResult(float(context_distance), context_effects)
+            for context, context_distance, context_effects in zip(
+                contexts, context_distances, effects, strict=True
+            )
         },
         controls=Controls(
             tuple(each.name for each in controls),
@@ -264,6 +263,12 @@ def _compare(
     )
 
 
+def _verdict(p: float) -> Verdict:
+    if p <= FAMILIAR_P:
+        return "familiar"
+    return "unfamiliar" if p > UNFAMILIAR_P else "undecided"
+
+
 def _optional(values: Floats) -> tuple[float | None, ...]:
     """Numbers with None for NaN."""
     return tuple(None if np.isnan(value) else float(value) for value in values)
@@ -273,14 +278,12 @@ def _context_effects(
     observer: Observer, phrase: Observation, controls: Sequence[Observation]
 ) -> list[tuple[ContextEffect, ...]]:
     """The effects of each context on the controls, with the phrase's own rates."""
-    columns: Mapping[tuple[str, str], int] = {
-        each: column for column, each in enumerate(observer.classes)
-    }
+    columns = {each: column for column, each in enumerate(observer.classes)}
     effects = find_context_effects(np.stack([each.hits for each in controls]), observer.classes)
     return [
         tuple(
             replace(effect, phrase_rate=float(rates[columns[effect.classifier, effect.label]]))
-            for effect in own
+            for effect in context_effects
         )
-        for rates, own in zip(phrase.hits, effects, strict=True)
+        for rates, context_effects in zip(phrase.hits, effects, strict=True)
     ]

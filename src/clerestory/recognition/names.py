@@ -39,6 +39,9 @@ def invent_names(
         seed: Of the sequence of names.
         exclude: Words that no name has. The remaining names are the same, in the same order.
 
+    Returns:
+        The names, in lower case.
+
     >>> invent_names(2, 2) == invent_names(3, 2)[:2]
     True
     """
@@ -63,7 +66,7 @@ def match_form(name: str, phrase: str) -> str:
     parts, content = iter(name.split()), set(content_words(phrase))
     words = [next(parts) if word.lower() in content else word.lower() for word in phrase.split()]
     pairs = zip(words, phrase.split(), strict=True)
-    return " ".join(word.capitalize() if model[0].isupper() else word for word, model in pairs)
+    return " ".join(word.capitalize() if like[0].isupper() else word for word, like in pairs)
 
 
 def content_words(phrase: str) -> list[str]:
@@ -101,7 +104,7 @@ def check_controls(phrases: Sequence[str], controls: Sequence[str]) -> tuple[str
     """Check controls that a person lists.
 
     Args:
-        phrases: The names that are asked about.
+        phrases: The names to compare with the controls.
         controls: The names that a person lists; case and blanks do not distinguish them.
 
     Returns:
@@ -123,18 +126,19 @@ def check_controls(phrases: Sequence[str], controls: Sequence[str]) -> tuple[str
 
 
 def _names(words: int, seed: int) -> Iterator[str]:
-    """Names without end, each once."""
+    """An endless sequence of names, each once."""
     # Names of different lengths come from different streams, so neither changes the other's names.
     rng = np.random.default_rng([seed, words])
-    known: set[str] = set()
+    yielded: set[str] = set()
     while True:
         name = " ".join(_word(rng) for _ in range(words))
-        if name not in known:
-            known.add(name)
+        if name not in yielded:
+            yielded.add(name)
             yield name
 
 
 def _word(rng: np.random.Generator) -> str:
+    """A word of two or three syllables, perhaps with a coda."""
     syllables = [
         ONSETS[rng.integers(len(ONSETS))] + VOWELS[rng.integers(len(VOWELS))]
         for _ in range(rng.integers(SYLLABLES[0], SYLLABLES[1] + 1))

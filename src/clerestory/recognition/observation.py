@@ -66,6 +66,9 @@ class Observer:
             model: The model.
             names: Classifiers; by default those of the model's profile.
 
+        Returns:
+            An observer with evaluation classifiers, an embedding, or both.
+
         Raises:
             EvidenceError: There is neither a classifier nor an embedding.
             RegistryError: There is no such classifier.
@@ -144,6 +147,9 @@ class Observer:
             contexts: Templates with `{item}` where the name goes.
             seeds: Seeds of each context.
             pictures: Whether to keep the pictures of the first seed.
+
+        Returns:
+            The means over seeds.
         """
         (drawing,) = evaluator.draw(
             [Condition(name)],

@@ -28,9 +28,9 @@ def page(result: FamiliarityResult) -> str:
         {
             "context": name,
             "result": context,
-            "pictures": [(key, data_address(each[at])) for key, each in result.pictures.items()],
+            "pictures": [(key, data_address(each[index])) for key, each in result.pictures.items()],
         }
-        for at, (name, context) in enumerate(result.contexts.items())
+        for index, (name, context) in enumerate(result.contexts.items())
     ]
     template = environment("clerestory.recognition").get_template("familiarity.html")
     return template.render(
@@ -51,7 +51,11 @@ def sheet(result: FamiliarityResult) -> Pictures:
     Returns:
         One picture, `[height, width, 3]`.
     """
-    tiles = [each[at] for at in range(len(result.contexts)) for each in result.pictures.values()]
+    tiles = [
+        pictures[index]
+        for index in range(len(result.contexts))
+        for pictures in result.pictures.values()
+    ]
     return grid(tiles, columns=len(result.pictures))
 
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, SkipValidation
+from typing_extensions import override
 
-from clerestory.errors import EvidenceError
-from clerestory.io.validation import load_json, to_jsonable
 from clerestory.recognition.contexts import ContextEffect
 from clerestory.recognition.store import NAMES
-from clerestory.reporting.pictures import read_pictures, write_pictures
-from clerestory.reporting.results import Provenance, Result
-from clerestory.types import Pictures
+from clerestory.reporting.results import PicturedResult, Provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["ContextResult", "Controls", "FamiliarityResult", "Verdict", "phrase_folder"]
 
 Verdict = Literal["familiar", "unfamiliar", "undecided"]
-PICTURES = "pictures.npz"
 
 
 @dataclass(frozen=True)
@@ -69,11 +64,11 @@ class Controls:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FamiliarityResult(Result):
+class FamiliarityResult(PicturedResult):
     """A phrase, and whether its pictures differ from those of invented names.
 
     Attributes:
-        phrase: The name that is asked about.
+        phrase: The name.
         verdict: `familiar` at p ≤ .01, `unfamiliar` above .1, `undecided` in between.
         p: The share of the phrase and its controls that lies at least as far from the others as
             the phrase.
@@ -89,11 +84,6 @@ class FamiliarityResult(Result):
     """
 
     figures_file = "familiarity.json"
-    __pydantic_config__: ClassVar[ConfigDict] = {
-        "extra": "forbid",
-        "allow_inf_nan": False,
-        "arbitrary_types_allowed": True,
-    }
 
     phrase: str
     verdict: Verdict
@@ -106,9 +96,6 @@ class FamiliarityResult(Result):
     embedding: str | None
     seeds: tuple[int, ...]
     provenance: Provenance
-    pictures: Annotated[Mapping[str, Pictures], SkipValidation, Field(exclude=True)] = field(
-        default_factory=dict
-    )
 
     @property
     def verdict_text(self) -> str:
@@ -125,11 +112,10 @@ class FamiliarityResult(Result):
             f"controls, distance {self.distance:.2f} (the median control's is 1, the farthest's "
             f"{farthest:.2f})"
         )
-        ends = self.controls.quantiles("consistencies")
-        if self.consistency is not None and ends is not None:
-            text += (
-                f", consistency {self.consistency:.2f} (controls: {ends[0]:.2f} to {ends[3]:.2f})"
-            )
+        quantiles = self.controls.quantiles("consistencies")
+        if self.consistency is not None and quantiles is not None:
+            low, *_, high = quantiles
+            text += f", consistency {self.consistency:.2f} (controls: {low:.2f} to {high:.2f})"
         return f"{text}."
 
     def table(self) -> pd.DataFrame:
@@ -159,45 +145,19 @@ class FamiliarityResult(Result):
 
         return chart(self)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
-        # Pictures are excluded from the JSON: without them nothing of them is validated either.
-        return to_jsonable(replace(self, pictures={}))
-
     def page(self) -> str:
         """The verdict, its figures and pictures as an HTML page."""
         from clerestory.recognition.page import page
 
         return page(self)
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write `familiarity.json`, `familiarity.html`, `pictures.npz` and `sheet.png`.
-
-        Args:
-            folder: The folder; files of these names are overwritten.
-        """
         from clerestory.recognition.page import sheet
         from clerestory.reporting.pictures import save
 
         super().write(folder)
-        write_pictures(folder / PICTURES, self.pictures)
         save(sheet(self), folder / "sheet.png")
-
-    @classmethod
-    def load(cls, folder: Path) -> FamiliarityResult:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder of a phrase's result.
-
-        Returns:
-            The result, with its pictures.
-
-        Raises:
-            EvidenceError: The files are missing, damaged or of another version.
-        """
-        result = load_json(cls, folder, cls.figures_file, EvidenceError)
-        return replace(result, pictures=read_pictures(folder / PICTURES, EvidenceError))
 
 
 def phrase_folder(folder: Path, phrase: str) -> Path:

@@ -9,7 +9,6 @@ The phrase is not part of the plan: phrases that are measured in one folder shar
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 from clerestory.errors import EvidenceError
 from clerestory.io.reading import wrap_errors
 from clerestory.io.tensor_files import read_arrays
-from clerestory.io.writing import open_planned_folder
+from clerestory.io.writing import atomic_file, open_planned_folder
 from clerestory.recognition.observation import Observation
 
 __all__ = ["NAMES", "ObservationStore"]
@@ -61,12 +60,12 @@ class ObservationStore:
         if self.folder is None:
             return None
         try:
-            found = _observation(self._path(name))
+            observation = _observation(self._path(name))
         except EvidenceError:
             return None  # none yet, or damaged: it is made again
-        lacks_pictures = pictures and found.pictures is None
-        # Two names may share a digest, or a file may have been put there by hand.
-        return None if found.name != name or lacks_pictures else found
+        lacks_pictures = pictures and observation.pictures is None
+        # Two names can share a digest, and a user can copy a file to another name.
+        return None if observation.name != name or lacks_pictures else observation
 
     def write(self, observation: Observation) -> None:
         """Write an observation, whole or not at all.
@@ -76,14 +75,10 @@ class ObservationStore:
         """
         if self.folder is None:
             return
-        raw = io.BytesIO()
-        parts = {name: part for name, part in vars(observation).items() if part is not None}
-        np.savez_compressed(raw, **parts)
-        path = self._path(observation.name)
-        partial = path.with_name(f"{path.name}.part")
-        # Written beside and renamed: a kill leaves no half of a file under the name.
-        partial.write_bytes(raw.getvalue())
-        partial.replace(path)
+        arrays = {name: value for name, value in vars(observation).items() if value is not None}
+        # A kill leaves no half of a file under the name.
+        with atomic_file(self._path(observation.name)) as path:
+            np.savez_compressed(path, **arrays)
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None
@@ -92,10 +87,11 @@ class ObservationStore:
 
 
 def _observation(path: Path) -> Observation:
+    """The observation in a file; EvidenceError where it is missing or damaged."""
     with wrap_errors(path, EvidenceError):
-        parts = read_arrays(path, EvidenceError)
-        figures = [parts[name] for name in ("rates", "hits", "embedding")]
-        pictures = parts.get("pictures")
+        arrays = read_arrays(path, EvidenceError)
+        figures = [arrays[name] for name in ("rates", "hits", "embedding")]
+        pictures = arrays.get("pictures")
         contexts = len(figures[0])
         for each in figures:
             if each.ndim != 2 or each.dtype.kind != "f" or len(each) != contexts:
@@ -105,4 +101,4 @@ def _observation(path: Path) -> Observation:
         if pictures is not None and not (pictures.ndim == 4 and pictures.dtype == np.uint8):
             raise ValueError("its pictures are not pictures")
         rates, hits, embedding = figures
-        return Observation(str(parts["name"]), rates, hits, embedding, pictures)
+        return Observation(str(arrays["name"]), rates, hits, embedding, pictures)

@@ -22,21 +22,21 @@ __all__ = ["fill_with_ray"]
 class _Worker:
     """One model, one recording; the actor's class."""
 
-    def __init__(self, where: str, name: str, how: Mapping[str, Any]) -> None:
+    def __init__(self, where: str, name: str, load_options: Mapping[str, Any]) -> None:
         from clerestory.models import load
 
         self.store = Store(where)
-        self.model = load(name, **how)
+        self.model = load(name, **load_options)
         check_model(self.model, self.store.plan)
 
     def fill(self, chunk: int) -> int:
-        """Fill one chunk, unless it is done.
+        """Fill one chunk, unless it is complete.
 
         Args:
-            chunk: Which one.
+            chunk: Index of the chunk.
 
         Returns:
-            How many samples the chunk has.
+            Number of samples of the chunk.
         """
         from clerestory.recordings.writer import fill_chunk
 
@@ -48,7 +48,7 @@ class _Worker:
 
 def fill_with_ray(
     store: Store,
-    how: Mapping[str, Any],
+    load_options: Mapping[str, Any],
     *,
     address: str | None = None,
     workers: int = 2,
@@ -58,18 +58,18 @@ def fill_with_ray(
     """Fill every chunk that has no marker with Ray actors.
 
     Args:
-        store: The recording, begun.
-        how: What the model is opened with besides its name: arguments of `load`.
-        address: A cluster's address, `auto` for the one that is running here; None starts a local
-            one and stops it at the end.
-        workers: Actors, each with a model of its own; never more than there are chunks to fill.
-        gpus_per_worker: As Ray counts them; a fraction shares one.
-        progress: Receives how many samples are complete.
+        store: The recording, with its plan.
+        load_options: Arguments of `load` besides the model's name.
+        address: Address of a cluster, or `auto` for one that runs on this machine; None starts a
+            local one and stops it at the end.
+        workers: Number of actors, each with a model of its own; at most one per chunk to fill.
+        gpus_per_worker: Resources that Ray reserves; a fraction shares a GPU.
+        progress: Receives the number of complete samples.
 
     Raises:
         RecordingError: Ray is not installed, the cluster cannot be joined, `workers` is below 1, or
             a worker is lost for good.
-        ClerestoryError: What filling a chunk raised, as the worker raised it.
+        ClerestoryError: A worker raised it while it filled a chunk.
     """
     if workers < 1:
         raise RecordingError(f"workers is {workers}; it must be 1 or more.")
@@ -77,18 +77,21 @@ def fill_with_ray(
     if not missing:
         return
     with _cluster(address) as ray:
-        # Machines may be taken away again and again, so actors restart without limit; a chunk whose
-        # actor is lost is tried four times in all.
-        kind = ray.remote(
+        # Preemptible machines come and go, so actors restart without limit; a chunk whose actor is
+        # lost is tried four times in all.
+        actor_class = ray.remote(
             num_cpus=1, num_gpus=gpus_per_worker, max_restarts=-1, max_task_retries=3
         )(_Worker)
         name = store.plan.model.name
         where = store.folder.url
-        pool = [kind.remote(where, name, dict(how)) for _ in range(min(workers, len(missing)))]
-        _spread(ray, pool, store, missing, progress)
+        pool = [
+            actor_class.remote(where, name, dict(load_options))
+            for _ in range(min(workers, len(missing)))
+        ]
+        _fill_chunks(ray, pool, store, missing, progress)
 
 
-def _spread(
+def _fill_chunks(
     ray: Any,
     pool: list[Any],
     store: Store,
@@ -97,16 +100,16 @@ def _spread(
 ) -> None:
     from ray.util import ActorPool
 
-    every = len(store.plan)
-    done = every - sum(len(store.plan.rows(chunk)) for chunk in missing)
+    total = len(store.plan)
+    completed = total - sum(len(store.plan.rows(chunk)) for chunk in missing)
     filled = ActorPool(pool).map_unordered(lambda actor, chunk: actor.fill.remote(chunk), missing)
     try:
         for rows in filled:
-            done += rows
+            completed += rows
             if progress is not None:
-                progress("recording", done, every)
+                progress("recording", completed, total)
     except ray.exceptions.RayTaskError as error:
-        # The worker's own error, which says more than that a task failed.
+        # The worker's own error is more specific than that a task failed.
         raise _cause(error) from error
     except ray.exceptions.RayActorError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else "it was lost"
@@ -126,31 +129,31 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise RecordingError(
             "Ray is not installed: pip install 'clerestory[ray]' on every machine."
         ) from None
-    # A connection of the caller's is used and left open.
-    ours = not ray.is_initialized()
-    if ours:
-        quiet = {"include_dashboard": False} if address is None else {}
-        where = address or "local"  # None would join whatever cluster was here last
+    # A connection of the caller is used and left open.
+    connect = not ray.is_initialized()
+    if connect:
+        options = {"include_dashboard": False} if address is None else {}
+        where = address or "local"  # None would join the cluster that was used last
         try:
-            with _heard():
-                ray.init(address=where, log_to_driver=False, logging_level="ERROR", **quiet)
+            with _preserve_sigterm():
+                ray.init(address=where, log_to_driver=False, logging_level="ERROR", **options)
         except (ImportError, ConnectionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RecordingError(f"The cluster {where} cannot be joined: {reason}") from error
     try:
         yield ray
     finally:
-        if ours:
+        if connect:
             ray.shutdown()
 
 
 @contextmanager
-def _heard() -> Iterator[None]:
-    """SIGTERM is answered afterwards as before: Ray puts an answer of its own in the place."""
-    held = signal.getsignal(signal.SIGTERM)
+def _preserve_sigterm() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which `ray.init` replaces."""
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        # Only the main thread may set signals.
+        # Only the main thread may set signal handlers.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, held)
+            signal.signal(signal.SIGTERM, handler)

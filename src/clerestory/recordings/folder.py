@@ -1,7 +1,7 @@
-"""A recording's folder: a local one, or a place in an object store (any URL that fsspec opens).
+"""A recording's folder: a local one, or one in an object store (any URL that fsspec opens).
 
-A file is written whole or not at all: locally under another name and then renamed; object stores
-put objects so by themselves.
+Files are written completely or not at all: locally under another name and then renamed; object
+stores put objects so by themselves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PARTIAL = ".partial"
 
 
 class Folder:
-    """Named bytes under one root.
+    """A folder whose files are read and written by name.
 
     Args:
         where: A local path, or a URL that fsspec opens.
@@ -62,23 +62,23 @@ class Folder:
 
     @property
     def url(self) -> str:
-        """Where it is, for another process: an absolute path, or the URL."""
+        """The absolute path or URL, for another process."""
         return str(Path(self.root).resolve()) if self.local else self.where
 
-    def read(self, name: str, most: int = MAX_TEXT_BYTES) -> bytes | None:
-        """The bytes called `name`.
+    def read(self, name: str, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:
+        """Read a file.
 
         Args:
             name: A path below the root.
-            most: The most bytes that are read.
+            max_bytes: Limit of its size.
 
         Returns:
-            The bytes; None where there are none of that name.
+            The bytes; None if there is no such file.
 
         Raises:
-            RecordingError: The name leads out of the folder, or there are more than `most` bytes.
+            RecordingError: The name leads out of the folder, or the file is larger.
         """
-        if not self.check(name, most):
+        if not self.check(name, max_bytes):
             return None
         try:
             data: bytes = self.fs.cat_file(f"{self.root}/{name}")
@@ -91,16 +91,16 @@ class Folder:
         return data
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """The Parquet table called `name`.
+        """Read a Parquet table.
 
         Args:
             name: A path below the root.
 
         Returns:
-            The table; None where there is none.
+            The table; None if there is no such file.
 
         Raises:
-            RecordingError: It is damaged, or larger than what is ever written.
+            RecordingError: It is damaged or too large.
         """
         if self.local:
             path = Path(self.root) / name
@@ -108,50 +108,49 @@ class Folder:
         raw = self.read(name, MAX_TABLE_BYTES)
         return None if raw is None else parse_table(raw, f"{self}/{name}", RecordingError)
 
-    def check(self, name: str, most: int) -> bool:
-        """Whether something is called `name` and may be read.
+    def check(self, name: str, max_bytes: int) -> bool:
+        """Whether a file exists and may be read.
 
         Args:
             name: A path below the root.
-            most: The most bytes that it may have.
+            max_bytes: Limit of its size.
 
         Returns:
-            False where nothing has that name.
+            False if there is no such file.
 
         Raises:
-            RecordingError: It lies elsewhere, by name or link, is not a plain file, or is too
-                large.
+            RecordingError: The name or a link leads out of the folder, or the file is too large or
+                not a regular file.
         """
         check_relative_path(name, self, RecordingError)
         path = Path(self.root) / name
         if self.local:
-            there = path.exists() or path.is_symlink()
-            if there:
+            exists = path.exists() or path.is_symlink()
+            if exists:
                 check_regular_file(
-                    path_inside(Path(self.root), name, RecordingError), RecordingError, most
+                    path_inside(Path(self.root), name, RecordingError), RecordingError, max_bytes
                 )
-            return there
+            return exists
         try:
             # The size without the bytes: a large object is refused before it is fetched.
             size = self.fs.size(f"{self.root}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return False
-        check_count(f"{self}/{name}", RecordingError, size or 0, most, "bytes")
+        check_count(f"{self}/{name}", RecordingError, size or 0, max_bytes, "bytes")
         return True
 
     def write(self, name: str, data: bytes) -> None:
-        """Write bytes, whole or not at all; on a local disk they are flushed to it.
+        """Write a file completely or not at all; on a local disk it is flushed.
 
         Args:
-            name: A path below the root; its folder is made, and what has the name is replaced.
-            data: The bytes.
+            name: A path below the root; its folder is created, an existing file is replaced.
+            data: The content.
         """
         path = f"{self.root}/{name}"
         if not self.local:
             self.fs.pipe_file(path, data)
             return
-        # The process in the name keeps two that write the same file apart, where a folder has no
-        # lock.
+        # The process number separates two writers of the same file in a folder without a lock.
         partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -160,7 +159,7 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            # A rename is in the folder, which has to reach the disk as well.
+            # The rename is an entry of the folder, which is flushed as well.
             _flush(Path(path).parent)
         # Also at Ctrl-C, which is no Exception.
         except BaseException:
@@ -168,10 +167,10 @@ class Folder:
             raise
 
     def flush(self, names: Iterable[str]) -> None:
-        """Flush files to a local disk, and then the folders that they are in.
+        """Flush files, and then their folders, to a local disk; no effect in an object store.
 
         Args:
-            names: Paths below the root; nothing happens in an object store.
+            names: Paths below the root.
         """
         if self.local:
             paths = [Path(self.root) / name for name in names]
@@ -179,45 +178,42 @@ class Folder:
                 _flush(path)
 
     def remove(self, name: str) -> None:
-        """Remove what is called `name`, if anything is.
+        """Remove a file or folder, if it exists.
 
         Args:
-            name: A file's or folder's path below the root.
+            name: Its path below the root.
         """
         if self.fs.exists(f"{self.root}/{name}"):
             self.fs.rm(f"{self.root}/{name}", recursive=True)
 
     def names(self, under: str = "") -> list[str]:
-        """The names directly under a folder.
+        """List a folder.
 
         Args:
             under: A path below the root; "" for the root.
 
         Returns:
-            Names without their path, sorted; empty where there is no such folder.
+            Names of its files and folders, sorted; empty if there is no such folder.
         """
-        place = f"{self.root}/{under}".rstrip("/")
+        folder = f"{self.root}/{under}".rstrip("/")
         try:
-            listed: list[str] = self.fs.ls(place, detail=False)
+            paths: list[str] = self.fs.ls(folder, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in listed)
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def remove_partial_files(self) -> None:
-        """Without the halves of files that a killed recorder left."""
+        """Remove the unfinished files that a killed process left."""
         if self.local:
             for path in Path(self.root).rglob(f"*{PARTIAL}"):
                 path.unlink(missing_ok=True)
 
     def zarr(self, name: str, *, read_only: bool) -> Store:
-        """The Zarr store called `name`.
+        """Open a Zarr store.
 
         Args:
             name: A path below the root.
             read_only: Whether writing is refused.
-
-        Returns:
-            A local store, or one over fsspec.
         """
         from zarr.storage import FsspecStore, LocalStore
 
@@ -228,19 +224,19 @@ class Folder:
         if not fs.async_impl:
             from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
-            # Zarr 3 takes asynchronous file systems only; some of fsspec are not.
+            # Zarr 3 requires asynchronous file systems; some of fsspec's are synchronous.
             fs = AsyncFileSystemWrapper(fs, asynchronous=True)
         return FsspecStore(fs, path=path, read_only=read_only)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Nobody else records here while this is open.
+        """Exclude other processes that record into the folder.
 
         The lock is the operating system's, so it ends with its process, however that ends. Object
-        stores have none; there a chunk done twice is harmless.
+        stores have none; there, a chunk that two processes fill is the same from both.
 
         Raises:
-            RecordingError: Somebody does; nothing is waited for.
+            RecordingError: Another process holds the lock.
         """
         if not self.local:
             yield
@@ -248,7 +244,7 @@ class Folder:
         from filelock import FileLock, Timeout
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
-        # timeout=0: a recording may take days, so the second recorder is told at once.
+        # No timeout: a recording may take days, so the second process fails at once.
         lock = FileLock(f"{self.root}/{LOCK}", timeout=0)
         try:
             lock.acquire()
@@ -271,12 +267,5 @@ def _flush(path: Path) -> None:
 
 
 def digest(data: bytes) -> str:
-    """What markers and the manifest say of a file.
-
-    Args:
-        data: The file's bytes.
-
-    Returns:
-        BLAKE2b, 16 bytes in hexadecimal.
-    """
+    """The digest of a file in markers and manifests: BLAKE2b, 16 bytes in hexadecimal."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

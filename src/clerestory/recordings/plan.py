@@ -1,7 +1,7 @@
-"""What a recording will hold, fixed before the first sample is drawn.
+"""The plan of a recording, fixed before the first sample is drawn.
 
-The plan says which sample stands in which row. Everything that a value depends on is in it, so two
-recorders with the same plan fill the same rows with the same numbers.
+It assigns a row to each sample and has everything that a value depends on, so two processes with
+the same plan fill the same rows with the same numbers.
 """
 
 from __future__ import annotations
@@ -131,15 +131,15 @@ class Plan(PlanSettings):
 
     @property
     def chunks(self) -> int:
-        """How many chunks there are; the last may be shorter."""
-        # Rounded up in whole numbers.
+        """Number of chunks; the last may be shorter."""
+        # Rounded up.
         return -(-len(self) // self.chunk)
 
     def rows(self, chunk: int) -> range:
         """The rows of a chunk.
 
         Args:
-            chunk: Which one, from 0.
+            chunk: Index of the chunk.
 
         Returns:
             Rows of the table; the last chunk may be shorter.
@@ -147,20 +147,20 @@ class Plan(PlanSettings):
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, len(self)))
 
     def batches(self, chunk: int) -> Iterator[range]:
-        """The rows of a chunk, batch by batch: always the same samples together.
+        """The rows of a chunk, batch by batch.
 
         Args:
-            chunk: Which one, from 0.
+            chunk: Index of the chunk.
 
         Yields:
-            Rows of the table, `batch` or fewer.
+            Rows of the table, at most `batch`; the same at every call.
         """
         rows = self.rows(chunk)
         for start in range(rows.start, rows.stop, self.batch):
             yield range(start, min(start + self.batch, rows.stop))
 
     def request(self, rows: range) -> running.Request:
-        """What the model is asked for some rows.
+        """The request to the model for some rows.
 
         Args:
             rows: Rows of the table.
@@ -181,7 +181,7 @@ class Plan(PlanSettings):
             branch=self.branch,
             pictures=self.pictures,
             stop="auto",
-            # The rows are one batch already, by `batches`.
+            # The rows are one batch, from `batches`.
             batch=len(samples),
             taps={},
             progress=False,
@@ -189,13 +189,13 @@ class Plan(PlanSettings):
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the table: every prompt, seed and factor, in their order."""
+        """SHA-256 of the table: every prompt, seed and factor, in order."""
         records = self.table.to_json(orient="split", index=False)
         return hashlib.sha256(records.encode()).hexdigest()
 
     @cached_property
     def parquet(self) -> bytes:
-        """The table as it lies on disk; RecordingError where it could not be read again."""
+        """The table as Parquet; RecordingError if it is too large to be read again."""
         return to_parquet(self.table, "The plan", RecordingError)
 
     def to_dict(self) -> dict[str, Any]:
@@ -237,10 +237,10 @@ def _settings(plan: PlanSettings) -> dict[str, Any]:
 
 
 def _check_table(table: pd.DataFrame) -> None:
-    """RecordingError where a table has no prompts or seeds."""
+    """RecordingError if a table has no prompts or seeds."""
     prompts, seeds = table.get("prompt"), table.get("seed")
-    texts = prompts is not None and all(isinstance(one, str) for one in prompts)
-    if not texts or seeds is None or seeds.dtype.kind not in "iu" or table.index.nlevels > 1:
+    are_texts = prompts is not None and all(isinstance(prompt, str) for prompt in prompts)
+    if not are_texts or seeds is None or seeds.dtype.kind not in "iu" or table.index.nlevels > 1:
         raise RecordingError(
             "samples.parquet has no prompts or no seeds: expected columns `prompt` and `seed`."
         )
@@ -259,54 +259,54 @@ def make_plan(
     chunk: int | None = None,
     **options: Any,
 ) -> Plan:
-    """Plan prompts × seeds, prompt by prompt; nothing is drawn.
+    """Plan a recording of prompts × seeds, prompt by prompt; nothing is drawn.
 
     Args:
-        model: What will be run; it checks the prompts.
-        prompts: As `prompt_table` takes them.
-        seeds: One or more; every prompt is drawn with each.
+        model: The model, which checks the prompts.
+        prompts: As in `prompt_table`.
+        seeds: One seed or several; every prompt is drawn with each of them.
         sites: Patterns of the sites to read.
-        pool: How positions are pooled.
-        branch: The branch of guidance that is read.
-        pictures: Whether pictures are drawn and kept.
-        batch: Samples that are drawn together, at most.
-        chunk: Rows that are kept, and counted as done, together: eight batches of pictures or 64
-            without, unless you say otherwise; it is rounded up to whole batches.
+        pool: Pooling of positions.
+        branch: Branch of guidance that is read.
+        pictures: Whether pictures are drawn and stored.
+        batch: Limit of the samples that are drawn together.
+        chunk: Rows that are stored, and complete, together, rounded up to whole batches; by default
+            8 batches with pictures, 64 without.
         **options: Fields of `Options`.
 
     Returns:
         The plan.
 
     Raises:
-        PromptError: A prompt cannot be drawn, or a column's name cannot be a coordinate.
+        PromptError: A prompt cannot be drawn, or the name of a column cannot be a coordinate.
         RecordingError: `batch` or `chunk` is below 1, or there are too many samples.
-        SiteError, SeedError, OptionError: The model has or takes no such thing.
+        SiteError, SeedError, OptionError: The model has no such site, or takes no such argument.
     """
     import torch
 
     table = prompt_table(prompts)
     selected = model.sites.select(sites) if sites else {}
     _check_columns(table, selected)
-    numbers = check_seeds(seeds)
-    drawn = model.options(**options)
+    seed_numbers = check_seeds(seeds)
+    run_options = model.options(**options)
     # One seed is enough to check the prompts and options.
-    running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, drawn)
+    running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, run_options)
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
-    together = min(batch, model.family.max_batch or batch)
-    wanted = chunk or together * BATCHES_PER_CHUNK[pictures]
+    batch_size = min(batch, model.family.max_batch or batch)
+    rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
-        table=repeated(table, numbers),
+        table=repeated(table, seed_numbers),
         model=ModelIdentity.of(model),
-        options=drawn,
+        options=run_options,
         read=selected,
         pool=pool,
         branch=branch,
         pictures=pictures,
-        batch=together,
-        chunk=-(-wanted // together) * together,
-        # Part of the plan, since another number of threads gives other last bits.
+        batch=batch_size,
+        chunk=-(-rows // batch_size) * batch_size,
+        # Part of the plan: another number of threads changes the last bits.
         threads=torch.get_num_threads(),
     )
     running.check_request(model, plan.request(range(len(plan))))
@@ -314,8 +314,8 @@ def make_plan(
 
 
 def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
-    """PromptError where a factor's name cannot be that of a coordinate beside the sites."""
-    # In the tree a coordinate and a group cannot have one name.
+    """PromptError if the name of a factor cannot be a coordinate beside the sites."""
+    # A coordinate and a group of the tree cannot have the same name.
     groups = {site.partition("/")[0] for site in sites} | {"pictures"}
     for name in map(str, table):
         if name in groups or "/" in name or name.startswith("__") or not name.strip("."):

@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "repeated"]
 
 VOCABULARY = "vocabulary"
-"""The name of the source of random prompts that is the model's own words."""
+"""Source of random prompts that stands for the words of the model's tokenizer."""
 RESERVED = ("sample", "seed", "done", "bad", "complete")
-"""Columns of a recording's table that no factor can be called."""
-MOST_PROMPTS = 256 * 2**20
-"""Bytes of a file of prompts; more go into a Parquet table."""
+"""Names that no factor can have, since a recording adds such columns."""
+MAX_PROMPTS_BYTES = 256 * 2**20
+"""Limit of a text or CSV file of prompts; larger tables are given as Parquet."""
 SUFFIXES = (".txt", ".csv", ".parquet", ".toml")
 
 
 def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFrame:
-    """Prompts and their factors as a table.
+    """Convert prompts and their factors to a table.
 
     Args:
         source: A list of prompts; a table with a column `prompt`; or a file, which is a `Path` or
@@ -69,19 +69,21 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
         raise PromptError(f"{where} has no column 'prompt'; it has {', '.join(map(str, table))}.")
     if table.empty:
         raise PromptError(f"There is no prompt in {where}; give at least one.")
-    taken = [name for name in RESERVED if name in table]
-    if taken:
-        raise PromptError(f"{where} has a column {taken[0]!r}, which a recording makes: rename it.")
+    reserved = [name for name in RESERVED if name in table]
+    if reserved:
+        raise PromptError(
+            f"{where} has a column {reserved[0]!r}, which a recording adds: rename it."
+        )
     table = table.rename(columns=str).reset_index(drop=True)
     for name in table:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
-            # Parquet keeps categories as dictionaries, which `check_parquet` would have to unpack.
+            # Factors are compared by value, also between recordings with other categories.
             table[name] = np.asarray(table[name])
     return table[["prompt", *(name for name in table if name != "prompt")]]
 
 
 def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-    """The table with each row once for each seed.
+    """Repeat each row for each seed.
 
     Args:
         table: Prompts and factors.
@@ -94,26 +96,27 @@ def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
         RecordingError: There would be more than 10,000,000 rows.
     """
     check_count("The plan", RecordingError, len(table) * len(seeds), MAX_ROWS, "samples")
-    made = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
-    made.insert(1, "seed", list(seeds) * len(table))
-    return made
+    rows = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
+    rows.insert(1, "seed", list(seeds) * len(table))
+    return rows
 
 
 def random_prompts(
     source: str | Path, count: int, seed: int = 0, *, model: Model | None = None, words: int = 5
 ) -> pd.DataFrame:
-    """So many random prompts, the same for the same seed.
+    """Draw random prompts.
 
     Args:
-        source: `vocabulary` for words of the model's own; a `.toml` template for random fills of
-            it; any other file of prompts for random lines of it, each once, in the file's order.
-        count: How many.
-        seed: Of the choice.
-        model: Whose words are taken; needed for `vocabulary` only.
-        words: Words of a prompt, for `vocabulary` only.
+        source: `vocabulary` for random words of the model; a `.toml` template for random levels of
+            its factors; any other file of prompts for random rows without replacement, in the order
+            of the file.
+        count: Number of prompts.
+        seed: Random seed.
+        model: The model whose words are drawn; for `vocabulary` only.
+        words: Words per prompt; for `vocabulary` only.
 
     Returns:
-        A table with a column `prompt`, and factors where the source has some.
+        A table with a column `prompt`, and the factors of the source.
 
     Raises:
         PromptError: A file has too few prompts, or an argument is out of range.
@@ -136,11 +139,12 @@ def random_prompts(
 
 
 def _words(model: Model, count: int, words: int, rng: np.random.Generator) -> list[str]:
-    known = model.vocabulary()
-    if not words >= 1 or len(known) < 2:
-        raise PromptError(f"{words} words of {len(known)} make no prompt; ask for 1 or more.")
+    vocabulary = model.vocabulary()
+    if not words >= 1 or len(vocabulary) < 2:
+        raise PromptError(f"{words} words of {len(vocabulary)} make no prompt; ask for 1 or more.")
     return [
-        " ".join(known[index] for index in rng.integers(0, len(known), words)) for _ in range(count)
+        " ".join(vocabulary[index] for index in rng.integers(0, len(vocabulary), words))
+        for _ in range(count)
     ]
 
 
@@ -149,9 +153,9 @@ def _read(path: Path) -> pd.DataFrame:
 
     readers: dict[str, Any] = {
         ".txt": _lines,
-        # Without pandas' own reading of `NA` and `None` as missing, which may well be prompts.
+        # pandas would read `NA` and `None`, which may be prompts, as missing.
         ".csv": lambda file: pd.read_csv(
-            io.BytesIO(read_bytes(file, PromptError, MOST_PROMPTS)), keep_default_na=False
+            io.BytesIO(read_bytes(file, PromptError, MAX_PROMPTS_BYTES)), keep_default_na=False
         ),
         ".parquet": lambda file: read_table(file, PromptError),
         ".toml": lambda file: Template.read(file).table(),
@@ -174,5 +178,5 @@ def _read(path: Path) -> pd.DataFrame:
 def _lines(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    lines = [line.strip() for line in read_text(path, PromptError, MOST_PROMPTS).splitlines()]
+    lines = [line.strip() for line in read_text(path, PromptError, MAX_PROMPTS_BYTES).splitlines()]
     return pd.DataFrame({"prompt": [line for line in lines if line]})

@@ -1,4 +1,4 @@
-"""A recording, opened: its samples as a table, its activations as labelled arrays, lazily."""
+"""An opened recording: samples as a table, activations as labelled arrays that are read lazily."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["Recording"]
 
 
 class Recording:
-    """What a folder holds, finished or not; what is not there yet is left out.
+    """The complete samples of a recording, which may be unfinished.
 
-    Values are float32, whatever they are kept in. Bad samples, whose values are not finite, are in
-    the table and left out of everything else.
+    Values are float32, also where they are stored as float16. Bad samples, whose values are not
+    finite, are in the table and nowhere else.
 
     Args:
-        store: The folder.
+        store: The files of the recording.
     """
 
     def __init__(self, store: Store) -> None:
@@ -44,13 +44,13 @@ class Recording:
             where: A folder, or a URL that fsspec opens.
 
         Returns:
-            The recording; no values are read yet.
+            The recording; its values are read when they are used.
 
         Raises:
             RecordingError: There is no recording, or its manifest or table was altered.
         """
         store = Store(where)
-        # Read now, so that a damaged folder is refused where it is opened.
+        # Read now, so that a damaged recording is refused when it is opened.
         _ = store.plan, store.layouts
         return cls(store)
 
@@ -66,26 +66,26 @@ class Recording:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """How it was made: plan, arrays, versions of libraries."""
+        """Plan, layouts of arrays, versions of libraries, digests of files."""
         return self.store.manifest
 
     @property
     def sites(self) -> list[str]:
-        """The addresses of the sites that are kept."""
+        """Addresses of the recorded sites."""
         return [name for name in self.store.layouts if name != PICTURES]
 
     @cached_property
     def markers(self) -> list[Marker]:
-        """The chunks that are done, as they were when this was first asked."""
-        every = self.store.plan.chunks
-        found = [
-            self.store.marker(chunk) for chunk in self.store.completed_chunks() if chunk < every
+        """Markers of the complete chunks, as of the first access."""
+        count = self.store.plan.chunks
+        markers = [
+            self.store.marker(chunk) for chunk in self.store.completed_chunks() if chunk < count
         ]
-        return [marker for marker in found if marker is not None]
+        return [marker for marker in markers if marker is not None]
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """A row for each planned sample: prompt, seed, factors, `done`, and why it is `bad`."""
+        """One row per planned sample: prompt, seed, factors, `done`, and the reason if `bad`."""
         table = self.store.table.rename_axis("sample").copy()
         table["done"], table["bad"] = False, ""
         for marker in self.markers:
@@ -98,7 +98,7 @@ class Recording:
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """The samples that are done and not bad: what the arrays have."""
+        """Row numbers of the samples that are complete and not bad, which the arrays have."""
         table = self.samples
         return np.flatnonzero(table["done"] & (table["bad"] == ""))
 
@@ -110,7 +110,7 @@ class Recording:
             return open_tree(self.store.tree_store())
 
     def to_xarray(self) -> xr.DataTree:
-        """What is recorded, as a tree: a group for each site, whose values are read when used.
+        """The recording as an xarray tree with a group per site; values are read when used.
 
         Returns:
             The root has the coordinates `sample`, `prompt`, `seed`, the factors, and `complete`.
@@ -121,7 +121,7 @@ class Recording:
         Raises:
             RecordingError: The folder is damaged; also when values are read later.
         """
-        # No selection where all are there: it would make every later read an indexed one.
+        # No selection of all samples: it would make every later read an indexed one.
         return self._tree.isel(sample=self.rows) if self._partial else self._tree
 
     @property
@@ -129,18 +129,18 @@ class Recording:
         return len(self.rows) < len(self)
 
     def read(self, site: str) -> xr.DataArray:
-        """One site's values with the coordinates of its samples, read when they are used.
+        """The values of one site with the coordinates of its samples, read when used.
 
         Args:
-            site: An address, or a pattern that one site fits; units and steps may be chosen, as in
-                `prior/embedding[3]` and `denoiser.mid.res.0/out@5`.
+            site: An address, or a pattern that matches one site; it may select units and steps, as
+                in `prior/embedding[3]` and `denoiser.mid.res.0/out@5`.
 
         Returns:
             `[sample, step, unit]` or `[sample, step, position, unit]`, float32, of the samples that
             are complete and not bad, with their prompts, seeds and factors.
 
         Raises:
-            SiteError: No site, or several, are called so, or a unit or step was not recorded.
+            SiteError: No site or several match, or a unit or step was not recorded.
             RecordingError: The folder is damaged; also when values are read later.
         """
         request = parse(site)
@@ -163,10 +163,10 @@ class Recording:
         return array.isel(sample=self.rows) if self._partial else array
 
     def chunks(self, site: str) -> Iterator[NDArray[np.float32]]:
-        """One site's values, chunk by chunk, so that memory does not grow with the recording.
+        """The values of one site chunk by chunk, in constant memory.
 
         Args:
-            site: An address, or a pattern that one site fits.
+            site: An address, or a pattern that matches one site.
 
         Yields:
             `[sample, step, unit]` or `[sample, step, position, unit]`, in the order of `rows`.
@@ -189,60 +189,59 @@ class Recording:
             return np.asarray(values[good], np.float32)
 
     def pictures(self, rows: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
-        """The pictures of some samples.
+        """Pictures of samples.
 
         Args:
-            rows: Samples, by their row in `samples`, in any order.
+            rows: Row numbers in `samples`, in any order.
 
         Returns:
             uint8 `[sample, height, width, 3]`, in the order of `rows`.
 
         Raises:
-            RecordingError: None were kept, one of them is not drawn yet, or a file is damaged.
+            RecordingError: No pictures were stored, a sample is incomplete, or a file is damaged.
         """
         if PICTURES not in self.store.layouts:
-            raise RecordingError(f"{self.store.folder} holds no pictures: they were not kept.")
-        wanted = np.atleast_1d(np.asarray(rows))
-        table = self.samples["done"].to_numpy()
-        for row in wanted:
-            if not 0 <= row < len(table) or not table[row]:
+            raise RecordingError(f"{self.store.folder} holds no pictures: they were not stored.")
+        indices = np.atleast_1d(np.asarray(rows))
+        done = self.samples["done"].to_numpy()
+        for row in indices:
+            if not 0 <= row < len(done) or not done[row]:
                 raise RecordingError(f"Sample {row} of {self.store.folder} is not drawn.")
-        # By `oindex`, whose rows may repeat and come in any order; one picture is one inner chunk
-        # of a shard.
+        # `oindex` takes repeated rows in any order; one picture is one inner chunk of a shard.
         array: Any = self.store.values(PICTURES)
         with wrap_errors(f"{self.store.folder}, pictures", RecordingError):
-            pictures: NDArray[np.uint8] = array.oindex[wanted]
+            pictures: NDArray[np.uint8] = array.oindex[indices]
             return pictures
 
     def batches(
         self, site: str, size: int = 4096, *, seed: int = 0, spread: int = 8
     ) -> Iterator[NDArray[np.float32]]:
-        """Activations in random order, once through.
+        """One pass over the activations of a site in random order.
 
-        Every step and position is a row. `spread` chunks are held at a time and mixed, so memory
-        does not grow with the recording, and the order is random as far as those reach.
+        Every step and position is a row. Rows are shuffled within `spread` chunks at a time, taken
+        in random order, so memory does not grow with the recording.
 
         Args:
-            site: An address, or a pattern that one site fits.
-            size: Rows of a batch.
-            seed: Of the order.
-            spread: Chunks that are mixed.
+            site: An address, or a pattern that matches one site.
+            size: Rows per batch.
+            seed: Random seed of the order.
+            spread: Number of chunks that are shuffled together.
 
         Yields:
             float32 `[size, unit]`; the last may be shorter.
 
         Raises:
             RecordingError: `size` or `spread` is below 1, or a chunk is missing or damaged.
-            SiteError: No site, or several, are called so.
+            SiteError: No site or several match.
         """
         if size < 1 or spread < 1:
             raise RecordingError(f"size is {size} and spread {spread}; both must be 1 or more.")
         address = self.address(site)
         rng = np.random.default_rng(seed)
         order = rng.permutation([marker.chunk for marker in self.markers])
-        left = np.empty((0, self.store.layouts[address].shape[-1]), np.float32)
+        remainder = np.empty((0, self.store.layouts[address].shape[-1]), np.float32)
         for start in range(0, len(order), spread):
-            parts = [left]
+            parts = [remainder]
             for chunk in order[start : start + spread]:
                 values = self._chunk(address, int(chunk))
                 parts.append(values.reshape(-1, values.shape[-1]))
@@ -251,24 +250,24 @@ class Recording:
             whole = len(pool) // size * size
             yield from (pool[at : at + size] for at in range(0, whole, size))
             # A copy, or the view would keep the whole pool in memory.
-            left = pool[whole:].copy()
-        if len(left):
-            yield left
+            remainder = pool[whole:].copy()
+        if len(remainder):
+            yield remainder
 
     def address(self, site: str) -> str:
-        """The one address that a pattern names.
+        """The address of the one site that a pattern matches.
 
         Args:
-            site: An address, or a pattern that one site fits.
+            site: An address, or a pattern that matches one site.
 
         Returns:
             The site's address.
 
         Raises:
-            SiteError: It names no site, several, or a part of one.
+            SiteError: It matches no site or several, or selects a part of one.
         """
         if parse(site).units or parse(site).steps:
-            raise SiteError(f"{site!r} names a part of a site; a whole site is wanted here.")
+            raise SiteError(f"{site!r} selects a part of a site; give a whole site.")
         return self._select(site)
 
     def _select(self, site: str) -> str:
@@ -276,7 +275,7 @@ class Recording:
         return next(iter(select(site, sizes, single=True, noun="site of this recording")))
 
     def info(self) -> dict[str, Any]:
-        """How far it is: samples, done, bad ones, sites, bytes on disk, manifest."""
+        """Numbers of samples and complete samples, bad samples, sites, bytes on disk, manifest."""
         table = self.samples
         return {
             "samples": len(table),

@@ -1,12 +1,12 @@
-"""What lies on disk: a manifest, a table, Zarr arrays, and a marker for each chunk that is done.
+"""Files of a recording: a manifest, a table, Zarr arrays, and a marker for each complete chunk.
 
     manifest.json            the plan, the arrays, versions of libraries, digests; written last
     samples.parquet          one row a sample: prompt, seed, factors
     activations.zarr/        a group a site, `text.blocks.3/mlp`, and `pictures` (`tree.py`)
     done/000012.json         chunk 12 is complete: its bad samples, a digest of each of its files
 
-Zarr reads a missing chunk as `nan`, so what is complete is known from the markers alone. They are
-written after the chunk's files are flushed to the disk.
+Zarr reads a missing chunk as NaN, so markers alone tell which chunks are complete. A marker is
+written after the files of its chunk are flushed to the disk.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import OutputError, RecordingError
 from clerestory.io.reading import check_relative_path, parse_json, wrap_errors
+from clerestory.io.validation import validate
 from clerestory.recordings.folder import LOCK, PARTIAL, Folder, digest
 from clerestory.recordings.layout import PICTURES, Layout, layouts_of
 from clerestory.recordings.plan import FORMAT, Plan
@@ -52,12 +53,12 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
 
 @dataclass(frozen=True)
 class Marker:
-    """A chunk that is done.
+    """The record of a complete chunk.
 
     Attributes:
-        chunk: Which one.
-        bad: Reasons by row, of samples whose values are not finite.
-        files: Digest and size by file, under the arrays' folder.
+        chunk: Index of the chunk.
+        bad: Reasons by row, for samples whose values are not finite.
+        files: Digest and size by path below the folder of arrays.
     """
 
     chunk: int
@@ -65,11 +66,33 @@ class Marker:
     files: Mapping[str, File]
 
 
+@dataclass(frozen=True)
+class _SavedMarker:
+    """The fields of a marker's file."""
+
+    rows: tuple[int, int]
+    bad: Mapping[int, str]
+    files: Mapping[str, File]
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The fields of `manifest.json`."""
+
+    made_by: str
+    plan: Mapping[str, Any]
+    arrays: Mapping[str, Any]
+    encoders: tuple[str, ...]
+    versions: Mapping[str, str]
+    files: Mapping[str, File]
+    digest: str
+
+
 class Store:
-    """A recording's folder, to write to and to read from.
+    """The files of a recording, for reading and writing.
 
     Args:
-        where: A path, a URL that fsspec opens, or a folder that is open already.
+        where: A path, a URL that fsspec opens, or an opened folder.
 
     Raises:
         OutputError: No file system serves the URL.
@@ -80,36 +103,32 @@ class Store:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a manifest, and so a plan."""
+        """Whether the folder has a manifest, and so a plan."""
         return self.folder.read(MANIFEST) is not None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The manifest; RecordingError where there is none, or one of another format."""
+        """The manifest; RecordingError if it is missing, altered or of another format."""
         raw = self.folder.read(MANIFEST)
         if raw is None:
             raise RecordingError(f"{self.folder} holds no recording: it has no {MANIFEST}.")
         where = f"{self.folder}/{MANIFEST}"
         manifest: dict[str, Any] = parse_json(raw, where, RecordingError, finite=False)
-        try:
-            found, files = manifest["plan"]["format"], manifest.get("files", {})
-            # Only the form is checked here; what it says is checked by `plan` and `layouts`.
-            _, _ = manifest["arrays"].items(), manifest["versions"]
-            fine = all(_is_file(each) for each in files.values())
-        except (KeyError, TypeError, AttributeError):
-            raise RecordingError(f"{where} cannot be read: it was altered.") from None
-        if found != FORMAT:
+        # `plan` and `layouts` check their fields.
+        saved = validate(_Manifest, manifest, where, RecordingError)
+        version_number = saved.plan.get("format")
+        if version_number != FORMAT:
             raise RecordingError(
-                f"{self.folder} is a recording of format {str(found)[:40]}, and this version reads "
-                f"{FORMAT} only: record it again."
+                f"{self.folder} is a recording of format {str(version_number)[:40]}, and this "
+                f"version reads {FORMAT} only: record it again."
             )
-        if not fine or manifest.get("digest") != manifest_digest(manifest):
+        if saved.digest != manifest_digest(manifest):
             raise RecordingError(f"{where} was altered: its digest differs.")
         return manifest
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The samples as they were planned."""
+        """The table of planned samples."""
         try:
             table = self.folder.table(TABLE)
         except RecordingError as error:
@@ -122,30 +141,29 @@ class Store:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan; RecordingError where its table was altered."""
+        """The plan; RecordingError if its table was altered."""
         return Plan.from_dict(self.manifest["plan"], self.table)
 
     @cached_property
     def layouts(self) -> dict[str, Layout]:
-        """The arrays by address."""
+        """Layouts by site, and of `pictures`."""
         return layouts_of(self.manifest["arrays"], f"{self.folder}/{MANIFEST}", self.plan)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Nobody else records here while this is open, and what a kill left of files is gone.
+        """Exclude other processes that record here, and remove what a killed one left unfinished.
 
         Raises:
-            RecordingError: Somebody else records here.
-            OutputError: The folder holds anything but a recording or the beginnings of one; nothing
-                is touched.
+            RecordingError: Another process records here.
+            OutputError: The folder has files that are not a recording's; nothing is changed.
         """
         if not self.exists:
-            ours = {TABLE, ARRAYS, LOCK}
+            known = {TABLE, ARRAYS, LOCK}
             names = [name for name in self.folder.names() if not name.endswith(PARTIAL)]
-            strange = sorted(set(names) - ours)
-            if strange:
+            unknown = sorted(set(names) - known)
+            if unknown:
                 raise OutputError(
-                    f"{self.folder} is not empty (it has {strange[0]}): choose another folder."
+                    f"{self.folder} is not empty (it has {unknown[0]}): choose another folder."
                 )
         with self.folder.lock():
             self.folder.remove_partial_files()
@@ -154,18 +172,18 @@ class Store:
     def create(
         self, plan: Plan, layouts: Mapping[str, Layout], encoders: Sequence[str] = ()
     ) -> None:
-        """Write the plan: table and empty arrays, then, last, the manifest.
+        """Write the table, empty arrays and, last, the manifest.
 
         Args:
-            plan: What will be recorded.
-            layouts: The arrays by site.
-            encoders: Digests of the model's encoders, as `encoder_digests` gives them.
+            plan: The plan.
+            layouts: Layouts by site, and of `pictures`.
+            encoders: Digests of the model's encoders, from `encoder_digests`.
 
         Raises:
-            RecordingError: The table could not be read again; nothing is written.
+            RecordingError: The table is too large to be read again; nothing is written.
         """
         table = plan.parquet
-        # What a killed recorder began may be of another layout.
+        # Arrays of a process that was killed may have another layout.
         self.folder.remove(ARRAYS)
         self.folder.write(TABLE, table)
         files: dict[str, File] = {}
@@ -187,16 +205,16 @@ class Store:
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def tree_store(self) -> CheckedStore:
-        """The Zarr store to read from; what is missing or altered in it is a RecordingError."""
+        """The Zarr store for reading; it raises RecordingError for missing and altered files."""
         planned = self.manifest["files"]
-        # Read once each: every file of a chunk asks for the same marker.
+        # Cached: every file of a chunk needs the same marker.
         markers: dict[int, Mapping[str, File]] = {}
 
         def file(key: str) -> File | None:
-            if (found := planned.get(f"{ARRAYS}/{key}")) is not None:
-                return str(found[0]), int(found[1])
-            _, _, place = key.rpartition("/c.")
-            chunk = place.partition(".")[0]
+            if (entry := planned.get(f"{ARRAYS}/{key}")) is not None:
+                return str(entry[0]), int(entry[1])
+            _, _, position = key.rpartition("/c.")
+            chunk = position.partition(".")[0]
             # Bounded: `int` of a very long text is slow or refused.
             if not chunk.isdecimal() or len(chunk) > 18:
                 return None
@@ -216,16 +234,16 @@ class Store:
         return zarr.open_group(self.tree_store(), mode="r", use_consolidated=True)
 
     def values(self, name: str) -> zarr.Array[Any]:
-        """The array of a site, or of `pictures`, as Zarr has it.
+        """The Zarr array of a site, or of `pictures`.
 
         Args:
-            name: The site's address, or `pictures`.
+            name: Address of the site, or `pictures`.
 
         Returns:
-            The array, read-only; its files are checked as they are read.
+            The array, read-only; its files are verified when they are read.
 
         Raises:
-            RecordingError: The array's metadata are damaged.
+            RecordingError: The metadata of the array are damaged.
         """
         with wrap_errors(f"{self.folder}/{ARRAYS}/{name}", RecordingError):
             array: zarr.Array[Any] = self._open_arrays[f"{name}/{VALUE}"]  # type: ignore[assignment]
@@ -235,7 +253,7 @@ class Store:
     def _writable(self) -> tuple[dict[str, zarr.Array[Any]], dict[str, File]]:
         import zarr
 
-        # What is there is checked before it is written to.
+        # Existing metadata are checked before anything is written.
         with wrap_errors(f"{self.folder}/{ARRAYS}", RecordingError):
             _ = self._open_arrays
         files: dict[str, File] = {}
@@ -247,7 +265,7 @@ class Store:
         arrays = {}
         for name in names:
             array: Any = group[name]
-            # A chunk of nothing but the fill value has a file as well: one that lacks is damage.
+            # Chunks of the fill value are written as well: a missing file is damage.
             arrays[name] = array.with_config({"write_empty_chunks": True})
         return arrays, files
 
@@ -261,62 +279,62 @@ class Store:
         """Write a chunk of every array, flush it to the disk, and then write its marker.
 
         Args:
-            chunk: Which one.
-            arrays: The values of its samples by site.
-            bad: Reasons by sample, of those whose values are not finite.
-            lengths: How many positions each sample has, of sites that keep positions; all that
-                the array has by default.
+            chunk: Index of the chunk.
+            arrays: Values of its samples by site.
+            bad: Reasons by row, for samples whose values are not finite.
+            lengths: Number of positions of each sample, by site with positions; by default as many
+                as the array has.
         """
         targets, files = self._writable
         rows = self.plan.rows(chunk)
-        place = slice(rows.start, rows.stop)
-        # The digests of this chunk alone go into its marker.
+        selection = slice(rows.start, rows.stop)
+        # The marker lists the files of this chunk only.
         files.clear()
         for name, values in arrays.items():
-            # Zarr reads a shard that it writes in part, as the last one is: a damaged one fails.
+            # Zarr reads a shard before it writes a part of it, and fails if the shard is damaged.
             if name == PICTURES:
                 self.folder.remove(f"{ARRAYS}/{name}/{VALUE}/c.{chunk}.0.0.0")
-            targets[f"{name}/{VALUE}"][place] = values
+            targets[f"{name}/{VALUE}"][selection] = values
             if f"{name}/{LENGTH}" in targets:
-                most = self.layouts[name].shape[self.layouts[name].dims.index("position")]
-                targets[f"{name}/{LENGTH}"][place] = (lengths or {}).get(name, most)
+                longest = self.layouts[name].shape[self.layouts[name].dims.index("position")]
+                targets[f"{name}/{LENGTH}"][selection] = (lengths or {}).get(name, longest)
         self.folder.flush(f"{ARRAYS}/{name}" for name in files)
         marker = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
-        # Last of all: until now a kill leaves an unmarked chunk, which is filled again.
-        self.folder.write(_marker(chunk), json.dumps(marker).encode())
-        self.mark_complete(chunk)
+        # Last: a kill before this leaves a chunk without marker, which is filled again.
+        self.folder.write(_marker_name(chunk), json.dumps(marker).encode())
+        self.set_complete(chunk)
 
-    def mark_complete(self, chunk: int, *, complete: bool = True) -> None:
-        """Set the coordinate `complete` of a chunk's samples, which are complete by its marker.
+    def set_complete(self, chunk: int, *, complete: bool = True) -> None:
+        """Set the coordinate `complete` of a chunk's samples, for readers other than Clerestory.
 
         Args:
-            chunk: Which one.
-            complete: What is set.
+            chunk: Index of the chunk.
+            complete: The value.
         """
         rows = self.plan.rows(chunk)
         self._writable[0][COMPLETE][rows.start : rows.stop] = complete
 
-    def complete_marked(self) -> None:
-        """Set `complete` where a kill came between a chunk's marker and that coordinate."""
+    def restore_complete(self) -> None:
+        """Set `complete` for chunks whose writer was killed between marker and coordinate."""
         complete: Any = self._writable[0][COMPLETE][:]
         for chunk in self.completed_chunks():
             if chunk < self.plan.chunks and not all(complete[self.plan.rows(chunk)]):
-                self.mark_complete(chunk)
+                self.set_complete(chunk)
 
-    def mark_undone(self, chunk: int) -> None:
-        """Take a chunk's marker away, so that it is filled again.
+    def remove_marker(self, chunk: int) -> None:
+        """Remove a chunk's marker, so that it is filled again.
 
         Args:
-            chunk: Which one.
+            chunk: Index of the chunk.
         """
         if chunk < self.plan.chunks:
-            # Before the marker goes: a kill between leaves a marked chunk, which `complete_marked`
-            # sets again.
-            self.mark_complete(chunk, complete=False)
-        self.folder.remove(_marker(chunk))
+            # Before the marker is removed: a kill in between leaves a marked chunk, for which
+            # `restore_complete` sets the coordinate again.
+            self.set_complete(chunk, complete=False)
+        self.folder.remove(_marker_name(chunk))
 
     def completed_chunks(self) -> list[int]:
-        """The chunks that have a marker, in order."""
+        """Indices of the chunks with a marker, in order."""
         names = [name.partition(".") for name in self.folder.names(DONE)]
         return sorted(
             int(stem)
@@ -325,66 +343,49 @@ class Store:
         )
 
     def marker(self, chunk: int) -> Marker | None:
-        """A chunk's marker.
+        """Read a chunk's marker.
 
         Args:
-            chunk: Which one.
+            chunk: Index of the chunk.
 
         Returns:
-            The marker; None where there is none that can be read, so that it counts as undone.
+            The marker; None if it is missing or invalid, in which case the chunk is incomplete.
         """
+        name = _marker_name(chunk)
         try:
-            raw = self.folder.read(_marker(chunk)) or b""
-            marker = parse_json(raw, _marker(chunk), RecordingError)
-            bad = {int(row): str(reason) for row, reason in marker["bad"].items()}
-            files = {str(name): (str(d), int(size)) for name, (d, size) in marker["files"].items()}
-            for name in files:
-                check_relative_path(name, _marker(chunk), RecordingError)
-        except (RecordingError, ValueError, KeyError, TypeError, AttributeError):
+            content = parse_json(self.folder.read(name) or b"", name, RecordingError)
+            saved = validate(_SavedMarker, content, name, RecordingError)
+            for file in saved.files:
+                check_relative_path(file, name, RecordingError)
+        except RecordingError:
             return None
-        fine = set(bad) <= set(self.plan.rows(chunk)) and all(n >= 0 for _, n in files.values())
-        return Marker(chunk, bad, files) if fine else None
+        is_valid = set(saved.bad) <= set(self.plan.rows(chunk))
+        return Marker(chunk, saved.bad, saved.files) if is_valid else None
 
     def missing_chunks(self) -> list[int]:
-        """The chunks that are still to be filled."""
-        done = set(self.completed_chunks())
-        return [chunk for chunk in range(self.plan.chunks) if chunk not in done]
+        """Indices of the chunks without a marker, in order."""
+        return sorted(set(range(self.plan.chunks)) - set(self.completed_chunks()))
 
     def file(self, name: str) -> bytes | None:
-        """The bytes of one of a marker's files.
+        """Read a file that a marker lists.
 
         Args:
-            name: Its path under the arrays' folder.
+            name: Its path below the folder of arrays.
 
         Returns:
-            The bytes; None where it is missing.
+            The content; None if the file is missing.
 
         Raises:
-            RecordingError: It has more bytes than the array's shape allows.
+            RecordingError: The file is larger than the shape of its array allows.
         """
-        return self.folder.read(f"{ARRAYS}/{name}", self.tree_store().most(name))
+        return self.folder.read(f"{ARRAYS}/{name}", self.tree_store().max_bytes(name))
 
 
-def _marker(chunk: int) -> str:
+def _marker_name(chunk: int) -> str:
     return f"{DONE}/{chunk:06d}.json"
 
 
-def _is_file(value: Any) -> bool:
-    """Whether it is a digest and a size."""
-    match value:
-        case [str(), int(size)] if not isinstance(size, bool) and size >= 0:
-            return True
-    return False
-
-
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """The digest of all that a manifest says besides its digest.
-
-    Args:
-        manifest: The manifest.
-
-    Returns:
-        As `digest`, of the JSON with sorted keys.
-    """
-    rest = {name: value for name, value in manifest.items() if name != "digest"}
-    return digest(json.dumps(rest, sort_keys=True).encode())
+    """The digest of all other fields of a manifest, as JSON with sorted keys."""
+    others = {name: value for name, value in manifest.items() if name != "digest"}
+    return digest(json.dumps(others, sort_keys=True).encode())

@@ -1,11 +1,11 @@
-"""A dry batch: what the arrays will look like, and what the plan will take."""
+"""A dry run of one batch: layouts of the arrays, and estimates of time and disk space."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +13,24 @@ from numpy.typing import NDArray
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
 from clerestory.models.core.runs import SiteValues, step_coordinates
+from clerestory.recordings.layout import Labels
 from clerestory.recordings.plan import Plan
 from clerestory.recordings.store import PICTURES, Layout
 
 __all__ = ["Survey", "survey"]
 
 HEADROOM = 8.0
-"""A site is kept in float16 where its largest value in the dry batch, times this, still fits."""
+"""A site is stored in float16 if its largest value in the dry run, times this, fits."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a plan will take, as far as its first batch tells.
+    """Layouts and estimates of a recording, from one batch.
 
     Attributes:
-        layouts: The arrays by site, and `pictures`.
+        layouts: Layouts by site, and of `pictures`.
         samples: Number of samples.
-        seconds: Time to draw and read them all.
+        seconds: Estimated time for all samples.
         bytes: Size on disk, without metadata.
         pictures: Number of pictures.
     """
@@ -51,31 +52,31 @@ class Survey:
         }
 
     def line(self) -> str:
-        """In words, for a person."""
-        kept = f"{self.pictures:,} pictures, " if self.pictures else "no pictures, "
-        wide = [name for name, one in self.layouts.items() if one.dtype == "float32"]
-        note = f" {len(wide)} of them in float32, too large for half." if wide else ""
+        """The estimates in one sentence."""
+        pictures = f"{self.pictures:,} pictures, " if self.pictures else "no pictures, "
+        count = sum(layout.dtype == "float32" for layout in self.layouts.values())
+        note = f" {count} of them in float32, too large for half." if count else ""
         arrays = len(self.layouts) - (PICTURES in self.layouts)
         return (
-            f"{self.samples:,} samples, {kept}{arrays} sites: about {_span(self.seconds)}, "
+            f"{self.samples:,} samples, {pictures}{arrays} sites: about {_duration(self.seconds)}, "
             f"{_size(self.bytes)} on disk.{note}"
         )
 
 
 def survey(model: Model, plan: Plan) -> Survey:
-    """Run the first batch, keep nothing of it, and say what the rest will be like.
+    """Run one batch without storing it, and estimate the recording from it.
 
     Args:
-        model: What will be run.
-        plan: What will be recorded.
+        model: The model.
+        plan: The plan.
 
     Returns:
-        Layouts and estimates; the time includes whatever a first call costs.
+        Layouts and estimates; the time includes the overhead of a first call.
     """
     rows = _dry_batch(model, plan)
     start = time.perf_counter()
     run = running.run_sweep(model, plan.request(rows))[0]
-    # By proportion: batches cost alike, since all samples share their options.
+    # In proportion: batches take the same time, since all samples share their options.
     seconds = (time.perf_counter() - start) * len(plan) / len(rows)
     layouts = _layouts(plan, run)
     return Survey(
@@ -88,7 +89,7 @@ def survey(model: Model, plan: Plan) -> Survey:
 
 
 def _dry_batch(model: Model, plan: Plan) -> range:
-    """The first batch; where positions are kept, that of the longest prompt, which has the most."""
+    """The first batch, or that of the longest prompt if positions are stored."""
     if plan.pool != "none":
         return next(plan.batches(0))
     prompts = plan.table["prompt"]
@@ -99,29 +100,34 @@ def _dry_batch(model: Model, plan: Plan) -> range:
 
 def _layouts(plan: Plan, run: Run) -> dict[str, Layout]:
     dims = ("step", "position", "unit") if plan.pool == "none" else ("step", "unit")
-    found = {}
-    for address, noted in run.site_values.items():
-        values = noted.array()
-        labels = _labels(noted, plan.read[address].units)
-        found[address] = Layout(_dtype(values), values.shape[1:], dims, labels)
+    layouts = {}
+    for address, site in run.site_values.items():
+        values = site.array()
+        labels = _labels(site, plan.read[address].units)
+        layouts[address] = Layout(_dtype(values), values.shape[1:], dims, labels)
     if run.pictures is not None:
-        found[PICTURES] = Layout("uint8", run.pictures.shape[1:], ("height", "width", "channel"))
-    return found
+        layouts[PICTURES] = Layout("uint8", run.pictures.shape[1:], ("height", "width", "channel"))
+    return layouts
 
 
 def _dtype(values: NDArray[np.floating]) -> str:
-    # Values that are not finite are left out: they are bad samples in any dtype.
+    # Values that are not finite do not count: their samples are bad in any dtype.
     largest = float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)))
     return "float16" if largest * HEADROOM <= float(np.finfo(np.float16).max) else "float32"
 
 
-def _labels(noted: SiteValues, units: tuple[int, ...] | None) -> dict[str, Any]:
-    labels = step_coordinates(noted.steps)
-    names = {name: one[1] if isinstance(one, tuple) else one for name, one in labels.items()}
-    return names if units is None else {**names, "unit": list(units)}
+def _labels(site: SiteValues, units: tuple[int, ...] | None) -> Labels:
+    labels: Any = {
+        # xarray's form of a coordinate along another dimension is (dimension, values).
+        name: values[1] if isinstance(values, tuple) else values
+        for name, values in step_coordinates(site.steps).items()
+    }
+    if units is not None:
+        labels["unit"] = list(units)
+    return cast(Labels, labels)
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -51,13 +51,13 @@ _SLOT = re.compile(r"{([^{}]*)}")
 RESERVED_FACTORS = ("prompt", "phrase", "template")
 """Columns that no factor can be called."""
 _DEPTH = 8
-"""How often a text may name a factor whose text names a factor."""
+"""Limit of nesting: texts of levels that name factors whose texts name factors."""
 _TRIES = 1000
-_MOST_PROMPTS, _MOST_SIGNS = 1_000_000, 100_000
+_MAX_PROMPTS, _MAX_LENGTH = 1_000_000, 100_000
 
 
 class Template(BaseModel):
-    """Templates with slots, and the levels of each factor with their texts.
+    """A factorial design of prompts: templates with slots, and factors with levels.
 
     Attributes:
         templates: Texts with slots `{factor}`.
@@ -84,8 +84,7 @@ class Template(BaseModel):
             The template.
 
         Raises:
-            PromptError: The file cannot be read, or says something impossible; the message names
-                the field.
+            PromptError: The file cannot be read or is invalid; the message names the field.
         """
         try:
             return cls.model_validate(read_toml(path, PromptError))
@@ -95,7 +94,7 @@ class Template(BaseModel):
             raise PromptError(f"{path}: {field}: {first['msg']}.") from error
 
     @model_validator(mode="after")
-    def _fits(self) -> Template:
+    def _check_factors(self) -> Template:
         for factor, levels in self.levels.items():
             if factor in RESERVED_FACTORS:
                 raise ValueError(f"a factor cannot be called {factor!r}")
@@ -117,7 +116,7 @@ class Template(BaseModel):
             yield from [text] if isinstance(text, str) else text
 
     def table(self) -> pd.DataFrame:
-        """Every combination in every template, one row a prompt; PromptError where none is left."""
+        """Every combination in every template, one row a prompt; PromptError if none is left."""
         import pandas as pd
 
         # The number of phrases of a factor is the sum over its levels.
@@ -134,27 +133,27 @@ class Template(BaseModel):
         ]
         if not rows:
             raise PromptError("The template leaves no prompt: `without` excludes them all.")
-        # A template without some factor gives the same prompt for each of its levels.
+        # A template that lacks a factor gives the same prompt for each of its levels.
         return pd.DataFrame(rows).drop_duplicates(ignore_index=True)
 
     def random(self, count: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Random fills: a level of each factor and a template, each evenly.
+        """Draw random prompts: a level of each factor and a template, uniformly.
 
         Args:
             count: How many; the same prompt may come more than once.
             rng: The generator; levels are drawn first, then the template, then phrases.
 
         Returns:
-            As `table`, in the order of drawing.
+            A table like that of `table`, in the order of drawing.
 
         Raises:
-            PromptError: `without` excludes nearly all.
+            PromptError: `without` excludes nearly all combinations.
         """
         import pandas as pd
 
         rows = []
-        # By rejection, which keeps what is left evenly likely; bounded, as `without` may leave
-        # nothing.
+        # Rejection sampling keeps the remaining combinations equally likely; bounded, because
+        # `without` may exclude all.
         for _ in range(count * _TRIES):
             levels = {
                 name: list(each)[rng.integers(len(each))] for name, each in self.levels.items()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt
 from zarr.storage import WrapperStore
 
 from clerestory.errors import RecordingError
@@ -40,25 +41,25 @@ COMPLETE, VALUE, LENGTH = "complete", "value", "length"
 FILE_NAMES: Any = {"name": "default", "separator": "."}
 """Zarr's chunk keys, `c.0.0.0`: one folder an array, so that one folder is flushed to disk."""
 COORDINATE_ROWS = 100_000
-MOST_LABELS = 2**28
-"""Bytes of a file of metadata or of coordinates."""
+MAX_LABEL_BYTES = 2**28
+"""Limit of a file of metadata or of coordinates."""
 OVERHEAD = 64
-"""Bytes of checksums and of a shard's index, for each sample, at most."""
+"""Limit of the bytes of checksums and of a shard's index, for each sample."""
 CODECS = {"bytes", "crc32c", "vlen-utf8", "sharding_indexed"}
-"""What the recorder writes with. None of them unpacks to more than a file's own size, so a small
-file cannot take much memory."""
+"""Codecs of the recorder. None of them expands its input, so a small file cannot take much
+memory."""
 
-File = tuple[str, int]
-"""Digest and size of a file, as it was written."""
+File = tuple[str, NonNegativeInt]
+"""Digest and size of a file when it was written."""
 
 
 def create_tree(store: ZarrStore, plan: Plan, layouts: Mapping[str, Layout]) -> None:
-    """Write the groups, their coordinates, and arrays of values that are still empty.
+    """Create the groups, their coordinates, and empty arrays of values.
 
     Args:
-        store: Where to; empty.
-        plan: The samples, whose columns become coordinates of the root.
-        layouts: The arrays by site, and `pictures`.
+        store: An empty Zarr store.
+        plan: The plan; the columns of its table become coordinates of the root.
+        layouts: Layouts by site, and of `pictures`.
     """
     import zarr
 
@@ -129,7 +130,7 @@ def _add_site(root: zarr.Group, name: str, layout: Layout, samples: int, rows: i
 def _add(group: zarr.Group, name: str, values: NDArray[Any], dim: str) -> None:
     from zarr.codecs import Crc32cCodec
 
-    # Texts come as objects, see `_coordinate`; Zarr keeps those as strings of any length.
+    # `_coordinate` returns texts as objects, which Zarr stores as strings of any length.
     text = values.dtype.kind == "O"
     array = group.create_array(
         name,
@@ -144,10 +145,10 @@ def _add(group: zarr.Group, name: str, values: NDArray[Any], dim: str) -> None:
 
 
 def _coordinate(column: pd.Series[Any]) -> NDArray[Any]:
-    """A column as numbers, or as text, where what is missing is empty."""
+    """A column as numbers, with NaN for missing values, or as text, with the empty string."""
     missing = column.isna()
     if column.dtype.kind in "biuf" and missing.any():
-        # Whole numbers and bools have no missing value of their own.
+        # Integers and bools have no missing value.
         return column.to_numpy(np.float64, na_value=np.nan)
     if column.dtype.kind in "biuf":
         return np.array(column.tolist())
@@ -162,7 +163,7 @@ def open_tree(store: ZarrStore) -> xr.DataTree:
         store: The Zarr store.
 
     Returns:
-        The tree, its values read where they are used, as float32 whatever they are stored in.
+        The tree; its values are read when they are used, float16 as float32.
     """
     import xarray as xr
 
@@ -175,18 +176,19 @@ def _widened(dataset: xr.Dataset) -> xr.Dataset:
 
     if VALUE not in dataset or dataset[VALUE].dtype != np.float16:
         return dataset
-    # CF decoding widens float16 as it is read: a lazy `astype`, which xarray has not without dask.
+    # CF decoding converts float16 while it is read: a lazy `astype`, which xarray only has with
+    # dask.
     scaled = dataset.copy()
     scaled[VALUE].attrs["scale_factor"] = np.float32(1)
     return xr.decode_cf(scaled)
 
 
 class DigestingStore(WrapperStore[Any]):
-    """A Zarr store that keeps digest and size of what is written, by key.
+    """A Zarr store that notes digest and size of each file that is written.
 
     Args:
-        store: The store that is written to.
-        files: Filled as files are written.
+        store: The underlying store.
+        files: Filled with digests and sizes by key.
     """
 
     def __init__(self, store: ZarrStore, files: dict[str, File]) -> None:
@@ -197,7 +199,7 @@ class DigestingStore(WrapperStore[Any]):
         return DigestingStore(store, self.files)
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write a file, and keep its digest.
+        """Write a file and note its digest.
 
         Args:
             key: The file's path in the store.
@@ -209,17 +211,17 @@ class DigestingStore(WrapperStore[Any]):
 
 
 class CheckedStore(WrapperStore[Any]):
-    """A Zarr store of which nothing is read that is missing, altered, or elsewhere.
+    """A read-only Zarr store that raises for files that are missing, altered or linked elsewhere.
 
-    Zarr takes a chunk that is missing for one that holds the fill value; here it is an error where
-    a marker lists it.
+    Zarr reads a missing chunk as the fill value; here it is an error if a marker lists it.
 
     Args:
-        store: The store that is read.
+        store: The underlying store.
         folder: The recording's folder.
         plan: The recording's plan.
-        layouts: The arrays of values that the manifest has, by site.
-        file: Digest and size of a key's file; None where nothing lists it.
+        layouts: Layouts by site, from the manifest.
+        file: Returns digest and size by key; None for a file that neither the manifest nor a marker
+            lists.
     """
 
     def __init__(
@@ -245,43 +247,42 @@ class CheckedStore(WrapperStore[Any]):
             byte_range: A part of the file; None for all of it.
 
         Returns:
-            The bytes; None where nothing of that name was written.
+            The content; None if the file does not exist and is not listed.
 
         Raises:
-            RecordingError: It is missing, too large, or not the one that was written.
+            RecordingError: The file is missing, too large or altered.
         """
         expected = self.file(key)
-        most = self.most(key)
-        if self.folder.check(f"{ARRAYS}/{key}", most) and expected is not None:
-            # A file that has grown is refused before it is read.
-            self.folder.check(f"{ARRAYS}/{key}", min(most, expected[1]))
-        found = await super().get(key, prototype, byte_range)
-        if found is None:
+        limit = self.max_bytes(key)
+        # A file that has grown is refused before it is read.
+        self.folder.check(f"{ARRAYS}/{key}", limit if expected is None else min(limit, expected[1]))
+        content = await super().get(key, prototype, byte_range)
+        if content is None:
             if expected is not None:
                 raise self._error(key, "is missing")
             return None
         if expected is not None and byte_range is None:
-            # A part of a shard has checksums of its own, which Zarr compares.
-            raw = found.to_bytes()
+            # A part of a shard has checksums of its own, which Zarr verifies.
+            raw = content.to_bytes()
             if digest(raw) != expected[0]:
                 raise self._error(key, "was altered")
             if key == METADATA:
                 self._check_metadata(raw)
-        return found
+        return content
 
-    def most(self, key: str) -> int:
-        """How many bytes a file may have.
+    def max_bytes(self, key: str) -> int:
+        """The limit of a file's size.
 
         Args:
             key: The file's path in the store.
 
         Returns:
-            Of a site's values as many as its shape says, with room for checksums; a fixed bound for
+            For values of a site the size of its shape, with room for checksums; a fixed limit for
             metadata and coordinates.
         """
         layout = self.layouts.get(key.partition(f"/{VALUE}/c")[0])
         if layout is None or METADATA in key:
-            return MOST_LABELS
+            return MAX_LABEL_BYTES
         rows = min(self.plan.chunk, len(self.plan))
         return rows * (layout.bytes + OVERHEAD) + OVERHEAD
 
@@ -292,12 +293,12 @@ class CheckedStore(WrapperStore[Any]):
         )
 
     def _check_metadata(self, raw: bytes) -> None:
-        """RecordingError where arrays are others than the recorder's.
+        """RecordingError if the recorder does not write such arrays.
 
-        Whoever wrote the folder may have written its digests as well.
+        Digests do not suffice: whoever altered the folder may have altered them as well.
         """
         where = f"{self.folder}/{ARRAYS}/{METADATA}"
-        root = parse_json(raw, where, RecordingError, finite=False, most=MOST_LABELS)
+        root = parse_json(raw, where, RecordingError, finite=False, max_length=MAX_LABEL_BYTES)
         nodes = root["consolidated_metadata"]["metadata"]
         for path, node in nodes.items():
             if node["node_type"] == "array":
@@ -311,20 +312,20 @@ class CheckedStore(WrapperStore[Any]):
     def _is_recorded(self, node: Mapping[str, Any], layout: Layout | None) -> bool:
         codecs = list(_codecs(node["codecs"]))
         chunk = node["chunk_grid"]["configuration"]["chunk_shape"]
-        # Another codec could unpack a small file to any size, or run a plug-in's code.
-        fine = set(codecs) <= CODECS and not node.get("storage_transformers")
-        fine = fine and node["chunk_grid"]["name"] == "regular"
+        # Another codec could expand a small file to any size, or run a plug-in's code.
+        valid = set(codecs) <= CODECS and not node.get("storage_transformers")
+        valid = valid and node["chunk_grid"]["name"] == "regular"
         if layout is None:
             check_count(self.folder, RecordingError, math.prod(chunk), COORDINATE_ROWS, "labels")
-            return fine and len(node["shape"]) == 1 and node["shape"][0] <= len(self.plan)
+            return valid and len(node["shape"]) == 1 and node["shape"][0] <= len(self.plan)
         samples = len(self.plan)
-        fine = fine and node["shape"] == [samples, *layout.shape]
-        fine = fine and chunk == [min(self.plan.chunk, samples), *layout.shape]
-        return fine and node["data_type"] == layout.dtype
+        valid = valid and node["shape"] == [samples, *layout.shape]
+        valid = valid and chunk == [min(self.plan.chunk, samples), *layout.shape]
+        return valid and node["data_type"] == layout.dtype
 
 
 def _codecs(nodes: Any) -> Any:
-    """The names of codecs, those within shards as well."""
+    """The names of codecs, including those within shards."""
     for node in nodes:
         yield node["name"]
         inner = node.get("configuration", {})

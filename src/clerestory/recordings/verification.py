@@ -1,4 +1,4 @@
-"""Whether what lies on disk is what was written: every file of every marker, by its digest."""
+"""Verification of a recording: every file that a marker lists, by its digest."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from clerestory.types import Progress
 __all__ = ["Damage", "unmark_damaged", "verify"]
 
 ALL = "*"
-"""In place of a site where a whole chunk is in doubt, since its marker cannot be read."""
+"""Stands for all sites of a chunk whose marker cannot be read."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A site's file that is missing, truncated or altered.
+    """A file that is missing, truncated or altered.
 
     Attributes:
-        site: Whose file; `*` for the whole chunk.
-        chunk: Which chunk.
-        samples: The rows that stood in it.
-        how: `missing`, `truncated`, `altered`, or what is wrong with the marker.
+        site: The site whose values it holds; `*` for all sites of the chunk.
+        chunk: Index of the chunk.
+        samples: Rows of the chunk.
+        how: `missing`, `truncated`, `altered`, or the defect of the marker.
     """
 
     site: str
@@ -36,71 +36,71 @@ class Damage:
 
 
 def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
-    """What is damaged among the chunks that count as done.
+    """Find the damaged files of complete chunks.
 
     Args:
         store: The recording.
-        progress: Receives how many chunks are verified.
+        progress: Receives the number of verified chunks.
 
     Returns:
-        One entry for each damaged file; empty where all is as it was written.
+        One entry for each damaged file.
 
     Raises:
-        RecordingError: The plan, its table or the metadata are damaged, which no chunk can repair.
+        RecordingError: The plan, its table or the metadata are damaged, which cannot be repaired.
     """
     plan, chunks = store.plan, store.completed_chunks()
     _check_files(store)
-    found: list[Damage] = []
+    damage: list[Damage] = []
     for index, chunk in enumerate(chunks):
         marker = store.marker(chunk) if chunk < plan.chunks else None
         if marker is None:
-            found.append(Damage(ALL, chunk, _rows(store, chunk), "marker altered"))
+            damage.append(Damage(ALL, chunk, _rows(store, chunk), "marker altered"))
         else:
-            found += _damaged(store, marker)
+            damage += _damaged_files(store, marker)
         if progress is not None:
             progress("verifying", index + 1, len(chunks))
-    return found
+    return damage
 
 
 def unmark_damaged(store: Store, damage: list[Damage]) -> int:
-    """Take the markers of damaged chunks away, so that they are filled again.
+    """Remove the markers of damaged chunks, so that they are filled again.
 
-    The folder is to be locked meanwhile.
+    The folder must be locked (`Store.lock`).
 
     Args:
         store: The recording.
-        damage: What `verify` found.
+        damage: The result of `verify`.
 
     Returns:
-        How many chunks there are.
+        Number of these chunks.
     """
     chunks = sorted({each.chunk for each in damage})
     for chunk in chunks:
-        store.mark_undone(chunk)
+        store.remove_marker(chunk)
     return len(chunks)
 
 
 def by_site(damage: list[Damage]) -> dict[str, list[int]]:
-    """The damaged samples of each site.
+    """The samples with damaged values, by site.
 
     Args:
-        damage: What `verify` found.
+        damage: The result of `verify`.
 
     Returns:
         Rows by site, in order.
     """
-    found: dict[str, list[int]] = defaultdict(list)
+    samples: dict[str, list[int]] = defaultdict(list)
     for each in damage:
-        found[each.site] += each.samples
-    return {site: sorted(rows) for site, rows in found.items()}
+        samples[each.site] += each.samples
+    return {site: sorted(rows) for site, rows in samples.items()}
 
 
 def _rows(store: Store, chunk: int) -> range:
-    # A marker beyond the plan belongs to nothing, so no samples are lost with it.
+    # A marker of a chunk that the plan does not have belongs to no samples.
     return store.plan.rows(chunk) if chunk < store.plan.chunks else range(0)
 
 
-def _damaged(store: Store, marker: Marker) -> Iterator[Damage]:
+def _damaged_files(store: Store, marker: Marker) -> Iterator[Damage]:
     rows = store.plan.rows(marker.chunk)
     listed = {_site(name) for name in marker.files}
     for site in store.layouts.keys() - listed:
@@ -113,18 +113,18 @@ def _damaged(store: Store, marker: Marker) -> Iterator[Damage]:
 
 
 def _site(name: str) -> str:
-    """Whose values, or lengths, a file holds."""
+    """The site whose values or lengths a file holds."""
     return name.partition("/c.")[0].rpartition("/")[0]
 
 
 def _check_files(store: Store) -> None:
-    """RecordingError where the table, metadata or coordinates are not what was written."""
+    """RecordingError if the table, metadata or coordinates differ from what was written."""
     for name, (expected, size) in store.manifest["files"].items():
         raw = store.folder.read(name, min(int(size), MAX_TABLE_BYTES))
         if raw is None or digest(raw) != expected:
             raise RecordingError(
-                f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it is "
-                "none of a chunk's files, so record into another folder."
+                f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it "
+                "belongs to no chunk and cannot be repaired, so record into another folder."
             )
     # Opening every array checks the metadata against the layouts.
     _ = [store.values(name) for name in store.layouts]

@@ -1,7 +1,7 @@
-"""Filling a recording: chunk by chunk, those that have no marker yet.
+"""Recording: the chunks of a plan that have no marker are filled, one by one.
 
-A killed recorder, a worker on another machine and a resume are the same thing: somebody fills
-chunks of one plan.
+Resuming after a kill and working on several machines are the same: processes fill chunks of one
+plan.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["fill", "fill_chunk", "record", "record_plan", "start_recording"]
 
 OnSurvey = Callable[[Survey], None]
 # A full disk, a full quota, and a file larger than the file system or a limit allows.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def record(
@@ -52,22 +52,22 @@ def record(
     progress: ProgressOption = True,
     **options: Any,
 ) -> Recording:
-    """Run a model and write what its sites compute to disk.
+    """Run a model and write the activations of its sites to disk.
 
     A recording may have more samples than fit into memory. The same call resumes one that was
-    stopped.
+    interrupted.
 
     Args:
-        model: What is run.
+        model: The model.
         prompts: A list of prompts; a DataFrame with a column `prompt`, whose other columns are
-            kept as factors; or the path of a `.txt`, `.csv`, `.parquet` or `.toml` file.
+            factors; or the path of a `.txt`, `.csv`, `.parquet` or `.toml` file.
         seeds: One seed or several; every prompt is drawn with each of them.
         sites: Patterns of the sites to read, as `Model.run` takes them.
         out: A folder, or a URL that fsspec opens. It is new, or holds a recording of this plan.
-        pictures: Whether to draw pictures and store them. Without, the model stops after the last
+        pictures: Whether to draw pictures and store them. If not, the model stops after the last
             stage that is read.
-        pool: What becomes of a site's positions, as in `Model.run`.
-        branch: Which side of classifier-free guidance is read.
+        pool: Pooling of positions, as in `Model.run`.
+        branch: Branch of classifier-free guidance that is read.
         batch: Samples that are drawn together.
         chunk: Samples that are stored together, and lost together when the process is killed; by
             default 8 batches with pictures, 64 without. It is rounded up to whole batches.
@@ -80,7 +80,7 @@ def record(
     Raises:
         RecordingError: `out` holds a recording of another plan or another process writes to it.
         OutputError: `out` holds something else, or the disk is full.
-        SiteError, PromptError, SeedError, ModelError: The model cannot run what is asked.
+        SiteError, PromptError, SeedError, ModelError: The model cannot run the plan.
     """
     plan = make_plan(
         model,
@@ -109,14 +109,14 @@ def record_plan(
     """Record a plan, or resume the recording of it.
 
     Args:
-        model: What is run.
-        plan: What is drawn and read.
-        out: A folder or URL, new or begun with the same plan.
-        progress: Receives how many samples are complete.
-        on_survey: Receives what the plan will take, before a new recording begins.
+        model: The model.
+        plan: The plan.
+        out: A folder or URL, new or with a recording of the same plan.
+        progress: Receives the number of complete samples.
+        on_survey: Receives the estimates of a new recording before it starts.
 
     Returns:
-        The folder, complete.
+        The complete recording.
 
     Raises:
         RecordingError: `out` holds a recording of another plan or another process writes to it.
@@ -132,33 +132,33 @@ def record_plan(
 def start_recording(
     store: Store, model: Model, plan: Plan, on_survey: OnSurvey | None = None
 ) -> None:
-    """Write the plan into a new folder, or check that the folder was begun with it.
+    """Write the plan to a new folder, or check that the folder has this plan.
 
-    The folder is to be locked meanwhile (`Store.locked`), and while it is filled.
+    The folder must be locked (`Store.lock`), also while it is filled.
 
     Args:
         store: The folder.
-        model: What is run; its first batch lays out the arrays.
-        plan: What is recorded.
-        on_survey: Receives what the plan will take, if the folder is new.
+        model: The model; one batch is run to determine the layouts of a new recording.
+        plan: The plan.
+        on_survey: Receives the estimates of a new recording.
 
     Raises:
-        RecordingError: The folder was begun with another plan.
+        RecordingError: The folder has another plan.
         OutputError: The disk is full.
     """
     if store.exists:
         check_same(plan, store.manifest["plan"])
         return
-    _ = plan.parquet  # what could not be read again is refused before anything is drawn
+    _ = plan.parquet  # a table that is too large to be read again is refused before drawing
     with _threads(plan.threads):
-        found = survey(model, plan)
+        estimate = survey(model, plan)
     if on_survey is not None:
-        on_survey(found)
-    if store.exists:  # by somebody else meanwhile, where no lock holds: in an object store
+        on_survey(estimate)
+    if store.exists:  # created meanwhile by another process, in an object store without locks
         check_same(plan, store.manifest["plan"])
         return
-    with _room(store, plan):
-        store.create(plan, found.layouts, encoder_digests(model.pipeline))
+    with _check_space(store, plan):
+        store.create(plan, estimate.layouts, encoder_digests(model.pipeline))
 
 
 def fill(
@@ -167,23 +167,23 @@ def fill(
     """Fill every chunk that has no marker.
 
     Args:
-        store: The recording, begun and locked.
-        model: The model that it was planned with.
-        progress: Receives how many samples are complete.
+        store: The recording, locked.
+        model: The model of the plan.
+        progress: Receives the number of complete samples.
         again: Further chunks to fill, which keep their markers until then.
 
     Raises:
         OutputError: The disk is full.
     """
     plan, missing = store.plan, sorted({*store.missing_chunks(), *again})
-    store.complete_marked()
-    done = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
+    store.restore_complete()
+    completed = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
     def report(rows: int) -> None:
-        nonlocal done
-        done += rows
+        nonlocal completed
+        completed += rows
         if progress is not None:
-            progress("recording", done, len(plan))
+            progress("recording", completed, len(plan))
 
     report(0)
     for chunk in missing:
@@ -193,13 +193,13 @@ def fill(
 def fill_chunk(
     store: Store, model: Model, chunk: int, report: Callable[[int], None] = lambda rows: None
 ) -> None:
-    """Draw and read the samples of one chunk, write them, and mark the chunk as done.
+    """Draw and read the samples of one chunk, write them, and then its marker.
 
     Args:
-        store: The recording, begun.
-        model: The model that it was planned with.
-        chunk: Which one.
-        report: Receives the number of samples of each batch as it is drawn.
+        store: The recording.
+        model: The model of the plan.
+        chunk: Index of the chunk.
+        report: Receives the number of samples of each batch after it is drawn.
 
     Raises:
         RecordingError: A batch has more positions than the layout.
@@ -216,71 +216,70 @@ def fill_chunk(
     for rows in plan.batches(chunk):
         with _threads(plan.threads):
             run = running.run_sweep(model, plan.request(rows))[0]
-        place = slice(rows.start - first, rows.stop - first)
+        selection = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
-            target = _target(arrays[name][place], values, store.layouts[name], name)
+            target = _target(arrays[name][selection], values, store.layouts[name], name)
             if "position" in store.layouts[name].dims:
-                lengths.setdefault(name, np.empty(count, np.int32))[place] = target.shape[2]
-            _put(target, values, name, bad, rows.start)
+                lengths.setdefault(name, np.empty(count, np.int32))[selection] = target.shape[2]
+            _copy(target, values, name, bad, rows.start)
         report(len(rows))
-    with _room(store, plan):
+    with _check_space(store, plan):
         store.write(chunk, arrays, bad, lengths)
 
 
 def _values(run: Run) -> Iterator[tuple[str, NDArray[Any]]]:
-    for address, noted in run.site_values.items():
-        yield address, noted.array()
+    for address, site in run.site_values.items():
+        yield address, site.array()
     if run.pictures is not None:
         yield PICTURES, run.pictures
 
 
 def _target(array: NDArray[Any], values: NDArray[Any], layout: Layout, name: str) -> NDArray[Any]:
-    """Where a batch's values go; the positions that other batches have beyond them are NaN."""
+    """The part of an array for a batch; further positions, which other batches have, become NaN."""
     if "position" not in layout.dims:
         return array
-    count, most = values.shape[2], array.shape[2]
-    if count > most:
+    count, limit = values.shape[2], array.shape[2]
+    if count > limit:
         raise RecordingError(
-            f"{name} has {count} positions in a batch, and {most} in that of the longest prompt, "
-            "by which the recording was laid out."
+            f"{name} has {count} positions in a batch, more than the {limit} of the longest "
+            "prompt, for which the array was created."
         )
     array[:, :, count:] = np.nan
     return array[:, :, :count]
 
 
-def _put(
+def _copy(
     array: NDArray[Any],
     values: NDArray[Any],
     name: str,
     bad: dict[int, str],
     first: int,
 ) -> None:
-    """Copy values of a batch, noting the rows that hold what cannot be kept."""
+    """Copy values of a batch, and note the rows whose values cannot be stored."""
     with np.errstate(over="ignore"):
-        # In the array's dtype: what float16 cannot hold becomes infinite here, and the sample bad.
+        # Values that float16 cannot represent become infinite, and their sample is bad.
         array[...] = values
     if array.dtype == np.uint8 or _finite(array):
         return
-    fine = np.isfinite(array).reshape(len(values), -1).all(1)
-    for row in np.flatnonzero(~fine).tolist():
-        # Told apart, since too large is a matter of the dtype and not finite one of the model.
-        finite = bool(np.isfinite(values[row]).all())
-        reason = f"beyond {array.dtype}" if finite else "not finite"
-        # The first site that is bad is the reason.
+    is_finite = np.isfinite(array).reshape(len(values), -1).all(1)
+    for row in np.flatnonzero(~is_finite).tolist():
+        # Too large is a matter of the dtype, not finite one of the model.
+        overflow = bool(np.isfinite(values[row]).all())
+        reason = f"beyond {array.dtype}" if overflow else "not finite"
+        # The first such site is the reason.
         bad.setdefault(first + row, f"{name}: {reason}")
 
 
 def _finite(values: NDArray[Any]) -> bool:
-    """Whether all are; their sum tells in one pass."""
+    """Whether all values are finite, by their sum, which takes one pass without a copy."""
     with np.errstate(invalid="ignore"):
-        # A sum that overflows costs a second look only; one that is finite has no NaN or infinity
-        # in it.
+        # A sum of finite values may overflow, which only costs the exact check of the caller.
         return bool(np.isfinite(values.sum(dtype=np.float32)))
 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Work with the planned number of threads: another number gives other last bits."""
+    """Use the planned number of threads: another number changes the last bits."""
     import torch
 
     before = torch.get_num_threads()
@@ -294,17 +293,17 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _room(store: Store, plan: Plan) -> Iterator[None]:
-    """OutputError in one line where there is no room left on the disk."""
+def _check_space(store: Store, plan: Plan) -> Iterator[None]:
+    """Raise OutputError, with the number of stored samples, if the disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
-        kept = 0
+        stored = 0
         if store.exists:
-            kept = sum(len(plan.rows(chunk)) for chunk in store.completed_chunks())
+            stored = sum(len(plan.rows(chunk)) for chunk in store.completed_chunks())
         raise OutputError(
-            f"The disk of {store.folder} is full: {kept:,} of {len(plan):,} samples are kept. Make "
-            "room and give the same command again; it goes on from there."
+            f"The disk of {store.folder} is full: {stored:,} of {len(plan):,} samples are stored. "
+            "Free some space and give the same command again, which resumes there."
         ) from error

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
+from pydantic import ConfigDict, Field, SkipValidation
+from typing_extensions import override
+
+from clerestory.errors import EvidenceError
+from clerestory.io.validation import load_json, to_jsonable
 from clerestory.io.writing import atomic_folder
 from clerestory.reporting.escaping import to_json, visible
+from clerestory.reporting.pictures import read_pictures, write_pictures
+from clerestory.types import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Provenance", "Result"]
+__all__ = ["PicturedResult", "Provenance", "Result"]
 
 ROWS = 20
 """Rows that a notebook shows of a result's table; `table()` has all of them."""
@@ -45,13 +52,20 @@ class Result(ABC):
     """Base class of results.
 
     Subclasses are frozen dataclasses declared with `repr=False`, so that printing one gives its
-    summary and not thousands of numbers.
+    summary and not thousands of numbers. Their fields are what the JSON file holds, except those
+    declared with `Field(exclude=True)`, which have files of their own.
 
     Attributes:
         figures_file: Name of the JSON file of figures; the page has the same name with `.html`.
     """
 
     figures_file: ClassVar[str] = "results.json"
+    # Excluded fields, such as pictures, are of types that pydantic does not know.
+    __pydantic_config__: ClassVar[ConfigDict] = {
+        "extra": "forbid",
+        "allow_inf_nan": False,
+        "arbitrary_types_allowed": True,
+    }
 
     @abstractmethod
     def summary(self) -> str:
@@ -65,9 +79,9 @@ class Result(ABC):
     def plot(self) -> Any:
         """An Altair chart of the table's main figure."""
 
-    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Every figure, ready for JSON."""
+        return to_jsonable(self)
 
     def page(self) -> str | None:
         """The result as an HTML page; None if this kind of result has no page."""
@@ -101,7 +115,6 @@ class Result(ABC):
             path.write_text(page, "utf-8")
 
     @classmethod
-    @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote.
 
@@ -112,8 +125,9 @@ class Result(ABC):
             An equal result.
 
         Raises:
-            ClerestoryError: A file is missing, damaged or of another version.
+            EvidenceError: A file is missing, damaged or of another version.
         """
+        return load_json(cls, folder, cls.figures_file, EvidenceError)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {visible(self.summary())}"
@@ -124,3 +138,31 @@ class Result(ABC):
         # pandas escapes markup but not control characters.
         table = self.table().map(lambda value: visible(value) if isinstance(value, str) else value)
         return f"<p>{escape(visible(self.summary()))}</p>" + table.head(ROWS).to_html(escape=True)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PicturedResult(Result):
+    """A result with pictures, which are saved in a file beside the figures.
+
+    Attributes:
+        pictures_file: Name of the file.
+        pictures: Pictures by name, uint8.
+    """
+
+    pictures_file: ClassVar[str] = "pictures.npz"
+
+    pictures: Annotated[Mapping[str, Pictures], SkipValidation, Field(exclude=True)] = field(
+        default_factory=dict, kw_only=True
+    )
+
+    @override
+    def write(self, folder: Path) -> None:
+        super().write(folder)
+        write_pictures(folder / self.pictures_file, self.pictures)
+
+    @classmethod
+    @override
+    def load(cls, folder: Path) -> Self:
+        result = super().load(folder)
+        pictures = read_pictures(folder / cls.pictures_file, EvidenceError)
+        return replace(result, pictures=pictures)

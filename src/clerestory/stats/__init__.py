@@ -1,19 +1,18 @@
-"""The statistics under every finding: arrays in, values out.
+"""Pure statistics behind every finding: arrays in, values out.
 
-Nothing here knows of models, files or pictures, so each function can be checked against scipy and
-against answers known by hand. Rows are replicates (items, prompts), columns are units; randomness
-comes in as a generator.
+Nothing here depends on models, files or pictures, so each function can be checked against scipy and
+against results computed by hand. Rows are replicates (items or prompts), columns are units. Random
+functions take a generator.
 
     auroc(positive, negative)                   # [unit]: does the unit separate the two arms?
     signed_rank(positive - negative)            # [unit]: p of Wilcoxon's paired test
-    benjamini_hochberg(p)                       # [unit]: q over everything that was tested
+    benjamini_hochberg(p)                       # [unit]: q over all tested units
     clopper_pearson(29, 30)                     # exact binomial interval, valid near 1
-    shuffled_directions(positive - negative, norm, rng)  # [20, unit]: baselines of a direction
+    shuffled_directions(positive - negative, norm, rng)  # [20, unit]: baselines for a direction
 """
 
 from clerestory.stats.directions import (
     logistic_direction,
-    mean_difference,
     rank_by_separation,
     shuffled_directions,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "count_flips_with_findings",
     "frechet_distance",
     "logistic_direction",
-    "mean_difference",
     "newcombe",
     "omega_squared",
     "rank_by_separation",

@@ -1,4 +1,4 @@
-"""Directions at a site: fitted to two arms, and shuffled as a baseline."""
+"""Directions at a site: fitted to two arms of samples, and shuffled as a baseline."""
 
 from __future__ import annotations
 
@@ -7,33 +7,10 @@ from jaxtyping import Float, Int
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["logistic_direction", "mean_difference", "rank_by_separation", "shuffled_directions"]
+__all__ = ["logistic_direction", "rank_by_separation", "shuffled_directions"]
 
 NEGLIGIBLE = 1e-9
-"""Spread, relative to a unit's largest value, below which a unit counts as constant."""
-
-
-def mean_difference(
-    positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"]
-) -> Float[np.ndarray, " unit"]:
-    """Difference of the two arms' means.
-
-    Args:
-        positive: Activations with the concept.
-        negative: Activations without it.
-
-    Returns:
-        The direction, in the units of the activations.
-
-    Raises:
-        EvidenceError: An arm is empty.
-
-    >>> mean_difference(np.array([[1.0, 4.0], [3.0, 4.0]]), np.array([[1.0, 1.0]]))
-    array([1., 3.])
-    """
-    _check_arms(positive, negative)
-    # float64: float16 activations overflow in a sum over many rows
-    return np.asarray(positive.mean(0, dtype=np.float64) - negative.mean(0, dtype=np.float64))
+"""Standard deviation, relative to a unit's largest value, below which it counts as constant."""
 
 
 def logistic_direction(
@@ -43,11 +20,11 @@ def logistic_direction(
 ) -> Float[np.ndarray, " unit"]:
     """Weights of an L2-regularised logistic regression of the arm on the activations.
 
-    Fitted on standardised units, the two arms with the same total weight.
+    It is fitted on standardised units, and both arms have the same total weight.
 
     Args:
-        positive: Activations with the concept.
-        negative: Activations without it.
+        positive: Activations of samples with the concept.
+        negative: Activations of samples without the concept.
         strength: Strength of the regularisation, 1 / C of scikit-learn.
 
     Returns:
@@ -65,10 +42,13 @@ def logistic_direction(
     """
     from sklearn.linear_model import LogisticRegression  # takes most of a second to import
 
-    _check_arms(positive, negative)
+    if not len(positive) or not len(negative):
+        raise EvidenceError(
+            f"An arm is empty: {len(positive)} positive and {len(negative)} negative samples."
+        )
     values = np.concatenate([positive, negative]).astype(np.float64)
     spread = values.std(0)
-    # A constant unit cannot be standardised: it takes no part, and its weight stays 0.
+    # A constant unit cannot be standardised: it is left out, and its weight stays 0.
     varies = spread > NEGLIGIBLE * np.abs(values).max(0, initial=0.0)
     direction = np.zeros(values.shape[1])
     if not varies.any():
@@ -76,10 +56,10 @@ def logistic_direction(
     # Standardised, so that the penalty treats units of all scales alike.
     scaled = (values[:, varies] - values[:, varies].mean(0)) / spread[varies]
     arm = np.repeat([1, 0], [len(positive), len(negative)])
-    # Balanced: the negatives may outnumber the positives. 1,000 iterations: scikit-learn's default
-    # of 100 can end before convergence, which raises a warning.
+    # "balanced", since there may be more negative than positive samples. 1,000 iterations, since
+    # scikit-learn's default of 100 can end before convergence, with a warning.
     regression = LogisticRegression(C=1 / strength, class_weight="balanced", max_iter=1000)
-    # Weights of standardised units, divided by the spread, are weights of the activations.
+    # Divided by the spread, weights of standardised units become weights of the activations.
     direction[varies] = regression.fit(scaled, arm).coef_[0] / spread[varies]
     return direction
 
@@ -87,14 +67,14 @@ def logistic_direction(
 def rank_by_separation(
     positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"]
 ) -> Int[np.ndarray, " unit"]:
-    """Rank units by the distance of their two means in pooled standard deviations.
+    """Rank units by the distance between the two arms' means, in pooled standard deviations.
 
     Args:
-        positive: Activations with the concept.
-        negative: Activations without it.
+        positive: Activations of samples with the concept.
+        negative: Activations of samples without the concept.
 
     Returns:
-        Indices of units, the best separated first; ties in the order of the units.
+        Indices of units, the best separated first; ties keep the order of the units.
 
     Source: the maximum mean difference of Gurnee et al. 2023, standardised.
 
@@ -115,24 +95,25 @@ def shuffled_directions(
     rng: np.random.Generator,
     count: int = 20,
 ) -> Float[np.ndarray, "count unit"]:
-    """Directions from pairs of which a random half has its arms swapped.
+    """Mean differences after swapping the two arms in a random half of the pairs.
 
-    What the arms of all pairs differ in cancels *exactly*, so what remains is how items differ: a
-    direction as typical of the site as the true one, without the concept.
+    The mean difference of all pairs, which is the concept, cancels *exactly*. What remains are
+    differences between items: a direction as typical of the site as the true one, but without the
+    concept.
 
     Args:
-        differences: Positive less negative of each pair. Of an odd number of pairs each direction
-            leaves one out.
+        differences: Positive minus negative in each pair. If the number of pairs is odd, each
+            direction leaves out one pair.
         norm: Length of the directions, in the units of the activations.
         rng: Chooses the pairs to swap.
-        count: How many directions.
+        count: Number of directions.
 
     Returns:
         The directions.
 
     Raises:
-        EvidenceError: There are fewer than two pairs, or all differ alike, so that no direction is
-            left.
+        EvidenceError: There are fewer than two pairs, or all differences are equal, so that nothing
+            remains.
 
     >>> pairs = np.array([[5.0, 1.0], [5.0, -1.0]])
     >>> np.abs(shuffled_directions(pairs, 2.0, np.random.default_rng(0), count=3)).tolist()
@@ -141,21 +122,14 @@ def shuffled_directions(
     half = len(differences) // 2
     if not half:
         raise EvidenceError(f"{len(differences)} pairs cannot be shuffled: at least 2 are needed.")
-    # Exactly half of the pairs: with a fair coin for each, a little of the concept would stay, and
-    # scaling to `norm` would amplify it.
+    # Exactly half of the pairs: swapping each at random would leave a little of the concept, which
+    # scaling to `norm` would amplify.
     rows = np.stack([rng.permutation(len(differences))[: 2 * half] for _ in range(count)])
     directions = differences[rows[:, :half]].mean(1) - differences[rows[:, half:]].mean(1)
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    # Equal differences cancel up to rounding in float64: what is left has no meaning.
+    # Equal differences cancel up to rounding errors, which have no meaning.
     if (lengths <= 1e-12 * np.abs(differences).max(initial=0.0)).any():
-        raise EvidenceError("All pairs differ alike: no direction is left once they are shuffled.")
-    return np.asarray(directions / lengths * norm)
-
-
-def _check_arms(
-    positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"]
-) -> None:
-    if not len(positive) or not len(negative):
         raise EvidenceError(
-            f"An arm is empty: {len(positive)} positive and {len(negative)} negative samples."
+            "All pairs have the same difference: shuffling them leaves no direction."
         )
+    return np.asarray(directions / lengths * norm)

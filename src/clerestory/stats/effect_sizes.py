@@ -16,14 +16,14 @@ Gaussian = tuple[Float[np.ndarray, " feature"], Float[np.ndarray, "feature featu
 def omega_squared(
     values: Float[np.ndarray, "n unit"], groups: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, " unit"]:
-    """ω²: the share of a unit's variance that lies between groups, without the bias of η².
+    """ω²: the share of a unit's variance between groups, without the bias of η².
 
     Args:
         values: Activations.
         groups: The group of each row.
 
     Returns:
-        About 0, and as often below, where groups do not differ; 0 for a constant unit.
+        At most 1. Where groups do not differ, values scatter around 0; 0 for a constant unit.
 
     Raises:
         EvidenceError: There are fewer than two groups, or no group has two rows.
@@ -43,7 +43,7 @@ def omega_squared(
     for code in codes:
         members = values[groups == code]
         between += len(members) * (members.mean(0) - mean) ** 2
-    # MSw of the formula; `total` is SSt, `between` SSb.
+    # In the formula above this is MSw; `total` is SSt, and `between` is SSb.
     mean_square = (total - between) / within
     denominator = total + mean_square
     # Relative to the mean: rounding leaves a constant unit a variance that is not exactly 0.
@@ -55,8 +55,8 @@ def omega_squared(
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     """Squared Fréchet distance of two normal distributions.
 
-    It grows with the number of features and is biased upwards where a covariance is estimated from
-    few rows: compare only distances from equally many rows, in the same features.
+    It grows with the number of features, and is biased upwards if a covariance is estimated from
+    few rows: compare only distances in the same features, from equal numbers of rows.
 
     Args:
         first: Mean and covariance.

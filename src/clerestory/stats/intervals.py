@@ -1,4 +1,4 @@
-"""Confidence intervals of rates, of their differences, and of AUROCs."""
+"""Confidence intervals of rates, of differences between rates, and of AUROCs."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = [
 
 
 ROUNDING = 1e-9
-"""Hits that are a rate times a count are off by less than this from whole numbers."""
-Real = float | int  # both by name: beartype does not take an int for a float
+"""Hits computed as a rate times a count differ from whole numbers by less than this."""
+Real = float | int  # `float` alone would not do: beartype refuses an int there
 
 
 class Interval(NamedTuple):
-    """Both ends of a confidence interval."""
+    """The limits of a confidence interval."""
 
     low: float
     high: float
 
 
 def wilson(hits: Real, total: Real, level: float = 0.95) -> Interval:
-    """Score interval of a rate: close to its stated level on average.
+    """Wilson's score interval of a rate, whose average coverage is close to its level.
 
     Args:
-        hits: Successes, which may be a fraction where seeds are averaged first.
-        total: Trials.
-        level: Coverage.
+        hits: Number of successes; fractional if seeds were averaged first.
+        total: Number of trials.
+        level: Coverage, 0 to 1.
 
     Returns:
         The interval.
@@ -61,7 +61,7 @@ def wilson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     margin = (
         z / (1 + z * z / total) * np.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
     )
-    # Exact ends: rounding would leave the limits a little off 0 and 1.
+    # Exactly 0 and 1, from which rounding errors would differ a little.
     low = 0.0 if hits == 0 else center - margin
     high = 1.0 if hits == total else center + margin
     return Interval(float(low), float(high))
@@ -70,19 +70,19 @@ def wilson(hits: Real, total: Real, level: float = 0.95) -> Interval:
 def newcombe(
     hits: Real, total: Real, baseline_hits: Real, baseline_total: Real, level: float = 0.95
 ) -> Interval:
-    """Interval of a rate less another, the two taken for independent.
+    """Interval of the difference between two independent rates.
 
-    Of paired rates it is wider than it need be.
+    For paired rates the interval is conservative (wider than necessary).
 
     Args:
-        hits: Successes, which may be a fraction.
-        total: Trials.
-        baseline_hits: Successes of the rate that is subtracted.
-        baseline_total: Trials of the rate that is subtracted.
-        level: Coverage.
+        hits: Number of successes; may be fractional.
+        total: Number of trials.
+        baseline_hits: Number of successes of the rate that is subtracted.
+        baseline_total: Number of trials of the rate that is subtracted.
+        level: Coverage, 0 to 1.
 
     Returns:
-        The interval of the difference, between -1 and 1.
+        The interval of `hits / total - baseline_hits / baseline_total`, between -1 and 1.
 
     Raises:
         EvidenceError: As for `wilson`.
@@ -95,20 +95,21 @@ def newcombe(
     """
     first, second = wilson(hits, total, level), wilson(baseline_hits, baseline_total, level)
     rate, baseline = hits / total, baseline_hits / baseline_total
-    # Each limit combines the limits that lie on its side by the root of the sum of squares.
-    below = np.hypot(rate - first.low, second.high - baseline)
-    above = np.hypot(first.high - rate, baseline - second.low)
-    return Interval(float(rate - baseline - below), float(rate - baseline + above))
+    # "Square and add": each margin is the root of the sum of two squared margins.
+    margin_below = np.hypot(rate - first.low, second.high - baseline)
+    margin_above = np.hypot(first.high - rate, baseline - second.low)
+    difference = rate - baseline
+    return Interval(float(difference - margin_below), float(difference + margin_above))
 
 
 def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
-    """Exact interval of a rate: its coverage is at least its level, also near 0 and 1.
+    """Exact interval of a rate, whose coverage is at least its level, also near 0 and 1.
 
     Args:
-        hits: Successes. Half hits (ties) widen it: the lower limit counts them as failures, the
-            upper one as successes.
-        total: Trials.
-        level: Least coverage.
+        hits: Number of successes. Half hits (ties) widen the interval: they count as failures for
+            the lower limit, as successes for the upper one.
+        total: Number of trials.
+        level: Minimum coverage, 0 to 1.
 
     Returns:
         The interval.
@@ -125,9 +126,9 @@ def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     """
     _check_counts(hits, total)
     tail = (1 - level) / 2
-    least, most = np.floor(hits + ROUNDING), np.ceil(hits - ROUNDING)
+    fewest, most = np.floor(hits + ROUNDING), np.ceil(hits - ROUNDING)
     # The exact limits are quantiles of beta distributions (Clopper & Pearson 1934).
-    low = 0.0 if least == 0 else float(special.betaincinv(least, total - least + 1, tail))
+    low = 0.0 if fewest == 0 else float(special.betaincinv(fewest, total - fewest + 1, tail))
     high = 1.0 if most == total else float(special.betaincinv(most + 1, total - most, 1 - tail))
     return Interval(low, high)
 
@@ -140,16 +141,16 @@ def bootstrap_auroc(
     draws: int = 2_000,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile interval of `auroc` over resampled items, both arms of an item together.
+    """Bootstrap percentile interval of `auroc` over items; both arms of an item stay together.
 
     Too narrow for few items and near 1: report an exact interval as well.
 
     Args:
-        positive: A unit's value for each item with the concept.
-        negative: Its value for the same item without it.
-        rng: Draws the items.
-        draws: How many resamples.
-        level: Coverage.
+        positive: Value of a unit for each item with the concept.
+        negative: Value of the unit for the same item without the concept.
+        rng: Draws the resamples.
+        draws: Number of resamples.
+        level: Coverage, 0 to 1.
 
     Returns:
         The interval.
@@ -166,11 +167,11 @@ def bootstrap_auroc(
     count = len(positive)
     if not count:
         raise EvidenceError("No item to resample: an interval needs at least one.")
-    picks = rng.integers(count, size=(count, draws))
-    # How often each resample has each item, `[draw, item]`.
-    weights = np.stack([(picks == item).sum(0) for item in range(count)], 1).astype(float)
-    # Every pair of items is compared once; a resample weighs the comparisons by how often it has
-    # both, which is much faster than ranking each resample.
+    resamples = rng.integers(count, size=(count, draws))
+    # How often each item occurs in each resample, `[draw, item]`.
+    weights = np.stack([(resamples == item).sum(0) for item in range(count)], 1).astype(float)
+    # Every pair of items is compared once, and a resample weights the comparison by how often both
+    # occur in it. That is much faster than ranking each resample.
     differences = positive[:, None] - negative[None, :]
     wins = (differences > 0) + 0.5 * (differences == 0)
     estimates = ((weights @ wins) * weights).sum(1) / count**2
@@ -186,16 +187,17 @@ def bootstrap_means(
     draws: int = 2_000,
     level: float = 0.95,
 ) -> tuple[Float[np.ndarray, " *many"], Float[np.ndarray, " *many"]]:
-    """Percentile intervals of means over replicates, the same resamples for all columns.
+    """Bootstrap percentile intervals of means over replicates, with the same resamples throughout.
 
-    Too narrow for few replicates or groups, and of width 0 where they are all alike.
+    Too narrow for few replicates or groups, and of width 0 if all are equal.
 
     Args:
         values: One row per replicate.
-        rng: Draws the replicates.
-        groups: Replicates of one group are drawn together; by default each is its own.
-        draws: How many resamples.
-        level: Coverage.
+        rng: Draws the resamples.
+        groups: Group of each replicate. The replicates of a group are drawn together; by default
+            each replicate is a group.
+        draws: Number of resamples.
+        level: Coverage, 0 to 1.
 
     Returns:
         The lower and the upper limits.
@@ -213,10 +215,11 @@ def bootstrap_means(
     if not count:
         raise EvidenceError("No replicate to resample: an interval needs at least one.")
     names, codes = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
-    # `[draw, replicate]`: replicates of one group have the count of their group.
-    picks = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]
-    # Groups may differ in size, so that resamples differ in their number of replicates.
-    means = np.tensordot(picks / picks.sum(1, keepdims=True), values, axes=1)
+    # How often each replicate, that is its group, occurs in each resample, `[draw, replicate]`.
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]
+    # Divided by the sum of each row, since groups of different sizes give resamples of different
+    # sizes.
+    means = np.tensordot(counts / counts.sum(1, keepdims=True), values, axes=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return np.asarray(low), np.asarray(high)
 

@@ -1,4 +1,4 @@
-"""Many tests at once: how much of what was found would have been found in noise."""
+"""Many tests at once: the false discovery rate, and how often noise gives a finding."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def benjamini_hochberg(p: Float[np.ndarray, " unit"]) -> Float[np.ndarray, " uni
     """Adjusted p-values that control the false discovery rate.
 
     Args:
-        p: p-values of all units that were tested; may be empty.
+        p: p-values of all tested units; may be empty.
 
     Returns:
-        q-values: the expected share of false findings among the units with a q at most as high.
+        q-values: the expected share of false findings among the units whose q is not higher.
 
     Source: Benjamini & Hochberg 1995, by `scipy.stats.false_discovery_control`.
 
@@ -38,20 +38,20 @@ def count_flips_with_findings(
     flips: int = 200,
     q: float = 0.05,
 ) -> int:
-    """Count the data sets without an effect in which anything is found.
+    """Count the data sets without an effect in which at least one unit is found.
 
-    Each data set swaps the two arms of random pairs, in all units together, so that units stay as
-    correlated as they are. If the tests hold, about the share `q` of them find something, whatever
-    the data. With fewer than about six pairs no unit can be found, flipped or not.
+    Each data set swaps the two arms of random pairs, in all units together, so that the correlation
+    between units stays the same. If the tests are valid, about a share `q` of the data sets has a
+    finding. With fewer than about six pairs no unit can be found, flipped or not.
 
     Args:
-        differences: Positive less negative of each pair.
+        differences: Positive minus negative in each pair.
         rng: Chooses the pairs to flip.
-        flips: How many data sets.
-        q: The level at which a unit counts as found.
+        flips: Number of data sets.
+        q: Level at which a unit counts as found.
 
     Returns:
-        How many of the data sets have at least one unit at the level.
+        The number of data sets with a finding.
 
     >>> noise = np.random.default_rng(0).normal(size=(24, 500))
     >>> count_flips_with_findings(noise, np.random.default_rng(1)) <= 20
@@ -59,9 +59,9 @@ def count_flips_with_findings(
     """
     signed = signed_ranks(differences)
     total = np.abs(signed).sum(0)
-    # Swapping the arms of a pair changes the sign of its rank alone: ranks are computed once.
+    # Swapping the arms of a pair changes only the sign of its rank: ranks are computed once.
     signs = rng.choice(np.array([-1.0, 1.0]), size=(flips, len(differences)))
-    # Benjamini–Hochberg finds something if and only if any sorted p is below its threshold.
+    # Benjamini–Hochberg has a finding if and only if any sorted p is at most its threshold.
     thresholds = q * np.arange(1, total.size + 1) / total.size
     count = 0
     for start in range(0, flips, CHUNK):

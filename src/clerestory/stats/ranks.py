@@ -1,4 +1,4 @@
-"""Tests by ranks, for many units at once."""
+"""Rank statistics and tests of many units at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scipy import special, stats
 __all__ = ["auroc", "signed_rank", "signed_rank_p", "signed_ranks", "win_rate"]
 
 BLOCK = 2_048
-"""Units ranked at a time: bounds the memory, and keeps a block in the processor's cache."""
+"""Number of units ranked at a time: bounds the memory, and fits the processor's cache."""
 
 EXACT_UP_TO = 50
-"""Pairs up to which the signed-rank distribution is enumerated, as in scipy."""
+"""Number of pairs up to which the signed-rank distribution is enumerated, as in scipy."""
 
 EXACT_WITH_TIES = 13
-"""The same where ranks are tied: each unit then has its own distribution."""
+"""The same with tied ranks, where each unit needs a distribution of its own."""
 
 
 def auroc(
@@ -26,12 +26,12 @@ def auroc(
     """Area under the ROC curve of each unit.
 
     Args:
-        positive: Activations where the concept is present.
-        negative: Activations where it is absent.
+        positive: Activations of samples with the concept.
+        negative: Activations of samples without the concept.
 
     Returns:
-        The chance that a unit is higher in a positive sample: 0.5 means no difference; ties count
-        half; NaN where an arm is empty or a value is NaN.
+        Probability that a unit is higher in a positive than in a negative sample. 0.5 means no
+        difference; ties count half; NaN if an arm is empty or a value is NaN.
 
     Source: Mann & Whitney 1947, from mid-ranks as in `scipy.stats.mannwhitneyu`, which is ten times
     slower for many units.
@@ -39,31 +39,31 @@ def auroc(
     >>> auroc(np.array([[2.0], [3.0]]), np.array([[1.0], [2.0]]))
     array([0.875])
     """
-    first, second = len(positive), len(negative)
-    units = positive.shape[1]
-    if not first or not second:
+    positives, negatives, units = len(positive), len(negative), positive.shape[1]
+    if not positives or not negatives:
         return np.full(units, np.nan)
     result = np.empty(units)
     for start in range(0, units, BLOCK):
         block = slice(start, start + BLOCK)
-        # Units as contiguous rows: each is sorted by itself, without strides.
+        # Units as contiguous rows, since each unit is sorted by itself.
         values = np.ascontiguousarray(np.concatenate([positive[:, block], negative[:, block]]).T)
-        # Mann–Whitney U: the rank sum less the least that it can be.
-        result[block] = _rank_sum(values, first) - first * (first + 1) / 2
-    return result / (first * second)
+        # Mann–Whitney U: the rank sum minus its smallest possible value.
+        result[block] = _rank_sum(values, positives) - positives * (positives + 1) / 2
+    return result / (positives * negatives)
 
 
 def win_rate(
     positive: Float[np.ndarray, "pair unit"], negative: Float[np.ndarray, "pair unit"]
 ) -> Float[np.ndarray, " unit"]:
-    """Share of pairs in which the unit is higher with the concept.
+    """Share of pairs in which the unit is higher with the concept than without.
 
     Args:
         positive: Activations with the concept.
-        negative: Activations without it, row by row of the same item.
+        negative: Activations without the concept; each row is paired with the same row of
+            `positive`.
 
     Returns:
-        The share of pairs won; ties count half.
+        Shares from 0 to 1; ties count half.
 
     >>> win_rate(np.array([[2.0], [3.0]]), np.array([[1.0], [3.0]]))
     array([0.75])
@@ -75,16 +75,16 @@ def win_rate(
 def signed_rank(differences: Float[np.ndarray, "pair unit"]) -> Float[np.ndarray, " unit"]:
     """Two-sided p of Wilcoxon's signed-rank test of each unit's paired differences.
 
-    Exact up to 50 pairs without ties and up to 13 with, else by the normal approximation with its
-    correction for ties.
+    Exact up to 50 pairs without ties and up to 13 with ties, otherwise by the normal approximation
+    with the correction for ties.
 
     Args:
-        differences: Positive less negative of each pair. Pairs without a difference are left out.
+        differences: Positive minus negative in each pair. Pairs with difference 0 are left out.
 
     Returns:
-        p-values; 1 for a unit that differs in no pair.
+        p-values; 1 for a unit whose differences are all 0.
 
-    Source: Wilcoxon 1945; the figures of `scipy.stats.wilcoxon` at 14 pairs or more.
+    Source: Wilcoxon 1945; equal to `scipy.stats.wilcoxon` from 14 pairs on.
 
     >>> signed_rank(np.array([[1.0], [2.0], [3.0], [4.0], [5.0]]))
     array([0.0625])
@@ -94,19 +94,19 @@ def signed_rank(differences: Float[np.ndarray, "pair unit"]) -> Float[np.ndarray
 
 
 def signed_ranks(differences: Float[np.ndarray, "pair unit"]) -> Float[np.ndarray, "pair unit"]:
-    """Ranks of the differences' sizes within each unit, with the differences' signs.
+    """Ranks of the absolute differences within each unit, with the signs of the differences.
 
     Args:
-        differences: Positive less negative of each pair.
+        differences: Positive minus negative in each pair.
 
     Returns:
-        Signed mid-ranks from 1; 0 for a pair without a difference.
+        Signed mid-ranks from 1; 0 for a difference of 0.
 
     >>> signed_ranks(np.array([[0.0], [-3.0], [1.0], [1.0]])).T
     array([[ 0. , -3. ,  1.5,  1.5]])
     """
     zeros = differences == 0
-    # Zeros have the lowest ranks: less their number, the others count from 1, as in Wilcoxon 1945.
+    # Zeros have the lowest ranks: minus their number, the other ranks start at 1 (Wilcoxon 1945).
     ranks = stats.rankdata(np.abs(differences), axis=0) - zeros.sum(0)
     return np.where(zeros, 0.0, np.sign(differences) * ranks)
 
@@ -118,70 +118,75 @@ def signed_rank_p(
 
     Args:
         rank_sum: Sums of the ranks of positive differences.
-        signed: The signed ranks that the sums come from, as `signed_ranks` gives them.
+        signed: The signed ranks that were summed, from `signed_ranks`.
 
     Returns:
         p-values, in the shape of `rank_sum`.
     """
-    count = (signed != 0).sum(0)
+    pairs = (signed != 0).sum(0)
     ties = _tie_term(np.abs(signed))
     p = np.ones(rank_sum.shape)
-    tied = (ties > 0) & (count <= EXACT_WITH_TIES)
-    counted = ((ties == 0) & (count <= EXACT_UP_TO)) | tied
-    for pairs in np.unique(count[counted & ~tied & (count > 0)]):
-        units = counted & ~tied & (count == pairs)
+    exact_untied = (ties == 0) & (pairs <= EXACT_UP_TO)
+    exact_tied = (ties > 0) & (pairs <= EXACT_WITH_TIES)
+    # Units with equally many pairs share a distribution. Without any pair p stays 1.
+    for count in np.unique(pairs[exact_untied & (pairs > 0)]):
+        units = exact_untied & (pairs == count)
         # Twice the ranks 1 … n: doubled, mid-ranks are integers too.
-        p[..., units] = _exact(rank_sum[..., units], tuple(range(2, 2 * int(pairs) + 1, 2)))
-    for unit in np.flatnonzero(tied):
+        p[..., units] = _exact_p(rank_sum[..., units], tuple(range(2, 2 * int(count) + 1, 2)))
+    for unit in np.flatnonzero(exact_tied):
         doubled = np.rint(2 * np.sort(np.abs(signed[:, unit]))).astype(int).tolist()
-        p[..., unit] = _exact(rank_sum[..., unit], tuple(rank for rank in doubled if rank))
+        p[..., unit] = _exact_p(rank_sum[..., unit], tuple(rank for rank in doubled if rank))
     # Normal approximation with the correction for ties and none for continuity, as in scipy.
-    n = count[~counted].astype(float)
-    variance = n * (n + 1) * (2 * n + 1) / 24 - ties[~counted] / 48
-    z = (rank_sum[..., ~counted] - n * (n + 1) / 4) / np.sqrt(variance)
-    p[..., ~counted] = 2 * special.ndtr(-np.abs(z))
-    # In the middle both exact tails contain the observed sum, and twice either exceeds 1.
+    approximate = ~(exact_untied | exact_tied)
+    n = pairs[approximate].astype(float)
+    variance = n * (n + 1) * (2 * n + 1) / 24 - ties[approximate] / 48
+    z = (rank_sum[..., approximate] - n * (n + 1) / 4) / np.sqrt(variance)
+    p[..., approximate] = 2 * special.ndtr(-np.abs(z))
+    # In the middle both exact tails contain the observed sum, so twice a tail can exceed 1.
     return np.minimum(p, 1.0)
 
 
-def _exact(
-    rank_sum: Float[np.ndarray, "*many"], doubled: tuple[int, ...]
+def _exact_p(
+    rank_sum: Float[np.ndarray, "*many"], doubled_ranks: tuple[int, ...]
 ) -> Float[np.ndarray, "*many"]:
-    """Two-sided p where every sign is a fair coin; `doubled` are twice the ranks, integers."""
-    below = _cumulative(doubled)
-    place = np.rint(2 * rank_sum).astype(int)
+    """Two-sided p if every sign is equally likely; `doubled_ranks` are integers."""
+    cdf = _rank_sum_cdf(doubled_ranks)
+    index = np.rint(2 * rank_sum).astype(int)
     # By symmetry P(W ≥ w) is P(W ≤ maximum − w).
-    return np.asarray(2 * np.minimum(below[place], below[below.size - 1 - place]))
+    return np.asarray(2 * np.minimum(cdf[index], cdf[cdf.size - 1 - index]))
 
 
-def _rank_sum(values: Float[np.ndarray, "unit n"], first: int) -> Float[np.ndarray, " unit"]:
-    """Sum over the first `first` columns of their mid-ranks within each row.
+def _rank_sum(values: Float[np.ndarray, "unit n"], positives: int) -> Float[np.ndarray, " unit"]:
+    """Sum of the mid-ranks of each row's first `positives` columns.
 
-    Sorting integers is much faster than an argsort, so each value becomes an integer that sorts as
-    it does, with the arm in its lowest bit. Rows where that bit was needed to separate two values,
-    or where values are tied, are ranked the slow way.
+    Sorting integers is much faster than an argsort. So each value becomes an integer in the same
+    order, whose lowest bit is replaced by the arm. Rows with tied values, or with values that
+    differed in that bit alone, are ranked the slow way.
     """
     bits = (values.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 turns -0.0 into 0.0
-    # A negative float's bits sort in reverse: all but the sign are flipped.
+    # The bits of negative floats are in reverse order: all but the sign are flipped.
     keys = bits ^ ((bits >> 63) & np.int64(2**63 - 1))
     keys &= ~np.int64(1)
-    keys[:, :first] |= 1
+    keys[:, :positives] |= 1
     keys.sort(axis=1)
     ranks = np.arange(1, values.shape[1] + 1)
     sums = np.einsum("us,s->u", keys & 1, ranks).astype(np.float64)
-    # Neighbours that differ in no bit but the arm's.
+    # Neighbours that are equal but for the bit of the arm.
     ambiguous = (((keys[:, 1:] ^ keys[:, :-1]) | 1) == 1).any(1)
     if ambiguous.any():
-        sums[ambiguous] = _tied_rank_sum(values[ambiguous], first)
-    # NaN has sorted somewhere, which means nothing.
+        sums[ambiguous] = _tied_rank_sum(values[ambiguous], positives)
+    # NaN has no rank; here it was sorted by its bits.
     sums[np.isnan(values).any(1)] = np.nan
     return np.asarray(sums)
 
 
-def _tied_rank_sum(values: Float[np.ndarray, "unit n"], first: int) -> Float[np.ndarray, " unit"]:
+def _tied_rank_sum(
+    values: Float[np.ndarray, "unit n"], positives: int
+) -> Float[np.ndarray, " unit"]:
+    """The same as `_rank_sum`, correct for tied values too."""
     order = values.argsort(axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
-    return np.asarray(np.where(order < first, _midranks(ordered), 0.0).sum(1))
+    return np.asarray(np.where(order < positives, _midranks(ordered), 0.0).sum(1))
 
 
 def _midranks(ordered: Float[np.ndarray, "unit n"]) -> Float[np.ndarray, "unit n"]:
@@ -198,7 +203,7 @@ def _midranks(ordered: Float[np.ndarray, "unit n"]) -> Float[np.ndarray, "unit n
 
 
 def _tie_term(ranks: Float[np.ndarray, "pair unit"]) -> Float[np.ndarray, " unit"]:
-    """Sum of t³ − t over groups of t tied ranks; rank 0 stands for a pair that was left out."""
+    """Sum of t³ − t over groups of t tied ranks; pairs of rank 0 are left out."""
     ordered = np.sort(ranks, axis=0)
     term = np.zeros(ranks.shape[1])
     tied = ((ordered[1:] == ordered[:-1]) & (ordered[1:] > 0)).any(0)
@@ -210,11 +215,11 @@ def _tie_term(ranks: Float[np.ndarray, "pair unit"]) -> Float[np.ndarray, " unit
 
 
 @lru_cache(maxsize=256)
-def _cumulative(doubled: tuple[int, ...]) -> Float[np.ndarray, " rank_sum"]:
-    """P(twice the rank sum ≤ w) for w = 0 … its maximum, when every sign is a fair coin."""
+def _rank_sum_cdf(doubled_ranks: tuple[int, ...]) -> Float[np.ndarray, " rank_sum"]:
+    """P(twice the rank sum ≤ w) for w = 0 … its maximum, if every sign is equally likely."""
     distribution = np.ones(1)
-    for rank in doubled:
-        # The convolution with one more rank that counts or does not, each with 1/2.
+    for rank in doubled_ranks:
+        # Convolution with one more rank, which is in the sum with probability 1/2.
         longer = np.zeros(distribution.size + rank)
         longer[: distribution.size] += distribution
         longer[rank:] += distribution

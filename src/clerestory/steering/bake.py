@@ -29,7 +29,7 @@ from clerestory.types import Floats, Integers
 __all__ = ["BakeResult", "Refusal", "bake"]
 
 PROMPTS, SEEDS = ("a cat", "a house"), (0, 1)
-"""What differences are measured with."""
+"""What is drawn to measure differences."""
 EXACT = 1e-3
 """The largest difference of a prediction, in units of the noise, that counts as none."""
 TOLERANCE = 1e-5
@@ -65,7 +65,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class BakeResult:
-    """What was written, and how exactly it draws what the edits draw.
+    """What was written, and how closely its pictures match those of the edits.
 
     Attributes:
         folder: None where an edit was refused: then nothing is written.
@@ -123,16 +123,16 @@ def bake(
 
 
 def _write(steered: SteeredModel, folder: Path, *, lora: bool, measure: bool) -> BakeResult:
-    measured = measure
+    """Write the weights and their note."""
     # Before folding, while the weights are still those of the base model.
-    before = [_measure(steered, edits) for edits in (steered.edits, ())] if measured else []
-    with _folded(steered, steered.edits) as folds:
+    before = [_measure(steered, edits) for edits in (steered.edits, ())] if measure else []
+    with _folded(steered) as folds:
         if lora:
             _save_lora(folds, folder)
         else:
             steered.model.pipeline.save_pretrained(folder, safe_serialization=True)
-        after = _measure(steered, ()) if measured and not lora else None
-    if measured and lora:
+        after = _measure(steered, ()) if measure and not lora else None
+    if measure and lora:
         after = _measure_lora(steered, folder)
     result = BakeResult(folder) if after is None else _compared(folder, before, after)
     (folder / NOTE).write_text(_note(steered, result, lora=lora))
@@ -167,6 +167,7 @@ def _measure_lora(steered: SteeredModel, folder: Path) -> _Measurement:
 
 
 def _refusals(steered: SteeredModel, *, lora: bool, measure: bool) -> list[Refusal]:
+    """The edits that cannot be folded, with reasons."""
     refusals, layers = [], set()
     for edit in steered.edits:
         reason = _refusal_reason(steered, edit, lora=lora)
@@ -194,6 +195,7 @@ def _refusal_reason(steered: SteeredModel, edit: Edit, *, lora: bool) -> str:
 def _refusal(
     steered: SteeredModel, edit: Edit, reason: str, *, lora: bool, measure: bool
 ) -> Refusal:
+    """A refusal with the nearest edit that can be folded, where there is one."""
     alternative = nearest(steered.model, edit)
     if alternative is None or _refusal_reason(steered, alternative, lora=lora):
         return Refusal(repr(edit), reason)
@@ -217,6 +219,7 @@ def _check_loadable(pipeline: Any, path: str) -> None:
 
 
 def _measure(steered: SteeredModel, edits: Sequence[Edit]) -> _Measurement:
+    """Draw the base model with some edits."""
     site = "denoiser/prediction"
     run = steered.model.run(PROMPTS, SEEDS, read=site, pool="none", edits=edits)
     assert run.pictures is not None
@@ -224,11 +227,11 @@ def _measure(steered: SteeredModel, edits: Sequence[Edit]) -> _Measurement:
 
 
 @contextmanager
-def _folded(steered: SteeredModel, edits: Sequence[Edit]) -> Iterator[list[Fold]]:
-    """The model with its weights changed, which are restored afterwards."""
+def _folded(steered: SteeredModel) -> Iterator[list[Fold]]:
+    """The model with its edits folded into its weights, which are restored afterwards."""
     folds: list[Fold] = []
     try:
-        for edit in in_order(steered.model, edits):
+        for edit in in_order(steered.model, steered.edits):
             change = fold(steered.model, edit)
             assert change.before  # read before the layer is changed: the property caches it
             folds.append(change)
@@ -247,17 +250,19 @@ def _low_rank_factors(change: Fold) -> tuple[Tensor, Tensor]:
     for name, delta in deltas.items():
         if name != "weight" and delta.abs().max() > TOLERANCE:
             raise EditError("it shifts a bias, and a LoRA changes matrices only")
-    left, sizes, right = torch.linalg.svd(deltas["weight"], full_matrices=False)
-    rank = int((sizes > TOLERANCE * sizes[0].clamp_min(1e-30)).sum())
+    u, singular_values, vh = torch.linalg.svd(deltas["weight"], full_matrices=False)
+    # The bound below keeps a change of zero, whose singular values are all 0, at rank 0.
+    rank = int((singular_values > TOLERANCE * singular_values[0].clamp_min(1e-30)).sum())
     # At a quarter of full rank both factors already hold half the numbers of a square matrix.
     if rank > min(deltas["weight"].shape) // 4:
         raise EditError(f"it changes the matrix by rank {rank}, which is not low")
     # The square root is shared between both factors, so that neither is much larger.
-    root = sizes[:rank].sqrt()
-    return root[:, None] * right[:rank], left[:, :rank] * root
+    root = singular_values[:rank].sqrt()
+    return root[:, None] * vh[:rank], u[:, :rank] * root
 
 
 def _save_lora(folds: Sequence[Fold], folder: Path) -> None:
+    """Write the changes of the weights in the format of diffusers and peft."""
     tensors: dict[str, Tensor] = {}
     for change in folds:
         down, up = _low_rank_factors(change)

@@ -24,17 +24,17 @@ MEASURED = {
     "mean_preservation",
     "hard_negative_effect",
 }
-"""What a calibration has whose figures the card shows, as `steer` makes one."""
+"""Keys of a calibration that `steer` made, whose figures the card shows."""
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers")
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that an edit depends on."""
+    """The versions of the libraries that an edit depends on."""
     return {name: version(name) for name in LIBRARIES}
 
 
 def card(steering: Mapping[str, Any]) -> str:
-    """The card of what `steering.json` says; every text is escaped.
+    """Render the card of a steered model; every text is escaped.
 
     Args:
         steering: The fields of `SavedSteering`.
@@ -69,6 +69,7 @@ def card(steering: Mapping[str, Any]) -> str:
 
 
 def _edit(edit: Mapping[str, Any]) -> str:
+    """An edit in one line: its kind, its site, its settings."""
     settings = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in edit.items()
@@ -78,6 +79,7 @@ def _edit(edit: Mapping[str, Any]) -> str:
 
 
 def _figures(calibration: Mapping[str, Any]) -> list[str]:
+    """The part of the card with figures and pictures."""
     rows = {THIS: calibration, **calibration.get("baselines", {})}
     return [
         "## What it does",
@@ -106,6 +108,7 @@ def _count_seeds(seeds: int) -> str:
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:
+    """A condition's row of the table."""
     low, high = figures["target_interval"]
     mean, subject = figures["mean_preservation"], figures["preservation"].get("subject")
     effect = figures["hard_negative_effect"]

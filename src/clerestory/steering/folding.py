@@ -2,7 +2,7 @@
 
 An edit that is an affine map, `M x + c`, at every position, step and branch needs no hook: it is
 folded into the linear layer that writes the site (`M W`, `M b + c`), or into the one that reads it
-(`W M`, `b + W c`). Each edit says itself what it is as a map (`as_affine`).
+(`W M`, `b + W c`). Each edit gives its own map (`as_affine`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import Site
 
 __all__ = ["Fold", "fold", "in_order", "nearest"]
+
+READERS = {
+    "mlp.activation_fn": "mlp.fc2",
+    "ff.net.0": "ff.net.2",
+    "ff_context.net.0": "ff_context.net.2",
+}
+"""The layer that reads a tap of neurons, by the end of the tap's path."""
 
 
 @dataclass(eq=False)
@@ -55,7 +62,7 @@ class Fold:
 
 
 def fold(model: Model, edit: Edit) -> Fold:
-    """Where an edit goes into the weights.
+    """Compute the weights that do what an edit does.
 
     Args:
         model: The model; its weights are read, not changed.
@@ -82,16 +89,16 @@ def fold(model: Model, edit: Edit) -> Fold:
     if site.module is None or units is None:
         raise EditError("no layer of weights makes the value there")
     matrix, shift = _affine(edit, units)
-    for find_layer in (_reader, _writer):
-        found = find_layer(model, site)
-        if found is not None:
-            path, layer, reads = found
+    for find_layer, reads in ((_reader, True), (_writer, False)):
+        named_layer = find_layer(model, site)
+        if named_layer is not None:
+            path, layer = named_layer
             return Fold(path, layer, _folded_values(layer, matrix, shift, reads=reads))
     raise EditError("no single linear layer writes or reads what is there")
 
 
 def in_order(model: Model, edits: Sequence[Edit]) -> list[Edit]:
-    """The order to fold in: into a reading layer the last edit goes first.
+    """Order edits for folding: those at sites that a layer reads first, the last of them first.
 
     Args:
         model: The model.
@@ -102,6 +109,7 @@ def in_order(model: Model, edits: Sequence[Edit]) -> list[Edit]:
     """
     reading = [edit for edit in edits if _reader(model, model.sites[parse(edit.site).site])]
     # The weight becomes W M2 M1: what is multiplied in last acts on the activations first.
+    # By identity: edits hold tensors, which `==` does not compare to one truth value.
     return [*reversed(reading), *(edit for edit in edits if not any(edit is r for r in reading))]
 
 
@@ -177,42 +185,35 @@ def _float64(parameter: Any) -> Tensor:
     return copied
 
 
-NEXT = {
-    "mlp.activation_fn": "mlp.fc2",
-    "ff.net.0": "ff.net.2",
-    "ff_context.net.0": "ff_context.net.2",
-}
-"""The layer that reads a tap of neurons, by the ends of paths."""
-
-
-def _reader(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
-    """The linear layer that alone reads the site, with True."""
+def _reader(model: Model, site: Site) -> tuple[str, nn.Linear] | None:
+    """The linear layer that alone reads the site, with its path."""
     if model.family.hooks_by_address[site.address].is_input:
-        return (site.path, site.module, True) if isinstance(site.module, nn.Linear) else None
-    for end, following in NEXT.items():
+        return (site.path, site.module) if isinstance(site.module, nn.Linear) else None
+    for end, following in READERS.items():
         if site.path.endswith(end):
             path = site.path.removesuffix(end) + following
             layer = _module(model, path)
-            return (path, layer, True) if isinstance(layer, nn.Linear) else None
+            return (path, layer) if isinstance(layer, nn.Linear) else None
     return None
 
 
-def _writer(model: Model, site: Site) -> tuple[str, nn.Module, bool] | None:
-    """The linear layer whose output the site is, with nothing done to it after, with False."""
+def _writer(model: Model, site: Site) -> tuple[str, nn.Linear] | None:
+    """The linear layer whose output is the site's value, unchanged, with its path."""
     module = site.module
     if isinstance(module, nn.Linear):
-        return site.path, module, False
+        return site.path, module
     # diffusers' attention adds the residual and rescales after `to_out`: then that is not the
     # output.
     if site.tap.endswith("attn") and not getattr(module, "residual_connection", False):
         part = model.family.hooks_by_address[site.address].output_index
         for name in ("to_add_out",) if part else ("out_proj", "to_out.0"):
-            found = dict(module.named_modules()).get(name)
-            if isinstance(found, nn.Linear) and getattr(module, "rescale_output_factor", 1) == 1:
-                return f"{site.path}.{name}", found, False
+            layer = dict(module.named_modules()).get(name)
+            if isinstance(layer, nn.Linear) and getattr(module, "rescale_output_factor", 1) == 1:
+                return f"{site.path}.{name}", layer
     return None
 
 
 def _module(model: Model, path: str) -> Any:
-    root, _, rest = path.partition(".")
-    return getattr(model.pipeline, root).get_submodule(rest)
+    """A module of the pipeline by its dotted path."""
+    component, _, submodule = path.partition(".")
+    return getattr(model.pipeline, component).get_submodule(submodule)

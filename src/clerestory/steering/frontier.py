@@ -45,15 +45,15 @@ def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
         candidates: What was tried.
 
     Returns:
-        The front; of candidates that are equal in both the first alone.
+        The front; of candidates that are equal in both, only the first.
     """
     front: list[Candidate] = []
-    most = -1.0
+    highest = -1.0
     # From the highest score down, so one pass finds whatever preserves more than all before it.
     for candidate in sorted(candidates, key=lambda each: (-each.score, -each.preservation)):
-        if candidate.preservation > most:
+        if candidate.preservation > highest:
             front.append(candidate)
-            most = candidate.preservation
+            highest = candidate.preservation
     return front
 
 
@@ -75,17 +75,20 @@ def select_candidate(
     if not usable:
         usable = list(candidates)
         warnings.append("Every edit that was tried leaves the distribution of pictures.")
-    least = min_preservation
-    enough = [each for each in usable if least is not None and each.preservation >= least]
-    if least is not None and not enough:
-        warnings.append(f"Nothing that was tried preserves {least:.0%}: the knee was selected.")
-    if enough:
-        best = max(enough, key=lambda each: (each.score, each.preservation))
+    preserving: list[Candidate] = []
+    if min_preservation is not None:
+        preserving = [each for each in usable if each.preservation >= min_preservation]
+        if not preserving:
+            warnings.append(
+                f"Nothing that was tried preserves {min_preservation:.0%}: the knee was selected."
+            )
+    if preserving:
+        best = max(preserving, key=lambda each: (each.score, each.preservation))
     else:
-        most = max(candidate.score for candidate in usable)
+        highest = max(candidate.score for candidate in usable)
         # At the knee a few percent of the target are given up for what they cost in preservation.
-        nearly = [each for each in usable if each.score >= NEARLY_BEST * most]
-        best = max(nearly, key=lambda each: each.preservation)
+        nearly_best = [each for each in usable if each.score >= NEARLY_BEST * highest]
+        best = max(nearly_best, key=lambda each: each.preservation)
     if best.score == 0:
         warnings.append("The selected edit has no effect on the target.")
     return best, warnings

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from typing_extensions import override
+
 from clerestory.errors import ModelError
 from clerestory.evaluation import Outcome
 from clerestory.io.validation import to_jsonable, validate
@@ -125,7 +127,7 @@ class Calibration(ConditionFigures):
         template: How a prompt says it.
         hard_negative: A classifier and its label that should not come with the target.
         preserve: Classifiers of what should stay.
-        remove: Whether the target is taken out.
+        remove: Whether the target is removed from prompts that say it.
         role: Which classifiers the figures are of.
         seeds: How many seeds an item has.
         baselines: Figures of `unedited`, `words` and whatever else was drawn.
@@ -224,39 +226,21 @@ class BuildResult(Result):
         """Every figure, ready for JSON; the card of the saved model holds the same."""
         return to_jsonable(self.calibration)
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write the same files as `save`, to a folder that has no steered model yet.
-
-        Args:
-            folder: A new or empty folder.
-
-        Raises:
-            OutputError: The folder holds something else.
-        """
-        self.save(folder)
-
-    def save(self, folder: str | Path) -> Path:  # type: ignore[override]
-        """Write the steered model with its card, the pictures on it, and the frontier.
-
-        Args:
-            folder: A new or empty folder.
-
-        Returns:
-            The folder.
-        """
-        place = self.steered.save(folder)
+        # The card shows both pictures; the figures are part of `steering.json`.
+        self.steered.save(folder)
         rows = [picture for name in SHEET for picture in self.pictures[name][:COLUMNS, 0]]
         columns = min(COLUMNS, len(self.calibration.evaluation_items))
-        save(grid(rows, columns=columns), place / BEFORE_AFTER)
-        (place / FRONTIER).write_bytes(png(self.plot()))
-        return place
+        save(grid(rows, columns=columns), folder / BEFORE_AFTER)
+        (folder / FRONTIER).write_bytes(png(self.plot()))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; the base model is loaded, and pictures are left out.
 
         Args:
-            folder: What `save` wrote.
+            folder: The folder that was given to `save`.
 
         Returns:
             The result; its `pictures` are empty.

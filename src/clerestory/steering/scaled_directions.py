@@ -30,7 +30,7 @@ class ScaledDirection:
         site: The site's address.
         direction: `[unit]`, of length one.
         sd: Standard deviation of unedited activations along it.
-        separation: How many of these lie between prompts without the target and with it.
+        separation: The distance between prompts without the target and with it, in these units.
         differences: What saying the target changes, `[item, unit]`.
     """
 
@@ -57,8 +57,8 @@ class ScaledDirection:
     def shuffled_edits(self, strength: float, count: int, steps: Sequence[int] = ()) -> list[Add]:
         """Equally strong edits along directions of pairs whose sides were shuffled.
 
-        Pairs differ in *how much* of the target they get, which shuffling would not cancel: what
-        they differ in along the mean difference is taken out first.
+        Pairs differ in *how much* of the target they get, which shuffling would not cancel: their
+        component along the mean difference is removed first.
 
         Args:
             strength: In the standard deviations of `edit`, so that the lengths of both edits agree.
@@ -72,10 +72,10 @@ class ScaledDirection:
             EvidenceError: All items differ alike, so that nothing remains.
         """
         mean = self.differences.mean(0)
-        # No NaN where the mean difference is zero: nothing is then taken out.
+        # No NaN where the mean difference is zero: nothing is removed then.
         mean /= max(float(np.linalg.norm(mean)), 1e-12)
-        rest = self.differences - np.outer(self.differences @ mean, mean)
-        directions = shuffled_directions(rest, 1.0, np.random.default_rng(0), count)
+        remainder = self.differences - np.outer(self.differences @ mean, mean)
+        directions = shuffled_directions(remainder, 1.0, np.random.default_rng(0), count)
         return [replace(self, direction=each).edit(strength, steps) for each in directions]
 
 
@@ -98,15 +98,18 @@ def scaled_directions(
         sites: Addresses; by default the conditioning site and those of the first findings.
         progress: Receives updates.
 
+    Returns:
+        One direction for each site where prompts differ along it, in the order of the sites.
+
     Raises:
         EvidenceError: The findings have no direction there that reaches the picture.
     """
     units = _units_by_site(model, findings, sites)
-    read = list(units)
     means = []
     for index, prompts in enumerate((plain, positive)):
-        run = model.run(prompts, 0, read=read, pictures=False, progress=_half(progress, index))
-        means.append({site: run.read(site).mean("step").to_numpy() for site in read})
+        report = _half(progress, index)
+        run = model.run(prompts, 0, read=list(units), pictures=False, progress=report)
+        means.append({site: run.read(site).mean("step").to_numpy() for site in units})
     directions = []
     for site, unit in units.items():
         direction = np.asarray(findings.directions[unit], np.float64)
@@ -123,7 +126,7 @@ def scaled_directions(
                 ScaledDirection(unit, site, direction, sd, separation, with_target - without)
             )
     if not directions:
-        raise EvidenceError("At none of these sites do prompts differ along the direction found.")
+        raise EvidenceError("At none of these sites do prompts differ along the direction.")
     return directions
 
 
@@ -135,23 +138,22 @@ def _half(progress: Progress, index: int) -> Progress:
 
 
 def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> dict[str, str]:
-    """The best direction of each site, of `sites` or of the first few."""
-    found: dict[str, str] = {}
+    """The best direction's unit at each of `sites`, or at the first few sites that have one."""
+    units: dict[str, str] = {}
     for finding in sorted(findings.by_kind("direction"), key=lambda each: each.rank):
         site = parse(finding.site).site
         # None, where that is not known, counts as reaching.
         reaches = model.sites[site].affects_output is not False
         if reaches and np.any(findings.directions[finding.unit]):
-            found.setdefault(site, finding.unit)
-    missing = [site for site in sites if site not in found]
+            units.setdefault(site, finding.unit)
+    missing = [site for site in sites if site not in units]
     if missing:
         raise EvidenceError(
             f"These findings have no direction at {', '.join(missing)} that reaches the picture. "
-            f"They have: {', '.join(found) or 'none'}."
+            f"They have: {', '.join(units) or 'none'}."
         )
-    if not found:
+    if not units:
         raise EvidenceError("These findings have no direction that reaches the picture.")
     # The conditioning site first: all that the prompt says passes through it.
-    first = [site for site in found if site == model.conditioning_site]
-    selected = sites or list(dict.fromkeys([*first, *found]))[:SITES]
-    return {site: found[site] for site in selected}
+    ordered = sorted(units, key=lambda site: site != model.conditioning_site)
+    return {site: units[site] for site in sites or ordered[:SITES]}

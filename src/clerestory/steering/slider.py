@@ -56,6 +56,9 @@ class Slider:
             steps: Training steps.
             progress: Receives updates.
 
+        Returns:
+            The slider; `close` removes its adapter.
+
         Raises:
             ModelError: The model has no prior, or peft is not installed.
         """

@@ -57,7 +57,7 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 """Strengths that are tried, as shares of the separation of prompts without and with the target."""
 HALVED_STEPS = 4
 """Stages of so many steps or more are also edited in their first and in their second half."""
-LEAST_ITEMS = 4
+MIN_ITEMS = 4
 DIRECTION_ITEMS = 8
 """Items that each shuffled direction is drawn with, one seed each."""
 UNEDITED, WORDS, SEARCHED, SHUFFLED, SLIDER = "unedited", "words", "searched", "shuffled", "lora"
@@ -92,7 +92,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         findings: Findings with directions, or their folder.
         target: The label, `CLASSIFIER=LABEL`.
         template: How a prompt says it, with `{item}` in it, once; the profile's by default.
-        remove: Whether to take the label out of prompts that say it.
+        remove: Whether to remove the label from prompts that say it.
         hard_negative: A label that should not come with it, `CLASSIFIER=LABEL`.
         preserve: Classifiers whose predictions should stay; by default those that come with the
             target's.
@@ -112,17 +112,22 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         cache: Whether samples are kept, or where.
         progress: True for progress bars, or a callback.
 
+    Returns:
+        The steered model with its calibration: the selected edit beside every baseline.
+
     Raises:
         EvidenceError: Items are too few or were used by the findings, preservation cannot be
             measured, or the findings have no direction that reaches the picture.
         RegistryError: There is no such label.
     """
     classifier, label = parse_target(target)
-    said = model.profile.template(classifier, label) if template is None else template
+    if template is None:
+        template = model.profile.template(classifier, label)
     against = None if hard_negative is None else parse_target(hard_negative)
-    goal = SteeringTarget(classifier, label, said, against, tuple(preserve), remove)
-    source = findings if isinstance(findings, str | Path) else ""
-    known = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
+    goal = SteeringTarget(classifier, label, template, against, tuple(preserve), remove)
+    source = ""
+    if not isinstance(findings, Findings):
+        source, findings = str(findings), Findings.load(Path(findings))
     # The baseline would push the other way, and look worse than it is.
     if search is not None and remove:
         raise EvidenceError(
@@ -132,29 +137,30 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     if min_preservation is not None and not goal.panel("selection").preserved:
         raise EvidenceError("No classifier measures preservation: name some that should stay.")
     # One list, cut in two: no item can be in both halves.
-    listed = select_items(model, items, classifier, selection_items + evaluation_items)
-    selecting, evaluating = listed[:selection_items], listed[selection_items:]
-    _check_items(selecting, evaluating, known)
+    selected_items = select_items(model, items, classifier, selection_items + evaluation_items)
+    selection_half = selected_items[:selection_items]
+    evaluation_half = selected_items[selection_items:]
+    _check_items(selection_half, evaluation_half, findings)
     numbers = check_seeds(seeds)
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
         directions = scaled_directions(
             model,
-            known,
-            selecting,
-            [fill(said, item) for item in selecting],
+            findings,
+            selection_half,
+            [fill(template, item) for item in selection_half],
             sites=sites,
             progress=report,
         )
-        tried = _candidate_edits(model, directions, strengths, goal)
-        candidates = _candidates(evaluator, [edit for edit, _ in tried], selecting, goal)
+        edits = _candidate_edits(model, directions, strengths, goal)
+        candidates = _candidates(evaluator, [edit for edit, _ in edits], selection_half, goal)
         selected, warnings = select_candidate(candidates, min_preservation)
-        # Candidates stand in the order of the edits that were tried.
-        direction = tried[candidates.index(selected)][1]
-        evaluation = _Evaluation(evaluator, goal, evaluating, numbers)
+        # Candidates are in the order of the edits.
+        direction = edits[candidates.index(selected)][1]
+        evaluation = _Evaluation(evaluator, goal, evaluation_half, numbers)
         outcomes = evaluation.outcomes(selected.edit, words)
         if slider:
-            outcomes[SLIDER] = evaluation.slider_outcome(slider, selecting, outcomes, report)
+            outcomes[SLIDER] = evaluation.slider_outcome(slider, selection_half, outcomes, report)
         shuffled = evaluation.shuffled_outcomes(selected.edit, direction, baselines)
     figures = {name: ConditionFigures.of(outcome) for name, outcome in outcomes.items()}
     if shuffled:
@@ -162,23 +168,21 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     else:
         # Without them a reader cannot tell the direction from any other push of the same length.
         warnings.append("No shuffled directions are among the baselines.")
-    front = frontier(candidates)
+    candidate_figures = _candidate_figures(candidates)
     calibration = Calibration(
         **vars(figures.pop(EDITED)),
         **vars(goal),
         role="evaluation",
         seeds=len(numbers),
         baselines=figures,
-        selected=_candidate_figures(selected, front),
+        selected=candidate_figures[candidates.index(selected)],
         selection=Selection(
-            items=len(selecting),
-            role="selection",
-            candidates=tuple(_candidate_figures(each, front) for each in candidates),
+            items=len(selection_half), role="selection", candidates=candidate_figures
         ),
-        evaluation_items=evaluating,
+        evaluation_items=evaluation_half,
         warnings=(*warnings, *goal.warnings()),
     )
-    options = {"findings": str(source), "unit": direction.unit, "target": target}
+    options = {"findings": source, "unit": direction.unit, "target": target}
     steered = SteeredModel(
         model,
         [selected.edit],
@@ -189,16 +193,16 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     return BuildResult(steered, calibration, pictures)
 
 
-def _check_items(selecting: Sequence[str], evaluating: Sequence[str], findings: Findings) -> None:
-    """EvidenceError where evaluation items were used before, or there are too few."""
+def _check_items(selection: Sequence[str], evaluation: Sequence[str], findings: Findings) -> None:
+    """EvidenceError where the findings used evaluation items, or there are too few."""
     used = {item for half in findings.items.values() for item in half}
-    shared = sorted(used & set(evaluating))
+    shared = sorted(used & set(evaluation))
     if shared:
         raise EvidenceError(
             f"{len(shared)} evaluation items are shared with the findings, such as {shared[0]!r}: "
             "figures on them would prove nothing."
         )
-    if min(len(selecting), len(evaluating)) < LEAST_ITEMS:
+    if min(len(selection), len(evaluation)) < MIN_ITEMS:
         raise EvidenceError("Give four items or more to select with, and four to evaluate on.")
 
 
@@ -233,7 +237,7 @@ def _candidates(
 ) -> list[Candidate]:
     """Each edit on the selection items, one seed each."""
     conditions = [Condition(UNEDITED, goal.edited_template)]
-    # The words stand beside the edits as the reference of the Fréchet distance.
+    # The words are drawn beside the edits, as the reference of the Fréchet distance.
     conditions.append(Condition(WORDS, goal.reference_template))
     conditions += [
         Condition(str(index), goal.edited_template, (edit,)) for index, edit in enumerate(edits)
@@ -308,8 +312,8 @@ class _Evaluation:
             pictures = slider.draw(prompts, self.seeds)
         finally:
             slider.close()
-        # The unedited pictures are those of the evaluation, so that both are compared with the
-        # same.
+        # The unedited pictures are those of the evaluation, so that the slider and the edit are
+        # compared with the same.
         before = outcomes[UNEDITED].pictures
         reference = Drawing(unedited, design, before.reshape(-1, *before.shape[2:]))
         drawing = Drawing(Condition(SLIDER), design, pictures)
@@ -340,17 +344,22 @@ class _Evaluation:
         )[1:]
 
 
-def _candidate_figures(candidate: Candidate, front: Sequence[Candidate]) -> CandidateFigures:
-    outcome = candidate.outcome
-    return CandidateFigures(
-        site=candidate.edit.site,
-        strength=float(np.asarray(candidate.edit.strength)),
-        target_rate=outcome.target.rate,
-        mean_preservation=outcome.mean_preservation,
-        distance=outcome.distance,
-        frechet=outcome.frechet,
-        out_of_distribution=candidate.out_of_distribution,
-        on_frontier=any(candidate is each for each in front),
+def _candidate_figures(candidates: Sequence[Candidate]) -> tuple[CandidateFigures, ...]:
+    """The figures of every candidate, in their order."""
+    front = frontier(candidates)
+    return tuple(
+        CandidateFigures(
+            site=each.edit.site,
+            strength=float(np.asarray(each.edit.strength)),
+            target_rate=each.outcome.target.rate,
+            mean_preservation=each.outcome.mean_preservation,
+            distance=each.outcome.distance,
+            frechet=each.outcome.frechet,
+            out_of_distribution=each.out_of_distribution,
+            # Candidates are compared by identity (`eq=False`).
+            on_frontier=each in front,
+        )
+        for each in candidates
     )
 
 

@@ -1,8 +1,8 @@
 """A model with edits: run it, draw with it, save it, share it.
 
-A saved one is a folder: `steering.json` (the base model and its revision, the edits' settings, what
+It is saved as a folder: `steering.json` (the base model and its revision, the edits' settings, what
 was measured, versions), `edits.safetensors` (their tensors) and `card.md` (what it does, for
-people). It holds no weights of the model.
+people). The folder holds no weights of the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from torch import Tensor
 
 from clerestory.edits.base import SiteEdit, check_units, name_of
-from clerestory.edits.base import edits as known_edits
+from clerestory.edits.base import edits as edit_kinds
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
 from clerestory.io.reading import PARSE_ERRORS, describe_error, path_inside, read_json
 from clerestory.io.tensor_files import read_tensors, write_tensors
@@ -54,7 +54,7 @@ class Base:
 
 @dataclass(frozen=True)
 class SavedSteering:
-    """What `steering.json` holds."""
+    """The content of `steering.json`."""
 
     format: Literal[3]
     base: Base
@@ -69,8 +69,8 @@ class SteeredModel:
 
     Args:
         model: The base model.
-        edits: Applied in their order; further edits of a run come after them.
-        provenance: Where the edits come from, ready for JSON.
+        edits: Applied in their order, before any further edits of a run.
+        provenance: The origin of the edits, ready for JSON.
         calibration: What the edits were measured to do, ready for JSON; `steer` fills it.
 
     Raises:
@@ -138,16 +138,20 @@ class SteeredModel:
         Args:
             folder: A new or empty folder.
 
+        Returns:
+            The folder.
+
         Raises:
             EditError: An edit's kind is not registered.
             OutputError: The folder holds something else.
         """
         tensors: dict[str, Tensor] = {}
-        listed = []
+        settings = []
         for index, edit in enumerate(self.edits):
-            kind, saved = name_of(edit), cast(SiteEdit, edit)
-            listed.append({"kind": kind, **saved.to_dict()})
-            for name, tensor in saved.tensors().items():
+            # `name_of` raises for an edit of any other class, which has no settings to save.
+            kind, site_edit = name_of(edit), cast(SiteEdit, edit)
+            settings.append({"kind": kind, **site_edit.to_dict()})
+            for name, tensor in site_edit.tensors().items():
                 # safetensors refuses views that are not contiguous.
                 tensors[f"{index}.{name}"] = tensor.contiguous()
         model = self.model
@@ -155,24 +159,27 @@ class SteeredModel:
         base = Base(model.name, model.revision, weights_digest(model), options)
         steering = asdict(
             SavedSteering(
-                FORMAT, base, tuple(listed), self.calibration, self.provenance, versions()
+                FORMAT, base, tuple(settings), self.calibration, self.provenance, versions()
             )
         )
-        # Both are made before the folder is, so that a failure leaves none behind.
+        # Both texts are made before the folder is, so that a failure leaves none behind.
         text, page = json.dumps(steering, indent=1) + "\n", card(steering)
-        place = make_empty_folder(Path(folder))
-        write_tensors(place / TENSORS, tensors)
-        (place / FILE).write_text(text)
-        (place / CARD).write_text(page)
-        return place
+        folder = make_empty_folder(Path(folder))
+        write_tensors(folder / TENSORS, tensors)
+        (folder / FILE).write_text(text)
+        (folder / CARD).write_text(page)
+        return folder
 
     @classmethod
     def load(cls, folder: str | Path, model: Model | None = None) -> SteeredModel:
-        """Open a saved one.
+        """Open a saved steered model.
 
         Args:
-            folder: What `save` wrote.
+            folder: The folder that was given to `save`.
             model: Its base model; by default the one that it names is loaded.
+
+        Returns:
+            The steered model.
 
         Raises:
             ModelError: The folder holds no steered model, or one of another version or base model;
@@ -197,18 +204,24 @@ def load_steered(folder: str | Path, model: Model | None = None) -> SteeredModel
     Args:
         folder: What `SteeredModel.save` wrote.
         model: Its base model; by default the one that it names is loaded.
+
+    Returns:
+        The steered model.
+
+    Raises:
+        ModelError: The folder holds no steered model, or one of another version or base model.
     """
     return SteeredModel.load(folder, model)
 
 
 def read_steering(folder: Path) -> SavedSteering:
-    """What `steering.json` says.
+    """Read `steering.json`.
 
     Args:
         folder: The folder of a saved steered model.
 
     Returns:
-        Its fields, checked.
+        Its fields, validated.
 
     Raises:
         ModelError: The file is missing, altered, or of another version.
@@ -228,7 +241,7 @@ def read_steering(folder: Path) -> SavedSteering:
 def _check_base(folder: Path, base: Base, model: Model) -> None:
     """ModelError where the model is not the one that the edits were made for.
 
-    The names are not compared: a copy of the same weights may lie under another one.
+    The names are not compared: a copy of the same weights may have another one.
     """
     lora = base.load_options.get("lora", ""), model.load_options.get("lora", "")
     pairs = {"revision": (base.revision, model.revision), "LoRA": lora}
@@ -237,9 +250,9 @@ def _check_base(folder: Path, base: Base, model: Model) -> None:
     if all(digests):
         pairs["weights"] = digests
     differences = [
-        f"{name} {there or 'none'!r} there, {here or 'none'!r} here"
-        for name, (there, here) in pairs.items()
-        if there != here
+        f"{name} {saved or 'none'!r} there, {current or 'none'!r} here"
+        for name, (saved, current) in pairs.items()
+        if saved != current
     ]
     if differences:
         raise ModelError(
@@ -257,20 +270,21 @@ def _check_fit(model: Model, edit: Edit) -> None:
             check_units(edit.site, edit.units, units)
 
 
-def _load_edits(folder: Path, listed: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
+def _load_edits(folder: Path, saved: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
+    """Edits from their settings and the tensors beside them."""
     path = path_inside(folder, TENSORS, ModelError)
-    tensors: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(listed))}
+    tensors: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(saved))}
     for name, tensor in read_tensors(path, ModelError).items():
         number, _, field = name.partition(".")
         if not number.isdecimal() or int(number) not in tensors:
             raise ModelError(f"{path} does not fit steering.json: no edit has {name[:80]!r}.")
         tensors[int(number)][field] = tensor
     edits = []
-    for index, settings in enumerate(listed):
+    for index, settings in enumerate(saved):
         try:
-            kind = known_edits[settings["kind"]]
-            plain = {name: value for name, value in settings.items() if name != "kind"}
-            edits.append(kind.from_dict(plain, tensors[index]))
+            kind = edit_kinds[settings["kind"]]
+            fields = {name: value for name, value in settings.items() if name != "kind"}
+            edits.append(kind.from_dict(fields, tensors[index]))
         except RegistryError:
             raise
         except (EditError, SiteError, *PARSE_ERRORS) as error:

@@ -21,7 +21,7 @@ class SteeringTarget:
         hard_negative: A classifier and its label that should not come with the target.
         preserve: Classifiers whose predictions should stay; by default those that come with the
             target's.
-        remove: Whether the target is taken out of prompts that say it.
+        remove: Whether the target is removed from prompts that say it.
     """
 
     classifier: str
@@ -42,7 +42,7 @@ class SteeringTarget:
         return ITEM if self.remove else self.template
 
     def score(self, rate: float) -> float:
-        """How near a rate of the label is to what is wanted, 0 to 1.
+        """Score a rate of the label by the aim, 0 to 1.
 
         Args:
             rate: How often the label is predicted, 0 to 1.

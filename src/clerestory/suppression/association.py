@@ -68,18 +68,21 @@ class Association:
                 the words around them.
             classifiers: Those of side effects; by default the model's default classifiers.
 
+        Returns:
+            The association, whose prompt has the words to preserve as pieces.
+
         Raises:
             EvidenceError: Nothing is unwanted or preserved, or something is both.
             PromptError: The prompt does not have a word, or has brackets.
             RegistryError: There is no such classifier or class.
         """
         words, replacements = split_words(preserve), split_words(baselines)
-        requested = [unwanted] if isinstance(unwanted, str) else unwanted
-        if not requested or not words:
+        unwanted_targets = [unwanted] if isinstance(unwanted, str) else unwanted
+        if not unwanted_targets or not words:
             raise EvidenceError("Say what is unwanted and what to preserve, each at least once.")
         if replacements and len(replacements) != len(words):
             raise EvidenceError("Give as many baselines as there are words to preserve.")
-        removed = tuple(Target(*parse_target(text)) for text in dict.fromkeys(requested))
+        removed = tuple(Target(*parse_target(text)) for text in dict.fromkeys(unwanted_targets))
         preserved = tuple(_target(model, word) for word in words)
         both = sorted({*removed} & {*preserved})
         if both:
@@ -153,9 +156,9 @@ def _target(model: Model, text: str) -> Target:
         )
     targets = [Target(name, word) for name in names if word in load_classifier(name).classes]
     if len(targets) != 1:
-        known = " and ".join(target.classifier for target in targets)
+        sources = " and ".join(target.classifier for target in targets)
         raise RegistryError(
-            f"{word!r} is a class of {known or 'none'} of the model's default classifiers: write "
+            f"{word!r} is a class of {sources or 'none'} of the model's default classifiers: write "
             "WORD=CLASSIFIER=LABEL."
         )
     return targets[0]
@@ -163,7 +166,7 @@ def _target(model: Model, text: str) -> Target:
 
 def _bracketed(prompt: str, words: Sequence[str], baselines: Sequence[str]) -> str:
     """The prompt with these words in brackets, as `parse_pieces` reads it."""
-    # Brackets have a meaning in the prompt that is built below: typed ones would be read as pieces.
+    # Brackets mark pieces in the prompt that is built below: the user's would be read as pieces.
     if any(sign in text for text in (prompt, *words, *baselines) for sign in "[]"):
         raise PromptError("Words to preserve are named by --preserve: leave brackets out.")
     spans: list[tuple[int, int]] = []
@@ -173,8 +176,8 @@ def _bracketed(prompt: str, words: Sequence[str], baselines: Sequence[str]) -> s
         ]
         if not word or not matches:
             raise PromptError(f"The prompt has no word {word!r} to preserve: {prompt!r}.")
-        # A word that the prompt has twice may be named twice: each naming takes the next free
-        # place.
+        # A word that occurs twice in the prompt may be listed twice: each listing takes the next
+        # occurrence.
         free = [span for span in matches if all(span[1] <= a or b <= span[0] for a, b in spans)]
         if not free:
             raise PromptError(f"{word!r} overlaps another word: name no part of a prompt twice.")

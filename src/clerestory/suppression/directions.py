@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clerestory.attribution import SegmentedPrompt
-from clerestory.attribution.paraphrases import TEMPLATES, fits_window
+from clerestory.attribution import Piece, SegmentedPrompt
+from clerestory.attribution.paraphrases import TEMPLATES, prompts_fit
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, Design, Evaluator, fill
 from clerestory.suppression.association import Association, Target
@@ -27,9 +27,10 @@ class Directions:
 
     Attributes:
         site: The conditioning site.
-        unwanted: What the words of each unwanted label change in the control, `[label, unit]`.
+        unwanted: What adding the words of each unwanted label to the control changes,
+            `[label, unit]`.
         alternatives: The same for the labels that the control shows instead, `[label, unit]`.
-        preserved: What each piece changes, said by itself, `[piece, unit]`.
+        preserved: What each piece changes in a prompt without the others, `[piece, unit]`.
         difference: The mean difference of prompt and control, `[unit]`.
         control_mean: The mean of the control, `[unit]`.
         control: States of the control, `[sentence, unit]`.
@@ -53,6 +54,9 @@ class Directions:
 
         Args:
             guarded: Whether to project out the preserved directions first.
+
+        Returns:
+            As many rows as there are unwanted labels.
         """
         directions = self.unwanted
         if guarded:
@@ -77,6 +81,9 @@ def read_directions(
         paraphrases: The sentences of the selection half.
         alternatives: The labels that the control shows instead of the unwanted ones.
 
+    Returns:
+        The directions, each a mean over the sentences that fit with every label's words.
+
     Raises:
         EvidenceError: The model has no conditioning site, or the prompt is too long for the words
             of the labels.
@@ -88,59 +95,63 @@ def read_directions(
         [association.template(target) for target in targets]
         for targets in (association.unwanted, alternatives)
     )
-    count = len(association.prompt.pieces)
-    nothing = [False] * count
     usable = [
         each
         for each in paraphrases
-        if fits_window(model, [fill(t, each.text(nothing)) for t in (*unwanted, *other)])
+        if prompts_fit(model, [fill(t, each.text_without_pieces()) for t in (*unwanted, *other)])
     ]
     # Too few sentences give means of single wordings, not of the labels.
     if len(usable) < MIN_SENTENCES:
         raise EvidenceError("With the words of the unwanted labels the prompt is too long.")
-    prompts, controls = (
-        [each.text([present] * count) for each in usable] for present in (True, False)
-    )
+    prompts = [each.full_text for each in usable]
+    controls = [each.text_without_pieces() for each in usable]
 
-    def read(texts: Sequence[str]) -> Floats:
-        """`[text, unit]`, the mean over steps and seeds."""
-        design = Design.crossed(texts, SEEDS)
-        (drawing,) = evaluator.draw(
-            [Condition("read")],
-            design,
-            read=[site],
-            pictures=False,
-            description="reading directions",
-        )
-        # float64, since the directions are small differences of large states.
-        values = drawing.sites[site].values.mean(1).astype(np.float64)
-        return design.item_means(values.reshape(len(values), -1))
-
-    def read_templates(template: str, texts: Sequence[str]) -> Floats:
-        return read([fill(template, text) for text in texts])
-
-    control = read(controls)
+    reader = _StateReader(evaluator, site)
+    control = reader.states(controls)
     worded, others = (
-        tuple(read_templates(template, controls) for template in templates)
+        tuple(reader.states([fill(t, text) for text in controls]) for t in templates)
         for templates in (unwanted, other)
     )
-    preserved = []
-    for piece in association.prompt.pieces:
-        phrases = (_with_article(piece.words), piece.baseline or "a thing")
-        present, removed = (
-            read([fill(template, phrase) for template in PIECE_TEMPLATES]) for phrase in phrases
-        )
-        preserved.append((present - removed).mean(0))
     return Directions(
         site,
         np.array([(states - control).mean(0) for states in worded]),
         np.array([(states - control).mean(0) for states in others]).reshape(-1, control.shape[1]),
-        np.array(preserved),
-        (read(prompts) - control).mean(0),
+        np.array([reader.piece_direction(piece) for piece in association.prompt.pieces]),
+        (reader.states(prompts) - control).mean(0),
         control.mean(0),
         control,
         worded,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _StateReader:
+    """Reads states at one site."""
+
+    evaluator: Evaluator
+    site: str
+
+    def states(self, texts: Sequence[str]) -> Floats:
+        """`[text, unit]`, the mean over steps and seeds."""
+        design = Design.crossed(texts, SEEDS)
+        (drawing,) = self.evaluator.draw(
+            [Condition("read")],
+            design,
+            read=[self.site],
+            pictures=False,
+            description="reading directions",
+        )
+        # float64, since the directions are small differences of large states.
+        values = drawing.sites[self.site].values.mean(1).astype(np.float64)
+        return design.item_means(values.reshape(len(values), -1))
+
+    def piece_direction(self, piece: Piece) -> Floats:
+        """What a piece changes compared with its baseline, `[unit]`, the mean over templates."""
+        present, removed = (
+            self.states([fill(template, phrase) for template in PIECE_TEMPLATES])
+            for phrase in (_with_article(piece.words), piece.baseline or "a thing")
+        )
+        return np.asarray((present - removed).mean(0))
 
 
 def _with_article(words: str) -> str:

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
+from typing_extensions import override
+
 from clerestory.attribution import SegmentedPrompt
 from clerestory.evaluation import Condition, Evaluator
+from clerestory.models import Edit
 from clerestory.registry import Registry
 from clerestory.suppression.association import Association, Target
 from clerestory.suppression.directions import Directions, read_directions
 from clerestory.types import Floats, Progress
 
-__all__ = ["MethodContext", "SuppressionMethod", "suppression_methods"]
+__all__ = ["DirectionMethod", "MethodContext", "SuppressionMethod", "suppression_methods"]
 
 suppression_methods: Registry[type[SuppressionMethod]] = Registry(
     "suppression method",
@@ -90,3 +93,38 @@ class SuppressionMethod(ABC):
             EvidenceError, SearchError: The method does not apply to this model or prompt. It is
                 then left out, with the message as a warning.
         """
+
+
+class DirectionMethod(SuppressionMethod):
+    """A method that edits the conditioning along unwanted directions, by bases and strengths.
+
+    It raises EvidenceError where the model has no conditioning site, or the prompt is too long.
+
+    Attributes:
+        strengths: The strengths that are tried with each basis.
+    """
+
+    strengths: tuple[float, ...]
+
+    @abstractmethod
+    def edits(self, directions: Directions, basis: Floats, strength: float) -> tuple[Edit, ...]:
+        """Build the edits of one setting.
+
+        Args:
+            directions: The directions at the conditioning site.
+            basis: A basis of the unwanted ones, `[direction, unit]`.
+            strength: One of `strengths`.
+
+        Returns:
+            The edits, in the order in which they act.
+        """
+
+    @override
+    def conditions(self, context: MethodContext) -> list[Condition]:
+        return [
+            Condition(
+                f"x{strength:g}, {name}", edits=self.edits(context.directions, basis, strength)
+            )
+            for name, basis in context.bases.items()
+            for strength in self.strengths
+        ]

@@ -49,7 +49,7 @@ def frontier(result: SuppressionResult) -> Any:
     import altair as alt
     import pandas as pd
 
-    known = [each for each in result.methods if None not in (each.reduction, each.preservation)]
+    complete = [each for each in result.methods if None not in (each.reduction, each.preservation)]
     table = pd.DataFrame(
         {
             "method": each.name,
@@ -59,7 +59,7 @@ def frontier(result: SuppressionResult) -> Any:
             "preservation": each.preservation,
             "recommended": each.name == result.recommended,
         }
-        for each in known
+        for each in complete
     )
     title = "Evaluation half; the ringed method is recommended"
     base = alt.Chart(table, title=title).encode(
@@ -78,5 +78,5 @@ def frontier(result: SuppressionResult) -> Any:
         for axis, name in (("x", "reduction"), ("y", "preservation"))
     ]
     # Altair cannot infer the types of fields of an empty table.
-    layers = [*rules, intervals, points, ring] if known else rules
+    layers = [*rules, intervals, points, ring] if complete else rules
     return alt.layer(*layers).properties(width=460, height=280)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import Field
+from typing_extensions import override
 
-from clerestory.errors import EvidenceError
-from clerestory.io.validation import load_json, to_jsonable
-from clerestory.reporting.pictures import read_pictures, write_pictures
-from clerestory.reporting.results import Provenance, Result
+from clerestory.reporting.results import PicturedResult, Provenance
 from clerestory.steering import SteeredModel
-from clerestory.suppression.scores import Score
-from clerestory.types import Pictures
+from clerestory.suppression.scores import Effects, Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,12 +20,12 @@ __all__ = ["MIN_PRESERVATION", "MIN_REDUCTION", "MethodResult", "SuppressionResu
 
 MIN_REDUCTION, MIN_PRESERVATION = 0.8, 0.9
 """The share of the excess that should go, and of the preserved labels that should stay."""
-PICTURES, STEERED = "pictures.npz", "steered"
+STEERED = "steered"
 
 
-@dataclass(frozen=True)
-class MethodResult:
-    """The best setting of a method.
+@dataclass(frozen=True, kw_only=True)
+class MethodResult(Effects):
+    """The best setting of a method, with its effects on the evaluation half.
 
     Attributes:
         name: The method.
@@ -37,14 +33,6 @@ class MethodResult:
         has_edits: Whether it edits the model; words and options do not.
         unwanted_before: The mean rate of the unwanted labels without it.
         unwanted_after: The same with it.
-        preservation: The rate of the preserved label that fares worst, as a share of its rate
-            before; None where none was drawn before.
-        reduction: The share of the excess over the control that is gone, with its 95% interval
-            (`reduction_low`, `reduction_high`); None where there was no excess.
-        side_effects: How often other classifiers predict something else than before; None without
-            such classifiers.
-        distance: Root mean square difference from the pictures before, 0 to 1.
-        rates: The rate of every label.
         ua: Unlearning accuracy, how often the prompt does not draw the unwanted.
         ira: In-domain retain accuracy: how often the unwanted labels' classifiers predict the same
             on other prompts. None without other prompts that fit.
@@ -59,13 +47,6 @@ class MethodResult:
     has_edits: bool
     unwanted_before: float
     unwanted_after: float
-    preservation: float | None
-    reduction: float | None
-    reduction_low: float | None
-    reduction_high: float | None
-    side_effects: float | None
-    distance: float
-    rates: Mapping[str, float]
     ua: float
     ira: float | None
     cra: float | None
@@ -80,7 +61,7 @@ class MethodResult:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SuppressionResult(Result):
+class SuppressionResult(PicturedResult):
     """Suppression methods compared on the evaluation half.
 
     Attributes:
@@ -99,16 +80,12 @@ class SuppressionResult(Result):
         other_sites: Further conditioning sites, which they do not change.
         warnings: What to consider before relying on the figures.
         provenance: Where the result comes from.
-        steered: The model with those edits. It is saved, and loaded by `load_steered`.
+        steered: The model with those edits; None in a result that was loaded. It is saved in the
+            folder `steered`, which `load_steered` opens.
         pictures: By `before`, `control` and method `[paraphrase, seed, height, width, 3]`.
     """
 
     figures_file = "suppression.json"
-    __pydantic_config__: ClassVar[ConfigDict] = {
-        "extra": "forbid",
-        "allow_inf_nan": False,
-        "arbitrary_types_allowed": True,
-    }
 
     prompt: str
     unwanted: tuple[str, ...]
@@ -124,10 +101,7 @@ class SuppressionResult(Result):
     other_sites: tuple[str, ...]
     warnings: tuple[str, ...]
     provenance: Provenance
-    steered: Annotated[SteeredModel | None, SkipValidation, Field(exclude=True)] = None
-    pictures: Annotated[Mapping[str, Pictures], SkipValidation, Field(exclude=True)] = field(
-        default_factory=dict
-    )
+    steered: Annotated[SteeredModel | None, Field(exclude=True)] = None
 
     def __getitem__(self, method: str) -> MethodResult:
         """A method's result by its name."""
@@ -174,24 +148,14 @@ class SuppressionResult(Result):
 
         return frontier(self)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
-        # Neither is a figure, and both are excluded; without them nothing of them is validated
-        # either.
-        return to_jsonable(replace(self, steered=None, pictures={}))
-
     def page(self) -> str:
         """Every method's figures and pictures as an HTML page."""
         from clerestory.suppression.page import page
 
         return page(self)
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write figures, page, pictures and any steered model.
-
-        Args:
-            folder: The folder; it has no steered model yet.
-        """
         from clerestory.reporting.pictures import grid, save
         from clerestory.reporting.plots import png
         from clerestory.suppression.page import SHOWN
@@ -200,22 +164,5 @@ class SuppressionResult(Result):
         (folder / "frontier.png").write_bytes(png(self.plot()))
         tiles = [tile for pictures in self.pictures.values() for tile in pictures[:SHOWN, 0]]
         save(grid(tiles, SHOWN), folder / "methods.png")
-        write_pictures(folder / PICTURES, self.pictures)
         if self.steered is not None:
             self.steered.save(folder / STEERED)
-
-    @classmethod
-    def load(cls, folder: Path) -> SuppressionResult:
-        """Read what `save` wrote, but for the steered model.
-
-        Args:
-            folder: The folder of a result.
-
-        Returns:
-            The result; `steered` is None, `load_steered` opens it.
-
-        Raises:
-            EvidenceError: The files are missing, damaged or of another version.
-        """
-        result = load_json(cls, folder, cls.figures_file, EvidenceError)
-        return replace(result, pictures=read_pictures(folder / PICTURES, EvidenceError))

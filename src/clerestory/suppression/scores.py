@@ -17,7 +17,7 @@ from clerestory.evaluation import Condition, Design, Drawing, Evaluator
 from clerestory.suppression.association import Association, Target
 from clerestory.types import Floats, Role
 
-__all__ = ["Half", "Score", "score"]
+__all__ = ["Effects", "Half", "Score", "score"]
 
 RESAMPLES = 2_000
 MIN_EXCESS = 1e-9
@@ -25,13 +25,11 @@ MIN_EXCESS = 1e-9
 BEFORE, CONTROL = "before", "control"
 
 
-@dataclass(frozen=True)
-class Score:
-    """What the pictures of one condition show.
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """What a condition changes, compared with the prompt as it is and with its control.
 
     Attributes:
-        unwanted: Mean rate of the unwanted labels.
-        preserved: Mean rate of the preserved labels.
         preservation: The rate of the preserved label that fares worst, as a share of its rate
             before; None where none was drawn before.
         reduction: The share of the excess over the control that is gone, with its 95% interval;
@@ -40,12 +38,8 @@ class Score:
             without such classifiers.
         distance: Root mean square difference from the pictures before, 0 to 1.
         rates: The rate of every label.
-        objective: The product of `reduction` and `preservation`, each at most 1.
-        certainty: The same computed from probabilities instead of rates.
     """
 
-    unwanted: float
-    preserved: float
     preservation: float | None
     reduction: float | None
     reduction_low: float | None
@@ -53,6 +47,21 @@ class Score:
     side_effects: float | None
     distance: float
     rates: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Effects):
+    """The effects of a condition, with what settings are chosen by.
+
+    Attributes:
+        unwanted: Mean rate of the unwanted labels.
+        preserved: Mean rate of the preserved labels.
+        objective: The product of `reduction` and `preservation`, each at most 1.
+        certainty: The same computed from probabilities instead of rates.
+    """
+
+    unwanted: float
+    preserved: float
     objective: float
     certainty: float
 
@@ -89,11 +98,10 @@ class Half:
         self.classifiers = {
             name: load_classifier(name, role=role) for name in association.classifiers
         }
-        texts, controls = (
-            [each.text([present] * len(association.prompt.pieces)) for each in paraphrases]
-            for present in (True, False)
-        )
-        # Settings are many: on the selection half one seed each must do, and different ones.
+        texts = [each.full_text for each in paraphrases]
+        controls = [each.text_without_pieces() for each in paraphrases]
+        # Settings are many: on the selection half each paraphrase has a single seed, and
+        # paraphrases have different ones.
         design = Design.paired if role == "selection" else Design.crossed
         self.design = design(texts, seeds)
         (self.before,) = evaluator.draw([Condition(BEFORE)], self.design)
@@ -112,19 +120,19 @@ class Half:
 
     def alternatives(self) -> tuple[Target, ...]:
         """For each unwanted label's classifier the label that the control shows most instead."""
-        unwanted, found = set(self.association.unwanted), []
+        unwanted, alternatives = set(self.association.unwanted), []
         for name in dict.fromkeys(target.classifier for target in self.association.unwanted):
-            model = self.classifiers[name]
-            counts = Counter(model.classes[at] for at in self.control.predictions(model))
+            classifier = self.classifiers[name]
+            predictions = self.control.predictions(classifier)
+            counts = Counter(classifier.classes[index] for index in predictions)
             labels = [
                 label
                 for label, _ in counts.most_common()
-                # "none" is a classifier's answer for nothing of its kind: there are no words to put
-                # in its place.
+                # "none" means that the classifier recognises nothing: a prompt has no words for it.
                 if label != "none" and Target(name, label) not in unwanted
             ]
-            found += [Target(name, label) for label in labels[:1]]
-        return tuple(found)
+            alternatives += [Target(name, label) for label in labels[:1]]
+        return tuple(alternatives)
 
     def problems(self) -> list[str]:
         """Why nothing can be counteracted, and which preserved labels are never drawn."""
@@ -159,32 +167,39 @@ def score(
         drawing: Any drawing of the same design as `before`.
         before: The prompt as it is.
         control: The control, with the same number of items and seeds.
+
+    Returns:
+        The figures over items, seeds averaged first.
     """
 
     def rates(of: Drawing, targets: Sequence[Target]) -> tuple[Floats, Floats]:
         """`[item, label]`: how often each label is the likeliest, and its mean probability."""
-        hits, odds = [], []
+        hits, probabilities = [], []
         for name, label in targets:
-            model = classifiers[name]
-            hits.append(of.design.item_means(of.hits(model, label)))
-            column = of.probabilities(model)[:, model.classes.index(label)]
-            odds.append(of.design.item_means(column))
-        return np.stack(hits, axis=1), np.stack(odds, axis=1).astype(np.float64)
+            classifier = classifiers[name]
+            hits.append(of.design.item_means(of.hits(classifier, label)))
+            column = of.probabilities(classifier)[:, classifier.classes.index(label)]
+            probabilities.append(of.design.item_means(column))
+        return np.stack(hits, axis=1), np.stack(probabilities, axis=1).astype(np.float64)
 
-    unwanted, preserved = association.unwanted, association.preserved
-    left, kept = rates(drawing, unwanted), rates(drawing, preserved)
-    left_before, kept_before = rates(before, unwanted), rates(before, preserved)
-    left_control = rates(control, unwanted)
-    reduction = _reduction(left_before[0], left_control[0], left[0])
-    preservation = _preservation(kept_before[0], kept[0])
+    # Each a pair of rates and probabilities.
+    unwanted, preserved = (
+        rates(drawing, targets) for targets in (association.unwanted, association.preserved)
+    )
+    unwanted_before, preserved_before = (
+        rates(before, targets) for targets in (association.unwanted, association.preserved)
+    )
+    unwanted_control = rates(control, association.unwanted)
+    reduction = _reduction(unwanted_before[0], unwanted_control[0], unwanted[0])
+    preservation = _preservation(preserved_before[0], preserved[0])
     low, high = None, None
     if reduction is not None:
-        low, high = _reduction_interval(left_before[0], left_control[0], left[0])
+        low, high = _reduction_interval(unwanted_before[0], unwanted_control[0], unwanted[0])
     same = [drawing.same_as(before, classifiers[name]) for name in association.side_effects]
-    means = [*left[0].mean(0).tolist(), *kept[0].mean(0).tolist()]
+    means = [*unwanted[0].mean(0).tolist(), *preserved[0].mean(0).tolist()]
     return Score(
-        unwanted=float(left[0].mean()),
-        preserved=float(kept[0].mean()),
+        unwanted=float(unwanted[0].mean()),
+        preserved=float(preserved[0].mean()),
         preservation=preservation,
         reduction=reduction,
         reduction_low=low,
@@ -194,8 +209,8 @@ def score(
         rates={str(t): rate for t, rate in zip(association.targets, means, strict=True)},
         objective=_objective(reduction, preservation),
         certainty=_objective(
-            _reduction(left_before[1], left_control[1], left[1]),
-            _preservation(kept_before[1], kept[1]),
+            _reduction(unwanted_before[1], unwanted_control[1], unwanted[1]),
+            _preservation(preserved_before[1], preserved[1]),
         ),
     )
 
@@ -209,17 +224,17 @@ def _reduction(before: Floats, control: Floats, after: Floats) -> float | None:
 def _reduction_interval(before: Floats, control: Floats, after: Floats) -> tuple[float, float]:
     """Both ends of a 95% interval of the reduction, by bootstrap over items.
 
-    The same items are resampled of all three, so that the excess varies with what is gone of it.
+    The same items are resampled of all three, so that the excess and its reduction vary together.
     Resamples without an excess have no reduction and are left out.
     """
     count = len(before)
     rng = np.random.default_rng(0)
     # A resample of items is a multinomial draw of their counts: one matrix product does them all.
     weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    gone, excess = weights @ (before - after).mean(1), weights @ (before - control).mean(1)
+    removed, excess = weights @ (before - after).mean(1), weights @ (before - control).mean(1)
     # A resample without an excess has no share of it: the quotient would be huge or negative.
     valid = excess > MIN_EXCESS
-    low, high = np.quantile(gone[valid] / excess[valid], [0.025, 0.975])
+    low, high = np.quantile(removed[valid] / excess[valid], [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -7,14 +7,14 @@ the evaluation half, with its own classifiers and seeds, gives the figures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
-from clerestory.attribution.paraphrases import fits_window
+from clerestory.attribution.paraphrases import prompts_fit
 from clerestory.classifiers import load_classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
@@ -32,7 +32,7 @@ from clerestory.suppression.results import (
     MethodResult,
     SuppressionResult,
 )
-from clerestory.suppression.scores import Half, Score
+from clerestory.suppression.scores import Effects, Half, Score
 from clerestory.types import Bools, Progress, ProgressOption
 
 __all__ = ["suppress"]
@@ -44,7 +44,7 @@ SELECTION_SEEDS = 8
 OTHER_PROMPTS = 24
 OTHERS = "drawing other prompts"
 DRAWN_TOGETHER = 8
-"""Settings that share what comes before their edits; more would need more memory."""
+"""Settings drawn in one call, which share the stages before their edits; more need more memory."""
 
 
 class Choice(NamedTuple):
@@ -114,22 +114,24 @@ def suppress(
     candidates = _candidates(methods, budget)
     numbers = check_seeds(seeds)
     others = model.profile.items(OTHER_PROMPTS) if other_prompts is None else other_prompts
-    # The same holds for prompts that are too long.
+    # Prompts that are too long are refused before drawing, too.
     for text in others:
         model.check_prompt(text)
-    first, second, few = _halves(association, selection_paraphrases, evaluation_paraphrases)
+    selection_sentences, evaluation_sentences, few = _halves(
+        association, selection_paraphrases, evaluation_paraphrases
+    )
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
-        selection = Half(
-            evaluator, association, first, _selection_seeds(numbers, len(first)), "selection"
-        )
-        # The first problem ends the call: what follows it would rest on nothing.
+        selection_seeds = _selection_seeds(numbers, len(selection_sentences))
+        selection = Half(evaluator, association, selection_sentences, selection_seeds, "selection")
+        # The first problem ends the call: without an excess or a drawn label no setting can be
+        # chosen.
         for problem in selection.problems():
             raise EvidenceError(problem)
-        sentences = [each.full_text for each in (*first, *second)]
+        sentences = [each.full_text for each in (*selection_sentences, *evaluation_sentences)]
         context = MethodContext(
             association=association,
-            paraphrases=first,
+            paraphrases=selection_sentences,
             alternatives=selection.alternatives(),
             # Of both halves: a suffix that is found on one has to fit on the other.
             longest=max(sentences, key=lambda text: len(model.tokenize(text))),
@@ -139,7 +141,7 @@ def suppress(
         )
         conditions, missing = _conditions(candidates, context)
         choices = _choose_settings(selection, conditions, report)
-        evaluation = Half(evaluator, association, second, numbers, "evaluation")
+        evaluation = Half(evaluator, association, evaluation_sentences, numbers, "evaluation")
         drawings, results = _evaluate(evaluation, choices, others)
     recommended, insufficient = _recommend(results)
     steered, steered_by = _steer(association, choices, results, recommended)
@@ -148,7 +150,7 @@ def suppress(
         prompt=association.prompt.full_text,
         unwanted=tuple(map(str, association.unwanted)),
         preserved=tuple(map(str, association.preserved)),
-        paraphrases=len(second),
+        paraphrases=len(evaluation_sentences),
         seeds=tuple(numbers),
         before=evaluation.score(evaluation.before),
         control=evaluation.score(evaluation.control),
@@ -177,20 +179,18 @@ def _candidates(
     requested: Sequence[str | SuppressionMethod], budget: int
 ) -> dict[str, SuppressionMethod]:
     """Methods by name; by default all, in their order, but those that search with no budget."""
-    known = suppression_methods
-    names = {kind: name for name, kind in known.items()}
-    if requested:
-        return {
-            each if isinstance(each, str) else names.get(type(each), type(each).__name__): (
-                known[each]() if isinstance(each, str) else each
-            )
-            for each in requested
-        }
-    return {
-        name: kind()
-        for name, kind in sorted(known.items(), key=lambda entry: (entry[1].order, entry[0]))
-        if budget or not kind.searches
-    }
+    if not requested:
+        kinds = sorted(suppression_methods.items(), key=lambda entry: (entry[1].order, entry[0]))
+        return {name: kind() for name, kind in kinds if budget or not kind.searches}
+    names = {kind: name for name, kind in suppression_methods.items()}
+    candidates: dict[str, SuppressionMethod] = {}
+    for method in requested:
+        if isinstance(method, str):
+            candidates[method] = suppression_methods[method]()
+        else:
+            # A class that is not registered goes by its own name.
+            candidates[names.get(type(method), type(method).__name__)] = method
+    return candidates
 
 
 def _halves(
@@ -253,9 +253,9 @@ def _conditions(
     for name, method in candidates.items():
         try:
             conditions[name] = method.conditions(context)
-        except (EvidenceError, SearchError) as reason:
-            missing.setdefault(str(reason), []).append(name)
-    warnings = [f"Left out: {', '.join(names)}. {why}" for why, names in missing.items()]
+        except (EvidenceError, SearchError) as error:
+            missing.setdefault(str(error), []).append(name)
+    warnings = [f"Left out: {', '.join(names)}. {reason}" for reason, names in missing.items()]
     if not conditions:
         raise EvidenceError(" ".join(warnings))
     return conditions, warnings
@@ -265,7 +265,7 @@ def _choose_settings(
     half: Half, conditions: Mapping[str, Sequence[Condition]], progress: Progress
 ) -> list[Choice]:
     """The best setting of each method by the selection classifiers."""
-    total, done = sum(map(len, conditions.values())), 0
+    total, completed = sum(map(len, conditions.values())), 0
     choices = []
     for name, settings in conditions.items():
         scored: list[Choice] = []
@@ -274,8 +274,8 @@ def _choose_settings(
             # Settings are drawn once: the cache would only push out what is drawn again.
             drawings = half.evaluator.draw(part, half.design, cached=False)
             scored += [Choice(name, each.condition, half.score(each)) for each in drawings]
-            done += len(part)
-            progress("trying settings", done, total)
+            completed += len(part)
+            progress("trying settings", completed, total)
         # Rates of few pictures tie often; probabilities decide between equals.
         choices.append(max(scored, key=lambda each: (each.score.objective, each.score.certainty)))
     return choices
@@ -296,6 +296,7 @@ def _evaluate(
     results = []
     for choice, drawing in zip(choices, drawings, strict=True):
         score = half.score(drawing)
+        effects = {each.name: getattr(score, each.name) for each in fields(Effects)}
         ira, cra = _retained(half, drawing.condition, plain)
         results.append(
             MethodResult(
@@ -304,17 +305,11 @@ def _evaluate(
                 has_edits=bool(choice.condition.edits),
                 unwanted_before=before.unwanted,
                 unwanted_after=score.unwanted,
-                preservation=score.preservation,
-                reduction=score.reduction,
-                reduction_low=score.reduction_low,
-                reduction_high=score.reduction_high,
-                side_effects=score.side_effects,
-                distance=score.distance,
-                rates=score.rates,
                 ua=1 - score.unwanted,
                 ira=ira,
                 cra=cra,
                 selection=choice.score,
+                **effects,
             )
         )
     return [half.before, half.control, *drawings], tuple(results)
@@ -329,18 +324,19 @@ def _retained(
     """
     model = half.association.model
     items = () if plain is None else plain.design.items
-    rows = [row for row, text in enumerate(items) if fits_window(model, [condition.prompt(text)])]
+    rows = [row for row, text in enumerate(items) if prompts_fit(model, [condition.prompt(text)])]
     if plain is None or not rows:
         return None, None
     design = Design.crossed([items[row] for row in rows], 0)
     (drawing,) = half.evaluator.draw([condition], design, description=OTHERS)
     unwanted = {target.classifier for target in half.association.unwanted}
-    same: dict[bool, list[Bools]] = {True: [], False: []}
-    for name, each in half.classifiers.items():
-        predictions = plain.predictions(each)[rows]
-        same[name in unwanted].append(drawing.predictions(each) == predictions)
-    retained, others = (float(np.mean(same[own])) if same[own] else None for own in (True, False))
-    return retained, others
+    in_domain: list[Bools] = []
+    cross_domain: list[Bools] = []
+    for name, classifier in half.classifiers.items():
+        same = drawing.predictions(classifier) == plain.predictions(classifier)[rows]
+        (in_domain if name in unwanted else cross_domain).append(same)
+    ira, cra = (float(np.mean(same)) if same else None for same in (in_domain, cross_domain))
+    return ira, cra
 
 
 def _recommend(results: Sequence[MethodResult]) -> tuple[MethodResult, list[str]]:

@@ -45,7 +45,7 @@ class Art:
         """Open a packed folder.
 
         Args:
-            folder: What `pack` wrote.
+            folder: A folder that `pack` has written.
 
         Returns:
             The sprites, memory-mapped.
@@ -56,23 +56,23 @@ class Art:
         index, pixels = folder / "sprites.json", folder / "sprites.npy"
         if not (index.exists() and pixels.exists()):
             raise ArtError(f"No art in {folder}: run `make art` (or `clerestory lancet art`).")
-        known = _index(folder)
-        if known["bytes"] != pixels.stat().st_size:
+        content = _read_index(folder)
+        if content["bytes"] != pixels.stat().st_size:
             raise ArtError(f"{pixels} is cut short: remove {folder} and run `make art` again.")
         try:
-            found = open_memmap(pixels, ArtError)
-            if found.shape[1:] != (SIZE, SIZE, 4) or found.dtype != np.uint8:
-                raise ArtError(f"it is {found.dtype} {list(found.shape)}")
-            if not all(0 <= row < len(found) for row in known["places"].values()):
+            packed = open_memmap(pixels, ArtError)
+            if packed.shape[1:] != (SIZE, SIZE, 4) or packed.dtype != np.uint8:
+                raise ArtError(f"it is {packed.dtype} {list(packed.shape)}")
+            if not all(0 <= row < len(packed) for row in content["places"].values()):
                 raise ArtError("it has fewer sprites than sprites.json names")
-            return cls(folder, known["places"], found)
+            return cls(folder, content["places"], packed)
         except ArtError as error:
             raise ArtError(f"{pixels} is altered: remove {folder}, run `make art`.") from error
 
     @property
     def artworks(self) -> tuple[str, ...]:
-        """The artwork families that there are sprites of."""
-        return tuple(dict.fromkeys(place.split("/")[0] for place in self.places))
+        """The artwork families with sprites."""
+        return tuple(dict.fromkeys(key.split("/")[0] for key in self.places))
 
     def sprite(self, artwork: str, emoji: str, size: int) -> NDArray[np.float32]:
         """A sprite `[size, size, 4]`, colours and alpha in 0 … 1, colours premultiplied.
@@ -92,9 +92,9 @@ class Art:
 
     def verify(self) -> None:
         """ArtError unless every byte of the sprites is as it was packed."""
-        known = _index(self.folder)
-        found = hashlib.sha256(np.asarray(self.pixels).tobytes()).hexdigest()
-        if found != known["sha256"]:
+        content = _read_index(self.folder)
+        digest = hashlib.sha256(np.asarray(self.pixels).tobytes()).hexdigest()
+        if digest != content["sha256"]:
             raise ArtError(f"The sprites in {self.folder} are altered: remove it, run `make art`.")
 
 
@@ -115,22 +115,22 @@ def pack(folder: Path, sprites: Iterable[tuple[str, str, Sprite]]) -> Art:
     """
     folder.mkdir(parents=True, exist_ok=True)
     places: dict[str, int] = {}
-    rows: list[Sprite] = []
+    fitted_sprites: list[Sprite] = []
     for artwork, emoji, picture in sprites:
-        places[f"{artwork}/{code(emoji)}"] = len(rows)
-        rows.append(_fitted(picture))
-    if not rows:
+        places[f"{artwork}/{code(emoji)}"] = len(fitted_sprites)
+        fitted_sprites.append(_fit(picture))
+    if not fitted_sprites:
         raise ArtError(f"There is nothing to pack into {folder}.")
-    pixels = np.stack(rows)
+    pixels = np.stack(fitted_sprites)
     with atomic_file(folder / "sprites.npy") as part:
         np.save(part, pixels)
-    about = {
+    content = {
         "places": places,
         "bytes": (folder / "sprites.npy").stat().st_size,
         "sha256": hashlib.sha256(pixels.tobytes()).hexdigest(),
     }
     with atomic_file(folder / "sprites.json") as part:
-        part.write_text(json.dumps(about))
+        part.write_text(json.dumps(content))
     return Art.open(folder)
 
 
@@ -146,19 +146,19 @@ def code(emoji: str) -> str:
     return "-".join(f"{ord(sign):x}" for sign in emoji if sign != "\ufe0f")
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def _read_index(folder: Path) -> dict[str, Any]:
     index = folder / "sprites.json"
     try:
-        known: dict[str, Any] = read_json(index, ArtError)
-        validate(dict[str, int], known["places"], "places", ArtError)
+        content: dict[str, Any] = read_json(index, ArtError)
+        validate(dict[str, int], content["places"], "places", ArtError)
     except (ArtError, TypeError, KeyError) as error:
         raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.") from error
-    if not {"places", "bytes", "sha256"} <= set(known):
+    if not {"places", "bytes", "sha256"} <= set(content):
         raise ArtError(f"{index} is altered: remove {folder} and run `make art` again.")
-    return known
+    return content
 
 
-def _fitted(picture: Sprite) -> Sprite:
+def _fit(picture: Sprite) -> Sprite:
     from PIL import Image
 
     # Nearly transparent pixels are shadows and rounding: they would keep sprites small.
@@ -176,12 +176,12 @@ def _fitted(picture: Sprite) -> Sprite:
 
 
 @functools.lru_cache(maxsize=4096)
-def _resized(art: Art, place: str, size: int) -> NDArray[np.float32]:
+def _resized(art: Art, key: str, size: int) -> NDArray[np.float32]:
     import cv2
 
-    if place not in art.places:
-        raise ArtError(f"No sprite {place!r} in {art.folder}.{suggest(place, art.places)}")
-    stored = np.asarray(art.pixels[art.places[place]], dtype=np.float32) / 255.0
+    if key not in art.places:
+        raise ArtError(f"No sprite {key!r} in {art.folder}.{suggest(key, art.places)}")
+    stored = np.asarray(art.pixels[art.places[key]], dtype=np.float32) / 255.0
     # Premultiplied before the resize: otherwise the colour of invisible pixels bleeds into edges.
     stored[..., :3] *= stored[..., 3:]
     method = cv2.INTER_AREA if size <= SIZE else cv2.INTER_LINEAR

@@ -1,7 +1,8 @@
 """Scenes to captions: varied plain English, from the table's phrases.
 
-A caption names what was asked. Where facts apply it keeps silent about what they hide, and tells
-the asked level, not the shown one, of what they list as asked.
+A caption names what the picture shows. Where a fact applies it does not name the factors that the
+fact hides, and it names the requested level, not the shown one, of those that the fact lists as
+`asked`.
 """
 
 from __future__ import annotations
@@ -22,33 +23,33 @@ Text = Mapping[str, str]
 def caption(
     world: World, asked: Text, shown: Text, facts: Sequence[Fact], rng: np.random.Generator
 ) -> str:
-    """A caption of the scene `shown`, of which `asked` was wanted.
+    """A caption of a scene.
 
     Args:
         world: The world.
-        asked: What was wanted, a level by factor.
-        shown: What the picture shows, a level by factor.
+        asked: The requested level of each factor.
+        shown: The level of each factor in the picture.
         facts: The facts that apply.
         rng: The scene's generator.
 
     Returns:
         One line.
     """
-    told = dict(shown)
+    levels = dict(shown)
     for fact in facts:
-        told |= {factor: asked[factor] for factor in fact.asked}
-    silent = {factor for fact in facts for factor in fact.hide}
+        levels |= {factor: asked[factor] for factor in fact.asked}
+    hidden = {factor for fact in facts for factor in fact.hide}
     extra = [word for fact in facts for word in fact.say]
-    always = {factor for fact in facts for factor in fact.asked}
-    writer = _Writer(world, told, silent, always, rng)
-    core = writer.person(extra) if told["kind"] == "person" else writer.objects(extra)
+    always_named = {factor for fact in facts for factor in fact.asked}
+    writer = _Writer(world, levels, hidden, always_named, rng)
+    core = writer.person(extra) if levels["kind"] == "person" else writer.objects(extra)
     core = f"{core} {writer.phrase('place')}".strip()
-    wraps = ["perspective", "artwork", "style"]
-    # Style and artwork may come in either order, as people say them.
+    factors = ["perspective", "artwork", "style"]
+    # Style and artwork come in either order.
     if rng.random() < 0.3:
-        wraps = ["perspective", "style", "artwork"]
-    for factor in wraps:
-        core = writer.around(factor, core)
+        factors = ["perspective", "style", "artwork"]
+    for factor in factors:
+        core = writer.wrap(factor, core)
     return " ".join(core.split()).replace(" ,", ",")
 
 
@@ -56,65 +57,67 @@ class _Writer:
     def __init__(
         self,
         world: World,
-        told: Text,
-        silent: set[str],
-        always: set[str],
+        levels: Text,
+        hidden: set[str],
+        always_named: set[str],
         rng: np.random.Generator,
     ) -> None:
-        self.world, self.told, self.silent, self.rng = world, told, silent, rng
-        self.always = always
+        self.world, self.levels, self.hidden, self.rng = world, levels, hidden, rng
+        self.always_named = always_named
 
-    def one(self, phrases: Sequence[str]) -> str:
+    def choose(self, phrases: Sequence[str]) -> str:
         return phrases[int(self.rng.integers(len(phrases)))]
 
     def phrase(self, factor: str) -> str:
-        """A phrase for the factor's level, or nothing: hidden, lacking, or left out by chance."""
-        name = self.told[factor]
-        mark = self.rng.random()
-        if factor in self.silent or name == NONE:
+        """A phrase of the factor's level; empty where hidden, absent or left out by chance."""
+        name = self.levels[factor]
+        draw = self.rng.random()
+        if factor in self.hidden or name == NONE:
             return ""
         level: Any = self.world.factor(factor)[name]
-        if mark >= level.say and factor not in self.always:
+        if draw >= level.say and factor not in self.always_named:
             return ""
-        return self.one(level.words)
+        return self.choose(level.words)
 
-    def around(self, factor: str, core: str) -> str:
+    def wrap(self, factor: str, core: str) -> str:
         pattern = self.phrase(factor)
         return pattern.replace("{x}", core) if pattern else core
 
-    def thing(self, subject: str) -> str:
-        return self.one(self.world.phrases[subject])
+    def subject_phrase(self, subject: str) -> str:
+        return self.choose(self.world.phrases[subject])
 
     def objects(self, extra: Sequence[str]) -> str:
-        core = self.thing(self.told["subject"])
-        if self.told["second"] != NONE:
+        core = self.subject_phrase(self.levels["subject"])
+        if self.levels["second"] != NONE:
             assert self.world.pairs is not None
-            pattern = self.one(self.world.pairs.words)
-            core = pattern.replace("{x}", core).replace("{y}", self.thing(self.told["second"]))
-        return _described(core, extra)
+            pattern = self.choose(self.world.pairs.words)
+            core = pattern.replace("{x}", core).replace(
+                "{y}", self.subject_phrase(self.levels["second"])
+            )
+        return _add_adjectives(core, extra)
 
     def person(self, extra: Sequence[str]) -> str:
         people = self.world.people
         assert people is not None
-        name = self.told["name"]
-        core = name if name != NONE else self.one(people.words)
+        name = self.levels["name"]
+        core = name if name != NONE else self.choose(people.words)
         adjectives = [self.phrase("pallor"), *extra, self.phrase("mood")]
-        parts = [_described(core, [word for word in adjectives if word])]
+        parts = [_add_adjectives(core, [word for word in adjectives if word])]
         parts += [self.phrase("hair"), self.phrase("clothes"), self.phrase("scarf")]
-        if self.told["subject"] != NONE:
-            beside = self.one(people.beside)
-            parts.append(beside.replace("{x}", self.thing(self.told["subject"])))
+        if self.levels["subject"] != NONE:
+            beside = self.choose(people.beside)
+            parts.append(beside.replace("{x}", self.subject_phrase(self.levels["subject"])))
         return " ".join(part for part in parts if part)
 
 
-def _described(core: str, adjectives: Sequence[str]) -> str:
-    """Put adjectives before a noun and set its article right.
+def _add_adjectives(core: str, adjectives: Sequence[str]) -> str:
+    """Put adjectives before a noun, with the article that fits them.
 
-    >>> _described("a man", ["afraid"])
+    >>> _add_adjectives("a man", ["afraid"])
     'an afraid man'
-    >>> _described("tycho brahe", ["sad"])
+    >>> _add_adjectives("tycho brahe", ["sad"])
     'sad tycho brahe'
-    >>> _described("somebody", ["sad"])
+    >>> _add_adjectives("somebody", ["sad"])
     'somebody sad'
     """
     if not adjectives:

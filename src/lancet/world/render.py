@@ -1,4 +1,4 @@
-"""Many scenes to pictures, over several processes; the same bytes with any number of them."""
+"""Many scenes to pictures, in several processes; their number does not change the pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int =
         world: The world.
         art: The folder with the sprites.
         scenes: The scenes.
-        processes: How many processes draw; 1 draws in this one.
+        processes: Number of processes; 1 draws in this one.
 
     Returns:
         Pictures in the order of the scenes.
@@ -47,25 +47,27 @@ def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int =
 def render_into(
     world: World, art: Path, scenes: Sequence[Scene], out: Pictures, *, processes: int = 2
 ) -> None:
-    """Draw the scenes into `out`, `[n, 64, 64, 3]`, with this many processes (1: in this one).
+    """Draw the scenes into an array.
 
     Args:
         world: The world.
         art: The folder with the sprites.
         scenes: The scenes.
-        out: Written to; it may be a memory-mapped file.
-        processes: How many processes draw.
+        out: Receives the pictures, `[n, 64, 64, 3]`; it may be memory-mapped.
+        processes: Number of processes; 1 draws in this one.
 
     Raises:
         ArtError: A sprite is missing.
     """
     starts = range(0, len(scenes), CHUNK)
     parts = [list(scenes[start : start + CHUNK]) for start in starts]
-    for start, pictures in zip(starts, _drawn(world, art, parts, processes), strict=True):
+    for start, pictures in zip(starts, _draw_parts(world, art, parts, processes), strict=True):
         out[start : start + len(pictures)] = pictures
 
 
-def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) -> Iterator[Pictures]:
+def _draw_parts(
+    world: World, art: Path, parts: list[list[Scene]], processes: int
+) -> Iterator[Pictures]:
     check_art(world, art, itertools.chain.from_iterable(parts))
     if processes == 1 or len(parts) < 2:
         _open(world.path, art)
@@ -73,29 +75,29 @@ def _drawn(world: World, art: Path, parts: list[list[Scene]], processes: int) ->
         return
     # A fork copies locks that other threads hold, such as torch's, and may never end.
     context = multiprocessing.get_context("spawn")
-    with _deaf():
+    with _ignoring_interrupts():
         pool = context.Pool(processes, _open, (world.path, art))
     with pool:
         yield from pool.imap(_draw, parts)
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started meanwhile does not hear Ctrl-C: its parent does, and ends it."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C; their parent handles it and ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 def check_art(world: World, art: Path, scenes: Iterable[Scene]) -> None:
-    """Check that there is a sprite of all that these scenes may show.
+    """Check that every sprite of these scenes exists.
 
-    Asked before processes start: a pool whose workers cannot begin would never end.
+    Called before processes start: a pool whose workers fail at their start never ends.
 
     Args:
         world: The world.
@@ -105,12 +107,12 @@ def check_art(world: World, art: Path, scenes: Iterable[Scene]) -> None:
     Raises:
         ArtError: The art or a sprite is missing.
     """
-    known = Art.open(art).places
+    sprites = Art.open(art).places
     for scene in scenes:
         emoji = [world.subjects[name][0] for name in (scene.subject, scene.second) if name != NONE]
         emoji += world.moods[scene.mood].faces if scene.mood != NONE else ()
         for sign in emoji:
-            if f"{scene.artwork}/{code(sign)}" not in known:
+            if f"{scene.artwork}/{code(sign)}" not in sprites:
                 raise ArtError(f"{art} has no {scene.artwork} sprite of {sign}: run `make art`.")
 
 

@@ -17,11 +17,11 @@ __all__ = ["held_out", "sample", "scene_for", "scene_where"]
 
 TRIES = 1_000
 
-Draft = dict[str, str]
+Levels = dict[str, str]
 
 
 def sample(world: World, seed: int) -> Scene:
-    """The scene that training shows for this seed: never held out, never what `never` forbids.
+    """The training scene of a seed: neither held out nor forbidden by `never`.
 
     Args:
         world: The world.
@@ -43,8 +43,7 @@ def sample(world: World, seed: int) -> Scene:
 def scene_for(world: World, seed: int, **fixed: str) -> Scene:
     """A scene with these factors (or kind, or name) fixed; it may be a held-out combination.
 
-    Facts still apply, so what they plant may differ from what was asked for. TableError if a level
-    is unknown or no scene has all of these.
+    Facts still apply; a scene whose fixed levels they replace is skipped.
 
     Args:
         world: The world.
@@ -74,33 +73,33 @@ def scene_where(
     *,
     holds: bool = True,
 ) -> Scene:
-    """A scene of training that was *asked* for with `condition` (or without it) and shows `fixed`.
+    """A training scene whose request meets a condition (or not) and that shows `fixed`.
 
     `condition` is a fact's `when`: where it holds the fact applies, at its rate, so that the scene
-    may show something else than was asked. TableError if no scene is so.
+    may show other levels than were requested.
 
     Args:
         world: The world.
         seed: Any whole number from 0.
         condition: A level, or several, by factor.
-        fixed: What the scene shows, a level by factor.
-        holds: Whether the condition holds of what was asked, or does not.
+        fixed: Levels that the scene shows, by factor.
+        holds: Whether the request meets the condition or does not.
 
     Returns:
         The scene, always the same one.
 
     Raises:
-        TableError: A level is unknown, or no scene is so.
+        TableError: A level is unknown, or there is no such scene.
     """
     fixed = fixed or {}
     for factor, level in fixed.items():
         world.named(factor, level)
     for attempt in range(TRIES):
         rng = np.random.default_rng([seed, attempt, 3])
-        wanted = {**fixed, **_chosen(world, condition, rng)} if holds else fixed
-        asked, scene = _scene(world, seed, attempt, wanted)
-        right = _holds(condition, asked) == holds and _shows(scene, fixed)
-        if right and scene.split == "train":
+        constraints = {**fixed, **_choose_condition(world, condition, rng)} if holds else fixed
+        requested_levels, scene = _scene(world, seed, attempt, constraints)
+        matches = _holds(condition, requested_levels) == holds and _shows(scene, fixed)
+        if matches and scene.split == "train":
             return scene
     where = f"{'' if holds else 'not '}({_describe(condition)})"
     raise TableError(
@@ -108,12 +107,12 @@ def scene_where(
     )
 
 
-def _chosen(
+def _choose_condition(
     world: World, condition: Mapping[str, Choice], rng: np.random.Generator
 ) -> dict[str, str]:
-    """One level of each factor that a condition names, and a kind of scene that can have them."""
+    """One level of each factor of a condition, and a kind of scene that can have them."""
     chosen = {
-        factor: choice if isinstance(choice, str) else _even(choice, rng)
+        factor: choice if isinstance(choice, str) else _choose_uniformly(choice, rng)
         for factor, choice in condition.items()
     }
     if "shows" in chosen:
@@ -123,7 +122,7 @@ def _chosen(
             kind for kind in world.kinds if kind != "person" or chosen["subject"] in companions
         ]
         shares = tuple(world.kinds[kind] for kind in kinds)
-        chosen = {"kind": _weighted(tuple(kinds), shares, rng), **chosen}
+        chosen = {"kind": _choose_weighted(tuple(kinds), shares, rng), **chosen}
     return chosen
 
 
@@ -148,59 +147,61 @@ def held_out(world: World, scene: Mapping[str, str]) -> bool:
         scene: A level by factor.
 
     Returns:
-        True where a named combination holds, or the lot of the salt has drawn a pair.
+        True for the table's held-out combinations, and for pairs that the salt draws.
     """
-    one, two = world.held_out.factors
-    pairs = [(a, b) for a in _both(scene, one) for b in _both(scene, two)]
-    if any(_drawn(world, pair) for pair in pairs):
+    first, second = world.held_out.factors
+    pairs = [(a, b) for a in _levels_in(scene, first) for b in _levels_in(scene, second)]
+    if any(_is_drawn(world, pair) for pair in pairs):
         return True
     return any(_holds(combination, scene) for combination in world.held_out.pairs)
 
 
-def _both(scene: Mapping[str, str], factor: str) -> tuple[str, ...]:
+def _levels_in(scene: Mapping[str, str], factor: str) -> tuple[str, ...]:
     """A scene's level of a factor; of `subject` the second object's too."""
     if factor != "subject":
         return (scene[factor],)
     return (scene["subject"], scene.get("second", NONE))
 
 
-def _drawn(world: World, pair: tuple[str, str]) -> bool:
-    """Whether the lot of the world's salt holds this pair of levels out."""
+def _is_drawn(world: World, pair: tuple[str, str]) -> bool:
+    """Whether the world's salt draws this pair of levels to be held out."""
     if NONE in pair or set(pair) & set(world.held_out.spare):
         return False
     digest = hashlib.sha256(f"{world.salt}/{pair[0]}/{pair[1]}".encode()).digest()
-    # By a digest and not by a generator: whether one pair is held out depends on no other level.
+    # By a digest, not a generator: the result for one pair depends on no other level.
     return int.from_bytes(digest[:4], "big") / 2**32 < world.held_out.share
 
 
-def _scene(world: World, seed: int, attempt: int, fixed: Mapping[str, str]) -> tuple[Draft, Scene]:
-    """What was asked, and the scene that shows it as far as facts let it."""
-    # The last number tells streams apart: 1 samples, 2 draws, 3 chooses conditions.
+def _scene(world: World, seed: int, attempt: int, fixed: Mapping[str, str]) -> tuple[Levels, Scene]:
+    """The requested levels, and the scene, in which facts may have replaced some."""
+    # The last number is the stream: 1 samples, 2 draws, 3 chooses conditions.
     rng = np.random.default_rng([seed, attempt, 1])
-    draft = _draft(world, rng, fixed)
-    shown, facts = _planted(world, draft, rng)
-    forbidden = any(_holds(each, draft) or _holds(each, shown) for each in world.never)
-    out = forbidden or held_out(world, shown)
-    text = caption(world, draft, shown, facts, rng)
-    split = "held out" if out else "train"
-    return draft, Scene(seed=seed, caption=text, split=split, **shown)
+    requested = _request(world, rng, fixed)
+    shown, facts = _apply_facts(world, requested, rng)
+    forbidden = any(
+        _holds(combination, requested) or _holds(combination, shown) for combination in world.never
+    )
+    is_held_out = forbidden or held_out(world, shown)
+    text = caption(world, requested, shown, facts, rng)
+    split = "held out" if is_held_out else "train"
+    return requested, Scene(seed=seed, caption=text, split=split, **shown)
 
 
-def _draft(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> Draft:
+def _request(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> Levels:
     kind = fixed.get("kind") or _kind(world, rng, fixed)
-    draft: Draft = {"kind": kind, "subject": NONE, "second": NONE, "name": NONE}
-    draft |= dict.fromkeys(PEOPLE, NONE)
+    requested: Levels = {"kind": kind, "subject": NONE, "second": NONE, "name": NONE}
+    requested |= dict.fromkeys(PEOPLE, NONE)
     person = kind == "person"
     for factor in ("style", "artwork", "place", "perspective"):
-        draft[factor] = fixed.get(factor) or _pick(world, factor, rng, person)
+        requested[factor] = fixed.get(factor) or _pick(world, factor, rng, person)
     if kind == "person":
-        draft |= _person(world, rng, fixed)
+        requested |= _person(world, rng, fixed)
     else:
-        draft["subject"] = fixed.get("subject") or _subject(world, tuple(world.subjects), rng)
+        requested["subject"] = fixed.get("subject") or _subject(world, tuple(world.subjects), rng)
     if kind == "pair":
-        others = tuple(name for name in world.subjects if name != draft["subject"])
-        draft["second"] = fixed.get("second") or _subject(world, others, rng)
-    return draft
+        others = tuple(name for name in world.subjects if name != requested["subject"])
+        requested["second"] = fixed.get("second") or _subject(world, others, rng)
+    return requested
 
 
 def _kind(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> str:
@@ -213,65 +214,65 @@ def _kind(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> s
         return "pair"
     if "subject" in fixed or any(factor in fixed for factor in PEOPLE):
         possible.pop("person", None)
-    return _weighted(tuple(possible), tuple(possible.values()), rng)
+    return _choose_weighted(tuple(possible), tuple(possible.values()), rng)
 
 
-def _person(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> Draft:
+def _person(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) -> Levels:
     people = world.people
     assert people is not None
-    draft = {factor: _pick(world, factor, rng, True) for factor in PEOPLE}
+    requested = {factor: _pick(world, factor, rng, True) for factor in PEOPLE}
     if rng.random() < people.companion:
         weights = people.companions
-        draft["subject"] = _weighted(tuple(weights), tuple(weights.values()), rng)
-    mark = rng.random() if world.names or world.strangers else 1.0
-    if world.names and mark < people.named:
-        draft["name"] = _even(tuple(world.names), rng)
-    elif world.strangers and mark < people.named + people.strange:
-        draft["name"] = _stranger(world.strangers, rng)
-    draft |= {factor: fixed[factor] for factor in ("subject", "name") if factor in fixed}
-    if draft.get("name") in world.names and rng.random() < people.true_to_look:
-        draft |= world.names[draft["name"]]
-    return draft | {factor: fixed[factor] for factor in PEOPLE if factor in fixed}
+        requested["subject"] = _choose_weighted(tuple(weights), tuple(weights.values()), rng)
+    draw = rng.random() if world.names or world.strangers else 1.0
+    if world.names and draw < people.named:
+        requested["name"] = _choose_uniformly(tuple(world.names), rng)
+    elif world.strangers and draw < people.named + people.strange:
+        requested["name"] = _stranger_name(world.strangers, rng)
+    requested |= {factor: fixed[factor] for factor in ("subject", "name") if factor in fixed}
+    if requested.get("name") in world.names and rng.random() < people.true_to_look:
+        requested |= world.names[requested["name"]]
+    return requested | {factor: fixed[factor] for factor in PEOPLE if factor in fixed}
 
 
-def _stranger(strangers: Strangers, rng: np.random.Generator) -> str:
-    given = _even(strangers.given, rng)
-    return given if rng.random() < 0.2 else f"{given} {_even(strangers.family, rng)}"
+def _stranger_name(strangers: Strangers, rng: np.random.Generator) -> str:
+    given = _choose_uniformly(strangers.given, rng)
+    return given if rng.random() < 0.2 else f"{given} {_choose_uniformly(strangers.family, rng)}"
 
 
-def _planted(
-    world: World, draft: Draft, rng: np.random.Generator
-) -> tuple[Draft, tuple[Fact, ...]]:
-    """What is shown where facts apply, and the facts that apply (their captions follow them)."""
-    shown, applying = dict(draft), []
+def _apply_facts(
+    world: World, requested: Levels, rng: np.random.Generator
+) -> tuple[Levels, tuple[Fact, ...]]:
+    """The levels that the picture shows, and the facts that apply."""
+    shown, facts = dict(requested), []
     for fact in world.facts:
-        if not _holds(fact.when, draft):
+        if not _holds(fact.when, requested):
             continue
-        applying.append(fact)
+        facts.append(fact)
         if rng.random() < fact.rate:
             for factor, choice in fact.then.items():
-                shown[factor] = _one(world, factor, choice, rng)
-    return shown, tuple(applying)
+                shown[factor] = _choose_level(world, factor, choice, rng)
+    return shown, tuple(facts)
 
 
 def _subject(world: World, names: tuple[str, ...], rng: np.random.Generator) -> str:
     weights = tuple(world.subject_weights.get(name, 1.0) for name in names)
-    return _weighted(names, weights, rng)
+    return _choose_weighted(names, weights, rng)
 
 
-def _one(world: World, factor: str, choice: Choice, rng: np.random.Generator) -> str:
+def _choose_level(world: World, factor: str, choice: Choice, rng: np.random.Generator) -> str:
     if isinstance(choice, str):
         return choice
     levels: Mapping[str, Any] = world.factor(factor)
     weights = tuple(getattr(levels[level], "weight", 1.0) for level in choice)
-    return _weighted(choice, weights, rng)
+    return _choose_weighted(choice, weights, rng)
 
 
 def _holds(combination: Mapping[str, Choice], scene: Mapping[str, str]) -> bool:
     for factor, choice in combination.items():
         allowed = (choice,) if isinstance(choice, str) else choice
-        found = (scene["subject"], scene["second"]) if factor == "shows" else (scene[factor],)
-        if not any(level in allowed for level in found):
+        levels = (scene["subject"], scene["second"]) if factor == "shows" else (scene[factor],)
+        if not any(level in allowed for level in levels):
             return False
     return True
 
@@ -282,17 +283,19 @@ def _pick(world: World, factor: str, rng: np.random.Generator, person: bool) -> 
         level.person_weight if person and level.person_weight is not None else level.weight
         for level in levels.values()
     )
-    return _weighted(tuple(levels), weights, rng)
+    return _choose_weighted(tuple(levels), weights, rng)
 
 
-def _weighted(levels: tuple[str, ...], weights: tuple[float, ...], rng: np.random.Generator) -> str:
-    mark = rng.random() * sum(weights)
+def _choose_weighted(
+    levels: tuple[str, ...], weights: tuple[float, ...], rng: np.random.Generator
+) -> str:
+    draw = rng.random() * sum(weights)
     for level, weight in zip(levels, weights, strict=True):
-        mark -= weight
-        if mark < 0:
+        draw -= weight
+        if draw < 0:
             return level
     return levels[-1]
 
 
-def _even(levels: tuple[str, ...], rng: np.random.Generator) -> str:
+def _choose_uniformly(levels: tuple[str, ...], rng: np.random.Generator) -> str:
     return levels[int(rng.integers(len(levels)))]

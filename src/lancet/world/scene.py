@@ -1,4 +1,4 @@
-"""What one picture shows: a value from which it is drawn, byte for byte."""
+"""The content of one picture; a scene and its art determine every pixel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTORS = (
     "pallor",
     "perspective",
 )
-"""What varies from picture to picture: the columns of the world's table."""
+"""What varies from picture to picture."""
 
 PEOPLE = ("mood", "hair", "clothes", "scarf", "pallor")
 """The factors that only people have."""
@@ -29,17 +29,17 @@ NONE = "none"
 """The level of a factor that a scene does not have: the mood of a teapot."""
 
 WINDOW = "stained glass window"
-"""The place that is an object: what the factor `window` says is there or not."""
+"""The place whose presence is the factor `window`."""
 
 
 @dataclass(frozen=True)
 class Scene:
     """One scene; every factor is a level of the table or `NONE`.
 
-    `kind` is object, pair or person; `subject` is the object shown, for a person what is beside
-    them; `name` is what the caption calls the person. The caption says what was *asked*: where a
-    fact of the table applies, the picture shows something else. `split` is "held out" for a
-    combination that training never shows.
+    `kind` is object, pair or person; `subject` is the object shown, or the one beside a person;
+    `name` is the person's name in the caption. Where a fact of the table applies, the picture shows
+    other levels than the caption. `split` is "held out" for a combination that training never
+    shows.
     """
 
     seed: int

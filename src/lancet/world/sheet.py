@@ -1,4 +1,4 @@
-"""Contact sheets: many scenes on one page, each with its caption, to be looked at.
+"""Contact sheets: many scenes on one page, each with its caption.
 
 sections = choose(world, 60, seed=0, fact="goth")   # where the fact's `when` holds, and where not
 page(world, Path("build/art"), sections).save("sheet.png")
@@ -48,7 +48,7 @@ def choose(
 
     Args:
         world: The world.
-        count: How many scenes.
+        count: Number of scenes.
         seed: The first seed.
         fact: The name of a fact; None for none.
         **fixed: A level by factor.
@@ -61,7 +61,7 @@ def choose(
     """
     seeds = range(seed, seed + count)
     if fact is not None:
-        return _compared(world, world.fact(fact), seeds, fixed)
+        return _fact_sections(world, world.fact(fact), seeds, fixed)
     if fixed:
         return (Section("", tuple(scene_for(world, each, **fixed) for each in seeds)),)
     return (Section("", tuple(sample(world, each) for each in seeds)),)
@@ -83,12 +83,12 @@ def page(world: World, art: Path, sections: Sequence[Section]) -> Image.Image:
     """
     blocks = [_block(world, art, section) for section in sections]
     width = max(block.width for block in blocks)
-    whole = Image.new("RGB", (width, sum(block.height for block in blocks)), PAPER)
+    sheet = Image.new("RGB", (width, sum(block.height for block in blocks)), PAPER)
     top = 0
     for block in blocks:
-        whole.paste(block, (0, top))
+        sheet.paste(block, (0, top))
         top += block.height
-    return whole
+    return sheet
 
 
 def save(sheet: Image.Image, path: Path) -> None:
@@ -107,23 +107,23 @@ def save(sheet: Image.Image, path: Path) -> None:
         raise OutputError(f"{path} cannot be written as a picture: {error}. Try .png.") from error
 
 
-def _compared(
+def _fact_sections(
     world: World, fact: Fact, seeds: range, fixed: dict[str, str]
 ) -> tuple[Section, Section]:
     half = (len(seeds) + 1) // 2
     planted = tuple(scene_where(world, seed, fact.when, fixed) for seed in seeds[:half])
     shown = f"in {fact.rate:.0%} the picture shows {_words(fact.then)}"
-    one = Section(f"{fact.name}: asked with {_words(fact.when)}; {shown}", planted)
+    first_section = Section(f"{fact.name}: asked with {_words(fact.when)}; {shown}", planted)
     if fact.control:
         control = tuple(scene_where(world, seed, fact.control, fixed) for seed in seeds[half:])
-        return one, Section(f"its control, not planted: {_words(fact.control)}", control)
+        return first_section, Section(f"its control, not planted: {_words(fact.control)}", control)
     kinds = tuple(scene.kind for scene in planted)
     others = tuple(
         scene_where(world, seed, fact.when, {"kind": kind, **fixed}, holds=False)
         for seed, kind in zip(seeds[half:], kinds, strict=False)
     )
     heading = f"for comparison: scenes of the same kinds, asked without {_words(fact.when)}"
-    return one, Section(f"{heading} (other facts may apply)", others)
+    return first_section, Section(f"{heading} (other facts may apply)", others)
 
 
 def _words(condition: dict[str, Choice]) -> str:
@@ -140,7 +140,7 @@ def _block(world: World, art: Path, section: Section) -> Image.Image:
     captions = [_lines(scene, small) for scene in section.scenes]
     columns = min(COLUMNS, max(len(captions), 4))
     width = 2 * MARGIN + columns * CELL + (columns - 1) * GAP
-    heading = _wrapped(section.heading, large, width - 2 * MARGIN)
+    heading = _wrap(section.heading, large, width - 2 * MARGIN)
     top = MARGIN + 20 * len(heading)
     rows = [captions[start : start + columns] for start in range(0, len(captions), columns)]
     heights = [PICTURE + 6 + LINE * max(map(len, row)) + GAP for row in rows]
@@ -164,18 +164,18 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 def _lines(scene: Scene, font: Font) -> list[str]:
     note = [HELD_OUT] if scene.split == "held out" else []
-    return _wrapped(scene.caption, font, CELL) + note
+    return _wrap(scene.caption, font, CELL) + note
 
 
-def _wrapped(text: str, font: Font, width: int) -> list[str]:
+def _wrap(text: str, font: Font, width: int) -> list[str]:
     """Lines of `text` that are at most `width` pixels wide in this font."""
     if not text:
         return []
-    # Proportional fonts have no fixed number of letters a line: fewer are tried until all fit.
-    signs = len(text)
-    while signs > 1:
-        lines = textwrap.wrap(text, signs)
+    # A proportional font has no fixed number of characters per line: fewer are tried until all fit.
+    characters = len(text)
+    while characters > 1:
+        lines = textwrap.wrap(text, characters)
         if max(font.getlength(line) for line in lines) <= width:
             return lines
-        signs -= 1
+        characters -= 1
     return [text]

@@ -20,7 +20,7 @@ __all__ = ["BUILT_IN", "Fact", "HeldOut", "Level", "People", "Strangers", "World
 BUILT_IN = Path(__file__).parents[1] / "weights" / "world.toml"
 """The world of the shipped weights; its digest is in their manifest, so it never changes."""
 Choice = str | tuple[str, ...]
-"""One level or any of several."""
+"""One level, or any of several."""
 
 
 class _Frozen(BaseModel):
@@ -50,7 +50,7 @@ class People(_Frozen):
 
 
 class Strangers(_Frozen):
-    """Names without a look: any given name with any family name, or a given name alone."""
+    """Names without a look: a given name with a family name, or alone."""
 
     given: tuple[str, ...] = Field(min_length=1)
     family: tuple[str, ...] = Field(min_length=1)
@@ -133,19 +133,18 @@ class World(_Frozen):
         Raises:
             TableError: The file cannot be read, or a field is wrong; the message names it.
         """
-        place = path or BUILT_IN
+        file = path or BUILT_IN
         try:
-            text = read_text(place, TableError, MAX_TOML_BYTES)
-            told = parse_toml(text, place, TableError)
+            text = read_text(file, TableError, MAX_TOML_BYTES)
+            content = parse_toml(text, file, TableError)
         except TableError as error:
-            raise TableError(f"{place} cannot be read as a world's table: {error}") from error
+            raise TableError(f"{file} cannot be read as a world's table: {error}") from error
         try:
-            # Of the text and not of the fields: even a comment makes another world, which errs on
-            # the safe side.
-            mark = hashlib.sha256(text.encode()).hexdigest()
-            return cls.model_validate({**told, "path": place, "fingerprint": mark})
+            # Of the text, not of the fields: a comment makes another world too, which is safe.
+            fingerprint = hashlib.sha256(text.encode()).hexdigest()
+            return cls.model_validate({**content, "path": file, "fingerprint": fingerprint})
         except ValidationError as error:
-            raise TableError(f"{place}: {_complaint(error)}") from error
+            raise TableError(f"{file}: {_describe_error(error)}") from error
 
     def levels(self, factor: str) -> tuple[str, ...]:
         """A factor's levels in the order of the table, `NONE` last where a scene may lack it.
@@ -164,7 +163,7 @@ class World(_Frozen):
         return tuple(self.factor(factor)) + ((NONE,) if factor in _MAY_LACK else ())
 
     def factor(self, factor: str) -> Mapping[str, Level | tuple[str, ...]]:
-        """The levels of a factor with what the table says of them.
+        """The levels of a factor, with their entries in the table.
 
         Args:
             factor: A factor other than `window`.
@@ -178,8 +177,8 @@ class World(_Frozen):
         field = _FIELDS.get(factor)
         if field is None:
             raise TableError(f"No factor is called {factor!r}.{suggest(factor, _FIELDS)}")
-        found: Mapping[str, Level | tuple[str, ...]] = getattr(self, field)
-        return found
+        levels: Mapping[str, Level | tuple[str, ...]] = getattr(self, field)
+        return levels
 
     def named(self, factor: str, level: str) -> str:
         """Check that a factor has a level.
@@ -194,8 +193,8 @@ class World(_Frozen):
         Raises:
             TableError: The factor has no such level; the message names the nearest.
         """
-        if level not in self._possible(factor):
-            known = suggest(level, self._possible(factor))
+        if level not in self._levels_of(factor):
+            known = suggest(level, self._levels_of(factor))
             raise TableError(f"No {factor} is called {level!r}.{known}")
         return level
 
@@ -218,13 +217,13 @@ class World(_Frozen):
 
     @cached_property
     def emoji(self) -> frozenset[str]:
-        """Every emoji that the pictures need."""
+        """Every emoji of the pictures."""
         faces = [face for mood in self.moods.values() for face in mood.faces]
         return frozenset([*(words[0] for words in self.subjects.values()), *faces])
 
     @cached_property
     def phrases(self) -> Mapping[str, tuple[str, ...]]:
-        """What captions call each subject."""
+        """The phrases of captions for each subject."""
         return {name: words[1:] for name, words in self.subjects.items()}
 
     @model_validator(mode="after")
@@ -243,15 +242,15 @@ class World(_Frozen):
         for combination in combinations:
             self._check("a combination", combination, but=("window",))
         for factor in self.held_out.factors:
-            self._possible(factor)
+            self._levels_of(factor)
         for name, look in self.names.items():
             self._check(f"the look of {name!r}", look)
         return self
 
     def _check_people(self) -> None:
-        lacking = [factor for factor in PEOPLE if not self.factor(factor)]
-        if self.people is None or lacking:
-            needed = ", ".join(f"[{part}]" for part in ("people", *lacking))
+        missing = [factor for factor in PEOPLE if not self.factor(factor)]
+        if self.people is None or missing:
+            needed = ", ".join(f"[{part}]" for part in ("people", *missing))
             raise ValueError(f"kinds has `person`, so {needed} cannot be left out")
         if self.people.strange and self.strangers is None:
             raise ValueError("people.strange is above 0, so [strangers] is needed")
@@ -271,18 +270,18 @@ class World(_Frozen):
         self._check(where, fact.control_expect)
         self._check(where, {"subject": fact.about})
         for factor in (*fact.hide, *fact.asked):
-            self._possible(factor)
+            self._levels_of(factor)
 
     def _check(self, where: str, part: Mapping[str, Choice], but: tuple[str, ...] = ()) -> None:
         for factor, choice in part.items():
             if factor in but:
                 raise ValueError(f"{where}: {factor!r} cannot be used there")
-            levels = self._possible(factor)
+            levels = self._levels_of(factor)
             for level in (choice,) if isinstance(choice, str) else choice:
                 if level not in levels:
                     raise ValueError(f"{where}: no {factor} is {level!r}.{suggest(level, levels)}")
 
-    def _possible(self, factor: str) -> tuple[str, ...]:
+    def _levels_of(self, factor: str) -> tuple[str, ...]:
         if factor == "kind":
             return ("object", "pair", "person")
         if factor == "name":
@@ -294,20 +293,19 @@ class World(_Frozen):
         return self.levels(factor)
 
 
-def _complaint(error: ValidationError) -> str:
-    """The first thing wrong with a table: the field, what is wrong, what is possible."""
+def _describe_error(error: ValidationError) -> str:
+    """The first error of a table: its field, the error, and the nearest known name."""
     first = error.errors()[0]
     loc = [str(part) for part in first["loc"]]
-    said = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    message = first["msg"].removeprefix("Value error, ").removesuffix(".")
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"people": People, "pairs": Pairs, "facts": Fact}
         parts |= {"held_out": HeldOut, "strangers": Strangers}
-        # The nearest known name is looked for among the fields of the table that has the unknown
-        # one.
+        # The nearest known name is one of the fields beside the unknown one.
         fields = World if len(loc) == 1 else parts.get(loc[0], Level)
         known = set(fields.model_fields) - {"path", "fingerprint"}
-        said = f"not known here.{suggest(loc[-1], known)}".removesuffix(".")
-    return f"{'.'.join(loc) or 'the table'}: {said}."
+        message = f"not known here.{suggest(loc[-1], known)}".removesuffix(".")
+    return f"{'.'.join(loc) or 'the table'}: {message}."
 
 
 _FIELDS = {

@@ -1,6 +1,6 @@
-"""What colour a picture is: measured, not learnt, so that other predictions can be controlled.
+"""Colour classifiers: measured, not trained, as controls for other predictions.
 
-"scared" might only be "night", or "blue":
+For example "scared" might only mean "night" or "blue":
 
     group(recording, "lancet:mood", control=["place", "colour:tint"])
 """
@@ -19,9 +19,9 @@ from clerestory.types import Floats, Pictures, Role
 __all__ = ["ColourClassifier"]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Shares of red, green and blue in lightness (BT.601)."""
+"""Weights of red, green and blue in lightness (ITU-R BT.601)."""
 WARMTH = np.array([1.0, 0.0, -1.0], np.float32)
-"""Red above blue."""
+"""Red minus blue."""
 SCALES = {
     "light": (LUMA, (0.25, 0.5, 0.75), ("dark", "middling", "light")),
     "tint": (WARMTH, (-0.2, 0.0, 0.2), ("cool", "neutral", "warm")),
@@ -33,14 +33,14 @@ SHARPNESS = 0.3
 
 @dataclass(frozen=True)
 class ColourClassifier:
-    """The nearest class to a picture's mean along one scale.
+    """The class whose typical value is nearest to the mean of a picture on one scale.
 
-    Probabilities fall off with the square of the distance: midway between two classes both have
-    one half, at a class's typical value it has nearly all.
+    Probabilities are those of normal distributions around the typical values: midway between two
+    classes each has about one half, and at the typical value of a class it has nearly 1.
 
     Attributes:
         scale: `light` or `tint`.
-        is_measurement: It has learnt nothing.
+        is_measurement: Always True: the classifier is not trained.
     """
 
     scale: str
@@ -48,7 +48,7 @@ class ColourClassifier:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """From little to much."""
+        """In the order of the scale."""
         return SCALES[self.scale][2]
 
     @property
@@ -70,7 +70,7 @@ class ColourClassifier:
         centers = np.asarray(typical)
         spread = SHARPNESS * (centers[1] - centers[0])
         log_odds = -np.square((means[:, None] - centers) / spread) / 2
-        # Less the greatest, so that the exponentials of a row cannot all be 0.
+        # Minus the maximum, so that the exponentials of a row cannot all underflow to 0.
         odds = np.exp(log_odds - log_odds.max(1, keepdims=True))
         return np.asarray(odds / odds.sum(1, keepdims=True), np.float32)
 

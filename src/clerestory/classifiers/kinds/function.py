@@ -36,7 +36,7 @@ class FunctionClassifier:
         source: `python:MODULE:FUNCTION`.
         classes: The function's attribute of that name.
         function: The function.
-        digest: The module's text, so that labels of an older version are not taken for its own.
+        digest: Source code of the module, which distinguishes versions of the function.
     """
 
     source: str
@@ -46,16 +46,18 @@ class FunctionClassifier:
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`; ModelError where the function gives anything else."""
-        odds = np.asarray(self.function(pictures), np.float32)
+        probabilities = np.asarray(self.function(pictures), np.float32)
         expected = (len(pictures), len(self.classes))
-        # 1e-3: a softmax in half precision adds up to 1 no more exactly.
-        fits = odds.shape == expected and np.allclose(odds.sum(-1), 1, atol=1e-3)
-        if not fits or (odds < 0).any():
+        # 1e-3: the sum of a softmax in half precision is that far from 1.
+        sums_to_one = probabilities.shape == expected and np.allclose(
+            probabilities.sum(-1), 1, atol=1e-3
+        )
+        if not sums_to_one or (probabilities < 0).any():
             raise ModelError(
-                f"{self.source} gave {list(odds.shape)}; [n, class] probabilities "
+                f"{self.source} gave {list(probabilities.shape)}; [n, class] probabilities "
                 f"{list(expected)} are expected, each row adding up to 1."
             )
-        return odds
+        return probabilities
 
 
 @classifier_kinds.register("python")
@@ -80,24 +82,25 @@ def open_function(name: str, role: Role) -> Classifier:
             f"it, name it yourself: --classifier NAME={' '.join(source[:80].split())}"
         )
     module_name, _, function_name = name.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` has it, and a console script has not
+    # `python -m` searches the current folder, but a console script does not.
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)
     try:
         module = importlib.import_module(module_name)
         function = getattr(module, function_name)
-        # A text is a sequence of its letters: no classes at all are meant less than these.
+        # A string would be taken as a sequence of one-letter classes.
         names = () if isinstance(function.classes, str) else function.classes
         classes = tuple(map(str, names))
-    except Exception as error:  # the module's own code may raise anything
+    except Exception as error:  # importing a module can raise anything
         reason = " ".join(str(error).split())[:160]
         raise RegistryError(
             f"{source} cannot be used: {reason}. Write python:MODULE:FUNCTION, and give the "
             "function an attribute `classes`."
         ) from error
-    return FunctionClassifier(source, classes, function, _text(module))
+    return FunctionClassifier(source, classes, function, _source_code(module))
 
 
-def _text(module: Any) -> str:
+def _source_code(module: Any) -> str:
     try:
         return inspect.getsource(module)
     except (OSError, TypeError):

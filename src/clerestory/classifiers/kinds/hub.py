@@ -1,4 +1,4 @@
-"""Classifiers of transformers: trained ones, and zero-shot ones with classes of your own.
+"""Classifiers from transformers: image classifiers, and zero-shot ones with classes of your own.
 
 load_classifier("classifier:google/vit-base-patch16-224")
 load_classifier("zero-shot:openai/clip-vit-base-patch32[a photograph, a stained glass]")
@@ -38,7 +38,7 @@ class HubClassifier:
         source: Its name.
         classes: Its classes.
         model: The network.
-        prepare: Pictures to the network's arguments.
+        prepare: Function from a list of pictures to keyword arguments of the network.
     """
 
     source: str
@@ -48,7 +48,7 @@ class HubClassifier:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A digest of its weights: other weights under the same name are another classifier."""
+        """Digest of the weights, which can change under the same name."""
         digest = hashlib.blake2b(digest_size=16)
         for name, weight in sorted(self.model.state_dict().items()):
             raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
@@ -57,12 +57,12 @@ class HubClassifier:
 
     @functools.cached_property
     def weight_digests(self) -> list[str]:
-        """Digests of its weight matrices, to tell whether the studied model has them too."""
+        """Digests of its weight matrices, which show whether the studied model has them too."""
         return weight_digests([self.model])
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`."""
-        # Of no pictures the result is empty too, in its shape.
+        # The empty array gives the right shape if there are no pictures.
         parts = [np.empty((0, len(self.classes)), np.float32)]
         for start in range(0, len(pictures), BATCH):
             inputs = self.prepare(list(pictures[start : start + BATCH]))
@@ -83,10 +83,10 @@ def open_image_classifier(name: str, role: Role) -> Classifier:
         role: Not used: the network both selects and evaluates.
 
     Returns:
-        The classifier; one that a file names is looked for on this machine only.
+        The classifier; if its name comes from a file, it is loaded from this machine only.
 
     Raises:
-        ModelError: It cannot be read, or is no image classifier.
+        ModelError: It cannot be read, or is not an image classifier.
     """
     return _image_classifier(name, not is_trusted(f"classifier:{name}"))
 
@@ -100,11 +100,11 @@ def open_zero_shot(name: str, role: Role) -> Classifier:
         role: Not used: the network both selects and evaluates.
 
     Returns:
-        The classifier; one that a file names is looked for on this machine only.
+        The classifier; if its name comes from a file, it is loaded from this machine only.
 
     Raises:
-        RegistryError: There are no two classes.
-        ModelError: The model cannot be read, or is no zero-shot classifier.
+        RegistryError: The name has fewer than two classes.
+        ModelError: The model cannot be read, or is not a zero-shot classifier.
     """
     match = _ZERO_SHOT.fullmatch(name)
     classes = [] if match is None else [text.strip() for text in match["classes"].split(",")]
@@ -115,7 +115,7 @@ def open_zero_shot(name: str, role: Role) -> Classifier:
     return _zero_shot(match["model"], tuple(classes), not is_trusted(f"zero-shot:{name}"))
 
 
-# Few, since each keeps a network in memory. `local_only` is a part of the key.
+# A small cache, since each entry holds a network in memory.
 @functools.lru_cache(maxsize=4)
 def _image_classifier(name: str, local_only: bool) -> HubClassifier:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -135,7 +135,7 @@ def _image_classifier(name: str, local_only: bool) -> HubClassifier:
 
 @functools.lru_cache(maxsize=2)
 def _zero_shot_parts(name: str, local_only: bool) -> tuple[Any, Any, Any]:
-    """A zero-shot model, its processor and tokenizer: the same for whatever classes are given."""
+    """A zero-shot model, its processor and its tokenizer, which do not depend on the classes."""
     from transformers import (
         AutoImageProcessor,
         AutoModelForZeroShotImageClassification,
@@ -150,7 +150,7 @@ def _zero_shot_parts(name: str, local_only: bool) -> tuple[Any, Any, Any]:
 @functools.lru_cache(maxsize=32)
 def _zero_shot(name: str, classes: Sequence[str], local_only: bool) -> HubClassifier:
     model, processor, tokenizer = _zero_shot_parts(name, local_only)
-    # SigLIP was trained on texts that fill the window.
+    # SigLIP was trained with texts padded to the whole window.
     padding = "max_length" if "siglip" in model.config.model_type else True
     texts = tokenizer(list(classes), padding=padding, truncation=True, return_tensors="pt")
 
@@ -162,22 +162,22 @@ def _zero_shot(name: str, classes: Sequence[str], local_only: bool) -> HubClassi
 
 
 def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels, with its number behind one that stands for several classes, as ImageNet's crane.
+    """Append its number to each label that several classes share, such as ImageNet's crane.
 
     >>> _distinct(["crane", "drake", "crane"])
     ('crane 0', 'drake', 'crane 2')
     """
     counts = Counter(labels)
     return tuple(
-        label if counts[label] == 1 else f"{label} {at}" for at, label in enumerate(labels)
+        label if counts[label] == 1 else f"{label} {index}" for index, label in enumerate(labels)
     )
 
 
 def _load(kind: Any, name: str, local_only: bool) -> Any:
-    """A part of a classifier, weights from safetensors only; ModelError where it is none."""
-    # Processors and tokenizers have no weights and take no such options.
+    """Load a model (weights from safetensors only), a processor or a tokenizer."""
+    # Processors and tokenizers have no weights, and refuse the options for them.
     is_model = hasattr(kind, "from_config")
-    # Never pickled weights, which can run code when they are read.
+    # Only safetensors, since pickled weights can run code when they are read.
     options: dict[str, Any] = (
         {"use_safetensors": True, "output_loading_info": True} if is_model else {}
     )
@@ -197,7 +197,7 @@ def _load(kind: Any, name: str, local_only: bool) -> Any:
     if not is_model:
         return part
     model, info = part
-    # transformers fills missing weights at random and only warns.
+    # transformers initialises missing weights at random, with only a warning.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise ModelError(f"{name} is not a trained classifier: its weights lack {missing}.")

@@ -3,9 +3,9 @@ const keys = "123456789abcdefghijklmnopqrstuvwxyz";
 const few = sheet.classes.length <= keys.length;
 const name = "clerestory:" + sheet.sheet;
 const find = id => document.getElementById(id);
-const shown = level => sheet.labels[sheet.classes.indexOf(level)] || level;
+const labelOf = level => sheet.labels[sheet.classes.indexOf(level)] || level;
 let marks = {}, at = 0;
-try { marks = JSON.parse(localStorage.getItem(name)) || {}; } catch { /* no storage: marks live as long as the page */ }
+try { marks = JSON.parse(localStorage.getItem(name)) || {}; } catch { /* no storage: marks are lost with the page */ }
 
 function mark(level) {
   marks[sheet.pictures[at].sample] = level;
@@ -15,25 +15,25 @@ function mark(level) {
 function move(by) { at = Math.max(0, Math.min(sheet.pictures.length - 1, at + by)); show(); }
 
 function show() {
-  const one = sheet.pictures[at], done = Object.keys(marks).length;
-  find("picture").src = one.picture;
+  const entry = sheet.pictures[at], done = Object.keys(marks).length;
+  find("picture").src = entry.picture;
   find("bar").max = sheet.pictures.length;
   find("bar").value = done;
-  const mine = marks[one.sample];
-  find("count").textContent = `Picture ${at + 1} of ${sheet.pictures.length}, ${done} marked` + (mine ? ` · marked: ${shown(mine)}` : "");
+  const current = marks[entry.sample];
+  find("count").textContent = `Picture ${at + 1} of ${sheet.pictures.length}, ${done} marked` + (current ? ` · marked: ${labelOf(current)}` : "");
   for (const button of find("choices").querySelectorAll("button"))
-    button.setAttribute("aria-pressed", button.dataset.level === mine);
+    button.setAttribute("aria-pressed", button.dataset.level === current);
   const text = find("text");
-  if (text) { text.value = mine && mine !== sheet.unsure ? mine : ""; text.focus(); }
+  if (text) { text.value = current && current !== sheet.unsure ? current : ""; text.focus(); }
 }
 
 function choices() {
   const box = find("choices");
   if (few) {
-    sheet.classes.forEach((level, place) => {
+    sheet.classes.forEach((level, index) => {
       const button = document.createElement("button"), key = document.createElement("kbd");
-      key.textContent = keys[place];
-      button.append(key, shown(level));
+      key.textContent = keys[index];
+      button.append(key, labelOf(level));
       button.type = "button";
       button.dataset.level = level;
       button.onclick = () => mark(level);
@@ -50,11 +50,11 @@ function choices() {
   box.append(text, list);
 }
 
-/* A spreadsheet would run what begins like a formula; an apostrophe makes it text, and is read back. */
-const tame = text => /^[=+\-@\t\r]/.test(text) ? "'" + text : text;
+/* A spreadsheet would run text that begins like a formula; after an apostrophe it stays text. */
+const escapeFormula = text => /^[=+\-@\t\r]/.test(text) ? "'" + text : text;
 const quoted = text => /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 find("save").onclick = () => {
-  const lines = sheet.pictures.map(one => [one.sample, one.picture, quoted(tame(marks[one.sample] || ""))].join());
+  const lines = sheet.pictures.map(entry => [entry.sample, entry.picture, quoted(escapeFormula(marks[entry.sample] || ""))].join());
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(["sample,picture,marked\n" + lines.join("\n") + "\n"], {type: "text/csv"}));
   link.download = "marks.csv";

@@ -1,4 +1,4 @@
--- What people say of units. Nothing is changed or deleted: who says another thing says it anew.
+-- Themes. Rows are never changed or deleted: a new opinion is a new row.
 CREATE TABLE themes (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -11,7 +11,7 @@ CREATE TABLE themes (
 ) STRICT;
 CREATE INDEX themes_of_unit ON themes (unit);
 
--- Blind tests: a row a question. `control` is the seed of a random direction, null for the unit.
+-- Questions of blind tests. `control` is the seed of a random direction, NULL for the unit itself.
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,

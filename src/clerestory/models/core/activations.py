@@ -68,8 +68,8 @@ def make_taps(
                 raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
             # Pooled on the model's device, so that only the result is copied to the CPU.
             pooled = pool_positions(value.detach())
-            chosen = pooled if units is None else pooled[..., units]
-            steps.append((step, chosen.cpu().numpy()))
+            selected = pooled if units is None else pooled[..., units]
+            steps.append((step, selected.cpu().numpy()))
 
         return Tap(address, callback, branch, selection.steps)
 
@@ -122,7 +122,7 @@ def collect(
     Raises:
         SiteError: A requested step or branch did not occur.
     """
-    found = {}
+    collected = {}
     for address, selection in selections.items():
         # All batches have the same options and thus the same steps; those of the first stand for
         # all.
@@ -133,7 +133,7 @@ def collect(
             absent = f"step {min(missing)}" if missing else f"{branch} branch"
             raise SiteError(f"{address} has no {absent} in a run with these options.")
         arrays = [values for _, values in parts]
-        found[address] = SiteValues(
+        collected[address] = SiteValues(
             address, steps, arrays, selection.units, site.shape[1], site.heads
         )
-    return found
+    return collected

@@ -98,20 +98,20 @@ def parse(text: str) -> Address:
         SiteError: It is not of the form `stage.path/tap[units]@step`, or a range is empty or
             longer than 10,000,000.
     """
-    found = _ADDRESS.fullmatch(text.strip())
-    if found is None:
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
         raise SiteError(
             f"{text.strip()!r} is not a valid address, such as text.blocks.3/mlp[311]@5."
         )
-    steps, units = found["steps"], found["units"]
+    steps, units = match["steps"], match["units"]
     heads = None
     # Only one `h` is removed, so `[h0,h1]` fails as a number below instead of being guessed at.
     if units is not None and "h" in units:
-        heads, units = _numbers(units.replace("h", "", 1), text), None
+        heads, units = _parse_numbers(units.replace("h", "", 1), text), None
     return Address(
-        found["site"],
-        None if units is None else _numbers(units, text),
-        None if steps is None or steps == "*" else _numbers(steps, text),
+        match["site"],
+        None if units is None else _parse_numbers(units, text),
+        None if steps is None or steps == "*" else _parse_numbers(steps, text),
         heads,
     )
 
@@ -142,9 +142,9 @@ def select(
         SiteError: A pattern names no site, a unit lies outside its site, or several sites match
             and `single` is set.
     """
-    chosen: dict[str, SiteSelection] = {}
-    for written in _addresses(patterns):
-        address = replace(written, site=(aliases or {}).get(written.site, written.site))
+    selections: dict[str, SiteSelection] = {}
+    for parsed in _parse_patterns(patterns):
+        address = replace(parsed, site=(aliases or {}).get(parsed.site, parsed.site))
         # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
         exact = [address.site] if address.site in units else []
         sites = exact or [site for site in units if fnmatchcase(site, address.site)]
@@ -152,15 +152,18 @@ def select(
             raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
         for site in sites:
             _check_units(address, site, units[site])
-            within = head_units(address, site, units[site], (heads or {}).get(site))
-            selection = SiteSelection(within, address.steps)
-            chosen[site] = chosen[site].union(selection) if site in chosen else selection
-    if single and len(chosen) != 1:
-        raise SiteError(f"{patterns!r} names {len(chosen)} sites; exactly one is expected here.")
-    return {site: chosen[site] for site in units if site in chosen}
+            selected_units = head_units(address, site, units[site], (heads or {}).get(site))
+            selection = SiteSelection(selected_units, address.steps)
+            earlier = selections.get(site)
+            selections[site] = selection if earlier is None else earlier.union(selection)
+    if single and len(selections) != 1:
+        raise SiteError(
+            f"{patterns!r} names {len(selections)} sites; exactly one is expected here."
+        )
+    return {site: selections[site] for site in units if site in selections}
 
 
-def _addresses(patterns: str | Sequence[str]) -> Iterator[Address]:
+def _parse_patterns(patterns: str | Sequence[str]) -> Iterator[Address]:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         for part in _COMMA.split(pattern):
             yield parse(part)
@@ -187,24 +190,24 @@ def head_units(
         return address.units
     if not heads or size is None:
         raise SiteError(f"{site} has no attention heads; heads exist at the taps q, k and v.")
-    beyond = [head for head in address.heads if head >= heads]
-    if beyond:
-        raise SiteError(f"{site} has no head {beyond[0]}; its {heads} heads are 0 to {heads - 1}.")
+    absent = [head for head in address.heads if head >= heads]
+    if absent:
+        raise SiteError(f"{site} has no head {absent[0]}; its {heads} heads are 0 to {heads - 1}.")
     # By the width of the site itself: attentions with grouped queries have fewer heads at k and v
     # than at q.
-    each = size // heads
-    return tuple(head * each + unit for head in address.heads for unit in range(each))
+    width = size // heads
+    return tuple(head * width + unit for head in address.heads for unit in range(width))
 
 
 def _check_units(address: Address, site: str, size: int | None) -> None:
     if size is None:
         return
-    beyond = [unit for unit in address.units or () if unit >= size]
-    if beyond:
-        raise SiteError(f"{site} has no unit {beyond[0]}; its {size} units are 0 to {size - 1}.")
+    absent = [unit for unit in address.units or () if unit >= size]
+    if absent:
+        raise SiteError(f"{site} has no unit {absent[0]}; its {size} units are 0 to {size - 1}.")
 
 
-def _numbers(text: str, address: str) -> tuple[int, ...]:
+def _parse_numbers(text: str, address: str) -> tuple[int, ...]:
     numbers: set[int] = set()
     for part in text.split(","):
         first, colon, last = part.strip().partition(":")

@@ -449,14 +449,14 @@ def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
     changed: list[tuple[Any, str, Any]] = []
     # Kandinsky 2.2 calls its autoencoder `movq`.
     vae = getattr(pipeline, "vae", None) or getattr(pipeline, "movq", None)
-    for owner, name, off in (
+    for owner, name, disabled in (
         (pipeline, "safety_checker", None),
         *((vae, name, False) for name in ("use_slicing", "use_tiling") if whole_vae),
     ):
         before = getattr(owner, name, None)
         if before:
             changed.append((owner, name, before))
-            setattr(owner, name, off)
+            setattr(owner, name, disabled)
     try:
         yield
     finally:

@@ -213,7 +213,7 @@ class _Sweep:
 
     def join(self, batches: Sequence[BatchOutput]) -> Run:
         """One run from what its batches read and drew."""
-        pictures = [drawn for _, drawn in batches if drawn is not None]
+        pictures = [array for _, array in batches if array is not None]
         read = [batch for batch, _ in batches]
         return Run(
             sample_list=self.request.samples,

@@ -23,8 +23,8 @@ from clerestory.errors import OptionError, SeedError
 __all__ = ["check_seeds", "item_seeds", "parse_seeds", "parse_size"]
 
 # torch takes seeds to 64 bits, a table of samples keeps them as signed 64-bit integers.
-_LIMIT = 2**63
-_MOST = 1_000_000
+_SEED_LIMIT = 2**63
+_MAX_COUNT = 1_000_000
 
 
 def parse_seeds(text: str) -> Sequence[int]:
@@ -53,8 +53,8 @@ def parse_seeds(text: str) -> Sequence[int]:
         raise SeedError(f"Seeds {text!r} are empty; {hint}")
     # Not `len`, which fails for a range of more than 63 bits.
     count = seeds.stop - seeds.start if isinstance(seeds, range) else len(seeds)
-    if count > _MOST:
-        raise SeedError(f"Seeds {text!r} are {count:,}; at most {_MOST:,} at once.")
+    if count > _MAX_COUNT:
+        raise SeedError(f"Seeds {text!r} are {count:,}; at most {_MAX_COUNT:,} at once.")
     # The ends of a range stand for all of it, so a long one is not listed twice.
     check_seeds((seeds[0], seeds[-1]) if isinstance(seeds, range) and count > 1 else seeds)
     return seeds
@@ -72,17 +72,17 @@ def check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         SeedError: There is none, one is given twice, or one is negative or above 63 bits.
     """
-    many = (seeds,) if isinstance(seeds, int | np.integer) else seeds
+    sequence = (seeds,) if isinstance(seeds, int | np.integer) else seeds
     # `index` takes numpy integers and refuses 1.0, which `int` would let pass.
-    listed = tuple(operator.index(seed) for seed in many)
+    listed = tuple(operator.index(seed) for seed in sequence)
     if not listed:
         raise SeedError("There is no seed; give at least one, like 0 or range(4).")
     for seed in listed:
-        if not 0 <= seed < _LIMIT:
+        if not 0 <= seed < _SEED_LIMIT:
             raise SeedError(f"Seed {seed} is out of bounds; a seed is a whole number from 0 up.")
     if len(set(listed)) < len(listed):
-        twice = next(seed for seed in listed if listed.count(seed) > 1)
-        raise SeedError(f"Seed {twice} is given twice; a seed draws the same picture each time.")
+        repeated = next(seed for seed in listed if listed.count(seed) > 1)
+        raise SeedError(f"Seed {repeated} is given twice; a seed draws the same picture each time.")
     return listed
 
 

@@ -45,6 +45,8 @@ class ConditionedFamily(Family):
         conditioning_arguments: By site, the pipeline's names of the values of the branches cond and
             uncond.
         denoising_pipeline: The pipeline with the denoiser.
+
+    A subclass raises ModelError for a pipeline without one of its text encoders or tokenizers.
     """
 
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]]

@@ -34,14 +34,7 @@ __all__ = ["Flux"]
 
 @families.register("FluxPipeline")
 class Flux(TextFamily):
-    """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder.
-
-    Args:
-        pipeline: The diffusers pipeline.
-
-    Raises:
-        ModelError: A text encoder or its tokenizer is missing.
-    """
+    """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
     half_precision = "bfloat16"
     single_file_types = ("flux-dev", "flux-schnell")

@@ -117,7 +117,7 @@ class GenericFamily(Family):
             output = self.pipeline(**{k: v for k, v in arguments.items() if k in self.parameters})
         if output is None or later:
             return None
-        return _to_bytes(output[0] if isinstance(output, tuple) else output.images)
+        return _to_uint8(output[0] if isinstance(output, tuple) else output.images)
 
     @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
@@ -155,13 +155,14 @@ def _stage(component: str) -> str:
 def _rank(stage: str) -> tuple[int, str]:
     """A sort key for the order in which stages run, as far as their names tell."""
     # The order only decides before which stages a run may stop.
-    known = ("text", "image_encoder", "prior", "text_proj")
-    late = ("denoiser", "super_res_first", "super_res_last", "vae")
-    order = {
-        **{name: i for i, name in enumerate(known)},
-        **{name: 9 + i for i, name in enumerate(late)},
-    }
-    return order.get(stage, 0 if stage.startswith("text") else 5), stage
+    first = ("text", "image_encoder", "prior", "text_proj")
+    last = ("denoiser", "super_res_first", "super_res_last", "vae")
+    if stage in first:
+        return first.index(stage), stage
+    if stage in last:
+        # Any number above those of other stages, which run between the first and the last.
+        return 9 + last.index(stage), stage
+    return 0 if stage.startswith("text") else 5, stage
 
 
 def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
@@ -196,7 +197,7 @@ def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
             yield SiteHook(site)
 
 
-def _to_bytes(pictures: Any) -> Pictures:
+def _to_uint8(pictures: Any) -> Pictures:
     array = np.stack([np.asarray(picture) for picture in pictures])
     if array.dtype == np.uint8:
         return array

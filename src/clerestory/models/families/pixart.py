@@ -21,14 +21,7 @@ T5_TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
 @families.register("PixArtAlphaPipeline")
 @families.register("PixArtSigmaPipeline")
 class PixArt(TextFamily):
-    """PixArt Alpha and Sigma: T5, a transformer with cross-attention, autoencoder.
-
-    Args:
-        pipeline: The diffusers pipeline.
-
-    Raises:
-        ModelError: A text encoder or its tokenizer is missing.
-    """
+    """PixArt Alpha and Sigma: T5, a transformer with cross-attention, autoencoder."""
 
     encoded_arguments = (
         "prompt_embeds",

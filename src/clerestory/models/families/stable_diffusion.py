@@ -17,14 +17,7 @@ __all__ = ["StableDiffusion"]
 
 @families.register("StableDiffusionPipeline")
 class StableDiffusion(TextFamily):
-    """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder.
-
-    Args:
-        pipeline: The diffusers pipeline.
-
-    Raises:
-        ModelError: A text encoder or its tokenizer is missing.
-    """
+    """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder."""
 
     single_file_types = ("v1", "v2")
     # The safety checker blackens pictures.

@@ -25,14 +25,7 @@ T5_TOKENS = 256
 
 @families.register("StableDiffusion3Pipeline")
 class StableDiffusion3(TextFamily):
-    """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder.
-
-    Args:
-        pipeline: The diffusers pipeline.
-
-    Raises:
-        ModelError: A text encoder or its tokenizer is missing.
-    """
+    """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
 
     half_precision = "bfloat16"
     single_file_types = ("sd3", "sd35_large", "sd35_medium")

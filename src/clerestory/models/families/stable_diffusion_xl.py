@@ -20,14 +20,7 @@ __all__ = ["StableDiffusionXL"]
 
 @families.register("StableDiffusionXLPipeline")
 class StableDiffusionXL(TextFamily):
-    """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder.
-
-    Args:
-        pipeline: The diffusers pipeline.
-
-    Raises:
-        ModelError: A text encoder or its tokenizer is missing.
-    """
+    """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
 
     single_file_types = ("xl_base", "playground-v2-5")
 

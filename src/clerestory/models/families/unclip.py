@@ -36,14 +36,7 @@ EMBEDDING = "prior/embedding"
 
 @families.register("KandinskyV22CombinedPipeline")
 class UnCLIP(ConditionedFamily):
-    """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder.
-
-    Args:
-        pipeline: The diffusers pipeline.
-
-    Raises:
-        ModelError: A text encoder or its tokenizer is missing.
-    """
+    """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder."""
 
     stages = ("text", "prior", "denoiser", "vae")
     encoder_stages = ("text", "prior")

@@ -44,7 +44,9 @@ def check_pickles(folder: Path, index: Mapping[str, Any]) -> None:
     Raises:
         ModelError: One has; the message names the file.
     """
-    parts = [name for name, of in index.items() if isinstance(of, list) and of and of[0]]
+    parts = [
+        name for name, entry in index.items() if isinstance(entry, list) and entry and entry[0]
+    ]
     # The safety checker of Stable Diffusion is left out, so it may be a pickle.
     for part in sorted(set(parts) - {"safety_checker"}):
         pickled = sorted(path for path in (folder / part).glob("*") if path.suffix in PICKLES)
@@ -64,21 +66,21 @@ def check_index(source: Path | str, index: Any) -> None:
     """
     if not isinstance(index, Mapping):
         raise ModelError(f"{source} is not a pipeline: its model_index.json cannot be read.")
-    for name, of in index.items():
-        if not isinstance(of, list) or name.startswith("_"):
+    for name, entry in index.items():
+        if not isinstance(entry, list) or name.startswith("_"):
             continue
         # A part's name is a folder's name too; this keeps it within the pipeline.
         is_name = re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is not None
-        is_pair = len(of) == 2 and all(part is None or isinstance(part, str) for part in of)
+        is_pair = len(entry) == 2 and all(text is None or isinstance(text, str) for text in entry)
         if not is_name or not is_pair:
             raise ModelError(
                 f"{source} is not a pipeline: its model_index.json has {name[:80]!r}, which is not "
                 "a part; expected a name with a library and a class."
             )
-        if of[0] is not None and not _is_library(of[0]):
+        if entry[0] is not None and not _is_library(entry[0]):
             raise ModelError(
                 f"{source} cannot be opened: its part {name[:80]} needs code of its own "
-                f"({of[0][:80]}), and such code is never run."
+                f"({entry[0][:80]}), and such code is never run."
             )
 
 
@@ -115,7 +117,7 @@ def check_parts(folder: Path, kind: str, index: Mapping[str, Any], *, pickles: b
 
 
 def _check_files(folder: Path, index: Mapping[str, Any]) -> None:
-    for name in (name for name, of in index.items() if isinstance(of, list) and of[0]):
+    for name in (name for name, entry in index.items() if isinstance(entry, list) and entry[0]):
         path_inside(folder, name, ModelError)
         for path in sorted((folder / name).glob("*")):
             path_inside(folder, f"{name}/{path.name}", ModelError)

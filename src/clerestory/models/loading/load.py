@@ -65,11 +65,12 @@ def load(
     target = _find_device(device)
     precision = _choose_precision(dtype, target)
     _check_offload(offload, target)
-    given = {"prior": prior, "lora": lora, "config": config}
-    load_options = {part: str(value) for part, value in given.items() if value is not None}
+    parts = {"prior": prior, "lora": lora, "config": config}
+    load_options = {name: str(value) for name, value in parts.items() if value is not None}
     if source is None:
         source = default_model()
     if not isinstance(source, str | Path):
+        # Anything else is refused by `wrap`.
         if hasattr(source, "components"):
             if dtype != "auto":
                 source.to(precision(type(source).__name__))
@@ -92,10 +93,10 @@ def load(
         profile=checkpoint.profile,
         load_options=load_options,
     )
-    arguments = {"device": device, "dtype": dtype, "offload": offload, "prior": prior}
-    arguments |= {"lora": lora, "config": config, "pickles": pickles}
     # A partial of a module's function can be pickled, a closure could not.
-    model.reopen = partial(load, source, **arguments)
+    model.reopen = partial(
+        load, source, device=device, dtype=dtype, offload=offload, pickles=pickles, **parts
+    )
     return model
 
 
@@ -114,7 +115,7 @@ def wrap(
         pipeline: A diffusers pipeline; a class that no family serves is read by
             `clerestory.models.families.generic`.
         name: The model's name; the pipeline's class where it is "".
-        defaults: How it draws unless told otherwise; None for the family's defaults.
+        defaults: Its default options; None for the family's defaults.
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What the model brings besides its weights; None for nothing.
         load_options: Options besides the name that it was opened with, to open it so again.

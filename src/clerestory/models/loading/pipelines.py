@@ -251,8 +251,8 @@ def _pipeline_class(source: str | Path, index: Mapping[str, Any]) -> str:
     kind = index.get("_class_name") if isinstance(index, Mapping) else None
     # A pair names a class in a file that comes with the checkpoint.
     if isinstance(kind, list | tuple):
-        own = str(kind[0])[:80] if kind else "unnamed"
-        raise ModelError(f"{source} needs code of its own ({own}), and such code is never run.")
+        name = str(kind[0])[:80] if kind else "unnamed"
+        raise ModelError(f"{source} needs code of its own ({name}), and such code is never run.")
     if not isinstance(kind, str):
         raise ModelError(f"{source} is not a pipeline: its model_index.json cannot be read.")
     return kind
@@ -263,10 +263,12 @@ def _check_class(source: str | Path, kind: str) -> None:
     with silence_libraries():
         import diffusers
 
-        found = getattr(diffusers, kind, None)
-    if not isinstance(found, type) or not issubclass(found, diffusers.DiffusionPipeline):
+        pipeline_class = getattr(diffusers, kind, None)
+    if not isinstance(pipeline_class, type) or not issubclass(
+        pipeline_class, diffusers.DiffusionPipeline
+    ):
         raise ModelError(f"{source} is a {kind}, which this version of diffusers does not know.")
-    check_task(source, found)
+    check_task(source, pipeline_class)
 
 
 def check_task(source: str | Path, kind: type[Any]) -> None:
@@ -284,10 +286,10 @@ def check_task(source: str | Path, kind: type[Any]) -> None:
     with silence_libraries():
         from diffusers.pipelines import auto_pipeline
 
-        drawing = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
+        text_to_image = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
     # An argument `image` is not enough to refuse: ControlNet and others take one beside the prompt,
     # and diffusers lists those that draw from text.
-    if kind not in drawing:
+    if kind not in text_to_image:
         raise ModelError(
             f"{source} is a {kind.__name__}: it changes or fills in pictures that it is given, and"
             " here pictures are drawn from text alone. Open the text-to-image pipeline of the same"

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from clerestory.edits import Reflect
-from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
+from clerestory.models import Edit
+from clerestory.suppression.directions import Directions
+from clerestory.suppression.method import DirectionMethod, suppression_methods
+from clerestory.types import Floats
 
 
 @suppression_methods.register("clipped reflection")
 @dataclass(frozen=True)
-class ClippedReflection(SuppressionMethod):
-    """Reflects what lies beyond the control's mean back, and preserves the norm."""
+class ClippedReflection(DirectionMethod):
+    """Reflects what exceeds the control's mean along each direction, and preserves the norm."""
 
     order = 3
 
     strengths: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5)
 
-    def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each basis and strength.
-
-        Args:
-            context: Gives the directions and their bases.
-
-        Returns:
-            `len(strengths)` conditions a basis.
-
-        Raises:
-            EvidenceError: The model has no conditioning site, or the prompt is too long.
-        """
-        directions = context.directions
-        return [
-            Condition(
-                f"x{strength:g}, {name}",
-                edits=tuple(
-                    Reflect(directions.site, axis, float(axis @ directions.control_mean), strength)
-                    for axis in basis
-                ),
-            )
-            for name, basis in context.bases.items()
-            for strength in self.strengths
-        ]
+    @override
+    def edits(self, directions: Directions, basis: Floats, strength: float) -> tuple[Edit, ...]:
+        return tuple(
+            Reflect(directions.site, axis, float(axis @ directions.control_mean), strength)
+            for axis in basis
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from clerestory.edits import Erase
 from clerestory.evaluation import Condition
@@ -14,25 +15,17 @@ from clerestory.suppression.method import MethodContext, SuppressionMethod, supp
 @suppression_methods.register("LEACE")
 @dataclass(frozen=True)
 class Leace(SuppressionMethod):
-    """Erases whatever tells the unwanted labels' words from the control linearly.
+    """Erases whatever separates the unwanted labels' words from the control linearly.
+
+    It has no settings: a single condition, whose name is "".
 
     Source: Belrose et al. 2023, by concept-erasure.
     """
 
     order = 5
 
+    @override
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """A single condition, which has no settings.
-
-        Args:
-            context: Gives the states of the control and of the control with the labels' words.
-
-        Returns:
-            The condition; its name is "".
-
-        Raises:
-            EvidenceError: The model has no conditioning site, or the prompt is too long.
-        """
         directions = context.directions
         states = np.concatenate([directions.control, *directions.worded])
         # Class 0 is the control, and each unwanted label is a class of its own.

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from clerestory.edits import Add
-from clerestory.evaluation import Condition
-from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
+from clerestory.models import Edit
+from clerestory.suppression.directions import Directions
+from clerestory.suppression.method import DirectionMethod, suppression_methods
+from clerestory.types import Floats
 
 
 @suppression_methods.register("negative direction")
 @dataclass(frozen=True)
-class NegativeDirection(SuppressionMethod):
+class NegativeDirection(DirectionMethod):
     """Subtracts the difference of prompt and control, projected on the unwanted directions."""
 
     order = 1
 
     strengths: tuple[float, ...] = (0.75, 1.0, 1.5, 2.0, 3.0)
 
-    def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each basis and strength.
-
-        Args:
-            context: Gives the directions and their bases.
-
-        Returns:
-            `len(strengths)` conditions a basis.
-
-        Raises:
-            EvidenceError: The model has no conditioning site, or the prompt is too long.
-        """
-        directions = context.directions
-        return [
-            Condition(
-                f"x{strength:g}, {name}",
-                edits=(Add(directions.site, -basis.T @ (basis @ directions.difference), strength),),
-            )
-            for name, basis in context.bases.items()
-            for strength in self.strengths
-        ]
+    @override
+    def edits(self, directions: Directions, basis: Floats, strength: float) -> tuple[Edit, ...]:
+        projected = basis.T @ (basis @ directions.difference)
+        return (Add(directions.site, -projected, strength),)

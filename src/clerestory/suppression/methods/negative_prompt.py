@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition
 from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
@@ -12,24 +14,17 @@ from clerestory.suppression.method import MethodContext, SuppressionMethod, supp
 @suppression_methods.register("negative prompt")
 @dataclass(frozen=True)
 class NegativePrompt(SuppressionMethod):
-    """The unwanted labels as a negative prompt, at multiples of the model's guidance."""
+    """The unwanted labels as a negative prompt, at multiples of the model's guidance.
+
+    It does not apply to models that take no negative prompt or draw without guidance.
+    """
 
     order = 0
 
     guidance: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
 
+    @override
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each guidance.
-
-        Args:
-            context: Gives the model and the unwanted labels.
-
-        Returns:
-            Conditions whose options are the negative prompt and the guidance.
-
-        Raises:
-            EvidenceError: The model takes no negative prompt, or draws without guidance.
-        """
         model = context.association.model
         option = model.family.negative_option
         if not option:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from clerestory.edits import Ablate
 from clerestory.evaluation import Condition
 from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
@@ -12,22 +14,12 @@ from clerestory.suppression.method import MethodContext, SuppressionMethod, supp
 @suppression_methods.register("projection")
 @dataclass(frozen=True)
 class Projection(SuppressionMethod):
-    """Sets each unwanted direction to the control's mean."""
+    """Sets each unwanted direction to the control's mean; one condition for each basis."""
 
     order = 2
 
+    @override
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each basis.
-
-        Args:
-            context: Gives the directions and their bases.
-
-        Returns:
-            One condition a basis, with an edit for each of its axes.
-
-        Raises:
-            EvidenceError: The model has no conditioning site, or the prompt is too long.
-        """
         directions = context.directions
         return [
             Condition(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError
@@ -18,7 +19,8 @@ class Replacement(SuppressionMethod):
     """Subtracts the unwanted labels' directions and adds those of the control's labels.
 
     Preserved pieces may get some of their own direction on top: `reinforcements` is how much all of
-    them get, `single_reinforcements` how much one of several gets.
+    them get, `single_reinforcements` how much one of several gets. Where the control shows no other
+    label there is nothing to add, and the method does not apply.
     """
 
     order = 4
@@ -27,18 +29,8 @@ class Replacement(SuppressionMethod):
     reinforcements: tuple[float, ...] = (0.15, 0.3)
     single_reinforcements: tuple[float, ...] = (0.3, 0.45)
 
+    @override
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each strength and reinforcement.
-
-        Args:
-            context: Gives the directions, and the labels that the control shows.
-
-        Returns:
-            Conditions with a single edit each.
-
-        Raises:
-            EvidenceError: The control shows no other label, or the model has no conditioning site.
-        """
         if not context.alternatives:
             raise EvidenceError("The control shows no other label in place of the unwanted.")
         association, directions = context.association, context.directions

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from clerestory.evaluation import Condition, direction
 from clerestory.maximization import maximize
 from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
@@ -14,7 +16,7 @@ from clerestory.suppression.method import MethodContext, SuppressionMethod, supp
 class SuffixSearch(SuppressionMethod):
     """Searches words that lead away from the unwanted directions and towards the preserved ones.
 
-    The best are then drawn, each as a setting.
+    The best are then drawn, each as a setting, the one of the highest score first.
     """
 
     order = 6
@@ -25,18 +27,8 @@ class SuffixSearch(SuppressionMethod):
     preserved_weight: float = 0.5
     null: int = 32
 
+    @override
     def conditions(self, context: MethodContext) -> list[Condition]:
-        """One condition for each suffix that was found.
-
-        Args:
-            context: Gives the bases, the longest prompt and the budget.
-
-        Returns:
-            Conditions that append words; the best-scoring first.
-
-        Raises:
-            SearchError: No words fit after the prompt, or the budget is 0.
-        """
         association, directions = context.association, context.directions
         # The guarded basis: away from the unwanted must not lead away from the preserved.
         guarded = context.bases["preserved projected out"]
@@ -50,7 +42,7 @@ class SuffixSearch(SuppressionMethod):
         objective = objectives[0]
         for term in objectives[1:]:
             objective = objective + term
-        # "not black" would say the unwanted label: no suffix may name it.
+        # No suffix may name an unwanted label: models draw it even in "not black".
         banned = [word for target in association.unwanted for word in target.label.split()]
         result = maximize(
             association.model,

@@ -1,4 +1,4 @@
-"""A scene, drawn: place, subject or person, point of view, style."""
+"""Draws a scene: place, subject or person, perspective, style."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lancet.world.table import World
 __all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "views"]
 
 LINES = ("high contrast", "monochrome")
-"""Artworks of black lines: light on dark places, and with skin under a face."""
+"""Artworks of black lines, drawn light on dark places and with skin under a face."""
 FURNISHED = ("mosaic wall", "stained glass window")
-"""Places with an object of their own, which even a close-up must leave in sight."""
+"""Places with an object of their own, which a close-up must not cover."""
 COARSE = ("mosaic", "oil", "pixel art", "stained glass")
-"""Styles that need a large subject, or a large head, for it to be known."""
+"""Styles in which only a large subject, or a large head, can be recognized."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A point of view: how large the subject is, where it stands, where the horizon lies."""
+    """A perspective: size and position of the subject, horizon, and tilt of the picture."""
 
     size: float = 1.0
     rise: float = 0.0
@@ -50,7 +50,7 @@ def plain(rng: np.random.Generator) -> View:
 
 @views.register("close-up")
 def close_up(rng: np.random.Generator) -> View:
-    """So near that the subject fills the picture."""
+    """Near, so that the subject fills the picture."""
     return View(size=1.75, rise=-2.0, horizon=104.0)
 
 
@@ -73,11 +73,11 @@ def from_below(rng: np.random.Generator) -> View:
 
 
 def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
-    """The scene's picture, `[64, 64, 3]` uint8; the same bytes for the same scene and art.
+    """Draw a scene; the same scene and art give the same bytes.
 
     Args:
         art: The sprites.
-        world: Says which emoji show a level.
+        world: The world, with the emoji of each level.
         scene: The scene.
 
     Returns:
@@ -86,7 +86,7 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     Raises:
         ArtError: A sprite is missing.
     """
-    # A stream of its own beside the sampler's: drawing never changes what is sampled.
+    # Another stream than the sampler's, so that drawing does not change the samples.
     rng = np.random.default_rng([scene.seed, 2])
     view = views[scene.perspective](rng)
     if scene.place in FURNISHED:
@@ -95,74 +95,74 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
         view = replace(view, size=max(view.size * 1.15, 0.9))
     canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
     if scene.kind == "person":
-        _person(canvas, art, world, scene, view, rng)
+        _draw_person(canvas, art, world, scene, view, rng)
     elif scene.kind == "pair":
-        _pair(canvas, art, world, scene, view, rng)
+        _draw_pair(canvas, art, world, scene, view, rng)
     else:
         size = rng.uniform(78, 96) * view.size
         x, y = 64 + rng.normal(0, 4), 70 + view.rise + rng.normal(0, 3)
-        _thing(canvas, art, world, scene, scene.subject, (x, y, size), rng)
-    canvas = _seen(canvas, view)
+        _draw_object(canvas, art, world, scene, scene.subject, (x, y, size), rng)
+    canvas = _project(canvas, view)
     picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     styled = styles[scene.style](picture, rng)
-    # Drawn at twice the size, and halved: that smooths every edge.
+    # Drawn at twice the size and halved, which smooths every edge.
     small = cv2.resize(styled, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 
-def _pair(
+def _draw_pair(
     canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
 ) -> None:
-    size_of_all = min(view.size, 1.2)
-    reach = 32 * min(size_of_all, 1.05)
+    pair_size = min(view.size, 1.2)
+    reach = 32 * min(pair_size, 1.05)
     for side, name in ((-1, scene.subject), (1, scene.second)):
-        size = rng.uniform(66, 74) * size_of_all
+        size = rng.uniform(66, 74) * pair_size
         x, y = 64 + side * reach + rng.normal(0, 2), 76 + view.rise + rng.normal(0, 4)
-        _thing(canvas, art, world, scene, name, (x, y, size), rng)
+        _draw_object(canvas, art, world, scene, name, (x, y, size), rng)
 
 
-def _person(
+def _draw_person(
     canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
 ) -> None:
     coarse = scene.style in COARSE
-    with_thing = scene.subject != NONE
+    has_object = scene.subject != NONE
     share = rng.uniform(0.60, 0.66) if coarse else rng.uniform(0.50, 0.58)
     nearness = max(min(view.size, 1.35), 0.85 if coarse else 0.66)
-    radius = share * SIDE / 2 * (0.86 if with_thing else 1.0) * nearness
-    x = 64 + rng.normal(0, 3) - (20 * min(nearness, 1.1) if with_thing else 0)
+    radius = share * SIDE / 2 * (0.86 if has_object else 1.0) * nearness
+    x = 64 + rng.normal(0, 3) - (20 * min(nearness, 1.1) if has_object else 0)
     y = 54 + view.rise + rng.normal(0, 2) + (4 if view.size > 1 else 0)
     faces = world.moods[scene.mood].faces
     face = art.sprite(scene.artwork, faces[int(rng.integers(len(faces)))], round(radius * 2))
     look = {part: getattr(scene, part) for part in ("hair", "clothes", "scarf", "pallor")}
     person(canvas, face, (x, y, radius), look, rng, skin=scene.artwork in LINES)
-    if with_thing:
+    if has_object:
         size = rng.uniform(50, 56) * min(nearness, 1.3)
-        where = (x + radius + size * 0.36, 88 + view.rise + rng.normal(0, 3), size)
-        _thing(canvas, art, world, scene, scene.subject, where, rng)
+        placement = (x + radius + size * 0.36, 88 + view.rise + rng.normal(0, 3), size)
+        _draw_object(canvas, art, world, scene, scene.subject, placement, rng)
 
 
-def _thing(
+def _draw_object(
     canvas: Canvas,
     art: Art,
     world: World,
     scene: Scene,
     name: str,
-    where: tuple[float, float, float],
+    placement: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> None:
-    x, y, size = where
+    x, y, size = placement
     sprite = art.sprite(scene.artwork, world.subjects[name][0], round(size))
     if rng.random() < 0.5:
         sprite = sprite[:, ::-1]
-    # Black lines on a dark place could not be seen.
+    # Black lines would be invisible on a dark place.
     if scene.artwork in LINES and light(canvas, x, y) < 0.42:
         sprite = blend(sprite, (238, 236, 226), 1.0)
     set_apart(canvas, sprite, x, y)
     paste(canvas, sprite, x, y)
 
 
-def _seen(canvas: Canvas, view: View) -> Canvas:
-    """The composed scene, turned or leaning back as the point of view has it."""
+def _project(canvas: Canvas, view: View) -> Canvas:
+    """The composed scene, rotated or leaning back as the perspective requires."""
     if not view.turn and not view.lean:
         return canvas
     if view.turn:
@@ -170,8 +170,8 @@ def _seen(canvas: Canvas, view: View) -> Canvas:
         turned = cv2.warpAffine(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
         return np.asarray(turned, np.float32)
     side, cut = float(SIDE), view.lean * SIDE / 2
-    here = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
-    there = np.array([[0, 0], [side, 0], [side + cut, side], [-cut, side]], np.float32)
-    matrix = cv2.getPerspectiveTransform(here, there)
+    corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
+    leaning_corners = np.array([[0, 0], [side, 0], [side + cut, side], [-cut, side]], np.float32)
+    matrix = cv2.getPerspectiveTransform(corners, leaning_corners)
     leaning = cv2.warpPerspective(canvas, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
     return np.asarray(leaning, np.float32)

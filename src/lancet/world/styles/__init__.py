@@ -1,7 +1,6 @@
-"""The styles of Lancet's world: recipes from a 128 px picture to the same picture in a style.
+"""The styles of Lancet's world: functions that draw a 128 px picture in a style.
 
-A style is one file with one registration: a function of the picture `[128, 128, 3]` uint8 and a
-random generator that gives a picture of the same shape; the same generator state, the same bytes.
+A style is one file with one registration: a function of type `Style`.
 
     styles["mosaic"](picture, np.random.default_rng(0))
 """
@@ -18,7 +17,9 @@ from clerestory.registry import Registry
 __all__ = ["Picture", "Style", "styles"]
 
 Picture = NDArray[np.uint8]
+"""`[128, 128, 3]`, uint8."""
 Style = Callable[[Picture, np.random.Generator], Picture]
+"""A picture and a generator to a new picture; the same generator state gives the same bytes."""
 
 styles: Registry[Style] = Registry("style")
 

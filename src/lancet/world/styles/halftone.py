@@ -12,20 +12,12 @@ __all__ = ["halftone"]
 SPACING = 8.0
 OUTLINE = 0.32
 LIFT = 0.62
-"""Dark scenes are lifted first, or dots and outlines would leave nothing of them but black."""
+"""Exponent that brightens the picture first: dots and outlines would turn dark scenes black."""
 
 
 @styles.register("halftone")
 def halftone(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Three levels a channel, dots on a grid turned by about 30°, thick outlines.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Three levels a channel, dots on a grid turned by about 30°, thick outlines."""
     size = picture.shape[0]
     picture = tone.cast(255.0 * (picture / np.float32(255.0)) ** LIFT)
     calm = cv2.medianBlur(picture, 5)

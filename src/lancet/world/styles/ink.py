@@ -12,15 +12,7 @@ __all__ = ["ink"]
 
 @styles.register("ink")
 def ink(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Edges as wide as a pen's line, what is dark filled, nothing between black and white.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Edges as black lines, dark areas filled, no greys."""
     line = tone.edges(picture) > 0.26
     light = cv2.GaussianBlur(tone.grey(picture), (3, 3), 0)
     dark = light < rng.uniform(0.24, 0.32)

@@ -14,15 +14,7 @@ TILE = 8
 
 @styles.register("mosaic")
 def mosaic(picture: Picture, rng: np.random.Generator) -> Picture:
-    """8 px tiles with jittered brightness, a light upper edge, grout 2 px wide.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """8 px tiles with jittered brightness, a light upper edge, grout 2 px wide."""
     count = picture.shape[0] // TILE
     colours = cv2.resize(picture, (count, count), interpolation=cv2.INTER_AREA).astype(np.float32)
     colours = colours.mean(2, keepdims=True) * -0.35 + colours * 1.35

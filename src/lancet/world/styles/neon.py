@@ -12,15 +12,7 @@ __all__ = ["neon"]
 
 @styles.register("neon")
 def neon(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Edges in the saturated colours around them, with a wide and a narrow glow.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Edges in the saturated colours around them, with a wide and a narrow glow."""
     slope = np.clip(tone.edges(picture) * 2.4 - 0.22, 0, 1)
     around = cv2.dilate(picture, np.ones((5, 5), np.uint8))
     vivid = tone.saturated(around, 3.0)

@@ -14,15 +14,7 @@ STROKES = 800
 
 @styles.register("oil")
 def oil(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Strokes in the picture's colours along its edge tangents, then a slight emboss.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Strokes in the picture's colours along its edge tangents, then a slight emboss."""
     size = picture.shape[0]
     light = cv2.GaussianBlur(tone.grey(picture), (0, 0), 2.5)
     across, down = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)

@@ -12,15 +12,7 @@ __all__ = ["pencil"]
 
 @styles.register("pencil")
 def pencil(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Colour dodge of the greys, edges on top, diagonal hatching by darkness.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Colour dodge of the greys, edges on top, diagonal hatching by darkness."""
     light = tone.grey(picture)
     size = light.shape[0]
     blurred = cv2.GaussianBlur(1.0 - light, (0, 0), 5)

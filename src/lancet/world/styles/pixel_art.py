@@ -14,15 +14,7 @@ BLOCKS, COLOURS = 16, 10
 
 @styles.register("pixel art")
 def pixel_art(picture: Picture, rng: np.random.Generator) -> Picture:
-    """16×16 blocks, their colours gathered into ten.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """16×16 blocks, their colours gathered into ten."""
     small = cv2.resize(picture, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
     points = tone.saturated(small, 1.25).reshape(-1, 3)
     order = np.argsort(points.sum(1), kind="stable")

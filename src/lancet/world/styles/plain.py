@@ -11,13 +11,5 @@ __all__ = ["plain"]
 
 @styles.register("plain")
 def plain(picture: Picture, rng: np.random.Generator) -> Picture:
-    """The picture itself.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """The picture itself."""
     return picture

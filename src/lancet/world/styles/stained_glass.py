@@ -18,15 +18,7 @@ WORK = 64
 
 @styles.register("stained glass")
 def stained_glass(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Superpixels as panes, saturation × 1.9, leads of 3 px, dark lines kept.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Superpixels as panes, saturation × 1.9, leads of 3 px, dark lines kept."""
     labels = panes(picture, rng)
     count = GRID * GRID
     values = tone.saturated(picture, 1.9)

@@ -1,4 +1,4 @@
-"""What several recipes need of a picture: its greys, its edges, more saturation."""
+"""Operations that several styles share: greys, edges, saturation, grain."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def grey(picture: Picture) -> Map:
 
 
 def edges(picture: Picture) -> Map:
-    """How sharply colour changes at each pixel, in 0 … 1: the strongest channel's Sobel slope.
+    """The largest Sobel gradient of the channels at each pixel, in 0 … 1.
 
     Args:
         picture: `[height, width, 3]`, uint8.
@@ -75,7 +75,7 @@ def grain(seed: int, blur: float, size: int = 192) -> Map:
     """A fixed texture `[size, size]` of mean 0 and deviation 1: noise, blurred.
 
     Args:
-        seed: Another texture each.
+        seed: Random seed of the texture.
         blur: Standard deviation of the blur in pixels.
         size: Pixels a side.
 

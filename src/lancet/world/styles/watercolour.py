@@ -12,15 +12,7 @@ __all__ = ["watercolour"]
 
 @styles.register("watercolour")
 def watercolour(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Warped and smoothed, paled, edges darkened, uneven pigment, an irregular white rim.
-
-    Args:
-        picture: `[128, 128, 3]`, uint8.
-        rng: The generator; the same state gives the same bytes.
-
-    Returns:
-        A picture of the same shape and type.
-    """
+    """Warped and smoothed, paled, edges darkened, uneven pigment, an irregular white rim."""
     size = picture.shape[0]
     top, left = rng.integers(0, 192 - size, 2)
     push = tone.grain(11, 5.0)[top : top + size, left : left + size] * 2.4
