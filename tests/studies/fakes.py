@@ -69,7 +69,7 @@ class Fake(Task):
     def method(self) -> str:
         return "Nothing was drawn."
 
-    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
+    def cost(self, context: TaskContext) -> Cost:
         return Cost(pictures=3)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
@@ -140,7 +140,7 @@ def fake_study(plan: Mapping[str, Task], **fields: Any) -> Study:
         "classifiers": classifiers,
         **fields,
     }
-    return Study(plan=dict(plan), **given).checked()
+    return Study(plan=dict(plan), **given).check()
 
 
 def run_fake(

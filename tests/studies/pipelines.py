@@ -26,9 +26,15 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
     "familiarity": {"contexts": ("{item} at sea",), "count": 99, "seeds": (0,)},
     "find": {"flips": 4},
     "group": {"flips": 4},
-    "verify": {"items": 2, "directions": 20},
+    "verify": {"items": 2, "baselines": 20},
     "maximize": {"budget": 100, "null": 20},
-    "build": {"selection": 4, "evaluation": 4, "shuffled": 2, "strengths": (1.0,), "seeds": (0,)},
+    "build": {
+        "selection_items": 4,
+        "evaluation_items": 4,
+        "baselines": 2,
+        "strengths": (1.0,),
+        "seeds": (0,),
+    },
     "show": {"seeds": (0, 1)},
     "attribute": {"paraphrases": 20, "seeds": (0,)},
     "suppress": {
@@ -99,5 +105,5 @@ def _fewer(key: str, task: Task, sample: int) -> Task:
     if fields.get("sample"):
         changed["sample"] = sample
     elif "subject" in fields.get("prompts", {}).get("levels", {}):
-        changed["first"] = {"subject": 8}
+        changed["max_levels"] = {"subject": 8}
     return type(task).model_validate({**fields, **changed})

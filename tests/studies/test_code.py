@@ -39,8 +39,8 @@ label = "glass"
 template = "a glass {{item}}"
 hard_negative = ["{}", "plain"]
 preserved = ["{}"]
-selection = 4
-evaluation = 4
+selection_items = 4
+evaluation_items = 4
 [build.b.items]
 templates = ["{{x}}"]
 levels = {{ x = {{ {} }} }}"""

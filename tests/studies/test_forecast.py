@@ -22,7 +22,9 @@ def test_a_cost_in_seconds_is_measured_or_estimated_from_counts() -> None:
         "a": Cost(pictures=10, read=4, text=100, disk=7),
         "b": Cost(pictures=1000, seconds=5.0, disk=3),
     }
-    found = Forecast(costs, picture=2.0, read=0.5, text=0.01, memory=1)
+    found = Forecast(
+        costs, seconds_per_picture=2.0, seconds_per_read=0.5, seconds_per_text=0.01, memory=1
+    )
     assert found.seconds(costs["a"]) == 20 + 2 + 1
     assert found.seconds(costs["b"]) == 5
     content = found.to_dict()

@@ -48,7 +48,30 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a factor that the recording has not": (
         'concept = "glass"',
         'concept = "glass"\nmatch = ["subjetc"]',
-        ("find.glass.there is no factor 'subjetc'", "subject"),
+        ("find.glass.match: there is no factor 'subjetc' in styles", "subject"),
+    ),
+    "a query about a factor that the recording has not": (
+        "positive = \"style == 'glass'\"",
+        "positive = \"stlye == 'glass'\"",
+        ("find.glass.positive: there is no factor 'stlye' in styles", "style"),
+    ),
+    "an unknown search": (
+        "[attribute.cat]",
+        '[maximize.glass]\nfind = "glass"\nsearch = "metropolois"\n\n[attribute.cat]',
+        ("maximize.glass.search: No search", "'metropolois'", "metropolis"),
+    ),
+    "an unknown method": (
+        "[attribute.cat]",
+        '[suppress.cat]\nprompt = "a cat"\nunwanted = [["style", "glass"]]\n'
+        'preserve = { cat = ["style", "plain"] }\nmethods = ["negation"]\n\n[attribute.cat]',
+        ("suppress.cat.methods: No suppression method", "'negation'", "negative"),
+    ),
+    "too few items": (
+        "[attribute.cat]",
+        '[build.glass]\nfind = "glass"\nclassifier = "style"\nlabel = "glass"\n'
+        'template = "a glass {item}"\n\n[build.glass.items]\ntemplates = ["a {who}"]\n\n'
+        '[build.glass.items.levels.who]\nman = "man"\n\n[attribute.cat]',
+        ("build.glass.items: build takes 72 items, and the template has 1",),
     ),
     "a field that is not there": (
         'concept = "glass"\n',
@@ -150,9 +173,9 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         '[verify.glass]\nfind = "glass"\ngroup = "tints"',
         ("verify.glass", "either find or group"),
     ),
-    "first of no factor": (
+    "max_levels of no factor": (
         'sites = ["text.*/mlp"]',
-        'sites = ["text.*/mlp"]\nfirst = { subjcet = 2 }',
+        'sites = ["text.*/mlp"]\nmax_levels = { subjcet = 2 }',
         ("record.styles", "no factor 'subjcet'"),
     ),
     "a slot of no factor": (

@@ -73,7 +73,7 @@ def test_it_opens_with_the_question_and_the_answer(done: tuple[StudyResult, Page
     assert result.study.question.replace("&", "") in Page(first[1]).words.replace("&", "")
     at = [page.words.index(text) for text in (result.study.question, *result.answer())]
     assert at == sorted(at)
-    assert page.words.index("How it was done") > at[-1]
+    assert page.words.index("Methods") > at[-1]
 
 
 def test_it_has_every_claim_with_its_criterion_and_status(
@@ -90,7 +90,7 @@ def test_it_has_every_claim_with_its_criterion_and_status(
         "not supported",
         "undecided",
         "supported",
-        "not supported",
+        "undecided",
     ]
 
 

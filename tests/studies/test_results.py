@@ -31,14 +31,14 @@ def claiming(out: Path, *outcomes: Outcomes, **fields: Any) -> StudyResult:
     [
         ([(True,), (True, True)], "supported", "Supported: 3 of 3 claims are supported."),
         ([(False,), (False, False)], "not supported", "Not supported: 0 of 3 claims are"),
-        ([(True,), (False,)], "undecided", "Undecided: 1 of 2 claims"),
+        ([(True,), (False,)], "not supported", "Not supported: 1 of 2 claims"),
         ([(True,), (None,)], "undecided", "Undecided: 1 of 2 claims"),
-        ([(False,), (None,)], "undecided", "Undecided: 0 of 2 claims"),
+        ([(False,), (None,)], "not supported", "Not supported: 0 of 2 claims"),
         ([(None,)], "undecided", "Undecided: 0 of 1 claims"),
-        ([()], "not supported", "Not supported: 0 of 0 claims"),
+        ([()], "undecided", "Undecided: 0 of 0 claims"),
     ],
 )
-def test_a_study_is_supported_by_every_claim_and_not_supported_by_none(
+def test_a_study_is_supported_by_every_claim_and_refuted_by_any(
     outcomes: list[Outcomes], status: str, opening: str, tmp_path: Path
 ) -> None:
     result = claiming(tmp_path, *outcomes)
@@ -70,7 +70,7 @@ def test_results_json_holds_every_figure(tmp_path: Path) -> None:
     write_report(result)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content == json.loads(json.dumps(result.to_dict()))
-    assert content["status"] == "undecided" and content["answer"] == list(result.answer())
+    assert content["status"] == "not supported" and content["answer"] == list(result.answer())
     assert [(claim["id"], claim["status"]) for claim in content["claims"]] == [
         ("fake.a: claim 0", "supported"),
         ("fake.b: claim 0", "not supported"),

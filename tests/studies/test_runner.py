@@ -131,7 +131,7 @@ def test_a_task_that_requires_support_runs_only_where_every_claim_is_supported(
     assert said[-1] == "[2 of 2] fake.b: skipped, since not every claim of fake.a is supported."
     result = run_fake(plan, tmp_path)
     assert result.tasks["fake.b"].skip_reason == "not every claim of fake.a is supported"
-    assert result.status == "not supported"
+    assert result.status == "undecided"
     opened = {**plan, "fake.a": Fake(outcomes=(True, True))}
     assert run_keys(opened, tmp_path) == ["fake.a", "fake.b"]
 
@@ -144,10 +144,10 @@ def test_a_task_without_evidence_claims_nothing_and_those_that_need_it_are_skipp
     result = run_fake(plan, tmp_path, headline=("fake.a", "fake.c"))
     assert result.tasks["fake.a"].result.failure == "Too few prompts."
     (claim,) = result.tasks["fake.a"].result.claims
-    assert (claim.text, claim.status) == ("There is no evidence: Too few prompts.", "not supported")
+    assert (claim.text, claim.status) == ("There is no evidence: Too few prompts.", "undecided")
     assert result.tasks["fake.b"].skip_reason == "fake.a has no result"
     assert result.tasks["fake.c"].skip_reason == "fake.b has no result"
-    assert result.status == "not supported"
+    assert result.status == "undecided"
     assert not (tmp_path / "steered").exists()
 
 

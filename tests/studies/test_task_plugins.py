@@ -26,7 +26,7 @@ class Count(Task):
     def method(self):
         return f"The sites of {self.stage} were counted."
 
-    def cost(self, context, plan):
+    def cost(self, context):
         return Cost()
 
     def run(self, context, folder):

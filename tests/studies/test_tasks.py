@@ -13,7 +13,7 @@ from clerestory.causal.results import BaselineEffects, UnitEffect
 from clerestory.contrasts import Detection, Finding
 from clerestory.evaluation import Effect
 from clerestory.studies import Study
-from clerestory.studies.tasks import attribute, group, maximize, suppress, to_status
+from clerestory.studies.tasks import Status, attribute, group, maximize, suppress, to_status, verify
 from clerestory.studies.tasks.build import Build
 from clerestory.studies.tasks.familiarity import FamiliarityTask
 from clerestory.studies.tasks.find import Find
@@ -33,45 +33,52 @@ def detecting(any_found: int = 0, **changed: Any) -> Any:
     return SimpleNamespace(top_ranked=lambda kind: first, null=null)
 
 
+HARD = ("hard_negative_auroc", "hard_negative_low", "hard_negative_high")
 FIND = Find(record="r", concept="glass", positive="a", negative="b", hard_negative="c")
 
 
 @pytest.mark.parametrize(
-    ("found", "hard_negative", "supported"),
+    ("found", "hard_negative", "status"),
     [
-        (detecting(), "c", True),
-        (detecting(q=0.06), "c", False),
-        (detecting(low=0.49), "c", False),
-        (detecting(hard_negative_low=0.5), "c", False),
-        (detecting(hard_negative_low=None, hard_negative_auroc=None), "c", False),
-        (detecting(hard_negative_low=None, hard_negative_auroc=None), None, True),
-        (detecting(any_found=5), "c", True),
-        (detecting(any_found=6), "c", False),
+        (detecting(), "c", "supported"),
+        (detecting(q=0.06), "c", "undecided"),
+        (detecting(low=0.49), "c", "undecided"),
+        (detecting(low=0.1, high=0.5), "c", "undecided"),
+        (detecting(low=0.1, high=0.49), "c", "not supported"),
+        (detecting(hard_negative_low=0.5), "c", "undecided"),
+        (detecting(hard_negative_low=0.1, hard_negative_high=0.4), "c", "not supported"),
+        (detecting(hard_negative_low=0.1, hard_negative_high=0.4), None, "supported"),
+        (detecting(**dict.fromkeys(HARD)), "c", "undecided"),
+        (detecting(**dict.fromkeys(HARD)), None, "supported"),
+        (detecting(any_found=5), "c", "supported"),
+        (detecting(any_found=6), "c", "undecided"),
     ],
 )
 def test_find_claims_only_what_is_beyond_chance_and_the_hard_negative(
-    found: Any, hard_negative: str | None, supported: bool
+    found: Any, hard_negative: str | None, status: Status
 ) -> None:
     claim = FIND.model_copy(update={"hard_negative": hard_negative})._claim(found, "direction")
-    assert claim.status == to_status(supported)
-    assert ("does not detect it well enough" in claim.text) is not supported
+    assert claim.status == status
+    assert ("is not shown to detect it" in claim.text) is (status == "undecided")
+    assert ("does not detect it" in claim.text) is (status == "not supported")
     assert f"AUROC {claim.figure:.3f} ({claim.low:.3f} to {claim.high:.3f})" in claim.text
     assert f"here {found.null.any_found / 50:.0%}" in claim.criterion
 
 
-def built(rate: float, low: float, **changed: Any) -> dict[str, Any]:
+def built(rate: float, low: float, high: float = 1.0, **changed: Any) -> dict[str, Any]:
     """What a build says of itself."""
     other = {"unedited": 0.05, "shuffled": 0.1, "words": 0.6}
+    lowest = 0.02
     baselines = {
         name: {
             "target_rate": up / 2,
-            "target_interval": [0.0, up],
+            "target_interval": [lowest, up],
             "hard_negative_effect": 0.5,
             "preservation": {"lancet:subject": 0.95},
         }
         for name, up in other.items()
     }
-    told = {"target_rate": rate, "target_interval": [low, 1.0], "baselines": baselines}
+    told = {"target_rate": rate, "target_interval": [low, high], "baselines": baselines}
     picked = {"site": "prior/embedding"}
     kept = {"lancet:subject": 0.7, "lancet:place": 0.99}
     rest = {"preservation": kept, "mean_preservation": 0.9, "selected": picked}
@@ -89,34 +96,45 @@ assert isinstance(BUILD, Build)
 
 
 @pytest.mark.parametrize(
-    ("low", "beats", "supported"),
-    [(0.11, False, True), (0.1, False, False), (0.5, True, False), (0.61, True, True)],
+    ("low", "high", "beats", "status"),
+    [
+        (0.11, 1.0, False, "supported"),
+        (0.1, 1.0, False, "undecided"),
+        (0.5, 1.0, True, "undecided"),
+        (0.61, 1.0, True, "supported"),
+        (0.0, 0.02, False, "undecided"),
+        (0.0, 0.01, False, "not supported"),
+    ],
 )
 def test_build_is_supported_where_its_interval_is_above_the_baselines(
-    low: float, beats: bool, supported: bool
+    low: float, high: float, beats: bool, status: Status
 ) -> None:
-    step = BUILD.model_copy(update={"beats_words": beats})
-    (claim,) = step._claims(built(0.8, low))
-    assert claim.status == to_status(supported)
-    assert "80.0%" in claim.text and f"({low:.1%} to 100.0%)" in claim.text
+    task = BUILD.model_copy(update={"beats_words": beats})
+    (claim,) = task._claims(built(0.8, low, high))
+    assert claim.status == status
+    assert "80.0%" in claim.text and f"({low:.1%} to {high:.1%})" in claim.text
     assert "saying the words does in 30.0%" in claim.text
     assert "preserves 90% of the rest on average, subject least (70%; " in claim.text
     assert claim.criterion.endswith("(at most 60.0%)" if beats else "(at most 10.0%)")
 
 
 @pytest.mark.parametrize(
-    ("added", "low", "supported"),
-    [(0.05, 0.7, True), (0.051, 0.7, False), (-0.2, 0.7, True), (0.0, 0.1, False)],
+    ("added", "interval", "low", "status"),
+    [
+        (0.05, [-0.1, 0.2], 0.7, "supported"),
+        (0.051, [-0.1, 0.2], 0.7, "undecided"),
+        (0.05, [-0.1, 0.21], 0.7, "undecided"),
+        (-0.2, [-0.3, 0.1], 0.7, "supported"),
+        (0.1, [0.06, 0.2], 0.7, "not supported"),
+        (0.0, [-0.1, 0.1], 0.1, "undecided"),
+    ],
 )
 def test_build_claims_a_rare_hard_negative_only_where_it_draws_the_concept(
-    added: float, low: float, supported: bool
+    added: float, interval: list[float], low: float, status: Status
 ) -> None:
-    _, claim = BUILD._claims(built(0.8, low, hard_negative_effect=added, mean_preservation=None))
-    assert (claim.id, claim.status, claim.figure) == (
-        "hard negative",
-        to_status(supported),
-        added,
-    )
+    changed = {"hard_negative_effect": added, "hard_negative_interval": interval}
+    _, claim = BUILD._claims(built(0.8, low, mean_preservation=None, **changed))
+    assert (claim.id, claim.status, claim.figure) == ("hard negative", status, added)
     assert f"by {added:+.3f}" in claim.text and "+0.500" in claim.text
 
 
@@ -128,38 +146,47 @@ def shares(*spans: tuple[float, float]) -> list[Share]:
 
 
 @pytest.mark.parametrize(
-    ("effect", "spans", "supported"),
+    ("effect", "spans", "status"),
     [
-        ("raises", [(0.3, 0.5), (0.0, 0.2)], True),
-        ("raises", [(0.3, 0.5), (0.1, 0.3)], False),
-        ("raises", [(0.0, 0.5), (-0.2, -0.1)], False),
-        ("raises", [(0.1, 0.5)], True),
-        ("lowers", [(-0.5, -0.3), (-0.2, 0.0)], True),
-        ("lowers", [(-0.5, 0.0), (0.1, 0.2)], False),
-        ("lowers", [(-0.5, -0.3), (-0.3, 0.0)], False),
-        ("preserves", [(-0.05, 0.09), (0.5, 0.9)], True),
-        ("preserves", [(-0.05, 0.1), (0.5, 0.9)], False),
-        ("preserves", [(-0.3, 0.05), (0.5, 0.9)], False),
+        ("raises", [(0.3, 0.5), (0.0, 0.2)], "supported"),
+        ("raises", [(0.3, 0.5), (0.1, 0.3)], "undecided"),
+        ("raises", [(0.0, 0.5), (-0.2, -0.1)], "undecided"),
+        ("raises", [(-0.5, -0.1), (-0.9, -0.8)], "not supported"),
+        ("raises", [(0.1, 0.5)], "supported"),
+        ("raises", [(0.1, 0.3), (0.2, 0.9)], "undecided"),
+        ("raises", [(0.1, 0.3), (0.4, 0.9)], "not supported"),
+        ("lowers", [(-0.5, -0.3), (-0.2, 0.0)], "supported"),
+        ("lowers", [(-0.5, 0.0), (0.1, 0.2)], "undecided"),
+        ("lowers", [(-0.5, -0.3), (-0.3, 0.0)], "undecided"),
+        ("lowers", [(-0.5, -0.3), (-0.9, -0.6)], "not supported"),
+        ("lowers", [(0.1, 0.3), (0.5, 0.6)], "not supported"),
+        ("preserves", [(-0.05, 0.09), (0.5, 0.9)], "supported"),
+        ("preserves", [(-0.05, 0.1), (0.5, 0.9)], "undecided"),
+        ("preserves", [(-0.3, 0.05), (0.5, 0.9)], "undecided"),
+        ("preserves", [(-0.3, -0.1), (0.5, 0.9)], "not supported"),
+        ("preserves", [(0.1, 0.2), (0.5, 0.9)], "not supported"),
     ],
 )
 def test_a_piece_raises_lowers_or_preserves_where_its_interval_is_apart(
-    effect: str, spans: list[tuple[float, float]], supported: bool
+    effect: str, spans: list[tuple[float, float]], status: Status
 ) -> None:
     told, *others = shares(*spans)
     claim = attribute._claim(effect, "black clothes", told, others)
-    assert claim.status == to_status(supported)
-    assert ("is not shown to" in claim.text or "may change" in claim.text) is not supported
+    assert claim.status == status
+    assert f"“raven” {attribute.VERBS[effect][status]} black clothes" in claim.text
     assert claim.text.startswith("“raven” ") and "black clothes" in claim.text
     assert all(f"“{one.piece}”" in claim.text for one in others)
     assert (claim.figure, claim.low, claim.high) == (told.value, told.low, told.high)
 
 
-def suppressed(drop: float | None, kept: float | None) -> Any:
+def suppressed(
+    drop: float | None, kept: float | None, low: float | None = 0.8, high: float | None = 1.0
+) -> Any:
     best = SimpleNamespace(
         name="negative prompt",
         reduction=drop,
-        reduction_low=0.1,
-        reduction_high=0.95,
+        reduction_low=low,
+        reduction_high=high,
         preservation=kept,
         unwanted_before=0.9,
         unwanted_after=0.2,
@@ -168,20 +195,21 @@ def suppressed(drop: float | None, kept: float | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("drop", "kept", "supported"),
+    ("drop", "kept", "low", "high", "status"),
     [
-        (0.8, 0.9, True),
-        (0.79, 1.0, False),
-        (1.0, 0.89, False),
-        (None, 1.0, False),
-        (1.0, None, False),
+        (0.9, 0.9, 0.8, 1.0, "supported"),
+        (0.9, 0.9, 0.79, 1.0, "undecided"),
+        (0.9, 0.89, 0.8, 1.0, "undecided"),
+        (0.9, None, 0.8, 1.0, "undecided"),
+        (0.5, 1.0, 0.3, 0.79, "not supported"),
+        (None, 1.0, None, None, "undecided"),
     ],
 )
 def test_suppress_is_supported_where_most_is_removed_and_nearly_all_preserved(
-    drop: float | None, kept: float | None, supported: bool
+    drop: float | None, kept: float | None, low: Any, high: Any, status: Status
 ) -> None:
-    claim = suppress._claim(suppressed(drop, kept))
-    assert claim.status == to_status(supported) and claim.figure == drop
+    claim = suppress._claim(suppressed(drop, kept, low, high))
+    assert claim.status == status and claim.figure == drop
     gone = "nothing that can be" if drop is None else f"{drop:.0%} of the excess"
     assert gone in claim.text
     assert "90% of pictures before, in 20% after" in claim.text
@@ -228,48 +256,55 @@ UNIT = SimpleNamespace(unit="prior/embedding[difference]", omega2=0.4)
 
 
 @pytest.mark.parametrize(
-    ("found", "supported"),
+    ("found", "status"),
     [
-        (detecting(), True),
-        (detecting(q=0.06), False),
-        (detecting(low=0.5), False),
-        (detecting(any_found=6), False),
+        (detecting(), "supported"),
+        (detecting(q=0.06), "undecided"),
+        (detecting(low=0.5), "undecided"),
+        (detecting(any_found=6), "undecided"),
+        (detecting(low=0.1, high=0.4), "not supported"),
     ],
 )
-def test_a_group_is_separated_by_a_direction_beyond_chance(found: Any, supported: bool) -> None:
+def test_a_group_is_separated_by_a_direction_beyond_chance(found: Any, status: Status) -> None:
     claim = group._claim(grouped(found, (UNIT,)), "scared")
-    assert claim.status == to_status(supported)
-    assert ("is not shown to separate" in claim.text) is not supported
+    assert claim.status == status
+    assert f"ranked first, {group.VERBS[status]} pictures that are scared" in claim.text
     assert "40% of its variance lies between the groups" in claim.text
 
 
-def test_a_group_of_too_few_pictures_or_without_a_unit_is_not_supported() -> None:
+def test_a_group_of_too_few_pictures_or_without_a_unit_is_undecided() -> None:
     for claim in (
         group._claim(grouped(detecting(), ()), "scared"),
         group._claim(grouped(detecting(), (UNIT,)), "happy"),
-        group._none("mood"),
+        group._claim_without_groups("mood"),
     ):
-        assert claim.status == "not supported" and claim.figure is None
-    assert "No label of mood" in group._none("mood").text
+        assert claim.status == "undecided" and claim.figure is None
+    assert "No label of mood" in group._claim_without_groups("mood").text
 
 
 VERIFY = Verify(find="glass", classifier="style", label="stained glass")
 
 
 @pytest.mark.parametrize(
-    ("low", "beside", "high", "supported"),
-    [(0.4, 0.8, 0.3, True), (0.0, 0.8, 0.3, False), (0.4, 0.3, 0.3, False)],
+    ("low", "upper", "beside", "high", "status"),
+    [
+        (0.4, 1.0, 0.8, 0.3, "supported"),
+        (0.0, 1.0, 0.8, 0.3, "undecided"),
+        (0.4, 1.0, 0.3, 0.3, "undecided"),
+        (-0.4, 0.0, 0.3, 0.3, "undecided"),
+        (-0.4, -0.1, 0.3, 0.3, "not supported"),
+    ],
 )
 def test_a_unit_controls_beyond_chance_and_beyond_every_shuffled_direction(
-    low: float, beside: float, high: float, supported: bool
+    low: float, upper: float, beside: float, high: float, status: Status
 ) -> None:
     band = BaselineEffects(0.0, -0.1, high, 20, 12, beside)
-    added, zero = Effect(0.8, low, 1.0), Effect(0.0, -0.1, 0.1)
+    added, zero = Effect(0.8, low, upper), Effect(0.0, -0.1, 0.1)
     best = UnitEffect("text.blocks.0/mlp[3]", "neuron", 0.9, added, zero, None, None, band, {})
     causes: Any = SimpleNamespace(effects=(best, best), prompting=Effect(0.9, 0.8, 1.0))
     claim = VERIFY._claim(causes, best)
-    assert claim.status == to_status(supported)
-    assert ("is not shown to control" in claim.text) is not supported
+    assert claim.status == status
+    assert claim.text.startswith(f"text.blocks.0/mlp[3] {verify.VERBS[status]} stained glass")
     assert "+0.80" in claim.text and f"at most {high:+.2f}" in claim.text
 
 
@@ -281,7 +316,9 @@ def test_a_prompt_drives_a_unit_beyond_the_best_of_as_many_random_ones(
     null = SimpleNamespace(scores=np.array([0.0, 1.0, 2.0]))
     came: Any = SimpleNamespace(best=(best,), null=null)
     claim = maximize._claim(came, "a/b[3]", 2000)
-    assert claim.status == to_status(supported) and claim.criterion.startswith("above 3.3")
+    # No interval: a search without success refutes nothing.
+    assert claim.status == to_status(supported or None)
+    assert claim.criterion.startswith("above 3.3")
     assert "“cat glass”" in claim.text and "the highest of 3 of those is 2.00" in claim.text
 
 
@@ -290,7 +327,7 @@ def test_claims_from_numpy_figures_have_a_status() -> None:
         FIND._claim(detecting(low=np.float64(0.97), q=np.float64(1e-6)), "direction"),
         group._claim(grouped(detecting(low=np.float64(0.97)), (UNIT,)), "scared"),
         attribute._claim("raises", "x", *_first(shares((np.float64(0.3), np.float64(0.5))))),
-        suppress._claim(suppressed(np.float64(0.9), np.float64(0.95))),
+        suppress._claim(suppressed(np.float64(0.9), np.float64(0.95), np.float64(0.85))),
         *BUILD._claims(
             built(np.float64(0.8), np.float64(0.7), hard_negative_effect=np.float64(0.01))
         ),

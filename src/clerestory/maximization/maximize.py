@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from clerestory.contrasts import Findings
 from clerestory.errors import SearchError, SiteError
+from clerestory.evaluation import CacheOption, Condition, Design, Evaluator
 from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.maximization.base import BudgetSpentError, Problem, Search, searches
 from clerestory.maximization.fluency import Fluency, language_model
@@ -67,6 +68,7 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     batch: int = 64,
     pictures: bool = True,
     out: str | Path | None = None,
+    cache: CacheOption = True,
     announce: Announce | None = None,
     progress: ProgressOption = True,
 ) -> MaximizationResult:
@@ -95,6 +97,7 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         pictures: Whether to draw the best prompts.
         out: A folder for the trail, which is updated during the search, and for the result. After
             an interrupt the same call continues from there.
+        cache: Whether the pictures of the best prompts are cached, or where.
         announce: Called with a forecast before the search starts.
         progress: True for progress bars, or a callback.
 
@@ -133,7 +136,9 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         result = replace(result, stopped=stopped, provenance=provenance)
         if folder is not None:
             result.save(folder)
-        return _with_pictures(result, model, scorer, report) if pictures else result
+        if not pictures:
+            return result
+        return _with_pictures(result, scorer, Evaluator(model, cache, progress=report))
 
 
 def _objective(
@@ -328,14 +333,9 @@ def _contributions(
 
 
 def _with_pictures(
-    result: MaximizationResult, model: Model, scorer: Scorer, report: Progress
+    result: MaximizationResult, scorer: Scorer, evaluator: Evaluator
 ) -> MaximizationResult:
     seeds = list(PICTURE_SEEDS if scorer.is_seed_independent else scorer.seeds)
-    run = model.run(
-        [best.prompt for best in result.best],
-        seeds,
-        progress=lambda _, completed, total: report("drawing the best", completed, total),
-    )
-    assert run.pictures is not None
-    shape = (len(result.best), len(seeds), *run.pictures.shape[1:])
-    return replace(result, pictures=run.pictures.reshape(shape))
+    design = Design.crossed([best.prompt for best in result.best], seeds)
+    (drawing,) = evaluator.draw([Condition("best")], design, description="drawing the best")
+    return replace(result, pictures=design.by_item(drawing.pictures))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Forecast", "forecast"]
 
 PROMPTS = tuple(f"a picture of a cat, {number}" for number in range(8))
-"""What is timed."""
+"""The prompts that are timed."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Forecast:
 
     Attributes:
         costs: The cost of each task.
-        picture: Seconds that drawing a picture takes on this machine.
-        read: Seconds that reading a prompt as far as the conditioning site takes.
-        text: Seconds that reading a prompt in the text encoder takes.
+        seconds_per_picture: Time to draw a picture on this machine.
+        seconds_per_read: Time to read a prompt as far as the conditioning site.
+        seconds_per_text: Time to read a prompt in the text encoder.
         memory: Bytes that the process has held at most, the accelerator's included.
     """
 
     costs: Mapping[str, Cost]
-    picture: float
-    read: float
-    text: float
+    seconds_per_picture: float
+    seconds_per_read: float
+    seconds_per_text: float
     memory: int
 
     @property
@@ -54,9 +54,12 @@ class Forecast:
         Returns:
             Seconds.
         """
-        # What was measured includes the pictures and prompts that are counted beside it.
-        counted = 0.0 if cost.seconds else cost.pictures * self.picture + cost.read * self.read
-        return cost.seconds + counted + cost.text * self.text
+        text = cost.text * self.seconds_per_text
+        if cost.seconds:
+            # A measured time includes the pictures and prompts that are counted beside it.
+            return cost.seconds + text
+        pictures = cost.pictures * self.seconds_per_picture
+        return pictures + cost.read * self.seconds_per_read + text
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -74,7 +77,7 @@ class Forecast:
 
 
 def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None = None) -> Forecast:
-    """Time a few prompts, and the first batch of each recording; nothing is kept.
+    """Time a few prompts, and the first batch of each recording; nothing is saved.
 
     Args:
         study: The study, at a scale.
@@ -87,26 +90,26 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
     Raises:
         ClerestoryError: The study cannot run on this model.
     """
-    given = classifiers or {}
-    with trusted_names(study.trusted_classifiers(given, model.profile)):
-        context = check_study(study, model, Path(), given, lambda label, completed, total: None)
-        picture = _seconds_a_prompt(lambda: model.run(list(PROMPTS), 0))
-        # A model without such sites reads nothing faster than it draws.
+    overrides = classifiers or {}
+    with trusted_names(study.trusted_classifiers(overrides, model.profile)):
+        context = check_study(study, model, Path(), overrides, lambda label, completed, total: None)
+        picture = _seconds_per_prompt(lambda: model.run(list(PROMPTS), 0))
+        # Without sites of text encoders a prompt takes as long to read as to draw.
         text = read = picture
         sites = [site for site in model.sites if model.sites[site].stage.startswith("text")]
         if sites:
             text = read = _time_reading(model, sites[0])
         if model.conditioning_site:
             read = _time_reading(model, model.conditioning_site)
-        costs = {key: task.cost(context, study.plan) for key, task in study.plan.items()}
+        costs = {key: task.cost(context) for key, task in study.plan.items()}
         return Forecast(costs, picture, read, text, _memory())
 
 
 def _time_reading(model: Model, site: str) -> float:
-    return _seconds_a_prompt(lambda: model.run(list(PROMPTS), 0, read=[site], pictures=False))
+    return _seconds_per_prompt(lambda: model.run(list(PROMPTS), 0, read=[site], pictures=False))
 
 
-def _seconds_a_prompt(run: Callable[[], object]) -> float:
+def _seconds_per_prompt(run: Callable[[], object]) -> float:
     """The second run is timed: the first one warms up."""
     run()
     start = time.perf_counter()
@@ -120,5 +123,5 @@ def _memory() -> int:
     import torch
 
     # In units of 1,024 bytes on Linux.
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return most + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

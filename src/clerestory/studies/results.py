@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ from clerestory.io.validation import validate
 from clerestory.io.writing import atomic_folder
 from clerestory.reporting.results import Provenance, Result
 from clerestory.studies.schema import Study
-from clerestory.studies.tasks import Claim, Status, Task, TaskResult
+from clerestory.studies.tasks import Claim, Status, Task, TaskResult, overall_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,44 +68,40 @@ class StudyResult(Result):
     @property
     def claims(self) -> dict[str, Claim]:
         """All claims, by `TASK: CLAIM`."""
-        return {
-            f"{key}: {claim.id}": claim
-            for key, run in self.tasks.items()
-            for claim in run.result.claims
-        }
+        return self._claims_of(self.tasks)
 
     @property
     def headline(self) -> dict[str, Claim]:
         """The claims that the answer depends on."""
+        return self._claims_of(self.study.headline)
+
+    def _claims_of(self, keys: Iterable[str]) -> dict[str, Claim]:
         return {
-            f"{key}: {claim.id}": claim
-            for key in self.study.headline
-            for claim in self.tasks[key].result.claims
+            f"{key}: {claim.id}": claim for key in keys for claim in self.tasks[key].result.claims
         }
 
     @property
     def status(self) -> Status:
-        """Supported where every claim of the headline is, not supported where none is."""
-        statuses = [claim.status for claim in self.headline.values()]
-        if statuses and all(status == "supported" for status in statuses):
-            return "supported"
-        # A headline without a claim is not supported either: `all` of nothing is true.
-        return "not supported" if all(s == "not supported" for s in statuses) else "undecided"
+        """Supported where every claim of the headline is, not supported where any is not.
+
+        Undecided in between, and where the headline's tasks have no claim.
+        """
+        return overall_status(claim.status for claim in self.headline.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What limits the figures, each once, after its task's key."""
-        listed = (
+        warnings = (
             f"{key}: {text}" for key, run in self.tasks.items() for text in run.result.warnings
         )
-        return tuple(dict.fromkeys(listed))
+        return tuple(dict.fromkeys(warnings))
 
     def answer(self) -> tuple[str, ...]:
         """The status in a sentence, then each claim's own sentence, with its figure."""
         claims = list(self.headline.values())
         supported = sum(claim.status == "supported" for claim in claims)
-        opening = f"{self.status.capitalize()}: {supported} of {len(claims)} claims are supported."
-        return (opening, *dict.fromkeys(claim.text for claim in claims))
+        summary = f"{self.status.capitalize()}: {supported} of {len(claims)} claims are supported."
+        return (summary, *dict.fromkeys(claim.text for claim in claims))
 
     def summary(self) -> str:
         """The study, the model, and the status."""
@@ -115,7 +111,7 @@ class StudyResult(Result):
         """A row for each claim, those of the answer first."""
         import pandas as pd
 
-        # A claim of the headline keeps its first place where it comes again.
+        # A key that occurs again keeps its first position: the headline's claims come first.
         ordered = {**self.headline, **self.claims}
         rows = [
             {
@@ -216,7 +212,7 @@ class StudyResult(Result):
         try:
             definition, tasks = content["definition"], content["tasks"]
             provenance, classifiers = content["provenance"], content["classifiers"]
-            details = {key: (task["skip_reason"], task["seconds"]) for key, task in tasks.items()}
+            runs = {key: (task["skip_reason"], task["seconds"]) for key, task in tasks.items()}
         # A folder may come from anywhere: fields may be missing or of another type.
         except (KeyError, TypeError, AttributeError) as error:
             raise TableError(f"{path} is no result of a study: {error} is missing.") from error
@@ -227,7 +223,7 @@ class StudyResult(Result):
             provenance=validate(Provenance, provenance, f"{path}: provenance", TableError),
             classifiers=validate(dict[str, str], classifiers, f"{path}: classifiers", TableError),
             tasks={
-                key: _reload(study.plan[key], folder / TASKS / key, key, *details[key])
+                key: _reload(study.plan[key], folder / TASKS / key, key, *runs[key])
                 for key in study.plan
             },
             folder=folder,
@@ -242,13 +238,14 @@ def skipped_result(key: str, reason: str) -> TaskResult:
         reason: A clause that completes “was skipped, since …”.
 
     Returns:
-        A result whose only claim is not supported.
+        A result with one claim, which is undecided: nothing was tested.
     """
     text = f"{key} was skipped, since {reason}."
-    return TaskResult((Claim("skipped", text, "not supported", "that it can be run"),))
+    return TaskResult((Claim("skipped", text, "undecided", "the task has run"),))
 
 
 def _reload(task: Task, folder: Path, key: str, skip_reason: str | None, seconds: float) -> TaskRun:
+    # A task that was skipped has no folder.
     if skip_reason:
         return TaskRun(task, skipped_result(key, skip_reason), seconds, True, skip_reason)
     return TaskRun(task, TaskResult.load(folder), seconds, True)

@@ -71,21 +71,21 @@ def run_study(
     """
     from clerestory.evaluation import SampleCache
 
-    given = dict(classifiers or {})
+    overrides = dict(classifiers or {})
     # Before anything is opened: a mistake in a path should cost no time.
     check_folder(out)
     with (
-        # A study's file may be a stranger's: it must not make anything run or be fetched.
-        trusted_names(study.trusted_classifiers(given, model.profile)),
+        # A study's file may come from anybody: it must not make code run or weights be fetched.
+        trusted_names(study.trusted_classifiers(overrides, model.profile)),
         progress_bars(progress) as bars,
     ):
-        context = check_study(study, model, out, given, bars)
+        context = check_study(study, model, out, overrides, bars)
         context = replace(context, cache=SampleCache(out / CACHE) if cache else False)
         (out / TASKS).mkdir(parents=True, exist_ok=True)
         options = {
             "scale": study.scale,
             "revision": model.revision,
-            "classifiers": given,
+            "classifiers": overrides,
             "load_options": dict(model.load_options),
         }
         with _exclusive(out):
@@ -158,7 +158,7 @@ def check_study(
         model: The model that it asks about.
         out: The study's folder; it need not exist.
         classifiers: Classifiers in place of the study's, by name.
-        progress: Receives how far each task has come.
+        progress: Receives the progress of each task.
 
     Returns:
         What the tasks work with.
@@ -195,45 +195,45 @@ def check_folder(out: Path) -> None:
 def _run_task(task: Task, context: TaskContext, folder: Path, digest: str) -> TaskRun:
     """The task's result, from its folder where it depends on the same, else computed.
 
-    It is computed in a hidden folder, whose name has the digest: that is how a stopped run is found
-    again. The folder takes its place once it is complete.
+    It is computed in a hidden folder with the digest in its name, by which a run that was stopped
+    is found again. That folder is renamed once it is complete.
     """
     if (folder / INPUTS).exists() and _read_line(folder, INPUTS) == digest:
         return TaskRun(task, TaskResult.load(folder), _read_seconds(folder), reused=True)
-    part = folder.with_name(f".{folder.name}.{digest}")
-    # What a stopped run of other inputs left can never be taken up again.
+    partial = folder.with_name(f".{folder.name}.{digest}")
+    # What a stopped run of other inputs left cannot be resumed.
     for outdated in folder.parent.glob(f".{folder.name}.*"):
-        if outdated != part or not task.resumable:
+        if outdated != partial or not task.resumable:
             shutil.rmtree(outdated)
-    before = _read_seconds(part) if (part / SECONDS).exists() else 0.0
-    part.mkdir(exist_ok=True)
+    earlier = _read_seconds(partial) if (partial / SECONDS).exists() else 0.0
+    partial.mkdir(exist_ok=True)
     # `save_pictures` numbers files by how many there are: none may be left of a stopped run.
-    shutil.rmtree(part / PICTURES, ignore_errors=True)
+    shutil.rmtree(partial / PICTURES, ignore_errors=True)
     start = time.perf_counter()
     try:
-        result = _result_of(task, context, part)
+        result = _run_or_explain(task, context, partial)
     finally:
         # Also where the run is stopped, so that the times of all attempts add up.
-        seconds = round(before + time.perf_counter() - start, 1)
-        with atomic_file(part / SECONDS) as file:
+        seconds = round(earlier + time.perf_counter() - start, 1)
+        with atomic_file(partial / SECONDS) as file:
             file.write_text(f"{seconds}\n", "utf-8")
-    result.save(part)
-    (part / INPUTS).write_text(digest + "\n", "utf-8")
+    result.save(partial)
+    (partial / INPUTS).write_text(digest + "\n", "utf-8")
     # Without its digest a folder that is being removed is not taken for a complete one.
     (folder / INPUTS).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    partial.rename(folder)
     return TaskRun(task, result, seconds)
 
 
-def _result_of(task: Task, context: TaskContext, folder: Path) -> TaskResult:
-    """What the task finds; where there is no evidence to be had, a claim that is not supported."""
+def _run_or_explain(task: Task, context: TaskContext, folder: Path) -> TaskResult:
+    """What the task finds; where the data have no answer, one undecided claim."""
     try:
         return task.run(context, folder)
     # Only these say that the data have no answer; any other error stops the study.
     except (EvidenceError, SearchError) as error:
         text = f"There is no evidence: {error}"
-        claim = Claim("evidence", text, "not supported", "evidence to be had")
+        claim = Claim("evidence", text, "undecided", "evidence for or against")
         return TaskResult((claim,), failure=str(error))
 
 
@@ -242,7 +242,7 @@ def _read_line(folder: Path, name: str) -> str:
 
 
 def _read_seconds(folder: Path) -> float:
-    """What a task has taken so far; OutputError where the file was altered."""
+    """Seconds that a task has taken so far; OutputError where the file was altered."""
     text = _read_line(folder, SECONDS)
     if not re.fullmatch(r"\d{1,12}(\.\d*)?", text, re.ASCII):
         raise OutputError(
@@ -272,10 +272,10 @@ def _missing_labels(task: Task, context: TaskContext) -> Iterator[str]:
 
     for name, label in task.predicted_labels():
         known = load_classifier(context.classifier(name)).classes
-        translated = context.label(name, label)
-        if translated and translated not in known:
-            hint = suggest(translated, known)
-            yield f"{context.classifier(name)} has no class {translated!r}.{hint}"
+        translation = context.label(name, label)
+        if translation and translation not in known:
+            hint = suggest(translation, known)
+            yield f"{context.classifier(name)} has no class {translation!r}.{hint}"
 
 
 def _publish_models(result: StudyResult) -> None:

@@ -70,7 +70,7 @@ class StudyClassifier(BaseModel):
             profile: The model's profile.
 
         Returns:
-            The classifier's whole name.
+            The classifier's full name.
         """
         return profile.classifiers.get(self.profile, "") or self.default
 
@@ -78,7 +78,7 @@ class StudyClassifier(BaseModel):
 class Study(BaseModel):
     """A question about a model, and the tasks that answer it.
 
-    Everything that the figures depend on besides the model stands here.
+    It holds everything besides the model that the figures depend on.
 
     Attributes:
         name: A name of lower-case letters, digits and dashes.
@@ -86,13 +86,13 @@ class Study(BaseModel):
         headline: The tasks whose claims make the answer.
         classifiers: The classifiers that the tasks name.
         plan: The tasks by key, `find.glass`, each after those that it needs.
-        file: The file that it was read from, as it was named; "" for a built-in study.
+        file: The path that it was read from, as it was given; "" for a built-in study.
         scale: How much is drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)
+    name: str = Field(pattern=f"^{NAME.pattern}$", max_length=60)
     question: str = Field(min_length=1, max_length=400)
     headline: tuple[str, ...] = Field(min_length=1)
     classifiers: dict[str, StudyClassifier] = {}
@@ -116,7 +116,7 @@ class Study(BaseModel):
             TableError: The file does not describe a study; with the field, and what is possible.
         """
         path = study_file(source)
-        # By its path: a file that lies elsewhere is a stranger's, whatever it is called.
+        # By its path: only an installed file is trusted, whatever another one is called.
         file = "" if path in _built_in_files().values() else str(source)
         try:
             data = read_toml(path, TableError)
@@ -125,7 +125,7 @@ class Study(BaseModel):
         try:
             return cls.from_dict(data, scale, file=file)
         except ValidationError as error:
-            raise TableError(f"{file or path.stem}: {_first_problem(error)}.") from error
+            raise TableError(f"{file or path.stem}: {_describe_error(error)}.") from error
         except TableError as error:
             raise TableError(f"{file or path.stem}: {error}") from error
 
@@ -147,27 +147,29 @@ class Study(BaseModel):
         """
         fields = dict(data)
         quick = _table("quick", fields.pop("quick", {}))
-        kinds = tasks
-        # The tables of tasks are named by kinds; what is left are the study's own fields.
-        tables = {kind: fields.pop(kind) for kind in list(fields) if kind in kinds}
+        # Tables of tasks are named by kinds; the other fields are the study's own.
+        tables = {kind: fields.pop(kind) for kind in list(fields) if kind in tasks}
         possible = sorted(set(cls.model_fields) - {"plan", "file", "scale"})
         unknown = sorted(set(fields) - set(possible))
         if unknown:
-            hint = suggest(unknown[0], [*possible, *kinds, "quick"])
+            hint = suggest(unknown[0], [*possible, *tasks, "quick"])
             raise TableError(f"{unknown[0]!r} is no field.{hint}")
         # Both scales are read, so that an error in either shows at once.
-        full, small = dict(_tasks_of(tables, {})), dict(_tasks_of(tables, quick))
+        plans: dict[Scale, dict[str, Task]] = {
+            "full": dict(_read_tasks(tables, {})),
+            "quick": dict(_read_tasks(tables, quick)),
+        }
         for key in quick:
-            if key not in full:
-                raise TableError(f"quick has {key!r}, which is no task.{suggest(key, full)}")
+            if key not in plans["full"]:
+                hint = suggest(key, plans["full"])
+                raise TableError(f"quick has {key!r}, which is no task.{hint}")
         for name in _table("classifiers", fields.get("classifiers", {})):
             if not NAME.fullmatch(name):
                 raise TableError(
                     f"classifiers: name {name!r} with lower-case letters, digits and dashes."
                 )
-        chosen = small if scale == "quick" else full
-        plan = {key: task for key, task in chosen.items() if not task.skip}
-        return cls(**fields, plan=_ordered(plan), file=file, scale=scale).checked()
+        plan = {key: task for key, task in plans[scale].items() if not task.skip}
+        return cls(**fields, plan=_sort_by_needs(plan), file=file, scale=scale).check()
 
     @classmethod
     def from_definition(cls, definition: Mapping[str, Any]) -> Study:
@@ -183,15 +185,15 @@ class Study(BaseModel):
             TableError: It is none.
         """
         try:
-            fields = {**definition, "plan": dict(_reread(definition["plan"]))}
-            return cls.model_validate(fields).checked()
+            fields = {**definition, "plan": dict(_tasks_of_plan(definition["plan"]))}
+            return cls.model_validate(fields).check()
         except (KeyError, TypeError, AttributeError) as error:
             raise TableError("The definition of the study was altered.") from error
         except ValidationError as error:
-            raise TableError(f"The definition of the study: {_first_problem(error)}.") from error
+            raise TableError(f"The definition of the study: {_describe_error(error)}.") from error
 
-    def checked(self) -> Study:
-        """The same study; TableError where its parts do not fit together.
+    def check(self) -> Study:
+        """Check that the parts fit together.
 
         Returns:
             The study itself.
@@ -205,21 +207,22 @@ class Study(BaseModel):
                 if not self.plan[needed].makes_claims:
                     raise TableError(f"{key}.requires_support: {needed} makes no claims.")
             for name, _ in task.predicted_labels():
-                # A name with a colon is a classifier's whole name.
+                # A name with a colon is a classifier's full name.
                 if name not in self.classifiers and ":" not in name:
                     hint = suggest(name, self.classifiers)
                     raise TableError(f"{key}: the study has no classifier {name!r}.{hint}")
             # Anywhere in a task: queries and sums name classifiers too.
-            code = next((text for text in _texts(task.model_dump()) if CODE.search(text)), None)
+            code = next((text for text in _strings(task.model_dump()) if CODE.search(text)), None)
             if code is not None:
                 raise TableError(
                     f"{key} names {code[:80]!r}, which is code, and a file cannot bring any: put a "
                     "name there, with a table [classifiers.NAME], and give --classifier "
                     "NAME=python:MODULE:FUNCTION."
                 )
-            problem = task.problem(self.plan, self.classifiers)
-            if problem:
-                raise TableError(f"{key}.{problem}.")
+            try:
+                task.check_plan(self.plan, self.classifiers)
+            except TableError as error:
+                raise TableError(f"{key}.{error}") from error
         for key in self.headline:
             if key not in self.plan:
                 raise TableError(f"headline: {key!r} is no task.{suggest(key, self.plan)}")
@@ -227,28 +230,30 @@ class Study(BaseModel):
                 raise TableError(f"headline: {key} makes no claims.")
         return self
 
-    def choose_classifiers(self, profile: ModelProfile, given: Mapping[str, str]) -> dict[str, str]:
+    def choose_classifiers(
+        self, profile: ModelProfile, overrides: Mapping[str, str]
+    ) -> dict[str, str]:
         """The classifiers for a model by the study's names.
 
         Args:
             profile: The model's profile.
-            given: Classifiers in place of the study's.
+            overrides: Classifiers in place of the study's, by name.
 
         Returns:
-            Classifiers' whole names, by the study's names.
+            Classifiers' full names, by the study's names.
 
         Raises:
             TableError: One has none for this model, or the file names code, which only the person
                 who runs the study may do.
         """
-        unknown = [name for name in given if name not in self.classifiers]
+        unknown = [name for name in overrides if name not in self.classifiers]
         if unknown:
             hint = suggest(unknown[0], self.classifiers)
             raise TableError(f"The study has no classifier {unknown[0]!r}.{hint}")
         chosen = {}
         for name, entry in self.classifiers.items():
-            chosen[name] = given.get(name) or entry.choose(profile)
-            if name not in given and is_code(chosen[name]):
+            chosen[name] = overrides.get(name) or entry.choose(profile)
+            if name not in overrides and is_code(chosen[name]):
                 raise TableError(
                     f"{self.file or self.name}: classifiers.{name} is {chosen[name][:80]!r}, which "
                     "is code, and a file cannot bring any. If you trust it: --classifier "
@@ -261,35 +266,38 @@ class Study(BaseModel):
                 )
         return chosen
 
-    def trusted_classifiers(self, given: Mapping[str, str], profile: ModelProfile) -> set[str]:
-        """Names of classifiers that no stranger's file brings; those of a hub may be fetched.
+    def trusted_classifiers(self, overrides: Mapping[str, str], profile: ModelProfile) -> set[str]:
+        """Classifiers that may be loaded, and fetched from a hub.
 
-        They are those given on the command line or in Python, the profile's, and a built-in
-        study's; code is trusted only where it was given.
+        They are the overrides, the profile's, and a built-in study's, but not those of any other
+        file; code is trusted only among the overrides.
 
         Args:
-            given: Classifiers in place of the study's, by name.
+            overrides: Classifiers in place of the study's, by name: from the command line or
+                Python.
             profile: The model's profile.
 
         Returns:
-            Classifiers' whole names.
+            Classifiers' full names.
         """
-        # Defaults of a file may be a stranger's.
+        # A file that is not installed may come from anybody.
         entries = () if self.file else self.classifiers.values()
         installed = {*profile.classifiers.values(), *(entry.default for entry in entries)}
-        return {*given.values(), *(name for name in installed if not is_code(name))}
+        return {*overrides.values(), *(name for name in installed if not is_code(name))}
 
     def label_names(
         self, chosen: Mapping[str, str], profile: ModelProfile
     ) -> dict[str, Mapping[str, str]]:
-        """What the chosen classifiers call labels: a model's own call them as the study does.
+        """What the chosen classifiers call the study's labels.
+
+        A classifier of the model's own profile calls them as the study does.
 
         Args:
             chosen: What `choose_classifiers` gave.
             profile: The model's profile.
 
         Returns:
-            By the study's name of a classifier, what the chosen one calls each label; labels that
+            By the study's name of a classifier: what the chosen one calls each label. Labels that
             it calls the same are left out.
         """
         return {
@@ -335,7 +343,7 @@ def built_in_studies() -> tuple[Study, ...]:
 
 
 def study_file(source: str | Path) -> Path:
-    """The file of a built-in study by its name, or the file itself; RegistryError for none.
+    """The file of a built-in study, or the file itself.
 
     Args:
         source: The name of a built-in study, or a file, which ends in .toml.
@@ -365,11 +373,11 @@ def _built_in_files() -> dict[str, Path]:
 
 
 def _needs(task: Task) -> tuple[str, ...]:
-    """What runs before a task."""
+    """Keys of the tasks that run before a task."""
     return tuple(dict.fromkeys((*task.needs(), *task.requires_support)))
 
 
-def _ordered(plan: Mapping[str, Task]) -> dict[str, Task]:
+def _sort_by_needs(plan: Mapping[str, Task]) -> dict[str, Task]:
     """Each task after those that it needs; else in the order of the file.
 
     Raises:
@@ -401,8 +409,8 @@ def _ordered(plan: Mapping[str, Task]) -> dict[str, Task]:
     return ordered
 
 
-def _tasks_of(tables: Mapping[str, Any], quick: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
-    """Each task by its key; `quick` has fields in place of the file's."""
+def _read_tasks(tables: Mapping[str, Any], quick: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
+    """Each task with its key; `quick` has fields in place of the file's."""
     for kind, table in tables.items():
         for name, fields in _table(kind, table).items():
             key = f"{kind}.{name}"
@@ -411,18 +419,19 @@ def _tasks_of(tables: Mapping[str, Any], quick: Mapping[str, Any]) -> Iterator[t
             yield key, _task(kind, key, {**_table(key, fields), **_table(key, quick.get(key, {}))})
 
 
-def _reread(plan: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
+def _tasks_of_plan(plan: Mapping[str, Any]) -> Iterator[tuple[str, Task]]:
     for key, fields in plan.items():
         yield key, _task(key.partition(".")[0], key, fields)
 
 
 def _task(kind: str, key: str, fields: Mapping[str, Any]) -> Task:
+    """A task of validated fields; TableError with the field where one is wrong."""
     try:
         return tasks[kind].model_validate(fields)
     except ValidationError as error:
-        raise TableError(
-            f"{key}.{_first_problem(error)}.".replace(".the study:", ":", 1)
-        ) from error
+        # An error of the whole table has no field, and is called one of the study.
+        text = f"{key}.{_describe_error(error)}.".replace(".the study:", ":", 1)
+        raise TableError(text) from error
 
 
 def _table(name: str, value: Any) -> Mapping[str, Any]:
@@ -431,21 +440,21 @@ def _table(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a task's fields, however deep, keys included."""
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a task's fields, however deep, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for name, each in value.items():
-            yield from _texts(name)
-            yield from _texts(each)
+        for name, item in value.items():
+            yield from _strings(name)
+            yield from _strings(item)
     elif isinstance(value, list | tuple | set | frozenset):
-        for each in value:
-            yield from _texts(each)
+        for item in value:
+            yield from _strings(item)
 
 
-def _first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong: the field, what is possible, what was there."""
+def _describe_error(error: ValidationError) -> str:
+    """The first error: the field, what is possible, and the value found."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the study"
     got = repr(first.get("input"))[:60]

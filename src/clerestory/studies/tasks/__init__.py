@@ -3,16 +3,15 @@
 A plug-in adds a kind by an entry point in the group `clerestory.tasks` that names its module.
 """
 
-from clerestory.studies.tasks.base import (
+from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
+from clerestory.studies.tasks.results import (
     Claim,
-    Cost,
     PictureRows,
     Status,
     Table,
-    Task,
-    TaskContext,
     TaskResult,
-    tasks,
+    interval_status,
+    overall_status,
     to_status,
 )
 
@@ -25,6 +24,8 @@ __all__ = [
     "Task",
     "TaskContext",
     "TaskResult",
+    "interval_status",
+    "overall_status",
     "tasks",
     "to_status",
 ]

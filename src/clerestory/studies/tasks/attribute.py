@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from clerestory.studies.tasks.base import (
+from clerestory.reporting.intervals import format_interval
+from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
+from clerestory.studies.tasks.rendering import count_noun
+from clerestory.studies.tasks.results import (
     Claim,
-    Cost,
+    Status,
     Table,
-    Task,
-    TaskContext,
     TaskResult,
-    count_noun,
-    format_interval,
-    task_keys,
-    tasks,
-    to_status,
+    by_status,
+    interval_status,
 )
 
 if TYPE_CHECKING:
     from clerestory.attribution import Attribution, Split
-    from clerestory.attribution.results import Share
+    from clerestory.attribution.results import Estimate, Share
 
 __all__ = ["Attribute"]
 
 NEGLIGIBLE = 0.1
 """A share whose whole interval lies within this of 0 is none."""
+EFFECTS = ("raises", "lowers", "preserves")
+"""The fields that say what a piece is expected to do to a target."""
 VERBS = {
-    "raises": ("raises the rate of", "is not shown to raise the rate of"),
-    "lowers": ("lowers the rate of", "is not shown to lower the rate of"),
-    "preserves": ("does not change the rate of", "may change the rate of"),
+    "raises": by_status(
+        "raises the rate of", "is not shown to raise the rate of", "is not what raises the rate of"
+    ),
+    "lowers": by_status(
+        "lowers the rate of", "is not shown to lower the rate of", "is not what lowers the rate of"
+    ),
+    "preserves": by_status(
+        "does not change the rate of", "may change the rate of", "changes the rate of"
+    ),
+}
+CRITERIA = {
+    "raises": "an interval above 0 and above those of the other pieces",
+    "lowers": "an interval below 0 and below those of the other pieces",
+    "preserves": f"an interval within ±{NEGLIGIBLE}",
 }
 
 
@@ -60,73 +71,52 @@ class Attribute(Task):
     removal: Literal["baseline", "delete"] = "baseline"
 
     @model_validator(mode="after")
-    def _check_names(self) -> Attribute:
+    def _check_names(self) -> Self:
         from clerestory.attribution import parse_pieces
 
-        pieces = [one.words for one in parse_pieces(self.prompt).pieces]
-        for field in ("raises", "lowers", "preserves"):
-            for name, piece in getattr(self, field).items():
-                if name not in self.targets:
-                    raise ValueError(f"{field}: targets has no {name!r}")
+        pieces = [piece.words for piece in parse_pieces(self.prompt).pieces]
+        for effect in EFFECTS:
+            for target, piece in getattr(self, effect).items():
+                if target not in self.targets:
+                    raise ValueError(f"{effect}: targets has no {target!r}")
                 if piece not in pieces:
-                    raise ValueError(f"{field}.{name}: the prompt has no piece [{piece}]")
+                    raise ValueError(f"{effect}.{target}: the prompt has no piece [{piece}]")
         return self
 
     def needs(self) -> tuple[str, ...]:
-        """Its findings."""
-        return task_keys("find", self.findings)
+        return tuple(f"find.{name}" for name in self.findings)
 
     def predicted_labels(self) -> tuple[tuple[str, str], ...]:
-        """Its targets."""
         return tuple(self.targets.values())
 
     def method(self) -> str:
-        """What stands for what is absent, in how many paraphrases."""
-        how = "replaced by a baseline" if self.removal == "baseline" else "deleted"
+        removal = "replaced by a baseline" if self.removal == "baseline" else "deleted"
         seeds = count_noun(len(self.seeds), "seed")
         return (
             f"Every combination of the pieces of “{self.prompt}” was drawn in {self.paraphrases} "
-            f"paraphrases, {seeds} each; removed pieces are {how}. Shares are Shapley values; "
+            f"paraphrases, {seeds} each; removed pieces are {removal}. Shares are Shapley values; "
             "their intervals are over paraphrases."
         )
 
-    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """Every combination of the pieces in every paraphrase, with every seed.
-
-        Args:
-            context: The model, folders and classifiers.
-            plan: All tasks of the study, by key.
-
-        Returns:
-            The cost.
-        """
+    def cost(self, context: TaskContext) -> Cost:
         from clerestory.attribution import parse_pieces
 
-        pieces = len(parse_pieces(self.prompt).pieces)
         # Each piece is either there or removed.
-        every = 2**pieces * self.paraphrases * len(self.seeds)
-        return Cost(pictures=every, disk=5_000_000)
+        combinations = 2 ** len(parse_pieces(self.prompt).pieces)
+        pictures = combinations * self.paraphrases * len(self.seeds)
+        return Cost(pictures=pictures, disk=5_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Split, or go on; the page is `attribution/attribution.html`.
-
-        Args:
-            context: The model, folders and classifiers.
-            folder: The task's own folder, which exists.
-
-        Returns:
-            Claims, figures, and what the report shows.
-        """
         from clerestory.attribution import attribute, paraphrase, parse_pieces
 
         prompt = parse_pieces(self.prompt)
-        conditions = {name: context.target(*one) for name, one in self.targets.items()}
+        targets = {name: context.target(*target) for name, target in self.targets.items()}
         # By their folders, as on the command line: `attribute` reads the directions there.
-        inner = [str(context.folders[one] / "findings") for one in self.needs()]
+        directions = [str(context.folders[key] / "findings") for key in self.needs()]
         attribution = attribute(
             context.model,
             prompt,
-            [*inner, *conditions.values()],
+            [*directions, *targets.values()],
             removal=self.removal,
             seeds=self.seeds,
             paraphrases=paraphrase(
@@ -136,9 +126,10 @@ class Attribute(Task):
             path=False,
             pictures=False,
             out=folder / "attribution",
+            cache=context.cache,
             progress=context.progress,
         )
-        splits = {name: attribution.of[value] for name, value in conditions.items()}
+        splits = {name: attribution.of[target] for name, target in targets.items()}
         return TaskResult(
             claims=tuple(self._claims(splits)),
             figures=attribution.to_dict(),
@@ -148,60 +139,50 @@ class Attribute(Task):
 
     def _claims(self, splits: Mapping[str, Split]) -> list[Claim]:
         """A claim for each expected effect, beside what every other piece does."""
-        expected = (
-            ("raises", self.raises),
-            ("lowers", self.lowers),
-            ("preserves", self.preserves),
-        )
         claims = []
-        for effect, pieces in expected:
-            for name, piece in pieces.items():
-                shares = splits[name].shapley
+        for effect in EFFECTS:
+            for target, piece in getattr(self, effect).items():
+                shares = splits[target].shapley
                 share = next(each for each in shares if each.piece == piece)
-                claims.append(
-                    _claim(effect, name, share, [each for each in shares if each is not share])
-                )
+                others = [each for each in shares if each is not share]
+                claims.append(_claim(effect, target, share, others))
         return claims
 
 
-def _claim(effect: str, name: str, share: Share, others: list[Share]) -> Claim:
-    supported, criterion = _supported(effect, share, others)
-    piece, verb = share.piece, VERBS[effect][0 if supported else 1]
-    rest = "; ".join(
-        f"“{one.piece}” {format_interval(one.value, one.low, one.high)}" for one in others
-    )
-    text = (
-        f"“{piece}” {verb} {name}: {format_interval(share.value, share.low, share.high)}"
-        f"{f'; {rest}' if rest else ''}."
-    )
-    claim = f"{piece} {effect} {name}"
-    return Claim(claim, text, to_status(supported), criterion, share.value, share.low, share.high)
+def _claim(effect: str, target: str, share: Share, others: Sequence[Share]) -> Claim:
+    status = _status(effect, share, others)
+    listed = "".join(f"; “{other.piece}” {_interval(other)}" for other in others)
+    text = f"“{share.piece}” {VERBS[effect][status]} {target}: {_interval(share)}{listed}."
+    claim_id = f"{share.piece} {effect} {target}"
+    return Claim(claim_id, text, status, CRITERIA[effect], share.value, share.low, share.high)
 
 
-def _supported(effect: str, share: Share, others: list[Share]) -> tuple[bool, str]:
-    """Whether the share is apart from nothing, and from what every other piece does."""
+def _status(effect: str, share: Share, others: Sequence[Share]) -> Status:
     if effect == "preserves":
-        return max(
-            abs(share.low), abs(share.high)
-        ) < NEGLIGIBLE, f"an interval within ±{NEGLIGIBLE}"
-    if effect == "raises":
-        # The whole interval, so that overlapping pieces support no claim.
-        beyond = share.low > 0 and all(share.low > one.high for one in others)
-        return beyond, "an interval above 0 and above those of the other pieces"
-    beyond = share.high < 0 and all(share.high < one.low for one in others)
-    return beyond, "an interval below 0 and below those of the other pieces"
+        if max(abs(share.low), abs(share.high)) < NEGLIGIBLE:
+            return "supported"
+        beyond = share.low >= NEGLIGIBLE or share.high <= -NEGLIGIBLE
+        return "not supported" if beyond else "undecided"
+    intervals = [(each.low, each.high) for each in (share, *others)]
+    if effect == "lowers":
+        intervals = [(-high, -low) for low, high in intervals]
+    (low, high), *of_others = intervals
+    # The whole intervals are compared: where they overlap, the order of the pieces is open.
+    threshold = max([0.0, *(upper for _, upper in of_others)])
+    refuting = max([0.0, *(lower for lower, _ in of_others)])
+    return interval_status(low, high, threshold, refuting)
+
+
+def _interval(share: Share | Estimate) -> str:
+    return format_interval(share.value, share.low, share.high)
 
 
 def _table(attribution: Attribution, splits: Mapping[str, Split]) -> Table:
-    rows = []
-    listed = {
-        **splits,
-        **{f"along {name}": attribution.of[name] for name in attribution.activations},
-    }
-    for name, split in listed.items():
-        shares = [format_interval(one.value, one.low, one.high) for one in split.shapley]
-        total = format_interval(split.total.value, split.total.low, split.total.high)
-        rows.append((name, *shares, total))
-    head = ("of", *(f"“{one}”" for one in attribution.pieces), "together")
+    along = {f"along {name}": attribution.of[name] for name in attribution.activations}
+    rows = tuple(
+        (name, *map(_interval, split.shapley), _interval(split.total))
+        for name, split in {**splits, **along}.items()
+    )
+    head = ("of", *(f"“{piece}”" for piece in attribution.pieces), "together")
     title = f"What each piece contributes, over {attribution.paraphrases} paraphrases"
-    return Table(title, head, tuple(rows))
+    return Table(title, head, rows)

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clerestory.studies.tasks.base import (
-    Claim,
-    Cost,
-    PictureRows,
-    Task,
-    TaskContext,
-    TaskResult,
-    count_noun,
-    save_chart,
-    save_pictures,
-    tasks,
-    to_status,
-)
+from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
+from clerestory.studies.tasks.rendering import count_noun, save_chart, save_pictures
+from clerestory.studies.tasks.results import Claim, PictureRows, TaskResult, to_status
 
 if TYPE_CHECKING:
-    from clerestory.models import Model
     from clerestory.recognition import FamiliarityResult
 
 __all__ = ["FamiliarityTask"]
@@ -42,52 +30,26 @@ class FamiliarityTask(Task):
     seeds: tuple[int, ...] = (0, 1)
 
     def predicted_labels(self) -> tuple[tuple[str, str], ...]:
-        """Any label of its classifiers."""
         return tuple((name, "") for name in self.classifiers)
 
     def uses_classifier(self, name: str) -> bool:
-        """The classifiers that it names, or all.
-
-        Args:
-            name: The study's name of the classifier.
-
-        Returns:
-            Whether the result may depend on it.
-        """
+        # Without a list of its own it may take any classifier of the study.
         return not self.classifiers or name in self.classifiers
 
     def method(self) -> str:
-        """How many names, where, how often."""
-        contexts, seeds = len(self._contexts()), len(self.seeds)
+        contexts = count_noun(len(self._contexts()), "context")
+        seeds = count_noun(len(self.seeds), "seed")
         return (
             f"“{self.phrase}” was drawn beside {len(self.controls) or self.count} invented names "
-            f"of its form in {count_noun(contexts, 'context')}, {count_noun(seeds, 'seed')}; the "
+            f"of its form in {contexts}, {seeds}; the "
             "distance of its pictures is compared with that of each of theirs."
         )
 
-    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """The phrase and every invented name, in every context, with every seed.
-
-        Args:
-            context: The model, folders and classifiers.
-            plan: All tasks of the study, by key.
-
-        Returns:
-            The cost.
-        """
+    def cost(self, context: TaskContext) -> Cost:
         names = 1 + (len(self.controls) or self.count)
         return Cost(pictures=names * len(self._contexts()) * len(self.seeds))
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Ask, or go on; the page lies in the phrase's own folder under `familiarity`.
-
-        Args:
-            context: The model, folders and classifiers.
-            folder: The task's own folder, which exists.
-
-        Returns:
-            Claims, figures, and what the report shows.
-        """
         from clerestory.recognition import familiarity
 
         result = familiarity(
@@ -110,15 +72,16 @@ class FamiliarityTask(Task):
         )
 
     def _classifiers(self, context: TaskContext) -> list[str] | None:
-        """Those that it names; else the profile's, the prior's embedding, or all of the study's."""
-        if not self.classifiers and self._is_observed(context.model):
-            return None
-        return [context.classifier(one) for one in self.classifiers or context.classifiers]
+        """Those of the field `classifiers`, or else all of the study's.
 
-    @staticmethod
-    def _is_observed(model: Model) -> bool:
-        """Whether `familiarity` has classifiers of the model's own, or a prior's embedding."""
-        return bool(model.profile.classifiers) or model.conditioning_site.startswith("prior/")
+        None leaves the choice to `familiarity`, for models that it has a default for: classifiers
+        of their own, or a prior's embedding.
+        """
+        model = context.model
+        has_default = model.profile.classifiers or model.conditioning_site.startswith("prior/")
+        if not self.classifiers and has_default:
+            return None
+        return [context.classifier(name) for name in self.classifiers or context.classifiers]
 
     def _contexts(self) -> tuple[str, ...]:
         from clerestory.recognition import CONTEXTS
@@ -126,13 +89,12 @@ class FamiliarityTask(Task):
         return self.contexts or tuple(CONTEXTS)
 
     def _claim(self, result: FamiliarityResult) -> Claim:
-        names = len(result.controls.names)
         # Between the two thresholds the claim is undecided, whichever is expected.
         supported = None if result.verdict == "undecided" else result.verdict == self.expected
         text = (
             f"“{self.phrase}” is {result.verdict} to the model: its pictures lie "
-            f"{result.distance:.2f} times as far "
-            f"from those of {names} invented names as the median one's do (p {result.p:.2g})."
+            f"{result.distance:.2f} times as far from those of {len(result.controls.names)} "
+            f"invented names as the median one's do (p {result.p:.2g})."
         )
         criterion = "p at most .01" if self.expected == "familiar" else "p above .1"
         return Claim(self.expected, text, to_status(supported), criterion, result.distance)

@@ -7,33 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from clerestory.registry import suggest
-from clerestory.studies.tasks.base import (
-    Claim,
-    Cost,
-    PictureRows,
-    Task,
-    TaskContext,
-    TaskResult,
-    save_chart,
-    save_pictures,
-    tasks,
-    to_status,
-)
-from clerestory.studies.tasks.verify import findings_of
+from clerestory.studies.tasks.base import Cost, Task, TaskContext, check_registered, tasks
+from clerestory.studies.tasks.findings import FindingsTask
+from clerestory.studies.tasks.rendering import FIRST, save_chart, save_pictures
+from clerestory.studies.tasks.results import Claim, PictureRows, TaskResult, to_status
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
 
 __all__ = ["Maximize"]
 
-SHOWN = 8
+MAX_PICTURES = 32
+"""Pictures of the best prompts, at most."""
 
 
 @tasks.register("maximize")
-class Maximize(Task):
+class Maximize(FindingsTask):
     """`maximize` of the direction that ranked first, at `site` where one was found there.
 
     What it shows is for a person to name.
@@ -41,87 +32,41 @@ class Maximize(Task):
 
     resumable = True
 
-    find: str = ""
-    group: str = ""
-    label: str = ""
     site: str = ""
     search: str = "metropolis"
     budget: int = Field(default=5_000, ge=100)
     null: int = Field(default=300, ge=20)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
 
-    @model_validator(mode="after")
-    def _check_source(self) -> Maximize:
-        if bool(self.find) == bool(self.group):
-            raise ValueError("say either find or group")
-        if self.group and not self.label:
-            raise ValueError("label: say which label of the group")
-        return self
-
-    def needs(self) -> tuple[str, ...]:
-        """Its findings."""
-        kind, name = ("find", self.find) if self.find else ("group", self.group)
-        return (f"{kind}.{name}",)
-
-    def problem(self, plan: Mapping[str, Task], classifiers: Container[str]) -> str:
-        """Which search there is not.
-
-        Args:
-            plan: All tasks of the study, by key.
-            classifiers: The study's names of classifiers.
-
-        Returns:
-            What is wrong, without a full stop; "" where everything fits.
-        """
+    def check_plan(self, plan: Mapping[str, Task], classifiers: Container[str]) -> None:
         from clerestory.maximization.base import searches
 
-        known = searches
-        if self.search in known:
-            return ""
-        # `suggest` ends with a full stop, which the caller adds.
-        return f"search: no search is called {self.search!r}.{suggest(self.search, known)}"[:-1]
+        check_registered("search", self.search, searches)
 
     def method(self) -> str:
-        """Which search, how long, beside how many random prompts."""
+        site = f" (at {self.site}, if it is there)" if self.site else ""
         return (
             f"A {self.search} search scored {self.budget:,} prompts by the direction that "
-            "ranked first"
-            f"{f' (at {self.site}, if it is there)' if self.site else ''}, beside "
-            f"{self.null} random prompts of the same words."
+            f"ranked first{site}, beside {self.null} random prompts of the same words."
         )
 
-    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """So many prompts, read as far as the unit's site, and a few drawn.
-
-        Args:
-            context: The model, folders and classifiers.
-            plan: All tasks of the study, by key.
-
-        Returns:
-            The cost.
-        """
+    def cost(self, context: TaskContext) -> Cost:
         count = self.budget + self.null
+        stage = context.address(self.site).partition(".")[0]
         # Sites of text encoders are read without running what comes after them.
-        text = self.site.partition(".")[0].partition("_")[0] == "text"
-        return Cost(read=0 if text else count, text=count if text else 0, pictures=32)
+        if stage.partition("_")[0] == "text":
+            return Cost(text=count, pictures=MAX_PICTURES)
+        return Cost(read=count, pictures=MAX_PICTURES)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Search, or go on; the gallery is `maximized/gallery.html`.
-
-        Args:
-            context: The model, folders and classifiers.
-            folder: The task's own folder, which exists.
-
-        Returns:
-            Claims, figures, and what the report shows.
-        """
         from clerestory.evaluation import direction
         from clerestory.maximization import maximize
         from clerestory.maximization.gallery import write_gallery
 
-        findings = findings_of(context, self.find, self.group, context.group_label(self.label))
-        there = self.site if findings.by_kind("direction", self.site) else None
-        first = findings.top_ranked("direction", there)
+        findings = self.load_findings(context, context.group_label(self.label))
+        site = context.address(self.site)
+        has_direction = bool(findings.by_kind("direction", site))
+        first = findings.top_ranked("direction", site if has_direction else None)
         result = maximize(
             context.model,
             direction(first.site, findings.direction(first.unit), "mean", name=first.unit),
@@ -130,6 +75,7 @@ class Maximize(Task):
             null=self.null,
             seeds=self.seeds,
             out=folder / "maximized",
+            cache=context.cache,
             progress=context.progress,
         )
         write_gallery(result, folder / "maximized")
@@ -144,25 +90,27 @@ class Maximize(Task):
 
 
 def _claim(result: MaximizationResult, unit: str, budget: int) -> Claim:
-    """Held to what the best of as many random prompts would come to, were they normal."""
     from scipy.stats import norm
 
-    best, beyond = result.best[0], float(np.max(result.null.scores))
-    # One of so many normal scores is expected to lie above it.
-    needed = float(norm.isf(1 / budget))
-    supported = bool(best.z > needed)
-    score = f"{best.score:.2f}, {best.z:.1f} standard deviations above the mean of random prompts"
-    rest = f"the highest of {len(result.null.scores)} of those is {beyond:.2f}"
-    drives = "drives" if supported else "is the best found, and is not shown to drive"
-    text = f"The prompt “{best.prompt}” {drives} {unit} to {score}; {rest}."
-    criterion = f"above {needed:.1f}, which the best of {budget:,} normal scores would come to"
-    return Claim("maximized", text, to_status(supported), criterion, best.z)
+    best, scores = result.best[0], result.null.scores
+    # Were random scores normal, one of `budget` of them would be expected to lie above it.
+    threshold = float(norm.isf(1 / budget))
+    supported = bool(best.z > threshold)
+    verb = "drives" if supported else "is the best found, and is not shown to drive"
+    text = (
+        f"The prompt “{best.prompt}” {verb} {unit} to {best.score:.2f}, {best.z:.1f} standard "
+        f"deviations above the mean of random prompts; the highest of {len(scores)} of those is "
+        f"{float(np.max(scores)):.2f}."
+    )
+    criterion = f"above {threshold:.1f}, which the best of {budget:,} normal scores would come to"
+    # A search that finds no such prompt does not show that there is none.
+    return Claim("maximized", text, to_status(True if supported else None), criterion, best.z)
 
 
 def _pictures(result: MaximizationResult, unit: str, folder: Path) -> tuple[PictureRows, ...]:
     if result.pictures is None:
         return ()
-    shown = [pictures[0] for pictures in result.pictures[:SHOWN]]
-    prompts = [one.prompt for one in result.best[: len(shown)]]
-    title = f"What excites {unit} most: a person may say what it stands for"
-    return (save_pictures(folder, title, {"": shown}, prompts),)
+    pictures = [of_prompt[0] for of_prompt in result.pictures[:FIRST]]
+    prompts = [best.prompt for best in result.best[: len(pictures)]]
+    title = f"The prompts that maximize {unit}: a person may say what it stands for"
+    return (save_pictures(folder, title, {"": pictures}, prompts),)

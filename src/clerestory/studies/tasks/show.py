@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clerestory.errors import TableError
 from clerestory.io.reading import path_inside
-from clerestory.studies.tasks.base import Cost, Task, TaskContext, TaskResult, save_pictures, tasks
+from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
+from clerestory.studies.tasks.rendering import save_pictures
+from clerestory.studies.tasks.results import TaskResult
 
 if TYPE_CHECKING:
     from clerestory.edits.base import Edit
 
 __all__ = ["Row", "Show"]
 
-DRAWN = 64
-"""Prompts that a row has at most."""
+MAX_SEEDS = 64
+"""Pictures of a row, at most."""
 
 
 class Row(BaseModel):
@@ -43,80 +45,56 @@ class Show(Task):
 
     title: str
     rows: tuple[Row, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=tuple(range(8)), min_length=1, max_length=DRAWN)
+    seeds: tuple[int, ...] = Field(default=tuple(range(8)), min_length=1, max_length=MAX_SEEDS)
 
     @model_validator(mode="after")
-    def _check_captions(self) -> Show:
-        names = [row.caption or row.prompt for row in self.rows]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"rows: two are called {name!r}; give each a `caption` of its own")
+    def _check_captions(self) -> Self:
+        captions = [row.caption or row.prompt for row in self.rows]
+        for caption in captions:
+            if captions.count(caption) > 1:
+                raise ValueError(
+                    f"rows: two are called {caption!r}; give each a `caption` of its own"
+                )
         return self
 
     def uses_classifier(self, name: str) -> bool:
-        """Nothing is predicted.
-
-        Args:
-            name: The study's name of the classifier.
-
-        Returns:
-            Whether the result may depend on it.
-        """
         return False
 
     def needs(self) -> tuple[str, ...]:
-        """The tasks whose steered models draw."""
         return tuple(dict.fromkeys(row.steered_by for row in self.rows if row.steered_by))
 
     def method(self) -> str:
-        """What was drawn."""
-        drawn = "; ".join(
+        rows = "; ".join(
             f"“{row.prompt}”{f' by {row.steered_by}' * bool(row.steered_by)}" for row in self.rows
         )
-        return f"Drawn with the seeds {', '.join(map(str, self.seeds))}: {drawn}."
+        return f"Drawn with the seeds {', '.join(map(str, self.seeds))}: {rows}."
 
-    def cost(self, context: TaskContext, plan: Mapping[str, Task]) -> Cost:
-        """A picture a seed and row.
-
-        Args:
-            context: The model, folders and classifiers.
-            plan: All tasks of the study, by key.
-
-        Returns:
-            The cost.
-        """
+    def cost(self, context: TaskContext) -> Cost:
         return Cost(pictures=len(self.rows) * len(self.seeds))
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
-        """Draw.
-
-        Args:
-            context: The model, folders and classifiers.
-            folder: The task's own folder, which exists.
-
-        Returns:
-            Claims, figures, and what the report shows.
-        """
-        from clerestory import SteeredModel
-
         rows, warnings = {}, []
         for row in self.rows:
-            steered = (
-                TaskResult.load(context.folders[row.steered_by]).steered_model
-                if row.steered_by
-                else ""
-            )
-            if row.steered_by and not steered:
+            edits = _edits(row, context)
+            if edits is None:
                 warnings.append(f"{row.steered_by} has no steered model: its row is left out.")
                 continue
-            # A row without a steered model is the model's own picture of the prompt.
-            edits: Sequence[Edit] = ()
-            if row.steered_by:
-                place = path_inside(context.folders[row.steered_by], steered, TableError)
-                edits = SteeredModel.load(place, context.model).edits
             pictures = context.model.run(row.prompt, self.seeds, edits=edits).pictures
             rows[row.caption or row.prompt] = [] if pictures is None else list(pictures)
             context.progress("drawing", len(rows), len(self.rows))
         return TaskResult(
             pictures=(save_pictures(folder, self.title, rows),), warnings=tuple(warnings)
         )
+
+
+def _edits(row: Row, context: TaskContext) -> Sequence[Edit] | None:
+    """The edits of a row; none for the model itself, None where its task has no steered model."""
+    from clerestory import SteeredModel
+
+    if not row.steered_by:
+        return ()
+    folder = context.folders[row.steered_by]
+    steered = TaskResult.load(folder).steered_model
+    if not steered:
+        return None
+    return SteeredModel.load(path_inside(folder, steered, TableError), context.model).edits
