@@ -130,7 +130,7 @@ def finding_targets(
     Raises:
         EvidenceError: No finding is of this model.
     """
-    ranked = sorted(findings.findings, key=lambda finding: finding.rank)
+    ranked = sorted(findings.findings, key=lambda finding: finding.selection_rank)
     path = path_targets(model, findings, name, pool)
     targets = [
         Target(target.term.name, target.term)
@@ -164,7 +164,7 @@ def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean"
     Returns:
         One target a site, named by it; a value of 1 is as much as the two sides differ by there.
     """
-    ranked = sorted(findings.by_kind("direction"), key=lambda finding: finding.rank)
+    ranked = sorted(findings.by_kind("direction"), key=lambda finding: finding.selection_rank)
     by_site: dict[str, Finding] = {}
     for finding in ranked:
         attributed = _attributed_stage(model, finding) is not None

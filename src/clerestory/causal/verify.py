@@ -180,7 +180,7 @@ def _select_findings(findings: Findings, model: Model, units: Sequence[str]) -> 
         return [by_unit[unit] for unit in units]
     first: dict[tuple[str, str], Finding] = {}
     # By rank in the selection half, since the evaluation half must not select what it evaluates.
-    for finding in sorted(findings.findings, key=lambda finding: finding.rank):
+    for finding in sorted(findings.findings, key=lambda finding: finding.selection_rank):
         site = model.sites[parse(finding.site).site]
         if site.affects_output is False or not _has_length(findings, finding):
             continue

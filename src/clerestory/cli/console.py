@@ -45,11 +45,11 @@ def status(text: str) -> None:
     sys.stderr.write(plain(text) + "\n")
 
 
-def warn(warnings: Iterable[str]) -> None:
+def warn(warnings: Iterable[object]) -> None:
     """Write a line to stderr for each warning of a result.
 
     Args:
-        warnings: The warnings.
+        warnings: The warnings; each is written as its text.
     """
     for warning in warnings:
         status(f"warning: {warning}")

@@ -31,15 +31,26 @@ def find(
     ] = None,
     within: options.Within = None,
     template: Annotated[
-        str | None, typer.Option(help="Column with the template; by default the recording's.")
+        str | None, typer.Option(help="Column of sentence frames; by default `template`.")
+    ] = None,
+    phrase: Annotated[
+        str | None, typer.Option(help="Column of phrases for the concept; by default `phrase`.")
     ] = None,
     kind: Annotated[
-        Literal["neuron", "direction", "both"], typer.Option(help="Which units to report.")
+        Literal["neuron", "direction", "both"], typer.Option(help="Which units to test.")
     ] = "both",
     top: Annotated[
-        int, typer.Option(min=1, help="How many neurons, besides the first of each site.")
+        int,
+        typer.Option(
+            min=1, max=50, help="Neurons to test, besides the first of each kind of site."
+        ),
     ] = 20,
-    flips: options.Flips = 200,
+    splits: Annotated[
+        int, typer.Option(min=1, help="Random splits into halves; p is twice their median.")
+    ] = 1,
+    ranks: Annotated[
+        bool, typer.Option("--ranks/--values", help="Test ranks, or the values themselves.")
+    ] = True,
     classifier: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,9 +79,11 @@ def find(
             match=match or (),
             within=within,
             template=template,
+            phrase=phrase,
             kind=kind,
             top=top,
-            flips=flips,
+            splits=splits,
+            ranks=ranks,
             seed=seed,
             classifiers=parse_pairs("--classifier", classifier or ()),
             picture_filter=picture_filter,
@@ -98,14 +111,12 @@ def _save(findings: Findings, out: Path) -> None:
 
 def _print(findings: Findings, top: int) -> None:
     from clerestory.cli import console
+    from clerestory.contrasts.findings import design_sentence
 
-    pairs = findings.findings[0].detects.pairs if findings.findings else 0
-    console.write(f"{findings.tested:,} units tested; figures are of {pairs} held-out items.\n")
+    console.write(f"{design_sentence(findings)}\n")
     console.write_table(findings.table(top))
-    console.write(
-        f"\nWith arms flipped at random, {findings.null.any_found} of {findings.null.flips} data "
-        "sets have a finding."
-    )
+    if findings.contrasts > 1:
+        console.write(f"\n{findings.contrasts} contrasts were run on this recording.")
     for note in findings.classifier_notes():
         console.status(note)
     console.warn(findings.warnings)

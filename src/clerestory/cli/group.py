@@ -35,10 +35,8 @@ def group(
         list[str] | None,
         typer.Option(help="Column or classifier to control for; repeatable."),
     ] = None,
-    within: options.Within = None,
-    top: Annotated[int, typer.Option(min=1, help="Number of neurons per group.")] = 20,
-    flips: options.Flips = 200,
-    seed: Annotated[int, typer.Option(help="Random seed for the halves and the partners.")] = 0,
+    top: Annotated[int, typer.Option(min=1, max=50, help="Neurons to test in each group.")] = 20,
+    seed: Annotated[int, typer.Option(help="Random seed for the halves.")] = 0,
     out: options.OptionalNewFolder = None,
     json: options.JsonFlag = False,
 ) -> None:
@@ -62,9 +60,7 @@ def group(
             min_confidence=min_confidence,
             picture_filter=picture_filter,
             control=control or (),
-            within=within,
             top=top,
-            flips=flips,
             seed=seed,
             progress=progress,
         )
@@ -82,11 +78,10 @@ def group(
 def _print(groups: Groups) -> None:
     from clerestory.cli import console
 
-    if groups.within is None:
-        console.write(
-            f"{len(groups.mixed)} prompts have seeds with several labels and are in no group; "
-            f"{groups.excluded} are left out (another label, low confidence, or no match in the "
-            "controlled columns).\n"
-        )
+    alike = ", ".join(groups.controlled) or "the prompt"
+    console.write(
+        f"Samples are compared where they are alike in {alike}; {groups.excluded} are left out "
+        "(another label, low confidence, or the filter).\n"
+    )
     console.write_table(groups.table(PRINTED_UNITS))
     console.warn(groups.warnings)

@@ -41,7 +41,7 @@ def confound_warnings(
     sides = samples[samples["arm"].isin(["positive", "negative"])]
     arm = sides["arm"] == "positive"
     columns = {
-        str(name): table.loc[sides.index, name]
+        str(name): table[name].loc[sides.index]
         for name in table
         if name not in OWN_COLUMNS and name not in excluded
     }

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -247,7 +248,7 @@ def _effect_size(
     """Mean difference over the standard deviation of differences; 0 where nothing differs."""
     difference = positive.mean(0) - other.mean(0)
     if len(positive) < 2 or len(other) < 2:
-        return difference
+        return np.asarray(difference)
     if paired:
         deviation = (positive - other).std(0, ddof=1)
     else:
@@ -278,8 +279,16 @@ def _site_figures(site: _Site, values: Floats, evaluation: Design) -> list[SiteF
     return figures
 
 
-def _picks(sites: Sequence[_Site], top: int) -> pd.DataFrame:
-    """The units to test, with their ranks among their kind, in the order of their selection."""
+class _Pick(NamedTuple):
+    """A unit to test: the number of its site, its own, and its rank among its kind."""
+
+    site: int
+    unit: int
+    rank: int
+
+
+def _picks(sites: Sequence[_Site], top: int) -> list[_Pick]:
+    """The units to test, in the order of their selection."""
     units = pd.concat(
         pd.DataFrame(
             {
@@ -304,26 +313,27 @@ def _picks(sites: Sequence[_Site], top: int) -> pd.DataFrame:
         ranked = ranked[ranked["is_direction"]]
     chosen = ranked.sort_values(["order", "rank"], kind="stable").head(MAX_PICKS)
     # Directions first, as in tables; each kind by its rank.
-    return chosen.sort_values(["is_direction", "rank"], ascending=[False, True], kind="stable")
+    listed = chosen.sort_values(["is_direction", "rank"], ascending=[False, True], kind="stable")
+    columns = (listed[name].tolist() for name in _Pick._fields)
+    return [_Pick(*row) for row in zip(*columns, strict=True)]
 
 
 def _pick_columns(
-    sites: Sequence[_Site], picks: pd.DataFrame, activations: Mapping[str, Floats]
+    sites: Sequence[_Site], picks: Sequence[_Pick], activations: Mapping[str, Floats]
 ) -> NDArray[np.float64]:
     """`[sample, pick]`; each site is read once."""
-    columns: dict[tuple[int, int], NDArray[np.float64]] = {}
-    for number, rows in picks.groupby("site"):
-        site = sites[int(number)]  # type: ignore[call-overload]
-        values = np.asarray(activations[site.address])
-        for unit in rows["unit"]:
-            columns[int(number), int(unit)] = site.column(values, int(unit))  # type: ignore[call-overload]
-    pairs = zip(picks["site"], picks["unit"], strict=True)
-    return np.stack([columns[int(site), int(unit)] for site, unit in pairs], axis=1)
+    columns: dict[_Pick, NDArray[np.float64]] = {}
+    for number in dict.fromkeys(pick.site for pick in picks):
+        values = np.asarray(activations[sites[number].address])
+        columns |= {
+            pick: sites[number].column(values, pick.unit) for pick in picks if pick.site == number
+        }
+    return np.stack([columns[pick] for pick in picks], axis=1)
 
 
 def _test_picks(
     sites: Sequence[_Site],
-    picks: pd.DataFrame,
+    picks: Sequence[_Pick],
     columns: NDArray[np.float64],
     evaluation: Design,
     ranks: bool,
@@ -341,8 +351,8 @@ def _test_picks(
     aurocs = {arm: evaluation.auroc(columns, arm) for arm in others}
     detectable = {arm: 0.5 + power_effect(test) for arm, test in tests.items()} if ranks else {}
     findings = []
-    for at, row in enumerate(picks.itertuples()):
-        site, unit = sites[row.site], row.unit
+    for at, (number, unit, rank) in enumerate(picks):
+        site = sites[number]
         level = found_level if significant[at] else 0.95
         intervals = {arm: evaluation.interval(columns[:, at], arm, level) for arm in others}
         detection = Detection(
@@ -366,7 +376,7 @@ def _test_picks(
                 unit=site.unit_address(unit),
                 kind=site.kind(unit),
                 sign=1 if site.sign[unit] > 0 else -1,
-                selection_rank=int(row.rank),
+                selection_rank=rank,
                 status="undecided" if undecided else _status(detection),
                 detects=detection,
             )

@@ -372,9 +372,9 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
                     levels[FACTORS[axis], other].pop(at)
     if not all(cells.size for cells in present.values()):
         raise EmptyArmError("No item was recorded in the templates of every arm.")
-    items = {arm: tuple(levels["item", arm]) for arm in by_arm}
-    phrases = {arm: tuple(levels["phrase", arm]) for arm in by_arm}
-    return (items, phrases, tuple(frames)), tuple(dropped)
+    complete_items = {arm: tuple(levels["item", arm]) for arm in by_arm}
+    complete_phrases = {arm: tuple(levels["phrase", arm]) for arm in by_arm}
+    return (complete_items, complete_phrases, tuple(frames)), tuple(dropped)
 
 
 def _worst_level(

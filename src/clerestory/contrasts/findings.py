@@ -32,6 +32,7 @@ __all__ = [
     "SiteFigure",
     "Status",
     "UnitKind",
+    "design_sentence",
     "read_samples",
     "unit_address",
 ]
@@ -368,7 +369,7 @@ class Findings(Result):
         """
         try:
             path = path_inside(folder, FILE, EvidenceError)
-            content = read_json(path, EvidenceError, most=MAX_BYTES)
+            content = read_json(path, EvidenceError, max_bytes=MAX_BYTES)
             read = validate(_Fields, content, FILE, EvidenceError)
             samples = path_inside(folder, SAMPLES, EvidenceError)
             return cls(
@@ -379,6 +380,33 @@ class Findings(Result):
             )
         except EvidenceError as error:
             raise EvidenceError(f"{folder} holds no findings that can be read: {error}") from error
+
+
+def design_sentence(findings: Findings) -> str:
+    """What the evaluation half has, and what a test of it can find.
+
+    Args:
+        findings: The findings.
+
+    Returns:
+        A sentence with the numbers of items and templates, the degrees of freedom and the AUROC
+        that is found with 80% power.
+    """
+    counts = {arm: count for arm, count in findings.templates.items() if arm != "design"}
+    templates = ", ".join(f"{count} {arm.replace('_', ' ')}" for arm, count in counts.items())
+    text = f"{findings.units:,} units ranked, {findings.tested} tested"
+    if not findings.findings:
+        return f"{text}."
+    detects = findings.top_ranked(findings.findings[0].kind).detects
+    power = (
+        ""
+        if detects.detectable_auroc is None
+        else f"; an AUROC of {min(detects.detectable_auroc, 1.0):.2f} is found with 80% power"
+    )
+    return (
+        f"{text} on {detects.items} items and templates of each arm ({templates}; "
+        f"{findings.templates['design']}); df {detects.df:.1f}{power}."
+    )
 
 
 TABLE_COLUMNS = (

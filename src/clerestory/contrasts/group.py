@@ -231,7 +231,7 @@ def _samples(
     if not has_templates:
         text = "Templates were not varied: the claim is about the wordings of these prompts."
         warnings.append(EvidenceWarning("templates-not-varied", text))
-    warnings += [EvidenceWarning("classifier", text) for text in pictures.warnings()]
+    warnings += pictures.warnings()
     return table.drop(columns="arm"), pictures, warnings
 
 

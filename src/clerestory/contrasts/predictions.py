@@ -18,6 +18,7 @@ from clerestory.classifiers import (
 from clerestory.contrasts.arms import HALVES
 from clerestory.contrasts.queries import PREDICTED
 from clerestory.errors import EvidenceError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.models.loading.plugins import find_checkpoint, model_names
 from clerestory.types import Role
 
@@ -135,7 +136,7 @@ class PictureClassifiers:
             for classifier in self._classifiers("evaluation")
         }
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> list[EvidenceWarning]:
         """Warn of classifiers that share weights with the recorded model, or serve both halves."""
         model_weights = set(self.recording.manifest.get("encoders", ()))
         warnings = []
@@ -146,14 +147,16 @@ class PictureClassifiers:
             # the model was prompted for instead of what the picture shows.
             if weights & model_weights:
                 share = len(weights & model_weights) / len(weights)
-                warnings.append(
+                text = (
                     f"{evaluation.source} shares {share:.0%} of its weight matrices with the "
                     "recorded model, so its predictions are not independent of it."
                 )
+                warnings.append(EvidenceWarning("classifier", text))
             # A measurement, such as of colour, is not trained: there is only one.
             is_measurement = getattr(evaluation, "is_measurement", False)
             if selection.source == evaluation.source and not is_measurement:
-                warnings.append(f"One classifier ({evaluation.source}) both selects and evaluates.")
+                text = f"One classifier ({evaluation.source}) both selects and evaluates."
+                warnings.append(EvidenceWarning("classifier", text))
         return warnings
 
     def _classifiers(self, role: Role) -> list[Classifier]:

@@ -97,7 +97,7 @@ def _load_references(folder: Path, modified: int) -> Mapping[str, list[dict[str,
         except ClerestoryError:
             continue
         for finding in findings:
-            record = {"finding": path.name, "unit": finding.unit, "rank": finding.rank}
+            record = {"finding": path.name, "unit": finding.unit, "rank": finding.selection_rank}
             record |= {"auroc": finding.detects.auroc, "q": finding.detects.q}
             records.setdefault(finding.unit.partition("@")[0], []).append(record)
     return records

@@ -122,7 +122,7 @@ class Template(BaseModel):
         # The number of phrases of a factor is the sum over its levels.
         sizes = [sum(map(_phrases, each.values())) for each in self.levels.values()]
         count = len(self.templates) * math.prod(sizes)
-        check_count("The template", PromptError, count, _MOST_PROMPTS, "prompts")
+        check_count("The template", PromptError, count, _MAX_PROMPTS, "prompts")
         rows = [
             self._row(template, levels, dict(zip(levels, phrases, strict=True)))
             for template in self.templates
@@ -192,7 +192,7 @@ class Template(BaseModel):
             used |= set(slots)
             # Counted before it is built: texts that name each other grow exponentially.
             size = sum(len(texts[slot]) for slot in slots)
-            check_count("A prompt of the template", PromptError, size, _MOST_SIGNS, "characters")
+            check_count("A prompt of the template", PromptError, size, _MAX_LENGTH, "characters")
             text = _SLOT.sub(lambda slot: texts[slot[1]], text)
         if _SLOT.search(text):
             raise PromptError(f"The template's texts name each other in a circle: {text[:80]!r}.")

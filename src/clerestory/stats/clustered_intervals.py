@@ -184,7 +184,7 @@ def change_interval(
 
     def root(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         square = first**2 + second**2 - 2 * correlation * first * second
-        return np.sqrt(square.clip(0))
+        return np.asarray(np.sqrt(square.clip(0)))
 
     lower = rate - base - root(rate - low, base_high - base)
     upper = rate - base + root(high - rate, base - base_low)

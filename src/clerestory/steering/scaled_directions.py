@@ -140,7 +140,7 @@ def _half(progress: Progress, index: int) -> Progress:
 def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> dict[str, str]:
     """The best direction's unit at each of `sites`, or at the first few sites that have one."""
     units: dict[str, str] = {}
-    for finding in sorted(findings.by_kind("direction"), key=lambda each: each.rank):
+    for finding in sorted(findings.by_kind("direction"), key=lambda each: each.selection_rank):
         site = parse(finding.site).site
         # None, where that is not known, counts as reaching.
         reaches = model.sites[site].affects_output is not False
