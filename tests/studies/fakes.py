@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from clerestory.errors import EvidenceError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.models.profile import ModelProfile
 from clerestory.studies import Study, StudyResult, run_study
 from clerestory.studies.schema import StudyClassifier
@@ -91,7 +92,7 @@ class Fake(Task):
             figures={"half": 0.5},
             tables=(Table("What came", ("name", "figure"), (("one", "0.5"),), (0,)),),
             pictures=self._pictures(folder),
-            warnings=("Few were drawn.",),
+            warnings=(EvidenceWarning("few-items", "Few were drawn."),),
             steered_model="steered" if self.steers else "",
         )
 

@@ -58,7 +58,7 @@ targets = { glass = ["style", "glass"] }
 raises = { glass = "cat" }
 
 [quick."find.glass"]
-flips = 5
+top = 5
 
 [quick."group.tints"]
 skip = true

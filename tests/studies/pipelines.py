@@ -22,10 +22,10 @@ WIDE = 200
 """Tokens, which are letters here."""
 CLIP = "openai/clip-vit-large-patch14"
 FEWER: Mapping[str, Mapping[str, Any]] = {
-    "record": {"seeds": (0,)},
+    "record": {"seeds": (0,), "seeds_per_item": 0},
     "familiarity": {"contexts": ("{item} at sea",), "count": 99, "seeds": (0,)},
-    "find": {"flips": 4},
-    "group": {"flips": 4},
+    "find": {"top": 4},
+    "group": {"top": 4},
     "verify": {"items": 2, "baselines": 20},
     "maximize": {"budget": 100, "null": 20},
     "build": {

@@ -77,7 +77,7 @@ record = "styles"
 concept = "c"
 positive = "1.0 * '{EVIL}=x'"
 negative = "style == 'plain'" """),
-    "quick": changed("flips = 5", f'flips = 5\n\n[quick."verify.glass"]\nclassifier = "{EVIL}"'),
+    "quick": changed("top = 5", f'top = 5\n\n[quick."verify.glass"]\nclassifier = "{EVIL}"'),
 }
 JUDGE = changed(TABLE, f'default = "{EVIL}"')
 

@@ -101,7 +101,7 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         '[quick."find.glas"]',
         ("quick has 'find.glas'", "find.glass"),
     ),
-    "an unknown field in quick": ("flips = 5", "flps = 5", ("find.glass.flps", "not permitted")),
+    "an unknown field in quick": ("top = 5", "tpo = 5", ("find.glass.tpo", "not permitted")),
     "a task that is needed": (
         '[find.glass]\nrecord = "styles"',
         '[find.glass]\nrecord = "style"',

@@ -96,7 +96,12 @@ def test_it_has_every_claim_with_its_criterion_and_status(
 
 def test_it_has_warnings_methods_tables_and_the_command(done: tuple[StudyResult, Page]) -> None:
     result, page = done
-    for text in ("fake.a: Few were drawn.", "Nothing was drawn.", "What came", result.command()):
+    for text in (
+        "few-items fake.a: Few were drawn.",
+        "Nothing was drawn.",
+        "What came",
+        result.command(),
+    ):
         assert text in page.words
     assert "--classifier tint=colour:light" in page.words
     assert "not every claim of fake.a is supported" in page.words

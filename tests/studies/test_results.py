@@ -78,7 +78,10 @@ def test_results_json_holds_every_figure(tmp_path: Path) -> None:
     ]
     assert {"text", "figure", "low", "high", "criterion"} < set(content["claims"][0])
     assert content["tasks"]["fake.a"]["figures"] == {"half": 0.5}
-    assert content["warnings"] == ["fake.a: Few were drawn.", "fake.b: Few were drawn."]
+    assert content["warnings"] == [
+        {"task": key, "kind": "few-items", "text": "Few were drawn."}
+        for key in ("fake.a", "fake.b")
+    ]
     assert content["provenance"]["model"] == "stub"
     assert "torch" in content["environment"]["versions"]
     again = run_fake(dict(result.study.plan), tmp_path, headline=("fake.a",)).to_dict()

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from clerestory.attribution.results import Share
 from clerestory.causal.results import BaselineEffects, UnitEffect
@@ -17,20 +19,30 @@ from clerestory.studies.tasks import Status, attribute, group, maximize, suppres
 from clerestory.studies.tasks.build import Build
 from clerestory.studies.tasks.familiarity import FamiliarityTask
 from clerestory.studies.tasks.find import Find
+from clerestory.studies.tasks.record import Record
 from clerestory.studies.tasks.verify import Verify
 
 GOOD = Detection(
-    auroc=0.99, low=0.97, high=1.0, win_rate=1.0, win_low=0.88, win_high=1.0, difference=3.0,
-    q=1e-6, hard_negative_auroc=0.97, hard_negative_low=0.92, hard_negative_high=0.99, pairs=30,
+    auroc=0.99, low=0.97, high=0.998, level=0.975, p=1e-7, q=1e-6, hard_negative_auroc=0.97,
+    hard_negative_low=0.92, hard_negative_high=0.99, df=9.8, detectable_auroc=0.71, items=24,
 )  # fmt: skip
 
 
-def detecting(any_found: int = 0, **changed: Any) -> Any:
+def detecting(
+    status: str = "found",
+    design: str = "nested",
+    unit: str = "prior/embedding[difference]",
+    templates: tuple[int, ...] = (6, 6),
+    samples: Any = None,
+    **changed: Any,
+) -> Any:
     """Findings of one direction."""
-    told = Detection(**{**vars(GOOD), **changed})
-    first = Finding("prior/embedding[difference]", "direction", 1, 1, told)
-    null = SimpleNamespace(flips=50, any_found=any_found)
-    return SimpleNamespace(top_ranked=lambda kind: first, null=null)
+    detects = Detection(**{**vars(GOOD), **changed})
+    first = Finding(unit, "direction", 1, 1, status, detects)  # type: ignore[arg-type]
+    counts = dict(zip(("positive", "negative", "hard_negative"), templates, strict=False))
+    return SimpleNamespace(
+        top_ranked=lambda kind: first, templates={**counts, "design": design}, samples=samples
+    )
 
 
 HARD = ("hard_negative_auroc", "hard_negative_low", "hard_negative_high")
@@ -38,31 +50,67 @@ FIND = Find(record="r", concept="glass", positive="a", negative="b", hard_negati
 
 
 @pytest.mark.parametrize(
-    ("found", "hard_negative", "status"),
+    ("found", "smallest", "status"),
     [
-        (detecting(), "c", "supported"),
-        (detecting(q=0.06), "c", "undecided"),
-        (detecting(low=0.49), "c", "undecided"),
-        (detecting(low=0.1, high=0.5), "c", "undecided"),
-        (detecting(low=0.1, high=0.49), "c", "not supported"),
-        (detecting(hard_negative_low=0.5), "c", "undecided"),
-        (detecting(hard_negative_low=0.1, hard_negative_high=0.4), "c", "not supported"),
-        (detecting(hard_negative_low=0.1, hard_negative_high=0.4), None, "supported"),
-        (detecting(**dict.fromkeys(HARD)), "c", "undecided"),
-        (detecting(**dict.fromkeys(HARD)), None, "supported"),
-        (detecting(any_found=5), "c", "supported"),
-        (detecting(any_found=6), "c", "undecided"),
+        (detecting(), 0.5, "supported"),
+        (detecting(), 0.91, "supported"),
+        (detecting(hard_negative_low=0.6), 0.6, "undecided"),
+        (detecting(**dict.fromkeys(HARD)), 0.96, "supported"),
+        (detecting(high=0.98), 0.99, "not supported"),
+        (detecting("undecided", low=0.1, high=0.2), 0.5, "undecided"),
+        (detecting("not found", low=0.1, high=0.5), 0.5, "undecided"),
+        (detecting("not found", low=0.4, high=0.59), 0.5, "undecided"),
+        (detecting("not found", low=0.4, high=0.59), 0.6, "not supported"),
+        (
+            detecting("not found", hard_negative_low=0.4, hard_negative_high=0.59),
+            0.6,
+            "not supported",
+        ),
+        (detecting("reversed", low=0.1, high=0.49), 0.5, "not supported"),
     ],
 )
-def test_find_claims_only_what_is_beyond_chance_and_the_hard_negative(
-    found: Any, hard_negative: str | None, status: Status
+def test_find_claims_what_was_found_and_refutes_what_is_below_the_smallest_effect(
+    found: Any, smallest: float, status: Status
 ) -> None:
-    claim = FIND.model_copy(update={"hard_negative": hard_negative})._claim(found, "direction")
+    claim = FIND.model_copy(update={"smallest_auroc": smallest})._claim(found, "direction")
     assert claim.status == status
     assert ("is not shown to detect it" in claim.text) is (status == "undecided")
     assert ("does not detect it" in claim.text) is (status == "not supported")
     assert f"AUROC {claim.figure:.3f} ({claim.low:.3f} to {claim.high:.3f})" in claim.text
-    assert f"here {found.null.any_found / 50:.0%}" in claim.criterion
+    assert f"every AUROC above {smallest:g};" in claim.criterion
+
+
+def test_a_claim_says_its_design_its_power_and_what_it_generalises_over() -> None:
+    def sentence(**options: Any) -> str:
+        return FIND._claim(detecting(**options), "direction").text
+
+    text = sentence()
+    assert "against the hard negative 0.970 (0.920 to 0.990), 97.5% intervals, p 1e-07," in text
+    assert "q 1e-06; 24 items, 6 phrases in each arm, df 9.8; an AUROC of 0.71 would be" in text
+    assert text.endswith("The test generalises over items and phrases.")
+    assert "; no AUROC would be found with 80% power" in sentence(detectable_auroc=1.2)
+    assert "24 items, 6 positive and 5 negative phrases" in sentence(templates=(6, 5))
+    crossed = sentence(design="crossed")
+    assert "6 sentence frames in each arm" in crossed
+    assert crossed.endswith("over items and sentence frames, not over phrases.")
+    both = sentence(design="nested in crossed frames")
+    assert both.endswith("over items, phrases and sentence frames.")
+    one = sentence(design="cells", templates=(1, 1))
+    assert one.endswith("over items, not over wordings.")
+    assert sentence(design="cells").endswith("over items and wordings.")
+
+
+def test_a_claim_about_one_frame_or_about_shared_seeds_says_so() -> None:
+    def scope(frame: str, seeds: tuple[int, int], **options: Any) -> str:
+        samples = pd.DataFrame({"item": ["cat", "dog"], "template": frame, "seed": seeds})
+        return FIND._claim(detecting(samples=samples, **options), "direction").text
+
+    assert scope("{style}", (1, 2)).endswith("over items, phrases and seeds.")
+    assert scope("{style}", (1, 1)).endswith("over items and phrases, not over seeds.")
+    assert scope("{style} at sea", (1, 2)).endswith("seeds, not over sentence frames.")
+    # A text encoder computes the same for every seed.
+    text = scope("{style}", (1, 1), unit="text.blocks.0/mlp[difference]")
+    assert text.endswith("over items and phrases.")
 
 
 def built(rate: float, low: float, high: float = 1.0, **changed: Any) -> dict[str, Any]:
@@ -246,40 +294,45 @@ def test_the_criteria_of_familiarity_are_those_of_its_verdict() -> None:
     assert (FAMILIAR_P, UNFAMILIAR_P) == (0.01, 0.1)
 
 
-def grouped(found: Any, units: tuple[Any, ...]) -> Any:
-    own = SimpleNamespace(findings=found, units=units)
-    groups = {"scared": own}
+def grouped(found: Any) -> Any:
+    groups = {"scared": SimpleNamespace(findings=found, cells=30)}
     return type("Groups", (), {"groups": groups, "__getitem__": lambda self, name: groups[name]})()
-
-
-UNIT = SimpleNamespace(unit="prior/embedding[difference]", omega2=0.4)
 
 
 @pytest.mark.parametrize(
     ("found", "status"),
     [
-        (detecting(), "supported"),
-        (detecting(q=0.06), "undecided"),
-        (detecting(low=0.5), "undecided"),
-        (detecting(any_found=6), "undecided"),
-        (detecting(low=0.1, high=0.4), "not supported"),
+        (detecting(design="cells"), "supported"),
+        (detecting("not found", design="cells"), "undecided"),
+        (detecting("undecided", design="cells", low=0.1, high=0.2), "undecided"),
+        (detecting("reversed", design="cells", low=0.1, high=0.4), "not supported"),
     ],
 )
-def test_a_group_is_separated_by_a_direction_beyond_chance(found: Any, status: Status) -> None:
-    claim = group._claim(grouped(found, (UNIT,)), "scared")
+def test_a_group_is_separated_where_its_first_direction_is_found(
+    found: Any, status: Status
+) -> None:
+    claim = group._claim(grouped(found), "scared", 0.5)
     assert claim.status == status
     assert f"ranked first, {group.VERBS[status]} pictures that are scared" in claim.text
-    assert "40% of its variance lies between the groups" in claim.text
+    assert "; 30 cells hold both. The test generalises over items and wordings." in claim.text
 
 
-def test_a_group_of_too_few_pictures_or_without_a_unit_is_undecided() -> None:
-    for claim in (
-        group._claim(grouped(detecting(), ()), "scared"),
-        group._claim(grouped(detecting(), (UNIT,)), "happy"),
-        group._claim_without_groups("mood"),
-    ):
-        assert claim.status == "undecided" and claim.figure is None
-    assert "No label of mood" in group._claim_without_groups("mood").text
+def test_a_group_of_too_few_pictures_is_undecided() -> None:
+    claim = group._claim(grouped(detecting()), "happy", 0.5)
+    assert claim.status == "undecided" and claim.figure is None
+    assert "pictures that are happy" in claim.text
+
+
+def test_records_have_seeds_of_their_own_for_each_item_or_the_same_for_all() -> None:
+    prompts = {"templates": ["{subject}"], "levels": {"subject": {"cat": "a cat"}}}
+    fields = {"prompts": prompts, "sites": ["text.*/mlp"]}
+    assert Record.model_validate(fields)._seeds() == {"seeds": (0,)}
+    assert Record.model_validate({**fields, "seeds": [1, 2]})._seeds() == {"seeds": (1, 2)}
+    own = Record.model_validate({**fields, "seeds_per_item": 3})
+    assert own._seeds() == {"seeds_per_item": 3}
+    assert "3 seeds of its own for each item" in own.method()
+    with pytest.raises(ValidationError, match="either seeds or seeds_per_item"):
+        Record.model_validate({**fields, "seeds": [0], "seeds_per_item": 3})
 
 
 VERIFY = Verify(find="glass", classifier="style", label="stained glass")
@@ -325,7 +378,7 @@ def test_a_prompt_drives_a_unit_beyond_the_best_of_as_many_random_ones(
 def test_claims_from_numpy_figures_have_a_status() -> None:
     claims = [
         FIND._claim(detecting(low=np.float64(0.97), q=np.float64(1e-6)), "direction"),
-        group._claim(grouped(detecting(low=np.float64(0.97)), (UNIT,)), "scared"),
+        group._claim(grouped(detecting(low=np.float64(0.97))), "scared", 0.5),
         attribute._claim("raises", "x", *_first(shares((np.float64(0.3), np.float64(0.5))))),
         suppress._claim(suppressed(np.float64(0.9), np.float64(0.95), np.float64(0.85))),
         *BUILD._claims(

@@ -15,6 +15,7 @@ WarningKind: TypeAlias = Literal[
     "few-templates",
     "incomplete",
     "one-phrase",
+    "other",
     "repeated-items",
     "seed-decides",
     "shared-seeds",
@@ -28,6 +29,7 @@ WarningKind: TypeAlias = Literal[
 - `few-items`, `few-templates`: too few for a claim about others.
 - `incomplete`: items or templates were dropped, since not all combinations were recorded.
 - `one-phrase`: an arm has one phrase; the claim is about these two phrases.
+- `other`: any other limitation.
 - `repeated-items`: prompts occur more than once.
 - `seed-decides`: the seed (nearly) determines the arm.
 - `shared-seeds`: items share their seeds, so that one seed's noise is in all of them.

@@ -101,7 +101,7 @@ class Template(BaseModel):
             if not levels:
                 raise ValueError(f"factor {factor!r} has no level")
             for level, text in levels.items():
-                if not text:
+                if text == ():
                     raise ValueError(f"level {level!r} has no phrase")
         named = [*self.matched, *(factor for each in self.without for factor in each)]
         named += [slot for text in self._texts() for slot in _SLOT.findall(text)]

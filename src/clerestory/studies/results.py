@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clerestory.errors import TableError
+from clerestory.evaluation.warnings import WarningKind
 from clerestory.io.reading import path_inside, read_json
 from clerestory.io.validation import validate
 from clerestory.io.writing import atomic_folder
@@ -22,7 +23,7 @@ from clerestory.studies.tasks import Claim, Status, Task, TaskResult, overall_st
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RESULTS", "TASKS", "StudyResult", "TaskRun", "skipped_result"]
+__all__ = ["RESULTS", "TASKS", "StudyResult", "TaskRun", "TaskWarning", "skipped_result"]
 
 RESULTS, TASKS = "results.json", "tasks"
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers", "numpy", "scipy")
@@ -45,6 +46,24 @@ class TaskRun:
     seconds: float = 0.0
     reused: bool = False
     skip_reason: str = ""
+
+
+@dataclass(frozen=True)
+class TaskWarning:
+    """A limitation of a task's figures.
+
+    Attributes:
+        task: The task's key.
+        kind: What it is about, as in `EvidenceWarning`.
+        text: A sentence.
+    """
+
+    task: str
+    kind: WarningKind
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.task}: {self.text}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,10 +108,12 @@ class StudyResult(Result):
         return overall_status(claim.status for claim in self.headline.values())
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What limits the figures, each once, after its task's key."""
+    def warnings(self) -> tuple[TaskWarning, ...]:
+        """What limits the figures, each once for a task."""
         warnings = (
-            f"{key}: {text}" for key, run in self.tasks.items() for text in run.result.warnings
+            TaskWarning(key, warning.kind, warning.text)
+            for key, run in self.tasks.items()
+            for warning in run.result.warnings
         )
         return tuple(dict.fromkeys(warnings))
 
@@ -147,7 +168,7 @@ class StudyResult(Result):
                 {**asdict(claim), "id": name, "headline": name in self.headline}
                 for name, claim in self.claims.items()
             ],
-            "warnings": list(self.warnings),
+            "warnings": [asdict(warning) for warning in self.warnings],
             "tasks": {
                 key: {
                     "method": run.task.method(),

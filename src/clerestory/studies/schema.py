@@ -14,7 +14,7 @@ default = "zero-shot:openai/clip-vit-large-patch14[stained glass, plain]"
 record = "styles"
 …
 [quick."find.glass"]
-flips = 50
+top = 10
 """
 
 from __future__ import annotations

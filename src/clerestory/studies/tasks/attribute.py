@@ -17,6 +17,7 @@ from clerestory.studies.tasks.results import (
     Table,
     TaskResult,
     by_status,
+    evidence_warnings,
     interval_status,
 )
 
@@ -134,7 +135,7 @@ class Attribute(Task):
             claims=tuple(self._claims(splits)),
             figures=attribution.to_dict(),
             tables=(_table(attribution, splits),),
-            warnings=attribution.warnings,
+            warnings=evidence_warnings(attribution.warnings),
         )
 
     def _claims(self, splits: Mapping[str, Split]) -> list[Claim]:

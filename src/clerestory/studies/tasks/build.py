@@ -20,6 +20,7 @@ from clerestory.studies.tasks.results import (
     Status,
     Table,
     TaskResult,
+    evidence_warnings,
     interval_status,
 )
 
@@ -130,7 +131,7 @@ class Build(Task):
             tables=(_table(figures),),
             pictures=(_pictures(result, folder),),
             charts=(save_chart(folder, "What was tried", "frontier", result.plot()),),
-            warnings=result.calibration.warnings,
+            warnings=evidence_warnings(result.calibration.warnings),
             steered_model="steered",
         )
 

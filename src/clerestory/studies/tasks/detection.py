@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from clerestory.reporting.intervals import format_interval
+from pydantic import Field
+
 from clerestory.studies.tasks.base import Cost, Task, TaskContext
 from clerestory.studies.tasks.record import Record
 from clerestory.studies.tasks.results import Claim, Status
 
 if TYPE_CHECKING:
-    from clerestory.contrasts import Detection, Finding, FlipTest
+    from clerestory.contrasts import Detection, Finding, Findings
     from clerestory.recordings import Recording
 
 __all__ = ["DetectionTask", "detection_claim"]
 
-ALPHA = 0.05
-"""The highest q of a unit that detects."""
-NO_DIFFERENCE = 0.5
-"""The AUROC of a unit that does not tell the sides apart."""
-MAX_CHANCE = 0.1
-"""In how many of the data sets with flipped sides a unit may be found."""
+SLOTS = re.compile("{[^{}]*}")
+VARIED = {
+    "nested": ("phrases",),
+    "nested in crossed frames": ("phrases", "sentence frames"),
+    "crossed": ("sentence frames",),
+    "cells": ("wordings",),
+}
+"""What of the wording varies in a design; the number of templates counts the first."""
 
 
 class DetectionTask(Task):
@@ -29,7 +33,7 @@ class DetectionTask(Task):
 
     record: str
     top: int = 20
-    flips: int = 200
+    smallest_auroc: float = Field(default=0.5, ge=0.5, lt=1)
 
     def needs(self) -> tuple[str, ...]:
         return (f"record.{self.record}",)
@@ -68,10 +72,10 @@ class DetectionTask(Task):
 def detection_claim(
     claim_id: str,
     finding: Finding,
-    null: FlipTest,
+    findings: Findings,
     statement: Callable[[Status], str],
+    smallest_auroc: float,
     *,
-    hard_negative: bool = False,
     remark: str = "",
 ) -> Claim:
     """The claim that a unit detects, by its figures on the evaluation half.
@@ -79,43 +83,91 @@ def detection_claim(
     Args:
         claim_id: The claim's id.
         finding: The unit.
-        null: What data sets with flipped sides find.
+        findings: The findings that it is of.
         statement: The beginning of the sentence for a status, without its figures.
-        hard_negative: Whether the unit has to tell the positives from hard negatives as well.
-        remark: What follows the figures.
+        smallest_auroc: The smallest AUROC that counts as detecting.
+        remark: What follows the design.
 
     Returns:
         The claim.
     """
     detection = finding.detects
-    # 0 without flips, of which there were none that found anything.
-    chance = null.any_found / max(null.flips, 1)
-    status = _status(detection, chance, hard_negative=hard_negative)
-    auroc = format_interval(detection.auroc, detection.low, detection.high, ".3f")
-    if detection.hard_negative_auroc is not None:
-        auroc += f", and against the hard negative {detection.hard_negative_auroc:.3f}"
+    status = _status(finding, smallest_auroc)
     text = (
-        f"{statement(status)}: AUROC {auroc}, {detection.win_rate:.0%} of {detection.pairs} pairs "
-        f"won ({detection.win_low:.0%} to {detection.win_high:.0%}), q {detection.q:.2g}{remark}."
+        f"{statement(status)}: AUROC {_aurocs(detection)}, p {detection.p:.2g}, "
+        f"q {detection.q:.2g}; {_design(findings, detection)}{remark}. "
+        f"{_scope(findings, finding)}"
     )
-    against = ", also against the hard negative" if hard_negative else ""
     criterion = (
-        f"q at most .05, the interval of the AUROC above .5{against}, and something found in at "
-        f"most {MAX_CHANCE:.0%} of data sets with flipped sides (here {chance:.0%})"
+        "one-sided q at most .05 over the units that were tested, with items and wordings as "
+        f"random factors, and the lower limit of every AUROC above {smallest_auroc:g}; not "
+        "supported where an upper limit is below it"
     )
     return Claim(claim_id, text, status, criterion, detection.auroc, detection.low, detection.high)
 
 
-def _status(detection: Detection, chance: float, *, hard_negative: bool) -> Status:
-    """Not supported where an interval of the AUROC is below .5: the unit tells the reverse."""
-    lows, highs = [detection.low], [detection.high]
-    if hard_negative:
-        # Without a figure the comparison is missing, which neither supports nor refutes.
-        low, high = detection.hard_negative_low, detection.hard_negative_high
-        lows.append(0.0 if low is None else low)
-        highs.append(1.0 if high is None else high)
-    if min(highs) < NO_DIFFERENCE:
-        return "not supported"
-    # A large q and frequent findings by chance are a lack of evidence: they refute nothing.
-    significant = detection.q <= ALPHA and chance <= MAX_CHANCE
-    return "supported" if significant and min(lows) > NO_DIFFERENCE else "undecided"
+def _status(finding: Finding, smallest_auroc: float) -> Status:
+    """Supported or not by the interval alone, where the design is large enough and q small."""
+    detection = finding.detects
+    if finding.status == "undecided":
+        return "undecided"
+    if finding.status == "found" and detection.worst_low > smallest_auroc:
+        return "supported"
+    highs = (detection.high, detection.hard_negative_high)
+    below = any(high is not None and high < smallest_auroc for high in highs)
+    return "not supported" if below else "undecided"
+
+
+def _aurocs(detection: Detection) -> str:
+    text = f"{detection.auroc:.3f} ({detection.low:.3f} to {detection.high:.3f})"
+    if detection.hard_negative_auroc is not None:
+        text += (
+            f", and against the hard negative {detection.hard_negative_auroc:.3f} "
+            f"({detection.hard_negative_low:.3f} to {detection.hard_negative_high:.3f})"
+        )
+    # Three digits: the intervals of found units are wider than 95%, by how many were tested.
+    return f"{text}, {100 * detection.level:.3g}% intervals"
+
+
+def _design(findings: Findings, detection: Detection) -> str:
+    """Levels of the random factors, degrees of freedom and power."""
+    counts = {arm: count for arm, count in findings.templates.items() if arm != "design"}
+    wording = VARIED[str(findings.templates["design"])][0]
+    if len(set(counts.values())) == 1:
+        templates = f"{next(iter(counts.values()))} {wording} in each arm"
+    else:
+        arms = [f"{count} {arm.replace('_', ' ')}" for arm, count in counts.items()]
+        templates = f"{_listed(arms)} {wording}"
+    # A test of this design cannot find an effect where even an AUROC of 1 lacks power.
+    power = (
+        f"; an AUROC of {detection.detectable_auroc:.2f} would be found with 80% power"
+        if detection.detectable_auroc is not None and detection.detectable_auroc <= 1
+        else "; no AUROC would be found with 80% power"
+    )
+    return f"{detection.items} items, {templates}, df {detection.df:.1f}{power}"
+
+
+def _scope(findings: Findings, finding: Finding) -> str:
+    """What the claim generalises over, and over what it does not."""
+    varied, fixed = ["items"], list[str]()
+    design = str(findings.templates["design"])
+    if design == "cells" and findings.templates["positive"] == 1:
+        fixed += VARIED[design]
+    else:
+        varied += VARIED[design]
+    if design == "crossed":
+        fixed.append("phrases")
+    if findings.samples is not None:
+        # A frame of slots alone, such as `{style}`, has no words.
+        if design == "nested" and SLOTS.sub("", findings.samples["template"].iloc[0]).strip():
+            fixed.append("sentence frames")
+        # What a text encoder computes depends on no seed.
+        if not finding.site.startswith("text"):
+            by_item = findings.samples.groupby("item")["seed"].agg(frozenset)
+            (fixed if len(set(by_item)) == 1 else varied).append("seeds")
+    but = f", not over {_listed(fixed)}" if fixed else ""
+    return f"The test generalises over {_listed(varied)}{but}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

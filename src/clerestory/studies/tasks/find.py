@@ -7,6 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pydantic import Field
+
 from clerestory.errors import TableError
 from clerestory.registry import suggest
 from clerestory.reporting.intervals import format_interval
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Find"]
 
 Kind: TypeAlias = Literal["direction", "neuron"]
-COLUMNS = ("prompt", "template", "group", "seed")
+COLUMNS = ("prompt", "item", "phrase", "template", "seed")
 """The columns of every recording, besides its factors."""
 COMPARED = re.compile(r"([A-Za-z_]\w*)\s*(?:==|!=|\bin\b|\bnot in\b)")
 """A name before a comparison of a query; other words are values."""
@@ -32,14 +34,22 @@ VERBS = by_status("detects it", "is not shown to detect it", "does not detect it
 
 @tasks.register("find")
 class Find(DetectionTask):
-    """`find` in a recording: what is higher for `positive` than for the two negatives."""
+    """`find` in a recording: what is higher for `positive` than for the two negatives.
+
+    `phrase` is the factor whose levels are phrases for the concept, where it is not called so;
+    `splits` is how many random splits into halves the q takes into account. The claim is supported
+    where the unit that the selection half ranks first is found, with lower limits of its AUROC
+    above `smallest_auroc`.
+    """
 
     concept: str
     positive: str
     negative: str
     hard_negative: str | None = None
     match: tuple[str, ...] = ()
+    phrase: str | None = None
     kind: Literal["neuron", "direction", "both"] = "both"
+    splits: int = Field(default=1, ge=1)
 
     @property
     def _queries(self) -> dict[str, str]:
@@ -53,7 +63,8 @@ class Find(DetectionTask):
     def check_plan(self, plan: Mapping[str, Task], classifiers: Container[str]) -> None:
         factors = self.factors(plan)
         names = {field: COMPARED.findall(query) for field, query in self._queries.items()}
-        for field, columns in {"match": self.match, **names}.items():
+        phrase = (self.phrase,) if self.phrase else ()
+        for field, columns in {"match": self.match, "phrase": phrase, **names}.items():
             for name in columns:
                 if name not in (*factors, *COLUMNS) and name not in classifiers:
                     raise TableError(
@@ -64,10 +75,13 @@ class Find(DetectionTask):
     def method(self) -> str:
         hard = f" or {self.hard_negative}" if self.hard_negative else ""
         match = f", matched by {', '.join(self.match)}" if self.match else ""
+        splits = (
+            "" if self.splits == 1 else f" p is twice the median over {self.splits} random splits."
+        )
         return (
             f"Units were compared between {self.positive} and {self.negative}{hard}{match}: one "
-            "half of the items and templates selects, the other evaluates; "
-            f"{self.flips} data sets with flipped sides say what chance finds."
+            "half of the items, phrases and sentence frames selects at most 50 units, the other "
+            f"tests these alone, with items and wordings as random factors.{splits}"
         )
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
@@ -83,7 +97,8 @@ class Find(DetectionTask):
             match=list(self.match),
             kind=self.kind,
             top=self.top,
-            flips=self.flips,
+            phrase=self.phrase,
+            splits=self.splits,
             classifiers={
                 name: classifier
                 for name, classifier in context.classifiers.items()
@@ -111,12 +126,12 @@ class Find(DetectionTask):
         return detection_claim(
             f"{kind} detects",
             first,
-            findings.null,
+            findings,
             lambda status: (
                 f"The {kind} ranked first for {self.concept}, {first.unit}, {VERBS[status]} on "
                 "items that did not select it"
             ),
-            hard_negative=self.hard_negative is not None,
+            self.smallest_auroc,
         )
 
 
@@ -124,26 +139,24 @@ def _table(findings: Findings, kinds: Sequence[Kind]) -> Table:
     rows: list[tuple[str, ...]] = []
     highlighted = []
     for kind in kinds:
-        first = findings.top_ranked(kind)
-        ranked = sorted(findings.by_kind(kind), key=lambda finding: finding.rank)
-        # The claim's unit first, and not a second time among those ranked first.
-        for finding in dict.fromkeys([first, *ranked[:ROWS]]):
+        # The claim is about the first row of each kind.
+        highlighted.append(len(rows))
+        for finding in findings.by_kind(kind)[:ROWS]:
             detection = finding.detects
             hard = detection.hard_negative_auroc
-            if finding is first:
-                highlighted.append(len(rows))
             rows.append(
                 (
                     finding.unit,
                     kind,
                     format_interval(detection.auroc, detection.low, detection.high, ".3f"),
                     "–" if hard is None else f"{hard:.3f}",
-                    f"{detection.difference:.2f}",
                     f"{detection.q:.1g}",
+                    finding.status,
                 )
             )
-    head = ("unit", "kind", "AUROC, held out", "against the hard negative", "difference, SD", "q")
+    head = ("unit", "kind", "AUROC, held out", "against the hard negative", "q", "status")
     title = (
-        f"The first of {findings.tested:,} units by selection, on items that did not select them"
+        f"The first of {findings.tested} units that were tested, of {findings.units:,} ranked, in "
+        "the order of their selection"
     )
     return Table(title, head, tuple(rows), tuple(highlighted))

@@ -12,7 +12,7 @@ from clerestory.errors import TableError
 from clerestory.reporting.intervals import format_interval
 from clerestory.studies.tasks.base import Task, TaskContext, tasks
 from clerestory.studies.tasks.detection import DetectionTask, detection_claim
-from clerestory.studies.tasks.rendering import FIRST, save_pictures
+from clerestory.studies.tasks.rendering import FIRST, count_noun, save_pictures
 from clerestory.studies.tasks.results import Claim, PictureRows, Table, TaskResult, by_status
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ class Group(DetectionTask):
     """`group` of a recording with pictures.
 
     `labels` are compared, all of the classifier's by default; claims are made of `claim_labels`, by
-    default of each.
+    default of each. Pictures are compared within cells of equal levels of the factors of `control`
+    and equal predictions of its classifiers; without factors within each prompt. A claim is
+    supported where the direction that the selection half ranks first is found, with the lower limit
+    of its AUROC above `smallest_auroc`.
     """
 
     classifier: str
@@ -53,13 +56,11 @@ class Group(DetectionTask):
                 )
 
     def method(self) -> str:
-        control = (
-            f", compared within levels of {' and '.join(self.control)}" if self.control else ""
-        )
+        control = f"{' and '.join(self.control)}, " if self.control else "prompt, and thus "
         return (
-            f"Pictures were sorted by {self.classifier}{control}; half of the prompts select "
-            "units, the others evaluate; "
-            f"{self.flips} data sets with flipped sides say what chance finds."
+            f"Pictures were sorted by {self.classifier} and compared within cells of equal "
+            f"{control}wording; half of the items and wordings select at most 50 units of each "
+            "group, the others test these alone, with items and wordings as random factors."
         )
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
@@ -77,45 +78,42 @@ class Group(DetectionTask):
             control=[context.classifier(name) for name in self.control],
             min_confidence=self.min_confidence,
             top=self.top,
-            flips=self.flips,
             progress=context.report_as("grouping"),
         )
         groups.save(folder / "groups")
         claimed = [translate[label] for label in self.claim_labels or self.labels]
-        claims = [_claim(groups, name) for name in claimed or groups.groups]
+        claims = [_claim(groups, name, self.smallest_auroc) for name in claimed or groups.groups]
         return TaskResult(
-            claims=tuple(claims) or (_claim_without_groups(self.classifier),),
+            claims=tuple(claims),
             figures=groups.to_dict(),
-            tables=(_table(groups),) if groups.groups else (),
-            pictures=(_pictures(groups, recording, folder),) if groups.groups else (),
-            warnings=groups.warnings,
+            tables=(_table(groups),),
+            pictures=(_pictures(groups, recording, folder),),
+            # A group's warnings include those of all groups.
+            warnings=tuple(
+                dict.fromkeys(
+                    warning for one in groups.groups.values() for warning in one.findings.warnings
+                )
+            ),
         )
 
 
-def _claim_without_groups(classifier: str) -> Claim:
-    text = f"No label of {classifier} is drawn often enough to be compared."
-    return Claim("groups", text, "undecided", "a label with enough prompts")
-
-
-def _claim(groups: Groups, name: str) -> Claim:
-    if name not in groups.groups or not groups[name].units:
-        text = f"There are too few pictures that are {name} to tell what they share."
-        return Claim(name, text, "undecided", "enough prompts, and a unit")
+def _claim(groups: Groups, name: str, smallest_auroc: float) -> Claim:
+    if name not in groups.groups:
+        text = f"Too few cells hold pictures that are {name}, and others, to compare them."
+        return Claim(name, text, "undecided", "enough cells that hold both")
     group = groups[name]
     # Ranked by the selection half: the evaluation half must not choose the unit it evaluates.
     first = group.findings.top_ranked("direction")
-    row = next((unit for unit in group.units if unit.unit == first.unit), None)
     return detection_claim(
         name,
         first,
-        group.findings.null,
+        group.findings,
         lambda status: (
             f"{first.unit}, the direction ranked first, {VERBS[status]} pictures that are {name} "
-            "from others on prompts that did not select it"
+            "from others in cells that did not select it"
         ),
-        remark=(
-            "" if row is None else f"; {row.omega2:.0%} of its variance lies between the groups"
-        ),
+        smallest_auroc,
+        remark=f"; {count_noun(group.cells, 'cell')} hold both",
     )
 
 
@@ -123,17 +121,16 @@ def _table(groups: Groups) -> Table:
     rows = [
         (
             name,
-            str(group.prompts),
+            str(group.cells),
             unit.unit,
             format_interval(unit.auroc, unit.low, unit.high, ".3f"),
             f"{unit.q:.1g}",
-            f"{unit.omega2:.0%}",
-            f"{unit.prevalence:.0%}",
+            unit.status,
         )
         for name, group in groups.groups.items()
         for unit in group.units[:ROWS]
     ]
-    head = ("group", "prompts", "unit", "AUROC, held out", "q", "ω² between groups", "common in it")
+    head = ("group", "cells", "unit", "AUROC, held out", "q", "status")
     return Table("What is higher in one group than in the others", head, tuple(rows))
 
 

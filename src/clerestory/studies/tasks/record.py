@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -25,8 +25,10 @@ __all__ = ["Record"]
 class Record(Task):
     """Prompts as factors with matched groups, and where they are read.
 
-    Every combination is drawn, or `sample` random fills. Patterns of `sites` that match no site of
-    the model are left out. `max_levels` limits the levels of factors, for a smaller scale.
+    Each item has `seeds_per_item` seeds of its own, which its prompts share; `seeds` are the same
+    for all items instead (0 by default), and claims are then about these seeds. Every combination
+    is drawn, or `sample` random fills. Patterns of `sites` that match no site of the model are left
+    out. `max_levels` limits the levels of factors, for a smaller scale.
     """
 
     resumable = True
@@ -35,7 +37,8 @@ class Record(Task):
     prompts: Template
     sites: tuple[str, ...] = Field(min_length=1)
     sample: int = Field(default=0, ge=0)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[int, ...] = ()
+    seeds_per_item: int = Field(default=0, ge=0)
     pool: str = "mean"
     pictures: bool = False
     max_levels: dict[str, int] = Field(default_factory=dict)
@@ -47,6 +50,18 @@ class Record(Task):
                 raise ValueError(f"max_levels: there is no factor {factor!r}")
         return self
 
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if self.seeds and self.seeds_per_item:
+            raise ValueError("give either seeds or seeds_per_item")
+        return self
+
+    def _seeds(self) -> dict[str, Any]:
+        """The arguments of a recording that give its seeds."""
+        if self.seeds_per_item:
+            return {"seeds_per_item": self.seeds_per_item}
+        return {"seeds": self.seeds or (0,)}
+
     def uses_classifier(self, name: str) -> bool:
         # Nothing is predicted, though a factor may have the name of a classifier.
         return False
@@ -55,10 +70,13 @@ class Record(Task):
         prompts = len(self._table())
         kind = "random" if self.sample else "matched"
         factors = ", ".join(f"{len(levels)} × {name}" for name, levels in self._levels().items())
-        seeds = count_noun(len(self.seeds), "seed")
+        seeds = (
+            f"{count_noun(self.seeds_per_item, 'seed')} of its own for each item"
+            if self.seeds_per_item
+            else f"{count_noun(len(self.seeds or (0,)), 'seed')}, the same for all"
+        )
         return (
-            f"{prompts} {kind} prompts ({factors}; {seeds} each) were read at "
-            f"{', '.join(self.sites)}."
+            f"{prompts} {kind} prompts ({factors}; {seeds}) were read at {', '.join(self.sites)}."
         )
 
     def cost(self, context: TaskContext) -> Cost:
@@ -69,10 +87,10 @@ class Record(Task):
         plan = make_plan(
             context.model,
             self._table(),
-            self.seeds,
             sites=patterns,
             pool=self.pool,
             pictures=self.pictures,
+            **self._seeds(),
         )
         # The first batch is timed.
         estimate = survey(context.model, plan)
@@ -90,12 +108,12 @@ class Record(Task):
         recording = record(
             context.model,
             self._table(),
-            self.seeds,
             sites=self._patterns(context),
             pool=self.pool,
             pictures=self.pictures,
             out=folder / "recording",
             progress=context.progress,
+            **self._seeds(),
         )
         pictures = (_first_pictures(recording, folder),) if self.pictures else ()
         figures = {"samples": len(recording), "sites": list(recording.sites)}

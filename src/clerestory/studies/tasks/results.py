@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from clerestory.errors import TableError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.validation import load_json
 from clerestory.reporting.escaping import to_json
 
@@ -23,6 +24,7 @@ __all__ = [
     "Table",
     "TaskResult",
     "by_status",
+    "evidence_warnings",
     "interval_status",
     "overall_status",
     "to_status",
@@ -113,6 +115,24 @@ def by_status(supported: str, undecided: str, not_supported: str) -> Mapping[Sta
     return {"supported": supported, "undecided": undecided, "not supported": not_supported}
 
 
+def evidence_warnings(warnings: Iterable[EvidenceWarning | str]) -> tuple[EvidenceWarning, ...]:
+    """Warnings of a result as values with a kind.
+
+    Args:
+        warnings: Warnings; sentences without a kind are of the kind `other`.
+
+    Returns:
+        The same, each with a kind.
+
+    >>> evidence_warnings(["No classifier measures preservation."])[0].kind
+    'other'
+    """
+    return tuple(
+        EvidenceWarning("other", warning) if isinstance(warning, str) else warning
+        for warning in warnings
+    )
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence that the evidence supports, does not support, or leaves undecided.
@@ -123,7 +143,7 @@ class Claim:
         status: What the evidence says.
         criterion: What the status depends on.
         figure: The figure that the claim is about; None where there is none.
-        low: The lower end of its 95% interval.
+        low: The lower end of its interval.
         high: The upper end.
     """
 
@@ -188,7 +208,7 @@ class TaskResult:
     tables: tuple[Table, ...] = ()
     pictures: tuple[PictureRows, ...] = ()
     charts: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[EvidenceWarning, ...] = ()
     steered_model: str = ""
     failure: str = ""
 

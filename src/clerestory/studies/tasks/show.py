@@ -12,7 +12,7 @@ from clerestory.errors import TableError
 from clerestory.io.reading import path_inside
 from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
 from clerestory.studies.tasks.rendering import save_pictures
-from clerestory.studies.tasks.results import TaskResult
+from clerestory.studies.tasks.results import TaskResult, evidence_warnings
 
 if TYPE_CHECKING:
     from clerestory.edits.base import Edit
@@ -83,7 +83,8 @@ class Show(Task):
             rows[row.caption or row.prompt] = [] if pictures is None else list(pictures)
             context.progress("drawing", len(rows), len(self.rows))
         return TaskResult(
-            pictures=(save_pictures(folder, self.title, rows),), warnings=tuple(warnings)
+            pictures=(save_pictures(folder, self.title, rows),),
+            warnings=evidence_warnings(warnings),
         )
 
 

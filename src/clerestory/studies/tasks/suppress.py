@@ -11,7 +11,14 @@ from pydantic import Field
 from clerestory.reporting.intervals import format_interval
 from clerestory.studies.tasks.base import Cost, Task, TaskContext, check_registered, tasks
 from clerestory.studies.tasks.rendering import FIRST, count_noun, save_chart, save_pictures
-from clerestory.studies.tasks.results import Claim, PictureRows, Status, Table, TaskResult
+from clerestory.studies.tasks.results import (
+    Claim,
+    PictureRows,
+    Status,
+    Table,
+    TaskResult,
+    evidence_warnings,
+)
 
 if TYPE_CHECKING:
     from clerestory.suppression import SuppressionResult
@@ -103,7 +110,7 @@ class Suppress(Task):
             tables=(_table(result),),
             pictures=(_pictures(result, folder),),
             charts=(save_chart(folder, title, "frontier", frontier(result)),),
-            warnings=result.warnings,
+            warnings=evidence_warnings(result.warnings),
             steered_model="suppressed/steered" if published else "",
         )
 

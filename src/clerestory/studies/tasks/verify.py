@@ -19,6 +19,7 @@ from clerestory.studies.tasks.results import (
     Table,
     TaskResult,
     by_status,
+    evidence_warnings,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Verify(FindingsTask):
             figures=effects.to_dict(),
             tables=(_table(effects, unit, self._comparison),),
             pictures=_pictures(findings, context, unit, folder),
-            warnings=tuple(effects.warnings),
+            warnings=evidence_warnings(effects.warnings),
         )
 
     def _units(self, context: TaskContext) -> tuple[str, ...]:
