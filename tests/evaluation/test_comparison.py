@@ -19,7 +19,7 @@ from clerestory.evaluation import (
     effect_of,
     rate_of,
 )
-from clerestory.stats import newcombe, wilson
+from clerestory.stats.clustered_intervals import change_interval, rate_interval
 
 PANEL = Panel(
     LoadedTarget(ChannelClassifier(0), "yes"),
@@ -41,11 +41,14 @@ def test_rates_count_items_and_preservation_is_beside_the_first_condition():
     after = drawing("edited", [(1, 0, 1), (1, 0, 0)], [(1, 1, 1), (0, 1, 0)])
     plain, edited = compare_drawings(PANEL, [before, after])
     assert (plain.target.rate, edited.target.rate) == (0, 0.75)
-    assert (edited.target.low, edited.target.high) == wilson(1.5, 2)
+    assert (edited.target.low, edited.target.high) == rate_interval(np.array([[1, 1], [1, 0.0]]))
     assert edited.preservation["green"].rate == 0.75
     assert plain.preservation["green"].rate == plain.mean_preservation == 1
     assert (plain.hard_negative.rate, edited.hard_negative.rate) == (0.25, 0.5)
-    assert edited.hard_negative_effect == Effect(0.25, *newcombe(1, 2, 0.5, 2))
+    limits = change_interval(
+        np.array([[[1], [0]], [[1], [0.0]]]), np.array([[[0], [0]], [[1], [0.0]]])
+    )
+    assert edited.hard_negative_effect == Effect(0.25, *(limit.item() for limit in limits))
     changed = 3 + 1 + 1  # channels of 48 that differ: (red, blue), (red, green), (red)
     assert edited.distance == pytest.approx(np.sqrt(changed / 48))
     assert edited.frechet is None
@@ -86,22 +89,40 @@ def test_a_condition_that_draws_what_the_words_draw_is_as_near_to_them_as_they_a
         compare_conditions(Evaluator(rules), conditions, Design.crossed(["a", "a"]), panel)
 
 
-def test_effects_are_differences_of_rates_with_newcombes_interval():
-    design = Design.crossed([str(item) for item in range(10)], (0, 1))
-    hits = np.zeros(20, bool)
+def test_effects_are_changes_on_the_same_items():
+    design = Design.for_items([str(item) for item in range(10)], 2)
+    hits, none = np.zeros(20, bool), np.zeros(20, bool)
     hits[:12:2] = True
-    after, before = rate_of(hits, design), rate_of(np.zeros(20, bool), design)
-    found = effect_of(after, before)
-    assert found.effect == pytest.approx(0.3)
-    assert (found.low, found.high) == pytest.approx(newcombe(3.0, 10, 0.0, 10))
-    assert effect_of(before, after).effect == -found.effect
+    effect = effect_of(hits, none, design)
+    assert effect.effect == pytest.approx(0.3)
+    assert effect.low < 0.3 < effect.high
+    fall = effect_of(none, hits, design)
+    assert (fall.effect, fall.low, fall.high) == pytest.approx(
+        (-effect.effect, -effect.high, -effect.low)
+    )
+    # The same items hit before and after: what differs between them does not widen the interval.
+    both = effect_of(hits, hits, design)
+    assert both.high - both.low < effect.high - effect.low
 
 
-def test_an_effect_needs_rates_of_the_same_items():
-    rate = Rate(0.5, 0.2, 0.8, 10)
-    assert effect_of(rate, rate).effect == 0
-    with pytest.raises(EvidenceError, match="over 10 and 8 items"):
-        effect_of(rate, Rate(0.5, 0.2, 0.8, 8))
+def test_templates_that_disagree_widen_intervals():
+    items, templates = [str(item) for item in range(12)], ["{item}", "see {item}", "{item} here"]
+    by_template = np.tile([True, True, False], 12)
+    varied = rate_of(by_template, Design.for_items(items, templates=templates))
+    one = rate_of(by_template, Design.for_items(items, 3))
+    assert varied.rate == one.rate == pytest.approx(2 / 3)
+    assert varied.high - varied.low > one.high - one.low
+    none = np.zeros(36, bool)
+    varied_effect = effect_of(by_template, none, Design.for_items(items, templates=templates))
+    one_effect = effect_of(by_template, none, Design.for_items(items, 3))
+    assert varied_effect.high - varied_effect.low > one_effect.high - one_effect.low
+
+
+def test_one_item_says_nothing_about_others():
+    design = Design.for_items(["a"], 4)
+    hits = np.array([True, False, True, True])
+    assert rate_of(hits, design) == Rate(0.75, 0, 1, 1)
+    assert effect_of(hits, ~hits, design) == Effect(0.5, -1, 1)
 
 
 @pytest.mark.weights

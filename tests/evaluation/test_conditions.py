@@ -47,3 +47,16 @@ def test_templates_name_the_item_once_and_items_have_equally_many_seeds():
         Design(("a", "b"), ((0,), (1, 2)))
     with pytest.raises(SeedError, match="twice"):
         Design.crossed(["a"], (1, 1))
+
+
+def test_items_have_seeds_of_their_own_which_their_templates_share():
+    design = Design.for_items(["a cat", "a ship"], 2, templates=["{item}", "we see {item}"])
+    cat, ship = design.seeds
+    assert len({*cat, *ship}) == 4
+    assert design.cell_seeds == [*cat, *cat, *ship, *ship]
+    # The same whatever else is drawn, so that a cache serves both designs.
+    assert Design.for_items(["a ship", "a dog"], 2).seeds[0] == ship
+    assert Design.for_items(["a ship"], 1).seeds[0] == ship[:1]
+    assert set(Design.for_items(["a ship"], 2, seed=1).seeds[0]).isdisjoint(ship)
+    with pytest.raises(SeedError, match="at least one"):
+        Design.for_items(["a cat"], 0)

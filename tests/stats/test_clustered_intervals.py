@@ -110,7 +110,7 @@ def test_no_interval_has_zero_width() -> None:
         assert low < high
     assert auroc_interval(ones, zeros)[0] < 1.0
     assert auroc_interval(zeros, ones)[1] > 0.0
-    low, high = change_interval(ones, ones)
+    low, high = change_interval(ones[..., None], ones[..., None])
     assert low < 0 < high
 
 

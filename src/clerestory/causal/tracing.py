@@ -28,11 +28,9 @@ from clerestory.evaluation import (
     Drawing,
     Effect,
     Evaluator,
-    Rate,
     effect_of,
     load_preserved,
     load_target,
-    rate_of,
 )
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
@@ -153,7 +151,7 @@ def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> di
         `prompting` and `prompting_preservation` of `TraceResult`.
     """
     return {
-        "prompting": effect_of(trials.rate(prompted), trials.rate(unedited)),
+        "prompting": trials.effect(prompted, unedited),
         "prompting_preservation": trials.preservation(prompted, unedited),
     }
 
@@ -267,7 +265,7 @@ def patch_sites(
     items: int | None = None,
     same_length: bool = False,
     sources: Sequence[str] = (),
-) -> list[Rate]:
+) -> list[Bools]:
     """Patch sets of sites from some prompts into others.
 
     Args:
@@ -280,13 +278,12 @@ def patch_sites(
         sources: Prompts that the activations come from; by default those of the other arm.
 
     Returns:
-        The rate of the target for each set.
+        Hits of the target for each set, in the cells of a design of these prompts.
     """
     other_arm = "positive" if into == "negative" else "negative"
     sources = sources or trials.prompts(other_arm, items, same_length=same_length)
     targets = trials.prompts(into, items, same_length=same_length)
     hits: list[list[Bools]] = [[] for _ in site_sets]
-    design = trials.design(targets)
     sites = _sites(site_sets)
     # At least one prompt, even if its activations exceed the limit.
     size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
@@ -298,7 +295,7 @@ def patch_sites(
         for set_hits, drawing in zip(hits, drawings, strict=True):
             set_hits.append(drawing.hits(*trials.target))
     trials.report(task, len(targets), len(targets))
-    return [rate_of(np.concatenate(set_hits), design) for set_hits in hits]
+    return [np.concatenate(set_hits) for set_hits in hits]
 
 
 def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
@@ -359,11 +356,13 @@ def _effects(
     after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
     if same_length:
         (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
-        return [effect_of(rate, trials.rate(unpatched)) for rate in after]
+        unpatched_hits = unpatched.hits(*trials.target)
+        return [effect_of(hits, unpatched_hits, unpatched.design) for hits in after]
     prompts = trials.prompts("negative", items)
+    design = trials.design(prompts)
     # Shifted by one, so that each prompt is patched with another negative prompt's activations.
     before = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
-    return [effect_of(*pair) for pair in zip(after, before, strict=True)]
+    return [effect_of(*pair, design) for pair in zip(after, before, strict=True)]
 
 
 def _patches(

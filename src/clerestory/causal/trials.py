@@ -11,7 +11,7 @@ import pandas as pd
 from clerestory.classifiers import Classifier
 from clerestory.contrasts.findings import Findings
 from clerestory.errors import EvidenceError
-from clerestory.evaluation import Condition, Design, Drawing, Evaluator, LoadedTarget, Rate
+from clerestory.evaluation import Condition, Design, Drawing, Effect, Evaluator, LoadedTarget, Rate
 from clerestory.models import Edit, Model
 
 __all__ = ["Trials", "matched_prompts"]
@@ -128,6 +128,18 @@ class Trials:
             The rate, with an interval over items.
         """
         return drawing.rate(*self.target)
+
+    def effect(self, after: Drawing, before: Drawing) -> Effect:
+        """The change of the target's rate between two drawings.
+
+        Args:
+            after: The drawing with a change.
+            before: The drawing without it, of the same items and seeds.
+
+        Returns:
+            The change, with an interval over items.
+        """
+        return after.effect(before, *self.target)
 
     def preservation(self, after: Drawing, before: Drawing) -> dict[str, float]:
         """The share of pictures with the same prediction in both drawings, by other classifier.

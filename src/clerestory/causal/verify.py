@@ -277,9 +277,9 @@ def _unit_effects(
             unit=finding.unit,
             kind=finding.kind,
             detects=finding.detects.auroc,
-            addition=effect_of(trials.rate(addition), trials.rate(unedited)),
+            addition=trials.effect(addition, unedited),
             # Prompted first, so that a fall of the rate is a positive effect.
-            ablation=effect_of(trials.rate(prompted), trials.rate(ablation)),
+            ablation=trials.effect(prompted, ablation),
             patching=patches[shift.site][0],
             reverse_patching=patches[shift.site][1],
             baselines=_baseline_effects(trials, shift, unedited, addition, baselines),
@@ -302,15 +302,15 @@ def _baseline_effects(
         return None
     edit_sets = [[Add(shift.site, direction)] for direction in directions]
     drawings = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
-    before = trials.rate(unedited.first_items(BASELINE_ITEMS))
-    effects = [effect_of(trials.rate(drawing), before).effect for drawing in drawings]
+    before = unedited.first_items(BASELINE_ITEMS)
+    effects = [trials.effect(drawing, before).effect for drawing in drawings]
     return BaselineEffects(
         mean=float(np.mean(effects)),
         low=min(effects),
         high=max(effects),
         directions=len(effects),
-        items=before.items,
-        unit_effect=effect_of(trials.rate(added.first_items(BASELINE_ITEMS)), before).effect,
+        items=len(before.design.items),
+        unit_effect=trials.effect(added.first_items(BASELINE_ITEMS), before).effect,
     )
 
 
@@ -326,7 +326,7 @@ def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect 
         (after,) = patch_sites(
             trials, "patching", [[site]], into=arm, items=MAP_ITEMS, same_length=same_length
         )
-        rates = (after, trials.rate(before))
+        hits = (after, before.hits(*trials.target))
         # Patching into the positive prompt removes the concept: the fall counts as positive.
-        effects.append(effect_of(*(rates if arm == "negative" else rates[::-1])))
+        effects.append(effect_of(*(hits if arm == "negative" else hits[::-1]), before.design))
     return effects[0], effects[1]

@@ -1,7 +1,7 @@
 """The engine that draws conditions on items, templates and seeds, classifies and compares them.
 
     evaluator = Evaluator(model)
-    design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
+    design = Design.for_items(["a cat", "a ship"], seeds_per_item=2)
     conditions = [Condition("unedited"), Condition("words", "a stained glass of {item}")]
     panel = Panel.load("lancet:style", "stained glass")
     plain, words = compare_conditions(evaluator, conditions, design, panel)
@@ -9,8 +9,8 @@
 
 Everything that draws and classifies pictures calls this engine, and everything shares its cache: a
 sample is drawn once in a call, and once in a study. It also measures the objectives of searches and
-attributions. To read the package: `conditions` (what is drawn), `engine` (how), `rates` and
-`comparison` (the figures), then `objectives` and `terms`.
+attributions. To read the package: `conditions` (what is drawn), `engine` (how), `rates`,
+`side_effects` and `comparison` (the figures), then `objectives` and `terms`.
 """
 
 from clerestory.evaluation.cache import CacheOption, SampleCache
@@ -27,10 +27,12 @@ from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
 from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
 from clerestory.evaluation.objectives import Objective, direction, label, parse_objective, unit
 from clerestory.evaluation.rates import Effect, Rate, effect_of, rate_of
+from clerestory.evaluation.side_effects import ClassChange, SideEffects, side_effects_of
 
 __all__ = [
     "ITEM",
     "CacheOption",
+    "ClassChange",
     "Condition",
     "Design",
     "Drawing",
@@ -42,6 +44,7 @@ __all__ = [
     "Panel",
     "Rate",
     "SampleCache",
+    "SideEffects",
     "SiteReading",
     "compare_conditions",
     "compare_drawings",
@@ -53,5 +56,6 @@ __all__ = [
     "load_target",
     "parse_objective",
     "rate_of",
+    "side_effects_of",
     "unit",
 ]

@@ -21,7 +21,7 @@ from clerestory.classifiers import Classifier, ClassifierHead, factor_of, load_c
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.evaluation.conditions import Condition, Design
 from clerestory.evaluation.engine import Drawing, Evaluator
-from clerestory.evaluation.rates import Effect, Rate, effect_of
+from clerestory.evaluation.rates import Effect, Rate
 from clerestory.registry import suggest
 from clerestory.stats import frechet_distance
 from clerestory.types import Floats, Pictures, Role
@@ -287,7 +287,7 @@ def _outcome(
     hard_negative = hard_negative_effect = frechet = None
     if panel.hard_negative is not None:
         hard_negative = drawing.rate(*panel.hard_negative)
-        hard_negative_effect = effect_of(hard_negative, reference.rate(*panel.hard_negative))
+        hard_negative_effect = drawing.effect(reference, *panel.hard_negative)
     moments = None if frechet_moments is None else panel.feature_moments(drawing.pictures)
     if moments is not None and frechet_moments is not None:
         frechet = frechet_distance(moments, frechet_moments)

@@ -1,6 +1,6 @@
 """What is drawn: a design lists the cells, a condition says how each cell is drawn.
 
-    design = Design.crossed(["a cat", "a ship"], seeds=(0, 1))
+    design = Design.for_items(["a cat", "a ship"], seeds_per_item=2)
     words = Condition("words", "a stained glass of {item}")
     words.prompts(design)       # one prompt for each cell of the design
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
 from clerestory.models import Edit, check_seeds
+from clerestory.models.core.seeds import item_seeds
 from clerestory.types import Integers
 
 __all__ = ["ITEM", "Condition", "Design", "fill"]
@@ -81,6 +82,34 @@ class Design:
             SeedError: A seed occurs twice, or is not a valid seed.
         """
         return cls(tuple(items), (check_seeds(seeds),) * len(items), tuple(templates))
+
+    @classmethod
+    def for_items(
+        cls,
+        items: Sequence[str],
+        seeds_per_item: int = 1,
+        seed: int = 0,
+        templates: Sequence[str] = (ITEM,),
+    ) -> Design:
+        """Every item in every template, with seeds of its own.
+
+        Where all items share a seed, what its noise does to pictures is part of every item, and
+        more items do not average it out.
+
+        Args:
+            items: What the prompts are about.
+            seeds_per_item: Number of seeds of each item.
+            seed: Gives other seeds for the same items.
+            templates: Sentences around the template of the condition, each with `{item}` once.
+
+        Returns:
+            The design; the templates and the conditions of an item share its seeds.
+
+        Raises:
+            SeedError: `seeds_per_item` is not positive.
+        """
+        seeds = tuple(item_seeds(item, seeds_per_item, seed) for item in items)
+        return cls(tuple(items), seeds, tuple(templates))
 
     @classmethod
     def paired(cls, items: Sequence[str], seeds: Sequence[int]) -> Design:

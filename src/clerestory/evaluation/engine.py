@@ -3,7 +3,7 @@
     evaluator = Evaluator(model)
     plain, words = evaluator.draw(
         [Condition("unedited"), Condition("words", "a stained glass of {item}")],
-        Design.crossed(["a cat", "a ship"], (0, 1)),
+        Design.for_items(["a cat", "a ship"], seeds_per_item=2),
     )
     words.rate(load_classifier("lancet:style"), "stained glass")
 
@@ -30,7 +30,7 @@ from clerestory.evaluation.cache import (
     sample_key,
 )
 from clerestory.evaluation.conditions import Condition, Design
-from clerestory.evaluation.rates import Rate, rate_of
+from clerestory.evaluation.rates import Effect, Rate, effect_of, rate_of
 from clerestory.models import Edit, Model, Run
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import PerSample
@@ -134,6 +134,23 @@ class Drawing:
             ValueError: The classifier has no such class.
         """
         return rate_of(self.hits(classifier, label), self.design)
+
+    def effect(self, reference: Drawing, classifier: Classifier, label: str) -> Effect:
+        """The change of a class's rate from another drawing.
+
+        Args:
+            reference: A drawing of the same items, templates and seeds.
+            classifier: The classifier.
+            label: One of its classes.
+
+        Returns:
+            The rate of this drawing less that of the reference.
+
+        Raises:
+            ValueError: The classifier has no such class.
+        """
+        before = reference.hits(classifier, label)
+        return effect_of(self.hits(classifier, label), before, self.design)
 
     def same_as(self, reference: Drawing, classifier: Classifier) -> Bools:
         """Whether a classifier predicts the same class in each cell as in another drawing.

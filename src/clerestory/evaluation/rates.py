@@ -1,21 +1,26 @@
-"""Rates over the items of a design, and differences between two rates."""
+"""Rates over the items of a design, and changes of rates on the same items.
+
+The item is the unit of replication, and so is the template where a design has several: intervals
+say what other items and templates would give. With one template, a figure is about that wording.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clerestory.errors import EvidenceError
+import numpy as np
+
 from clerestory.evaluation.conditions import Design
 from clerestory.reporting.intervals import format_interval
-from clerestory.stats import newcombe, wilson
-from clerestory.types import Bools
+from clerestory.stats.clustered_intervals import change_interval, rate_interval
+from clerestory.types import Bools, Floats
 
-__all__ = ["Effect", "Rate", "effect_of", "rate_of"]
+__all__ = ["Effect", "Rate", "effect_of", "outcomes_of", "rate_of"]
 
 
 @dataclass(frozen=True)
 class Rate:
-    """The share of cells with a hit, averaged over items, with a 95% Wilson interval.
+    """The share of cells with a hit, averaged over items, with a 95% interval over items.
 
     Attributes:
         rate: Mean over items of the share of an item's cells that are hits, 0 to 1.
@@ -29,17 +34,10 @@ class Rate:
     high: float
     items: int
 
-    @property
-    def hits(self) -> float:
-        """The sum over items of their shares of hits; not always a whole number."""
-        return self.rate * self.items
-
 
 @dataclass(frozen=True)
 class Effect:
-    """The difference between two rates on the same items and seeds, with a 95% Newcombe interval.
-
-    The interval assumes independent samples, so it is conservative for these paired ones.
+    """The difference between two rates on the same items and seeds, with a 95% interval.
 
     Attributes:
         effect: The difference of the rates, -1 to 1.
@@ -56,47 +54,57 @@ class Effect:
 
 
 def rate_of(hits: Bools, design: Design) -> Rate:
-    """The rate of hits, with an interval over items.
+    """The rate of hits, with an interval over items and templates.
 
     Args:
         hits: `[cell]`.
         design: The design of the cells.
 
     Returns:
-        The rate; the cells of an item are averaged first.
+        The rate; its interval is 0 to 1 where the design has one item.
 
-    >>> import numpy as np
     >>> rate_of(np.array([True, False, True, True]), Design.crossed(["a", "b"], (0, 1))).rate
     0.75
     """
-    means = design.item_means(hits)
-    # Over items, not cells: the seeds of an item are not independent of each other.
-    interval = wilson(float(means.sum()), len(means))
-    return Rate(float(means.mean()), *interval, len(means))
+    outcomes, several = outcomes_of(hits, design), len(design.templates) > 1
+    # One item says nothing about others.
+    low, high = (0.0, 1.0)
+    if len(design.items) > 1:
+        low, high = rate_interval(outcomes, templates=several)
+    return Rate(float(outcomes.mean()), low, high, len(design.items))
 
 
-def effect_of(after: Rate, before: Rate) -> Effect:
+def effect_of(after: Bools, before: Bools, design: Design) -> Effect:
     """How much a condition raises a rate.
 
     Args:
-        after: The rate under the condition.
-        before: The rate under the reference.
+        after: Hits under the condition, `[cell]`.
+        before: Hits under the reference, in the same cells.
+        design: The design of the cells.
 
     Returns:
-        `after` minus `before`, with its interval.
+        The rate after less the rate before; its interval is -1 to 1 where the design has one item.
 
-    Raises:
-        EvidenceError: The two rates have different numbers of items.
-
-    Source: Newcombe 1998, method 10.
-
-    >>> effect_of(Rate(0.5, 0.3, 0.7, 10), Rate(0.25, 0.1, 0.5, 10)).effect
-    0.25
+    >>> design = Design.crossed(["a", "b"], (0, 1))
+    >>> effect_of(np.array([True, True, True, False]), np.zeros(4, bool), design).effect
+    0.75
     """
-    if after.items != before.items:
-        raise EvidenceError(
-            f"Rates over {after.items} and {before.items} items cannot be compared: both must be "
-            "over the same items."
-        )
-    interval = newcombe(after.hits, after.items, before.hits, before.items)
-    return Effect(after.rate - before.rate, *interval)
+    outcomes = [outcomes_of(hits, design)[..., None] for hits in (after, before)]
+    low, high = np.array([-1.0]), np.array([1.0])
+    if len(design.items) > 1:
+        low, high = change_interval(*outcomes, templates=len(design.templates) > 1)
+    return Effect(float(outcomes[0].mean() - outcomes[1].mean()), low.item(), high.item())
+
+
+def outcomes_of(hits: Bools, design: Design) -> Floats:
+    """Hits as numbers, by the factors of a design.
+
+    Args:
+        hits: `[cell, …]`.
+        design: The design of the cells.
+
+    Returns:
+        `[item, template, seed, …]`, 0 or 1.
+    """
+    shape = (len(design.items), len(design.templates), -1, *hits.shape[1:])
+    return np.asarray(hits, np.float64).reshape(shape)

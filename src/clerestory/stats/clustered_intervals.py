@@ -6,6 +6,8 @@ All keep their nominal coverage near the ends of the scale, and none has zero wi
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize, special, stats
@@ -18,8 +20,10 @@ __all__ = [
     "auroc_interval",
     "cell_auroc_interval",
     "change_interval",
+    "change_p",
     "rate_interval",
     "share_interval",
+    "unchanged_limit",
 ]
 
 TINY = 1e-12
@@ -139,21 +143,23 @@ def rate_interval(
     >>> round(low, 3), high
     (0.849, 1.0)
     """
-    low, high = _rate_limits(outcomes[..., None], templates, level)
+    low, high = _effective_rate(outcomes[..., None], templates).limits(level)
     return Interval(float(low[0]), float(high[0]))
 
 
 def change_interval(
-    after: Float[np.ndarray, "item seed *label"],
-    before: Float[np.ndarray, "item seed *label"],
+    after: Float[np.ndarray, "item *cell label"],
+    before: Float[np.ndarray, "item *cell label"],
     *,
-    level: float = 0.95,
-) -> tuple[Float[np.ndarray, " *label"], Float[np.ndarray, " *label"]]:
-    """Intervals of changes of rates on the same items and seeds.
+    templates: bool = False,
+    level: float | Float[np.ndarray, " label"] = 0.95,
+) -> tuple[Float[np.ndarray, " label"], Float[np.ndarray, " label"]]:
+    """Intervals of changes of rates on the same items and seeds, one for each label.
 
     Args:
         after: Outcomes between 0 and 1 with the change.
-        before: Outcomes of the same items and seeds without it.
+        before: Outcomes of the same items, templates and seeds without it.
+        templates: Whether the second axis is the template, which is then random as items are.
         level: Coverage of each interval.
 
     Returns:
@@ -165,30 +171,80 @@ def change_interval(
     Source: square-and-add with correlation (method 10 of Newcombe 1998, as in Zou & Donner 2008),
     on the limits of `rate_interval`.
 
-    >>> low, high = change_interval(np.ones((24, 4)), np.zeros((24, 4)))
-    >>> round(float(low), 3), float(high)
+    >>> low, high = change_interval(np.ones((24, 4, 1)), np.zeros((24, 4, 1)))
+    >>> round(low.item(), 3), high.item()
     (0.786, 1.0)
     """
-    if after.shape != before.shape:
-        raise EvidenceError(f"Outcomes of shape {after.shape} and {before.shape} are not paired.")
-    labels = after.shape[2:]
-    flat = [values.reshape(*values.shape[:2], -1) for values in (after, before)]
-    (low, high), (base_low, base_high) = (_rate_limits(values, False, level) for values in flat)
-    by_item = [values.mean(1) for values in flat]
-    rate, base = (values.mean(0) for values in by_item)
-    centered = [values - values.mean(0) for values in by_item]
-    scale = np.sqrt((centered[0] ** 2).sum(0) * (centered[1] ** 2).sum(0))
-    product = (centered[0] * centered[1]).sum(0)
-    # A negative correlation would widen the interval further: it is not counted on.
-    correlation = np.divide(product, scale, out=np.zeros_like(scale), where=scale > 0).clip(0, 1)
+    correlation = _correlation(after, before, templates)
+    rates = [_effective_rate(outcomes, templates) for outcomes in (after, before)]
+    return _change_limits(*rates, correlation, level)
 
-    def root(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        square = first**2 + second**2 - 2 * correlation * first * second
-        return np.asarray(np.sqrt(square.clip(0)))
 
-    lower = rate - base - root(rate - low, base_high - base)
-    upper = rate - base + root(high - rate, base - base_low)
-    return lower.clip(-1, 1).reshape(labels), upper.clip(-1, 1).reshape(labels)
+def change_p(
+    after: Float[np.ndarray, "item *cell label"],
+    before: Float[np.ndarray, "item *cell label"],
+    *,
+    templates: bool = False,
+) -> Float[np.ndarray, " label"]:
+    """Two-sided p of no change: 1 less the level at which `change_interval` ends at 0.
+
+    Args:
+        after: Outcomes between 0 and 1 with the change.
+        before: Outcomes of the same items, templates and seeds without it.
+        templates: Whether the second axis is the template, which is then random as items are.
+
+    Returns:
+        One p for each label, to four digits; 1 where both rates are equal.
+
+    Raises:
+        EvidenceError: Shapes differ, or there are fewer than two items.
+
+    >>> p = change_p(np.ones((24, 4, 1)), np.zeros((24, 4, 1)))
+    >>> bool(p.item() < 1e-6)
+    True
+    """
+    # Bisection of log p. Below 1e-15 the level cannot be told from 1.
+    correlation = _correlation(after, before, templates)
+    rates = [_effective_rate(outcomes, templates) for outcomes in (after, before)]
+    least, most = np.full((2, after.shape[-1]), np.array([[np.log(1e-15)], [0.0]]))
+    for _ in range(20):
+        middle = (least + most) / 2
+        low, high = _change_limits(*rates, correlation, 1 - np.exp(middle))
+        excludes = (low > 0) | (high < 0)
+        least, most = np.where(excludes, least, middle), np.where(excludes, middle, most)
+    return np.asarray(np.exp(most))
+
+
+def unchanged_limit(
+    after: Float[np.ndarray, "item *cell label"],
+    before: Float[np.ndarray, "item *cell label"],
+    *,
+    templates: bool = False,
+    level: float = 0.95,
+) -> Float[np.ndarray, " label"]:
+    """One-sided limit of |change| that the design gives a label whose rate does not change.
+
+    Args:
+        after: Outcomes between 0 and 1 with the change; only their correlation with `before` is
+            used.
+        before: Outcomes of the same items, templates and seeds without it.
+        templates: Whether the second axis is the template, which is then random as items are.
+        level: One-sided coverage of the limit.
+
+    Returns:
+        One limit for each label.
+
+    Raises:
+        EvidenceError: Shapes differ, or there are fewer than two items.
+
+    >>> outcomes = np.zeros((24, 4, 1))
+    >>> round(unchanged_limit(outcomes, outcomes).item(), 3)
+    0.109
+    """
+    correlation = _correlation(after, before, templates)
+    base = _effective_rate(before, templates)
+    low, high = base.limits(2 * level - 1)
+    return _root(high - base.rate, base.rate - low, correlation)
 
 
 def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95) -> Interval:
@@ -286,30 +342,93 @@ def _newcombe_auroc(estimate: float, count: int, level: float) -> tuple[float, f
     return float(low), float(high)
 
 
-def _rate_limits(
-    outcomes: Float[np.ndarray, "item *cell label"], templates: bool, level: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _factor_means(
+    outcomes: Float[np.ndarray, "item *cell label"], templates: bool
+) -> list[Float[np.ndarray, "level label"]]:
+    """The means of each item, and of each template."""
+    count, labels = len(outcomes), outcomes.shape[-1]
+    means = [outcomes.reshape(count, -1, labels).mean(1)]
+    if templates:
+        by_template = np.moveaxis(outcomes, 1, 0)
+        means.append(by_template.reshape(len(by_template), -1, labels).mean(1))
+    return means
+
+
+class _EffectiveRate(NamedTuple):
+    """Rates with the number of independent cells that vary as much, one for each label."""
+
+    rate: np.ndarray
+    effective: np.ndarray
+    df: int
+
+    def limits(
+        self, level: float | Float[np.ndarray, " label"]
+    ) -> tuple[Float[np.ndarray, " label"], Float[np.ndarray, " label"]]:
+        """Wilson 1927, with the quantile of Student's t for the normal one."""
+        rate, effective = self.rate, self.effective
+        quantile = stats.t.ppf(0.5 + level / 2, self.df)
+        square = quantile**2 / effective
+        center = (rate + square / 2) / (1 + square)
+        variance = rate * (1 - rate) / effective + square / effective / 4
+        margin = quantile / (1 + square) * np.sqrt(variance)
+        low = np.where(rate <= 0, 0.0, center - margin)
+        high = np.where(rate >= 1, 1.0, center + margin)
+        return low, high
+
+
+def _effective_rate(
+    outcomes: Float[np.ndarray, "item *cell label"], templates: bool
+) -> _EffectiveRate:
     count = len(outcomes)
     if count < 2:
         raise EvidenceError(f"{count} items: an interval of a rate needs at least two.")
     cells = int(np.prod(outcomes.shape[:-1]))
-    by_item = outcomes.reshape(count, -1, outcomes.shape[-1]).mean(1)
-    rate, variance = by_item.mean(0), by_item.var(0, ddof=1) / count
-    if templates:
-        by_template = np.moveaxis(outcomes, 1, 0).reshape(outcomes.shape[1], -1, rate.size).mean(1)
-        variance = variance + by_template.var(0, ddof=1) / outcomes.shape[1]
+    factors = _factor_means(outcomes, templates)
+    rate = factors[0].mean(0)
+    variance = np.sum([means.var(0, ddof=1) / len(means) for means in factors], axis=0)
     # Where items are all alike, each counts once, however many seeds it has.
     effective = np.full(rate.shape, float(count))
     varies = variance > 0
     effective[varies] = (rate * (1 - rate))[varies] / variance[varies]
-    effective = effective.clip(1, cells)
-    quantile = stats.t.ppf(0.5 + level / 2, count - 1)
-    # Wilson 1927, with the quantile of Student's t for the normal one.
-    square = quantile**2 / effective
-    center = (rate + square / 2) / (1 + square)
-    margin = (
-        quantile / (1 + square) * np.sqrt(rate * (1 - rate) / effective + square / effective / 4)
-    )
-    low = np.where(rate <= 0, 0.0, center - margin)
-    high = np.where(rate >= 1, 1.0, center + margin)
-    return low, high
+    return _EffectiveRate(rate, effective.clip(1, cells), count - 1)
+
+
+def _change_limits(
+    after: _EffectiveRate,
+    before: _EffectiveRate,
+    correlation: Float[np.ndarray, " label"],
+    level: float | Float[np.ndarray, " label"],
+) -> tuple[Float[np.ndarray, " label"], Float[np.ndarray, " label"]]:
+    """Square-and-add of the limits of two rates."""
+    change = after.rate - before.rate
+    (low, high), (base_low, base_high) = after.limits(level), before.limits(level)
+    lower = change - _root(after.rate - low, base_high - before.rate, correlation)
+    upper = change + _root(high - after.rate, before.rate - base_low, correlation)
+    return lower.clip(-1, 1), upper.clip(-1, 1)
+
+
+def _correlation(
+    after: Float[np.ndarray, "item *cell label"],
+    before: Float[np.ndarray, "item *cell label"],
+    templates: bool,
+) -> Float[np.ndarray, " label"]:
+    """The correlation of two mean rates, through items and templates; at least 0."""
+    if after.shape != before.shape:
+        raise EvidenceError(f"Outcomes of shape {after.shape} and {before.shape} are not paired.")
+    covariance, variances = np.zeros(after.shape[-1]), np.zeros((2, after.shape[-1]))
+    sides = (_factor_means(outcomes, templates) for outcomes in (after, before))
+    for pair in zip(*sides, strict=True):
+        centered = np.stack([means - means.mean(0) for means in pair])
+        scale = len(pair[0]) * max(len(pair[0]) - 1, 1)
+        covariance += (centered[0] * centered[1]).sum(0) / scale
+        variances += (centered**2).sum(1) / scale
+    product = np.sqrt(variances.prod(0))
+    correlation = np.divide(covariance, product, out=np.zeros_like(product), where=product > 0)
+    # A negative correlation would widen the interval further: it is not counted on.
+    return np.asarray(correlation.clip(0, 1))
+
+
+def _root(first: np.ndarray, second: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """Distance of the limit of a difference, from those of its two rates."""
+    square = first**2 + second**2 - 2 * correlation * first * second
+    return np.asarray(np.sqrt(square.clip(0)))
