@@ -10,8 +10,10 @@ from clerestory.errors import EvidenceError
 from clerestory.stats.clustered_intervals import (
     auroc_interval,
     change_interval,
+    change_p,
     rate_interval,
     share_interval,
+    unchanged_limit,
 )
 
 REPEATS = 400
@@ -47,29 +49,67 @@ def test_auroc_intervals_cover(
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.9, 0.97])
-@pytest.mark.parametrize(("items", "seeds"), [(12, 4), (24, 1), (24, 4)])
+@pytest.mark.parametrize(("items", "seeds"), [(12, 4), (24, 1), (24, 4), (24, 12)])
 @pytest.mark.parametrize("correlation", [0.05, 0.5])
-def test_rate_intervals_cover(
+def test_rate_intervals_cover_and_stay_narrow(
     rng: np.random.Generator, rate: float, items: int, seeds: int, correlation: float
 ) -> None:
     scale = (1 - correlation) / correlation
-    covered = 0
-    for _ in range(REPEATS):
+    intervals = []
+    for _ in range(2 * REPEATS):
         by_item = rng.beta(rate * scale, (1 - rate) * scale, size=(items, 1))
-        low, high = rate_interval((rng.random((items, seeds)) < by_item).astype(float))
-        covered += low <= rate <= high
-        assert low < high
-    assert covered / REPEATS >= LEAST
+        outcomes = (rng.random((items, seeds)) < by_item).astype(float)
+        intervals.append(rate_interval(outcomes))
+    low, high = np.transpose(intervals)
+    assert ((low <= rate) & (rate <= high)).mean() >= LEAST
+    assert (low < high).all()
+    # Beside the interval of as many independent cells as vary as much, with the known correlation.
+    effective = items * seeds / (1 + (seeds - 1) * correlation)
+    error = (rate * (1 - rate) / effective) ** 0.5
+    widest = 2 * stats.t.ppf(0.975, items - 1) * error
+    assert (high - low).mean() <= 1.5 * widest + 3 / effective
 
 
-def test_templates_of_a_rate_are_random_too(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("items", "templates", "seeds"), [(24, 4, 1), (24, 8, 2), (12, 6, 4)])
+@pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
+def test_templates_of_a_rate_are_random_too(
+    rng: np.random.Generator, items: int, templates: int, seeds: int, spread: float
+) -> None:
+    true = 0.7
+    # Probit scale, with items of variance 1/4.
+    center = stats.norm.ppf(true) * (1.25 + spread**2) ** 0.5
     covered = 0
     for _ in range(REPEATS):
-        by_template = rng.beta(2.8, 1.2, size=(1, 8, 1))
-        outcomes = (rng.random((24, 8, 2)) < by_template).astype(float)
+        latent = center + 0.5 * rng.normal(size=(items, 1, 1))
+        latent = latent + spread * rng.normal(size=(1, templates, 1))
+        outcomes = (latent + rng.normal(size=(items, templates, seeds)) > 0).astype(float)
         low, high = rate_interval(outcomes, templates=True)
-        covered += low <= 0.7 <= high
+        covered += low <= true <= high
     assert covered / REPEATS >= LEAST
+
+
+def test_p_of_a_change_is_the_level_at_which_its_interval_ends_at_0(
+    rng: np.random.Generator,
+) -> None:
+    before = (rng.random((24, 4, 5)) < 0.2).astype(float)
+    after = np.maximum(before, rng.random((24, 4, 5)) < np.array([0.0, 0.05, 0.1, 0.2, 0.9]))
+    p = change_p(after, before)
+    assert p[0] == 1
+    assert (np.diff(p) < 0).all()
+    for label in range(1, 5):
+        pair = after[..., [label]], before[..., [label]]
+        assert change_interval(*pair, level=1 - p[label] * 1.001)[0] > -1e-6
+        assert change_interval(*pair, level=1 - p[label] * 0.9)[0] < 0
+
+
+def test_the_limit_of_an_unchanged_label_falls_with_more_items(rng: np.random.Generator) -> None:
+    limits = []
+    for items in (12, 24, 48):
+        before = (rng.random((items, 4, 1)) < 0.3).astype(float)
+        fresh = (rng.random((items, 4, 1)) < 0.3).astype(float)
+        after = np.where(rng.random(before.shape) < 0.7, before, fresh)
+        limits.append(unchanged_limit(after, before).item())
+    assert limits[0] > limits[1] > limits[2] > 0.03
 
 
 @pytest.mark.parametrize(("rate", "change"), [(0.03, 0.0), (0.03, 0.1), (0.3, 0.2), (0.02, 0.9)])

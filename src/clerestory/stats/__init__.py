@@ -22,7 +22,6 @@ from clerestory.stats.intervals import (
     bootstrap_auroc,
     bootstrap_means,
     clopper_pearson,
-    newcombe,
     wilson,
 )
 from clerestory.stats.multiple_testing import benjamini_hochberg, count_flips_with_findings
@@ -38,7 +37,6 @@ __all__ = [
     "count_flips_with_findings",
     "frechet_distance",
     "logistic_direction",
-    "newcombe",
     "omega_squared",
     "rank_by_separation",
     "shuffled_directions",

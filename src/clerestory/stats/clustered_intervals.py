@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 TINY = 1e-12
+ALIKE_ITEMS = 3
+"""Items with equal cells that are added to the estimate of a rate's effective sample size."""
 
 
 def auroc_interval(
@@ -137,7 +139,8 @@ def rate_interval(
     Raises:
         EvidenceError: There are fewer than two items.
 
-    Source: Wilson 1927 with the effective sample size of Kish 1965 and Student's t.
+    Source: Wilson 1927 with the effective sample size of Kish 1965 and Student's t, whose degrees
+    of freedom are those of Satterthwaite 1946.
 
     >>> low, high = rate_interval(np.ones((24, 4)))
     >>> round(low, 3), high
@@ -176,7 +179,7 @@ def change_interval(
     (0.786, 1.0)
     """
     correlation = _correlation(after, before, templates)
-    rates = [_effective_rate(outcomes, templates) for outcomes in (after, before)]
+    rates = _effective_rate(after, templates), _effective_rate(before, templates)
     return _change_limits(*rates, correlation, level)
 
 
@@ -205,7 +208,7 @@ def change_p(
     """
     # Bisection of log p. Below 1e-15 the level cannot be told from 1.
     correlation = _correlation(after, before, templates)
-    rates = [_effective_rate(outcomes, templates) for outcomes in (after, before)]
+    rates = _effective_rate(after, templates), _effective_rate(before, templates)
     least, most = np.full((2, after.shape[-1]), np.array([[np.log(1e-15)], [0.0]]))
     for _ in range(20):
         middle = (least + most) / 2
@@ -357,9 +360,9 @@ def _factor_means(
 class _EffectiveRate(NamedTuple):
     """Rates with the number of independent cells that vary as much, one for each label."""
 
-    rate: np.ndarray
-    effective: np.ndarray
-    df: int
+    rate: Float[np.ndarray, " label"]
+    effective: Float[np.ndarray, " label"]
+    df: Float[np.ndarray, " label"]
 
     def limits(
         self, level: float | Float[np.ndarray, " label"]
@@ -385,12 +388,21 @@ def _effective_rate(
     cells = int(np.prod(outcomes.shape[:-1]))
     factors = _factor_means(outcomes, templates)
     rate = factors[0].mean(0)
-    variance = np.sum([means.var(0, ddof=1) / len(means) for means in factors], axis=0)
+    parts = [(means.var(0, ddof=1) / len(means), len(means) - 1) for means in factors]
+    variance = np.sum([part for part, _ in parts], axis=0)
     # Where items are all alike, each counts once, however many seeds it has.
-    effective = np.full(rate.shape, float(count))
+    design_effect, alike = np.full(rate.shape, cells / count), cells / count
     varies = variance > 0
-    effective[varies] = (rate * (1 - rate))[varies] / variance[varies]
-    return _EffectiveRate(rate, effective.clip(1, cells), count - 1)
+    design_effect[varies] = variance[varies] * cells / (rate * (1 - rate))[varies]
+    # Near 0 and 1, the few items that differ tell little of how alike the cells of an item are: as
+    # if there were some more items whose cells are all alike.
+    cautious = (count * design_effect + ALIKE_ITEMS * alike) / (count + ALIKE_ITEMS)
+    effective = cells / np.maximum(design_effect, cautious).clip(1, cells)
+    # Satterthwaite 1946; the items' own without templates.
+    spread = np.sum([part**2 / df for part, df in parts], axis=0)
+    df = np.full(rate.shape, count - 1.0)
+    df[varies] = (variance[varies] ** 2 / spread[varies]).clip(1, count - 1)
+    return _EffectiveRate(rate, effective, df)
 
 
 def _change_limits(

@@ -15,7 +15,6 @@ __all__ = [
     "bootstrap_auroc",
     "bootstrap_means",
     "clopper_pearson",
-    "newcombe",
     "wilson",
 ]
 
@@ -65,41 +64,6 @@ def wilson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     low = 0.0 if hits == 0 else center - margin
     high = 1.0 if hits == total else center + margin
     return Interval(float(low), float(high))
-
-
-def newcombe(
-    hits: Real, total: Real, baseline_hits: Real, baseline_total: Real, level: float = 0.95
-) -> Interval:
-    """Interval of the difference between two independent rates.
-
-    For paired rates the interval is conservative (wider than necessary).
-
-    Args:
-        hits: Number of successes; may be fractional.
-        total: Number of trials.
-        baseline_hits: Number of successes of the rate that is subtracted.
-        baseline_total: Number of trials of the rate that is subtracted.
-        level: Coverage, 0 to 1.
-
-    Returns:
-        The interval of `hits / total - baseline_hits / baseline_total`, between -1 and 1.
-
-    Raises:
-        EvidenceError: As for `wilson`.
-
-    Source: Newcombe 1998, method 10.
-
-    >>> low, high = newcombe(56, 70, 48, 80)
-    >>> round(low, 4), round(high, 4)
-    (0.0524, 0.3339)
-    """
-    first, second = wilson(hits, total, level), wilson(baseline_hits, baseline_total, level)
-    rate, baseline = hits / total, baseline_hits / baseline_total
-    # "Square and add": each margin is the root of the sum of two squared margins.
-    margin_below = np.hypot(rate - first.low, second.high - baseline)
-    margin_above = np.hypot(first.high - rate, baseline - second.low)
-    difference = rate - baseline
-    return Interval(float(difference - margin_below), float(difference + margin_above))
 
 
 def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
