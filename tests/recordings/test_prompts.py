@@ -1,10 +1,14 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from tiny import tiny_model
 
 from clerestory.errors import PromptError
 from clerestory.recordings import prompt_table, random_prompts
+from clerestory.recordings.template import Template
 
 TEMPLATE = """
 templates = ["{style}", "{style}, {place}"]
@@ -61,22 +65,23 @@ def test_categories_become_their_values():
     assert not any(isinstance(dtype, pd.CategoricalDtype) for dtype in table.dtypes)
 
 
-def test_a_template_gives_every_combination_in_every_phrasing(template):
+def test_a_template_gives_every_combination_in_every_phrase_and_template(template):
     table = prompt_table(template)
-    # Template 0 does not show the place: 3 prompts; template 1 does: 3 × 2.
-    assert len(table) == 9
-    assert list(table) == ["prompt", "style", "subject", "place", "template", "group"]
-    row = table.query("style == 'glass' and place == 'sea'").iloc[0]
+    # Two phrases each. Template 0 does not show the place: 3 combinations; template 1 does: 3 × 2.
+    assert len(table) == 2 * (3 + 3 * 2)
+    assert list(table) == ["prompt", "item", "style", "subject", "place", "phrase", "template"]
+    row = table.query("style == 'glass' and place == 'sea'").iloc[1]
     assert row["prompt"] == "a cat in stained glass, at sea"
+    assert row["phrase"] == "{subject} in stained glass"
+    assert row["item"] == "cat; sea"
     assert not ((table["style"] == "glass") & (table["subject"] == "ship")).any()
 
 
-def test_prompts_that_differ_only_in_matched_factors_share_a_group(template):
-    groups = prompt_table(template).groupby("group")
-    assert {len(rows) for _, rows in groups} == {1, 2}
-    for _, rows in groups:
-        assert rows[["subject", "place", "template"]].drop_duplicates().shape[0] == 1
-        assert rows["style"].is_unique
+def test_an_item_has_the_factors_that_are_not_matched(template):
+    table = prompt_table(template)
+    for _, rows in table.groupby(["item", "template"]):
+        assert rows[["subject", "place"]].drop_duplicates().shape[0] == 1
+        assert not rows[["style", "phrase"]].duplicated().any()
 
 
 def test_random_prompts_are_the_same_for_a_seed(template, tmp_path):
@@ -121,11 +126,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, template):
     wrong("e.parquet", "no parquet", "cannot be read")
     wrong("f.toml", "templates = [", "is not valid TOML")
     wrong("g.toml", TEMPLATE.replace("{place}", "{plaice}"), "no factor 'plaice'")
-    wrong(
-        "h.toml",
-        TEMPLATE.replace('glass = ["a stained glass of {subject}", ', "glass = ["),
-        "1 texts",
-    )
+    wrong("h.toml", f'paired = ["subject"]{TEMPLATE}', "'cat' has 1 phrases for 2 templates")
     wrong("i.toml", 'templates = ["{a}"]\n[levels.a]\nx = "{a}"', "in a circle")
     wrong(
         "j.toml",
@@ -146,3 +147,61 @@ def test_a_string_that_names_a_file_of_prompts_is_read_and_any_other_is_a_prompt
     (tmp_path / "p.txt").write_text("a cat\na dog\n")
     assert list(prompt_table(str(tmp_path / "p.txt"))["prompt"]) == ["a cat", "a dog"]
     assert list(prompt_table("a cat. a dog")["prompt"]) == ["a cat. a dog"]
+
+
+def paired(**changes: Any) -> Template:
+    fields: dict[str, Any] = {
+        "templates": ("a picture of {mood}", "{mood}, a drawing"),
+        "levels": {
+            "mood": {
+                "sad": ("a sad {who}", "a {who} who cries"),
+                "calm": ("a calm {who}", "{who}"),
+            },
+            "who": {"man": "man", "cow": "cow"},
+        },
+        "matched": ("mood",),
+        "paired": ("mood",),
+    }
+    return Template(**{**fields, **changes})
+
+
+def test_paired_phrases_are_each_in_the_template_of_their_number() -> None:
+    table = paired().table()
+    sad = table[(table["mood"] == "sad") & (table["item"] == "man")]
+    assert list(sad["prompt"]) == ["a picture of a sad man", "a man who cries, a drawing"]
+    assert len(table) == 2 * 2 * 2
+
+
+def test_a_paired_level_needs_a_phrase_for_each_template() -> None:
+    with pytest.raises(ValidationError, match="'sad' has 1 phrases for 2 templates"):
+        paired(levels={"mood": {"sad": "a sad man"}})
+
+
+def test_random_prompts_of_matched_factors_share_item_and_template() -> None:
+    table = paired().random(4, np.random.default_rng(0))
+    cells = table.groupby(["item", "template"])["mood"].agg(set)
+    assert list(cells) == [{"sad", "calm"}] * 2
+    # Every item comes before one comes again.
+    assert set(table["item"]) == {"man", "cow"}
+    phrases = set(zip(table["template"], table["phrase"], strict=True))
+    assert phrases <= {
+        ("a picture of {mood}", "a sad {who}"),
+        ("a picture of {mood}", "a calm {who}"),
+        ("{mood}, a drawing", "a {who} who cries"),
+        ("{mood}, a drawing", "{who}"),
+    }
+
+
+def test_random_prompts_of_matched_factors_repeat_only_where_there_are_no_others() -> None:
+    prompts = paired().random(9, np.random.default_rng(0))["prompt"]
+    assert not prompts[:8].duplicated().any()
+    assert prompts[8:].isin(prompts[:8]).all()
+    with pytest.raises(PromptError, match="excludes them all"):
+        paired(without=({"who": "man"}, {"who": "cow"})).random(1, np.random.default_rng(0))
+
+
+def test_a_level_may_have_an_empty_text_but_no_empty_list() -> None:
+    nothing = paired(levels={"who": {"nobody": ""}, "mood": {"sad": ("a {who}", "{who}")}})
+    assert list(nothing.table()["prompt"]) == ["a picture of a", ", a drawing"]
+    with pytest.raises(ValidationError, match="level 'nobody' has no phrase"):
+        paired(levels={"who": {"nobody": ()}})
