@@ -16,40 +16,58 @@ from paths import DOCS, PICTURES, RESULTS
 
 FIGURES = RESULTS / "searches"
 INFORMED = ["metropolis", "gradient", "gradient-metropolis", "evolve"]
-NEURONS, BUDGET = 50, 2_000
+NEURONS, BUDGET = 50, 1_000
 DIRECTION = "prior/embedding[difference]"
+RANDOM_PROMPTS = {"inside": 80_000, "drawn": 500}
+"""Too few beside a search through pictures, whose pool would take hours: it is undecided."""
 CONTENTS, SEEDS, DRAWN = 24, range(2), 1_000
 NO_GLASS = ["stain", "glass", "window"]
 
 
 def fifty(model: Any, tell: Tell) -> dict[str, Any]:
-    """Fifty random neurons of the text encoder: who beats random prompts at equal budgets?"""
+    """Fifty random neurons of the text encoder: which searches exceed a random search?"""
     import numpy as np
 
     from clerestory.evaluation import unit
-    from clerestory.maximization import maximize
+    from clerestory.maximization import maximize, prompt_space
+    from clerestory.maximization.pool import POOL_RATIO, draw_pool
+    from clerestory.maximization.results import PoolScores, adjust_for_units
+    from clerestory.maximization.scoring import Scorer, score_together
 
     rng = np.random.default_rng(1)
-    ends: dict[str, list[float]] = {name: [] for name in ("random", *INFORMED)}
-    for turn in range(NEURONS):
-        place = f"text.blocks.{rng.integers(0, 4)}/mlp[{rng.integers(0, 768)}]"
-        for name, scores in ends.items():
-            found = maximize(
-                model,
-                unit(place),
-                search=name,
-                budget=BUDGET,
-                null=100,
-                seed=turn,
-                pictures=False,
-                best=1,
+    units = [
+        unit(f"text.blocks.{rng.integers(0, 4)}/mlp[{rng.integers(0, 768)}]")
+        for _ in range(NEURONS)
+    ]
+    results: dict[str, list[Any]] = {name: [] for name in ("random", *INFORMED)}
+    for turn, aim in enumerate(units):
+        for name, every in results.items():
+            options = {"search": name, "budget": BUDGET, "seed": turn, "best": 1}
+            every.append(
+                maximize(model, aim, **options, random_prompts=100, pictures=False, progress=False)
             )
-            scores.append(float(found.trail["score"].max()))
         tell("neurons", turn + 1, NEURONS)
+    # `maximize_units` for each search would score the same pool five times.
+    scorers = [Scorer(model, aim, batch=256) for aim in units]
+    prompts, complete = draw_pool(prompt_space(model), POOL_RATIO * BUDGET)
+    for start in range(0, len(prompts), 256):
+        score_together(scorers, prompts[start : start + 256])
+        tell("random prompts", start, len(prompts))
+    pools = [PoolScores(scorer(prompts), complete) for scorer in scorers]
+    found, p = {}, {}
+    for name, every in results.items():
+        compared = [one.with_pool(pool) for one, pool in zip(every, pools, strict=True)]
+        p[name] = [one.p for one in compared]
+        found[name] = sum(one.status == "found" for one in adjust_for_units(compared))
+    ends = {name: [float(one.best[0].score) for one in every] for name, every in results.items()}
     better = {
         name: int(np.sum(np.array(ends[name]) > np.array(ends["random"]))) for name in INFORMED
     }
-    return {"neurons": NEURONS, "budget": BUDGET, "better": better, "ends": ends}
+    silent = sum(bool(pool.percentile(np.median(pool.scores)) < 1) for pool in pools)
+    return {
+        "neurons": NEURONS, "budget": BUDGET, "pool": len(prompts), "found": found,
+        "better": better, "flat": silent, "p": p, "ends": ends,
+    }  # fmt: skip
 
 
 def glass(model: Any, tell: Tell) -> dict[str, Any]:
@@ -91,7 +109,7 @@ def concept(
             words=(1, 3),
             ban=ban,
             budget=budget,
-            null=200,
+            random_prompts=RANDOM_PROMPTS[kind],
             progress=lambda _, done, of, kind=kind: tell(f"{name}, {kind}", done, of),
         )
         told["searches"][kind] = found.to_dict()

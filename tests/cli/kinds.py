@@ -230,7 +230,7 @@ KINDS = {
         ),
         "number",
     ),
-    **dict.fromkeys(("--repeats", "--null", "--top", "verify --items"), "number"),
+    **dict.fromkeys(("--repeats", "--random-prompts", "--top", "verify --items"), "number"),
 }
 EMPTY_IS_FINE = {
     "draw --negative",
@@ -254,7 +254,7 @@ WITH: dict[str, tuple[str, ...]] = {
         *("--baselines", "2"),
     ),
     "suppress": ("--other-prompts", "{lines}"),
-    "maximize": ("--budget", "4", "--null", "4"),
+    "maximize": ("--budget", "4", "--random-prompts", "4"),
     "maximize --repeats": ("--compare-searches", "random"),
     "microscope build --budget": ("--search", "random"),
     "recording verify": ("--repair",),

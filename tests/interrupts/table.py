@@ -126,7 +126,7 @@ def _(valid, out, patch):
     return ["classifier", "check", LIGHT, valid.recording, "--out", out, "--size", 8]
 
 
-SEARCH = ["--budget", 60, "--null", 20, "--words", 1]
+SEARCH = ["--budget", 60, "--random-prompts", 20, "--words", 1]
 
 
 @case("maximize", resumable=True)

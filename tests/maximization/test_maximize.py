@@ -121,20 +121,27 @@ def test_gradients_reach_no_further_than_the_text(model, space):
     with pytest.raises(SiteError, match="one text encoder only"):
         ObjectiveGradient(Scorer(model, unit("prior/embedding[0]")), space)
     with pytest.raises(SearchError, match="no gradient"):
-        maximize(model, unit("prior/embedding[0]"), search="gradient", **PROMPTS, budget=20, null=4)
+        maximize(
+            model,
+            unit("prior/embedding[0]"),
+            search="gradient",
+            **PROMPTS,
+            budget=20,
+            random_prompts=4,
+        )
 
 
 @pytest.fixture(scope="module")
 def found(model, space):
-    return maximize(model, unit(UNIT), **PROMPTS, budget=300, null=50, pictures=True)
+    return maximize(model, unit(UNIT), **PROMPTS, budget=300, random_prompts=50, pictures=True)
 
 
 def test_a_result_stands_beside_random_prompts(found, space):
     assert 0 < found.evaluations <= 300
     first = found.best[0]
     assert first.score == found.trail["score"].max()
-    assert first.z == pytest.approx((first.score - found.null.mean) / found.null.sd)
-    assert first.percentile == 100 * (found.null.scores < first.score).mean()
+    assert first.z == pytest.approx((first.score - found.pool.mean) / found.pool.sd)
+    assert first.percentile == 100 * (found.pool.scores < first.score).mean()
     assert [word for word, _ in first.contributions] == first.words.split()
     assert found.pictures.shape[:2] == (len(found.best), 4)
     bags = [set(one.words.split()) for one in found.best]
@@ -144,8 +151,8 @@ def test_a_result_stands_beside_random_prompts(found, space):
 
 
 def test_a_stopped_search_goes_on_where_it_was(model, space, tmp_path):
-    whole = maximize(model, unit(UNIT), **PROMPTS, budget=200, null=20, pictures=False)
-    how = {**PROMPTS, "budget": 200, "null": 20, "pictures": False, "out": tmp_path / "s"}
+    whole = maximize(model, unit(UNIT), **PROMPTS, budget=200, random_prompts=20, pictures=False)
+    how = {**PROMPTS, "budget": 200, "random_prompts": 20, "pictures": False, "out": tmp_path / "s"}
 
     def stop(label, done, of):
         if done > 20 + 90:
@@ -174,7 +181,7 @@ def test_what_it_takes_is_told_before_it_begins_and_the_result_is_kept_before_pi
     model, space, tmp_path, monkeypatch
 ):
     heard = []
-    how = {**PROMPTS, "budget": 60, "null": 40, "search": "random"}
+    how = {**PROMPTS, "budget": 60, "random_prompts": 40, "search": "random"}
     maximize(model, unit(UNIT), announce=heard.append, pictures=False, **how)
     (forecast,) = heard
     assert forecast.prompts == 100 and forecast.extent == "as far as text"
@@ -198,7 +205,7 @@ def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, spac
     def stop(forecast):
         raise KeyboardInterrupt
 
-    how = {**PROMPTS, "budget": 60, "null": 40, "out": tmp_path / "s", "pictures": False}
+    how = {**PROMPTS, "budget": 60, "random_prompts": 40, "out": tmp_path / "s", "pictures": False}
     with pytest.raises(KeyboardInterrupt):
         maximize(model, unit(UNIT), announce=stop, **how)
     assert len(pd.read_parquet(tmp_path / "s" / "scored.parquet")) >= 16
@@ -207,7 +214,7 @@ def test_random_prompts_that_were_scored_are_kept_when_it_is_stopped(model, spac
 
 def test_another_direction_of_the_same_name_has_a_trail_of_its_own(model, space, tmp_path):
     site, way = "text.blocks.1/mlp", np.arange(4.0)
-    how = {"search": "random", "budget": 20, "null": 5, "pictures": False, **PROMPTS}
+    how = {"search": "random", "budget": 20, "random_prompts": 5, "pictures": False, **PROMPTS}
     first = maximize(model, direction(site, way), out=tmp_path / "s", **how)
     assert first.best[0].score != maximize(model, direction(site, -way), **how).best[0].score
     with pytest.raises(SearchError, match=r"another search's trail.*digest"):
@@ -224,7 +231,9 @@ def test_a_comparison_that_is_stopped_claims_nothing(model, space, monkeypatch):
 
     monkeypatch.setattr(Random, "run", stop)
     with pytest.raises(KeyboardInterrupt):
-        compare_searches(model, unit(UNIT), ["random", "evolve"], budget=30, **PROMPTS, null=4)
+        compare_searches(
+            model, unit(UNIT), ["random", "evolve"], budget=30, **PROMPTS, random_prompts=4
+        )
 
 
 def test_raw_tokens_are_scored_as_those_tokens_only(model):
@@ -249,7 +258,13 @@ def test_what_is_longer_than_the_window_is_no_prompt(model):
 def test_single_words_are_all_shown(model):
     single = {"words": 1, "vocabulary": [*WORDS, "CAT"]}
     found = maximize(
-        model, unit(UNIT), search="exhaustive", **single, budget=50, null=5, pictures=False
+        model,
+        unit(UNIT),
+        search="exhaustive",
+        **single,
+        budget=50,
+        random_prompts=5,
+        pictures=False,
     )
     assert len(found.best) == 8
     words = prompt_space(model, **single).vocabulary
@@ -265,7 +280,7 @@ def test_fluency_weighs_and_gives_a_front(model, space):
         search="evolve",
         **PROMPTS,
         budget=400,
-        null=20,
+        random_prompts=20,
         fluency=5.0,
         language_model=bigrams,
         pictures=False,
@@ -275,7 +290,7 @@ def test_fluency_weighs_and_gives_a_front(model, space):
     fluency = [one.fluency for one in found.front]
     assert scores == sorted(scores, reverse=True) and fluency == sorted(fluency)
     with pytest.raises(SearchError, match="name a language model"):
-        maximize(model, unit(UNIT), **PROMPTS, budget=10, null=4, fluency=1.0)
+        maximize(model, unit(UNIT), **PROMPTS, budget=10, random_prompts=4, fluency=1.0)
 
 
 def test_a_causal_language_model_says_what_is_likely(tmp_path):
@@ -298,7 +313,13 @@ def test_a_causal_language_model_says_what_is_likely(tmp_path):
 
 def test_searches_are_compared_at_equal_budgets(model, space, tmp_path):
     found = compare_searches(
-        model, unit(UNIT), ["random", "metropolis"], budget=100, repeats=2, **PROMPTS, null=10
+        model,
+        unit(UNIT),
+        ["random", "metropolis"],
+        budget=100,
+        repeats=2,
+        **PROMPTS,
+        random_prompts=10,
     )
     told = found.to_dict()["searches"]
     assert set(told) == {"random", "metropolis"}
@@ -341,7 +362,7 @@ def test_the_command_prints_json_and_keeps_a_gallery(tmp_path):
     call += ["--vocabulary", str(words), "--out", str(tmp_path / "out"), "--json"]
     done = CliRunner().invoke(app, call, catch_exceptions=False)
     told = json.loads(done.stdout)
-    assert {"objective", "search", "evaluations", "best", "null"} <= set(told)
+    assert {"objective", "search", "evaluations", "best", "pool", "p", "q", "status"} <= set(told)
     assert {"prompt", "score", "z", "percentile"} <= set(told["best"][0])
     assert not any("glass" in one["prompt"] for one in told["best"])
     assert (tmp_path / "out" / "gallery.html").exists()
@@ -356,7 +377,7 @@ def test_a_result_prints_shortly_and_is_the_same_after_loading(found, tmp_path):
     again = MaximizationResult.load(tmp_path / "s")
     assert again.to_dict() == found.to_dict()
     assert again.trail.equals(found.trail) and again.samples.equals(found.samples)
-    assert (again.null.scores == found.null.scores).all()
+    assert (again.pool.scores == found.pool.scores).all()
     assert (again.pictures == found.pictures).all()
     assert again.provenance.digest and again.provenance.options["seed"] == 0
     path = tmp_path / "s" / "maximization.json"
@@ -368,7 +389,7 @@ def test_a_result_prints_shortly_and_is_the_same_after_loading(found, tmp_path):
 @pytest.mark.parametrize("search", ["metropolis", "gradient", "gradient-metropolis", "evolve"])
 def test_in_a_small_space_every_search_finds_what_exhaustive_finds(model, search):
     """All 200 prompts of two words are scored; a search meets the best with fewer evaluations."""
-    small = {"words": 2, "vocabulary": WORDS[:14], "pictures": False, "null": 20}
+    small = {"words": 2, "vocabulary": WORDS[:14], "pictures": False, "random_prompts": 20}
     aim = unit(UNIT) - 0.5 * unit("text.blocks.1/mlp[0]", "mean")
     every = maximize(model, aim, search="exhaustive", budget=196, **small)
     assert every.evaluations == len(every.trail) == 196
@@ -394,7 +415,7 @@ def test_a_planted_objective_has_the_prompt_that_it_was_planted_with(model):
         direction(site, way, "mean"),
         search="metropolis",
         budget=95,
-        null=20,
+        random_prompts=20,
         words=2,
         vocabulary=letters,
         pictures=False,

@@ -33,7 +33,8 @@ from tiny import tiny_model
 from clerestory import maximize
 from clerestory.maximization.base import searches
 
-options = {"vocabulary": "letters", "words": 2, "null": 4, "pictures": False, "progress": False}
+options = {"vocabulary": "letters", "words": 2, "random_prompts": 4}
+options |= {"pictures": False, "progress": False}
 unit = "text.blocks.0/mlp[3]"
 assert "in-order" in searches
 found = maximize(tiny_model(), unit, search="in-order", budget=16, **options)

@@ -26,7 +26,7 @@ from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
 from clerestory.evaluation import Rate
 from clerestory.maximization.gallery import write_gallery
-from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, PoolScores
 from clerestory.recognition import (
     ContextEffect,
     ContextResult,
@@ -47,7 +47,7 @@ def gallery(folder: Path) -> Path:
     """Of a search: prompts, words, the objective."""
     scores = np.linspace(0.0, 1.0, 8)
     best = tuple(
-        MaximizedPrompt(text, text, 1.0, 1.0, 99.0, 0.0, 1, ((text, 0.5), ("", 0.1)))
+        MaximizedPrompt(text, text, 1.0, 1.0, 1.0, 99.0, 0.0, 1, ((text, 0.5), ("", 0.1)))
         for text in PAYLOADS
     )
     found = MaximizationResult(
@@ -56,9 +56,13 @@ def gallery(folder: Path) -> Path:
         evaluations=8,
         budget=8,
         stopped=False,
+        status="undecided",
+        p=1.0,
+        q=1.0,
+        units=1,
         best=best,
         front=(),
-        null=NullScores(scores),
+        pool=PoolScores(scores),
         trail=pd.DataFrame({"prompt": "a", "score": scores, "evaluations": range(1, 9)}),
         samples=pd.DataFrame(),
         diagnostics={},

@@ -25,7 +25,7 @@ from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.contrasts.groups import Group, Groups, GroupUnit
 from clerestory.evaluation import Effect
-from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, NullScores
+from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, PoolScores
 from clerestory.recognition.results import phrase_folder
 from clerestory.reporting import plots
 from clerestory.reporting.escaping import markdown, to_json, visible
@@ -101,10 +101,25 @@ def test_a_table_of_sites_takes_no_markup(monkeypatch):
 
 def printed() -> dict[str, Any]:
     """What commands print of results, by name, with payloads in them."""
-    best = MaximizedPrompt(ALL, ALL, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
+    best = MaximizedPrompt(ALL, ALL, 1.0, 1.0, 1.0, 9.0, 0.0, 1, ((ALL, 0.5),))
     scores, none = np.array([0.0, 1.0]), pd.DataFrame()
     maximization = MaximizationResult(
-        ALL, ALL, 1, 1, False, (best,), (), NullScores(scores), none, none, {}, Provenance("0", ALL)
+        ALL,
+        ALL,
+        1,
+        1,
+        False,
+        "undecided",
+        1.0,
+        1.0,
+        1,
+        (best,),
+        (),
+        PoolScores(scores),
+        none,
+        none,
+        {},
+        Provenance("0", ALL),
     )
     check = HumanCheck(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
     unit = GroupUnit(ALL, "neuron", 1, 0.9, 0.8, 1.0, 0.1, 0.5, 0.5, {ALL: 0.9})

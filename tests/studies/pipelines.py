@@ -27,7 +27,7 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
     "find": {"top": 4},
     "group": {"top": 4},
     "verify": {"items": 2, "baselines": 20},
-    "maximize": {"budget": 100, "null": 20},
+    "maximize": {"budget": 100, "random_prompts": 20},
     "build": {
         "selection_items": 4,
         "evaluation_items": 4,

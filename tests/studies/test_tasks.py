@@ -361,18 +361,19 @@ def test_a_unit_controls_beyond_chance_and_beyond_every_shuffled_direction(
     assert "+0.80" in claim.text and f"at most {high:+.2f}" in claim.text
 
 
-@pytest.mark.parametrize(("z", "supported"), [(3.3, True), (3.2, False), (1.0, False)])
-def test_a_prompt_drives_a_unit_beyond_the_best_of_as_many_random_ones(
-    z: float, supported: bool
+@pytest.mark.parametrize(
+    ("found", "supported"), [("found", True), ("not found", None), ("undecided", None)]
+)
+def test_a_search_is_supported_where_it_exceeds_random_search_and_else_undecided(
+    found: str, supported: bool | None
 ) -> None:
-    best = SimpleNamespace(prompt="cat glass", score=9.0, z=z)
-    null = SimpleNamespace(scores=np.array([0.0, 1.0, 2.0]))
-    came: Any = SimpleNamespace(best=(best,), null=null)
-    claim = maximize._claim(came, "a/b[3]", 2000)
-    # No interval: a search without success refutes nothing.
-    assert claim.status == to_status(supported or None)
-    assert claim.criterion.startswith("above 3.3")
-    assert "“cat glass”" in claim.text and "the highest of 3 of those is 2.00" in claim.text
+    best = SimpleNamespace(prompt="cat glass", fresh_score=9.0, z=3.0)
+    came: Any = SimpleNamespace(best=(best,), status=found, status_text="A reason.")
+    claim = maximize._claim(came, "a/b[3]")
+    # A search without success refutes nothing.
+    assert claim.status == to_status(supported)
+    assert claim.criterion.startswith("q at most .05")
+    assert "“cat glass” scores 9.00" in claim.text and claim.text.endswith("A reason.")
 
 
 def test_claims_from_numpy_figures_have_a_status() -> None:

@@ -42,10 +42,15 @@ def maximize(
     repeats: Annotated[
         int, typer.Option(min=1, help="Seeds per search with --compare-searches.")
     ] = 5,
-    budget: Annotated[int, typer.Option(min=1, help="Number of prompts to score.")] = 20_000,
-    null: Annotated[
-        int, typer.Option(min=2, help="Number of random prompts in the null distribution.")
-    ] = 500,
+    budget: Annotated[int, typer.Option(min=1, help="Number of prompts to score.")] = 2_000,
+    random_prompts: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Number of random prompts to compare with; default: 40 times the budget for text "
+            "encoders, else 500, too few for a status.",
+        ),
+    ] = None,
     template: Annotated[
         str, typer.Option(help="Template of the prompts, with {words}.")
     ] = "{words}",
@@ -66,7 +71,7 @@ def maximize(
     out: options.ResumableFolder = None,
     json: options.JsonFlag = False,
 ) -> None:
-    """Search for the prompts that maximize a unit, and compare them with random prompts.
+    """Search for the prompts that maximize a unit, and compare them with random search.
 
     Ctrl-C prints the best prompts so far; with --out the same command resumes.
     """
@@ -76,10 +81,10 @@ def maximize(
     from clerestory.models import parse_seeds
 
     settings: dict[str, Any] = {
+        "random_prompts": random_prompts,
         "findings": findings,
         "pool": pool,
         "budget": budget,
-        "null": null,
         "template": template,
         "words": _parse_word_count(words),
         "tokens": tokens,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,16 @@ from clerestory.evaluation import CacheOption, Condition, Design, Evaluator
 from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.maximization.base import BudgetSpentError, Problem, Search, searches
 from clerestory.maximization.fluency import Fluency, language_model
-from clerestory.maximization.moves import random_valid
+from clerestory.maximization.pool import SCALE_PROMPTS, draw_pool, pool_size
 from clerestory.maximization.results import (
     SAMPLE_COLUMNS,
     MaximizationResult,
     MaximizedPrompt,
-    NullScores,
+    PoolScores,
 )
 from clerestory.maximization.scoring import Announce, ObjectiveGradient, Scorer, forecast
 from clerestory.maximization.space import WORDS, Space, State, prompt_space
-from clerestory.maximization.trail import Trail
+from clerestory.maximization.trail import FRESH, SCORED, Trail
 from clerestory.maximization.vocabularies import caption_bigrams
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
@@ -39,7 +39,7 @@ from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
-__all__ = ["maximize", "pareto_front"]
+__all__ = ["maximize", "pareto_front", "resolve_objective"]
 
 LABEL = "searching"
 PICTURE_SEEDS = range(4)
@@ -53,8 +53,8 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     findings: Findings | str | Path | None = None,
     pool: str = "last",
     search: str | Search = "metropolis",
-    budget: int = 20_000,
-    null: int = 500,
+    budget: int = 2_000,
+    random_prompts: int | None = None,
     template: str = WORDS,
     words: int | tuple[int, int] = 3,
     tokens: bool = False,
@@ -81,7 +81,10 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         pool: Pooling over positions: mean, max, last or `tokens:WORD`.
         search: A search or its name.
         budget: Number of prompts to score; a gradient counts as two.
-        null: Number of random prompts for comparison.
+        random_prompts: Number of random prompts for comparison, 40 times the budget by default. It
+            takes 20 times the budget, or the whole space, to tell whether the search exceeds a
+            random search; where more than the text encoder is run, the default is 500, and the
+            status `undecided`.
         template: A prompt with `{words}` in it, once.
         words: Number of words, or the minimum and the maximum.
         tokens: Whether to search over raw tokens in place of words.
@@ -107,16 +110,16 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     Raises:
         SearchError: The space is empty, or the folder holds another search.
     """
-    if budget < 1 or null < 2:
-        raise SearchError(f"A budget of {budget} and {null} random prompts are too few.")
-    target = _objective(objective, pool, findings)
+    if budget < 1 or (random_prompts is not None and random_prompts < 2):
+        raise SearchError(f"A budget of {budget} and {random_prompts} random prompts are too few.")
+    target = resolve_objective(objective, pool, findings)
     space = prompt_space(
         model, words=words, template=template, vocabulary=vocabulary, ban=ban, tokens=tokens
     )
     algorithm = searches[search]() if isinstance(search, str) else search
     scorer = Scorer(model, target, check_seeds(seeds), batch)
     problem = Problem(space, budget, np.random.default_rng(seed), scorer)
-    # The weight of fluency is in standard deviations of the null scores, and follows them below.
+    # The weight of fluency is in standard deviations of the pool's scores, and follows them below.
     problem.score_fluency = _fluency(model, fluency, language_model)
     problem.gradient = _gradient(scorer, space)
     plan = {**_plan(scorer, space, algorithm), "seed": seed, "fluency": fluency}
@@ -125,15 +128,21 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     trail = Trail(folder, {**identity, **plan})
     # An interrupted search replays from its seed, up to its end with these scores.
     scorer.known |= trail.load()
+    count = pool_size(scorer, budget, random_prompts)
+    random_pool = _Pool(scorer.fresh(), trail, *draw_pool(space, count), budget)
     with progress_bars(progress) as report:
-        null_scores = _null_scores(problem, scorer, null, trail, announce, report)
+        head = random_pool.score_head(announce, report)
         # If all random prompts score the same, any positive scale will do.
-        problem.scale = null_scores.sd or 1.0
+        problem.scale = head.sd or 1.0
         problem.fluency_weight = fluency * problem.scale
-        stopped = _run(algorithm, problem, trail, scorer, null, report)
-        result = _result(algorithm, problem, scorer, null_scores, best)
-        provenance = provenance_of(model, {**plan, "budget": budget, "null": null})
-        result = replace(result, stopped=stopped, provenance=provenance)
+        stopped = _run(algorithm, problem, trail, scorer, random_pool, report)
+        result = _result(algorithm, problem, scorer, random_pool, best)
+        options = {**plan, "budget": budget, "random_prompts": count}
+        result = replace(result, provenance=provenance_of(model, options), stopped=stopped)
+        # Whoever stops the search wants its result now, not after the pool.
+        if not stopped:
+            scores, stopped = random_pool.score_rest(report)
+            result = replace(result.with_pool(scores), stopped=stopped)
         if folder is not None:
             result.save(folder)
         if not pictures:
@@ -141,9 +150,19 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         return _with_pictures(result, scorer, Evaluator(model, cache, progress=report))
 
 
-def _objective(
+def resolve_objective(
     objective: Objective | str, pool: str, findings: Findings | str | Path | None
 ) -> Objective:
+    """The objective that a text names, or the same object.
+
+    Args:
+        objective: As for `maximize`.
+        pool: As for `maximize`.
+        findings: As for `maximize`.
+
+    Returns:
+        The objective.
+    """
     if isinstance(objective, Objective):
         return objective
     known = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
@@ -184,42 +203,87 @@ def _fluency(model: Model, weight: float, fluency: Fluency | str | None) -> Flue
     return bigrams
 
 
-def _null_scores(
-    problem: Problem,
-    scorer: Scorer,
-    count: int,
-    trail: Trail,
-    announce: Announce | None,
-    report: Progress,
-) -> NullScores:
-    """Score random valid prompts; SearchError if a score is not finite."""
-    # A generator of its own: the number of random prompts does not change the search's draws.
-    null_problem = Problem(problem.space, count, np.random.default_rng([0, count]), scorer)
-    prompts = [problem.space.text(state) for state in random_valid(null_problem, count)]
-    total = count + problem.budget
-    try:
-        expected = forecast(scorer, prompts, total)
-        if announce is not None and expected is not None:
-            announce(expected)
-        for start in range(0, count, scorer.batch):
-            scorer(prompts[start : start + scorer.batch])
-            trail.save(scorer.known, at_once=False)
-            report(LABEL, min(start + scorer.batch, count), total)
-    finally:
-        trail.save(scorer.known)
-    scores = scorer(prompts)
-    if not np.isfinite(scores).all():
-        raise SearchError("Scores of random prompts are not finite: the result has no scale.")
-    return NullScores(scores)
+@dataclass(eq=False)
+class _Pool:
+    """Random prompts that are scored in two parts: before the search for its scale, and after it.
+
+    Attributes:
+        scorer: Scores on fresh seeds.
+        trail: Keeps the scores.
+        prompts: The prompts.
+        complete: Whether these are all prompts of the space.
+        budget: Evaluations of the search, for the progress and the forecast.
+    """
+
+    scorer: Scorer
+    trail: Trail
+    prompts: list[str]
+    complete: bool
+    budget: int
+
+    def __post_init__(self) -> None:
+        if self.file == FRESH:
+            self.scorer.known |= self.trail.load(FRESH)
+
+    @property
+    def file(self) -> str:
+        return SCORED if self.scorer.is_seed_independent else FRESH
+
+    @property
+    def total(self) -> int:
+        """Prompts to score, those of the search included."""
+        return len(self.prompts) + self.budget
+
+    @property
+    def head(self) -> int:
+        """Prompts that are scored before the search."""
+        return min(SCALE_PROMPTS, len(self.prompts))
+
+    def score_head(self, announce: Announce | None, report: Progress) -> PoolScores:
+        """Score the first prompts, with a forecast; SearchError if a score is not finite."""
+        try:
+            expected = forecast(self.scorer, self.prompts, self.total)
+            if announce is not None and expected is not None:
+                announce(expected)
+            return self._score(range(self.head), 0, report)
+        finally:
+            self.trail.save(self.scorer.known, self.file)
+
+    def score_rest(self, report: Progress) -> tuple[PoolScores, bool]:
+        """Score the remaining prompts.
+
+        Returns:
+            The scores of all prompts, and whether Ctrl-C ended them early: then of those so far.
+        """
+        try:
+            scores = self._score(range(self.head, len(self.prompts)), self.budget, report)
+        except KeyboardInterrupt:
+            known = [prompt for prompt in self.prompts if prompt in self.scorer.known]
+            return PoolScores(self.scorer(known)), True
+        finally:
+            self.trail.save(self.scorer.known, self.file)
+        return scores, False
+
+    def _score(self, rows: range, completed: int, report: Progress) -> PoolScores:
+        batch = self.scorer.batch
+        for start in rows[::batch]:
+            end = min(start + batch, rows.stop)
+            self.scorer(self.prompts[start:end])
+            self.trail.save(self.scorer.known, self.file, at_once=False)
+            report(LABEL, completed + end, self.total)
+        scores = self.scorer(self.prompts[: rows.stop])
+        if not np.isfinite(scores).all():
+            raise SearchError("Scores of random prompts are not finite: the result has no scale.")
+        return PoolScores(scores, self.complete and rows.stop == len(self.prompts))
 
 
 def _run(
-    search: Search, problem: Problem, trail: Trail, scorer: Scorer, null: int, report: Progress
+    search: Search, problem: Problem, trail: Trail, scorer: Scorer, pool: _Pool, report: Progress
 ) -> bool:
     """Run the search and save its trail; True if it was interrupted."""
     try:
         for spent in search.run(problem):
-            report(LABEL, null + spent, null + problem.budget)
+            report(LABEL, pool.head + spent, pool.total)
             trail.save(scorer.known, at_once=False)
     except BudgetSpentError:
         pass
@@ -231,8 +295,9 @@ def _run(
 
 
 def _result(
-    search: Search, problem: Problem, scorer: Scorer, null: NullScores, best: int
+    search: Search, problem: Problem, scorer: Scorer, pool: _Pool, best: int
 ) -> MaximizationResult:
+    """The result beside the head of the pool."""
     import pandas as pd
 
     if not problem.trail:
@@ -248,32 +313,42 @@ def _result(
     if problem.score_fluency is not None:
         front = pareto_front(scores, fluency)[: 2 * best]
     samples = [vars(sample) for sample in problem.samples]
-    return MaximizationResult(
+    head = PoolScores(
+        pool.scorer(pool.prompts[: pool.head]), pool.complete and pool.head == len(pool.prompts)
+    )
+    result = MaximizationResult(
         objective=scorer.objective.name,
         search=type(search).__name__,
         evaluations=problem.spent,
         budget=problem.budget,
         stopped=False,
-        best=tuple(_maximized(at, problem, scorer, null) for at in chosen),
-        front=tuple(_maximized(at, problem, scorer, null) for at in front),
-        null=null,
+        # With the pool, below.
+        status="undecided",
+        p=1.0,
+        q=1.0,
+        units=1,
+        best=tuple(_maximized(at, problem, scorer, pool.scorer) for at in chosen),
+        front=tuple(_maximized(at, problem, scorer, pool.scorer) for at in front),
+        pool=head,
         trail=trail,
         samples=pd.DataFrame(samples, columns=SAMPLE_COLUMNS),
         diagnostics=problem.diagnostics,
         provenance=provenance_of(scorer.model, {}),
     )
+    return result.with_pool(head)
 
 
-def _maximized(at: int, problem: Problem, scorer: Scorer, null: NullScores) -> MaximizedPrompt:
-    """One row of the trail, compared with random prompts."""
+def _maximized(at: int, problem: Problem, scorer: Scorer, fresh: Scorer) -> MaximizedPrompt:
+    """One row of the trail, scored on fresh seeds; `with_pool` compares it with random prompts."""
     row = problem.trail[at]
     state = problem.states[row.prompt]
     return MaximizedPrompt(
         prompt=row.prompt,
         words=row.words,
         score=row.score,
-        z=null.z(row.score),
-        percentile=null.percentile(row.score),
+        fresh_score=float(fresh([row.prompt])[0]),
+        z=0.0,
+        percentile=0.0,
         fluency=row.fluency,
         chains=len(problem.visits.get(state, {0})),
         contributions=_contributions(problem.space, scorer, state, row.score),

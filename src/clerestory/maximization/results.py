@@ -1,12 +1,12 @@
-"""The result of a search: the best prompts, scores of random ones, and the effect of each word."""
+"""The result of a search: the best prompts, a pool of random ones, and the effect of each word."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +18,63 @@ from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
 from clerestory.io.writing import atomic_file
 from clerestory.reporting.results import Provenance, Result
+from clerestory.stats import benjamini_hochberg
+from clerestory.stats.baselines import random_search_p
 from clerestory.types import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MaximizationResult", "MaximizedPrompt", "NullScores", "check_finished", "log_spaced"]
+__all__ = [
+    "MaximizationResult",
+    "MaximizedPrompt",
+    "PoolScores",
+    "SearchStatus",
+    "adjust_for_units",
+    "check_finished",
+    "log_spaced",
+]
 
 FILE, TRAIL, SAMPLES = "maximization.json", "trail.parquet", "samples.parquet"
-NULL, PICTURES = "null.parquet", "pictures.npz"
+POOL, PICTURES = "pool.parquet", "pictures.npz"
 SAMPLE_COLUMNS = ["chain", "draw", "words", "score"]
+ALPHA = 0.05
+"""A prompt is found at this q."""
+MIN_POOL_RATIO = 20
+"""Random prompts for each evaluation of the search; with fewer, p cannot be below .05."""
+BINS = 40
+"""Bars of the histogram of random prompts."""
 POINTS = 120
 """Points of a plotted curve, evenly spaced in the logarithm of evaluations."""
 
 
+SearchStatus: TypeAlias = Literal["found", "not found", "undecided"]
+"""Whether a search exceeds a random search of the same budget, or the pool is too small to tell."""
+
+
+@dataclass(frozen=True)
+class _PoolSummary:
+    """The pool in `maximization.json`."""
+
+    prompts: int
+    mean: float
+    sd: float
+    best: float
+    complete: bool
+
+
 @dataclass(frozen=True, eq=False)
-class NullScores:
-    """Scores of random prompts of the same space, `[prompt]`."""
+class PoolScores:
+    """Scores of a pool of random prompts of the same space.
+
+    Attributes:
+        scores: `[prompt]`, of different prompts; averaged over fresh seeds, which the search has
+            not used, if the objective depends on seeds.
+        complete: Whether these are all prompts of the space.
+    """
 
     scores: NDArray[np.float64] = field(repr=False)
+    complete: bool = False
 
     @property
     def mean(self) -> float:
@@ -70,10 +108,33 @@ class NullScores:
         """
         return 100 * float((self.scores < score).mean())
 
-    def to_dict(self) -> dict[str, Any]:
+    def p(self, best: float, evaluations: int) -> float:
+        """How likely a random search with as many evaluations does as well.
+
+        Args:
+            best: The score of the best prompt of a search, on the seeds of the pool.
+            evaluations: Evaluations of the search.
+
+        Returns:
+            The p-value; see `random_search_p`.
+        """
+        return random_search_p(best, self.scores, evaluations, complete=self.complete)
+
+    def suffices(self, evaluations: int) -> bool:
+        """Whether p can be significant: 20 prompts for each evaluation, or the whole space.
+
+        Args:
+            evaluations: Evaluations of the search.
+
+        Returns:
+            False where a result is undecided, whatever the search has found.
+        """
+        return self.complete or len(self.scores) >= MIN_POOL_RATIO * evaluations
+
+    def summary(self) -> _PoolSummary:
         """Their summary, ready for JSON."""
         best = float(self.scores.max())
-        return {"mean": self.mean, "sd": self.sd, "prompts": len(self.scores), "best": best}
+        return _PoolSummary(len(self.scores), self.mean, self.sd, best, self.complete)
 
 
 @dataclass(frozen=True)
@@ -83,9 +144,11 @@ class MaximizedPrompt:
     Attributes:
         prompt: The whole prompt.
         words: The words in the template.
-        score: The objective, without fluency.
-        z: Standard deviations above the mean of random prompts.
-        percentile: The share of random prompts that score lower, in percent.
+        score: The objective in the search, without fluency.
+        fresh_score: The objective on fresh seeds, those of the pool; `score` if seeds do not
+            matter. The best of many scores is high partly by luck of its seeds, a fresh one is not.
+        z: Standard deviations of `fresh_score` above the mean of random prompts.
+        percentile: The share of random prompts that score lower than `fresh_score`, in percent.
         fluency: Mean log probability of a word, in nats; 0 if it is not measured.
         chains: Number of independent chains that accepted it.
         contributions: Each word with the decrease of the score without it; empty for one word.
@@ -94,6 +157,7 @@ class MaximizedPrompt:
     prompt: str
     words: str
     score: float
+    fresh_score: float
     z: float
     percentile: float
     fluency: float
@@ -111,6 +175,10 @@ class _Figures:
     evaluations: int
     budget: int
     stopped: bool
+    status: SearchStatus
+    p: float
+    q: float
+    units: int
     best: tuple[MaximizedPrompt, ...]
     front: tuple[MaximizedPrompt, ...]
 
@@ -119,7 +187,7 @@ class _Figures:
 class _Saved(_Figures):
     """The fields of `maximization.json`."""
 
-    null: dict[str, float]
+    pool: _PoolSummary
     diagnostics: dict[str, float | list[float]]
     provenance: Provenance
 
@@ -134,9 +202,15 @@ class MaximizationResult(_Figures, Result):
         evaluations: Evaluations that were spent: one a prompt, two a gradient.
         budget: The maximum number of evaluations.
         stopped: Whether the search was interrupted.
+        status: `found` where q ≤ .05, else `not found`; `undecided` where the pool is smaller than
+            20 prompts for each evaluation, so that no search could be found to exceed it.
+        p: How likely a random search with as many evaluations reaches the score of the first of
+            `best`, both on fresh seeds.
+        q: p after Benjamini–Hochberg over the units that were searched together.
+        units: Number of these units.
         best: Different prompts, the highest score first: any two differ in two words or more.
         front: The Pareto front of score and fluency, if fluency counts.
-        null: Scores of random prompts.
+        pool: Scores of random prompts.
         trail: Every scored prompt once, in order: words, prompt, score, fluency, evaluations,
             chain.
         samples: Draws of chains after burn-in, if the search has chains: chain, draw, words, score.
@@ -145,7 +219,7 @@ class MaximizationResult(_Figures, Result):
         pictures: Pictures of `best`, `[prompt, seed, height, width, 3]`; None if none were drawn.
     """
 
-    null: NullScores
+    pool: PoolScores
     trail: pd.DataFrame
     samples: pd.DataFrame
     diagnostics: Mapping[str, Any]
@@ -153,14 +227,59 @@ class MaximizationResult(_Figures, Result):
     pictures: Pictures | None = None
 
     def summary(self) -> str:
-        """The best prompt, its z, and the scores of random prompts."""
-        best = self.best[0]
-        return (
-            f"“{best.prompt}” scores {best.score:.3f} on {self.objective}, z {best.z:.1f}; "
-            f"{self.search}, {self.evaluations:,} evaluations; {len(self.null.scores)} random "
-            f"prompts {self.null.mean:.3f} ± {self.null.sd:.3f}, the best of them "
-            f"{self.null.scores.max():.3f}"
+        """The best prompt, its z, the status with its reason, and the scores of random prompts."""
+        best, pool = self.best[0], self.pool
+        fresh = (
+            "" if best.fresh_score == best.score else f" ({best.fresh_score:.3f} on fresh seeds)"
         )
+        prompts = "all" if pool.complete else "random"
+        return (
+            f"“{best.prompt}” scores {best.score:.3f}{fresh} on {self.objective}, z {best.z:.1f}; "
+            f"{self.search}, {self.evaluations:,} evaluations. {self.status_text} "
+            f"{len(pool.scores):,} {prompts} prompts: {pool.mean:.3f} ± {pool.sd:.3f}, the best of "
+            f"them {pool.scores.max():.3f}."
+        )
+
+    @property
+    def status_text(self) -> str:
+        """The status for a reader, with its reason: a sentence or two."""
+        figures = f"p {self.p:.2g}"
+        if self.units > 1:
+            figures += f", q {self.q:.2g} over {self.units} units"
+        if self.status == "found":
+            return f"Found: it exceeds a random search of the same budget ({figures})."
+        if self.status == "not found":
+            return (
+                "Not found: it is not shown to exceed a random search of the same budget "
+                f"({figures})."
+            )
+        needed = MIN_POOL_RATIO * self.evaluations
+        return (
+            f"Undecided: a comparison with a random search of the same budget needs {needed:,} "
+            f"random prompts, there are {len(self.pool.scores):,}."
+        )
+
+    def with_pool(self, pool: PoolScores) -> Self:
+        """The result beside another pool of the same space and seeds.
+
+        Args:
+            pool: The pool.
+
+        Returns:
+            The result with the z, percentiles, p and status that follow; q is p.
+        """
+        p = pool.p(self.best[0].fresh_score, self.evaluations)
+        best, front = (
+            tuple(
+                replace(
+                    each, z=pool.z(each.fresh_score), percentile=pool.percentile(each.fresh_score)
+                )
+                for each in prompts
+            )
+            for prompts in (self.best, self.front)
+        )
+        status = _status(p, pool, self.evaluations)
+        return replace(self, pool=pool, best=best, front=front, p=p, q=p, units=1, status=status)
 
     def table(self) -> pd.DataFrame:
         """A row for each of the best prompts."""
@@ -189,7 +308,7 @@ class MaximizationResult(_Figures, Result):
         curve = pd.DataFrame({"evaluations": indices + 1, "score": best[indices]})
         # Before the first valid prompt the best score is -inf, which has no place on an axis.
         curve = curve[np.isfinite(curve["score"])]
-        scores = np.concatenate([curve["score"].to_numpy(), self.null.scores])
+        scores = np.concatenate([curve["score"].to_numpy(), self.pool.scores])
         scale = alt.Scale(domain=[float(scores.min()), float(scores.max())])
         line = (
             alt.Chart(curve, title="Best score so far; random prompts at the right")
@@ -200,12 +319,16 @@ class MaximizationResult(_Figures, Result):
             )
             .properties(width=420, height=220)
         )
+        # Counted here, since a chart would carry every score of a pool of thousands.
+        counts, edges = np.histogram(self.pool.scores, bins=BINS)
+        bars = pd.DataFrame({"score": edges[:-1], "end": edges[1:], "prompts": counts})
         random = (
-            alt.Chart(pd.DataFrame({"score": self.null.scores}))
+            alt.Chart(bars)
             .mark_bar(color="#b9b3a4")
             .encode(
-                y=alt.Y("score:Q", bin=alt.Bin(maxbins=40), scale=scale, title=None),
-                x=alt.X("count()", title="random prompts"),
+                y=alt.Y("score:Q", bin="binned", scale=scale, title=None),
+                y2="end:Q",
+                x=alt.X("prompts:Q", title="random prompts"),
             )
             .properties(width=120, height=220)
         )
@@ -222,9 +345,9 @@ class MaximizationResult(_Figures, Result):
     def to_dict(self) -> dict[str, Any]:
         """Every figure except trail and samples, ready for JSON."""
         figures = {each.name: getattr(self, each.name) for each in fields(_Figures)}
-        null, diagnostics = self.null.to_dict(), dict(self.diagnostics)
+        pool, diagnostics = self.pool.summary(), dict(self.diagnostics)
         return asdict(
-            _Saved(**figures, null=null, diagnostics=diagnostics, provenance=self.provenance)
+            _Saved(**figures, pool=pool, diagnostics=diagnostics, provenance=self.provenance)
         )
 
     def save(self, folder: Path) -> None:
@@ -245,7 +368,7 @@ class MaximizationResult(_Figures, Result):
 
         folder.mkdir(parents=True, exist_ok=True)
         self.trail.to_parquet(folder / TRAIL, index=False)
-        pd.DataFrame({"score": self.null.scores}).to_parquet(folder / NULL, index=False)
+        pd.DataFrame({"score": self.pool.scores}).to_parquet(folder / POOL, index=False)
         if len(self.samples):
             self.samples.to_parquet(folder / SAMPLES, index=False)
         if self.pictures is not None:
@@ -261,10 +384,10 @@ class MaximizationResult(_Figures, Result):
 
         check_finished(folder)
         saved = load_json(_Saved, folder, FILE, SearchError)
-        null = read_table(path_inside(folder, NULL, SearchError), SearchError)
-        scores = null.get("score")
+        pool = read_table(path_inside(folder, POOL, SearchError), SearchError)
+        scores = pool.get("score")
         if scores is None or scores.dtype.kind != "f":
-            raise SearchError(f"{folder / NULL} was altered: expected the column score.")
+            raise SearchError(f"{folder / POOL} was altered: expected the column score.")
         samples = pd.DataFrame(columns=SAMPLE_COLUMNS)
         if (folder / SAMPLES).exists():
             samples = read_table(path_inside(folder, SAMPLES, SearchError), SearchError)
@@ -274,12 +397,39 @@ class MaximizationResult(_Figures, Result):
         return cls(
             **{
                 **vars(saved),
-                "null": NullScores(scores.to_numpy()),
+                "pool": PoolScores(scores.to_numpy(), saved.pool.complete),
                 "trail": read_table(path_inside(folder, TRAIL, SearchError), SearchError),
                 "samples": samples,
                 "pictures": pictures,
             }
         )
+
+
+def adjust_for_units(results: Sequence[MaximizationResult]) -> list[MaximizationResult]:
+    """Correct the results of several units for their number.
+
+    Args:
+        results: A result for each unit that was searched, also of those that found nothing.
+
+    Returns:
+        The results with q by Benjamini–Hochberg over all of them, and the status that follows.
+    """
+    q = benjamini_hochberg(np.array([result.p for result in results]))
+    return [
+        replace(
+            result,
+            q=float(value),
+            units=len(results),
+            status=_status(float(value), result.pool, result.evaluations),
+        )
+        for result, value in zip(results, q, strict=True)
+    ]
+
+
+def _status(q: float, pool: PoolScores, evaluations: int) -> SearchStatus:
+    if not pool.suffices(evaluations):
+        return "undecided"
+    return "found" if q <= ALPHA else "not found"
 
 
 def check_finished(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,10 +21,17 @@ from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.gradients import find_text_window, token_gradients
 from clerestory.models.core.pooling import Pooler
-from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.types import Role
 
-__all__ = ["Announce", "Forecast", "ObjectiveGradient", "Scorer", "forecast"]
+__all__ = [
+    "Announce",
+    "Forecast",
+    "ObjectiveGradient",
+    "Scorer",
+    "forecast",
+    "score_together",
+]
 
 TIMED_PROMPTS = 16
 """Prompts in the batch that is timed."""
@@ -94,13 +101,47 @@ class Scorer:
     def _activation_terms(self) -> list[DirectionTerm]:
         return [term for _, term in self.objective.terms if isinstance(term, DirectionTerm)]
 
+    def fresh(self) -> Scorer:
+        """A scorer with as many seeds that this one does not use; itself if seeds do not matter."""
+        if self.is_seed_independent:
+            return self
+        drawn = item_seeds("fresh seeds", 2 * len(self.seeds))
+        fresh = [seed for seed in drawn if seed not in self.seeds][: len(self.seeds)]
+        return replace(self, seeds=fresh, known={})
+
     def _score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        terms = [term for _, term in self.objective.terms]
-        values = measure_terms(
-            self._evaluator, terms, prompts, self.seeds, role=self.role, log_odds=True
-        ).values
-        parts = [weight * values[term] for weight, term in self.objective.terms]
-        return np.asarray(np.sum(parts, axis=0).reshape(len(prompts), len(self.seeds)).mean(1))
+        return _measure([self], prompts)[0]
+
+
+def score_together(scorers: Sequence[Scorer], prompts: Sequence[str]) -> None:
+    """Score prompts by several objectives with one run of the model, and cache the scores.
+
+    Args:
+        scorers: Scorers with the same model, seeds, batch and role.
+        prompts: The prompts; those that every scorer knows are not scored again.
+    """
+    new = [
+        prompt
+        for prompt in dict.fromkeys(prompts)
+        if any(prompt not in scorer.known for scorer in scorers)
+    ]
+    if new:
+        for scorer, scores in zip(scorers, _measure(scorers, new), strict=True):
+            scorer.known |= dict(zip(new, scores.tolist(), strict=True))
+
+
+def _measure(scorers: Sequence[Scorer], prompts: Sequence[str]) -> list[NDArray[np.float64]]:
+    first = scorers[0]
+    terms = dict.fromkeys(term for scorer in scorers for _, term in scorer.objective.terms)
+    values = measure_terms(
+        first._evaluator, list(terms), prompts, first.seeds, role=first.role, log_odds=True
+    ).values
+    scores = []
+    for scorer in scorers:
+        parts = [weight * values[term] for weight, term in scorer.objective.terms]
+        total = np.sum(parts, axis=0).reshape(len(prompts), len(first.seeds))
+        scores.append(np.asarray(total.mean(1)))
+    return scores
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
 from clerestory.maximization.base import searches as search_registry
 from clerestory.maximization.maximize import maximize
+from clerestory.maximization.pool import SCALE_PROMPTS
 from clerestory.maximization.results import log_spaced
 from clerestory.maximization.scoring import Announce, Forecast
 from clerestory.models import Model
@@ -184,6 +185,9 @@ def compare_searches(
             f"Name two searches or more to compare; given: {', '.join(names) or 'none'}."
         )
     check_minimum(SearchError, 1, repeats=repeats)
+    # Curves are compared with each other: the pool only scales the temperatures.
+    if options.get("random_prompts") is None:
+        options["random_prompts"] = SCALE_PROMPTS
     runs = list(product(names, range(seed, seed + repeats)))
     announce_once = None if announce is None else _first_of(announce, len(runs))
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}

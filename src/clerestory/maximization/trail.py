@@ -2,6 +2,7 @@
 
     FOLDER/search.json       the options of the search
     FOLDER/scored.parquet    prompt, score
+    FOLDER/fresh.parquet     the same on fresh seeds, if the objective depends on seeds
 
 The seed replays a search. Saved scores are not computed again, so a second call soon reaches the
 point at which the first was stopped, and continues from there.
@@ -20,9 +21,9 @@ from clerestory.errors import SearchError
 from clerestory.io.reading import path_inside, read_table
 from clerestory.io.writing import atomic_file, open_planned_folder
 
-__all__ = ["Trail"]
+__all__ = ["FRESH", "SCORED", "Trail"]
 
-PLAN, SCORED = "search.json", "scored.parquet"
+PLAN, SCORED, FRESH = "search.json", "scored.parquet", "fresh.parquet"
 INTERVAL = 15.0
 """Seconds between two writes while a search runs."""
 
@@ -45,8 +46,11 @@ class Trail:
                 folder, PLAN, plan, other="another search's trail", error=SearchError
             )
 
-    def load(self) -> dict[str, float]:
+    def load(self, name: str = SCORED) -> dict[str, float]:
         """The scores of an earlier call.
+
+        Args:
+            name: The file.
 
         Returns:
             Scores by prompt.
@@ -54,9 +58,9 @@ class Trail:
         Raises:
             SearchError: The file is damaged or was altered.
         """
-        if self.folder is None or not (self.folder / SCORED).exists():
+        if self.folder is None or not (self.folder / name).exists():
             return {}
-        path = path_inside(self.folder, SCORED, SearchError)
+        path = path_inside(self.folder, name, SearchError)
         table = read_table(path, SearchError)
         prompts, scores = table.get("prompt"), table.get("score")
         if prompts is None or scores is None or scores.dtype.kind != "f":
@@ -65,11 +69,14 @@ class Trail:
             raise SearchError(f"{path} is damaged: a prompt is not text, or a score not a number.")
         return dict(zip(prompts, scores, strict=True))
 
-    def save(self, scores: Mapping[str, float], *, at_once: bool = True) -> None:
+    def save(
+        self, scores: Mapping[str, float], name: str = SCORED, *, at_once: bool = True
+    ) -> None:
         """Replace the scores on disk, atomically.
 
         Args:
             scores: Every score so far, by prompt.
+            name: The file.
             at_once: False writes only if the last write was `INTERVAL` seconds ago or more.
         """
         import pandas as pd
@@ -80,5 +87,5 @@ class Trail:
             return
         self._last_write = time.monotonic()
         table = pd.DataFrame({"prompt": list(scores), "score": list(scores.values())})
-        with atomic_file(self.folder / SCORED) as part:
+        with atomic_file(self.folder / name) as part:
             table.to_parquet(part, index=False)

@@ -184,7 +184,7 @@ def search(
         unit_objective(unit.address, "mean"),
         search=algorithm,
         budget=budget,
-        null=min(100, budget),
+        random_prompts=min(100, budget),
         batch=16,
         best=BEST,
         progress=progress,
@@ -209,7 +209,7 @@ def _store(folder: Path, result: MaximizationResult, unit: Unit, budget: int) ->
         "unit": unit.address,
         "search": result.search,
         "budget": budget,
-        "null": {"mean": result.null.mean, "sd": result.null.sd},
+        "pool": {"mean": result.pool.mean, "sd": result.pool.sd},
         "best": best,
     }
     with atomic_file(folder / FILE) as part:

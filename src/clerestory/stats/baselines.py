@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
+from scipy import special, stats
 
 from clerestory.errors import EvidenceError
 
@@ -113,13 +113,17 @@ def baseline_p(effect: float, baselines: Float[np.ndarray, " count"]) -> float:
     return float((1 + (baselines >= effect).sum()) / (1 + len(baselines)))
 
 
-def random_search_p(best: float, pool: Float[np.ndarray, " prompt"], budget: int) -> float:
+def random_search_p(
+    best: float, pool: Float[np.ndarray, " prompt"], budget: int, *, complete: bool = False
+) -> float:
     """Chance that a random search of the same budget does as well as a search did.
 
     Args:
         best: The score that the search found, on fresh seeds.
         pool: Scores of independent random prompts; forty times the budget or more.
         budget: Prompts that the search has scored.
+        complete: Whether the pool is the whole space of prompts, each once, so that the chance is
+            known instead of estimated.
 
     Returns:
         The p-value; NaN where a score is NaN.
@@ -128,20 +132,25 @@ def random_search_p(best: float, pool: Float[np.ndarray, " prompt"], budget: int
         EvidenceError: There are no prompts, or the budget is not positive.
 
     Source: the best of `budget` new prompts is at least `best` unless the new ones all rank below
-    the k of the pool that are: 1 − ∏ (N − i) / (N + B − i) for i from 0 to k.
+    the k of the pool that are: 1 − ∏ (N − i) / (N + B − i) for i from 0 to k. Of a complete pool,
+    B different prompts have none of the k: 1 − ∏ (N − B − i) / (N − i) for i from 0 to k − 1.
 
     >>> round(random_search_p(9.5, np.arange(10.0), 1), 3)
     0.091
+    >>> round(random_search_p(9.0, np.arange(10.0), 1, complete=True), 3)
+    0.1
     """
     if budget < 1 or not len(pool):
         raise EvidenceError(f"{len(pool)} random prompts, budget {budget}: both must be positive.")
     if np.isnan(best) or np.isnan(pool).any():
         return float("nan")
-    higher = int((pool >= best).sum())
-    if higher >= len(pool):
+    higher, count = int((pool >= best).sum()), len(pool)
+    if complete:
+        # Where rounding puts the best prompt above its own score in the pool, it still is one.
+        return float(stats.hypergeom.sf(0, count, min(max(higher, 1), count), min(budget, count)))
+    if higher >= count:
         return 1.0
     # The product is a ratio of binomials, computed in logarithms.
-    count = len(pool)
     log_product = (
         special.gammaln(count + 1)
         - special.gammaln(count - higher)

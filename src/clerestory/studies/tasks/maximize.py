@@ -6,7 +6,6 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import Field
 
 from clerestory.studies.tasks.base import Cost, Task, TaskContext, check_registered, tasks
@@ -35,7 +34,7 @@ class Maximize(FindingsTask):
     site: str = ""
     search: str = "metropolis"
     budget: int = Field(default=5_000, ge=100)
-    null: int = Field(default=300, ge=20)
+    random_prompts: int | None = Field(default=None, ge=20)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
 
     def check_plan(self, plan: Mapping[str, Task], classifiers: Container[str]) -> None:
@@ -47,14 +46,19 @@ class Maximize(FindingsTask):
         site = f" (at {self.site}, if it is there)" if self.site else ""
         return (
             f"A {self.search} search scored {self.budget:,} prompts by the direction that "
-            f"ranked first{site}, beside {self.null} random prompts of the same words."
+            f"ranked first{site}. The best of them is compared with a random search of the same "
+            "budget, by random prompts of the same words."
         )
 
     def cost(self, context: TaskContext) -> Cost:
-        count = self.budget + self.null
+        from clerestory.maximization.pool import POOL_RATIO, SCALE_PROMPTS
+
         stage = context.address(self.site).partition(".")[0]
         # Sites of text encoders are read without running what comes after them.
-        if stage.partition("_")[0] == "text":
+        is_text = stage.partition("_")[0] == "text"
+        default = POOL_RATIO * self.budget if is_text else SCALE_PROMPTS
+        count = self.budget + (self.random_prompts or default)
+        if is_text:
             return Cost(text=count, pictures=MAX_PICTURES)
         return Cost(read=count, pictures=MAX_PICTURES)
 
@@ -72,7 +76,7 @@ class Maximize(FindingsTask):
             direction(first.site, findings.direction(first.unit), "mean", name=first.unit),
             search=self.search,
             budget=self.budget,
-            null=self.null,
+            random_prompts=self.random_prompts,
             seeds=self.seeds,
             out=folder / "maximized",
             cache=context.cache,
@@ -80,7 +84,7 @@ class Maximize(FindingsTask):
         )
         write_gallery(result, folder / "maximized")
         return TaskResult(
-            claims=(_claim(result, first.unit, self.budget),),
+            claims=(_claim(result, first.unit),),
             figures=result.to_dict(),
             pictures=_pictures(result, first.unit, folder),
             charts=(
@@ -89,22 +93,16 @@ class Maximize(FindingsTask):
         )
 
 
-def _claim(result: MaximizationResult, unit: str, budget: int) -> Claim:
-    from scipy.stats import norm
-
-    best, scores = result.best[0], result.null.scores
-    # Were random scores normal, one of `budget` of them would be expected to lie above it.
-    threshold = float(norm.isf(1 / budget))
-    supported = bool(best.z > threshold)
-    verb = "drives" if supported else "is the best found, and is not shown to drive"
+def _claim(result: MaximizationResult, unit: str) -> Claim:
+    best = result.best[0]
     text = (
-        f"The prompt “{best.prompt}” {verb} {unit} to {best.score:.2f}, {best.z:.1f} standard "
-        f"deviations above the mean of random prompts; the highest of {len(scores)} of those is "
-        f"{float(np.max(scores)):.2f}."
+        f"The prompt “{best.prompt}” scores {best.fresh_score:.2f} on {unit}, {best.z:.1f} "
+        f"standard deviations above the mean of random prompts. {result.status_text}"
     )
-    criterion = f"above {threshold:.1f}, which the best of {budget:,} normal scores would come to"
+    criterion = "q at most .05 against a random search of the same budget"
     # A search that finds no such prompt does not show that there is none.
-    return Claim("maximized", text, to_status(True if supported else None), criterion, best.z)
+    supported = True if result.status == "found" else None
+    return Claim("maximized", text, to_status(supported), criterion, best.z)
 
 
 def _pictures(result: MaximizationResult, unit: str, folder: Path) -> tuple[PictureRows, ...]:

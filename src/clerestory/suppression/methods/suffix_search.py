@@ -53,7 +53,7 @@ class SuffixSearch(SuppressionMethod):
             # What fits after the longest prompt fits after all of them.
             template=f"{context.longest} {{words}}",
             ban=banned,
-            null=self.null,
+            random_prompts=self.null,
             best=self.drawn,
             pictures=False,
             progress=context.progress,
