@@ -79,13 +79,15 @@ def unit_chart(result: VerificationResult) -> Any:
     import altair as alt
 
     base = alt.Chart(result.table()).encode(y=alt.Y("unit:N", sort=None, title=None))
-    title = f"change of the rate of “{result.label}”; grey: shuffled directions"
+    title = f"change of the rate of “{result.label}”; grey: baselines"
     baselines = base.mark_bar(color="#d8d4c8", height=10).encode(
         x=alt.X("baselines_low:Q", title=title), x2="baselines_high:Q"
     )
     intervals = base.mark_rule().encode(x="addition_low:Q", x2="addition_high:Q")
     points = base.mark_point(filled=True, size=60).encode(
-        x="addition:Q", color="controls:N", tooltip=["unit:N", "detects:Q", "addition:Q"]
+        x="addition:Q",
+        color="status:N",
+        tooltip=["unit:N", "detects:Q", "addition:Q", "q:Q", "side_effects:N"],
     )
     return baselines + intervals + points
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
+from clerestory.causal.baselines import BaselineEffects
+from clerestory.causal.control import ControlStatus, control_status, control_together
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
-from clerestory.evaluation import Effect
+from clerestory.evaluation import ClassChange, Effect, SideEffects
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.reading import path_inside, read_json, wrap_errors
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.results import Provenance, Result
@@ -30,6 +33,10 @@ __all__ = [
 ]
 
 FILE = "effects.json"
+DERIVED = ("status", "p", "within_bound", "together_with")
+"""Entries of a unit in the JSON file that follow from its other figures."""
+FIRST = 3
+"""Changes that a sentence names."""
 NEGLIGIBLE = 0.15
 """An effect whose upper limit is below this counts as none."""
 NEARLY_ALL = 0.9
@@ -37,29 +44,8 @@ NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
-class BaselineEffects:
-    """Effects of adding directions from shuffled pairs, of the same norm at the same site.
-
-    Attributes:
-        mean: Mean effect.
-        low: Smallest effect.
-        high: Largest effect.
-        directions: Number of directions.
-        items: Number of items that each direction was drawn with.
-        unit_effect: Effect of adding the unit itself, on the same items.
-    """
-
-    mean: float
-    low: float
-    high: float
-    directions: int
-    items: int
-    unit_effect: float
-
-
-@dataclass(frozen=True)
 class UnitEffect:
-    """Effects of changing one unit on the rate of the label.
+    """Effects of changing one unit on the rate of the label, and on everything else.
 
     Attributes:
         unit: Address of the unit.
@@ -71,7 +57,11 @@ class UnitEffect:
         patching: Rise of the rate when the whole activation of the site is copied from the positive
             prompt into its negative one; None if too few pairs have equal numbers of tokens.
         reverse_patching: Fall of the rate when it is copied the other way.
-        baselines: Effects of shuffled directions; None if the pairs cannot be shuffled.
+        smallest_effect: The addition's effect above which the unit is said to control the label.
+        baselines: Effects of directions of the same length; None where the addition has no effect
+            to compare, or the site has no other directions.
+        q: Benjamini–Hochberg over all units, where one without baselines has p = 1.
+        side_effects: What else the addition changes.
         preservation: By classifier, the share of pictures whose prediction the addition preserves.
     """
 
@@ -82,17 +72,26 @@ class UnitEffect:
     ablation: Effect
     patching: Effect | None
     reverse_patching: Effect | None
+    smallest_effect: float
     baselines: BaselineEffects | None
+    q: float | None
+    side_effects: SideEffects
     preservation: Mapping[str, float]
 
     @property
-    def controls(self) -> bool:
-        """Whether the addition has an effect, and a larger one than every shuffled direction."""
-        baselines = self.baselines
-        if baselines is None:
-            return False
-        # Baselines were drawn on fewer items, so the unit's effect on those items is compared.
-        return self.addition.low > 0 and baselines.unit_effect > baselines.high
+    def p(self) -> float | None:
+        """Of the addition against its baselines; None without any."""
+        return None if self.baselines is None else self.baselines.p
+
+    @property
+    def status(self) -> ControlStatus:
+        """What the evidence says of “the unit controls the label”; see `control_status`."""
+        return control_status(self.addition, self.smallest_effect, self.q, self.side_effects)
+
+    @property
+    def together_with(self) -> tuple[ClassChange, ...]:
+        """What a unit changes together with the label; empty where it changes only the label."""
+        return control_together(self.addition, self.smallest_effect, self.q, self.side_effects)
 
     @property
     def least_preserved(self) -> tuple[str, float] | None:
@@ -127,7 +126,7 @@ class SwapShares:
         factor: What is compared: `concept`, a classifier, or `layout` (8×8 grey values).
         conditioning: Share of pictures with the class of the sample that gave the conditioning,
             among those whose two samples have different classes.
-        low: Lower limit of its 95% Wilson interval.
+        low: Lower limit of its 95% interval over items.
         high: Upper limit of that interval.
         noise: Share of pictures with the class of the sample that gave the noise.
         pictures: Number of compared pictures.
@@ -171,7 +170,7 @@ class TraceResult(Result):
     where: tuple[RangeEffect, ...] = ()
     when: tuple[RangeEffect, ...] = ()
     swaps: tuple[SwapShares, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[EvidenceWarning, ...] = ()
     provenance: Provenance
 
     def sentences(self) -> tuple[str, ...]:
@@ -224,10 +223,11 @@ class TraceResult(Result):
     def load(cls, folder: Path) -> Self:
         content = read_json(path_inside(folder, FILE, EvidenceError), EvidenceError)
         with wrap_errors(FILE, EvidenceError):
-            # These two are derived from the other figures.
+            # These are derived from the other figures.
             content.pop("sentences", None)
             for effect in content.get("effects", ()):
-                effect.pop("controls", None)
+                for name in DERIVED:
+                    effect.pop(name, None)
         return validate(cls, content, FILE, EvidenceError)
 
 
@@ -242,17 +242,21 @@ class VerificationResult(TraceResult):
     effects: tuple[UnitEffect, ...]
 
     def sentences(self) -> tuple[str, ...]:
-        """Which units control the label, then the sentences of `TraceResult`."""
-        names = [effect.unit for effect in self.effects if effect.controls]
-        if not names:
-            answer = f"None of {len(self.effects)} units controls {self.label!r}."
-        else:
-            verb = "controls" if len(names) == 1 else "control"
-            answer = (
-                f"Of {len(self.effects)} units, {len(names)} {verb} {self.label!r}: "
-                f"{', '.join(names)}."
-            )
-        return (answer, *super().sentences())
+        """Which units control the label and what changes with it, then those of `TraceResult`."""
+        supported = [effect.unit for effect in self.effects if effect.status == "supported"]
+        count = f"{len(self.effects)} units" if len(self.effects) > 1 else "1 unit"
+        answer = f"None of {count} is shown to control {self.label!r} alone."
+        if supported:
+            verb = "controls" if len(supported) == 1 else "control"
+            names = ", ".join(supported)
+            answer = f"Of {count}, {len(supported)} {verb} {self.label!r}: {names}."
+        together = (
+            f"{effect.unit} controls {self.label!r} together with "
+            f"{_list_changes(effect.together_with)}."
+            for effect in self.effects
+            if effect.together_with
+        )
+        return (answer, *together, *_not_controlling(self.effects), *super().sentences())
 
     def table(self) -> pd.DataFrame:
         """A row for each unit, with its AUROC and its effects."""
@@ -274,30 +278,75 @@ class VerificationResult(TraceResult):
         return unit_chart(self) if which == "units" else super().plot(which)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, and the answers as sentences, ready for JSON."""
+        """Every figure, the statuses and the answers as sentences, ready for JSON."""
         content = super().to_dict()
         for entry, effect in zip(content["effects"], self.effects, strict=True):
-            entry["controls"] = effect.controls
+            within = effect.side_effects.within_bound
+            together = [str(change) for change in effect.together_with]
+            derived = (effect.status, effect.p, within, together)
+            entry |= dict(zip(DERIVED, derived, strict=True))
         return content
 
 
 def _unit_row(effect: UnitEffect) -> dict[str, Any]:
     patching, reverse, baselines = effect.patching, effect.reverse_patching, effect.baselines
     worst, preservation = effect.least_preserved or (None, None)
+    largest = effect.side_effects.largest
     return {
         "unit": effect.unit,
         "kind": effect.kind,
         "detects": effect.detects,
-        "controls": effect.controls,
+        "status": effect.status,
         **_with_limits("addition", effect.addition),
         **_with_limits("ablation", effect.ablation),
         "patching": patching and patching.effect,
         "reverse_patching": reverse and reverse.effect,
+        "p": effect.p,
+        "q": effect.q,
         "baselines_low": baselines and baselines.low,
         "baselines_high": baselines and baselines.high,
+        "side_effects": _side_effects_text(effect),
+        "side_effect_limit": largest and largest.limit,
         "least_preserved": worst,
         "preservation": preservation,
     }
+
+
+def _side_effects_text(effect: UnitEffect) -> str:
+    """What else changes: classes that are shown to, or whether the rest is within the bound."""
+    side_effects = effect.side_effects
+    if not side_effects.changes:
+        return "not measured"
+    if side_effects.within_bound:
+        return f"within {side_effects.bound:.2f}"
+    changes = side_effects.together_with()
+    return ", ".join(map(_change_text, changes[:FIRST])) if changes else "undecided"
+
+
+def _change_text(change: ClassChange) -> str:
+    return f"{change.classifier}={change.label} {change.change:+.2f}"
+
+
+def _list_changes(changes: Sequence[ClassChange]) -> str:
+    """The first changes with their intervals, and how many more there are."""
+    texts = [str(change) for change in changes[:FIRST]]
+    if len(changes) > FIRST:
+        texts.append(f"{len(changes) - FIRST} more")
+    return ", ".join(texts)
+
+
+def _not_controlling(effects: Sequence[UnitEffect]) -> list[str]:
+    """How many units do not control the label, and for how many it is undecided."""
+    refuted = sum(effect.status == "not supported" for effect in effects)
+    undecided = sum(effect.status == "undecided" and not effect.together_with for effect in effects)
+    sentences = []
+    if refuted:
+        verb = "does" if refuted == 1 else "do"
+        limit = effects[0].smallest_effect
+        sentences.append(f"{refuted} {verb} not: the rate rises by less than {limit:.2f}.")
+    if undecided:
+        sentences.append(f"For {undecided} it is undecided.")
+    return sentences
 
 
 def _with_limits(name: str, effect: Effect) -> dict[str, float]:

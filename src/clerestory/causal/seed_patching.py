@@ -6,7 +6,7 @@ text states) and the noise of the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from clerestory.causal.trials import Trials
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design
-from clerestory.stats import wilson
-from clerestory.types import Pictures
+from clerestory.stats.clustered_intervals import rate_interval
+from clerestory.types import Bools, Pictures
 
 __all__ = ["swap_noise"]
 
@@ -39,15 +39,18 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
     """
     if trials.model.conditioning_site not in trials.model.sites:
         return []
-    positive, negative = (trials.prompts(arm, items) for arm in ("positive", "negative"))
-    # The prompt of the next item, so that the two samples differ in more than the concept.
-    negative = [*negative[1:], negative[0]]
-    # Any seed other than the first would do.
-    seed, other_seed = trials.seeds[0], trials.seeds[0] + 1
+    positive, negative = (trials.design(arm, items) for arm in ("positive", "negative"))
+    # The prompt of the next item, so that the two samples differ in more than the concept; and
+    # other seeds, since items may share theirs.
+    order = [*range(1, len(negative.items)), 0]
+    seeds = [values[0] for values in positive.seeds]
+    first_design = Design.paired(positive.items, seeds)
+    other_seeds = [seeds[item] + 1 for item in order]
+    other_design = Design.paired([negative.items[item] for item in order], other_seeds)
     # Both ways, so that each arm gives the conditioning once and the noise once.
-    first = _cross(trials, positive, seed, negative, other_seed)
+    first = _cross(trials, first_design, other_design)
     trials.report("swapping noise", 1, 2)
-    second = _cross(trials, negative, other_seed, positive, seed)
+    second = _cross(trials, other_design, first_design)
     trials.report("swapping noise", 2, 2)
     conditioning, noise, mixed = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     classifiers: Mapping[str, Classifier] = {"concept": trials.target.classifier, **trials.others}
@@ -62,16 +65,24 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
 
 
 def _cross(
-    trials: Trials, prompts: Sequence[str], seed: int, noise_prompts: Sequence[str], noise_seed: int
+    trials: Trials, source: Design, noise_source: Design
 ) -> tuple[Pictures, Pictures, Pictures]:
     """Pictures of the conditioning samples, of the noise samples, and of both mixed."""
     model, evaluator = trials.model, trials.evaluator
     sites = [site for site in model.conditioning_sites if site in model.sites]
     # Without pictures, so that the run stops before the denoiser.
-    read = model.run(prompts, seed, read=sites, pool="none", pictures=False)
-    plain, noise_design = Condition("plain"), Design.crossed(noise_prompts, noise_seed)
-    (conditioning,) = evaluator.draw([plain], Design.crossed(prompts, seed), description=None)
-    (noise,) = evaluator.draw([plain], noise_design, description=None)
+    (read,) = model.sweep(
+        source.items,
+        source.cell_seeds,
+        [()],
+        paired=True,
+        read=sites,
+        pool="none",
+        pictures=False,
+    )
+    plain = Condition("plain")
+    (conditioning,) = evaluator.draw([plain], source, description=None)
+    (noise,) = evaluator.draw([plain], noise_source, description=None)
     edits = []
     for site in sites:
         recorded = read.site_values[site]
@@ -82,7 +93,7 @@ def _cross(
         ]
     condition = Condition("mixed", edits=tuple(edits))
     # Not cached, since patches are large and no other call has the same ones.
-    (mixed,) = evaluator.draw([condition], noise_design, cached=False, description=None)
+    (mixed,) = evaluator.draw([condition], noise_source, cached=False, description=None)
     return conditioning.pictures, noise.pictures, mixed.pictures
 
 
@@ -94,12 +105,7 @@ def _class_shares(
     )
     # If both samples have the same class, the mixed picture cannot show which one decides.
     different = conditioning_class != noise_class
-    count = int(different.sum())
-    shares = [
-        float((mixed_class == source)[different].mean()) if count else 0.0
-        for source in (conditioning_class, noise_class)
-    ]
-    return _shares(name, shares[0], shares[1], count)
+    return _shares(name, mixed_class == conditioning_class, mixed_class == noise_class, different)
 
 
 def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> SwapShares:
@@ -108,16 +114,23 @@ def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> 
     )
     to_conditioning = ((mixed_grid - conditioning_grid) ** 2).sum(1)
     to_noise = ((mixed_grid - noise_grid) ** 2).sum(1)
-    share = float((to_conditioning < to_noise).mean())
-    return _shares(LAYOUT, share, 1 - share, len(mixed))
+    closer = to_conditioning < to_noise
+    return _shares(LAYOUT, closer, ~closer, np.ones(len(mixed), bool))
 
 
-def _shares(name: str, conditioning: float, noise: float, count: int) -> SwapShares:
-    """Shares with an interval over pairs: two pictures come from the same two samples."""
-    # Rounded up, since Wilson's interval needs at least one trial.
-    pairs = -(-count // 2)
-    interval = wilson(conditioning * pairs, pairs) if pairs else (0.0, 1.0)
-    return SwapShares(name, conditioning, *interval, noise, count)
+def _shares(name: str, conditioning: Bools, noise: Bools, used: Bools) -> SwapShares:
+    """Shares among the used pictures, with an interval over pairs of samples."""
+    count = int(used.sum())
+    if not count:
+        return SwapShares(name, 0.0, 0.0, 1.0, 0.0, 0)
+    # The two pictures of a pair come from the same two samples: their mean counts once.
+    pictures = used.reshape(2, -1).sum(0)
+    pairs = [
+        (hits & used).reshape(2, -1).sum(0)[pictures > 0] / pictures[pictures > 0]
+        for hits in (conditioning, noise)
+    ]
+    low, high = rate_interval(pairs[0]) if len(pairs[0]) > 1 else (0.0, 1.0)
+    return SwapShares(name, float(pairs[0].mean()), low, high, float(pairs[1].mean()), count)
 
 
 def _grey_grid(pictures: Pictures) -> NDArray[np.float64]:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from clerestory.causal.results import RangeEffect, TraceResult
 from clerestory.causal.seed_patching import swap_noise
-from clerestory.causal.trials import Trials
+from clerestory.causal.trials import Trials, with_seeds
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import (
     CacheOption,
+    Design,
     Drawing,
     Effect,
     Evaluator,
@@ -32,9 +33,10 @@ from clerestory.evaluation import (
     load_preserved,
     load_target,
 )
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Bools, ProgressOption
@@ -73,7 +75,8 @@ def trace(
     *,
     classifier: str | Classifier,
     label: str,
-    seeds: int | Sequence[int] = 0,
+    seeds_per_item: int = 1,
+    seeds: int | Sequence[int] | None = None,
     others: Sequence[str] | None = None,
     cache: CacheOption = True,
     progress: ProgressOption = True,
@@ -86,7 +89,8 @@ def trace(
         negative: As many prompts without it, matched by their place in the list.
         classifier: A classifier, or its name.
         label: Its class that stands for the concept.
-        seeds: Seeds of each prompt.
+        seeds_per_item: Number of seeds of each pair of prompts, which no other pair has.
+        seeds: Seeds of every prompt instead; the maps are then about these seeds.
         others: Classifiers of side effects; by default the other heads of the classifier's
             network, if it has any.
         cache: Whether to cache samples, so that none is drawn twice, or a cache.
@@ -107,12 +111,13 @@ def trace(
     target = load_target(classifier, label)
     pairs = pd.DataFrame({"positive": list(positive), "negative": list(negative)})
     lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
-    chosen_seeds = tuple(check_seeds(seeds))
+    pairs["same_length"] = lengths["positive"] == lengths["negative"]
+    explicit = None if seeds is None else check_seeds(seeds)
+    chosen_seeds = [explicit or item_seeds(prompt, seeds_per_item) for prompt in negative]
     with progress_bars(progress) as report:
         trials = Trials(
             evaluator=Evaluator(model, cache, progress=report),
-            pairs=pairs.assign(same_length=lengths["positive"] == lengths["negative"]),
-            seeds=chosen_seeds,
+            pairs=with_seeds(pairs, chosen_seeds),
             target=target,
             others=load_preserved(target.classifier, others),
         )
@@ -132,7 +137,8 @@ def trace(
             {
                 "positive": list(positive),
                 "negative": list(negative),
-                "seeds": list(chosen_seeds),
+                "seeds_per_item": seeds_per_item,
+                "seeds": explicit,
                 "others": list(trials.others),
             },
         ),
@@ -197,7 +203,7 @@ def patchable_blocks(model: Model) -> dict[str, dict[str, list[str]]]:
     return {stage: _outputs_or_all(blocks) for stage, blocks in stages.items()}
 
 
-def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[str]]:
+def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[EvidenceWarning]]:
     """Patch every contiguous range of each stage's parts.
 
     Args:
@@ -208,21 +214,24 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[st
         The effects, and warnings about stages that are left out. A stage has at most `MAX_PARTS`
         parts, each with one or more blocks in the order of their sites.
     """
-    effects, warnings = [], []
+    effects: list[RangeEffect] = []
+    warnings: list[EvidenceWarning] = []
     for stage, blocks in patchable_blocks(trials.model).items():
         sites = [site for block_sites in blocks.values() for site in block_sites]
         # Text positions can be patched only between prompts with equally many tokens.
         same_length = any(_has_tokens(trials, site) for site in sites)
         if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
-            warnings.append(f"Too few matched prompts have as many tokens to trace the {stage}.")
+            text = f"Too few matched prompts have as many tokens to trace the {stage}."
+            warnings.append(EvidenceWarning("incomplete", text))
             continue
         needed = activation_bytes(trials, sites)
         if needed > MAX_BYTES:
-            warnings.append(
+            text = (
                 f"The {stage} is not traced: its activations take {needed / 2**30:.0f} GiB a "
                 f"prompt, more than {MAX_BYTES / 2**30:.0f}. Fewer steps, or smaller pictures, "
                 "need less."
             )
+            warnings.append(EvidenceWarning("incomplete", text))
             continue
         # The whole output of a block includes all earlier blocks, unlike what the block adds.
         cumulative = any(site.endswith("/out") for site in sites)
@@ -248,8 +257,9 @@ def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
     site = "denoiser/prediction"
     if site not in trials.model.sites:
         return []
-    prompts = trials.prompts("positive", 1)
-    run = trials.model.run(prompts, trials.seeds[0], read=[site], pool="none", pictures=False)
+    design = trials.design("positive", 1)
+    seed = design.seeds[0][0]
+    run = trials.model.run(design.items, seed, read=[site], pool="none", pictures=False)
     # Read from a run, since schedulers differ in the steps that they take.
     steps = [step.index for step in run.site_values[site].steps]
     sites = {str(step): [f"{site}@{step}"] for step in steps}
@@ -278,23 +288,24 @@ def patch_sites(
         sources: Prompts that the activations come from; by default those of the other arm.
 
     Returns:
-        Hits of the target for each set, in the cells of a design of these prompts.
+        Hits of the target for each set, in the cells of the design of `into`.
     """
     other_arm = "positive" if into == "negative" else "negative"
-    sources = sources or trials.prompts(other_arm, items, same_length=same_length)
-    targets = trials.prompts(into, items, same_length=same_length)
+    sources = sources or trials.design(other_arm, items, same_length=same_length).items
+    design = trials.design(into, items, same_length=same_length)
     hits: list[list[Bools]] = [[] for _ in site_sets]
     sites = _sites(site_sets)
     # At least one prompt, even if its activations exceed the limit.
     size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
-    for start in range(0, len(targets), size):
-        trials.report(task, start, len(targets))
-        chunk = slice(start, start + size)
-        edits = _patches(trials, sources[chunk], site_sets)
-        drawings = trials.draw_patched(targets[chunk], edits)
+    count = len(design.items)
+    for start in range(0, count, size):
+        trials.report(task, start, count)
+        part = design.select(range(count)[start : start + size])
+        edits = _patches(trials, sources[start : start + size], part, site_sets)
+        drawings = trials.draw_patched(part, edits)
         for set_hits, drawing in zip(hits, drawings, strict=True):
             set_hits.append(drawing.hits(*trials.target))
-    trials.report(task, len(targets), len(targets))
+    trials.report(task, count, count)
     return [np.concatenate(set_hits) for set_hits in hits]
 
 
@@ -309,16 +320,18 @@ def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
         Bytes for one prompt with all seeds, steps and positions.
     """
     model = trials.model
-    prompt = trials.prompts("positive", 1)
+    design = trials.design("positive", 1)
     # Two steps are enough, since all steps of a site have arrays of the same size.
-    read = model.run(prompt, 0, read=list(sites), pool="none", steps=2, pictures=False).site_values
+    read = model.run(
+        design.items, 0, read=list(sites), pool="none", steps=2, pictures=False
+    ).site_values
     needed = 0.0
     for site in sites:
         values = read[site]
         # At a site with steps, half of the bytes belong to one step.
         stepped = model.sites[site].stage == "denoiser" and len(values.steps) > 1
         needed += values.array().nbytes * (model.defaults.steps / 2 if stepped else 1)
-    return int(needed * len(trials.seeds))
+    return int(needed * len(design.seeds[0]))
 
 
 def _range_effects(
@@ -356,22 +369,25 @@ def _effects(
     after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
     if same_length:
         (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
-        unpatched_hits = unpatched.hits(*trials.target)
-        return [effect_of(hits, unpatched_hits, unpatched.design) for hits in after]
-    prompts = trials.prompts("negative", items)
-    design = trials.design(prompts)
+        before = unpatched.hits(*trials.target)
+        return [effect_of(hits, before, unpatched.design) for hits in after]
+    design = trials.design("negative", items)
+    prompts = design.items
     # Shifted by one, so that each prompt is patched with another negative prompt's activations.
-    before = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
-    return [effect_of(*pair, design) for pair in zip(after, before, strict=True)]
+    others = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
+    return [effect_of(*pair, design) for pair in zip(after, others, strict=True)]
 
 
 def _patches(
-    trials: Trials, prompts: Sequence[str], site_sets: Sequence[Sequence[str]]
+    trials: Trials, sources: Sequence[str], design: Design, site_sets: Sequence[Sequence[str]]
 ) -> list[list[Patch]]:
+    """Patches of each set, from prompts that are read with the seeds of those they replace."""
     sites = _sites(site_sets)
-    read = trials.model.run(
-        prompts, trials.seeds, read=sites, pool="none", pictures=False
-    ).site_values
+    prompts = [prompt for prompt in sources for _ in design.seeds[0]]
+    (run,) = trials.model.sweep(
+        prompts, design.cell_seeds, [()], paired=True, read=sites, pool="none", pictures=False
+    )
+    read = run.site_values
     values: dict[str, dict[int, NDArray[np.float32]]] = {}
     for site in sites:
         recorded = read[site]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, Design, Drawing, Effect, Evaluator, LoadedTarget, Rate
 from clerestory.models import Edit, Model
 
-__all__ = ["Trials", "matched_prompts"]
+__all__ = ["Trials", "matched_prompts", "with_seeds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +23,15 @@ class Trials:
 
     Attributes:
         evaluator: Draws the pictures.
-        pairs: A row for each item: `positive` and `negative`, the two prompts, and `same_length`,
-            whether they have equally many tokens, so that activations can be copied between them.
-        seeds: The seeds of each prompt.
+        pairs: A row for each item: `positive` and `negative`, the two prompts; `same_length`,
+            whether they have equally many tokens, so that activations can be copied between them;
+            and `seeds`, the seeds of both prompts, as many for each item.
         target: A classifier, and its class that stands for the concept.
         others: Classifiers that measure side effects, by name.
     """
 
     evaluator: Evaluator
     pairs: pd.DataFrame
-    seeds: tuple[int, ...]
     target: LoadedTarget
     others: Mapping[str, Classifier] = field(default_factory=dict)
 
@@ -40,6 +39,22 @@ class Trials:
     def model(self) -> Model:
         """The model."""
         return self.evaluator.model
+
+    @property
+    def classifiers(self) -> dict[str, Classifier]:
+        """The classifiers of all side effects, by name: the target's and the others."""
+        return {self.target.classifier.source: self.target.classifier, **self.others}
+
+    def with_seeds(self, count: int) -> Trials:
+        """The same trials with fewer seeds of each item, for what is drawn many times.
+
+        Args:
+            count: Number of seeds, from the first.
+
+        Returns:
+            The trials.
+        """
+        return replace(self, pairs=with_seeds(self.pairs, (s[:count] for s in self.pairs["seeds"])))
 
     def report(self, task: str, completed: int, total: int) -> None:
         """Report progress.
@@ -54,7 +69,7 @@ class Trials:
 
     def draw(
         self,
-        task: str,
+        task: str | None,
         arm: str,
         edit_sets: Sequence[Sequence[Edit]] = ((),),
         *,
@@ -64,7 +79,7 @@ class Trials:
         """Draw the prompts of one arm with each set of edits.
 
         Args:
-            task: Label of the progress.
+            task: Label of the progress; None reports none.
             arm: `positive` or `negative`.
             edit_sets: Sets of edits.
             items: Number of items; by default all.
@@ -73,39 +88,24 @@ class Trials:
         Returns:
             A drawing for each set.
         """
-        design = self.design(self.prompts(arm, items, same_length=same_length))
+        design = self.design(arm, items, same_length=same_length)
         return self.evaluator.draw(_conditions(edit_sets), design, description=task)
 
-    def draw_patched(
-        self, prompts: Sequence[str], edit_sets: Sequence[Sequence[Edit]]
-    ) -> list[Drawing]:
+    def draw_patched(self, design: Design, edit_sets: Sequence[Sequence[Edit]]) -> list[Drawing]:
         """Draw prompts with sets of patches, without the cache: no other call has the same patches.
 
         Args:
-            prompts: The prompts that are patched.
-            edit_sets: Sets of patches, each for all prompts.
+            design: The prompts that are patched, with their seeds.
+            edit_sets: Sets of patches, each for all cells.
 
         Returns:
             A drawing for each set.
         """
-        conditions, design = _conditions(edit_sets), self.design(prompts)
+        conditions = _conditions(edit_sets)
         return self.evaluator.draw(conditions, design, cached=False, description=None)
 
-    def design(self, prompts: Sequence[str]) -> Design:
-        """A design of prompts with all seeds.
-
-        Args:
-            prompts: The prompts; each is an item.
-
-        Returns:
-            The design: prompts × `seeds`.
-        """
-        return Design.crossed(prompts, self.seeds)
-
-    def prompts(
-        self, arm: str, items: int | None = None, *, same_length: bool = False
-    ) -> list[str]:
-        """The prompts of an arm.
+    def design(self, arm: str, items: int | None = None, *, same_length: bool = False) -> Design:
+        """The prompts of an arm, each an item with its own seeds.
 
         Args:
             arm: `positive` or `negative`.
@@ -113,10 +113,10 @@ class Trials:
             same_length: Whether to take only pairs with equally many tokens.
 
         Returns:
-            The prompts, in the order of `pairs`.
+            The design, in the order of `pairs`.
         """
         pairs = self.pairs[self.pairs["same_length"]] if same_length else self.pairs
-        return list(pairs[arm][:items])
+        return Design(tuple(pairs[arm][:items]), tuple(pairs["seeds"][:items]))
 
     def rate(self, drawing: Drawing) -> Rate:
         """The rate of the target in a drawing.
@@ -157,12 +157,29 @@ class Trials:
         }
 
 
+def with_seeds(pairs: pd.DataFrame, seeds: Iterable[Sequence[int]]) -> pd.DataFrame:
+    """Pairs with the seeds of each.
+
+    Args:
+        pairs: A row for each item.
+        seeds: The seeds of each row.
+
+    Returns:
+        The same rows, with the column `seeds`.
+    """
+    # A column of tuples has to be made from a Series: pandas spreads a list over the columns.
+    return pairs.assign(seeds=pd.Series(map(tuple, seeds), index=pairs.index, dtype=object))
+
+
 def _conditions(edit_sets: Sequence[Sequence[Edit]]) -> list[Condition]:
     return [Condition(str(number), edits=tuple(edits)) for number, edits in enumerate(edit_sets)]
 
 
 def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> pd.DataFrame:
     """Choose items at random, and for each a prompt of both arms, if possible of equal length.
+
+    Prompts that are in both arms are left out: of these, the picture sets the arm. Where the arms
+    share no item, as after `group` without controlled columns, prompts are paired at random.
 
     Args:
         findings: The findings, with their samples.
@@ -174,35 +191,81 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
         Columns `item`, `positive`, `negative`, `same_length`.
 
     Raises:
-        EvidenceError: The findings have no samples, contrast seeds of one prompt, or `items` is
-            less than 2.
+        EvidenceError: The findings have no samples, no two prompts of two arms remain, or `items`
+            is less than 2.
     """
     if findings.samples is None:
         raise EvidenceError("These findings have no samples to take prompts from: find them again.")
-    samples = findings.samples[findings.samples["half"] == half]
-    by_arm = {
-        arm: samples[samples["arm"] == arm].groupby("item", sort=False)["prompt"].unique()
-        for arm in ("positive", "negative")
-    }
-    # With `within="prompt"`, `find` has the same prompts in both arms.
-    if set(samples.loc[samples["arm"] == "positive", "prompt"]) & set(
-        samples.loc[samples["arm"] == "negative", "prompt"]
-    ):
-        raise EvidenceError(
-            "These findings contrast the seeds of one prompt: there are no two prompts to compare."
-        )
     if items < 2:
         raise EvidenceError(f"items is {items}; at least 2 are needed for any figure.")
+    samples = findings.samples[findings.samples["half"] == half]
+    arms = {arm: samples[samples["arm"] == arm] for arm in ("positive", "negative")}
+    shared_prompts = set(arms["positive"]["prompt"]) & set(arms["negative"]["prompt"])
+    if shared_prompts:
+        arms = {arm: rows[~rows["prompt"].isin(shared_prompts)] for arm, rows in arms.items()}
     # A fixed seed, so that every call of `verify` reads and draws the same items.
-    order = np.random.default_rng(0).permutation(findings.items[half])
+    rng = np.random.default_rng(0)
+    # The picture sets the arm: each prompt is a replicate, and an item may have many.
+    by_prompt = findings.templates.get("design") == "cells" or bool(shared_prompts)
+    pairs = _prompt_pairs(arms, rng) if by_prompt else _item_pairs(arms, rng)
+    if len(pairs) < 2:
+        raise EvidenceError(
+            "These findings contrast the seeds of the same prompts: there are no two prompts to "
+            "compare. Group prompts by controlled columns, or find a concept that prompts name."
+        )
     rows = [
-        {
-            "item": item,
-            **_prompt_pair(by_arm["positive"][item], by_arm["negative"][item], model, index),
-        }
-        for index, item in enumerate(order[:items])
+        {"item": item, **_prompt_pair(positive, negative, model, index)}
+        for index, (item, positive, negative) in enumerate(pairs[:items])
     ]
     return pd.DataFrame(rows)
+
+
+_Pair = tuple[str, Sequence[str], Sequence[str]]
+"""An item with its prompts of both arms."""
+
+
+def _item_pairs(arms: Mapping[str, pd.DataFrame], rng: np.random.Generator) -> list[_Pair]:
+    """Each item once, in random order; items of different arms are paired where none is shared."""
+    prompts = {
+        arm: {item: list(dict.fromkeys(rows["prompt"])) for item, rows in table.groupby("item")}
+        for arm, table in arms.items()
+    }
+    positive, negative = prompts["positive"], prompts["negative"]
+    shared = [item for item in positive if item in negative]
+    if len(shared) > 1:
+        return [
+            (shared[at], positive[shared[at]], negative[shared[at]])
+            for at in rng.permutation(len(shared))
+        ]
+    firsts, seconds = (
+        [list(each)[at] for at in rng.permutation(len(each))] for each in (positive, negative)
+    )
+    return [
+        (f"{first} · {second}", positive[first], negative[second])
+        for first, second in zip(firsts, seconds, strict=False)
+    ]
+
+
+def _prompt_pairs(arms: Mapping[str, pd.DataFrame], rng: np.random.Generator) -> list[_Pair]:
+    """Each prompt at most once, paired within items as far as these have prompts of both arms."""
+    prompts = {}
+    for arm, table in arms.items():
+        distinct = table.drop_duplicates("prompt")
+        prompts[arm] = distinct.iloc[rng.permutation(len(distinct))]
+    negatives = prompts["negative"].groupby("item", sort=False)["prompt"].agg(list).to_dict()
+    pairs: list[_Pair] = []
+    for item, positive in zip(
+        prompts["positive"]["item"], prompts["positive"]["prompt"], strict=True
+    ):
+        if negatives.get(item):
+            negative = negatives[item].pop()
+            pairs.append((negative, [positive], [negative]))
+    if len(pairs) > 1:
+        return pairs
+    columns = (prompts[arm]["prompt"] for arm in ("positive", "negative"))
+    return [
+        (negative, [positive], [negative]) for positive, negative in zip(*columns, strict=False)
+    ]
 
 
 def _prompt_pair(

@@ -3,20 +3,29 @@
     result = verify(findings, model, classifier="lancet:style", label="stained glass")
     result.sentences()
 
-All pictures are drawn for items of the evaluation half, with seeds that were not recorded, since a
-sample that was selected for its picture would show the concept again. The distance by which a unit
-is moved comes from the selection half.
+All pictures are drawn for items of the evaluation half, each with seeds of its own that were not
+recorded, since a sample that was selected for its picture would show the concept again. The
+distance by which a unit is moved comes from the selection half, as do the baselines of its edit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.causal.results import BaselineEffects, UnitEffect, VerificationResult
+from clerestory.causal.baselines import (
+    BaselineEffects,
+    SelectionReadings,
+    baseline_count,
+    baseline_warnings,
+    read_selection,
+)
+from clerestory.causal.control import SMALLEST_EFFECT, control_warnings
+from clerestory.causal.results import UnitEffect, VerificationResult
 from clerestory.causal.tracing import (
     MAP_ITEMS,
     MIN_SAME_LENGTH,
@@ -24,7 +33,7 @@ from clerestory.causal.tracing import (
     prompting_effect,
     trace_maps,
 )
-from clerestory.causal.trials import Trials, matched_prompts
+from clerestory.causal.trials import Trials, matched_prompts, with_seeds
 from clerestory.classifiers import Classifier
 from clerestory.contrasts.findings import Finding, Findings
 from clerestory.edits import Ablate, Add
@@ -37,20 +46,24 @@ from clerestory.evaluation import (
     effect_of,
     load_preserved,
     load_target,
+    side_effects_of,
 )
+from clerestory.evaluation.side_effects import BOUND
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
-from clerestory.stats import shuffled_directions
-from clerestory.types import Floats, ProgressOption
+from clerestory.stats import benjamini_hochberg
+from clerestory.types import ProgressOption
 
 __all__ = ["verify"]
 
 BASELINE_ITEMS = 12
-"""Items that each shuffled direction is drawn with."""
+"""Items that each baseline is drawn with, with one seed each."""
+CHUNK = 16
+"""Baselines whose pictures are in memory at a time."""
 
 Direction = NDArray[np.float64]
 
@@ -63,14 +76,21 @@ def verify(
     label: str,
     units: Sequence[str] = (),
     items: int = 24,
+    seeds_per_item: int = 4,
     seeds: int | Sequence[int] | None = None,
-    baselines: int = 20,
+    baselines: int | None = None,
+    smallest_effect: float = SMALLEST_EFFECT,
+    bound: float = BOUND,
     maps: bool = True,
     others: Sequence[str] | None = None,
     cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> VerificationResult:
-    """Change each unit and count how often a classifier then predicts a label.
+    """Change each unit, and measure how often a classifier then predicts a label.
+
+    A unit is said to control the label where its addition raises the label's rate by more than
+    `smallest_effect`, and by more than edits of the same length without the concept, and no class
+    of any classifier changes by more than `bound`.
 
     Args:
         findings: Findings of `find`, or of a group.
@@ -80,10 +100,16 @@ def verify(
         units: Addresses of findings; by default the first-ranked neuron and direction of each
             stage, and the first direction at the conditioning site.
         items: Number of items of the evaluation half to draw.
-        seeds: Seeds of each prompt; by default one that was not recorded.
-        baselines: Number of directions from shuffled pairs that each unit is compared with.
+        seeds_per_item: Number of seeds of each item, which no other item has and which were not
+            recorded.
+        seeds: Seeds of every item instead; the effects are then of these seeds.
+        baselines: Number of directions without the concept that each addition with an effect is
+            compared with; by default 99, or as many as the correction for several units takes.
+            They are drawn on twelve items, with one seed each.
+        smallest_effect: The effect above which a unit is said to control the label.
+        bound: Change of another class's rate up to which a side effect is accepted.
         maps: Whether to trace where, when and from which sample the concept comes.
-        others: Classifiers of side effects; by default the other heads of the classifier's
+        others: Classifiers of side effects beside the target's; by default the other heads of its
             network, if it has any.
         cache: Whether to cache samples, so that none is drawn twice, or a cache.
         progress: Show a progress bar, or a callback; see `ProgressOption`.
@@ -98,20 +124,34 @@ def verify(
     """
     target = load_target(classifier, label)
     selected = _select_findings(findings, model, units)
+    explicit = _check_explicit(findings, seeds)
+    pairs = matched_prompts(findings, model, "evaluation", items)
+    drawn_seeds = [explicit or _new_seeds(findings, item, seeds_per_item) for item in pairs["item"]]
+    criteria = _Criteria(baselines or baseline_count(len(selected)), smallest_effect, bound)
     with progress_bars(progress) as report:
         trials = Trials(
             evaluator=Evaluator(model, cache, progress=report),
-            pairs=matched_prompts(findings, model, "evaluation", items),
-            seeds=_seeds(findings, seeds),
+            pairs=with_seeds(pairs, drawn_seeds),
             target=target,
             others=load_preserved(target.classifier, others),
         )
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
-        shifts = _shifts(findings, model, selected, trials, items)
-        effects = _unit_effects(trials, selected, shifts, unedited, prompted, baselines)
-        fields = trace_maps(trials) if maps else {}
-    fields["warnings"] = (*findings.warnings, *fields.get("warnings", ()))
+        readings = read_selection(
+            model, findings, [finding.site for finding in selected], trials.evaluator.progress
+        )
+        shifts = [_shift(findings, finding, readings) for finding in selected]
+        effects = _unit_effects(trials, selected, shifts, readings, unedited, prompted, criteria)
+        # Maps draw hundreds of ranges: one seed of each item.
+        fields = trace_maps(trials.with_seeds(1)) if maps else {}
+    fields["warnings"] = (
+        *findings.warnings,
+        *control_warnings(
+            [effect.side_effects for effect in effects], shared_seeds=explicit is not None
+        ),
+        *baseline_warnings(criteria.baselines, len(selected)),
+        *fields.get("warnings", ()),
+    )
     return VerificationResult(
         classifier=target.classifier.source,
         label=label,
@@ -125,8 +165,11 @@ def verify(
             {
                 "units": list(units),
                 "items": items,
-                "seeds": list(trials.seeds),
-                "baselines": baselines,
+                "seeds_per_item": seeds_per_item,
+                "seeds": explicit,
+                "baselines": criteria.baselines,
+                "smallest_effect": smallest_effect,
+                "bound": bound,
                 "maps": maps,
                 "others": list(trials.others),
             },
@@ -134,13 +177,27 @@ def verify(
     )
 
 
-def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, ...]:
-    recorded = [] if findings.samples is None else findings.samples["seed"].tolist()
+@dataclass(frozen=True)
+class _Criteria:
+    """What a claim of control takes: baselines of each edit, and the two thresholds."""
+
+    baselines: int
+    smallest_effect: float
+    bound: float
+
+
+def _recorded_seeds(findings: Findings) -> set[int]:
+    return set() if findings.samples is None else set(findings.samples["seed"].tolist())
+
+
+def _check_explicit(
+    findings: Findings, seeds: int | Sequence[int] | None
+) -> tuple[int, ...] | None:
+    """Seeds of all items; EvidenceError where these selected samples by their pictures."""
     if seeds is None:
-        # The seed after the recorded ones, so that the noise is new.
-        return (max(recorded, default=-1) + 1,)
-    checked = check_seeds(seeds)
-    shared = sorted(set(checked) & set(recorded))
+        return None
+    recorded, checked = _recorded_seeds(findings), check_seeds(seeds)
+    shared = sorted(recorded.intersection(checked))
     # A picture that was selected for what it shows would show it again, whatever the unit does.
     if shared and findings.classifiers:
         raise EvidenceError(
@@ -150,19 +207,25 @@ def _seeds(findings: Findings, seeds: int | Sequence[int] | None) -> tuple[int, 
     return checked
 
 
+def _new_seeds(findings: Findings, item: str, seeds_per_item: int) -> tuple[int, ...]:
+    """Seeds of an item that were not recorded."""
+    recorded = _recorded_seeds(findings)
+    # Recordings use number 0: the first other number will nearly always do.
+    candidates = (item_seeds(item, seeds_per_item, number) for number in count(1))
+    return next(seeds for seeds in candidates if recorded.isdisjoint(seeds))
+
+
 @dataclass(frozen=True, eq=False)
 class _Shift:
     """The distance by which the concept moves a unit, measured on the selection half.
 
-    `direction` has length 1. `negative` and `positive` are mean projections on it. `differences`
-    are positive minus negative activations, `[item, unit]`.
+    `direction` has length 1. `negative` and `positive` are mean projections on it.
     """
 
     site: str
     direction: Direction
     negative: float
     positive: float
-    differences: NDArray[np.float64]
 
     @property
     def distance(self) -> float:
@@ -199,48 +262,17 @@ def _has_length(findings: Findings, finding: Finding) -> bool:
     return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
 
 
-def _shifts(
-    findings: Findings, model: Model, selected: Sequence[Finding], trials: Trials, items: int
-) -> list[_Shift]:
-    """Read both arms of the selection half at the sites of the selected findings."""
-    pairs = matched_prompts(findings, model, "selection", items)
-    sites = list(dict.fromkeys(parse(finding.site).site for finding in selected))
-    values: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for arm in ("positive", "negative"):
-        run = model.run(
-            list(pairs[arm]),
-            trials.seeds,
-            read=sites,
-            pictures=False,
-            progress=lambda _, completed, total: trials.report("reading", completed, total),
-        )
-        values[arm] = {
-            finding.site: _item_means(run.read(finding.site).mean("step").to_numpy(), len(pairs))
-            for finding in selected
-        }
-    return [_shift(findings, finding, values) for finding in selected]
-
-
-def _item_means(values: Floats, items: int) -> NDArray[np.float64]:
-    """`[item, unit]` of `[item × seed, unit]`."""
-    return np.asarray(values.reshape(items, -1, values.shape[-1]).mean(1), np.float64)
-
-
-def _shift(
-    findings: Findings,
-    finding: Finding,
-    values: Mapping[str, Mapping[str, NDArray[np.float64]]],
-) -> _Shift:
-    positive, negative = values["positive"][finding.site], values["negative"][finding.site]
+def _shift(findings: Findings, finding: Finding, readings: SelectionReadings) -> _Shift:
+    positive, negative = (readings.arm_mean(finding.site, arm) for arm in ("positive", "negative"))
     if finding.kind == "neuron":
         unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
-        direction = np.eye(1, positive.shape[1], unit)[0]
+        direction = np.eye(1, len(positive), unit)[0]
     else:
         direction = findings.direction(finding.unit)
     # Directions are shorter than the site if only some of its units were recorded.
-    if len(direction) != positive.shape[1]:
+    if len(direction) != len(positive):
         raise EvidenceError(
-            f"{finding.unit} was found among {len(direction)} of the site's {positive.shape[1]} "
+            f"{finding.unit} was found among {len(direction)} of the site's {len(positive)} "
             "units; record all of them to change it."
         )
     length = float(np.linalg.norm(direction))
@@ -251,9 +283,8 @@ def _shift(
     return _Shift(
         site=finding.site,
         direction=unit_direction,
-        negative=float((negative @ unit_direction).mean()),
-        positive=float((positive @ unit_direction).mean()),
-        differences=positive - negative,
+        negative=float(negative @ unit_direction),
+        positive=float(positive @ unit_direction),
     )
 
 
@@ -261,9 +292,10 @@ def _unit_effects(
     trials: Trials,
     selected: Sequence[Finding],
     shifts: Sequence[_Shift],
+    readings: SelectionReadings,
     unedited: Drawing,
     prompted: Drawing,
-    baselines: int,
+    criteria: _Criteria,
 ) -> tuple[UnitEffect, ...]:
     additions = [[Add(shift.site, shift.direction * shift.distance)] for shift in shifts]
     added = trials.draw("adding units", "negative", additions)
@@ -271,8 +303,8 @@ def _unit_effects(
     ablated = trials.draw("ablating units", "positive", ablations)
     sites = list(dict.fromkeys(shift.site for shift in shifts))
     # Several units may share a site, which is patched as a whole once.
-    patches = {site: _patching_effects(trials, site) for site in sites}
-    return tuple(
+    patches = {site: _patching_effects(trials.with_seeds(1), site) for site in sites}
+    effects = [
         UnitEffect(
             unit=finding.unit,
             kind=finding.kind,
@@ -282,36 +314,60 @@ def _unit_effects(
             ablation=trials.effect(prompted, ablation),
             patching=patches[shift.site][0],
             reverse_patching=patches[shift.site][1],
-            baselines=_baseline_effects(trials, shift, unedited, addition, baselines),
+            smallest_effect=criteria.smallest_effect,
+            baselines=None,
+            q=None,
+            side_effects=side_effects_of(
+                addition, unedited, trials.classifiers, trials.target, bound=criteria.bound
+            ),
             preservation=trials.preservation(addition, unedited),
         )
         for finding, shift, addition, ablation in zip(selected, shifts, added, ablated, strict=True)
+    ]
+    baselines = [
+        # What has no effect needs no comparison, and the comparison takes most of the pictures.
+        _baseline_effects(trials, readings, shift, (addition, unedited), criteria.baselines)
+        if effect.addition.low > criteria.smallest_effect
+        else None
+        for effect, shift, addition in zip(effects, shifts, added, strict=True)
+    ]
+    # All units are counted, also those without an effect: which have one was seen in the pictures.
+    q = benjamini_hochberg(np.array([1.0 if each is None else each.p for each in baselines]))
+    return tuple(
+        replace(effect, baselines=each, q=None if each is None else float(value))
+        for effect, each, value in zip(effects, baselines, q, strict=True)
     )
 
 
 def _baseline_effects(
-    trials: Trials, shift: _Shift, unedited: Drawing, added: Drawing, count: int
+    trials: Trials,
+    readings: SelectionReadings,
+    shift: _Shift,
+    drawings: tuple[Drawing, Drawing],
+    count: int,
 ) -> BaselineEffects | None:
-    """Effects of shuffled directions of the same norm, on the first `BASELINE_ITEMS` items."""
+    """Effects of baselines of an edit, whose drawing comes first and the unedited one second."""
     try:
-        # A fixed seed, so that the same findings have the same baselines in every call.
-        directions = shuffled_directions(
-            shift.differences, abs(shift.distance), np.random.default_rng(0), count
-        )
-    except EvidenceError:  # the pairs cannot be shuffled, so there is no comparable direction
+        directions, permuted = readings.baselines(shift.site, abs(shift.distance), count)
+    except EvidenceError:  # all samples of the site are alike: it has no other directions
         return None
-    edit_sets = [[Add(shift.site, direction)] for direction in directions]
-    drawings = trials.draw("shuffled directions", "negative", edit_sets, items=BASELINE_ITEMS)
-    before = unedited.first_items(BASELINE_ITEMS)
-    effects = [trials.effect(drawing, before).effect for drawing in drawings]
-    return BaselineEffects(
-        mean=float(np.mean(effects)),
-        low=min(effects),
-        high=max(effects),
-        directions=len(effects),
-        items=len(before.design.items),
-        unit_effect=trials.effect(added.first_items(BASELINE_ITEMS), before).effect,
-    )
+    unit_rate, before = (_first_rate(trials, drawing) for drawing in drawings)
+    single = trials.with_seeds(1)
+    effects: list[float] = []
+    for start in range(0, count, CHUNK):
+        trials.report("baselines", start, count)
+        edits = [[Add(shift.site, each)] for each in directions[start : start + CHUNK]]
+        drawn = single.draw(None, "negative", edits, items=BASELINE_ITEMS)
+        effects += [_first_rate(trials, drawing) - before for drawing in drawn]
+    trials.report("baselines", count, count)
+    items = min(BASELINE_ITEMS, len(trials.pairs))
+    return BaselineEffects.of(effects, unit_rate - before, permuted=permuted, items=items)
+
+
+def _first_rate(trials: Trials, drawing: Drawing) -> float:
+    """The target's rate among the first items, with the first seed of each."""
+    hits = drawing.design.by_item(drawing.hits(*trials.target))
+    return float(hits[:BASELINE_ITEMS, 0].mean())
 
 
 def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
