@@ -153,11 +153,11 @@ class SelectionReadings:
         """
         # A fixed seed, so that the same findings have the same baselines in every call.
         rng = np.random.default_rng(0)
-        arms = [self.template_means(site, arm) for arm in ("positive", "negative")]
-        permuted = np.empty((0, arms[0].shape[1]))
-        if min(map(len, arms)) >= FEWEST_TEMPLATES:
+        positive, negative = (self.template_means(site, arm) for arm in ("positive", "negative"))
+        permuted = np.empty((0, positive.shape[1]))
+        if min(len(positive), len(negative)) >= FEWEST_TEMPLATES:
             with suppress(EvidenceError):  # templates that are all alike leave no direction
-                permuted = permuted_directions(*arms, norm, rng, count // 2)
+                permuted = permuted_directions(positive, negative, norm, rng, count // 2)
         centered = self.values[site].astype(np.float64)
         for arm in ("positive", "negative"):
             # Around the mean of its arm: the difference of the arms is the concept.

@@ -11,6 +11,7 @@ WarningKind: TypeAlias = Literal[
     "bad-samples",
     "classifier",
     "confounded",
+    "few-baselines",
     "few-items",
     "few-templates",
     "incomplete",
@@ -20,12 +21,14 @@ WarningKind: TypeAlias = Literal[
     "seed-decides",
     "shared-seeds",
     "shared-templates",
+    "side-effects",
     "templates-not-varied",
 ]
 """
 - `bad-samples`: samples were not finite or not recorded yet, and were left out.
 - `classifier`: one classifier both selects and evaluates, or shares weights with the model.
 - `confounded`: a column of the recording or another label (nearly) determines the arm.
+- `few-baselines`: too few edits without the concept for any edit to be supported.
 - `few-items`, `few-templates`: too few for a claim about others.
 - `incomplete`: items or templates were dropped, since not all combinations were recorded.
 - `one-phrase`: an arm has one phrase; the claim is about these two phrases.
@@ -34,6 +37,7 @@ WarningKind: TypeAlias = Literal[
 - `seed-decides`: the seed (nearly) determines the arm.
 - `shared-seeds`: items share their seeds, so that one seed's noise is in all of them.
 - `shared-templates`: both halves use the same sentence frame.
+- `side-effects`: nothing measures them, or the design cannot show that they are small.
 - `templates-not-varied`: there is no column of templates; the claim is about these wordings.
 """
 
