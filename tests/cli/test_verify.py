@@ -30,7 +30,9 @@ def call(folder, *more):
         "--label",
         "light",
         "--items",
-        8,
+        16,
+        "--other",
+        "python:helpers.planted_cause:parity",
     ]
     return commands.call(app, "verify", folder, *options, *more)
 
@@ -39,6 +41,7 @@ def test_json_has_the_names_that_scripts_rely_on(folder):
     content = json.loads(call(folder, "--json").stdout)
     assert {"effects", "where", "when", "provenance"} <= set(content)
     effect = content["effects"][0]
+    assert {"status", "p", "q", "side_effects", "within_bound", "together_with"} <= set(effect)
     assert {"effect", "low", "high"} == set(effect["ablation"]) == set(effect["patching"])
 
 
@@ -47,10 +50,10 @@ def test_both_columns_are_printed_and_maps_written(folder, tmp_path):
     row = next(
         line for line in words.splitlines() if line.strip().startswith("text.blocks.0/mlp[0]")
     )
-    assert row.split()[:5] == ["text.blocks.0/mlp[0]", "neuron", "1", "True", "1"]
+    assert row.split()[:5] == ["text.blocks.0/mlp[0]", "neuron", "1", "supported", "1"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["effects.json", "when.png", "where.png"]
-    assert "1 controls 'light'" in words
+    assert "Of 1 unit, 1 controls 'light'" in words
 
 
 def test_a_taken_folder_and_no_findings_are_refused(folder, tmp_path):

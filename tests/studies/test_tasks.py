@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from clerestory.attribution.results import Share
 from clerestory.causal.results import BaselineEffects, UnitEffect
 from clerestory.contrasts import Detection, Finding
-from clerestory.evaluation import Effect
+from clerestory.evaluation import ClassChange, Effect, SideEffects
 from clerestory.studies import Study
 from clerestory.studies.tasks import Status, attribute, group, maximize, suppress, to_status, verify
 from clerestory.studies.tasks.build import Build
@@ -338,27 +338,40 @@ def test_records_have_seeds_of_their_own_for_each_item_or_the_same_for_all() -> 
 VERIFY = Verify(find="glass", classifier="style", label="stained glass")
 
 
+def unit_effect(low: float, high: float, q: float | None, limit: float, p: float) -> UnitEffect:
+    """An addition with an interval and q, and one side effect with a limit and p."""
+    band = BaselineEffects.of([-0.1, 0.3], 0.8, permuted=1, items=12)
+    added, zero = Effect(0.8, low, high), Effect(0.0, -0.1, 0.1)
+    ghost = ClassChange("lancet:subject", "ghost", limit / 2, 0.0, limit, limit, p)
+    effects = SideEffects((ghost,), 0.2, 0.11, 24, 96)
+    return UnitEffect(
+        "text.blocks.0/mlp[3]", "neuron", 0.9, added, zero, None, None, 0.2, band, q, effects, {}
+    )
+
+
 @pytest.mark.parametrize(
-    ("low", "upper", "beside", "high", "status"),
+    ("low", "high", "q", "limit", "p", "status"),
     [
-        (0.4, 1.0, 0.8, 0.3, "supported"),
-        (0.0, 1.0, 0.8, 0.3, "undecided"),
-        (0.4, 1.0, 0.3, 0.3, "undecided"),
-        (-0.4, 0.0, 0.3, 0.3, "undecided"),
-        (-0.4, -0.1, 0.3, 0.3, "not supported"),
+        (0.4, 1.0, 0.01, 0.1, 1.0, "supported"),
+        (0.2, 1.0, 0.01, 0.1, 1.0, "undecided"),
+        (0.4, 1.0, 0.06, 0.1, 1.0, "undecided"),
+        (0.4, 1.0, None, 0.1, 1.0, "undecided"),
+        (0.4, 1.0, 0.01, 0.3, 1.0, "undecided"),
+        (0.4, 1.0, 0.01, 0.9, 0.001, "undecided"),
+        (-0.1, 0.19, None, 0.1, 1.0, "not supported"),
     ],
 )
-def test_a_unit_controls_beyond_chance_and_beyond_every_shuffled_direction(
-    low: float, upper: float, beside: float, high: float, status: Status
+def test_a_unit_controls_beyond_its_threshold_and_its_baselines_and_without_side_effects(
+    low: float, high: float, q: float | None, limit: float, p: float, status: Status
 ) -> None:
-    band = BaselineEffects(0.0, -0.1, high, 20, 12, beside)
-    added, zero = Effect(0.8, low, upper), Effect(0.0, -0.1, 0.1)
-    best = UnitEffect("text.blocks.0/mlp[3]", "neuron", 0.9, added, zero, None, None, band, {})
+    best = unit_effect(low, high, q, limit, p)
     causes: Any = SimpleNamespace(effects=(best, best), prompting=Effect(0.9, 0.8, 1.0))
     claim = VERIFY._claim(causes, best)
     assert claim.status == status
-    assert claim.text.startswith(f"text.blocks.0/mlp[3] {verify.VERBS[status]} stained glass")
-    assert "+0.80" in claim.text and f"at most {high:+.2f}" in claim.text
+    together = "changes lancet:subject=ghost +0.45 (+0.00 to +0.90) together with"
+    verb = together if p < 0.01 else verify.VERBS[status]
+    assert claim.text.startswith(f"text.blocks.0/mlp[3] {verb} stained glass"), claim.text
+    assert "+0.80" in claim.text and "by at most +0.30 (p 0.33)" in claim.text
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,35 @@ def verify(
         ),
     ] = None,
     items: Annotated[int, typer.Option(min=2, help="Number of evaluation items to draw.")] = 24,
+    seeds_per_item: Annotated[
+        int, typer.Option(min=1, help="Number of new seeds of each item, which are its own.")
+    ] = 4,
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds: `7,8`; default: one that was not recorded.")
+        str | None,
+        typer.Option(help="Seeds of every item instead: `7,8`; the claim is then of these."),
     ] = None,
     baselines: Annotated[
-        int,
-        typer.Option(min=1, help="Number of baseline directions from shuffled pairs, per unit."),
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of edits without the concept that each unit with an effect is compared "
+            "with. Default: 99, or more for many units.",
+        ),
+    ] = None,
+    smallest_effect: Annotated[
+        float, typer.Option(min=0, max=1, help="Effect above which a unit controls the label.")
+    ] = 0.2,
+    bound: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Largest accepted change of any other class's rate."),
+    ] = 0.2,
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--other",
+            help="Classifier of side effects; repeatable. Default: those of the same network.",
+        ),
+    ] = None,
     maps: Annotated[bool, typer.Option(help="Trace sites, steps and seeds.")] = True,
     cache: options.CacheFlag = True,
     out: options.OptionalNewFolder = None,
@@ -46,8 +68,9 @@ def verify(
     """Edit the units of findings, and measure how the pictures change.
 
     Detecting is not controlling: each unit is added to negative prompts and ablated in positive
-    ones, and compared with the positive prompts and with shuffled directions of the same length;
-    whole sites, ranges of blocks and of steps are patched from one prompt into the other.
+    ones, and compared with the positive prompts and with edits of the same length without the
+    concept. What else changes is part of the claim. Whole sites, ranges of blocks and of steps are
+    patched from one prompt into the other.
     """
     from clerestory.causal import verify as verify_units
     from clerestory.causal.charts import save_maps
@@ -67,8 +90,12 @@ def verify(
             label=label,
             units=unit or (),
             items=items,
+            seeds_per_item=seeds_per_item,
             seeds=seed_numbers,
             baselines=baselines,
+            smallest_effect=smallest_effect,
+            bound=bound,
+            others=others,
             maps=maps,
             cache=cache,
             progress=progress,

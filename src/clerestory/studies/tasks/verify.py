@@ -15,7 +15,6 @@ from clerestory.studies.tasks.rendering import FIRST, save_pictures
 from clerestory.studies.tasks.results import (
     Claim,
     PictureRows,
-    Status,
     Table,
     TaskResult,
     by_status,
@@ -30,7 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Verify"]
 
 BASELINE_ITEMS = 12
-"""Items that each shuffled direction is drawn with, at most."""
+"""Items that each baseline is drawn with, at most."""
+FEWEST_BASELINES = 99
+FIRST_CHANGES = 3
+"""Side effects that a claim names."""
 VERBS = by_status("controls", "is not shown to control", "does not control")
 
 
@@ -39,14 +41,19 @@ class Verify(FindingsTask):
     """`verify` of the findings of `find`, or of a label of `group`, by a classifier and its label.
 
     `units` are addresses; those that neither the model nor the findings have are left out. Each
-    unit is compared with `baselines` directions from shuffled pairs.
+    unit that has an effect is compared with `baselines` directions without the concept, by default
+    as many as a claim takes. Items have `seeds_per_item` seeds of their own. Supported is what
+    changes the rate by more than `smallest_effect`, and no other class by more than `bound`.
     """
 
     classifier: str
     label: str
     units: tuple[str, ...] = ()
-    items: int = Field(default=24, ge=1)
-    baselines: int = Field(default=20, ge=20)
+    items: int = Field(default=24, ge=2)
+    seeds_per_item: int = Field(default=4, ge=1)
+    baselines: int | None = Field(default=None, ge=19)
+    smallest_effect: float = Field(default=0.2, ge=0, lt=1)
+    bound: float = Field(default=0.2, gt=0, lt=1)
     maps: bool = False
 
     def predicted_labels(self) -> tuple[tuple[str, str], ...]:
@@ -54,9 +61,10 @@ class Verify(FindingsTask):
 
     def method(self) -> str:
         return (
-            f"Units were added, ablated and patched in {self.items} items that did not "
-            "select them, with a seed "
-            f"that was not recorded, each beside {self.baselines} directions from shuffled pairs; "
+            f"Units were added, ablated and patched in {self.items} items that did not select "
+            f"them, {self.seeds_per_item} new seeds each. Those with an effect are held against "
+            f"{self.baselines or f'{FEWEST_BASELINES} or more'} directions of the same length "
+            "without the concept, and against what else they change; "
             f"{self.classifier} counts {self.label}."
         )
 
@@ -65,9 +73,11 @@ class Verify(FindingsTask):
         listed = [unit for unit in self._units(context) if unit.partition("[")[0] in sites]
         # By default the first neuron and direction of each stage, and the conditioning site.
         units = len(listed) or 2 * len({site.stage for site in sites.values()}) + 1
-        # Added, ablated, patched both ways.
-        each = 4 * self.items + self.baselines * min(self.items, BASELINE_ITEMS)
-        return Cost(pictures=2 * self.items + units * each)
+        baselines = self.baselines or max(FEWEST_BASELINES, 20 * units)
+        # Added and ablated with all seeds, patched both ways with one.
+        each = 2 * self.items * self.seeds_per_item + 2 * min(self.items, BASELINE_ITEMS)
+        each += baselines * min(self.items, BASELINE_ITEMS)
+        return Cost(pictures=2 * self.items * self.seeds_per_item + units * each)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
         from clerestory.causal import verify
@@ -83,7 +93,10 @@ class Verify(FindingsTask):
             label=label,
             units=[unit for unit in units if unit in known],
             items=self.items,
+            seeds_per_item=self.seeds_per_item,
             baselines=self.baselines,
+            smallest_effect=self.smallest_effect,
+            bound=self.bound,
             maps=self.maps,
             cache=context.cache,
             progress=context.progress,
@@ -107,14 +120,22 @@ class Verify(FindingsTask):
         return "saying it does" if self.find else "the group's own prompts do"
 
     def _claim(self, effects: VerificationResult, unit: UnitEffect) -> Claim:
-        added, status = unit.addition, _status(unit)
+        added = unit.addition
+        verb = VERBS[unit.status]
+        if unit.together_with:
+            # The claim is that it changes nothing else: what it changes is said in its place.
+            changes = ", ".join(map(str, unit.together_with[:FIRST_CHANGES]))
+            verb = f"changes {changes} together with"
         text = (
-            f"{unit.unit} {VERBS[status]} {self.label}: added where no prompt says it, it changes "
+            f"{unit.unit} {verb} {self.label}: added where no prompt says it, it changes "
             f"the rate by {_interval(added)}{_baseline_note(unit)}; "
-            f"{self._comparison} by {effects.prompting.effect:+.2f}{_preservation_note(unit)}."
+            f"{self._comparison} by {effects.prompting.effect:+.2f}{_side_effect_note(unit)}."
         )
-        criterion = "the interval above 0, and more than every shuffled direction"
-        return Claim("controls", text, status, criterion, added.effect, added.low, added.high)
+        criterion = (
+            f"its lower limit above {self.smallest_effect:.2f}, q ≤ 0.05 against edits without the "
+            f"concept, and no other class changed by more than {self.bound:.2f}"
+        )
+        return Claim("controls", text, unit.status, criterion, added.effect, added.low, added.high)
 
 
 def _claimed_unit(
@@ -133,14 +154,6 @@ def _claimed_unit(
     # In the order of preference; none of it depends on what changing a unit did.
     preferred = [*units, *at_conditioning, findings.top_ranked("direction").unit]
     return next((by_unit[unit] for unit in preferred if unit in by_unit), effects.effects[0])
-
-
-def _status(unit: UnitEffect) -> Status:
-    if unit.controls:
-        return "supported"
-    # A shuffled direction that does as much leaves it undecided: it has no interval of its own, and
-    # the largest of many is large by chance.
-    return "not supported" if unit.addition.high < 0 else "undecided"
 
 
 def _pictures(
@@ -173,7 +186,7 @@ def _pictures(
 def _table(effects: VerificationResult, claimed: UnitEffect, comparison: str) -> Table:
     rows = []
     for unit in effects.effects:
-        baselines, worst = unit.baselines, unit.least_preserved
+        baselines, largest = unit.baselines, unit.side_effects.largest
         changes = (unit.addition, unit.ablation, unit.patching)
         rows.append(
             (
@@ -181,7 +194,8 @@ def _table(effects: VerificationResult, claimed: UnitEffect, comparison: str) ->
                 f"{unit.detects:.3f}",
                 *("–" if change is None else _interval(change) for change in changes),
                 "–" if baselines is None else f"{baselines.low:+.2f} to {baselines.high:+.2f}",
-                "–" if worst is None else f"{_short_name(worst[0])} {worst[1]:.0%}",
+                "–" if unit.q is None else f"{unit.q:.3f}",
+                "–" if largest is None else str(largest),
             )
         )
     head = (
@@ -190,8 +204,9 @@ def _table(effects: VerificationResult, claimed: UnitEffect, comparison: str) ->
         "added",
         "lost when ablated",
         "patched",
-        "shuffled directions",
-        "preserved, at worst",
+        "directions without the concept",
+        "q",
+        "largest side effect",
     )
     title = (
         f"Detecting, and controlling: changes of the rate of {effects.label}, "
@@ -204,20 +219,20 @@ def _interval(effect: Effect) -> str:
     return format_interval(effect.effect, effect.low, effect.high)
 
 
-def _short_name(classifier: str) -> str:
-    """A classifier's name without its kind: `style` of `lancet:style`."""
-    return classifier.rpartition(":")[2]
-
-
-def _preservation_note(unit: UnitEffect) -> str:
-    if unit.least_preserved is None:
-        return ""
-    name, share = unit.least_preserved
-    return f"; of the other classifiers {_short_name(name)} changes most, preserved in {share:.0%}"
+def _side_effect_note(unit: UnitEffect) -> str:
+    """How far the other classes are within their bound."""
+    effects = unit.side_effects
+    if not effects.changes or unit.together_with:
+        return "" if effects.changes else "; nothing measures what else it changes"
+    limit = max(change.limit for change in effects.changes)
+    return f"; no other class changes by more than {limit:.2f} (upper limits)"
 
 
 def _baseline_note(unit: UnitEffect) -> str:
     baselines = unit.baselines
     if baselines is None:
         return ""
-    return f", {baselines.directions} shuffled directions by at most {baselines.high:+.2f}"
+    return (
+        f", {baselines.directions} directions without the concept by at most {baselines.high:+.2f} "
+        f"(p {baselines.p:.2g})"
+    )
