@@ -215,6 +215,7 @@ KINDS = {
     "--fluency": "number",
     "--min-confidence": "number",
     **dict.fromkeys(("--steps", "--prior-steps", "--batch", "--chunk", "--sample"), "positive"),
+    "record --seeds-per-item": "positive",
     **dict.fromkeys(("--workers", "find --top", "--flips", "--best", "--n"), "positive"),
     **dict.fromkeys(("--sample-seed", "--seed", "--baselines", "--count"), "number"),
     **dict.fromkeys(
@@ -245,6 +246,7 @@ EMPTY_IS_FINE = {
 WITH: dict[str, tuple[str, ...]] = {
     "record --words": ("--prompts", "vocabulary", "--sample", "3"),
     "record --sample-seed": ("--sample", "3"),
+    "record --seed": ("--seeds-per-item", "2"),
     "record --workers": ("--ray", "local"),
     "record --gpus-per-worker": ("--ray", "local"),
     "find": ("--match", "subject"),

@@ -10,6 +10,7 @@ from tiny import tiny_model
 from clerestory.cli import record, recording
 from clerestory.cli.main import _expand_flags
 from clerestory.errors import OutputError, PromptError, RecordingError, SeedError
+from clerestory.models.core.seeds import item_seeds
 from clerestory.recordings import Recording
 
 app = typer.Typer()
@@ -54,6 +55,21 @@ def test_it_says_what_it_takes_records_and_resumes_by_the_same_command(prompts, 
     assert Recording.open(tmp_path / "rec").samples["done"].all()
 
 
+def test_items_of_a_template_have_seeds_of_their_own(tmp_path):
+    (tmp_path / "p.csv").write_text("prompt,item\na cat,cat\ncat b,cat\na dog,dog\n")
+    how = ["record", "--prompts", tmp_path / "p.csv", "--sites", "text.*/mlp", "--no-pictures"]
+    how += ["--seeds-per-item", 2, "--out", tmp_path / "rec"]
+    call(*how, "--seed", 5)
+    samples = Recording.open(tmp_path / "rec").samples
+    assert list(samples["seed"]) == [
+        *(seed for item in ("cat", "cat", "dog") for seed in item_seeds(item, 2, 5))
+    ]
+    with pytest.raises(RecordingError, match="other prompts, seeds or factors"):
+        call(*how)
+    with pytest.raises(SeedError, match="not both"):
+        call(*how, "--seeds", "0:2")
+
+
 def test_a_dry_run_writes_nothing(prompts, tmp_path):
     result = call(*command(prompts, tmp_path / "rec", "--dry-run", "--json"))
     told = json.loads(result.stdout)
@@ -96,14 +112,14 @@ def test_info_and_verify(prompts, tmp_path):
 def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
     import clerestory.recordings.writer as recorder
 
-    put = recorder._put
+    put = recorder._copy
 
     def spoil(array, values, name, bad, first):
         values = values.astype(float)
         values[0] = float("nan") if name != "pictures" and first == 2 else values[0]
         put(array, values, name, bad, first)
 
-    monkeypatch.setattr(recorder, "_put", spoil)
+    monkeypatch.setattr(recorder, "_copy", spoil)
     result = call(*command(prompts, tmp_path / "rec"))
     assert "sample 2 is bad: text.blocks.0/mlp: not finite" in result.stderr
     assert "6 samples, 1 of them bad, are in" in result.stderr

@@ -1,4 +1,4 @@
-"""`clerestory record`: save activations of prompts × seeds to disk."""
+"""`clerestory record`: save activations of prompts and their seeds to disk."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ _Sites = Annotated[str, typer.Option(help="Sites to read, such as `text.*/mlp,pr
 _Out = Annotated[
     str, typer.Option(help="Folder or URL of the recording; an unfinished one is resumed.")
 ]
+_Seeds = Annotated[
+    str | None,
+    typer.Option(help="Seeds of every prompt: `0:4` for 0 to 3, or `3,7`. Default: 0."),
+]
+_SeedsPerItem = Annotated[
+    int | None,
+    typer.Option(help="Number of seeds of each item, which only its prompts share; no --seeds."),
+]
+_Seed = Annotated[int, typer.Option(help="Gives other seeds for --seeds-per-item.")]
 _Pool = Annotated[
     str, typer.Option(help="Pooling of positions: mean, max, last, none or tokens:WORD.")
 ]
@@ -64,7 +73,9 @@ def record(
     sites: _Sites,
     out: _Out,
     model: ModelOptions,
-    seeds: options.Seeds = "0",
+    seeds: _Seeds = None,
+    seeds_per_item: _SeedsPerItem = None,
+    seed: _Seed = 0,
     pool: _Pool = "mean",
     branch: _Branch = "cond",
     pictures: _Pictures = True,
@@ -87,10 +98,13 @@ def record(
     from clerestory.models import parse_seeds, parse_size
     from clerestory.recordings import make_plan
 
-    seed_numbers, picture_size = parse_seeds(seeds), {} if size is None else parse_size(size)
+    seed_numbers = None if seeds is None else parse_seeds(seeds)
+    picture_size = {} if size is None else parse_size(size)
     opened = model.open()
     table = _prompt_table(prompts, sample, sample_seed, words, opened)
     settings: dict[str, Any] = {
+        "seeds_per_item": seeds_per_item,
+        "seed": seed,
         "pool": pool,
         "branch": branch,
         "pictures": pictures,

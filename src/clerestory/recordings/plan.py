@@ -23,10 +23,9 @@ from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import SiteSelection
-from clerestory.models.core.seeds import check_seeds
 from clerestory.models.core.types import Branch, Pool
 from clerestory.models.provenance import weights_digest
-from clerestory.recordings.prompts import prompt_table, repeated
+from clerestory.recordings.prompts import prompt_table, with_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,9 +248,11 @@ def _check_table(table: pd.DataFrame) -> None:
 def make_plan(
     model: Model,
     prompts: str | Path | Sequence[str] | pd.DataFrame,
-    seeds: int | Sequence[int] = 0,
+    seeds: int | Sequence[int] | None = None,
     *,
     sites: str | Sequence[str],
+    seeds_per_item: int | None = None,
+    seed: int = 0,
     pool: Pool = "mean",
     branch: Branch = "cond",
     pictures: bool = True,
@@ -259,13 +260,17 @@ def make_plan(
     chunk: int | None = None,
     **options: Any,
 ) -> Plan:
-    """Plan a recording of prompts × seeds, prompt by prompt; nothing is drawn.
+    """Plan a recording of prompts with their seeds, prompt by prompt; nothing is drawn.
 
     Args:
         model: The model, which checks the prompts.
         prompts: As in `prompt_table`.
-        seeds: One seed or several; every prompt is drawn with each of them.
+        seeds: One seed or several; every prompt is drawn with each of them. By default 0.
         sites: Patterns of the sites to read.
+        seeds_per_item: Instead of `seeds`: the number of seeds of each item, derived from `seed`
+            and the item. They are shared by all prompts with the same value of the column `item`;
+            without that column, every prompt is an item.
+        seed: Gives other seeds for the same items.
         pool: Pooling of positions.
         branch: Branch of guidance that is read.
         pictures: Whether pictures are drawn and stored.
@@ -287,7 +292,7 @@ def make_plan(
     table = prompt_table(prompts)
     selected = model.sites.select(sites) if sites else {}
     _check_columns(table, selected)
-    seed_numbers = check_seeds(seeds)
+    samples = with_seeds(table, seeds, seeds_per_item, seed)
     run_options = model.options(**options)
     # One seed is enough to check the prompts and options.
     running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, run_options)
@@ -297,7 +302,7 @@ def make_plan(
     batch_size = min(batch, model.family.max_batch or batch)
     rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
-        table=repeated(table, seed_numbers),
+        table=samples,
         model=ModelIdentity.of(model),
         options=run_options,
         read=selected,

@@ -1,7 +1,7 @@
 """Prompts from files, as a table: a column `prompt`, and a column for each factor.
 
 A text file has one prompt a line; CSV and Parquet have a column `prompt`, their other columns are
-factors; TOML is a factorial template (`template.py`).
+factors; TOML is a factorial template (`template.py`). A column `item` says what a prompt is about.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clerestory.errors import PromptError, RecordingError
+from clerestory.errors import PromptError, RecordingError, SeedError
 from clerestory.io.parquet import MAX_ROWS
 from clerestory.io.reading import (
     PARSE_ERRORS,
@@ -24,12 +24,13 @@ from clerestory.io.reading import (
     read_text,
 )
 from clerestory.models import Model
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.recordings.template import Template
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "repeated"]
+__all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "with_seeds"]
 
 VOCABULARY = "vocabulary"
 """Source of random prompts that stands for the words of the model's tokenizer."""
@@ -82,23 +83,51 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
     return table[["prompt", *(name for name in table if name != "prompt")]]
 
 
-def repeated(table: pd.DataFrame, seeds: Sequence[int]) -> pd.DataFrame:
-    """Repeat each row for each seed.
+def with_seeds(
+    table: pd.DataFrame,
+    seeds: int | Sequence[int] | None = None,
+    seeds_per_item: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Repeat each row for each of its seeds.
 
     Args:
         table: Prompts and factors.
-        seeds: The seeds.
+        seeds: Seeds of all rows; by default 0.
+        seeds_per_item: Instead of `seeds`: the number of seeds of each item. Rows with the same
+            value of the column `item` share them; without that column, every prompt is an item.
+        seed: Gives other seeds for the same items.
 
     Returns:
         Rows prompt by prompt, with a column `seed` after `prompt`.
 
     Raises:
+        SeedError: Both are given, or `seed` without `seeds_per_item`, or a seed is invalid.
         RecordingError: There would be more than 10,000,000 rows.
     """
-    check_count("The plan", RecordingError, len(table) * len(seeds), MAX_ROWS, "samples")
-    rows = table.loc[table.index.repeat(len(seeds))].reset_index(drop=True)
-    rows.insert(1, "seed", list(seeds) * len(table))
+    if seeds_per_item is None:
+        if seed:
+            raise SeedError("`seed` chooses the seeds of items: give `seeds_per_item` with it.")
+        numbers = check_seeds(0 if seeds is None else seeds)
+        _check_count(table, len(numbers))
+        by_row = [numbers] * len(table)
+    else:
+        if seeds is not None:
+            raise SeedError(
+                "Give `seeds`, which all items share, or `seeds_per_item`, not both of them."
+            )
+        # Before the seeds are derived, which takes a while for very many.
+        _check_count(table, seeds_per_item)
+        items = table["item" if "item" in table else "prompt"].map(str)
+        by_item = {item: item_seeds(item, seeds_per_item, seed) for item in items.unique()}
+        by_row = [by_item[item] for item in items]
+    rows = table.loc[table.index.repeat(len(by_row[0]))].reset_index(drop=True)
+    rows.insert(1, "seed", [number for numbers in by_row for number in numbers])
     return rows
+
+
+def _check_count(table: pd.DataFrame, seeds: int) -> None:
+    check_count("The plan", RecordingError, len(table) * seeds, MAX_ROWS, "samples")
 
 
 def random_prompts(

@@ -40,10 +40,12 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def record(
     model: Model,
     prompts: str | Path | Sequence[str] | pd.DataFrame,
-    seeds: int | Sequence[int] = 0,
+    seeds: int | Sequence[int] | None = None,
     *,
     sites: str | Sequence[str],
     out: str | Path,
+    seeds_per_item: int | None = None,
+    seed: int = 0,
     pictures: bool = True,
     pool: Pool = "mean",
     branch: Branch = "cond",
@@ -61,9 +63,14 @@ def record(
         model: The model.
         prompts: A list of prompts; a DataFrame with a column `prompt`, whose other columns are
             factors; or the path of a `.txt`, `.csv`, `.parquet` or `.toml` file.
-        seeds: One seed or several; every prompt is drawn with each of them.
+        seeds: One seed or several; every prompt is drawn with each of them. By default 0.
         sites: Patterns of the sites to read, as `Model.run` takes them.
         out: A folder, or a URL that fsspec opens. It is new, or holds a recording of this plan.
+        seeds_per_item: Instead of `seeds`: the number of seeds of each item, derived from `seed`
+            and the item. They are shared by all prompts with the same value of the column `item`;
+            without that column, every prompt is an item. Evidence about items needs this: with
+            seeds that all items share, it is about these seeds.
+        seed: Gives other seeds for the same items.
         pictures: Whether to draw pictures and store them. If not, the model stops after the last
             stage that is read.
         pool: Pooling of positions, as in `Model.run`.
@@ -87,6 +94,8 @@ def record(
         prompts,
         seeds,
         sites=sites,
+        seeds_per_item=seeds_per_item,
+        seed=seed,
         pictures=pictures,
         pool=pool,
         branch=branch,

@@ -369,7 +369,8 @@ class _EffectiveRate(NamedTuple):
     ) -> tuple[Float[np.ndarray, " label"], Float[np.ndarray, " label"]]:
         """Wilson 1927, with the quantile of Student's t for the normal one."""
         rate, effective = self.rate, self.effective
-        quantile = stats.t.ppf(0.5 + level / 2, self.df)
+        # `stats.t.ppf` gives the same, ten times slower.
+        quantile = special.stdtrit(self.df, 0.5 + level / 2)
         square = quantile**2 / effective
         center = (rate + square / 2) / (1 + square)
         variance = rate * (1 - rate) / effective + square / effective / 4
