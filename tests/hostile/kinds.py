@@ -33,6 +33,7 @@ from clerestory.contrasts.groups import Group, GroupUnit
 from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.reading import read_json
 from clerestory.maximization.compare import best_words
 from clerestory.maximization.trail import Trail
@@ -60,13 +61,14 @@ MODEL = ModelIdentity("noise", "", "", {}, "", "", "")
 TEMPLATE = """
 templates = ["{style}", "{style}, {place}"]
 matched = ["style"]
+paired = ["place"]
 [levels.style]
-glass = ["a glass of {subject}", "{subject} in glass"]
+glass = ["a glass of {subject}", "{subject} in glass", "{subject} as glass"]
 plain = ["a picture of {subject}", "{subject} in plain style"]
 [levels.subject]
 cat = "a cat"
 [levels.place]
-night = "at night"
+night = ["by night", "at night"]
 """
 CHECK = {
     "source": "mine",
@@ -107,9 +109,13 @@ class Kind:
         return [path for path, name in names if not any(one in name for one in self.whole)]
 
 
+def planted_findings() -> Findings:
+    samples = planted.samples(items=4, phrases=2)
+    return contrast(planted.activations(samples.table), samples)
+
+
 def make_findings(folder: Path) -> None:
-    table = planted.samples(items=4)
-    contrast(planted.activations(table), table, flips=2).save(folder)
+    planted_findings().save(folder)
 
 
 def use_findings(folder: Path) -> None:
@@ -125,18 +131,15 @@ def use_findings(folder: Path) -> None:
 
 
 def make_groups(folder: Path) -> None:
-    table = planted.samples(items=4)
-    findings = contrast(planted.activations(table), table, flips=2)
-    unit = GroupUnit("prior/embedding[3]", "neuron", 1, 0.9, 0.8, 1.0, 0.01, 0.5, 1.0, {"b": 0.9})
+    findings = planted_findings()
+    unit = GroupUnit("prior/embedding[3]", "neuron", 1, "found", 0.9, 0.8, 1.0, 0.01, {"b": 0.9})
     samples = pd.DataFrame({"sample": [0], "prompt": ["p"], "seed": [0], "group": ["a"]})
     Groups(
         classifier="mine",
         groups={"a": Group(4, (unit,), findings)},
-        mixed={"r": ("a", "b")},
         excluded=1,
         controlled=(),
-        within=None,
-        warnings=(),
+        warnings=(EvidenceWarning("classifier", "One classifier selects and evaluates."),),
         samples=samples.assign(half="selection"),
         provenance=findings.provenance,
     ).save(folder)
