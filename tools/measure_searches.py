@@ -16,7 +16,7 @@ from paths import DOCS, PICTURES, RESULTS
 
 FIGURES = RESULTS / "searches"
 INFORMED = ["metropolis", "gradient", "gradient-metropolis", "evolve"]
-NEURONS, BUDGET = 50, 1_000
+NEURONS, BUDGET = 50, 300
 DIRECTION = "prior/embedding[difference]"
 RANDOM_PROMPTS = {"inside": 80_000, "drawn": 500}
 """Too few beside a search through pictures, whose pool would take hours: it is undecided."""

@@ -83,6 +83,12 @@ class LancetProfile(ModelProfile):
         # A style hides other factors, so no item names one.
         return contents(count, *dict.fromkeys((excluded, "style")), start=start, people=people)
 
+    def known_names(self) -> Sequence[str]:
+        """Names that captions use for people with a look of their own."""
+        from lancet.world.table import World
+
+        return tuple(World.load().names)
+
     def captions(self) -> Sequence[str]:
         """Captions of the world's sampler, of the seeds from 0."""
         from lancet.world.sampler import sample

@@ -87,7 +87,7 @@ def test_knowledge_tells_an_unknown_name_and_what_the_raven_brings(after):
         }""",
     )
     (verdict, asked), (_, familiar) = told["known"]
-    assert verdict == "unfamiliar" and asked > 0.1 > familiar
+    assert verdict == "not shown to be familiar" and asked > 0.1 > familiar
     shares = told["shares"]
     assert shares["lancet:clothes=black clothes: raven"] > 0.4
     assert shares["lancet:pallor=pale: raven"] > 0.9

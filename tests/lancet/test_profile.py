@@ -34,6 +34,11 @@ def test_captions_are_many_and_of_lancets_world():
     assert any("stained glass" in caption for caption in captions)
 
 
+def test_known_names_are_those_of_people_with_a_look_of_their_own() -> None:
+    assert {"tycho brahe", "hermione granger"} <= set(PROFILE.known_names())
+    assert len(set(PROFILE.known_names())) == 14
+
+
 def test_the_vocabulary_of_captions_is_known_by_name() -> None:
     from clerestory.maximization.vocabularies import caption_bigrams, vocabulary_words
 

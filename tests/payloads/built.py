@@ -32,6 +32,7 @@ from clerestory.recognition import (
     ContextResult,
     Controls,
     FamiliarityResult,
+    Power,
 )
 from clerestory.recordings import record
 from clerestory.reporting.results import Provenance
@@ -90,15 +91,17 @@ def familiarity_result() -> FamiliarityResult:
     ones = (1.0,) * len(PAYLOADS)
     return FamiliarityResult(
         phrase=ALL,
-        verdict="unfamiliar",
+        verdict="not shown to be familiar",
         p=0.5,
         distance=1.0,
         consistency=0.5,
         contexts=contexts,
-        controls=Controls(PAYLOADS, ones, ones),
+        controls=Controls(PAYLOADS, ones, ones, 1),
+        power=Power(PAYLOADS, ones, 0, 0.0, (0.0, 0.5)),
         classifiers=dict.fromkeys(PAYLOADS, 0.9),
         embedding=ALL,
         seeds=(0,),
+        seeds_per_item=1,
         provenance=Provenance(ALL, ALL),
         pictures=dict.fromkeys((ALL, *PAYLOADS[:2]), pictures),
     )

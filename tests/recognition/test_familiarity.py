@@ -19,6 +19,7 @@ from tiny import tiny_model
 
 from clerestory.cli import familiarity as command
 from clerestory.errors import EvidenceError, PromptError
+from clerestory.models.core.seeds import item_seeds
 from clerestory.models.profile import ModelProfile
 from clerestory.recognition import (
     FamiliarityResult,
@@ -26,6 +27,8 @@ from clerestory.recognition import (
     invent_names,
     measure_familiarity,
 )
+from clerestory.recognition.familiarity import count_matched, token_counter
+from clerestory.recognition.names import invent_like
 from clerestory.recognition.observation import Observer
 from clerestory.recognition.results import phrase_folder
 
@@ -76,13 +79,21 @@ class Noise(RuleModel):
 @pytest.fixture
 def noise(monkeypatch):
     channels = {name: ChannelClassifier(at) for at, name in enumerate(("red", "green", "blue"))}
+    family = SimpleNamespace(text_windows={})
+    monkeypatch.setattr(Noise, "family", family, raising=False)
     monkeypatch.setitem(sys.modules, "channels", SimpleNamespace(**channels))
     contexts = [f"{{item}} {words}" for words in ("", "here", "with a raven", "now", "alone")]
     options = {"contexts": [context.strip() for context in contexts], "seeds": range(6)}
     names = [f"python:channels:{name}" for name in channels]
-    return lambda phrases: measure_familiarity(
-        Noise(), phrases, classifiers=names, count=99, progress=False, **options
-    )
+
+    def measure(phrases, **changed):
+        measure.model = Noise()
+        how = {**options, **changed}
+        return measure_familiarity(
+            measure.model, phrases, classifiers=names, count=99, progress=False, cache=False, **how
+        )
+
+    return measure
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +117,52 @@ def test_a_name_that_changes_every_picture_is_familiar(noise):
     assert (known.verdict, known.p) == ("familiar", 0.01)
     assert known.distance > max(known.controls.distances) and known.consistency > 0.5
     assert unknown.verdict != "familiar"
+
+
+def test_power_is_the_share_of_known_names_that_the_same_test_tells(noise):
+    known = ["well known", "known vost", "quite known", "other name", "so known here"]
+    result = noise(["quite other"], known=known)[0]
+    assert result.power.names == tuple(known[:4]), "of as many words as the phrase"
+    assert (result.power.familiar, result.power.share) == (3, 0.75)
+    assert result.power.p[0] == 0.01 and result.power.p[3] > 0.01
+    low, high = result.power.interval
+    assert low < 0.75 < high
+    assert "3 of 4 names that the model knows" in result.summary()
+    alone = noise(["well known", "quite other"], known=known)
+    assert alone[0].power.names == tuple(known[1:4]), "without the phrase itself"
+    assert alone[1].power == result.power
+    assert noise(["quite other"])[0].power is None, "the profile lists no names"
+
+
+def test_each_name_has_seeds_of_its_own_which_its_contexts_share(noise):
+    results = noise(["quite other"], seeds=None, seeds_per_item=3)
+    assert results[0].seeds is None and results[0].seeds_per_item == 3
+    drawn: dict[str, set[int]] = {}
+    contexts: dict[str, set[str]] = {}
+    for batch in noise.model.calls:
+        for prompt, seed in batch:
+            name = " ".join(prompt.split()[:2])
+            drawn.setdefault(name, set()).add(seed)
+            contexts.setdefault(name, set()).add(prompt)
+    assert len(drawn) == 100 and {len(seeds) for seeds in drawn.values()} == {3}
+    assert drawn["quite other"] == set(item_seeds("quite other", 3))
+    assert {len(each) for each in contexts.values()} == {5}
+    assert len(set().union(*drawn.values())) == 300
+
+
+def test_controls_are_as_long_as_the_phrase_in_words_and_tokens(model):
+    count_tokens = token_counter(model)
+    for phrase in ("a cat", "vostrelin karbandu", "Moth", "voran of libet"):
+        names = invent_like(phrase, 99, count_tokens, exclude=phrase.split())
+        target, *lengths = count_tokens([phrase, *names])
+        assert {len(name.split()) for name in names} == {len(phrase.split())}
+        matched = sum(length == target for length in lengths)
+        assert count_matched(model, phrase, names) == matched
+        distances = [abs(length - target) for length in lengths]
+        assert distances == sorted(distances)
+        assert matched == 99 or phrase == "a cat", (phrase, target, lengths)
+    result = familiarity(model, "vostre karban", **{**OPTIONS, "controls": None, "count": 99})
+    assert result.controls.matched == 99 and "99 of 99 have as many words" in result.summary()
 
 
 def test_what_a_context_adds_to_invented_names_is_found(noise):
@@ -205,6 +262,7 @@ def test_the_page_escapes_names_and_holds_nothing_from_outside(model, tmp_path):
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
     assert page.count("data:image/png") == len(CONTEXTS) * 5
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "not shown to be unknown" in page
     assert (folder / "sheet.png").stat().st_size > 0
     assert json.loads((folder / "familiarity.json").read_text()) == result.to_dict()
 
@@ -228,7 +286,7 @@ def test_json_has_the_names_that_scripts_rely_on(call, tmp_path):
     names = ["phrase", "verdict", "p", "distance", "consistency", "contexts"]
     assert list(figures)[:6] == names
     assert figures["phrase"] == "dog" and set(figures["contexts"]) == set(CONTEXTS)
-    assert figures["verdict"] in ("familiar", "unfamiliar", "undecided")
+    assert figures["verdict"] in ("familiar", "not shown to be familiar", "undecided")
     assert (tmp_path / "out" / "dog" / "familiarity.html").exists()
     assert call("dog", "--out", tmp_path / "out").stdout.startswith("dog: ")
 

@@ -264,34 +264,46 @@ def test_suppress_is_supported_where_most_is_removed_and_nearly_all_preserved(
     assert ("preserves" in claim.text) is (kept is not None)
 
 
-def known(verdict: str, p: float) -> Any:
+def known(verdict: str, p: float, low: float | None) -> Any:
     controls = SimpleNamespace(names=("a",) * 99)
-    return SimpleNamespace(verdict=verdict, p=p, distance=1.5, controls=controls)
+    power = None if low is None else SimpleNamespace(interval=(low, 1.0))
+    return SimpleNamespace(
+        verdict=verdict, p=p, distance=1.5, controls=controls, power=power,
+        matched_text="90 match", power_text="14 of 14 are told",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("verdict", "p", "expected", "supported", "criterion"),
+    ("verdict", "p", "low", "expected", "supported", "criterion"),
     [
-        ("familiar", 0.01, "familiar", True, "p at most .01"),
-        ("unfamiliar", 0.5, "familiar", False, "p at most .01"),
-        ("undecided", 0.05, "familiar", None, "p at most .01"),
-        ("unfamiliar", 0.5, "unfamiliar", True, "p above .1"),
-        ("familiar", 0.01, "unfamiliar", False, "p above .1"),
-        ("undecided", 0.05, "unfamiliar", None, "p above .1"),
+        ("familiar", 0.01, 0.75, "familiar", True, "p at most .01"),
+        ("not shown to be familiar", 0.5, 0.75, "familiar", None, "p at most .01"),
+        ("undecided", 0.05, 0.75, "familiar", None, "p at most .01"),
+        ("not shown to be familiar", 0.5, 0.75, "unfamiliar", True, "p above .1"),
+        ("not shown to be familiar", 0.5, 0.6, "unfamiliar", None, "p above .1"),
+        ("not shown to be familiar", 0.5, None, "unfamiliar", None, "p above .1"),
+        ("familiar", 0.01, 0.75, "unfamiliar", False, "p above .1"),
+        ("undecided", 0.05, 0.75, "unfamiliar", None, "p above .1"),
     ],
 )
-def test_familiarity_is_supported_where_it_is_as_expected_and_undecided_between(
-    verdict: str, p: float, expected: Any, supported: bool | None, criterion: str
+def test_a_name_is_unfamiliar_only_where_the_test_tells_known_names(
+    verdict: str,
+    p: float,
+    low: float | None,
+    expected: Any,
+    supported: bool | None,
+    criterion: str,
 ) -> None:
-    claim = FamiliarityTask(phrase="mala zorn", expected=expected)._claim(known(verdict, p))
-    assert (claim.status, claim.criterion) == (to_status(supported), criterion)
-    assert f"is {verdict} to the model" in claim.text and "99 invented names" in claim.text
+    claim = FamiliarityTask(phrase="mala zorn", expected=expected)._claim(known(verdict, p, low))
+    assert claim.status == to_status(supported) and claim.criterion.startswith(criterion)
+    assert f"is {verdict}: " in claim.text and "99 invented names" in claim.text
+    assert "90 match; 14 of 14 are told" in claim.text
 
 
 def test_the_criteria_of_familiarity_are_those_of_its_verdict() -> None:
-    from clerestory.recognition.familiarity import FAMILIAR_P, UNFAMILIAR_P
+    from clerestory.recognition.familiarity import FAMILIAR_P, NOT_SHOWN_P
 
-    assert (FAMILIAR_P, UNFAMILIAR_P) == (0.01, 0.1)
+    assert (FAMILIAR_P, NOT_SHOWN_P) == (0.01, 0.1)
 
 
 def grouped(found: Any) -> Any:

@@ -29,11 +29,22 @@ def familiarity(
         typer.Option(help="File with one context per line, with {item} for the name."),
     ] = None,
     classifiers: options.Classifiers = None,
-    seeds: options.Seeds = "0:2",
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with one name per line that the model knows; default: its profile's."
+        ),
+    ] = None,
+    seeds_per_item: Annotated[
+        int, typer.Option(min=1, help="Number of seeds of each name, drawn for it alone.")
+    ] = 2,
+    seeds: Annotated[
+        str | None, typer.Option(help="The same seeds for every name instead: `0:2`.")
+    ] = None,
     count: Annotated[
         int, typer.Option(min=1, help="Number of names to invent, at least 99.")
     ] = 199,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed for the invented names.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for invented names and seeds.")] = 0,
     out: options.ResumableFolder = None,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,
@@ -51,7 +62,8 @@ def familiarity(
 
     templates = recognition.CONTEXTS if contexts is None else read_lines(contexts)
     names = None if controls is None else read_lines(controls)
-    seed_numbers = parse_seeds(seeds)
+    known_names = None if known is None else read_lines(known)
+    explicit_seeds = None if seeds is None else parse_seeds(seeds)
     with interrupts.resumable(out), console.progress_bars() as progress:
         result = recognition.familiarity(
             model.open(),
@@ -59,7 +71,9 @@ def familiarity(
             controls=names,
             contexts=templates,
             classifiers=classifiers,
-            seeds=seed_numbers,
+            known=known_names,
+            seeds_per_item=seeds_per_item,
+            seeds=explicit_seeds,
             count=count,
             seed=seed,
             out=out,

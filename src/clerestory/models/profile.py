@@ -74,6 +74,13 @@ class ModelProfile:
         """
         return ()
 
+    def known_names(self) -> Sequence[str]:
+        """Names that the model was trained on and draws as they are; empty where none are listed.
+
+        `familiarity` counts how many of them it tells from invented names.
+        """
+        return ()
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -1,7 +1,8 @@
 """Recognition: does a model know a name, or does it fall back on the context?
 
     result = familiarity(model, "alexandra elbakyan")
-    result.verdict, result.p                        # 'unfamiliar', 0.52
+    result.verdict, result.p                  # 'not shown to be familiar', 0.52
+    result.power.share                        # of known names, which the same test tells
     measure_familiarity(model, ["tycho brahe", "ada lovelace"])   # beside the same controls
 
 A name is drawn in several contexts, and invented names beside it, which nobody can know.
@@ -10,7 +11,13 @@ A name is drawn in several contexts, and invented names beside it, which nobody 
 from clerestory.recognition.contexts import CONTEXTS, ContextEffect
 from clerestory.recognition.familiarity import familiarity, measure_familiarity
 from clerestory.recognition.names import invent_names
-from clerestory.recognition.results import ContextResult, Controls, FamiliarityResult, Verdict
+from clerestory.recognition.results import (
+    ContextResult,
+    Controls,
+    FamiliarityResult,
+    Power,
+    Verdict,
+)
 
 __all__ = [
     "CONTEXTS",
@@ -18,6 +25,7 @@ __all__ = [
     "ContextResult",
     "Controls",
     "FamiliarityResult",
+    "Power",
     "Verdict",
     "familiarity",
     "invent_names",

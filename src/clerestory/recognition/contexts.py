@@ -15,7 +15,8 @@ from scipy import stats
 
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ITEM, Rate
-from clerestory.stats import benjamini_hochberg, wilson
+from clerestory.stats import benjamini_hochberg
+from clerestory.stats.clustered_intervals import rate_interval
 from clerestory.types import Floats
 
 __all__ = ["CONTEXTS", "ContextEffect", "check_contexts", "find_context_effects"]
@@ -39,7 +40,7 @@ class ContextEffect:
     Attributes:
         classifier: Where the label is from.
         label: The label.
-        rate: Its rate over names, seeds averaged first, with a Wilson interval.
+        rate: Its rate over names, seeds averaged first, with its 95% interval.
         other_contexts: Its mean rate in the other contexts.
         q: Of the difference, over all labels and contexts.
         phrase_rate: Its rate for the phrase; None before a phrase is compared.
@@ -138,5 +139,5 @@ def _permutation_p(hits: Floats) -> Floats:
 
 
 def _rate(hits: Floats) -> Rate:
-    mean = float(hits.mean(dtype=np.float64))
-    return Rate(mean, *wilson(mean * len(hits), len(hits)), len(hits))
+    values = hits.astype(np.float64)
+    return Rate(float(values.mean()), *rate_interval(values), len(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.evaluation import CacheOption, Evaluator, fill
-from clerestory.models import Model, check_seeds
+from clerestory.models import Model
+from clerestory.models.core.family import TextEncoder
 from clerestory.models.provenance import provenance_of
 from clerestory.recognition.contexts import (
     CONTEXTS,
@@ -22,29 +23,31 @@ from clerestory.recognition.distances import consistencies, deviations, distance
 from clerestory.recognition.names import (
     check_controls,
     content_words,
-    invent_names,
-    match_form,
+    invent_like,
     split_words,
 )
-from clerestory.recognition.observation import Observation, Observer
+from clerestory.recognition.observation import NameSeeds, Observation, Observer
 from clerestory.recognition.results import (
+    NOT_SHOWN,
     ContextResult,
     Controls,
     FamiliarityResult,
+    Power,
     Verdict,
     phrase_folder,
 )
 from clerestory.recognition.store import ObservationStore
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance
+from clerestory.stats.clustered_intervals import rate_interval
 from clerestory.types import Floats, Progress, ProgressOption
 
-__all__ = ["FAMILIAR_P", "UNFAMILIAR_P", "familiarity", "measure_familiarity"]
+__all__ = ["FAMILIAR_P", "NOT_SHOWN_P", "familiarity", "measure_familiarity"]
 
 MIN_CONTROLS, DEFAULT_CONTROLS = 99, 199
 """With fewer controls p cannot be .01; of the default, one may be farther than a familiar name."""
-FAMILIAR_P, UNFAMILIAR_P = 0.01, 0.1
-"""A name is familiar up to the first p, and unfamiliar above the second."""
+FAMILIAR_P, NOT_SHOWN_P = 0.01, 0.1
+"""A name is familiar up to the first p, and not shown to be familiar above the second."""
 PICTURED = 4
 """Controls whose pictures are kept."""
 
@@ -56,7 +59,9 @@ def familiarity(
     controls: Sequence[str] | None = None,
     contexts: Sequence[str] = CONTEXTS,
     classifiers: Sequence[str] | None = None,
-    seeds: int | Sequence[int] = (0, 1),
+    known: Sequence[str] | None = None,
+    seeds_per_item: int = 2,
+    seeds: int | Sequence[int] | None = None,
     count: int = DEFAULT_CONTROLS,
     seed: int = 0,
     out: Path | None = None,
@@ -69,12 +74,16 @@ def familiarity(
         model: The model.
         phrase: The name.
         controls: Names that nobody knows; by default they are invented, in the form of the phrase
-            ("of" stays "of"), without its words and without words that the model has a token for.
+            ("of" stays "of"), of as many tokens where there are such names, without its words and
+            without words that the model has a token for.
         contexts: Templates with `{item}` where the name goes.
         classifiers: What classifies the pictures; by default the model's default classifiers.
-        seeds: Seeds per context.
+        known: Names that the model knows, for the power; by default those of its profile. Names
+            of another number of words than the phrase do not count.
+        seeds_per_item: Number of seeds of each name, which its contexts share.
+        seeds: The same seeds for every name, in place of seeds of its own.
         count: How many names to invent, 99 or more.
-        seed: Of the invented names.
+        seed: Of the invented names, and of the seeds of each name.
         out: Folder for the result's page, and for names as they are drawn: the same call resumes,
             and other phrases share the controls.
         cache: Whether to keep samples, or where.
@@ -95,6 +104,8 @@ def familiarity(
         controls=controls,
         contexts=contexts,
         classifiers=classifiers,
+        known=known,
+        seeds_per_item=seeds_per_item,
         seeds=seeds,
         count=count,
         seed=seed,
@@ -112,7 +123,9 @@ def measure_familiarity(
     controls: Sequence[str] | None = None,
     contexts: Sequence[str] = CONTEXTS,
     classifiers: Sequence[str] | None = None,
-    seeds: int | Sequence[int] = (0, 1),
+    known: Sequence[str] | None = None,
+    seeds_per_item: int = 2,
+    seeds: int | Sequence[int] | None = None,
     count: int = DEFAULT_CONTROLS,
     seed: int = 0,
     out: Path | None = None,
@@ -129,25 +142,31 @@ def measure_familiarity(
     Returns:
         One result a phrase, in their order.
     """
-    contexts, numbers = check_contexts(contexts), check_seeds(seeds)
+    contexts = check_contexts(contexts)
+    name_seeds = NameSeeds.of(seeds, seeds_per_item, seed)
     observer = Observer.of(model, classifiers)
     controls_of = {
         phrase: _controls(model, phrase, phrases, controls, count, seed) for phrase in phrases
     }
     all_controls = [name for names in controls_of.values() for name in names]
-    names = list(dict.fromkeys([*phrases, *all_controls]))
+    known_of = {
+        phrase: _known(model, phrase, own_controls, known)
+        for phrase, own_controls in controls_of.items()
+    }
+    all_known = [name for names in known_of.values() for name in names]
+    names = list(dict.fromkeys([*phrases, *all_controls, *all_known]))
     # All names are checked before the first is drawn, since a hundred names take minutes.
     for name in names:
         for context in contexts:
             model.check_prompt(fill(context, name))
-    store = ObservationStore(out, observer.plan(model, contexts, numbers))
+    store = ObservationStore(out, observer.plan(model, contexts, name_seeds))
     # Pictures of all controls would fill memory: those of a few are shown.
     pictured = {*phrases}.union(*(own_controls[:PICTURED] for own_controls in controls_of.values()))
     observations = {name: store.read(name, pictures=name in pictured) for name in names}
     with progress_bars(progress) as report:
         # Without progress of its own: the bar counts names, not the pictures of each.
         evaluator = Evaluator(model, cache)
-        _observe(evaluator, observer, store, observations, contexts, numbers, pictured, report)
+        _observe(evaluator, observer, store, observations, contexts, name_seeds, pictured, report)
     complete = {name: each for name, each in observations.items() if each is not None}
     options = {"count": count, "seed": seed} | vars(model.defaults)
     provenance = provenance_of(model, options)
@@ -156,8 +175,10 @@ def measure_familiarity(
             observer,
             complete[phrase],
             [complete[name] for name in own_controls],
+            [complete[name] for name in known_of[phrase]],
             contexts,
-            tuple(numbers),
+            count_matched(model, phrase, own_controls),
+            name_seeds,
             provenance,
         )
         for phrase, own_controls in controls_of.items()
@@ -188,8 +209,7 @@ def _controls(
         similar = [content_words(each) for each in phrases if len(content_words(each)) == words]
         exclude = [word for each in similar for word in each]
         exclude += [word.strip() for word in model.vocabulary()]
-        invented = invent_names(count, words, seed=seed, exclude=exclude)
-        names = tuple(match_form(name, phrase) for name in invented)
+        names = invent_like(phrase, count, token_counter(model), seed=seed, exclude=exclude)
     if len(names) < MIN_CONTROLS:
         raise EvidenceError(
             f"{len(names)} controls are too few: p cannot come below 1 in {len(names) + 1}, and a "
@@ -198,20 +218,71 @@ def _controls(
     return names
 
 
+def token_counter(model: Model) -> Callable[[Sequence[str]], list[int]] | None:
+    """Count the tokens of names.
+
+    Args:
+        model: The model.
+
+    Returns:
+        A function that returns the number of tokens of each name; None without a text encoder.
+    """
+    window = next(iter(model.family.text_windows.values()), None)
+    if not isinstance(window, TextEncoder):
+        return None
+    return lambda names: [len(ids) for ids in window.token_ids(names)]
+
+
+def count_matched(model: Model, phrase: str, controls: Sequence[str]) -> int | None:
+    """Count the controls that have as many words and tokens as the phrase.
+
+    Args:
+        model: The model.
+        phrase: The phrase.
+        controls: Its controls.
+
+    Returns:
+        How many; None where the model has no text encoder.
+    """
+    count_tokens = token_counter(model)
+    if count_tokens is None:
+        return None
+    names = [phrase, *controls]
+    words = [len(split_words(name)) for name in names]
+    target, *lengths = zip(count_tokens(names), words, strict=True)
+    return lengths.count(target)
+
+
+def _known(
+    model: Model, phrase: str, controls: Sequence[str], listed: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Known names with as many words as the phrase, without the phrase and its controls."""
+    names = model.profile.known_names() if listed is None else listed
+    words = len(content_words(phrase))
+    others = {" ".join(split_words(each)) for each in (phrase, *controls)}
+    return tuple(
+        name
+        for name in dict.fromkeys(names)
+        if len(content_words(name)) == words and " ".join(split_words(name)) not in others
+    )
+
+
 def _observe(
     evaluator: Evaluator,
     observer: Observer,
     store: ObservationStore,
     observations: dict[str, Observation | None],
     contexts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: NameSeeds,
     pictured: set[str],
     progress: Progress,
 ) -> None:
     """Make the observations that are missing, and store each."""
     missing = [name for name, observation in observations.items() if observation is None]
     for completed, name in enumerate(missing, 1):
-        observation = observer.observe(evaluator, name, contexts, seeds, pictures=name in pictured)
+        observation = observer.observe(
+            evaluator, name, contexts, seeds(name), pictures=name in pictured
+        )
         observations[name] = observation
         store.write(observation)
         progress("drawing names", completed, len(missing))
@@ -221,14 +292,14 @@ def _compare(
     observer: Observer,
     phrase: Observation,
     controls: Sequence[Observation],
+    known: Sequence[Observation],
     contexts: Sequence[str],
-    seeds: tuple[int, ...],
+    matched: int | None,
+    seeds: NameSeeds,
     provenance: Provenance,
 ) -> FamiliarityResult:
     """Compare a phrase, the first name of the pool, with its controls."""
-    pool = [phrase, *controls]
-    blocks = [np.stack([each.rates for each in pool]), np.stack([each.embedding for each in pool])]
-    deviation = deviations([block for block in blocks if block.shape[2]])
+    deviation = _deviations([phrase, *controls])
     distance, consistency = distances(deviation), consistencies(deviation)
     # A median of 0, where no control differs, would divide by zero.
     median, p = float(np.median(distance[1:])) or 1.0, first_name_p(distance)
@@ -254,19 +325,43 @@ def _compare(
             tuple(each.name for each in controls),
             tuple((distance[1:] / median).tolist()),
             _optional(consistency[1:]),
+            matched,
         ),
+        power=_power(known, controls),
         classifiers=observer.accuracies(),
         embedding=observer.embedding,
-        seeds=seeds,
+        seeds=seeds.explicit,
+        seeds_per_item=seeds.per_item,
         provenance=provenance,
         pictures={each.name: each.pictures for each in pictured if each.pictures is not None},
+    )
+
+
+def _deviations(pool: Sequence[Observation]) -> Floats:
+    blocks = [np.stack([each.rates for each in pool]), np.stack([each.embedding for each in pool])]
+    return deviations([block for block in blocks if block.shape[2]])
+
+
+def _power(known: Sequence[Observation], controls: Sequence[Observation]) -> Power | None:
+    """The test of the phrase, on each known name; None for fewer than two."""
+    if len(known) < 2:
+        return None
+    p = [first_name_p(distances(_deviations([name, *controls]))) for name in known]
+    familiar = np.array([value <= FAMILIAR_P for value in p], np.float64)
+    low, high = rate_interval(familiar)
+    return Power(
+        names=tuple(each.name for each in known),
+        p=tuple(p),
+        familiar=int(familiar.sum()),
+        share=float(familiar.mean()),
+        interval=(low, high),
     )
 
 
 def _verdict(p: float) -> Verdict:
     if p <= FAMILIAR_P:
         return "familiar"
-    return "unfamiliar" if p > UNFAMILIAR_P else "undecided"
+    return NOT_SHOWN if p > NOT_SHOWN_P else "undecided"
 
 
 def _optional(values: Floats) -> tuple[float | None, ...]:

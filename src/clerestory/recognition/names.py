@@ -5,14 +5,21 @@ invent_names(99, words=2)[:2]       # ('fipezou famou', …): the same on every 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["check_controls", "content_words", "invent_names", "match_form", "split_words"]
+__all__ = [
+    "check_controls",
+    "content_words",
+    "invent_like",
+    "invent_names",
+    "match_form",
+    "split_words",
+]
 
 ONSETS = (*"bdfghjklmnprstvz", "br", "dr", "gr", "kl", "pr", "sk", "st", "tr", "vl")
 VOWELS = (*"aeiou", "ai", "ei", "ou")
@@ -20,6 +27,10 @@ VOWELS = (*"aeiou", "ai", "ei", "ou")
 CODAS = ("", "", "", "", *"lmnrstk", "sh", "nd", "rk")
 SYLLABLES = (2, 3)
 """The fewest and the most of a word."""
+OTHER_SYLLABLES = ((1, 1), (1, 2), (3, 4), (4, 6))
+"""Of words that are shorter or longer, where a phrase has fewer or more tokens than most names."""
+CANDIDATES = 10
+"""Names that are drawn of each length, for each one that is needed."""
 ARTICLES = ("a", "an", "the", "el", "la", "le")
 LINKS = ("al", "bin", "da", "de", "del", "den", "der", "di", "du", "ibn", "van", "von", "y", "zu")
 SMALL_WORDS = frozenset(
@@ -31,7 +42,7 @@ SMALL_WORDS = frozenset(
 def invent_names(
     count: int, words: int = 2, *, seed: int = 0, exclude: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Make up different names.
+    """Make up different names of words of two or three syllables.
 
     Args:
         count: How many.
@@ -48,6 +59,58 @@ def invent_names(
     excluded = {word.lower() for word in exclude}
     names = (name for name in _names(words, seed) if not excluded & set(name.split()))
     return tuple(islice(names, count))
+
+
+def invent_like(
+    phrase: str,
+    count: int,
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
+    *,
+    seed: int = 0,
+    exclude: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Make up names in the form of a phrase, of as many tokens where there are such names.
+
+    A text encoder spreads a longer name over more positions, so that names of different lengths
+    may differ by their length alone.
+
+    Args:
+        phrase: The phrase.
+        count: How many.
+        count_tokens: Returns the number of tokens of each name; None where there is no tokenizer.
+        seed: Of the sequence of names.
+        exclude: Words that no name has.
+
+    Returns:
+        Different names: first those with as many tokens as the phrase, then the nearest.
+
+    Raises:
+        EvidenceError: There are not as many names.
+    """
+    words, excluded = len(content_words(phrase)), {word.lower() for word in exclude}
+
+    def fits(name: str) -> bool:
+        return not excluded & set(name.split())
+
+    names = filter(fits, islice(_names(words, seed), CANDIDATES * count))
+    if count_tokens is None:
+        candidates = dict.fromkeys(match_form(name, phrase) for name in names)
+    else:
+        target, candidates = count_tokens([phrase])[0], {}
+        for number, syllables in enumerate((SYLLABLES, *OTHER_SYLLABLES)):
+            if number:
+                rng = np.random.default_rng([seed, words, number])
+                draws = (_name(rng, words, syllables) for _ in range(CANDIDATES * count))
+                names = filter(fits, draws)
+            candidates |= dict.fromkeys(match_form(name, phrase) for name in names)
+            lengths = dict(zip(candidates, count_tokens(list(candidates)), strict=True))
+            if sum(length == target for length in lengths.values()) >= count:
+                break
+        # Stable, so that names of the same length keep their order.
+        candidates = dict.fromkeys(sorted(candidates, key=lambda name: abs(lengths[name] - target)))
+    if len(candidates) < count:
+        raise EvidenceError(f"Only {len(candidates)} names can be invented: ask for fewer.")
+    return tuple(islice(candidates, count))
 
 
 def match_form(name: str, phrase: str) -> str:
@@ -131,16 +194,20 @@ def _names(words: int, seed: int) -> Iterator[str]:
     rng = np.random.default_rng([seed, words])
     yielded: set[str] = set()
     while True:
-        name = " ".join(_word(rng) for _ in range(words))
+        name = _name(rng, words, SYLLABLES)
         if name not in yielded:
             yielded.add(name)
             yield name
 
 
-def _word(rng: np.random.Generator) -> str:
-    """A word of two or three syllables, perhaps with a coda."""
+def _name(rng: np.random.Generator, words: int, syllables: tuple[int, int]) -> str:
+    return " ".join(_word(rng, syllables) for _ in range(words))
+
+
+def _word(rng: np.random.Generator, bounds: tuple[int, int]) -> str:
+    """A word of some syllables, perhaps with a coda."""
     syllables = [
         ONSETS[rng.integers(len(ONSETS))] + VOWELS[rng.integers(len(VOWELS))]
-        for _ in range(rng.integers(SYLLABLES[0], SYLLABLES[1] + 1))
+        for _ in range(rng.integers(bounds[0], bounds[1] + 1))
     ]
     return "".join([*syllables, CODAS[rng.integers(len(CODAS))]])

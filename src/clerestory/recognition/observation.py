@@ -17,9 +17,56 @@ from clerestory.classifiers import Classifier, ClassifierHead, load_classifier
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.types import Floats, Pictures
 
-__all__ = ["Observation", "Observer"]
+__all__ = ["NameSeeds", "Observation", "Observer"]
+
+
+@dataclass(frozen=True)
+class NameSeeds:
+    """Seeds of names, which the contexts of a name share.
+
+    Attributes:
+        explicit: The same seeds for every name; None gives each name seeds of its own.
+        per_item: Number of seeds of each name.
+        seed: Gives other seeds.
+    """
+
+    explicit: tuple[int, ...] | None
+    per_item: int
+    seed: int
+
+    @classmethod
+    def of(cls, seeds: int | Sequence[int] | None, per_item: int, seed: int) -> NameSeeds:
+        """Check seeds.
+
+        Args:
+            seeds: Seeds of every name; None for seeds of its own.
+            per_item: How many of these.
+            seed: Gives others.
+
+        Returns:
+            The seeds.
+
+        Raises:
+            SeedError: There is none, or one is out of range.
+        """
+        explicit = None if seeds is None else check_seeds(seeds)
+        count = len(item_seeds("", per_item)) if explicit is None else len(explicit)
+        return cls(explicit, count, seed)
+
+    def __call__(self, name: str) -> tuple[int, ...]:
+        """The seeds of a name."""
+        if self.explicit is not None:
+            return self.explicit
+        return item_seeds(name, self.per_item, self.seed)
+
+    def to_json(self) -> list[int] | dict[str, int]:
+        """What identifies them, ready for JSON."""
+        if self.explicit is not None:
+            return list(self.explicit)
+        return {"per_item": self.per_item, "seed": self.seed}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +152,13 @@ class Observer:
             for each in self.classifiers
         }
 
-    def plan(self, model: Model, contexts: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    def plan(self, model: Model, contexts: Sequence[str], seeds: NameSeeds) -> dict[str, Any]:
         """Everything that observations of a name depend on.
 
         Args:
             model: The model.
             contexts: Templates with `{item}` where the name goes.
-            seeds: Seeds of each context.
+            seeds: Seeds of names.
 
         Returns:
             Ready for JSON; a folder of another plan is not continued.
@@ -122,7 +169,7 @@ class Observer:
             "load_options": model.load_options,
             "options": asdict(model.defaults),
             "contexts": list(contexts),
-            "seeds": list(seeds),
+            "seeds": seeds.to_json(),
             "classifiers": [
                 [each.source, getattr(each, "digest", each.source), list(each.classes)]
                 for each in self.classifiers

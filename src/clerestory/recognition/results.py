@@ -18,9 +18,18 @@ from clerestory.reporting.results import PicturedResult, Provenance
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ContextResult", "Controls", "FamiliarityResult", "Verdict", "phrase_folder"]
+__all__ = [
+    "NOT_SHOWN",
+    "ContextResult",
+    "Controls",
+    "FamiliarityResult",
+    "Power",
+    "Verdict",
+    "phrase_folder",
+]
 
-Verdict = Literal["familiar", "unfamiliar", "undecided"]
+Verdict = Literal["familiar", "not shown to be familiar", "undecided"]
+NOT_SHOWN: Verdict = "not shown to be familiar"
 
 
 @dataclass(frozen=True)
@@ -44,11 +53,14 @@ class Controls:
         names: The names.
         distances: Their distances; the median is 1.
         consistencies: Their consistencies; None with a single context.
+        matched: How many have as many words and tokens as the phrase; None where the model has no
+            text encoder.
     """
 
     names: tuple[str, ...]
     distances: tuple[float, ...]
     consistencies: tuple[float | None, ...]
+    matched: int | None
 
     def quantiles(self, figure: Literal["distances", "consistencies"]) -> list[float] | None:
         """The lowest, the median, the 95th percentile and the highest; None where unknown.
@@ -63,22 +75,50 @@ class Controls:
         return np.quantile(values, [0, 0.5, 0.95, 1]).tolist() if values else None
 
 
+@dataclass(frozen=True)
+class Power:
+    """How many names that the model knows are told from the same controls by the same test.
+
+    Attributes:
+        names: The known names, of as many words as the phrase.
+        p: The p of each, as that of the phrase.
+        familiar: How many have p ≤ .01.
+        share: Their share.
+        interval: Of the share, 95%.
+    """
+
+    names: tuple[str, ...]
+    p: tuple[float, ...]
+    familiar: int
+    share: float
+    interval: tuple[float, float]
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.familiar} of {len(self.names)} names that the model knows are familiar by this "
+            f"test ({self.share:.0%}, {low:.0%} to {high:.0%})"
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class FamiliarityResult(PicturedResult):
     """A phrase, and whether its pictures differ from those of invented names.
 
     Attributes:
         phrase: The name.
-        verdict: `familiar` at p ≤ .01, `unfamiliar` above .1, `undecided` in between.
+        verdict: `familiar` at p ≤ .01, `not shown to be familiar` above .1, `undecided` in between.
         p: The share of the phrase and its controls that lies at least as far from the others as
             the phrase.
         distance: The norm of the phrase's mean deviation; 1 is the median control's.
         consistency: The mean cosine between its deviations in two contexts; None with one context.
         contexts: What was measured in each.
         controls: The invented names.
+        power: Which share of known names the test tells; None where fewer than two are listed.
         classifiers: The accuracy of each on held-out pictures; None where it is unknown.
         embedding: Where the image embedding comes from; None without one.
-        seeds: Seeds per context, which are averaged first.
+        seeds: Seeds of every name, which are averaged first; None where each has its own.
+        seeds_per_item: Number of seeds of each name.
         provenance: Where the result comes from.
         pictures: Of the phrase and the first controls `[context, height, width, 3]`, by name.
     """
@@ -92,31 +132,48 @@ class FamiliarityResult(PicturedResult):
     consistency: float | None
     contexts: Mapping[str, ContextResult]
     controls: Controls
+    power: Power | None
     classifiers: Mapping[str, float | None]
     embedding: str | None
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] | None
+    seeds_per_item: int
     provenance: Provenance
 
     @property
     def verdict_text(self) -> str:
         """The verdict for a reader."""
-        if self.verdict == "unfamiliar":
-            return "unfamiliar: falls back on context"
+        if self.verdict == NOT_SHOWN:
+            return f"{NOT_SHOWN}: drawn as invented names are"
         return self.verdict
 
+    @property
+    def power_text(self) -> str:
+        """The power for a reader, which says how much a name that is not familiar means."""
+        if self.power is None:
+            return "which share of known names the test tells is not known: list some"
+        return str(self.power)
+
+    @property
+    def matched_text(self) -> str:
+        """How many controls are as long as the phrase."""
+        count, matched = len(self.controls.names), self.controls.matched
+        if matched is None:
+            return "lengths in tokens are not known"
+        return f"{matched} of {count} have as many words and tokens"
+
     def summary(self) -> str:
-        """The verdict, p, distance and consistency."""
+        """The verdict, p, distance and consistency, with the lengths of controls and the power."""
         farthest = max(self.controls.distances)
         text = (
             f"{self.phrase}: {self.verdict_text}; p {self.p:.3g} among {len(self.controls.names)} "
-            f"controls, distance {self.distance:.2f} (the median control's is 1, the farthest's "
-            f"{farthest:.2f})"
+            f"controls ({self.matched_text}), distance {self.distance:.2f} (the median "
+            f"control's is 1, the farthest's {farthest:.2f})"
         )
         quantiles = self.controls.quantiles("consistencies")
         if self.consistency is not None and quantiles is not None:
             low, *_, high = quantiles
             text += f", consistency {self.consistency:.2f} (controls: {low:.2f} to {high:.2f})"
-        return f"{text}."
+        return f"{text}; {self.power_text}."
 
     def table(self) -> pd.DataFrame:
         """A row for each context and label that the context adds to invented names."""
