@@ -5,13 +5,15 @@ Every coalition of pieces is measured in many paraphrases, which are the replica
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from clerestory.attribution.drawing import draw_attribution
-from clerestory.attribution.games import Games
+from clerestory.attribution.games import MIN_TEMPLATES, Games, Sample
 from clerestory.attribution.measurement import BATCH, Measurer, unit_sites
 from clerestory.attribution.paraphrases import (
     DEFAULT_COUNT,
@@ -22,16 +24,19 @@ from clerestory.attribution.paraphrases import (
 from clerestory.attribution.patching import patch_tokens
 from clerestory.attribution.pieces import Removal, SegmentedPrompt, check_pieces, parse_pieces
 from clerestory.attribution.results import Attribution, PatchEffect, Split
+from clerestory.attribution.shapley import MAX_EXACT
 from clerestory.attribution.synergy import find_synergy
 from clerestory.attribution.targets import Target, parse_targets, path_targets
 from clerestory.contrasts import Findings
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import CacheOption, Evaluator
+from clerestory.evaluation.terms import is_seed_independent
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.models import Model
-from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import Pictures, ProgressOption
+from clerestory.types import Floats, Pictures, ProgressOption
 
 __all__ = ["attribute"]
 
@@ -44,7 +49,9 @@ def attribute(
     of: Sequence[str | Path | Target],
     *,
     removal: Removal | Literal["both"] = "baseline",
-    seeds: int | Sequence[int] = range(4),
+    seeds: int | Sequence[int] | None = None,
+    seeds_per_paraphrase: int = 4,
+    seed: int = 0,
     paraphrases: int | Sequence[SegmentedPrompt] | None = None,
     sentences: Sequence[str] | None = None,
     pool: str = "mean",
@@ -59,8 +66,9 @@ def attribute(
     """Split values over the pieces of a prompt, by Shapley values and pairwise interactions.
 
     Up to ten pieces every coalition is measured; beyond that coalitions are sampled, twice per
-    paraphrase. Seeds are averaged first. Intervals are over the templates of the paraphrases, taken
-    as independent; the words between the pieces are taken as given.
+    paraphrase. Each paraphrase has seeds of its own, which its coalitions share and which are
+    averaged first. Intervals are over templates, for other templates and seeds; the words between
+    the pieces are taken as given. A paraphrase in which a target is not finite is left out.
 
     Args:
         model: The model.
@@ -68,7 +76,10 @@ def attribute(
         of: What is split: units, folders that `find` wrote, `CLASSIFIER=LABEL`, or targets.
         removal: Whether a removed piece is replaced by its `baseline` or deleted (`delete`); with
             `both`, shares that depend on it are flagged.
-        seeds: Seeds of the samples per prompt; a number is a single seed.
+        seeds: The same seeds for all paraphrases, which intervals then do not account for; by
+            default each paraphrase has others.
+        seeds_per_paraphrase: Number of seeds of each paraphrase.
+        seed: Gives other seeds for the same paraphrases.
         paraphrases: How many sentences around the pieces, or the sentences; by default 48, or all
             there are.
         sentences: Sentences of your own instead, with the same pieces in brackets.
@@ -86,8 +97,8 @@ def attribute(
         The split of every target.
 
     Raises:
-        EvidenceError: There are too few paraphrases, they are of another prompt, or `out` has
-            another attribution.
+        EvidenceError: There are too few paraphrases, they are of another prompt, a target is not
+            finite in most of them, or `out` has another attribution.
         PromptError: The prompt has no readable pieces, or is too long.
         OptionError: There is no such pool.
         SiteError, RegistryError: There is no such unit, classifier or class.
@@ -100,30 +111,48 @@ def attribute(
     replicates = _replicates(model, prompt, paraphrases, sentences, removals)
     targets = parse_targets(model, of, pool)
     paths = _paths(model, of, pool) if path else {}
-    games = Games.plan(prompt, replicates, removals, budget)
-    # Every text that will be measured, before the first is drawn.
-    model.family.check_prompts(games.texts())
-    # The test needs the values of single pieces alone, without which there is no sum to exceed.
-    test_units = synergy and len(prompt.pieces) > 1 and games.exact
+    common = None if seeds is None else check_seeds(seeds)
     # Sites along the path are measured with the targets, in the same runs of the model.
     along = list(chain.from_iterable(paths.values()))
+    measured_targets = [*targets, *along]
+    # The test needs the values of single pieces alone, without which there is no sum to exceed.
+    test_units = synergy and 1 < len(prompt.pieces) <= MAX_EXACT
     sites = unit_sites(model, targets) if test_units else ()
+    terms = [target.term for target in measured_targets]
+    shared_seeds = common is not None
+    if is_seed_independent(model, terms, sites):
+        # One seed for all is enough, and prompts that paraphrases share are measured once.
+        common, shared_seeds = common[:1] if common else (0,), False
+
+    def seeds_of(text: str) -> tuple[int, ...]:
+        return common or item_seeds(text, seeds_per_paraphrase, seed)
+
+    games = Games.plan(prompt, replicates, seeds_of, removals, budget)
+    # Every text that will be measured, before the first is drawn.
+    model.family.check_prompts([sample.text for sample in games.samples()])
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report, batch=BATCH)
-        measurer = Measurer(evaluator, [*targets, *along], check_seeds(seeds), sites)
-        unit_texts = games.single_texts() if test_units else ()
-        measured = measurer.measure(games.texts(), unit_texts, out, report)
-        splits = list(games.splits(measured.values))
+        measurer = Measurer(evaluator, measured_targets, sites)
+        unit_samples = games.single_samples() if sites else ()
+        measured = measurer.measure(games.samples(), unit_samples, out, report)
+        splits, warnings = _splits(games, measured.values, measured_targets)
         test = find_synergy(model, sites, games.activations(measured.units)) if sites else None
         effects: tuple[PatchEffect, ...] = ()
         if path:
             # Patching is by one way of removal only: a second one would double the longest part.
-            effects = patch_tokens(model, replicates, targets, removal=main, progress=report)
+            effects = patch_tokens(
+                model,
+                games.paraphrases,
+                targets,
+                removal=main,
+                seeds=[own[0] for own in games.seeds],
+                progress=report,
+            )
         coalition_prompts: tuple[str, ...] = ()
         drawn: dict[str, Pictures] = {}
         if out is not None and pictures:
             coalition_prompts, drawn = draw_attribution(
-                evaluator, prompt, main, layers=path, progress=report
+                evaluator, prompt, main, seed=seed, layers=path, progress=report
             )
     # Splits are in the order of the targets: those in `of` first, then those of the paths.
     of_targets, of_sites = splits[: len(targets)], iter(splits[len(targets) :])
@@ -138,7 +167,7 @@ def attribute(
         baselines=tuple(each.baseline if main == "baseline" else "" for each in prompt.pieces),
         removal=removals,
         paraphrases=len(games.paraphrases),
-        seeds=tuple(measurer.seeds),
+        seeds=games.seeds,
         of=main_splits,
         activations=tuple(target.name for target in targets if target.is_activation),
         alternatives=alternatives,
@@ -148,7 +177,11 @@ def attribute(
         },
         synergy=test,
         patching=effects,
-        warnings=_warnings(main_splits),
+        warnings=(
+            *_design_warnings(games, shared_seeds),
+            *warnings,
+            *_removal_warnings(main_splits),
+        ),
         provenance=provenance_of(model, {"pool": pool, "budget": budget} | vars(model.defaults)),
         coalition_prompts=coalition_prompts,
         pictures=drawn,
@@ -189,11 +222,47 @@ def _paths(model: Model, of: Sequence[str | Path | Target], pool: str) -> dict[s
     }
 
 
-def _warnings(splits: dict[str, Split]) -> tuple[str, ...]:
+def _splits(
+    games: Games, measured: Mapping[Sample, Floats], targets: Sequence[Target]
+) -> tuple[list[dict[Removal, Split]], list[EvidenceWarning]]:
+    """The split of each target, and warnings of paraphrases in which one is not finite."""
+    finite = games.finite(measured)
+    splits, warnings = [], []
+    for index, target in enumerate(targets):
+        rows = np.flatnonzero(finite[:, index]).tolist()
+        usable = games.select(rows)
+        total = len(games.paraphrases)
+        if len(rows) < total:
+            text = f"{target.name} is not finite in {total - len(rows)} of {total} paraphrases"
+            if len(set(usable.groups.tolist())) < MIN_TEMPLATES:
+                raise EvidenceError(
+                    f"{text}: too few are left for a split. Look for NaN in the model's weights."
+                )
+            warnings.append(EvidenceWarning("bad-samples", f"{text}, which were left out."))
+        splits.append(usable.split(measured, index, bounded=not target.is_activation))
+    return splits, warnings
+
+
+def _design_warnings(games: Games, shared_seeds: bool) -> Iterator[EvidenceWarning]:
+    """What the paraphrases and seeds leave open."""
+    templates = len(set(games.groups.tolist()))
+    if templates < MIN_TEMPLATES:
+        yield EvidenceWarning(
+            "few-templates",
+            f"The paraphrases have {templates} templates; {MIN_TEMPLATES} are needed for a claim "
+            "about others: the shares are undecided.",
+        )
+    if shared_seeds:
+        yield EvidenceWarning(
+            "shared-seeds",
+            "All paraphrases share their seeds: the intervals are about these seeds alone.",
+        )
+
+
+def _removal_warnings(splits: Mapping[str, Split]) -> Iterator[EvidenceWarning]:
     """Targets whose shares depend on how pieces are removed, with those pieces."""
-    warnings = []
     for name, split in splits.items():
         pieces = [each.label for each in split.indices if each.removal_sensitive]
         if pieces:
-            warnings.append(f"{name} depends on how pieces are removed: {', '.join(pieces)}.")
-    return tuple(warnings)
+            text = f"{name} depends on how pieces are removed: {', '.join(pieces)}."
+            yield EvidenceWarning("removal", text)

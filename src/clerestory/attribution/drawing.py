@@ -11,13 +11,14 @@ from clerestory.attribution.shapley import all_coalitions
 from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
+from clerestory.models.core.seeds import item_seeds
 from clerestory.types import Pictures, Progress
 
 __all__ = ["draw_attribution", "draw_layers"]
 
 MAX_DRAWN = 4
 """Pieces up to which every coalition is drawn."""
-COALITION_SEEDS, LAYER_SEEDS = (0, 1), (0, 1, 2, 3)
+COALITION_SEEDS, LAYER_SEEDS = 2, (0, 1, 2, 3)
 
 
 def draw_attribution(
@@ -25,6 +26,7 @@ def draw_attribution(
     prompt: SegmentedPrompt,
     removal: Removal,
     *,
+    seed: int = 0,
     layers: bool = True,
     progress: Progress,
 ) -> tuple[tuple[str, ...], dict[str, Pictures]]:
@@ -34,6 +36,7 @@ def draw_attribution(
         evaluator: Draws the coalitions; those that were measured are in its cache.
         prompt: The prompt in pieces.
         removal: What happens to pieces that a coalition does not have.
+        seed: Gives other seeds for the prompt.
         layers: Whether to draw the prompt from each text layer too.
         progress: Receives how many pictures are drawn.
 
@@ -49,7 +52,8 @@ def draw_attribution(
     # The empty coalition of a prompt that is all pieces, deleted, is no prompt to draw.
     if not texts or not all(texts):
         return (), pictures
-    design = Design.crossed(texts, COALITION_SEEDS)
+    # The prompt is a paraphrase of itself: its coalitions were measured with these seeds.
+    design = Design.crossed(texts, item_seeds(prompt.full_text, COALITION_SEEDS, seed))
     (drawing,) = evaluator.draw([Condition("coalitions")], design, description="drawing coalitions")
     return tuple(texts), {COALITIONS: drawing.pictures_by_item, **pictures}
 

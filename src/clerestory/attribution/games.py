@@ -1,18 +1,18 @@
 """The games of an attribution: paraphrases with their coalitions, and splits of their values.
 
-Intervals are over templates: paraphrases of one template share their words, so the bootstrap
-resamples templates, each with all of its paraphrases.
+The coalitions of a paraphrase share its seeds, and other paraphrases have others. Paraphrases of
+one template share their words: they are averaged first, and intervals are over templates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from clerestory.attribution.paraphrases import MIN_COUNT, template_groups
+from clerestory.attribution.paraphrases import MIN_COUNT, template_groups, template_means
 from clerestory.attribution.pieces import Removal, SegmentedPrompt
 from clerestory.attribution.results import Estimate, Interaction, Share, Split
 from clerestory.attribution.shapley import (
@@ -26,13 +26,22 @@ from clerestory.attribution.shapley import (
     single_coalitions,
 )
 from clerestory.errors import EvidenceError
-from clerestory.stats import bootstrap_means
+from clerestory.stats.clustered_intervals import mean_interval, share_interval
 from clerestory.types import Bools, Floats, Integers
 
-__all__ = ["Games"]
+__all__ = ["MIN_TEMPLATES", "Games", "Sample", "estimates"]
 
+MIN_TEMPLATES = 12
+"""Templates below which a claim about others is undecided."""
 SENSITIVITY_MARGIN = 0.1
 """Share of the largest Shapley value by which another removal must change a share to be flagged."""
+
+
+class Sample(NamedTuple):
+    """A prompt with the seeds of its paraphrase, which values are averaged over."""
+
+    text: str
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +51,19 @@ class Games:
     Attributes:
         prompt: The prompt in pieces.
         paraphrases: Those of which something remains without the pieces.
+        seeds: By paraphrase, as many of each.
         removal: How pieces are removed, in one or both ways; the first is the main one.
         coalitions: By paraphrase `[coalition, piece]`: all of them, or two samples.
+        numbers: By paraphrase the number that its coalitions are sampled by.
         budget: Coalitions per sample.
     """
 
     prompt: SegmentedPrompt
     paraphrases: tuple[SegmentedPrompt, ...]
+    seeds: tuple[tuple[int, ...], ...]
     removal: tuple[Removal, ...]
     coalitions: tuple[Bools, ...]
+    numbers: tuple[int, ...]
     budget: int
 
     @classmethod
@@ -58,6 +71,7 @@ class Games:
         cls,
         prompt: SegmentedPrompt,
         paraphrases: Sequence[SegmentedPrompt],
+        seeds: Callable[[str], tuple[int, ...]],
         removal: tuple[Removal, ...],
         budget: int,
     ) -> Games:
@@ -66,6 +80,7 @@ class Games:
         Args:
             prompt: The prompt in pieces.
             paraphrases: The replicates.
+            seeds: Gives the seeds of a paraphrase by its text.
             removal: How pieces are removed, in one or both ways; the first is the main one.
             budget: Coalitions per sample, where there are too many pieces to measure all.
 
@@ -93,7 +108,15 @@ class Games:
                 np.unique(np.concatenate(sampled_coalitions(pieces, budget, seed)), axis=0)
                 for seed in range(len(usable))
             ]
-        return cls(prompt, tuple(usable), removal, tuple(coalitions), budget)
+        return cls(
+            prompt,
+            paraphrases=tuple(usable),
+            seeds=tuple(seeds(each.full_text) for each in usable),
+            removal=removal,
+            coalitions=tuple(coalitions),
+            numbers=tuple(range(len(usable))),
+            budget=budget,
+        )
 
     @property
     def exact(self) -> bool:
@@ -105,96 +128,148 @@ class Games:
         """No piece, each piece by itself, and all pieces."""
         return single_coalitions(len(self.prompt.pieces))
 
-    def texts(self) -> list[str]:
-        """Every prompt to measure, some more than once."""
-        return [text for removal in self.removal for text in self._texts(removal)]
+    @property
+    def groups(self) -> Integers:
+        """The template of each paraphrase, as a number."""
+        return template_groups(self.paraphrases)
 
-    def single_texts(self) -> list[str]:
+    def samples(self) -> list[Sample]:
+        """Everything to measure, some more than once."""
+        return [sample for removal in self.removal for sample in self._samples(removal)]
+
+    def single_samples(self) -> list[Sample]:
         """Prompts with no piece, with each by itself, and with all."""
         return [
-            sentence.text(row, self.removal[0])
-            for sentence in self.paraphrases
+            Sample(sentence.text(row, self.removal[0]), seeds)
+            for sentence, seeds in zip(self.paraphrases, self.seeds, strict=True)
             for row in self.single
         ]
 
-    def activations(self, measured: Mapping[str, Floats]) -> Floats:
-        """Stack what was measured by text to `[replicate, single coalition, unit]`.
+    def activations(self, measured: Mapping[Sample, Floats]) -> Floats:
+        """Stack what was measured to `[template, single coalition, unit]`.
 
         Args:
-            measured: By text `[unit]`, for the texts of `single_texts`.
+            measured: By sample `[unit]`, for those of `single_samples`.
 
         Returns:
-            The first axis has the paraphrases in their order, the second the rows of `single`.
+            The mean of each template; the second axis has the rows of `single`.
         """
-        return self._stack(measured, self.single, self.removal[0])
+        return template_means(self._stack(measured, self.single, self.removal[0]), self.groups)
 
-    def splits(self, measured: Mapping[str, Floats]) -> Iterator[dict[Removal, Split]]:
-        """Split the values of each target, in their order.
+    def split(
+        self, measured: Mapping[Sample, Floats], target: int, *, bounded: bool
+    ) -> dict[Removal, Split]:
+        """Split the values of a target.
 
         Args:
-            measured: By text the values `[target]`.
+            measured: By sample the values `[target]`.
+            target: The target's index.
+            bounded: Whether its values lie between 0 and 1.
 
-        Yields:
+        Returns:
             The split by removal. That of the first removal is compared with that of another, if
             there is one with other texts.
         """
         first, *others = self.removal
         # Where both removals give the same texts, a value would be compared with itself.
-        different = [each for each in others if self._texts(each) != self._texts(first)]
-        groups = template_groups(self.paraphrases)
-        for target in range(len(next(iter(measured.values())))):
-            values = {text: row[target] for text, row in measured.items()}
-            indices = {removal: self._indices(values, removal) for removal in self.removal}
-            yield {
-                removal: self._split(
-                    indices[removal],
-                    self._stack(values, self.single, removal),
-                    indices[different[0]] if removal == first and different else None,
-                    self._means(values, removal),
-                    groups,
-                )
-                for removal in self.removal
-            }
+        different = [each for each in others if self._samples(each) != self._samples(first)]
+        values = {sample: float(row[target]) for sample, row in measured.items()}
+        indices = {removal: self._indices(values, removal) for removal in self.removal}
+        return {
+            removal: self._split(
+                indices[removal],
+                template_means(self._stack(values, self.single, removal), self.groups),
+                indices[different[0]] if removal == first and different else None,
+                self._means(values, removal),
+                # Estimates from sampled coalitions can leave the bounds of the exact values.
+                bounded and self.exact,
+            )
+            for removal in self.removal
+        }
 
-    def _texts(self, removal: Removal) -> list[str]:
-        """The prompts of every coalition to measure, and of the single ones, by paraphrase."""
-        return [
-            sentence.text(row, removal)
-            for sentence, coalitions in zip(self.paraphrases, self.coalitions, strict=True)
-            for row in np.unique(np.concatenate([coalitions, self.single]), axis=0)
-        ]
+    def finite(self, measured: Mapping[Sample, Floats]) -> Bools:
+        """Which values can be used.
 
-    def _stack(self, measured: Mapping[str, Any], coalitions: Bools, removal: Removal) -> Floats:
-        """`[replicate, coalition, …]`."""
+        Args:
+            measured: By sample the values `[target]`.
+
+        Returns:
+            `[paraphrase, target]`: whether all values of the paraphrase are finite.
+        """
         return np.array(
             [
-                [measured[sentence.text(row, removal)] for row in coalitions]
-                for sentence in self.paraphrases
+                np.isfinite([measured[each] for each in self.select([index]).samples()]).all(0)
+                for index in range(len(self.paraphrases))
             ]
         )
 
-    def _means(self, values: Mapping[str, float], removal: Removal) -> tuple[float, ...] | None:
+    def select(self, paraphrases: Sequence[int]) -> Games:
+        """The games of some of the paraphrases.
+
+        Args:
+            paraphrases: Indices of paraphrases.
+
+        Returns:
+            The games, in the order of `paraphrases`.
+        """
+        rows = list(paraphrases)
+        return replace(
+            self,
+            paraphrases=tuple(self.paraphrases[row] for row in rows),
+            seeds=tuple(self.seeds[row] for row in rows),
+            coalitions=tuple(self.coalitions[row] for row in rows),
+            numbers=tuple(self.numbers[row] for row in rows),
+        )
+
+    def _samples(self, removal: Removal) -> list[Sample]:
+        """The samples of every coalition to measure, and of the single ones, by paraphrase."""
+        return [
+            Sample(sentence.text(row, removal), seeds)
+            for sentence, seeds, coalitions in zip(
+                self.paraphrases, self.seeds, self.coalitions, strict=True
+            )
+            for row in np.unique(np.concatenate([coalitions, self.single]), axis=0)
+        ]
+
+    def _stack(self, measured: Mapping[Sample, Any], coalitions: Bools, removal: Removal) -> Floats:
+        """`[replicate, coalition, …]`."""
+        return np.array(
+            [
+                [measured[Sample(sentence.text(row, removal), seeds)] for row in coalitions]
+                for sentence, seeds in zip(self.paraphrases, self.seeds, strict=True)
+            ]
+        )
+
+    def _means(self, values: Mapping[Sample, float], removal: Removal) -> tuple[float, ...] | None:
         """The mean value of every coalition, in the order of `all_coalitions`."""
         if not self.exact:
             return None
         coalitions = all_coalitions(len(self.prompt.pieces))
-        return tuple(self._stack(values, coalitions, removal).mean(0).tolist())
+        means = template_means(self._stack(values, coalitions, removal), self.groups)
+        return tuple(means.mean(0).tolist())
 
-    def _indices(self, values: Mapping[str, float], removal: Removal) -> Indices:
+    def _indices(self, values: Mapping[Sample, float], removal: Removal) -> Indices:
+        """The indices of each template, the mean of its paraphrases."""
         pieces = len(self.prompt.pieces)
         if self.exact:
-            return exact_indices(self._stack(values, all_coalitions(pieces), removal))
+            indices = exact_indices(self._stack(values, all_coalitions(pieces), removal))
+        else:
 
-        def game(sentence: SegmentedPrompt) -> Game:
-            return lambda coalitions: np.array(
-                [
-                    values[sentence.text(row, removal)]
-                    for row in np.atleast_2d(coalitions).astype(bool)
-                ]
-            )
+            def game(sentence: SegmentedPrompt, seeds: tuple[int, ...]) -> Game:
+                return lambda coalitions: np.array(
+                    [
+                        values[Sample(sentence.text(row, removal), seeds)]
+                        for row in np.atleast_2d(coalitions).astype(bool)
+                    ]
+                )
 
-        games = [game(sentence) for sentence in self.paraphrases]
-        return sampled_indices(games, pieces, self.budget)
+            games = list(map(game, self.paraphrases, self.seeds))
+            indices = sampled_indices(games, pieces, self.budget, self.numbers)
+        return replace(
+            indices,
+            shapley=template_means(indices.shapley, self.groups),
+            interactions=template_means(indices.interactions, self.groups),
+        )
 
     def _split(
         self,
@@ -202,65 +277,82 @@ class Games:
         single: Floats,
         other: Indices | None,
         means: tuple[float, ...] | None,
-        groups: Integers,
+        bounded: bool,
     ) -> Split:
         """Means and intervals of indices.
 
-        `single` are the values `[replicate, single coalition]`, `other` the indices of another
-        removal, and `groups` the paraphrases that are resampled together.
+        `single` are the values `[template, single coalition]`, `other` the indices of another
+        removal.
         """
-        names = self.prompt.labels
+        names, pieces = self.prompt.labels, len(self.prompt.pieces)
         alone = single[:, 1:-1] - single[:, :1]
         total = single[:, -1] - single[:, 0]
         largest = max(float(np.abs(indices.shapley.mean(0)).max()), 1e-12)
         margin = SENSITIVITY_MARGIN * largest
 
-        def sensitive(values: Floats, others: Floats | None) -> list[bool | None]:
+        def limit(of_rates: float) -> float | None:
+            """The largest size of a figure that is `of_rates` at most for values in 0 … 1."""
+            return of_rates if bounded else None
+
+        def sensitive(values: Floats, others: Floats | None, size: float) -> list[bool | None]:
             """Whether the other removal gives another mean; None without another."""
             if others is None or not values.shape[1]:
                 return [None] * values.shape[1]
-            # Paired: both removals were measured in the same paraphrases, so their differences are
-            # resampled.
-            low, high = _bounds(others - values, groups)
-            differs = ((low > 0) | (high < 0)) & (np.abs((others - values).mean(0)) > margin)
-            return [bool(each) for each in differs]
+            # Paired: both removals were measured in the same paraphrases.
+            differences = estimates(others - values, limit(size))
+            return [
+                (each.low > 0 or each.high < 0) and abs(each.value) > margin for each in differences
+            ]
 
-        shapley = sensitive(indices.shapley, None if other is None else other.shapley)
-        pairs = sensitive(indices.interactions, None if other is None else other.interactions)
+        shapley = sensitive(indices.shapley, None if other is None else other.shapley, 2)
+        pairs = sensitive(indices.interactions, None if other is None else other.interactions, 4)
         return Split(
             shapley=tuple(
                 Share(**vars(estimate), piece=name, removal_sensitive=flag)
                 for name, estimate, flag in zip(
-                    names, _estimates(indices.shapley, groups), shapley, strict=True
+                    names, estimates(indices.shapley, limit(1)), shapley, strict=True
                 )
             ),
+            # A pair's second difference has two values of either sign.
             interactions=tuple(
                 Interaction(**vars(estimate), pieces=(names[i], names[j]), removal_sensitive=flag)
                 for (i, j), estimate, flag in zip(
-                    indices.pairs, _estimates(indices.interactions, groups), pairs, strict=True
+                    indices.pairs, estimates(indices.interactions, limit(2)), pairs, strict=True
                 )
             ),
             completeness_error=indices.completeness_error,
             sampling_error=indices.sampling_error,
             single=tuple(
                 Share(**vars(estimate), piece=name)
-                for name, estimate in zip(names, _estimates(alone, groups), strict=True)
+                for name, estimate in zip(names, estimates(alone, limit(1)), strict=True)
             ),
-            total=_estimates(total[:, None], groups)[0],
-            synergy=_estimates((total - alone.sum(1))[:, None], groups)[0],
+            total=estimates(total[:, None], limit(1))[0],
+            # All pieces and, but for one, as often none, less each piece alone.
+            synergy=estimates((total - alone.sum(1))[:, None], limit(pieces))[0],
             values=means,
+            templates=len(single),
+            interval="binomial" if bounded else "t",
         )
 
 
-def _estimates(values: Floats, groups: Integers) -> list[Estimate]:
-    """The mean of each column of `[replicate, column]`, with its interval."""
+def estimates(values: Floats, limit: float | None) -> list[Estimate]:
+    """The mean of each column of `[template, column]`, with its 95% interval.
+
+    Args:
+        values: Figures of each template.
+        limit: The largest size that a figure can have; None where there is none.
+
+    Returns:
+        An estimate for each column: `share_interval` of values with a limit, `mean_interval` of
+        others.
+    """
     if not values.shape[1]:
         return []
-    low, high = _bounds(values, groups)
-    columns = np.stack([values.mean(0), low, high], axis=1).tolist()
-    return [Estimate(*column) for column in columns]
-
-
-def _bounds(values: Floats, groups: Integers) -> tuple[Floats, Floats]:
-    # The same generator for every interval, so that an attribution is reproduced without a seed.
-    return bootstrap_means(values, rng=np.random.default_rng(0), groups=groups)
+    if limit is None:
+        low, high = mean_interval(values)
+    else:
+        # Sums of differences of rates exceed their limit by rounding errors.
+        columns = (values / limit).clip(-1, 1).T
+        low, high = limit * np.array([share_interval(column) for column in columns]).T
+    rows = np.stack([values.mean(0), low, high], axis=1).tolist()
+    return [Estimate(*row) for row in rows]

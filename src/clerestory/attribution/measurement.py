@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from clerestory.attribution.games import Sample
 from clerestory.attribution.targets import DECODER, Target
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import Term
-from clerestory.evaluation.terms import is_seed_independent, measure_terms
+from clerestory.evaluation.terms import measure_terms
 from clerestory.io.tensor_files import read_arrays
 from clerestory.io.writing import atomic_file, open_planned_folder
 from clerestory.models import Model
@@ -36,10 +37,10 @@ PLAN, PARTS = "attribution-plan.json", "parts"
 
 @dataclass(eq=False)
 class Measurements:
-    """By prompt, averaged over seeds: `values` `[target]` and, if requested, `units` `[unit]`."""
+    """By sample, averaged over seeds: `values` `[target]` and, if requested, `units` `[unit]`."""
 
-    values: dict[str, Floats] = field(default_factory=dict, repr=False)
-    units: dict[str, Floats] = field(default_factory=dict, repr=False)
+    values: dict[Sample, Floats] = field(default_factory=dict, repr=False)
+    units: dict[Sample, Floats] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,50 +53,42 @@ class Measurer:
     Attributes:
         evaluator: Runs the model.
         targets: What is measured of every prompt.
-        seeds: Seeds per prompt; one is enough where nothing that is read depends on it.
         sites: Where whole layers of units are read, for prompts that request it.
     """
 
     evaluator: Evaluator
     targets: Sequence[Target]
-    seeds: Sequence[int]
     sites: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        terms = [target.term for target in self.targets]
-        if is_seed_independent(self.evaluator.model, terms, self.sites):
-            # The class is frozen; only its own construction may reduce the seeds.
-            object.__setattr__(self, "seeds", self.seeds[:1])
 
     def measure(
         self,
-        texts: Sequence[str],
-        unit_texts: Sequence[str],
+        samples: Sequence[Sample],
+        unit_samples: Sequence[Sample],
         out: Path | None,
         progress: Progress,
     ) -> Measurements:
-        """Measure every different prompt once, those whose units are read first.
+        """Measure every different sample once, those whose units are read first.
 
         Args:
-            texts: The prompts.
-            unit_texts: Those of which the units at `sites` are read too.
+            samples: The prompts with their seeds, as many of each.
+            unit_samples: Those of which the units at `sites` are read too.
             out: Folder for the parts; None keeps them in memory only.
-            progress: Receives how many prompts are measured.
+            progress: Receives how many samples are measured.
 
         Returns:
-            Means over seeds, by prompt.
+            Means over seeds, by sample.
 
         Raises:
             EvidenceError: The folder has measurements of something else.
         """
-        with_units = set(unit_texts)
-        distinct = list(dict.fromkeys(texts))
+        with_units = set(unit_samples)
+        distinct = list(dict.fromkeys(samples))
         count = len(distinct)
         size = max(PROMPTS_PER_PART, math.ceil(count / MAX_PARTS))
         parts = [
             (part, read_units)
             for read_units in (True, False)
-            for part in _chunks([t for t in distinct if (t in with_units) == read_units], size)
+            for part in _chunks([s for s in distinct if (s in with_units) == read_units], size)
         ]
         folder = None if out is None else self._folder(out, parts)
         measurements = Measurements()
@@ -109,33 +102,34 @@ class Measurer:
         return measurements
 
     def _part(
-        self, path: Path | None, texts: Sequence[str], read_units: bool
+        self, path: Path | None, samples: Sequence[Sample], read_units: bool
     ) -> tuple[Floats, Floats]:
-        """`[prompt, target]` and `[prompt, unit]`, read from the file or measured and written."""
-        stored = None if path is None else _read_part(path, len(texts))
+        """`[sample, target]` and `[sample, unit]`, read from the file or measured and written."""
+        stored = None if path is None else _read_part(path, len(samples))
         if stored is not None:
             return stored
-        values, units = self._measure_part(texts, read_units)
+        values, units = self._measure_part(samples, read_units)
         if path is not None:
             # A kill leaves either a whole part or none under its name.
             with atomic_file(path) as part:
                 np.savez(part, values=values, units=units)
         return values, units
 
-    def _measure_part(self, texts: Sequence[str], read_units: bool) -> tuple[Floats, Floats]:
-        """`[prompt, target]` and `[prompt, unit]`; no units where they are not read."""
+    def _measure_part(self, samples: Sequence[Sample], read_units: bool) -> tuple[Floats, Floats]:
+        """`[sample, target]` and `[sample, unit]`; no units where they are not read."""
         terms: list[Term] = [target.term for target in self.targets]
         sites = list(self.sites) if read_units else []
-        readings = measure_terms(self.evaluator, terms, texts, self.seeds, sites=sites)
-        shape = (len(texts), len(self.seeds))
+        texts, seeds = [each.text for each in samples], [each.seeds for each in samples]
+        readings = measure_terms(self.evaluator, terms, texts, seeds, sites=sites)
+        shape = (len(samples), len(seeds[0]))
         values = np.stack([readings.values[term].reshape(shape).mean(1) for term in terms], axis=1)
         if not sites:
-            return values, np.zeros((len(texts), 0), np.float32)
+            return values, np.zeros((len(samples), 0), np.float32)
         activations = [readings.sites[site].values for site in sites]
         units = [each.mean(1).reshape(*shape, -1).mean(1) for each in activations]
         return values, np.concatenate(units, axis=1).astype(np.float32)
 
-    def _folder(self, out: Path, parts: Sequence[tuple[Sequence[str], bool]]) -> Path:
+    def _folder(self, out: Path, parts: Sequence[tuple[Sequence[Sample], bool]]) -> Path:
         """Where parts are stored."""
         plan = self._plan(parts)
         open_planned_folder(out, PLAN, plan, other="another attribution", error=EvidenceError)
@@ -143,15 +137,14 @@ class Measurer:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _plan(self, parts: Sequence[tuple[Sequence[str], bool]]) -> dict[str, Any]:
+    def _plan(self, parts: Sequence[tuple[Sequence[Sample], bool]]) -> dict[str, Any]:
         model = self.evaluator.model
         return {
             "model": [model.name, model.revision],
             "options": {name: str(value) for name, value in vars(model.defaults).items()},
             "targets": [target.digest for target in self.targets],
-            "seeds": list(self.seeds),
             "sites": list(self.sites),
-            "prompts": [text for part, _ in parts for text in part],
+            "samples": [[each.text, *each.seeds] for part, _ in parts for each in part],
         }
 
 
@@ -196,5 +189,5 @@ def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
     return (values, units) if numbers and len(values) == len(units) == count else None
 
 
-def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [texts[start : start + size] for start in range(0, len(texts), size)]
+def _chunks(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
+    return [samples[start : start + size] for start in range(0, len(samples), size)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from clerestory.attribution.baselines import PREPOSITIONS
 from clerestory.attribution.pieces import Removal, SegmentedPrompt, parse_pieces
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.models import Model
-from clerestory.types import Integers
+from clerestory.types import Floats, Integers
 
 __all__ = [
     "DEFAULT_COUNT",
@@ -25,6 +25,7 @@ __all__ = [
     "parse_paraphrases",
     "prompts_fit",
     "template_groups",
+    "template_means",
 ]
 
 MIN_COUNT, DEFAULT_COUNT = 20, 48
@@ -50,8 +51,47 @@ TEMPLATES = (
     "one picture of {item}",
     "a view of {item}",
     "we see {item}",
+    "the picture of {item}",
+    "the drawing of {item}",
+    "a picture with {item}",
+    "an image with {item}",
+    "a drawing with {item}",
+    "a picture showing {item}",
+    "a drawing showing {item}",
+    "an image showing {item}",
+    "a picture that shows {item}",
+    "this picture shows {item}",
+    "the picture shows {item}",
+    "a simple drawing of {item}",
+    "a simple image of {item}",
+    "a plain drawing of {item}",
+    "a plain image of {item}",
+    "a new picture of {item}",
+    "a new image of {item}",
+    "a good drawing of {item}",
+    "a good image of {item}",
+    "one drawing of {item}",
+    "one image of {item}",
+    "some picture of {item}",
+    "another picture of {item}",
+    "another drawing of {item}",
+    "a view with {item}",
+    "the scene with {item}",
+    "a scene of {item}",
+    "here we see {item}",
+    "there is {item}",
+    "it is {item}",
+    "this shows {item}",
+    "this is a picture of {item}",
+    "this is a drawing of {item}",
+    "here is a picture of {item}",
+    "{item}, a scene",
+    "{item}, a simple picture",
+    "{item}, a plain drawing",
+    "{item}, the picture",
+    "{item}, one picture",
 )
-"""Templates that add nothing to the meaning of a sentence."""
+"""Templates that add nothing to the meaning of a sentence: enough for one per paraphrase."""
 SYNONYMS = {
     "with": ("with", "and", "together with"),
     "in a": ("in a", "inside a", "in the"),
@@ -83,7 +123,7 @@ def paraphrase(
         seed: Of the order of the sentences.
 
     Returns:
-        The sentences, with the same pieces.
+        The sentences, with the same pieces. A template occurs twice only after all have occurred.
 
     Raises:
         EvidenceError: Fewer than 20 are requested, which are too few replicates, or more than
@@ -94,24 +134,26 @@ def paraphrase(
         raise EvidenceError(
             f"{required} paraphrases are too few replicates: take {MIN_COUNT} or more."
         )
-    inner = [_variants(prompt, index) for index in range(1, len(prompt.pieces))]
-    wordings = list(itertools.product(TEMPLATES, *inner))
-    # The prompt itself, number 0, is always the first; only the others are shuffled.
-    order = np.random.default_rng(seed).permutation(np.arange(1, len(wordings)))
-    sentences = [_reworded(prompt, wordings[index]) for index in [0, *order.tolist()]]
-    sentences = [each for each in sentences if all(map(each.text_without_pieces, removal))]
-    if model is not None:
-        # A baseline can have more tokens than its piece: the longest coalition mixes both.
-        present = _longest(model, prompt) if "baseline" in removal else [True] * len(prompt.pieces)
-        sentences = [
-            each for each in sentences if prompts_fit(model, [each.full_text, each.text(present)])
-        ]
+    # A baseline can have more tokens than its piece: the longest coalition mixes both.
+    present = [True] * len(prompt.pieces)
+    if model is not None and "baseline" in removal:
+        present = _longest(model, prompt)
+    sentences: list[SegmentedPrompt] = []
+    for wording in _wordings(prompt, np.random.default_rng(seed)):
+        sentence = _reworded(prompt, wording)
+        if not all(map(sentence.text_without_pieces, removal)):
+            continue
+        texts = [sentence.full_text, sentence.text(present)]
+        if model is None or prompts_fit(model, texts):
+            sentences.append(sentence)
+        if len(sentences) == count:
+            break
     if len(sentences) < required:
         raise EvidenceError(
             f"There are {len(sentences)} paraphrases of this prompt and {required} are requested: "
             "request fewer, or write sentences of your own."
         )
-    return tuple(sentences[:count])
+    return tuple(sentences)
 
 
 def parse_paraphrases(
@@ -170,8 +212,21 @@ def template_groups(paraphrases: Sequence[SegmentedPrompt]) -> Integers:
         `[paraphrase]`, group numbers from 0.
     """
     templates = [each.template or str(index) for index, each in enumerate(paraphrases)]
-    # Names to numbers; the numbers follow the alphabet, which does not matter to a bootstrap.
+    # Names to numbers; the numbers follow the alphabet, which does not matter to a mean.
     return np.unique(templates, return_inverse=True)[1]
+
+
+def template_means(values: Floats, groups: Integers) -> Floats:
+    """Average the paraphrases of each template: those of one template are no independent evidence.
+
+    Args:
+        values: `[paraphrase, …]`.
+        groups: The group of each paraphrase, from `template_groups`.
+
+    Returns:
+        `[template, …]`.
+    """
+    return np.array([values[groups == group].mean(0) for group in np.unique(groups)])
 
 
 def _longest(model: Model, prompt: SegmentedPrompt) -> list[bool]:
@@ -192,6 +247,23 @@ def _variants(prompt: SegmentedPrompt, index: int) -> list[str]:
             variants = [words[: match.start()] + each + words[match.end() :] for each in synonyms]
             return list(dict.fromkeys([words, *variants]))
     return [words]
+
+
+def _wordings(prompt: SegmentedPrompt, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
+    """Each template with words between the pieces, every template once before any occurs twice.
+
+    The prompt's own words are always the first.
+    """
+    variants = [_variants(prompt, index) for index in range(1, len(prompt.pieces))]
+    inner = list(itertools.product(*variants))
+    order = [0, *rng.permutation(np.arange(1, len(inner))).tolist()]
+    # Templates take the words in one order, each from another start: no pair occurs twice.
+    starts = [0, *rng.integers(len(inner), size=len(TEMPLATES) - 1).tolist()]
+    for step in range(len(inner)):
+        first = [0] if step == 0 else []
+        templates = rng.permutation(np.arange(len(first), len(TEMPLATES))).tolist()
+        for index in [*first, *templates]:
+            yield TEMPLATES[index], *inner[order[(starts[index] + step) % len(inner)]]
 
 
 def _reworded(prompt: SegmentedPrompt, wording: Sequence[str]) -> SegmentedPrompt:

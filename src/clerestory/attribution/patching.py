@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clerestory.attribution.measurement import BATCH
-from clerestory.attribution.paraphrases import template_groups
+from clerestory.attribution.paraphrases import template_groups, template_means
 from clerestory.attribution.pieces import Characters, Removal, SegmentedPrompt
 from clerestory.attribution.results import PatchEffect
 from clerestory.attribution.targets import Target
@@ -27,7 +27,8 @@ from clerestory.evaluation.terms import measure_terms
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.family import TextEncoder
-from clerestory.stats import bootstrap_means
+from clerestory.models.core.seeds import item_seeds
+from clerestory.stats.clustered_intervals import mean_interval
 from clerestory.types import Floats, Integers, Progress
 
 __all__ = ["patch_tokens", "text_blocks"]
@@ -61,7 +62,7 @@ def patch_tokens(
     targets: Sequence[Target],
     *,
     removal: Removal = "baseline",
-    seed: int = 0,
+    seeds: Sequence[int] = (),
     progress: Progress,
 ) -> tuple[PatchEffect, ...]:
     """Patch every token at every text block, for targets read at the conditioning site or before.
@@ -71,7 +72,7 @@ def patch_tokens(
         paraphrases: The replicates; the first 20 are used.
         targets: Only blocks that a target is read after are patched for it.
         removal: What happens to the pieces in the prompt that the patches are read from.
-        seed: Of the one sample per prompt.
+        seeds: The seed of each paraphrase's one sample; by default `item_seeds` of its text.
         progress: Receives how many blocks are patched.
 
     Returns:
@@ -80,7 +81,12 @@ def patch_tokens(
         give no offsets of tokens in the text.
     """
     # A limit, since each token of each block takes a run of its own for all paraphrases.
-    usable = [each for each in paraphrases if each.text_without_pieces(removal)][:MAX_PARAPHRASES]
+    seeds = seeds or [item_seeds(each.full_text, 1)[0] for each in paraphrases]
+    usable = [
+        (each, (own,))
+        for each, own in zip(paraphrases, seeds, strict=True)
+        if each.text_without_pieces(removal)
+    ][:MAX_PARAPHRASES]
     effects: list[PatchEffect] = []
     for stage, window in model.family.text_windows.items():
         readers = {
@@ -90,7 +96,7 @@ def patch_tokens(
             if site_readers
         }
         if readers and isinstance(window, TextEncoder):
-            of_stage = _patch_stage(model, window, readers, usable, removal, seed, progress)
+            of_stage = _patch_stage(model, window, readers, usable, removal, progress)
             # A target may read one text encoder alone: what it shows of another is rounding error.
             dependent = {each.target for each in of_stage if abs(each.lost) > MIN_SHARE}
             effects += [each for each in of_stage if each.target in dependent]
@@ -131,12 +137,15 @@ def _patch_stage(
     model: Model,
     window: TextEncoder,
     readers: Mapping[str, Sequence[Target]],
-    paraphrases: Sequence[SegmentedPrompt],
+    samples: Sequence[tuple[SegmentedPrompt, tuple[int]]],
     removal: Removal,
-    seed: int,
     progress: Progress,
 ) -> list[PatchEffect]:
-    """Patch one text encoder; `readers` are the targets that are read after each block."""
+    """Patch one text encoder; `readers` are the targets that are read after each block.
+
+    `samples` are the paraphrases with their seeds.
+    """
+    paraphrases, seeds = zip(*samples, strict=True)
     groups = template_groups(paraphrases)
     full_texts = [each.full_text for each in paraphrases]
     removed_texts = [each.text_without_pieces(removal) for each in paraphrases]
@@ -144,7 +153,7 @@ def _patch_stage(
     terms = [target.term for target in dict.fromkeys(itertools.chain(*readers.values()))]
     evaluator = Evaluator(model, cache=False, batch=BATCH)
     full, removed = (
-        measure_terms(evaluator, terms, texts, [seed], sites=list(readers), pool="none")
+        measure_terms(evaluator, terms, texts, seeds, sites=list(readers), pool="none")
         for texts in (full_texts, removed_texts)
     )
     effects: list[PatchEffect] = []
@@ -155,7 +164,7 @@ def _patch_stage(
             pairs = [each.get(token, []) for each in positions]
             edit = Patch(site, _patched(activations, counterparts, pairs))
             site_terms = [target.term for target in targets]
-            patched = measure_terms(evaluator, site_terms, full_texts, [seed], edits=[edit])
+            patched = measure_terms(evaluator, site_terms, full_texts, seeds, edits=[edit])
             has_token = np.array([bool(each) for each in pairs])
             for target in targets:
                 values, without, with_patch = (
@@ -183,15 +192,20 @@ def _share_lost(
 
     None where the interval of the effect itself includes 0.
     """
-    rng = np.random.default_rng(0)
-    effect = full - removed
-    low, high = bootstrap_means(effect, rng=rng, groups=groups)
-    # A share of an effect that may be zero has no meaning, and its interval no bounds.
-    if low <= 0 <= high:
+    # Paraphrases of one template are no independent evidence: their mean is.
+    effect, lost = (
+        template_means(values, groups)[:, None] for values in (full - removed, full - patched)
+    )
+    if len(effect) < 2 or not np.isfinite([effect, lost]).all():
         return None
-    lost = (full - patched) / effect.mean()
-    low, high = bootstrap_means(lost, rng=rng, groups=groups)
-    return float(lost.mean()), float(low), float(high)
+    low, high = mean_interval(effect)
+    # A share of an effect that may be zero has no meaning, and its interval no bounds.
+    if low[0] <= 0 <= high[0]:
+        return None
+    share = float(lost.mean() / effect.mean())
+    # The delta method: what a template adds to the quotient of two means, both of which vary.
+    low, high = mean_interval(share + (lost - share * effect) / effect.mean())
+    return share, float(low[0]), float(high[0])
 
 
 def _patched(

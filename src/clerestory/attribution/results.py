@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.attribution.pieces import Removal
 from clerestory.attribution.synergy import SynergyTest
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.results import PicturedResult, Provenance
 
@@ -30,7 +31,7 @@ COALITIONS = "coalitions"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over paraphrases with its 95% interval."""
+    """A mean over templates with its 95% interval."""
 
     value: float
     low: float
@@ -92,6 +93,10 @@ class Split:
         synergy: `total` less the sum of `single`.
         values: The mean value of every coalition in the order of `shapley.all_coalitions`; None
             where coalitions were sampled.
+        templates: How many there are: the replicates of the intervals, each the mean of its
+            paraphrases.
+        interval: How intervals are made. `binomial`: of rates, whose shares have limits, valid
+            also where all paraphrases agree. `t`: of values without limits, by Student's t.
     """
 
     shapley: tuple[Share, ...]
@@ -102,6 +107,8 @@ class Split:
     total: Estimate
     synergy: Estimate
     values: tuple[float, ...] | None = field(repr=False)
+    templates: int
+    interval: Literal["binomial", "t"]
 
     @property
     def indices(self) -> tuple[Share | Interaction, ...]:
@@ -118,7 +125,7 @@ class PatchEffect:
         site: The block's residual stream.
         token: The token, or the words around the pieces.
         position: The token's position among the others.
-        lost: The share of what all pieces add, with its 95% interval over paraphrases.
+        lost: The share of what all pieces add, with its 95% interval over templates.
     """
 
     target: str
@@ -145,7 +152,8 @@ class Attribution(PicturedResult):
         baselines: What takes the place of each; "" where it is deleted.
         removal: The ways in which pieces were removed; figures are of the first.
         paraphrases: How many there were; they are the replicates.
-        seeds: Seeds per prompt, which are averaged first.
+        seeds: The seeds of each paraphrase, which all of its coalitions share; values are averaged
+            over them first.
         of: The split of each target, by its name.
         activations: Names of the targets that are read inside the model, not from pictures.
         alternatives: The same splits for the other ways of removal.
@@ -168,14 +176,14 @@ class Attribution(PicturedResult):
     baselines: tuple[str, ...]
     removal: tuple[Removal, ...]
     paraphrases: int
-    seeds: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
     of: Mapping[str, Split]
     activations: tuple[str, ...]
     alternatives: Mapping[Removal, Mapping[str, Split]] = field(default_factory=dict)
     path: Mapping[str, Mapping[str, Split]] = field(default_factory=dict)
     synergy: SynergyTest | None = None
     patching: tuple[PatchEffect, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[EvidenceWarning, ...] = ()
     provenance: Provenance = field(default_factory=lambda: Provenance(""))
     coalition_prompts: tuple[str, ...] = ()
 

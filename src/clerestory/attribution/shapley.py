@@ -131,7 +131,9 @@ def sampled_coalitions(pieces: int, budget: int, seed: int) -> list[Bools]:
     return samples
 
 
-def sampled_indices(games: Sequence[Game], pieces: int, budget: int) -> Indices:
+def sampled_indices(
+    games: Sequence[Game], pieces: int, budget: int, seeds: Sequence[int]
+) -> Indices:
     """Estimate indices of games, each by two independent samples of coalitions.
 
     The two estimates are averaged, and half their difference is the sampling error of a replicate.
@@ -140,6 +142,7 @@ def sampled_indices(games: Sequence[Game], pieces: int, budget: int) -> Indices:
         games: One for each replicate.
         pieces: How many pieces; the values are those of `sampled_coalitions` and of the two ends.
         budget: Coalitions per estimate.
+        seeds: The seed of each game, as for `sampled_coalitions`.
 
     Returns:
         The indices, with both errors.
@@ -148,7 +151,7 @@ def sampled_indices(games: Sequence[Game], pieces: int, budget: int) -> Indices:
     halves = np.array(
         [
             [_estimates(pieces, budget, 2 * seed + half, game) for half in (0, 1)]
-            for seed, game in enumerate(games)
+            for seed, game in zip(seeds, games, strict=True)
         ]
     )
     estimates = halves.mean(1)

@@ -30,7 +30,14 @@ def attribute(
         Literal["baseline", "delete", "both"],
         typer.Option(help="How pieces are removed: replaced by a baseline, or deleted."),
     ] = "baseline",
-    seeds: options.Seeds = "0:4",
+    seeds_per_paraphrase: Annotated[
+        int, typer.Option(min=1, help="Seeds of each paraphrase, which has others than the rest.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Another number gives other seeds.")] = 0,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="The same seeds for all paraphrases instead: `0:4`, or `3,7`."),
+    ] = None,
     paraphrases: Annotated[
         int | None,
         typer.Option(min=20, help="Number of paraphrases around the pieces; default: 48, or all."),
@@ -68,7 +75,8 @@ def attribute(
     from clerestory.cli import console, interrupts
     from clerestory.models import parse_seeds
 
-    parsed, seed_numbers = attribution.parse_pieces(prompt), parse_seeds(seeds)
+    parsed = attribution.parse_pieces(prompt)
+    seed_numbers = None if seeds is None else parse_seeds(seeds)
     opened = model.open()
     no_pieces = [False] * len(parsed.pieces)
     for mode in ("baseline", "delete") if removal == "both" else (removal,):
@@ -84,6 +92,8 @@ def attribute(
             of,
             removal=removal,
             seeds=seed_numbers,
+            seeds_per_paraphrase=seeds_per_paraphrase,
+            seed=seed,
             paraphrases=paraphrases,
             sentences=None if sentences is None else read_lines(sentences),
             pool=pool,
@@ -107,6 +117,7 @@ def attribute(
     console.write_result(result, json=json)
     if result.synergy is not None and not json:
         console.write(
-            f"{result.synergy.significant} of {result.synergy.tested} neurons are activated by all "
-            "pieces more than by the sum of the single pieces (q < .05)"
+            f"{result.synergy.significant} of {result.synergy.tested} neurons that were picked in "
+            "other templates are activated by all pieces more than by the sum of the single pieces "
+            "(q <= .05)."
         )

@@ -64,7 +64,7 @@ def measure_terms(
     evaluator: Evaluator,
     terms: Sequence[Term],
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[int] | Sequence[tuple[int, ...]],
     *,
     role: Role = "evaluation",
     log_odds: bool = False,
@@ -79,7 +79,7 @@ def measure_terms(
             reading them again costs little more than a look-up.
         terms: Terms of objectives.
         prompts: The prompts.
-        seeds: Seeds of every prompt.
+        seeds: Seeds of every prompt, or a tuple of seeds for each, all of one length.
         role: Which of two classifiers of a name predicts labels.
         log_odds: Whether the value of a label is its log odds. If False, it is 1 where the label is
             the likeliest class and 0 elsewhere.
@@ -98,7 +98,10 @@ def measure_terms(
     if sites or not sites_by_pool:
         sites_by_pool[pool] += sites
     labels = [term for term in terms if isinstance(term, LabelTerm)]
-    condition, design = Condition("terms", edits=tuple(edits)), Design.crossed(prompts, seeds)
+    condition = Condition("terms", edits=tuple(edits))
+    own = [each for each in seeds if isinstance(each, tuple)]
+    common = [each for each in seeds if not isinstance(each, tuple)]
+    design = Design(tuple(prompts), tuple(own)) if own else Design.crossed(prompts, common)
     values: dict[Term, NDArray[np.float64]] = {}
     extra: dict[str, SiteReading] = {}
     for number, (run_pool, run_sites) in enumerate(sites_by_pool.items()):
@@ -128,7 +131,10 @@ def _label_values(
 ) -> NDArray[np.float64]:
     classifier = load_classifier(term.classifier, role=role)
     if not log_odds:
-        return np.asarray(drawing.hits(classifier, term.label), np.float64)
+        hits = drawing.hits(classifier, term.label).astype(np.float64)
+        # Of NaN the likeliest class would be the first one.
+        hits[np.isnan(drawing.probabilities(classifier)).any(1)] = np.nan
+        return np.asarray(hits)
     column = classifier.classes.index(term.label)
     probabilities = drawing.probabilities(classifier)[:, column].astype(np.float64)
     return np.asarray(logit(probabilities.clip(CLIP, 1 - CLIP)))

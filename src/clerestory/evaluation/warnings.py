@@ -15,8 +15,11 @@ WarningKind: TypeAlias = Literal[
     "few-items",
     "few-templates",
     "incomplete",
+    "insufficient",
+    "left-out",
     "one-phrase",
     "other",
+    "removal",
     "repeated-items",
     "seed-decides",
     "shared-seeds",
@@ -31,8 +34,11 @@ WarningKind: TypeAlias = Literal[
 - `few-baselines`: too few edits without the concept for any edit to be supported.
 - `few-items`, `few-templates`: too few for a claim about others.
 - `incomplete`: items or templates were dropped, since not all combinations were recorded.
+- `insufficient`: nothing that was tried reaches what was asked for.
+- `left-out`: a part of the comparison does not apply to this model or prompt.
 - `one-phrase`: an arm has one phrase; the claim is about these two phrases.
 - `other`: any other limitation.
+- `removal`: figures depend on how pieces of a prompt are removed.
 - `repeated-items`: prompts occur more than once.
 - `seed-decides`: the seed (nearly) determines the arm.
 - `shared-seeds`: items share their seeds, so that one seed's noise is in all of them.

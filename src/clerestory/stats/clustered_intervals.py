@@ -21,6 +21,7 @@ __all__ = [
     "cell_auroc_interval",
     "change_interval",
     "change_p",
+    "mean_interval",
     "rate_interval",
     "share_interval",
     "unchanged_limit",
@@ -267,7 +268,7 @@ def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95
 
     >>> low, high = share_interval(np.ones(12))
     >>> round(low, 3), high
-    (0.357, 1.0)
+    (0.471, 1.0)
     """
     count = len(shares)
     if count < 2:
@@ -278,16 +279,48 @@ def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95
         raise EvidenceError("A share is outside −1 … 1.")
     rates = (np.clip(shares, -1, 1) + 1) / 2
     rate, variance = float(rates.mean()), float(rates.var(ddof=1) / count)
-    effective = float(count)
-    if variance > 0:
-        # Shares vary less than zeros and ones of the same mean, so each counts for up to eight.
-        effective = float(np.clip(rate * (1 - rate) / variance, count, 8 * count))
+    if np.ptp(rates) < TINY:
+        # All alike: other shares are at most as likely as is compatible with none in so many.
+        unseen = 1 - ((1 - level) / 2) ** (1 / count)
+        return Interval(2 * rate * (1 - unseen) - 1, 2 * (rate + (1 - rate) * unseen) - 1)
+    # Shares vary less than zeros and ones of the same mean, so each counts for up to eight.
+    effective = float(np.clip(rate * (1 - rate) / variance, count, 8 * count))
     normal, student = stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, count - 1)
     effective *= float((normal / student) ** 2)
     hits, tail = rate * effective, (1 - level) / 2
     low = 0.0 if rate <= 0 else float(special.betaincinv(hits, effective - hits + 1, tail))
     high = 1.0 if rate >= 1 else float(special.betaincinv(hits + 1, effective - hits, 1 - tail))
     return Interval(2 * low - 1, 2 * high - 1)
+
+
+def mean_interval(
+    values: Float[np.ndarray, " replicate *many"], level: float = 0.95
+) -> tuple[Float[np.ndarray, " *many"], Float[np.ndarray, " *many"]]:
+    """Intervals of means of values without bounds, by Student's t.
+
+    For values between known bounds `share_interval` keeps its coverage with few replicates; this
+    one needs values that are not very skewed, and has no width where all are equal.
+
+    Args:
+        values: One row for each replicate.
+        level: Coverage.
+
+    Returns:
+        The lower and the upper limits; NaN where a value is NaN.
+
+    Raises:
+        EvidenceError: There are fewer than two replicates.
+
+    >>> low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
+    >>> round(float(low), 3), round(float(high), 3)
+    (-0.484, 4.484)
+    """
+    count = len(values)
+    if count < 2:
+        raise EvidenceError(f"{count} replicates: an interval needs at least two.")
+    mean = values.mean(0)
+    margin = stats.t.ppf(0.5 + level / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
+    return np.asarray(mean - margin), np.asarray(mean + margin)
 
 
 def _logit_interval(
