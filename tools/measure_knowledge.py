@@ -37,7 +37,7 @@ HERMIONE = {
     "hard_negative": "look == 'another'",
     "match": "place,beside",
 }
-PARAPHRASES, SEEDS = 40, (0, 1)
+PARAPHRASES, SEEDS = 40, 2
 UNWANTED = (CLASSES["black clothes"], CLASSES["bushy brown hair"])
 
 
@@ -60,7 +60,7 @@ def split(model: Any, prompt: str, removal: Any, progress: Progress) -> dict[str
         prompt,
         [*findings(model, progress), *CLASSES.values()],
         removal=removal,
-        seeds=SEEDS,
+        seeds_per_paraphrase=SEEDS,
         paraphrases=PARAPHRASES,
         synergy=False,
         path=False,
@@ -74,6 +74,8 @@ def split(model: Any, prompt: str, removal: Any, progress: Progress) -> dict[str
         other: {name: each for name, each in splits.items() if name in CLASSES.values()}
         for other, splits in result["alternatives"].items()
     }
+    # The page says how many seeds each paraphrase has.
+    result["seeds"] = result["seeds"][0]
     keys = ("prompt", "pieces", "baselines", "removal", "paraphrases", "seeds", "of")
     return {key: result[key] for key in (*keys, "alternatives")}
 

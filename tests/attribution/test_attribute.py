@@ -6,6 +6,7 @@ from functools import partial
 import families
 import numpy as np
 import pytest
+import torch
 from tiny import tiny_model
 
 from clerestory.attribution import (
@@ -134,7 +135,7 @@ def test_a_pipeline_of_no_known_family_can_be_attributed():
     model = families.small_model(families.built(families.karlo))
     site = next(site for site in model.sites.values() if site.stage == "text" and site.shape[1])
     result = attribute(model, PROMPT, [f"{site.address}[0]"], paraphrases=20)
-    assert result.seeds == (0,)
+    assert set(result.seeds) == {(0,)}
     assert result.synergy.tested > 0
     assert result.patching == ()
 
@@ -161,6 +162,17 @@ def test_a_result_that_was_altered_is_refused(model, tmp_path, change):
         Attribution.load(tmp_path / "a")
 
 
+def test_nan_weights_are_refused_in_words(monkeypatch):
+    model = tiny_model(window=128)
+    # The pipeline is shared with other tests: its weight is put back.
+    weights = next(model.pipeline.prior_text_encoder.parameters())
+    monkeypatch.setattr(weights, "data", torch.full_like(weights, torch.nan))
+    with pytest.raises(
+        EvidenceError, match=r"not finite in 20 of 20 paraphrases.*NaN in the model"
+    ):
+        attribute(model, PROMPT, [UNIT], paraphrases=20, progress=False)
+
+
 def test_what_is_too_long_or_names_nothing_is_refused(model):
     with pytest.raises(PromptError, match=r"The piece .* is too long"):
         attribute(model, f"a [{'dog ' * 200}]", [UNIT], paraphrases=20)
@@ -183,8 +195,9 @@ def test_synergy_is_found_where_only_all_pieces_activate_a_unit(model):
     padding = np.zeros((40, 4, max(width - 24, 0)))
     test = find_synergy(model, [site], np.concatenate([activations, padding], 2)[:, :, :width])
     assert test.units[0].unit == f"{site}[5]"
-    assert test.units[0].q < 0.05 and test.significant == 1
-    assert test.flips < 30
+    assert test.units[0].q < 0.001 and test.significant >= 1
+    assert test.tested <= 50 and test.candidates == width
+    assert f"{site}[7]" not in {unit.unit for unit in test.units if unit.q <= 0.05}
 
 
 def test_the_last_block_carries_a_pooled_value_at_the_end_token(model):

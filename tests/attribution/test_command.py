@@ -8,6 +8,7 @@ import typer
 from tiny import tiny_model
 
 from clerestory import attribution
+from clerestory.attribution.paraphrases import TEMPLATES
 from clerestory.cli import attribute as command
 
 UNIT = "text/pooled[2]"
@@ -40,8 +41,9 @@ def test_json_has_the_names_that_scripts_rely_on_and_the_page_escapes(tmp_path):
     assert page.count("data:image/png") == 4 * 2 + 2 * 4
 
 
-def test_a_short_prompt_takes_the_paraphrases_that_there_are_and_says_so():
-    result = call("a [cat]", "--json")
+def test_a_long_prompt_takes_the_paraphrases_that_fit_and_says_so(monkeypatch):
+    monkeypatch.setattr("clerestory.attribution.paraphrases.TEMPLATES", TEMPLATES[:21])
+    result = call("a [cat]", "--json", "--no-path", "--no-synergy")
     assert json.loads(result.stdout)["paraphrases"] == 21
     assert "There are 21 paraphrases of this prompt, not 48: all are used." in result.stderr
     assert "With its pieces replaced by baselines, the prompt is: a thing" in result.stderr

@@ -11,7 +11,7 @@ from clerestory.attribution.page import page
 from clerestory.attribution.patching import patch_tokens
 from clerestory.attribution.results import PatchEffect
 
-SHORT = [parse_pieces("[a|b] cat [c|d]")]
+SHORT = [parse_pieces("[a|b] cat [c|d]")] * 2
 
 
 def patch(model, paraphrases, targets, **options):
@@ -48,7 +48,7 @@ def test_only_the_encoder_that_a_target_comes_from_is_reported(unit, stage):
 
 def test_deleted_pieces_leave_the_words_around_them():
     model = tiny_model()
-    paraphrases = [parse_pieces("an [a] cat with [c], dog")]
+    paraphrases = [parse_pieces("an [a] cat with [c], dog")] * 2
     targets = parse_targets(model, ["text/pooled[2]"])
     effects = patch(model, paraphrases, targets, removal="delete")
     tokens = {effect.token for effect in effects}

@@ -132,7 +132,7 @@ def sampled_coalitions(pieces: int, budget: int, seed: int) -> list[Bools]:
 
 
 def sampled_indices(
-    games: Sequence[Game], pieces: int, budget: int, seeds: Sequence[int]
+    games: Sequence[Game], pieces: int, budget: int, seeds: Sequence[int] | None = None
 ) -> Indices:
     """Estimate indices of games, each by two independent samples of coalitions.
 
@@ -142,7 +142,7 @@ def sampled_indices(
         games: One for each replicate.
         pieces: How many pieces; the values are those of `sampled_coalitions` and of the two ends.
         budget: Coalitions per estimate.
-        seeds: The seed of each game, as for `sampled_coalitions`.
+        seeds: The seed of each game, as for `sampled_coalitions`; by default its index.
 
     Returns:
         The indices, with both errors.
@@ -151,7 +151,7 @@ def sampled_indices(
     halves = np.array(
         [
             [_estimates(pieces, budget, 2 * seed + half, game) for half in (0, 1)]
-            for seed, game in zip(seeds, games, strict=True)
+            for seed, game in zip(seeds or range(len(games)), games, strict=True)
         ]
     )
     estimates = halves.mean(1)

@@ -131,10 +131,7 @@ def _label_values(
 ) -> NDArray[np.float64]:
     classifier = load_classifier(term.classifier, role=role)
     if not log_odds:
-        hits = drawing.hits(classifier, term.label).astype(np.float64)
-        # Of NaN the likeliest class would be the first one.
-        hits[np.isnan(drawing.probabilities(classifier)).any(1)] = np.nan
-        return np.asarray(hits)
+        return np.asarray(drawing.hits(classifier, term.label), np.float64)
     column = classifier.classes.index(term.label)
     probabilities = drawing.probabilities(classifier)[:, column].astype(np.float64)
     return np.asarray(logit(probabilities.clip(CLIP, 1 - CLIP)))
