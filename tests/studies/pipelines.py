@@ -36,7 +36,7 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
         "seeds": (0,),
     },
     "show": {"seeds": (0, 1)},
-    "attribute": {"paraphrases": 20, "seeds": (0,)},
+    "attribute": {"paraphrases": 20, "seeds_per_paraphrase": 1},
     "suppress": {
         "selection_paraphrases": 10,
         "evaluation_paraphrases": 10,

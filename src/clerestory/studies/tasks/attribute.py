@@ -68,7 +68,7 @@ class Attribute(Task):
     preserves: dict[str, str] = Field(default_factory=dict)
     findings: tuple[str, ...] = ()
     paraphrases: int = Field(default=40, ge=20)
-    seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
+    seeds_per_paraphrase: int = Field(default=2, ge=1)
     removal: Literal["baseline", "delete"] = "baseline"
 
     @model_validator(mode="after")
@@ -92,11 +92,11 @@ class Attribute(Task):
 
     def method(self) -> str:
         removal = "replaced by a baseline" if self.removal == "baseline" else "deleted"
-        seeds = count_noun(len(self.seeds), "seed")
+        seeds = count_noun(self.seeds_per_paraphrase, "seed")
         return (
             f"Every combination of the pieces of “{self.prompt}” was drawn in {self.paraphrases} "
-            f"paraphrases, {seeds} each; removed pieces are {removal}. Shares are Shapley values; "
-            "their intervals are over paraphrases."
+            f"paraphrases, each with {seeds} of its own; removed pieces are {removal}. Shares are "
+            "Shapley values; their intervals are over the templates of the paraphrases."
         )
 
     def cost(self, context: TaskContext) -> Cost:
@@ -104,7 +104,7 @@ class Attribute(Task):
 
         # Each piece is either there or removed.
         combinations = 2 ** len(parse_pieces(self.prompt).pieces)
-        pictures = combinations * self.paraphrases * len(self.seeds)
+        pictures = combinations * self.paraphrases * self.seeds_per_paraphrase
         return Cost(pictures=pictures, disk=5_000_000)
 
     def run(self, context: TaskContext, folder: Path) -> TaskResult:
@@ -119,7 +119,7 @@ class Attribute(Task):
             prompt,
             [*directions, *targets.values()],
             removal=self.removal,
-            seeds=self.seeds,
+            seeds_per_paraphrase=self.seeds_per_paraphrase,
             paraphrases=paraphrase(
                 prompt, self.paraphrases, at_least=20, model=context.model, removal=(self.removal,)
             ),
