@@ -37,6 +37,7 @@ ENDINGS = {"new file": ".png", "new study": ".toml"}
 """What names of files that are written end in."""
 TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "text": ("cat", ()),
+    "words": ("pixel art", ("{item}",)),
     "prompt": ("a cat", ("moose " * 99,)),
     "pieces": ("a [cat] on a [dog]", ("a [cat",)),
     "said": ("a cat of {x}", ("a cat",)),
@@ -131,6 +132,7 @@ KINDS = {
     "lancet train --work": "work folder",
     "lancet render --out": "new file",
     "study new --out": "new study",
+    "templates --out": "new study",
     "--sheet": "new file",
     "microscope backup to": "new file",
     # said
@@ -164,6 +166,8 @@ KINDS = {
     "--label": "class",
     "--classes": "classes",
     "concept": "concept",
+    "templates concept": "words",
+    "--against": "words",
     "--unwanted": "concept",
     "--picture-filter": "concept",
     "steer build --hard-negative": "concept",

@@ -26,6 +26,7 @@ from clerestory.cli import (
     steer,
     study,
     suppress,
+    templates,
     verify,
 )
 from clerestory.cli.plugins import PluginGroup
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 app.command()(draw.draw)
 app.command()(sites.sites)
+app.command()(templates.templates)
 app.command()(record.record)
 app.command()(find.find)
 app.command()(verify.verify)

@@ -22,7 +22,14 @@ from clerestory.registry import suggest
 if TYPE_CHECKING:
     from clerestory.recordings import Recording
 
-__all__ = ["ContrastSamples", "contrast_samples", "random_halves", "split_names", "split_wording"]
+__all__ = [
+    "ContrastSamples",
+    "cell_prompts",
+    "contrast_samples",
+    "random_halves",
+    "split_names",
+    "split_wording",
+]
 
 TEMPLATE, PHRASES = "template", ("phrase", "concept")
 """Columns of frames and of phrases where none are named."""
@@ -149,6 +156,55 @@ def random_halves(levels: pd.Series[str], rng: np.random.Generator) -> pd.Series
     # Alternate along the random order, so that the halves differ by at most one level.
     half = {names[at]: HALVES[position % 2] for position, at in enumerate(order)}
     return levels.map(half)
+
+
+def cell_prompts(
+    table: pd.DataFrame, control: Sequence[str], count: int, per_cell: int
+) -> pd.DataFrame:
+    """Choose prompts for `group`, of which it leaves none out.
+
+    `group` compares samples of one item in one template and leaves out the templates of the other
+    half. Here each item has a template of its own half, by the split that `group` makes with its
+    default seed, so that half as many pictures are as good.
+
+    Args:
+        table: All prompts, with the factors and a column `template`.
+        control: The factors that `group` controls: an item has one level of each.
+        count: How many prompts.
+        per_cell: How many of one item in one template, where there are as many.
+
+    Returns:
+        The prompts, in the order of the table.
+
+    Raises:
+        EvidenceError: There are too few cells for every template to be in one.
+    """
+    rng = np.random.default_rng(0)
+    item = table[list(control)].astype(str).agg(" · ".join, axis=1)
+    names = sorted(item.unique())
+    cells = -(-count // per_cell)
+    # The halves depend on which items there are: they are drawn after the items.
+    chosen = [names[at] for at in rng.permutation(len(names))[:cells]]
+    halves = np.random.default_rng(0)
+    item_half = random_halves(pd.Series(chosen, dtype=str), halves)
+    templates = pd.Series(sorted(table["template"].unique()), dtype=str)
+    template_half = random_halves(templates, halves)
+    if cells <= len(templates) or len(chosen) <= len(templates):
+        raise EvidenceError(
+            f"{count} prompts, {per_cell} in a cell, are {min(cells, len(chosen))} cells; more than"
+            f" {len(templates)} are needed, one for each template."
+        )
+    rows: list[int] = []
+    for half in HALVES:
+        items = [name for name, its in zip(chosen, item_half, strict=True) if its == half]
+        frames = list(templates[template_half == half])
+        # Cells beyond one for each item are further templates of the same items.
+        for at in range(-(-cells * len(items) // len(chosen))):
+            cycle, position = divmod(at, len(items))
+            frame = frames[(position + cycle) % len(frames)]
+            inside = np.flatnonzero((item == items[position]) & (table["template"] == frame))
+            rows += list(rng.permutation(inside)[:per_cell])
+    return table.iloc[sorted(rows)].reset_index(drop=True)
 
 
 def _items(table: pd.DataFrame, match: str | Sequence[str], within: str | None) -> pd.Series[str]:

@@ -9,7 +9,7 @@ from clerestory.errors import TableError
 from clerestory.io.reading import read_text
 from clerestory.studies.schema import NAME, study_file
 
-__all__ = ["new_study"]
+__all__ = ["TEMPLATE", "new_study", "with_words"]
 
 TEMPLATE = Path(__file__).with_name("pages") / "new.toml"
 
@@ -34,7 +34,24 @@ def new_study(name: str, like: str | None = None) -> str:
         )
     if like is None:
         text = TEMPLATE.read_text("utf-8").replace("NAME", name)
-        return text.replace("WORDS", name.replace("-", " "))
+        return with_words(text, name.replace("-", " "))
     text = read_text(study_file(like), TableError)
     # The first `name` is the study's own; tables further down may have fields of that name.
     return re.sub(r'^name = ".*"$', f'name = "{name}"', text, count=1, flags=re.MULTILINE)
+
+
+def with_words(text: str, words: str) -> str:
+    """Put words for `WORDS` into a text, with the article that fits them.
+
+    Args:
+        text: Any text.
+        words: The words.
+
+    Returns:
+        The text.
+
+    >>> with_words("a WORDS of a cat in WORDS", "ink")
+    'an ink of a cat in ink'
+    """
+    article = "an" if words[:1].lower() in tuple("aeiou") else "a"
+    return re.sub(r"\ba WORDS\b", lambda _: f"{article} {words}", text).replace("WORDS", words)

@@ -27,8 +27,10 @@ class Record(Task):
 
     Each item has `seeds_per_item` seeds of its own, which its prompts share; `seeds` are the same
     for all items instead (0 by default), and claims are then about these seeds. Every combination
-    is drawn, or `sample` random fills. Patterns of `sites` that match no site of the model are left
-    out. `max_levels` limits the levels of factors, for a smaller scale.
+    is drawn, or `sample` random fills; with `cells`, the factors that `[group]` controls,
+    `per_cell` of them in each cell of one item and template that it compares. Patterns of `sites`
+    that match no site of the model are left out. `max_levels` limits the levels of factors, for a
+    smaller scale.
     """
 
     resumable = True
@@ -37,6 +39,8 @@ class Record(Task):
     prompts: Template
     sites: tuple[str, ...] = Field(min_length=1)
     sample: int = Field(default=0, ge=0)
+    cells: tuple[str, ...] = ()
+    per_cell: int = Field(default=8, ge=2)
     seeds: tuple[int, ...] = ()
     seeds_per_item: int = Field(default=0, ge=0)
     pool: str = "mean"
@@ -45,9 +49,12 @@ class Record(Task):
 
     @model_validator(mode="after")
     def _check_max_levels(self) -> Self:
-        for factor in self.max_levels:
-            if factor not in self.prompts.levels:
-                raise ValueError(f"max_levels: there is no factor {factor!r}")
+        for field, factors in {"max_levels": self.max_levels, "cells": self.cells}.items():
+            for factor in factors:
+                if factor not in self.prompts.levels:
+                    raise ValueError(f"{field}: there is no factor {factor!r}")
+        if self.cells and not self.sample:
+            raise ValueError("cells: give `sample`, the number of prompts")
         return self
 
     @model_validator(mode="after")
@@ -123,10 +130,14 @@ class Record(Task):
         """The prompts, with as many levels as `max_levels` says."""
         import numpy as np
 
+        from clerestory.contrasts.samples import cell_prompts
+
         # The task is frozen: a smaller scale takes a copy with fewer levels.
         prompts = self.prompts.model_copy(update={"levels": self._levels()})
         if not self.sample:
             return prompts.table()
+        if self.cells:
+            return cell_prompts(prompts.table(), self.cells, self.sample, self.per_cell)
         # A fixed seed: a run that was stopped continues with the same prompts.
         return prompts.random(self.sample, np.random.default_rng(0))
 

@@ -1,0 +1,56 @@
+"""`clerestory templates`: a file of prompts about a concept, to edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clerestory.cli.model_options import ModelOptions, takes_model
+
+__all__ = ["templates"]
+
+
+@takes_model
+def templates(
+    concept: Annotated[str, typer.Argument(help="Words of the concept, such as `stained glass`.")],
+    model: ModelOptions,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Hard negative: what has its words or looks without being it, such as `a stained "
+            "glass window`; default: the concept's words, as a thing."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, ending in .toml; default: print it.")
+    ] = None,
+) -> None:
+    """Write phrases per arm, sentence frames and items for `record --prompts`, to edit.
+
+    The items are the model's own, where it brings some. Comments in the file say how many phrases
+    are needed, and why.
+    """
+    from clerestory.cli import console
+    from clerestory.errors import OutputError
+    from clerestory.io.writing import atomic_file, prepare_new_file
+    from clerestory.studies.new_prompts import ITEMS, concept_prompts
+
+    if out is not None:
+        if out.suffix != ".toml":
+            raise OutputError(f"--out is {str(out)!r}; a file of prompts must end in .toml.")
+        prepare_new_file(out)
+    # Words that are refused are refused before the model is opened.
+    concept_prompts(concept, against)
+    text = concept_prompts(concept, against, model.open().profile.items(ITEMS))
+    if out is None:
+        console.write(text)
+        return
+    text = text.replace("--prompts FILE", f"--prompts {out.name}")
+    with atomic_file(out) as part:
+        part.write_text(text, "utf-8")
+    console.write(f"{out} has sixteen phrases an arm: read them, change them, then")
+    console.write(
+        f"  clerestory record --prompts {out} --sites 'text.*/mlp' --no-pictures --out rec"
+    )
