@@ -220,7 +220,7 @@ KINDS = {
     "--min-confidence": "number",
     **dict.fromkeys(("--steps", "--prior-steps", "--batch", "--chunk", "--sample"), "positive"),
     "record --seeds-per-item": "positive",
-    **dict.fromkeys(("--workers", "find --top", "--flips", "--best", "--n"), "positive"),
+    **dict.fromkeys(("--workers", "find --top", "--best", "--n"), "positive"),
     **dict.fromkeys(("--sample-seed", "--seed", "--baselines", "--count"), "number"),
     **dict.fromkeys(
         (

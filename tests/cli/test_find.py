@@ -17,7 +17,7 @@ app.callback()(lambda: None)
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    table = factorial(items=48, templates=6)
+    table = factorial(items=48, phrases=12)
     arrays = noise(table, 0, {"prior/embedding": (1, 6), "text.blocks.0/mlp": (1, 6)})
     arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 3] -= 5
     folder = tmp_path_factory.mktemp("find") / "rec"
@@ -39,20 +39,32 @@ def call(recording, *more):
 
 def test_json_has_the_names_that_scripts_rely_on(recording):
     content = json.loads(call(recording, "--hard-negative", "style == 'window'", "--json").stdout)
-    assert {"findings", "tested", "null"} <= set(content)
-    assert set(content["null"]) == {"flips", "any_found"}
+    assert {"findings", "tested", "templates", "warnings"} <= set(content)
+    assert content["templates"] == {
+        "positive": 6, "negative": 6, "hard_negative": 6, "design": "nested"
+    }  # fmt: skip
     neuron = next(one for one in content["findings"] if one["kind"] == "neuron")
-    assert neuron["unit"] == "prior/embedding[3]"
-    names = {"auroc", "low", "high", "win_rate", "win_low", "q", "hard_negative_auroc", "pairs"}
+    assert (neuron["unit"], neuron["status"]) == ("prior/embedding[3]", "found")
+    assert {"sign", "selection_rank"} <= set(neuron)
+    names = {"auroc", "low", "high", "p", "q", "hard_negative_auroc", "df", "items"}
     assert names <= set(neuron["detects"])
 
 
-def test_a_person_reads_the_best_of_each_kind_and_what_noise_would_find(recording):
+def test_json_has_warnings_with_their_kinds(tmp_path):
+    table = factorial(items=16, phrases=4)
+    recording_of(table, noise(table, 0, {"prior/embedding": (1, 6)}), tmp_path / "rec")
+    warnings = json.loads(call(tmp_path / "rec", "--json").stdout)["warnings"]
+    printed = call(tmp_path / "rec").stderr
+    assert {warning["kind"] for warning in warnings} == {"few-items", "few-templates"}
+    assert all(f"warning: {warning['text']}" in printed for warning in warnings)
+
+
+def test_a_person_reads_the_first_of_each_kind_the_design_and_its_power(recording):
     words = call(recording).stdout
-    assert "18 units tested; figures are of 24 held-out items" in words
+    assert "18 units ranked, 18 tested on 24 items and templates of each arm" in words
+    assert "(6 positive, 6 negative; nested); df " in words and "with 80% power." in words
     (row,) = [line.split() for line in words.splitlines() if "prior/embedding[3]" in line]
-    assert row[:4] == ["prior/embedding[3]", "neuron", "-1", "1"]
-    assert "of 200 data sets have a finding" in words
+    assert row[:4] == ["prior/embedding[3]", "neuron", "-1", "found"]
 
 
 def test_the_folder_holds_findings_and_maps(recording, tmp_path):

@@ -22,21 +22,21 @@ def call(recording, *more):
 
 
 def test_json_has_the_names_that_scripts_rely_on(recording):
-    content = json.loads(call(recording, "--json").stdout)
+    content = json.loads(call(recording, "--control", "item", "--json").stdout)
     light = content["groups"]["light"]
-    assert {"prompts", "units"} <= set(light)
-    assert {"unit", "auroc", "low", "high", "q", "omega2"} <= set(light["units"][0])
+    assert {"cells", "units"} <= set(light)
+    assert {"unit", "status", "auroc", "low", "high", "q"} <= set(light["units"][0])
 
 
 def test_the_report_shows_pictures_and_holds_nothing_from_outside(recording, tmp_path):
-    words = call(recording, "--control", "place", "--out", tmp_path / "out").stdout
+    words = call(recording, "--control", "item", "--out", tmp_path / "out").stdout
     assert "light" in words and "dark" in words
     page = (tmp_path / "out" / "report.html").read_text()
     listed, styled = set(re.findall(r'class="(p\d+)"', page)), set(re.findall(r"\.(p\d+) \{", page))
     assert listed == styled and len(styled) == page.count("data:image/png") > 30, (
         "each picture once"
     )
-    assert "alike in place" in page
+    assert "alike in item" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     found = Findings.load(tmp_path / "out" / "findings" / "00")
     assert found.samples is not None
@@ -45,5 +45,5 @@ def test_the_report_shows_pictures_and_holds_nothing_from_outside(recording, tmp
 def test_what_is_wrong_is_one_line(recording):
     with pytest.raises(RegistryError, match="no class 'bright'"):
         call(recording, "--classes", "bright,light")
-    with pytest.raises(EvidenceError, match="`control` cannot be combined"):
-        call(recording, "--control", "place", "--within", "prompt")
+    with pytest.raises(EvidenceError, match="control fewer columns"):
+        call(recording)

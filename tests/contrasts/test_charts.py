@@ -18,7 +18,7 @@ SITES = {
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
-    table = factorial(items=24, templates=2)
+    table = factorial(items=24, phrases=4)
     arrays = noise(table, 0, SITES)
     arrays["denoiser.mid.res.0/out"][(table["style"] == "glass").to_numpy(), 4, 1] += 6
     recording = recording_of(table, arrays, tmp_path_factory.mktemp("map") / "rec")
@@ -27,7 +27,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
         "negative": "style == 'plain'",
         "match": "subject",
     }
-    return find(recording, **queries, flips=2)
+    return find(recording, **queries)
 
 
 @pytest.mark.parametrize("kind", ["neuron", "direction"])

@@ -13,8 +13,8 @@ from clerestory.errors import EvidenceError, OutputError
 
 @pytest.fixture
 def found() -> Findings:
-    table = planted.samples(items=8)
-    return contrast(planted.activations(table), table, flips=5)
+    samples = planted.samples(items=12, phrases=4, seeds=1)
+    return contrast(planted.activations(samples.table), samples)
 
 
 def test_findings_are_the_same_after_saving_and_loading(found: Findings, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
 
 def test_findings_are_a_sentence_a_table_and_a_map(found: Findings) -> None:
     first = found.top_ranked("direction")
-    assert repr(found).startswith(f"Findings: {len(found)} findings of {found.tested} tested units")
+    assert repr(found).startswith(f"Findings: {len(found.found())} of {found.tested} picks found")
     assert first.unit in repr(found) and len(repr(found)) < 200
     table = found.table().set_index("unit")
     assert table.loc[first.unit, "auroc"] == first.detects.auroc

@@ -1,170 +1,194 @@
+"""`group`: what the pictures of a class share, compared within cells of an item and a template."""
+
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import planted_cause
 from helpers.planted_cause import model
 
 from clerestory.causal import verify
 from clerestory.contrasts import Findings, Groups, group
 from clerestory.errors import EvidenceError, RegistryError
-from clerestory.recordings import record
+from clerestory.recordings import Recording, record
 
 TEXT = "text.blocks.0/mlp"
 LIGHT = "python:helpers.planted_cause:light"
+ITEMS, TEMPLATES = 32, 12
 
 
-def _prompts() -> pd.DataFrame:
-    """Random prompts; most that are light are also by night."""
+def _prompts(items: int = ITEMS, templates: int = TEMPLATES) -> pd.DataFrame:
+    """Two light and two dark prompts of each item in each template; light ones mostly by night."""
     rng = np.random.default_rng(1)
     rows = []
-    for number in range(120):
-        lit = rng.random() < 0.5
-        night = rng.random() < (0.8 if lit else 0.2)
-        words = f"a {'glass' if lit else 'clay'} {'night' if night else 'day'} w{number}"
-        rows.append((words, "night" if night else "day"))
-    return pd.DataFrame(rows, columns=["prompt", "place"])
+    for item in range(items):
+        for template in range(templates):
+            for copy in range(4):
+                night = rng.random() < (0.92 if copy < 2 else 0.08)
+                words = [f"t{template}", "glass" if copy < 2 else "clay"]
+                words += ["night" if night else "day", f"w{item}-{template}-{copy}"]
+                place = "night" if night else "day"
+                rows.append((" ".join(words), f"thing {item}", f"t{template}", place))
+    return pd.DataFrame(rows, columns=["prompt", "item", "template", "place"])
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     folder = tmp_path_factory.mktemp("group") / "rec"
-    return record(model(), _prompts(), (0, 1), sites=[TEXT], out=folder)
+    return record(model(), _prompts(), 0, sites=[TEXT], out=folder, progress=False)
 
 
 @pytest.fixture(scope="module")
-def groups(recording):
-    return group(recording, classifier=LIGHT, flips=20)
+def groups(recording: Recording) -> Groups:
+    return group(recording, classifier=LIGHT, control="item")
 
 
-def test_what_a_group_shares_comes_first_with_its_figures(groups):
+def unit_of(groups: Groups, name: str, unit: str) -> Any:
+    return next(one for one in groups[name].units if one.unit == unit)
+
+
+def kinds(findings: Findings) -> set[str]:
+    return {warning.kind for warning in findings.warnings}
+
+
+def classified(monkeypatch: pytest.MonkeyPatch, classify: Any, *classes: str) -> str:
+    """The name of a classifier."""
+    classify.classes = classes
+    monkeypatch.setattr(planted_cause, "classify", classify, raising=False)
+    return "python:helpers.planted_cause:classify"
+
+
+def test_what_a_group_shares_is_picked_first_and_found(groups: Groups) -> None:
     light = groups["light"]
     neurons = [one for one in light.units if one.kind == "neuron"]
-    best = {one.unit for one in neurons[:2]}
-    assert best == {f"{TEXT}[0]", f"{TEXT}[1]"}
-    first = next(one for one in neurons if one.unit == f"{TEXT}[0]")
-    assert (first.auroc, first.sign) == (1.0, 1)
-    assert first.omega2 == pytest.approx(1.0) and first.q < 0.001
+    assert {one.unit for one in neurons[:2]} == {f"{TEXT}[0]", f"{TEXT}[1]"}
+    first = unit_of(groups, "light", f"{TEXT}[0]")
+    assert (first.auroc, first.sign, first.status) == (1.0, 1, "found")
+    assert first.low > 0.8 and first.q < 0.001
     assert first.auroc_against == {"dark": 1.0}
-    dark = next(one for one in groups["dark"].units if one.unit == f"{TEXT}[0]")
-    assert dark.sign == -1
-    assert 20 < light.prompts < 40, "half of sixty or so are evaluated"
+    assert unit_of(groups, "dark", f"{TEXT}[0]").sign == -1
 
 
-def test_prevalence_is_the_share_of_prompts_above_the_others_upper_quartile(groups):
-    one = next(u for u in groups["light"].units if u.unit == f"{TEXT}[1]")
-    assert one.prevalence == 1.0
-    by_chance = [u.prevalence for u in groups["light"].units if u.auroc < 0.6]
-    assert all(0.05 < share < 0.5 for share in by_chance)
+def test_each_cell_of_the_evaluation_half_counts_once(groups: Groups) -> None:
+    assert groups["light"].cells == ITEMS // 2 * TEMPLATES // 2
+    templates = groups.findings("light").templates
+    assert templates == {"positive": 6, "negative": 6, "design": "cells"}
+    assert "shared-templates" not in kinds(groups.findings("light"))
 
 
-def test_a_confound_is_found_until_it_is_controlled(recording, groups):
+def test_a_confound_is_found_and_warned_of_until_it_is_controlled(
+    recording: Recording, groups: Groups
+) -> None:
     night = f"{TEXT}[2]"
-    before = next(u for u in groups["light"].units if u.unit == night)
-    assert before.auroc > 0.75 and before.q < 0.05
-    after = group(recording, classifier=LIGHT, control="place", flips=20)
-    assert after.controlled == ("place",)
-    unit = next(u for u in after["light"].units if u.unit == night)
-    assert unit.q > 0.05
-    assert abs(unit.omega2) < 0.15 < before.omega2
-    assert 0.25 < unit.auroc_against["dark"] < 0.75 < before.auroc_against["dark"]
-    assert next(u for u in after["light"].units if u.unit == f"{TEXT}[0]").q < 0.01
+    before = unit_of(groups, "light", night)
+    assert before.status == "found" and before.auroc > 0.7
+    assert "confounded" in kinds(groups.findings("light"))
+    after = group(recording, classifier=LIGHT, control=["item", "place"])
+    assert after.controlled == ("item", "place")
+    unit = unit_of(after, "light", night)
+    assert unit.status != "found" and 0.25 < unit.auroc_against["dark"] < 0.75
+    assert "confounded" not in kinds(after.findings("light"))
+    assert after["light"].cells < groups["light"].cells / 2
+    assert unit_of(after, "light", f"{TEXT}[0]").auroc == 1.0
 
 
-def test_a_group_is_handed_to_verify(groups, tmp_path):
-    found = groups.findings("light")
-    found.save(tmp_path / "f")
+def test_a_group_is_handed_to_verify(groups: Groups, tmp_path: Path) -> None:
+    groups.findings("light").save(tmp_path / "f")
     loaded = Findings.load(tmp_path / "f")
     units = [f"{TEXT}[0]", f"{TEXT}[1]"]
-    from helpers.planted_cause import Light
+    result = verify(
+        loaded, model(), classifier=planted_cause.Light(), label="light", units=units, maps=False
+    )
+    assert [one.addition.effect for one in result.effects] == [1.0, 0.0]
 
-    result = verify(loaded, model(), classifier=Light(), label="light", units=units, maps=False)
-    assert [one.controls for one in result.effects] == [True, False]
 
-
-def test_prompts_whose_seeds_disagree_are_counted_and_make_the_contrast_within(
-    tmp_path, monkeypatch
-):
-    """Of each prompt one seed is made light by its noise, and a unit knows."""
-    from helpers import planted_cause
+def test_without_columns_the_seeds_of_each_prompt_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a text encoder computes is the same for all seeds, so that nothing separates them."""
 
     def classify(pictures: np.ndarray) -> np.ndarray:
-        lit = pictures[:, 0, 0, 0] % 2 == 1
-        return np.stack([~lit, lit], 1).astype(np.float32)
+        odd = pictures[:, 0, 0, 0] % 2 == 1
+        return np.stack([~odd, odd], 1).astype(np.float32)
 
-    classify.classes = ("even", "odd")
-    monkeypatch.setattr(planted_cause, "parity", classify, raising=False)
+    name = classified(monkeypatch, classify, "even", "odd")
     prompts = [f"a clay w{number}" for number in range(60)]
     recording = record(model(), prompts, range(4), sites=[TEXT], out=tmp_path / "rec")
-    split = group(
-        recording, classifier="python:helpers.planted_cause:parity", within="prompt", flips=20
-    )
-    assert len(split.mixed) > 30
-    assert all(unit.q > 0.05 for own in split.groups.values() for unit in own.units)
+    groups = group(recording, classifier=name)
+    assert set(groups.groups) == {"even", "odd"}
+    assert groups["odd"].cells > 12
+    assert {unit.auroc for own in groups.groups.values() for unit in own.units} == {0.5}
+    assert not groups.findings("odd").found()
+    assert "templates-not-varied" in kinds(groups.findings("odd"))
 
 
-def test_a_prompt_is_in_a_group_only_if_all_of_its_seeds_are(recording):
-    """Half of the pictures are of another class: their prompts are in no group."""
-    found = group(recording, classifier=LIGHT, min_confidence=0.5, flips=5)
-    assert (found.mixed, found.excluded) == ({}, 0)
-    with pytest.raises(EvidenceError, match="No class has 6"):
-        group(recording, classifier=LIGHT, picture_filter=f"{LIGHT}=light", flips=5)
+def test_a_prompt_all_of_whose_seeds_look_alike_is_no_cell(
+    recording: Recording, tmp_path: Path
+) -> None:
+    with pytest.raises(EvidenceError, match="No class has 6 cells"):
+        group(recording, classifier=LIGHT)
 
 
-def test_prompts_that_disagree_are_beside_a_group_that_none_of_their_seeds_is_in(
-    tmp_path, monkeypatch
-):
-    """Dark pictures are of two kinds, seed by seed: light ones are a group all the same."""
-    from helpers import planted_cause
+def test_pictures_of_other_kinds_or_with_little_confidence_are_left_out(
+    recording: Recording, groups: Groups
+) -> None:
+    assert groups.excluded == 0
+    assert group(recording, classifier=LIGHT, control="item", min_confidence=0.5).excluded == 0
+    with pytest.raises(EvidenceError, match="No class has 6 cells"):
+        group(recording, classifier=LIGHT, control="item", picture_filter=f"{LIGHT}=light")
 
-    def classify(pictures):
+
+def test_a_group_is_held_against_each_other_one_that_shares_cells_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dark pictures are of two kinds by their noise, which no unit knows."""
+
+    def classify(pictures: np.ndarray) -> np.ndarray:
         lit, odd = pictures.mean((1, 2, 3)) > 100, pictures[:, 0, 0, 0] % 2 == 1
         return np.stack([lit, ~lit & odd, ~lit & ~odd], 1).astype(np.float32)
 
-    classify.classes = ("light", "odd", "even")
-    monkeypatch.setattr(planted_cause, "kinds", classify, raising=False)
-    prompts = [f"a {kind} w{number}" for number in range(40) for kind in ("glass", "clay")]
-    recording = record(model(), prompts, range(8), sites=[TEXT], out=tmp_path / "rec")
-    found = group(recording, classifier="python:helpers.planted_cause:kinds", flips=5)
-    assert set(found.groups) == {"light"} and len(found.mixed) > 30
-    best = found["light"].units[0]
-    assert best.auroc == 1.0 and best.prevalence == 1.0
-    with pytest.raises(EvidenceError, match="No class has 6"):
-        group(
-            recording,
-            classifier="python:helpers.planted_cause:kinds",
-            classes=["odd", "even"],
-            flips=5,
-        )
+    name = classified(monkeypatch, classify, "light", "odd", "even")
+    prompts = _prompts(items=14, templates=2)
+    recording = record(model(), prompts, range(4), sites=[TEXT], out=tmp_path / "rec")
+    groups = group(recording, classifier=name, control="item")
+    assert unit_of(groups, "light", f"{TEXT}[0]").auroc_against == {"odd": 1.0, "even": 1.0}
+    assert unit_of(groups, "odd", f"{TEXT}[0]").auroc_against == {"light": 1.0, "even": 0.5}
 
 
-def test_units_are_called_by_their_own_numbers_and_steps(tmp_path):
-    prompts = _prompts()
+def test_units_are_called_by_their_own_numbers_and_steps(tmp_path: Path) -> None:
     sites = [f"{TEXT}[1:4]", "denoiser.blocks.2/mlp@3"]
+    prompts = _prompts(items=14, templates=2)
     recording = record(model(), prompts, 0, sites=sites, out=tmp_path / "rec")
-    units = {one.unit for one in group(recording, classifier=LIGHT, flips=5)["light"].units}
+    groups = group(recording, classifier=LIGHT, control="item")
+    units = {one.unit for one in groups["light"].units}
     assert f"{TEXT}[1]" in units and f"{TEXT}[0]" not in units
     assert "denoiser.blocks.2/mlp[0]@3" in units
+    # Seven items and one template in each half.
+    assert {one.status for one in groups["light"].units} == {"undecided"}
+    assert {"few-items", "shared-templates"} & kinds(groups.findings("light")) == {"few-items"}
 
 
-def test_what_cannot_be_grouped_is_said_in_one_line(recording):
+def test_what_cannot_be_grouped_is_said_in_one_line(recording: Recording) -> None:
     with pytest.raises(RegistryError, match="no class 'bright'"):
         group(recording, classifier=LIGHT, classes=["bright"])
     with pytest.raises(EvidenceError, match="No class has 6"):
-        group(recording, classifier=LIGHT, classes=["light"])
+        group(recording, classifier=LIGHT, classes=["light"], control="item")
     with pytest.raises(EvidenceError, match="no column 'weather'"):
         group(recording, classifier=LIGHT, control="weather")
-    with pytest.raises(EvidenceError, match="Control less, or record more"):
+    with pytest.raises(EvidenceError, match="Record more seeds of each prompt, or control fewer"):
         group(recording, classifier=LIGHT, control="prompt")
 
 
-def test_groups_are_the_same_after_saving_and_loading(groups, tmp_path):
+def test_groups_are_the_same_after_saving_and_loading(groups: Groups, tmp_path: Path) -> None:
     groups.save(tmp_path / "groups")
     content = groups.to_dict()
-    assert {"unit", "auroc", "low", "high", "q", "omega2"} <= set(
-        content["groups"]["light"]["units"][0]
-    )
-    assert content["groups"]["light"]["prompts"] == groups["light"].prompts
+    light = content["groups"]["light"]
+    assert {"unit", "status", "auroc", "low", "high", "q"} <= set(light["units"][0])
+    assert light["cells"] == groups["light"].cells
     again = Groups.load(tmp_path / "groups")
     assert again.to_dict() == content
     assert again.findings("light").to_dict() == groups.findings("light").to_dict()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tiny import tiny_model
 
-from clerestory.contrasts import contrast
+from clerestory.contrasts import ContrastSamples, contrast
 from clerestory.edits import Add
 
 ITEMS = ("cat", "dog", "ant", "owl", "fox", "bee", "cow", "hen")
@@ -15,13 +15,13 @@ SITES = ("text.*/mlp", "text.*/resid", "prior.*/mlp", "prior/embedding")
 def _samples() -> pd.DataFrame:
     """The same plain prompts in both arms: they differ in what is planted only."""
     rows = [
-        (template.replace("{item}", name), f"{half} {name}", template, half, seed)
+        (template.replace("{item}", name), f"{half} {name}", template, "", half, seed)
         for half, names in (("selection", ITEMS[:4]), ("evaluation", ITEMS[4:]))
         for template in TEMPLATES[half]
         for name in names
         for seed in (0, 1)
     ]
-    return pd.DataFrame(rows, columns=["prompt", "item", "template", "half", "seed"])
+    return pd.DataFrame(rows, columns=["prompt", "item", "phrase", "template", "half", "seed"])
 
 
 def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
@@ -34,11 +34,12 @@ def test_a_direction_planted_in_a_pipeline_comes_first() -> None:
     }
     both = pd.concat([table.assign(arm=arm) for arm in run], ignore_index=True)
     both["prompt"] += both["arm"]
+    both["phrase"] += both["arm"]
     activations = {
         site: np.concatenate([run[arm].read(site).mean("step").to_numpy() for arm in run])
         for site in run["positive"].site_values
     }
-    found = contrast(activations, both, flips=10)
+    found = contrast(activations, ContrastSamples(both, from_pictures=False))
     first = found.top_ranked("direction")
     assert first.unit == "prior/embedding[difference]"
     assert first.detects.auroc == 1.0

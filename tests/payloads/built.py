@@ -25,6 +25,7 @@ from clerestory.classifiers.check_page import render_page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
 from clerestory.evaluation import Rate
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization.gallery import write_gallery
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, PoolScores
 from clerestory.recognition import (
@@ -209,16 +210,16 @@ def groups(folder: Path) -> Path:
     """Of a recording: its prompts, the classifier, its classes, columns, warnings."""
     prompts = pd.DataFrame(
         [
-            (f"{text} {at} a {words} day w{at}", "day")
+            (f"{text} {at} a {words} day w{at}", f"{text} {at}")
             for at, text in enumerate(2 * PAYLOADS)
             for words in ("glass", "clay")
         ],
-        columns=["prompt", "place"],
+        columns=["prompt", "item"],
     )
     recording = record(
         planted_cause.model(), prompts, 0, sites=["text.blocks.0/mlp"], out=folder / "recording"
     )
-    found = group(recording, classifier="python:helpers.planted_cause:light", flips=2)
+    found = group(recording, classifier="python:helpers.planted_cause:light", control="item")
     named = {name: f"{name} {ALL}" for name in found.groups}
     parts = {
         named[name]: replace(
@@ -237,9 +238,8 @@ def groups(folder: Path) -> Path:
         found,
         classifier=ALL,
         groups=parts,
-        mixed=dict.fromkeys(PAYLOADS, PAYLOADS),
-        controlled=(),
-        warnings=PAYLOADS,
+        controlled=PAYLOADS,
+        warnings=tuple(EvidenceWarning("other", text) for text in PAYLOADS),
         samples=found.samples.assign(
             group=found.samples["group"].map(lambda name: named.get(name, name))
         ),

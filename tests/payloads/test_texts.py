@@ -25,6 +25,7 @@ from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.contrasts.groups import Group, Groups, GroupUnit
 from clerestory.evaluation import Effect
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, PoolScores
 from clerestory.recognition.results import phrase_folder
 from clerestory.reporting import plots
@@ -122,16 +123,14 @@ def printed() -> dict[str, Any]:
         Provenance("0", ALL),
     )
     check = HumanCheck(ALL, PAYLOADS[:2], np.ones((2, 2), int), np.zeros(2, int), (0.5, 0.5), 4)
-    unit = GroupUnit(ALL, "neuron", 1, 0.9, 0.8, 1.0, 0.1, 0.5, 0.5, {ALL: 0.9})
+    unit = GroupUnit(ALL, "neuron", 1, "found", 0.9, 0.8, 1.0, 0.1, {ALL: 0.9})
     findings: Any = None  # kept in folders of their own, not printed
     groups = Groups(
         classifier=ALL,
         groups={ALL: Group(3, (unit,), findings)},
-        mixed={ALL: (ALL, ALL)},
         excluded=1,
         controlled=(ALL,),
-        within=None,
-        warnings=(ALL,),
+        warnings=(EvidenceWarning("other", ALL),),
         samples=none,
         provenance=Provenance("0", ALL),
     )

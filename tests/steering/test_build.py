@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from helpers.planted_cause import model
 
-from clerestory.contrasts import contrast
+from clerestory.contrasts import ContrastSamples, contrast
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError, ModelError
 from clerestory.models.core.addresses import parse
@@ -38,11 +38,11 @@ def found(planted):
         for arm, lead in (("positive", "glass"), ("negative", "plain"))
         for content in own
     ]
-    samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
-    samples["seed"] = 0
+    samples = pd.DataFrame(rows, columns=["prompt", "item", "phrase", "arm", "half"])
+    samples = samples.assign(template="", seed=0)
     run = planted.run(list(samples["prompt"]), 0, read=TEXT, pictures=False)
     values = {TEXT: run.read(TEXT).mean("step").to_numpy()}
-    return contrast(values, samples, methods=("difference",), flips=5)
+    return contrast(values, ContrastSamples(samples, from_pictures=False))
 
 
 def built(planted, found, template="glass {item}", **options):

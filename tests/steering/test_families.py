@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from families import FAMILIES, family_model
 
-from clerestory.contrasts import contrast
+from clerestory.contrasts import ContrastSamples, contrast
 from clerestory.steering import SteeredModel, bake, steer
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -30,11 +30,11 @@ def found(model, site):
         for arm, lead in (("positive", "cat "), ("negative", ""))
         for letter in own
     ]
-    samples = pd.DataFrame(rows, columns=["prompt", "item", "template", "arm", "half"])
-    samples["seed"] = 0
+    samples = pd.DataFrame(rows, columns=["prompt", "item", "phrase", "arm", "half"])
+    samples = samples.assign(template="", seed=0)
     run = model.run(list(samples["prompt"]), 0, read=site, pictures=False)
     values = {site: run.read(site).mean("step").to_numpy()}
-    return contrast(values, samples, methods=("difference",), flips=3)
+    return contrast(values, ContrastSamples(samples, from_pictures=False))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

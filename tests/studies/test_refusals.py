@@ -183,7 +183,7 @@ ERRORS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         'templates = ["{style} {subjcet}"]',
         ("record.styles.prompts", "no factor 'subjcet'"),
     ),
-    "quick as no table": ('[quick."find.glass"]\nflips = 5', "", ()),
+    "quick as no table": ('[quick."find.glass"]\ntop = 5', "", ()),
 }
 
 

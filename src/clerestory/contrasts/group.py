@@ -137,7 +137,9 @@ def group(
         groups=groups,
         excluded=int((~samples["usable"]).sum()),
         controlled=controlled,
-        warnings=tuple(warnings),
+        warnings=tuple(
+            dict.fromkeys(warning for one in groups.values() for warning in one.findings.warnings)
+        ),
         samples=samples.drop(columns="usable"),
         provenance=origin,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clerestory.contrasts.arms import HALVES
+from clerestory.contrasts.findings import design_sentence
 from clerestory.contrasts.group_units import unit_values
 from clerestory.contrasts.groups import Group, Groups
 from clerestory.reporting.pages import environment
@@ -63,6 +64,7 @@ def _part(name: str, group: Group, groups: Groups, recording: Recording) -> dict
     return {
         "name": name,
         "group": group,
+        "design": design_sentence(group.findings),
         "pictures": members["sample"].to_numpy()[:GROUP_PICTURES],
         "units": units,
         "neuron": neurons[0].unit if neurons else None,

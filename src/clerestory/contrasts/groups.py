@@ -78,7 +78,7 @@ class Groups(Result):
         excluded: How many samples were left out: another class, too little confidence, or the
             picture filter.
         controlled: What samples are alike in where they are compared; without columns the prompt.
-        warnings: Limitations of the evidence of all groups; each group's findings have their own.
+        warnings: Limitations of the evidence of any group, each once.
         samples: A row for each sample: its `group`, its `half`, its number as `sample`; the index
             is its position among the good samples.
         provenance: Version, recorded model and options.

@@ -88,12 +88,7 @@ class Group(DetectionTask):
             figures=groups.to_dict(),
             tables=(_table(groups),),
             pictures=(_pictures(groups, recording, folder),),
-            # A group's warnings include those of all groups.
-            warnings=tuple(
-                dict.fromkeys(
-                    warning for one in groups.groups.values() for warning in one.findings.warnings
-                )
-            ),
+            warnings=groups.warnings,
         )
 
 
