@@ -1,6 +1,6 @@
 """Which names Lancet knows, `docs/howto/ask-whether-a-name-is-known.md`.
 
-python tools/measure_familiarity.py      # half an hour; a second call resumes
+python tools/measure_familiarity.py      # an hour or two; a second call resumes
 
 Figures are written to results/knowledge/familiarity.json; `generate_docs.py` writes the page from
 them.
@@ -35,7 +35,7 @@ def familiarity(model: Any, progress: Progress) -> dict[str, Any]:
     names = [name for group in groups.values() for name in group]
     results = {}
     for words in sorted({len(name.split()) for name in names}, key=lambda count: count != 2):
-        # Names of as many words share their controls.
+        # Names of as many words and tokens share their controls.
         similar = [name for name in names if len(name.split()) == words]
         measured = measure_familiarity(model, similar, out=DRAWN, progress=progress)
         results |= {result.phrase: result for result in measured}
@@ -53,13 +53,13 @@ def familiarity(model: Any, progress: Progress) -> dict[str, Any]:
 def short(result: Any) -> dict[str, Any]:
     """The main figures, with quantiles of the controls in place of all of them."""
     controls = result.controls
-    figures: dict[str, Any] = {"names": len(controls.names)}
+    figures: dict[str, Any] = {"names": len(controls.names), "matched": controls.matched}
     for figure in ("distances", "consistencies"):
         figures[figure] = controls.quantiles(figure)
     main = {
         key: getattr(result, key) for key in ("phrase", "verdict", "p", "distance", "consistency")
     }
-    return {**main, "controls": figures}
+    return {**main, "controls": figures, "seeds": result.seeds}
 
 
 def names_by_group(model: Any) -> dict[str, list[str]]:
@@ -102,7 +102,13 @@ def page() -> str:
             p=f"{example['p']:.2f}",
             distance=f"{example['distance']:.2f}",
             farthest=f"{distances[3]:.2f}",
-            verdict=example["verdict"],
+            verdict=verdict(example),
+            power=_power(groups["captions"]),
+            lengths=_lengths(example["controls"]),
+            # Figures from before names had seeds of their own lack the key.
+            seeds=" of each name"
+            if example.get("seeds", ()) is None
+            else ", the same for all names",
             consistency=f"{example['consistency']:.2f}",
             effects="\n".join(_effects(name, one) for name, one in example["contexts"].items()),
         )
@@ -121,13 +127,38 @@ LISTED = 4
 
 def _row(name: str, found: list[dict[str, Any]]) -> str:
     counts = [
-        sum(one["verdict"] == verdict for one in found)
-        for verdict in ("familiar", "undecided", "unfamiliar")
+        sum(verdict(one) == name for one in found)
+        for name in ("familiar", "undecided", "not shown to be familiar")
     ]
     far = sorted(one["distance"] for one in found)
     return (
         f"| {name} | {len(found)} | {' | '.join(map(str, counts))} | {far[0]:.1f}–{far[-1]:.1f} |"
     )
+
+
+def verdict(figures: dict[str, Any]) -> str:
+    """The verdict that follows from p."""
+    from clerestory.recognition.familiarity import verdict_of
+
+    return verdict_of(figures["p"])
+
+
+def _power(captions: list[dict[str, Any]]) -> str:
+    """The share of known names that are told, with its interval."""
+    import numpy as np
+
+    from clerestory.stats.clustered_intervals import rate_interval
+
+    familiar = [verdict(one) == "familiar" for one in captions]
+    low, high = rate_interval(np.array(familiar, float))
+    return f"{sum(familiar)} of {len(familiar)} ({low:.0%} to {high:.0%})"
+
+
+def _lengths(controls: dict[str, Any]) -> str:
+    """How many controls of the example are as long as it; "" where that was not measured."""
+    if controls.get("matched") is None:
+        return ""
+    return f"of which {controls['matched']} have as many tokens as the example, "
 
 
 def _missed(groups: dict[str, list[dict[str, Any]]]) -> str:
@@ -136,7 +167,7 @@ def _missed(groups: dict[str, list[dict[str, Any]]]) -> str:
         f"{one['phrase']} (p {one['p']:.3f})"
         for group, known in (("captions", True), ("unknown", False), ("fresh", False))
         for one in groups[group]
-        if (one["verdict"] == "familiar") != known
+        if (verdict(one) == "familiar") != known
     ]
     return f"Wrong: {', '.join(wrong)}." if wrong else "None of the first three rows is wrong."
 

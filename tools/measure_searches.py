@@ -165,22 +165,54 @@ def page() -> str:
             revision=fifty["revision"],
             budget=fifty["budget"],
             fifty_rows="\n".join(
-                f"| `{name}` | {better} | {fifty['neurons']} |"
+                f"| `{name}` | {_found_units(fifty, name)} | {better} | {fifty['neurons']} |"
                 for name, better in fifty["better"].items()
             ),
+            fifty_note=_fifty_note(fifty),
+            glass_status=_statuses(glass),
+            scared_status=_statuses(scared),
             glass_banned=", ".join(f'"{word}"' for word in glass["banned"]),
             glass_inside=f"{inside['evaluations']:,}",
             glass_drawn=f"{drawn['evaluations']:,}",
             glass_found=_found(glass),
             glass_rows=_compared(glass),
             glass_reach=f"{inside['best'][0]['score']:.1f}",
-            glass_null=f"{inside['null']['mean']:.1f} ± {inside['null']['sd']:.1f}",
+            glass_null="{mean:.1f} ± {sd:.1f}".format(**_pool(inside)),
             contents=CONTENTS,
             scared_found=_found(scared),
             scared_rows=_compared(scared),
             r_hats=", ".join(f"{name} {hat}" for name, hat in hats.items()),
         )
     )
+
+
+def _found_units(fifty: dict[str, Any], search: str) -> str:
+    """For how many units a search exceeds random search; a dash in figures without a pool."""
+    return str(fifty["found"][search]) if "found" in fifty else "–"
+
+
+def _fifty_note(fifty: dict[str, Any]) -> str:
+    if "found" not in fifty:
+        return "Measured without a pool, so that *found* is open. "
+    return f"Random search itself is found for {fifty['found']['random']}. "
+
+
+def _pool(search: dict[str, Any]) -> dict[str, Any]:
+    """The random prompts of a search; figures without a status have them as `null`."""
+    pool: dict[str, Any] = search["pool"] if "pool" in search else search["null"]
+    return pool
+
+
+def _statuses(part: dict[str, Any]) -> str:
+    """Whether each search exceeds a random search of the same budget."""
+    statuses = []
+    for kind, search in part["searches"].items():
+        prompts, p = _pool(search)["prompts"], search.get("p")
+        figure = "" if p is None else f", p {p:.2g}"
+        statuses.append(
+            f"{kind} {search.get('status', 'undecided')} ({prompts:,} random prompts{figure})"
+        )
+    return f"Beside a random search of the same budget: {', '.join(statuses)}."
 
 
 def _found(part: dict[str, Any]) -> str:

@@ -42,7 +42,7 @@ from clerestory.reporting.results import Provenance
 from clerestory.stats.clustered_intervals import rate_interval
 from clerestory.types import Floats, Progress, ProgressOption
 
-__all__ = ["FAMILIAR_P", "NOT_SHOWN_P", "familiarity", "measure_familiarity"]
+__all__ = ["FAMILIAR_P", "NOT_SHOWN_P", "familiarity", "measure_familiarity", "verdict_of"]
 
 MIN_CONTROLS, DEFAULT_CONTROLS = 99, 199
 """With fewer controls p cannot be .01; of the default, one may be farther than a familiar name."""
@@ -311,7 +311,7 @@ def _compare(
     pictured = (phrase, *controls[:PICTURED])
     return FamiliarityResult(
         phrase=phrase.name,
-        verdict=_verdict(p),
+        verdict=verdict_of(p),
         p=p,
         distance=float(distance[0]) / median,
         consistency=_optional(consistency[:1])[0],
@@ -358,7 +358,15 @@ def _power(known: Sequence[Observation], controls: Sequence[Observation]) -> Pow
     )
 
 
-def _verdict(p: float) -> Verdict:
+def verdict_of(p: float) -> Verdict:
+    """The verdict that follows from a p-value.
+
+    Args:
+        p: As in `FamiliarityResult`.
+
+    Returns:
+        The verdict.
+    """
     if p <= FAMILIAR_P:
         return "familiar"
     return NOT_SHOWN if p > NOT_SHOWN_P else "undecided"
