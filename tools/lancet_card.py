@@ -1,5 +1,8 @@
 """Lancet's card, `docs/lancet.md`: measured once for each set of weights, written at every change.
 
+`docs/explanation/lancet.md` has some of its figures. The marks of `blind_naming.py` stand beside
+the classifiers' rates.
+
 python tools/lancet_card.py    # half an hour: draws, measures, writes results/lancet.json
 
 `generate.py` writes the page from what was kept.
@@ -9,13 +12,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from paths import BUILD, DOCS, PICTURES, RESULTS
 
-FIGURES = RESULTS / "lancet.json"
+FIGURES, MARKS = RESULTS / "lancet.json", RESULTS / "blind_naming.json"
+FIRST_TRIAL = (
+    "In a first trial, 44 of 60 subjects were named from the picture alone where the classifiers "
+    "named 59."
+)
+"""Stands beside rates of subjects and moods until the pictures of `blind_naming.py` are named."""
 STEPS = (4, 8, 16, 24)
 SUBJECTS = (
     "a cat",
@@ -166,26 +174,123 @@ def page() -> str:
         "megabytes": f"{figures['bytes'] / 1e6:.1f}",
         "steps": str(figures["steps"]),
         "seconds": f"{figures['evaluation']['seconds_per_picture']:.2f}",
-        "rates": _rates(figures["evaluation"]),
+        "rates": _rates(figures["evaluation"], marks()),
+        "outside": outside(),
+        "marks": _marks(marks()),
         "facts": _facts(figures["facts"]),
         "stages": _stages(figures["stages"]),
         "curve": _curve(figures["curve"]),
     }
-    text = (DOCS / "lancet.md.in").read_text()
-    for name, value in parts.items():
-        text = text.replace(f"@{name}@", value)
+    return _filled("lancet.md.in", parts)
+
+
+def explanation() -> str:
+    """How Lancet is made, with the card's figures in short."""
+    figures = json.loads(FIGURES.read_text())["evaluation"]
+    rates, unseen, right = figures["rates"], figures["held_out"], figures["classifiers"]
+    lines = ["| asked for | drawn | in combinations that training never shows |", "|---|---|---|"]
+    lines += [
+        f"| {words} | {_short(rates[name])} | {_short(unseen.get(name))} |"
+        for name, words in SHORT.items()
+    ]
+    parts = {f"right {name}": f"{value:.0%}" for name, value in right.items()}
+    parts |= {"right style": f"{right['style']:.1%}", "rates": "\n".join(lines)}
+    return _filled("explanation/lancet.md.in", {**parts, "outside": outside()})
+
+
+SHORT = {
+    "style": "style",
+    "place": "place",
+    "subject": "subject, of 122",
+    "mood": "mood, of 8",
+    "perspective": "perspective",
+    "two_objects": "both of two objects",
+    "window_asked": "a window, asked for",
+    "window_not_asked": "a window, not asked for",
+}
+"""The rates of `explanation/lancet.md`."""
+
+
+def _filled(name: str, parts: Mapping[str, str]) -> str:
+    text = (DOCS / name).read_text()
+    for part, value in parts.items():
+        text = text.replace(f"@{part}@", value)
     return text
 
 
-def _rates(figures: dict[str, Any]) -> str:
-    lines = [
-        "| asked for | drawn | right on renders in these styles | in combinations never shown |"
+def marks() -> list[dict[str, Any]]:
+    """The marks of Lancet 1.0's pictures; none before they were named."""
+    entries = json.loads(MARKS.read_text()) if MARKS.exists() else []
+    return [entry for entry in entries if entry["model"] == "lancet"]
+
+
+def outside() -> str:
+    """How many subjects and moods were named from the pictures alone, in a sentence."""
+    entries = [entry for entry in marks() if entry["kind"] in ("subject", "mood")]
+    if not entries:
+        return FIRST_TRIAL
+    parts = [
+        f"{entry['named']} of {entry['pictures']} {entry['kind']}s"
+        f" ({entry['low']:.0%}–{entry['high']:.0%}) where the classifiers named"
+        f" {entry['classifier']}"
+        for entry in entries
+        if entry["namer"] == entries[0]["namer"]
     ]
-    lines += ["|---|---|---|---|"]
+    return f"From the picture alone, {entries[0]['namer']} named {' and '.join(parts)}."
+
+
+def _marks(entries: Sequence[dict[str, Any]]) -> str:
+    """The section on pictures named without their prompts; nothing before they were named."""
+    if not entries:
+        return ""
+    lines = [
+        "| kind | named | by the classifiers | both the same | rate of all prompts, corrected |",
+        "|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        named = f"{entry['named']} of {entry['pictures']} ({entry['low']:.1%}–{entry['high']:.1%})"
+        lines.append(
+            f"| {entry['kind']} | {named} | {entry['classifier']} | {entry['agreement']:.1%} "
+            f"| {_span(entry['corrected'])} |"
+        )
+    for entry in entries:
+        if entry["ceiling"] is not None:
+            span = f"{entry['ceiling_low']:.1%}–{entry['ceiling_high']:.1%}"
+            lines.append(
+                f"| subject of held-out renders | {entry['ceiling']} of "
+                f"{entry['ceiling_pictures']} ({span}) | {entry['ceiling_classifier']} | | |"
+            )
+    namers = ", ".join(dict.fromkeys(entry["namer"] for entry in entries))
+    return MARKS_SECTION.format(namers=namers, table="\n".join(lines))
+
+
+MARKS_SECTION = """
+## Outside marks
+
+The classifiers learnt from the renders that Lancet learnt from, and its decoder was taught to be
+seen by such a network. So pictures of the same prompts were named from the picture and the list of
+names alone ({namers}; the first naming counts; [every naming](../results/blind_naming.json) is
+kept, the pictures in `results/blind_naming`). The corrected rate is the classifiers' rate on all
+prompts as the namer would have it; held-out renders are the ceiling:
+
+{table}
+"""
+
+
+def _rates(figures: dict[str, Any], entries: Sequence[dict[str, Any]]) -> str:
+    named = {
+        entry["kind"]: f"{entry['named']} of {entry['pictures']}" for entry in reversed(entries)
+    }
+    header = (
+        "| asked for | drawn | right on renders in these styles | in combinations never shown |"
+    )
+    lines = [header + (" named from the picture alone |" if named else "")]
+    lines += ["|---|---|---|---|" + ("---|" if named else "")]
     for name, rate in figures["rates"].items():
         accuracy, held_out = figures["same_styles"].get(name), figures["held_out"].get(name)
         limit = "" if accuracy is None else f"{accuracy:.1%}"
-        lines.append(f"| {name.replace('_', ' ')} | {_span(rate)} | {limit} | {_span(held_out)} |")
+        line = f"| {name.replace('_', ' ')} | {_span(rate)} | {limit} | {_span(held_out)} |"
+        lines.append(line + (f" {named.get(name, '')} |" if named else ""))
     return "\n".join(lines)
 
 
@@ -227,6 +332,12 @@ def _curve(figures: Sequence[dict[str, float]]) -> str:
         rates = " | ".join(f"{row[name]:.1%}" for name in names)
         lines.append(f"| {row['steps']:.0f} | {rates} | {row['frechet']:.2f} |")
     return "\n".join(lines)
+
+
+def _short(rate: dict[str, float] | None) -> str:
+    if rate is None:
+        return ""
+    return f"{rate['rate']:.0%} ({100 * rate['low']:.0f}–{100 * rate['high']:.0f})"
 
 
 def _span(rate: dict[str, float] | None) -> str:
