@@ -23,6 +23,7 @@ TEXT = "text.blocks.0/mlp"
 CLASSIFIER = "python:helpers.planted_cause:light"
 ITEMS = [f"c{number}" for number in range(24)]
 EVALUATION = [f"d{number}" for number in range(16)]
+GHOST, PARITY = (f"python:helpers.planted_cause:{name}" for name in ("ghost", "parity"))
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +33,27 @@ def planted():
 
 @pytest.fixture(scope="module")
 def found(planted):
+    return find(planted)
+
+
+def find(planted):
     rows = [
-        (f"{half[0]} {lead} {content}", content, f"{arm} {half}", arm, half)
+        (f"{half[0]}{number} {lead} {content}", content, f"{arm} {half} {number}", arm, half)
         for half, own in (("selection", ITEMS[:12]), ("evaluation", ITEMS[12:]))
         for arm, lead in (("positive", "glass"), ("negative", "plain"))
+        for number in range(4)
         for content in own
     ]
     samples = pd.DataFrame(rows, columns=["prompt", "item", "phrase", "arm", "half"])
-    samples = samples.assign(template="", seed=0)
+    samples = samples.assign(seed=0, template="")
     run = planted.run(list(samples["prompt"]), 0, read=TEXT, pictures=False)
     values = {TEXT: run.read(TEXT).mean("step").to_numpy()}
-    return contrast(values, ContrastSamples(samples, from_pictures=False))
+    design = ContrastSamples(samples, from_pictures=False)
+    return contrast(values, design, methods=("difference",))
 
 
 def built(planted, found, template="glass {item}", **options):
-    options = {"selection": ITEMS[:8], "evaluation": EVALUATION, "baselines": 4} | options
+    options = {"selection": ITEMS[:8], "evaluation": EVALUATION, "baselines": 19} | options
     selection, evaluation = options.pop("selection"), options.pop("evaluation")
     return steer(
         planted,
@@ -64,11 +71,13 @@ def built(planted, found, template="glass {item}", **options):
 def test_the_target_is_drawn_without_being_said_and_baselines_stand_beside(
     planted, found, tmp_path
 ):
-    result = built(planted, found, search=["glass"])
+    result = built(planted, found, search=["glass"], preserve=[PARITY])
     figures, baselines = result.calibration, result.calibration.baselines
     assert figures.target_rate == 1 and baselines["unedited"].target_rate == 0
     assert baselines["words"].target_rate == 1 and baselines["searched"].target_rate == 1
-    assert baselines["shuffled"].target_rate == 0 and baselines["shuffled"].directions == 4
+    assert baselines["baseline"].target_rate == 0 and baselines["baseline"].directions == 19
+    assert figures.baseline_effects.p == 0.05 and figures.effect.effect == 1
+    assert figures.status == "supported" and figures.together_with == ()
     assert (figures.items, figures.seeds, figures.role) == (16, 2, "evaluation")
     assert (figures.selection.items, figures.selection.role) == (8, "selection")
     place = tmp_path / "s"
@@ -84,7 +93,38 @@ def test_the_target_is_drawn_without_being_said_and_baselines_stand_beside(
     again = SteeredModel.load(place, planted)
     assert json.loads((place / "steering.json").read_text())["calibration"] == again.calibration
     assert (again.draw("c1", [3]) == result.steered.draw("c1", [3])).all()
-    assert "| **this model** | 1.00" in (place / "card.md").read_text()
+    card = (place / "card.md").read_text()
+    assert "| **this model** | 1.00" in card
+    assert "changes nothing else is supported**: the rate changes by 1.00" in card
+    assert "No other class changes by more than 0.0" in card
+
+
+def test_an_edit_that_makes_ghosts_of_all_subjects_is_undecided_and_its_card_says_so(
+    planted, found, tmp_path
+):
+    result = built(planted, found, preserve=[GHOST])
+    figures = result.calibration
+    assert figures.effect.effect == 1 and figures.status == "undecided"
+    assert f"{GHOST}=ghost +1.00" in " ".join(figures.together_with)
+    assert "; together with" in result.summary()
+    result.save(tmp_path / "s")
+    assert "It changes as well: " in (tmp_path / "s" / "card.md").read_text()
+
+
+def test_an_edit_that_any_other_of_its_length_equals_is_undecided():
+    planted = model(anything=True)
+    figures = built(planted, find(planted), preserve=[PARITY]).calibration
+    assert figures.effect.effect == 1 and figures.baseline_effects.p > 0.05
+    assert figures.status == "undecided"
+
+
+def test_items_have_seeds_of_their_own_unless_seeds_are_given(planted, found):
+    own = built(planted, found, seeds_per_item=3).calibration
+    assert own.seeds == 3
+    assert "shared-seeds" not in {warning.kind for warning in own.warnings}
+    shared = built(planted, found, seeds=[5], baselines=0).calibration
+    kinds = {warning.kind for warning in shared.warnings}
+    assert {"shared-seeds", "few-baselines"} <= kinds and shared.baseline_effects is None
 
 
 def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
@@ -92,7 +132,7 @@ def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
 ):
     result = built(planted, found, strengths=[1.0, 4.0])
     assert len(repr(result)) < 300 and "light" in repr(result)
-    assert list(result.table()["condition"]) == ["edited", "unedited", "words", "shuffled"]
+    assert list(result.table()["condition"]) == ["edited", "unedited", "words", "baseline"]
     place = tmp_path / "s"
     result.save(place)
     monkeypatch.setattr("clerestory.steering.steered.load", lambda name: planted)
@@ -108,7 +148,7 @@ def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
 
 def test_an_edit_can_be_of_some_steps(planted):
     site = "denoiser.blocks.2/mlp"
-    direction = ScaledDirection("u", site, np.ones(1), 1.0, 1.0, np.ones((2, 1)))
+    direction = ScaledDirection("u", site, np.ones(1), 1.0, 1.0)
     edit = direction.edit(0.5, [2, 3])
     assert parse(edit.site).steps == (2, 3)
     lit = planted.run("plain c1", 0, edits=[edit]).pictures.mean()
@@ -119,7 +159,7 @@ def test_an_edit_can_be_of_some_steps(planted):
 def test_items_of_the_findings_do_not_evaluate_and_what_nothing_measures_is_warned_of(
     planted, found
 ):
-    warnings = built(planted, found).calibration.warnings
+    warnings = [str(warning) for warning in built(planted, found).calibration.warnings]
     assert any("also evaluates" in warning for warning in warnings)
     assert "No classifier measures preservation." in warnings
     with pytest.raises(EvidenceError, match="No classifier measures preservation"):
@@ -137,7 +177,8 @@ def test_strengths_count_deviations_of_the_site(planted, found):
 
 
 def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
-    figures = built(planted, found, remove=True).calibration
+    figures = built(planted, found, remove=True, preserve=[PARITY]).calibration
+    assert figures.effect.effect == 1, "a fall counts"
     assert figures.baselines["unedited"].target_rate == 1 and figures.target_rate == 0
     assert figures.selected.strength < 0
     with pytest.raises(EvidenceError, match="cannot be a baseline with `remove`"):
@@ -150,7 +191,7 @@ def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
         ({"selection": EVALUATION[:5]}, "16 distinct items, 21 are needed"),
         ({"evaluation": EVALUATION[8:10]}, "four items or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
-        ({"template": "glass"}, "must have {item}"),
+        ({"template": "glass"}, "must contain {item}"),
     ],
 )
 def test_what_cannot_be_built_is_refused(planted, found, how, words):

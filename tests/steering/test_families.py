@@ -25,16 +25,18 @@ warm.classes = ("cold", "warm")  # type: ignore[attr-defined]
 
 def found(model, site):
     rows = [
-        (f"{lead}{half[0]} {letter}", letter, f"{arm} {half}", arm, half)
+        (f"{lead}{word} {letter}", letter, f"{arm} {half} {word}", arm, half)
         for half, own in (("selection", LETTERS[:4]), ("evaluation", LETTERS[4:8]))
         for arm, lead in (("positive", "cat "), ("negative", ""))
+        for word in (half[0], f"{half[0]} {half[1]}")
         for letter in own
     ]
     samples = pd.DataFrame(rows, columns=["prompt", "item", "phrase", "arm", "half"])
-    samples = samples.assign(template="", seed=0)
+    samples = samples.assign(seed=0, template="")
     run = model.run(list(samples["prompt"]), 0, read=site, pictures=False)
     values = {site: run.read(site).mean("step").to_numpy()}
-    return contrast(values, ContrastSamples(samples, from_pictures=False))
+    design = ContrastSamples(samples, from_pictures=False)
+    return contrast(values, design, methods=("difference",))
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -55,10 +57,10 @@ def test_a_steered_model_of_every_family(family, tmp_path):
         baselines=2,
         progress=False,
     )
-    folder = built.save(tmp_path / "steered")
-    again = SteeredModel.load(folder, model)
+    built.save(tmp_path / "steered")
+    again = SteeredModel.load(tmp_path / "steered", model)
     assert (again.draw("a b", 3) == built.steered.draw("a b", 3)).all()
-    assert set(built.steered.calibration["baselines"]) == {"unedited", "words", "shuffled"}
+    assert set(built.steered.calibration["baselines"]) == {"unedited", "words", "baseline"}
     made = bake(again, tmp_path / "baked")
     assert made.exact or made.refusals[0].reason
     if not made.exact:

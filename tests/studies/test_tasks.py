@@ -115,7 +115,7 @@ def test_a_claim_about_one_frame_or_about_shared_seeds_says_so() -> None:
 
 def built(rate: float, low: float, high: float = 1.0, **changed: Any) -> dict[str, Any]:
     """What a build says of itself."""
-    other = {"unedited": 0.05, "shuffled": 0.1, "words": 0.6}
+    other = {"unedited": 0.05, "baseline": 0.1, "words": 0.6}
     lowest = 0.02
     baselines = {
         name: {
@@ -135,6 +135,11 @@ def built(rate: float, low: float, high: float = 1.0, **changed: Any) -> dict[st
         **rest,
         "hard_negative_effect": None,
         "hard_negative_interval": [-0.1, 0.1],
+        "status": "supported",
+        "effect": {"effect": rate, "low": low, "high": high},
+        "together_with": [],
+        "baseline_effects": {"directions": 99, "high": 0.1, "p": 0.01},
+        "side_effects": {"changes": [{"limit": 0.15}]},
         **changed,
     }
 
@@ -144,26 +149,34 @@ assert isinstance(BUILD, Build)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "beats", "status"),
+    ("low", "control", "beats", "status"),
     [
-        (0.11, 1.0, False, "supported"),
-        (0.1, 1.0, False, "undecided"),
-        (0.5, 1.0, True, "undecided"),
-        (0.61, 1.0, True, "supported"),
-        (0.0, 0.02, False, "undecided"),
-        (0.0, 0.01, False, "not supported"),
+        (0.11, "supported", False, "supported"),
+        (0.11, "undecided", False, "undecided"),
+        (0.61, "not supported", True, "not supported"),
+        (0.5, "supported", True, "undecided"),
+        (0.61, "supported", True, "supported"),
+        (0.61, "undecided", True, "undecided"),
     ],
 )
-def test_build_is_supported_where_its_interval_is_above_the_baselines(
-    low: float, high: float, beats: bool, status: Status
+def test_build_is_supported_where_the_edit_controls_the_target_and_beats_the_words_if_it_has_to(
+    low: float, control: Status, beats: bool, status: Status
 ) -> None:
     task = BUILD.model_copy(update={"beats_words": beats})
-    (claim,) = task._claims(built(0.8, low, high))
+    (claim,) = task._claims(built(0.8, low, status=control))
     assert claim.status == status
-    assert "80.0%" in claim.text and f"({low:.1%} to {high:.1%})" in claim.text
+    assert "80.0%" in claim.text and f"({low:.1%} to 100.0%)" in claim.text
     assert "saying the words does in 30.0%" in claim.text
+    assert "99 edits without the concept change the rate by at most +0.10 (p 0.01)" in claim.text
+    assert "No other class changes by more than 0.15" in claim.text
     assert "preserves 90% of the rest on average, subject least (70%; " in claim.text
-    assert claim.criterion.endswith("(at most 60.0%)" if beats else "(at most 10.0%)")
+    assert ("(at most 60.0%)" in claim.criterion) is beats
+
+
+def test_build_names_what_changes_with_the_target() -> None:
+    changes = [f"lancet:subject={name} +0.50 (+0.30 to +0.70)" for name in "abcd"]
+    (claim,) = BUILD._claims(built(0.8, 0.7, status="undecided", together_with=changes))
+    assert f"It changes as well {changes[0]}" in claim.text and "and 1 more." in claim.text
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,23 @@ def build(
     items: options.ItemFile = None,
     selection_items: Annotated[int, typer.Option(min=4, help="Number of selection items.")] = 24,
     evaluation_items: Annotated[int, typer.Option(min=4, help="Number of evaluation items.")] = 48,
-    seeds: options.Seeds = "0:2",
+    seeds_per_item: Annotated[
+        int, typer.Option(min=1, help="Number of seeds of each evaluation item, its own.")
+    ] = 2,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Seeds of every item instead: `0:4`; the figures are then of these."),
+    ] = None,
     baselines: Annotated[
-        int, typer.Option(min=0, help="Number of baseline directions from shuffled pairs.")
-    ] = 20,
+        int, typer.Option(min=0, help="Number of edits of the same length without the concept.")
+    ] = 99,
+    smallest_effect: Annotated[
+        float, typer.Option(min=0, max=1, help="Effect above which the edit controls the target.")
+    ] = 0.2,
+    bound: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Largest accepted change of any other class's rate."),
+    ] = 0.2,
     search: Annotated[
         Path | None, typer.Option(help="Folder written by `maximize --out`, as a baseline.")
     ] = None,
@@ -121,13 +134,15 @@ def build(
     """Try strengths, sites and steps of a finding's directions, and save the best as a model.
 
     Selection classifiers choose the setting; evaluation classifiers measure it on other items and
-    compare it with the template, shuffled directions and other baselines.
+    compare it with the template, with edits of its length without the concept and other baselines;
+    what else changes is part of the claim.
     """
     from clerestory.cli import console
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
-    seed_numbers, strength_values = parse_seeds(seeds), _parse_strengths(strengths)
+    seed_numbers = parse_seeds(seeds) if seeds else None
+    strength_values = _parse_strengths(strengths)
     opened = model.open()
     with console.progress_bars() as progress:
         result = build_steered(
@@ -144,8 +159,11 @@ def build(
             items=items,
             selection_items=selection_items,
             evaluation_items=evaluation_items,
+            seeds_per_item=seeds_per_item,
             seeds=seed_numbers,
             baselines=baselines,
+            smallest_effect=smallest_effect,
+            bound=bound,
             search=search,
             slider=slider,
             cache=cache,

@@ -23,6 +23,9 @@ MEASURED = {
     "preservation",
     "mean_preservation",
     "hard_negative_effect",
+    "effect",
+    "side_effects",
+    "status",
 }
 """Keys of a calibration that `steer` made, whose figures the card shows."""
 LIBRARIES = ("clerestory", "torch", "diffusers", "transformers")
@@ -88,19 +91,51 @@ def _figures(calibration: Mapping[str, Any]) -> list[str]:
         f"{_count_seeds(calibration['seeds'])};",
         f"`{code(calibration['classifier'])}` ({markdown(calibration['role'])}) predicts. None of",
         "the items was used to build it. Preserved: a classifier predicts the same as of the",
-        "unedited picture. Intervals are over items; of shuffled directions, the range of rates.",
+        "unedited picture. Intervals are over items; of baselines, the range of rates.",
         "",
         "| condition | target | preserved, mean | subject preserved | hard negative | items |",
         "|---|---|---|---|---|---|",
         *(_row(name, {"items": calibration["items"], **each}) for name, each in rows.items()),
         "",
-        *(f"- {markdown(warning)}" for warning in calibration.get("warnings", ())),
+        *_claim(calibration),
+        "",
+        *(f"- {markdown(each['text'])}" for each in calibration.get("warnings", ())),
         "",
         f"![Rows: without the edit, with it, by the words]({BEFORE_AFTER})",
         "",
         f"![What was tried: target rate against preservation]({FRONTIER})",
         "",
     ]
+
+
+def _claim(calibration: Mapping[str, Any]) -> list[str]:
+    """Whether the edit controls the target, against baselines, and what else it changes."""
+    effect, baselines = calibration["effect"], calibration["baseline_effects"]
+    side_effects = calibration["side_effects"]
+    limits = [change["limit"] for change in side_effects["changes"]]
+    lines = [
+        f"**That it controls {markdown(calibration['label'])} and changes nothing else is "
+        f"{markdown(calibration['status'])}**: the rate changes by {effect['effect']:.2f} "
+        f"({effect['low']:.2f} to {effect['high']:.2f}; more than "
+        f"{calibration['smallest_effect']:.2f} is needed)."
+    ]
+    if baselines is None:
+        lines.append("It was not compared with edits without the concept.")
+    else:
+        lines.append(
+            f"{markdown(baselines['directions'])} edits of its length without the concept change "
+            f"it by at most {baselines['high']:.2f} on {markdown(baselines['items'])} items "
+            f"(p = {baselines['p']:.3f})."
+        )
+    if limits:
+        lines.append(
+            f"No other class changes by more than {max(limits):.2f} (upper limits; the bound is "
+            f"{side_effects['bound']:.2f})."
+        )
+    if calibration["together_with"]:
+        changes = ", ".join(markdown(change) for change in calibration["together_with"])
+        lines.append(f"It changes as well: {changes}.")
+    return lines
 
 
 def _count_seeds(seeds: int) -> str:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
+from clerestory.causal.baselines import BaselineEffects
+from clerestory.causal.control import ControlStatus
 from clerestory.errors import ModelError
-from clerestory.evaluation import Outcome
+from clerestory.evaluation import Effect, Outcome, SideEffects
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.pictures import grid, save
 from clerestory.reporting.plots import png
@@ -37,7 +40,7 @@ class ConditionFigures:
 
     Attributes:
         target_rate: How often the target's label is predicted.
-        target_interval: Its 95% interval over items; of shuffled directions, the range of rates.
+        target_interval: Its 95% interval over items; of baselines, the range of rates.
         preservation: By classifier, how often it predicts the same as of the unedited picture.
         mean_preservation: The mean over classifiers; None where there are none.
         hard_negative_effect: The change of the hard negative's rate; None without one.
@@ -45,7 +48,7 @@ class ConditionFigures:
         frechet: Fréchet distance from pictures of the words; None without features.
         distance: Root mean square difference from the unedited pictures, 0 to 1.
         items: Items that were drawn.
-        directions: How many shuffled directions the figures are the mean of.
+        directions: How many baselines the figures are the mean of.
     """
 
     target_rate: float
@@ -130,6 +133,13 @@ class Calibration(ConditionFigures):
         remove: Whether the target is removed from prompts that say it.
         role: Which classifiers the figures are of.
         seeds: How many seeds an item has.
+        effect: Change of the target's rate from the unedited pictures; where the target is removed
+            its fall.
+        smallest_effect: The effect above which the edit controls the target.
+        baseline_effects: Effects of edits of the same length without the concept; None without.
+        side_effects: What else changes.
+        status: What the evidence says of “the edit controls the target and changes nothing else”.
+        together_with: What it changes as well, where it has the effect.
         baselines: Figures of `unedited`, `words` and whatever else was drawn.
         selected: The edit that was selected.
         selection: What was tried.
@@ -145,11 +155,17 @@ class Calibration(ConditionFigures):
     remove: bool
     role: str
     seeds: int
+    effect: Effect
+    smallest_effect: float
+    baseline_effects: BaselineEffects | None
+    side_effects: SideEffects
+    status: ControlStatus
+    together_with: tuple[str, ...]
     baselines: dict[str, ConditionFigures]
     selected: CandidateFigures
     selection: Selection
     evaluation_items: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[EvidenceWarning, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -174,10 +190,16 @@ class BuildResult(Result):
         mean = figures.mean_preservation
         preserved = "" if mean is None else f", {mean:.2f} preserved"
         return (
-            f"{figures.classifier}={figures.label} at {figures.selected.site}: "
+            f"{figures.classifier}={figures.label} at {figures.selected.site}, {figures.status}: "
             f"{figures.target_rate:.2f} ({low:.2f}–{high:.2f}) on {figures.items} items, "
-            f"{words.target_rate:.2f} by the words{preserved}"
+            f"{words.target_rate:.2f} by the words{preserved}{self._together()}"
         )
+
+    def _together(self) -> str:
+        """What changes as well, in a few words."""
+        changes = self.calibration.together_with
+        more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+        return f"; together with {changes[0]}{more}" if changes else ""
 
     def table(self) -> pd.DataFrame:
         """A row for the steered model and for each baseline."""

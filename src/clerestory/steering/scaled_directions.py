@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from clerestory.edits import Add
 from clerestory.errors import EvidenceError
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.stats import shuffled_directions
 from clerestory.types import Floats, Progress
 
 __all__ = ["ScaledDirection", "scaled_directions"]
@@ -31,7 +30,6 @@ class ScaledDirection:
         direction: `[unit]`, of length one.
         sd: Standard deviation of unedited activations along it.
         separation: The distance between prompts without the target and with it, in these units.
-        differences: What saying the target changes, `[item, unit]`.
     """
 
     unit: str
@@ -39,7 +37,6 @@ class ScaledDirection:
     direction: Floats = field(repr=False)
     sd: float
     separation: float
-    differences: Floats = field(repr=False)
 
     def edit(self, strength: float, steps: Sequence[int] = ()) -> Add:
         """The edit at some steps; at all where none is given.
@@ -53,30 +50,6 @@ class ScaledDirection:
         """
         at = f"@{','.join(map(str, steps))}" if steps else ""
         return Add(self.site + at, self.direction, strength, self.sd)
-
-    def shuffled_edits(self, strength: float, count: int, steps: Sequence[int] = ()) -> list[Add]:
-        """Equally strong edits along directions of pairs whose sides were shuffled.
-
-        Pairs differ in *how much* of the target they get, which shuffling would not cancel: their
-        component along the mean difference is removed first.
-
-        Args:
-            strength: In the standard deviations of `edit`, so that the lengths of both edits agree.
-            count: How many directions.
-            steps: Indices of steps, from 0; all where none is given.
-
-        Returns:
-            One edit for each direction, by a fixed seed.
-
-        Raises:
-            EvidenceError: All items differ alike, so that nothing remains.
-        """
-        mean = self.differences.mean(0)
-        # No NaN where the mean difference is zero: nothing is removed then.
-        mean /= max(float(np.linalg.norm(mean)), 1e-12)
-        remainder = self.differences - np.outer(self.differences @ mean, mean)
-        directions = shuffled_directions(remainder, 1.0, np.random.default_rng(0), count)
-        return [replace(self, direction=each).edit(strength, steps) for each in directions]
 
 
 def scaled_directions(
@@ -122,9 +95,7 @@ def scaled_directions(
         # A site that does not vary along the direction gives strengths no unit.
         if sd > 0:
             separation = float(((with_target - without) @ direction).mean()) / sd
-            directions.append(
-                ScaledDirection(unit, site, direction, sd, separation, with_target - without)
-            )
+            directions.append(ScaledDirection(unit, site, direction, sd, separation))
     if not directions:
         raise EvidenceError("At none of these sites do prompts differ along the direction.")
     return directions

@@ -86,19 +86,19 @@ class Slider:
         """Pictures `[sample, height, width, 3]` of the model with the adapter on.
 
         Args:
-            prompts: The prompts.
-            seeds: The seeds of each.
+            prompts: The prompt of each sample.
+            seeds: The seed of each sample.
 
         Returns:
-            Pictures, prompt by prompt; the adapter is off again afterwards, also after an error.
+            Pictures, sample by sample; the adapter is off again afterwards, also after an error.
         """
         self.model.pipeline.unet.enable_adapters()
         try:
-            pictures = self.model.run(prompts, seeds).pictures
+            (run,) = self.model.sweep(prompts, seeds, [()], paired=True)
         finally:
             self.model.pipeline.unet.disable_adapters()
-        assert pictures is not None
-        return pictures
+        assert run.pictures is not None
+        return run.pictures
 
     def close(self) -> None:
         """Take the adapter off the model."""

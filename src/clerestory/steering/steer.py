@@ -1,16 +1,30 @@
 """Build a steered model from findings: try sites, strengths and steps, select one, evaluate it.
 
-Items that select and items that evaluate share none, and have different classifiers.
+Items that select and items that evaluate share none, and have different classifiers and seeds. That
+the edit controls the target is a claim as in `verify`: it does more than edits of its length
+without the concept, and changes nothing else by more than a bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from clerestory.causal.baselines import (
+    BaselineEffects,
+    baseline_count,
+    baseline_warnings,
+    read_selection,
+)
+from clerestory.causal.control import (
+    SMALLEST_EFFECT,
+    control_status,
+    control_together,
+    control_warnings,
+)
 from clerestory.classifiers import parse_target
 from clerestory.contrasts import Findings
 from clerestory.edits import Add
@@ -21,18 +35,21 @@ from clerestory.evaluation import (
     Condition,
     Design,
     Drawing,
+    Effect,
     Evaluator,
     Outcome,
     Panel,
+    SideEffects,
     compare_conditions,
     compare_drawings,
     fill,
 )
 from clerestory.evaluation.items import select_items
+from clerestory.evaluation.side_effects import BOUND
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization import MaximizationResult
 from clerestory.maximization.compare import best_words
 from clerestory.models import Model
-from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
@@ -58,9 +75,13 @@ FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 HALVED_STEPS = 4
 """Stages of so many steps or more are also edited in their first and in their second half."""
 MIN_ITEMS = 4
-DIRECTION_ITEMS = 8
-"""Items that each shuffled direction is drawn with, one seed each."""
-UNEDITED, WORDS, SEARCHED, SHUFFLED, SLIDER = "unedited", "words", "searched", "shuffled", "lora"
+BASELINE_ITEMS = 12
+"""Items that each baseline is drawn with, one seed each."""
+CHUNK = 16
+"""Baselines whose pictures are in memory at a time."""
+EVALUATION_SEED = 1
+"""Number of the evaluation items' seeds; recordings and the selection use 0."""
+UNEDITED, WORDS, SEARCHED, BASELINE, SLIDER = "unedited", "words", "searched", "baseline", "lora"
 
 
 def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
@@ -78,8 +99,11 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     items: Sequence[str] | str | Path | None = None,
     selection_items: int = 24,
     evaluation_items: int = 48,
-    seeds: int | Sequence[int] = (0, 1),
-    baselines: int = 20,
+    seeds_per_item: int = 2,
+    seeds: int | Sequence[int] | None = None,
+    baselines: int = baseline_count(1),
+    smallest_effect: float = SMALLEST_EFFECT,
+    bound: float = BOUND,
     search: MaximizationResult | Sequence[str] | str | Path | None = None,
     slider: int = 0,
     cache: CacheOption = True,
@@ -105,8 +129,11 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
             default.
         selection_items: How many of them select.
         evaluation_items: How many others evaluate.
-        seeds: Seeds of each evaluation item.
-        baselines: How many shuffled directions are drawn as baselines.
+        seeds_per_item: Number of seeds of each evaluation item, which no other item has.
+        seeds: Seeds of every evaluation item instead; the figures are then of these seeds.
+        baselines: How many edits of the same length without the concept are drawn.
+        smallest_effect: Change of the target's rate above which the edit controls it.
+        bound: Change of any other class's rate up to which a side effect is accepted.
         search: A result of `maximize`, its folder, or words, whose best are a baseline.
         slider: Training steps of a LoRA slider as a baseline; 0 for none.
         cache: Whether samples are kept, or where.
@@ -141,7 +168,11 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     selection_half = selected_items[:selection_items]
     evaluation_half = selected_items[selection_items:]
     _check_items(selection_half, evaluation_half, findings)
-    numbers = check_seeds(seeds)
+    design = (
+        Design.for_items(evaluation_half, seeds_per_item, EVALUATION_SEED)
+        if seeds is None
+        else Design.crossed(evaluation_half, check_seeds(seeds))
+    )
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
         directions = scaled_directions(
@@ -154,33 +185,48 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         )
         edits = _candidate_edits(model, directions, strengths, goal)
         candidates = _candidates(evaluator, [edit for edit, _ in edits], selection_half, goal)
-        selected, warnings = select_candidate(candidates, min_preservation)
+        selected, notes = select_candidate(candidates, min_preservation)
         # Candidates are in the order of the edits.
         direction = edits[candidates.index(selected)][1]
-        evaluation = _Evaluation(evaluator, goal, evaluation_half, numbers)
-        outcomes = evaluation.outcomes(selected.edit, words)
+        evaluation = _Evaluation(evaluator, goal, design)
+        outcomes, effect, side_effects = evaluation.outcomes(selected.edit, words, bound)
         if slider:
             outcomes[SLIDER] = evaluation.slider_outcome(slider, selection_half, outcomes, report)
-        shuffled = evaluation.shuffled_outcomes(selected.edit, direction, baselines)
+        edits_without = _baseline_edits(model, findings, direction, selected.edit, baselines)
+        baseline_effects, mean_figures = evaluation.baseline_effects(selected.edit, *edits_without)
     figures = {name: ConditionFigures.of(outcome) for name, outcome in outcomes.items()}
-    if shuffled:
-        figures[SHUFFLED] = _mean_figures(shuffled)
-    else:
-        # Without them a reader cannot tell the direction from any other push of the same length.
-        warnings.append("No shuffled directions are among the baselines.")
+    if mean_figures is not None:
+        figures[BASELINE] = mean_figures
+    p = None if baseline_effects is None else baseline_effects.p
+    claim = (effect, smallest_effect, p, side_effects)
+    warnings = [
+        *(EvidenceWarning("other", text) for text in notes),
+        *goal.warnings(),
+        *control_warnings([side_effects], shared_seeds=seeds is not None),
+        *baseline_warnings(baselines, 1),
+    ]
+    if baselines and baseline_effects is None:
+        text = "The site has no other directions that the edit could be compared with."
+        warnings.append(EvidenceWarning("few-baselines", text))
     candidate_figures = _candidate_figures(candidates)
     calibration = Calibration(
         **vars(figures.pop(EDITED)),
         **vars(goal),
         role="evaluation",
-        seeds=len(numbers),
+        seeds=len(design.seeds[0]),
+        effect=effect,
+        smallest_effect=smallest_effect,
+        baseline_effects=baseline_effects,
+        side_effects=side_effects,
+        status=control_status(*claim),
+        together_with=tuple(map(str, control_together(*claim))),
         baselines=figures,
         selected=candidate_figures[candidates.index(selected)],
         selection=Selection(
             items=len(selection_half), role="selection", candidates=candidate_figures
         ),
         evaluation_items=evaluation_half,
-        warnings=(*warnings, *goal.warnings()),
+        warnings=tuple(warnings),
     )
     options = {"findings": source, "unit": direction.unit, "target": target}
     steered = SteeredModel(
@@ -245,7 +291,7 @@ def _candidates(
     unedited, _, *outcomes = compare_conditions(
         evaluator,
         conditions,
-        Design.crossed(items),
+        Design.for_items(items),
         goal.panel("selection"),
         frechet_to=WORDS,
         description="drawing with edits",
@@ -264,17 +310,18 @@ class _Evaluation:
 
     evaluator: Evaluator
     goal: SteeringTarget
-    items: Sequence[str]
-    seeds: Sequence[int]
+    design: Design
 
     @property
     def panel(self) -> Panel:
         """Evaluation classifiers."""
         return self.goal.panel("evaluation")
 
-    def outcomes(self, edit: Add, words: str | None) -> dict[str, Outcome]:
-        """Unedited, edited, by the words and, where there are some, by the words of a search."""
-        goal = self.goal
+    def outcomes(
+        self, edit: Add, words: str | None, bound: float
+    ) -> tuple[dict[str, Outcome], Effect, SideEffects]:
+        """Unedited, edited, by the words and by those of a search; the edit's effects."""
+        goal, panel = self.goal, self.panel
         conditions = [
             Condition(UNEDITED, goal.edited_template),
             Condition(EDITED, goal.edited_template, (edit,)),
@@ -282,16 +329,14 @@ class _Evaluation:
         ]
         if words is not None:
             conditions.append(Condition(SEARCHED, f"{ITEM}, {words}"))
-        design = Design.crossed(self.items, self.seeds)
-        outcomes = compare_conditions(
-            self.evaluator,
-            conditions,
-            design,
-            self.panel,
-            frechet_to=WORDS,
-            description="evaluating",
-        )
-        return {outcome.name: outcome for outcome in outcomes}
+        drawings = self.evaluator.draw(conditions, self.design, description="evaluating")
+        outcomes = compare_drawings(panel, drawings, frechet_to=WORDS)
+        unedited, edited = drawings[:2]
+        # With the two exchanged a fall is positive.
+        pair = (unedited, edited) if goal.remove else (edited, unedited)
+        effect = pair[0].effect(pair[1], *panel.target)
+        side_effects = goal.side_effects(panel, edited, unedited, bound)
+        return {outcome.name: outcome for outcome in outcomes}, effect, side_effects
 
     def slider_outcome(
         self,
@@ -302,46 +347,63 @@ class _Evaluation:
     ) -> Outcome:
         """Train a slider on the selection items, draw with it, and take it off again."""
         templates = self.goal.edited_template, self.goal.reference_template
-        design = Design.crossed(self.items, self.seeds)
         unedited = Condition(UNEDITED, templates[0])
         slider = Slider.train(
             self.evaluator.model, templates, training, steps=steps, progress=progress
         )
         try:
-            prompts = [fill(templates[0], item) for item in self.items]
-            pictures = slider.draw(prompts, self.seeds)
+            pictures = slider.draw(unedited.prompts(self.design), self.design.cell_seeds)
         finally:
             slider.close()
         # The unedited pictures are those of the evaluation, so that the slider and the edit are
         # compared with the same.
         before = outcomes[UNEDITED].pictures
-        reference = Drawing(unedited, design, before.reshape(-1, *before.shape[2:]))
-        drawing = Drawing(Condition(SLIDER), design, pictures)
+        reference = Drawing(unedited, self.design, before.reshape(-1, *before.shape[2:]))
+        drawing = Drawing(Condition(SLIDER), self.design, pictures)
         return compare_drawings(self.panel, [reference, drawing])[1]
 
-    def shuffled_outcomes(self, edit: Add, direction: ScaledDirection, count: int) -> list[Outcome]:
-        """Equally strong edits along shuffled directions, on fewer items."""
-        if not count:
-            return []
-        steps = parse(edit.site).steps or ()
-        try:
-            edits = direction.shuffled_edits(float(np.asarray(edit.strength)), count, steps)
-        except EvidenceError:
-            # All items differ alike: no other direction is as typical of the site.
-            return []
-        template = self.goal.edited_template
-        conditions = [Condition(UNEDITED, template)]
-        conditions += [
-            Condition(f"{SHUFFLED} {index}", template, (each,)) for index, each in enumerate(edits)
-        ]
-        design = Design.crossed(self.items[:DIRECTION_ITEMS])
-        return compare_conditions(
-            self.evaluator,
-            conditions,
-            design,
-            self.panel,
-            description="drawing shuffled directions",
-        )[1:]
+    def baseline_effects(
+        self, edit: Add, edits: Sequence[Add], permuted: int
+    ) -> tuple[BaselineEffects | None, ConditionFigures | None]:
+        """Effects of edits without the concept, on fewer items with one seed each."""
+        if not edits:
+            return None, None
+        template, panel = self.goal.edited_template, self.panel
+        items = self.design.items[:BASELINE_ITEMS]
+        design = Design(items, tuple(seeds[:1] for seeds in self.design.seeds[: len(items)]))
+        sign = -1.0 if self.goal.remove else 1.0
+        # The edit itself comes first, to be compared on the same items and seeds.
+        drawn, effects, outcomes = [edit, *edits], [], []
+        for start in range(0, len(drawn), CHUNK):
+            conditions = [Condition(UNEDITED, template)]
+            conditions += [
+                Condition(f"{BASELINE} {start + index}", template, (each,))
+                for index, each in enumerate(drawn[start : start + CHUNK])
+            ]
+            unedited, *chunk = compare_conditions(
+                self.evaluator, conditions, design, panel, description="drawing baselines"
+            )
+            effects += [sign * (each.target.rate - unedited.target.rate) for each in chunk]
+            # Without the pictures, which are many.
+            outcomes += [replace(each, pictures=each.pictures[:0]) for each in chunk]
+        compared = BaselineEffects.of(effects[1:], effects[0], permuted=permuted, items=len(items))
+        return compared, _mean_figures(outcomes[1:])
+
+
+def _baseline_edits(
+    model: Model, findings: Findings, direction: ScaledDirection, edit: Add, count: int
+) -> tuple[list[Add], int]:
+    """Edits of the same length, sites and steps; how many are of permuted templates."""
+    if not count:
+        return [], 0
+    norm = abs(float(np.asarray(edit.strength))) * edit.scale
+    try:
+        readings = read_selection(model, findings, [direction.site])
+        directions, permuted = readings.baselines(direction.site, norm, count)
+    except EvidenceError:
+        # Without samples, or where they are all alike, there is no other direction of this site.
+        return [], 0
+    return [Add(edit.site, each) for each in directions], permuted
 
 
 def _candidate_figures(candidates: Sequence[Candidate]) -> tuple[CandidateFigures, ...]:
@@ -364,7 +426,7 @@ def _candidate_figures(candidates: Sequence[Candidate]) -> tuple[CandidateFigure
 
 
 def _mean_figures(outcomes: Sequence[Outcome]) -> ConditionFigures:
-    """The means over shuffled directions, with the range of their rates."""
+    """The means over baselines, with the range of their rates."""
     rates = [outcome.target.rate for outcome in outcomes]
     means = [each.mean_preservation for each in outcomes if each.mean_preservation is not None]
     effects = [

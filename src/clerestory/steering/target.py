@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clerestory.evaluation import ITEM, Panel
+from clerestory.evaluation import ITEM, Drawing, Panel, SideEffects, side_effects_of
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.types import Role
 
 __all__ = ["SteeringTarget"]
@@ -73,18 +74,39 @@ class SteeringTarget:
             hard_negative=self.hard_negative,
         )
 
-    def warnings(self) -> list[str]:
+    def side_effects(
+        self, panel: Panel, edited: Drawing, unedited: Drawing, bound: float
+    ) -> SideEffects:
+        """What else an edit changes, in every class of every classifier of a panel.
+
+        Args:
+            panel: Evaluation classifiers.
+            edited: The drawing with the edit.
+            unedited: The drawing without it.
+            bound: Change of a rate up to which a side effect is accepted.
+
+        Returns:
+            The changes.
+        """
+        classifiers = {self.classifier: panel.target.classifier, **panel.preserved}
+        if self.hard_negative is not None and panel.hard_negative is not None:
+            classifiers.setdefault(self.hard_negative[0], panel.hard_negative.classifier)
+        return side_effects_of(
+            edited, unedited, classifiers, panel.target, rises=not self.remove, bound=bound
+        )
+
+    def warnings(self) -> list[EvidenceWarning]:
         """What the classifiers cannot measure, for readers of the figures."""
         selection, evaluation = self.panel("selection"), self.panel("evaluation")
         source = selection.target.classifier.source
-        warnings = []
+        texts = []
         if source == evaluation.target.classifier.source:
-            warnings.append(f"The classifier that selected also evaluates: {source}.")
+            texts.append(f"The classifier that selected also evaluates: {source}.")
         if not selection.preserved:
-            warnings.append("No classifier measures preservation.")
+            texts.append("No classifier measures preservation.")
         if not selection.has_features:
-            warnings.append(
+            texts.append(
                 "The classifier has no features: no Fréchet distance tells pictures that left the "
                 "distribution."
             )
-        return warnings
+        return [EvidenceWarning("classifier", text) for text in texts]

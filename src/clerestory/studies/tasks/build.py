@@ -1,4 +1,4 @@
-"""`[build.NAME]`: a steered model from findings, evaluated beside words and shuffled directions."""
+"""`[build.NAME]`: a steered model from findings, evaluated beside words and baselines."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from clerestory.studies.tasks.results import (
     TaskResult,
     evidence_warnings,
     interval_status,
+    overall_status,
 )
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ MAX_HARD_NEGATIVE_LIMIT = 0.2
 """The same for the upper limit; a limit of .05 would take over 70 items without any."""
 SETTINGS = 32
 """Settings that are compared, roughly: a few sites and steps, seven strengths of each."""
-PICTURES_PER_BASELINE = 8
+PICTURES_PER_BASELINE = 12
+DRAWN = 3
+"""Conditions that all evaluation items are drawn in: unedited, edited, and by the words."""
+FIRST_CHANGES = 3
+"""Side effects that a claim names."""
 CONDITIONS = {
     "unedited": "as it is",
     "edited": "with the direction added",
     "words": "saying the words instead",
+    "baseline": "edits of the same length without the concept, mean",
 }
 """Captions of what is drawn."""
 
@@ -53,7 +59,9 @@ class Build(Task):
     `hard_negative` is a classifier and the label that should not be drawn more often; `preserved`
     are classifiers whose labels should not change, in at least `min_preserved` of pictures. With
     `beats_words` the concept has to be drawn more often than by saying the words. `strengths` and
-    `sites` limit the settings, `baselines` is how many shuffled directions are drawn.
+    `sites` limit the settings, `baselines` is how many edits of the same length without the concept
+    are drawn. Items have `seeds_per_item` seeds of their own. Supported is what changes the rate by
+    more than `smallest_effect`, and no other class by more than `bound`.
     """
 
     find: str
@@ -69,8 +77,10 @@ class Build(Task):
     strengths: tuple[float, ...] = ()
     selection_items: int = Field(default=24, ge=4)
     evaluation_items: int = Field(default=48, ge=4)
-    seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
-    baselines: int = Field(default=20, ge=0)
+    seeds_per_item: int = Field(default=2, ge=1)
+    baselines: int = Field(default=99, ge=0)
+    smallest_effect: float = Field(default=0.2, ge=0, lt=1)
+    bound: float = Field(default=0.2, gt=0, lt=1)
     beats_words: bool = False
 
     def needs(self) -> tuple[str, ...]:
@@ -84,20 +94,20 @@ class Build(Task):
         self.split_items()
 
     def method(self) -> str:
-        seeds = count_noun(len(self.seeds), "seed")
+        seeds = count_noun(self.seeds_per_item, "new seed")
         return (
             f"Site, strength and steps were selected on {self.selection_items} items by one set of "
             f"classifiers, and evaluated on {self.evaluation_items} others, {seeds} each, by "
             f"another set beside saying the words (“{self.template}”) and {self.baselines} "
-            "shuffled directions. Preserved: a classifier predicts the same for the edited picture "
-            "as for the unedited one of the same seed."
+            "edits of the same length without the concept. Preserved: a classifier predicts the "
+            "same for the edited picture as for the unedited one of the same seed."
         )
 
     def cost(self, context: TaskContext) -> Cost:
         settings = len(self.strengths) * max(len(self.sites), 1) or SETTINGS
         # Each setting, the unedited model, and the words.
         selection = self.selection_items * (settings + 2)
-        evaluation = self.evaluation_items * len(self.seeds) * len(CONDITIONS)
+        evaluation = self.evaluation_items * self.seeds_per_item * DRAWN
         baselines = self.baselines * PICTURES_PER_BASELINE
         return Cost(pictures=selection + evaluation + baselines, disk=5_000_000)
 
@@ -118,8 +128,10 @@ class Build(Task):
             items=[*selection, *evaluation],
             selection_items=len(selection),
             evaluation_items=len(evaluation),
-            seeds=self.seeds,
+            seeds_per_item=self.seeds_per_item,
             baselines=self.baselines,
+            smallest_effect=self.smallest_effect,
+            bound=self.bound,
             cache=context.cache,
             progress=context.progress,
         )
@@ -156,28 +168,31 @@ class Build(Task):
         claim = self._target_claim(figures)
         if figures["hard_negative_effect"] is None or self.hard_negative is None:
             return [claim]
-        drawn = claim.status == "supported"
+        # Whether it is drawn at all: what else changes does not matter here.
+        drawn = figures["effect"]["low"] > self.smallest_effect
         return [claim, self._hard_negative_claim(figures, *self.hard_negative, drawn=drawn)]
 
     def _target_claim(self, figures: Mapping[str, Any]) -> Claim:
         low, high = figures["target_interval"]
         baselines, rate = figures["baselines"], figures["target_rate"]
+        criterion = (
+            f"the rate raised by more than {self.smallest_effect:.2f} (lower limit), p ≤ 0.05 "
+            f"against edits without the concept, no other class changed by more than "
+            f"{self.bound:.2f}"
+        )
+        statuses: list[Status] = [figures["status"]]
         # Saying the words is compared only if the study claims to beat it.
-        names = ["unedited", "shuffled", *(["words"] if self.beats_words else [])]
-        intervals = {
-            name: baselines[name]["target_interval"] for name in names if name in baselines
-        }
-        threshold = max(interval[1] for interval in intervals.values())
-        refuting = max(interval[0] for interval in intervals.values())
+        if self.beats_words:
+            words_low, words_high = baselines["words"]["target_interval"]
+            statuses.append(interval_status(low, high, words_high, words_low))
+            criterion += f", and the interval above that of the words (at most {words_high:.1%})"
         text = (
             f"With one vector added at {figures['selected']['site']} the model draws {self.label} "
             f"in {rate:.1%} of pictures whose prompts do not say it ({low:.1%} to {high:.1%}); "
             f"saying the words does in {baselines['words']['target_rate']:.1%}."
-            f"{_preservation_note(figures)}"
+            f"{_baseline_note(figures)}{_side_effect_note(figures)}{_preservation_note(figures)}"
         )
-        status = interval_status(low, high, threshold, refuting)
-        criterion = f"the interval above those of {', '.join(intervals)} (at most {threshold:.1%})"
-        return Claim("drawn", text, status, criterion, rate, low, high)
+        return Claim("drawn", text, overall_status(statuses), criterion, rate, low, high)
 
     def _hard_negative_claim(
         self, figures: Mapping[str, Any], classifier: str, label: str, *, drawn: bool
@@ -199,6 +214,28 @@ class Build(Task):
             status = "supported"
         text = f"It changes how often {classifier} is {label} by {interval}{by_words}."
         return Claim("hard negative", text, status, criterion, added, low, high)
+
+
+def _baseline_note(figures: Mapping[str, Any]) -> str:
+    compared = figures["baseline_effects"]
+    if compared is None:
+        return ""
+    return (
+        f" {compared['directions']} edits without the concept change the rate by at most "
+        f"{compared['high']:+.2f} (p {compared['p']:.2g})."
+    )
+
+
+def _side_effect_note(figures: Mapping[str, Any]) -> str:
+    """The classes that change as well, or how far all are within their bound."""
+    together = figures["together_with"]
+    if together:
+        more = f" and {len(together) - FIRST_CHANGES} more" if len(together) > FIRST_CHANGES else ""
+        return f" It changes as well {', '.join(together[:FIRST_CHANGES])}{more}."
+    limits = [change["limit"] for change in figures["side_effects"]["changes"]]
+    if not limits:
+        return " Nothing measures what else it changes."
+    return f" No other class changes by more than {max(limits):.2f} (upper limits)."
 
 
 def _preservation_note(figures: Mapping[str, Any]) -> str:
@@ -233,6 +270,8 @@ def _pictures(result: BuildResult, folder: Path) -> PictureRows:
     rows = {
         caption: list(result.pictures[condition][:FIRST, 0])
         for condition, caption in CONDITIONS.items()
+        # Of the baselines no pictures are kept.
+        if condition in result.pictures
     }
     title = "The first evaluation items, none picked by hand, one seed"
     return save_pictures(folder, title, rows, result.calibration.evaluation_items[:FIRST])
@@ -245,7 +284,7 @@ def _table(figures: Mapping[str, Any]) -> Table:
         preserved, hard = condition.get("mean_preservation"), condition.get("hard_negative_effect")
         rows.append(
             (
-                CONDITIONS.get(name, f"{name} directions"),
+                CONDITIONS.get(name, name),
                 f"{condition['target_rate']:.1%} ({low:.1%} to {high:.1%})",
                 "–" if preserved is None else f"{preserved:.0%}",
                 "–" if hard is None else f"{hard:+.3f}",
