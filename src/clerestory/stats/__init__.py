@@ -8,13 +8,11 @@ functions take a generator.
     signed_rank(positive - negative)            # [unit]: p of Wilcoxon's paired test
     benjamini_hochberg(p)                       # [unit]: q over all tested units
     clopper_pearson(29, 30)                     # exact binomial interval, valid near 1
-    shuffled_directions(positive - negative, norm, rng)  # [20, unit]: baselines for a direction
 """
 
 from clerestory.stats.directions import (
     logistic_direction,
     rank_by_separation,
-    shuffled_directions,
 )
 from clerestory.stats.effect_sizes import frechet_distance, omega_squared
 from clerestory.stats.intervals import (
@@ -39,7 +37,6 @@ __all__ = [
     "logistic_direction",
     "omega_squared",
     "rank_by_separation",
-    "shuffled_directions",
     "signed_rank",
     "wilson",
     "win_rate",

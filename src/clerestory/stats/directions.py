@@ -1,4 +1,4 @@
-"""Directions at a site: fitted to two arms of samples, and shuffled as a baseline."""
+"""Directions at a site, fitted to two arms of samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from clerestory.errors import EvidenceError
 
-__all__ = ["logistic_direction", "rank_by_separation", "shuffled_directions"]
+__all__ = ["logistic_direction", "rank_by_separation"]
 
 NEGLIGIBLE = 1e-9
 """Standard deviation, relative to a unit's largest value, below which it counts as constant."""
@@ -87,49 +87,3 @@ def rank_by_separation(
     floor = np.finfo(np.float64).tiny + NEGLIGIBLE * np.abs(positive).max(0, initial=0.0)
     distance = np.abs(positive.mean(0) - negative.mean(0)) / np.maximum(spread, floor)
     return np.argsort(-distance, kind="stable")
-
-
-def shuffled_directions(
-    differences: Float[np.ndarray, "pair unit"],
-    norm: float,
-    rng: np.random.Generator,
-    count: int = 20,
-) -> Float[np.ndarray, "count unit"]:
-    """Mean differences after swapping the two arms in a random half of the pairs.
-
-    The mean difference of all pairs, which is the concept, cancels *exactly*. What remains are
-    differences between items: a direction as typical of the site as the true one, but without the
-    concept.
-
-    Args:
-        differences: Positive minus negative in each pair. If the number of pairs is odd, each
-            direction leaves out one pair.
-        norm: Length of the directions, in the units of the activations.
-        rng: Chooses the pairs to swap.
-        count: Number of directions.
-
-    Returns:
-        The directions.
-
-    Raises:
-        EvidenceError: There are fewer than two pairs, or all differences are equal, so that nothing
-            remains.
-
-    >>> pairs = np.array([[5.0, 1.0], [5.0, -1.0]])
-    >>> np.abs(shuffled_directions(pairs, 2.0, np.random.default_rng(0), count=3)).tolist()
-    [[0.0, 2.0], [0.0, 2.0], [0.0, 2.0]]
-    """
-    half = len(differences) // 2
-    if not half:
-        raise EvidenceError(f"{len(differences)} pairs cannot be shuffled: at least 2 are needed.")
-    # Exactly half of the pairs: swapping each at random would leave a little of the concept, which
-    # scaling to `norm` would amplify.
-    rows = np.stack([rng.permutation(len(differences))[: 2 * half] for _ in range(count)])
-    directions = differences[rows[:, :half]].mean(1) - differences[rows[:, half:]].mean(1)
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    # Equal differences cancel up to rounding errors, which have no meaning.
-    if (lengths <= 1e-12 * np.abs(differences).max(initial=0.0)).any():
-        raise EvidenceError(
-            "All pairs have the same difference: shuffling them leaves no direction."
-        )
-    return np.asarray(directions / lengths * norm)
