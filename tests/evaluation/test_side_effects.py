@@ -81,7 +81,7 @@ def test_an_edit_without_side_effects_is_within_a_bound_that_the_design_can_reac
     effects = [side_effects_of(*simulate(rng, 24, 4), CLASSIFIERS) for _ in range(60)]
     assert np.mean([effect.within_bound is True for effect in effects]) >= 0.9
     assert np.mean([bool(effect.together_with()) for effect in effects]) <= 0.1
-    assert max(effect.reachable for effect in effects) < 0.2
+    assert np.median([effect.reachable for effect in effects]) < 0.2
     # Twelve items cannot show it, and say so.
     few = [side_effects_of(*simulate(rng, 12, 1), CLASSIFIERS) for _ in range(20)]
     assert min(effect.reachable for effect in few) > 0.2

@@ -12,8 +12,8 @@ from clerestory.stats.clustered_intervals import (
     change_interval,
     change_p,
     rate_interval,
+    reachable_limit,
     share_interval,
-    unchanged_limit,
 )
 
 REPEATS = 400
@@ -102,14 +102,20 @@ def test_p_of_a_change_is_the_level_at_which_its_interval_ends_at_0(
         assert change_interval(*pair, level=1 - p[label] * 0.9)[0] < 0
 
 
-def test_the_limit_of_an_unchanged_label_falls_with_more_items(rng: np.random.Generator) -> None:
-    limits = []
-    for items in (12, 24, 48):
-        before = (rng.random((items, 4, 1)) < 0.3).astype(float)
-        fresh = (rng.random((items, 4, 1)) < 0.3).astype(float)
-        after = np.where(rng.random(before.shape) < 0.7, before, fresh)
-        limits.append(unchanged_limit(after, before).item())
-    assert limits[0] > limits[1] > limits[2] > 0.03
+@pytest.mark.parametrize(("items", "seeds"), [(12, 4), (24, 1), (24, 4), (48, 1)])
+def test_limits_of_labels_that_do_not_change_are_within_what_is_reachable(
+    rng: np.random.Generator, items: int, seeds: int
+) -> None:
+    shape = (items, seeds, REPEATS)
+    by_item = rng.beta(0.7, 1.63, size=(items, 1, REPEATS))
+    before, fresh = (rng.random(shape) < by_item for _ in range(2))
+    after = np.where(rng.random(shape) < 0.7, before, fresh)
+    pair = after.astype(float), before.astype(float)
+    low, high = change_interval(*pair, level=0.9)
+    reachable = np.median(reachable_limit(*pair))
+    assert 0.85 <= (np.maximum(high, -low) <= reachable).mean() <= 1
+    # Not more than is needed either: half of it would not do.
+    assert (np.maximum(high, -low) <= reachable / 2).mean() < 0.5
 
 
 @pytest.mark.parametrize(("rate", "change"), [(0.03, 0.0), (0.03, 0.1), (0.3, 0.2), (0.02, 0.9)])

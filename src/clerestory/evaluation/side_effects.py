@@ -21,7 +21,7 @@ from clerestory.classifiers import Classifier
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.rates import outcomes_of
 from clerestory.reporting.intervals import format_interval
-from clerestory.stats.clustered_intervals import change_interval, change_p, unchanged_limit
+from clerestory.stats.clustered_intervals import change_interval, change_p, reachable_limit
 
 if TYPE_CHECKING:
     from clerestory.evaluation.comparison import LoadedTarget
@@ -69,8 +69,8 @@ class SideEffects:
     Attributes:
         changes: Every class of every classifier, in their order.
         bound: Change of a rate up to which a side effect is accepted.
-        reachable: Smallest bound that this design can show: the largest limit that a class with
-            its observed rate before would have without any change.
+        reachable: Smallest bound that this design can show: the limit of a class that does not
+            change is within it in about 9 of 10 drawings. It depends on the rates before.
         items: Number of items.
         pictures: Number of pictures in each of the two drawings.
     """
@@ -178,7 +178,7 @@ def _class_changes(
     labels: Sequence[str],
     direction: int,
 ) -> tuple[list[ClassChange], float]:
-    """The changes of some classes of a classifier, and the largest limit of an unchanged one.
+    """The changes of some classes of a classifier, and the largest reachable limit.
 
     `direction` is 1 or −1 where only a rise or a fall is a side effect, and 0 where both are.
     """
@@ -199,4 +199,4 @@ def _class_changes(
         ClassChange(name, label, *map(float, row))
         for label, *row in zip(labels, *columns, strict=True)
     ]
-    return changes, float(unchanged_limit(*sides, templates=templates, level=LEVEL).max())
+    return changes, float(reachable_limit(*sides, templates=templates, level=LEVEL).max())

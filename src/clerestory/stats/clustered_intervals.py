@@ -23,12 +23,12 @@ __all__ = [
     "change_p",
     "mean_interval",
     "rate_interval",
+    "reachable_limit",
     "share_interval",
-    "unchanged_limit",
 ]
 
 TINY = 1e-12
-ALIKE_ITEMS = 3
+ALIKE_ITEMS = 5
 """Items with equal cells that are added to the estimate of a rate's effective sample size."""
 
 
@@ -219,36 +219,42 @@ def change_p(
     return np.asarray(np.exp(most))
 
 
-def unchanged_limit(
+def reachable_limit(
     after: Float[np.ndarray, "item *cell label"],
     before: Float[np.ndarray, "item *cell label"],
     *,
     templates: bool = False,
     level: float = 0.95,
 ) -> Float[np.ndarray, " label"]:
-    """One-sided limit of |change| that the design gives a label whose rate does not change.
+    """Bound that the one-sided limit of a change seldom exceeds where the rate does not change.
+
+    It is the margin of a change of 0, and what chance adds to the observed change. A design that
+    should show that a label changes by less than a bound needs a lower one.
 
     Args:
-        after: Outcomes between 0 and 1 with the change; only their correlation with `before` is
-            used.
+        after: Outcomes between 0 and 1 with the change; how they vary beside `before` is used, but
+            not by how much they differ on average.
         before: Outcomes of the same items, templates and seeds without it.
         templates: Whether the second axis is the template, which is then random as items are.
-        level: One-sided coverage of the limit.
+        level: One-sided coverage of the limit, two-sided of what chance adds.
 
     Returns:
-        One limit for each label.
+        One bound for each label.
 
     Raises:
         EvidenceError: Shapes differ, or there are fewer than two items.
 
     >>> outcomes = np.zeros((24, 4, 1))
-    >>> round(unchanged_limit(outcomes, outcomes).item(), 3)
+    >>> round(reachable_limit(outcomes, outcomes).item(), 3)
     0.109
     """
-    correlation = _correlation(after, before, templates)
     base = _effective_rate(before, templates)
     low, high = base.limits(2 * level - 1)
-    return _root(high - base.rate, base.rate - low, correlation)
+    margin = _root(high - base.rate, base.rate - low, _correlation(after, before, templates))
+    covariance, variances = _covariance(after, before, templates)
+    error = np.sqrt((variances.sum(0) - 2 * covariance).clip(0))
+    # Chance may raise the observed rate as well as lower it.
+    return np.asarray(margin + special.stdtrit(base.df, 0.5 + level / 2) * error)
 
 
 def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95) -> Interval:
@@ -459,6 +465,19 @@ def _correlation(
     templates: bool,
 ) -> Float[np.ndarray, " label"]:
     """The correlation of two mean rates, through items and templates; at least 0."""
+    covariance, variances = _covariance(after, before, templates)
+    product = np.sqrt(variances.prod(0))
+    correlation = np.divide(covariance, product, out=np.zeros_like(product), where=product > 0)
+    # A negative correlation would widen the interval further: it is not counted on.
+    return np.asarray(correlation.clip(0, 1))
+
+
+def _covariance(
+    after: Float[np.ndarray, "item *cell label"],
+    before: Float[np.ndarray, "item *cell label"],
+    templates: bool,
+) -> tuple[Float[np.ndarray, " label"], Float[np.ndarray, "2 label"]]:
+    """Covariance of two mean rates, and their variances."""
     if after.shape != before.shape:
         raise EvidenceError(f"Outcomes of shape {after.shape} and {before.shape} are not paired.")
     covariance, variances = np.zeros(after.shape[-1]), np.zeros((2, after.shape[-1]))
@@ -468,10 +487,7 @@ def _correlation(
         scale = len(pair[0]) * max(len(pair[0]) - 1, 1)
         covariance += (centered[0] * centered[1]).sum(0) / scale
         variances += (centered**2).sum(1) / scale
-    product = np.sqrt(variances.prod(0))
-    correlation = np.divide(covariance, product, out=np.zeros_like(product), where=product > 0)
-    # A negative correlation would widen the interval further: it is not counted on.
-    return np.asarray(correlation.clip(0, 1))
+    return covariance, variances
 
 
 def _root(first: np.ndarray, second: np.ndarray, correlation: np.ndarray) -> np.ndarray:
