@@ -33,9 +33,10 @@ def planted():
 @pytest.fixture(scope="module")
 def found(planted):
     rows = [
-        (f"{half[0]} {lead} {content}", content, f"{arm} {half}", arm, half)
+        (f"{word} {lead} {content}", content, f"{arm} {half} {word}", arm, half)
         for half, own in (("selection", ITEMS[:12]), ("evaluation", ITEMS[12:]))
         for arm, lead in (("positive", "glass"), ("negative", "plain"))
+        for word in (half[0], half[1])
         for content in own
     ]
     samples = pd.DataFrame(rows, columns=["prompt", "item", "phrase", "arm", "half"])
@@ -150,7 +151,7 @@ def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
         ({"selection": EVALUATION[:5]}, "16 distinct items, 21 are needed"),
         ({"evaluation": EVALUATION[8:10]}, "four items or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
-        ({"template": "glass"}, "must have {item}"),
+        ({"template": "glass"}, "must contain {item}"),
     ],
 )
 def test_what_cannot_be_built_is_refused(planted, found, how, words):

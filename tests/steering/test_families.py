@@ -25,9 +25,10 @@ warm.classes = ("cold", "warm")  # type: ignore[attr-defined]
 
 def found(model, site):
     rows = [
-        (f"{lead}{half[0]} {letter}", letter, f"{arm} {half}", arm, half)
+        (f"{lead}{word} {letter}", letter, f"{arm} {half} {word}", arm, half)
         for half, own in (("selection", LETTERS[:4]), ("evaluation", LETTERS[4:8]))
         for arm, lead in (("positive", "cat "), ("negative", ""))
+        for word in (half[0], half[1])
         for letter in own
     ]
     samples = pd.DataFrame(rows, columns=["prompt", "item", "phrase", "arm", "half"])
