@@ -33,6 +33,7 @@ from clerestory.contrasts.groups import Group, GroupUnit
 from clerestory.edits import Ablate, Add, Clamp, Erase
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
+from clerestory.evaluation.side_effects import ClassChange, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.reading import read_json
 from clerestory.maximization.compare import best_words
@@ -153,8 +154,11 @@ def use_groups(folder: Path) -> None:
 
 def make_effects(folder: Path) -> None:
     effect = Effect(0.5, 0.1, 0.9)
-    baselines = BaselineEffects(0.0, -0.1, 0.1, 20, 12, 0.5)
-    unit = UnitEffect("a/b[3]", "neuron", 0.9, effect, effect, None, effect, baselines, {"c": 1.0})
+    baselines = BaselineEffects.of([-0.1, 0.1], 0.5, permuted=1, items=12)
+    side = SideEffects((ClassChange("c", "d", 0.1, 0.0, 0.2, 0.2, 0.5),), 0.2, 0.11, 24, 96)
+    unit = UnitEffect(
+        "a/b[3]", "neuron", 0.9, effect, effect, None, effect, 0.2, baselines, 0.5, side, {"c": 1.0}
+    )
     VerificationResult(
         classifier="mine",
         label="a",

@@ -203,7 +203,8 @@ def _split(pieces: tuple[str, ...]) -> Split:
     single = tuple(Share(0.5, 0.4, 0.6, piece=piece, removal_sensitive=True) for piece in pieces)
     pair = (Interaction(0.5, 0.4, 0.6, pieces=pieces[:2]),)  # type: ignore[arg-type]
     total = Estimate(1.0, 0.9, 1.1)
-    return Split(single, pair, 0.0, 0.0, single, total, total, tuple(np.linspace(0, 1, 8)))
+    values = tuple(np.linspace(0, 1, 8))
+    return Split(single, pair, 0.0, 0.0, single, total, total, values, 12, "binomial")
 
 
 def groups(folder: Path) -> Path:

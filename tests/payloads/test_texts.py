@@ -25,6 +25,7 @@ from clerestory.cli import verify as verifying
 from clerestory.cli.sites import sites
 from clerestory.contrasts.groups import Group, Groups, GroupUnit
 from clerestory.evaluation import Effect
+from clerestory.evaluation.side_effects import ClassChange, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, PoolScores
 from clerestory.recognition.results import phrase_folder
@@ -135,6 +136,7 @@ def printed() -> dict[str, Any]:
         provenance=Provenance("0", ALL),
     )
     effect = Effect(0.5, 0.4, 0.6)
+    side = SideEffects((ClassChange(ALL, ALL, 0.1, 0.0, 0.2, 0.2, 0.5),), 0.2, 0.11, 24, 96)
     verification = VerificationResult(
         classifier=ALL,
         label=ALL,
@@ -147,7 +149,11 @@ def printed() -> dict[str, Any]:
         swaps=(SwapShares(ALL, 0.5, 0.4, 0.6, 0.1, 4),),
         warnings=(ALL,),
         provenance=Provenance("0", ALL),
-        effects=(UnitEffect(ALL, "neuron", 0.9, effect, effect, None, None, None, {ALL: 0.5}),),
+        effects=(
+            UnitEffect(
+                ALL, "neuron", 0.9, effect, effect, None, None, 0.2, None, None, side, {ALL: 0.5}
+            ),
+        ),
     )
     return {
         "classifier": (classifier, check),
