@@ -110,6 +110,7 @@ KINDS = {
     "--vocabulary": "lines",
     "--sentences": "lines",
     "--controls": "lines",
+    "--known": "lines",
     "--contexts": "lines",
     "record --prompts": "prompts",
     "--marks": "marks",
@@ -219,7 +220,7 @@ KINDS = {
     "--fluency": "number",
     "--min-confidence": "number",
     **dict.fromkeys(("--steps", "--prior-steps", "--batch", "--chunk", "--sample"), "positive"),
-    "record --seeds-per-item": "positive",
+    "--seeds-per-item": "positive",
     **dict.fromkeys(("--workers", "find --top", "--best", "--n"), "positive"),
     **dict.fromkeys(("--sample-seed", "--seed", "--baselines", "--count"), "number"),
     **dict.fromkeys(

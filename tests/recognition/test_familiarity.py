@@ -317,3 +317,6 @@ def test_lancet_knows_a_name_of_its_captions_and_no_made_up_one():
     assert [one.verdict == "familiar" for one in found] == [True, True, False, False]
     assert found[0].p == 0.01 and found[0].consistency > 0.5
     assert found[0].contexts["{item}"].effects == ()
+    assert found[0].controls.matched == 0, "an invented word has more than one token"
+    assert found[2].controls.matched == 99
+    assert found[2].power.share >= 0.8 and len(found[2].power.names) == 13

@@ -3,7 +3,7 @@
     result = familiarity(model, "alexandra elbakyan")
     result.verdict, result.p                  # 'not shown to be familiar', 0.52
     result.power.share                        # of known names, which the same test tells
-    measure_familiarity(model, ["tycho brahe", "ada lovelace"])   # beside the same controls
+    measure_familiarity(model, ["tycho brahe", "ada lovelace"])   # each beside its controls
 
 A name is drawn in several contexts, and invented names beside it, which nobody can know.
 """

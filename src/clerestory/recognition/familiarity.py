@@ -132,7 +132,9 @@ def measure_familiarity(
     cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> list[FamiliarityResult]:
-    """Measure `familiarity` of several phrases, each by itself beside the same controls.
+    """Measure `familiarity` of several phrases, each by itself beside its controls.
+
+    Phrases of the same form, with as many words and tokens, have the same controls.
 
     Args, Returns and Raises are those of `familiarity`.
 
