@@ -37,7 +37,7 @@ HERMIONE = {
     "hard_negative": "look == 'another'",
     "match": "place,beside",
 }
-PARAPHRASES, SEEDS = 40, 2
+PARAPHRASES, SEEDS, EVALUATION_SEEDS = 40, 2, 4
 UNWANTED = (CLASSES["black clothes"], CLASSES["bushy brown hair"])
 
 
@@ -128,17 +128,17 @@ def compare_methods(
         prompt,
         unwanted=UNWANTED[: len(preserve)],
         preserve=preserve,
-        seeds=range(16, 24),
+        seeds_per_paraphrase=EVALUATION_SEEDS,
         progress=progress,
     )
     keys = ("prompt", "unwanted", "preserved", "paraphrases", "recommended", "steered_by")
     return {
         **{key: getattr(result, key) for key in keys},
         "setting": result.best.setting,
-        "seeds": len(result.seeds),
+        "seeds": len(result.seeds[0]),
         "control": result.control.unwanted,
         "methods": result.to_dict()["methods"],
-        "warnings": result.warnings,
+        "warnings": result.to_dict()["warnings"],
     }
 
 

@@ -38,9 +38,9 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
     "show": {"seeds": (0, 1)},
     "attribute": {"paraphrases": 20, "seeds_per_paraphrase": 1},
     "suppress": {
-        "selection_paraphrases": 10,
-        "evaluation_paraphrases": 10,
-        "seeds": (0,),
+        "selection_paraphrases": 12,
+        "evaluation_paraphrases": 12,
+        "seeds_per_paraphrase": 1,
         "methods": ("negative prompt",),
     },
 }

@@ -21,6 +21,7 @@ from clerestory.studies.tasks.familiarity import FamiliarityTask
 from clerestory.studies.tasks.find import Find
 from clerestory.studies.tasks.record import Record
 from clerestory.studies.tasks.verify import Verify
+from clerestory.suppression.results import status_of
 
 GOOD = Detection(
     auroc=0.99, low=0.97, high=0.998, level=0.975, p=1e-7, q=1e-6, hard_negative_auroc=0.97,
@@ -240,15 +241,18 @@ def test_a_piece_raises_lowers_or_preserves_where_its_interval_is_apart(
     assert (claim.figure, claim.low, claim.high) == (told.value, told.low, told.high)
 
 
-def suppressed(
-    drop: float | None, kept: float | None, low: float | None = 0.8, high: float | None = 1.0
-) -> Any:
+def suppressed(drop: float | None, change: float, low: float | None, high: float | None) -> Any:
+    label = ClassChange(
+        "lancet:mood", "sad", change, change - 0.1, change + 0.1, change + 0.08, 0.5
+    )
+    effects = SideEffects((label,), 0.2, 0.15, 24, 96)
     best = SimpleNamespace(
         name="negative prompt",
         reduction=drop,
         reduction_low=low,
         reduction_high=high,
-        preservation=kept,
+        side_effects=effects,
+        status=status_of(low, high, effects),
         unwanted_before=0.9,
         unwanted_after=0.2,
     )
@@ -256,25 +260,25 @@ def suppressed(
 
 
 @pytest.mark.parametrize(
-    ("drop", "kept", "low", "high", "status"),
+    ("drop", "change", "low", "high", "status"),
     [
-        (0.9, 0.9, 0.8, 1.0, "supported"),
-        (0.9, 0.9, 0.79, 1.0, "undecided"),
-        (0.9, 0.89, 0.8, 1.0, "undecided"),
-        (0.9, None, 0.8, 1.0, "undecided"),
-        (0.5, 1.0, 0.3, 0.79, "not supported"),
-        (None, 1.0, None, None, "undecided"),
+        (0.9, 0.1, 0.81, 1.0, "supported"),
+        (0.9, 0.1, 0.79, 1.0, "undecided"),
+        (0.9, 0.15, 0.81, 1.0, "undecided"),
+        (0.9, 0.35, 0.81, 1.0, "not supported"),
+        (0.5, 0.0, 0.3, 0.79, "not supported"),
+        (None, 0.0, None, None, "undecided"),
     ],
 )
-def test_suppress_is_supported_where_most_is_removed_and_nearly_all_preserved(
-    drop: float | None, kept: float | None, low: Any, high: Any, status: Status
+def test_suppress_is_supported_where_most_is_removed_and_nothing_else_changes(
+    drop: float | None, change: float, low: Any, high: Any, status: Status
 ) -> None:
-    claim = suppress._claim(suppressed(drop, kept, low, high))
+    claim = suppress._claim(suppressed(drop, change, low, high))
     assert claim.status == status and claim.figure == drop
     gone = "nothing that can be" if drop is None else f"{drop:.0%} of the excess"
-    assert gone in claim.text
+    assert gone in claim.text and "lancet:mood=sad" in claim.text
     assert "90% of pictures before, in 20% after" in claim.text
-    assert ("preserves" in claim.text) is (kept is not None)
+    assert "the design can show 0.15" in claim.criterion
 
 
 def known(verdict: str, p: float, low: float | None) -> Any:
@@ -419,7 +423,7 @@ def test_claims_from_numpy_figures_have_a_status() -> None:
         FIND._claim(detecting(low=np.float64(0.97), q=np.float64(1e-6)), "direction"),
         group._claim(grouped(detecting(low=np.float64(0.97))), "scared", 0.5),
         attribute._claim("raises", "x", *_first(shares((np.float64(0.3), np.float64(0.5))))),
-        suppress._claim(suppressed(np.float64(0.9), np.float64(0.95), np.float64(0.85))),
+        suppress._claim(suppressed(np.float64(0.9), 0.1, np.float64(0.85), 1.0)),
         *BUILD._claims(
             built(np.float64(0.8), np.float64(0.7), hard_negative_effect=np.float64(0.01))
         ),

@@ -22,7 +22,8 @@ class Painted:
     """Ravens are green, and red besides.
 
     They are not red with a negative prompt at a guidance of 8 or more, or after "please"; after
-    "nothing" they are neither red nor green. Nothing is green with the seeds of `blind`.
+    "nothing" they are neither red nor green. All is blue besides after "sky". Nothing is green
+    with the seeds of `blind`.
     """
 
     name, pipeline, description = "painted", None, ""
@@ -68,6 +69,7 @@ class Painted:
                 blank = "nothing" in prompt
                 picture[..., 0] = 0 if guided or blank or "please" in prompt else 255
                 picture[..., 1] = 0 if blank or seed in self.blind else 255
+                picture[..., 2] = 255 * ("sky" in prompt)
         return SimpleNamespace(pictures=pictures)
 
 

@@ -17,10 +17,12 @@ from tiny import tiny_model
 
 from clerestory import registry
 from clerestory.attribution import paraphrase
+from clerestory.attribution.paraphrases import TEMPLATES
 from clerestory.classifiers.kinds import hub
 from clerestory.cli import suppress as command
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.evaluation import Condition, Design, Evaluator
+from clerestory.models.core.seeds import item_seeds
 from clerestory.suppression import (
     Association,
     MethodContext,
@@ -30,7 +32,7 @@ from clerestory.suppression import (
     suppression_methods,
 )
 from clerestory.suppression.page import page
-from clerestory.suppression.suppress import _conditions, _retained
+from clerestory.suppression.suppress import _conditions, _halves, _retained
 from suppression.rules import PRESERVE, UNWANTED, Painted, colours
 
 HOWTO = Path(__file__).parents[2] / "docs" / "knowledge" / "counteract.md.in"
@@ -68,9 +70,13 @@ def association(model, **options):
 
 
 def compare(model, **options):
-    arguments = {"selection_paraphrases": 10, "evaluation_paraphrases": 10, "seeds": 0}
+    arguments = {"selection_paraphrases": 12, "evaluation_paraphrases": 12}
     arguments |= {"progress": False, "other_prompts": (), **options}
     return suppress(model, PROMPT, unwanted=UNWANTED, preserve=PRESERVE, **arguments)
+
+
+def sentences():
+    return [each.full_text for each in paraphrase(association(Painted()).prompt, 60)]
 
 
 def context(model, paraphrases=(), budget=0):
@@ -93,13 +99,20 @@ def test_the_method_that_takes_red_away_and_leaves_green_is_recommended():
     assert [each.preservation for each in result.methods] == [1, 1, 0]
     assert result.recommended == "Precise" and result.best.setting == "please"
     assert result.best.selection.objective == 1 and result.warnings[-1:] != ()
-    assert "Precise (please) takes away 100% of the excess (100% to 100%)" in repr(result)
+    assert "Precise (please) takes away 100% of the excess (" in repr(result)
+    assert [each.named_preservation for each in result.methods] == [1, 1, 0]
+    assert [each.status for each in result.methods] == [
+        "not supported",
+        "undecided",
+        "not supported",
+    ]
 
 
 def test_without_a_sufficient_method_the_best_is_recommended_with_a_warning():
     result = compare(Painted(), methods=[Suffix(), Blunt(("nothing",))])
     assert result.recommended == "Suffix", "the first of two that are worth nothing"
-    assert any("No method takes away 80%" in warning for warning in result.warnings)
+    assert any(each.kind == "insufficient" for each in result.warnings)
+    assert any("No method takes away 80%" in each.text for each in result.warnings)
 
 
 def test_the_how_tos_line_names_classes_with_commas(monkeypatch):
@@ -143,6 +156,7 @@ def test_names_and_prompts_are_checked_before_anything_is_drawn(tmp_path):
 
 def test_by_default_both_halves_have_half_of_the_paraphrases(monkeypatch, tmp_path):
     monkeypatch.setattr("clerestory.load", lambda *_, **__: Painted())
+    monkeypatch.setattr("clerestory.attribution.paraphrases.TEMPLATES", TEMPLATES[:40])
     words = ["a raven", "--unwanted", UNWANTED, "--preserve", PRESERVE, "--budget", "0", "--json"]
     called = commands.call(app, "suppress", *words, "--out", tmp_path / "out")
     figures = json.loads(called.stdout)
@@ -157,12 +171,54 @@ def test_by_default_both_halves_have_half_of_the_paraphrases(monkeypatch, tmp_pa
         commands.call(app, "suppress", *words, *halves)
 
 
+def test_every_sentence_has_its_own_seeds_and_the_halves_share_no_template():
+    result = compare(Painted(), methods=[Suffix()], seeds_per_paraphrase=3)
+    assert len({own for seeds in result.seeds for own in seeds}) == 3 * 12
+    assert "shared-seeds" not in {each.kind for each in result.warnings}
+    few, none = association(Painted()), (None, None)
+    for halves in (_halves(few, *none)[:2], _halves(few, 30, 25)[:2]):
+        selected, evaluated = ({each.template for each in half} for half in halves)
+        assert selected and evaluated and not selected & evaluated
+
+
+@pytest.mark.parametrize(
+    ("paraphrases", "kinds"), [(12, {"classifier", "few-items"}), (24, {"classifier"})]
+)
+def test_the_bound_that_the_design_can_show_is_said(paraphrases, kinds):
+    options = {"evaluation_paraphrases": paraphrases, "seeds_per_paraphrase": 4}
+    result = compare(Painted(), methods=[Precise(("please",))], **options)
+    assert {each.kind for each in result.warnings} == kinds
+    assert (result.best.side_effects.reachable > 0.2) == ("few-items" in kinds)
+    assert result.best.status == ("supported" if paraphrases == 24 else "undecided")
+
+
+def test_what_was_not_named_is_part_of_the_claim():
+    """Blue is no word of the prompt: a method that adds it is refuted, not recommended."""
+    options = {"evaluation_paraphrases": 24, "classifiers": ["python:colours:blue"]}
+    methods = [Precise(("please",)), Blunt(("please sky",))]
+    result = compare(Painted(), methods=methods, **options)
+    tidy, messy = result.methods
+    assert (tidy.reduction, messy.reduction) == (1, 1)
+    assert (tidy.named_preservation, messy.named_preservation) == (1, 1)
+    assert (tidy.preservation, messy.preservation) == (1, 0)
+    assert (tidy.status, messy.status) == ("supported", "not supported")
+    changed = messy.side_effects.together_with()
+    assert {str(each).partition(" ")[0] for each in changed} == {
+        "python:colours:blue=yes",
+        "python:colours:blue=no",
+    }
+    assert result.recommended == "Precise"
+    alone = compare(Painted(), methods=methods[1:], **options)
+    assert "insufficient" in {each.kind for each in alone.warnings}
+    assert "not supported" in repr(alone)
+
+
 def test_where_no_method_has_edits_nothing_is_steered(tmp_path):
     result = compare(Painted(), out=tmp_path / "out")
     (method,) = result.methods
     assert (method.name, method.reduction, method.preservation) == ("negative prompt", 1, 1)
     assert method.setting == "'yes', guidance 8"
-    assert any("no conditioning site" in warning for warning in result.warnings)
+    assert any("no conditioning site" in str(warning) for warning in result.warnings)
     html = (tmp_path / "out" / "suppression.html").read_text()
     assert result.steered_by is None and not (tmp_path / "out" / "steered").exists()
     assert "there is no steered model" in html and "Edits are made" not in html
@@ -180,20 +236,22 @@ def test_a_result_is_read_back_as_it_was_saved(tmp_path):
     assert all(np.array_equal(again.pictures[name], each) for name, each in result.pictures.items())
     assert list(result.table()["method"]) == ["negative prompt"]
     path = tmp_path / "out" / "suppression.json"
-    path.write_text(path.read_text().replace('"paraphrases": 10', '"paraphrases": "ten"'))
+    path.write_text(path.read_text().replace('"paraphrases": 12', '"paraphrases": "ten"'))
     with pytest.raises(EvidenceError, match="paraphrases does not fit"):
         SuppressionResult.load(tmp_path / "out")
 
 
 def test_shared_classifiers_and_labels_that_are_never_drawn_are_reported(tmp_path):
-    result = compare(Painted(blind=[0]), out=tmp_path / "out")
+    result = compare(Painted(blind=[0]), seeds=0, out=tmp_path / "out")
     shared = "only one set of python:colours:red and python:colours:green"
     never = "By the evaluation classifiers the prompt never draws python:colours:green=yes"
-    assert any(shared in warning for warning in result.warnings)
-    assert any(never in warning for warning in result.warnings)
-    assert result.best.preservation is None
+    assert any(shared in each.text for each in result.warnings if each.kind == "classifier")
+    assert any(never in each.text for each in result.warnings)
+    assert "shared-seeds" in {each.kind for each in result.warnings}
+    assert result.best.named_preservation is None
+    blind = [own for sentence in sentences() for own in item_seeds(sentence, 1)]
     with pytest.raises(EvidenceError, match="By the selection classifiers the prompt never draws"):
-        compare(Painted(blind=range(1, 9)))
+        compare(Painted(blind=blind))
 
 
 def test_other_prompts_that_a_suffix_makes_too_long_are_left_out():
@@ -233,7 +291,8 @@ def test_a_method_that_does_not_apply_is_left_out_and_the_others_stay():
     conditions, warnings = _conditions(candidates, context(model, paraphrases))
     assert list(conditions) == ["LEACE"]
     (warning,) = warnings
-    assert warning.startswith("Left out: suffix search. A budget of 0")
+    assert warning.kind == "left-out"
+    assert warning.text.startswith("Left out: suffix search. A budget of 0")
 
 
 def test_a_method_joins_by_an_entry_point(monkeypatch, tmp_path):

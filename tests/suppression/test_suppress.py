@@ -18,7 +18,7 @@ from clerestory.suppression.scores import score
 pytestmark = pytest.mark.weights
 PROMPT = "alexandra elbakyan with a raven in a library"
 BLACK = "lancet:clothes=black"
-HALVES = {"selection_paraphrases": 10, "evaluation_paraphrases": 10, "progress": False}
+HALVES = {"selection_paraphrases": 12, "evaluation_paraphrases": 12, "progress": False}
 app = typer.Typer()
 app.command("suppress")(command.suppress)
 app.callback()(lambda: None)
@@ -69,15 +69,15 @@ def test_reduction_and_preservation_are_those_of_the_pictures(lancet):
     )
     same = score(association, classifiers, before, before, control)
     gone = score(association, classifiers, control, before, control)
-    assert (same.reduction, same.preservation, same.distance) == (0.0, 1.0, 0.0)
-    assert gone.reduction == 1.0 and gone.preservation == 0.0 and gone.distance > 0
+    assert (same.reduction, same.named_preservation, same.distance) == (0.0, 1.0, 0.0)
+    assert gone.reduction == 1.0 and gone.named_preservation == 0.0 and gone.distance > 0
     assert score(association, classifiers, control, control, before).reduction is None
 
 
 def test_a_method_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):
     monkeypatch.setattr("clerestory.load", lambda *_, **__: lancet)
     words = ["--unwanted", BLACK, "--preserve", "raven", "--seeds", "0", "--budget", "0"]
-    words += ["--selection-paraphrases", "10", "--evaluation-paraphrases", "10"]
+    words += ["--selection-paraphrases", "12", "--evaluation-paraphrases", "12"]
     out, others = tmp_path / "out", tmp_path / "others.txt"
     others.write_text("a cat in a meadow\na duck\n")
     words += ["--methods", "clipped reflection", "--other-prompts", others, "--json"]
@@ -86,7 +86,8 @@ def test_a_method_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp
     (method,) = figures["methods"]
     assert list(method)[:2] == ["name", "setting"]
     assert figures["recommended"] == "clipped reflection"
-    assert {"preservation", "side_effects", "ua", "ira", "cra"} <= set(method)
+    assert {"preservation", "side_effects", "status", "ua", "ira", "cra"} <= set(method)
+    assert {"changes", "bound", "reachable"} <= set(method["side_effects"])
     assert method["unwanted_before"] > 0.9 and method["unwanted_after"] < 0.3
     steered = clerestory.load_steered(out / "steered", lancet)
     assert {type(edit).__name__ for edit in steered.edits} == {"Reflect"}
@@ -109,8 +110,9 @@ def test_a_replacement_puts_what_the_control_shows_in_its_place_and_preserves_bo
     (method,) = result.methods
     assert method.name == "replacement"
     assert method.setting.startswith("'in a blue shirt with short hair'")
-    assert method.reduction >= 0.8 and method.preservation >= 0.9
-    assert not result.warnings and result.best is method
+    assert method.reduction >= 0.8 and method.frechet > 0
+    # 12 paraphrases with one seed show a bound that is wider than .20.
+    assert method.status in ("undecided", "not supported") and result.best is method
     (edit,) = result.steered.edits
     assert edit.site == lancet.conditioning_site
 
@@ -119,5 +121,5 @@ def test_where_there_is_nothing_to_counteract_it_is_refused(lancet):
     ask = {"unwanted": BLACK, "preserve": "meadow", "budget": 0}
     with pytest.raises(EvidenceError, match="nothing to counteract"):
         suppress(lancet, "a cat in a meadow", **ask, **HALVES)
-    with pytest.raises(EvidenceError, match="10 paraphrases or more"):
+    with pytest.raises(EvidenceError, match="12 paraphrases or more"):
         suppress(lancet, "a cat in a meadow", **ask, **{**HALVES, "selection_paraphrases": 5})

@@ -37,13 +37,24 @@ def suppress(
     ] = None,
     selection_paraphrases: Annotated[
         int | None,
-        typer.Option(min=10, help="Number of selection paraphrases; default: 24, or half of all."),
+        typer.Option(min=12, help="Number of selection paraphrases; default: 24, or half of all."),
     ] = None,
     evaluation_paraphrases: Annotated[
         int | None,
-        typer.Option(min=10, help="Number of evaluation paraphrases; default: 24, or half of all."),
+        typer.Option(min=12, help="Number of evaluation paraphrases; default: 24, or half of all."),
     ] = None,
-    seeds: options.Seeds = "0:2",
+    seeds_per_paraphrase: Annotated[
+        int, typer.Option(min=1, help="Seeds of each evaluation paraphrase, which has its own.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Another number gives other seeds.")] = 0,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="The same seeds for all evaluation paraphrases instead: `0:4`."),
+    ] = None,
+    bound: Annotated[
+        float,
+        typer.Option(help="Accepted change of any other class, as every classifier predicts it."),
+    ] = 0.2,
     budget: Annotated[
         int, typer.Option(min=0, help="Prompts to score in the search for words; 0: no search.")
     ] = 300,
@@ -79,7 +90,10 @@ def suppress(
             other_prompts=others,
             selection_paraphrases=selection_paraphrases,
             evaluation_paraphrases=evaluation_paraphrases,
-            seeds=parse_seeds(seeds),
+            seeds=None if seeds is None else parse_seeds(seeds),
+            seeds_per_paraphrase=seeds_per_paraphrase,
+            seed=seed,
+            bound=bound,
             budget=budget,
             methods=methods or (),
             out=out,

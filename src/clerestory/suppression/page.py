@@ -7,7 +7,7 @@ from typing import Any
 from clerestory.reporting.pages import environment
 from clerestory.reporting.pictures import data_address
 from clerestory.reporting.plots import svg
-from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION, SuppressionResult
+from clerestory.suppression.results import MIN_REDUCTION, SuppressionResult
 
 __all__ = ["frontier", "page"]
 
@@ -33,7 +33,7 @@ def page(result: SuppressionResult) -> str:
             for name, pictures in result.pictures.items()
         },
         min_reduction=MIN_REDUCTION,
-        min_preservation=MIN_PRESERVATION,
+        bound=result.best.side_effects.bound,
     )
 
 
@@ -65,14 +65,18 @@ def frontier(result: SuppressionResult) -> Any:
     base = alt.Chart(table, title=title).encode(
         x=alt.X("reduction:Q", title="share of the unwanted's excess that is gone"),
         y=alt.Y(
-            "preservation:Q", title="preservation, of the worst label", scale=alt.Scale(zero=False)
+            "preservation:Q",
+            title="preservation: 1 less the largest other change",
+            scale=alt.Scale(zero=False),
         ),
     )
     points = base.mark_circle(size=90).encode(color=alt.Color("method:N", title=None))
     intervals = base.mark_rule(opacity=0.5).encode(x="low:Q", x2="high:Q", color="method:N")
     ring = base.transform_filter("datum.recommended")
     ring = ring.mark_point(size=320, color="#222", strokeWidth=2)
-    limits = pd.DataFrame({"reduction": [MIN_REDUCTION], "preservation": [MIN_PRESERVATION]})
+    limits = pd.DataFrame(
+        {"reduction": [MIN_REDUCTION], "preservation": [1 - result.best.side_effects.bound]}
+    )
     rules = [
         alt.Chart(limits).mark_rule(color="#999", strokeDash=[4, 3]).encode(**{axis: f"{name}:Q"})
         for axis, name in (("x", "reduction"), ("y", "preservation"))

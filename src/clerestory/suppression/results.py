@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 from typing_extensions import override
 
+from clerestory.evaluation import SideEffects
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.results import PicturedResult, Provenance
 from clerestory.steering import SteeredModel
 from clerestory.suppression.scores import Effects, Score
@@ -16,11 +18,12 @@ from clerestory.suppression.scores import Effects, Score
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MIN_PRESERVATION", "MIN_REDUCTION", "MethodResult", "SuppressionResult"]
+__all__ = ["MIN_REDUCTION", "MethodResult", "SuppressionResult", "status_of"]
 
-MIN_REDUCTION, MIN_PRESERVATION = 0.8, 0.9
-"""The share of the excess that should go, and of the preserved labels that should stay."""
+MIN_REDUCTION = 0.8
+"""The share of the excess that should go."""
 STEERED = "steered"
+Status: TypeAlias = Literal["supported", "not supported", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,12 @@ class MethodResult(Effects):
         name: The method.
         setting: What was chosen by the selection classifiers; "" for a method without settings.
         has_edits: Whether it edits the model; words and options do not.
+        status: What the evaluation half says of the claim that the method takes away at least four
+            fifths of the excess and changes nothing else by more than the bound.
+        side_effects: The changes of every class of every classifier that are no reduction of the
+            unwanted, with the bound and what the design can show.
+        frechet: Fréchet distance between the features of the pictures after and before; None where
+            no classifier has features. It is not part of the claim.
         unwanted_before: The mean rate of the unwanted labels without it.
         unwanted_after: The same with it.
         ua: Unlearning accuracy, how often the prompt does not draw the unwanted.
@@ -45,6 +54,9 @@ class MethodResult(Effects):
     name: str
     setting: str
     has_edits: bool
+    status: Status
+    side_effects: SideEffects
+    frechet: float | None
     unwanted_before: float
     unwanted_after: float
     ua: float
@@ -55,9 +67,30 @@ class MethodResult(Effects):
     @property
     def is_sufficient(self) -> bool:
         """Whether it is enough on the selection half."""
-        score = self.selection
+        score, least = self.selection, 1 - self.side_effects.bound
         enough = (score.reduction or 0) >= MIN_REDUCTION
-        return enough and (score.preservation or 0) >= MIN_PRESERVATION
+        preserved = [score.named_preservation or 0, score.preservation or 0]
+        return enough and min(preserved) >= least
+
+
+def status_of(low: float | None, high: float | None, effects: SideEffects) -> Status:
+    """The status of the claim that a method takes the unwanted away and nothing else.
+
+    Args:
+        low: Lower limit of the reduction; None where there was no excess.
+        high: Upper limit of the reduction.
+        effects: What else changed.
+
+    Returns:
+        Supported where the lower limit is above `MIN_REDUCTION` and every class within the bound;
+        not supported where the upper limit is below it, or some class is beyond the bound;
+        undecided otherwise.
+    """
+    if low is None or high is None:
+        return "undecided"
+    if high < MIN_REDUCTION or effects.within_bound is False:
+        return "not supported"
+    return "supported" if low > MIN_REDUCTION and effects.within_bound else "undecided"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,7 +102,7 @@ class SuppressionResult(PicturedResult):
         unwanted: The labels to take away.
         preserved: The labels to preserve.
         paraphrases: How many sentences of the evaluation half there are.
-        seeds: Seeds of each.
+        seeds: The seeds of each.
         before: The score of the prompt as it is.
         control: The score of the control.
         methods: Every method's best setting.
@@ -91,7 +124,7 @@ class SuppressionResult(PicturedResult):
     unwanted: tuple[str, ...]
     preserved: tuple[str, ...]
     paraphrases: int
-    seeds: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
     before: Score
     control: Score
     methods: tuple[MethodResult, ...]
@@ -99,7 +132,7 @@ class SuppressionResult(PicturedResult):
     steered_by: str | None
     edited_site: str
     other_sites: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[EvidenceWarning, ...]
     provenance: Provenance
     steered: Annotated[SteeredModel | None, Field(exclude=True)] = None
 
@@ -123,18 +156,20 @@ class SuppressionResult(PicturedResult):
                 f"{best.reduction_high:.0%})"
             )
         text = f"{best.name}{setting} takes away {reduction}"
-        if best.preservation is not None:
-            text += f", preserves {best.preservation:.0%}"
-        if best.side_effects is not None:
-            text += f" and changes {best.side_effects:.0%} of other predictions"
-        return f"{text}; {self.paraphrases} paraphrases."
+        effects, worst = best.side_effects, best.side_effects.largest
+        if worst is not None:
+            text += (
+                f"; of everything else {worst} changes most (at most {effects.bound:.2f} is "
+                f"accepted, the design can show {effects.reachable:.2f})"
+            )
+        return f"{text}: {best.status}; {self.paraphrases} paraphrases."
 
     def table(self) -> pd.DataFrame:
         """A row for each method."""
         import pandas as pd
 
-        columns = ["unwanted_after", "reduction", "reduction_low", "reduction_high"]
-        columns += ["preservation", "side_effects", "ua", "ira", "cra"]
+        columns = ["status", "unwanted_after", "reduction", "reduction_low", "reduction_high"]
+        columns += ["preservation", "named_preservation", "changed", "ua", "ira", "cra"]
         rows = [
             {"method": each.name, "setting": each.setting}
             | {column: getattr(each, column) for column in columns}

@@ -1,27 +1,37 @@
 """Scores: how much of the unwanted is left, what is preserved, and what else changes.
 
-The paraphrase is the replicate; the seeds of a paraphrase are averaged first.
+The sentence is the replicate, and each has seeds of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from clerestory.attribution import SegmentedPrompt
 from clerestory.classifiers import Classifier, load_classifier
-from clerestory.evaluation import Condition, Design, Drawing, Evaluator
+from clerestory.evaluation import (
+    Condition,
+    Design,
+    Drawing,
+    Evaluator,
+    LoadedTarget,
+    SideEffects,
+    side_effects_of,
+)
+from clerestory.stats.clustered_intervals import change_interval
 from clerestory.suppression.association import Association, Target
 from clerestory.types import Floats, Role
 
-__all__ = ["Effects", "Half", "Score", "score"]
+__all__ = ["Effects", "Half", "Score", "reduction_interval", "score", "side_effects"]
 
-RESAMPLES = 2_000
 MIN_EXCESS = 1e-9
 """A smaller excess is a rounding error."""
+REDUCTIONS = np.linspace(-1, 2, 601)
+"""Reductions that are tried as limits; an interval reaches no further."""
 BEFORE, CONTROL = "before", "control"
 
 
@@ -30,21 +40,25 @@ class Effects:
     """What a condition changes, compared with the prompt as it is and with its control.
 
     Attributes:
-        preservation: The rate of the preserved label that fares worst, as a share of its rate
+        preservation: 1 less the largest change of the rate of any class of any classifier that is
+            no reduction of the unwanted: everything in the picture counts, whether it was named or
+            not. None without such classes.
+        named_preservation: The rate of the preserved label that fares worst, as a share of its rate
             before; None where none was drawn before.
-        reduction: The share of the excess over the control that is gone, with its 95% interval;
-            None where there was no excess.
-        side_effects: How often the other classifiers predict something else than before; None
-            without such classifiers.
+        reduction: The share of the excess over the control that is gone, with its 95% interval
+            between -1 and 2; None where there was no excess.
+        changed: How often the classifiers other than those of unwanted labels predict something
+            else than before; None without such classifiers.
         distance: Root mean square difference from the pictures before, 0 to 1.
         rates: The rate of every label.
     """
 
     preservation: float | None
+    named_preservation: float | None
     reduction: float | None
     reduction_low: float | None
     reduction_high: float | None
-    side_effects: float | None
+    changed: float | None
     distance: float
     rates: Mapping[str, float]
 
@@ -56,7 +70,7 @@ class Score(Effects):
     Attributes:
         unwanted: Mean rate of the unwanted labels.
         preserved: Mean rate of the preserved labels.
-        objective: The product of `reduction` and `preservation`, each at most 1.
+        objective: The product of `reduction` and the lesser preservation, each at most 1.
         certainty: The same computed from probabilities instead of rates.
     """
 
@@ -82,7 +96,7 @@ class Half:
         evaluator: Evaluator,
         association: Association,
         paraphrases: Sequence[SegmentedPrompt],
-        seeds: Sequence[int],
+        seeds: Sequence[tuple[int, ...]],
         role: Role,
     ) -> None:
         """Draw the references.
@@ -91,7 +105,7 @@ class Half:
             evaluator: Draws.
             association: What is to be counteracted.
             paraphrases: The sentences of this half.
-            seeds: For selection one seed per paraphrase, for evaluation those of every paraphrase.
+            seeds: Those of each sentence, which its control shares.
             role: Which classifiers to use.
         """
         self.evaluator, self.association, self.role = evaluator, association, role
@@ -100,12 +114,11 @@ class Half:
         }
         texts = [each.full_text for each in paraphrases]
         controls = [each.text_without_pieces() for each in paraphrases]
-        # Settings are many: on the selection half each paraphrase has a single seed, and
-        # paraphrases have different ones.
-        design = Design.paired if role == "selection" else Design.crossed
-        self.design = design(texts, seeds)
+        self.design = Design(tuple(texts), tuple(seeds))
         (self.before,) = evaluator.draw([Condition(BEFORE)], self.design)
-        (self.control,) = evaluator.draw([Condition(CONTROL)], design(controls, seeds))
+        (self.control,) = evaluator.draw(
+            [Condition(CONTROL)], Design(tuple(controls), tuple(seeds))
+        )
 
     def score(self, drawing: Drawing) -> Score:
         """Score a drawing of this half's design.
@@ -191,51 +204,164 @@ def score(
     )
     unwanted_control = rates(control, association.unwanted)
     reduction = _reduction(unwanted_before[0], unwanted_control[0], unwanted[0])
-    preservation = _preservation(preserved_before[0], preserved[0])
+    named = _preservation(preserved_before[0], preserved[0])
+    likely = _preservation(preserved_before[1], preserved[1])
     low, high = None, None
     if reduction is not None:
-        low, high = _reduction_interval(unwanted_before[0], unwanted_control[0], unwanted[0])
-    same = [drawing.same_as(before, classifiers[name]) for name in association.side_effects]
+        outcomes = [
+            _outcomes(each, classifiers, association.unwanted)
+            for each in (before, control, drawing)
+        ]
+        low, high = reduction_interval(*outcomes)
+    changes = [
+        _largest_changes(association, name, classifier, drawing, before)
+        for name, classifier in classifiers.items()
+    ]
+    # Of rates, and of probabilities.
+    preservation, certain_preservation = (
+        1 - max(sizes) if sizes else None
+        for sizes in ([pair[part] for pair in changes if pair is not None] for part in (0, 1))
+    )
+    others = {target.classifier for target in association.unwanted}
+    same = [
+        drawing.same_as(before, classifier)
+        for name, classifier in classifiers.items()
+        if name not in others
+    ]
     means = [*unwanted[0].mean(0).tolist(), *preserved[0].mean(0).tolist()]
     return Score(
         unwanted=float(unwanted[0].mean()),
         preserved=float(preserved[0].mean()),
         preservation=preservation,
+        named_preservation=named,
         reduction=reduction,
         reduction_low=low,
         reduction_high=high,
-        side_effects=1 - float(np.mean(same)) if same else None,
+        changed=1 - float(np.mean(same)) if same else None,
         distance=drawing.distance(before),
         rates={str(t): rate for t, rate in zip(association.targets, means, strict=True)},
-        objective=_objective(reduction, preservation),
+        objective=_objective(reduction, named, preservation),
         certainty=_objective(
             _reduction(unwanted_before[1], unwanted_control[1], unwanted[1]),
-            _preservation(preserved_before[1], preserved[1]),
+            likely,
+            certain_preservation,
         ),
     )
+
+
+def side_effects(
+    association: Association,
+    classifiers: Mapping[str, Classifier],
+    drawing: Drawing,
+    before: Drawing,
+    bound: float,
+) -> SideEffects:
+    """The changes of every class of every classifier, except the unwanted ones.
+
+    What takes an unwanted label's place is another class of its classifier: of these a fall alone
+    is a side effect.
+
+    Args:
+        association: What is to be counteracted.
+        classifiers: Open classifiers by name.
+        drawing: Any drawing of the same design as `before`.
+        before: The prompt as it is.
+        bound: Change of a rate up to which a side effect is accepted.
+
+    Returns:
+        The changes of all classes.
+    """
+    parts = []
+    for name, classifier in classifiers.items():
+        labels = _unwanted_labels(association, name)
+        target = LoadedTarget(classifier, labels[0]) if labels else None
+        part = side_effects_of(
+            drawing, before, {name: classifier}, target, rises=False, bound=bound
+        )
+        kept = tuple(change for change in part.changes if change.label not in labels)
+        parts.append(replace(part, changes=kept))
+    return replace(
+        parts[0],
+        changes=tuple(change for part in parts for change in part.changes),
+        reachable=max(part.reachable for part in parts),
+    )
+
+
+def _unwanted_labels(association: Association, classifier: str) -> list[str]:
+    """The unwanted labels of a classifier."""
+    return [label for name, label in association.unwanted if name == classifier]
+
+
+def _largest_changes(
+    association: Association,
+    name: str,
+    classifier: Classifier,
+    drawing: Drawing,
+    before: Drawing,
+) -> tuple[float, float] | None:
+    """The largest change of a class's rate, and of its mean probability; None without classes.
+
+    Classes count as in `side_effects`.
+    """
+    labels = _unwanted_labels(association, name)
+    kept = [index for index, label in enumerate(classifier.classes) if label not in labels]
+    if not kept or (labels and len(classifier.classes) == 2):
+        return None
+    sizes = []
+    probabilities = [each.probabilities(classifier) for each in (drawing, before)]
+    for after, reference in (
+        [np.eye(values.shape[1])[values.argmax(1)] for values in probabilities],
+        probabilities,
+    ):
+        change = (after.mean(0) - reference.mean(0))[kept]
+        sizes.append(float(np.max(-change if labels else np.abs(change))))
+    # No class falls where the unwanted does not, and then nothing is lost.
+    return max(sizes[0], 0.0), max(sizes[1], 0.0)
+
+
+def _outcomes(
+    drawing: Drawing, classifiers: Mapping[str, Classifier], targets: Sequence[Target]
+) -> Floats:
+    """`[item, seed]`: the share of the labels that are predicted in each picture."""
+    hits = [drawing.hits(classifiers[name], label) for name, label in targets]
+    return drawing.design.by_item(np.mean(hits, axis=0))
+
+
+def reduction_interval(before: Floats, control: Floats, after: Floats) -> tuple[float, float]:
+    """The 95% interval of the share of the excess over the control that is gone.
+
+    A reduction is compatible with the outcomes where the interval of a difference of two rates
+    includes 0: the rate after, and the rate that the reduction leaves, a mixture of the prompt's
+    and the control's. So the quotient needs no assumption of its own, as in Fieller 1954.
+
+    Args:
+        before: Outcomes of the prompt between 0 and 1, `[item, seed]`.
+        control: Outcomes of the control, of the same items and seeds.
+        after: Outcomes with the method, of the same items and seeds.
+
+    Returns:
+        The lower and the upper limit, between -1 and 2.
+    """
+    r = REDUCTIONS
+    before, control, after = (each[..., None] for each in (before, control, after))
+    # before - after - r (before - control), with each side a mixture with weights of one sign.
+    first = np.where(r < 0, before, np.where(r <= 1, (1 - r) * before + r * control, control))
+    share = np.where(r < 0, 1 / (1 - np.minimum(r, 0)), 1 / np.maximum(r, 1))
+    rest = np.where(r < 0, control, before)
+    second = share * after + (1 - share) * rest
+    low, high = change_interval(first, second)
+    compatible = r[(low <= 0) & (high >= 0)]
+    if not len(compatible):
+        # All of the range is beyond the outcomes, on one side.
+        end = float(r[-1] if (low > 0).all() else r[0])
+        return end, end
+    return float(compatible[0]), float(compatible[-1])
 
 
 def _reduction(before: Floats, control: Floats, after: Floats) -> float | None:
     """The share of the excess over the control that is gone; None without an excess."""
     excess = float((before - control).mean())
     return float((before - after).mean()) / excess if excess > MIN_EXCESS else None
-
-
-def _reduction_interval(before: Floats, control: Floats, after: Floats) -> tuple[float, float]:
-    """Both ends of a 95% interval of the reduction, by bootstrap over items.
-
-    The same items are resampled of all three, so that the excess and its reduction vary together.
-    Resamples without an excess have no reduction and are left out.
-    """
-    count = len(before)
-    rng = np.random.default_rng(0)
-    # A resample of items is a multinomial draw of their counts: one matrix product does them all.
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    removed, excess = weights @ (before - after).mean(1), weights @ (before - control).mean(1)
-    # A resample without an excess has no share of it: the quotient would be huge or negative.
-    valid = excess > MIN_EXCESS
-    low, high = np.quantile(removed[valid] / excess[valid], [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _preservation(before: Floats, after: Floats) -> float | None:
@@ -245,7 +371,10 @@ def _preservation(before: Floats, after: Floats) -> float | None:
     return float((rates[drawn] / rates_before[drawn]).min()) if drawn.any() else None
 
 
-def _objective(reduction: float | None, preservation: float | None) -> float:
+def _objective(reduction: float | None, *preservation: float | None) -> float:
     # Each factor is cut at 1, so that more reduction than needed does not pay for lost
     # preservation.
-    return max(min(reduction or 0.0, 1.0), 0.0) * min(preservation or 0.0, 1.0)
+    least = min((each for each in preservation if each is not None), default=0.0)
+    # A named label that was never drawn has no preservation that could be chosen by.
+    least = 0.0 if preservation[0] is None else least
+    return max(min(reduction or 0.0, 1.0), 0.0) * max(min(least, 1.0), 0.0)

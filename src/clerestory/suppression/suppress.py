@@ -6,7 +6,7 @@ the evaluation half, with its own classifiers and seeds, gives the figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,33 +14,42 @@ from typing import NamedTuple
 import numpy as np
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
-from clerestory.attribution.paraphrases import prompts_fit
-from clerestory.classifiers import load_classifier
+from clerestory.attribution.paraphrases import prompts_fit, template_groups
+from clerestory.classifiers import ClassifierHead, load_classifier
 from clerestory.errors import EvidenceError, SearchError
-from clerestory.evaluation import CacheOption, Condition, Design, Drawing, Evaluator
+from clerestory.evaluation import (
+    CacheOption,
+    Condition,
+    Design,
+    Drawing,
+    Evaluator,
+    LoadedTarget,
+    Panel,
+)
+from clerestory.evaluation.side_effects import BOUND
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.writing import check_empty_folder
 from clerestory.models import Model
-from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
+from clerestory.stats import frechet_distance
 from clerestory.steering import SteeredModel
 from clerestory.suppression.association import Association
 from clerestory.suppression.method import MethodContext, SuppressionMethod, suppression_methods
 from clerestory.suppression.results import (
-    MIN_PRESERVATION,
     MIN_REDUCTION,
     MethodResult,
     SuppressionResult,
+    status_of,
 )
-from clerestory.suppression.scores import Effects, Half, Score
+from clerestory.suppression.scores import Effects, Half, Score, side_effects
 from clerestory.types import Bools, Progress, ProgressOption
 
 __all__ = ["suppress"]
 
-MIN_HALF, DEFAULT_HALF = 10, 24
+MIN_HALF, DEFAULT_HALF = 12, 24
 """Paraphrases that a half has at least, and by default at most."""
-SELECTION_SEEDS = 8
-"""Different seeds that settings are tried with."""
 OTHER_PROMPTS = 24
 OTHERS = "drawing other prompts"
 DRAWN_TOGETHER = 8
@@ -66,7 +75,10 @@ def suppress(
     other_prompts: Sequence[str] | None = None,
     selection_paraphrases: int | None = None,
     evaluation_paraphrases: int | None = None,
-    seeds: int | Sequence[int] = (0, 1),
+    seeds: int | Sequence[int] | None = None,
+    seeds_per_paraphrase: int = 4,
+    seed: int = 0,
+    bound: float = BOUND,
     budget: int = 300,
     methods: Sequence[str | SuppressionMethod] = (),
     out: Path | None = None,
@@ -88,7 +100,12 @@ def suppress(
             default items of the model's profile.
         selection_paraphrases: Sentences that settings are chosen on; 24, or half of what there is.
         evaluation_paraphrases: Others, that figures are of; 24, or half of what there is.
-        seeds: Seeds of the evaluation half; the selection half has others.
+        seeds: The same seeds for every sentence of the evaluation half, which intervals then do not
+            account for; by default each sentence has others.
+        seeds_per_paraphrase: Number of seeds of each sentence of the evaluation half; those of the
+            selection half have one.
+        seed: Gives other seeds for the same sentences.
+        bound: Change of the rate of any other class up to which a side effect is accepted.
         budget: Prompts that a search for words may score; 0 leaves such methods out.
         methods: Names of methods, or methods with settings of your own; by default all.
         out: A new or empty folder for the result, its page and the steered model.
@@ -112,7 +129,7 @@ def suppress(
         model, prompt, unwanted, preserve, baselines=baselines, classifiers=classifiers
     )
     candidates = _candidates(methods, budget)
-    numbers = check_seeds(seeds)
+    common = None if seeds is None else check_seeds(seeds)
     others = model.profile.items(OTHER_PROMPTS) if other_prompts is None else other_prompts
     # Prompts that are too long are refused before drawing, too.
     for text in others:
@@ -122,7 +139,7 @@ def suppress(
     )
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
-        selection_seeds = _selection_seeds(numbers, len(selection_sentences))
+        selection_seeds = [item_seeds(each.full_text, 1, seed) for each in selection_sentences]
         selection = Half(evaluator, association, selection_sentences, selection_seeds, "selection")
         # The first problem ends the call: without an excess or a drawn label no setting can be
         # chosen.
@@ -141,8 +158,14 @@ def suppress(
         )
         conditions, missing = _conditions(candidates, context)
         choices = _choose_settings(selection, conditions, report)
-        evaluation = Half(evaluator, association, evaluation_sentences, numbers, "evaluation")
-        drawings, results = _evaluate(evaluation, choices, others)
+        evaluation_seeds = [
+            common or item_seeds(each.full_text, seeds_per_paraphrase, seed)
+            for each in evaluation_sentences
+        ]
+        evaluation = Half(
+            evaluator, association, evaluation_sentences, evaluation_seeds, "evaluation"
+        )
+        drawings, results = _evaluate(evaluation, choices, others, seed, bound)
     recommended, insufficient = _recommend(results)
     steered, steered_by = _steer(association, choices, results, recommended)
     sites = model.conditioning_sites
@@ -151,7 +174,7 @@ def suppress(
         unwanted=tuple(map(str, association.unwanted)),
         preserved=tuple(map(str, association.preserved)),
         paraphrases=len(evaluation_sentences),
-        seeds=tuple(numbers),
+        seeds=evaluation.design.seeds,
         before=evaluation.score(evaluation.before),
         control=evaluation.score(evaluation.control),
         methods=results,
@@ -163,8 +186,9 @@ def suppress(
             *few,
             *_shared_classifiers(association),
             *missing,
-            *evaluation.problems(),
+            *(EvidenceWarning("other", problem) for problem in evaluation.problems()),
             *insufficient,
+            *_design_warnings(recommended, shared_seeds=common is not None),
         ),
         provenance=provenance_of(model, {"budget": budget} | vars(model.defaults)),
         steered=steered,
@@ -195,7 +219,7 @@ def _candidates(
 
 def _halves(
     association: Association, selection: int | None, evaluation: int | None
-) -> tuple[Sequence[SegmentedPrompt], Sequence[SegmentedPrompt], list[str]]:
+) -> tuple[Sequence[SegmentedPrompt], Sequence[SegmentedPrompt], list[EvidenceWarning]]:
     """Paraphrases of the selection and the evaluation half, and a warning where they are few."""
     if any(count is not None and count < MIN_HALF for count in (selection, evaluation)):
         raise EvidenceError(f"Give {MIN_HALF} paraphrases or more to select on, and to evaluate.")
@@ -216,19 +240,43 @@ def _halves(
             f"{text}: too few for {selection or MIN_HALF} to select on and "
             f"{evaluation or MIN_HALF} to evaluate."
         )
-    as_requested = (first, second) == (selection or DEFAULT_HALF, evaluation or DEFAULT_HALF)
-    few = [] if as_requested else [f"{text}: {first} select and {second} evaluate."]
-    return sentences[:first], sentences[first : first + second], few
+    # The halves share no template, so that what suits the selected wordings is not evaluated on
+    # them. Templates occur in the order of the sentences.
+    groups = template_groups(sentences).tolist()
+    templates = list(dict.fromkeys(groups))
+    selecting = set(templates[: round(len(templates) * first / (first + second))])
+    halves: tuple[list[SegmentedPrompt], list[SegmentedPrompt]] = ([], [])
+    for sentence, group in zip(sentences, groups, strict=True):
+        halves[group not in selecting].append(sentence)
+    selected, evaluated = halves[0][:first], halves[1][:second]
+    if min(len(selected), len(evaluated)) < MIN_HALF:
+        raise EvidenceError(
+            f"{text} of {len(templates)} templates: too few for two halves without a common one."
+        )
+    few = []
+    if (len(selected), len(evaluated)) != (selection or DEFAULT_HALF, evaluation or DEFAULT_HALF):
+        counts = f"{len(selected)} select and {len(evaluated)} evaluate."
+        few = [EvidenceWarning("few-templates", f"{text}: {counts}")]
+    return selected, evaluated, few
 
 
-def _selection_seeds(seeds: Sequence[int], count: int) -> list[int]:
-    """A seed for each paraphrase of the selection half, none of which is among `seeds`."""
-    # More candidates than the evaluation's seeds can take away, so that eight always remain.
-    free = [seed for seed in range(len(seeds) + SELECTION_SEEDS) if seed not in set(seeds)]
-    return [free[index % SELECTION_SEEDS] for index in range(count)]
+def _design_warnings(result: MethodResult, *, shared_seeds: bool) -> Iterator[EvidenceWarning]:
+    """What the sentences and seeds of the evaluation half leave open."""
+    effects = result.side_effects
+    if effects.changes and effects.reachable > effects.bound:
+        yield EvidenceWarning(
+            "few-items",
+            f"{effects.items} paraphrases with {effects.pictures} pictures can show that nothing "
+            f"changes by more than {effects.reachable:.2f}, not {effects.bound:.2f}: take more.",
+        )
+    if shared_seeds:
+        yield EvidenceWarning(
+            "shared-seeds",
+            "All paraphrases share their seeds: the intervals are about these seeds alone.",
+        )
 
 
-def _shared_classifiers(association: Association) -> list[str]:
+def _shared_classifiers(association: Association) -> list[EvidenceWarning]:
     """A warning for classifiers that are the same in both roles."""
     names = [
         name
@@ -238,15 +286,16 @@ def _shared_classifiers(association: Association) -> list[str]:
     ]
     if not names:
         return []
-    return [
+    text = (
         f"There is only one set of {' and '.join(names)}: the same classifier selects and "
         "evaluates, which biases the figures upwards."
-    ]
+    )
+    return [EvidenceWarning("classifier", text)]
 
 
 def _conditions(
     candidates: Mapping[str, SuppressionMethod], context: MethodContext
-) -> tuple[dict[str, list[Condition]], list[str]]:
+) -> tuple[dict[str, list[Condition]], list[EvidenceWarning]]:
     """Each method's conditions, and warnings for methods that do not apply."""
     conditions: dict[str, list[Condition]] = {}
     missing: dict[str, list[str]] = {}
@@ -255,9 +304,12 @@ def _conditions(
             conditions[name] = method.conditions(context)
         except (EvidenceError, SearchError) as error:
             missing.setdefault(str(error), []).append(name)
-    warnings = [f"Left out: {', '.join(names)}. {reason}" for reason, names in missing.items()]
+    warnings = [
+        EvidenceWarning("left-out", f"Left out: {', '.join(names)}. {reason}")
+        for reason, names in missing.items()
+    ]
     if not conditions:
-        raise EvidenceError(" ".join(warnings))
+        raise EvidenceError(" ".join(map(str, warnings)))
     return conditions, warnings
 
 
@@ -282,7 +334,7 @@ def _choose_settings(
 
 
 def _evaluate(
-    half: Half, choices: Sequence[Choice], other_prompts: Sequence[str]
+    half: Half, choices: Sequence[Choice], other_prompts: Sequence[str], seed: int, bound: float
 ) -> tuple[list[Drawing], tuple[MethodResult, ...]]:
     """Draw each choice on the evaluation half and on other prompts."""
     # From here on a condition is called by its method, the key of pictures and results.
@@ -291,18 +343,22 @@ def _evaluate(
     before = half.score(half.before)
     plain: Drawing | None = None
     if other_prompts:
-        design = Design.crossed(other_prompts, 0)
+        design = Design.for_items(other_prompts, 1, seed)
         (plain,) = half.evaluator.draw([Condition("plain")], design, description=OTHERS)
     results = []
     for choice, drawing in zip(choices, drawings, strict=True):
         score = half.score(drawing)
         effects = {each.name: getattr(score, each.name) for each in fields(Effects)}
         ira, cra = _retained(half, drawing.condition, plain)
+        other = side_effects(half.association, half.classifiers, drawing, half.before, bound)
         results.append(
             MethodResult(
                 name=choice.method,
                 setting=choice.condition.name,
                 has_edits=bool(choice.condition.edits),
+                status=status_of(score.reduction_low, score.reduction_high, other),
+                side_effects=other,
+                frechet=_frechet(half, drawing),
                 unwanted_before=before.unwanted,
                 unwanted_after=score.unwanted,
                 ua=1 - score.unwanted,
@@ -327,7 +383,7 @@ def _retained(
     rows = [row for row, text in enumerate(items) if prompts_fit(model, [condition.prompt(text)])]
     if plain is None or not rows:
         return None, None
-    design = Design.crossed([items[row] for row in rows], 0)
+    design = plain.design.select(rows)
     (drawing,) = half.evaluator.draw([condition], design, description=OTHERS)
     unwanted = {target.classifier for target in half.association.unwanted}
     in_domain: list[Bools] = []
@@ -339,15 +395,29 @@ def _retained(
     return ira, cra
 
 
-def _recommend(results: Sequence[MethodResult]) -> tuple[MethodResult, list[str]]:
+def _frechet(half: Half, drawing: Drawing) -> float | None:
+    """The Fréchet distance of features to those of the prompt as it is, by the first classifier."""
+    heads = [each for each in half.classifiers.values() if isinstance(each, ClassifierHead)]
+    if not heads:
+        return None
+    panel = Panel(LoadedTarget(heads[0], heads[0].classes[0]))
+    moments = [panel.feature_moments(each.pictures) for each in (drawing, half.before)]
+    return frechet_distance(*[each for each in moments if each is not None])
+
+
+def _recommend(
+    results: Sequence[MethodResult],
+) -> tuple[MethodResult, list[EvidenceWarning]]:
     """The most certain of the methods that are sufficient on the selection half, else the best."""
     sufficient = [each for each in results if each.is_sufficient]
     if sufficient:
         return max(sufficient, key=lambda each: each.selection.certainty), []
-    return max(results, key=lambda each: each.selection.objective), [
-        f"No method takes away {MIN_REDUCTION:.0%} of the excess and preserves "
-        f"{MIN_PRESERVATION:.0%}."
-    ]
+    text = (
+        f"No method takes away {MIN_REDUCTION:.0%} of the excess and changes nothing else by more "
+        f"than {results[0].side_effects.bound:.2f}, by the selection half."
+    )
+    best = max(results, key=lambda each: each.selection.objective)
+    return best, [EvidenceWarning("insufficient", text)]
 
 
 def _steer(
@@ -370,6 +440,7 @@ def _steer(
         "setting": result.setting,
         "evaluation": dict(result.rates),
         "preservation": result.preservation,
+        "status": result.status,
         "reduction": result.reduction,
         "prompt": association.prompt.full_text,
     }

@@ -14,7 +14,6 @@ from clerestory.studies.tasks.rendering import FIRST, count_noun, save_chart, sa
 from clerestory.studies.tasks.results import (
     Claim,
     PictureRows,
-    Status,
     Table,
     TaskResult,
     evidence_warnings,
@@ -46,9 +45,9 @@ class Suppress(Task):
     preserve: dict[str, tuple[str, str]] = Field(min_length=1)
     baselines: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    selection_paraphrases: int | None = Field(default=None, ge=10)
-    evaluation_paraphrases: int | None = Field(default=None, ge=10)
-    seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
+    selection_paraphrases: int | None = Field(default=None, ge=12)
+    evaluation_paraphrases: int | None = Field(default=None, ge=12)
+    seeds_per_paraphrase: int = Field(default=4, ge=1)
     budget: int = Field(default=0, ge=0)
     other_prompts: tuple[str, ...] = ()
 
@@ -73,7 +72,7 @@ class Suppress(Task):
         methods = len(self.methods) or METHODS
         # All settings on the selection half, each method's best on the evaluation half.
         selection = (self.selection_paraphrases or PARAPHRASES) * SETTINGS * methods // METHODS
-        evaluation = (self.evaluation_paraphrases or PARAPHRASES) * len(self.seeds)
+        evaluation = (self.evaluation_paraphrases or PARAPHRASES) * self.seeds_per_paraphrase
         evaluation += len(self.other_prompts)
         # The evaluation half is also drawn by the prompt as it is and by its control.
         pictures = selection + evaluation * (methods + 2)
@@ -94,7 +93,7 @@ class Suppress(Task):
             other_prompts=self.other_prompts,
             selection_paraphrases=self.selection_paraphrases,
             evaluation_paraphrases=self.evaluation_paraphrases,
-            seeds=self.seeds,
+            seeds_per_paraphrase=self.seeds_per_paraphrase,
             budget=self.budget,
             methods=self.methods,
             out=folder / "suppressed",
@@ -116,16 +115,17 @@ class Suppress(Task):
 
 
 def _claim(result: SuppressionResult) -> Claim:
-    from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION
+    from clerestory.suppression.results import MIN_REDUCTION
 
-    best = result.best
+    best, effects = result.best, result.best.side_effects
     low, high = best.reduction_low, best.reduction_high
     removed = (
         "nothing that can be reduced"
         if best.reduction is None
         else f"{best.reduction:.0%} of the excess ({low:.0%} to {high:.0%})"
     )
-    preserved = "" if best.preservation is None else f" and preserves {best.preservation:.0%}"
+    worst = effects.largest
+    preserved = "" if worst is None else f"; of everything else {worst} changes most"
     methods = "The" if len(result.methods) == 1 else f"Of {len(result.methods)} methods, the"
     text = (
         f"{methods} {best.name}, which was selected on other paraphrases, removes "
@@ -134,23 +134,11 @@ def _claim(result: SuppressionResult) -> Claim:
         "control's."
     )
     criterion = (
-        f"at least {MIN_REDUCTION:.0%} of the excess removed, the whole interval, and "
-        f"{MIN_PRESERVATION:.0%} preserved"
+        f"at least {MIN_REDUCTION:.0%} of the excess removed, the whole interval, and no class of "
+        f"any evaluation classifier changed by more than {effects.bound:.2f} (one-sided 95% "
+        f"limits; the design can show {effects.reachable:.2f})"
     )
-    return Claim("suppressed", text, _status(best), criterion, best.reduction, low, high)
-
-
-def _status(best: MethodResult) -> Status:
-    from clerestory.suppression.results import MIN_PRESERVATION, MIN_REDUCTION
-
-    # Without an excess over the control there was nothing to remove.
-    if best.reduction_low is None or best.reduction_high is None:
-        return "undecided"
-    if best.reduction_high < MIN_REDUCTION:
-        return "not supported"
-    # The preserved share has no interval, so that a low one refutes nothing.
-    preserved = best.preservation is not None and best.preservation >= MIN_PRESERVATION
-    return "supported" if best.reduction_low >= MIN_REDUCTION and preserved else "undecided"
+    return Claim("suppressed", text, best.status, criterion, best.reduction, low, high)
 
 
 def _reduction(method: MethodResult) -> str:
@@ -173,7 +161,7 @@ def _table(result: SuppressionResult) -> Table:
         for method in result.methods
     )
     head = ("method", "setting", "excess removed", "preservation", "the rest, on other prompts")
-    seeds = count_noun(len(result.seeds), "seed")
+    seeds = count_noun(len(result.seeds[0]), "seed")
     title = (
         f"Each method's best setting, by the evaluation classifiers, on {result.paraphrases} "
         f"paraphrases × {seeds}"
