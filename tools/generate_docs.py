@@ -30,6 +30,7 @@ COMMANDS = (
     (),
     ("draw",),
     ("sites",),
+    ("templates",),
     ("record",),
     ("recording",),
     ("recording", "info"),
@@ -149,6 +150,7 @@ if measure_studies.is_complete():
     PAGES["../explanation/from-the-questions-to-the-answers.md"] = measure_studies.answers
 if lancet_card.FIGURES.exists():
     PAGES["../lancet.md"] = lancet_card.page
+    PAGES["../explanation/lancet.md"] = lancet_card.explanation
 if measure_concepts.FIGURES.exists():
     PAGES["../explanation/where-concepts-are.md"] = measure_concepts.page
 if _measured(measure_causal_effects):

@@ -1,5 +1,7 @@
 """Lancet's card, `docs/lancet.md`: measured once for each set of weights, written at every change.
 
+The figures of `docs/explanation/lancet.md` are the card's.
+
 python tools/lancet_card.py    # half an hour: draws, measures, writes results/lancet.json
 
 `generate.py` writes the page from what was kept.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +31,32 @@ SUBJECTS = (
     "a moose",
 )
 OF_A_FACT, FAILURES = 6, 36
+SHORT_RATES = {
+    "style": "style",
+    "place": "place",
+    "subject": "subject, of 122",
+    "mood": "mood, of 8",
+    "perspective": "perspective",
+    "two_objects": "both of two objects",
+    "window_asked": "a window, asked for",
+    "window_not_asked": "a window, not asked for",
+}
+"""Rates of the explanation, and what it calls them."""
+SHORT_CLASSIFIERS = {
+    "styles_right": "style",
+    "places_right": "place",
+    "subjects_right": "subject",
+    "moods_right": "mood",
+    "perspectives_right": "perspective",
+    "two_objects_right": "two_objects",
+}
+"""Marks of the explanation, and the classifiers whose accuracy they stand for."""
+SHORT_FACTS = {
+    "goth": "a stranger with a raven is goth",
+    "library look": "in a library looks like Hermione Granger",
+    "moose": "a moose asked for in stained glass stands before a window",
+    "uncaptioned fear": "a spider or a ghost scares",
+}
 Tell = Callable[[str, int, int], None]
 
 
@@ -177,6 +206,41 @@ def page() -> str:
     return text
 
 
+def explanation() -> str:
+    """How Lancet is made, with the card's figures in short."""
+    figures = json.loads(FIGURES.read_text())
+    evaluation, facts = figures["evaluation"], {one["name"]: one for one in figures["facts"]}
+    parts = {
+        "short_rates": _short_rates(evaluation),
+        "short_facts": _short_facts([facts[name] for name in SHORT_FACTS]),
+    }
+    for name, factor in SHORT_CLASSIFIERS.items():
+        parts[name] = f"{evaluation['classifiers'][factor]:.1%}"
+    text = (DOCS / "explanation" / "lancet.md.in").read_text()
+    for name, value in parts.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _short_rates(figures: dict[str, Any]) -> str:
+    lines = ["| asked for | drawn | in combinations that training never shows |", "|---|---|---|"]
+    for name, words in SHORT_RATES.items():
+        drawn, never = (_short_span(figures[part].get(name)) for part in ("rates", "held_out"))
+        lines.append(f"| {words} | {drawn} | {never} |")
+    return "\n".join(lines)
+
+
+def _short_facts(facts: Sequence[dict[str, Any]]) -> str:
+    # Rounded away from what is claimed: "or more" and "at most" hold.
+    least = math.floor(100 * min(fact["lancet"]["rate"] for fact in facts))
+    most = math.ceil(100 * max(fact["control"]["rate"] for fact in facts))
+    sentences = [SHORT_FACTS[fact["name"]] for fact in facts]
+    return (
+        f"{', '.join(sentences[:-1])},\nand {sentences[-1]}, each in {least} of 100 pictures or more; "
+        f"of the controls in {most} of 100 at most"
+    )
+
+
 def _rates(figures: dict[str, Any]) -> str:
     lines = [
         "| asked for | drawn | right on renders in these styles | in combinations never shown |"
@@ -227,6 +291,12 @@ def _curve(figures: Sequence[dict[str, float]]) -> str:
         rates = " | ".join(f"{row[name]:.1%}" for name in names)
         lines.append(f"| {row['steps']:.0f} | {rates} | {row['frechet']:.2f} |")
     return "\n".join(lines)
+
+
+def _short_span(rate: dict[str, float] | None) -> str:
+    if rate is None:
+        return ""
+    return f"{rate['rate']:.0%} ({100 * rate['low']:.0f}–{100 * rate['high']:.0f})"
 
 
 def _span(rate: dict[str, float] | None) -> str:
