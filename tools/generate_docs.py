@@ -30,6 +30,7 @@ COMMANDS = (
     (),
     ("draw",),
     ("sites",),
+    ("templates",),
     ("record",),
     ("recording",),
     ("recording", "info"),

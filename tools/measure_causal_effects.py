@@ -20,7 +20,7 @@ FIGURES, RECORDINGS = RESULTS / "causes", BUILD / "causes"
 READ = ["text.*/mlp", "prior.*/mlp@9", "prior/embedding", "denoiser.*/out@4"]
 CONDITIONING = "prior/embedding[difference]"
 """The direction between prior and denoiser, of whatever group."""
-CONTROL = ["place", "colour:tint"]
+CONTROL = ["who", "place", "colour:tint"]
 PLACES = [
     "",
     " in a meadow",
@@ -78,7 +78,7 @@ def side_effects(model: Any, progress: Tell) -> dict[str, Any]:
     from clerestory.edits import Add
     from clerestory.reporting.pictures import grid, save
 
-    recording = record_prompts(model, progress, "people", 240, range(2))
+    recording = record_prompts(model, progress, "people", 480, 0)
     groups = group(recording, classifier="lancet:mood", control=CONTROL)
     findings = groups.findings("scared")
     prompts = list(matched_prompts(findings, model, "evaluation", 24)["negative"])
