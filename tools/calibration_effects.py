@@ -174,8 +174,10 @@ def claim_rows(
             low, high = _target_limits(targets, sign, items, count, rng)
             limit = low if sign > 0 else -high
             side_before, side_after = resample(rng, others, items, count)
-            least, most = change_interval(side_after, side_before, level=0.9)
-            supported.append((limit >= threshold) & (np.maximum(most, -least).max(1) <= bound))
+            # Each class of each set is a label.
+            sides = [side.reshape(items, seeds, -1) for side in (side_after, side_before)]
+            limits = np.abs(change_interval(*sides, level=0.9)).max(0).reshape(count, -1)
+            supported.append((limit >= threshold) & (limits.max(1) <= bound))
         share, holds = float(np.concatenate(supported).mean()), name == HOLDS
         yield row(
             verb,
