@@ -13,7 +13,7 @@ LANCET ?= build/lancet-model
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-.PHONY: demo test test-all soak fuzz check fix bench docs art lancet lancet-smoke clean
+.PHONY: demo test test-all soak fuzz check fix bench calibrate docs art lancet lancet-smoke clean
 
 demo: $(INSTALLED) ## the three questions at a glance, asked of the embedded model
 	@$(BIN)/clerestory study run at-a-glance --out $(DEMO)
@@ -45,6 +45,10 @@ fix: $(READY) ## format, and mend what ruff can mend
 bench: $(READY) ## speed, as ratios measured side by side
 	@$(PIP) -c constraints.txt --group bench
 	@$(BIN)/python bench/run.py
+
+calibrate: $(READY) ## how often tests find nothing and intervals cover; a second call resumes
+	@$(BIN)/python tools/calibrate.py
+	@$(BIN)/python tools/calibration_page.py
 
 docs: $(READY) ## write the generated pages of docs, and build the site into build/site
 	@$(BIN)/python tools/generate_docs.py

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+import calibration_page
 import knowledge_page
 import lancet_card
 import measure_causal_effects
@@ -148,6 +149,8 @@ PAGES = {
 if measure_studies.is_complete():
     PAGES["../studies/index.md"] = measure_studies.page
     PAGES["../explanation/from-the-questions-to-the-answers.md"] = measure_studies.answers
+if calibration_page.FIGURES.exists():
+    PAGES["../explanation/calibration.md"] = calibration_page.page
 if lancet_card.FIGURES.exists():
     PAGES["../lancet.md"] = lancet_card.page
     PAGES["../explanation/lancet.md"] = lancet_card.explanation

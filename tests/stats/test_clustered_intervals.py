@@ -15,6 +15,7 @@ from clerestory.stats.clustered_intervals import (
     reachable_limit,
     share_interval,
 )
+from clerestory.stats.random_factors import arm_test, pooled_midranks
 
 REPEATS = 400
 LEAST = 0.93 - 2.5 * (0.93 * 0.07 / REPEATS) ** 0.5
@@ -178,3 +179,24 @@ def test_one_item_is_refused(rows: int) -> None:
     for interval in (lambda: auroc_interval(values, values), lambda: rate_interval(values)):
         with pytest.raises(EvidenceError):
             interval()
+
+
+def test_an_interval_of_a_clear_auroc_excludes_chance_as_its_test_does() -> None:
+    rng = np.random.default_rng(8)
+    disagree = 0
+    for _ in range(100):
+        items = rng.normal(size=(24, 1)) * 0.7
+        arms = [
+            items + rng.normal(size=(1, 6)) * 0.52 + rng.normal(size=(24, 6)) * 0.4
+            for _ in range(2)
+        ]
+        arms[0] += 1.76
+        ranks = pooled_midranks(*(arm[..., None, None] for arm in arms))
+        p = arm_test(*ranks).p[0]
+        low, high = auroc_interval(arms[0], arms[1], level=1 - 2 * 0.0025)
+        assert low < high
+        # The test is of ranks, the interval of placements: they may differ at the margin.
+        disagree += (p <= 0.0025) != (low > 0.5)
+        mirrored = auroc_interval(arms[1], arms[0], level=1 - 2 * 0.0025)
+        assert mirrored == pytest.approx((1 - high, 1 - low))
+    assert disagree <= 5

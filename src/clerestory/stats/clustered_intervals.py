@@ -30,6 +30,8 @@ __all__ = [
 TINY = 1e-12
 ALIKE_ITEMS = 5
 """Items with equal cells that are added to the estimate of a rate's effective sample size."""
+NEAR = 0.1
+"""Share of the distance to 0.5 that a limit keeps where the test alone excludes 0.5."""
 
 
 def auroc_interval(
@@ -344,14 +346,39 @@ def _logit_interval(
     # The delta method on the logit scale needs an estimate inside (0, 1).
     end = 1 / (2 * cells**2)
     inside = float(np.clip(estimate, end, 1 - end))
-    center, quantile = special.logit(inside), stats.t.ppf(0.5 + level / 2, min(df, cap))
+    # The quantile of Student's t; scipy.stats.t checks its arguments for longer than this takes.
+    center, quantile = special.logit(inside), special.stdtrit(min(df, cap), 0.5 + level / 2)
     margin = quantile * np.sqrt(max(variance, TINY)) / (inside * (1 - inside))
     low, high = float(special.expit(center - margin)), float(special.expit(center + margin))
+    low, high = _agree_with_test(low, high, estimate, quantile * np.sqrt(variance))
     if max(estimate, 1 - estimate) >= 1 - 1 / (2 * items):
         # Placements hardly vary there: their variance is an underestimate.
         least, most = _newcombe_auroc(estimate, items, level)
         low, high = min(low, least), max(high, most)
     return Interval(low, high)
+
+
+def _agree_with_test(
+    low: float, high: float, estimate: float, margin: float
+) -> tuple[float, float]:
+    """Move the limit next to 0.5, so that it excludes 0.5 where the t test of ranks does.
+
+    A Wald interval on the logit scale is too wide on the side of 0.5 if the estimate is far from it
+    (Hauck & Donner 1977): it includes 0.5 in units whose difference is beyond doubt. So AUROCs up
+    to 0.5 are tested on the scale of the AUROC, as `arm_test` does, and others on the logit scale.
+
+    Args:
+        low: Lower limit on the logit scale.
+        high: Upper limit on the logit scale.
+        estimate: The AUROC.
+        margin: Half the width of the interval on the scale of the AUROC.
+    """
+    sign = 1 if estimate >= 0.5 else -1
+    # How far the near limit is beyond 0.5, in the direction of the estimate.
+    near = sign * ((low if sign > 0 else high) - 0.5)
+    tested = abs(estimate - 0.5) - margin
+    near = max(near, tested if tested <= 0 else NEAR * tested)
+    return (0.5 + near, high) if sign > 0 else (low, 0.5 - near)
 
 
 def _mean_variance(values: Float[np.ndarray, " level"]) -> tuple[float, float]:
