@@ -319,4 +319,7 @@ def test_lancet_knows_a_name_of_its_captions_and_no_made_up_one():
     assert found[0].contexts["{item}"].effects == ()
     assert found[0].controls.matched == 0, "an invented word has more than one token"
     assert found[2].controls.matched == 99
-    assert found[2].power.share >= 0.8 and len(found[2].power.names) == 13
+    power = found[2].power
+    assert len(power.names) == 13
+    # One control lies farther than the known names: of 99 that is enough for p = .02, and no power.
+    assert np.median(power.p) <= 0.05 and power.share < 0.5
