@@ -154,10 +154,17 @@ if calibration_page.FIGURES.exists():
 if lancet_card.FIGURES.exists():
     PAGES["../lancet.md"] = lancet_card.page
     PAGES["../explanation/lancet.md"] = lancet_card.explanation
-if measure_concepts.FIGURES.exists():
+OUTDATED = []
+"""Measurements of earlier tests: their pages stay as they are until they are measured again."""
+if measure_concepts.is_current():
     PAGES["../explanation/where-concepts-are.md"] = measure_concepts.page
+elif measure_concepts.FIGURES.exists():
+    OUTDATED.append("measure_concepts")
 if _measured(measure_causal_effects):
-    PAGES["../explanation/what-controls-the-picture.md"] = measure_causal_effects.page
+    if measure_causal_effects.is_current():
+        PAGES["../explanation/what-controls-the-picture.md"] = measure_causal_effects.page
+    else:
+        OUTDATED.append("measure_causal_effects")
 if (measure_familiarity.FIGURES / "familiarity.json").exists():
     PAGES["../howto/ask-whether-a-name-is-known.md"] = measure_familiarity.page
 if _measured(measure_knowledge):
@@ -173,6 +180,9 @@ for name, script in (
 
 def main() -> None:
     """Write the pages; with --check, exit with status 1 where one is out of date."""
+    for script in OUTDATED:
+        text = f"Its figures are of an earlier test: run python tools/{script}.py."
+        sys.stderr.write(text + "\n")
     stale = []
     for name, make in PAGES.items():
         page, text = DOCS / "reference" / name, make()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from measurements import Tell, measured
@@ -136,7 +137,7 @@ def verify_groups(
             ),
         )
         by_class[name] = {**figures(result), "group": groups.to_dict()["groups"][name]}
-    return {"groups": by_class, "mixed": len(groups.mixed), "warnings": list(groups.warnings)}
+    return {"groups": by_class, "warnings": [asdict(warning) for warning in groups.warnings]}
 
 
 def record_prompts(model: Any, progress: Tell, prompts: str, count: int, seeds: Any) -> Any:
@@ -171,6 +172,12 @@ def save_maps(result: Any, name: str) -> None:
 PARTS = {part.__name__: part for part in (glass, moose, scared, side_effects, moods, views)}
 
 
+def is_current() -> bool:
+    """Whether the figures of groups are of comparisons within cells; older ones count prompts."""
+    parts = [json.loads((FIGURES / f"{name}.json").read_text()) for name in ("moods", "views")]
+    return all("cells" in one["group"] for part in parts for one in part["groups"].values())
+
+
 def page() -> str:
     """The page, from the figures."""
     parts = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
@@ -195,7 +202,13 @@ def page() -> str:
             before=_counts(parts["side_effects"]["before"]),
             after=_counts(parts["side_effects"]["after"]),
             group_rows=_group_table({**parts["moods"]["groups"], **parts["views"]["groups"]}),
-            group_warnings=_bullets([*parts["moods"]["warnings"], *parts["views"]["warnings"]]),
+            group_warnings=_bullets(
+                [
+                    warning["text"]
+                    for part in ("moods", "views")
+                    for warning in parts[part]["warnings"]
+                ]
+            ),
         )
     )
 
@@ -218,7 +231,7 @@ def _unit_row(effect: dict[str, Any]) -> str:
 
 def _group_table(groups: dict[str, Any]) -> str:
     lines = [
-        "| class | prompts | detects | q | addition | shuffled | ablation | controls |",
+        "| class | cells | detects | q | addition | shuffled | ablation | controls |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, result in groups.items():
@@ -226,7 +239,7 @@ def _group_table(groups: dict[str, Any]) -> str:
         q = next(unit["q"] for unit in group["units"] if unit["unit"] == effect["unit"])
         baselines = effect["baselines"]
         lines.append(
-            f"| {name} | {group['prompts']} | {effect['detects']:.3f} | {q:.1e} | "
+            f"| {name} | {group['cells']} | {effect['detects']:.3f} | {q:.1e} | "
             f"{_interval(effect['addition'])} | {baselines['low']:.2f}–{baselines['high']:.2f} | "
             f"{_interval(effect['ablation'])} | {'yes' if effect['controls'] else 'no'} |"
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from paths import BUILD, DOCS, PICTURES, RESULTS
@@ -22,12 +23,15 @@ DETECTION_FIGURES = (
     "auroc",
     "low",
     "high",
+    "level",
     "hard_negative_auroc",
-    "win_rate",
-    "win_low",
-    "win_high",
+    "hard_negative_low",
+    "hard_negative_high",
+    "p",
     "q",
-    "pairs",
+    "df",
+    "detectable_auroc",
+    "items",
 )
 
 
@@ -92,12 +96,13 @@ def _first_ranked(findings: Any) -> dict[str, Any]:
             for finding in findings.by_kind("neuron")
             if finding.unit.partition("/")[0].partition(".")[0] == stage
         ]
-        first[f"{stage} neuron"] = min(neurons, key=lambda finding: finding.rank)
+        first[f"{stage} neuron"] = min(neurons, key=lambda finding: finding.selection_rank)
     return {
         "best": {
             kind: {
                 "unit": finding.unit,
                 "sign": finding.sign,
+                "status": finding.status,
                 **{name: getattr(finding.detects, name) for name in DETECTION_FIGURES},
             }
             for kind, finding in first.items()
@@ -106,13 +111,25 @@ def _first_ranked(findings: Any) -> dict[str, Any]:
 
 
 def _evidence(findings: Any) -> dict[str, Any]:
+    from clerestory.contrasts.findings import design_sentence
+
     return {
         "tested": findings.tested,
-        "flips": findings.null.flips,
-        "any_found": findings.null.any_found,
-        "warnings": list(findings.warnings),
+        "units": findings.units,
+        "found": len(findings.found()),
+        "templates": dict(findings.templates),
+        "contrasts": findings.contrasts,
+        "design": design_sentence(findings),
+        "warnings": [asdict(warning) for warning in findings.warnings],
         "items": sum(map(len, findings.items.values())),
     }
+
+
+def is_current() -> bool:
+    """Whether the figures are of the tests over items and templates; older ones have no design."""
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {"concepts": {}}
+    concepts = figures["concepts"].values()
+    return bool(concepts) and all("design" in concept for concept in concepts)
 
 
 def page() -> str:
@@ -136,21 +153,21 @@ def _rows(by_concept: Mapping[str, Any]) -> Iterator[str]:
         for kind, unit in concept["best"].items():
             sign = "" if unit["sign"] > 0 else " (lower)"
             yield (
-                f"| {name} | {kind} | `{unit['unit']}`{sign} | {unit['auroc']:.3f} "
-                f"| {unit['low']:.3f}–{unit['high']:.3f} | {unit['hard_negative_auroc']:.3f} "
-                f"| {unit['win_rate']:.2f} ({unit['win_low']:.2f}–{unit['win_high']:.2f} "
-                f"of {unit['pairs']}) | {unit['q']:.1e} |"
+                f"| {name} | {kind} | `{unit['unit']}`{sign} | {unit['status']} "
+                f"| {unit['auroc']:.3f} | {unit['low']:.3f}–{unit['high']:.3f} "
+                f"| {unit['hard_negative_auroc']:.3f} "
+                f"| {unit['hard_negative_low']:.3f}–{unit['hard_negative_high']:.3f} "
+                f"| {unit['q']:.1e} |"
             )
 
 
 def _notes(by_concept: Mapping[str, Any]) -> Iterator[str]:
     for name, concept in by_concept.items():
         picture = f"../pictures/map-{name.replace(' ', '-')}.png"
-        warnings = "".join(f" {warning}" for warning in concept["warnings"])
+        warnings = "".join(f" {warning['text']}" for warning in concept["warnings"])
         yield (
-            f"## {name.capitalize()}\n\n{concept['tested']:,} units were tested. "
-            f"With arms flipped at random, {concept['any_found']} of {concept['flips']} data sets "
-            f"had a finding.{warnings}\n\n"
+            f"## {name.capitalize()}\n\n{concept['found']} of {concept['tested']} picks were "
+            f"found. {concept['design']}{warnings}\n\n"
             f"![Held-out AUROC of the best direction for {name}, by site and step]({picture})\n"
         )
 

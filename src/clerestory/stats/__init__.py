@@ -23,7 +23,7 @@ from clerestory.stats.intervals import (
     wilson,
 )
 from clerestory.stats.multiple_testing import benjamini_hochberg, count_flips_with_findings
-from clerestory.stats.ranks import auroc, signed_rank, win_rate
+from clerestory.stats.ranks import auroc, signed_rank
 
 __all__ = [
     "Interval",
@@ -39,5 +39,4 @@ __all__ = [
     "rank_by_separation",
     "signed_rank",
     "wilson",
-    "win_rate",
 ]

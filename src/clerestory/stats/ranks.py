@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special, stats
 
-__all__ = ["auroc", "signed_rank", "signed_rank_p", "signed_ranks", "win_rate"]
+__all__ = ["auroc", "signed_rank", "signed_rank_p", "signed_ranks"]
 
 BLOCK = 2_048
 """Number of units ranked at a time: bounds the memory, and fits the processor's cache."""
@@ -50,26 +50,6 @@ def auroc(
         # Mann–Whitney U: the rank sum minus its smallest possible value.
         result[block] = _rank_sum(values, positives) - positives * (positives + 1) / 2
     return result / (positives * negatives)
-
-
-def win_rate(
-    positive: Float[np.ndarray, "pair unit"], negative: Float[np.ndarray, "pair unit"]
-) -> Float[np.ndarray, " unit"]:
-    """Share of pairs in which the unit is higher with the concept than without.
-
-    Args:
-        positive: Activations with the concept.
-        negative: Activations without the concept; each row is paired with the same row of
-            `positive`.
-
-    Returns:
-        Shares from 0 to 1; ties count half.
-
-    >>> win_rate(np.array([[2.0], [3.0]]), np.array([[1.0], [3.0]]))
-    array([0.75])
-    """
-    differences = positive - negative
-    return np.asarray((differences > 0).mean(0) + (differences == 0).mean(0) / 2)
 
 
 def signed_rank(differences: Float[np.ndarray, "pair unit"]) -> Float[np.ndarray, " unit"]:
