@@ -28,7 +28,7 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
         _with_factors(recorded[0], tmp_path, table),
         positive="animal == 'cat'",
         negative="animal == 'dog'",
-        match="rest",
+        match="letter",
     )
     model_plan = Recording.open(rec).manifest["plan"]["model"]
     origin = Provenance("", model_plan["name"], model_plan["weights"])
@@ -44,7 +44,7 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
     told = views.unit(views.microscope.named(neuron.unit.partition("@")[0]))
     assert (told["findings"][0]["finding"], told["findings"][0]["rank"]) == (
         "cats",
-        neuron.rank,
+        neuron.selection_rank,
     )
     assert not (out / "studies" / "study" / "tasks").exists()  # its arrays may be large
     assert views.studies()["studies"] == [{"name": "study", "path": "studies/study/report.html"}]
@@ -68,7 +68,8 @@ def _with_factors(recording, folder, table):
             "prompt": table["prompt"],
             "seed": table["seed"],
             "animal": prompts.str[1],
-            "rest": prompts.str[0] + prompts.str[2] + prompts.str[3],
+            "template": prompts.str[0] + " {animal} " + prompts.str[2],
+            "letter": prompts.str[3],
         }
     )
     return recording_of(told, {MLP: recording.read(MLP).to_numpy()}, folder / "told")
