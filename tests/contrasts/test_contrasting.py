@@ -143,6 +143,13 @@ def test_one_phrase_an_arm_is_a_claim_about_these_phrases() -> None:
     assert set(statuses(findings).values()) == {"undecided"}
 
 
+def test_one_phrase_in_one_frame_is_undecided_and_no_error() -> None:
+    samples = planted.samples(phrases=1)
+    findings = contrast(planted.activations(samples.table, 3.0), samples)
+    assert kinds(findings) == ["one-phrase"]
+    assert set(statuses(findings).values()) == {"undecided"}
+
+
 def test_frames_that_arms_share_and_phrases_of_their_own_are_both_random() -> None:
     samples = planted.samples(frames=4, seeds=1)
     findings = contrast(planted.activations(samples.table), samples)

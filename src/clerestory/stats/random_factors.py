@@ -8,6 +8,7 @@ for the concept, which belongs to one arm, in a sentence frame, which both arms 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,15 +57,15 @@ def arm_test(
     Args:
         positive: Values of the positive arm.
         negative: Values of the negative arm. Frames are those of the positive arm, in its order;
-            with one frame, templates are phrases alone. With one phrase in each arm the frames are
-            the templates, crossed with the arms, and the claim is about these two phrases.
+            with one frame, templates are phrases alone. Where an arm has one phrase, the claim is
+            about this phrase: its variance is not part of the error.
         paired: Whether row i of both arms is the same item.
 
     Returns:
         The test of each unit. p is 1 where nothing varies and nothing differs.
 
     Raises:
-        EvidenceError: Arms do not fit, or a factor has a single level.
+        EvidenceError: Arms do not fit, or there are fewer than two items.
 
     Source: Clark 1973; Satterthwaite 1946. The cap of the degrees of freedom keeps its level with
     few templates: tests/stats/test_random_factors.py.
@@ -83,15 +84,17 @@ def arm_test(
     # Each part is a variance of the difference with its degrees of freedom.
     parts = _item_variance(positive.mean((1, 2)), negative.mean((1, 2)), paired)
     cap = np.inf
-    if phrases > 1:
-        parts += _welch(positive.mean((0, 2)), negative.mean((0, 2)))
+    # An arm of one phrase says nothing of the variance of others.
+    several = [arm.mean((0, 2)) for arm in (positive, negative) if arm.shape[1] > 1]
+    parts += _mean_variances(several)
+    if len(several) == 2:
         # Satterthwaite's estimate is itself noisy with few templates, and liberal in the tail.
         cap = phrases + others - 2 if phrases == others else min(phrases, others) - 1
     if frames > 1:
         # Both arms share their frames: what a frame adds to both cancels.
         by_frame = positive.mean((0, 1)) - negative.mean((0, 1))
         parts += [(by_frame.var(0, ddof=1) / frames, frames - 1.0)]
-        cap = min(cap, frames - 1) if phrases == 1 else cap
+        cap = cap if several else frames - 1
     return _t_test(difference, parts, cap)
 
 
@@ -208,16 +211,14 @@ def _item_variance(
     positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"], paired: bool
 ) -> list[Part]:
     if not paired:
-        return _welch(positive, negative)
+        return _mean_variances([positive, negative])
     count = len(positive)
     return [((positive - negative).var(0, ddof=1) / count, count - 1.0)]
 
 
-def _welch(
-    positive: Float[np.ndarray, "n unit"], negative: Float[np.ndarray, "m unit"]
-) -> list[Part]:
-    """Variances of two means, each with its degrees of freedom."""
-    return [(arm.var(0, ddof=1) / len(arm), len(arm) - 1.0) for arm in (positive, negative)]
+def _mean_variances(arms: Sequence[Float[np.ndarray, "_ unit"]]) -> list[Part]:
+    """Variances of means, each with its degrees of freedom (Welch)."""
+    return [(arm.var(0, ddof=1) / len(arm), len(arm) - 1.0) for arm in arms]
 
 
 def _t_test(difference: Float[np.ndarray, " unit"], parts: list[Part], cap: Real) -> ArmTest:
@@ -245,6 +246,3 @@ def _check(positive: np.ndarray, negative: np.ndarray, paired: bool) -> None:
         raise EvidenceError(f"{len(positive)} and {len(negative)} items cannot be paired.")
     if min(len(positive), len(negative)) < 2:
         raise EvidenceError("One item has no variance over items: at least two are needed.")
-    phrases = {positive.shape[1], negative.shape[1]}
-    if 1 in phrases and (phrases != {1} or positive.shape[2] < 2):
-        raise EvidenceError("An arm has one template: its variance cannot be estimated.")
