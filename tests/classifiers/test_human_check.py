@@ -122,7 +122,7 @@ def test_a_classifier_with_weights_of_the_model_is_told(tmp_path: Path) -> None:
         judge = HubClassifier("judge", ("a", "b"), network, None)
         eyes = PictureClassifiers(found, {"tone": "judge"})
         with patch("clerestory.contrasts.predictions.load_classifier", return_value=judge):
-            assert [text[:31] for text in eyes.warnings()[:-1]] == expected
+            assert [str(warning)[:31] for warning in eyes.warnings()[:-1]] == expected
 
 
 def test_a_function_that_changed_is_not_checked_any_more(
