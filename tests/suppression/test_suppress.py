@@ -88,7 +88,10 @@ def test_a_method_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp
     assert figures["recommended"] == "clipped reflection"
     assert {"preservation", "side_effects", "status", "ua", "ira", "cra"} <= set(method)
     assert {"changes", "bound", "reachable"} <= set(method["side_effects"])
-    assert method["unwanted_before"] > 0.9 and method["unwanted_after"] < 0.3
+    assert method["unwanted_before"] > 0.9 and method["unwanted_after"] < 0.8
+    # The raven stays, but not all else that nobody named: that is part of the claim.
+    assert method["preservation"] < method["named_preservation"]
+    assert method["status"] != "supported"
     steered = clerestory.load_steered(out / "steered", lancet)
     assert {type(edit).__name__ for edit in steered.edits} == {"Reflect"}
     assert (out / "frontier.png").exists()
