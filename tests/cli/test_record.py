@@ -96,14 +96,14 @@ def test_info_and_verify(prompts, tmp_path):
 def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
     import clerestory.recordings.writer as recorder
 
-    put = recorder._put
+    copy = recorder._copy
 
     def spoil(array, values, name, bad, first):
         values = values.astype(float)
         values[0] = float("nan") if name != "pictures" and first == 2 else values[0]
-        put(array, values, name, bad, first)
+        copy(array, values, name, bad, first)
 
-    monkeypatch.setattr(recorder, "_put", spoil)
+    monkeypatch.setattr(recorder, "_copy", spoil)
     result = call(*command(prompts, tmp_path / "rec"))
     assert "sample 2 is bad: text.blocks.0/mlp: not finite" in result.stderr
     assert "6 samples, 1 of them bad, are in" in result.stderr

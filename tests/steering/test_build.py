@@ -150,7 +150,7 @@ def test_a_target_is_taken_out_of_prompts_that_say_it(planted, found):
         ({"selection": EVALUATION[:5]}, "16 distinct items, 21 are needed"),
         ({"evaluation": EVALUATION[8:10]}, "four items or more"),
         ({"sites": ["denoiser.blocks.2/mlp"]}, "no direction at denoiser.blocks.2/mlp"),
-        ({"template": "glass"}, "must have {item}"),
+        ({"template": "glass"}, "must contain {item} exactly once"),
     ],
 )
 def test_what_cannot_be_built_is_refused(planted, found, how, words):
