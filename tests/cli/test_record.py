@@ -117,7 +117,7 @@ def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
     def spoil(array, values, name, bad, first):
         values = values.astype(float)
         values[0] = float("nan") if name != "pictures" and first == 2 else values[0]
-        put(array, values, name, bad, first)
+        copy(array, values, name, bad, first)
 
     monkeypatch.setattr(recorder, "_copy", spoil)
     result = call(*command(prompts, tmp_path / "rec"))

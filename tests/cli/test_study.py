@@ -120,7 +120,7 @@ def test_run_json_is_results_json_and_all_else_goes_to_stderr(small: Path) -> No
     lines = came.stderr.splitlines()
     assert "[1 of 2] fake.a …" in lines
     assert lines[-1] == f"The report is {small / 'report.html'}"
-    assert "Undecided: 1 of 2 claims are supported." in lines
+    assert "Not supported: 1 of 2 claims are supported." in lines
     assert (small / "steered" / "fake.a").is_dir()
 
 
@@ -128,7 +128,7 @@ def test_run_tells_the_answer_and_a_second_run_reuses_every_task(small: Path) ->
     first, again = (called("run", "any", "--out", small) for _ in range(2))
     assert first.exit_code == again.exit_code == 0
     assert first.stdout == again.stdout
-    assert first.stdout.splitlines()[0].startswith("Undecided")
+    assert first.stdout.splitlines()[0].startswith("Not supported")
     assert LOG.ran == ["fake.a", "fake.b"]
     assert again.stderr.count("unchanged") == 2
 

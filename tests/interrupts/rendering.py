@@ -17,15 +17,15 @@ def main():
     render._draw = _slow
     render.check_art = lambda *_: None
     with interrupts.handle_signals():
-        for _ in _drawn():
+        for _ in _parts():
             pass
 
 
-def _drawn():
+def _parts():
     from pathlib import Path
     from types import SimpleNamespace
 
-    drawn = render._drawn(SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2)
+    parts = render._draw_parts(SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2)
     made = multiprocessing.get_context("spawn").Pool
 
     def told(self, *given, **how):
@@ -34,7 +34,7 @@ def _drawn():
         return pool
 
     multiprocessing.context.BaseContext.Pool = told
-    return drawn
+    return parts
 
 
 def _ready(*_):

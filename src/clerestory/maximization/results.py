@@ -350,13 +350,18 @@ class MaximizationResult(_Figures, Result):
             _Saved(**figures, pool=pool, diagnostics=diagnostics, provenance=self.provenance)
         )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> Path:
         """Write the result next to its trail.
 
         Args:
             folder: A folder, which may hold the trail of this search; created if missing.
+
+        Returns:
+            The folder.
         """
+        folder = Path(folder)
         self.write(folder)
+        return folder
 
     def write(self, folder: Path) -> None:
         """Write the files of `save` over any that are there.

@@ -87,17 +87,22 @@ class Result(ABC):
         """The result as an HTML page; None if this kind of result has no page."""
         return None
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> Path:
         """Write the result: all of its files, or none if anything goes wrong.
 
         Args:
             folder: A new or empty folder.
 
+        Returns:
+            The folder.
+
         Raises:
             OutputError: The folder holds something else.
         """
+        folder = Path(folder)
         with atomic_folder(folder) as part:
             self.write(part)
+        return folder
 
     def write(self, folder: Path) -> None:
         """Write the files of `save` over any that are there.

@@ -200,11 +200,14 @@ class StudyResult(Result):
         # Quoted for a shell: names of classifiers have blanks and brackets.
         return shlex.join([*words, "--out", "DIR"])
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> Path:
         """Copy the study's folder, report and steered models included.
 
         Args:
             folder: A new or empty folder.
+
+        Returns:
+            The folder.
 
         Raises:
             OutputError: The folder holds something else.
@@ -212,8 +215,10 @@ class StudyResult(Result):
         from clerestory.studies.report import write_report
 
         write_report(self)
+        folder = Path(folder)
         with atomic_folder(folder) as part:
             shutil.copytree(self.folder, part, dirs_exist_ok=True)
+        return folder
 
     @classmethod
     def load(cls, folder: Path) -> StudyResult:
