@@ -118,7 +118,13 @@ def _(valid, out, patch):
 
 @case("group")
 def _(valid, out, patch):
-    return ["group", valid.recording, "--classifier", LIGHT, "--top", 2, "--out", out]
+    alike = ["--control", "subject"]
+    return ["group", valid.recording, "--classifier", LIGHT, *alike, "--top", 2, "--out", out]
+
+
+@case("templates")
+def _(valid, out, patch):
+    return ["templates", "pixel art", "--out", out.with_suffix(".toml")]
 
 
 @case("classifier check", vary=("page.html",))

@@ -53,7 +53,11 @@ def suppress(
     ] = None,
     bound: Annotated[
         float,
-        typer.Option(help="Accepted change of any other class, as every classifier predicts it."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Accepted change of any other class, as every classifier predicts it.",
+        ),
     ] = 0.2,
     budget: Annotated[
         int, typer.Option(min=0, help="Prompts to score in the search for words; 0: no search.")
