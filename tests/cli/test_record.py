@@ -112,7 +112,7 @@ def test_info_and_verify(prompts, tmp_path):
 def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
     import clerestory.recordings.writer as recorder
 
-    put = recorder._copy
+    copy = recorder._copy
 
     def spoil(array, values, name, bad, first):
         values = values.astype(float)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from clerestory.stats import auroc, signed_rank
+from clerestory.stats import auroc
 from clerestory.stats.ranks import BLOCK
 
 
@@ -32,37 +32,6 @@ def test_auroc_says_nothing_of_an_empty_side_or_a_missing_value() -> None:
     values = np.array([[1.0, np.nan], [2.0, 3.0]])
     assert np.isnan(auroc(values, values[:0])).all()
     assert np.isnan(auroc(values, values)).tolist() == [False, True]
-
-
-def test_a_constant_unit_tells_nothing_apart() -> None:
-    constant = np.ones((5, 1))
-    assert auroc(constant, constant)[0] == 0.5
-    assert signed_rank(constant - constant)[0] == 1.0
-
-
-@pytest.mark.parametrize("pairs", [5, 24, 50, 51, 80])
-def test_signed_rank_is_scipys(rng: np.random.Generator, pairs: int) -> None:
-    differences = rng.normal(0.2, 1, size=(pairs, 30))
-    expected = stats.wilcoxon(differences, axis=0).pvalue
-    np.testing.assert_allclose(signed_rank(differences), expected, rtol=0, atol=1e-9)
-
-
-def test_signed_rank_is_scipys_with_ties_and_with_pairs_without_a_difference(
-    rng: np.random.Generator,
-) -> None:
-    differences = rng.integers(-3, 5, size=(40, 30)).astype(float)
-    expected = stats.wilcoxon(differences, axis=0, method="asymptotic").pvalue
-    np.testing.assert_allclose(signed_rank(differences), expected, rtol=0, atol=1e-9)
-
-
-def test_few_pairs_with_ties_are_counted_out(rng: np.random.Generator) -> None:
-    assert signed_rank(np.ones((4, 1)))[0] == 2 / 2**4
-    differences = np.array([1.0, 1.0, 2.0, -1.0, 3.0, 3.0, 0.0])
-    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
-    ranks = np.array([2.0, 2.0, 4.0, 2.0, 5.5, 5.5])
-    sums = (ranks[:, None] * (signs > 0)).sum(0)
-    expected = 2 * (sums >= 19.0).mean()
-    assert signed_rank(differences[:, None])[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_neighbouring_numbers_and_signed_zeros_are_ranked_exactly() -> None:

@@ -1,42 +1,55 @@
 """Pure statistics behind every finding: arrays in, values out.
 
 Nothing here depends on models, files or pictures, so each function can be checked against scipy and
-against results computed by hand. Rows are replicates (items or prompts), columns are units. Random
-functions take a generator.
+against simulations. Random functions take a generator.
 
     auroc(positive, negative)                   # [unit]: does the unit separate the two arms?
-    signed_rank(positive - negative)            # [unit]: p of Wilcoxon's paired test
+    arm_test(positive, negative)                # [unit]: is it higher in new items and phrases?
+    auroc_interval(positive, negative)          # over items and phrases, also near 0 and 1
     benjamini_hochberg(p)                       # [unit]: q over all tested units
-    clopper_pearson(29, 30)                     # exact binomial interval, valid near 1
+    change_interval(after, before)              # of rates on the same items and seeds
+    random_search_p(best, pool, budget)         # against random search of the same budget
+
+`random_factors` and `clustered_intervals` treat items, templates and seeds as random factors.
 """
 
-from clerestory.stats.directions import (
-    logistic_direction,
-    rank_by_separation,
+from clerestory.stats.baselines import (
+    baseline_p,
+    permuted_directions,
+    random_directions,
+    random_search_p,
 )
-from clerestory.stats.effect_sizes import frechet_distance, omega_squared
-from clerestory.stats.intervals import (
-    Interval,
-    bootstrap_auroc,
-    bootstrap_means,
-    clopper_pearson,
-    wilson,
+from clerestory.stats.clustered_intervals import (
+    auroc_interval,
+    change_interval,
+    rate_interval,
+    share_interval,
 )
-from clerestory.stats.multiple_testing import benjamini_hochberg, count_flips_with_findings
-from clerestory.stats.ranks import auroc, signed_rank
+from clerestory.stats.directions import logistic_direction, rank_by_separation
+from clerestory.stats.effect_sizes import frechet_distance
+from clerestory.stats.intervals import Interval, clopper_pearson, wilson
+from clerestory.stats.multiple_testing import benjamini_hochberg
+from clerestory.stats.random_factors import arm_test, cell_test, pooled_midranks
+from clerestory.stats.ranks import auroc
 
 __all__ = [
     "Interval",
+    "arm_test",
     "auroc",
+    "auroc_interval",
+    "baseline_p",
     "benjamini_hochberg",
-    "bootstrap_auroc",
-    "bootstrap_means",
+    "cell_test",
+    "change_interval",
     "clopper_pearson",
-    "count_flips_with_findings",
     "frechet_distance",
     "logistic_direction",
-    "omega_squared",
+    "permuted_directions",
+    "pooled_midranks",
+    "random_directions",
+    "random_search_p",
     "rank_by_separation",
-    "signed_rank",
+    "rate_interval",
+    "share_interval",
     "wilson",
 ]

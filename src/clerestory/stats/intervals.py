@@ -1,19 +1,16 @@
-"""Confidence intervals of rates, of differences between rates, and of AUROCs."""
+"""Confidence intervals of rates of independent trials."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy import special, stats
 
 from clerestory.errors import EvidenceError
 
 __all__ = [
     "Interval",
-    "bootstrap_auroc",
-    "bootstrap_means",
     "clopper_pearson",
     "wilson",
 ]
@@ -95,97 +92,6 @@ def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     low = 0.0 if fewest == 0 else float(special.betaincinv(fewest, total - fewest + 1, tail))
     high = 1.0 if most == total else float(special.betaincinv(most + 1, total - most, 1 - tail))
     return Interval(low, high)
-
-
-def bootstrap_auroc(
-    positive: Float[np.ndarray, " item"],
-    negative: Float[np.ndarray, " item"],
-    *,
-    rng: np.random.Generator,
-    draws: int = 2_000,
-    level: float = 0.95,
-) -> Interval:
-    """Bootstrap percentile interval of `auroc` over items; both arms of an item stay together.
-
-    Too narrow for few items and near 1: report an exact interval as well.
-
-    Args:
-        positive: Value of a unit for each item with the concept.
-        negative: Value of the unit for the same item without the concept.
-        rng: Draws the resamples.
-        draws: Number of resamples.
-        level: Coverage, 0 to 1.
-
-    Returns:
-        The interval.
-
-    Raises:
-        EvidenceError: There is no item.
-
-    Source: Efron 1979.
-
-    >>> values, rng = np.arange(30.0), np.random.default_rng(0)
-    >>> bootstrap_auroc(values + 40, values, rng=rng)
-    Interval(low=1.0, high=1.0)
-    """
-    count = len(positive)
-    if not count:
-        raise EvidenceError("No item to resample: an interval needs at least one.")
-    resamples = rng.integers(count, size=(count, draws))
-    # How often each item occurs in each resample, `[draw, item]`.
-    weights = np.stack([(resamples == item).sum(0) for item in range(count)], 1).astype(float)
-    # Every pair of items is compared once, and a resample weights the comparison by how often both
-    # occur in it. That is much faster than ranking each resample.
-    differences = positive[:, None] - negative[None, :]
-    wins = (differences > 0) + 0.5 * (differences == 0)
-    estimates = ((weights @ wins) * weights).sum(1) / count**2
-    low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
-
-def bootstrap_means(
-    values: Float[np.ndarray, " replicate *many"],
-    *,
-    rng: np.random.Generator,
-    groups: Int[np.ndarray, " replicate"] | None = None,
-    draws: int = 2_000,
-    level: float = 0.95,
-) -> tuple[Float[np.ndarray, " *many"], Float[np.ndarray, " *many"]]:
-    """Bootstrap percentile intervals of means over replicates, with the same resamples throughout.
-
-    Too narrow for few replicates or groups, and of width 0 if all are equal.
-
-    Args:
-        values: One row per replicate.
-        rng: Draws the resamples.
-        groups: Group of each replicate. The replicates of a group are drawn together; by default
-            each replicate is a group.
-        draws: Number of resamples.
-        level: Coverage, 0 to 1.
-
-    Returns:
-        The lower and the upper limits.
-
-    Raises:
-        EvidenceError: There is no replicate.
-
-    Source: Efron 1979; for groups Davison & Hinkley 1997.
-
-    >>> low, high = bootstrap_means(np.ones((3, 1)), rng=np.random.default_rng(0))
-    >>> low, high
-    (array([1.]), array([1.]))
-    """
-    count = len(values)
-    if not count:
-        raise EvidenceError("No replicate to resample: an interval needs at least one.")
-    names, codes = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
-    # How often each replicate, that is its group, occurs in each resample, `[draw, replicate]`.
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, codes]
-    # Divided by the sum of each row, since groups of different sizes give resamples of different
-    # sizes.
-    means = np.tensordot(counts / counts.sum(1, keepdims=True), values, axes=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return np.asarray(low), np.asarray(high)
 
 
 def _check_counts(hits: Real, total: Real) -> None:
