@@ -147,6 +147,8 @@ def measure_familiarity(
     contexts = check_contexts(contexts)
     name_seeds = NameSeeds.of(seeds, seeds_per_item, seed)
     observer = Observer.of(model, classifiers)
+    for phrase in phrases:
+        _check_phrase(model, phrase, contexts)
     controls_of = {
         phrase: _controls(model, phrase, phrases, controls, count, seed) for phrase in phrases
     }
@@ -191,6 +193,14 @@ def measure_familiarity(
     return results
 
 
+def _check_phrase(model: Model, phrase: str, contexts: Sequence[str]) -> None:
+    """Check a phrase before names like it are invented: of a hundred words that takes minutes."""
+    if not split_words(phrase):
+        raise PromptError(f"The phrase is empty ({phrase!r}); write a name.")
+    for context in contexts:
+        model.check_prompt(fill(context, phrase))
+
+
 def _controls(
     model: Model,
     phrase: str,
@@ -200,8 +210,6 @@ def _controls(
     seed: int,
 ) -> tuple[str, ...]:
     """The names that a phrase is compared with."""
-    if not split_words(phrase):
-        raise PromptError(f"The phrase is empty ({phrase!r}); write a name.")
     if listed is not None:
         names = check_controls(phrases, listed)
     else:
