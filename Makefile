@@ -10,6 +10,7 @@ READY := $(VENV)/ready
 ART := build/art
 DEMO := build/demo
 LANCET ?= build/lancet-model
+SIBLINGS ?= build/siblings
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
@@ -59,9 +60,11 @@ art: $(READY) ## fetch the emoji art that Lancet's world is drawn from (needs np
 
 lancet: art ## from art to weights; a second call goes on where the first was stopped
 	@$(BIN)/clerestory lancet train --art $(ART) --out $(LANCET)
+	@$(BIN)/clerestory lancet train-siblings --art $(ART) --out $(SIBLINGS)
 
 lancet-smoke: art ## every stage of the training, tiny, into a temporary folder
 	@$(BIN)/clerestory lancet train --smoke --art $(ART) --out $$(mktemp -d)/lancet
+	@$(BIN)/clerestory lancet train-siblings --smoke --art $(ART) --out $$(mktemp -d)/siblings
 
 clean: ## remove what was built
 	@rm -rf build $(VENV)

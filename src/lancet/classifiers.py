@@ -115,6 +115,7 @@ class LancetClassifiers:
         """
         import torch
 
+        pictures = _halved(pictures)
         _check(pictures)
         batches = []
         with torch.no_grad():
@@ -264,6 +265,18 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     measured = read_tensors(measurements, ModelError, "np")
     digest = checkpoint.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
     return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), digest)
+
+
+def _halved(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures of 128 pixels a side halved to 64, as the renders that classifiers learn from are.
+
+    Rounded half up, as `cv2.resize` with `INTER_AREA` does it, which draws those renders.
+    """
+    if pictures.ndim != 4 or pictures.shape[1:] != (128, 128, 3) or pictures.dtype != np.uint8:
+        return pictures
+    quarters = pictures.reshape(len(pictures), 64, 2, 64, 2, 3).astype(np.uint16).sum((2, 4))
+    halved: NDArray[np.uint8] = ((quarters + 2) // 4).astype(np.uint8)
+    return halved
 
 
 def _check(pictures: NDArray[np.uint8]) -> None:

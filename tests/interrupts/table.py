@@ -284,6 +284,20 @@ def _(valid, out, patch):
     return ["lancet", "train", "--smoke", "--stage", "renders", "--work", out]
 
 
+@case("lancet train-siblings", resumable=True)
+def _(valid, out, patch):
+    from lancet.training import renders
+    from lancet.world.art import Art
+
+    def draw(world: Any, art: Any, scenes: Any, into: Any, *, processes: int) -> None:
+        into[:] = np.array([one.seed % 251 for one in scenes], "u1")[:, None, None, None]
+
+    patch.setattr(Art, "open", lambda _: None)
+    patch.setattr(renders.render, "render_into", draw)
+    patch.setattr(renders, "BLOCK", 20)
+    return ["lancet", "train-siblings", "--smoke", "--stage", "renders", "--work", out]
+
+
 @case("lancet art", resumable=True)
 def _(valid, out, patch):
     from lancet.world import art_fetch

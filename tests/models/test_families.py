@@ -20,7 +20,7 @@ from families import (
 
 from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
-from clerestory.models import Options
+from clerestory.models import Options, load
 
 pytestmark = [
     # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
@@ -228,3 +228,29 @@ def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
     assert counted["text"] and not counted["prior"] and not counted["denoiser"]
     assert early.pictures is None
     assert hooks_on(pipeline) == before
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_stable_diffusion_3_without_t5_opens_from_its_folder(alike, tmp_path):
+    pipeline = built(stable_diffusion_3, third=False)
+    if alike:
+        pipeline.text_encoder_2.load_state_dict(pipeline.text_encoder.state_dict())
+    small = small_model(pipeline)
+    expected = bare(small, PROMPTS[:2], 3)
+    pipeline.save_pretrained(tmp_path / "folder")
+    model = load(tmp_path / "folder", device="cpu")
+    model.defaults = small.defaults
+    run = model.run(PROMPTS[:2], 3, read="text.*")
+    # Weights read from disk lie elsewhere in memory, and some CPUs then add in another order.
+    assert np.abs(run.pictures.astype(int) - expected.astype(int)).max() <= 1
+    assert (model.pipeline.text_encoder is model.pipeline.text_encoder_2) == alike
+    assert ("text_2" in model.family.stages) != alike
+    site, width = "denoiser/condition", pipeline.text_encoder.config.hidden_size
+    edit = Add("text.blocks.0/resid", np.linspace(0, 1, width, dtype=np.float32), 1.0)
+    before, after = (
+        model.run("a cat", 3, read=site, pool="none", edits=edits, pictures=False).read(site).values
+        for edits in ([], [edit])
+    )
+    moved = np.abs(after - before)
+    assert moved[..., :width].any()
+    assert moved[..., width : 2 * width].any() == alike

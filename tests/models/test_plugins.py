@@ -1,3 +1,4 @@
+import ast
 import os
 import subprocess
 import sys
@@ -116,7 +117,9 @@ def test_opening_another_model_imports_no_lancet(folder):
     code = f"import sys, clerestory; clerestory.load({str(folder)!r}, device='cpu'); "
     code += "print([name for name in sys.modules if name.startswith('lancet.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() in ("[]", "['lancet.profile']")
+    # The plug-ins themselves are asked whether the folder is theirs; they import little.
+    plugins = {"lancet.profile", "lancet.siblings", "lancet.checkpoint"}
+    assert set(ast.literal_eval(done.stdout)) <= plugins
 
 
 FAMILY = """

@@ -2,7 +2,7 @@
 
 import typer
 
-from lancet.cli import art, evaluate, facts, render, train
+from lancet.cli import art, evaluate, facts, render, train, train_siblings
 
 __all__ = ["app"]
 
@@ -13,4 +13,5 @@ app.command()(render.render)
 app.command()(evaluate.evaluate)
 app.command()(facts.facts)
 app.command()(train.train)
+app.command()(train_siblings.train_siblings)
 app.command()(art.art)

@@ -39,6 +39,7 @@ def evaluate(
 ) -> None:
     """Draw a fixed set of prompts that are no training captions, and classify the pictures."""
     from clerestory.cli import console
+    from clerestory.errors import OptionError
     from clerestory.io.writing import atomic_file, check_picture_suffix, prepare_new_file
     from lancet.evaluation import rates as evaluation
     from lancet.evaluation.contact_sheet import contact_sheet
@@ -50,6 +51,8 @@ def evaluate(
     if sheet is not None:
         check_picture_suffix(prepare_new_file(sheet))
     opened, folder = options.open_lancet(model)
+    if stages and "prior" not in opened.family.stages:
+        raise OptionError(f"{model} has no prior: --stages measures the stages of Lancet 1.0.")
     with console.progress_bars() as progress:
         settings = {"steps": steps, "prior_steps": prior_steps}
         result = evaluation.evaluate(opened, folder, progress=progress, **settings)

@@ -19,7 +19,7 @@ WorldFile = Annotated[
     Path | None, typer.Option(help="Table of a world; default: the built-in one.")
 ]
 ModelName = Annotated[
-    str, typer.Option(help="`lancet`, or a folder written by `clerestory lancet train`.")
+    str, typer.Option(help="`lancet`, `lancet-unet`, `lancet-mmdit`, or a folder of one of them.")
 ]
 
 
@@ -30,14 +30,16 @@ def open_lancet(name: str) -> tuple[Model, Path | None]:
         name: The value of `--model`.
 
     Returns:
-        The model and its folder; None for the shipped one's.
+        The model, and the folder of the world, the prompts and the classifiers that judge it; None
+        for those of the shipped Lancet, which judge its siblings too.
 
     Raises:
         ModelError: A file of the folder is missing or damaged.
     """
     import clerestory
+    from lancet.siblings import lancet_folder
 
-    return clerestory.load(name), None if name == SHIPPED else Path(name)
+    return clerestory.load(name), lancet_folder(name)
 
 
 def format_interval(rate: float, low: float, high: float) -> str:

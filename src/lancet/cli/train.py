@@ -12,7 +12,7 @@ import typer
 from clerestory.cli.arguments import validated
 from lancet.cli import options
 
-__all__ = ["train"]
+__all__ = ["train", "work_folder"]
 
 
 @validated
@@ -73,14 +73,14 @@ def train(
     if shipped is not None:
         checkpoint.manifest(shipped)
     with (
-        _work_folder(work, smoke) as work_folder,
+        work_folder(work, smoke) as folder,
         silence_libraries(),
         console.progress_bars() as report,
     ):
         training = Training(
             World.load(world),
             art,
-            work_folder,
+            folder,
             presets["smoke" if smoke else "full"],
             shipped=shipped,
             report=report,
@@ -96,8 +96,20 @@ def train(
 
 
 @contextmanager
-def _work_folder(folder: Path | None, smoke: bool) -> Iterator[Path]:
-    """The folder of renders and checkpoints; a temporary one for a smoke run without `--work`."""
+def work_folder(folder: Path | None, smoke: bool, name: str = "lancet") -> Iterator[Path]:
+    """The folder of renders and checkpoints; a temporary one for a smoke run without `--work`.
+
+    Args:
+        folder: The value of `--work`.
+        smoke: Whether this is a smoke run.
+        name: The folder's name in the cache, which is used without `--work`.
+
+    Yields:
+        The folder.
+
+    Raises:
+        OutputError: It is a file.
+    """
     import tempfile
 
     from clerestory.cli import interrupts
@@ -109,6 +121,6 @@ def _work_folder(folder: Path | None, smoke: bool) -> Iterator[Path]:
         return
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; give a folder for renders and checkpoints.")
-    folder = folder or Path.home() / ".cache" / "clerestory" / "lancet"
+    folder = folder or Path.home() / ".cache" / "clerestory" / name
     with interrupts.resumable(folder):
         yield folder

@@ -6,9 +6,9 @@ the same weights as an uninterrupted one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import math
 import os
 import time
 from abc import ABC, abstractmethod
@@ -67,8 +67,10 @@ class Stage(ABC):
         """
 
 
-def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
-    """Train `stage` to the end of its plan.
+def fit(
+    stage: Stage, folder: Path, report: Report | None = None, *, deadline: float | None = None
+) -> bool:
+    """Train `stage` to the end of its plan, or until a deadline.
 
     The checkpoint in `folder` is written every few minutes, in one step.
 
@@ -76,6 +78,10 @@ def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
         stage: The stage; its model is changed.
         folder: Folder of the checkpoint and the log; created if missing.
         report: Called every 20 steps; None for silence.
+        deadline: When to save and stop, by `time.monotonic`; None for never.
+
+    Returns:
+        Whether the plan is at its end.
 
     Raises:
         TrainingError: The loss is not finite, or the checkpoint is of another plan or network.
@@ -97,9 +103,14 @@ def fit(stage: Stage, folder: Path, report: Report | None = None) -> None:
                     mean = sum(running) / len(running)
                     report(stage.name, state.step, stage.plan.steps, mean)
                 running.clear()
-            if time.monotonic() - saved > SAVE_SECONDS or state.step == stage.plan.steps:
+            late = deadline is not None and time.monotonic() >= deadline
+            due = time.monotonic() - saved > SAVE_SECONDS
+            if late or due or state.step == stage.plan.steps:
                 state.save(folder / f"{stage.name}.pt")
                 saved = time.monotonic()
+            if late:
+                break
+    return state.step >= stage.plan.steps
 
 
 def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.Module:
@@ -166,9 +177,15 @@ def rows_of_step(plan: Plan, step: int, rows: int) -> Tensor:
         raise TrainingError(f"{rows} pictures are fewer than one batch of {plan.batch}.")
     per_epoch = rows // plan.batch
     epoch, place = divmod(step, per_epoch)
-    generator = torch.Generator().manual_seed(plan.seed * 100_003 + epoch)
-    order = torch.randperm(rows, generator=generator)
+    order = _epoch_order(plan.seed, epoch, rows)
     return order[place * plan.batch : (place + 1) * plan.batch]
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, rows: int) -> Tensor:
+    """The order of an epoch; cached, since every step of the epoch takes its part of it."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    return torch.randperm(rows, generator=generator)
 
 
 class _State:
@@ -215,13 +232,6 @@ class _State:
         torch.save(state, partial)
         partial.replace(path)
 
-    def rate(self) -> float:
-        """The learning rate: a linear warm-up times a half cosine that ends at `decay`."""
-        plan, step = self.plan, self.step
-        warmup = min(plan.warmup, max(1, plan.steps // 10))
-        cosine = plan.decay + (1 - plan.decay) * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
-        return plan.rate * min(1.0, (step + 1) / warmup) * cosine
-
     def update_average(self) -> None:
         if self.average is None:
             return
@@ -242,7 +252,7 @@ def _step(stage: Stage, state: _State) -> dict[str, float]:
     # For dropout, which takes no generator.
     torch.manual_seed(stage.plan.seed * 1_000_003 + state.step)
     for group in state.optimiser.param_groups:
-        group["lr"] = state.rate()
+        group["lr"] = state.plan.rate_at(state.step)
     terms = stage.loss(rows, noise)
     total = torch.stack([term.float() for term in terms.values()]).sum()
     if not torch.isfinite(total):

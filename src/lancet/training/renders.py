@@ -40,8 +40,9 @@ Progress = Callable[[int, int], None]
 class Renders:
     """A folder of rendered scenes, opened.
 
-    `pictures` is `[n, 64, 64, 3]` uint8 (memory-mapped), `scenes` has one row per picture. `codes`
-    holds the class index of each head's factor, `[n, head]`; `second` that of the second object.
+    `pictures` is `[n, size, size, 3]` uint8 (memory-mapped), `scenes` has one row per picture.
+    `codes` holds the class index of each head's factor, `[n, head]`; `second` that of the second
+    object.
     """
 
     folder: Path
@@ -55,7 +56,7 @@ class Renders:
         return len(self.scenes)
 
     def batch(self, rows: Tensor) -> Tensor:
-        """Pictures `[n, 3, 64, 64]` in −1 … 1.
+        """Pictures `[n, 3, size, size]` in −1 … 1.
 
         Args:
             rows: Indices of pictures, `[n]`.
@@ -105,6 +106,7 @@ def build(
     folder: Path,
     seeds: range,
     *,
+    size: int = 64,
     processes: int = 2,
     progress: Progress | None = None,
 ) -> None:
@@ -115,6 +117,7 @@ def build(
         art: The folder with the sprites.
         folder: The folder; created if missing.
         seeds: Seeds of the scenes.
+        size: Side of a picture in pixels, 64 or 128.
         processes: Number of processes that draw.
         progress: A callback of (completed, total); None for silence.
 
@@ -129,6 +132,8 @@ def build(
         "first": seeds.start,
         "count": len(seeds),
     }
+    if size != 64:  # states written before there were two sizes have none
+        plan["size"] = size
     state: dict[str, Any] = {**plan, "blocks": 0}
     for record in (folder / "state.json", folder / "done.json"):
         state = json.loads(record.read_text()) if record.exists() else state
@@ -138,7 +143,7 @@ def build(
         return
     scenes = [sampler.sample(world, seed) for seed in seeds]
     path = folder / "pictures.npy"
-    shape = (len(seeds), 64, 64, 3)
+    shape = (len(seeds), size, size, 3)
     # `w+` makes the whole file at once; `r+` keeps the blocks of an interrupted run.
     mode = "r+" if state["blocks"] else "w+"
     out = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from clerestory.registry import Registry
@@ -25,6 +26,20 @@ class Plan:
     weight_decay: float = 0.01
     warmup: int = 200
     seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate: a linear warm-up, then half a cosine down to `decay` of the rate.
+
+        Args:
+            step: The step, from 0.
+
+        Returns:
+            The rate of this step.
+        """
+        warmup = min(self.warmup, max(1, self.steps // 10))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        fall = self.decay + (1 - self.decay) * cosine
+        return self.rate * min(1.0, (step + 1) / warmup) * fall
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,17 @@ CHUNK = 64
 Pictures = NDArray[np.uint8]
 
 
-def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int = 2) -> Pictures:
-    """The scenes' pictures, `[n, 64, 64, 3]` uint8.
+def render(
+    world: World, art: Path, scenes: Sequence[Scene], *, processes: int = 2, size: int = 64
+) -> Pictures:
+    """The scenes' pictures, `[n, size, size, 3]` uint8.
 
     Args:
         world: The world.
         art: The folder with the sprites.
         scenes: The scenes.
         processes: Number of processes; 1 draws in this one.
+        size: 64, or 128 for pictures that are not halved.
 
     Returns:
         Pictures in the order of the scenes.
@@ -39,7 +43,7 @@ def render(world: World, art: Path, scenes: Sequence[Scene], *, processes: int =
     Raises:
         ArtError: A sprite is missing.
     """
-    out = np.empty((len(scenes), 64, 64, 3), np.uint8)
+    out = np.empty((len(scenes), size, size, 3), np.uint8)
     render_into(world, art, scenes, out, processes=processes)
     return out
 
@@ -53,7 +57,8 @@ def render_into(
         world: The world.
         art: The folder with the sprites.
         scenes: The scenes.
-        out: Receives the pictures, `[n, 64, 64, 3]`; it may be memory-mapped.
+        out: Receives the pictures, `[n, size, size, 3]` with a size of 64 or 128; it may be
+            memory-mapped.
         processes: Number of processes; 1 draws in this one.
 
     Raises:
@@ -61,24 +66,25 @@ def render_into(
     """
     starts = range(0, len(scenes), CHUNK)
     parts = [list(scenes[start : start + CHUNK]) for start in starts]
-    for start, pictures in zip(starts, _draw_parts(world, art, parts, processes), strict=True):
+    drawn = _draw_parts(world, art, parts, processes, out.shape[1])
+    for start, pictures in zip(starts, drawn, strict=True):
         out[start : start + len(pictures)] = pictures
 
 
 def _draw_parts(
-    world: World, art: Path, parts: list[list[Scene]], processes: int
+    world: World, art: Path, parts: list[list[Scene]], processes: int, size: int
 ) -> Iterator[Pictures]:
     check_art(world, art, itertools.chain.from_iterable(parts))
     if processes == 1 or len(parts) < 2:
         _open(world.path, art)
-        yield from map(_draw, parts)
+        yield from map(partial(_draw, size=size), parts)
         return
     # A fork copies locks that other threads hold, such as torch's, and may never end.
     context = multiprocessing.get_context("spawn")
     with _ignoring_interrupts():
         pool = context.Pool(processes, _open, (world.path, art))
     with pool:
-        yield from pool.imap(_draw, parts)
+        yield from pool.imap(partial(_draw, size=size), parts)
 
 
 @contextmanager
@@ -127,10 +133,11 @@ def _open(table: Path, art: Path) -> None:
     _opened[:] = [Art.open(art), World.load(table)]
 
 
-def _draw(scenes: list[Scene]) -> Pictures:
-    from lancet.world.drawing import draw
+def _draw(scenes: list[Scene], size: int) -> Pictures:
+    from lancet.world.drawing import draw, draw_large
 
     art, world = _opened
     assert isinstance(art, Art)
     assert isinstance(world, World)
-    return np.stack([draw(art, world, scene) for scene in scenes])
+    draw_one = draw if size == 64 else draw_large
+    return np.stack([draw_one(art, world, scene) for scene in scenes])

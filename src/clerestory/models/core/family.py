@@ -275,6 +275,7 @@ class Family(PromptReader, ABC):
         half_precision: The dtype on an accelerator with `dtype="auto"`.
         single_file_types: Names that diffusers gives to single-file checkpoints of this family.
         load_arguments: Further arguments of `from_pretrained` and `from_single_file`.
+        optional_parts: Parts that a folder may lack, although diffusers asks for them.
         separate_prior: The pipelines of a family whose prior may be published apart; None where
             there is no such prior.
     """
@@ -297,7 +298,16 @@ class Family(PromptReader, ABC):
     half_precision: ClassVar[str] = "float16"
     single_file_types: ClassVar[tuple[str, ...]] = ()
     load_arguments: ClassVar[Mapping[str, Any]] = {}
+    optional_parts: ClassVar[tuple[str, ...]] = ()
     separate_prior: ClassVar[SeparatePrior | None] = None
+
+    @staticmethod
+    def prepare_pipeline(pipeline: Any) -> None:
+        """Change a pipeline that was opened from a folder before it is wrapped; by default nothing.
+
+        Args:
+            pipeline: The pipeline.
+        """
 
     @cached_property
     def hooks_by_address(self) -> dict[str, SiteHook]:

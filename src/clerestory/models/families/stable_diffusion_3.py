@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
 from typing_extensions import override
 
 from clerestory.models.core.family import families
@@ -29,10 +31,14 @@ class StableDiffusion3(TextFamily):
 
     half_precision = "bfloat16"
     single_file_types = ("sd3", "sd35_large", "sd35_medium")
+    optional_parts = ("text_encoder_3", "tokenizer_3")
 
     def __init__(self, pipeline: Any) -> None:
         net, config = pipeline.transformer, pipeline.transformer.config
-        clip, clip_2 = ClipTextEncoder(pipeline), ClipTextEncoder(pipeline, "text_encoder_2")
+        clips = [clip := ClipTextEncoder(pipeline)]
+        self.shares_encoder = pipeline.text_encoder is pipeline.text_encoder_2
+        if not self.shares_encoder:
+            clips.append(ClipTextEncoder(pipeline, "text_encoder_2"))
         t5 = None
         if pipeline.text_encoder_3 is not None:
             t5 = T5TextEncoder(pipeline, "text_encoder_3", window=T5_TOKENS)
@@ -42,7 +48,7 @@ class StableDiffusion3(TextFamily):
         super().__init__(
             pipeline,
             "transformer",
-            [clip, clip_2, *([] if t5 is None else [t5])],
+            [*clips, *([] if t5 is None else [t5])],
             conditioning=[
                 condition_hook(joined.window, config.joint_attention_dim, "condition"),
                 pooled_hook(config.pooled_projection_dim),
@@ -58,6 +64,44 @@ class StableDiffusion3(TextFamily):
             size_multiple=pipeline.vae_scale_factor * pipeline.patch_size,
         )
         self.text_windows = {**self.text_windows, "condition": joined}
+
+    @override
+    @staticmethod
+    def prepare_pipeline(pipeline: Any) -> None:
+        # An edit of the first encoder then reaches an equal second one as well, and its weights
+        # are in memory once.
+        first, second = pipeline.text_encoder, pipeline.text_encoder_2
+        weights, others = first.state_dict(), second.state_dict()
+        if weights.keys() == others.keys() and all(
+            torch.equal(weights[name], others[name]) for name in weights
+        ):
+            pipeline.register_modules(text_encoder_2=first)
+
+    @override
+    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+        if not self.shares_encoder:
+            return super().encode_texts(prompts, negatives)
+        cond, pooled = self._encode_shared(prompts)
+        uncond, pooled_uncond = (
+            (None, None) if negatives is None else self._encode_shared(negatives)
+        )
+        values = (cond, uncond, pooled, pooled_uncond)
+        return dict(zip(self.encoded_arguments, values, strict=True))
+
+    def _encode_shared(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """As the pipeline's `encode_prompt`, with one call for both CLIP encoders.
+
+        Hooks then see one call of the stage `text` for each branch, and an edit there reaches both
+        halves of the text states.
+        """
+        device = self.pipeline._execution_device
+        states, pooled = self.pipeline._get_clip_prompt_embeds(texts, device=device)
+        last = self.pipeline._get_t5_prompt_embeds(
+            texts, max_sequence_length=T5_TOKENS, device=device
+        )
+        both = torch.cat([states, states], -1)
+        padded = torch.nn.functional.pad(both, (0, last.shape[-1] - both.shape[-1]))
+        return torch.cat([padded, last], -2), torch.cat([pooled, pooled], -1)
 
     @override
     def encode_options(self, negatives: list[str] | None) -> dict[str, Any]:

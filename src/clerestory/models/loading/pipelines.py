@@ -119,9 +119,11 @@ def _check_unused(source: object, name: str, value: object, why: str) -> None:
 
 
 def _open_folder(source: str | Path, options: PipelineOptions, kind: str) -> Any:
-    local = Path(source).is_dir()
+    local, family, index = Path(source).is_dir(), family_class(kind), _read_index(source)
+    # diffusers writes an absent part as a pair of nulls, and then asks for it when it reads these.
+    absent = {part: None for part in family.optional_parts if not any(index.get(part) or ())}
     if local:
-        check_parts(Path(source), kind, _read_index(source), pickles=options.pickles)
+        check_parts(Path(source), kind, index, pickles=options.pickles)
     with silence_libraries(), _one_line_errors(source, kind):
         from diffusers import DiffusionPipeline
 
@@ -134,11 +136,13 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str) -> Any
             # A folder is whole or it is refused; nothing that is missing is fetched.
             local_files_only=local,
             trust_remote_code=False,
-            **family_class(kind).load_arguments,
+            **family.load_arguments,
+            **absent,
         )
         if local:
             # The libraries only warn about missing weights, and initialise them at random.
             check_complete(Path(source), pipeline)
+    family.prepare_pipeline(pipeline)
     return pipeline
 
 

@@ -18,7 +18,7 @@ from lancet.world.scene import NONE, Scene
 from lancet.world.styles import styles
 from lancet.world.table import World
 
-__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "views"]
+__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "draw_large", "views"]
 
 LINES = ("high contrast", "monochrome")
 """Artworks of black lines, drawn light on dark places and with skin under a face."""
@@ -86,6 +86,26 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     Raises:
         ArtError: A sprite is missing.
     """
+    # Drawn at twice the size and halved, which smooths every edge.
+    large = draw_large(art, world, scene)
+    small = cv2.resize(large, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def draw_large(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
+    """Draw a scene without halving it.
+
+    Args:
+        art: The sprites.
+        world: The world, with the emoji of each level.
+        scene: The scene.
+
+    Returns:
+        `[128, 128, 3]`, uint8.
+
+    Raises:
+        ArtError: A sprite is missing.
+    """
     # Another stream than the sampler's, so that drawing does not change the samples.
     rng = np.random.default_rng([scene.seed, 2])
     view = views[scene.perspective](rng)
@@ -104,10 +124,7 @@ def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
         _draw_object(canvas, art, world, scene, scene.subject, (x, y, size), rng)
     canvas = _project(canvas, view)
     picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
-    styled = styles[scene.style](picture, rng)
-    # Drawn at twice the size and halved, which smooths every edge.
-    small = cv2.resize(styled, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8)
+    return styles[scene.style](picture, rng)
 
 
 def _draw_pair(

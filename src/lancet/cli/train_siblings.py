@@ -1,0 +1,129 @@
+"""`clerestory lancet train-siblings`: the same world in two other architectures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clerestory.cli.arguments import validated
+from lancet.cli.train import work_folder
+
+__all__ = ["train_siblings"]
+
+
+@validated
+def train_siblings(
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the siblings; must be empty or absent. Without it nothing is"
+            " written but checkpoints."
+        ),
+    ] = None,
+    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
+        "build/art"
+    ),
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for renders and checkpoints, where a second call goes on; by default"
+            " ~/.cache/clerestory/lancet-siblings (with --smoke a temporary one)."
+        ),
+    ] = None,
+    smoke: Annotated[bool, typer.Option(help="Every stage, tiny, in seconds.")] = False,
+    stage: Annotated[list[str] | None, typer.Option(help="Only these stages.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Save and stop after this long; the next call goes on."),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Steps of the stages that are trained, where the rate has fallen"
+            " to its end; by default the plan's.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Another run of the denoisers, beside that of seed 0, on the same latents."
+        ),
+    ] = 0,
+    sight: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Weight of what the selection classifiers' body sees in the autoencoder's loss.",
+        ),
+    ] = 0.0,
+    warm: Annotated[
+        str | None,
+        typer.Option("--from", help="Start from weights: `shipped`, or a folder that --out wrote."),
+    ] = None,
+    partly: Annotated[
+        bool, typer.Option("--partly", help="Write --out from the last checkpoints, unfinished.")
+    ] = False,
+    sibling: Annotated[
+        list[str] | None, typer.Option(help="Write only these into --out; both by default.")
+    ] = None,
+) -> None:
+    """Train `lancet-unet` and `lancet-mmdit` on Lancet 1.0's world and text encoder.
+
+    Stages: renders, autoencoder, reconstructions, latents, states, unet, mmdit.
+
+    Stopped at any moment, the same command goes on from the last checkpoint.
+    """
+    import time
+    from dataclasses import replace
+
+    from clerestory.cli import console
+    from clerestory.errors import OutputError
+    from clerestory.models.loading.pipelines import silence_libraries
+    from lancet.siblings import ARCHITECTURES, AUTOENCODER, SHIPPED
+    from lancet.training.siblings.settings import TRAINED, presets
+
+    unknown = sorted(set(sibling or ()) - set(ARCHITECTURES))
+    if unknown:
+        raise OutputError(
+            f"No sibling is called {unknown[0]!r}. Known: {', '.join(ARCHITECTURES)}."
+        )
+    with silence_libraries():
+        from lancet.training.siblings.train import SiblingTraining
+    # From here on, so that the time that starting takes counts too.
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    settings = replace(presets["smoke" if smoke else "full"], autoencoder_sight=sight)
+    if steps is not None:
+        settings = settings.with_plans(stage or TRAINED, steps=steps)
+    if seed:
+        settings = settings.with_plans(("unet",), seed=settings.unet.seed + 1000 * seed)
+        settings = settings.with_plans(("mmdit",), seed=settings.mmdit.seed + 1000 * seed)
+    shipped = None if warm is None else SHIPPED if warm == "shipped" else Path(warm)
+    if shipped is not None and not (shipped / AUTOENCODER).is_dir():
+        raise OutputError(f"{shipped} has no siblings' weights to start from.")
+    with (
+        work_folder(work, smoke, "lancet-siblings") as folder,
+        silence_libraries(),
+        console.progress_bars() as report,
+    ):
+        training = SiblingTraining(
+            art,
+            folder,
+            settings,
+            shipped=shipped,
+            run=f"seed-{seed}" if seed else "",
+            report=report,
+        )
+        training.check(stage or (), out=out)
+        # With --partly, --out is written of what is there.
+        done = partly or training.run(stage or (), deadline=deadline)
+        if training.reconstructions is not None:
+            console.status(f"The autoencoder: {training.reconstructions}.")
+        if not done:
+            console.status(f"Stopped after {minutes:g} minutes; the same command goes on.")
+            return
+        if out is not None:
+            training.assemble(out, sibling or (), partly=partly)
+            console.status(f"The siblings are in {out}.")

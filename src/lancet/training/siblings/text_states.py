@@ -1,0 +1,140 @@
+"""What Lancet's frozen text encoder makes of captions, computed once a caption, memory-mapped.
+
+`last` is the output of the text encoder, which `StableDiffusionPipeline` takes; `penultimate` the
+output of the layer before the last, and `pooled` the projected embedding, which
+`StableDiffusion3Pipeline` takes. Both pipelines pass no attention mask, so padding has states too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from clerestory.errors import TrainingError
+from clerestory.io.writing import atomic_file
+from lancet.training.renders import Progress
+from lancet.training.text import tokenize
+
+__all__ = ["TextStates", "build"]
+
+BLOCK = 512
+FLUSH = 20
+"""Blocks between two markers of progress."""
+
+
+class TextStates:
+    """Text states by row of the captions, and those of the empty prompt in place of dropped rows.
+
+    Args:
+        folder: What `build` wrote.
+        layer: Which hidden states are read.
+
+    Raises:
+        TrainingError: The states are missing or not finished.
+    """
+
+    def __init__(self, folder: Path, layer: Literal["last", "penultimate"]) -> None:
+        if not (folder / "done.json").exists():
+            raise TrainingError(f"No finished states in {folder}: run the stage 'states' first.")
+        self.index = torch.from_numpy(np.load(folder / "index.npy"))
+        self.hidden: NDArray[np.float16] = np.load(folder / f"{layer}.npy", mmap_mode="r")
+        self.pooled: NDArray[np.float32] = np.load(folder / "pooled.npy", mmap_mode="r")
+
+    def read(self, rows: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor]:
+        """The states of these captions.
+
+        Args:
+            rows: Numbers of captions, `[n]`.
+            dropped: Which of them are replaced by the empty prompt, bool `[n]`.
+
+        Returns:
+            Hidden states `[n, token, width]` and pooled ones `[n, width]`, float32.
+        """
+        # The empty prompt is the last text of all.
+        at = torch.where(dropped, len(self.hidden) - 1, self.index[rows]).numpy()
+        hidden = torch.from_numpy(self.hidden[at]).float()
+        return hidden, torch.from_numpy(self.pooled[at])
+
+
+@torch.no_grad()
+def build(
+    encoder: CLIPTextModelWithProjection,
+    tokenizer: CLIPTokenizer,
+    captions: list[str],
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    deadline: float | None = None,
+) -> bool:
+    """Run the text encoder over all different captions, going on where a killed run stopped.
+
+    In full precision, as the pipelines run it.
+
+    Args:
+        encoder: The text encoder.
+        tokenizer: Its tokenizer.
+        captions: One a row; they may repeat.
+        folder: The folder of the states; created if missing.
+        progress: A callback of (completed, total).
+        deadline: When to stop, by `time.monotonic`; None for never.
+
+    Returns:
+        Whether all states are there.
+
+    Raises:
+        TrainingError: The folder holds the states of other captions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = [*dict.fromkeys(captions), ""]
+    plan = {"captions": hashlib.sha256("\n".join(captions).encode()).hexdigest()}
+    state: dict[str, Any] = {**plan, "texts": 0}
+    for record in (folder / "state.json", folder / "done.json"):
+        state = json.loads(record.read_text()) if record.exists() else state
+    if state["captions"] != plan["captions"]:
+        raise TrainingError(f"{folder} holds the states of other captions: remove it.")
+    if (folder / "done.json").exists():
+        return True
+    numbers = {text: number for number, text in enumerate(texts)}
+    np.save(folder / "index.npy", np.array([numbers[text] for text in captions], np.int64))
+    window, config = tokenizer.model_max_length, encoder.config
+    mode = "r+" if state["texts"] else "w+"
+    arrays = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode=mode, dtype=kind, shape=shape)
+        for name, kind, shape in (
+            ("last", np.float16, (len(texts), window, config.hidden_size)),
+            ("penultimate", np.float16, (len(texts), window, config.hidden_size)),
+            ("pooled", np.float32, (len(texts), config.projection_dim)),
+        )
+    }
+    starts = range(int(state["texts"]), len(texts), BLOCK)
+    for count, start in enumerate(starts, 1):
+        block = slice(start, min(start + BLOCK, len(texts)))
+        ids, _ = tokenize(tokenizer, texts[block])
+        output = encoder(ids.long(), output_hidden_states=True)
+        arrays["last"][block] = output.last_hidden_state.numpy()
+        arrays["penultimate"][block] = output.hidden_states[-2].numpy()
+        arrays["pooled"][block] = output.text_embeds.numpy()
+        late = deadline is not None and time.monotonic() >= deadline
+        if count % FLUSH == 0 or late:
+            for array in arrays.values():
+                array.flush()
+            with atomic_file(folder / "state.json") as part:
+                part.write_text(json.dumps({**plan, "texts": block.stop}))
+        if progress is not None:
+            progress(block.stop, len(texts))
+        if late and block.stop < len(texts):
+            return False
+    for array in arrays.values():
+        array.flush()
+    with atomic_file(folder / "done.json") as part:
+        part.write_text(json.dumps({**plan, "texts": len(texts)}))
+    return True
