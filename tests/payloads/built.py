@@ -25,6 +25,7 @@ from clerestory.classifiers.check_page import render_page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
 from clerestory.evaluation import Rate
+from clerestory.evaluation.side_effects import ClassChange, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization.gallery import write_gallery
 from clerestory.maximization.results import MaximizationResult, MaximizedPrompt, PoolScores
@@ -43,6 +44,9 @@ from clerestory.suppression import MethodResult, Score, SuppressionResult
 from payloads.payloads import ALL, PAYLOADS
 
 __all__ = ["PAGES", "classes_of"]
+
+
+WARNINGS = tuple(EvidenceWarning("other", text) for text in PAYLOADS)
 
 
 def gallery(folder: Path) -> Path:
@@ -121,7 +125,8 @@ def suppression_result() -> SuppressionResult:
         "reduction": 0.8,
         "reduction_low": 0.7,
         "reduction_high": 0.9,
-        "side_effects": 0.1,
+        "named_preservation": 0.9,
+        "changed": 0.1,
         "distance": 0.1,
         "rates": {ALL: 0.5},
     }
@@ -131,6 +136,11 @@ def suppression_result() -> SuppressionResult:
             name=text,
             setting=text,
             has_edits=True,
+            status="undecided",
+            side_effects=SideEffects(
+                (ClassChange(text, text, 0.1, 0.0, 0.2, 0.2, 0.5),), 0.2, 0.11, 24, 96
+            ),
+            frechet=None,
             unwanted_before=1.0,
             unwanted_after=0.5,
             ua=0.5,
@@ -147,7 +157,7 @@ def suppression_result() -> SuppressionResult:
         unwanted=PAYLOADS,
         preserved=PAYLOADS,
         paraphrases=2,
-        seeds=(0,),
+        seeds=((0,), (1,)),
         before=score,
         control=score,
         methods=methods,
@@ -155,7 +165,7 @@ def suppression_result() -> SuppressionResult:
         steered_by=PAYLOADS[1],
         edited_site=ALL,
         other_sites=PAYLOADS,
-        warnings=PAYLOADS,
+        warnings=WARNINGS,
         provenance=Provenance(ALL, ALL),
         pictures=dict.fromkeys(("before", "control", *PAYLOADS), pictures),
     )
@@ -177,7 +187,7 @@ def attribution_result() -> Attribution:
         baselines=thirds,
         removal=("baseline", "delete"),
         paraphrases=20,
-        seeds=(0, 1),
+        seeds=((0,), (1,)),
         of={ALL: split, "of": split},
         activations=(ALL,),
         alternatives={"delete": {ALL: split, "of": split}},
@@ -190,7 +200,7 @@ def attribution_result() -> Attribution:
             for stage in ("text", ALL.replace(".", ""))
             for position, text in enumerate(PAYLOADS)
         ),
-        warnings=PAYLOADS,
+        warnings=WARNINGS,
         coalition_prompts=(ALL,) * 8,
         pictures={
             "coalitions": np.zeros((8, 1, 4, 4, 3), np.uint8),
@@ -240,7 +250,7 @@ def groups(folder: Path) -> Path:
         classifier=ALL,
         groups=parts,
         controlled=PAYLOADS,
-        warnings=tuple(EvidenceWarning("other", text) for text in PAYLOADS),
+        warnings=WARNINGS,
         samples=found.samples.assign(
             group=found.samples["group"].map(lambda name: named.get(name, name))
         ),
@@ -277,7 +287,7 @@ def report(folder: Path) -> Path:
             PictureRows(ALL, (("", files),), thirds),
             PictureRows(ALL, ((thirds[0], files), (thirds[1], files)), thirds),
         ),
-        warnings=PAYLOADS,
+        warnings=WARNINGS,
     )
     runs = {
         "fake.a": replace(result.tasks["fake.a"], result=one),

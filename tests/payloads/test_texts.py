@@ -147,7 +147,7 @@ def printed() -> dict[str, Any]:
         where=(RangeEffect(ALL, ALL, ALL, effect),),
         when=(RangeEffect(ALL, ALL, ALL, effect),),
         swaps=(SwapShares(ALL, 0.5, 0.4, 0.6, 0.1, 4),),
-        warnings=(ALL,),
+        warnings=(EvidenceWarning("other", ALL),),
         provenance=Provenance("0", ALL),
         effects=(
             UnitEffect(
@@ -227,7 +227,13 @@ def to_dict(text: str) -> dict[str, Any]:
     """What a steered model's file says, with a text wherever one may stand."""
     figures = {"target_rate": 0.5, "target_interval": (0.4, 0.6), "preservation": {}}
     figures |= {"mean_preservation": None, "hard_negative_effect": None, "items": text}
-    measured = {**dict.fromkeys(MEASURED, text), **figures, "label": text, "warnings": [text]}
+    effect = {"effect": 0.5, "low": 0.4, "high": 0.6}
+    claim = {"effect": effect, "status": text, "smallest_effect": 0.2, "together_with": [text]}
+    claim["baseline_effects"] = {"directions": text, "items": text, "high": 0.1, "p": 0.01}
+    claim["side_effects"] = {"changes": [{"limit": 0.1}], "bound": 0.2}
+    warnings = [{"kind": "other", "text": text}]
+    measured = {**dict.fromkeys(MEASURED, text), **figures, "label": text, "warnings": warnings}
+    measured |= claim
     return {
         "base": {"name": text, "revision": text},
         "calibration": {**measured, "baselines": {text: figures}},

@@ -33,7 +33,7 @@ FEWER: Mapping[str, Mapping[str, Any]] = {
         "evaluation_items": 4,
         "baselines": 2,
         "strengths": (1.0,),
-        "seeds": (0,),
+        "seeds_per_item": 1,
     },
     "show": {"seeds": (0, 1)},
     "attribute": {"paraphrases": 20, "seeds_per_paraphrase": 1},
@@ -104,6 +104,8 @@ def _fewer(key: str, task: Task, sample: int) -> Task:
     changed = dict(FEWER[key.partition(".")[0]])
     if fields.get("sample"):
         changed["sample"] = sample
+        # More cells than sentence frames, however few samples there are.
+        changed |= {"per_cell": 2} if fields.get("cells") else {}
     elif "subject" in fields.get("prompts", {}).get("levels", {}):
         changed["max_levels"] = {"subject": 8}
     return type(task).model_validate({**fields, **changed})

@@ -1,4 +1,4 @@
-"""A style that Lancet does not know: the study that `study new` writes does not support it."""
+"""A style that Lancet does not know: the study that `study new` writes does not show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clerestory.cli.study import app
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_a_style_that_lancet_does_not_know_is_not_supported(
+def test_a_style_that_lancet_does_not_know_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lancet = clerestory.load("lancet")
@@ -34,13 +34,13 @@ def test_a_style_that_lancet_does_not_know_is_not_supported(
     came = CliRunner().invoke(app, ["run", str(path), "--out", "out", "--json"])
     assert came.exit_code == 0, came.output
     content = json.loads(came.stdout)
-    assert content["status"] == "not supported", content["answer"]
+    assert content["status"] == "undecided", content["answer"]
     assert content["claims"][0]["id"].startswith("familiarity.words: ")
-    assert content["claims"][0]["status"] == "not supported"
+    assert content["claims"][0]["status"] == "undecided"
     assert {key for key, task in content["tasks"].items() if task["skip_reason"]} == {
         "record.styles",
         "find.style",
         "build.style",
     }
     assert not (tmp_path / "out" / "steered").exists()
-    assert "Not supported" in (tmp_path / "out" / "report.html").read_text()
+    assert "Undecided" in (tmp_path / "out" / "report.html").read_text()

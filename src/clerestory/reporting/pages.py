@@ -39,5 +39,6 @@ def environment(package: str) -> jinja2.Environment:
 
 
 def _escape_controls(value: Any) -> Any:
-    # Markup comes from this package; escapes in it would break an SVG.
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    # Markup comes from this package; escapes in it would break an SVG. Any other value is escaped
+    # as its text, which may contain names or prompts: a warning, for one.
+    return value if isinstance(value, Markup) else visible(str(value))
