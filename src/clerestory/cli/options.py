@@ -56,6 +56,3 @@ PictureFilter = Annotated[
 Within = Annotated[
     str | None, typer.Option(help="`prompt`: contrast the seeds of each prompt instead.")
 ]
-Flips = Annotated[
-    int, typer.Option(min=1, help="Data sets with flipped arms, to count chance findings.")
-]
