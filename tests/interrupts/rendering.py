@@ -8,7 +8,7 @@ from clerestory.cli import interrupts
 from lancet.world import render
 
 
-def _slow(part):
+def _slow(part, size):
     time.sleep(60)
 
 
@@ -25,7 +25,7 @@ def _parts():
     from pathlib import Path
     from types import SimpleNamespace
 
-    parts = render._draw_parts(SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2)
+    parts = render._draw_parts(SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2, 64)
     made = multiprocessing.get_context("spawn").Pool
 
     def told(self, *given, **how):

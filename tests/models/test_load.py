@@ -112,7 +112,7 @@ def test_damaged_weights_are_refused_in_one_line(lancet):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(ModelError, match=r"'lancer'.*Did you mean lancet\?"):
+    with pytest.raises(ModelError, match=r"'lancer'.*Did you mean lancet\b"):
         load("lancer")
 
 
