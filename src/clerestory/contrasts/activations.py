@@ -39,9 +39,12 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
             # A site outside the denoiser has one step, 0, without a timestep: its address has no
             # step.
             stepless = list(labels["step"]) == [0] and "timestep" not in labels
+            # A step is an address of its own, so that every later file
+            # treats a site and a step alike.
             for index, step in enumerate(labels["step"]):
                 address = site if stepless else f"{site}@{step}"
                 self.steps[address] = (site, index)
+                # Where some units were recorded, a column's number is not the unit's.
                 if "unit" in labels:
                     self.units[address] = list(labels["unit"])
         self._last: tuple[str, NDArray[np.float32]] | None = None

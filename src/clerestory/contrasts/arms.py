@@ -78,6 +78,7 @@ class ArmValues:
         Returns:
             `[item, 1]` for each arm, in the units of the activations.
         """
+        # To unit length, so that projections along directions of different methods are comparable.
         length = np.linalg.norm(direction)
         unit = (direction / (length if length > 0 else 1.0))[:, None]
         return self._map({arm: values @ unit for arm, values in self.by_arm.items()})

@@ -34,6 +34,7 @@ def site_map(findings: Findings, kind: UnitKind = "direction") -> Any:
     import pandas as pd
 
     table = pd.DataFrame([_cell(figure) for figure in findings.sites if figure.kind == kind])
+    # Altair would sort by name: `block 10` before `block 2`.
     sites = sorted(table["site"].unique(), key=_site_order)
     steps = sorted(table["step"].unique(), key=lambda step: (step != NO_STEP, _step_number(step)))
     base = alt.Chart(table).encode(
@@ -84,6 +85,7 @@ def group_chart(groups: Groups) -> Any:
     """
     import altair as alt
 
+    # The table's order is the order of selection, which `sort=None` keeps in the chart.
     table = groups.table(GROUP_UNITS)
     base = alt.Chart(table).encode(y=alt.Y("unit:N", sort=None, title=None))
     intervals = base.mark_rule().encode(

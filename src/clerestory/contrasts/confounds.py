@@ -43,10 +43,12 @@ def confound_warnings(
     columns = {
         str(name): table[name].loc[sides.index]
         for name in table
+        # A column that the queries name determines the arm by intention.
         if name not in OWN_COLUMNS and name not in excluded
     }
     columns |= _label_columns(labels, sides, excluded)
     shares = {name: predictability(values, arm) for name, values in columns.items()}
+    # The strongest first: readers of a long list see the first lines.
     found = sorted((share, name) for name, share in shares.items() if share >= NEARLY)[::-1]
     return [_warning(name, share) for share, name in found]
 
@@ -68,6 +70,7 @@ def predictability(values: pd.Series, arm: pd.Series[bool]) -> float:
     >>> predictability(pd.Series(["a", "b", "c", "d"]), arm)
     0.0
     """
+    # As text, so that numbers, categories and missing values are all levels.
     codes = pd.factorize(values.astype(str))[0]
     # Half of the samples or more in levels of their own: as an identifier, not as a cause.
     if not len(codes) or codes.max() + 1 > len(codes) / 2:
@@ -75,6 +78,7 @@ def predictability(values: pd.Series, arm: pd.Series[bool]) -> float:
     positive = np.bincount(codes, weights=arm.to_numpy())
     counts = np.bincount(codes)
     majority = np.maximum(positive, counts - positive).sum() / len(codes)
+    # Kappa against always guessing the larger arm, so that unequal arms do not look predictable.
     base = max(arm.mean(), 1 - arm.mean())
     return float((majority - base) / (1 - base)) if base < 1 else 0.0
 
@@ -93,6 +97,7 @@ def _label_columns(
     columns = {}
     for name in names:
         parts = [
+            # Labels are indexed by sample number, samples by position.
             labels[half].reset_index(drop=True).loc[sides.index[sides["half"] == half], name]
             for half in HALVES
         ]

@@ -90,6 +90,7 @@ class _Site:
         if unit < self.units:
             return np.asarray(self.sign[unit] * values[:, unit], np.float64)
         direction = list(self.directions.values())[unit - self.units]
+        # float64: the sum over thousands of units in float32 is rounded differently by each BLAS.
         return np.asarray(self.sign[unit] * (values.astype(np.float64) @ direction))
 
 
@@ -128,6 +129,7 @@ def contrast(
         EvidenceError: There is no site, an array does not fit the samples or is not finite, `top`
             is out of range, or the samples cannot be compared.
     """
+    # At most as many as are tested: the correction would hide a longer list.
     if not 0 <= top <= MAX_PICKS:
         raise EvidenceError(f"top is {top}; it must be between 0 and {MAX_PICKS}.")
     selection, evaluation = (samples.design(half) for half in HALVES)
@@ -145,6 +147,7 @@ def contrast(
             raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
         picks = _picks(sites, top)
         columns = _pick_columns(sites, picks, activations)
+    # After all sites were ranked: no value of the evaluation half can influence which are tested.
     findings, warnings = _test_picks(sites, picks, columns, evaluation, ranks)
     sizes = evaluation.sizes
     return Findings(
@@ -238,6 +241,8 @@ def _worse_contrast(
 
     Negative where a unit goes up against negatives and down against hard negatives, or the reverse.
     """
+    # A unit detects a concept only if it does against negatives and against hard
+    # negatives, with one sign.
     up, down = figures.min(0), -figures.max(0)
     return np.where(up >= down, 1, -1), np.maximum(up, down)
 
@@ -247,6 +252,7 @@ def _effect_size(
 ) -> NDArray[np.float64]:
     """Mean difference over the standard deviation of differences; 0 where nothing differs."""
     difference = positive.mean(0) - other.mean(0)
+    # One item has no standard deviation; the order of units is then that of the difference.
     if len(positive) < 2 or len(other) < 2:
         return np.asarray(difference)
     if paired:
@@ -265,6 +271,7 @@ def _site_figures(site: _Site, values: Floats, evaluation: Design) -> list[SiteF
         if first == last:
             continue
         unit = first + int(site.score[first:last].argmax())
+        # A column of its own: the evaluation takes many units at once.
         column = site.column(values, unit)[:, None]
         aurocs = {arm: float(evaluation.auroc(column, arm)[0]) for arm in evaluation.arms[1:]}
         figures.append(
@@ -293,6 +300,7 @@ def _picks(sites: Sequence[_Site], top: int) -> list[_Pick]:
         pd.DataFrame(
             {
                 "site": number,
+                # Blocks of one kind are one group: `blocks.3/mlp` and `blocks.4/mlp`.
                 "group": re.sub(r"\d+", "*", site.address),
                 "unit": np.arange(len(site.score)),
                 "is_direction": np.arange(len(site.score)) >= site.units,
@@ -311,6 +319,7 @@ def _picks(sites: Sequence[_Site], top: int) -> list[_Pick]:
     ranked = ranked.assign(order=order)[order < 3]
     if not top:
         ranked = ranked[ranked["is_direction"]]
+    # Stable sorts throughout: units of equal score keep the order of the sites.
     chosen = ranked.sort_values(["order", "rank"], kind="stable").head(MAX_PICKS)
     # Directions first, as in tables; each kind by its rank.
     listed = chosen.sort_values(["is_direction", "rank"], ascending=[False, True], kind="stable")
@@ -349,10 +358,12 @@ def _test_picks(
     # for it (Benjamini & Yekutieli 2005).
     found_level = 1 - LEVEL * max(int(significant.sum()), 1) / len(p)
     aurocs = {arm: evaluation.auroc(columns, arm) for arm in others}
+    # Only ranks have differences on the scale of AUROC.
     detectable = {arm: 0.5 + power_effect(test) for arm, test in tests.items()} if ranks else {}
     findings = []
     for at, (number, unit, rank) in enumerate(picks):
         site = sites[number]
+        # Units that were not selected by their q are described at the usual level.
         level = found_level if significant[at] else 0.95
         intervals = {arm: evaluation.interval(columns[:, at], arm, level) for arm in others}
         detection = Detection(
@@ -365,6 +376,7 @@ def _test_picks(
             hard_negative_auroc=_optional(aurocs, at),
             hard_negative_low=_limit(intervals, "low"),
             hard_negative_high=_limit(intervals, "high"),
+            # The smaller, as the claim is against both.
             df=float(min(test.df[at] for test in tests.values())),
             detectable_auroc=(
                 float(max(values[at] for values in detectable.values())) if detectable else None
@@ -385,8 +397,10 @@ def _test_picks(
 
 
 def _status(detection: Detection) -> Status:
+    # Not finite where nothing varies or a value is NaN: neither found nor shown to be absent.
     if not np.isfinite(detection.p):
         return "undecided"
+    # Both: the test is of mean ranks, the interval of the AUROC, and they may disagree near 0.5.
     if detection.q <= LEVEL and detection.worst_low > 0.5:
         return "found"
     highs = (detection.high, detection.hard_negative_high)
@@ -408,6 +422,7 @@ def _limitations(evaluation: Design) -> tuple[list[EvidenceWarning], bool]:
         text = f"Only {sizes.items} items to evaluate on; {RECOMMENDED_ITEMS} are recommended"
         warnings.append(EvidenceWarning("few-items", f"{text}, {FEWEST_ITEMS} are required."))
     undecided = sizes.items < FEWEST_ITEMS
+    # Whatever the other counts are: one phrase leaves nothing to generalise over.
     if sizes.design == "crossed":
         text = (
             "An arm has one phrase for its concept: the result is about these phrases, not about "
@@ -442,6 +457,7 @@ def _curves(
 ) -> dict[str, tuple[CurvePoint, ...]]:
     """AUROCs of sparse probes on few neurons, at the sites of the best directions."""
     # By the selection half, and in the order that they are read in.
+    # Directions are the last columns.
     best = sorted(sites, key=lambda site: -site.score[site.units :].max())[:CURVE_SITES]
     return {
         site.address: _curve(site, np.asarray(activations[site.address]), selection, evaluation)
@@ -455,6 +471,7 @@ def _curve(
 ) -> tuple[CurvePoint, ...]:
     arms = selection.average(values)
     points = []
+    # The direction of each count is fitted on the selection half alone.
     for count in CURVE_COUNTS:
         if count > site.units:
             break

@@ -80,16 +80,51 @@ class Design(Protocol):
         """Levels of the random factors."""
 
     def average(self, values: Floats) -> ArmValues:
-        """Average activations `[sample, unit]` to a row for each item (or cell) of each arm."""
+        """Average activations `[sample, unit]` to a row for each item (or cell) of each arm.
+
+        Args:
+            values: Activations `[sample, unit]`, of the samples that the design was made of.
+
+        Returns:
+            A row for each item of an arm, or for each cell.
+        """
 
     def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
-        """AUROC `[unit]` of the positive arm against another."""
+        """AUROC `[unit]` of the positive arm against another.
+
+        Args:
+            values: `[sample, unit]`.
+            against: The arm that the positive one is compared with.
+
+        Returns:
+            `[unit]`, 0 to 1; 0.5 means no difference.
+        """
 
     def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
-        """Test `[unit]` whether the positive arm is higher than another."""
+        """Test `[unit]` whether the positive arm is higher than another.
+
+        Args:
+            values: `[sample, unit]`.
+            against: The arm that the positive one is compared with.
+            ranks: Whether values are replaced by their ranks; then the difference is AUROC −
+                0.5, else
+                it is in the units of the activations.
+
+        Returns:
+            The one-sided test of each unit.
+        """
 
     def interval(self, values: Floats, against: str, level: float) -> Interval:
-        """Interval of one unit's AUROC, from its values `[sample]`."""
+        """Interval of one unit's AUROC, from its values `[sample]`.
+
+        Args:
+            values: `[sample]`.
+            against: The arm that the positive one is compared with.
+            level: Coverage, such as 0.95.
+
+        Returns:
+            The lower and the upper limit of the AUROC.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +164,13 @@ class ArmGrid:
         phrases = {arm: len(names) for arm, names in self.phrases.items()}
         nested = min(phrases.values()) > 1
         frames = len(self.templates)
+        # With several phrases, each of one arm, phrases are nested in arms; frames cross them.
         design = "nested" if nested else "crossed"
         if nested and frames > 1:
             design = "nested in crossed frames"
         return DesignSizes(
             items=min(len(names) for names in self.items.values()),
+            # The factor that limits the claim: phrases where they vary, else frames.
             templates=phrases if nested else dict.fromkeys(phrases, frames),
             design=design,
             paired=self.paired,
@@ -150,30 +187,66 @@ class ArmGrid:
             `[item, phrase, frame, unit]`.
         """
         shape = (len(self.items[arm]), len(self.phrases[arm]), len(self.templates))
+        # A sparse product: each sample is in one cell, so a dense matrix
+        # would be nearly all zeros.
         averaged = self.weights[arm] @ np.asarray(values, np.float64)
         return np.asarray(averaged).reshape(*shape, values.shape[1])
 
     def average(self, values: Floats) -> ArmValues:
-        """Average seeds within cells, then phrases and frames, to a row for each item."""
+        """Average seeds within cells, then phrases and frames, to a row for each item.
+
+        Args:
+            values: `[sample, unit]`.
+
+        Returns:
+            `[item, unit]` for each arm.
+        """
         means = {arm: self.cells(values, arm).mean((1, 2)) for arm in self.arms}
         return ArmValues(
             means["positive"], means["negative"], means.get("hard_negative"), self.paired
         )
 
     def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
-        """AUROC of the cells of the positive arm against those of another."""
+        """AUROC of the cells of the positive arm against those of another.
+
+        Args:
+            values: `[sample, unit]`.
+            against: The other arm.
+
+        Returns:
+            `[unit]`.
+        """
         positive, other = (self._flat(values, arm) for arm in ("positive", against))
         return np.asarray(auroc(positive, other))
 
     def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
-        """Test over items, phrases and frames; `difference` is AUROC − 0.5 for ranks."""
+        """Test over items, phrases and frames; `difference` is AUROC − 0.5 for ranks.
+
+        Args:
+            values: `[sample, unit]`.
+            against: The other arm.
+            ranks: Whether to compare mid-ranks among both arms instead of values.
+
+        Returns:
+            The test of each unit.
+        """
         positive, other = (self.cells(values, arm) for arm in ("positive", against))
+        # Ranks over both arms of this comparison, since each has other negatives.
         if ranks:
             positive, other = pooled_midranks(positive, other)
         return arm_test(positive, other, paired=self.paired)
 
     def interval(self, values: Floats, against: str, level: float) -> Interval:
-        """Interval of the AUROC over items and templates."""
+        """Interval of the AUROC over items and templates.
+
+        Args:
+            values: One unit's `[sample]`.
+            against: The other arm.
+            level: Coverage.
+
+        Returns:
+            The interval, over items and templates as in `clerestory.stats.auroc_interval`.
+        """
         # Frames and phrases of an arm together are its templates here.
         positive, other = (
             cells.reshape(len(cells), -1)
@@ -218,7 +291,14 @@ class CellDesign:
         return DesignSizes(len(self.item_names), dict.fromkeys(self.arms, templates), "cells", True)
 
     def average(self, values: Floats) -> ArmValues:
-        """Average the samples of each arm within each cell; a row for each cell."""
+        """Average the samples of each arm within each cell; a row for each cell.
+
+        Args:
+            values: `[sample, unit]`.
+
+        Returns:
+            `[cell, unit]` for each arm.
+        """
         means = {
             arm: np.stack([values[rows].mean(0, dtype=np.float64) for rows in cells])
             for arm, cells in self.rows.items()
@@ -226,7 +306,15 @@ class CellDesign:
         return ArmValues(means["positive"], means["negative"], means.get("hard_negative"))
 
     def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
-        """Mean over cells of the AUROC within each."""
+        """Mean over cells of the AUROC within each.
+
+        Args:
+            values: `[sample, unit]`.
+            against: The other arm.
+
+        Returns:
+            `[unit]`.
+        """
         return np.asarray(self._cell_aurocs(values, against).mean(0))
 
     def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
@@ -236,6 +324,7 @@ class CellDesign:
         unit and unequal the numbers of samples; a difference of means is skewed as well.
         """
         if ranks:
+            # Ranks within a cell: only there do both sides share item and template.
             differences = self._cell_aurocs(values, against) - 0.5
         else:
             means = self.average(values)
@@ -245,7 +334,16 @@ class CellDesign:
         return cell_test(differences, self.items, self.templates)
 
     def interval(self, values: Floats, against: str, level: float) -> Interval:
-        """Interval of the mean AUROC within cells."""
+        """Interval of the mean AUROC within cells.
+
+        Args:
+            values: One unit's `[sample]`.
+            against: The other arm.
+            level: Coverage.
+
+        Returns:
+            The interval, as in `clerestory.stats.cell_auroc_interval`.
+        """
         aurocs = self._cell_aurocs(values[:, None], against)[:, 0]
         return cell_auroc_interval(aurocs, self.items, self.templates, level=level)
 
@@ -268,6 +366,7 @@ def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
     Raises:
         EmptyArmError: An arm is empty, or no item has every arm.
     """
+    # `row` keeps each sample's position in all samples, by which activations are indexed.
     used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
     arms = _present_arms(used, samples, half)
     by_arm = {arm: used[used["arm"] == arm] for arm in arms}
@@ -279,6 +378,7 @@ def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
         by_arm = {arm: rows[rows["item"].isin(shared)] for arm, rows in by_arm.items()}
     complete, dropped = _complete(by_arm, paired)
     items, phrases, templates = complete
+    # Seeds of a cell are averaged: they are replicates, not levels of a factor.
     weights = {
         arm: _cell_weights(rows, items[arm], phrases[arm], templates, len(samples))
         for arm, rows in by_arm.items()
@@ -308,7 +408,9 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
         used["stratum"] if "stratum" in used else pd.Series("", index=used.index, name="stratum")
     )
     keys = [used["item"], wording, stratum, used["arm"]]
+    # Sorted keys give the same order of cells whatever the order of the samples.
     rows = used.groupby(keys, sort=True)["row"].apply(np.array)
+    # Arms side by side; a cell without samples of one arm has NaN there and is dropped.
     cells = pd.concat({arm: part.droplevel("arm") for arm, part in rows.groupby("arm")}, axis=1)
     complete = cells[list(arms)].dropna()
     if complete.empty:
@@ -357,9 +459,12 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
             for column, names in zip(FACTORS, (items, phrases, frames), strict=True)
         ]
         cells[codes[0], codes[1], codes[2]] = True
+        # True where at least one seed was recorded.
         present[arm] = cells
     dropped = []
+    # Greedy: the largest complete subgrid is an NP-hard search, and grids are nearly complete.
     while not all(cells.all() for cells in present.values()):
+        # One at a time, since dropping a level changes the shares of all others.
         axis, arm, at, name = _worst_level(present, levels, frames, paired)
         dropped.append(f"{FACTORS[axis]}: {name}")
         if axis == 2:
@@ -391,12 +496,14 @@ def _worst_level(
         candidates += [
             (share, 1, arm, at, levels["phrase", arm][at]) for at, share in enumerate(shares)
         ]
+        # Unpaired arms have items of their own, which leave their arm alone.
         if not paired:
             by_item = (~cells).mean((1, 2))
             candidates += [
                 (share, 0, arm, at, levels["item", arm][at]) for at, share in enumerate(by_item)
             ]
     if paired:
+        # Paired items leave all arms together, so their share is the mean over arms.
         by_item = np.mean([(~cells).mean((1, 2)) for cells in present.values()], axis=0)
         candidates += [
             (share, 0, arms[0], at, levels["item", arms[0]][at]) for at, share in enumerate(by_item)
@@ -420,12 +527,14 @@ def _cell_weights(
         pd.Index(names).get_indexer(pd.Index(rows[column]))
         for column, names in zip(FACTORS, (items, phrases, templates), strict=True)
     ]
+    # `get_indexer` gives −1 for levels that were dropped.
     inside = np.all([code >= 0 for code in codes], axis=0)
     shape = (len(items), len(phrases), len(templates))
     cell = np.ravel_multi_index([code[inside] for code in codes], shape)
     size = int(np.prod(shape))
     counts = np.bincount(cell, minlength=size)
     columns = rows["row"].to_numpy()[inside]
+    # Averages: each sample weighs one over the number of samples in its cell.
     return sparse.csr_matrix((1 / counts[cell], (cell, columns)), shape=(size, samples))
 
 

@@ -85,6 +85,7 @@ def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
     """
     projections = {arm: np.zeros((len(values), 1)) for arm, values in arms.by_arm.items()}
     start = dict.fromkeys(projections, 0)
+    # Folds are consecutive parts, so each fills the next rows of its arm.
     for others, part in arms.folds(FOLDS):
         direction = method(others)
         # From the other parts, so that no item influences its own scale.
@@ -93,6 +94,8 @@ def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
         scale = fitted.std() or 1.0
         for arm, values in part.by_arm.items():
             end = start[arm] + len(values)
+            # Standardised by fold: directions of different folds differ in length and offset, and
+            # their projections are ranked together.
             projections[arm][start[arm] : end, 0] = (values @ direction - fitted.mean()) / scale
             start[arm] = end
     return ArmValues(
@@ -106,4 +109,5 @@ def cross_fit(arms: ArmValues, method: DirectionMethod) -> ArmValues:
 def _all_negatives(arms: ArmValues) -> NDArray[np.float64]:
     if arms.hard_negative is None:
         return arms.negative
+    # Pooled: a probe that separates the concept from both is one direction.
     return np.concatenate([arms.negative, arms.hard_negative])

@@ -104,6 +104,7 @@ def find(
     check_choice(EvidenceError, KINDS, kind=kind)
     kinds = KINDS[kind]
     queries = {"positive": positive, "negative": negative}
+    # Left out rather than empty: an arm that is named has to have samples.
     queries |= {"hard_negative": hard_negative} if hard_negative else {}
     # Given labels stand for predictions: no classifier is opened for the queries then.
     pictures = PictureClassifiers.from_queries(
@@ -121,6 +122,7 @@ def find(
             within=within,
             template=template,
             phrase=phrase,
+            # Consecutive seeds, so that the first split is the one that `splits=1` gives.
             seed=seed + split,
         )
         activations = RecordedActivations(recording, samples.table.index.to_numpy())
@@ -140,6 +142,8 @@ def find(
     model = recording.manifest["plan"]["model"]
     return replace(
         findings,
+        # The seed and `top` are no part of it: other splits of the same
+        # question are no further look.
         contrasts=count_contrasts(recording, [*queries.values(), *split_names(match), within]),
         warnings=(*findings.warnings, *pictures.warnings()),
         classifiers=pictures.checks(),

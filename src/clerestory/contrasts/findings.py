@@ -139,6 +139,7 @@ class Finding:
     @property
     def site(self) -> str:
         """The address of its site, with the step where it has one."""
+        # From the right: the step follows the unit, and a site has no bracket.
         path, _, rest = self.unit.rpartition("[")
         return path + rest.partition("]")[2]
 
@@ -262,6 +263,7 @@ class Findings(Result):
         if not findings:
             where = f" at {site}" if site else ""
             raise EvidenceError(f"No {kind} was reported{where}: run `find` with that site.")
+        # Not the best held-out figure, which would be too high by selection.
         return min(findings, key=lambda finding: finding.selection_rank)
 
     def classifier_notes(self) -> tuple[str, ...]:
@@ -339,6 +341,7 @@ class Findings(Result):
             source: None if check is None else check.to_dict()
             for source, check in self.classifiers.items()
         }
+        # Directions and samples are large and go to files of their own.
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
         return to_jsonable(_Fields(**{**content, "classifiers": checks}))
 
@@ -349,6 +352,7 @@ class Findings(Result):
             folder: The folder; files of these names are overwritten.
         """
         super().write(folder)
+        # safetensors writes the buffer as it lies in memory and refuses strided arrays.
         directions = {unit: np.ascontiguousarray(d) for unit, d in self.directions.items()}
         write_tensors(folder / DIRECTIONS, directions, framework="np")
         if self.samples is not None:

@@ -94,8 +94,10 @@ def group(
     samples, pictures, warnings = _samples(
         recording, classifier, chosen, min_confidence, picture_filter, controlled, seed
     )
+    # Pictures of uncertain class belong to no side, rather than to the others.
     usable = samples[samples["usable"]]
     tables = {name: _arms(usable, name) for name in chosen}
+    # A small class is left out, not refused: the others are what most users came for.
     large = {name: table for name, table in tables.items() if _cells(table) >= MIN_CELLS}
     if not large:
         counts = ", ".join(f"{name}: {_cells(table)}" for name, table in tables.items())
@@ -113,6 +115,7 @@ def group(
         "seed": seed,
     }
     model = recording.manifest["plan"]["model"]
+    # One provenance for all groups: each group's findings can be saved alone.
     origin = provenance(model["name"], model["revision"], **options)
     contrasts = count_contrasts(recording, ["group", classifier, *controlled, picture_filter])
     groups = {}
@@ -126,6 +129,7 @@ def group(
                 contrasts=contrasts,
                 provenance=origin,
             )
+            # Only large groups have samples enough for a comparison with each other.
             others = [other for other in large if other != name]
             groups[name] = Group(
                 len(cell_design(table, HALVES[1]).items),
@@ -165,6 +169,7 @@ def _find(
 def _arms(usable: pd.DataFrame, name: str) -> pd.DataFrame:
     """The class as the positive arm, all other classes as the negative one."""
     arm = np.where(usable["group"] == name, "positive", "negative")
+    # `cell_design` reads the stratum; the rest is what findings save.
     return usable.assign(arm=arm)[[*SAMPLE_COLUMNS, "stratum"]]
 
 
@@ -207,6 +212,7 @@ def _samples(
         _check_column(recorded, name)
     keys = recorded[columns or ["prompt"]].astype(str)
     item = keys.agg(" · ".join, axis=1)
+    # Drawn in this order: halves of items, then halves of wordings.
     rng = np.random.default_rng(seed)
     half = random_halves(item, rng)
     labels = pictures.predictions()
@@ -229,6 +235,7 @@ def _samples(
         stratum=pd.concat(strata, axis=1).agg(" · ".join, axis=1) if strata else "",
         usable=usable,
     )
+    # One arm for all: the wording is split before the sides are known, alike for every class.
     table, warnings = split_wording(table.assign(arm="positive"), True, rng)
     if not has_templates:
         text = "Templates were not varied: the claim is about the wordings of these prompts."

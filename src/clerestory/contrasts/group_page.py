@@ -58,6 +58,7 @@ def _part(name: str, group: Group, groups: Groups, recording: Recording) -> dict
     samples = groups.samples[groups.samples["half"] == HALVES[1]]
     # Seeds of one prompt look alike: one of them is enough.
     members = samples[samples["group"] == name].drop_duplicates("prompt")
+    # All neurons, but few directions: one for each site says the same many times.
     neurons = [unit for unit in group.units if unit.kind == "neuron"]
     directions = [unit for unit in group.units if unit.kind == "direction"][:DIRECTIONS]
     units = [*directions, *neurons]

@@ -45,6 +45,7 @@ def group_units(
     evaluation = samples[samples["half"] == HALVES[1]]
     pairs = {}
     for other in others:
+        # Each pair has cells of its own: those that hold both of the two classes.
         sides = evaluation[evaluation["group"].isin([name, other])]
         arm = np.where(sides["group"] == name, "positive", "negative")
         try:

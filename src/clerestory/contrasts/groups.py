@@ -183,6 +183,8 @@ class Groups(Result):
                 Findings.load(
                     path_inside(
                         folder,
+                        # Built from the index alone, but checked all the same: a
+                        # symbolic link may lead outside.
                         findings_folder(Path(), list(read.groups), name).as_posix(),
                         EvidenceError,
                     )

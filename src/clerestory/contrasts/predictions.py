@@ -71,6 +71,7 @@ class PictureClassifiers:
                 none.
         """
         columns = [column for query in queries for column in PREDICTED.findall(query)]
+        # `predicted.mood` and `predicted.mood.confidence` are one classifier.
         names = list(dict.fromkeys(column.split(".")[1] for column in columns))
         unused = sorted(set(classifiers) - set(names))
         if unused:
@@ -127,6 +128,7 @@ class PictureClassifiers:
         missing = sorted(set(self.recording.rows.tolist()) - set(table.index))
         if missing:
             raise EvidenceError(f"The labels have no row for sample {missing[0]}.")
+        # In the order of the recording's good samples.
         return table.loc[self.recording.rows]
 
     def checks(self) -> dict[str, HumanCheck | None]:

@@ -61,6 +61,7 @@ def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
     _check_syntax(arm, query, quoted)
     try:
         # Empty scopes, since by default pandas also looks up names among the caller's variables.
+        # The engine is named, since the default depends on whether numexpr is installed.
         mask = table.eval(quoted, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # a comparison of columns may raise anything
         reason, columns = " ".join(str(error).split())[:160], ", ".join(map(str, table))
@@ -89,6 +90,7 @@ def query_columns(query: str) -> set[str]:
     predicted |= {name.removesuffix(".confidence") for name in predicted}
     quoted = {name.strip("`") for name in _QUOTED.findall(query)}
     try:
+        # Replaced by a constant, so that only plain names are left to find.
         tree = ast.parse(_QUOTED.sub("None", PREDICTED.sub("None", query)).strip(), mode="eval")
     except (SyntaxError, ValueError):
         return predicted | quoted
@@ -119,6 +121,8 @@ def _check_syntax(arm: str, query: str, quoted: str) -> None:
         raise EvidenceError(
             f"{arm} = {query!r} cannot be read ({error.args[0]}); write style == 'ink'."
         ) from error
+    # An allow list: `eval` in pandas would otherwise run attribute access and calls of a query in
+    # a file from somebody else.
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
             kind = type(node).__name__.lower()

@@ -108,11 +108,13 @@ def contrast_samples(
     samples = pd.DataFrame(
         {"prompt": table["prompt"], "item": item, "arm": arm, "half": half, "seed": table["seed"]}
     )
+    # A column that a query or `match` names is what is compared, not the wording of it.
     named = set().union(*map(query_columns, queries.values()), split_names(match))
     phrase_column = phrase or next(
         (name for name in PHRASES if name in table and name not in named), None
     )
     factors, warnings = _wording(table, arm, template, phrase_column, from_pictures)
+    # After the wording, whose frames are judged by the arms.
     samples = samples.assign(**factors)[arm != ""]
     samples, shared = split_wording(samples, from_pictures, rng)
     warnings += shared
@@ -120,6 +122,7 @@ def contrast_samples(
         _check_one_arm_each(samples)
     used = samples[list(SAMPLE_COLUMNS)]
     warnings += _sample_warnings(recording, used, from_pictures)
+    # With all columns of the recording, also those that are no part of the contrast.
     warnings += confound_warnings(table.loc[used.index], labels, used, named)
     return ContrastSamples(used, from_pictures, tuple(warnings))
 
@@ -179,12 +182,14 @@ def cell_prompts(
     Raises:
         EvidenceError: There are too few cells for every template to be in one.
     """
+    # A fixed generator: a plan and its resumption choose the same prompts.
     rng = np.random.default_rng(0)
     item = table[list(control)].astype(str).agg(" · ".join, axis=1)
     names = sorted(item.unique())
     cells = -(-count // per_cell)
     # The halves depend on which items there are: they are drawn after the items.
     chosen = [names[at] for at in rng.permutation(len(names))[:cells]]
+    # As `group` draws them with its default seed: items first, then templates.
     halves = np.random.default_rng(0)
     item_half = random_halves(pd.Series(chosen, dtype=str), halves)
     templates = pd.Series(sorted(table["template"].unique()), dtype=str)
@@ -200,6 +205,7 @@ def cell_prompts(
         frames = list(templates[template_half == half])
         # Cells beyond one for each item are further templates of the same items.
         for at in range(-(-cells * len(items) // len(chosen))):
+            # The frame advances by one in each further cycle, so that an item meets another frame.
             cycle, position = divmod(at, len(items))
             frame = frames[(position + cycle) % len(frames)]
             inside = np.flatnonzero((item == items[position]) & (table["template"] == frame))
@@ -274,6 +280,7 @@ def _wording(
         # phrase: it does not cross the arms.
         pairs = pd.DataFrame({"arm": arm, "phrase": phrase, "frame": frame})[used]
         frames_of = pairs.groupby(["arm", "phrase"])["frame"].nunique()
+        # One frame for each phrase, with several phrases in some arm.
         own = frames_of.max() == 1 and len(frames_of) > pairs["arm"].nunique()
         frames = [set(rows["frame"]) for _, rows in pairs.groupby("arm")]
         if own or not set.intersection(*frames):
@@ -317,6 +324,8 @@ def split_wording(
     # Where an arm has one phrase both halves share it, and so they do in all arms.
     if min(len(samples.loc[rows, "phrase"].unique()) for rows in groups) > 1:
         for rows in groups:
+            # Phrases of each arm are split by themselves, so that every arm
+            # has phrases in both halves.
             half = random_halves(samples.loc[rows, "phrase"], rng)
             used[rows] &= half == samples.loc[rows, "half"]
     elif not from_pictures:
@@ -350,6 +359,7 @@ def _sample_warnings(
     if missing:
         text = f"{missing} samples are not recorded yet."
         warnings.append(EvidenceWarning("bad-samples", text))
+    # The same prompt and seed draw the same picture twice.
     repeated = samples.duplicated(["prompt", "seed"])
     if repeated.any():
         prompt = samples.loc[repeated, "prompt"].iloc[0]

@@ -41,6 +41,7 @@ def combine_splits(results: Sequence[Findings]) -> Findings:
     first = results[0]
     if len(results) == 1:
         return first
+    # A unit that another split did not pick has p = 1 there: it was not worth a test.
     by_split = [{finding.unit: finding for finding in result.findings} for result in results]
     p = np.array(
         [
@@ -59,6 +60,8 @@ def combine_splits(results: Sequence[Findings]) -> Findings:
             for finding in first.findings
         ]
     )
+    # Twice the median p is a valid p whatever the dependence of the splits (Rüschendorf 1982;
+    # van de Wiel et al. 2009).
     q = benjamini_hochberg(p)
     findings = tuple(
         replace(
@@ -85,6 +88,7 @@ def count_contrasts(recording: Recording, parts: Sequence[str | None]) -> int:
     Returns:
         How many.
     """
+    # A digest for each contrast, so that running one again does not count twice.
     digest = hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
     folder = recording.store.folder
     try:
@@ -93,6 +97,7 @@ def count_contrasts(recording: Recording, parts: Sequence[str | None]) -> int:
     except (RecordingError, ValueError, TypeError):
         digests = set()
     digests.add(digest)
+    # A recording on a read-only disk can still be analysed.
     with suppress(OSError, OutputError):
         folder.write(LOG, json.dumps(sorted(digests)).encode())
     return len(digests)

@@ -47,10 +47,14 @@ def permuted_directions(
             f"{len(positive)} and {len(negative)} templates cannot be permuted: each arm needs two."
         )
     directions = np.empty((count, positive.shape[1]))
+    # A loop rather than one batched product: `rng.permutation` is drawn arm by arm, and the order
+    # of draws is part of the figures.
     for row in range(count):
         # Weights +1 and −1 of each arm's templates; an odd one out takes no part.
         direction = np.zeros(positive.shape[1])
         for arm in (positive, negative):
+            # Halves of one arm, never across arms: a difference between the arms is the effect
+            # that the baseline must not have.
             half = len(arm) // 2
             order = rng.permutation(len(arm))
             direction += arm[order[:half]].mean(0) - arm[order[half : 2 * half]].mean(0)
@@ -87,6 +91,7 @@ def random_directions(
     """
     if len(activations) < 2:
         raise EvidenceError("One sample has no covariance: at least two are needed.")
+    # In float64: a float32 mean of many samples loses the digits that the centering is about.
     centered = activations - activations.mean(0, dtype=np.float64)
     # A Gaussian combination of the samples has their covariance, which is never computed itself.
     directions = rng.normal(size=(count, len(centered))) @ centered
@@ -108,8 +113,11 @@ def baseline_p(effect: float, baselines: Float[np.ndarray, " count"]) -> float:
     >>> baseline_p(1.0, np.zeros(99))
     0.01
     """
+    # A comparison with NaN is False: the effect would pass as larger than that baseline.
     if np.isnan(effect) or np.isnan(baselines).any():
         return float("nan")
+    # The effect counts as one of its own baselines, so that p is never 0 and stays valid for any
+    # number of them (Phipson & Smyth 2010).
     return float((1 + (baselines >= effect).sum()) / (1 + len(baselines)))
 
 
@@ -142,12 +150,14 @@ def random_search_p(
     """
     if budget < 1 or not len(pool):
         raise EvidenceError(f"{len(pool)} random prompts, budget {budget}: both must be positive.")
+    # As above: NaN would count as a pool score that the search beat.
     if np.isnan(best) or np.isnan(pool).any():
         return float("nan")
     higher, count = int((pool >= best).sum()), len(pool)
     if complete:
         # Where rounding puts the best prompt above its own score in the pool, it still is one.
         return float(stats.hypergeom.sf(0, count, min(max(higher, 1), count), min(budget, count)))
+    # The formula's binomials need at least one lower score; with none any search does as well.
     if higher >= count:
         return 1.0
     # The product is a ratio of binomials, computed in logarithms.
@@ -157,6 +167,7 @@ def random_search_p(
         + special.gammaln(count + budget - higher)
         - special.gammaln(count + budget + 1)
     )
+    # Not `1 - exp`, which is 0 for the smallest p.
     return float(-np.expm1(log_product))
 
 

@@ -63,6 +63,7 @@ def auroc_interval(
     >>> round(low, 3), high
     (0.916, 1.0)
     """
+    # The smaller arm: its items bound what the interval may claim near 0 and 1.
     count = min(len(positive), len(negative))
     if count < 2 or (paired and len(positive) != len(negative)):
         raise EvidenceError(
@@ -72,7 +73,9 @@ def auroc_interval(
         return Interval(np.nan, np.nan)
     # Placements: the share of the other arm's values that lie below each value, ties count half.
     above = _placements(positive, negative)
+    # 1 less the share below is the share above, so that both arms estimate the same AUROC.
     below = 1 - _placements(negative, positive)
+    # The mean placement is the Mann–Whitney estimate; `below` has the same mean.
     estimate = float(above.mean())
     arms = (above, below)
     parts = (
@@ -80,10 +83,13 @@ def auroc_interval(
         if paired
         else [_mean_variance(arm.mean(1)) for arm in arms]
     )
+    # One template has no variance to estimate: the claim is then about this template.
     parts += [_mean_variance(arm.mean(0)) for arm in arms if arm.shape[1] > 1]
     templates = [arm.shape[1] for arm in arms]
     cap = np.inf
     if min(templates) > 1:
+        # Satterthwaite's estimate is liberal with few templates; the cap is the same as in
+        # `arm_test`.
         equal = templates[0] == templates[1]
         cap = float(sum(templates) - 2 if equal else min(templates) - 1)
     return _logit_interval(estimate, parts, cap, count, positive.size, level)
@@ -119,8 +125,10 @@ def cell_auroc_interval(
     """
     if np.isnan(aurocs).any():
         return Interval(np.nan, np.nan)
+    # As one unit, since the variances are written for many.
     parts = clustered_variances(aurocs[:, None], items, templates)
     plain = [(float(variance[0]), df) for variance, df in parts]
+    # No more than the rarer factor gives, however many cells there are.
     cap = min(df for _, df in plain)
     count = int(items.max()) + 1
     return _logit_interval(float(aurocs.mean()), plain, cap, count, len(aurocs), level)
@@ -149,6 +157,7 @@ def rate_interval(
     >>> round(low, 3), high
     (0.849, 1.0)
     """
+    # One label, since rates are computed for many at once.
     low, high = _effective_rate(outcomes[..., None], templates).limits(level)
     return Interval(float(low[0]), float(high[0]))
 
@@ -213,11 +222,14 @@ def change_p(
     correlation = _correlation(after, before, templates)
     rates = _effective_rate(after, templates), _effective_rate(before, templates)
     least, most = np.full((2, after.shape[-1]), np.array([[np.log(1e-15)], [0.0]]))
+    # 20 halvings of log p narrow 35 to less than 1e-4, a relative error of p that no decision
+    # sees.
     for _ in range(20):
         middle = (least + most) / 2
         low, high = _change_limits(*rates, correlation, 1 - np.exp(middle))
         excludes = (low > 0) | (high < 0)
         least, most = np.where(excludes, least, middle), np.where(excludes, middle, most)
+    # The upper end, so that rounding never makes a change more significant than it is.
     return np.asarray(np.exp(most))
 
 
@@ -251,6 +263,7 @@ def reachable_limit(
     0.109
     """
     base = _effective_rate(before, templates)
+    # A one-sided limit at `level` is an end of the two-sided interval at 2 · level − 1.
     low, high = base.limits(2 * level - 1)
     margin = _root(high - base.rate, base.rate - low, _correlation(after, before, templates))
     covariance, variances = _covariance(after, before, templates)
@@ -283,19 +296,24 @@ def share_interval(shares: Float[np.ndarray, " paraphrase"], level: float = 0.95
         raise EvidenceError(f"{count} paraphrases: an interval needs at least two.")
     if np.isnan(shares).any():
         return Interval(np.nan, np.nan)
+    # Shares are sums of Shapley values divided by their total: rounding alone may pass 1.
     if np.abs(shares).max() > 1 + TINY:
         raise EvidenceError("A share is outside −1 … 1.")
     rates = (np.clip(shares, -1, 1) + 1) / 2
     rate, variance = float(rates.mean()), float(rates.var(ddof=1) / count)
+    # Rounding in the mean of equal shares leaves a variance that is not exactly 0.
     if np.ptp(rates) < TINY:
         # All alike: other shares are at most as likely as is compatible with none in so many.
         unseen = 1 - ((1 - level) / 2) ** (1 / count)
         return Interval(2 * rate * (1 - unseen) - 1, 2 * (rate + (1 - rate) * unseen) - 1)
     # Shares vary less than zeros and ones of the same mean, so each counts for up to eight.
     effective = float(np.clip(rate * (1 - rate) / variance, count, 8 * count))
+    # The beta quantiles below are those of a known variance: the ratio of the quantiles makes up
+    # for its estimate from few paraphrases.
     normal, student = stats.norm.ppf(0.5 + level / 2), stats.t.ppf(0.5 + level / 2, count - 1)
     effective *= float((normal / student) ** 2)
     hits, tail = rate * effective, (1 - level) / 2
+    # Clopper & Pearson 1934, continued to real-valued counts.
     low = 0.0 if rate <= 0 else float(special.betaincinv(hits, effective - hits + 1, tail))
     high = 1.0 if rate >= 1 else float(special.betaincinv(hits + 1, effective - hits, 1 - tail))
     return Interval(2 * low - 1, 2 * high - 1)
@@ -342,15 +360,19 @@ def _logit_interval(
     """An AUROC's interval from variances with their degrees of freedom."""
     variance = sum(part for part, _ in parts)
     spread = sum(part**2 / df for part, df in parts)
+    # Satterthwaite 1946. At least 1, below which Student's t has no use; where nothing varies the
+    # hull below decides.
     df = max(variance**2 / spread, 1.0) if spread > 0 else float(items - 1)
     # The delta method on the logit scale needs an estimate inside (0, 1).
     end = 1 / (2 * cells**2)
     inside = float(np.clip(estimate, end, 1 - end))
     # The quantile of Student's t; scipy.stats.t checks its arguments for longer than this takes.
     center, quantile = special.logit(inside), special.stdtrit(min(df, cap), 0.5 + level / 2)
+    # A variance of 0 would make an interval of zero width.
     margin = quantile * np.sqrt(max(variance, TINY)) / (inside * (1 - inside))
     low, high = float(special.expit(center - margin)), float(special.expit(center + margin))
     low, high = _agree_with_test(low, high, estimate, quantile * np.sqrt(variance))
+    # Closer to 0 or 1 than half an item of the smaller arm.
     if max(estimate, 1 - estimate) >= 1 - 1 / (2 * items):
         # Placements hardly vary there: their variance is an underestimate.
         least, most = _newcombe_auroc(estimate, items, level)
@@ -377,6 +399,9 @@ def _agree_with_test(
     # How far the near limit is beyond 0.5, in the direction of the estimate.
     near = sign * ((low if sign > 0 else high) - 0.5)
     tested = abs(estimate - 0.5) - margin
+    # The logit scale is asymmetric: its limit may lie on the other side of 0.5 than the test's, and
+    # a unit would be significant but not found. Where the test excludes 0.5 the limit moves just
+    # across it, by a share of the test's distance; elsewhere at most to the test's own limit.
     near = max(near, tested if tested <= 0 else NEAR * tested)
     return (0.5 + near, high) if sign > 0 else (low, 0.5 - near)
 
@@ -388,6 +413,7 @@ def _mean_variance(values: Float[np.ndarray, " level"]) -> tuple[float, float]:
 
 def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each value, the share of the others that are lower; ties count half."""
+    # Two binary searches in sorted values, since a table of all pairs grows with the product.
     ordered = np.sort(others, axis=None)
     lower = np.searchsorted(ordered, values, side="left")
     upper = np.searchsorted(ordered, values, side="right")
@@ -399,12 +425,14 @@ def _newcombe_auroc(estimate: float, count: int, level: float) -> tuple[float, f
     z = stats.norm.ppf(0.5 + level / 2)
 
     def excess(auroc: float) -> float:
+        # Hanley & McNeil 1982 with the exponential model, n items in each arm.
         rest = count - 1
         variance = auroc * (1 - auroc) / count**2
         variance *= 1 + rest * (1 - auroc) / (2 - auroc) + rest * auroc / (1 + auroc)
         return float(abs(estimate - auroc) - z * np.sqrt(variance))
 
     # `excess` is negative at the estimate, and positive at the ends unless the estimate is there.
+    # Inside (0, 1), where the variance is positive and `brentq` finds a change of sign.
     middle = float(np.clip(estimate, 1e-9, 1 - 1e-9))
     low = 0.0 if estimate <= 0 else optimize.brentq(excess, TINY, middle)
     high = 1.0 if estimate >= 1 else optimize.brentq(excess, middle, 1 - TINY)
@@ -437,10 +465,12 @@ class _EffectiveRate(NamedTuple):
         rate, effective = self.rate, self.effective
         # `stats.t.ppf` gives the same, ten times slower.
         quantile = special.stdtrit(self.df, 0.5 + level / 2)
+        # All labels at once: `stats.wilson` is for one rate, and with the normal quantile.
         square = quantile**2 / effective
         center = (rate + square / 2) / (1 + square)
         variance = rate * (1 - rate) / effective + square / effective / 4
         margin = quantile / (1 + square) * np.sqrt(variance)
+        # Exactly 0 and 1, which rounding would miss.
         low = np.where(rate <= 0, 0.0, center - margin)
         high = np.where(rate >= 1, 1.0, center + margin)
         return low, high
@@ -460,14 +490,17 @@ def _effective_rate(
     # Where items are all alike, each counts once, however many seeds it has.
     design_effect, alike = np.full(rate.shape, cells / count), cells / count
     varies = variance > 0
+    # How much more the mean varies than that of as many independent cells (Kish 1965).
     design_effect[varies] = variance[varies] * cells / (rate * (1 - rate))[varies]
     # Near 0 and 1, the few items that differ tell little of how alike the cells of an item are: as
     # if there were some more items whose cells are all alike.
     cautious = (count * design_effect + ALIKE_ITEMS * alike) / (count + ALIKE_ITEMS)
+    # At most one for each cell: a variance below the binomial one is chance, not information.
     effective = cells / np.maximum(design_effect, cautious).clip(1, cells)
     # Satterthwaite 1946; the items' own without templates.
     spread = np.sum([part**2 / df for part, df in parts], axis=0)
     df = np.full(rate.shape, count - 1.0)
+    # No more than the items have, although templates add theirs: a rate is generalised over items.
     df[varies] = (variance[varies] ** 2 / spread[varies]).clip(1, count - 1)
     return _EffectiveRate(rate, effective, df)
 
@@ -481,8 +514,11 @@ def _change_limits(
     """Square-and-add of the limits of two rates."""
     change = after.rate - before.rate
     (low, high), (base_low, base_high) = after.limits(level), before.limits(level)
+    # The lower limit of a difference combines the lower limit of the first rate with the upper one
+    # of the second (Newcombe 1998, method 10).
     lower = change - _root(after.rate - low, base_high - before.rate, correlation)
     upper = change + _root(high - after.rate, before.rate - base_low, correlation)
+    # A difference of rates has these bounds; the square root does not know them.
     return lower.clip(-1, 1), upper.clip(-1, 1)
 
 
@@ -511,6 +547,7 @@ def _covariance(
     sides = (_factor_means(outcomes, templates) for outcomes in (after, before))
     for pair in zip(*sides, strict=True):
         centered = np.stack([means - means.mean(0) for means in pair])
+        # n (n − 1) for the variance of a mean; `max` where a factor has one level and no deviation.
         scale = len(pair[0]) * max(len(pair[0]) - 1, 1)
         covariance += (centered[0] * centered[1]).sum(0) / scale
         variances += (centered**2).sum(1) / scale
@@ -520,4 +557,5 @@ def _covariance(
 def _root(first: np.ndarray, second: np.ndarray, correlation: np.ndarray) -> np.ndarray:
     """Distance of the limit of a difference, from those of its two rates."""
     square = first**2 + second**2 - 2 * correlation * first * second
+    # Rounding may bring a square of equal distances with correlation 1 below 0.
     return np.asarray(np.sqrt(square.clip(0)))

@@ -46,6 +46,7 @@ def logistic_direction(
         raise EvidenceError(
             f"An arm is empty: {len(positive)} positive and {len(negative)} negative samples."
         )
+    # float64, in which the solver works; in float32 its convergence depends on the machine.
     values = np.concatenate([positive, negative]).astype(np.float64)
     spread = values.std(0)
     # A constant unit cannot be standardised: it is left out, and its weight stays 0.
@@ -86,4 +87,5 @@ def rank_by_separation(
     # Units that are constant in both arms have no spread to divide by.
     floor = np.finfo(np.float64).tiny + NEGLIGIBLE * np.abs(positive).max(0, initial=0.0)
     distance = np.abs(positive.mean(0) - negative.mean(0)) / np.maximum(spread, floor)
+    # Stable, so that units with equal distances keep their order on every machine.
     return np.argsort(-distance, kind="stable")

@@ -87,6 +87,7 @@ def clopper_pearson(hits: Real, total: Real, level: float = 0.95) -> Interval:
     """
     _check_counts(hits, total)
     tail = (1 - level) / 2
+    # Hits that are no whole number are rounded outwards at both ends, so that coverage is kept.
     fewest, most = np.floor(hits + ROUNDING), np.ceil(hits - ROUNDING)
     # The exact limits are quantiles of beta distributions (Clopper & Pearson 1934).
     low = 0.0 if fewest == 0 else float(special.betaincinv(fewest, total - fewest + 1, tail))

@@ -23,4 +23,5 @@ def benjamini_hochberg(p: Float[np.ndarray, " unit"]) -> Float[np.ndarray, " uni
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.02, 0.5]))
     array([0.04      , 0.05333333, 0.04      , 0.5       ])
     """
+    # scipy refuses an empty array; no test needs no correction.
     return np.asarray(stats.false_discovery_control(p)) if p.size else p.copy()

@@ -78,6 +78,7 @@ def arm_test(
     True
     """
     _check(positive, negative, paired)
+    # The means are over balanced grids, so the order of averaging does not matter.
     phrases, others = positive.shape[1], negative.shape[1]
     frames = positive.shape[2]
     difference = positive.mean((0, 1, 2)) - negative.mean((0, 1, 2))
@@ -94,6 +95,8 @@ def arm_test(
         # Both arms share their frames: what a frame adds to both cancels.
         by_frame = positive.mean((0, 1)) - negative.mean((0, 1))
         parts += [(by_frame.var(0, ddof=1) / frames, frames - 1.0)]
+        # Phrases, where they vary, set the cap already: frames are crossed and cost no freedom
+        # there.
         cap = cap if several else frames - 1
     return _t_test(difference, parts, cap)
 
@@ -124,6 +127,7 @@ def cell_test(
     the part that both factors share.
     """
     parts = clustered_variances(differences, items, templates)
+    # Capped as in `arm_test`, by the rarer factor.
     return _t_test(differences.mean(0), parts, min(df for _, df in parts))
 
 
@@ -145,6 +149,7 @@ def clustered_variances(
     Raises:
         EvidenceError: There are fewer than two items.
     """
+    # Deviations from the grand mean, so that a level's sum is its deviation times its cells.
     centered = values - values.mean(0)
     parts = []
     for codes in (items, templates):
@@ -156,6 +161,8 @@ def clustered_variances(
             continue
         sums = np.zeros((levels, values.shape[1]))
         np.add.at(sums, codes, centered)
+        # The cluster-robust variance of a mean (Liang & Zeger 1986) with the small-sample factor G
+        # / (G − 1); levels may have different numbers of cells.
         variance = (sums**2).sum(0) / len(values) ** 2 * levels / (levels - 1)
         parts.append((variance, levels - 1.0))
     return parts
@@ -182,7 +189,9 @@ def pooled_midranks(
     """
     units = positive.shape[-1]
     flat = np.concatenate([positive.reshape(-1, units), negative.reshape(-1, units)])
+    # NaN is propagated, so that a unit that was not finite has no p instead of an arbitrary one.
     ranks = stats.rankdata(flat, axis=0, nan_policy="propagate")
+    # On this scale the difference of the arms' means is AUROC − 0.5.
     scaled = (ranks - 0.5) / len(flat)
     count = positive[..., 0].size
     return scaled[:count].reshape(positive.shape), scaled[count:].reshape(negative.shape)
@@ -199,6 +208,7 @@ def power_effect(test: ArmTest, level: float = 0.05, power: float = 0.8) -> np.n
     Returns:
         The difference of each unit.
     """
+    # The sum of both quantiles (Cohen 1988); the noncentral t differs little and needs iteration.
     return np.asarray(test.error * (stats.t.ppf(1 - level, test.df) + stats.t.ppf(power, test.df)))
 
 
@@ -222,6 +232,8 @@ def _mean_variances(arms: Sequence[Float[np.ndarray, "_ unit"]]) -> list[Part]:
 
 
 def _t_test(difference: Float[np.ndarray, " unit"], parts: list[Part], cap: Real) -> ArmTest:
+    # Independent sources of variance add; the residual is in more than one of them, which makes
+    # the test slightly conservative.
     variance = np.sum([part for part, _ in parts], axis=0)
     spread = np.sum([part**2 / df for part, df in parts], axis=0)
     varies = variance > 0

@@ -33,6 +33,7 @@ def auroc(
     array([0.875])
     """
     positives, negatives, units = len(positive), len(negative), positive.shape[1]
+    # U divided by 0 pairs has no value.
     if not positives or not negatives:
         return np.full(units, np.nan)
     result = np.empty(units)
@@ -62,9 +63,13 @@ def _rank_sum(values: Float[np.ndarray, "unit n"], positives: int) -> Float[np.n
     order, whose lowest bit is replaced by the arm. Rows with tied values, or with values that
     differed in that bit alone, are ranked the slow way.
     """
+    # Integers sort faster than floats and leave room for the arm: each value's lowest bit is given
+    # up for it, so that one sort carries both.
     bits = (values.astype(np.float64) + 0.0).view(np.int64)  # + 0.0 turns -0.0 into 0.0
     # The bits of negative floats are in reverse order: all but the sign are flipped.
     keys = bits ^ ((bits >> 63) & np.int64(2**63 - 1))
+    # float32 activations have zeros in that bit; float64 values that differ in it alone are ties,
+    # and those rows are ranked again below.
     keys &= ~np.int64(1)
     keys[:, :positives] |= 1
     keys.sort(axis=1)
