@@ -32,6 +32,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     Args:
         name: The name that was not found.
         known: The names that exist.
+
+    Returns:
+        A text that begins with a space.
     """
     names = sorted(known)
     folded = {each.casefold(): each for each in names}
@@ -61,7 +64,14 @@ class Registry(Mapping[str, T]):
         self._complete = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that enters a class or function under `name`."""
+        """Return a decorator that enters a class or function under `name`.
+
+        Args:
+            name: The name of the entry.
+
+        Returns:
+            The decorator; it returns what it decorates.
+        """
         return lambda entry: self.add(name, entry)
 
     def add(self, name: str, entry: T) -> T:
@@ -115,7 +125,14 @@ class Registry(Mapping[str, T]):
 
 
 def plugins(group: str) -> dict[str, EntryPoint]:
-    """Entry points of installed packages by name; imports none of them."""
+    """Entry points of installed packages by name; imports none of them.
+
+    Args:
+        group: The entry-point group.
+
+    Returns:
+        Entry points by name.
+    """
     return {entry.name: entry for entry in entry_points(group=group)}
 
 

@@ -231,7 +231,19 @@ class FactorClassifier:
 
 @classifier_kinds.register("lancet")
 def lancet_classifier(factor: str, role: Role) -> Classifier:
-    """`lancet:style`, `lancet:mood`, … : a factor of Lancet's world."""
+    """`lancet:style`, `lancet:mood`, … : a factor of Lancet's world.
+
+    Args:
+        factor: `style`, `subject`, `place`, `mood`, …
+        role: Which of the two sets of networks predicts.
+
+    Returns:
+        The classifier; the networks are loaded once for all factors.
+
+    Raises:
+        RegistryError: The world has no such factor.
+        ModelError: The checkpoint has no classifiers, or they do not fit this version.
+    """
     classifiers = LancetClassifiers.load(role)
     if factor not in classifiers.classes:
         known = suggest(factor, classifiers.classes)

@@ -101,6 +101,9 @@ def trusted_names(names: Iterable[str]) -> Iterator[None]:
 
     Args:
         names: Names that a person gave.
+
+    Yields:
+        Nothing; the names are trusted while this is open.
     """
     token = _TRUSTED.set(frozenset(names))
     try:

@@ -322,6 +322,14 @@ class CellDesign:
 
         An AUROC within a cell is 0.5 on average where the sides do not differ, however skewed the
         unit and unequal the numbers of samples; a difference of means is skewed as well.
+
+        Args:
+            values: `[sample, unit]`.
+            against: The other arm.
+            ranks: Whether a cell counts by its AUROC; otherwise by its difference of means.
+
+        Returns:
+            The test of each unit.
         """
         if ranks:
             # Ranks within a cell: only there do both sides share item and template.

@@ -70,10 +70,12 @@ class SampleCache:
         self.folder = folder
         self.hits = self.misses = 0
         self._memory_limit, self._disk_limit = memory, disk
+        # In the order of use: the first entry is the one to drop.
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._memory_used = 0
         # None until the folder is listed for the first time.
         self._disk_used: int | None = None
+        # A cache may be shared by evaluators in several threads.
         self._lock = threading.Lock()
 
     @property
@@ -111,6 +113,7 @@ class SampleCache:
             try:
                 # A damaged file may claim any size: at most the memory limit is unpacked.
                 entry = read_arrays(path, OutputError, self._memory_limit)
+            # A damaged file is a miss: the sample is drawn again and the file replaced.
             except OutputError:
                 return None
             self._remember(key, entry)
@@ -134,6 +137,7 @@ class SampleCache:
     def _remember(self, key: str, entry: Entry) -> None:
         self._memory_used += _byte_count(entry) - _byte_count(self._entries.pop(key, {}))
         self._entries[key] = entry
+        # An entry larger than the limit drops itself again, so that memory stays bounded.
         while self._memory_used > self._memory_limit and self._entries:
             _, oldest = self._entries.popitem(last=False)
             self._memory_used -= _byte_count(oldest)
@@ -147,6 +151,7 @@ class SampleCache:
         # Renamed once it is complete, so that another process never reads half of an entry.
         partial = path.with_suffix(".part")
         with partial.open("wb") as file:
+            # Pickled objects in a shared cache folder could run code.
             np.savez_compressed(file, allow_pickle=False, **entry)
         partial.replace(path)
         # Listing the folder is slow: it is listed once, then sizes are added up.
@@ -159,6 +164,7 @@ class SampleCache:
 
     def _prune(self) -> None:
         """Remove the oldest files until `FREE_SHARE` of the limit is free."""
+        # By time of modification: the time of access is often not kept by file systems.
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
         for _, size, path in files:
@@ -214,10 +220,12 @@ def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
     by_edit: list[list[str]] = []
     for edit in edits:
         try:
+            # Edits that are plain callables have no name and no values to digest.
             name_of(edit)
         except EditError:
             return None
         assert isinstance(edit, SiteEdit)
+        # Per-sample edits carry a row for each sample, so the limit grows with them.
         if sum(tensor.nbytes for tensor in edit.tensors().values()) > MAX_EDIT_BYTES * samples:
             return None
         if isinstance(edit, PerSample):
@@ -257,6 +265,7 @@ def model_digest(model: Model, batch: int) -> str:
         # Schedulers are the only components with timesteps.
         if hasattr(component, "config") and hasattr(component, "timesteps")
     ]
+    # Weights alone: tokenizers and processors come with the pipeline and have none.
     networks = {
         name: component
         for name, component in components.items()
@@ -299,6 +308,7 @@ def _to_bytes(tensor: torch.Tensor) -> bytes:
 
 
 def _digest(content: Any, *chunks: bytes) -> str:
+    # `default=str` for what schedulers keep in their configuration, such as dtypes.
     digest = hashlib.blake2b(json.dumps(content, default=str).encode(), digest_size=20)
     for chunk in chunks:
         # Each with its length, so that chunks divided in another way have another digest.

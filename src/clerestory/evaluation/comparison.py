@@ -95,6 +95,7 @@ def load_preserved(
         RegistryError: There is no such classifier.
     """
     if names is None:
+        # The other heads of one network share its features: they cost no further run.
         names = classifier.companions if isinstance(classifier, ClassifierHead) else ()
     return {name: load_classifier(name, role=role) for name in names}
 

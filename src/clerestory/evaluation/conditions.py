@@ -108,6 +108,7 @@ class Design:
         Raises:
             SeedError: `seeds_per_item` is not positive.
         """
+        # By the item's text alone, so that an item keeps its noise whatever others are drawn.
         seeds = tuple(item_seeds(item, seeds_per_item, seed) for item in items)
         return cls(tuple(items), seeds, tuple(templates))
 
@@ -156,6 +157,7 @@ class Design:
         Returns:
             `[item, template × seed, …]`.
         """
+        # Items are the slowest axis of the cells.
         return values.reshape(len(self.items), -1, *values.shape[1:])
 
     def item_means(self, values: NDArray[Any]) -> NDArray[np.floating]:
@@ -232,6 +234,7 @@ class Condition:
         >>> Condition("ink", "an ink drawing of {item}").prompt("a cat", "we see {item}")
         'we see an ink drawing of a cat'
         """
+        # Inside out: the condition's words belong to the item, the design's frame surrounds both.
         text = fill(template, fill(self.template, item))
         return f"{text} {self.suffix}" if self.suffix else text
 

@@ -185,6 +185,7 @@ class Drawing:
         Returns:
             0 for equal pictures, 1 for black against white.
         """
+        # Signed, since the difference of two uint8 would wrap around.
         difference = (self.pictures.astype(np.float32) - reference.pictures) / 255
         return float(np.sqrt((difference**2).mean()))
 
@@ -208,6 +209,7 @@ class Drawing:
         Returns:
             The drawing of these items, in the order of `items`.
         """
+        # Rows of every array, so that nothing is classified again.
         cells = self.design.cells_of(items)
         return Drawing(
             self.condition,
@@ -255,6 +257,7 @@ class Evaluator:
             batch: Number of samples that go through the model together.
         """
         self.model = model
+        # A cache of its own otherwise lives as long as the evaluator: one call.
         self.cache = SampleCache() if cache is True else cache or None
         self.progress = progress
         self.batch = batch
@@ -294,6 +297,7 @@ class Evaluator:
                 raise EvidenceError(f"Condition names must be unique; {name!r} occurs repeatedly.")
         if not len(design):
             raise EvidenceError("There is no item to draw.")
+        # Each site once: readings are found by address.
         request = _Request(list(dict.fromkeys(read)), pool, pictures)
         # Values without pooling grow with the prompt's length: too large to cache.
         cached = cached and self.cache is not None and pool != "none"
@@ -313,6 +317,7 @@ class Evaluator:
         edits = None if digest is None else edit_digests(condition.edits, len(design))
         if digest is None or edits is None or self.cache is None:
             return cells
+        # With defaults filled in, so that a default that is written out is the same sample.
         options = self.model.options(**condition.options)
         cells.keys = [
             {
@@ -336,6 +341,8 @@ class Evaluator:
         self, by_condition: Sequence[_ConditionCells], description: str | None
     ) -> None:
         """Draw the cells that the cache lacks, conditions with equal prompts in one sweep."""
+        # Progress counts what is drawn, not what the cache has: its rate
+        # is then that of the model.
         total, completed = sum(len(cells.missing) for cells in by_condition), 0
         for group in _group_by_prompts(by_condition):
             # Prompts, seeds and options are the same in the whole group.
@@ -475,6 +482,8 @@ def _group_by_prompts(by_condition: Sequence[_ConditionCells]) -> list[list[_Con
             # Sorted: the order in which options are given does not matter.
             options = tuple(sorted(cells.condition.options.items()))
             prompts = tuple(cells.prompts[cell] for cell in missing)
+            # In the order of the first condition of each group, so that progress
+            # follows the caller's order.
             groups.setdefault((missing, prompts, options), []).append(cells)
     return list(groups.values())
 

@@ -47,6 +47,7 @@ def select_items(
         items = read_text(Path(items), EvidenceError, MAX_LINES_BYTES).splitlines()
     # Items are the replicates of every rate, so a duplicate must not count twice.
     distinct = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+    # A slice rather than a draw: a later call with another `start` gives other items.
     selected = distinct[start : start + count]
     if len(selected) < count:
         raise EvidenceError(

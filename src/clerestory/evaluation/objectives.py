@@ -105,6 +105,7 @@ class Objective:
         """16 hexadecimal digits; unlike the name they depend on the values of directions."""
         digest = hashlib.sha256()
         for weight, term in self.terms:
+            # `repr` of a float is exact, unlike its format in the name.
             digest.update(repr((weight, term.name)).encode())
             if isinstance(term, DirectionTerm):
                 digest.update(repr((term.site, term.pool)).encode() + term.direction.tobytes())
@@ -191,6 +192,7 @@ def label(classifier: str, name: str) -> Objective:
     """
     from clerestory.classifiers import load_classifier, resolve_label
 
+    # Before the label is resolved, so that an unknown classifier is named as such.
     load_classifier(classifier)
     try:
         resolved = resolve_label(classifier, name)
@@ -257,6 +259,7 @@ def _evaluate(node: ast.expr, term: Callable[[str], Objective]) -> Any:
         return -_evaluate(node.operand, term)
     if isinstance(node, ast.BinOp):
         left, right = _evaluate(node.left, term), _evaluate(node.right, term)
+        # A product of objectives is not linear, and a sum with a number has no unit.
         are_objectives = isinstance(left, Objective) and isinstance(right, Objective)
         if isinstance(node.op, ast.Mult) and not are_objectives:
             return left * right

@@ -106,5 +106,6 @@ def outcomes_of(hits: Bools, design: Design) -> Floats:
     Returns:
         `[item, template, seed, …]`, 0 or 1.
     """
+    # Seeds last: they are replicates within an item and template.
     shape = (len(design.items), len(design.templates), -1, *hits.shape[1:])
     return np.asarray(hits, np.float64).reshape(shape)

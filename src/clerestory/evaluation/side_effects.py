@@ -117,6 +117,7 @@ class SideEffects:
         changed = [
             change
             for change in self.changes
+            # Bonferroni, since the claim names each class by itself.
             if change.p * len(self.changes) <= level and change.limit > 0
         ]
         return tuple(sorted(changed, key=lambda change: -abs(change.change)))
@@ -159,12 +160,16 @@ def side_effects_of(
         is_target = target is not None and classifier.source == target.classifier.source
         kept = list(classifier.classes)
         if is_target and target is not None:
+            # Of two classes the other one's rate is 1 less the target's: it tells nothing more.
             kept = [label for label in kept if label != target.label] if len(kept) > 2 else []
         if not kept:
             continue
+        # Where the target takes the place of other classes, their fall is
+        # its rise, not a side effect.
         direction = (1 if rises else -1) if is_target else 0
         class_changes, limit = _class_changes(after, before, name, classifier, kept, direction)
         changes += class_changes
+        # The worst class: all of them have to pass.
         reachable = max(reachable, limit)
     design = after.design
     return SideEffects(tuple(changes), bound, reachable, len(design.items), len(design))
@@ -182,6 +187,7 @@ def _class_changes(
 
     `direction` is 1 or −1 where only a rise or a fall is a side effect, and 0 where both are.
     """
+    # All labels in one array, since intervals are computed for many labels at once.
     indices = [list(classifier.classes).index(label) for label in labels]
     templates = len(after.design.templates) > 1
     sides = [
@@ -191,6 +197,8 @@ def _class_changes(
     low, high = change_interval(*sides, templates=templates)
     # The limits of a 90% interval are those of one-sided 95% intervals.
     least, most = change_interval(*sides, templates=templates, level=2 * LEVEL - 1)
+    # A fall of another class is expected where the target rises, so only
+    # its rise counts; else both.
     limits = {1: most, -1: -least, 0: np.maximum(most, -least)}[direction]
     p = change_p(*sides, templates=templates)
     means = [outcomes.mean((0, 1, 2)) for outcomes in sides]

@@ -99,6 +99,7 @@ def measure_terms(
         sites_by_pool[pool] += sites
     labels = [term for term in terms if isinstance(term, LabelTerm)]
     condition = Condition("terms", edits=tuple(edits))
+    # Tuples are seeds of each prompt's own; plain integers belong to all prompts.
     own = [each for each in seeds if isinstance(each, tuple)]
     common = [each for each in seeds if not isinstance(each, tuple)]
     design = Design(tuple(prompts), tuple(own)) if own else Design.crossed(prompts, common)
@@ -113,6 +114,7 @@ def measure_terms(
             read=run_sites,
             pool=run_pool,
             pictures=pictures,
+            # Pictures are worth keeping; activations of a search's prompts are each used once.
             cached=bool(labels),
             description=None,
         )

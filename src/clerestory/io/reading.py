@@ -89,6 +89,9 @@ def wrap_errors(source: object, error: ErrorClass) -> Iterator[None]:
 
     Raises:
         ClerestoryError: Of class `error`; a ClerestoryError of the block is raised unchanged.
+
+    Yields:
+        Nothing; errors are wrapped while this is open.
     """
     try:
         yield
@@ -110,6 +113,9 @@ def describe_error(reason: BaseException, length: int = 200) -> str:
     Args:
         reason: The exception.
         length: Number of characters after which the message is cut.
+
+    Returns:
+        One line of at most `length` characters and an ellipsis.
     """
     text = " ".join(str(reason).split()) or type(reason).__name__
     return text if len(text) <= length else text[:length] + "…"
@@ -174,6 +180,9 @@ def check_regular_file(path: Path, error: ErrorClass, max_bytes: int) -> int:
     Raises:
         ClerestoryError: Of class `error`, if it is missing, larger, or not a regular file (reading
             a pipe would never end).
+
+    Returns:
+        The size in bytes.
     """
     with wrap_errors(path, error):
         status = path.stat()
@@ -210,6 +219,9 @@ def read_bytes(path: Path, error: ErrorClass, max_bytes: int = MAX_TEXT_BYTES) -
 
     Raises:
         ClerestoryError: Of class `error`, if it cannot be read or is larger.
+
+    Returns:
+        The content.
     """
     check_regular_file(path, error, max_bytes)
     with wrap_errors(path, error), path.open("rb") as file:
@@ -218,7 +230,19 @@ def read_bytes(path: Path, error: ErrorClass, max_bytes: int = MAX_TEXT_BYTES) -
 
 
 def read_text(path: Path, error: ErrorClass, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Read a file as UTF-8; arguments and errors are those of `read_bytes`."""
+    """Read a file as UTF-8; arguments and errors are those of `read_bytes`.
+
+    Args:
+        path: The file.
+        error: Class of the error.
+        max_bytes: Limit of its size.
+
+    Returns:
+        The content.
+
+    Raises:
+        ClerestoryError: Of class `error`, if it cannot be read, is larger, or is not UTF-8.
+    """
     raw = read_bytes(path, error, max_bytes)
     with wrap_errors(path, error):
         return raw.decode("utf-8")
@@ -227,7 +251,20 @@ def read_text(path: Path, error: ErrorClass, max_bytes: int = MAX_TEXT_BYTES) ->
 def read_json(
     path: Path, error: ErrorClass, *, finite: bool = True, max_bytes: int = MAX_TEXT_BYTES
 ) -> Any:
-    """Read a JSON file; arguments, result and errors are those of `read_bytes` and `parse_json`."""
+    """Read a JSON file; arguments, result and errors are those of `read_bytes` and `parse_json`.
+
+    Args:
+        path: The file.
+        error: Class of the error.
+        finite: Whether NaN and infinities are refused.
+        max_bytes: Limit of its size.
+
+    Returns:
+        Dicts, lists, strings, numbers, bools and None.
+
+    Raises:
+        ClerestoryError: Of class `error`, if it cannot be read, or as `parse_json` raises it.
+    """
     raw = read_bytes(path, error, max_bytes)
     return parse_json(raw, path, error, finite=finite, max_length=max_bytes)
 
@@ -268,7 +305,18 @@ def parse_json(
 
 
 def read_toml(path: Path, error: ErrorClass) -> dict[str, Any]:
-    """Read a TOML file; result and errors are those of `parse_toml`."""
+    """Read a TOML file; result and errors are those of `parse_toml`.
+
+    Args:
+        path: The file.
+        error: Class of the error.
+
+    Returns:
+        The content; numbers are finite.
+
+    Raises:
+        ClerestoryError: Of class `error`, if it cannot be read, or as `parse_toml` raises it.
+    """
     return parse_toml(read_text(path, error, MAX_TOML_BYTES), path, error)
 
 
@@ -298,7 +346,18 @@ def parse_toml(text: str, source: object, error: ErrorClass) -> dict[str, Any]:
 
 
 def read_table(path: Path, error: ErrorClass) -> pd.DataFrame:
-    """Read a Parquet file; result and errors are those of `parse_table`."""
+    """Read a Parquet file; result and errors are those of `parse_table`.
+
+    Args:
+        path: The file.
+        error: Class of the error.
+
+    Returns:
+        A table whose column names are strings, each occurring once.
+
+    Raises:
+        ClerestoryError: Of class `error`, if it is not Parquet or too large.
+    """
     size = check_regular_file(path, error, MAX_TABLE_BYTES)
     with wrap_errors(path, error), path.open("rb") as file:
         # The magic bytes at both ends, before a gigabyte of something else is read.

@@ -155,6 +155,9 @@ class Problem:
 
         Raises:
             BudgetSpentError: The new sequences exceed the budget.
+
+        Returns:
+            `[state]`.
         """
         parts = self.score_parts(states, chains)
         return np.asarray(parts[:, 0] + self.fluency_weight * parts[:, 1])
@@ -167,6 +170,14 @@ class Problem:
         Returns:
             `[state, 2]`: the objective, and fluency in nats a word; -inf and 0 for an invalid
             prompt.
+
+        Args:
+            states: Sequences.
+            chains: The chain that requests each; 0 if None.
+
+        Raises:
+            BudgetSpentError: The new sequences exceed the budget, or only known ones are
+                requested.
         """
         self.requested += len(states)
         new = [state for state in dict.fromkeys(states) if state not in self._parts]

@@ -225,6 +225,9 @@ def compare(
         SearchError: The placement lacks a part, or the folder has no finished search.
         EvidenceError: There are too few items.
         RegistryError: There is no such label.
+
+    Returns:
+        The figures and pictures of every condition, each compared with the items drawn plainly.
     """
     if "{words}" not in placement or ITEM not in placement:
         raise SearchError(f"The placement {placement!r} must have {{item}} and {{words}} in it.")
@@ -257,6 +260,9 @@ def best_words(search: MaximizationResult | Sequence[str] | str | Path, count: i
 
     Raises:
         SearchError: The folder has no finished search, or the search found nothing.
+
+    Returns:
+        Words of up to `count` prompts, the best first.
     """
     if isinstance(search, MaximizationResult):
         words = [prompt.words for prompt in search.best]

@@ -165,6 +165,9 @@ def prompt_space(
 
     Raises:
         SearchError: There are fewer than two words, or the model has no supported tokenizer.
+
+    Returns:
+        The space: its vocabulary, lengths and template.
     """
     window = next(iter(model.family.text_windows.values()), None)
     if tokens and vocabulary is not None:

@@ -34,6 +34,9 @@ def vocabulary_words(vocabulary: Sequence[str] | str | Path) -> list[str]:
 
     Raises:
         SearchError: There is no vocabulary and no file of this name.
+
+    Returns:
+        The words in their order, repeated ones included.
     """
     if not isinstance(vocabulary, str | Path):
         return list(vocabulary)
@@ -53,6 +56,9 @@ def default_words(model: Model) -> list[str]:
 
     Args:
         model: The model with the profile and the tokenizer.
+
+    Returns:
+        The words.
     """
     bigrams = caption_bigrams(model.profile)
     if bigrams is None:
@@ -67,6 +73,9 @@ def caption_bigrams(profile: ModelProfile) -> Bigrams | None:
 
     Args:
         profile: The profile of a model.
+
+    Returns:
+        The bigrams; those of the last profile are kept.
     """
     captions = profile.captions()
     return Bigrams.of(captions) if captions else None

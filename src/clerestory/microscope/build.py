@@ -149,6 +149,9 @@ def may_be_shown(prompt: str) -> bool:
 
     Args:
         prompt: The prompt.
+
+    Returns:
+        The same for a prompt on every machine.
     """
     # By digest rather than position: a prompt has the same half in every recording.
     return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] % 2 == 0

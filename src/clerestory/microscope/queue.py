@@ -53,6 +53,9 @@ class TurnQueue:
         Raises:
             BusyError: The queue is full.
             AbandonedError: The holder has left, or the queue is closed.
+
+        Yields:
+            Nothing; the turn is held while this is open.
         """
         holder = ticket or Ticket()
         with self._changed:

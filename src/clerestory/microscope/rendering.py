@@ -51,6 +51,9 @@ def number(value: float) -> str:
 
     Args:
         value: The number.
+
+    Returns:
+        The text; no exponent below 1e15.
     """
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 

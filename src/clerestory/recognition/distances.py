@@ -43,6 +43,9 @@ def distances(deviations: Floats) -> Floats:
 
     Args:
         deviations: `[name, context, unit]`.
+
+    Returns:
+        `[name]`, in root mean squares of the pool.
     """
     return np.asarray(np.linalg.norm(deviations.mean(1), axis=1))
 
@@ -55,6 +58,9 @@ def consistencies(deviations: Floats) -> Floats:
 
     Args:
         deviations: `[name, context, unit]`.
+
+    Returns:
+        `[name]`, −1 to 1.
 
     >>> consistencies(np.array([[[1.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])).tolist()
     [1.0, 0.0]
@@ -74,6 +80,9 @@ def first_name_p(distances: Floats) -> float:
 
     Args:
         distances: `[name]`.
+
+    Returns:
+        A one-sided p; at least one over the number of names.
 
     Source: Phipson & Smyth 2010.
 

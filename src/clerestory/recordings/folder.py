@@ -214,6 +214,9 @@ class Folder:
         Args:
             name: A path below the root.
             read_only: Whether writing is refused.
+
+        Returns:
+            The store.
         """
         from zarr.storage import FsspecStore, LocalStore
 
@@ -267,5 +270,12 @@ def _flush(path: Path) -> None:
 
 
 def digest(data: bytes) -> str:
-    """The digest of a file in markers and manifests: BLAKE2b, 16 bytes in hexadecimal."""
+    """The digest of a file in markers and manifests: BLAKE2b, 16 bytes in hexadecimal.
+
+    Args:
+        data: Content of the file.
+
+    Returns:
+        32 hexadecimal digits.
+    """
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -64,7 +64,14 @@ class ModelIdentity:
 
     @classmethod
     def of(cls, model: Model) -> ModelIdentity:
-        """The identity of an opened model."""
+        """The identity of an opened model.
+
+        Args:
+            model: The model.
+
+        Returns:
+            What tells it from other models and other ways of loading it.
+        """
         pipeline = model.pipeline
         scheduler = getattr(pipeline, "scheduler", None)
         return cls(

@@ -386,6 +386,13 @@ def _marker_name(chunk: int) -> str:
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """The digest of all other fields of a manifest, as JSON with sorted keys."""
+    """The digest of all other fields of a manifest, as JSON with sorted keys.
+
+    Args:
+        manifest: The manifest, with its own `digest` or without.
+
+    Returns:
+        32 hexadecimal digits.
+    """
     others = {name: value for name, value in manifest.items() if name != "digest"}
     return digest(json.dumps(others, sort_keys=True).encode())

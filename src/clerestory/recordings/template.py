@@ -129,7 +129,15 @@ class Template(BaseModel):
             yield from [text] if isinstance(text, str) else text
 
     def table(self) -> pd.DataFrame:
-        """Every combination in every template, one row a prompt; PromptError if none is left."""
+        """Every combination in every template, one row a prompt.
+
+        Returns:
+            A row for each prompt: `prompt`, `item`, `phrase`, `template`, and the level of each
+            factor.
+
+        Raises:
+            PromptError: There are too many prompts, or none is left.
+        """
         import pandas as pd
 
         # The number of phrases of a factor is the sum over its levels.

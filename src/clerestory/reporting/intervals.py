@@ -14,6 +14,9 @@ def format_interval(figure: float, low: float, high: float, spec: str = "+z.2f")
         high: Upper limit.
         spec: The format of all three; `z` leaves out the minus of a rounded zero.
 
+    Returns:
+        `FIGURE (LOW to HIGH)`.
+
     >>> format_interval(0.5, -0.001, 0.75)
     '+0.50 (+0.00 to +0.75)'
     """

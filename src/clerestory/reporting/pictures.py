@@ -192,6 +192,9 @@ def read_pictures(path: Path, error: ErrorClass) -> dict[str, Pictures]:
 
     Raises:
         ClerestoryError: Of class `error`, if the file is missing or damaged.
+
+    Returns:
+        Pictures by name, as they were written.
     """
     arrays = read_arrays(path, error)
     with wrap_errors(path, error):

@@ -91,8 +91,10 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
         ClerestoryError: The study cannot run on this model.
     """
     overrides = classifiers or {}
+    # The same trust as in a run: a forecast must not open what the run would refuse.
     with trusted_names(study.trusted_classifiers(overrides, model.profile)):
         context = check_study(study, model, Path(), overrides, lambda label, completed, total: None)
+        # As one batch, as most tasks draw.
         picture = _seconds_per_prompt(lambda: model.run(list(PROMPTS), 0))
         # Without sites of text encoders a prompt takes as long to read as to draw.
         text = read = picture
@@ -124,4 +126,5 @@ def _memory() -> int:
 
     # In units of 1,024 bytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Of this process so far, which has drawn a batch by now.
     return peak + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)

@@ -74,6 +74,7 @@ def concept_prompts(concept: str, against: str | None = None, items: Sequence[st
                 f"{words[:40]!r} are no words of a concept: give up to {MAX_WORDS} characters in "
                 "one line, without braces."
             )
+    # From the short study, so that its phrases are kept in one place.
     levels = tomllib.loads(TEMPLATE.read_text("utf-8"))["record"]["styles"]["prompts"]["levels"]
     by_arm = {
         arm: [
@@ -109,6 +110,7 @@ def _list(key: str, texts: Sequence[str]) -> str:
 
 
 def _key(name: str) -> str:
+    # A bare key of TOML; anything else is quoted.
     return name if name.isalnum() and name.isascii() else _text(name)
 
 

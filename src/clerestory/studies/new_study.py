@@ -54,4 +54,5 @@ def with_words(text: str, words: str) -> str:
     'an ink of a cat in ink'
     """
     article = "an" if words[:1].lower() in tuple("aeiou") else "a"
+    # A function as the replacement: backslashes in the words are no escapes.
     return re.sub(r"\ba WORDS\b", lambda _: f"{article} {words}", text).replace("WORDS", words)

@@ -32,6 +32,7 @@ def write_report(result: StudyResult) -> Path:
         The path of `report.html`.
     """
     content = result.to_dict()
+    # The figures first: a report that fails to render leaves them readable.
     texts = {RESULTS: to_json(content) + "\n", REPORT: render_report(result, content)}
     for name, text in texts.items():
         with atomic_file(result.folder / name) as part:

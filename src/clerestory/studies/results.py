@@ -217,6 +217,7 @@ class StudyResult(Result):
         write_report(self)
         folder = Path(folder)
         with atomic_folder(folder) as part:
+            # Into a folder that appears whole, or not at all.
             shutil.copytree(self.folder, part, dirs_exist_ok=True)
         return folder
 

@@ -80,6 +80,7 @@ def run_study(
         progress_bars(progress) as bars,
     ):
         context = check_study(study, model, out, overrides, bars)
+        # On disk, so that tasks and a resumed run share what was drawn.
         context = replace(context, cache=SampleCache(out / CACHE) if cache else False)
         (out / TASKS).mkdir(parents=True, exist_ok=True)
         options = {
@@ -121,6 +122,7 @@ def _run_tasks(
             runs[key] = TaskRun(task, skipped_result(key, reason), skip_reason=reason)
             announce(f"{label}: skipped, since {reason}.")
             continue
+        # Before the work, which may take hours without another line.
         announce(f"{label} …")
         run = runs[key] = _run_task(task, context, context.folders[key], digests[key])
         announce(f"{label}: {'unchanged' if run.reused else f'{run.seconds:.0f} s'}.")
@@ -174,6 +176,7 @@ def check_study(
         for missing in _missing_labels(task, context):
             if not task.skip_without_label:
                 raise TableError(f"{key}: {missing}")
+        # All tasks before any runs: the last one's mistake should not cost the time of the first.
         task.check_model(context)
     return context
 
@@ -187,6 +190,7 @@ def check_folder(out: Path) -> None:
     Raises:
         OutputError: It is a file, or holds something and no study.
     """
+    # A study's folder is known by its tasks, so that nobody's files are mixed with a study's.
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if taken and not (out / TASKS).is_dir():
         raise OutputError(f"{out} holds something else; give a folder that is empty or a study's.")
@@ -200,6 +204,7 @@ def _run_task(task: Task, context: TaskContext, folder: Path, digest: str) -> Ta
     """
     if (folder / INPUTS).exists() and _read_line(folder, INPUTS) == digest:
         return TaskRun(task, TaskResult.load(folder), _read_seconds(folder), reused=True)
+    # The digest in its name ties what is half done to its inputs.
     partial = folder.with_name(f".{folder.name}.{digest}")
     # What a stopped run of other inputs left cannot be resumed.
     for outdated in folder.parent.glob(f".{folder.name}.*"):
@@ -218,10 +223,12 @@ def _run_task(task: Task, context: TaskContext, folder: Path, digest: str) -> Ta
         with atomic_file(partial / SECONDS) as file:
             file.write_text(f"{seconds}\n", "utf-8")
     result.save(partial)
+    # After the result, so that a folder with a digest has its result.
     (partial / INPUTS).write_text(digest + "\n", "utf-8")
     # Without its digest a folder that is being removed is not taken for a complete one.
     (folder / INPUTS).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+    # The last step: a folder with the task's name is always complete.
     partial.rename(folder)
     return TaskRun(task, result, seconds)
 

@@ -145,6 +145,7 @@ class Study(BaseModel):
             TableError: A task, a field or a reference is wrong.
             ValidationError: A field of the study itself is.
         """
+        # A copy, since tables are taken out of it below.
         fields = dict(data)
         quick = _table("quick", fields.pop("quick", {}))
         # Tables of tasks are named by kinds; the other fields are the study's own.
@@ -185,6 +186,7 @@ class Study(BaseModel):
             TableError: It is none.
         """
         try:
+            # Tasks by kind first: pydantic alone would validate each as the base class.
             fields = {**definition, "plan": dict(_tasks_of_plan(definition["plan"]))}
             return cls.model_validate(fields).check()
         except (KeyError, TypeError, AttributeError) as error:
@@ -283,6 +285,7 @@ class Study(BaseModel):
         # A file that is not installed may come from anybody.
         entries = () if self.file else self.classifiers.values()
         installed = {*profile.classifiers.values(), *(entry.default for entry in entries)}
+        # What the user gave on the command line is trusted whatever it is.
         return {*overrides.values(), *(name for name in installed if not is_code(name))}
 
     def label_names(
@@ -330,6 +333,7 @@ class Study(BaseModel):
             }
             # Without defaults: a field that is written out with its default value changes nothing.
             parts = [key, task.model_dump(mode="json", exclude_defaults=True), used, *dependencies]
+            # A chain of digests: a change far upstream changes every task after it.
             parts += [digests[needed] for needed in _needs(task)]
             # Sorted, so that the order of a table's fields does not matter.
             text = json.dumps(parts, sort_keys=True)
@@ -446,6 +450,7 @@ def _strings(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping):
         for name, item in value.items():
+            # Keys come from the file as well.
             yield from _strings(name)
             yield from _strings(item)
     elif isinstance(value, list | tuple | set | frozenset):

@@ -45,6 +45,14 @@ def open_lancet(name: str) -> tuple[Model, Path | None]:
 def format_interval(rate: float, low: float, high: float) -> str:
     """A rate with its interval, in percent.
 
+    Args:
+        rate: The rate, 0 to 1.
+        low: Lower limit.
+        high: Upper limit.
+
+    Returns:
+        The text, the rate padded to six characters so that columns align.
+
     >>> format_interval(0.5, 0.25, 0.75)
     ' 50.0% (25.0% to 75.0%)'
     """

@@ -215,6 +215,13 @@ def same_styles(
     """Accuracy of the classifiers on renders in the styles of the main part's prompts.
 
     Of each factor over the prompts that ask for it; None where none does.
+
+    Args:
+        prompts: Prompts of all parts.
+        classifiers: The classifiers.
+
+    Returns:
+        By factor, a share between 0 and 1.
     """
     accuracies: dict[str, float | None] = {}
     for factor in FACTORS:
@@ -239,6 +246,14 @@ def held_out_rates(
     """The rates of style, subject, place and mood in combinations that training never shows.
 
     Arguments and result are those of `rates_by_factor`.
+
+    Args:
+        prompts: Prompts of all parts.
+        classifiers: The classifiers.
+        pictures: A picture of each prompt.
+
+    Returns:
+        Rates by factor; None where no prompt asks for it.
     """
     predicted = _labels(classifiers, classifiers.probabilities(pictures))
     held_out = np.array([prompt.part == "held out" for prompt in prompts])

@@ -58,7 +58,14 @@ class Autoencoder(Stage):
 
 
 def network(settings: Settings) -> VQModel:
-    """The untrained autoencoder; two halvings, so three blocks (`movq_scale_factor` is then 4)."""
+    """The untrained autoencoder; two halvings, so three blocks (`movq_scale_factor` is then 4).
+
+    Args:
+        settings: Widths and latent channels.
+
+    Returns:
+        The autoencoder, with random weights.
+    """
     blocks = len(settings.autoencoder_widths)
     return VQModel(
         block_out_channels=settings.autoencoder_widths,
@@ -82,6 +89,9 @@ def encode(model: VQModel, renders: Renders, batch: int = 250) -> Tensor:
         model: The autoencoder.
         renders: The pictures.
         batch: Pictures at a time.
+
+    Returns:
+        `[n, channel, 16, 16]`, on the model's device.
     """
     rows = torch.arange(len(renders)).split(batch)
     with mixed_precision():

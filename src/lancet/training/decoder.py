@@ -139,7 +139,14 @@ def weights(keep: Tensor) -> Tensor:
 
 
 def network(settings: Settings) -> UNet2DConditionModel:
-    """The untrained denoiser; the pipeline ignores the second half of its output channels."""
+    """The untrained denoiser; the pipeline ignores the second half of its output channels.
+
+    Args:
+        settings: Widths, layers and latent channels.
+
+    Returns:
+        The denoiser, with random weights.
+    """
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=settings.latent_channels,

@@ -50,7 +50,14 @@ class ImageEncoder(Stage):
 
 
 def network(settings: Settings) -> CLIPVisionModelWithProjection:
-    """The untrained transformer."""
+    """The untrained transformer.
+
+    Args:
+        settings: Width and layers.
+
+    Returns:
+        The transformer, with random weights.
+    """
     config = CLIPVisionConfig(
         hidden_size=settings.width,
         intermediate_size=4 * settings.width,

@@ -96,7 +96,14 @@ class Prior(Stage):
 
 
 def network(settings: Settings) -> PriorTransformer:
-    """The untrained prior."""
+    """The untrained prior.
+
+    Args:
+        settings: Width, layers and the window of tokens.
+
+    Returns:
+        The prior, with random weights.
+    """
     return PriorTransformer(
         num_attention_heads=settings.width // 32,
         attention_head_dim=32,

@@ -71,7 +71,15 @@ class VisionModel(nn.Module):
 
 
 def network(settings: Settings, classes: dict[str, tuple[str, ...]]) -> VisionModel:
-    """The untrained image side, with its heads."""
+    """The untrained image side, with its heads.
+
+    Args:
+        settings: Widths.
+        classes: The levels of each factor, for the heads.
+
+    Returns:
+        The network, with random weights.
+    """
     return VisionModel(settings, classes)
 
 
@@ -180,6 +188,9 @@ def embed(eye: VisionEncoder, renders: Renders, batch: int = 250) -> Tensor:
         eye: The image side.
         renders: The pictures.
         batch: Number of pictures at a time.
+
+    Returns:
+        `[n, width]`.
     """
     rows = torch.arange(len(renders)).split(batch)
     with mixed_precision():

@@ -91,7 +91,11 @@ class Art:
         return _resized(self, f"{artwork}/{code(emoji)}", size)
 
     def verify(self) -> None:
-        """ArtError unless every byte of the sprites is as it was packed."""
+        """ArtError unless every byte of the sprites is as it was packed.
+
+        Raises:
+            ArtError: A sprite was altered.
+        """
         content = _read_index(self.folder)
         digest = hashlib.sha256(np.asarray(self.pixels).tobytes()).hexdigest()
         if digest != content["sha256"]:
@@ -139,6 +143,9 @@ def code(emoji: str) -> str:
 
     Args:
         emoji: One emoji, of one or more code points.
+
+    Returns:
+        Numbers joined by dashes.
 
     >>> code("❤️"), code("🐦‍⬛")
     ('2764', '1f426-200d-2b1b')

@@ -429,6 +429,9 @@ def hide_progress_bars(*pipelines: Any) -> Iterator[None]:
 
     Args:
         *pipelines: diffusers pipelines.
+
+    Yields:
+        Nothing; the bars are hidden while this is open.
     """
     # diffusers reads this private attribute in `progress_bar` and sets it in
     # `set_progress_bar_config`; it has no public way to read it back.

@@ -263,6 +263,9 @@ def halt_before(modules: Sequence[nn.Module]) -> Iterator[None]:
 
     Args:
         modules: Modules; an early stop is the first call of any of them.
+
+    Yields:
+        Nothing; the modules stop the block while this is open.
     """
 
     def halt(module: nn.Module, args: Any) -> None:

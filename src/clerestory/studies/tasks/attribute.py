@@ -123,6 +123,8 @@ class Attribute(Task):
             paraphrases=paraphrase(
                 prompt, self.paraphrases, at_least=20, model=context.model, removal=(self.removal,)
             ),
+            # Pairs, paths and pictures are left out: no claim needs them, and
+            # they multiply the drawing.
             synergy=False,
             path=False,
             pictures=False,
@@ -165,11 +167,13 @@ def _status(effect: str, share: Share, others: Sequence[Share]) -> Status:
         beyond = share.low >= NEGLIGIBLE or share.high <= -NEGLIGIBLE
         return "not supported" if beyond else "undecided"
     intervals = [(each.low, each.high) for each in (share, *others)]
+    # Mirrored, so that one comparison serves both directions.
     if effect == "lowers":
         intervals = [(-high, -low) for low, high in intervals]
     (low, high), *of_others = intervals
     # The whole intervals are compared: where they overlap, the order of the pieces is open.
     threshold = max([0.0, *(upper for _, upper in of_others)])
+    # Not supported only if even the weakest reading of the others lies above it.
     refuting = max([0.0, *(lower for lower, _ in of_others)])
     return interval_status(low, high, threshold, refuting)
 

@@ -106,6 +106,8 @@ class TaskContext:
         Returns:
             The first translation that a classifier of the study has; else the label itself.
         """
+        # Groups are made before the study knows by which classifier: the
+        # first translation is taken.
         names = self.label_names.values()
         return next((labels[label] for labels in names if label in labels), label)
 
@@ -261,6 +263,7 @@ def check_registered(field: str, name: str, registry: Registry[Any]) -> None:
         TableError: Nothing is registered under the name.
     """
     try:
+        # The registry's own error has the suggestion; here only the field is added.
         registry[name]
     except RegistryError as error:
         raise TableError(f"{field}: {error}") from error

@@ -91,6 +91,7 @@ class Build(Task):
         return ((self.classifier, self.label), *hard, *((name, "") for name in self.preserved))
 
     def check_plan(self, plan: Mapping[str, Task], classifiers: Container[str]) -> None:
+        # Drawn once already to see whether the templates have enough items.
         self.split_items()
 
     def method(self) -> str:
@@ -104,6 +105,7 @@ class Build(Task):
         )
 
     def cost(self, context: TaskContext) -> Cost:
+        # 0 where no strength is given: `steer` then chooses its own.
         settings = len(self.strengths) * max(len(self.sites), 1) or SETTINGS
         # Each setting, the unedited model, and the words.
         selection = self.selection_items * (settings + 2)

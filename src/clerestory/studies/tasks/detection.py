@@ -131,6 +131,7 @@ def _aurocs(detection: Detection) -> str:
 
 def _design(findings: Findings, detection: Detection) -> str:
     """Levels of the random factors, degrees of freedom and power."""
+    # `templates` names its design beside the counts of the arms.
     counts = {arm: count for arm, count in findings.templates.items() if arm != "design"}
     wording = VARIED[str(findings.templates["design"])][0]
     if len(set(counts.values())) == 1:

@@ -90,6 +90,7 @@ class FamiliarityTask(Task):
         of their own, or a prior's embedding.
         """
         model = context.model
+        # `familiarity` takes the profile's classifiers, or the prior's embedding, by itself.
         has_default = model.profile.classifiers or model.conditioning_site.startswith("prior/")
         if not self.classifiers and has_default:
             return None
@@ -119,6 +120,7 @@ class FamiliarityTask(Task):
         # Only a test that would have told it says that it does not look like a known name.
         is_powerful = result.power is not None and result.power.interval[0] >= POWER
         if is_familiar:
+            # A known name was told from invented ones: the claim of the contrary is refuted.
             supported = False
         else:
             supported = True if result.verdict == NOT_SHOWN and is_powerful else None

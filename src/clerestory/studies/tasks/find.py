@@ -62,6 +62,7 @@ class Find(DetectionTask):
 
     def check_plan(self, plan: Mapping[str, Task], classifiers: Container[str]) -> None:
         factors = self.factors(plan)
+        # Only names: the query itself is parsed against the recording once there is one.
         names = {field: COMPARED.findall(query) for field, query in self._queries.items()}
         phrase = (self.phrase,) if self.phrase else ()
         for field, columns in {"match": self.match, "phrase": phrase, **names}.items():
@@ -102,6 +103,7 @@ class Find(DetectionTask):
             classifiers={
                 name: classifier
                 for name, classifier in context.classifiers.items()
+                # `find` refuses a classifier that no query names.
                 if f"predicted.{name}" in queries
             },
             progress=context.report_as(f"finding {self.concept}"),

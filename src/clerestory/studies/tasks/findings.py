@@ -53,6 +53,7 @@ class FindingsTask(Task):
         if self.find:
             return load_findings(context, self.find)
         folder = context.folders[f"group.{self.group}"] / "groups"
+        # The order in the file numbers the folders.
         names = list(
             read_json(path_inside(folder, "groups.json", TableError), TableError)["groups"]
         )

@@ -56,6 +56,7 @@ class Maximize(FindingsTask):
         stage = context.address(self.site).partition(".")[0]
         # Sites of text encoders are read without running what comes after them.
         is_text = stage.partition("_")[0] == "text"
+        # As `maximize` chooses: a large pool where prompts are cheap to read.
         default = POOL_RATIO * self.budget if is_text else SCALE_PROMPTS
         count = self.budget + (self.random_prompts or default)
         if is_text:
@@ -69,6 +70,7 @@ class Maximize(FindingsTask):
 
         findings = self.load_findings(context, context.group_label(self.label))
         site = context.address(self.site)
+        # A model without the site still has an answer, at the site that ranked first.
         has_direction = bool(findings.by_kind("direction", site))
         first = findings.top_ranked("direction", site if has_direction else None)
         result = maximize(

@@ -101,6 +101,7 @@ class Record(Task):
         )
         # The first batch is timed.
         estimate = survey(context.model, plan)
+        # Reading a site of the denoiser takes as long as a picture.
         drawn = self.pictures or _runs_denoiser(context, patterns)
         return Cost(
             read=0 if drawn else estimate.samples,
@@ -143,12 +144,14 @@ class Record(Task):
 
     def _levels(self) -> dict[str, dict[str, str | tuple[str, ...]]]:
         return {
+            # `[:None]` is all levels.
             name: dict(list(levels.items())[: self.max_levels.get(name)])
             for name, levels in self.prompts.levels.items()
         }
 
     def _patterns(self, context: TaskContext) -> list[str]:
         """The patterns that match a site of the model; SiteError where none does."""
+        # A study for several models lists sites that only some of them have.
         patterns, last_error = [], None
         for pattern in self.sites:
             try:

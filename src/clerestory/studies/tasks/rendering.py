@@ -69,6 +69,7 @@ def save_chart(folder: Path, title: str, name: str, spec: Any) -> tuple[str, str
     """
     from clerestory.reporting.plots import svg
 
+    # SVG: it stays sharp at any size, and the report needs no other file.
     (folder / f"{name}.svg").write_text(str(svg(spec)), "utf-8")
     return title, f"{name}.svg"
 

@@ -96,8 +96,10 @@ def overall_status(statuses: Iterable[Status]) -> Status:
     ('not supported', 'undecided')
     """
     distinct = set(statuses)
+    # One claim that fails refutes the whole, whatever is undecided.
     if "not supported" in distinct:
         return "not supported"
+    # An empty conjunction is undecided too: nothing was shown.
     return "supported" if distinct == {"supported"} else "undecided"
 
 

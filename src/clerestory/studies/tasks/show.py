@@ -95,6 +95,7 @@ def _edits(row: Row, context: TaskContext) -> Sequence[Edit] | None:
     if not row.steered_by:
         return ()
     folder = context.folders[row.steered_by]
+    # From its file: the task may have run in an earlier process.
     steered = TaskResult.load(folder).steered_model
     if not steered:
         return None

@@ -73,6 +73,7 @@ class Verify(FindingsTask):
         listed = [unit for unit in self._units(context) if unit.partition("[")[0] in sites]
         # By default the first neuron and direction of each stage, and the conditioning site.
         units = len(listed) or 2 * len({site.stage for site in sites.values()}) + 1
+        # 20 for each unit: p after correction for that many can then still reach .05.
         baselines = self.baselines or max(FEWEST_BASELINES, 20 * units)
         # Added and ablated with all seeds, patched both ways with one.
         each = 2 * self.items * self.seeds_per_item + 2 * min(self.items, BASELINE_ITEMS)
@@ -91,6 +92,7 @@ class Verify(FindingsTask):
             context.model,
             classifier=context.classifier(self.classifier),
             label=label,
+            # A study for several models lists units that only some have found.
             units=[unit for unit in units if unit in known],
             items=self.items,
             seeds_per_item=self.seeds_per_item,

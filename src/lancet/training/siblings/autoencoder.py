@@ -91,6 +91,9 @@ def network(settings: SiblingSettings) -> AutoencoderKL:
 
     Args:
         settings: Widths and latent channels.
+
+    Returns:
+        The autoencoder, with random weights.
     """
     blocks = len(settings.autoencoder_widths)
     return AutoencoderKL(

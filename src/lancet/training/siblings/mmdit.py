@@ -162,6 +162,9 @@ def network(settings: SiblingSettings, width: int) -> SD3Transformer2DModel:
     Args:
         settings: Sizes.
         width: Units of a text state.
+
+    Returns:
+        The denoiser, with random weights.
     """
     return SD3Transformer2DModel(
         sample_size=16,

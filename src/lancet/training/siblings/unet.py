@@ -73,6 +73,9 @@ def network(settings: SiblingSettings, width: int) -> UNet2DConditionModel:
     Args:
         settings: Widths and layers.
         width: Units of a text state.
+
+    Returns:
+        The denoiser, with random weights.
     """
     widths = settings.unet_widths
     return UNet2DConditionModel(
