@@ -25,7 +25,9 @@ def _parts():
     from pathlib import Path
     from types import SimpleNamespace
 
-    parts = render._draw_parts(SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2, 64)
+    parts = render._draw_parts(
+        SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2, 64
+    )
     made = multiprocessing.get_context("spawn").Pool
 
     def told(self, *given, **how):

@@ -105,10 +105,12 @@ def attribute(
     """
     if isinstance(prompt, str):
         prompt = parse_pieces(prompt)
+    # Before any paraphrase is made: the prompt's own error names the piece that is too long.
     check_pieces(model, prompt)
     removals: tuple[Removal, ...] = ("baseline", "delete") if removal == "both" else (removal,)
     main = removals[0]
     replicates = _replicates(model, prompt, paraphrases, sentences, removals)
+    # After the paraphrases, which cost nothing to refuse; classifiers are opened here.
     targets = parse_targets(model, of, pool)
     paths = _paths(model, of, pool) if path else {}
     common = None if seeds is None else check_seeds(seeds)
@@ -125,6 +127,7 @@ def attribute(
         common, shared_seeds = common[:1] if common else (0,), False
 
     def seeds_of(text: str) -> tuple[int, ...]:
+        # Common seeds come first: the caller asked for them.
         return common or item_seeds(text, seeds_per_paraphrase, seed)
 
     games = Games.plan(prompt, replicates, seeds_of, removals, budget)
@@ -133,6 +136,7 @@ def attribute(
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report, batch=BATCH)
         measurer = Measurer(evaluator, measured_targets, sites)
+        # Units are read for the few coalitions that the test needs, not for all 2ⁿ.
         unit_samples = games.single_samples() if sites else ()
         measured = measurer.measure(games.samples(), unit_samples, out, report)
         splits, warnings = _splits(games, measured.values, measured_targets)
@@ -160,6 +164,7 @@ def attribute(
         each: {target.name: split[each] for target, split in zip(targets, of_targets, strict=True)}
         for each in removals
     }
+    # The first way of removal is the result; the other one only shows how much it depends on it.
     main_splits = alternatives.pop(main)
     result = Attribution(
         prompt=prompt.full_text,
@@ -206,6 +211,7 @@ def _replicates(
     if isinstance(paraphrases, int):
         return paraphrase(prompt, paraphrases, model=model, removal=removal)
     for sentence in paraphrases:
+        # Shares are averaged by piece over all sentences.
         if sentence.pieces != prompt.pieces:
             raise EvidenceError(
                 f"{sentence.full_text!r} has other pieces than {prompt.full_text!r}."
@@ -233,12 +239,14 @@ def _splits(
         usable = games.select(rows)
         total = len(games.paraphrases)
         if len(rows) < total:
+            # A few broken samples should not cost the whole attribution.
             text = f"{target.name} is not finite in {total - len(rows)} of {total} paraphrases"
             if len(set(usable.groups.tolist())) < MIN_TEMPLATES:
                 raise EvidenceError(
                     f"{text}: too few are left for a split. Look for NaN in the model's weights."
                 )
             warnings.append(EvidenceWarning("bad-samples", f"{text}, which were left out."))
+        # Rates lie in 0 … 1, so their shares have bounds; activations have none.
         splits.append(usable.split(measured, index, bounded=not target.is_activation))
     return splits, warnings
 

@@ -74,8 +74,11 @@ def baseline_for(words: str, before: str, after: str) -> str:
     boundary = LAST_BOUNDARY.match(before)
     assert boundary is not None  # it matches the empty string
     lead, phrase = before[: boundary.end()], before[boundary.end() :].lower().split()
+    # The phrase so far tells what kind of noun fits: "a [raven]" becomes "a thing".
     article = any(word in ("a", "an", "the") for word in phrase)
     plural = any(re.fullmatch(COUNTS, word) for word in phrase)
+    # A modifier, a counted noun or a noun without article leaves a whole
+    # phrase when it is deleted.
     if is_modifier(after) or plural or (phrase and not article):
         return ""
     thing = article or DETERMINER.match(words) is not None
@@ -83,6 +86,7 @@ def baseline_for(words: str, before: str, after: str) -> str:
         noun = PLACE
     else:
         noun = THING if thing or _ends_with(lead, VERBS) else PERSON
+    # "a black [raven]": the article stands before the adjective already.
     return noun if len(phrase) < 2 else noun.removeprefix("a ")
 
 

@@ -32,6 +32,7 @@ def network(split: Split) -> Any:
     count = len(split.shapley)
     # From the top, clockwise.
     angles = np.pi / 2 - 2 * np.pi * np.arange(count) / count
+    # Positions are computed here: Altair has no layout of networks.
     points = {
         share.piece: (float(np.cos(angle)), float(np.sin(angle)))
         for share, angle in zip(split.shapley, angles, strict=True)
@@ -122,6 +123,7 @@ def tokens(effects: Sequence[PatchEffect]) -> Any:
             "block": effect.site.split("/")[0],
             "token": labels[effect.position],
             "lost": effect.lost,
+            # Small shares have no figure: a full grid of zeros hides the others.
             "text": f"{effect.lost:.2f}" if abs(effect.lost) >= 0.05 else "",
         }
         for effect in effects
@@ -137,6 +139,8 @@ def tokens(effects: Sequence[PatchEffect]) -> Any:
         ),
         y=alt.Y("block:N", sort=blocks[::-1], title=None),
     )
+    # A fixed domain, so that colours of two charts compare; shares beyond
+    # 1 keep the darkest colour.
     scale = alt.Scale(scheme="blueorange", domain=[-1, 1], clamp=True)
     cells = base.mark_rect().encode(color=alt.Color("lost:Q", scale=scale, title="share lost"))
     figures = base.mark_text(fontSize=9).encode(text="text:N")
@@ -158,6 +162,7 @@ def _edges(
             "size": abs(pair.value),
             "sign": POSITIVE if pair.value >= 0 else NEGATIVE,
         }
+        # Two rows for each line, one for each of its ends.
         for edge, pair in enumerate(split.interactions)
         for piece in pair.pieces
     )

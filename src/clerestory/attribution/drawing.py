@@ -83,6 +83,7 @@ def draw_layers(
     if not blocks:
         return {}
     read = [site for sites in blocks.values() for site in sites]
+    # Seed 0 for all: text encoders draw no noise.
     values = model.run(prompt, 0, read=read, pool="none", pictures=False).site_values
     # The encoder of most blocks sets the depths: each of its blocks is drawn once.
     longest = max(blocks.values(), key=len)
@@ -94,6 +95,7 @@ def draw_layers(
             for stage, sites in blocks.items()
         }
         edits.append(
+            # Into the last block, so that what follows it, such as the final norm, still applies.
             [Patch(blocks[stage][-1], values[site].array()[:, 0]) for stage, site in layers.items()]
         )
     report = _relabel(progress, "drawing from each layer")

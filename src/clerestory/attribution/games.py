@@ -91,6 +91,7 @@ class Games:
             EvidenceError: Too few paraphrases have words left without the pieces.
         """
         pieces = len(prompt.pieces)
+        # An empty prompt cannot be drawn in every family, and would be no baseline of this prompt.
         usable = [each for each in paraphrases if all(map(each.text_without_pieces, removal))]
         if paraphrases and not usable:
             raise EvidenceError(
@@ -105,6 +106,8 @@ class Games:
             coalitions = [all_coalitions(pieces)] * len(usable)
         else:
             coalitions = [
+                # A seed for each paraphrase, so that the errors of sampling
+                # average out over paraphrases.
                 np.unique(np.concatenate(sampled_coalitions(pieces, budget, seed)), axis=0)
                 for seed in range(len(usable))
             ]
@@ -179,6 +182,7 @@ class Games:
             removal: self._split(
                 indices[removal],
                 template_means(self._stack(values, self.single, removal), self.groups),
+                # Only the main way is flagged: the comparison is the same from the other side.
                 indices[different[0]] if removal == first and different else None,
                 self._means(values, removal),
                 # Estimates from sampled coalitions can leave the bounds of the exact values.
@@ -198,6 +202,7 @@ class Games:
         """
         return np.array(
             [
+                # By paraphrase: one value that is not finite spoils every index of it.
                 np.isfinite([measured[each] for each in self.select([index]).samples()]).all(0)
                 for index in range(len(self.paraphrases))
             ]
@@ -218,6 +223,7 @@ class Games:
             paraphrases=tuple(self.paraphrases[row] for row in rows),
             seeds=tuple(self.seeds[row] for row in rows),
             coalitions=tuple(self.coalitions[row] for row in rows),
+            # The numbers go along: they seed the sampling of the remaining paraphrases.
             numbers=tuple(self.numbers[row] for row in rows),
         )
 
@@ -267,6 +273,7 @@ class Games:
             indices = sampled_indices(games, pieces, self.budget, self.numbers)
         return replace(
             indices,
+            # Indices are linear in the values, so means of indices are indices of means.
             shapley=template_means(indices.shapley, self.groups),
             interactions=template_means(indices.interactions, self.groups),
         )
@@ -287,6 +294,7 @@ class Games:
         names, pieces = self.prompt.labels, len(self.prompt.pieces)
         alone = single[:, 1:-1] - single[:, :1]
         total = single[:, -1] - single[:, 0]
+        # A floor, where no piece adds anything: any difference would exceed a margin of 0.
         largest = max(float(np.abs(indices.shapley.mean(0)).max()), 1e-12)
         margin = SENSITIVITY_MARGIN * largest
 
@@ -304,6 +312,7 @@ class Games:
                 (each.low > 0 or each.high < 0) and abs(each.value) > margin for each in differences
             ]
 
+        # A share lies in −1 … 1, so the difference of two in −2 … 2; pairs are twice as wide.
         shapley = sensitive(indices.shapley, None if other is None else other.shapley, 2)
         pairs = sensitive(indices.interactions, None if other is None else other.interactions, 4)
         return Split(
@@ -353,6 +362,7 @@ def estimates(values: Floats, limit: float | None) -> list[Estimate]:
     else:
         # Sums of differences of rates exceed their limit by rounding errors.
         columns = (values / limit).clip(-1, 1).T
+        # Scaled to −1 … 1, for which the interval is made, and back.
         low, high = limit * np.array([share_interval(column) for column in columns]).T
     rows = np.stack([values.mean(0), low, high], axis=1).tolist()
     return [Estimate(*row) for row in rows]

@@ -82,11 +82,14 @@ class Measurer:
             EvidenceError: The folder has measurements of something else.
         """
         with_units = set(unit_samples)
+        # Coalitions of different paraphrases may be the same text with the same seeds.
         distinct = list(dict.fromkeys(samples))
         count = len(distinct)
+        # Few large files rather than thousands of small ones.
         size = max(PROMPTS_PER_PART, math.ceil(count / MAX_PARTS))
         parts = [
             (part, read_units)
+            # Apart, since a part that reads units is thousands of times larger on disk.
             for read_units in (True, False)
             for part in _chunks([s for s in distinct if (s in with_units) == read_units], size)
         ]
@@ -122,11 +125,14 @@ class Measurer:
         texts, seeds = [each.text for each in samples], [each.seeds for each in samples]
         readings = measure_terms(self.evaluator, terms, texts, seeds, sites=sites)
         shape = (len(samples), len(seeds[0]))
+        # The seed is the faster index of the cells.
         values = np.stack([readings.values[term].reshape(shape).mean(1) for term in terms], axis=1)
         if not sites:
             return values, np.zeros((len(samples), 0), np.float32)
         activations = [readings.sites[site].values for site in sites]
+        # Steps first, then seeds.
         units = [each.mean(1).reshape(*shape, -1).mean(1) for each in activations]
+        # float32 as the model computes: float64 would double the size of the parts.
         return values, np.concatenate(units, axis=1).astype(np.float32)
 
     def _folder(self, out: Path, parts: Sequence[tuple[Sequence[Sample], bool]]) -> Path:
@@ -141,6 +147,7 @@ class Measurer:
         model = self.evaluator.model
         return {
             "model": [model.name, model.revision],
+            # As text: the plan is compared with what JSON gives back.
             "options": {name: str(value) for name, value in vars(model.defaults).items()},
             "targets": [target.digest for target in self.targets],
             "sites": list(self.sites),
@@ -163,6 +170,7 @@ def unit_sites(model: Model, targets: Sequence[Target]) -> list[str]:
     """
     stages = list(dict.fromkeys(site.stage for site in model.sites.values()))
     sites = [site for site in model.sites.values() if site.shape[1]]
+    # Later stages would have to run for their units alone.
     last = max(stages.index(target.stage(model)) for target in targets)
     addresses: list[str] = []
     for stage in stages[: last + 1]:
@@ -170,6 +178,7 @@ def unit_sites(model: Model, targets: Sequence[Target]) -> list[str]:
             tap: [site.address for site in sites if site.stage == stage and site.tap == tap]
             for tap in ("mlp", "out")
         }
+        # Neurons after the nonlinearity where a block has them, else the block's output.
         addresses += [] if stage == DECODER else (taps["mlp"] or taps["out"])
         addresses += [each for each in [model.conditioning_site] if each.startswith(f"{stage}/")]
     return list(dict.fromkeys(address for address in addresses if address in model.sites))
@@ -185,6 +194,7 @@ def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
     values, units = arrays.get("values"), arrays.get("units")
     if values is None or units is None or (values.ndim, units.ndim) != (2, 2):
         return None
+    # Other types come from another version or from somebody else.
     numbers = values.dtype == np.float64 and units.dtype == np.float32
     return (values, units) if numbers and len(values) == len(units) == count else None
 

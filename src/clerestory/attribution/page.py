@@ -47,6 +47,7 @@ def page(result: Attribution) -> str:
 
 def _tokens(result: Attribution) -> list[tuple[str, Markup]]:
     """A title and a chart for each target and text encoder."""
+    # With one encoder its name says nothing to most readers.
     several = len({effect.stage for effect in result.patching}) > 1
     titled = []
     for name, stage in dict.fromkeys((each.target, each.stage) for each in result.patching):

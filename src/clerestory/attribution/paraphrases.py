@@ -141,8 +141,10 @@ def paraphrase(
     sentences: list[SegmentedPrompt] = []
     for wording in _wordings(prompt, np.random.default_rng(seed)):
         sentence = _reworded(prompt, wording)
+        # Only "{item}" of a prompt that is all pieces leaves nothing.
         if not all(map(sentence.text_without_pieces, removal)):
             continue
+        # These two bound the length of all coalitions.
         texts = [sentence.full_text, sentence.text(present)]
         if model is None or prompts_fit(model, texts):
             sentences.append(sentence)
@@ -172,6 +174,7 @@ def parse_paraphrases(
         EvidenceError: A sentence has other pieces, or there are fewer than 20.
     """
     parsed = [parse_pieces(sentence) for sentence in dict.fromkeys(sentences)]
+    # The words alone: baselines may be written into the prompt and left out of the sentences.
     words = [piece.words for piece in prompt.pieces]
     for sentence in parsed:
         if [piece.words for piece in sentence.pieces] != words:
@@ -256,6 +259,7 @@ def _wordings(prompt: SegmentedPrompt, rng: np.random.Generator) -> Iterator[tup
     """
     variants = [_variants(prompt, index) for index in range(1, len(prompt.pieces))]
     inner = list(itertools.product(*variants))
+    # The words as they were written come first, so that the first sentence is the prompt itself.
     order = [0, *rng.permutation(np.arange(1, len(inner))).tolist()]
     # Templates take the words in one order, each from another start: no pair occurs twice.
     starts = [0, *rng.integers(len(inner), size=len(TEMPLATES) - 1).tolist()]

@@ -92,6 +92,7 @@ def patch_tokens(
         readers = {
             site: site_readers
             for site in text_blocks(model, stage)
+            # A one-element loop binds the name within the comprehension.
             for site_readers in [[each for each in targets if _is_read_after(model, each, site)]]
             if site_readers
         }
@@ -129,6 +130,7 @@ def _is_read_after(model: Model, target: Target, block: str) -> bool:
     if stage == model.sites[block].stage:
         order = list(model.sites)
         return order.index(block) <= order.index(site)
+    # A prior reads all text encoders; a text encoder reads no other one.
     encoded = stage in family.encoder_stages and stage not in family.text_windows
     return encoded or site in model.conditioning_sites
 
@@ -150,7 +152,9 @@ def _patch_stage(
     full_texts = [each.full_text for each in paraphrases]
     removed_texts = [each.text_without_pieces(removal) for each in paraphrases]
     positions = [_positions(window, each, removal) for each in paraphrases]
+    # Each term once, in a fixed order, whatever number of blocks it is read after.
     terms = [target.term for target in dict.fromkeys(itertools.chain(*readers.values()))]
+    # Values per position are used once: a cache would only fill memory.
     evaluator = Evaluator(model, cache=False, batch=BATCH)
     full, removed = (
         measure_terms(evaluator, terms, texts, seeds, sites=list(readers), pool="none")
@@ -160,11 +164,13 @@ def _patch_stage(
     for completed, (site, targets) in enumerate(readers.items(), 1):
         activations = full.sites[site].values[:, 0]
         counterparts = removed.sites[site].values[:, 0]
+        # A token for all paraphrases at once: one run instead of one for each.
         for position, token in enumerate(_shared(positions)):
             pairs = [each.get(token, []) for each in positions]
             edit = Patch(site, _patched(activations, counterparts, pairs))
             site_terms = [target.term for target in targets]
             patched = measure_terms(evaluator, site_terms, full_texts, seeds, edits=[edit])
+            # Paraphrases without the token would dilute its share.
             has_token = np.array([bool(each) for each in pairs])
             for target in targets:
                 values, without, with_patch = (
@@ -236,6 +242,7 @@ def _positions(window: TextEncoder, paraphrase: SegmentedPrompt, removal: Remova
         if not counterparts:
             continue
         for index, (position, text) in enumerate(tokens):
+            # Odd parts are pieces, even ones the words around them.
             if part % 2:
                 token = Token((part, index), text)
                 # A piece of more tokens than its baseline: its first ones share the baseline's
@@ -243,6 +250,8 @@ def _positions(window: TextEncoder, paraphrase: SegmentedPrompt, removal: Remova
                 counterpart = max(len(counterparts) - len(tokens) + index, 0)
             else:
                 token = Token((part, 0), _context_label(paraphrase, part // 2))
+                # Context may lose tokens with a piece, such as its article:
+                # the rest share the last one.
                 counterpart = min(index, len(counterparts) - 1)
             pair = position, counterparts[counterpart][0]
             positions.setdefault(token, []).append(pair)
@@ -278,6 +287,7 @@ def _tokens_by_part(
     for position, (start, end) in enumerate(offsets):
         token = text[start:end]
         if token.strip():
+            # A token may begin with the blank before its word, which belongs to the part before.
             first = start + len(token) - len(token.lstrip())
             tokens.setdefault(parts[first], []).append((position, token.strip()))
     return tokens

@@ -92,6 +92,7 @@ class SegmentedPrompt:
             elif piece.modifies:
                 deleted = True
             else:
+                # "with a [raven]" loses "with a" too, or the sentence would be broken.
                 lead = LEAD.search(_text(text))
                 text = text[: lead.start()] if lead else text
             text, deleted = _append(text, self.context[index + 1], -2 - index, deleted)
@@ -145,6 +146,7 @@ def parse_pieces(text: str) -> SegmentedPrompt:
     if not text.strip():
         raise PromptError("The prompt is empty.")
     if "[" not in text and "]" not in text:
+        # Without brackets every word is a piece, deleted when it is removed.
         words = text.split()
         context = ["", *[" "] * (len(words) - 1), ""]
         return SegmentedPrompt(tuple(context), tuple(Piece(word, "", True) for word in words))
@@ -193,8 +195,10 @@ def _pieces(bracketed: Sequence[str], context: Sequence[str]) -> list[Piece]:
     before = ""
     for index, text in enumerate(bracketed):
         before += context[index]
+        # A bracket stands for the piece that follows, whose words do not matter here.
         after = context[index + 1] + ("[" if index + 1 < len(bracketed) else "")
         pieces.append(_piece(text, before, after))
+        # Without brackets and baselines, as the full prompt reads.
         before += pieces[-1].words
     return pieces
 

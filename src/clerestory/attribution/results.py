@@ -190,6 +190,7 @@ class Attribution(PicturedResult):
     def summary(self) -> str:
         """The largest share of each target, with its interval."""
         largest = [
+            # By size: a piece that lowers the value is as much of a finding.
             (name, max(split.shapley, key=lambda share: abs(share.value)))
             for name, split in self.of.items()
         ]

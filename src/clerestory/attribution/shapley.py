@@ -64,6 +64,7 @@ def all_coalitions(pieces: int) -> Bools:
     Returns:
         Booleans; row number n has piece k where bit k of n is set.
     """
+    # Reversed, so that coalition i holds the pieces of the bits that are set in i.
     return np.array([each[::-1] for each in itertools.product([False, True], repeat=pieces)])
 
 
@@ -101,6 +102,7 @@ def exact_indices(values: Floats) -> Indices:
         each = [_indices(row, pieces) for row in values]
         shapley, interactions = (np.array(part) for part in zip(*each, strict=True))
     total = values[:, -1] - values[:, 0]
+    # Both sum to the value of all pieces, by the axiom of efficiency.
     errors = [np.abs(part.sum(1) - total).max() for part in (shapley, interactions)]
     return Indices(shapley, interactions[:, pieces:], pairs, float(max(errors)))
 
@@ -120,6 +122,7 @@ def sampled_coalitions(pieces: int, budget: int, seed: int) -> list[Bools]:
     for half in (0, 1):
         requests: list[Bools] = []
 
+        # The list is bound as a default: the name is rebound in the next half.
         def record(coalitions: Bools, requests: list[Bools] = requests) -> Floats:
             requests.append(np.atleast_2d(coalitions).astype(bool))
             return np.zeros(len(requests[-1]))
@@ -151,10 +154,12 @@ def sampled_indices(
     halves = np.array(
         [
             [_estimates(pieces, budget, 2 * seed + half, game) for half in (0, 1)]
+            # The same seeds as in `sampled_coalitions`: only those coalitions were measured.
             for seed, game in zip(seeds or range(len(games)), games, strict=True)
         ]
     )
     estimates = halves.mean(1)
+    # Half the difference of two independent estimates is a draw of the error of their mean.
     deviations = (halves[:, 0] - halves[:, 1])[:, :pieces] / 2
     ends = np.array([game(single_coalitions(pieces)[[0, -1]]) for game in games])
     errors = np.abs(estimates[:, :pieces].sum(1) - (ends[:, 1] - ends[:, 0]))
@@ -170,6 +175,7 @@ def sampled_indices(
 @functools.cache
 def _weights(pieces: int) -> tuple[Floats, Floats]:
     """The weight of every coalition in each index, `[coalition, index]`."""
+    # The indices of unit games are the weights, by linearity.
     each = [_indices(row, pieces) for row in np.eye(2**pieces)]
     shapley, interactions = zip(*each, strict=True)
     return np.array(shapley), np.array(interactions)
@@ -187,6 +193,7 @@ def _indices(values: Floats, pieces: int) -> tuple[Floats, Floats]:
 
     computer = shapiq.ExactComputer(n_players=pieces, game=game)
     shapley = computer("SV", 1)
+    # One piece has no pair, and shapiq computes no second order for it.
     interactions = computer("k-SII", 2) if pieces > 1 else shapley
     return _as_array(shapley, pieces, 1), _as_array(interactions, pieces, 2)
 

@@ -71,6 +71,7 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     """
     values = activations.astype(np.float64)
     total = values[:, -1] - values[:, 0]
+    # All pieces together beyond the sum of each alone, relative to none.
     synergy = total - (values[:, 1:-1] - values[:, :1]).sum(1)
     spread = values.reshape(-1, values.shape[-1]).std(0)
     # A constant unit has a spread of rounding errors: it ranks last, and its figures are 0.
@@ -78,11 +79,13 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     # Neurons are ranked and tested on different templates, so that selection does not inflate
     # them.
     selection, evaluation = slice(0, None, 2), slice(1, None, 2)
+    # A neuron that the pieces inhibit less together is no joint activation.
     ranking = np.where(total[selection].mean(0) > 0, synergy[selection].mean(0) / scale, -np.inf)
     order = np.argsort(-np.nan_to_num(ranking, nan=-np.inf), kind="stable")
     picks = order[ranking[order] > 0][:MAX_PICKS]
     names = [f"{site}[{unit}]" for site in sites for unit in range(model.sites[site].shape[1] or 0)]
     assert len(names) == values.shape[-1]
+    # Both have to hold: the larger p of an intersection-union test (Berger 1982).
     p = np.maximum(*(_positive_p(each[evaluation][:, picks]) for each in (synergy, total)))
     q = benjamini_hochberg(p)
     return SynergyTest(

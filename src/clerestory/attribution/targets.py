@@ -146,6 +146,7 @@ def finding_targets(
                 for direction in [_normalized_direction(findings, finding)]
                 if direction is not None
             )
+            # One of each kind for a stage: more would be the same concept again.
             targets += [Target(term.name, term) for term in itertools.islice(terms, 1)]
     if not targets:
         raise EvidenceError(f"{name} has no direction or neuron of this model.")
@@ -169,6 +170,7 @@ def path_targets(model: Model, findings: Findings, name: str, pool: str = "mean"
     for finding in ranked:
         attributed = _attributed_stage(model, finding) is not None
         if attributed and _difference(findings, finding) is not None:
+            # The best ranked step of each site: the path has one value for a site.
             by_site.setdefault(parse(finding.site).site, finding)
     targets = []
     for site in model.sites:
@@ -199,6 +201,7 @@ def _normalized_direction(findings: Findings, finding: Finding) -> NDArray[np.fl
         units = parse(finding.unit).units
         assert units is not None
         direction = np.eye(1, len(difference), units[0])[0]
+    # 0 where a unit does not separate the sides: it has no share to give.
     scale = float(direction @ difference)
     return direction / scale if scale else None
 

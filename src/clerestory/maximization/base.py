@@ -179,6 +179,7 @@ class Problem:
             BudgetSpentError: The new sequences exceed the budget, or only known ones are
                 requested.
         """
+        # Known sequences count too: this is the only sign of a search that goes in circles.
         self.requested += len(states)
         new = [state for state in dict.fromkeys(states) if state not in self._parts]
         self._score(new, {} if chains is None else dict(zip(states, chains, strict=True)))
@@ -216,6 +217,7 @@ class Problem:
                 "This objective has no gradient; only text sites have one. Use another search."
             )
         new = [state for state in dict.fromkeys(states) if state not in self._gains]
+        # Checked before it is spent, so that a search never exceeds its budget.
         if 2 * len(new) > self.remaining:
             raise BudgetSpentError
         if new:
@@ -230,6 +232,7 @@ class Problem:
     def _score(self, states: Sequence[State], chains: dict[State, int]) -> None:
         valid = self.space.valid(states) if states else []
         new = [state for state, is_valid in zip(states, valid, strict=True) if is_valid]
+        # None of them is scored: half a generation would have no meaning to its search.
         if len(new) > self.remaining:
             raise BudgetSpentError
         # Invalid sequences are cached too, at no cost: chains propose the same ones again.
@@ -244,6 +247,7 @@ class Problem:
             self.spent += 1
             score, nats = map(float, parts)
             self._parts[state] = score, nats
+            # By prompt, since the trail holds texts and results need the sequence behind them.
             self.states[prompt] = state
             chain = chains.get(state, 0)
             self.trail.append(ScoredPrompt(text, prompt, score, nats, self.spent, chain))

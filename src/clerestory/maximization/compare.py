@@ -110,6 +110,7 @@ class ComparisonResult(Result):
 
     def summary(self) -> str:
         """The target's rate with the plain words and under the best other condition."""
+        # The order of `compare`: unedited, the words, then what is compared with them.
         words = self.conditions[1]
         others = list(self.conditions[2:]) or [words]
         best = max(others, key=lambda outcome: outcome.target.rate)
@@ -246,6 +247,7 @@ def compare(
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
         design = Design.crossed(selected, numbers)
+        # Distances to the plain words: a good search draws what saying it draws.
         outcomes = compare_conditions(evaluator, conditions, design, panel, frechet_to=WORDS)
     provenance = provenance_of(model, options)
     return ComparisonResult(f"{classifier}={label}", selected, numbers, tuple(outcomes), provenance)

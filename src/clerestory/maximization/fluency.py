@@ -59,6 +59,8 @@ class Bigrams:
         words: Counter[str] = Counter()
         for text in texts:
             sequence = [START, *_words(text)]
+            # The start mark is counted as a word, since pairs are divided by
+            # the count of their first.
             words.update(sequence)
             pairs.update(itertools.pairwise(sequence))
         return cls(pairs, words)
@@ -78,6 +80,7 @@ class Bigrams:
         # The uniform part keeps the logarithm of an unknown word finite.
         single += (1 - WORD_WEIGHT) / (len(self.words) + 1)
         pair = self.pairs[first, second] / self.words[first] if self.words[first] else 0.0
+        # Jelinek–Mercer interpolation, with fixed weights.
         return math.log(PAIR_WEIGHT * pair + (1 - PAIR_WEIGHT) * single)
 
 
@@ -116,6 +119,7 @@ def _mean_log_probability(
 ) -> float:
     ids = tokenizer(text, return_tensors="pt").input_ids  # type: ignore[attr-defined]
     start = getattr(tokenizer, "bos_token_id", None)
+    # Some tokenizers put the start token before every text by themselves.
     if start is not None and ids[0, 0] != start:
         ids = torch.cat([torch.tensor([[start]]), ids], 1)
     if ids.shape[1] < 2:
@@ -126,4 +130,5 @@ def _mean_log_probability(
 
 
 def _words(text: str) -> list[str]:
+    # A comma is a word of its own: it separates the words of many prompts.
     return text.casefold().replace(",", " ,").split()

@@ -116,6 +116,7 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     space = prompt_space(
         model, words=words, template=template, vocabulary=vocabulary, ban=ban, tokens=tokens
     )
+    # Looked up before the model runs: a misspelt name costs no time.
     algorithm = searches[search]() if isinstance(search, str) else search
     scorer = Scorer(model, target, check_seeds(seeds), batch)
     problem = Problem(space, budget, np.random.default_rng(seed), scorer)
@@ -174,10 +175,12 @@ def _plan(scorer: Scorer, space: Space, search: Search) -> dict[str, Any]:
     return {
         "objective": scorer.objective.name,
         "digest": scorer.objective.digest,
+        # A dataclass, whose `repr` lists its settings.
         "search": repr(search),
         "seeds": list(scorer.seeds),
         "template": space.template,
         "words": [space.shortest, space.longest],
+        # Tens of thousands of words: a digest is enough to tell two vocabularies apart.
         "vocabulary": hashlib.sha256("\n".join(space.vocabulary).encode()).hexdigest()[:16],
         "ban": list(space.banned),
     }
@@ -222,6 +225,7 @@ class _Pool:
     budget: int
 
     def __post_init__(self) -> None:
+        # Otherwise pool and search share their scores, which were loaded already.
         if self.file == FRESH:
             self.scorer.known |= self.trail.load(FRESH)
 
@@ -258,6 +262,7 @@ class _Pool:
         try:
             scores = self._score(range(self.head, len(self.prompts)), self.budget, report)
         except KeyboardInterrupt:
+            # What is scored by now is a smaller random pool: prompts are in random order.
             known = [prompt for prompt in self.prompts if prompt in self.scorer.known]
             return PoolScores(self.scorer(known)), True
         finally:
@@ -269,6 +274,7 @@ class _Pool:
         for start in rows[::batch]:
             end = min(start + batch, rows.stop)
             self.scorer(self.prompts[start:end])
+            # Now and then: each write replaces the whole file.
             self.trail.save(self.scorer.known, self.file, at_once=False)
             report(LABEL, completed + end, self.total)
         scores = self.scorer(self.prompts[: rows.stop])
@@ -350,6 +356,7 @@ def _maximized(at: int, problem: Problem, scorer: Scorer, fresh: Scorer) -> Maxi
         z=0.0,
         percentile=0.0,
         fluency=row.fluency,
+        # Searches without chains count as one.
         chains=len(problem.visits.get(state, {0})),
         contributions=_contributions(problem.space, scorer, state, row.score),
     )
@@ -364,6 +371,7 @@ def _dissimilar(states: Sequence[State], order: NDArray[np.integer], count: int)
     bags: list[Counter[int]] = []
     for index in order.tolist():
         bag = Counter(states[index])
+        # Of single words any two differ in one word, which is all that they have.
         tolerance = min(bag.total() - 1, 1)
         if all(max((bag - b).total(), (b - bag).total()) > tolerance for b in bags):
             chosen.append(index)
@@ -387,6 +395,8 @@ def pareto_front(scores: NDArray[np.float64], fluency: NDArray[np.float64]) -> l
     highest = -np.inf
     # The last key of `lexsort` is the primary one: by score, and by fluency among equal scores.
     for index in np.lexsort((-fluency, -scores)).tolist():
+        # From the highest score down, a prompt is on the front if it is
+        # more fluent than all before.
         if fluency[index] > highest:
             front.append(index)
             highest = fluency[index]
@@ -400,6 +410,7 @@ def _contributions(
     if len(state) < 2:
         return ()
     shorter = [(*state[:at], *state[at + 1 :]) for at in range(len(state))]
+    # Outside of the budget: it explains the result and is not part of the search.
     scores = scorer([space.text(each) for each in shorter])
     return tuple(
         (space.vocabulary[word].strip(), float(score - without))
@@ -411,6 +422,7 @@ def _with_pictures(
     result: MaximizationResult, scorer: Scorer, evaluator: Evaluator
 ) -> MaximizationResult:
     seeds = list(PICTURE_SEEDS if scorer.is_seed_independent else scorer.seeds)
+    # The same seeds for all prompts, so that their columns compare.
     design = Design.crossed([best.prompt for best in result.best], seeds)
     (drawing,) = evaluator.draw([Condition("best")], design, description="drawing the best")
     return replace(result, pictures=design.by_item(drawing.pictures))

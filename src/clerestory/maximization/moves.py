@@ -59,6 +59,8 @@ def perturb(state: State, space: Space, rng: np.random.Generator) -> tuple[State
         return tuple(swapped), 0.0
     if kind == "insert":
         at = int(rng.integers(length + 1))
+        # An insertion picks one of as many words, and one deletion undoes it:
+        # log q(back) − log q(there).
         return (*state[:at], int(rng.integers(words)), *state[at:]), float(np.log(words))
     at = int(rng.integers(length))
     return (*state[:at], *state[at + 1 :]), -float(np.log(words))
@@ -108,6 +110,7 @@ def best_random(
     draws = random_valid(problem, chains * tries)
     numbers = [index // tries for index in range(len(draws))]
     scores = problem.scores(draws, numbers).reshape(chains, tries)
+    # Stable, so that ties do not depend on the machine.
     best = np.argsort(-scores, axis=1, kind="stable")[:, :keep]
     states = [draws[chain * tries + at] for chain, row in enumerate(best) for at in row.tolist()]
     return states, np.take_along_axis(scores, best, axis=1).ravel()

@@ -64,6 +64,7 @@ def draw_pool(space: Space, count: int) -> tuple[list[str], bool]:
         if len(prompts) <= count:
             return prompts, True
         return [prompts[index] for index in rng.permutation(len(prompts))[:count]], False
+    # A problem without an objective: only its space and its generator are used.
     drawing = Problem(space, count, rng, lambda prompts: np.zeros(len(prompts)))
     drawn: dict[str, None] = {}
     # Different prompts, since a search scores no prompt twice either.

@@ -268,6 +268,7 @@ class MaximizationResult(_Figures, Result):
         Returns:
             The result with the z, percentiles, p and status that follow; q is p.
         """
+        # By the score on fresh seeds: the seeds of the search selected the prompt.
         p = pool.p(self.best[0].fresh_score, self.evaluations)
         best, front = (
             tuple(
@@ -344,6 +345,7 @@ class MaximizationResult(_Figures, Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure except trail and samples, ready for JSON."""
+        # Not `asdict` of the result, which would copy pictures and trail.
         figures = {each.name: getattr(self, each.name) for each in fields(_Figures)}
         pool, diagnostics = self.pool.summary(), dict(self.diagnostics)
         return asdict(
@@ -419,6 +421,7 @@ def adjust_for_units(results: Sequence[MaximizationResult]) -> list[Maximization
     Returns:
         The results with q by Benjamini–Hochberg over all of them, and the status that follows.
     """
+    # The status follows q: one unit of many is found by chance.
     q = benjamini_hochberg(np.array([result.p for result in results]))
     return [
         replace(
@@ -460,4 +463,5 @@ def log_spaced(length: int, points: int) -> NDArray[np.integer]:
     Returns:
         `[index]`, ascending.
     """
+    # Rounding repeats the first indices, which are one apart on this scale.
     return np.asarray(np.unique(np.geomspace(1, length, points).astype(int)) - 1)

@@ -67,6 +67,7 @@ class Scorer:
             raise SearchError("A score is one number: pool positions by mean, max or last.")
         self.seeds = check_seeds(self.seeds)
         if self.is_seed_independent:
+            # All seeds give one score: the others would only take time.
             self.seeds = self.seeds[:1]
         for term in self._activation_terms:
             site = self.model.sites[parse(term.site).site]
@@ -105,6 +106,7 @@ class Scorer:
         """A scorer with as many seeds that this one does not use; itself if seeds do not matter."""
         if self.is_seed_independent:
             return self
+        # Twice as many, so that enough are left whichever of them the search uses.
         drawn = item_seeds("fresh seeds", 2 * len(self.seeds))
         fresh = [seed for seed in drawn if seed not in self.seeds][: len(self.seeds)]
         return replace(self, seeds=fresh, known={})
@@ -134,11 +136,18 @@ def _measure(scorers: Sequence[Scorer], prompts: Sequence[str]) -> list[NDArray[
     first = scorers[0]
     terms = dict.fromkeys(term for scorer in scorers for _, term in scorer.objective.terms)
     values = measure_terms(
-        first._evaluator, list(terms), prompts, first.seeds, role=first.role, log_odds=True
+        # One evaluator for all: scorers of one call share model, seeds and role.
+        first._evaluator,
+        list(terms),
+        prompts,
+        first.seeds,
+        role=first.role,
+        log_odds=True,
     ).values
     scores = []
     for scorer in scorers:
         parts = [weight * values[term] for weight, term in scorer.objective.terms]
+        # The seed is the faster index.
         total = np.sum(parts, axis=0).reshape(len(prompts), len(first.seeds))
         scores.append(np.asarray(total.mean(1)))
     return scores
@@ -225,7 +234,9 @@ class ObjectiveGradient:
         self.model, self.objective, self.space = scorer.model, scorer.objective, space
         self.word_tokens = self._word_tokens()
         weight = self.window.encoder.get_input_embeddings().weight
+        # Copied once: it is multiplied with every gradient.
         self.embeddings = weight.detach().float().cpu().numpy()
+        # Words begin after the start token and the template's own words.
         prefix = space.template.partition(WORDS)[0]
         self.first = int(self.window.has_start_token) + (
             len(self._ids(prefix)) if prefix.strip() else 0
@@ -246,6 +257,7 @@ class ObjectiveGradient:
             assert isinstance(term, DirectionTerm)
             site = parse(term.site).site
             hook = self.model.family.hooks_by_address[site]
+            # As `Pooler` pools when the site is read, so that the gradient is that of the score.
             mask = token_mask if hook.text_window else None
             pooler = Pooler(term.pool, mask, sequence=hook.site.shape[0] is not None)
             pooled = pooler(values[site])

@@ -103,6 +103,7 @@ class SearchComparison(Result):
         parts = []
         for name, curve in self.curves.items():
             indices = log_spaced(curve.shape[1], POINTS)
+            # -inf before the first valid prompt: a gap in the line.
             part = np.where(np.isfinite(curve[:, indices]), curve[:, indices], np.nan)
             columns = {"low": part.min(0), "median": np.median(part, 0), "high": part.max(0)}
             parts.append(pd.DataFrame({"search": name, "evaluations": indices + 1, **columns}))
@@ -188,6 +189,7 @@ def compare_searches(
     # Curves are compared with each other: the pool only scales the temperatures.
     if options.get("random_prompts") is None:
         options["random_prompts"] = SCALE_PROMPTS
+    # The same seeds for every search.
     runs = list(product(names, range(seed, seed + repeats)))
     announce_once = None if announce is None else _first_of(announce, len(runs))
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
@@ -231,4 +233,5 @@ def _first_of(announce: Announce, runs: int) -> Announce:
 
 def _extended(best: NDArray[np.float64], budget: int) -> NDArray[np.float64]:
     """The curve, continued to the whole budget at its last value."""
+    # A search may end early, with a known optimum or a converged chain.
     return np.concatenate([best, np.full(budget - len(best), best[-1])])

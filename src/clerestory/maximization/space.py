@@ -179,6 +179,7 @@ def prompt_space(
     if tokens and isinstance(window, TextEncoder):
         numbers = _raw_tokens(window)
     banned = [text.casefold() for text in ban]
+    # Banned here as well as in `valid`, so that random draws are seldom refused.
     entries = [word for word in numbers if word and not any(b in word.casefold() for b in banned)]
     if not tokens:
         # Of words that differ only in case, the first stays: a tokenizer may not distinguish them.
@@ -203,6 +204,7 @@ def _readability(
 ) -> Callable[[Sequence[State], Sequence[str]], list[bool]]:
     """Whether prompts are the same after encoding and decoding, and encode to these tokens."""
     prefix, _, suffix = template.partition(WORDS)
+    # A blank stands for no text, which some tokenizers refuse.
     before, after = window.token_ids([prefix or " "])[0], window.token_ids([suffix or " "])[0]
 
     def is_readable(states: Sequence[State], texts: Sequence[str]) -> list[bool]:
@@ -215,8 +217,10 @@ def _readability(
         readable = []
         for state, text, reread, ids in zip(states, texts, decoded, encoded, strict=True):
             is_same = _compact(reread) == _compact(text) and ids == ids_of[reread]
+            # A longer prompt is cut, so that words at its end would have no effect.
             is_same = is_same and len(ids) <= window.capacity
             if is_same and tokens is not None:
+                # Raw tokens must survive: joined, they may be read as other tokens.
                 is_same = ids == [*before, *(tokens[index] for index in state), *after]
             readable.append(is_same)
         return readable

@@ -40,6 +40,7 @@ class Trail:
     """
 
     def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
+        # A monotonic clock: the system's may be set back.
         self.folder, self._last_write = folder, time.monotonic()
         if folder is not None:
             open_planned_folder(

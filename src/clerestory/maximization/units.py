@@ -69,6 +69,7 @@ def maximize_units(
         resolve_objective(each, options.get("pool", "last"), options.get("findings"))
         for each in objectives
     ]
+    # Fresh seeds, by which the best prompts are scored too.
     scorers = [Scorer(model, each, check_seeds(seeds), batch).fresh() for each in parsed]
     if len({tuple(scorer.seeds) for scorer in scorers}) > 1:
         raise SearchError("Some objectives depend on seeds and others do not: search separately.")
@@ -84,6 +85,7 @@ def maximize_units(
                 model,
                 objective,
                 budget=budget,
+                # The pool is drawn once for all units below; this one only scales temperatures.
                 random_prompts=SCALE_PROMPTS,
                 seeds=seeds,
                 batch=batch,
@@ -104,5 +106,6 @@ def maximize_units(
     )
     for completed, result in enumerate(adjusted, 1):
         if out is not None:
+            # Written again: the corrected q was not known before the last unit.
             result.write(Path(out) / f"{completed:03d}-{slug(result.objective)}")
     return adjusted

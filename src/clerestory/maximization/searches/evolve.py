@@ -44,9 +44,11 @@ class Evolve(Search):
 
     @override
     def run(self, problem: Problem) -> Iterator[int]:
+        # Fewer than four have no variety to cross.
         size = max(self.population // self.islands, 4)
         tries = size + min(int(self.initial * problem.budget) // self.islands, 3 * size)
         states, _ = best_random(problem, self.islands, tries, size)
+        # Islands exchange nothing, so that they are independent evidence for a prompt.
         populations = [states[start : start + size] for start in range(0, len(states), size)]
         best, idle = [-np.inf] * self.islands, [0] * self.islands
         while True:
@@ -59,6 +61,7 @@ class Evolve(Search):
                 best[number] = max(best[number], top)
                 # An island that no longer improves has lost its variety.
                 if idle[number] > self.patience:
+                    # Its best one stays.
                     survivors = [*survivors[:1], *random_valid(problem, size - 1)]
                     idle[number] = 0
                 populations[number] = survivors
@@ -73,6 +76,7 @@ class Evolve(Search):
             # At one point, which keeps phrases together: activations depend on word order.
             cut = int(rng.integers(1, max(len(child), 2)))
             child = (*child[:cut], *parent[cut:])
+        # One or two changes: a single one rarely leaves a local optimum.
         for _ in range(1 + int(rng.integers(2))):
             changed, _ = perturb(child, problem.space, rng) if child else (parent, 0.0)
             # A deletion may leave nothing, which is no prompt: the child is then unchanged.

@@ -40,6 +40,7 @@ class Gradient(Search):
 
     @override
     def run(self, problem: Problem) -> Iterator[int]:
+        # The number of the restart, which the trail shows as a chain.
         start = 0
         while True:
             states = random_valid(problem, min(self.initial, max(problem.remaining, 1)))

@@ -42,6 +42,7 @@ class GradientMetropolis(Metropolis):
     @override
     def _propose(self, problem: Problem, chains: Chains) -> list[tuple[State, float]]:
         rng, temperatures = problem.rng, chains.temperatures
+        # Drawn for all chains, used or not, so that random numbers do not depend on the gradient.
         proposals = [perturb(state, problem.space, rng) for state in chains.states]
         informed = [at for at in range(len(proposals)) if rng.random() < self.informed]
         if not informed:
@@ -59,6 +60,8 @@ class GradientMetropolis(Metropolis):
             if not is_valid:
                 proposals[at] = (state, 0.0)
                 continue
+            # The probability of going back, by the gradient at the new
+            # sequence: Metropolis–Hastings.
             odds = _log_odds(next(reverse_gains)[position], temperatures[at])
             proposals[at] = (state, float(odds[chains.states[at][position]] - forward))
         return proposals

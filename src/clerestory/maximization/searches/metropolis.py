@@ -124,6 +124,7 @@ class Chains:
         Returns:
             Chains at their starting points.
         """
+        # In standard deviations of random prompts, so that one setting serves all objectives.
         scale = 1.0 if settings.absolute else (problem.scale or 1.0)
         cold, hot = (float(np.log(scale * end)) for end in (settings.coldest, settings.hottest))
         count = settings.temperatures
@@ -159,6 +160,7 @@ class Chains:
         correction = np.array([ratio for _, ratio in proposals])
         with np.errstate(invalid="ignore"):  # an invalid prompt scores -inf, and is rejected
             gain = (scores - self.scores) / self.temperatures + correction
+        # In logarithms, which do not overflow for a large gain.
         accepted = np.log(self.problem.rng.random(len(states))) < gain
         self.states = [
             new if is_accepted else old
@@ -201,6 +203,7 @@ class Chains:
             "temperatures": np.exp(self.log_temperatures).tolist(),
         }
         draws = np.array(self.draws).T
+        # R̂ compares chains, and is undefined for constant ones.
         if draws.size and draws.shape[0] > 1 and draws.shape[1] > MIN_DRAWS and np.ptp(draws) > 0:
             # Imported here, by name: arviz_stats is slow to import and has no types.
             array_stats: Any = importlib.import_module("arviz_stats.base").array_stats
@@ -211,6 +214,7 @@ class Chains:
 
     def _record(self, count: int) -> None:
         """Record the lowest of the `count` temperatures of each ladder."""
+        # Only the coldest chain samples the distribution that is asked for.
         scores, words = self.scores[::count].copy(), self.problem.space.words
         draw = len(self.draws)
         self.draws.append(scores)

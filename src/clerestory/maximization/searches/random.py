@@ -23,5 +23,6 @@ class Random(Search):
     def run(self, problem: Problem) -> Iterator[int]:
         while problem.remaining:
             count = min(self.batch, problem.remaining)
+            # Invalid sequences cost nothing and are drawn again.
             problem.scores([problem.space.random(problem.rng) for _ in range(count)])
             yield problem.spent
