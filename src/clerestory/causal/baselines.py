@@ -157,6 +157,8 @@ class SelectionReadings:
         permuted = np.empty((0, positive.shape[1]))
         if min(len(positive), len(negative)) >= FEWEST_TEMPLATES:
             with suppress(EvidenceError):  # templates that are all alike leave no direction
+                # Half of each kind: permutations know the templates, random
+                # directions the whole distribution.
                 permuted = permuted_directions(positive, negative, norm, rng, count // 2)
         centered = self.values[site].astype(np.float64)
         for arm in ("positive", "negative"):
@@ -200,6 +202,7 @@ def read_selection(
         if progress is None
         else lambda _, completed, total: progress("reading", completed, total),
     )
+    # The mean over the steps that the finding was read at.
     values = {site: run.read(site).mean("step").to_numpy() for site in dict.fromkeys(sites)}
     return SelectionReadings(table, values)
 
@@ -216,6 +219,8 @@ def baseline_count(edits: int) -> int:
     >>> baseline_count(1), baseline_count(7)
     (99, 139)
     """
+    # With n baselines p is at least 1/(n + 1), and Benjamini–Hochberg
+    # multiplies the first by the edits.
     return max(FEWEST, math.ceil(edits / LEVEL) - 1)
 
 
@@ -263,6 +268,7 @@ def _sample_rows(samples: pd.DataFrame) -> pd.DataFrame:
     names = sorted(samples["item"].unique())
     ranks = dict(zip(names, rng.permutation(len(names)), strict=True))
     ordered = samples.assign(rank=samples["item"].map(ranks)).sort_values("rank", kind="stable")
+    # Fewer items where there are many templates, which are what is permuted.
     items = max(FEWEST_ITEMS, SAMPLES_PER_ARM // count)
     rows = ordered.groupby(["arm", "wording"], sort=False).head(items)
     return rows[["arm", "wording", "item", "prompt", "seed"]].reset_index(drop=True)

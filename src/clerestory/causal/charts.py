@@ -101,6 +101,7 @@ def _triangle(ranges: list[RangeEffect], stage: str) -> Any:
             "from": _short_name(effect.first, stage),
             "to": _short_name(effect.last, stage),
             "effect": (
+                # Small effects of either sign are noise, and would fill the map with signs.
                 round(effect.effect.effect, 2) if abs(effect.effect.effect) > INVISIBLE else 0.0
             ),
         }

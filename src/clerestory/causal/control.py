@@ -42,6 +42,7 @@ def control_status(
         side effects are within their bound; `not supported` where the upper limit is below the
         smallest effect; otherwise `undecided`.
     """
+    # Whatever its side effects are: the claim of control is refuted.
     if effect.high < smallest:
         return "not supported"
     within = side_effects.within_bound is True
@@ -92,6 +93,7 @@ def control_warnings(
             "edit is supported."
         )
         warnings.append(EvidenceWarning("side-effects", text))
+    # The worst edit: the design has to serve all of them.
     reachable = max(each.reachable for each in side_effects)
     if first.changes and reachable > first.bound:
         text = (

@@ -375,6 +375,7 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
     chosen = min(
         enough,
         key=lambda effect: (
+            # Whole outputs contain all before them: such a range counts by where it ends.
             lasts.index(effect.last)
             if effect.cumulative
             else lasts.index(effect.last) - firsts.index(effect.first)

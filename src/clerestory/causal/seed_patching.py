@@ -114,6 +114,7 @@ def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> 
     )
     to_conditioning = ((mixed_grid - conditioning_grid) ** 2).sum(1)
     to_noise = ((mixed_grid - noise_grid) ** 2).sum(1)
+    # Two alternatives: a picture is closer to one of them, so every picture counts.
     closer = to_conditioning < to_noise
     return _shares(LAYOUT, closer, ~closer, np.ones(len(mixed), bool))
 
@@ -129,6 +130,7 @@ def _shares(name: str, conditioning: Bools, noise: Bools, used: Bools) -> SwapSh
         (hits & used).reshape(2, -1).sum(0)[pictures > 0] / pictures[pictures > 0]
         for hits in (conditioning, noise)
     ]
+    # One pair says nothing of others.
     low, high = rate_interval(pairs[0]) if len(pairs[0]) > 1 else (0.0, 1.0)
     return SwapShares(name, float(pairs[0].mean()), low, high, float(pairs[1].mean()), count)
 

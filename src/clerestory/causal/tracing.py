@@ -110,9 +110,11 @@ def trace(
         )
     target = load_target(classifier, label)
     pairs = pd.DataFrame({"positive": list(positive), "negative": list(negative)})
+    # Positions of texts can only be exchanged between prompts with as many tokens.
     lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
     pairs["same_length"] = lengths["positive"] == lengths["negative"]
     explicit = None if seeds is None else check_seeds(seeds)
+    # By the negative prompt, which both arms of a pair then share.
     chosen_seeds = [explicit or item_seeds(prompt, seeds_per_item) for prompt in negative]
     with progress_bars(progress) as report:
         trials = Trials(
@@ -344,6 +346,7 @@ def _range_effects(
     cumulative: bool = False,
 ) -> list[RangeEffect]:
     """Patch every contiguous range of at most `MAX_PARTS` parts; `sites` are by block or step."""
+    # At most six parts give 21 ranges; all blocks of a large model would give hundreds.
     parts = [[str(name) for name in part] for part in np.array_split(list(sites), MAX_PARTS)]
     # `np.array_split` makes empty parts where there are fewer blocks than parts.
     parts = [part for part in parts if part]
@@ -368,6 +371,8 @@ def _effects(
     """
     after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
     if same_length:
+        # Texts are patched from prompts of equal length, of which another
+        # negative one may not exist.
         (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
         before = unpatched.hits(*trials.target)
         return [effect_of(hits, before, unpatched.design) for hits in after]

@@ -43,6 +43,7 @@ class Trials:
     @property
     def classifiers(self) -> dict[str, Classifier]:
         """The classifiers of all side effects, by name: the target's and the others."""
+        # The target's first: its other classes are side effects as well.
         return {self.target.classifier.source: self.target.classifier, **self.others}
 
     def with_seeds(self, count: int) -> Trials:
@@ -201,6 +202,7 @@ def matched_prompts(findings: Findings, model: Model, half: str, items: int) -> 
     samples = findings.samples[findings.samples["half"] == half]
     arms = {arm: samples[samples["arm"] == arm] for arm in ("positive", "negative")}
     shared_prompts = set(arms["positive"]["prompt"]) & set(arms["negative"]["prompt"])
+    # A prompt that is in both arms cannot show what the other arm's prompts do.
     if shared_prompts:
         arms = {arm: rows[~rows["prompt"].isin(shared_prompts)] for arm, rows in arms.items()}
     # A fixed seed, so that every call of `verify` reads and draws the same items.
@@ -258,6 +260,7 @@ def _prompt_pairs(arms: Mapping[str, pd.DataFrame], rng: np.random.Generator) ->
         prompts["positive"]["item"], prompts["positive"]["prompt"], strict=True
     ):
         if negatives.get(item):
+            # Each negative prompt once: a prompt that is used twice is not two replicates.
             negative = negatives[item].pop()
             pairs.append((negative, [positive], [negative]))
     if len(pairs) > 1:

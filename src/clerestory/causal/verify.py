@@ -123,10 +123,12 @@ def verify(
         RegistryError: There is no such classifier or label.
     """
     target = load_target(classifier, label)
+    # Before anything is drawn: an unknown unit costs no time.
     selected = _select_findings(findings, model, units)
     explicit = _check_explicit(findings, seeds)
     pairs = matched_prompts(findings, model, "evaluation", items)
     drawn_seeds = [explicit or _new_seeds(findings, item, seeds_per_item) for item in pairs["item"]]
+    # As many as the correction for all units takes, unless the caller says how many.
     criteria = _Criteria(baselines or baseline_count(len(selected)), smallest_effect, bound)
     with progress_bars(progress) as report:
         trials = Trials(
@@ -137,6 +139,7 @@ def verify(
         )
         (unedited,) = trials.draw("negative prompts", "negative")
         (prompted,) = trials.draw("positive prompts", "positive")
+        # After the prompts: the first drawing shows quickest that a model does not work.
         readings = read_selection(
             model, findings, [finding.site for finding in selected], trials.evaluator.progress
         )
@@ -297,8 +300,10 @@ def _unit_effects(
     prompted: Drawing,
     criteria: _Criteria,
 ) -> tuple[UnitEffect, ...]:
+    # As far as the concept moves the unit between the arms: no strength is searched for.
     additions = [[Add(shift.site, shift.direction * shift.distance)] for shift in shifts]
     added = trials.draw("adding units", "negative", additions)
+    # To the negative arm's level, not to 0, which may be as far from it as the concept.
     ablations = [[Ablate(shift.site, shift.direction, shift.negative)] for shift in shifts]
     ablated = trials.draw("ablating units", "positive", ablations)
     sites = list(dict.fromkeys(shift.site for shift in shifts))
@@ -351,6 +356,7 @@ def _baseline_effects(
         directions, permuted = readings.baselines(shift.site, abs(shift.distance), count)
     except EvidenceError:  # all samples of the site are alike: it has no other directions
         return None
+    # The edit on the same items and seeds as its baselines.
     unit_rate, before = (_first_rate(trials, drawing) for drawing in drawings)
     single = trials.with_seeds(1)
     effects: list[float] = []

@@ -156,6 +156,7 @@ def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
         ModelError: Its weights cannot be read.
     """
     kind, _, name_of_kind = name.partition(":")
+    # The kind decides what the rest of the name means, and whether roles differ.
     classifier = classifier_kinds[kind](name_of_kind, role)
     classes = classifier.classes
     # A single class would have probability 1 in every picture.
@@ -187,6 +188,7 @@ def resolve_label(name: str, label: str, *, role: Role = "evaluation") -> str:
     classes = load_classifier(name, role=role).classes
     if label in classes:
         return label
+    # As on a command line, where a blank would need quotes.
     normalised = label.replace("-", " ").strip().casefold()
     by_key = {class_name.replace("-", " ").casefold(): class_name for class_name in classes}
     if normalised in by_key:
@@ -212,6 +214,7 @@ def parse_target(text: str, *, role: Role = "evaluation") -> Target:
     Raises:
         RegistryError: There is no such classifier or class.
     """
+    # The last `=`: the name of a zero-shot classifier may contain one.
     name, equals, label = text.rpartition("=")
     if not equals:
         raise RegistryError(f"{text!r} names no label; write CLASSIFIER=LABEL.")

@@ -34,6 +34,7 @@ def render_page(
         # Key under which the browser stores the marks of this sheet.
         "sheet": secrets.token_hex(8),
         "classes": list(classes),
+        # Shown to a person; the other list is what the marks are saved as.
         "labels": [visible(label) for label in classes],
         "unsure": unsure,
         "pictures": [{"sample": line[0], "picture": line[1]} for line in lines],

@@ -130,6 +130,8 @@ class HumanCheck:
         right = int(self.confusion[at, at])
         missed = int(self.confusion[at].sum()) - right
         wrong = int(self.confusion[:, at].sum()) - right
+        # Unsure pictures count as errors in whichever direction is worse, so
+        # that they widen the interval.
         share, unsure = self.predicted[at], int(self.unsure[at])
         total_unsure = int(self.unsure.sum())
         unsure_elsewhere, total = total_unsure - unsure, self.marked + total_unsure
@@ -203,6 +205,7 @@ class HumanCheck:
         saved = validate(_Saved, values, "a classifier's check", EvidenceError)
         classes = len(saved.classes)
         counts = [*saved.unsure, *(count for row in saved.confusion for count in row)]
+        # Shapes and counts, which pydantic cannot check against each other.
         square = len(saved.confusion) == len(saved.unsure) == classes
         square = square and all(len(row) == classes for row in saved.confusion)
         if not square or set(saved.rates) != set(saved.classes) or min(counts, default=-1) < 0:
@@ -254,6 +257,7 @@ def write_sheet(
 
     classifier = load_classifier(name, role=role)
     _check_complete(recording)
+    # At random: the first samples of a recording are of few prompts.
     rows = np.random.default_rng(seed).permutation(recording.rows)[:size]
     # A classifier that cannot read these pictures fails here, before anything is written.
     classifier(recording.pictures(rows[:1]))
@@ -365,6 +369,7 @@ def _read_marks(recording: Recording, classifier: Classifier, marks: Path) -> di
         row = int(sample)
         if row in marked:
             raise EvidenceError(f"{where}: sample {row} is marked twice.")
+        # False for a row of another recording, which no name of a file equals.
         digest = row in recording.rows and picture_digest(recording.pictures(row)[0])
         if Path(file).stem != digest:
             raise EvidenceError(

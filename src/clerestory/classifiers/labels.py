@@ -113,6 +113,7 @@ def predict(
     digests: list[str] = []
     for start in range(0, len(rows), BATCH):
         pictures = recording.pictures(rows[start : start + BATCH])
+        # By digest: a picture that several recordings or seeds share is classified once.
         batch = [picture_digest(picture) for picture in pictures]
         new = [index for index, digest in enumerate(batch) if digest not in store.labels]
         if new:
@@ -124,6 +125,7 @@ def predict(
         with suppress(OSError):  # in a read-only folder, pictures are classified at every call
             store.write()
     predictions = [store.labels[digest] for digest in digests]
+    # Objects, since NumPy's own strings would be padded to the longest label.
     labels = np.array([label for label, _ in predictions], dtype=object)
     return labels, np.array([confidence for _, confidence in predictions], dtype=np.float64)
 

@@ -41,6 +41,7 @@ def validated(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
         for name, value in arguments.items():
+            # Each value of a repeatable option by itself.
             for item in value if isinstance(value, list | tuple) else (value,):
                 _check(name, item, hints[name], defaults[name])
         command(**arguments)

@@ -77,10 +77,12 @@ def attribute(
 
     parsed = attribution.parse_pieces(prompt)
     seed_numbers = None if seeds is None else parse_seeds(seeds)
+    # After the arguments were parsed: a typing error should not load a model.
     opened = model.open()
     no_pieces = [False] * len(parsed.pieces)
     for mode in ("baseline", "delete") if removal == "both" else (removal,):
         change = "replaced by baselines" if mode == "baseline" else "deleted"
+        # Shown, since the removed prompt is what every share is relative to.
         text = parsed.text(no_pieces, mode) or "(nothing)"
         console.status(f"With its pieces {change}, the prompt is: {text}")
     if synergy and len(parsed.pieces) > MAX_EXACT:

@@ -77,6 +77,7 @@ def _print(result: HumanCheck) -> None:
         console.write(
             f"{label:24} {rate.predicted:9.1%} {rate.rate:10.1%}  {rate.low:.1%} to {rate.high:.1%}"
         )
+    # Only confusions: the diagonal is agreement.
     wrong = result.confusion.copy()
     for at in range(len(result.classes)):
         wrong[at, at] = 0

@@ -64,6 +64,8 @@ def write(text: str, *, err: bool = False) -> None:
     """
     stream = sys.stderr if err else sys.stdout
     stream.write(plain(text) + "\n")
+    # stdout and stderr are often one terminal: lines appear in the order
+    # in which they are written.
     stream.flush()
 
 
@@ -99,6 +101,7 @@ def write_table(frame: pd.DataFrame) -> None:
     Args:
         frame: Floats are written with four digits or as whole numbers, None and NaN as a dash.
     """
+    # As objects, so that a column of numbers can hold a dash.
     cells = frame.astype(object).where(frame.notna(), "–")
     write(cells.map(_format_cell).to_string(index=False))
 

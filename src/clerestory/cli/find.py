@@ -104,6 +104,7 @@ def _save(findings: Findings, out: Path) -> None:
 
     with atomic_folder(out) as folder:
         findings.write(folder)
+        # A map for each kind that was found, in the order of the findings.
         for kind in dict.fromkeys(finding.kind for finding in findings.findings):
             save_map(findings, folder / f"map-{kind}s.png", kind)
     console.status(f"The findings are in {out}.")

@@ -93,6 +93,7 @@ class _Signals:
         """Report what is left on disk and exit; errors raised while unwinding are consequences."""
         notes = "; ".join(_notes(error)) or "no unfinished output is left"
         console.status(f"clerestory: interrupted: {notes}.")
+        # What was written so far is whole lines, for whoever reads the pipe.
         sys.stdout.flush()
         raise SystemExit(128 + self.received) from error
 

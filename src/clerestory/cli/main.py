@@ -72,6 +72,7 @@ def main() -> None:
         with interrupts.handle_signals():
             app(_expand_flags(sys.argv[1:]))
     except ClerestoryError as error:
+        # One line: scripts and logs read errors by lines.
         line = " ".join(str(error).split())
         console.status(f"clerestory: {line}")
         sys.exit(1)
@@ -89,6 +90,7 @@ def _expand_flags(arguments: list[str]) -> list[str]:
     ['record', '--ray', 'local', '--seeds', '0:4']
     """
     expanded: list[str] = []
+    # A dash after the last one stands for "no value follows".
     for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
         expanded.append(argument)
         if argument == "--ray" and following.startswith("-"):

@@ -56,6 +56,7 @@ def build(
     from clerestory.microscope.searches import search_all
     from clerestory.recordings import Recording
 
+    # Before hours of building.
     _check_references(findings or (), studies or (), search)
     opened = [Recording.open(recording) for recording in recordings]
     with interrupts.resumable(out), console.progress_bars() as progress:
@@ -122,6 +123,7 @@ def export(
 
     write = site if form == "site" else neuronpedia
     with atomic_folder(out) as part, console.progress_bars() as progress:
+        # The path under its final name, not the one that it was written under.
         path = out / write(folder, part, progress).relative_to(part)
     console.status(f"Open {path}." if form == "site" else f"The rows are in {path}.")
 

@@ -132,6 +132,7 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
 
     hints = get_type_hints(command, include_extras=True)
     parameters = [
+        # Keyword-only: options with defaults may then stand before arguments without.
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "model"

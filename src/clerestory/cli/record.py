@@ -163,6 +163,7 @@ def _record(
 
     store = Store(out)
     with interrupts.resumable(out), store.lock():
+        # Forecast and plan come first: they are written before any chunk.
         start_recording(store, opened, plan, lambda cost: console.status(cost.line()))
         with console.progress_bars() as progress:
             if cluster is None:

@@ -80,6 +80,8 @@ def verify(
         opened = _open_model(model, store)
         with interrupts.resumable(where), store.lock(), console.progress_bars() as progress:
             chunks = {item.chunk for item in damage}
+            # A marker of a chunk that the plan does not have is removed,
+            # and nothing is drawn for it.
             redrawn = [chunk for chunk in chunks if chunk < store.plan.chunks]
             unmark_damaged(store, [item for item in damage if item.chunk not in redrawn])
             fill(store, opened, progress, redrawn)

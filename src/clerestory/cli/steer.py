@@ -253,6 +253,7 @@ def _parse_strengths(text: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
+        # Refused below with the same message as an infinite one.
         numbers = (float("nan"),)
     if not all(map(isfinite, numbers)):
         raise OptionError(f"--strengths is {text!r}; expected numbers such as 1,2,4.")

@@ -60,6 +60,7 @@ def run(
     folder = out or _default_folder(study.name, scale, model.name)
     # A forecast writes nothing: no folder is refused.
     if not dry_run:
+        # Before the model is loaded.
         (check_folder if resume else check_empty_folder)(folder)
     opened = model.open()
     if dry_run:

@@ -47,6 +47,7 @@ def templates(
     if out is None:
         console.write(text)
         return
+    # The comment in the file then has the command that reads it.
     text = text.replace("--prompts FILE", f"--prompts {out.name}")
     with atomic_file(out) as part:
         part.write_text(text, "utf-8")

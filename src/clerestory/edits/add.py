@@ -106,6 +106,7 @@ class Add(DirectionEdit, PerSample):
                 f"The edit at {self.site} has {len(strength)} strengths for {len(value)} samples; "
                 "give one strength, or one for each sample of the run."
             )
+        # One strength for each sample, the same at all positions.
         shift = strength.reshape(-1, 1, 1) * self.scale * self.vector.to(value.device)
         # The shift is float32, so the sum is computed in float32 and rounded once.
         moved = value + shift
@@ -146,4 +147,5 @@ class Add(DirectionEdit, PerSample):
 
     @override
     def nearest_affine(self, units: int) -> Add:
+        # The mean of several strengths is the one map that is closest to all of them.
         return replace(self, renorm=False, strength=float(np.mean(self.strength)))

@@ -30,6 +30,7 @@ class Clamp(UnitEdit):
 
     @override
     def __call__(self, value: Tensor) -> Tensor:
+        # A copy: the model may use its own tensor elsewhere, as a residual does.
         clamped = value.clone()
         self.column(clamped).copy_(torch.as_tensor(self.value, dtype=value.dtype))
         return clamped

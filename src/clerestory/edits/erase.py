@@ -91,6 +91,7 @@ class Erase(SiteEdit):
         check_units(self.site, self.units, value.shape[-1])
         left, right, mean = (factor.to(value.device) for factor in self.tensors().values())
         centred = value.float() - mean
+        # Factors rather than their product, which is a matrix of the site's full width.
         return (value - centred @ right.T @ left.T).to(value.dtype)
 
     @override

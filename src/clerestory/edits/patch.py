@@ -38,6 +38,7 @@ class Patch(SiteEdit, PerSample):
 
     def __post_init__(self) -> None:
         if isinstance(self.values, Tensor):
+            # NumPy throughout, as recordings give values.
             object.__setattr__(self, "values", self.values.detach().cpu().numpy())
 
     @override

@@ -43,6 +43,7 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
 
     limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * len(raw) + SMALL_TABLE)
     with ParquetFile(BufferReader(raw)) as file:
+        # Only the footer has been read by now.
         metadata, schema = file.metadata, file.schema_arrow
     check_count(what, error, metadata.num_rows, MAX_ROWS, "rows")
     check_count(what, error, metadata.num_columns, MAX_COLUMNS, "columns")
@@ -88,6 +89,7 @@ def to_parquet(table: pd.DataFrame, what: object, error: type[ClerestoryError]) 
     check_count(what, error, len(table), MAX_ROWS, "rows")
     file = io.BytesIO()
     table.to_parquet(file)
+    # Checked as a reader will: a table that cannot be read again is refused now.
     raw = file.getvalue()
     check_count(what, error, len(raw), MAX_TABLE_BYTES, "bytes")
     check_parquet(raw, what, error)
@@ -100,6 +102,7 @@ def _decoded_bytes(chunk: Any) -> int:
     from pyarrow import ArrowNotImplementedError
 
     try:
+        # Of each distinct text, multiplied below by how often it occurs.
         lengths = pc.binary_length(chunk.dictionary)
     except ArrowNotImplementedError:  # numbers, which `CELL_BYTES` counts
         return 0

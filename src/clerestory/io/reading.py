@@ -136,6 +136,7 @@ def check_relative_path(name: str, source: object, error: ErrorClass) -> str:
         ClerestoryError: Of class `error`, if it is empty, absolute, or could leave the folder.
     """
     parts = PurePosixPath(name).parts
+    # Backslashes separate folders on other systems, and a NUL ends a path in C.
     if not parts or {"/", "//", ".."} & set(parts) or "\\" in name or "\0" in name:
         raise error(
             f"{source} names {name[:80]!r}, which is not a path in its folder: do not use it."
@@ -186,6 +187,7 @@ def check_regular_file(path: Path, error: ErrorClass, max_bytes: int) -> int:
     """
     with wrap_errors(path, error):
         status = path.stat()
+    # A pipe or device would block, or never end.
     if not stat.S_ISREG(status.st_mode):
         raise error(f"{path} is not a plain file.")
     check_count(path, error, status.st_size, max_bytes, "bytes")
@@ -299,6 +301,7 @@ def parse_json(
     with wrap_errors(source, error):
         text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
         check_count(source, error, len(text), max_length, "characters")
+        # Of a name that is given twice, parsers differ in which value they keep.
         content = json.loads(text, object_pairs_hook=_unique_names)
         _check_values(content, finite)
         return content

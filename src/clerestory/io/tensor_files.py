@@ -117,6 +117,7 @@ def check_tensor_file(path: Path, error: ErrorClass, max_bytes: int = MAX_WEIGHT
         for name, entry in header.items():
             if name != "__metadata__":
                 start, end = entry["data_offsets"]
+                # safetensors checks this too, but after it has mapped the file.
                 if not 0 <= start <= end <= size - 8 - length or len(entry["shape"]) > 16:
                     raise ValueError(f"tensor {name[:80]!r} lies outside of the file")
 
@@ -138,6 +139,7 @@ def read_arrays(
         ClerestoryError: Of class `error`, if it is damaged, too large, holds objects (which would
             be pickled), or an array is shorter than its header states.
     """
+    # A link could lead anywhere; only its own folder is trusted.
     path_inside(path.parent, path.name, error)
     check_regular_file(path, error, max_bytes)
     with wrap_errors(path, error), path.open("rb") as file:

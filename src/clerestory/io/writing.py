@@ -96,6 +96,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: `folder` is not empty, also when that happens while the block runs.
     """
+    # Within an existing folder, which may be the only place where we may write.
     exists = check_empty_folder(folder).is_dir()
     part = (folder if exists else folder.parent) / _hidden_name(folder)
     temporary = [part]
@@ -128,6 +129,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Yields:
         A hidden path beside it, with the same suffix, from which writers infer the format.
     """
+    # The suffix stays, since writers choose a format by it.
     part = path.with_name(_hidden_name(path) + path.suffix)
     try:
         yield part

@@ -110,12 +110,15 @@ def start_test(
     rater = clean_text(rater)
     if not rater or len(rater) > LENGTHS["rater"]:
         raise ThemeError(f"Give the rater's name, in {LENGTHS['rater']} letters or fewer.")
+    # Whoever named the unit has seen its pictures, and would recognise what the name stands for.
     if rater.casefold() == theme.rater.casefold():
         raise ThemeError("The rater named this theme: let somebody else be tested.")
     rng = np.random.default_rng(seed)
     samples = held_out_samples(microscope, unit)
     count = min(MAX_QUESTIONS, len(samples) // PROMPTS_PER_QUESTION)
     rows = _make_questions(unit, samples, None, count, rng)
+    # The number seeds a random direction and is stored with the answers, so
+    # that a test can be checked.
     for control in rng.integers(2**31, size=count // 2):
         rows += _make_questions(unit, samples, int(control), 1, rng)
     test, rows_to_insert = uuid4().hex, []
@@ -150,6 +153,7 @@ def _make_questions(
     """`count` questions, each with a row of the highest samples and one from the middle."""
     # Stable, so that a seed gives the same test on every machine.
     order = samples[np.argsort(-ranking_values(unit, samples, control), kind="stable")]
+    # From the middle of the ranking: the lowest may be extreme in another way.
     need, half = count * ROW_LENGTH, len(order) // 2
     high, middle = order[:need], order[half - need // 2 : half - need // 2 + need]
     parts = (rng.permutation(part).reshape(count, ROW_LENGTH) for part in (high, middle))
@@ -170,6 +174,7 @@ def held_out_samples(microscope: Microscope, unit: Unit) -> NDArray[np.integer]:
         ThemeError: There are too few, or the recording has no pictures.
     """
     table = microscope.samples(unit.site.recording)
+    # One of each prompt, since seeds of a prompt give the answer away.
     hidden = table.loc[~table["named"]].drop_duplicates("prompt")
     if len(hidden) < MIN_QUESTIONS * PROMPTS_PER_QUESTION:
         raise ThemeError(

@@ -85,6 +85,7 @@ def build(
             _save_samples(recording, number, out, plan.recordings[number].pictures, report)
         for number, site in enumerate(plan.sites):
             folder = out / "sites" / f"{number:03d}"
+            # A site whose figures are complete is not read again.
             if not (folder / "summed").exists():
                 _save_site(recordings[site.recording], site, folder, out)
             report("summarizing units", number + 1, len(plan.sites))
@@ -180,6 +181,7 @@ def _save_samples(
         return
     folder = out / "pictures" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
+    # Pictures that an earlier build wrote are kept: they are most of the work.
     missing = [at for at in range(len(table)) if not (folder / f"{at:06d}.{kind}").exists()]
     for start in range(0, len(missing), BATCH):
         rows = missing[start : start + BATCH]
@@ -198,16 +200,20 @@ def _save_site(recording: Recording, site: PlannedSite, folder: Path, out: Path)
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.read_parquet(out / "samples" / f"{site.recording}.parquet")
     visible = np.flatnonzero(table["named"])
+    # Numbers instead of texts: they are compared for every unit.
     prompts, _ = pd.factorize(table["prompt"])
     values, maps = _read(recording, site.address, np.where(table["named"], prompts, -1))
     visible_values, visible_prompts = values[visible], prompts[visible]
     figures: dict[str, NDArray[Any]] = {
+        # Rows count visible samples only; pages need numbers of all samples.
         name: np.where(rows >= 0, visible[rows], -1).astype(np.int32)
         for name, rows in summaries.ranked(visible_values, visible_prompts).items()
     }
+    # Of all samples: moments show no picture, so held-out samples may take part.
     figures |= {name: part.astype(np.float32) for name, part in summaries.moments(values).items()}
     figures["histogram"] = summaries.histograms(values)
     numbers = list(dict.fromkeys(visible_prompts))
+    # Seeds of a prompt are averaged: the effect of a word is over prompts.
     means = np.array([visible_values[visible_prompts == number].mean(0) for number in numbers])
     texts = [table["prompt"].iloc[int(np.argmax(prompts == number))] for number in numbers]
     figures |= summaries.words_of(means, summaries.Words.of(texts))
@@ -236,6 +242,7 @@ def _read(
     maps = Maps(units, side) if side > 1 and side * side == positions else None
     start = 0
     for part in recording.chunks(address):
+        # Steps first; positions stay until the maps have been taken.
         activations = part.mean(1) if part.ndim > 2 else part
         rows = np.arange(start, start + len(activations))
         if maps is not None:
@@ -279,6 +286,7 @@ def _nearest_units(
     rows: NDArray[np.float32], first: int, count: int
 ) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
     """Neighbours of `count` units from the number `first`, and their correlations."""
+    # One more than needed, since a unit is its own nearest neighbour.
     near, r = summaries.nearest(rows[first : first + count], rows, min(NEIGHBOURS + 1, len(rows)))
     keep = near != np.arange(first, first + count)[:, None]
     # A unit with exact copies may be missing from its own neighbours: the last one is then dropped.

@@ -76,6 +76,7 @@ class Endpoints:
 
     def routes(self) -> list[BaseRoute]:
         """The handlers by address."""
+        # Sites are addressed under the model, as in the addresses that people paste.
         home = f"/{self.microscope.model}"
         pages = {
             home: self._model,
@@ -123,6 +124,7 @@ class Endpoints:
         if _is_twin(request):
             return JSONResponse({"problem": text}, status, headers)
         if _is_htmx(request):
+            # htmx replaces only the part for messages, so that a form keeps what was typed.
             headers |= {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"}
         template = "problem-part" if _is_htmx(request) else "problem"
         page = self.render(template, problem=text, status=status, live=True)
@@ -148,6 +150,7 @@ class Endpoints:
         return self._page(request, "studies", self.views.studies())
 
     def _search(self, request: Request) -> Response:
+        # Cut rather than refused: a search box takes any text.
         query = request.query_params.get("q", "")[:200]
         return self._page(request, "search", self.views.search(query))
 
@@ -171,9 +174,11 @@ class Endpoints:
     async def _place(self, request: Request) -> Response:
         """A site, a unit, or an action of a unit."""
         place = request.path_params["place"].removesuffix(TWIN)
+        # Addresses of sites have slashes of their own, so a route cannot tell them from units.
         if place in self.microscope.sites:
             return await run_in_threadpool(self._site, request, place)
         unit, action = self._unit_and_action(place)
+        # A HEAD is answered like a GET; the server leaves out the body.
         method = "GET" if request.method == "HEAD" else request.method
         if method == "GET" and action in ("", "searched"):
             handler = self._searched if action else self._unit
@@ -220,6 +225,7 @@ class Endpoints:
             pictures = await to_thread.run_sync(
                 partial(self.drawer.draw, unit, ticket=ticket, **data),
                 limiter=self._drawing_threads,
+                # A server that stops does not wait for a picture.
                 abandon_on_cancel=True,
             )
         except BusyError as error:
@@ -256,6 +262,7 @@ class Endpoints:
             data = {**self.views.unit(unit), "rater": quote(theme.rater), "live": True}
             response: Response = HTMLResponse(self.render("themes", **data))
         else:
+            # 303: the browser gets the page, and a reload does not send the form again.
             response = RedirectResponse(rooted(self.views.path(unit.path)), 303)
         return _with_rater_cookie(response, theme.rater)
 
@@ -301,6 +308,7 @@ class Endpoints:
     async def _answer(self, request: Request) -> Response:
         """Store an answer of a blind test, with a redirect to the next question."""
         form = await read_form(request)
+        # Anything else becomes −1, which is refused with a sentence.
         picked = {"0": 0, "1": 1}.get(form.get("picked", ""), -1)
         test = await run_in_threadpool(blind.save_answer, self.themes, form.get("key", ""), picked)
         return RedirectResponse(f"/blind/{test}", 303)

@@ -60,6 +60,7 @@ def site(folder: Path, out: Path, progress: ProgressOption = True) -> Path:
         if (folder / name).is_dir():
             copy_folder(folder / name, out / name, types)
     for report in (out / "studies").rglob("*"):
+        # In any case of letters: a browser opens `.HTML` too.
         if report.suffix.lower() == ".html":
             _add_policy(report)
     _copy_pictures(microscope, out)
@@ -170,6 +171,7 @@ def neuronpedia(folder: Path, out: Path, progress: ProgressOption = True) -> Pat
                     batch.setdefault(kind, []).extend(rows)
                 report_progress("writing units", completed, len(units))
             for kind, rows in batch.items():
+                # Neuronpedia imports files of a limited number of rows.
                 path = out / kind / f"batch-{number}.jsonl.gz"
                 path.parent.mkdir(exist_ok=True)
                 with gzip.open(path, "wt", encoding="utf-8") as file:

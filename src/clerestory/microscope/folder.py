@@ -151,6 +151,7 @@ def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
     """The array of a file, checked to have a row a unit and only numbers of existing samples."""
     root = Path(path).parents[2]
     name = Path(path).relative_to(root).as_posix()
+    # Mapped: a page reads one row of files that may have gigabytes.
     array = open_memmap(path_inside(root, name, RecordingError), RecordingError)
     if array.ndim < 1 or len(array) != units or array.dtype.kind not in "biuf":
         raise RecordingError(

@@ -29,6 +29,7 @@ def samples(
     values, prompts = unit.figure("values"), microscope.prompts(recording)
     entries = []
     for row in rows:
+        # −1 pads rows of units with fewer samples.
         if row < 0:
             continue
         entry = {

@@ -51,6 +51,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], token: str | None = None) -> None:
+        # Host names are compared without case, as DNS does.
         self.app, self.hosts, self.token = app, frozenset(map(str.lower, hosts)), token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,6 +105,7 @@ class Guard:
             response.set_cookie(_session(headers), proof, samesite="lax", httponly=True)
             return response
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        # For scripts, which have no cookies.
         if scheme.lower() == "bearer" and _is_same(_proof(bearer.strip()), proof):
             return None
         if _is_same(cookie_parser(headers.get("cookie", "")).get(_session(headers), ""), proof):
@@ -189,6 +191,7 @@ def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
     is_link = scope["method"] in ("GET", "HEAD") and target == "document"
     # A redraw keeps the model busy: no link of another site may start one.
     is_redraw = scope["path"].removesuffix(".json").endswith("/redraw")
+    # Browsers that send no such header are caught by the origin below.
     if site not in ("none", "same-origin") and (is_redraw or not is_link):
         return True
     origin = headers.get("origin")

@@ -43,6 +43,7 @@ class Maps:
             prompts: Numbers of their prompts, `[sample]`; one sample of a prompt stays.
         """
         for row, prompt, activations in zip(rows, prompts, part, strict=True):
+            # The mean over positions ranks samples, as it does on the pages.
             value = activations.mean(1)
             same = self.prompts == prompt
             # A sample replaces another one of its prompt, or else the lowest.

@@ -62,6 +62,7 @@ def _crop(pixels: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint
         (int(row), int(column)), heat.shape, pixels.shape[:2], strict=True
     ):
         middle = int((cell + 0.5) / cells * size)
+        # Moved inwards at a border, so that all crops have one size.
         starts.append(min(max(middle - side // 2, 0), size - side))
     top, left = starts
     return np.ascontiguousarray(pixels[top : top + side, left : left + side])

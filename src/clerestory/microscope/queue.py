@@ -71,6 +71,7 @@ class TurnQueue:
             yield
         finally:
             with self._changed:
+                # Also where the wait failed: a dead ticket would block the queue.
                 self._queue.remove(holder)
                 self._changed.notify_all()
 

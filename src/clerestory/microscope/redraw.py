@@ -67,6 +67,7 @@ class Drawer:
             AbandonedError: The holder of the ticket has left.
         """
         with self.turns.turn(ticket):
+            # Loaded at the first picture: most visitors only look.
             if self._model is None:
                 self._model = self._load()
             yield self._model
@@ -99,6 +100,7 @@ class Drawer:
             BusyError: Too many tickets wait.
             AbandonedError: The holder of the ticket has left.
         """
+        # Checked before the queue: a mistake should not wait for its turn.
         edit = edit_of(unit, mode, level)
         if len(prompt) > MAX_LENGTH:
             raise OptionError(f"The prompt has {len(prompt)} letters: at most {MAX_LENGTH}.")
@@ -114,6 +116,7 @@ class Drawer:
         key, cache = (prompt, seed), self._unedited
         if key not in cache:
             cache[key] = _picture(model.run(prompt, seed))
+            # At least one stays, however large.
             while len(cache) > 1 and sum(each.nbytes for each in cache.values()) > CACHE_BYTES:
                 cache.popitem(last=False)
         cache.move_to_end(key)
@@ -137,6 +140,7 @@ def open_model(microscope: Microscope) -> Model:
     recorded = microscope.plan.model
     options: dict[str, Any] = dict(recorded.load_options)
     model = load(recorded.name, **options)
+    # Another revision would be edited by directions of the recorded one.
     if model.revision != recorded.revision:
         raise RecordingError(
             f"{recorded.name} has revision {model.revision}; recorded was {recorded.revision}."

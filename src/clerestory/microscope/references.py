@@ -44,6 +44,7 @@ def add_references(
 
 def _check(findings: Findings, folder: Path, microscope: Microscope) -> None:
     model, origin = microscope.plan.model, findings.provenance
+    # Findings that were computed from arrays name no model.
     if origin.model and (origin.model, origin.digest) != (model.name, model.weights):
         raise EvidenceError(
             f"{folder} was found in {origin.model} (weights {origin.digest}), the microscope is "
@@ -62,6 +63,7 @@ def _copy(folder: Path, to: Path, exclude: Collection[str] = ()) -> None:
         shutil.rmtree(part, ignore_errors=True)
         copy_folder(folder, part, exclude=exclude)
         part.rename(to)
+    # Sizes only: a second run of the same command should not read everything again.
     elif _files(folder, exclude) != _files(to, exclude):
         raise OutputError(f"{to} has other files than {folder}: give the folder another name.")
 

@@ -99,6 +99,7 @@ class Jobs:
         with self._jobs_lock:
             job = self.jobs.get(unit.address)
             if job is None or job.has_ended:
+                # The running one counts as well, hence `>`.
                 if sum(not each.has_ended for each in self.jobs.values()) > MAX_WAITING:
                     raise BusyError
                 job = self.jobs[unit.address] = Job(unit.address, budget or BUDGET)
@@ -135,6 +136,7 @@ class Jobs:
             self.drawer.turns.yield_turn()
 
         try:
+            # With a timeout, so that a waiting search can be stopped.
             while not self._search_lock.acquire(timeout=0.2):
                 if job.stop.is_set():
                     raise _StoppedError
@@ -189,6 +191,7 @@ def search(
         best=BEST,
         progress=progress,
     )
+    # `maximize` ends quietly on Ctrl-C; here the whole command should.
     if result.stopped:
         raise KeyboardInterrupt
     _store(_folder(microscope, unit), result, unit, budget)
@@ -214,6 +217,7 @@ def _store(folder: Path, result: MaximizationResult, unit: Unit, budget: int) ->
     }
     with atomic_file(folder / FILE) as part:
         part.write_text(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    # After the file that no longer names them.
     for picture in old_pictures:
         picture.unlink()
 

@@ -121,6 +121,7 @@ def serve(
         host=host,
         port=port,
         log_level="warning",
+        # Nobody needs to know the version of the server.
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )

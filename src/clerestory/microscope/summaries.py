@@ -38,6 +38,7 @@ def ranked(values: Floats, prompts: Ints) -> dict[str, Ints]:
         twelve prompts, padded with -1; and `spread`, `[unit, 6]`.
     """
     count, units = values.shape
+    # Stable, so that a build gives the same pages on every machine.
     order = np.argsort(values, axis=0, kind="stable").T
     quantiles = np.linspace(0, count - 1, SPREAD + 2).round().astype(int)[1:-1]
     ends = {"most": order[:, ::-1], "least": order}
@@ -70,6 +71,7 @@ def moments(values: Floats) -> dict[str, Floats]:
         `mean`, `sd`, `low`, `high` and `peak`, the excess kurtosis, `[unit]` each, in float64; a
         constant unit has a peak of 0.
     """
+    # The fourth power in float32 loses the digits that a kurtosis needs.
     precise = values.astype(np.float64)
     mean, sd = precise.mean(0), precise.std(0)
     z = (precise - mean) / np.where(sd > 0, sd, 1)
@@ -93,6 +95,7 @@ def histograms(values: Floats) -> Ints:
     """
     low, high = values.min(0), values.max(0)
     width = np.where(high > low, high - low, 1)
+    # The highest value belongs to the last bin, as in `numpy.histogram`.
     bins = np.minimum((values - low) / width * BINS, BINS - 1).astype(np.int64)
     units = values.shape[1]
     # One count over all units: each has a range of bin numbers of its own.
@@ -125,6 +128,7 @@ class Words:
         """
         sets = [set(_split(prompt)) for prompt in prompts]
         counts = Counter(word for words in sets for word in words)
+        # Words of nearly all or of hardly any prompts have no group to compare with.
         words = sorted(word for word, n in counts.items() if least <= n <= len(sets) - least)
         present = np.array([[word in each for word in words] for each in sets], bool)
         return cls(tuple(words), present.reshape(len(sets), len(words)))
@@ -182,6 +186,7 @@ def _effects(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats
     p = 2 * special.stdtr(df, -np.abs(r) * np.sqrt(df / (1 - r**2)))
     # Centred values sum to zero, so the other group's sum is the negative of this one's.
     effect = (sums / count + sums / (len(values) - count)) / sd
+    # Over all words and units of the site: every one of them may be listed.
     return effect, benjamini_hochberg(p.ravel()).reshape(p.shape)
 
 
@@ -207,6 +212,7 @@ def nearest(units: Floats, population: Floats, count: int) -> tuple[Ints, Floats
         Numbers in the population and correlations, `[unit, neighbour]`, the largest first.
     """
     r = units @ population.T
+    # Partitioned first: sorting all pairs takes several times as long.
     first = np.argpartition(-np.abs(r), min(count, r.shape[1]) - 1, axis=1)[:, :count]
     largest = np.take_along_axis(r, first, 1)
     order = np.argsort(-np.abs(largest), axis=1, kind="stable")

@@ -90,6 +90,7 @@ class Themes:
             # With a write-ahead log, readers and the writer do not wait for each other.
             database.execute("PRAGMA journal_mode = WAL")
             migrate(database)
+            # A new database by the same migrations shows what the tables should be.
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
                 migrate(fresh)
                 schema = fresh.execute(SCHEMA).fetchall()
@@ -173,6 +174,7 @@ class Themes:
         with self.open() as database:
             database.execute(
                 f"INSERT INTO themes ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL) "
+                # A form that is sent twice, or a line imported again, is one theme.
                 "ON CONFLICT (key) DO NOTHING",
                 astuple(theme)[:-1],  # SQLite numbers the row
             )
@@ -375,6 +377,7 @@ def agreement(themes: Iterable[Theme]) -> tuple[int, int]:
     Returns:
         Pairs that agree, and all pairs.
     """
+    # In the order of time: a later theme replaces the rater's earlier one.
     last = {theme.rater.casefold(): _words(theme.text) for theme in themes}
     counts = Counter(last.values())
     return sum(comb(count, 2) for count in counts.values()), comb(len(last), 2)
@@ -396,6 +399,7 @@ def by_unit(themes: Iterable[Theme]) -> dict[str, list[Theme]]:
 
 
 def _words(text: str) -> frozenset[str]:
+    # Articles and the order of words make no other theme.
     return frozenset(re.findall(r"\w+", text.casefold())) - {"a", "an", "the"}
 
 

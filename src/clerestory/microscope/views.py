@@ -94,6 +94,7 @@ class Views:
             OptionError: There is no such order.
             SiteError: There is no such site.
         """
+        # By its first unit: an unknown site raises the error that lists those there are.
         site = self.microscope.unit(address, 0).site
         counts, best = self.themes.counts(), best_scores(self.themes)
         order = self._order(site, sort, counts, best)
@@ -216,6 +217,7 @@ class Views:
         if units[0].site.recording == units[1].site.recording:
             # Only units of one recording have values of the same samples.
             values = [np.asarray(unit.figure("values"), np.float64) for unit in units]
+            # A constant unit has no correlation.
             if all(each.std() > 0 for each in values):
                 r = float(np.corrcoef(values[0], values[1])[0, 1])
         return {**data, "units": [self.unit(unit) for unit in units], "r": r}

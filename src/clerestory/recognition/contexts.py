@@ -99,6 +99,7 @@ def find_context_effects(
         return tuple(() for _ in range(contexts))
     # The mean of all other contexts, as the sum less the context's own share.
     others = (hits.sum(1, keepdims=True) - hits) / (contexts - 1)
+    # Over all contexts and labels together: each of them could have been reported.
     q = benjamini_hochberg(_permutation_p(hits).ravel()).reshape(contexts, width)
     rates, other_rates = hits.mean(0), others.mean(0)
     medians = [np.median(np.delete(rates, context, 0), 0) for context in range(contexts)]
@@ -108,6 +109,7 @@ def find_context_effects(
     for context in range(contexts):
         # Both a margin and a q: with many names even a tiny difference has a small q.
         clear = np.flatnonzero((gain[context] >= MARGIN) & (q[context] <= ALPHA))
+        # The largest gain first; stable, so that ties keep the order of the labels.
         order = clear[np.argsort(-gain[context, clear], kind="stable")].tolist()
         effects.append(
             tuple(
@@ -131,9 +133,11 @@ def _permutation_p(hits: Floats) -> Floats:
     Signed ranks do not serve here: a rate less the mean of several others is skewed without any
     effect.
     """
+    # The variance of a permuted sum is known in closed form, so nothing is permuted.
     deviations = hits - hits.mean(1, keepdims=True, dtype=np.float64)
     spread = np.sqrt((deviations**2).mean(1).sum(0))
     sums = deviations.sum(0)
+    # −∞ where nothing varies: p is 1, not NaN.
     z = np.divide(sums, spread, out=np.full(deviations.shape[1:], -np.inf), where=spread > 0)
     return np.asarray(stats.norm.sf(z))
 

@@ -35,6 +35,7 @@ def deviations(blocks: Sequence[Floats]) -> Floats:
     >>> deviations([np.array([[[0.0]], [[0.0]], [[3.0]]])]).ravel().round(2).tolist()
     [-0.71, -0.71, 1.41]
     """
+    # float64, since distances are small differences of similar rates.
     return np.concatenate([_scaled(np.asarray(block, np.float64)) for block in blocks], axis=2)
 
 
@@ -91,6 +92,7 @@ def first_name_p(distances: Floats) -> float:
     """
     # A tolerance, so that rounding does not decide between names of equal distance.
     farther = distances[1:] >= distances[0] * (1 - TOLERANCE)
+    # The name counts as one of the pool, so that p is never 0.
     return float((1 + farther.sum()) / len(distances))
 
 
@@ -99,4 +101,5 @@ def _scaled(block: Floats) -> Floats:
     # The difference from the mean of all others, from that of all: a factor of n / (n - 1).
     difference = (block - block.mean(0)) * (len(block) / (len(block) - 1))
     scale = np.sqrt((difference**2).sum(2).mean())
+    # A block in which nothing differs is all zeros already.
     return np.asarray(difference / scale if scale > 0 else difference)

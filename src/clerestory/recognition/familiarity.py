@@ -146,6 +146,7 @@ def measure_familiarity(
     """
     contexts = check_contexts(contexts)
     name_seeds = NameSeeds.of(seeds, seeds_per_item, seed)
+    # Before names are invented: a model without anything to observe is refused at once.
     observer = Observer.of(model, classifiers)
     for phrase in phrases:
         _check_phrase(model, phrase, contexts)
@@ -158,6 +159,7 @@ def measure_familiarity(
         for phrase, own_controls in controls_of.items()
     }
     all_known = [name for names in known_of.values() for name in names]
+    # Each name once: phrases of one call share controls, which take most of the time.
     names = list(dict.fromkeys([*phrases, *all_controls, *all_known]))
     # All names are checked before the first is drawn, since a hundred names take minutes.
     for name in names:
@@ -171,6 +173,7 @@ def measure_familiarity(
         # Without progress of its own: the bar counts names, not the pictures of each.
         evaluator = Evaluator(model, cache)
         _observe(evaluator, observer, store, observations, contexts, name_seeds, pictured, report)
+    # All are there by now; the filter tells the type checker so.
     complete = {name: each for name, each in observations.items() if each is not None}
     options = {"count": count, "seed": seed} | vars(model.defaults)
     provenance = provenance_of(model, options)
@@ -218,6 +221,7 @@ def _controls(
         # controls.
         similar = [content_words(each) for each in phrases if len(content_words(each)) == words]
         exclude = [word for each in similar for word in each]
+        # A word of the tokenizer has been read in training, so it is not invented.
         exclude += [word.strip() for word in model.vocabulary()]
         names = invent_like(phrase, count, token_counter(model), seed=seed, exclude=exclude)
     if len(names) < MIN_CONTROLS:
@@ -259,6 +263,7 @@ def count_matched(model: Model, phrase: str, controls: Sequence[str]) -> int | N
         return None
     names = [phrase, *controls]
     words = [len(split_words(name)) for name in names]
+    # The first is the phrase's own.
     target, *lengths = zip(count_tokens(names), words, strict=True)
     return lengths.count(target)
 
@@ -294,6 +299,7 @@ def _observe(
             evaluator, name, contexts, seeds(name), pictures=name in pictured
         )
         observations[name] = observation
+        # Each as soon as it is made, so that a killed call loses one name at most.
         store.write(observation)
         progress("drawing names", completed, len(missing))
 
@@ -349,6 +355,7 @@ def _compare(
 
 def _deviations(pool: Sequence[Observation]) -> Floats:
     blocks = [np.stack([each.rates for each in pool]), np.stack([each.embedding for each in pool])]
+    # Without classifiers, or without an embedding, that block has no columns.
     return deviations([block for block in blocks if block.shape[2]])
 
 
@@ -356,6 +363,7 @@ def _power(known: Sequence[Observation], controls: Sequence[Observation]) -> Pow
     """The test of the phrase, on each known name; None for fewer than two."""
     if len(known) < 2:
         return None
+    # Each by itself among the same controls, as the phrase is tested.
     p = [first_name_p(distances(_deviations([name, *controls]))) for name in known]
     familiar = np.array([value <= FAMILIAR_P for value in p], np.float64)
     low, high = rate_interval(familiar)

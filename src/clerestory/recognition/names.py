@@ -99,11 +99,14 @@ def invent_like(
         target, candidates = count_tokens([phrase])[0], {}
         for number, syllables in enumerate((SYLLABLES, *OTHER_SYLLABLES)):
             if number:
+                # A stream for each length, so that the first lengths do not
+                # change the names of later ones.
                 rng = np.random.default_rng([seed, words, number])
                 draws = (_name(rng, words, syllables) for _ in range(CANDIDATES * count))
                 names = filter(fits, draws)
             candidates |= dict.fromkeys(match_form(name, phrase) for name in names)
             lengths = dict(zip(candidates, count_tokens(list(candidates)), strict=True))
+            # Enough of the same length: names of other lengths are not needed.
             if sum(length == target for length in lengths.values()) >= count:
                 break
         # Stable, so that names of the same length keep their order.
@@ -128,6 +131,7 @@ def match_form(name: str, phrase: str) -> str:
     """
     parts, content = iter(name.split()), set(content_words(phrase))
     words = [next(parts) if word.lower() in content else word.lower() for word in phrase.split()]
+    # The phrase's own capitals: "eL Greco" keeps nothing but the first letter of a word.
     pairs = zip(words, phrase.split(), strict=True)
     return " ".join(word.capitalize() if like[0].isupper() else word for word, like in pairs)
 
@@ -176,6 +180,7 @@ def check_controls(phrases: Sequence[str], controls: Sequence[str]) -> tuple[str
     Raises:
         EvidenceError: One is listed twice, or is one of the phrases.
     """
+    # Case and blanks do not make another name: many text encoders ignore both.
     normalized = [" ".join(split_words(name)) for name in controls]
     measured = {" ".join(split_words(phrase)) for phrase in phrases}
     for index, name in enumerate(normalized):

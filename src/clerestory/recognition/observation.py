@@ -53,6 +53,7 @@ class NameSeeds:
             SeedError: There is none, or one is out of range.
         """
         explicit = None if seeds is None else check_seeds(seeds)
+        # `item_seeds` checks the number.
         count = len(item_seeds("", per_item)) if explicit is None else len(explicit)
         return cls(explicit, count, seed)
 
@@ -131,6 +132,7 @@ class Observer:
                 f"{model.name} has no prior to read an image embedding from: name a classifier of "
                 "its pictures, as --classifiers 'zero-shot:MODEL[man, woman, cat]'."
             )
+        # Features of pictures come first: what the prior predicts need not be drawn.
         return cls(classifiers, None, heads[0]) if heads else cls(classifiers, site, None)
 
     @property
@@ -171,6 +173,7 @@ class Observer:
             "contexts": list(contexts),
             "seeds": seeds.to_json(),
             "classifiers": [
+                # A function has no weights: its name stands for it.
                 [each.source, getattr(each, "digest", each.source), list(each.classes)]
                 for each in self.classifiers
             ],
@@ -200,6 +203,7 @@ class Observer:
         """
         (drawing,) = evaluator.draw(
             [Condition(name)],
+            # All contexts share the seeds, so that they differ by the context alone.
             Design.crossed([name], seeds, contexts),
             read=[] if self.site is None else [self.site],
             pictures=bool(self.classifiers) or pictures,
@@ -218,5 +222,6 @@ class Observer:
             np.asarray(each.reshape(len(contexts), len(seeds), -1).mean(1), np.float32)
             for each in (rates, hits, embedding)
         )
+        # Seeds are the faster index of the cells.
         first_seed = drawing.pictures[:: len(seeds)] if pictures else None
         return Observation(name, rates, hits, embedding, first_seed)

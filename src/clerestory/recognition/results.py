@@ -192,6 +192,7 @@ class FamiliarityResult(PicturedResult):
                     "phrase_rate": effect.phrase_rate,
                 }
                 for effect in context.effects
+                # A context without effects keeps a row, for its distance.
             ] or [row]
         columns = ["context", "distance", "classifier", "label", "rate", "other_contexts"]
         return pd.DataFrame(rows, columns=[*columns, "phrase_rate"])

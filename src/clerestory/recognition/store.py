@@ -82,6 +82,7 @@ class ObservationStore:
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None
+        # By digest: names may have characters that no file name can have.
         digest = hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
         return self.folder / NAMES / f"{digest}.npz"
 

@@ -26,7 +26,9 @@ class _Worker:
         from clerestory.models import load
 
         self.store = Store(where)
+        # Each actor loads its own copy: models cannot be sent between processes.
         self.model = load(name, **load_options)
+        # Another machine may have another version of the weights.
         check_model(self.model, self.store.plan)
 
     def fill(self, chunk: int) -> int:
@@ -86,6 +88,7 @@ def fill_with_ray(
         where = store.folder.url
         pool = [
             actor_class.remote(where, name, dict(load_options))
+            # No more actors than chunks: each takes the memory of a model.
             for _ in range(min(workers, len(missing)))
         ]
         _fill_chunks(ray, pool, store, missing, progress)
@@ -102,6 +105,7 @@ def _fill_chunks(
 
     total = len(store.plan)
     completed = total - sum(len(store.plan.rows(chunk)) for chunk in missing)
+    # In any order: chunks are independent, and some take longer.
     filled = ActorPool(pool).map_unordered(lambda actor, chunk: actor.fill.remote(chunk), missing)
     try:
         for rows in filled:

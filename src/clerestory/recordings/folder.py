@@ -63,6 +63,7 @@ class Folder:
     @property
     def url(self) -> str:
         """The absolute path or URL, for another process."""
+        # Absolute, since a worker may run in another working directory.
         return str(Path(self.root).resolve()) if self.local else self.where
 
     def read(self, name: str, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:
@@ -125,6 +126,7 @@ class Folder:
         check_relative_path(name, self, RecordingError)
         path = Path(self.root) / name
         if self.local:
+            # A link that leads nowhere exists too, and is refused below.
             exists = path.exists() or path.is_symlink()
             if exists:
                 check_regular_file(
@@ -174,6 +176,7 @@ class Folder:
         """
         if self.local:
             paths = [Path(self.root) / name for name in names]
+            # Files before folders: an entry must not outlive its content.
             for path in [*paths, *{path.parent for path in paths}]:
                 _flush(path)
 
@@ -262,6 +265,7 @@ class Folder:
 
 
 def _flush(path: Path) -> None:
+    # `os.open` opens folders as well, which `open` refuses.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

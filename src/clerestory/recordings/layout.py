@@ -101,6 +101,7 @@ def _check_dims(name: str, layout: Layout, where: str) -> None:
         valid = layout.dims == ("height", "width", "channel") and layout.dtype == "uint8"
         valid = valid and layout.shape[-1] == 3
     else:
+        # These alone are written; other dims would be misread by every later call.
         valid = layout.dims in (("step", "unit"), ("step", "position", "unit"))
         valid = valid and layout.dtype in DTYPES and _is_site(name) and "step" in layout.labels
         sizes = dict(zip(layout.dims, layout.shape, strict=True))

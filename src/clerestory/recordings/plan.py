@@ -196,6 +196,7 @@ class Plan(PlanSettings):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the table: every prompt, seed and factor, in order."""
+        # By content, not by the file, whose bytes depend on the version of pyarrow.
         records = self.table.to_json(orient="split", index=False)
         return hashlib.sha256(records.encode()).hexdigest()
 
@@ -230,6 +231,7 @@ class Plan(PlanSettings):
             if not 1 <= getattr(saved, name) < 2**31:
                 raise RecordingError(f"manifest.json was altered: {name} is {content[name]}.")
         plan = cls(table=table, **_settings(saved))
+        # A column of a strange type may fail to serialise.
         with wrap_errors("samples.parquet", RecordingError):
             unaltered = plan.digest == saved.table
         if not unaltered:
@@ -306,6 +308,7 @@ def make_plan(
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
+    # Some families draw one sample at a time.
     batch_size = min(batch, model.family.max_batch or batch)
     rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
@@ -317,10 +320,12 @@ def make_plan(
         branch=branch,
         pictures=pictures,
         batch=batch_size,
+        # Rounded up to whole batches, so that no batch is divided between two chunks.
         chunk=-(-rows // batch_size) * batch_size,
         # Part of the plan: another number of threads changes the last bits.
         threads=torch.get_num_threads(),
     )
+    # Everything that can be refused is refused before the first sample.
     running.check_request(model, plan.request(range(len(plan))))
     return plan
 
@@ -369,6 +374,7 @@ def check_same(plan: Plan, saved: Mapping[str, Any]) -> None:
     Raises:
         RecordingError: It is another plan; the message names the differences.
     """
+    # Threads are the recording's own: whoever resumes it uses as many.
     differences = list(_differences({**plan.to_dict(), "threads": saved["threads"]}, saved))
     if differences:
         more = "; …" if len(differences) > 6 else ""

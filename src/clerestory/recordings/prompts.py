@@ -75,6 +75,7 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
         raise PromptError(
             f"{where} has a column {reserved[0]!r}, which a recording adds: rename it."
         )
+    # Names as text, as files have them; rows are numbered from 0.
     table = table.rename(columns=str).reset_index(drop=True)
     for name in table:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
@@ -118,9 +119,11 @@ def with_seeds(
             )
         # Before the seeds are derived, which takes a while for very many.
         _check_count(table, seeds_per_item)
+        # Without a column of items every prompt is its own.
         items = table["item" if "item" in table else "prompt"].map(str)
         by_item = {item: item_seeds(item, seeds_per_item, seed) for item in items.unique()}
         by_row = [by_item[item] for item in items]
+    # A row for each seed, those of a prompt together.
     rows = table.loc[table.index.repeat(len(by_row[0]))].reset_index(drop=True)
     rows.insert(1, "seed", [number for numbers in by_row for number in numbers])
     return rows

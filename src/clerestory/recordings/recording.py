@@ -86,6 +86,7 @@ class Recording:
     @cached_property
     def samples(self) -> pd.DataFrame:
         """One row per planned sample: prompt, seed, factors, `done`, and the reason if `bad`."""
+        # A copy: the store's own table has no columns of progress.
         table = self.store.table.rename_axis("sample").copy()
         table["done"], table["bad"] = False, ""
         for marker in self.markers:
@@ -149,6 +150,7 @@ class Recording:
         table = self.samples
         factors = [str(name) for name in table if name not in ("done", "bad")]
         array = array.assign_coords(
+            # From the table rather than from Zarr, which would read a file for each factor.
             {name: ("sample", table[name].to_numpy()) for name in factors}
             | {"branch": self.store.plan.branch}
         )
@@ -159,6 +161,7 @@ class Recording:
                 missing = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
                 if missing:
                     raise SiteError(f"{axis} {missing[0]} of {address} was not recorded.")
+                # By label: a recording of some units numbers its columns differently.
                 array = array.sel({axis: list(selected)})
         return array.isel(sample=self.rows) if self._partial else array
 
@@ -238,6 +241,8 @@ class Recording:
             raise RecordingError(f"size is {size} and spread {spread}; both must be 1 or more.")
         address = self.address(site)
         rng = np.random.default_rng(seed)
+        # Chunks at random, then rows within a few chunks: a full shuffle
+        # would read the disk at random.
         order = rng.permutation([marker.chunk for marker in self.markers])
         remainder = np.empty((0, self.store.layouts[address].shape[-1]), np.float32)
         for start in range(0, len(order), spread):

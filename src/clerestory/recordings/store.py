@@ -157,6 +157,7 @@ class Store:
             RecordingError: Another process records here.
             OutputError: The folder has files that are not a recording's; nothing is changed.
         """
+        # A folder without a manifest may hold anything; only what a killed run left is taken over.
         if not self.exists:
             known = {TABLE, ARRAYS, LOCK}
             names = [name for name in self.folder.names() if not name.endswith(PARTIAL)]
@@ -198,6 +199,7 @@ class Store:
                 "python": platform.python_version(),
                 **{name: version(name) for name in LIBRARIES},
             },
+            # These files never change again, so the manifest can vouch for them.
             "files": {TABLE: (digest(table), len(table))}
             | {f"{ARRAYS}/{name}": file for name, file in files.items()},
         }
@@ -359,6 +361,7 @@ class Store:
                 check_relative_path(file, name, RecordingError)
         except RecordingError:
             return None
+        # A sample of another chunk would hide good samples there.
         is_valid = set(saved.bad) <= set(self.plan.rows(chunk))
         return Marker(chunk, saved.bad, saved.files) if is_valid else None
 

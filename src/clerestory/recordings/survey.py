@@ -93,6 +93,7 @@ def _dry_batch(model: Model, plan: Plan) -> range:
     if plan.pool != "none":
         return next(plan.batches(0))
     prompts = plan.table["prompt"]
+    # The array's axis of positions must hold the longest prompt.
     lengths = {prompt: len(model.tokenize(prompt)) for prompt in prompts.drop_duplicates()}
     longest = int(prompts.map(lengths).to_numpy().argmax())
     return next(rows for rows in plan.batches(longest // plan.chunk) if longest in rows)

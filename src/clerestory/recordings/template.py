@@ -213,6 +213,8 @@ class Template(BaseModel):
         templates = [rng.permutation(len(self.templates)) for _ in items]
         for cycle in itertools.count():
             for item in order:
+                # Each item takes the templates in an order of its own, so that templates and
+                # items are not confounded.
                 template = int(templates[item][cycle % len(self.templates)])
                 # In the order of the file, whichever are drawn.
                 for cell in np.sort(rng.permutation(len(cells))[:PER_CELL]):

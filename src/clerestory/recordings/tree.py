@@ -121,6 +121,7 @@ def _add_site(root: zarr.Group, name: str, layout: Layout, samples: int, rows: i
         shards=whole if picture else None,
         dtype=layout.dtype,
         compressors=[Crc32cCodec()],
+        # What is not recorded reads as NaN; bytes have no such value.
         fill_value=0 if picture else float("nan"),
         dimension_names=("sample", *layout.dims),
         chunk_key_encoding=FILE_NAMES,
@@ -151,6 +152,7 @@ def _coordinate(column: pd.Series[Any]) -> NDArray[Any]:
         # Integers and bools have no missing value.
         return column.to_numpy(np.float64, na_value=np.nan)
     if column.dtype.kind in "biuf":
+        # Through Python's types: pandas' own integers and booleans have no NumPy dtype.
         return np.array(column.tolist())
     texts = ["" if absent else str(value) for value, absent in zip(column, missing, strict=True)]
     return np.array(texts, object)

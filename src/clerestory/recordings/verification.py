@@ -102,6 +102,7 @@ def _rows(store: Store, chunk: int) -> range:
 
 def _damaged_files(store: Store, marker: Marker) -> Iterator[Damage]:
     rows = store.plan.rows(marker.chunk)
+    # A marker that lists no file of a site was written by another hand.
     listed = {_site(name) for name in marker.files}
     for site in store.layouts.keys() - listed:
         yield Damage(site, marker.chunk, rows, "not in the marker")

@@ -160,6 +160,7 @@ def start_recording(
         return
     _ = plan.parquet  # a table that is too large to be read again is refused before drawing
     with _threads(plan.threads):
+        # One batch of it shows the shapes, which some families know only then.
         estimate = survey(model, plan)
     if on_survey is not None:
         on_survey(estimate)
@@ -217,6 +218,7 @@ def fill_chunk(
     plan, first = store.plan, store.plan.rows(chunk).start
     count = len(plan.rows(chunk))
     arrays = {
+        # Empty and not zeros: every row is written below.
         name: np.empty((count, *layout.shape), layout.dtype)
         for name, layout in store.layouts.items()
     }

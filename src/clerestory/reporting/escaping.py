@@ -63,6 +63,7 @@ def to_json(value: Any) -> str:
     >>> print(to_json("naïve\x9b\u202e"))
     "naïve\u009b\u202e"
     """
+    # NaN is no JSON: most parsers refuse the whole file.
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     return UNUSUAL.sub(lambda match: _printable(match.group()), text)
 
@@ -95,6 +96,7 @@ def markdown_code(text: object) -> str:
     Returns:
         One line without backquotes, nor bars, which would end a table's cell.
     """
+    # A backquote would end the span, and a bar the cell of a table.
     return visible(" ".join(str(text).split())).replace("`", "'").replace("|", "/")
 
 

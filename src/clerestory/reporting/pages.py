@@ -32,6 +32,7 @@ def environment(package: str) -> jinja2.Environment:
         loader=jinja2.ChoiceLoader([pages, shared]),
         autoescape=True,
         finalize=_escape_controls,
+        # A misspelt name in a template is an error, not an empty text.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -65,6 +65,7 @@ def slug(text: str, length: int = 60) -> str:
     >>> slug("A cat, drawn!")
     'a-cat-drawn'
     """
+    # Letters of all scripts stay; only what file systems or shells treat specially is replaced.
     name = re.sub(r"[^\w]+", "-", text.lower()).strip("-")[:length]
     # Cut in bytes, since file systems count those; a letter that is cut in two is left out.
     return name.encode()[:MAX_SLUG_BYTES].decode(errors="ignore").rstrip("-") or "picture"
@@ -84,6 +85,7 @@ def grid(
     """
     pictures = np.stack(list(pictures))
     count, height, width, _ = pictures.shape
+    # A whole factor, so that every pixel stays a square.
     scale = max(1, -(-MIN_TILE // height))
     tiles = pictures.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = height * scale, width * scale
@@ -157,6 +159,7 @@ def save_run(run: DrawnSamples, folder: Path, **columns: Any) -> None:
         **columns: Further entries of every row of `samples.json`.
     """
     assert run.pictures is not None
+    # Through JSON, which turns NumPy's numbers into Python's.
     rows: list[dict[str, Any]] = json.loads(run.samples.to_json(orient="records"))
     texts = list(dict.fromkeys(row["prompt"] for row in rows))
     names = {text: slug(text) for text in texts}
@@ -178,6 +181,7 @@ def write_pictures(path: Path, pictures: Mapping[str, Pictures]) -> None:
         path: The file.
         pictures: Arrays of pictures by name.
     """
+    # Names in an array of their own: a key of an archive cannot be any text.
     names = np.array(list(pictures), dtype=str)
     numbered = {str(index): array for index, array in enumerate(pictures.values())}
     np.savez_compressed(path, names=names, **numbered)  # type: ignore[arg-type]

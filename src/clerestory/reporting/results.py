@@ -113,6 +113,7 @@ class Result(ABC):
             folder: The folder; it is created if missing.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        # Escaped JSON: a terminal that shows the file obeys no control characters of a prompt.
         (folder / self.figures_file).write_text(to_json(self.to_dict()) + "\n", "utf-8")
         page = self.page()
         if page is not None:

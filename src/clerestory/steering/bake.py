@@ -117,6 +117,7 @@ def bake(
     refusals = _refusals(steered, lora=lora, measure=measure)
     if refusals:
         return BakeResult(None, tuple(refusals))
+    # Weights are written for minutes: a folder that is there is complete.
     with atomic_folder(Path(out)) as part:
         result = _write(steered, part, lora=lora, measure=measure)
     return replace(result, folder=Path(out))
@@ -171,6 +172,7 @@ def _refusals(steered: SteeredModel, *, lora: bool, measure: bool) -> list[Refus
     refusals, layers = [], set()
     for edit in steered.edits:
         reason = _refusal_reason(steered, edit, lora=lora)
+        # Folding twice would multiply the second change with the first.
         layer = "" if reason else fold(steered.model, edit).path
         if lora and layer in layers:
             reason = f"another edit changes {layer} too, and a LoRA has room for one"
@@ -223,6 +225,8 @@ def _measure(steered: SteeredModel, edits: Sequence[Edit]) -> _Measurement:
     site = "denoiser/prediction"
     run = steered.model.run(PROMPTS, SEEDS, read=site, pool="none", edits=edits)
     assert run.pictures is not None
+    # The last step, in which all earlier differences have added up. Pictures as integers, whose
+    # differences may be negative.
     return _Measurement(run.read(site).to_numpy()[:, -1], run.pictures.astype(int))
 
 
@@ -231,6 +235,7 @@ def _folded(steered: SteeredModel) -> Iterator[list[Fold]]:
     """The model with its edits folded into its weights, which are restored afterwards."""
     folds: list[Fold] = []
     try:
+        # Each is computed after the one before was put in: it starts from the changed weights.
         for edit in in_order(steered.model, steered.edits):
             change = fold(steered.model, edit)
             assert change.before  # read before the layer is changed: the property caches it
@@ -238,6 +243,7 @@ def _folded(steered: SteeredModel) -> Iterator[list[Fold]]:
             change.put(change.values)
         yield folds
     finally:
+        # In reverse order, so that a layer that was folded twice ends at its first values.
         for change in reversed(folds):
             change.put(change.before)
 

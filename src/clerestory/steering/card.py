@@ -148,6 +148,7 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
     mean, subject = figures["mean_preservation"], figures["preservation"].get("subject")
     effect = figures["hard_negative_effect"]
     cells = [
+        # Bold by intention; every other name is escaped.
         markdown(name) if name != THIS else name,
         f"{figures['target_rate']:.2f} ({low:.2f}-{high:.2f})",
         "" if mean is None else f"{mean:.2f}",

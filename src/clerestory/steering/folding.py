@@ -89,6 +89,8 @@ def fold(model: Model, edit: Edit) -> Fold:
     if site.module is None or units is None:
         raise EditError("no layer of weights makes the value there")
     matrix, shift = _affine(edit, units)
+    # The reader first: a layer that writes the site may have other readers too, which
+    # are then changed with it.
     for find_layer, reads in ((_reader, True), (_writer, False)):
         named_layer = find_layer(model, site)
         if named_layer is not None:
@@ -145,6 +147,7 @@ def _is_guided(model: Model, site: Site) -> bool:
     """Whether guidance sends rows without the prompt through this stage too."""
     options = model.defaults
     two_branches = getattr(model.family, "has_two_branches", None)
+    # diffusers leaves out the unconditional branch at a guidance of 1 or less.
     guided = options.guidance > 1 if two_branches is None else bool(two_branches(options))
     prior = options.prior_guidance > 1 and "prior" in model.family.stages
     return site.stage != "vae" and (guided or prior)
@@ -169,6 +172,8 @@ def _folded_values(
 ) -> dict[str, Tensor]:
     """New weight and bias of a layer that reads or writes the site."""
     weight, bias = _float64(layer.weight), layer.bias
+    # Before a reading layer the map acts first, W (M x + s); after a writing
+    # one last, M (W x + b) + s.
     values = {"weight": weight @ matrix if reads else matrix @ weight}
     bias_shift = weight @ shift if reads else shift
     if bias is not None:
@@ -181,6 +186,7 @@ def _folded_values(
 
 def _float64(parameter: Any) -> Tensor:
     """A copy in float64, on the CPU."""
+    # Double, so that folding and its inverse add no error that float32 could hold.
     copied: Tensor = parameter.detach().double().cpu().clone()
     return copied
 

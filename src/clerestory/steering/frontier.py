@@ -83,6 +83,7 @@ def select_candidate(
                 f"Nothing that was tried preserves {min_preservation:.0%}: the knee was selected."
             )
     if preserving:
+        # Of equal scores the one that preserves more.
         best = max(preserving, key=lambda each: (each.score, each.preservation))
     else:
         highest = max(candidate.score for candidate in usable)

@@ -81,16 +81,19 @@ def scaled_directions(
     means = []
     for index, prompts in enumerate((plain, positive)):
         report = _half(progress, index)
+        # Without pictures the run stops at the last of the sites.
         run = model.run(prompts, 0, read=list(units), pictures=False, progress=report)
         means.append({site: run.read(site).mean("step").to_numpy() for site in units})
     directions = []
     for site, unit in units.items():
         direction = np.asarray(findings.directions[unit], np.float64)
         without, with_target = (
+            # The mean over positions, if the site has any.
             each[site].reshape(len(plain), -1, len(direction)).mean(1).astype(np.float64)
             for each in means
         )
         direction = direction / np.linalg.norm(direction)
+        # Of the prompts without the target: with it the spread would include the effect itself.
         sd = float((without @ direction).std())
         # A site that does not vary along the direction gives strengths no unit.
         if sd > 0:

@@ -132,6 +132,7 @@ class _TrainingData:
             run = model.run(prompts, 0, read=sites, pool="none", pictures=False, stop="never")
             parts.append([torch.as_tensor(run.read(site).to_numpy()) for site in sites])
         latents, options = parts[1][1], model.defaults
+        # The site is read with its positions in one axis; the picture's proportions give the two.
         height = round((latents.shape[2] * options.height / options.width) ** 0.5)
         shaped = latents.transpose(2, 3).unflatten(3, (height, -1))
         times = [step.timestep or 0.0 for step in run.site_values[LATENT].steps]
@@ -141,6 +142,7 @@ class _TrainingData:
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Latents, timesteps, and both embeddings of random items and steps."""
+        # On the CPU and with a fixed seed: the baseline is the same on every machine.
         generator = torch.Generator().manual_seed(0)
         for _ in range(count):
             rows = torch.randint(len(self.plain), (BATCH,), generator=generator)

@@ -274,6 +274,7 @@ def _candidate_edits(
 
 def _steps(model: Model, site: str) -> tuple[int, ...]:
     """The steps that a site has in a run."""
+    # Any prompt will do: steps depend on the options alone.
     run = model.run("a", 0, read=site, pictures=False)
     return tuple(sorted({step.index for step in run.site_values[site].steps}))
 
@@ -328,6 +329,7 @@ class _Evaluation:
             Condition(WORDS, goal.reference_template),
         ]
         if words is not None:
+            # Behind the item, as a person would add a style.
             conditions.append(Condition(SEARCHED, f"{ITEM}, {words}"))
         drawings = self.evaluator.draw(conditions, self.design, description="evaluating")
         outcomes = compare_drawings(panel, drawings, frechet_to=WORDS)
@@ -396,6 +398,7 @@ def _baseline_edits(
     """Edits of the same length, sites and steps; how many are of permuted templates."""
     if not count:
         return [], 0
+    # The length of what the edit adds, whatever its sign.
     norm = abs(float(np.asarray(edit.strength))) * edit.scale
     try:
         readings = read_selection(model, findings, [direction.site])

@@ -189,6 +189,7 @@ class SteeredModel:
         if model is None:
             options = cast(dict[str, Any], saved.base.load_options)
             model = load(saved.base.name, **options)
+        # Before the edits are read: directions of another model would fit by chance.
         _check_base(Path(folder), saved.base, model)
         return cls(
             model,
@@ -275,6 +276,7 @@ def _load_edits(folder: Path, saved: Sequence[Mapping[str, Any]]) -> list[SiteEd
     path = path_inside(folder, TENSORS, ModelError)
     tensors: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(saved))}
     for name, tensor in read_tensors(path, ModelError).items():
+        # Names are `INDEX.FIELD`; anything else was added by another hand.
         number, _, field = name.partition(".")
         if not number.isdecimal() or int(number) not in tensors:
             raise ModelError(f"{path} does not fit steering.json: no edit has {name[:80]!r}.")
@@ -285,6 +287,7 @@ def _load_edits(folder: Path, saved: Sequence[Mapping[str, Any]]) -> list[SiteEd
             kind = edit_kinds[settings["kind"]]
             fields = {name: value for name, value in settings.items() if name != "kind"}
             edits.append(kind.from_dict(fields, tensors[index]))
+        # Unknown kinds keep their own message, which lists the known ones.
         except RegistryError:
             raise
         except (EditError, SiteError, *PARSE_ERRORS) as error:

@@ -90,6 +90,7 @@ class SteeringTarget:
         """
         classifiers = {self.classifier: panel.target.classifier, **panel.preserved}
         if self.hard_negative is not None and panel.hard_negative is not None:
+            # Unless it is the target's or a preserved one, which has been listed.
             classifiers.setdefault(self.hard_negative[0], panel.hard_negative.classifier)
         return side_effects_of(
             edited, unedited, classifiers, panel.target, rises=not self.remove, bound=bound

@@ -97,6 +97,7 @@ class Association:
             parse_pieces(_bracketed(prompt, pieces, replacements)),
             removed,
             preserved,
+            # The classifiers of the targets are measured anyhow.
             tuple(name for name in names if name not in used),
         )
 
@@ -140,6 +141,7 @@ def split_words(text: str | Sequence[str]) -> list[str]:
     """
     if not isinstance(text, str):
         return list(text)
+    # `zero-shot:MODEL[man, woman]` has commas of its own.
     return [word.strip() for word in re.split(r",(?![^\[\]]*\])", text) if word.strip()]
 
 
@@ -154,6 +156,7 @@ def _target(model: Model, text: str) -> Target:
             f"{model.name} has no default classifiers, so {word!r} needs a target: write "
             "WORD=CLASSIFIER=LABEL."
         )
+    # A word that is a class of exactly one classifier needs no target.
     targets = [Target(name, word) for name in names if word in load_classifier(name).classes]
     if len(targets) != 1:
         sources = " and ".join(target.classifier for target in targets)

@@ -64,6 +64,7 @@ class Directions:
             preserved, _ = np.linalg.qr(self.preserved.T)
             directions = directions - directions @ preserved @ preserved.T
         axes, _ = np.linalg.qr(directions.T)
+        # QR leaves the sign of each axis open: it points from the control to the prompt.
         return np.asarray(axes.T * np.sign(axes.T @ self.difference)[:, None])
 
 
@@ -107,6 +108,7 @@ def read_directions(
     controls = [each.text_without_pieces() for each in usable]
 
     reader = _StateReader(evaluator, site)
+    # Each label is compared with the same sentences without it.
     control = reader.states(controls)
     worded, others = (
         tuple(reader.states([fill(t, text) for text in controls]) for t in templates)
@@ -115,6 +117,7 @@ def read_directions(
     return Directions(
         site,
         np.array([(states - control).mean(0) for states in worded]),
+        # Reshaped, since there may be no alternative.
         np.array([(states - control).mean(0) for states in others]).reshape(-1, control.shape[1]),
         np.array([reader.piece_direction(piece) for piece in association.prompt.pieces]),
         (reader.states(prompts) - control).mean(0),
@@ -149,6 +152,7 @@ class _StateReader:
         """What a piece changes compared with its baseline, `[unit]`, the mean over templates."""
         present, removed = (
             self.states([fill(template, phrase) for template in PIECE_TEMPLATES])
+            # A piece that is deleted has no baseline: "a thing" keeps the sentence whole.
             for phrase in (_with_article(piece.words), piece.baseline or "a thing")
         )
         return np.asarray((present - removed).mean(0))

@@ -125,6 +125,7 @@ class DirectionMethod(SuppressionMethod):
             Condition(
                 f"x{strength:g}, {name}", edits=self.edits(context.directions, basis, strength)
             )
+            # Bases first: settings of one basis stand together in tables.
             for name, basis in context.bases.items()
             for strength in self.strengths
         ]

@@ -49,6 +49,7 @@ def frontier(result: SuppressionResult) -> Any:
     import altair as alt
     import pandas as pd
 
+    # Without an excess there is no reduction, and such a method has no place in the chart.
     complete = [each for each in result.methods if None not in (each.reduction, each.preservation)]
     table = pd.DataFrame(
         {

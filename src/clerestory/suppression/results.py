@@ -67,6 +67,7 @@ class MethodResult(Effects):
     @property
     def is_sufficient(self) -> bool:
         """Whether it is enough on the selection half."""
+        # By the selection half alone: the evaluation half must not decide what it evaluates.
         score, least = self.selection, 1 - self.side_effects.bound
         enough = (score.reduction or 0) >= MIN_REDUCTION
         preserved = [score.named_preservation or 0, score.preservation or 0]
@@ -88,6 +89,7 @@ def status_of(low: float | None, high: float | None, effects: SideEffects) -> St
     """
     if low is None or high is None:
         return "undecided"
+    # One of the two conditions failing is enough.
     if high < MIN_REDUCTION or effects.within_bound is False:
         return "not supported"
     return "supported" if low > MIN_REDUCTION and effects.within_bound else "undecided"

@@ -116,6 +116,7 @@ class Half:
         controls = [each.text_without_pieces() for each in paraphrases]
         self.design = Design(tuple(texts), tuple(seeds))
         (self.before,) = evaluator.draw([Condition(BEFORE)], self.design)
+        # With the seeds of the prompts beside them, so that both differ by the pieces alone.
         (self.control,) = evaluator.draw(
             [Condition(CONTROL)], Design(tuple(controls), tuple(seeds))
         )
@@ -137,6 +138,7 @@ class Half:
         for name in dict.fromkeys(target.classifier for target in self.association.unwanted):
             classifier = self.classifiers[name]
             predictions = self.control.predictions(classifier)
+            # Ties go to the label that came first: the order of pictures is fixed.
             counts = Counter(classifier.classes[index] for index in predictions)
             labels = [
                 label
@@ -207,6 +209,7 @@ def score(
     named = _preservation(preserved_before[0], preserved[0])
     likely = _preservation(preserved_before[1], preserved[1])
     low, high = None, None
+    # Without an excess, a share of it has no interval either.
     if reduction is not None:
         outcomes = [
             _outcomes(each, classifiers, association.unwanted)
@@ -274,6 +277,7 @@ def side_effects(
     parts = []
     for name, classifier in classifiers.items():
         labels = _unwanted_labels(association, name)
+        # One of them: it makes the classifier the target's, whose other classes may rise.
         target = LoadedTarget(classifier, labels[0]) if labels else None
         part = side_effects_of(
             drawing, before, {name: classifier}, target, rises=False, bound=bound
@@ -314,6 +318,8 @@ def _largest_changes(
         probabilities,
     ):
         change = (after.mean(0) - reference.mean(0))[kept]
+        # Where the unwanted falls, others of its classifier rise in its
+        # place: only a fall is a loss.
         sizes.append(float(np.max(-change if labels else np.abs(change))))
     # No class falls where the unwanted does not, and then nothing is lost.
     return max(sizes[0], 0.0), max(sizes[1], 0.0)
@@ -350,6 +356,7 @@ def reduction_interval(before: Floats, control: Floats, after: Floats) -> tuple[
     rest = np.where(r < 0, control, before)
     second = share * after + (1 - share) * rest
     low, high = change_interval(first, second)
+    # Fieller 1954: a ratio r is compatible where before − after − r (before − control) may be 0.
     compatible = r[(low <= 0) & (high >= 0)]
     if not len(compatible):
         # All of the range is beyond the outcomes, on one side.
@@ -367,6 +374,7 @@ def _reduction(before: Floats, control: Floats, after: Floats) -> float | None:
 def _preservation(before: Floats, after: Floats) -> float | None:
     """The least share of its rate before that a label has, of those that were drawn before."""
     rates_before, rates = before.mean(0), after.mean(0)
+    # A label that was never drawn cannot be lost.
     drawn = rates_before > 0
     return float((rates[drawn] / rates_before[drawn]).min()) if drawn.any() else None
 

@@ -139,6 +139,7 @@ def suppress(
     )
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
+        # One seed each: many settings are compared, and paraphrases are the replicates.
         selection_seeds = [item_seeds(each.full_text, 1, seed) for each in selection_sentences]
         selection = Half(evaluator, association, selection_sentences, selection_seeds, "selection")
         # The first problem ends the call: without an excess or a drawn label no setting can be
@@ -244,6 +245,7 @@ def _halves(
     # them. Templates occur in the order of the sentences.
     groups = template_groups(sentences).tolist()
     templates = list(dict.fromkeys(groups))
+    # In proportion to the sizes of the halves.
     selecting = set(templates[: round(len(templates) * first / (first + second))])
     halves: tuple[list[SegmentedPrompt], list[SegmentedPrompt]] = ([], [])
     for sentence, group in zip(sentences, groups, strict=True):
@@ -302,7 +304,9 @@ def _conditions(
     for name, method in candidates.items():
         try:
             conditions[name] = method.conditions(context)
+        # Not every method applies to every model; its reason becomes a warning.
         except (EvidenceError, SearchError) as error:
+            # By reason: methods that lack the same thing share a sentence.
             missing.setdefault(str(error), []).append(name)
     warnings = [
         EvidenceWarning("left-out", f"Left out: {', '.join(names)}. {reason}")
@@ -343,6 +347,7 @@ def _evaluate(
     before = half.score(half.before)
     plain: Drawing | None = None
     if other_prompts:
+        # One seed each: other prompts are many, and each is a replicate.
         design = Design.for_items(other_prompts, 1, seed)
         (plain,) = half.evaluator.draw([Condition("plain")], design, description=OTHERS)
     results = []
@@ -400,6 +405,7 @@ def _frechet(half: Half, drawing: Drawing) -> float | None:
     heads = [each for each in half.classifiers.values() if isinstance(each, ClassifierHead)]
     if not heads:
         return None
+    # Any class will do: only the features are used.
     panel = Panel(LoadedTarget(heads[0], heads[0].classes[0]))
     moments = [panel.feature_moments(each.pictures) for each in (drawing, half.before)]
     return frechet_distance(*[each for each in moments if each is not None])
@@ -411,6 +417,8 @@ def _recommend(
     """The most certain of the methods that are sufficient on the selection half, else the best."""
     sufficient = [each for each in results if each.is_sufficient]
     if sufficient:
+        # Sufficient methods differ little in rates, which saturate:
+        # probabilities still tell them apart.
         return max(sufficient, key=lambda each: each.selection.certainty), []
     text = (
         f"No method takes away {MIN_REDUCTION:.0%} of the excess and changes nothing else by more "

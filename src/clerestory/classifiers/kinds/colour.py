@@ -66,9 +66,12 @@ class ColourClassifier:
             Each row adds up to 1.
         """
         weights, typical, _ = SCALES[self.scale]
+        # Before the weights: the mean of a weighted sum is the weighted sum of means.
         means = pictures.reshape(len(pictures), -1, 3).mean(1) @ weights / 255
         centers = np.asarray(typical)
         spread = SHARPNESS * (centers[1] - centers[0])
+        # Normal densities around the typical values, so that the classes
+        # in between share a picture.
         log_odds = -np.square((means[:, None] - centers) / spread) / 2
         # Minus the maximum, so that the exponentials of a row cannot all underflow to 0.
         odds = np.exp(log_odds - log_odds.max(1, keepdims=True))

@@ -102,6 +102,7 @@ def open_function(name: str, role: Role) -> Classifier:
 
 def _source_code(module: Any) -> str:
     try:
+        # The whole module: a function may call others beside it.
         return inspect.getsource(module)
     except (OSError, TypeError):
         return ""

@@ -52,6 +52,7 @@ class HubClassifier:
         digest = hashlib.blake2b(digest_size=16)
         for name, weight in sorted(self.model.state_dict().items()):
             raw = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
+            # By bytes: NumPy has no bfloat16.
             digest.update(name.encode() + raw.numpy().tobytes())
         return digest.hexdigest()
 
@@ -68,6 +69,7 @@ class HubClassifier:
             inputs = self.prepare(list(pictures[start : start + BATCH]))
             with torch.no_grad():
                 output = self.model(**inputs)
+            # Zero-shot models have logits of texts as well; image classifiers have one kind.
             logits = getattr(output, "logits_per_image", None)
             logits = output.logits if logits is None else logits
             parts.append(np.asarray(logits.float().softmax(-1), np.float32))

@@ -24,6 +24,7 @@ class ClippedReflection(DirectionMethod):
 
     @override
     def edits(self, directions: Directions, basis: Floats, strength: float) -> tuple[Edit, ...]:
+        # One after the other: the axes are orthogonal, so a reflection leaves the others' levels.
         return tuple(
             Reflect(directions.site, axis, float(axis @ directions.control_mean), strength)
             for axis in basis

@@ -24,5 +24,6 @@ class NegativeDirection(DirectionMethod):
 
     @override
     def edits(self, directions: Directions, basis: Floats, strength: float) -> tuple[Edit, ...]:
+        # Only the unwanted part of what the prompt adds: the rest is what it is about.
         projected = basis.T @ (basis @ directions.difference)
         return (Add(directions.site, -projected, strength),)

@@ -25,6 +25,8 @@ class Projection(SuppressionMethod):
             Condition(
                 name,
                 edits=tuple(
+                    # To the control's level, not to 0: a state without the
+                    # concept is not at the origin.
                     Ablate(directions.site, axis, float(axis @ directions.control_mean))
                     for axis in basis
                 ),

@@ -36,6 +36,7 @@ class Replacement(SuppressionMethod):
         association, directions = context.association, context.directions
         swap = directions.alternatives.sum(0) - directions.unwanted.sum(0)
         templates = [association.template(target) for target in context.alternatives]
+        # For the setting's name: what is said in place of the unwanted.
         words = " ".join(fill(template, "").strip(" ,") for template in templates)
         pieces = [piece.words for piece in association.prompt.pieces]
         weights = {"": np.zeros(len(pieces))}

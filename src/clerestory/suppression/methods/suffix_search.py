@@ -40,6 +40,7 @@ class SuffixSearch(SuppressionMethod):
             for index, (weight, axis) in enumerate(weighted)
         ]
         objective = objectives[0]
+        # Not `sum`, which starts from 0, and 0 is no objective.
         for term in objectives[1:]:
             objective = objective + term
         # No suffix may name an unwanted label: models draw it even in "not black".
