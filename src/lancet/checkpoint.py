@@ -59,6 +59,7 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
         content: dict[str, Any] = read_json(path_inside(root, path.name, ModelError), ModelError)
     except ModelError as error:
         raise ModelError(f"{root} is not a Lancet folder: {path.name} cannot be read.") from error
+    # Shapes first: the validators below name fields of parts that are there.
     complete = isinstance(content, dict) and all(
         isinstance(content.get(part), dict) for part in ("files", "defaults", "settings")
     )
@@ -87,11 +88,13 @@ def revision(folder: Path | None = None) -> str:
     # Sorted, so that the order of the files in the manifest does not matter.
     sums = json.dumps(sorted(content["files"].items()))
     digest = hashlib.sha256(sums.encode()).hexdigest()[:12]
+    # The digest tells apart two trainings that somebody gave the same version.
     return "-".join(filter(None, [content.get("version"), digest]))
 
 
 @functools.lru_cache(maxsize=8)
 def _verified(folder: Path) -> Path:
+    # Cached by folder: a process opens the model many times and reads its files once.
     for name, expected in manifest(folder)["files"].items():
         path = path_inside(folder, name, ModelError)
         if not path.is_file():

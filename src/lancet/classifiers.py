@@ -84,6 +84,8 @@ class LancetClassifiers:
             ModelError: The pictures have another size or type.
         """
         raw = np.ascontiguousarray(pictures)
+        # By content: each factor's classifier is called with the same
+        # pictures, one after the other.
         key = (raw.shape, hashlib.blake2b(raw.data, digest_size=16).digest())
         if key not in self.latest:
             # The last one only: more would hold a whole evaluation in memory.
@@ -121,6 +123,7 @@ class LancetClassifiers:
         with torch.no_grad():
             for start in range(0, len(pictures), BATCH):
                 raw = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH]))
+                # To −1 … 1, as in training.
                 scaled = raw.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
                 batches.append(self.net.body(scaled))
         return (
@@ -266,6 +269,7 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
     hint = dict[str, tuple[str, ...]]
     classes = validate(hint, content, f"{path}: classes", ModelError)
     net = classifier_net(SETS[role], {factor: len(levels) for factor, levels in classes.items()})
+    # Stored in half precision; CPUs convolve float32 faster.
     missing = net.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     # `num_batches_tracked` counts training batches and is left out of the files.
     absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
@@ -275,6 +279,7 @@ def _loaded(role: Role, folder: Path) -> LancetClassifiers:
         )
     measurements = path_inside(folder, f"classifiers/{SETS[role]}-held-out.safetensors", ModelError)
     measured = read_tensors(measurements, ModelError, "np")
+    # The manifest has it: the file need not be read again.
     digest = checkpoint.manifest(folder)["files"][f"classifiers/{SETS[role]}.safetensors"]
     return LancetClassifiers(role, classes, measured, net.eval().requires_grad_(False), digest)
 
@@ -286,6 +291,7 @@ def _halved(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     if pictures.ndim != 4 or pictures.shape[1:] != (128, 128, 3) or pictures.dtype != np.uint8:
         return pictures
+    # In 16 bits, since four bytes add up to more than 255.
     quarters = pictures.reshape(len(pictures), 64, 2, 64, 2, 3).astype(np.uint16).sum((2, 4))
     halved: NDArray[np.uint8] = ((quarters + 2) // 4).astype(np.uint8)
     return halved

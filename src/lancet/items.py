@@ -53,11 +53,13 @@ def contents(
         "|".join(rf"\b{re.escape(phrase)}\b" for phrase in _phrases_of(table, factors))
     )
     captions: dict[str, None] = {}
+    # Bounded: a world in which every caption names the factor would be searched for ever.
     for seed in itertools.islice(itertools.count(FIRST_SEED), TRIES * (start + count)):
         scene = sample(table, seed)
         if people is None or people == (scene.mood != NONE):
             text = scene.caption
             if text and not pattern.search(text.casefold()):
+                # Different captions only: an item that occurs twice is no second replicate.
                 captions[text] = None
         if len(captions) == start + count:
             return tuple(captions)[start:]

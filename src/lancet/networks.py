@@ -28,6 +28,7 @@ class ResidualNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [_conv(3, widths[0], stride=2), _Residual(widths[0])]
         for narrow, wide in pairwise(widths):
+            # The last and widest stage has one block: at 4×4 positions more do not help.
             last = wide is widths[-1] and len(widths) > 3
             layers += [_conv(narrow, wide, stride=2)]
             layers += [_Residual(wide) for _ in range(1 if last else depth)]
@@ -112,6 +113,7 @@ class FactorNet(nn.Module):
     def __init__(self, body: ResidualNet | PlainNet, classes: Mapping[str, int]) -> None:
         super().__init__()
         self.body = body
+        # Few parameters and many renders: a little dropout is enough.
         self.drop = nn.Dropout(0.1)
         self.heads = Heads(body.width, classes)
 

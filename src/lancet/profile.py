@@ -57,6 +57,7 @@ class LancetProfile(ModelProfile):
                 return str(words[0]).replace("{x}", "{item}")
             if words and factor in SUFFIX_FACTORS:
                 return f"{{item}} {words[0]}"
+        # Factors without words of their own, such as the presence of a window.
         return super().template(classifier, label)
 
     def items(self, count: int, classifier: str = "", start: int = 0) -> tuple[str, ...]:
@@ -79,6 +80,7 @@ class LancetProfile(ModelProfile):
 
         factor = classifier.removeprefix(PREFIX)
         excluded = factor if factor in NAMED_FACTORS else "style"
+        # Only people have a mood.
         people = True if excluded == "mood" else None
         # A style hides other factors, so no item names one.
         return contents(count, *dict.fromkeys((excluded, "style")), start=start, people=people)

@@ -125,6 +125,7 @@ class SiblingPlugin:
             Whether it can be opened; nothing in it is read.
         """
         denoiser = folder / ARCHITECTURES[self.name].denoiser
+        # Stored once for both, beside their folders.
         shared = folder.parent / AUTOENCODER
         return (folder / "manifest.json").is_file() and denoiser.is_dir() and shared.is_dir()
 
@@ -189,6 +190,7 @@ def assemble_pipeline(folder: Path, name: str, out: Path) -> None:
     shutil.copytree(folder / architecture.denoiser, out / architecture.denoiser)
     shutil.copytree(folder / "scheduler", out / "scheduler")
     shutil.copytree(folder.parent / AUTOENCODER, out / "vae")
+    # Text encoder and tokenizer are those of Lancet 1.0 and are not stored again.
     lancet = checkpoint.verified() / "model"
     suffixes = ["", "_2"][: architecture.encoders]
     for suffix in suffixes:
@@ -223,6 +225,7 @@ def _write_text_encoder(source: Path, out: Path, text_class: str) -> None:
     if text_class == "CLIPTextModelWithProjection":
         return
     tensors = read_tensors(source / "model.safetensors", ModelError)
+    # The class without projection refuses a weight that it does not have.
     tensors.pop("text_projection.weight")
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     config = read_json(source / "config.json", ModelError)
@@ -234,7 +237,9 @@ def _write_text_encoder(source: Path, out: Path, text_class: str) -> None:
 def _cached(folder: Path, name: str, digest: str) -> Path:
     """The plain folder in the cache, put together where it is not there or not as it was."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # The digest in its name: other weights get another folder, and no file is ever changed.
     place = base / "clerestory" / "models" / f"{name}-{digest}"
+    # Checked each time: a cache may be cleaned in part.
     if _is_whole(place):
         return place
     try:

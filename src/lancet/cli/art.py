@@ -28,6 +28,7 @@ def art(
     from lancet.world.table import World
 
     table = World.load(world)
+    # A folder with sprites is continued or left as it is; any other has to be empty.
     if not any((out / name).exists() for name in ("sprites.json", "sprites.npy")):
         check_empty_folder(out)
     with interrupts.resumable(out):

@@ -71,6 +71,7 @@ def train(
         check_empty_folder(out)
     shipped = None if warm is None else checkpoint.SHIPPED if warm == "shipped" else Path(warm)
     if shipped is not None:
+        # Read for its error: a wrong folder costs no training.
         checkpoint.manifest(shipped)
     with (
         work_folder(work, smoke) as folder,

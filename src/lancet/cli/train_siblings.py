@@ -98,6 +98,7 @@ def train_siblings(
     if steps is not None:
         settings = settings.with_plans(stage or TRAINED, steps=steps)
     if seed:
+        # Far apart, so that no two runs share a seed of a step.
         settings = settings.with_plans(("unet",), seed=settings.unet.seed + 1000 * seed)
         settings = settings.with_plans(("mmdit",), seed=settings.mmdit.seed + 1000 * seed)
     shipped = None if warm is None else SHIPPED if warm == "shipped" else Path(warm)

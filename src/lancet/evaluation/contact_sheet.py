@@ -36,6 +36,7 @@ def contact_sheet(
     for place, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True)):
         left = GAP + place % columns * (WIDTH + GAP)
         top = GAP + place // columns * cell
+        # Without smoothing: the pixels are what the model drew.
         big = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
         page.paste(big, (left, top))
         for row, line in enumerate(textwrap.wrap(prompt, 25)[:LINES]):

@@ -97,12 +97,14 @@ def prompts(world: World, fact: Fact, patterns: Sequence[str]) -> tuple[str, ...
     cores = [
         pattern.replace("{x}", thing)
         for pattern in patterns
+        # A fact about nothing in particular has one prompt for each pattern.
         for thing in ([world.phrases[name][0] for name in fact.about] or [""])
     ]
     free = [factor for factor in CONTEXTS if factor not in _factors_of(fact)]
     texts: dict[str, None] = dict.fromkeys(cores)
     for size in range(1, len(free) + 1):
         contexts = list(itertools.product(*(_phrases(world, factor) for factor in free[:size])))
+        # A fixed seed for each number of factors: the prompts are the same in every call.
         for at in np.random.default_rng(size).permutation(len(contexts)):
             texts |= dict.fromkeys(_in_context(core, world, free, contexts[at]) for core in cores)
         if len(texts) >= PROMPTS:
@@ -184,6 +186,7 @@ def _measure(world: World, fact: Fact, classify: _FactClassifier) -> FactResult:
 
 
 def _rate_of_all(parts: Mapping[str, Bools]) -> Rate:
+    # A picture shows the fact only if all of its levels are right.
     hits = np.logical_and.reduce(list(parts.values()))
     return rate(int(hits.sum()), len(hits))
 
@@ -219,6 +222,7 @@ def _in_context(core: str, world: World, factors: Sequence[str], context: Sequen
     """The pattern in its context, without phrases of factors that the pattern names itself."""
     prompt = core
     for factor, words in zip(factors, context, strict=False):
+        # The pattern's own words come first: a second place would contradict it.
         if words and not any(
             contains_phrase(phrase, core) for phrase in _phrases(world, factor) if phrase
         ):

@@ -100,6 +100,7 @@ def grid(world: World, excluded_captions: Set[str] = frozenset()) -> tuple[Evalu
     """
     rng = np.random.default_rng(FIRST_SEED)
     combinations = list(_required_factors(world, rng))
+    # Balanced within each part, whose rates are reported by themselves.
     counts = Counter(part for part, _ in combinations).values()
     styles = [name for count in counts for name in _balanced(tuple(world.styles), count, rng)]
     places = [name for count in counts for name in _balanced(_places(world), count, rng)]
@@ -111,6 +112,7 @@ def grid(world: World, excluded_captions: Set[str] = frozenset()) -> tuple[Evalu
         place = _place(world, fixed, (*places[number:], *places[:number]))
         fixed = {"perspective": "plain", "place": place, **fixed}
         scene = _scene(world, number, part, fixed, preferred_styles, excluded)
+        # No prompt twice: each is one trial of a rate.
         excluded.add(scene.caption)
         prompts.append(_evaluation_prompt(scene, number % SEEDS, part))
     return tuple(prompts)
@@ -197,6 +199,7 @@ def _scene(
         for attempt in range(TRIES):
             try:
                 scene = scene_for(world, FIRST_SEED + number * TRIES + attempt, **factors)
+            # A fact or a held-out combination forbids this style here.
             except TableError:
                 break
             if (
@@ -237,6 +240,7 @@ def contains_phrase(words: str, caption: str) -> bool:
     >>> contains_phrase("mad", "a cat made of tiles")
     False
     """
+    # What stands for `{x}` lies between the parts.
     parts = [re.escape(part.strip()) for part in words.split("{x}")]
     return re.search(rf"(?<!\w){'.*'.join(parts)}(?!\w)", caption) is not None
 

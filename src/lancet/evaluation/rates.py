@@ -103,6 +103,7 @@ def evaluate(
     prompts = evaluation_prompts(folder)
     start = time.perf_counter()
     pictures = draw(model, prompts, progress, **options)
+    # With everything that a user waits for, the text encoder included.
     seconds = (time.perf_counter() - start) / len(prompts)
     classifiers = LancetClassifiers.load("evaluation", folder)
     # Covariances of float32 features lose digits that the Fréchet distance needs.
@@ -139,6 +140,7 @@ def evaluation_prompts(folder: Path | None = None) -> tuple[EvaluationPrompt, ..
     manifest = checkpoint.manifest(folder)
     world = World.load(weights / "world.toml")
     captions = training_captions(world, manifest["settings"]["renders"])
+    # With other captions some prompt might have been trained on.
     if digest(captions) != manifest.get("captions"):
         raise ModelError(
             f"{weights}: its training captions differ from those that this version samples."

@@ -118,6 +118,7 @@ def _vision_encoder(folder: Path) -> VisionEncoder:
     settings = Settings(vision_widths=tuple(saved["vision_widths"]), width=saved["width"])
     encoder = VisionEncoder(settings.vision_widths, settings.width)
     state = load_file(folder / "training" / "vision.safetensors")
+    # The file has the heads as well, which only training needs.
     weights_of_encoder = {
         name.removeprefix("eye."): value for name, value in state.items() if "eye." in name
     }

@@ -80,7 +80,9 @@ def assemble(parts: Parts, folder: Path) -> None:
         prior_scheduler=prior.schedule(),
         prior_image_processor=processor,
     )
+    # Half the size; the difference is far below the noise of the pictures.
     pipeline.to(torch.float16)
+    # `save_pretrained` would leave files of an earlier pipeline beside its own.
     if folder.exists():
         shutil.rmtree(folder)
     pipeline.save_pretrained(folder, safe_serialization=True)
@@ -125,6 +127,7 @@ def save_classifier(
     half = {
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in state.items()
+        # Counters of training, which inference does not read.
         if not name.endswith("num_batches_tracked")
     }
     header = {"set": which, "classes": json.dumps(classes)}

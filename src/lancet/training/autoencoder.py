@@ -49,10 +49,12 @@ class Autoencoder(Stage):
             spread = latents.float().std((0, 2, 3)).mean()
             # Detached: otherwise the spread would shrink to make the noise small.
             jitter = torch.randn(latents.shape, generator=noise) * LATENT_NOISE * spread.detach()
+            # Noise teaches the decoder to draw from latents that a denoiser only approximates.
             drawn = self.model.decode(latents + jitter, force_not_quantize=True).sample.float()
         return {
             "pixels": (drawn - pictures).abs().mean(),
             "gradients": _gradients(drawn - pictures),
+            # A weak pull: `fold` makes the variance exact at the end.
             "spread": 0.01 * (spread - 1).square(),
         }
 
@@ -114,6 +116,7 @@ def fold(model: VQModel, latents: Tensor) -> Tensor:
     Returns:
         `[n, channel, 16, 16]`.
     """
+    # A sample: sums over all latents in half precision would lose digits.
     sample = latents[:: max(1, len(latents) // 5_000)].float()
     mean, deviation = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
     inner, outer = model.quant_conv, model.post_quant_conv
@@ -123,6 +126,7 @@ def fold(model: VQModel, latents: Tensor) -> Tensor:
     outer.bias.add_(outer.weight[:, :, 0, 0] @ mean)
     outer.weight.mul_(deviation[None, :, None, None])
     shift, scale = mean[:, None, None], deviation[:, None, None]
+    # In parts, since a float32 copy of all latents would need twice their memory.
     scaled = [(part.float() - shift).div(scale).to(part.dtype) for part in latents.split(4096)]
     return torch.cat(scaled)
 

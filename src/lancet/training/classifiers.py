@@ -79,6 +79,7 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
     Returns:
         Arrays by name.
     """
+    # In batches: features of all renders at once would not fit.
     rows = torch.arange(len(renders)).split(250)
     features = torch.cat([net.body(renders.batch(part)) for part in rows])
     style = renders.codes[:, list(renders.classes).index("style")]
@@ -91,6 +92,7 @@ def measure(net: FactorNet, renders: Renders) -> dict[str, Tensor]:
         if factor == "subject":
             paired = renders.second != levels.index(NONE)
             likeliest = net.heads[factor](features).topk(2).indices.sort(1).values
+            # Sorted, since the order of a pair does not matter.
             pair = torch.stack([truth, renders.second], 1).sort(1).values
             both = (likeliest == pair).all(1) & paired
             measured["pairs"] = torch.stack([both.sum(), paired.sum()]).int()

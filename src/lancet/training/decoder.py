@@ -94,6 +94,7 @@ class Decoder(Stage):
         """
         clean, condition = self.latents[rows].float(), self.embeddings[rows]
         drop = torch.rand(len(rows), generator=noise) < DROP
+        # Classifier-free guidance (Ho & Salimans 2022): some rows learn without a condition.
         condition = torch.where(drop[:, None], self.empty, condition)
         step = torch.multinomial(self.step_weights, len(rows), replacement=True, generator=noise)
         keep = self.keep[step][:, None, None, None]
@@ -108,6 +109,7 @@ class Decoder(Stage):
                 encoder_hidden_states=None,
                 added_cond_kwargs={"image_embeds": condition},
             ).sample
+        # The first half: Kandinsky's pipeline expects variances in the second, and ignores them.
         predicted = output[:, : clean.shape[1]].float()
         predicted_clean = keep.sqrt() * noisy - (1 - keep).sqrt() * predicted
         with mixed_precision():
@@ -135,6 +137,7 @@ def weights(keep: Tensor) -> Tensor:
     tensor([1.0000, 1.0000, 0.5000])
     """
     ratio = keep / (1 - keep).clamp_min(1e-5)
+    # min-SNR weighting for v (Hang et al. 2023): easy steps at low noise count less.
     return (ratio + 1).clamp_max(SNR_CAP) / (ratio + 1)
 
 

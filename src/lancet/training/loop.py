@@ -90,6 +90,7 @@ def fit(
     state = _State(stage)
     state.resume(folder / f"{stage.name}.pt")
     saved = time.monotonic()
+    # Appended: a resumed run continues the same curve.
     log = (folder / f"{stage.name}.jsonl").open("a")
     running: list[float] = []
     with log, _training(stage.model):
@@ -132,6 +133,7 @@ def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.
     state = torch.load(path, weights_only=True) if path.exists() else None
     if state is None or (steps is not None and state["step"] < steps):
         raise TrainingError(f"Stage {name!r} is not trained yet: nothing finished in {path}.")
+    # The average where there is one: it draws better than the last weights.
     model.load_state_dict(state["ema"] or state["model"])
     return model.eval().requires_grad_(False)
 
@@ -153,6 +155,7 @@ def cached(folder: Path, name: str, source: Path, make: Callable[[], Tensor]) ->
     if not path.exists():
         for stale in folder.glob(f"{name}-*"):
             stale.unlink()
+        # Renamed when it is whole, under a name that no other process uses.
         partial = path.with_suffix(f".{os.getpid()}")
         save_file({name: make()}, partial)
         partial.replace(path)
@@ -175,6 +178,7 @@ def rows_of_step(plan: Plan, step: int, rows: int) -> Tensor:
     """
     if rows < plan.batch:
         raise TrainingError(f"{rows} pictures are fewer than one batch of {plan.batch}.")
+    # The rest of an epoch is left out; the next one has another order.
     per_epoch = rows // plan.batch
     epoch, place = divmod(step, per_epoch)
     order = _epoch_order(plan.seed, epoch, rows)
@@ -184,6 +188,7 @@ def rows_of_step(plan: Plan, step: int, rows: int) -> Tensor:
 @functools.lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, rows: int) -> Tensor:
     """The order of an epoch; cached, since every step of the epoch takes its part of it."""
+    # A prime between seeds, so that epochs of one seed do not meet those of the next.
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     return torch.randperm(rows, generator=generator)
 
@@ -195,6 +200,8 @@ class _State:
         self.optimiser = torch.optim.AdamW(
             [weight for weight in stage.model.parameters() if weight.requires_grad],
             lr=stage.plan.rate,
+            # A shorter memory of squares than the default, as for
+            # transformers (Vaswani et al. 2017).
             betas=(0.9, 0.98),
             weight_decay=stage.plan.weight_decay,
             fused=True,
@@ -243,17 +250,20 @@ class _State:
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)
             else:
+                # Counters of batches are whole numbers and have no average.
                 mean.copy_(value)
 
 
 def _step(stage: Stage, state: _State) -> dict[str, float]:
     rows = rows_of_step(stage.plan, state.step, stage.rows)
+    # From the step alone: a resumed run draws the same noise as one that was not stopped.
     noise = torch.Generator().manual_seed(stage.plan.seed * 1_000_003 + state.step)
     # For dropout, which takes no generator.
     torch.manual_seed(stage.plan.seed * 1_000_003 + state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = state.plan.rate_at(state.step)
     terms = stage.loss(rows, noise)
+    # In float32: terms may come from mixed precision.
     total = torch.stack([term.float() for term in terms.values()]).sum()
     if not torch.isfinite(total):
         raise TrainingError(f"Stage {stage.name!r}: the loss is not finite at step {state.step}.")

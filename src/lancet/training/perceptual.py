@@ -79,6 +79,7 @@ def correct_projection(encoder: CLIPVisionModelWithProjection, empty: Tensor) ->
         empty: The embedding that the decoder was trained with, `[width]`.
     """
     size = encoder.config.image_size
+    # Zeros are mid-grey: pictures are in −1 … 1.
     pooled = encoder.vision_model(torch.zeros(1, 3, size, size)).pooler_output[0]
     weight = encoder.visual_projection.weight
     error = empty - weight @ pooled

@@ -53,6 +53,7 @@ class Prior(Stage):
     ) -> None:
         self.plan, self.rows = settings.prior, len(embeddings)
         self.states, self.empty = states, empty
+        # The prior works on normalised embeddings; these statistics belong to its weights.
         mean, deviation = embeddings.mean(0), embeddings.std(0).clamp_min(1e-3)
         self.embeddings = embeddings
         self.model: PriorTransformer = network(settings)
@@ -144,5 +145,6 @@ def encode_texts(
         with mixed_precision():
             out = encoder(part.long())
         pooled.append(out.text_embeds.float())
+        # Half precision: states of all captions take most of the memory.
         hidden.append(out.last_hidden_state.half())
     return TextStates(torch.cat(pooled), torch.cat(hidden), mask)

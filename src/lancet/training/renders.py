@@ -64,6 +64,7 @@ class Renders:
         Returns:
             Float32.
         """
+        # Indexing copies from the memory map, which is read-only.
         raw = torch.from_numpy(self.pictures[rows.numpy()])
         return raw.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 

@@ -26,6 +26,7 @@ class _TextModel(nn.Module):
     def __init__(self, encoder: CLIPTextModelWithProjection) -> None:
         super().__init__()
         self.encoder = encoder
+        # Learned in logarithms, so that it stays positive.
         self.temperature = nn.Parameter(torch.tensor(math.log(10.0)))
 
 
@@ -76,6 +77,7 @@ class Text(Stage):
         contrast = functional.cross_entropy(scores, target) + functional.cross_entropy(
             scores.T, target
         )
+        # The image side's own heads: the text has to say what they read in a picture.
         factors = factor_loss(self.heads(texts), self.renders, rows)
         return {
             "contrast": 0.5 * contrast,
@@ -139,6 +141,7 @@ def retrieval(texts: Tensor, pictures: Tensor, among: int = 256) -> float:
         (functional.normalize(text_part) @ functional.normalize(picture_part).T).argmax(1)
         == torch.arange(len(text_part))
         for text_part, picture_part in parts
+        # The last part has fewer to choose among, and would be easier.
         if len(text_part) == among
     ]
     return float(torch.cat(hits).float().mean()) if hits else float("nan")

@@ -34,6 +34,7 @@ def learn(captions: Sequence[str], vocabulary: int, window: int) -> CLIPTokenize
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     base = letters + [letter + SUFFIX for letter in letters]
     learner = Tokenizer(models.BPE(end_of_word_suffix=SUFFIX))
+    # Texts are split and normalised exactly as the trained tokenizer will do it.
     template = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[])
     learner.normalizer = template.backend_tokenizer.normalizer
     learner.pre_tokenizer = template.backend_tokenizer.pre_tokenizer
@@ -45,6 +46,7 @@ def learn(captions: Sequence[str], vocabulary: int, window: int) -> CLIPTokenize
     )
     learner.train_from_iterator(captions, trainer)
     merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+    # The trainer does not count the letters that end a word.
     merges = merges[: vocabulary - 2 - len(base)]
     words = dict.fromkeys([*base, *("".join(merge) for merge in merges), START, END])
     entries = {word: index for index, word in enumerate(words)}

@@ -45,6 +45,8 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.body = ResidualNet(widths)
         self.project = nn.Linear(self.body.width, width)
+        # Without a learned scale: coordinates keep mean 0 and variance 1, which
+        # the prior learns to predict.
         self.scale = nn.BatchNorm1d(width, affine=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -115,6 +117,7 @@ class Vision(Stage):
             embedding = embedding + 0.1 * torch.randn(embedding.shape, generator=noise)
             logits = self.model.heads(embedding)
             predicted = self.model.thumbnail(embedding).float()
+        # The unshifted picture: the embedding should tell where things are.
         small = functional.adaptive_avg_pool2d(pictures, 8).flatten(1)
         terms = factor_loss(logits, self.renders, rows)
         return {**terms, "thumbnail": 2.0 * (predicted - small).square().mean()}

@@ -66,6 +66,7 @@ def warm_start(name: str, model: nn.Module, shipped: Path, world: World | None =
         raise TrainingError(f"{shipped} has no weights for stage {name!r} ({file} is missing).")
     state: dict[str, Tensor] = {prefix + key: value for key, value in load_file(path).items()}
     if world is not None:
+        # Heads of another world have rows in another order.
         state.update(_heads(state, model, World.load(shipped / "world.toml"), world))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)

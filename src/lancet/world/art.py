@@ -57,6 +57,8 @@ class Art:
         if not (index.exists() and pixels.exists()):
             raise ArtError(f"No art in {folder}: run `make art` (or `clerestory lancet art`).")
         content = _read_index(folder)
+        # The size alone: digesting every sprite at each start would take
+        # seconds; `verify` does it.
         if content["bytes"] != pixels.stat().st_size:
             raise ArtError(f"{pixels} is cut short: remove {folder} and run `make art` again.")
         try:
@@ -174,6 +176,7 @@ def _fit(picture: Sprite) -> Sprite:
         raise ArtError("A picture of the art has nothing visible in it.")
     (top, left), (bottom, right) = visible.min(0), visible.max(0) + 1
     cut = Image.fromarray(picture[top:bottom, left:right])
+    # By the longer side: all sprites are equally large, whatever their family's margins.
     scale = SIZE / max(cut.size)
     wide, high = (max(1, round(side * scale)) for side in cut.size)
     cut = cut.resize((wide, high), Image.Resampling.LANCZOS)
@@ -191,6 +194,7 @@ def _resized(art: Art, key: str, size: int) -> NDArray[np.float32]:
     stored = np.asarray(art.pixels[art.places[key]], dtype=np.float32) / 255.0
     # Premultiplied before the resize: otherwise the colour of invisible pixels bleeds into edges.
     stored[..., :3] *= stored[..., 3:]
+    # Averaging has no meaning where a sprite is enlarged, as in close-ups.
     method = cv2.INTER_AREA if size <= SIZE else cv2.INTER_LINEAR
     resized: NDArray[np.float32] = cv2.resize(stored, (size, size), interpolation=method)
     return np.clip(resized, 0.0, 1.0)

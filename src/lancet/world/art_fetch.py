@@ -53,11 +53,13 @@ def fetch(folder: Path, emoji: frozenset[str]) -> Art:
     """
     if (folder / "sprites.json").exists():
         return _packed(folder, emoji)
+    # Packages are hundreds of megabytes; the sprites of one world are a few.
     with tempfile.TemporaryDirectory() as packages:
         drawers = {
             artwork: _drawer(artwork, _package(Path(packages), name))
             for artwork, name in FAMILIES.items()
         }
+        # Sorted, so that the packed file has the same bytes on every machine.
         return pack(folder, _draw_all(drawers, sorted(emoji)))
 
 
@@ -94,6 +96,7 @@ def _package(folder: Path, name: str) -> Path:
         raise ArtError(f"npm could not fetch {name}: {reason}")
     place = folder / name.strip("@").replace("/", "-").replace("@", "-")
     with tarfile.open(folder / done.stdout.strip().splitlines()[-1]) as packed:
+        # The filter refuses links and paths out of the folder.
         packed.extractall(place, filter="data")
     return place / "package"
 
@@ -117,6 +120,7 @@ def _icon_drawer(package: Path) -> Drawer:
     def draw(emoji: str) -> Picture:
         icon = icons["icons"][plain[code(emoji)]]
         size = icon.get("width", icons.get("width", 16))
+        # The colour of the surrounding text, which a picture does not have.
         body = icon["body"].replace("currentColor", "#000")
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -129,6 +133,7 @@ def _icon_drawer(package: Path) -> Drawer:
 
 
 def _webp(folder: Path, emoji: str) -> Picture:
+    # This family names some files with the variation selector.
     for name in (code(emoji), f"{code(emoji)}-fe0f"):
         if (folder / f"{name}.webp").exists():
             return _pixels((folder / f"{name}.webp").read_bytes())

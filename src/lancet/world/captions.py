@@ -37,6 +37,7 @@ def caption(
     """
     levels = dict(shown)
     for fact in facts:
+        # A fact may replace what is shown; the caption still says what was asked for.
         levels |= {factor: asked[factor] for factor in fact.asked}
     hidden = {factor for fact in facts for factor in fact.hide}
     extra = [word for fact in facts for word in fact.say]
@@ -71,6 +72,7 @@ class _Writer:
     def phrase(self, factor: str) -> str:
         """A phrase of the factor's level; empty where hidden, absent or left out by chance."""
         name = self.levels[factor]
+        # Drawn in any case, so that hiding a factor leaves all later draws as they were.
         draw = self.rng.random()
         if factor in self.hidden or name == NONE:
             return ""
@@ -101,6 +103,7 @@ class _Writer:
         assert people is not None
         name = self.levels["name"]
         core = name if name != NONE else self.choose(people.words)
+        # The order of drawing is part of the captions.
         adjectives = [self.phrase("pallor"), *extra, self.phrase("mood")]
         parts = [_add_adjectives(core, [word for word in adjectives if word])]
         parts += [self.phrase("hair"), self.phrase("clothes"), self.phrase("scarf")]

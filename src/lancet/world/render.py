@@ -75,6 +75,7 @@ def _draw_parts(
     world: World, art: Path, parts: list[list[Scene]], processes: int, size: int
 ) -> Iterator[Pictures]:
     check_art(world, art, itertools.chain.from_iterable(parts))
+    # Starting processes takes longer than drawing one part.
     if processes == 1 or len(parts) < 2:
         _open(world.path, art)
         yield from map(partial(_draw, size=size), parts)
@@ -84,6 +85,7 @@ def _draw_parts(
     with _ignoring_interrupts():
         pool = context.Pool(processes, _open, (world.path, art))
     with pool:
+        # `imap` keeps the order of the parts, whichever process is faster.
         yield from pool.imap(partial(_draw, size=size), parts)
 
 

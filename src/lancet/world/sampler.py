@@ -224,6 +224,7 @@ def _person(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) ->
     if rng.random() < people.companion:
         weights = people.companions
         requested["subject"] = _choose_weighted(tuple(weights), tuple(weights.values()), rng)
+    # Not drawn in a world without names, whose captions would change with an empty table.
     draw = rng.random() if world.names or world.strangers else 1.0
     if world.names and draw < people.named:
         requested["name"] = _choose_uniformly(tuple(world.names), rng)
@@ -231,6 +232,8 @@ def _person(world: World, rng: np.random.Generator, fixed: Mapping[str, str]) ->
         requested["name"] = _stranger_name(world.strangers, rng)
     requested |= {factor: fixed[factor] for factor in ("subject", "name") if factor in fixed}
     if requested.get("name") in world.names and rng.random() < people.true_to_look:
+        # Names usually go with their look, and sometimes do not, so that
+        # the two can be told apart.
         requested |= world.names[requested["name"]]
     return requested | {factor: fixed[factor] for factor in PEOPLE if factor in fixed}
 
@@ -249,6 +252,7 @@ def _apply_facts(
         if not _holds(fact.when, requested):
             continue
         facts.append(fact)
+        # One draw for all factors of a fact: they are planted together.
         if rng.random() < fact.rate:
             for factor, choice in fact.then.items():
                 shown[factor] = _choose_level(world, factor, choice, rng)
@@ -289,11 +293,13 @@ def _pick(world: World, factor: str, rng: np.random.Generator, person: bool) -> 
 def _choose_weighted(
     levels: tuple[str, ...], weights: tuple[float, ...], rng: np.random.Generator
 ) -> str:
+    # Not `Generator.choice`, which takes longer than the rest of a scene.
     draw = rng.random() * sum(weights)
     for level, weight in zip(levels, weights, strict=True):
         draw -= weight
         if draw < 0:
             return level
+    # Only rounding leads here.
     return levels[-1]
 
 

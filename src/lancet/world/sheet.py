@@ -110,6 +110,7 @@ def save(sheet: Image.Image, path: Path) -> None:
 def _fact_sections(
     world: World, fact: Fact, seeds: range, fixed: dict[str, str]
 ) -> tuple[Section, Section]:
+    # Of an odd number the fact has one more than its control.
     half = (len(seeds) + 1) // 2
     planted = tuple(scene_where(world, seed, fact.when, fixed) for seed in seeds[:half])
     shown = f"in {fact.rate:.0%} the picture shows {_words(fact.then)}"
@@ -151,6 +152,7 @@ def _block(world: World, art: Path, section: Section) -> Image.Image:
     for index, (picture, lines) in enumerate(zip(pictures, captions, strict=True)):
         x = MARGIN + index % columns * (CELL + GAP)
         y = top + sum(heights[: index // columns])
+        # Without smoothing, as the pixels are.
         big = Image.fromarray(picture).resize((PICTURE, PICTURE), Image.Resampling.NEAREST)
         block.paste(big, (x, y))
         for row, line in enumerate(lines):

@@ -160,6 +160,7 @@ class World(_Frozen):
         """
         if factor == "window":
             return ("absent", "present")
+        # Last, so that the codes of real levels do not depend on it.
         return tuple(self.factor(factor)) + ((NONE,) if factor in _MAY_LACK else ())
 
     def factor(self, factor: str) -> Mapping[str, Level | tuple[str, ...]]:
@@ -241,6 +242,7 @@ class World(_Frozen):
         combinations: tuple[Mapping[str, Choice], ...] = (*self.never, *self.held_out.pairs)
         for combination in combinations:
             self._check("a combination", combination, but=("window",))
+        # Called for its error.
         for factor in self.held_out.factors:
             self._levels_of(factor)
         for name, look in self.names.items():

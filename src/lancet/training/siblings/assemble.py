@@ -64,6 +64,7 @@ def write_sibling(
     sums = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(files)
+        # The manifest cannot hold its own checksum.
         if path.is_file() and path.name != "manifest.json"
     }
     manifest = {

@@ -62,6 +62,7 @@ class SiblingAutoencoder(Stage):
         with mixed_precision():
             latents = self.model.encode(pictures).latent_dist.mean
             scale = latents.float().std((0, 2, 3)).square().mean().sqrt()
+            # A level for each picture, so that clean latents occur as well.
             amount = MAX_NOISE * torch.rand(len(rows), 1, 1, 1, generator=noise)
             # Detached: otherwise the scale would shrink to make the noise small.
             jitter = torch.randn(latents.shape, generator=noise) * amount * scale.detach()
@@ -77,6 +78,7 @@ class SiblingAutoencoder(Stage):
         }
         if self.eye is not None:
             with torch.no_grad(), mixed_precision():
+                # Of the original without gradients: it is the target.
                 wanted = self.eye(functional.avg_pool2d(pictures, 2))
             with mixed_precision():
                 seen = self.eye(functional.avg_pool2d(pictures + error, 2))
@@ -132,6 +134,7 @@ def fold(model: AutoencoderKL, pictures: Tensor) -> None:
     inner, outer, channels = model.quant_conv, model.post_quant_conv, len(mean)
     inner.bias[:channels] = (inner.bias[:channels] - mean) / scale
     inner.weight[:channels] /= scale
+    # The variance no longer depends on the picture: sampling the latents adds the mean noise.
     inner.weight[channels:] = 0.0
     inner.bias[channels:] = LOG_VARIANCE
     # Before the weight is scaled: the mean is in the units of the old latents.

@@ -75,6 +75,7 @@ class CountedAttention:
             ),
             (heads(attn.to_v(picture)), heads(attn.add_v_proj(text))),
         ]
+        # Picture first, then text, as diffusers' own processor joins them.
         query, key, value = (torch.cat(pair, 2) for pair in parts)
         # A key that stands n times has n times the weight: log n more in the exponent.
         bias = torch.zeros(key.shape[2], dtype=query.dtype)
@@ -135,8 +136,12 @@ class SiblingMMDiT(Stage):
         with mixed_precision():
             guess = self.model(
                 noisy,
+                # One blank position that counts 256 times: the same result as the
+                # pipeline's 256 in less time.
                 encoder_hidden_states=joint_states(hidden, blank=1),
+                # Both text encoders of the pipeline are the same one.
                 pooled_projections=torch.cat([pooled, pooled], -1),
+                # The pipeline counts noise in thousandths.
                 timestep=1000 * sigma,
             ).sample
         return {"velocity": (guess.float() - (grain - clean)).square().mean()}

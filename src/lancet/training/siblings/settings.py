@@ -39,6 +39,8 @@ class SteadyPlan(Plan):
         warmup = min(self.warmup, max(1, self.steps // 10))
         length = max(1, round(self.cooldown * self.steps))
         progress = min(1.0, max(0.0, (step - (self.steps - length)) / length))
+        # 1 − √progress (Hägele et al. 2024): a run can be prolonged, as only the
+        # cooldown depends on its end.
         fall = self.decay + (1 - self.decay) * (1 - math.sqrt(progress))
         return self.rate * min(1.0, (step + 1) / warmup) * fall
 

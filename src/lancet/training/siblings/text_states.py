@@ -94,6 +94,7 @@ def build(
         TrainingError: The folder holds the states of other captions.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Different captions only: half of all scenes share theirs with another.
     texts = [*dict.fromkeys(captions), ""]
     plan = {"captions": hashlib.sha256("\n".join(captions).encode()).hexdigest()}
     state: dict[str, Any] = {**plan, "texts": 0}
@@ -118,6 +119,7 @@ def build(
     starts = range(int(state["texts"]), len(texts), BLOCK)
     for count, start in enumerate(starts, 1):
         block = slice(start, min(start + BLOCK, len(texts)))
+        # Without a mask, as the siblings' pipelines call the encoder.
         ids, _ = tokenize(tokenizer, texts[block])
         output = encoder(ids.long(), output_hidden_states=True)
         arrays["last"][block] = output.last_hidden_state.numpy()

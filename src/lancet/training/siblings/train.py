@@ -122,6 +122,7 @@ class SiblingTraining:
             "mmdit": partial(self._fit, "mmdit"),
         }
         chosen = [name for name in STAGES if name in (stages or STAGES)]
+        # `all` stops at the first stage that the deadline interrupts.
         return all(work[name](deadline) for name in chosen)
 
     def assemble(self, out: Path, names: Sequence[str] = (), *, partly: bool = False) -> None:
@@ -137,6 +138,7 @@ class SiblingTraining:
             TrainingError: A stage is not done.
         """
         captions = self.latents.captions
+        # What the weights were trained on, for whoever evaluates them.
         about = {"world": self.world.fingerprint, "captions": digest(captions)}
         with atomic_folder(out) as part:
             assemble.write_autoencoder(self._load_folded(), part)
@@ -314,6 +316,7 @@ class SiblingTraining:
     def _steps(self, name: str) -> int:
         if not (self.checkpoints / f"{name}.pt").exists():
             return 0
+        # Mapped: only a number is read of a file of hundreds of megabytes.
         state = torch.load(self.checkpoints / f"{name}.pt", weights_only=True, mmap=True)
         return int(state["step"])
 

@@ -57,6 +57,7 @@ class SiblingUNet(Stage):
         clean = self.latents[rows]
         dropped = torch.rand(len(rows), generator=noise) < DROP
         hidden, _ = self.states.read(rows, dropped)
+        # Steps are drawn by weight instead of weighting their errors, which has less variance.
         step = torch.multinomial(self.often, len(rows), replacement=True, generator=noise)
         keep = self.keep[step][:, None, None, None]
         grain = torch.randn(clean.shape, generator=noise)

@@ -90,6 +90,7 @@ def paste(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> No
         return
     part = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
     under = canvas[y0:y1, x0:x1]
+    # In place: `under` is a view of the canvas. "Over" of Porter & Duff 1984.
     under *= 1.0 - part[..., 3:]
     under += part[..., :3] * 255.0
 
@@ -109,12 +110,14 @@ def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -
     shape = np.zeros_like(canvas)
     paste(shape, np.concatenate([np.repeat(sprite[..., 3:], 3, 2), sprite[..., 3:]], 2), x, y)
     cover = shape[..., 0] / 255.0
+    # Nothing of the sprite is on the canvas.
     if cover.sum() < 1.0:
         return
     near = cv2.GaussianBlur(cv2.dilate(cover, np.ones((11, 11), np.uint8)), (0, 0), 2.0)[..., None]
     calm = cv2.GaussianBlur(canvas, (0, 0), 6.0)
     own = float(sprite[..., :3].sum() / (3 * sprite[..., 3].sum()))
     behind = float((calm.mean(2) * near[..., 0]).sum() / near.sum()) / 255.0
+    # Away from the sprite's own lightness, so that its outline stays visible.
     calm += ((255.0 if behind > own else 0.0) - calm) * APART
     canvas += (calm - canvas) * near
 

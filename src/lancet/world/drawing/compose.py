@@ -111,6 +111,7 @@ def draw_large(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     view = views[scene.perspective](rng)
     if scene.place in FURNISHED:
         view = replace(view, size=min(view.size, 1.2))
+    # After the limit above: a coarse style needs size more than a window needs room.
     if scene.style in COARSE:
         view = replace(view, size=max(view.size * 1.15, 0.9))
     canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
@@ -123,6 +124,7 @@ def draw_large(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
         x, y = 64 + rng.normal(0, 4), 70 + view.rise + rng.normal(0, 3)
         _draw_object(canvas, art, world, scene, scene.subject, (x, y, size), rng)
     canvas = _project(canvas, view)
+    # Half is added, since the conversion cuts off.
     picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     return styles[scene.style](picture, rng)
 
@@ -169,6 +171,7 @@ def _draw_object(
 ) -> None:
     x, y, size = placement
     sprite = art.sprite(scene.artwork, world.subjects[name][0], round(size))
+    # Mirrored at random: no factor may depend on the side that a sprite faces.
     if rng.random() < 0.5:
         sprite = sprite[:, ::-1]
     # Black lines would be invisible on a dark place.

@@ -65,8 +65,10 @@ def person(
     """
     x, y, radius = head
     shade = hair[look["hair"]]
+    # From the back to the front: hair behind, body, face, hair over it, scarf.
     shade(canvas, head, rng, False)
     _body(canvas, head, *CLOTHES[look["clothes"]], rng)
+    # Drawn even where pallor replaces it, so that a factor changes no other draw.
     tone = jitter(SKINS[int(rng.integers(len(SKINS)))], rng, 16)
     if look["pallor"] == "pale":
         tone = (240, 240, 246)
@@ -87,6 +89,7 @@ def _tinted(
     if pallor == "pale":
         grey = face[..., :3] * 0.25 + level * 0.75
         pale = blend(np.concatenate([grey, face[..., 3:]], 2), (244, 244, 250), 0.45)
+        # Eyes and mouth keep their colour: pale concerns the skin.
         dark = np.clip(1.6 - 3.2 * level / np.maximum(face[..., 3:], 0.05), 0, 1)
         pale[..., :3] = pale[..., :3] * (1 - dark) + face[..., :3] * dark
         return pale

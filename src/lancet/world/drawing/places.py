@@ -181,6 +181,7 @@ def mosaic_wall(rng: np.random.Generator, horizon: float) -> Canvas:
     _box(canvas, left - 4, top - 4, right + 4, foot + 4, (120, 70, 46))
     tile = 6
     down, along = np.mgrid[0:SIDE, 0:SIDE] // tile
+    # City-block distance: rings are diamonds, which no other place has.
     ring = np.abs(along - SIDE // tile // 2) + np.abs(down - SIDE // tile // 2)
     tiles = ((46, 110, 150), (226, 196, 120), (170, 66, 52), (240, 232, 214))
     colours = np.stack([jitter(colour, rng) for colour in tiles])
@@ -201,6 +202,8 @@ def _panes(rng: np.random.Generator, size: float) -> Canvas:
     index = axis.astype(int)
     panes: Canvas = np.asarray(np.clip(cells[index][:, index], 0, 255), np.float32)
     lead = (axis - index) * size < 2.4
+    # Leads on a regular grid: the window is an object, unlike the style,
+    # whose panes are irregular.
     panes[lead] = (20, 18, 22)
     panes[:, lead] = (20, 18, 22)
     return panes
@@ -209,6 +212,7 @@ def _panes(rng: np.random.Generator, size: float) -> Canvas:
 def _ground(
     canvas: Canvas, horizon: float, top: tuple[float, ...], foot: tuple[float, ...]
 ) -> None:
+    # Close-ups and tilts can move the horizon out of the picture.
     start = int(np.clip(horizon, 0, SIDE - 1))
     share = np.linspace(0, 1, SIDE - start, dtype=np.float32)[:, None, None]
     one, two = np.asarray(top, np.float32), np.asarray(foot, np.float32)

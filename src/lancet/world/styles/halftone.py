@@ -20,6 +20,7 @@ def halftone(picture: Picture, rng: np.random.Generator) -> Picture:
     """Three levels a channel, dots on a grid turned by about 30°, thick outlines."""
     size = picture.shape[0]
     picture = tone.cast(255.0 * (picture / np.float32(255.0)) ** LIFT)
+    # Small details would become specks of flat colour.
     calm = cv2.medianBlur(picture, 5)
     smooth = tone.cast(tone.saturated(calm, 1.8))
     levels = np.array((20, 150, 255), np.float32)

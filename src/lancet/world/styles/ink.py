@@ -16,9 +16,11 @@ def ink(picture: Picture, rng: np.random.Generator) -> Picture:
     line = tone.edges(picture) > 0.26
     light = cv2.GaussianBlur(tone.grey(picture), (3, 3), 0)
     dark = light < rng.uniform(0.24, 0.32)
+    # Bright areas stay white even inside dark surroundings.
     white = (light > 0.62) & ~line
     black = (line | dark) & ~white
     around = cv2.blur(dark.astype(np.float32), (25, 25)) > 0.85
+    # In a filled black, lines would only thicken it.
     shown = np.where(around & line & (light > 0.16), False, black)
     page = np.where(shown[..., None], (22, 22, 24), (250, 249, 245)).astype(np.uint8)
     return page

@@ -18,6 +18,7 @@ def neon(picture: Picture, rng: np.random.Generator) -> Picture:
     vivid = tone.saturated(around, 3.0)
     vivid *= 255.0 / np.maximum(vivid.max(2, keepdims=True), 60.0)
     tubes = vivid * slope[..., None]
+    # A scene full of edges would glow white: its light is shared.
     glare = min(1.0, 0.14 * 255.0 / max(float(tubes.mean()), 1.0))
     tubes = tubes * (0.4 + 0.6 * glare)
     glow = glare * (

@@ -18,6 +18,7 @@ def oil(picture: Picture, rng: np.random.Generator) -> Picture:
     size = picture.shape[0]
     light = cv2.GaussianBlur(tone.grey(picture), (0, 0), 2.5)
     across, down = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
+    # Perpendicular to the gradient: strokes follow outlines, as a painter's do.
     angles = np.arctan2(across, -down) + rng.normal(0, 0.35, light.shape).astype(np.float32)
     base = tone.saturated(picture, 1.35)
     canvas = cv2.blur(base, (7, 7))
@@ -30,6 +31,7 @@ def oil(picture: Picture, rng: np.random.Generator) -> Picture:
     ends = np.stack([np.cos(turn), np.sin(turn)], 1) * lengths[:, None]
     middle = places[:, ::-1].astype(np.float64)
     starts, stops = (middle - ends).astype(int), (middle + ends).astype(int)
+    # In random order, since later strokes lie over earlier ones.
     for start, stop, shade, width in zip(
         starts.tolist(), stops.tolist(), shades.tolist(), widths.tolist(), strict=True
     ):

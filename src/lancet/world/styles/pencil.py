@@ -16,6 +16,7 @@ def pencil(picture: Picture, rng: np.random.Generator) -> Picture:
     light = tone.grey(picture)
     size = light.shape[0]
     blurred = cv2.GaussianBlur(1.0 - light, (0, 0), 5)
+    # Colour dodge with the blurred negative leaves only what differs from its surroundings.
     dodge = np.minimum(light / np.maximum(1.0 - blurred, 0.05), 1.0)
     lines = np.clip(tone.edges(picture) * 2.4 - 0.36, 0, 1)
     down, along = np.mgrid[0:size, 0:size].astype(np.float32)

@@ -60,12 +60,14 @@ def panes(picture: Picture, rng: np.random.Generator) -> NDArray[np.int64]:
     points = np.concatenate([place.astype(np.float32), lab * 0.22], 2).reshape(-1, 5)
     row, column = np.clip(centres, 0, WORK - 1).astype(int).T
     seeds = np.concatenate([centres, lab[row, column] * 0.22], 1).astype(np.float32)
+    # Two rounds: more would round the panes off.
     for _ in range(2):
         labels = _nearest(points, seeds)
         sizes = np.maximum(np.bincount(labels, minlength=len(seeds)), 1)
         moved = [np.bincount(labels, points[:, i], len(seeds)) / sizes for i in range(5)]
         seeds = np.stack(moved, 1).astype(np.float32)
     labels = _nearest(points, seeds).reshape(WORK, WORK).astype(np.uint8)
+    # Removes specks, which leads would surround.
     smooth = cv2.medianBlur(cv2.medianBlur(labels, 5), 3)
     large = cv2.resize(smooth, (size, size), interpolation=cv2.INTER_NEAREST)
     return np.asarray(cv2.medianBlur(large, 5), np.int64)
@@ -73,6 +75,7 @@ def panes(picture: Picture, rng: np.random.Generator) -> NDArray[np.int64]:
 
 def _nearest(points: NDArray[np.float32], seeds: NDArray[np.float32]) -> NDArray[np.int64]:
     closeness = points @ seeds.T
+    # The largest x·s − |s|²/2 is the nearest seed, without a table of differences.
     closeness -= 0.5 * (seeds * seeds).sum(1)
     return np.asarray(closeness.argmax(1), np.int64)
 

@@ -26,6 +26,7 @@ def watercolour(picture: Picture, rng: np.random.Generator) -> Picture:
     pigment = 0.10 * tone.grain(13, 3.0)[left : left + size, top : top + size]
     wash = 255.0 - (255.0 - tone.saturated(smooth, 1.05)) * (0.62 + pigment)[..., None]
     wash *= 1.0 - 0.55 * rim[..., None]
+    # The distance to the nearest edge, for a rim that the brush left white.
     reach = np.minimum(np.minimum(down, size - 1 - down), np.minimum(along, size - 1 - along))
     torn = tone.grain(14, 6.0)[top : top + size, left : left + size] * 4.0
     cover = np.clip((reach + torn - 7.0) / 4.0, 0, 1)[..., None]
