@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from clerestory.io.reading import check_regular_file, path_inside, read_json
 from clerestory.io.validation import validate
 from clerestory.models.core.types import Options
 
-__all__ = ["SHIPPED", "manifest", "revision", "verified"]
+__all__ = ["SHIPPED", "check_files", "checksums", "manifest", "revision", "verified"]
 
 SHIPPED = Path(__file__).parent / "weights"
 """The embedded model."""
@@ -39,6 +40,39 @@ def verified(folder: Path | None = None) -> Path:
         ModelError: A file is missing or damaged.
     """
     return _verified((folder or SHIPPED).resolve())
+
+
+def checksums(root: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of files.
+
+    Args:
+        root: The folder that names are relative to.
+        paths: Paths below it; folders among them are passed over.
+
+    Returns:
+        Hexadecimal digits by name, in the order of the names.
+    """
+    files = sorted(path for path in paths if path.is_file())
+    return {path.relative_to(root).as_posix(): _sha256(path) for path in files}
+
+
+def check_files(root: Path, sums: Mapping[str, str]) -> None:
+    """Check that files are there and unchanged.
+
+    Args:
+        root: The folder that names are relative to.
+        sums: Their SHA-256, by name.
+
+    Raises:
+        ModelError: A file is missing or damaged, or its name leads out of the folder.
+    """
+    for name, expected in sums.items():
+        path = path_inside(root, name, ModelError)
+        if not path.is_file():
+            raise ModelError(f"{path} is missing: install Clerestory again.")
+        check_regular_file(path, ModelError, MOST_FILE)
+        if _sha256(path) != expected:
+            raise ModelError(f"{path} is damaged (its checksum differs): install Clerestory again.")
 
 
 def manifest(folder: Path | None = None) -> dict[str, Any]:
@@ -95,13 +129,10 @@ def revision(folder: Path | None = None) -> str:
 @functools.lru_cache(maxsize=8)
 def _verified(folder: Path) -> Path:
     # Cached by folder: a process opens the model many times and reads its files once.
-    for name, expected in manifest(folder)["files"].items():
-        path = path_inside(folder, name, ModelError)
-        if not path.is_file():
-            raise ModelError(f"{path} is missing: install Clerestory again.")
-        check_regular_file(path, ModelError, MOST_FILE)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != expected:
-            raise ModelError(f"{path} is damaged (its checksum differs): install Clerestory again.")
+    check_files(folder, manifest(folder)["files"])
     return folder
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

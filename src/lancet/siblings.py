@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError, OutputError
-from clerestory.io.reading import path_inside, read_json
+from clerestory.io.reading import read_json
 from clerestory.io.tensor_files import read_tensors
 from clerestory.io.writing import atomic_folder
 from clerestory.models.core.types import Options
@@ -248,7 +248,7 @@ def _cached(folder: Path, name: str, digest: str) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(place) as part:
             assemble_pipeline(folder, name, part)
-            sums = {path.relative_to(part).as_posix(): _sha256(path) for path in _files(part)}
+            sums = checkpoint.checksums(part, part.rglob("*"))
             (part / "sums.json").write_text(json.dumps(sums))
     except (OSError, OutputError) as error:
         # Another process may have put the same folder there meanwhile.
@@ -265,21 +265,19 @@ def _is_whole(place: Path) -> bool:
     if not path.is_file():
         return False
     sums = read_json(path, ModelError)
-    return isinstance(sums, dict) and all(
-        (place / name).is_file() and _sha256(place / name) == expected
-        for name, expected in sums.items()
-    )
+    if not isinstance(sums, dict):
+        return False
+    try:
+        checkpoint.check_files(place, sums)
+    except ModelError:
+        return False
+    return True
 
 
 def _verify(folder: Path) -> dict[str, Any]:
     """The manifest of a sibling, after every file's checksum has been compared."""
     manifest = checkpoint.manifest(folder)
-    for name, expected in manifest["files"].items():
-        path = path_inside(folder.parent, name, ModelError)
-        if not path.is_file():
-            raise ModelError(f"{path} is missing: install Clerestory again.")
-        if _sha256(path) != expected:
-            raise ModelError(f"{path} is damaged (its checksum differs): install Clerestory again.")
+    checkpoint.check_files(folder.parent, manifest["files"])
     return manifest
 
 
@@ -293,12 +291,3 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     }
     sums = json.dumps([sorted(manifest["files"].items()), sorted(text.items())])
     return hashlib.sha256(sums.encode()).hexdigest()[:12]
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,6 @@ OUT/manifest.json     version, sizes, defaults, sha256 of every file
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from lancet.checkpoint import checksums
 from lancet.training import decoder, prior
 from lancet.training.settings import Settings
 
@@ -144,11 +144,7 @@ def seal(folder: Path, settings: Settings, description: dict[str, Any]) -> None:
         settings: What the model was trained with.
         description: Further fields of the manifest.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.name != "manifest.json"
-    }
+    # The manifest cannot hold its own checksum.
+    sums = checksums(folder, [path for path in folder.rglob("*") if path.name != "manifest.json"])
     manifest = {**description, "defaults": DEFAULTS, "settings": asdict(settings), "files": sums}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

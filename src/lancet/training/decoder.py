@@ -79,8 +79,8 @@ class Decoder(Stage):
         self.latents, self.embeddings, self.empty = latents, embeddings, empty
         self.embed_picture = PictureEmbedder(autoencoder, eye).eval().requires_grad_(False)
         self.model = network(settings)
-        self.keep = schedule().alphas_cumprod
-        self.step_weights = weights(self.keep)
+        self.schedule = schedule()
+        self.step_weights = weights(self.schedule.alphas_cumprod)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of v, and of the embedding of the picture that it predicts.
@@ -97,11 +97,9 @@ class Decoder(Stage):
         # Classifier-free guidance (Ho & Salimans 2022): some rows learn without a condition.
         condition = torch.where(drop[:, None], self.empty, condition)
         step = torch.multinomial(self.step_weights, len(rows), replacement=True, generator=noise)
-        keep = self.keep[step][:, None, None, None]
         gaussian = torch.randn(clean.shape, generator=noise)
-        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * gaussian
-        # v = sqrt(a) noise - sqrt(1 - a) clean; then clean = sqrt(a) noisy - sqrt(1 - a) v.
-        target = keep.sqrt() * gaussian - (1 - keep).sqrt() * clean
+        noisy = self.schedule.add_noise(clean, gaussian, step)
+        target = self.schedule.get_velocity(clean, gaussian, step)
         with mixed_precision():
             output = self.model(
                 noisy,
@@ -111,6 +109,8 @@ class Decoder(Stage):
             ).sample
         # The first half: Kandinsky's pipeline expects variances in the second, and ignores them.
         predicted = output[:, : clean.shape[1]].float()
+        # v = sqrt(a) noise - sqrt(1 - a) clean, so that clean = sqrt(a) noisy - sqrt(1 - a) v.
+        keep = self.schedule.alphas_cumprod[step][:, None, None, None]
         predicted_clean = keep.sqrt() * noisy - (1 - keep).sqrt() * predicted
         with mixed_precision():
             embedding = self.embed_picture(predicted_clean[::EMBEDDED_SHARE])

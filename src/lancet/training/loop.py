@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -26,7 +27,18 @@ from torch import Tensor, nn
 from clerestory.errors import TrainingError
 from lancet.training.settings import Plan
 
-__all__ = ["Report", "Stage", "cached", "fit", "mixed_precision", "rows_of_step", "trained"]
+__all__ = [
+    "Report",
+    "Stage",
+    "cached",
+    "check_stages",
+    "fit",
+    "is_late",
+    "mixed_precision",
+    "report_progress",
+    "rows_of_step",
+    "trained",
+]
 
 Report = Callable[[str, int, int, float], None]
 """Called with (stage, steps done, steps in all, loss)."""
@@ -104,7 +116,7 @@ def fit(
                     mean = sum(running) / len(running)
                     report(stage.name, state.step, stage.plan.steps, mean)
                 running.clear()
-            late = deadline is not None and time.monotonic() >= deadline
+            late = is_late(deadline)
             due = time.monotonic() - saved > SAVE_SECONDS
             if late or due or state.step == stage.plan.steps:
                 state.save(folder / f"{stage.name}.pt")
@@ -112,6 +124,48 @@ def fit(
             if late:
                 break
     return state.step >= stage.plan.steps
+
+
+def is_late(deadline: float | None) -> bool:
+    """Whether a deadline has passed.
+
+    Args:
+        deadline: By `time.monotonic`; None for never.
+
+    Returns:
+        False where there is none.
+    """
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def check_stages(stages: Sequence[str], known: Sequence[str]) -> None:
+    """Check that stages exist.
+
+    Args:
+        stages: Names of stages.
+        known: The names that there are.
+
+    Raises:
+        TrainingError: There is no such stage.
+    """
+    unknown = sorted(set(stages) - set(known))
+    if unknown:
+        raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {', '.join(known)}.")
+
+
+def report_progress(report: Report | None, name: str) -> Callable[[int, int], None] | None:
+    """A callback for work that has no loss.
+
+    Args:
+        report: Called with (stage, steps done, steps in all, loss); None for silence.
+        name: What is done, in the place of the stage.
+
+    Returns:
+        A callback of (completed, total); None where there is no report.
+    """
+    if report is None:
+        return None
+    return lambda completed, total: report(name, completed, total, math.nan)
 
 
 def trained(name: str, model: nn.Module, folder: Path, steps: int | None) -> nn.Module:

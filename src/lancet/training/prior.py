@@ -61,7 +61,7 @@ class Prior(Stage):
         self.model.clip_std.data.copy_(deviation[None]).requires_grad_(False)
         self.model.clip_mean.requires_grad_(False)
         self.model.clip_std.requires_grad_(False)
-        self.keep = schedule().alphas_cumprod
+        self.schedule = schedule()
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the predicted clean embedding.
@@ -82,9 +82,10 @@ class Prior(Stage):
         pooled = torch.where(drop[:, None], empty_rows[0], pooled)
         hidden = torch.where(drop[:, None, None], empty_rows[1], hidden)
         mask = torch.where(drop[:, None], empty_rows[2], mask)
-        step = torch.randint(0, len(self.keep), (len(rows),), generator=noise)
-        keep = self.keep[step][:, None]
-        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * torch.randn(clean.shape, generator=noise)
+        steps = len(self.schedule.alphas_cumprod)
+        step = torch.randint(0, steps, (len(rows),), generator=noise)
+        gaussian = torch.randn(clean.shape, generator=noise)
+        noisy = self.schedule.add_noise(clean, gaussian, step)
         with mixed_precision():
             predicted = self.model(
                 noisy,

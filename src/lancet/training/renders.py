@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import TrainingError
-from clerestory.io.writing import atomic_file
+from lancet.training.blocks import BlockFolder, blocks
 from lancet.world import render, sampler
 from lancet.world.scene import FACTORS, Scene
 from lancet.world.table import World
@@ -126,7 +125,6 @@ def build(
         TrainingError: The folder holds renders of another world, version or seeds.
         ArtError: A sprite is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     plan = {
         "world": world.fingerprint,
         "drawing": DRAWING_VERSION,
@@ -135,34 +133,20 @@ def build(
     }
     if size != 64:  # states written before there were two sizes have none
         plan["size"] = size
-    state: dict[str, Any] = {**plan, "blocks": 0}
-    for record in (folder / "state.json", folder / "done.json"):
-        state = json.loads(record.read_text()) if record.exists() else state
-    if {key: state.get(key) for key in plan} != plan:
-        raise TrainingError(f"{folder} holds other renders (world, version or seeds): remove it.")
-    if (folder / "done.json").exists():
+    stored = BlockFolder(folder, plan, "other renders (world, version or seeds)")
+    if stored.finished:
         return
     scenes = [sampler.sample(world, seed) for seed in seeds]
-    path = folder / "pictures.npy"
-    shape = (len(seeds), size, size, 3)
-    # `w+` makes the whole file at once; `r+` keeps the blocks of an interrupted run.
-    mode = "r+" if state["blocks"] else "w+"
-    out = np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
-    for start in range(state["blocks"] * BLOCK, len(seeds), BLOCK):
-        block = slice(start, min(start + BLOCK, len(seeds)))
+    out = stored.array("pictures", np.uint8, (len(seeds), size, size, 3))
+    for block in blocks(stored.done * BLOCK, len(seeds), BLOCK):
         render.render_into(world, art, scenes[block], out[block], processes=processes)
         # Before the state, so that a block that counts is on disk.
         out.flush()
-        _write_json(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
+        stored.save(block.start // BLOCK + 1)
         if progress is not None:
             progress(block.stop, len(seeds))
     _scene_table(scenes).to_parquet(folder / "scenes.parquet")
-    _write_json(folder / "done.json", plan)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_file(path) as part:
-        part.write_text(json.dumps(content))
+    stored.finish()
 
 
 def _scene_table(scenes: list[Scene]) -> pd.DataFrame:

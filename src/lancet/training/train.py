@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 import clerestory
-from clerestory.errors import TrainingError
 from clerestory.io.writing import atomic_folder, check_empty_folder
 from lancet.checkpoint import manifest
 from lancet.evaluation.prompts import digest
@@ -36,7 +35,7 @@ from lancet.training import (
 )
 from lancet.training.autoencoder import Autoencoder
 from lancet.training.classifiers import FactorStage
-from lancet.training.loop import Report, Stage, cached, fit, trained
+from lancet.training.loop import Report, Stage, cached, check_stages, fit, report_progress, trained
 from lancet.training.prior import Prior, TextStates, encode_texts
 from lancet.training.renders import Renders
 from lancet.training.settings import STAGES, Settings
@@ -93,10 +92,7 @@ class Training:
             ArtError: The art is missing or altered.
             OutputError: `out` is not empty.
         """
-        unknown = sorted(set(stages) - {"renders", *STAGES})
-        if unknown:
-            known = ", ".join(("renders", *STAGES))
-            raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {known}.")
+        check_stages(stages, ("renders", *STAGES))
         if "renders" in (stages or ("renders",)):
             Art.open(self.art)
         if self.shipped is not None:
@@ -150,7 +146,7 @@ class Training:
                 self.art,
                 self.work / "renders" / name,
                 seeds,
-                progress=partial(self._report_renders, f"renders {name}"),
+                progress=report_progress(self.report, f"renders {name}"),
             )
 
     def fit(self, name: str) -> None:
@@ -377,7 +373,3 @@ class Training:
             "world": self.world.fingerprint,
         }
         assemble.seal(out, self.settings, {**description, "captions": digest(self.main.captions)})
-
-    def _report_renders(self, name: str, done: int, total: int) -> None:
-        if self.report is not None:
-            self.report(name, done, total, float("nan"))

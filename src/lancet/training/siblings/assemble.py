@@ -10,7 +10,6 @@ pipeline folders together from these.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -61,12 +60,8 @@ def write_sibling(
     network.to(torch.float16).save_pretrained(place / architecture.denoiser)
     SCHEDULES[name]().save_pretrained(place / "scheduler")
     files = [path for part in (place, folder / AUTOENCODER) for path in part.rglob("*")]
-    sums = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(files)
-        # The manifest cannot hold its own checksum.
-        if path.is_file() and path.name != "manifest.json"
-    }
+    # The manifest cannot hold its own checksum.
+    sums = checkpoint.checksums(folder, [path for path in files if path.name != "manifest.json"])
     manifest = {
         "name": name,
         "made_by": f"clerestory {clerestory.__version__}",

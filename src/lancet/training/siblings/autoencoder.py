@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clerestory.types import Pictures
+from lancet.training.autoencoder import gradient_error
 from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.siblings.settings import SiblingSettings
@@ -67,11 +68,9 @@ class SiblingAutoencoder(Stage):
             # Detached: otherwise the scale would shrink to make the noise small.
             jitter = torch.randn(latents.shape, generator=noise) * amount * scale.detach()
             error = self.model.decode(latents + jitter).sample.float() - pictures
-        across = (error[..., 1:] - error[..., :-1]).abs().mean()
-        down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
         terms = {
             "pixels": error.abs().mean(),
-            "gradients": 0.5 * (across + down),
+            "gradients": 0.5 * gradient_error(error),
             # What the classifiers, which read 64 pixels a side, see of the error.
             "halved": functional.avg_pool2d(error, 2).abs().mean(),
             "scale": 0.01 * (scale - 1).square(),

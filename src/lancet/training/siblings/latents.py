@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import time
 from collections.abc import Set
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.errors import TrainingError
-from clerestory.io.writing import atomic_file
+from lancet.training.blocks import BlockFolder, blocks
+from lancet.training.loop import is_late
 from lancet.training.renders import Progress
 from lancet.training.siblings import autoencoder
 from lancet.world import render, sampler
@@ -105,41 +103,24 @@ def build(
         TrainingError: The folder holds latents of other scenes or another autoencoder.
         ArtError: A sprite is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    plan: dict[str, Any] = {"world": world.fingerprint, "count": count, "autoencoder": digest}
-    state: dict[str, Any] = {**plan, "blocks": 0}
-    for record in (folder / "state.json", folder / "done.json"):
-        state = json.loads(record.read_text()) if record.exists() else state
-    if {key: state.get(key) for key in plan} != plan:
-        raise TrainingError(f"{folder} holds other latents (world, number, autoencoder): remove it")
-    if (folder / "done.json").exists():
+    plan = {"world": world.fingerprint, "count": count, "autoencoder": digest}
+    stored = BlockFolder(folder, plan, "other latents (world, number, autoencoder)")
+    if stored.finished:
         return True
     scenes = choose_scenes(world, count, excluded)
-    channels = model.config.latent_channels
-    out = np.lib.format.open_memmap(
-        folder / "latents.npy",
-        # `w+` makes the whole file at once; `r+` keeps the blocks of a killed run.
-        mode="r+" if state["blocks"] else "w+",
-        dtype=np.float16,
-        shape=(count, channels, 16, 16),
-    )
-    for start in range(state["blocks"] * BLOCK, count, BLOCK):
-        block = slice(start, min(start + BLOCK, count))
+    shape = (count, model.config.latent_channels, 16, 16)
+    out = stored.array("latents", np.float16, shape)
+    for block in blocks(stored.done * BLOCK, count, BLOCK):
         pictures = render.render(world, art, scenes[block], size=128)
         out[block] = autoencoder.encode(model, pictures).numpy()
         # Before the marker: a block that counts as done is on disk.
         out.flush()
-        _write_json(folder / "state.json", {**plan, "blocks": start // BLOCK + 1})
+        stored.save(block.start // BLOCK + 1)
         if progress is not None:
             progress(block.stop, count)
-        if deadline is not None and time.monotonic() >= deadline and block.stop < count:
+        if is_late(deadline) and block.stop < count:
             return False
     pd.DataFrame([asdict(scene) for scene in scenes]).to_parquet(folder / "scenes.parquet")
-    _write_json(folder / "done.json", plan)
+    stored.finish()
     return True
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with atomic_file(path) as part:
-        part.write_text(json.dumps(values))

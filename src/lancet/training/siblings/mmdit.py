@@ -16,8 +16,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from torch import Tensor
 from torch.nn import functional
 
-from lancet.training.decoder import DROP
-from lancet.training.loop import Stage, mixed_precision
+from lancet.training.loop import mixed_precision
+from lancet.training.siblings.denoiser import Denoiser
 from lancet.training.siblings.latents import Latents
 from lancet.training.siblings.settings import SiblingSettings
 from lancet.training.siblings.text_states import TextStates
@@ -90,7 +90,7 @@ class CountedAttention:
         return attn.to_out[0](drawn), read
 
 
-class SiblingMMDiT(Stage):
+class SiblingMMDiT(Denoiser):
     """Learns `SD3Transformer2DModel` from latents and text states.
 
     Args:
@@ -105,9 +105,7 @@ class SiblingMMDiT(Stage):
     def __init__(
         self, settings: SiblingSettings, latents: Latents, states: TextStates, width: int
     ) -> None:
-        self.plan, self.rows = settings.mmdit, len(latents)
-        self.latents, self.states = latents, states
-        self.model = network(settings, width)
+        super().__init__(settings.mmdit, latents, states, network(settings, width))
         self.model.set_attn_processor(CountedAttention())
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
@@ -124,17 +122,15 @@ class SiblingMMDiT(Stage):
         Returns:
             `velocity`.
         """
-        clean = self.latents[rows]
-        dropped = torch.rand(len(rows), generator=noise) < DROP
-        hidden, pooled = self.states.read(rows, dropped)
+        clean, hidden, pooled = self.read(rows, noise)
         even = torch.rand(len(rows), generator=noise)
         # In (0, 1]: pure noise is drawn, clean latents never are.
         sigma = SHIFT * (1 - even) / (1 + (SHIFT - 1) * (1 - even))
         share = sigma[:, None, None, None]
-        grain = torch.randn(clean.shape, generator=noise)
-        noisy = share * grain + (1 - share) * clean
+        gaussian = torch.randn(clean.shape, generator=noise)
+        noisy = share * gaussian + (1 - share) * clean
         with mixed_precision():
-            guess = self.model(
+            predicted = self.model(
                 noisy,
                 # One blank position that counts 256 times: the same result as the
                 # pipeline's 256 in less time.
@@ -144,7 +140,7 @@ class SiblingMMDiT(Stage):
                 # The pipeline counts noise in thousandths.
                 timestep=1000 * sigma,
             ).sample
-        return {"velocity": (guess.float() - (grain - clean)).square().mean()}
+        return {"velocity": (predicted.float() - (gaussian - clean)).square().mean()}
 
 
 def joint_states(hidden: Tensor, blank: int = BLANK) -> Tensor:

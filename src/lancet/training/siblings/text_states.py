@@ -7,11 +7,8 @@ output of the layer before the last, and `pooled` the projected embedding, which
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +17,9 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from clerestory.errors import TrainingError
-from clerestory.io.writing import atomic_file
+from lancet.evaluation.prompts import digest
+from lancet.training.blocks import BlockFolder, blocks
+from lancet.training.loop import is_late
 from lancet.training.renders import Progress
 from lancet.training.text import tokenize
 
@@ -93,50 +92,35 @@ def build(
     Raises:
         TrainingError: The folder holds the states of other captions.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    plan = {"captions": digest(captions)}
+    stored = BlockFolder(folder, plan, "the states of other captions", "texts")
+    if stored.finished:
+        return True
     # Different captions only: half of all scenes share theirs with another.
     texts = [*dict.fromkeys(captions), ""]
-    plan = {"captions": hashlib.sha256("\n".join(captions).encode()).hexdigest()}
-    state: dict[str, Any] = {**plan, "texts": 0}
-    for record in (folder / "state.json", folder / "done.json"):
-        state = json.loads(record.read_text()) if record.exists() else state
-    if state["captions"] != plan["captions"]:
-        raise TrainingError(f"{folder} holds the states of other captions: remove it.")
-    if (folder / "done.json").exists():
-        return True
     numbers = {text: number for number, text in enumerate(texts)}
     np.save(folder / "index.npy", np.array([numbers[text] for text in captions], np.int64))
     window, config = tokenizer.model_max_length, encoder.config
-    mode = "r+" if state["texts"] else "w+"
-    arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode=mode, dtype=kind, shape=shape)
-        for name, kind, shape in (
-            ("last", np.float16, (len(texts), window, config.hidden_size)),
-            ("penultimate", np.float16, (len(texts), window, config.hidden_size)),
-            ("pooled", np.float32, (len(texts), config.projection_dim)),
-        )
-    }
-    starts = range(int(state["texts"]), len(texts), BLOCK)
-    for count, start in enumerate(starts, 1):
-        block = slice(start, min(start + BLOCK, len(texts)))
+    shape = (len(texts), window, config.hidden_size)
+    last = stored.array("last", np.float16, shape)
+    penultimate = stored.array("penultimate", np.float16, shape)
+    pooled = stored.array("pooled", np.float32, (len(texts), config.projection_dim))
+    for count, block in enumerate(blocks(stored.done, len(texts), BLOCK), 1):
         # Without a mask, as the siblings' pipelines call the encoder.
         ids, _ = tokenize(tokenizer, texts[block])
         output = encoder(ids.long(), output_hidden_states=True)
-        arrays["last"][block] = output.last_hidden_state.numpy()
-        arrays["penultimate"][block] = output.hidden_states[-2].numpy()
-        arrays["pooled"][block] = output.text_embeds.numpy()
-        late = deadline is not None and time.monotonic() >= deadline
-        if count % FLUSH == 0 or late:
-            for array in arrays.values():
+        last[block] = output.last_hidden_state.numpy()
+        penultimate[block] = output.hidden_states[-2].numpy()
+        pooled[block] = output.text_embeds.numpy()
+        late = is_late(deadline)
+        if count % FLUSH == 0 or late or block.stop == len(texts):
+            # Before the state, so that a text that counts is on disk.
+            for array in (last, penultimate, pooled):
                 array.flush()
-            with atomic_file(folder / "state.json") as part:
-                part.write_text(json.dumps({**plan, "texts": block.stop}))
+            stored.save(block.stop)
         if progress is not None:
             progress(block.stop, len(texts))
         if late and block.stop < len(texts):
             return False
-    for array in arrays.values():
-        array.flush()
-    with atomic_file(folder / "done.json") as part:
-        part.write_text(json.dumps({**plan, "texts": len(texts)}))
+    stored.finish()
     return True

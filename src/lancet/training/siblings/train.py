@@ -22,7 +22,7 @@ from lancet.evaluation import rates
 from lancet.evaluation.prompts import digest
 from lancet.siblings import ARCHITECTURES, AUTOENCODER, WEIGHTS_FILE
 from lancet.training import curves, renders
-from lancet.training.loop import Report, Stage, fit, trained
+from lancet.training.loop import Report, Stage, check_stages, fit, report_progress, trained
 from lancet.training.renders import Renders
 from lancet.training.siblings import (
     assemble,
@@ -89,10 +89,7 @@ class SiblingTraining:
             ArtError: The art is missing or altered.
             OutputError: `out` is not empty.
         """
-        unknown = sorted(set(stages) - set(STAGES))
-        if unknown:
-            known = ", ".join(STAGES)
-            raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {known}.")
+        check_stages(stages, STAGES)
         if {"renders", "latents"} & set(stages or STAGES):
             Art.open(self.art)
         if out is not None:
@@ -208,7 +205,7 @@ class SiblingTraining:
         # Not stopped by the deadline: rendering takes minutes and is stored in blocks.
         for name, numbers in seeds.items():
             folder = self.work / "renders" / name
-            progress = partial(self._tell, f"renders {name}")
+            progress = report_progress(self.report, f"renders {name}")
             renders.build(self.world, self.art, folder, numbers, size=128, progress=progress)
         return True
 
@@ -245,7 +242,7 @@ class SiblingTraining:
             count=self.settings.scenes,
             excluded=excluded,
             weights=self.work / FOLDED,
-            progress=partial(self._tell, "latents"),
+            progress=report_progress(self.report, "latents"),
             deadline=deadline,
         )
 
@@ -255,7 +252,7 @@ class SiblingTraining:
             self.tokenizer,
             self.latents.captions,
             self.work / "states",
-            progress=partial(self._tell, "states"),
+            progress=report_progress(self.report, "states"),
             deadline=deadline,
         )
 
@@ -322,7 +319,3 @@ class SiblingTraining:
 
     def _open_renders(self, name: str) -> Renders:
         return Renders.open(self.work / "renders" / name, self.world)
-
-    def _tell(self, name: str, completed: int, total: int) -> None:
-        if self.report is not None:
-            self.report(name, completed, total, float("nan"))

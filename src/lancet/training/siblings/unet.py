@@ -11,8 +11,9 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from lancet.training.decoder import DROP, weights
-from lancet.training.loop import Stage, mixed_precision
+from lancet.training.decoder import weights
+from lancet.training.loop import mixed_precision
+from lancet.training.siblings.denoiser import Denoiser
 from lancet.training.siblings.latents import Latents
 from lancet.training.siblings.settings import SiblingSettings
 from lancet.training.siblings.text_states import TextStates
@@ -23,7 +24,7 @@ HEAD = 32
 """Units of an attention head."""
 
 
-class SiblingUNet(Stage):
+class SiblingUNet(Denoiser):
     """Learns `UNet2DConditionModel` from latents and text states.
 
     Args:
@@ -38,11 +39,9 @@ class SiblingUNet(Stage):
     def __init__(
         self, settings: SiblingSettings, latents: Latents, states: TextStates, width: int
     ) -> None:
-        self.plan, self.rows = settings.unet, len(latents)
-        self.latents, self.states = latents, states
-        self.model = network(settings, width)
-        self.keep = schedule().alphas_cumprod
-        self.often = weights(self.keep)
+        super().__init__(settings.unet, latents, states, network(settings, width))
+        self.schedule = schedule()
+        self.step_weights = weights(self.schedule.alphas_cumprod)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of v; noise levels are drawn as often as their errors count.
@@ -54,18 +53,15 @@ class SiblingUNet(Stage):
         Returns:
             `v`.
         """
-        clean = self.latents[rows]
-        dropped = torch.rand(len(rows), generator=noise) < DROP
-        hidden, _ = self.states.read(rows, dropped)
+        clean, hidden, _ = self.read(rows, noise)
         # Steps are drawn by weight instead of weighting their errors, which has less variance.
-        step = torch.multinomial(self.often, len(rows), replacement=True, generator=noise)
-        keep = self.keep[step][:, None, None, None]
-        grain = torch.randn(clean.shape, generator=noise)
-        noisy = keep.sqrt() * clean + (1 - keep).sqrt() * grain
-        target = keep.sqrt() * grain - (1 - keep).sqrt() * clean
+        step = torch.multinomial(self.step_weights, len(rows), replacement=True, generator=noise)
+        gaussian = torch.randn(clean.shape, generator=noise)
+        noisy = self.schedule.add_noise(clean, gaussian, step)
+        target = self.schedule.get_velocity(clean, gaussian, step)
         with mixed_precision():
-            guess = self.model(noisy, step, encoder_hidden_states=hidden).sample
-        return {"v": (guess.float() - target).square().mean()}
+            predicted = self.model(noisy, step, encoder_hidden_states=hidden).sample
+        return {"v": (predicted.float() - target).square().mean()}
 
 
 def network(settings: SiblingSettings, width: int) -> UNet2DConditionModel:
