@@ -18,6 +18,8 @@ from paths import DOCS
 
 FOLDER = DOCS / "notebooks"
 QUIET = {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}
+CLEARED = {"text/plain": ""}
+"""What progress leaves in a cell's output at the end."""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -28,6 +30,9 @@ def execute(path: Path) -> None:
         where = {"metadata": {"path": place}}
         client = NotebookClient(notebook, timeout=None, resources=where, record_timing=False)
         client.execute(env={**os.environ, **QUIET})
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [each for each in cell.outputs if each.get("data") != CLEARED]
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from clerestory.reporting.escaping import plain
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["progress_bars"]
 
+INTERVAL = 0.5
+"""Seconds between two updates in a notebook."""
 _REPORTED: ContextVar[bool] = ContextVar("_REPORTED", default=False)
 """Whether a caller further out has decided how progress is reported."""
 
@@ -41,6 +44,9 @@ def progress_bars(progress: ProgressOption = True) -> Iterator[Progress]:
     try:
         if callable(progress):
             yield progress
+        elif shows_bars and _in_notebook():
+            with _NotebookLines() as lines:
+                yield lines
         elif shows_bars:
             with _rich_progress() as bars:
                 yield _Bars(bars)
@@ -81,8 +87,41 @@ def _rich_progress() -> RichProgress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
     )
-    # In a notebook rich has its own display; on a terminal bars go to stderr, data to stdout.
-    return RichProgress(*columns, console=None if _in_notebook() else Console(stderr=True))
+    # Bars go to stderr, data to stdout.
+    return RichProgress(*columns, console=Console(stderr=True))
+
+
+class _NotebookLines:
+    """A line of text in a cell's output, which disappears at the end.
+
+    In notebooks rich needs ipywidgets, and without it warns at every update.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._updated = -INTERVAL
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.update({"text/plain": ""}, raw=True)
+
+    def __call__(
+        self, label: str, completed: int, total: int, loss: float | None = None, /
+    ) -> None:
+        from IPython.display import display
+
+        # Each update is a message to the browser, and models report many times a second.
+        if time.monotonic() - self._updated < INTERVAL:
+            return
+        self._updated = time.monotonic()
+        content = {"text/plain": f"{plain(label)}: {completed:,} of {total:,}"}
+        if self._handle is None:
+            self._handle = display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
 
 
 class _Bars:
