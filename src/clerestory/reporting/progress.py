@@ -119,7 +119,7 @@ class _NotebookLines:
         self._updated = time.monotonic()
         content = {"text/plain": f"{plain(label)}: {completed:,} of {total:,}"}
         if self._handle is None:
-            self._handle = display(content, raw=True, display_id=True)
+            self._handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._handle.update(content, raw=True)
 
