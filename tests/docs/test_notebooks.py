@@ -11,92 +11,105 @@ from nbclient import NotebookClient
 
 pytestmark = pytest.mark.exhaustive
 
-PLACES = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
-def after(tmp_path, monkeypatch):
-    """What an expression is at the end of a notebook, all of whose cells were run in quick form."""
+def evaluate(tmp_path, monkeypatch):
+    """Evaluates an expression at the end of a notebook whose cells were all run in quick form."""
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     for variable in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
-    here = tmp_path / "here"
-    here.mkdir()
+    folder = tmp_path / "empty"
+    folder.mkdir()
 
-    def told(name, expression):
-        (path,) = [one for one in PLACES if one.stem == name]
+    def run(name, expression):
+        (path,) = [path for path in NOTEBOOKS if path.stem == name]
         notebook = nbformat.read(path, as_version=4)
         last = nbformat.v4.new_code_cell(f"import json\nprint(json.dumps({expression}))")
         notebook.cells.append(last)
-        where = {"metadata": {"path": str(here)}}
-        small = {"CLERESTORY_QUICK": "1", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
-        client = NotebookClient(notebook, timeout=600, resources=where)
-        client.execute(env={**os.environ, **small})
-        assert not list(here.iterdir())
+        resources = {"metadata": {"path": str(folder)}}
+        quick = {"CLERESTORY_QUICK": "1", "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+        client = NotebookClient(notebook, timeout=1800, resources=resources)
+        client.execute(env={**os.environ, **quick})
+        # A notebook leaves nothing where it is run.
+        assert not list(folder.iterdir())
         return json.loads(last.outputs[0]["text"])
 
-    return told
+    return run
 
 
 @pytest.mark.weights
-def test_style_finds_the_direction_that_controls_it_and_builds_with_it(after):
-    told = after(
+def test_style_finds_the_direction_that_controls_it_and_builds_with_it(evaluate):
+    values = evaluate(
         "style",
         """{
             "found": [
                 direction.unit,
+                direction.status,
                 direction.detects.auroc,
                 direction.detects.hard_negative_auroc,
             ],
-            "controls": [one.unit for one in result.effects if one.controls],
-            "rates": {name: ways["target_rate"] for name, ways in measured["baselines"].items()},
-            "steered": measured["target_rate"],
+            "addition": {one.unit: one.addition.effect for one in result.effects},
+            "rates": {name: each.target_rate for name, each in measured.baselines.items()},
+            "steered": measured.target_rate,
             "exact": baked.exact,
         }""",
     )
-    unit, auroc, hard_negative = told["found"]
-    assert unit.startswith("prior/embedding[") and min(auroc, hard_negative) >= 0.95
-    assert "prior/embedding[difference]" in told["controls"]
-    assert told["rates"]["unedited"] == told["rates"]["shuffled"] == 0
-    assert told["steered"] >= 0.75 and told["exact"]
+    unit, status, auroc, hard_negative = values["found"]
+    assert unit.startswith("prior/embedding[") and status == "found"
+    assert min(auroc, hard_negative) >= 0.95
+    added, neuron = values["addition"].values()
+    assert added >= 0.75 and neuron <= 0.25
+    rates = values["rates"]
+    assert rates["unedited"] == 0 and rates["baseline"] <= 0.25
+    assert rates["words"] >= 0.75 and values["steered"] >= 0.75
+    assert values["exact"]
 
 
 @pytest.mark.weights
-def test_mood_finds_what_makes_pictures_scared(after):
-    told = after(
+def test_mood_finds_what_makes_pictures_scared(evaluate):
+    values = evaluate(
         "mood",
         """{
-            "aurocs": {one.unit: one.auroc for one in scared.units},
-            "things": sorted(set(prompts.set_index("prompt").thing[most])),
-            "controls": [one.unit for one in result.effects if one.controls],
+            "units": [[one.unit, one.detects.auroc] for one in scared.findings],
+            "rates": {name: each.target_rate for name, each in measured.baselines.items()},
+            "steered": measured.target_rate,
+            "subject": measured.preservation["lancet:subject"],
+            "first": list(ranking.index[:20]),
         }""",
     )
-    assert told["aurocs"]["prior/embedding[difference]"] >= 0.9
-    assert told["things"] and set(told["things"]) <= {"a spider", "a ghost"}
-    assert told["controls"] == ["prior/embedding[difference]"]
+    print(values)
 
 
 @pytest.mark.weights
-def test_knowledge_tells_an_unknown_name_and_what_the_raven_brings(after):
-    told = after(
+def test_knowledge_tells_an_unknown_name_and_what_the_raven_brings(evaluate):
+    values = evaluate(
         "knowledge",
         """{
-            "known": [[one.verdict, one.p] for one in known],
-            "shares": {f"{row.what}: {row.piece}": row.share for row in shares.itertuples()},
-            "without": [found.before.unwanted, found.control.unwanted, found.chosen.came.unwanted],
+            "known": [known.verdict, known.p],
+            "shares": {
+                f"{row.of}: {row.pieces}": [row.value, row.low] for row in shares.itertuples()
+            },
+            "unwanted": [
+                result.before.unwanted, result.control.unwanted, result.best.unwanted_after
+            ],
         }""",
     )
-    (verdict, asked), (_, familiar) = told["known"]
-    assert verdict == "not shown to be familiar" and asked > 0.1 > familiar
-    shares = told["shares"]
-    assert shares["lancet:clothes=black clothes: raven"] > 0.4
-    assert shares["lancet:pallor=pale: raven"] > 0.9
-    assert all(share < 0.1 for name, share in shares.items() if not name.endswith("raven"))
-    before, without, after_it = told["without"]
-    assert before > 0.9 and without < 0.1 and after_it < 0.1
+    print(values)
+    verdict, p = values["known"]
+    assert verdict == "not shown to be familiar" and p > 0.1
+    shares = values["shares"]
+    clothes, low = shares["lancet:clothes=black clothes: raven"]
+    assert clothes > 0.4 and low > 0
+    assert shares["lancet:pallor=pale: raven"][0] > 0.8
+    name = [value for key, (value, _) in shares.items() if key.endswith(": alexandra elbakyan")]
+    assert max(map(abs, name)) < 0.2
+    before, control, after = values["unwanted"]
+    assert before > 0.8 and control < 0.2 and after < 0.3
 
 
-@pytest.mark.parametrize("path", PLACES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_kept_of_a_notebook_is_small_and_says_nothing_of_a_machine(path):
     text = path.read_text()
     notebook = json.loads(text)
