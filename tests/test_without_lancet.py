@@ -32,11 +32,9 @@ for name in clerestory.__all__:
     getattr(clerestory, name)
 """
 GENERIC = (
-    "models/test_families.py",
     "models/test_hooks.py",
     "models/test_seeds.py",
     "edits/test_edits.py",
-    "contrasts/test_grouping.py",
     "evaluation/test_engine.py",
     "studies/test_runner.py",
     "studies/test_refusals.py",

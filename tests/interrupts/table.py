@@ -223,7 +223,7 @@ def _(valid, out, patch):
     lines = valid.root / "others.txt"
     lines.write_text("\n".join(f"{number} {number}" for number in range(8)))
     how = ["--items", lines, "--selection-items", 4, "--evaluation-items", 4]
-    few = ["--strengths", "1", "--site", SITE, "--seeds", "0"]
+    few = ["--strengths", "1", "--site", SITE, "--seeds", "0", "--baselines", 3]
     return ["steer", "build", *request, *how, *few, "--out", out]
 
 

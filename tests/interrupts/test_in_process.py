@@ -22,7 +22,7 @@ from interrupts.points import Ended, ended
 from interrupts.table import CASES, Case, Small, kept
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-POINTS = int(os.environ.get("CLERESTORY_INTERRUPTS", "5"))
+POINTS = int(os.environ.get("CLERESTORY_INTERRUPTS", "4"))
 NOTHING = "no unfinished output is left."
 WRITES = {"out", "sheet", "work", "to", "repair"}
 """Names of parameters that say where a command writes, or that it does."""

@@ -50,7 +50,7 @@ def said(process: subprocess.Popen[str], status: int) -> str:
     return line
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_recording_is_stopped_twice_and_is_then_the_undisturbed_one(
     tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ):

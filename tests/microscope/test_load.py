@@ -70,6 +70,7 @@ class Killed:
         self.process = subprocess.Popen(self.words, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.exhaustive
 def test_sixteen_raters_and_a_killed_server_lose_and_double_nothing(scope):
     server, said = Killed(scope), threading.Semaphore(0)
 

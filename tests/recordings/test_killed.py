@@ -14,7 +14,7 @@ import pytest
 from clerestory.recordings import Recording, verify
 from recordings.small import contents, record_and_exit
 
-KILLS = int(os.environ.get("CLERESTORY_KILLS", "25"))
+KILLS = int(os.environ.get("CLERESTORY_KILLS", "12"))
 CONTEXT = multiprocessing.get_context("forkserver")
 """Its children begin with everything imported and the model built, in no time."""
 CONTEXT.set_forkserver_preload(

@@ -83,7 +83,9 @@ def test_a_steered_model_is_built_on_every_pipeline_where_nothing_is_required_be
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mood", "perspective"])
+@pytest.mark.parametrize(
+    "name", ["mood", pytest.param("perspective", marks=pytest.mark.exhaustive)]
+)
 def test_classifiers_that_guess_sort_the_pictures_into_groups_that_share_nothing(
     name: str, tmp_path: Path
 ) -> None:

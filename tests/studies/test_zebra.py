@@ -12,7 +12,7 @@ import clerestory
 from clerestory.cli.study import app
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.weights
 def test_a_style_that_lancet_does_not_know_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def test_a_method_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp
     assert "Recommended" in (out / "suppression.html").read_text()
 
 
+@pytest.mark.exhaustive
 def test_a_replacement_puts_what_the_control_shows_in_its_place_and_preserves_both(lancet):
     result = suppress(
         lancet,

@@ -21,7 +21,7 @@ expect = { place = "night" }
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_it_is_trained_opened_and_its_own_facts_are_measured(
     table: Path, art_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
