@@ -38,9 +38,9 @@ def test_a_file_has_sixteen_phrases_an_arm_crossed_with_frames_and_items(tmp_pat
     assert not table["prompt"].duplicated().any()
     arms = table.groupby("concept")
     assert set(arms["phrase"].nunique()) == {16}
-    assert set(arms["template"].nunique()) == {4}
+    assert set(arms["template"].nunique()) == {8}
     assert table["item"].nunique() == 24
-    assert len(table) == 3 * 16 * 4 * 24
+    assert len(table) == 3 * 16 * 8 * 24
     words = arms["prompt"].agg(" ".join)
     assert "stained glass" in words["positive"] and "window" not in words["positive"]
     assert "a glass window" in words["hard negative"]

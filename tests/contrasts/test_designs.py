@@ -69,3 +69,52 @@ def test_an_empty_arm_is_named() -> None:
     samples = table(item=["a", "b"], arm=["positive", "positive"])
     with pytest.raises(EmptyArmError, match="No sample of the evaluation half is negative"):
         arm_grid(samples, "evaluation")
+
+
+def test_a_unit_that_knows_the_item_alone_is_the_same_in_arms_of_unequal_seeds() -> None:
+    rows = [
+        (f"{item}", f"{arm} {phrase}", arm)
+        for item in range(24)
+        for arm, seeds in (("positive", 3), ("negative", 2))
+        for phrase in range(4)
+        for _ in range(seeds)
+    ]
+    item, phrase, arm = (list(column) for column in zip(*rows, strict=True))
+    grid = arm_grid(table(item=item, phrase=phrase, arm=arm), "evaluation")
+    by_item = np.random.default_rng(0).normal(size=(24, 50)).astype(np.float32)
+    values = by_item[np.array(item, int)]
+    # Means of three and of two equal values differ by rounding alone.
+    assert (grid.test(values, "negative").p == 1).all()
+    assert (grid.auroc(values, "negative") == 0.5).all()
+
+
+def test_arms_with_few_items_in_common_are_compared_as_independent() -> None:
+    def samples(common: int) -> pd.DataFrame:
+        rows = [
+            (f"common {item}" if item < common else f"{arm} {item}", f"{arm} {phrase}", arm)
+            for arm in ("positive", "negative")
+            for item in range(20)
+            for phrase in range(2)
+        ]
+        item, phrase, arm = (list(column) for column in zip(*rows, strict=True))
+        return table(item=item, phrase=phrase, arm=arm)
+
+    few, many = arm_grid(samples(1), "evaluation"), arm_grid(samples(15), "evaluation")
+    assert (few.paired, few.sizes.items, few.dropped) == (False, 20, ())
+    assert (many.paired, many.sizes.items, len(many.dropped)) == (True, 15, 10)
+    assert "item: positive 17" in many.dropped
+
+
+def test_a_cell_design_counts_phrases_and_frames_apart() -> None:
+    rows = [
+        (f"{item}", f"{phrase}", f"{frame}", arm)
+        for item in range(5)
+        for phrase in range(2)
+        for frame in range(6)
+        for arm in ("positive", "negative")
+    ]
+    item, phrase, frame, arm = (list(column) for column in zip(*rows, strict=True))
+    design = cell_design(table(item=item, phrase=phrase, template=frame, arm=arm), "evaluation")
+    assert len(design.items) == 60
+    assert design.sizes.templates == {"positive": 2, "negative": 2}
+    assert design.sizes.frames == 6

@@ -205,8 +205,82 @@ def test_templates_that_an_arm_has_to_itself_are_its_phrases(tmp_path: Path) -> 
 
 def test_items_that_share_their_seeds_are_warned_of(tmp_path: Path) -> None:
     table = factorial(items=24, seeds=2)
+    table["seed"] %= 2
     findings = find(recording_of(table, noise(table, 0, SITES), tmp_path), **OPTIONS)
     assert "shared-seeds" in kinds(findings)
+
+
+def test_one_seed_of_all_items_is_warned_of_unless_text_alone_was_read(tmp_path: Path) -> None:
+    table = factorial(items=24).assign(seed=0)
+    arrays = noise(table, 0, SITES)
+    assert "shared-seeds" in kinds(find(recording_of(table, arrays, tmp_path / "all"), **OPTIONS))
+    text = {site: values for site, values in arrays.items() if site.startswith("text")}
+    assert "shared-seeds" not in kinds(
+        find(recording_of(table, text, tmp_path / "text"), **OPTIONS)
+    )
+    # A sample less does not make the seeds the items' own.
+    fewer = factorial(items=24, seeds=2).drop(index=5).reset_index(drop=True)
+    fewer["seed"] %= 2
+    findings = find(recording_of(fewer, noise(fewer, 0, SITES), tmp_path / "fewer"), **OPTIONS)
+    assert "shared-seeds" in kinds(findings)
+
+
+def test_items_have_a_value_in_every_sample_and_phrases_need_none(tmp_path: Path) -> None:
+    table = factorial(items=24)
+    some = np.arange(len(table)) % 50 == 0
+    for column in ("subject", "phrase"):
+        missing = table.assign(**{column: table[column].where(~some)})
+        recording = recording_of(missing, noise(table, 0, SITES), tmp_path / column)
+        if column == "subject":
+            with pytest.raises(EvidenceError, match=r"18 samples have no value in 'subject'"):
+                find(recording, **OPTIONS)
+        else:
+            assert "incomplete" in kinds(find(recording, **OPTIONS))
+
+
+def test_phrases_in_frames_of_their_own_arm_are_no_more_phrases(tmp_path: Path) -> None:
+    table = factorial(items=24, phrases=4)
+    table = pd.concat(
+        [table.assign(template=table["style"] + f" frame {at}") for at in range(6)],
+        ignore_index=True,
+    )
+    table["prompt"] += " " + table["template"]
+    recording = recording_of(table, noise(table, 0, SITES), tmp_path)
+    with pytest.raises(EvidenceError, match="The arms share no sentence frame"):
+        find(recording, **OPTIONS)
+
+
+def test_prompts_of_several_items_are_warned_of(tmp_path: Path) -> None:
+    table = factorial(items=24)
+    item = table["subject"].str.split().str[1].astype(int) // 2
+    table["prompt"] = table["phrase"] + " " + item.astype(str)
+    findings = find(recording_of(table, noise(table, 0, SITES), tmp_path), **OPTIONS)
+    assert kinds(findings) >= {"repeated-items"}
+
+
+@pytest.mark.parametrize("column", ["wording", "concept"])
+def test_phrases_of_any_column_are_no_confound(tmp_path: Path, column: str) -> None:
+    table = factorial().rename(columns={"phrase": column})
+    recording = recording_of(table, noise(table, 0, SITES), tmp_path)
+    named = {"phrase": column} if column == "wording" else {}
+    assert kinds(find(recording, **OPTIONS, **named)) == set()
+
+
+@pytest.mark.parametrize(("frames", "status"), [(1, "found"), (2, "undecided"), (8, "found")])
+def test_two_or_three_frames_are_too_few_to_evaluate_on(
+    tmp_path: Path, frames: int, status: str
+) -> None:
+    table = pd.concat(
+        [factorial(phrases=8).assign(template=f"frame {at}") for at in range(frames)],
+        ignore_index=True,
+    )
+    table["prompt"] += " " + table["template"]
+    arrays = noise(table, 0, {"prior/embedding": (1, 4)})
+    arrays["prior/embedding"][(table["style"] == "glass").to_numpy(), 0, 2] += 5
+    findings = find(recording_of(table, arrays, tmp_path), **OPTIONS)
+    assert findings.top_ranked("neuron").status == status
+    few = [warning.text for warning in findings.warnings if "sentence frames" in warning.text]
+    assert bool(few) == (status == "undecided")
 
 
 def test_within_a_prompt_its_seeds_are_contrasted(tmp_path: Path) -> None:
@@ -256,6 +330,15 @@ def test_each_half_goes_by_the_labels_of_its_own_classifiers(tmp_path: Path) -> 
     queries = {"positive": "predicted.style == 'glass'", "negative": "predicted.style == 'plain'"}
     options: dict[str, Any] = {**queries, "match": "subject"}
     recording = recording_of(table, arrays, tmp_path)
+    by_hand = right.rename(columns={"predicted.style": "look"})
+    looks = find(
+        recording,
+        positive="look == 'glass'",
+        negative="look == 'plain'",
+        match="subject",
+        labels={"selection": by_hand, "evaluation": by_hand},
+    )
+    assert looks.templates["design"] == "cells"
     right_labels = find(recording, labels={"selection": right, "evaluation": right}, **options)
     wrong_labels = find(recording, labels={"selection": right, "evaluation": wrong}, **options)
     assert (
@@ -268,6 +351,31 @@ def test_each_half_goes_by_the_labels_of_its_own_classifiers(tmp_path: Path) -> 
     with pytest.raises(EvidenceError, match="labels have no row for sample 5"):
         few = dict.fromkeys(("selection", "evaluation"), right.drop(index=5))
         find(recording, labels=few, **options)
+
+
+@pytest.mark.parametrize(("frames", "status"), [(1, "found"), (2, "undecided"), (8, "found")])
+def test_labels_in_few_frames_are_undecided(tmp_path: Path, frames: int, status: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"prompt": f"{item} {frame}", "seed": 48 * seed + item, "item": item, "template": frame}
+        for item in range(48)
+        for frame in range(frames)
+        for seed in range(8)
+    ]
+    table = pd.DataFrame(rows)
+    scared = rng.random(len(table)) < 0.5
+    arrays = {"prior/embedding": rng.normal(size=(len(table), 1, 4))}
+    arrays["prior/embedding"][scared, 0, 1] += 5
+    labels = pd.DataFrame({"predicted.mood": np.where(scared, "scared", "happy")})
+    findings = find(
+        recording_of(table, arrays, tmp_path),
+        positive="predicted.mood == 'scared'",
+        negative="predicted.mood == 'happy'",
+        labels=dict.fromkeys(("selection", "evaluation"), labels),
+    )
+    assert findings.top_ranked("neuron").status == status
+    kind = {1: "shared-templates", 2: "few-templates", 8: "few-templates"}[frames]
+    assert kinds(findings) == {kind}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ def samples(items: int = 30, phrases: int = 6, frames: int = 1, seeds: int = 2) 
             "prompt": f"{arm} {half} {phrase} {frame} {item}",
             "item": f"{half} thing {item:02}",
             "phrase": f"{arm} {half} {phrase}",
-            "template": f"{half} {frame}",
+            # One frame is one for both halves: there is nothing that varies.
+            "template": f"{half} {frame}" if frames > 1 else "",
             "arm": arm,
             "half": half,
             "seed": seed,

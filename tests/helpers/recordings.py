@@ -50,11 +50,11 @@ def recording_of(
 
 
 def factorial(items: int = 48, phrases: int = 12, seeds: int = 1) -> pd.DataFrame:
-    """Every item in three styles, the third a hard negative, in every phrase, with every seed."""
+    """Every item in three styles, a hard negative among them, in every phrase with its seeds."""
     rows = [
         {
             "prompt": f"{style} {item:02} {phrase}",
-            "seed": seed,
+            "seed": item * seeds + seed,
             "style": style,
             "subject": f"thing {item:02}",
             "phrase": f"{style} {phrase}",

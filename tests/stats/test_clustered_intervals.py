@@ -49,6 +49,30 @@ def test_auroc_intervals_cover(
     assert covered / REPEATS >= LEAST
 
 
+@pytest.mark.parametrize("true", [0.5, 0.9])
+@pytest.mark.parametrize(("by_phrase", "by_arm"), [(0.27, 0.02), (0.0, 0.2)])
+@pytest.mark.parametrize("phrases", [1, 6])
+def test_auroc_intervals_cover_where_phrases_are_crossed_with_frames(
+    rng: np.random.Generator, true: float, by_phrase: float, by_arm: float, phrases: int
+) -> None:
+    # One phrase is the same in all data sets: the interval is about it.
+    by_phrase *= phrases > 1
+    distance = stats.norm.ppf(true) * np.sqrt(2 * (0.49 + 0.3 + by_phrase + by_arm + 0.16))
+    covered = 0
+    for _ in range(REPEATS):
+        shared = rng.normal(size=(24, 1, 1)) * 0.7 + rng.normal(size=(1, 1, 5)) * 0.3**0.5
+        positive, negative = (
+            shared
+            + rng.normal(size=(1, phrases, 1)) * by_phrase**0.5
+            + rng.normal(size=(1, 1, 5)) * by_arm**0.5
+            + rng.normal(size=(24, phrases, 5)) * 0.4
+            for _ in range(2)
+        )
+        low, high = auroc_interval(positive + distance, negative)
+        covered += low <= true <= high
+    assert covered / REPEATS >= LEAST
+
+
 @pytest.mark.parametrize("rate", [0.5, 0.9, 0.97])
 @pytest.mark.parametrize(("items", "seeds"), [(12, 4), (24, 1), (24, 4), (24, 12)])
 @pytest.mark.parametrize("correlation", [0.05, 0.5])
@@ -159,6 +183,27 @@ def test_no_interval_has_zero_width() -> None:
     assert auroc_interval(zeros, ones)[1] > 0.0
     low, high = change_interval(ones[..., None], ones[..., None])
     assert low < 0 < high
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_outcomes_that_all_stay_do_not_show_that_nothing_changes(seeds: int) -> None:
+    outcomes = np.zeros((24, seeds, 1))
+    outcomes[:12] = 1
+    low, high = change_interval(outcomes, outcomes)
+    # No change in 24 items happens in .17 at a change of .07.
+    assert low < -0.07 < 0.07 < high or seeds > 1
+    assert low < -0.02 < 0.02 < high
+
+
+@pytest.mark.parametrize(("items", "seeds"), [(12, 1), (24, 1), (24, 4)])
+def test_intervals_of_changes_that_go_one_way_cover(
+    rng: np.random.Generator, items: int, seeds: int
+) -> None:
+    by_item = rng.beta(1 / 3, 1 / 3, size=(items, 1, 2 * REPEATS))
+    before = rng.random((items, seeds, 2 * REPEATS)) < by_item
+    after = before | (rng.random(before.shape) < 0.16)
+    low, high = change_interval(after.astype(float), before.astype(float))
+    assert ((low <= 0.08) & (high >= 0.08)).mean() >= LEAST
 
 
 def test_missing_values_give_nan() -> None:

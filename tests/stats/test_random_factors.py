@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from clerestory.errors import EvidenceError
-from clerestory.stats.random_factors import arm_test, cell_test, pooled_midranks, power_effect
+from clerestory.stats.multiple_testing import benjamini_hochberg
+from clerestory.stats.random_factors import (
+    arm_test,
+    cell_test,
+    df_cap,
+    pooled_midranks,
+    power_effect,
+)
 
 UNITS = 4_000
 
@@ -160,3 +167,51 @@ def test_midranks_are_those_of_both_arms_together() -> None:
     positive, negative = pooled_midranks(*values)
     expected = (stats.rankdata([1, 5, 3, 3, 9]) - 0.5) / 5
     np.testing.assert_allclose(np.concatenate([positive, negative]).ravel(), expected)
+
+
+def framed(
+    rng: np.random.Generator, phrases: int, frames: int, units: int, by_phrase: float, by_arm: float
+) -> list[np.ndarray]:
+    """Two arms `[item, phrase, frame, unit]` with shared frames, which vary by arm as well."""
+    shared = rng.normal(size=(24, 1, 1, units)) * 0.7 + rng.normal(size=(1, 1, frames, units)) * 0.5
+    return [
+        shared
+        + rng.normal(size=(1, phrases, 1, units)) * by_phrase**0.5
+        + rng.normal(size=(1, 1, frames, units)) * by_arm**0.5
+        + rng.normal(size=(24, phrases, frames, units)) * 0.4
+        for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize(("by_phrase", "by_arm"), [(0.0, 0.2), (0.1, 0.2), (0.27, 0.1)])
+def test_few_frames_that_vary_by_arm_are_found_no_more_often_than_the_level(
+    rng: np.random.Generator, by_phrase: float, by_arm: float
+) -> None:
+    found = 0
+    for _ in range(200):
+        arms = framed(rng, 6, 4, 20, by_phrase, by_arm)
+        found += (benjamini_hochberg(arm_test(*arms).p) <= 0.05).any()
+    # At a rate of .07, 24 or more of 200 happen in one of 100 runs.
+    assert found < 24
+
+
+def test_frames_that_hardly_vary_cost_few_degrees_of_freedom() -> None:
+    share = np.array([0.0, 0.1, 1.0])
+    assert df_cap((6, 6), 4, share) == pytest.approx([10, 1 / (0.1 / 3 + 0.9 / 10), 3])
+    assert df_cap((6, 6), 1, share).tolist() == [10, 10, 10]
+    assert df_cap((3, 8), 1, share).tolist() == [2, 2, 2]
+    assert df_cap((1, 1), 6, share).tolist() == [5, 5, 5]
+    assert np.isinf(df_cap((1, 1), 1, share)).all()
+
+
+def test_phrases_in_crossed_frames_are_no_more_templates_than_there_are_phrases(
+    rng: np.random.Generator,
+) -> None:
+    units, items, phrases, frames = 2000, 24, 4, 6
+    index = np.indices((items, phrases, frames)).reshape(3, -1)
+    # What a phrase does to the side it does in all frames.
+    differences = rng.normal(size=(phrases, units))[index[1]] + rng.normal(size=(576, units))
+    test = cell_test(differences, index[0], index[1], index[2])
+    assert (test.p <= 0.05).mean() < 0.06
+    as_one = cell_test(differences, index[0], index[1] * frames + index[2])
+    assert (as_one.p <= 0.05).mean() > 0.2

@@ -14,6 +14,11 @@ __all__ = ["confound_warnings", "predictability"]
 
 NEARLY = 0.8
 """Predictability of the arm from which a column (nearly) determines it."""
+ALWAYS, ELSEWHERE = 0.95, 0.5
+"""Share of an arm in one level of a column, and the largest share of the other arm in that level,
+from which the level belongs to the arm."""
+BINS = 8
+"""Levels that a column of numbers is divided into, where it has more."""
 OWN_COLUMNS = ("prompt", "item", "phrase", "template", "group", "done", "bad", "complete")
 """Columns that describe the wording or the sample itself."""
 CONFIDENCE = ".confidence"
@@ -47,40 +52,89 @@ def confound_warnings(
         if name not in OWN_COLUMNS and name not in excluded
     }
     columns |= _label_columns(labels, sides, excluded)
-    shares = {name: predictability(values, arm) for name, values in columns.items()}
-    # The strongest first: readers of a long list see the first lines.
-    found = sorted((share, name) for name, share in shares.items() if share >= NEARLY)[::-1]
-    return [_warning(name, share) for share, name in found]
+    found = []
+    for name, values in columns.items():
+        levels = _shared_levels(values if name == "seed" else _binned(values), sides)
+        share = predictability(levels, arm)
+        level = None if share >= NEARLY else _level_of_one_arm(levels, arm)
+        if share >= NEARLY or level is not None:
+            found.append((share, name, level))
+    # The strongest first: readers of a long list see the first lines. Stable: columns that are
+    # alike stay in the order of the table.
+    found.sort(key=lambda each: -each[0])
+    return [_warning(name, share, level) for share, name, level in found]
 
 
-def predictability(values: pd.Series, arm: pd.Series[bool]) -> float:
+def predictability(levels: pd.Series, arm: pd.Series[bool]) -> float:
     """How much better than chance the arm is predicted from a column, level by level.
 
+    Arms count equally, however many samples they have: of a small arm that has a level always, most
+    samples of that level may still be of the other arm.
+
     Args:
-        values: The column.
+        levels: The column; samples without a level tell nothing.
         arm: Whether each sample is positive.
 
     Returns:
-        Goodman and Kruskal's lambda: 1 where the column determines the arm, 0 where it is no help;
-        0 for a column whose levels mostly occur once, which determines anything.
+        The total variation distance between the arms: 1 where the column determines the arm, 0
+        where it is no help.
 
     >>> arm = pd.Series([True, True, False, False])
     >>> predictability(pd.Series(["night", "night", "day", "day"]), arm)
     1.0
-    >>> predictability(pd.Series(["a", "b", "c", "d"]), arm)
+    >>> predictability(pd.Series(["day", "night", "day", "night"]), arm)
     0.0
     """
-    # As text, so that numbers, categories and missing values are all levels.
-    codes = pd.factorize(values.astype(str))[0]
-    # Half of the samples or more in levels of their own: as an identifier, not as a cause.
-    if not len(codes) or codes.max() + 1 > len(codes) / 2:
-        return 0.0
-    positive = np.bincount(codes, weights=arm.to_numpy())
-    counts = np.bincount(codes)
-    majority = np.maximum(positive, counts - positive).sum() / len(codes)
-    # Kappa against always guessing the larger arm, so that unequal arms do not look predictable.
-    base = max(arm.mean(), 1 - arm.mean())
-    return float((majority - base) / (1 - base)) if base < 1 else 0.0
+    shares = _level_shares(levels, arm)
+    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+
+
+def _level_shares(levels: pd.Series, arm: pd.Series[bool]) -> np.ndarray:
+    """`[arm, level]`, the share of each arm's samples in each level, the positive arm first."""
+    codes, names = pd.factorize(levels)
+    shares = np.zeros((2, len(names)))
+    for row, side in enumerate((arm.to_numpy(), ~arm.to_numpy())):
+        counts = np.bincount(codes[side & (codes >= 0)], minlength=len(names))
+        shares[row] = counts / max(side.sum(), 1)
+    return shares
+
+
+def _level_of_one_arm(levels: pd.Series, arm: pd.Series[bool]) -> str | None:
+    """A level that one arm (nearly) always has, and the other one seldom has; None without one."""
+    shares = _level_shares(levels, arm)
+    for own, other in ((shares[0], shares[1]), (shares[1], shares[0])):
+        belongs = (own >= ALWAYS) & (other <= ELSEWHERE)
+        if belongs.any():
+            return str(pd.factorize(levels)[1][int(belongs.argmax())])
+    return None
+
+
+def _shared_levels(values: pd.Series, sides: pd.DataFrame) -> pd.Series:
+    """Levels as text; missing where all of a level's samples are of one item or of one phrase.
+
+    Such a level is another name of the item, or of the phrase, and determines whatever it does.
+    """
+    # That a value is missing is a level as well.
+    levels = values.astype(object).where(values.notna(), "missing").astype(str)
+    names = [sides["item"]]
+    # Where an arm has one phrase, all of its samples are of it.
+    if sides.groupby("arm")["phrase"].nunique().min() > 1:
+        names.append(sides["phrase"])
+    for name in names:
+        counts = name.groupby(levels).nunique()
+        levels = levels.where(levels.map(counts) > 1)
+    return levels
+
+
+def _binned(values: pd.Series) -> pd.Series:
+    """A column of many numbers as its quantiles, others as they are."""
+    numbers = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not numbers or values.nunique() <= BINS:
+        return values
+    # Consecutive whole numbers are a numbering of something, not a measurement.
+    if values.nunique() == values.max() - values.min() + 1:
+        return values
+    return pd.qcut(values, BINS, duplicates="drop").astype(str)
 
 
 def _label_columns(
@@ -105,8 +159,12 @@ def _label_columns(
     return columns
 
 
-def _warning(name: str, share: float) -> EvidenceWarning:
-    how = "determines" if share == 1 else f"nearly determines ({share:.0%} better than chance)"
+def _warning(name: str, share: float, level: str | None) -> EvidenceWarning:
+    how = (
+        "determines" if share > 1 - 1e-9 else f"nearly determines ({share:.0%} better than chance)"
+    )
+    if level is not None:
+        how = f"is {level!r} in all of one arm and seldom in the other, which tells"
     if name == "seed":
         text = f"The seed {how} the arm: what was found may belong to the noise."
         return EvidenceWarning("seed-decides", text)

@@ -147,15 +147,16 @@ def contrast(
             raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
         picks = _picks(sites, top)
         columns = _pick_columns(sites, picks, activations)
+    limits = _limitations(samples, evaluation)
     # After all sites were ranked: no value of the evaluation half can influence which are tested.
-    findings, warnings = _test_picks(sites, picks, columns, evaluation, ranks)
+    findings = _test_picks(sites, picks, columns, evaluation, ranks, undecided=limits.undecided)
     sizes = evaluation.sizes
     return Findings(
         findings=findings,
         tested=len(findings),
         units=sum(len(site.score) for site in sites),
         templates={**sizes.templates, "design": sizes.design},
-        warnings=(*samples.warnings, *warnings),
+        warnings=(*samples.warnings, *limits.warnings),
         items={"selection": selection.item_names, "evaluation": evaluation.item_names},
         directions={
             unit_address(site.address, method): direction
@@ -346,13 +347,14 @@ def _test_picks(
     columns: NDArray[np.float64],
     evaluation: Design,
     ranks: bool,
-) -> tuple[tuple[Finding, ...], list[EvidenceWarning]]:
+    *,
+    undecided: bool,
+) -> tuple[Finding, ...]:
     others = evaluation.arms[1:]
     tests = {arm: evaluation.test(columns, arm, ranks=ranks) for arm in others}
     # A unit has to pass against negatives and against hard negatives: its p is the larger one.
     p = np.max([test.p for test in tests.values()], axis=0)
     q = benjamini_hochberg(p)
-    limits, undecided = _limitations(evaluation)
     significant = q <= LEVEL
     # Intervals of the units that are found are looked at because they were: their level accounts
     # for it (Benjamini & Yekutieli 2005).
@@ -393,7 +395,7 @@ def _test_picks(
                 detects=detection,
             )
         )
-    return tuple(findings), limits
+    return tuple(findings)
 
 
 def _status(detection: Detection) -> Status:
@@ -407,15 +409,21 @@ def _status(detection: Detection) -> Status:
     return "reversed" if any(high is not None and high < 0.5 for high in highs) else "not found"
 
 
-def _limitations(evaluation: Design) -> tuple[list[EvidenceWarning], bool]:
+class _Limitations(NamedTuple):
     """Warnings of too few levels, and whether they leave every pick undecided."""
+
+    warnings: list[EvidenceWarning]
+    undecided: bool
+
+
+def _limitations(samples: ContrastSamples, evaluation: Design) -> _Limitations:
     sizes = evaluation.sizes
     warnings = []
     if evaluation.dropped:
         listed = ", ".join(evaluation.dropped[:3]) + (", …" if len(evaluation.dropped) > 3 else "")
         text = (
-            f"Not every item was recorded in every template: {len(evaluation.dropped)} levels were "
-            f"left out of the evaluation half ({listed})."
+            "Not every item was recorded in every arm and template: "
+            f"{len(evaluation.dropped)} levels were left out of the evaluation half ({listed})."
         )
         warnings.append(EvidenceWarning("incomplete", text))
     if sizes.items < RECOMMENDED_ITEMS:
@@ -428,17 +436,33 @@ def _limitations(evaluation: Design) -> tuple[list[EvidenceWarning], bool]:
             "An arm has one phrase for its concept: the result is about these phrases, not about "
             "the concept. Give each arm eight phrases or more."
         )
-        return [*warnings, EvidenceWarning("one-phrase", text)], True
-    # One wording of a cell design is warned of where samples are chosen.
+        return _Limitations([*warnings, EvidenceWarning("one-phrase", text)], True)
     for arm, count in sizes.templates.items():
-        if count < RECOMMENDED_TEMPLATES and (count > 1 or sizes.design != "cells"):
+        # One wording of all cells is warned of where samples are chosen, unless others of the
+        # recording are in the other half.
+        one = sizes.design == "cells" and count == 1 and not _varies(samples, "phrase", "template")
+        if count < RECOMMENDED_TEMPLATES and not one:
             text = (
                 f"Only {count} templates of the {arm} arm to evaluate on; {RECOMMENDED_TEMPLATES} "
                 f"are recommended, {FEWEST_TEMPLATES} are required."
             )
             warnings.append(EvidenceWarning("few-templates", text))
             undecided = undecided or count < FEWEST_TEMPLATES
-    return warnings, undecided
+    # With two or three frames it cannot be known how much they differ in what they do to an arm.
+    few_frames = sizes.frames < FEWEST_TEMPLATES and _varies(samples, "template")
+    if sizes.design != "cells" and few_frames:
+        text = (
+            f"Only {sizes.frames} sentence frames to evaluate on; {FEWEST_TEMPLATES} are required, "
+            "or one for all prompts."
+        )
+        warnings.append(EvidenceWarning("few-templates", text))
+        undecided = True
+    return _Limitations(warnings, undecided)
+
+
+def _varies(samples: ContrastSamples, *columns: str) -> bool:
+    """Whether the samples of both halves have several levels of a column."""
+    return any(len(samples.table[column].unique()) > 1 for column in columns)
 
 
 def _optional(values: Mapping[str, NDArray[np.float64]], at: int) -> float | None:

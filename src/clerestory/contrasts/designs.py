@@ -38,6 +38,8 @@ __all__ = ["ArmGrid", "CellDesign", "Design", "DesignSizes", "arm_grid", "cell_d
 
 FACTORS = ("item", "phrase", "template")
 """The axes of an arm's grid."""
+SHARED = 0.5
+"""Share of the items of the arm with the fewest that all arms must have, to be compared by item."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class DesignSizes:
             each has one phrase; `nested in crossed frames`: both; `cells`: sides within cells of
             an item and a template.
         paired: Whether the arms share their items.
+        frames: Sentence frames that the arms share.
     """
 
     items: int
     templates: Mapping[str, int]
     design: str
     paired: bool
+    frames: int
 
 
 class Design(Protocol):
@@ -174,6 +178,7 @@ class ArmGrid:
             templates=phrases if nested else dict.fromkeys(phrases, frames),
             design=design,
             paired=self.paired,
+            frames=frames,
         )
 
     def cells(self, values: Floats, arm: str) -> NDArray[np.float64]:
@@ -190,7 +195,10 @@ class ArmGrid:
         # A sparse product: each sample is in one cell, so a dense matrix
         # would be nearly all zeros.
         averaged = self.weights[arm] @ np.asarray(values, np.float64)
-        return np.asarray(averaged).reshape(*shape, values.shape[1])
+        # In the precision of recordings: means of different numbers of equal values differ beyond
+        # it, by rounding, and ranks would take the difference for one of the arms.
+        averaged = np.asarray(averaged, np.float32).astype(np.float64)
+        return averaged.reshape(*shape, values.shape[1])
 
     def average(self, values: Floats) -> ArmValues:
         """Average seeds within cells, then phrases and frames, to a row for each item.
@@ -247,10 +255,8 @@ class ArmGrid:
         Returns:
             The interval, over items and templates as in `clerestory.stats.auroc_interval`.
         """
-        # Frames and phrases of an arm together are its templates here.
         positive, other = (
-            cells.reshape(len(cells), -1)
-            for cells in (self.cells(values[:, None], arm) for arm in ("positive", against))
+            self.cells(values[:, None], arm)[..., 0] for arm in ("positive", against)
         )
         return auroc_interval(positive, other, paired=self.paired, level=level)
 
@@ -264,12 +270,14 @@ class CellDesign:
 
     Attributes:
         items: The item of each cell, codes from 0.
-        templates: The template of each cell, codes from 0.
+        phrases: The phrase of each cell, codes from 0.
+        templates: The sentence frame of each cell, codes from 0.
         rows: The rows of the samples of each cell, by arm.
         item_names: The items that have a cell, sorted.
     """
 
     items: Integers
+    phrases: Integers
     templates: Integers
     rows: Mapping[str, tuple[Integers, ...]]
     item_names: tuple[str, ...]
@@ -287,8 +295,16 @@ class CellDesign:
     @property
     def sizes(self) -> DesignSizes:
         """Levels of the random factors."""
-        templates = int(self.templates.max()) + 1
-        return DesignSizes(len(self.item_names), dict.fromkeys(self.arms, templates), "cells", True)
+        counts = [int(codes.max()) + 1 for codes in (self.phrases, self.templates)]
+        # Where both vary, the one with fewer levels limits what can be said.
+        wording = min((count for count in counts if count > 1), default=1)
+        return DesignSizes(
+            items=len(self.item_names),
+            templates=dict.fromkeys(self.arms, wording),
+            design="cells",
+            paired=True,
+            frames=counts[1],
+        )
 
     def average(self, values: Floats) -> ArmValues:
         """Average the samples of each arm within each cell; a row for each cell.
@@ -339,7 +355,7 @@ class CellDesign:
             other = means.negative if against == "negative" else means.hard_negative
             assert other is not None
             differences = means.positive - other
-        return cell_test(differences, self.items, self.templates)
+        return cell_test(differences, self.items, self.phrases, self.templates)
 
     def interval(self, values: Floats, against: str, level: float) -> Interval:
         """Interval of the mean AUROC within cells.
@@ -353,7 +369,7 @@ class CellDesign:
             The interval, as in `clerestory.stats.cell_auroc_interval`.
         """
         aurocs = self._cell_aurocs(values[:, None], against)[:, 0]
-        return cell_auroc_interval(aurocs, self.items, self.templates, level=level)
+        return cell_auroc_interval(aurocs, self.items, self.phrases, self.templates, level=level)
 
     def _cell_aurocs(self, values: Floats, against: str) -> NDArray[np.float64]:
         """`[cell, unit]`."""
@@ -380,9 +396,12 @@ def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
     by_arm = {arm: used[used["arm"] == arm] for arm in arms}
     item_sets = [set(rows["item"]) for rows in by_arm.values()]
     shared = set.intersection(*item_sets)
-    # Arms without any common item are compared as independent groups of items.
-    paired = bool(shared)
+    # Arms that have few items in common are compared as independent groups of items, which is valid
+    # as well: it only does without the items' covariance.
+    paired = len(shared) >= SHARED * min(map(len, item_sets))
+    unshared: list[str] = []
     if paired:
+        unshared = [f"item: {item}" for item in sorted(set().union(*item_sets) - shared)]
         by_arm = {arm: rows[rows["item"].isin(shared)] for arm, rows in by_arm.items()}
     complete, dropped = _complete(by_arm, paired)
     items, phrases, templates = complete
@@ -391,7 +410,7 @@ def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
         arm: _cell_weights(rows, items[arm], phrases[arm], templates, len(samples))
         for arm, rows in by_arm.items()
     }
-    return ArmGrid(items, phrases, templates, paired, weights, dropped)
+    return ArmGrid(items, phrases, templates, paired, weights, (*unshared, *dropped))
 
 
 def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
@@ -409,13 +428,11 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
     """
     used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
     arms = _present_arms(used, samples, half)
-    # A phrase is part of the wording, as the frame is.
-    wording = (used["phrase"] + "\n" + used["template"]).rename("wording")
     # Where something else is controlled, such as a colour, a cell has one level of it as well.
     stratum = (
         used["stratum"] if "stratum" in used else pd.Series("", index=used.index, name="stratum")
     )
-    keys = [used["item"], wording, stratum, used["arm"]]
+    keys = [used["item"], used["phrase"], used["template"], stratum, used["arm"]]
     # Sorted keys give the same order of cells whatever the order of the samples.
     rows = used.groupby(keys, sort=True)["row"].apply(np.array)
     # Arms side by side; a cell without samples of one arm has NaN there and is dropped.
@@ -426,11 +443,13 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
             f"No item and template of the {half} half has samples of every arm: {', '.join(arms)}."
             " Record more seeds of each prompt, or items with several prompts."
         )
-    item, template = (complete.index.get_level_values(level) for level in (0, 1))
-    item_codes, names = pd.factorize(item, sort=True)
+    (item, names), (phrase, _), (template, _) = (
+        pd.factorize(complete.index.get_level_values(factor), sort=True) for factor in FACTORS
+    )
     return CellDesign(
-        items=item_codes,
-        templates=pd.factorize(template, sort=True)[0],
+        items=item,
+        phrases=phrase,
+        templates=template,
         rows={arm: tuple(complete[arm]) for arm in arms},
         item_names=tuple(map(str, names)),
     )

@@ -30,7 +30,9 @@ from clerestory.contrasts.groups import Group, Groups
 from clerestory.contrasts.predictions import PASSED, PictureClassifiers
 from clerestory.contrasts.samples import (
     ContrastSamples,
+    item_names,
     random_halves,
+    sample_warnings,
     split_names,
     split_wording,
 )
@@ -210,8 +212,7 @@ def _samples(
     recorded = recording.samples.iloc[recording.rows].reset_index(names="sample")
     for name in columns:
         _check_column(recorded, name)
-    keys = recorded[columns or ["prompt"]].astype(str)
-    item = keys.agg(" · ".join, axis=1)
+    item = item_names(recorded, columns or ["prompt"])
     # Drawn in this order: halves of items, then halves of wordings.
     rng = np.random.default_rng(seed)
     half = random_halves(item, rng)
@@ -229,7 +230,7 @@ def _samples(
         item=item,
         phrase="",
         # The seeds of one prompt share its template.
-        template=recorded["template"].astype(str) if has_templates else "",
+        template=recorded["template"].fillna("").astype(str) if has_templates else "",
         half=half,
         group=predictions[PREDICTION],
         stratum=pd.concat(strata, axis=1).agg(" · ".join, axis=1) if strata else "",
@@ -240,6 +241,7 @@ def _samples(
     if not has_templates:
         text = "Templates were not varied: the claim is about the wordings of these prompts."
         warnings.append(EvidenceWarning("templates-not-varied", text))
+    warnings += sample_warnings(recording, table[table["usable"]])
     warnings += pictures.warnings()
     return table.drop(columns="arm"), pictures, warnings
 

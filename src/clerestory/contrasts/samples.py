@@ -26,7 +26,9 @@ __all__ = [
     "ContrastSamples",
     "cell_prompts",
     "contrast_samples",
+    "item_names",
     "random_halves",
+    "sample_warnings",
     "split_names",
     "split_wording",
 ]
@@ -104,12 +106,19 @@ def contrast_samples(
     item = _items(table, match, within)
     half = random_halves(item, rng)
     arm = _arms(table, queries, half, labels)
-    from_pictures = within is not None or any(PREDICTED.search(q) for q in queries.values())
+    columns = set().union(*map(query_columns, queries.values()))
+    # Labels of samples are of pictures, whatever their columns are called.
+    labelled = {str(name) for part in labels.values() for name in part if name != PASSED}
+    from_pictures = (
+        within is not None
+        or bool(columns & labelled)
+        or any(PREDICTED.search(query) for query in queries.values())
+    )
     samples = pd.DataFrame(
         {"prompt": table["prompt"], "item": item, "arm": arm, "half": half, "seed": table["seed"]}
     )
     # A column that a query or `match` names is what is compared, not the wording of it.
-    named = set().union(*map(query_columns, queries.values()), split_names(match))
+    named = columns.union(split_names(match))
     phrase_column = phrase or next(
         (name for name in PHRASES if name in table and name not in named), None
     )
@@ -121,9 +130,11 @@ def contrast_samples(
     if not from_pictures:
         _check_one_arm_each(samples)
     used = samples[list(SAMPLE_COLUMNS)]
-    warnings += _sample_warnings(recording, used, from_pictures)
-    # With all columns of the recording, also those that are no part of the contrast.
-    warnings += confound_warnings(table.loc[used.index], labels, used, named)
+    warnings += sample_warnings(recording, used)
+    # With all columns of the recording, also those that are no part of the contrast; the wording
+    # belongs to an arm by definition.
+    wording = {column for column in (template, phrase_column) if column is not None}
+    warnings += confound_warnings(table.loc[used.index], labels, used, named | wording)
     return ContrastSamples(used, from_pictures, tuple(warnings))
 
 
@@ -226,7 +237,34 @@ def _items(table: pd.DataFrame, match: str | Sequence[str], within: str | None) 
         raise EvidenceError("No column is matched: name the one that identifies the item.")
     for name in names:
         _check_column(name, table, " to match")
-    return table[names].astype(str).agg(" · ".join, axis=1)
+    return item_names(table, names)
+
+
+def item_names(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series[str]:
+    """The item of each sample.
+
+    Args:
+        table: A row for each sample.
+        columns: The columns that together are the item.
+
+    Returns:
+        The levels of the columns, joined.
+
+    Raises:
+        EvidenceError: A sample has no value in a column, and so belongs to no item.
+    """
+    for column in columns:
+        missing = int(table[column].isna().sum())
+        if missing:
+            raise EvidenceError(
+                f"{missing} samples have no value in {column!r}: what they are about is not known."
+            )
+    return table[list(columns)].astype(str).agg(" · ".join, axis=1)
+
+
+def _levels(values: pd.Series) -> pd.Series[str]:
+    """A column as text, "" where it is missing."""
+    return values.astype(object).where(values.notna(), "").astype(str)
 
 
 def _arms(
@@ -272,8 +310,8 @@ def _wording(
             _check_column(name, table)
     frame_column = template or (TEMPLATE if TEMPLATE in table else None)
     empty = pd.Series("", index=table.index)
-    frame = empty if frame_column is None else table[frame_column].astype(str)
-    phrase = empty if phrase_column is None else table[phrase_column].astype(str)
+    frame = empty if frame_column is None else _levels(table[frame_column])
+    phrase = empty if phrase_column is None else _levels(table[phrase_column])
     used = arm != ""
     if not from_pictures:
         # A frame that each phrase has to itself, or that one arm has to itself, is part of the
@@ -284,6 +322,12 @@ def _wording(
         own = frames_of.max() == 1 and len(frames_of) > pairs["arm"].nunique()
         frames = [set(rows["frame"]) for _, rows in pairs.groupby("arm")]
         if own or not set.intersection(*frames):
+            if frames_of.max() > 1 and len(frames_of) > len(frames):
+                raise EvidenceError(
+                    "The arms share no sentence frame, and their phrases are in several frames "
+                    "each: cross the same frames with every arm, or list each whole sentence as a "
+                    "phrase of its own."
+                )
             phrase, frame = (phrase + " " + frame).str.strip(), empty
         # The same words in two arms are two phrases, each of its arm.
         phrase = arm + ": " + phrase
@@ -348,9 +392,16 @@ def split_wording(
     return samples[used], warnings
 
 
-def _sample_warnings(
-    recording: Recording, samples: pd.DataFrame, from_pictures: bool
-) -> list[EvidenceWarning]:
+def sample_warnings(recording: Recording, samples: pd.DataFrame) -> list[EvidenceWarning]:
+    """Warn of samples that are left out, and of replicates that are none.
+
+    Args:
+        recording: The recording.
+        samples: The used samples, with `prompt`, `item` and `seed`.
+
+    Returns:
+        The warnings.
+    """
     warnings = []
     bad = int((recording.samples["bad"] != "").sum())
     missing = int((~recording.samples["done"]).sum())
@@ -368,15 +419,31 @@ def _sample_warnings(
             f"{prompt!r}: they count as one replicate only within their cell."
         )
         warnings.append(EvidenceWarning("repeated-items", text))
-    by_item = samples.groupby("item")["seed"].agg(frozenset)
-    # One seed's noise in all items: what it draws would be taken for a property of the arms.
-    if len(samples["seed"].unique()) > 1 and len(by_item) > 1 and len(set(by_item)) == 1:
+    items = samples.groupby("prompt")["item"].nunique()
+    if (items > 1).any():
         text = (
-            "All items share their seeds: the claim is about these seeds. Record with "
-            "`seeds_per_item`."
+            f"{int((items > 1).sum())} prompts belong to several items, such as "
+            f"{items.index[items > 1][0]!r}: these items are no independent replicates."
+        )
+        warnings.append(EvidenceWarning("repeated-items", text))
+    if _shares_seeds(recording, samples):
+        text = (
+            "Items share their seeds: the claim is about these seeds. Record with `seeds_per_item`."
         )
         warnings.append(EvidenceWarning("shared-seeds", text))
     return warnings
+
+
+def _shares_seeds(recording: Recording, samples: pd.DataFrame) -> bool:
+    """Whether most samples have a seed that other items have too.
+
+    What the noise of such a seed draws is in all of these items, and would be taken for a property
+    of the arms. Text encoders do not see the noise.
+    """
+    if all(site.startswith("text") for site in recording.sites):
+        return False
+    items = samples.groupby("seed")["item"].nunique()
+    return bool((samples["seed"].map(items) > 1).mean() > 0.5)
 
 
 def _check_one_arm_each(samples: pd.DataFrame) -> None:

@@ -30,7 +30,8 @@ WarningKind: TypeAlias = Literal[
 """
 - `bad-samples`: samples were not finite or not recorded yet, and were left out.
 - `classifier`: one classifier both selects and evaluates, or shares weights with the model.
-- `confounded`: a column of the recording or another label (nearly) determines the arm.
+- `confounded`: a column of the recording or another label (nearly) determines the arm, or has one
+  level in all of one arm and seldom in the other.
 - `few-baselines`: too few edits without the concept for any edit to be supported.
 - `few-items`, `few-templates`: too few for a claim about others.
 - `incomplete`: items or templates were dropped, since not all combinations were recorded.
@@ -39,7 +40,7 @@ WarningKind: TypeAlias = Literal[
 - `one-phrase`: an arm has one phrase; the claim is about these two phrases.
 - `other`: any other limitation.
 - `removal`: figures depend on how pieces of a prompt are removed.
-- `repeated-items`: prompts occur more than once.
+- `repeated-items`: prompts occur more than once, or in several items.
 - `seed-decides`: the seed (nearly) determines the arm.
 - `shared-seeds`: items share their seeds, so that one seed's noise is in all of them.
 - `shared-templates`: both halves use the same sentence frame.

@@ -435,7 +435,7 @@ def adjust_for_units(results: Sequence[MaximizationResult]) -> list[Maximization
 
 
 def _status(q: float, pool: PoolScores, evaluations: int) -> SearchStatus:
-    if not pool.suffices(evaluations):
+    if not pool.suffices(evaluations) or np.isnan(q):
         return "undecided"
     return "found" if q <= ALPHA else "not found"
 

@@ -14,7 +14,7 @@ from scipy import optimize, special, stats
 
 from clerestory.errors import EvidenceError
 from clerestory.stats.intervals import Interval
-from clerestory.stats.random_factors import clustered_variances
+from clerestory.stats.random_factors import clustered_variances, df_cap
 
 __all__ = [
     "auroc_interval",
@@ -35,8 +35,8 @@ NEAR = 0.1
 
 
 def auroc_interval(
-    positive: Float[np.ndarray, "n phrase"],
-    negative: Float[np.ndarray, "m other"],
+    positive: Float[np.ndarray, "n phrase *frame"],
+    negative: Float[np.ndarray, "m other *frame"],
     *,
     paired: bool = True,
     level: float = 0.95,
@@ -44,8 +44,9 @@ def auroc_interval(
     """Interval of one unit's AUROC, over items and templates.
 
     Args:
-        positive: A unit's value for each item in each template of the positive arm.
-        negative: The same for the negative arm.
+        positive: A unit's value for each item in each phrase of the positive arm, and in each
+            sentence frame where there are several.
+        negative: The same for the negative arm, in the same frames.
         paired: Whether row i of both arms is the same item.
         level: Coverage.
 
@@ -69,6 +70,10 @@ def auroc_interval(
         raise EvidenceError(
             f"{len(positive)} and {len(negative)} items: an interval needs two, the same if paired."
         )
+    if positive.shape[2:] != negative.shape[2:]:
+        raise EvidenceError(
+            f"Arms of shape {positive.shape} and {negative.shape} do not share their frames."
+        )
     if np.isnan(positive).any() or np.isnan(negative).any():
         return Interval(np.nan, np.nan)
     # Placements: the share of the other arm's values that lie below each value, ties count half.
@@ -77,29 +82,25 @@ def auroc_interval(
     below = 1 - _placements(negative, positive)
     # The mean placement is the Mann–Whitney estimate; `below` has the same mean.
     estimate = float(above.mean())
-    arms = (above, below)
-    parts = (
-        [_mean_variance(above.mean(1) + below.mean(1))]
-        if paired
-        else [_mean_variance(arm.mean(1)) for arm in arms]
-    )
-    # One template has no variance to estimate: the claim is then about this template.
-    parts += [_mean_variance(arm.mean(0)) for arm in arms if arm.shape[1] > 1]
-    templates = [arm.shape[1] for arm in arms]
-    cap = np.inf
-    if min(templates) > 1:
-        # Satterthwaite's estimate is liberal with few templates; the cap is the same as in
-        # `arm_test`.
-        equal = templates[0] == templates[1]
-        cap = float(sum(templates) - 2 if equal else min(templates) - 1)
+    # `[item, phrase, frame]`, with one frame where there is no such axis.
+    arms = [arm.reshape(*arm.shape[:2], -1) for arm in (above, below)]
+    by_item = [arm.mean((1, 2)) for arm in arms]
+    parts = [_mean_variance(sum(by_item))] if paired else list(map(_mean_variance, by_item))
+    # One phrase has no variance to estimate: the claim is then about this phrase.
+    parts += [_mean_variance(arm.mean((0, 2))) for arm in arms if arm.shape[1] > 1]
+    frames, share = arms[0].shape[2], 0.0
+    if frames > 1:
+        # What a frame adds to both arms leaves the sum of their placements as it is.
+        parts += [_mean_variance(arms[0].mean((0, 1)) + arms[1].mean((0, 1)))]
+        share = parts[-1][0] / max(sum(part for part, _ in parts), TINY)
+    cap = float(df_cap((arms[0].shape[1], arms[1].shape[1]), frames, np.array([share]))[0])
     return _logit_interval(estimate, parts, cap, count, positive.size, level)
 
 
 def cell_auroc_interval(
     aurocs: Float[np.ndarray, " cell"],
     items: Int[np.ndarray, " cell"],
-    templates: Int[np.ndarray, " cell"],
-    *,
+    *wording: Int[np.ndarray, " cell"],
     level: float = 0.95,
 ) -> Interval:
     """Interval of a mean of AUROCs within cells of one item and one template.
@@ -107,7 +108,8 @@ def cell_auroc_interval(
     Args:
         aurocs: The AUROC of each cell, positive against negative samples.
         items: The item of each cell, codes from 0.
-        templates: The template of each cell, codes from 0; all 0 where there is one.
+        *wording: For each factor of the wording the level of each cell, codes from 0; all 0 where
+            there is one.
         level: Coverage.
 
     Returns:
@@ -126,7 +128,7 @@ def cell_auroc_interval(
     if np.isnan(aurocs).any():
         return Interval(np.nan, np.nan)
     # As one unit, since the variances are written for many.
-    parts = clustered_variances(aurocs[:, None], items, templates)
+    parts = clustered_variances(aurocs[:, None], items, *wording)
     plain = [(float(variance[0]), df) for variance, df in parts]
     # No more than the rarer factor gives, however many cells there are.
     cap = min(df for _, df in plain)
@@ -190,9 +192,8 @@ def change_interval(
     >>> round(low.item(), 3), high.item()
     (0.786, 1.0)
     """
-    correlation = _correlation(after, before, templates)
     rates = _effective_rate(after, templates), _effective_rate(before, templates)
-    return _change_limits(*rates, correlation, level)
+    return _change_limits(*rates, _correlation(after, before, templates, rates), level)
 
 
 def change_p(
@@ -219,8 +220,8 @@ def change_p(
     True
     """
     # Bisection of log p. Below 1e-15 the level cannot be told from 1.
-    correlation = _correlation(after, before, templates)
     rates = _effective_rate(after, templates), _effective_rate(before, templates)
+    correlation = _correlation(after, before, templates, rates)
     least, most = np.full((2, after.shape[-1]), np.array([[np.log(1e-15)], [0.0]]))
     # 20 halvings of log p narrow 35 to less than 1e-4, a relative error of p that no decision
     # sees.
@@ -262,10 +263,12 @@ def reachable_limit(
     >>> round(reachable_limit(outcomes, outcomes).item(), 3)
     0.109
     """
-    base = _effective_rate(before, templates)
+    rates = _effective_rate(after, templates), _effective_rate(before, templates)
+    base = rates[1]
     # A one-sided limit at `level` is an end of the two-sided interval at 2 · level − 1.
     low, high = base.limits(2 * level - 1)
-    margin = _root(high - base.rate, base.rate - low, _correlation(after, before, templates))
+    correlation = _correlation(after, before, templates, rates)
+    margin = _root(high - base.rate, base.rate - low, correlation)
     covariance, variances = _covariance(after, before, templates)
     error = np.sqrt((variances.sum(0) - 2 * covariance).clip(0))
     # Chance may raise the observed rate as well as lower it.
@@ -526,11 +529,21 @@ def _correlation(
     after: Float[np.ndarray, "item *cell label"],
     before: Float[np.ndarray, "item *cell label"],
     templates: bool,
+    rates: tuple[_EffectiveRate, _EffectiveRate],
 ) -> Float[np.ndarray, " label"]:
-    """The correlation of two mean rates, through items and templates; at least 0."""
+    """The correlation of two mean rates, through items and templates; at least 0.
+
+    Corrected for continuity, as in Newcombe 1998: of as many outcomes that are all the same in both
+    conditions, one more might have differed.
+    """
     covariance, variances = _covariance(after, before, templates)
     product = np.sqrt(variances.prod(0))
     correlation = np.divide(covariance, product, out=np.zeros_like(product), where=product > 0)
+    spread = np.sqrt(np.prod([each.rate * (1 - each.rate) for each in rates], axis=0))
+    count = np.minimum(*(each.effective for each in rates))
+    correlation = correlation - np.divide(
+        1, 2 * count * spread, out=np.zeros_like(spread), where=spread > 0
+    )
     # A negative correlation would widen the interval further: it is not counted on.
     return np.asarray(correlation.clip(0, 1))
 

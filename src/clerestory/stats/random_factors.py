@@ -22,6 +22,7 @@ __all__ = [
     "arm_test",
     "cell_test",
     "clustered_variances",
+    "df_cap",
     "pooled_midranks",
     "power_effect",
 ]
@@ -79,32 +80,58 @@ def arm_test(
     """
     _check(positive, negative, paired)
     # The means are over balanced grids, so the order of averaging does not matter.
-    phrases, others = positive.shape[1], negative.shape[1]
     frames = positive.shape[2]
     difference = positive.mean((0, 1, 2)) - negative.mean((0, 1, 2))
     # Each part is a variance of the difference with its degrees of freedom.
     parts = _item_variance(positive.mean((1, 2)), negative.mean((1, 2)), paired)
-    cap = np.inf
     # An arm of one phrase says nothing of the variance of others.
-    several = [arm.mean((0, 2)) for arm in (positive, negative) if arm.shape[1] > 1]
-    parts += _mean_variances(several)
-    if len(several) == 2:
-        # Satterthwaite's estimate is itself noisy with few templates, and liberal in the tail.
-        cap = phrases + others - 2 if phrases == others else min(phrases, others) - 1
+    parts += _mean_variances([arm.mean((0, 2)) for arm in (positive, negative) if arm.shape[1] > 1])
+    share: Float[np.ndarray, " unit"] = np.zeros_like(difference)
     if frames > 1:
         # Both arms share their frames: what a frame adds to both cancels.
         by_frame = positive.mean((0, 1)) - negative.mean((0, 1))
         parts += [(by_frame.var(0, ddof=1) / frames, frames - 1.0)]
-        # Phrases, where they vary, set the cap already: frames are crossed and cost no freedom
-        # there.
-        cap = cap if several else frames - 1
+        total = np.sum([part for part, _ in parts], axis=0)
+        share = np.divide(parts[-1][0], total, out=share, where=total > 0)
+    cap = df_cap((positive.shape[1], negative.shape[1]), frames, share)
     return _t_test(difference, parts, cap)
+
+
+def df_cap(
+    phrases: tuple[int, int], frames: int, share: Float[np.ndarray, " unit"]
+) -> Float[np.ndarray, " unit"]:
+    """The most degrees of freedom that a test with few templates can count on.
+
+    Satterthwaite's estimate is itself noisy with few templates, and liberal in the tail: where a
+    variance of few levels happens to be estimated as small, the others' degrees of freedom count.
+
+    Args:
+        phrases: Phrases of each arm.
+        frames: Sentence frames that both arms share.
+        share: Share of the frames' variance in that of each unit's difference.
+
+    Returns:
+        J⁺ + J⁻ − 2 for equal numbers of phrases, min(J) − 1 for unequal ones; frames − 1 where both
+        arms have one phrase; between the two, by the frames' share, where both vary.
+
+    >>> df_cap((6, 6), 1, np.zeros(1)), df_cap((6, 6), 4, np.array([0.5]))
+    (array([10.]), array([4.61538462]))
+    """
+    several = [count for count in phrases if count > 1]
+    by_phrase = float(min(several, default=np.inf) - 1)
+    if len(several) == 2 and several[0] == several[1]:
+        by_phrase = float(sum(several) - 2)
+    if frames < 2:
+        return np.full_like(share, by_phrase)
+    # The harmonic mean: as many as the frames allow where all of the variance is theirs.
+    inverse = share / (frames - 1) + (1 - share) / by_phrase
+    return np.asarray(1 / inverse if several else np.full_like(share, frames - 1.0))
 
 
 def cell_test(
     differences: Float[np.ndarray, "cell unit"],
     items: Int[np.ndarray, " cell"],
-    templates: Int[np.ndarray, " cell"],
+    *wording: Int[np.ndarray, " cell"],
 ) -> ArmTest:
     """Test differences within cells of one item and one template.
 
@@ -114,8 +141,9 @@ def cell_test(
     Args:
         differences: Mean of the positive less mean of the negative samples of each cell.
         items: The item of each cell, codes from 0.
-        templates: The template of each cell, codes from 0; one code where there is one template,
-            which the claim is then about.
+        *wording: For each factor of the wording, such as phrases and sentence frames, the level of
+            each cell, codes from 0; one code where there is one level, which the claim is then
+            about.
 
     Returns:
         The test of each unit.
@@ -123,10 +151,10 @@ def cell_test(
     Raises:
         EvidenceError: There are fewer than two items.
 
-    Source: two-way clustering as in Cameron, Gelbach & Miller 2011, without their subtraction of
-    the part that both factors share.
+    Source: multiway clustering as in Cameron, Gelbach & Miller 2011, without their subtraction of
+    the parts that factors share.
     """
-    parts = clustered_variances(differences, items, templates)
+    parts = clustered_variances(differences, items, *wording)
     # Capped as in `arm_test`, by the rarer factor.
     return _t_test(differences.mean(0), parts, min(df for _, df in parts))
 
@@ -134,14 +162,15 @@ def cell_test(
 def clustered_variances(
     values: Float[np.ndarray, "cell unit"],
     items: Int[np.ndarray, " cell"],
-    templates: Int[np.ndarray, " cell"],
+    *wording: Int[np.ndarray, " cell"],
 ) -> list[tuple[Float[np.ndarray, " unit"], float]]:
-    """Variances of a mean over cells, by items and by templates.
+    """Variances of a mean over cells, by items and by each factor of the wording.
 
     Args:
         values: A value of each cell.
         items: The item of each cell, codes from 0.
-        templates: The template of each cell, codes from 0; one code where there is one template.
+        *wording: For each factor of the wording the level of each cell, codes from 0; one code
+            where there is one level.
 
     Returns:
         Each variance of the mean, with its degrees of freedom.
@@ -152,12 +181,12 @@ def clustered_variances(
     # Deviations from the grand mean, so that a level's sum is its deviation times its cells.
     centered = values - values.mean(0)
     parts = []
-    for codes in (items, templates):
+    for codes in (items, *wording):
         levels = int(codes.max(initial=-1)) + 1
         if levels < 2:
             if codes is items:
                 raise EvidenceError("Cells of one item have no variance to test by.")
-            # One template: the claim is about this template.
+            # One template, or phrase: the claim is about it.
             continue
         sums = np.zeros((levels, values.shape[1]))
         np.add.at(sums, codes, centered)
@@ -231,7 +260,11 @@ def _mean_variances(arms: Sequence[Float[np.ndarray, "_ unit"]]) -> list[Part]:
     return [(arm.var(0, ddof=1) / len(arm), len(arm) - 1.0) for arm in arms]
 
 
-def _t_test(difference: Float[np.ndarray, " unit"], parts: list[Part], cap: Real) -> ArmTest:
+def _t_test(
+    difference: Float[np.ndarray, " unit"],
+    parts: list[Part],
+    cap: Real | Float[np.ndarray, " unit"],
+) -> ArmTest:
     # Independent sources of variance add; the residual is in more than one of them, which makes
     # the test slightly conservative.
     variance = np.sum([part for part, _ in parts], axis=0)

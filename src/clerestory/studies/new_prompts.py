@@ -13,7 +13,17 @@ __all__ = ["ITEMS", "concept_prompts"]
 
 ITEMS = 48
 """Items of the file: half of them, the recommended number, evaluate."""
-FRAMES = ("{concept}", "{concept}, a picture", "{concept}, an image", "{concept}, an illustration")
+FRAMES = (
+    "{concept}",
+    "{concept}, a picture",
+    "{concept}, an image",
+    "{concept}, an illustration",
+    "{concept}, a drawing",
+    "{concept}, a depiction",
+    "we see {concept}",
+    "this is {concept}",
+)
+"""Half of them, the four that a test over frames needs, evaluate."""
 MAX_WORDS = 200
 """Characters of a concept's words."""
 ARMS = {"negative": "plain", "positive": "asked", "hard negative": "hard negative"}
@@ -35,9 +45,9 @@ HEAD = """\
 #            power is here: a unit of AUROC .90 is found with 3, 4 or 6 phrases an arm in the
 #            evaluation half in .21, .54 or .94 of trials.
 #   items    24 are required (12 in each half), 48 recommended.
-#   frames   The arms share them, so that their effects cancel. They do not replace phrases: with
-#            one phrase an arm the result is undecided, however many frames there are. Where the
-#            prompts are too many, delete frames first; one is enough.
+#   frames   8 are required (4 in each half), or one. The arms share them, so that their effects
+#            cancel. They do not replace phrases: with one phrase an arm the result is undecided,
+#            however many frames there are. Where the prompts are too many, leave one frame.
 #
 # {item} and {concept} stand for a phrase of a level below; other factors may be added.
 """
