@@ -75,11 +75,14 @@ def test_mood_finds_what_makes_pictures_scared(evaluate):
             "units": [[one.unit, one.detects.auroc] for one in scared.findings],
             "rates": {name: each.target_rate for name, each in measured.baselines.items()},
             "steered": measured.target_rate,
-            "subject": measured.preservation["lancet:subject"],
-            "first": list(ranking.index[:20]),
+            "subject": measured.preservation["subject"],
         }""",
     )
-    print(values)
+    unit, auroc = values["units"][0]
+    assert unit.startswith("prior/embedding[") and auroc > 0.5
+    rates = values["rates"]
+    assert rates["unedited"] <= 0.25 and values["steered"] > rates["unedited"]
+    assert values["subject"] >= 0.75
 
 
 @pytest.mark.weights
@@ -96,7 +99,6 @@ def test_knowledge_tells_an_unknown_name_and_what_the_raven_brings(evaluate):
             ],
         }""",
     )
-    print(values)
     verdict, p = values["known"]
     assert verdict == "not shown to be familiar" and p > 0.1
     shares = values["shares"]
