@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Bools",
+    "ClaimStatus",
     "Floats",
     "Integers",
     "LossProgress",
@@ -28,6 +29,8 @@ Bools: TypeAlias = NDArray[np.bool_]
 """Masks and outcomes of trials."""
 Role: TypeAlias = Literal["selection", "evaluation"]
 """Of two sets of classifiers: the one that selects, or the other, which only evaluates."""
+ClaimStatus: TypeAlias = Literal["supported", "not supported", "undecided"]
+"""What the evidence says of a claim."""
 
 
 class Progress(Protocol):

@@ -107,7 +107,7 @@ def _bare_other(model, prompts, seed):
 def test_sigma_is_that_of_the_timestep_also_between_two_steps():
     from diffusers import KDPM2DiscreteScheduler
 
-    from clerestory.models.core.family import scheduler_sigma
+    from clerestory.models.core.pipeline_state import scheduler_sigma
 
     scheduler = KDPM2DiscreteScheduler(beta_schedule="scaled_linear")
     scheduler.set_timesteps(5)

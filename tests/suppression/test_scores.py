@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from clerestory.attribution import parse_pieces
-from clerestory.classifiers import load_classifier
+from clerestory.classifiers import Target, load_classifier
 from clerestory.evaluation import Condition, Design, Drawing
-from clerestory.suppression import Association, Target
+from clerestory.suppression import Association
 from clerestory.suppression.scores import reduction_interval, score
 from suppression.rules import colours
 

@@ -12,6 +12,7 @@ from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
 from clerestory.models.core.seeds import item_seeds
+from clerestory.reporting.progress import relabel
 from clerestory.types import Pictures, Progress
 
 __all__ = ["draw_attribution", "draw_layers"]
@@ -98,13 +99,9 @@ def draw_layers(
             # Into the last block, so that what follows it, such as the final norm, still applies.
             [Patch(blocks[stage][-1], values[site].array()[:, 0]) for stage, site in layers.items()]
         )
-    report = _relabel(progress, "drawing from each layer")
+    report = relabel(progress, "drawing from each layer")
     pictures = {}
     for site, run in zip(longest, model.sweep(prompt, seeds, edits, progress=report), strict=True):
         assert run.pictures is not None
         pictures[site] = run.pictures
     return pictures
-
-
-def _relabel(progress: Progress, label: str) -> Progress:
-    return lambda _, completed, total: progress(label, completed, total)

@@ -302,19 +302,13 @@ class Games:
             """The largest size of a figure that is `of_rates` at most for values in 0 … 1."""
             return of_rates if bounded else None
 
-        def sensitive(values: Floats, others: Floats | None, size: float) -> list[bool | None]:
-            """Whether the other removal gives another mean; None without another."""
-            if others is None or not values.shape[1]:
-                return [None] * values.shape[1]
-            # Paired: both removals were measured in the same paraphrases.
-            differences = estimates(others - values, limit(size))
-            return [
-                (each.low > 0 or each.high < 0) and abs(each.value) > margin for each in differences
-            ]
-
         # A share lies in −1 … 1, so the difference of two in −2 … 2; pairs are twice as wide.
-        shapley = sensitive(indices.shapley, None if other is None else other.shapley, 2)
-        pairs = sensitive(indices.interactions, None if other is None else other.interactions, 4)
+        shapley = _removal_sensitive(
+            indices.shapley, None if other is None else other.shapley, limit(2), margin
+        )
+        pairs = _removal_sensitive(
+            indices.interactions, None if other is None else other.interactions, limit(4), margin
+        )
         return Split(
             shapley=tuple(
                 Share(**vars(estimate), piece=name, removal_sensitive=flag)
@@ -342,6 +336,17 @@ class Games:
             templates=len(single),
             interval="binomial" if bounded else "t",
         )
+
+
+def _removal_sensitive(
+    values: Floats, others: Floats | None, limit: float | None, margin: float
+) -> list[bool | None]:
+    """Whether the other removal gives another mean of each column; None without another."""
+    if others is None or not values.shape[1]:
+        return [None] * values.shape[1]
+    # Paired: both removals were measured in the same paraphrases.
+    differences = estimates(others - values, limit)
+    return [(each.low > 0 or each.high < 0) and abs(each.value) > margin for each in differences]
 
 
 def estimates(values: Floats, limit: float | None) -> list[Estimate]:

@@ -223,5 +223,4 @@ def _unit_target(model: Model, address: str, pool: str) -> Target:
     if site.shape[1] is not None and len(term.direction) > site.shape[1]:
         # Selecting what the site does not have raises the error that names its width.
         model.sites.select(address)
-        model.sites.select(f"{site.address}[{len(term.direction) - 1}]")
     return Target(term.name, term)

@@ -21,6 +21,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
+from clerestory.reporting.progress import relabel
 from clerestory.stats.baselines import baseline_p, permuted_directions, random_directions
 from clerestory.types import Floats, Progress
 
@@ -198,9 +199,7 @@ def read_selection(
         paired=True,
         read=list(dict.fromkeys(parse(site).site for site in sites)),
         pictures=False,
-        progress=False
-        if progress is None
-        else lambda _, completed, total: progress("reading", completed, total),
+        progress=False if progress is None else relabel(progress, "reading"),
     )
     # The mean over the steps that the finding was read at.
     values = {site: run.read(site).mean("step").to_numpy() for site in dict.fromkeys(sites)}

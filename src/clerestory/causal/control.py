@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 from clerestory.causal.baselines import LEVEL
 from clerestory.evaluation import ClassChange, Effect, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.types import ClaimStatus
 
 __all__ = [
     "SMALLEST_EFFECT",
-    "ControlStatus",
     "control_status",
     "control_together",
     "control_warnings",
 ]
-
-ControlStatus: TypeAlias = Literal["supported", "not supported", "undecided"]
-"""What the evidence says of the claim that an edit controls a label and changes nothing else."""
 
 SMALLEST_EFFECT = 0.2
 """Change of the label's rate above which an edit is said to control it."""
@@ -28,7 +24,7 @@ FEWEST_ITEMS = 12
 
 def control_status(
     effect: Effect, smallest: float, q: float | None, side_effects: SideEffects
-) -> ControlStatus:
+) -> ClaimStatus:
     """Whether an edit controls a label.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from typing_extensions import override
 
 from clerestory.causal.baselines import BaselineEffects
-from clerestory.causal.control import ControlStatus, control_status, control_together
+from clerestory.causal.control import control_status, control_together
 from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ClassChange, Effect, SideEffects
@@ -18,6 +18,7 @@ from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.reading import path_inside, read_json, wrap_errors
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.results import Provenance, Result
+from clerestory.types import ClaimStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,7 @@ class UnitEffect:
         return None if self.baselines is None else self.baselines.p
 
     @property
-    def status(self) -> ControlStatus:
+    def status(self) -> ClaimStatus:
         """What the evidence says of “the unit controls the label”; see `control_status`."""
         return control_status(self.addition, self.smallest_effect, self.q, self.side_effects)
 

@@ -47,7 +47,7 @@ __all__ = [
     "activation_bytes",
     "patch_sites",
     "patchable_blocks",
-    "prompting_effect",
+    "prompting_fields",
     "trace",
     "trace_blocks",
     "trace_maps",
@@ -128,11 +128,7 @@ def trace(
         (prompted,) = trials.draw("positive prompts", "positive")
         maps = trace_maps(trials)
     return TraceResult(
-        classifier=target.classifier.source,
-        label=label,
-        items=len(pairs),
-        negative_rate=trials.rate(unedited).rate,
-        **prompting_effect(trials, unedited, prompted),
+        **prompting_fields(trials, unedited, prompted),
         **maps,
         provenance=provenance_of(
             model,
@@ -147,8 +143,8 @@ def trace(
     )
 
 
-def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> dict[str, Any]:
-    """The effect of the positive prompts, as fields of a result.
+def prompting_fields(trials: Trials, unedited: Drawing, prompted: Drawing) -> dict[str, Any]:
+    """What was drawn, and the effect of the positive prompts, as fields of a result.
 
     Args:
         trials: The pairs and classifiers.
@@ -156,9 +152,13 @@ def prompting_effect(trials: Trials, unedited: Drawing, prompted: Drawing) -> di
         prompted: The drawing of the positive prompts, of the same items.
 
     Returns:
-        `prompting` and `prompting_preservation` of `TraceResult`.
+        The first fields of `TraceResult`, which a `VerificationResult` has too.
     """
     return {
+        "classifier": trials.target.classifier.source,
+        "label": trials.target.label,
+        "items": len(trials.pairs),
+        "negative_rate": trials.rate(unedited).rate,
         "prompting": trials.effect(prompted, unedited),
         "prompting_preservation": trials.preservation(prompted, unedited),
     }

@@ -30,7 +30,7 @@ from clerestory.causal.tracing import (
     MAP_ITEMS,
     MIN_SAME_LENGTH,
     patch_sites,
-    prompting_effect,
+    prompting_fields,
     trace_maps,
 )
 from clerestory.causal.trials import Trials, matched_prompts, with_seeds
@@ -156,11 +156,7 @@ def verify(
         *fields.get("warnings", ()),
     )
     return VerificationResult(
-        classifier=target.classifier.source,
-        label=label,
-        items=len(trials.pairs),
-        negative_rate=trials.rate(unedited).rate,
-        **prompting_effect(trials, unedited, prompted),
+        **prompting_fields(trials, unedited, prompted),
         effects=effects,
         **fields,
         provenance=provenance_of(

@@ -43,23 +43,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(draw.draw)
-app.command()(sites.sites)
-app.command()(templates.templates)
-app.command()(record.record)
-app.command()(find.find)
-app.command()(verify.verify)
-app.command()(group.group)
-app.command()(maximize.maximize)
-app.command()(compare.compare)
-app.command()(attribute.attribute)
-app.command()(suppress.suppress)
-app.command()(familiarity.familiarity)
-app.add_typer(recording.app, name="recording")
-app.add_typer(classifier.app, name="classifier")
-app.add_typer(study.app, name="study")
-app.add_typer(steer.app, name="steer")
-app.add_typer(microscope.app, name="microscope")
+# In the order in which --help lists them.
+for command in (
+    draw.draw,
+    sites.sites,
+    templates.templates,
+    record.record,
+    find.find,
+    verify.verify,
+    group.group,
+    maximize.maximize,
+    compare.compare,
+    attribute.attribute,
+    suppress.suppress,
+    familiarity.familiarity,
+):
+    app.command()(command)
+for module in (recording, classifier, study, steer, microscope):
+    app.add_typer(module.app, name=module.__name__.rpartition(".")[2])
 
 
 def main() -> None:

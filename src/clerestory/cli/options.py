@@ -30,6 +30,9 @@ Size = Annotated[
 Pool = Annotated[
     str, typer.Option(help="Pooling of positions, as for the finding: mean, max or last.")
 ]
+Bound = Annotated[
+    float, typer.Option(min=0, max=1, help="Largest accepted change of any other class's rate.")
+]
 
 NewFolder = Annotated[Path, NEW_FOLDER]
 OptionalNewFolder = Annotated[Path | None, NEW_FOLDER]

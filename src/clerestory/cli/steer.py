@@ -118,10 +118,7 @@ def build(
     smallest_effect: Annotated[
         float, typer.Option(min=0, max=1, help="Effect above which the edit controls the target.")
     ] = 0.2,
-    bound: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Largest accepted change of any other class's rate."),
-    ] = 0.2,
+    bound: options.Bound = 0.2,
     search: Annotated[
         Path | None, typer.Option(help="Folder written by `maximize --out`, as a baseline.")
     ] = None,

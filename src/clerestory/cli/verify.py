@@ -49,10 +49,7 @@ def verify(
     smallest_effect: Annotated[
         float, typer.Option(min=0, max=1, help="Effect above which a unit controls the label.")
     ] = 0.2,
-    bound: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Largest accepted change of any other class's rate."),
-    ] = 0.2,
+    bound: options.Bound = 0.2,
     others: Annotated[
         list[str] | None,
         typer.Option(

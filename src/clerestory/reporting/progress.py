@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clerestory.types import Progress, ProgressOption
 
-__all__ = ["progress_bars"]
+__all__ = ["progress_bars", "relabel"]
 
 INTERVAL = 0.5
 """Seconds between two updates in a notebook."""
@@ -54,6 +54,19 @@ def progress_bars(progress: ProgressOption = True) -> Iterator[Progress]:
             yield _silent
     finally:
         _REPORTED.reset(token)
+
+
+def relabel(progress: Progress, label: str) -> Progress:
+    """A callback that reports the progress of a part under another label.
+
+    Args:
+        progress: What is reported to.
+        label: The label.
+
+    Returns:
+        What the part takes as its own progress.
+    """
+    return lambda _, completed, total: progress(label, completed, total)
 
 
 def _silent(label: str, completed: int, total: int, /) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 from typing_extensions import override
 
 from clerestory.causal.baselines import BaselineEffects
-from clerestory.causal.control import ControlStatus
 from clerestory.errors import ModelError
 from clerestory.evaluation import Effect, Outcome, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
@@ -20,7 +19,7 @@ from clerestory.reporting.plots import png
 from clerestory.reporting.results import Result
 from clerestory.steering.card import BEFORE_AFTER, FRONTIER
 from clerestory.steering.steered import SteeredModel
-from clerestory.types import Pictures
+from clerestory.types import ClaimStatus, Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +158,7 @@ class Calibration(ConditionFigures):
     smallest_effect: float
     baseline_effects: BaselineEffects | None
     side_effects: SideEffects
-    status: ControlStatus
+    status: ClaimStatus
     together_with: tuple[str, ...]
     baselines: dict[str, ConditionFigures]
     selected: CandidateFigures

@@ -25,7 +25,7 @@ from clerestory.types import Progress
 __all__ = ["Slider"]
 
 NAME = "slider"
-RANK, BATCH, RATE = 8, 8, 2e-4
+RANK, BATCH, RATE = 8, 8, 1e-3
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_k_proj", "add_v_proj"]
 LATENT = "denoiser/latent"
 
@@ -153,7 +153,7 @@ class _TrainingData:
 
 def _fit(unet: Any, data: _TrainingData, steps: int, progress: Progress | None) -> list[float]:
     parameters = [each for each in unet.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=RATE * 5)
+    optimizer = torch.optim.AdamW(parameters, lr=RATE)
     losses = []
     for completed, (latents, times, plain, target) in enumerate(data.batches(steps), 1):
         # The goal is what the base model predicts for the words.

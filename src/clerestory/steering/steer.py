@@ -147,11 +147,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
             measured, or the findings have no direction that reaches the picture.
         RegistryError: There is no such label.
     """
-    classifier, label = parse_target(target)
-    if template is None:
-        template = model.profile.template(classifier, label)
-    against = None if hard_negative is None else parse_target(hard_negative)
-    goal = SteeringTarget(classifier, label, template, against, tuple(preserve), remove)
+    goal = _steering_target(model, target, template, hard_negative, preserve, remove)
     source = ""
     if not isinstance(findings, Findings):
         source, findings = str(findings), Findings.load(Path(findings))
@@ -164,9 +160,8 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     if min_preservation is not None and not goal.panel("selection").preserved:
         raise EvidenceError("No classifier measures preservation: name some that should stay.")
     # One list, cut in two: no item can be in both halves.
-    selected_items = select_items(model, items, classifier, selection_items + evaluation_items)
-    selection_half = selected_items[:selection_items]
-    evaluation_half = selected_items[selection_items:]
+    chosen = select_items(model, items, goal.classifier, selection_items + evaluation_items)
+    selection_half, evaluation_half = chosen[:selection_items], chosen[selection_items:]
     _check_items(selection_half, evaluation_half, findings)
     design = (
         Design.for_items(evaluation_half, seeds_per_item, EVALUATION_SEED)
@@ -179,7 +174,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
             model,
             findings,
             selection_half,
-            [fill(template, item) for item in selection_half],
+            [fill(goal.template, item) for item in selection_half],
             sites=sites,
             progress=report,
         )
@@ -237,6 +232,22 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     )
     pictures = {name: outcome.pictures for name, outcome in outcomes.items()}
     return BuildResult(steered, calibration, pictures)
+
+
+def _steering_target(
+    model: Model,
+    target: str,
+    template: str | None,
+    hard_negative: str | None,
+    preserve: Sequence[str],
+    remove: bool,
+) -> SteeringTarget:
+    """What the edit is to do, from the texts that a caller writes."""
+    classifier, label = parse_target(target)
+    if template is None:
+        template = model.profile.template(classifier, label)
+    against = None if hard_negative is None else parse_target(hard_negative)
+    return SteeringTarget(classifier, label, template, against, tuple(preserve), remove)
 
 
 def _check_items(selection: Sequence[str], evaluation: Sequence[str], findings: Findings) -> None:

@@ -18,7 +18,8 @@ from clerestory.io.validation import validate
 from clerestory.io.writing import atomic_folder
 from clerestory.reporting.results import Provenance, Result
 from clerestory.studies.schema import Study
-from clerestory.studies.tasks import Claim, Status, Task, TaskResult, overall_status
+from clerestory.studies.tasks import Claim, Task, TaskResult, overall_status
+from clerestory.types import ClaimStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,7 @@ class StudyResult(Result):
         }
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ClaimStatus:
         """Supported where every claim of the headline is, not supported where any is not.
 
         Undecided in between, and where the headline's tasks have no claim.

@@ -12,7 +12,7 @@ Methods, from a negative prompt to searched words, are compared: each one's sett
 half of the paraphrases by selection classifiers, and evaluated on the other half by others.
 """
 
-from clerestory.suppression.association import Association, Target
+from clerestory.suppression.association import Association
 from clerestory.suppression.method import (
     MethodContext,
     SuppressionMethod,
@@ -29,7 +29,6 @@ __all__ = [
     "Score",
     "SuppressionMethod",
     "SuppressionResult",
-    "Target",
     "suppress",
     "suppression_methods",
 ]

@@ -5,24 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from clerestory.attribution import SegmentedPrompt, parse_pieces
-from clerestory.classifiers import load_classifier, parse_target
+from clerestory.classifiers import Target, load_classifier, parse_target
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.models import Model
 
-__all__ = ["Association", "Target", "split_words"]
-
-
-class Target(NamedTuple):
-    """A class of a classifier, by names."""
-
-    classifier: str
-    label: str
-
-    def __str__(self) -> str:
-        return f"{self.classifier}={self.label}"
+__all__ = ["Association", "split_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +71,7 @@ class Association:
             raise EvidenceError("Say what is unwanted and what to preserve, each at least once.")
         if replacements and len(replacements) != len(words):
             raise EvidenceError("Give as many baselines as there are words to preserve.")
-        removed = tuple(Target(*parse_target(text)) for text in dict.fromkeys(unwanted_targets))
+        removed = tuple(parse_target(text) for text in dict.fromkeys(unwanted_targets))
         preserved = tuple(_target(model, word) for word in words)
         both = sorted({*removed} & {*preserved})
         if both:

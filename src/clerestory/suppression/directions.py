@@ -9,9 +9,10 @@ import numpy as np
 
 from clerestory.attribution import Piece, SegmentedPrompt
 from clerestory.attribution.paraphrases import TEMPLATES, prompts_fit
+from clerestory.classifiers import Target
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, Design, Evaluator, fill
-from clerestory.suppression.association import Association, Target
+from clerestory.suppression.association import Association
 from clerestory.types import Floats
 
 __all__ = ["Directions", "read_directions"]

@@ -15,10 +15,11 @@ from typing import ClassVar
 from typing_extensions import override
 
 from clerestory.attribution import SegmentedPrompt
+from clerestory.classifiers import Target
 from clerestory.evaluation import Condition, Evaluator
 from clerestory.models import Edit
 from clerestory.registry import Registry
-from clerestory.suppression.association import Association, Target
+from clerestory.suppression.association import Association
 from clerestory.suppression.directions import Directions, read_directions
 from clerestory.types import Floats, Progress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from typing_extensions import override
@@ -14,6 +14,7 @@ from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.results import PicturedResult, Provenance
 from clerestory.steering import SteeredModel
 from clerestory.suppression.scores import Effects, Score
+from clerestory.types import ClaimStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,6 @@ __all__ = ["MIN_REDUCTION", "MethodResult", "SuppressionResult", "status_of"]
 MIN_REDUCTION = 0.8
 """The share of the excess that should go."""
 STEERED = "steered"
-Status: TypeAlias = Literal["supported", "not supported", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class MethodResult(Effects):
     name: str
     setting: str
     has_edits: bool
-    status: Status
+    status: ClaimStatus
     side_effects: SideEffects
     frechet: float | None
     unwanted_before: float
@@ -74,7 +74,7 @@ class MethodResult(Effects):
         return enough and min(preserved) >= least
 
 
-def status_of(low: float | None, high: float | None, effects: SideEffects) -> Status:
+def status_of(low: float | None, high: float | None, effects: SideEffects) -> ClaimStatus:
     """The status of the claim that a method takes the unwanted away and nothing else.
 
     Args:

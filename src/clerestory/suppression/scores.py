@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clerestory.attribution import SegmentedPrompt
-from clerestory.classifiers import Classifier, load_classifier
+from clerestory.classifiers import Classifier, Target, load_classifier
 from clerestory.evaluation import (
     Condition,
     Design,
@@ -23,7 +23,7 @@ from clerestory.evaluation import (
     side_effects_of,
 )
 from clerestory.stats.clustered_intervals import change_interval
-from clerestory.suppression.association import Association, Target
+from clerestory.suppression.association import Association
 from clerestory.types import Floats, Role
 
 __all__ = ["Effects", "Half", "Score", "reduction_interval", "score", "side_effects"]

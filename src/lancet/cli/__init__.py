@@ -9,9 +9,12 @@ __all__ = ["app"]
 app = typer.Typer(
     help="The embedded model: its world, its training, how well it draws.", no_args_is_help=True
 )
-app.command()(render.render)
-app.command()(evaluate.evaluate)
-app.command()(facts.facts)
-app.command()(train.train)
-app.command()(train_siblings.train_siblings)
-app.command()(art.art)
+for command in (
+    render.render,
+    evaluate.evaluate,
+    facts.facts,
+    train.train,
+    train_siblings.train_siblings,
+    art.art,
+):
+    app.command()(command)

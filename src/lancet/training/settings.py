@@ -28,7 +28,7 @@ class Plan:
     seed: int = 0
 
     def rate_at(self, step: int) -> float:
-        """The learning rate: a linear warm-up, then half a cosine down to `decay` of the rate.
+        """The learning rate: a linear warm-up, then down to `decay` of the rate.
 
         Args:
             step: The step, from 0.
@@ -37,9 +37,19 @@ class Plan:
             The rate of this step.
         """
         warmup = min(self.warmup, max(1, self.steps // 10))
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        fall = self.decay + (1 - self.decay) * cosine
-        return self.rate * min(1.0, (step + 1) / warmup) * fall
+        left = self.decay + (1 - self.decay) * self.height(step)
+        return self.rate * min(1.0, (step + 1) / warmup) * left
+
+    def height(self, step: int) -> float:
+        """Where the rate is between its end and its peak: half a cosine.
+
+        Args:
+            step: The step, from 0.
+
+        Returns:
+            From 1, the peak, down to 0.
+        """
+        return 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from clerestory.models.core.family import (
     StageCall,
     TapCallback,
     TextEncoder,
-    hide_progress_bars,
 )
 from clerestory.models.core.hooks import Attachment, Tap, attach
+from clerestory.models.core.pipeline_state import hide_progress_bars
 from clerestory.models.core.types import Step
 from clerestory.types import Floats
 

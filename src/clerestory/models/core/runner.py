@@ -22,10 +22,9 @@ from clerestory.models.core.family import (
     Encoding,
     TapCallback,
     TextWindow,
-    hide_progress_bars,
-    prepare_pipeline,
 )
 from clerestory.models.core.hooks import Attachment, Tap, attach
+from clerestory.models.core.pipeline_state import hide_progress_bars, prepare_pipeline
 from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
 from clerestory.models.core.runs import Run

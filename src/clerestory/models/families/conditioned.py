@@ -23,9 +23,9 @@ from clerestory.models.core.family import (
     StageCall,
     TextWindow,
     restore_generators,
-    scheduler_sigma,
     seed_generators,
 )
+from clerestory.models.core.pipeline_state import scheduler_sigma
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.networks import end_hooks, map_hooks
 from clerestory.models.families.text import PipelineTextEncoder

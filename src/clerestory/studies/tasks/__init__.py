@@ -7,7 +7,6 @@ from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
 from clerestory.studies.tasks.results import (
     Claim,
     PictureRows,
-    Status,
     Table,
     TaskResult,
     interval_status,
@@ -19,7 +18,6 @@ __all__ = [
     "Claim",
     "Cost",
     "PictureRows",
-    "Status",
     "Table",
     "Task",
     "TaskContext",

@@ -13,13 +13,13 @@ from clerestory.studies.tasks.base import Cost, Task, TaskContext, tasks
 from clerestory.studies.tasks.rendering import count_noun
 from clerestory.studies.tasks.results import (
     Claim,
-    Status,
     Table,
     TaskResult,
     by_status,
     evidence_warnings,
     interval_status,
 )
+from clerestory.types import ClaimStatus
 
 if TYPE_CHECKING:
     from clerestory.attribution import Attribution, Split
@@ -160,7 +160,7 @@ def _claim(effect: str, target: str, share: Share, others: Sequence[Share]) -> C
     return Claim(claim_id, text, status, CRITERIA[effect], share.value, share.low, share.high)
 
 
-def _status(effect: str, share: Share, others: Sequence[Share]) -> Status:
+def _status(effect: str, share: Share, others: Sequence[Share]) -> ClaimStatus:
     if effect == "preserves":
         if max(abs(share.low), abs(share.high)) < NEGLIGIBLE:
             return "supported"

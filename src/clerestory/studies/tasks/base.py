@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from clerestory.errors import RegistryError, TableError
 from clerestory.registry import Registry
+from clerestory.reporting.progress import relabel
 from clerestory.studies.tasks.results import TaskResult
 from clerestory.types import Progress
 
@@ -145,7 +146,7 @@ class TaskContext:
         Returns:
             What a verb takes as `progress`.
         """
-        return lambda _, completed, total: self.progress(label, completed, total)
+        return relabel(self.progress, label)
 
 
 class Task(BaseModel):

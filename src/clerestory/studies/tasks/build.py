@@ -17,13 +17,13 @@ from clerestory.studies.tasks.rendering import FIRST, count_noun, save_chart, sa
 from clerestory.studies.tasks.results import (
     Claim,
     PictureRows,
-    Status,
     Table,
     TaskResult,
     evidence_warnings,
     interval_status,
     overall_status,
 )
+from clerestory.types import ClaimStatus
 
 if TYPE_CHECKING:
     from clerestory.steering import BuildResult
@@ -182,7 +182,7 @@ class Build(Task):
             f"against edits without the concept, no other class changed by more than "
             f"{self.bound:.2f}"
         )
-        statuses: list[Status] = [figures["status"]]
+        statuses: list[ClaimStatus] = [figures["status"]]
         # Saying the words is compared only if the study claims to beat it.
         if self.beats_words:
             words_low, words_high = baselines["words"]["target_interval"]
@@ -208,7 +208,7 @@ class Build(Task):
             f"{MAX_HARD_NEGATIVE_LIMIT:+.2f}, where {self.label} is drawn"
         )
         within = added <= MAX_HARD_NEGATIVE and high <= MAX_HARD_NEGATIVE_LIMIT
-        status: Status = "undecided"
+        status: ClaimStatus = "undecided"
         if low > MAX_HARD_NEGATIVE:
             status = "not supported"
         # Where the concept is not drawn, a low rate of the hard negative is no success.

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from clerestory.studies.tasks.base import Cost, Task, TaskContext
 from clerestory.studies.tasks.record import Record
-from clerestory.studies.tasks.results import Claim, Status
+from clerestory.studies.tasks.results import Claim
+from clerestory.types import ClaimStatus
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Detection, Finding, Findings
@@ -73,7 +74,7 @@ def detection_claim(
     claim_id: str,
     finding: Finding,
     findings: Findings,
-    statement: Callable[[Status], str],
+    statement: Callable[[ClaimStatus], str],
     smallest_auroc: float,
     *,
     remark: str = "",
@@ -106,7 +107,7 @@ def detection_claim(
     return Claim(claim_id, text, status, criterion, detection.auroc, detection.low, detection.high)
 
 
-def _status(finding: Finding, smallest_auroc: float) -> Status:
+def _status(finding: Finding, smallest_auroc: float) -> ClaimStatus:
     """Supported or not by the interval alone, where the design is large enough and q small."""
     detection = finding.detects
     if finding.status == "undecided":

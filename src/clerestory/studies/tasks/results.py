@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from clerestory.errors import TableError
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.validation import load_json
 from clerestory.reporting.escaping import to_json
+from clerestory.types import ClaimStatus
 
 __all__ = [
     "Claim",
     "PictureRows",
-    "Status",
     "Table",
     "TaskResult",
     "by_status",
@@ -32,11 +32,8 @@ __all__ = [
 
 FILE = "result.json"
 
-Status: TypeAlias = Literal["supported", "not supported", "undecided"]
-"""What the evidence says of a claim, or of a study."""
 
-
-def to_status(supported: bool | None) -> Status:
+def to_status(supported: bool | None) -> ClaimStatus:
     """The status of a claim whose criterion is met, is not met, or cannot be decided (None).
 
     Args:
@@ -55,7 +52,7 @@ def to_status(supported: bool | None) -> Status:
 
 def interval_status(
     low: float, high: float, threshold: float, refuting: float | None = None
-) -> Status:
+) -> ClaimStatus:
     """The status of the claim that a quantity lies above a threshold.
 
     A claim that the quantity lies below one takes both limits and both thresholds with the other
@@ -82,7 +79,7 @@ def interval_status(
     return "not supported" if high < (threshold if refuting is None else refuting) else "undecided"
 
 
-def overall_status(statuses: Iterable[Status]) -> Status:
+def overall_status(statuses: Iterable[ClaimStatus]) -> ClaimStatus:
     """The status of a conjunction of claims: of a task, or of a study.
 
     Args:
@@ -103,7 +100,7 @@ def overall_status(statuses: Iterable[Status]) -> Status:
     return "supported" if distinct == {"supported"} else "undecided"
 
 
-def by_status(supported: str, undecided: str, not_supported: str) -> Mapping[Status, str]:
+def by_status(supported: str, undecided: str, not_supported: str) -> Mapping[ClaimStatus, str]:
     """Words of a claim for each status.
 
     Args:
@@ -151,7 +148,7 @@ class Claim:
 
     id: str
     text: str
-    status: Status
+    status: ClaimStatus
     criterion: str
     figure: float | None = None
     low: float | None = None
@@ -215,7 +212,7 @@ class TaskResult:
     failure: str = ""
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ClaimStatus:
         """The status of all claims together."""
         return overall_status(claim.status for claim in self.claims)
 

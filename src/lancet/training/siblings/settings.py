@@ -27,22 +27,20 @@ class SteadyPlan(Plan):
     ema: float = 0.999
     cooldown: float = 0.15
 
-    def rate_at(self, step: int) -> float:
-        """The learning rate: a linear warm-up, constant, then down with 1 - √progress.
+    def height(self, step: int) -> float:
+        """Where the rate is between its end and its peak: at its peak, then 1 - √progress.
 
         Args:
             step: The step, from 0.
 
         Returns:
-            The rate of this step.
+            From 1, the peak, down to 0.
         """
-        warmup = min(self.warmup, max(1, self.steps // 10))
         length = max(1, round(self.cooldown * self.steps))
         progress = min(1.0, max(0.0, (step - (self.steps - length)) / length))
         # 1 − √progress (Hägele et al. 2024): a run can be prolonged, as only the
         # cooldown depends on its end.
-        fall = self.decay + (1 - self.decay) * (1 - math.sqrt(progress))
-        return self.rate * min(1.0, (step + 1) / warmup) * fall
+        return 1 - math.sqrt(progress)
 
 
 @dataclass(frozen=True)
