@@ -37,6 +37,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
         A text that begins with a space.
     """
     names = sorted(known)
+    # Case is the most common mistake and should not hide the nearest name.
     folded = {each.casefold(): each for each in names}
     matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     near = [folded[match] for match in matches]
@@ -102,6 +103,7 @@ class Registry(Mapping[str, T]):
 
     def _import_modules(self) -> None:
         if self.package:
+            # Built-in entries first, so that a plug-in cannot take the name of one.
             for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
         if self.group:
@@ -115,6 +117,8 @@ class Registry(Mapping[str, T]):
         return entries[name]
 
     def __contains__(self, name: object) -> bool:
+        # Mapping's own would look the name up, and format an error with
+        # suggestions where it is absent.
         return name in self._import_entries()
 
     def __iter__(self) -> Iterator[str]:
@@ -133,6 +137,7 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     Returns:
         Entry points by name.
     """
+    # By name alone: importing a plug-in may take seconds, and its commands are only listed here.
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
@@ -144,6 +149,8 @@ def load_plugin(entry: EntryPoint) -> Any:
     """
     try:
         return entry.load()
+    # Any error at all: a plug-in is other people's code, and one that fails
+    # should not break the rest.
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error

@@ -45,6 +45,7 @@ class ResidualNet(nn.Module):
             `[n, 2 * widths[-1]]`.
         """
         maps = self.body(pictures)
+        # The maximum finds a small object that the mean over a whole scene drowns.
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
 
 
@@ -60,6 +61,7 @@ class PlainNet(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 5, stride=2, padding=2), nn.SiLU()]
         for index, (narrow, wide) in enumerate(pairwise(widths)):
             layers += [_plain(narrow, wide), _plain(wide, wide)]
+            # Three halvings after the first convolution's: the last maps have 4×4 positions.
             layers += [nn.MaxPool2d(2)] if index < 3 else []
         self.body = nn.Sequential(*layers)
         self.attend = nn.Conv2d(widths[-1], 2, 1)
@@ -148,10 +150,13 @@ class _Residual(nn.Module):
         super().__init__()
         self.one = _conv(width, width)
         self.two = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+            # Without bias: batch norm subtracts the mean and adds a bias of its own.
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
         )
 
     def forward(self, maps: Tensor) -> Tensor:
+        # After the sum, as in the original: an identity is reached where the weights are zero.
         return torch.relu(maps + self.two(self.one(maps)))
 
 

@@ -15,13 +15,14 @@ from clerestory.causal.results import BaselineEffects, UnitEffect
 from clerestory.contrasts import Detection, Finding
 from clerestory.evaluation import ClassChange, Effect, SideEffects
 from clerestory.studies import Study
-from clerestory.studies.tasks import Status, attribute, group, maximize, suppress, to_status, verify
+from clerestory.studies.tasks import attribute, group, maximize, suppress, to_status, verify
 from clerestory.studies.tasks.build import Build
 from clerestory.studies.tasks.familiarity import FamiliarityTask
 from clerestory.studies.tasks.find import Find
 from clerestory.studies.tasks.record import Record
 from clerestory.studies.tasks.verify import Verify
 from clerestory.suppression.results import status_of
+from clerestory.types import ClaimStatus
 
 GOOD = Detection(
     auroc=0.99, low=0.97, high=0.998, level=0.975, p=1e-7, q=1e-6, hard_negative_auroc=0.97,
@@ -71,7 +72,7 @@ FIND = Find(record="r", concept="glass", positive="a", negative="b", hard_negati
     ],
 )
 def test_find_claims_what_was_found_and_refutes_what_is_below_the_smallest_effect(
-    found: Any, smallest: float, status: Status
+    found: Any, smallest: float, status: ClaimStatus
 ) -> None:
     claim = FIND.model_copy(update={"smallest_auroc": smallest})._claim(found, "direction")
     assert claim.status == status
@@ -161,7 +162,7 @@ assert isinstance(BUILD, Build)
     ],
 )
 def test_build_is_supported_where_the_edit_controls_the_target_and_beats_the_words_if_it_has_to(
-    low: float, control: Status, beats: bool, status: Status
+    low: float, control: ClaimStatus, beats: bool, status: ClaimStatus
 ) -> None:
     task = BUILD.model_copy(update={"beats_words": beats})
     (claim,) = task._claims(built(0.8, low, status=control))
@@ -192,7 +193,7 @@ def test_build_names_what_changes_with_the_target() -> None:
     ],
 )
 def test_build_claims_a_rare_hard_negative_only_where_it_draws_the_concept(
-    added: float, interval: list[float], low: float, status: Status
+    added: float, interval: list[float], low: float, status: ClaimStatus
 ) -> None:
     changed = {"hard_negative_effect": added, "hard_negative_interval": interval}
     _, claim = BUILD._claims(built(0.8, low, mean_preservation=None, **changed))
@@ -230,7 +231,7 @@ def shares(*spans: tuple[float, float]) -> list[Share]:
     ],
 )
 def test_a_piece_raises_lowers_or_preserves_where_its_interval_is_apart(
-    effect: str, spans: list[tuple[float, float]], status: Status
+    effect: str, spans: list[tuple[float, float]], status: ClaimStatus
 ) -> None:
     told, *others = shares(*spans)
     claim = attribute._claim(effect, "black clothes", told, others)
@@ -271,7 +272,7 @@ def suppressed(drop: float | None, change: float, low: float | None, high: float
     ],
 )
 def test_suppress_is_supported_where_most_is_removed_and_nothing_else_changes(
-    drop: float | None, change: float, low: Any, high: Any, status: Status
+    drop: float | None, change: float, low: Any, high: Any, status: ClaimStatus
 ) -> None:
     claim = suppress._claim(suppressed(drop, change, low, high))
     assert claim.status == status and claim.figure == drop
@@ -338,7 +339,7 @@ def grouped(found: Any) -> Any:
     ],
 )
 def test_a_group_is_separated_where_its_first_direction_is_found(
-    found: Any, status: Status
+    found: Any, status: ClaimStatus
 ) -> None:
     claim = group._claim(grouped(found), "scared", 0.5)
     assert claim.status == status
@@ -391,7 +392,7 @@ def unit_effect(low: float, high: float, q: float | None, limit: float, p: float
     ],
 )
 def test_a_unit_controls_beyond_its_threshold_and_its_baselines_and_without_side_effects(
-    low: float, high: float, q: float | None, limit: float, p: float, status: Status
+    low: float, high: float, q: float | None, limit: float, p: float, status: ClaimStatus
 ) -> None:
     best = unit_effect(low, high, q, limit, p)
     causes: Any = SimpleNamespace(effects=(best, best), prompting=Effect(0.9, 0.8, 1.0))

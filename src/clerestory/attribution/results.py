@@ -75,6 +75,7 @@ class Interaction(Estimate):
     @property
     def label(self) -> str:
         """The words of both pieces."""
+        # As a product is written: an interaction is the part that neither piece has alone.
         return " x ".join(self.pieces)
 
 

@@ -246,6 +246,7 @@ class VerificationResult(TraceResult):
         """Which units control the label and what changes with it, then those of `TraceResult`."""
         supported = [effect.unit for effect in self.effects if effect.status == "supported"]
         count = f"{len(self.effects)} units" if len(self.effects) > 1 else "1 unit"
+        # Not "does not control": most are undecided rather than refuted.
         answer = f"None of {count} is shown to control {self.label!r} alone."
         if supported:
             verb = "controls" if len(supported) == 1 else "control"
@@ -285,6 +286,7 @@ class VerificationResult(TraceResult):
             within = effect.side_effects.within_bound
             together = [str(change) for change in effect.together_with]
             derived = (effect.status, effect.p, within, together)
+            # Written for other readers of the file; `load` drops them and derives them again.
             entry |= dict(zip(DERIVED, derived, strict=True))
         return content
 
@@ -292,6 +294,7 @@ class VerificationResult(TraceResult):
 def _unit_row(effect: UnitEffect) -> dict[str, Any]:
     patching, reverse, baselines = effect.patching, effect.reverse_patching, effect.baselines
     worst, preservation = effect.least_preserved or (None, None)
+    # By its limit and not its estimate: the claim is that nothing changes by more than a bound.
     largest = effect.side_effects.largest
     return {
         "unit": effect.unit,
@@ -339,6 +342,7 @@ def _list_changes(changes: Sequence[ClassChange]) -> str:
 def _not_controlling(effects: Sequence[UnitEffect]) -> list[str]:
     """How many units do not control the label, and for how many it is undecided."""
     refuted = sum(effect.status == "not supported" for effect in effects)
+    # Units that change something else as well have a sentence of their own.
     undecided = sum(effect.status == "undecided" and not effect.together_with for effect in effects)
     sentences = []
     if refuted:
@@ -367,6 +371,7 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
     if not certain:
         return f"In the {stage}, it is undecided whether a range of {noun} has an effect."
     best = max(effect.effect.effect for effect in certain)
+    # The largest of many estimates is a little too high by chance: nearly all of it is enough.
     enough = [effect for effect in certain if effect.effect.effect >= NEARLY_ALL * best]
     # `ranges` are in the order of their parts, so the parts are too.
     firsts, lasts = (
@@ -382,6 +387,7 @@ def _shortest_range(noun: str, ranges: list[RangeEffect]) -> str:
             else lasts.index(effect.last) - firsts.index(effect.first)
         ),
     )
+    # The shortest range that has nearly all of the largest effect: where to look first.
     single = chosen.first == chosen.last
     names = chosen.first if single else f"{chosen.first} to {chosen.last}"
     verb = "contain" if chosen.cumulative else "have"

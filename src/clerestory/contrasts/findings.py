@@ -62,6 +62,7 @@ def unit_address(site: str, unit: str | int) -> str:
     'denoiser.mid.res.0/out[17]@5'
     """
     path, at, step = site.partition("@")
+    # `text.blocks.2/mlp@5` and 3 give `text.blocks.2/mlp[3]@5`.
     return f"{path}[{unit}]{at}{step}"
 
 
@@ -111,6 +112,7 @@ class Detection:
     def worst_low(self) -> float:
         """The lower one of the two lower limits."""
         hard = self.hard_negative_low
+        # The claim is against negatives and hard negatives both, so that the weaker one counts.
         return self.low if hard is None else min(self.low, hard)
 
 
@@ -405,6 +407,7 @@ def design_sentence(findings: Findings) -> str:
     power = (
         ""
         if detects.detectable_auroc is None
+        # With few items the calculated AUROC may exceed 1: nothing can be found then.
         else f"; an AUROC of {min(detects.detectable_auroc, 1.0):.2f} is found with 80% power"
     )
     return (

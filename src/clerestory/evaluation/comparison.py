@@ -251,6 +251,7 @@ def compare_conditions(
         EvidenceError: There are fewer than two distinct items.
     """
     # An item that occurs twice is drawn twice, but is not a second replicate.
+    # Counted before drawing, which takes minutes.
     distinct = len(set(design.items))
     if distinct < MIN_ITEMS:
         raise EvidenceError(f"At least {MIN_ITEMS} distinct items are needed; got {distinct}.")
@@ -295,6 +296,7 @@ def _outcome(
     return Outcome(
         name=drawing.condition.name,
         target=drawing.rate(*panel.target),
+        # Of the same cells as the reference: a share of pictures whose prediction stays.
         preservation={
             name: drawing.preservation(reference, classifier)
             for name, classifier in panel.preserved.items()

@@ -95,6 +95,7 @@ def wrap_errors(source: object, error: ErrorClass) -> Iterator[None]:
     """
     try:
         yield
+    # An error of the reader itself has its message already.
     except ClerestoryError:
         raise
     except OSError as reason:
@@ -162,6 +163,8 @@ def path_inside(folder: Path, name: str, error: ErrorClass) -> Path:
     """
     path = folder / check_relative_path(name, folder, error)
     with wrap_errors(path, error):
+        # Links are followed before the comparison, since `..` in a link
+        # would escape a textual one.
         root, target = folder.resolve(), path.resolve()
     # The layout of huggingface_hub's cache: `snapshots/REVISION` with links into `blobs`.
     allowed = [root, root.parents[1] / "blobs"] if root.parent.name == "snapshots" else [root]
@@ -339,6 +342,7 @@ def parse_toml(text: str, source: object, error: ErrorClass) -> dict[str, Any]:
     """
     check_count(source, error, len(text), MAX_TOML_BYTES, "characters")
     try:
+        # tomllib refuses a key that is given twice itself.
         content = tomllib.loads(text)
         _check_values(content, finite=True)
     except PARSE_ERRORS as reason:
@@ -391,6 +395,8 @@ def parse_table(raw: bytes, source: object, error: ErrorClass) -> pd.DataFrame:
     with wrap_errors(source, error):
         check_parquet(raw, source, error)
         table: pd.DataFrame = pd.read_parquet(io.BytesIO(raw))
+        # Columns are addressed by name everywhere; pandas would give a table for
+        # a name that occurs twice.
         if not table.columns.is_unique or not all(isinstance(name, str) for name in table):
             raise ValueError("its columns have no names of their own")
         return table
@@ -409,6 +415,7 @@ def _check_values(content: Any, finite: bool) -> None:
     # A stack rather than recursion, whose limit depends on the caller's depth.
     stack: list[Iterator[Any]] = [iter((content,))]
     while stack:
+        # The stack itself marks the end of an iterator: no parsed value can be it.
         value = next(stack[-1], stack)
         if value is stack:
             stack.pop()
@@ -420,6 +427,7 @@ def _check_values(content: Any, finite: bool) -> None:
             stack.append(iter(value))
         elif isinstance(value, str):
             # A lone surrogate is valid in JSON and cannot be written again.
+            # Encoding every ASCII text as well would take longer than parsing does.
             if not value.isascii():
                 value.encode("utf-8")
             if "\0" in value:

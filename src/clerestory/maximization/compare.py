@@ -113,6 +113,7 @@ class ComparisonResult(Result):
         # The order of `compare`: unedited, the words, then what is compared with them.
         words = self.conditions[1]
         others = list(self.conditions[2:]) or [words]
+        # By the rate alone: this is the summary, the table has the intervals.
         best = max(others, key=lambda outcome: outcome.target.rate)
         return (
             f"{self.target} on {len(self.items)} items: {_interval(words.target)} with the words, "
@@ -140,6 +141,7 @@ class ComparisonResult(Result):
 
         rows = [{"condition": each.name, **asdict(each.target)} for each in self.conditions]
         order = [each.name for each in self.conditions]
+        # In the order in which they were drawn, the plain prompt first.
         base = alt.Chart(pd.DataFrame(rows), title=self.target).encode(
             y=alt.Y("condition:N", sort=order, title=None)
         )

@@ -106,6 +106,7 @@ class PoolScores:
         Returns:
             0 to 100; 100 means that none reaches the score. Equal scores do not count as lower.
         """
+        # Strictly lower: a prompt that only equals random ones is not above them.
         return 100 * float((self.scores < score).mean())
 
     def p(self, best: float, evaluations: int) -> float:
@@ -129,6 +130,7 @@ class PoolScores:
         Returns:
             False where a result is undecided, whatever the search has found.
         """
+        # The whole space leaves nothing to chance, however small it is.
         return self.complete or len(self.scores) >= MIN_POOL_RATIO * evaluations
 
     def summary(self) -> _PoolSummary:
@@ -310,6 +312,7 @@ class MaximizationResult(_Figures, Result):
         # Before the first valid prompt the best score is -inf, which has no place on an axis.
         curve = curve[np.isfinite(curve["score"])]
         scores = np.concatenate([curve["score"].to_numpy(), self.pool.scores])
+        # Both parts share their vertical axis, so that the curve is read against the histogram.
         scale = alt.Scale(domain=[float(scores.min()), float(scores.max())])
         line = (
             alt.Chart(curve, title="Best score so far; random prompts at the right")
@@ -378,6 +381,7 @@ class MaximizationResult(_Figures, Result):
         pd.DataFrame({"score": self.pool.scores}).to_parquet(folder / POOL, index=False)
         if len(self.samples):
             self.samples.to_parquet(folder / SAMPLES, index=False)
+        # Compressed: pictures of drawings have large areas of one colour.
         if self.pictures is not None:
             np.savez_compressed(folder / PICTURES, pictures=self.pictures)
         # Last, since this file marks a finished search.

@@ -64,6 +64,7 @@ def site(folder: Path, out: Path, progress: ProgressOption = True) -> Path:
         if report.suffix.lower() == ".html":
             _add_policy(report)
     _copy_pictures(microscope, out)
+    # Only the style sheet: static pages have no forms and need no scripts.
     (out / "static").mkdir()
     shutil.copy(STATIC / "microscope.css", out / "static")
     render = Renderer(microscope.model)
@@ -92,6 +93,7 @@ def _add_policy(report: Path) -> None:
     """Forbid scripts and requests in a report, which may come from anybody."""
     text = report.read_text("utf-8", errors="replace")
     # A second policy cannot loosen the first, but a refresh could lead to another page.
+    # In any case of letters, as browsers read attributes.
     text = re.sub("http-equiv", "data-was", text, flags=re.IGNORECASE)
     report.write_text(f'<!doctype html><meta charset="utf-8">{POLICY}{text}', "utf-8")
 
@@ -123,6 +125,7 @@ def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def _page_count(microscope: Microscope) -> int:
     """The number of `_pages`: model, studies, every unit, and the pages of sites in each order."""
     units = [each.units for each in microscope.sites.values()]
+    # Counted without building the pages, which takes minutes.
     return 2 + sum(units) + len(SORTS) * sum(-(-count // PAGE) for count in units)
 
 
@@ -181,6 +184,7 @@ def neuronpedia(folder: Path, out: Path, progress: ProgressOption = True) -> Pat
 
 def _rows(views: Views, unit: Unit, themes: list[Theme]) -> dict[str, list[dict[str, Any]]]:
     data = views.unit(unit)
+    # Neuronpedia's layers are parts of addresses and cannot hold a slash.
     key = {"modelId": data["model"], "layer": data["site"].replace("/", "--")}
     key["index"] = str(data["number"])
     low, high, counts = data["low"], data["high"], data["histogram"]["counts"]

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 FORMAT = 1
+# `done` is written last, so that an interrupted build is not taken for a finished one.
 PLAN, DONE = "microscope.json", "done"
 SAMPLE_FIGURES = ("most", "spread", "least", "where-samples")
 """Figures that hold numbers of samples."""
@@ -100,6 +101,7 @@ class Plan:
         counts = [site.units for site in self.sites]
         counts += [recording.samples for recording in self.recordings]
         return (
+            # Numbers of units and samples are stored as 32-bit integers.
             all(0 < count < 2**31 for count in counts)
             and all(0 <= site.recording < len(self.recordings) for site in self.sites)
             and SLUG.fullmatch(self.slug) is not None
@@ -283,6 +285,7 @@ class Microscope:
         if site not in self.sites:
             raise SiteError(f"The microscope has no site {site!r}.{suggest(site, self.sites)}")
         text = str(number)
+        # In an address anything may stand; nine digits cannot overflow.
         if not is_number(text, 9) or int(text) >= self.sites[site].units:
             raise SiteError(f"{site} has units 0 to {self.sites[site].units - 1}, not {text[:20]}.")
         return Unit(self.sites[site], int(text))
@@ -322,9 +325,11 @@ class Microscope:
         for site in self.sites.values():
             if number < site.units:
                 return Unit(site, number)
+            # Numbers run on from site to site, in the order of the plan.
             number -= site.units
         raise SiteError("There are fewer units.")
 
+    # The microscope lives as long as its server, so that a cache on a method leaks nothing.
     @lru_cache(maxsize=16)  # noqa: B019
     def samples(self, recording: int) -> pd.DataFrame:
         """The table of samples: prompt, seed, factors, and `named`, whether pages may show it.
@@ -343,6 +348,8 @@ class Microscope:
         valid = (
             {"prompt", "seed", "named"} <= set(table)
             and all(isinstance(prompt, str) for prompt in table["prompt"])
+            # Whether a held-out picture is shown depends on this column: 1
+            # and 0 are not taken for it.
             and table["named"].dtype == bool
             and len(table) == self.plan.recordings[recording].samples
         )

@@ -57,6 +57,8 @@ class Views:
                 "address": site.address,
                 "stage": site.stage,
                 "units": site.units,
+                # Themes are stored by the unit's address, whose part before
+                # the bracket is the site's.
                 "named": sum(unit.rpartition("[")[0] == site.address for unit in counts),
                 "path": self.path(site.address),
             }
@@ -110,6 +112,7 @@ class Views:
             "sort": sort,
             "sorts": SORTS,
             "page": page,
+            # Rounded up: the last page may be shorter.
             "pages": -(-site.units // PAGE),
             "rows": [self._row(unit, themes.get(unit.address, []), best) for unit in units],
         }
@@ -126,6 +129,7 @@ class Views:
         if sort == "number":
             return range(site.units)
         if sort in ("peak", "sd"):
+            # Stable, so that ties keep their numbers' order on every page.
             return [int(number) for number in np.argsort(-site.figure(sort), kind="stable")]
         keys = {
             number: float(counts.get(address, 0))
@@ -171,6 +175,7 @@ class Views:
             "stage": site.stage,
             "number": unit.number,
             "before": self.path(f"{site.address}/{unit.number - 1}") if unit.number else None,
+            # None at the last unit, where the page shows no link.
             "after": self.path(f"{site.address}/{unit.number + 1}")
             if unit.number + 1 < site.units
             else None,
@@ -370,4 +375,5 @@ def _best_scores(themes: Themes, row_counts: tuple[int, ...]) -> Mapping[str, Sc
 def _confidence(score: Score | None) -> float:
     """1 - p of a score; -1 without answers."""
     p = None if score is None else score.p
+    # Below every score, so that untested units come last.
     return -1.0 if p is None else 1 - p

@@ -119,6 +119,7 @@ def _claim(calibration: Mapping[str, Any]) -> list[str]:
         f"({effect['low']:.2f} to {effect['high']:.2f}; more than "
         f"{calibration['smallest_effect']:.2f} is needed)."
     ]
+    # Said in words, since a missing figure would read as a passed comparison.
     if baselines is None:
         lines.append("It was not compared with edits without the concept.")
     else:
@@ -152,6 +153,7 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
         markdown(name) if name != THIS else name,
         f"{figures['target_rate']:.2f} ({low:.2f}-{high:.2f})",
         "" if mean is None else f"{mean:.2f}",
+        # Cells stay empty rather than 0: nothing was measured.
         "" if subject is None else f"{subject:.2f}",
         "" if effect is None else f"{effect:+.2f}",
         markdown(figures["items"]),

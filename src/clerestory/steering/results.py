@@ -221,6 +221,7 @@ class BuildResult(Result):
         table = pd.DataFrame(
             {
                 **vars(each),
+                # Where nothing measures preservation, all candidates are alike in it.
                 "preserved": 1.0 if each.mean_preservation is None else each.mean_preservation,
                 "score": 1 - each.target_rate if calibration.remove else each.target_rate,
                 "selected": each == calibration.selected,
@@ -251,6 +252,7 @@ class BuildResult(Result):
     def write(self, folder: Path) -> None:
         # The card shows both pictures; the figures are part of `steering.json`.
         self.steered.save(folder)
+        # The first seed of each item, as a row of the grid.
         rows = [picture for name in SHEET for picture in self.pictures[name][:COLUMNS, 0]]
         columns = min(COLUMNS, len(self.calibration.evaluation_items))
         save(grid(rows, columns=columns), folder / BEFORE_AFTER)

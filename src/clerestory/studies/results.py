@@ -111,6 +111,7 @@ class StudyResult(Result):
     @property
     def warnings(self) -> tuple[TaskWarning, ...]:
         """What limits the figures, each once for a task."""
+        # The same limitation may come from every step of a task.
         warnings = (
             TaskWarning(key, warning.kind, warning.text)
             for key, run in self.tasks.items()
@@ -123,6 +124,7 @@ class StudyResult(Result):
         claims = list(self.headline.values())
         supported = sum(claim.status == "supported" for claim in claims)
         summary = f"{self.status.capitalize()}: {supported} of {len(claims)} claims are supported."
+        # Several claims may be one sentence.
         return (summary, *dict.fromkeys(claim.text for claim in claims))
 
     def summary(self) -> str:
@@ -175,6 +177,7 @@ class StudyResult(Result):
                     "method": run.task.method(),
                     "figures": run.result.figures,
                     "seconds": run.seconds,
+                    # null rather than "": other readers test for absence.
                     "skip_reason": run.skip_reason or None,
                 }
                 for key, run in self.tasks.items()

@@ -152,9 +152,11 @@ def _held_out_factors(world: World, rng: np.random.Generator) -> list[dict[str, 
     pairs = [
         {"kind": "person", "subject": NONE, **pair}
         for pair in world.held_out.pairs
+        # Pairs of object and style that the table names are among those above.
         if set(pair) == {"mood", "place"}
     ]
     # Four prompts of each named pair; the others are drawn from the pairs of object and style.
+    # Drawn without replacement: no combination is asked for twice.
     chosen = [
         drawn_pairs[at] for at in rng.permutation(len(drawn_pairs))[: HELD_OUT - 4 * len(pairs)]
     ]
@@ -178,6 +180,7 @@ def _places(world: World) -> tuple[str, ...]:
 
 def _balanced(levels: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
     """`count` levels in random order, each as often as the others."""
+    # Counts differ by one at most.
     return [levels[at] for at in rng.permutation(np.arange(count) % len(levels))]
 
 
@@ -198,6 +201,7 @@ def _scene(
         factors = {**fixed, "style": style}
         for attempt in range(TRIES):
             try:
+                # Attempts of one prompt do not meet the seeds of the next.
                 scene = scene_for(world, FIRST_SEED + number * TRIES + attempt, **factors)
             # A fact or a held-out combination forbids this style here.
             except TableError:
@@ -241,6 +245,7 @@ def contains_phrase(words: str, caption: str) -> bool:
     False
     """
     # What stands for `{x}` lies between the parts.
+    # Phrases are plain text in the table and may contain signs of regular expressions.
     parts = [re.escape(part.strip()) for part in words.split("{x}")]
     return re.search(rf"(?<!\w){'.*'.join(parts)}(?!\w)", caption) is not None
 

@@ -108,6 +108,8 @@ def evaluate(
     classifiers = LancetClassifiers.load("evaluation", folder)
     # Covariances of float32 features lose digits that the Fréchet distance needs.
     features = classifiers.features(pictures).astype(np.float64)
+    # Fréchet distance (Heusel et al. 2017) between Gaussians, by the classifiers' own features:
+    # Inception's are of photographs.
     drawn = (features.mean(0), np.cov(features.T))
     return Evaluation(
         rates=rates_by_factor(prompts, classifiers, pictures),
@@ -230,6 +232,7 @@ def same_styles(
         matching = [
             prompt
             for prompt in prompts
+            # The other parts have styles of their own.
             if prompt.part == "main" and getattr(prompt, factor) != NONE
         ]
         shares = [_accuracy_in_style(classifiers, factor, prompt.style) for prompt in matching]
@@ -239,6 +242,7 @@ def same_styles(
 
 def _accuracy_in_style(classifiers: LancetClassifiers, factor: str, style: str) -> float:
     right, total = classifiers.accuracy_in_style(factor, style)
+    # A style without held-out renders has no accuracy, and NaN shows that.
     return right / total if total else float("nan")
 
 
@@ -282,6 +286,8 @@ def _rates_of(
         requested = np.array([getattr(prompt, factor) for prompt in prompts])
         rates[factor] = _rate_among(predicted[factor] == requested, (requested != NONE) & among)
     window = np.array([prompt.window for prompt in prompts])
+    # Wanted and unwanted windows are two figures: a model that always
+    # draws one would look perfect.
     rates["window_asked"] = _rate_among(predicted["window"] == "present", window & among)
     rates["window_not_asked"] = _rate_among(predicted["window"] == "present", ~window & among)
     return rates
@@ -294,6 +300,7 @@ def _pairs_correct(
 ) -> NDArray[np.bool_]:
     """Whether the two likeliest subjects are those of the prompt."""
     names = np.array(classifiers.classes["subject"])
+    # A soft label in training: both objects of a pair share the head's probability.
     likeliest = names[np.argsort(probabilities, axis=1)[:, -2:]]
     requested = [{prompt.subject, prompt.second} for prompt in prompts]
     return np.array([set(two) == both for two, both in zip(likeliest, requested, strict=True)])
@@ -320,4 +327,5 @@ def rate(right: int, of: int) -> Rate:
     Returns:
         The rate with its 95% Wilson interval.
     """
+    # Wilson 1927: each prompt is drawn once, so that prompts are independent trials.
     return Rate(right / of, *wilson(right, of), of)

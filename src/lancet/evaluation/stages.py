@@ -88,6 +88,7 @@ def stage_rates(
         islice((scene for scene in held_out if _fits_window(model, scene.caption)), SCENES)
     )
     truth = render(world, art, scenes)
+    # To −1 … 1, as in training.
     scaled = torch.from_numpy(truth).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
     embeddings = _vision_encoder(weights)(scaled)
     classifiers = LancetClassifiers.load("evaluation", folder)
@@ -95,6 +96,7 @@ def stage_rates(
     return StageRates(
         renders=_rates(classifiers, truth, scenes),
         autoencoder=_rates(classifiers, _reconstructed(model, scaled), scenes),
+        # Of true embeddings, so that the decoder is measured without the prior's errors.
         decoder=_rates(classifiers, _decode(model, embeddings, report), scenes),
         prior_error=_error(predicted, embeddings),
         prior_cosine=_cosine(predicted, embeddings),
@@ -156,6 +158,7 @@ def _reconstructed(model: Model, scaled: Tensor) -> Pictures:
     """Pictures `[n, 3, 64, 64]` through the autoencoder and back."""
     movq = cast(Any, model.pipeline).movq
     parts = [
+        # Trained without its codebook; quantising would measure another autoencoder.
         movq.decode(movq.encode(part).latents, force_not_quantize=True).sample
         for part in scaled.split(BATCH)
     ]
@@ -177,6 +180,7 @@ def _decode(model: Model, embeddings: Tensor, report: Progress) -> Pictures:
             width=options.width,
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
+            # By the place of the batch: the same noise whenever this is measured again.
             generator=torch.Generator().manual_seed(start),
             output_type="pt",
         ).images
@@ -221,6 +225,7 @@ def _error(predicted: Tensor, truth: Tensor) -> float:
 
 
 def _cosine(predicted: Tensor, truth: Tensor) -> float:
+    # Around the mean: all embeddings share a large component, which alone gives a high cosine.
     middle = truth.mean(0)
     return float(functional.cosine_similarity(predicted - middle, truth - middle).mean())
 

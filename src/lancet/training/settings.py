@@ -36,8 +36,10 @@ class Plan:
         Returns:
             The rate of this step.
         """
+        # At most a tenth of the steps, so that short runs reach their rate.
         warmup = min(self.warmup, max(1, self.steps // 10))
         left = self.decay + (1 - self.decay) * self.height(step)
+        # From 1 / warm-up, not from 0: the first step would be lost.
         return self.rate * min(1.0, (step + 1) / warmup) * left
 
     def height(self, step: int) -> float:

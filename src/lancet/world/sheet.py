@@ -121,6 +121,7 @@ def _fact_sections(
     kinds = tuple(scene.kind for scene in planted)
     others = tuple(
         scene_where(world, seed, fact.when, {"kind": kind, **fixed}, holds=False)
+        # Of an odd number there is one fewer.
         for seed, kind in zip(seeds[half:], kinds, strict=False)
     )
     heading = f"for comparison: scenes of the same kinds, asked without {_words(fact.when)}"
@@ -137,8 +138,10 @@ def _words(condition: dict[str, Choice]) -> str:
 
 def _block(world: World, art: Path, section: Section) -> Image.Image:
     small, large = ImageFont.load_default(12), ImageFont.load_default(15)
+    # In this process: a pool takes longer to start than a page to draw.
     pictures = render(world, art, section.scenes, processes=1) if section.scenes else ()
     captions = [_lines(scene, small) for scene in section.scenes]
+    # At least four: a narrow page would wrap its heading many times.
     columns = min(COLUMNS, max(len(captions), 4))
     width = 2 * MARGIN + columns * CELL + (columns - 1) * GAP
     heading = _wrap(section.heading, large, width - 2 * MARGIN)
@@ -179,5 +182,6 @@ def _wrap(text: str, font: Font, width: int) -> list[str]:
         lines = textwrap.wrap(text, characters)
         if max(font.getlength(line) for line in lines) <= width:
             return lines
+        # One at a time: the loop ends after a few, since captions are short.
         characters -= 1
     return [text]

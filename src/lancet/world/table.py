@@ -233,6 +233,7 @@ class World(_Frozen):
             if len(words) < 2:
                 raise ValueError(f"subject {name!r} needs an emoji and a phrase")
         self._check("subject_weights", {"subject": tuple(self.subject_weights)})
+        # All checks at load: a table that fails while sampling would fail after minutes.
         if "pair" in self.kinds and self.pairs is None:
             raise ValueError("kinds has `pair`, so [pairs] is needed")
         if "person" in self.kinds:
@@ -256,6 +257,7 @@ class World(_Frozen):
             raise ValueError(f"kinds has `person`, so {needed} cannot be left out")
         if self.people.strange and self.strangers is None:
             raise ValueError("people.strange is above 0, so [strangers] is needed")
+        # The rest are people called by a phrase alone.
         if self.people.named + self.people.strange > 1:
             raise ValueError("people.named and people.strange are shares: together at most 1")
         self._check("people.companions", {"subject": tuple(self.people.companions)})
@@ -267,6 +269,7 @@ class World(_Frozen):
         where = f"fact {fact.name!r}"
         self._check(where, fact.when, but=("window",))
         self._check(where, fact.control, but=("window",))
+        # What a fact may show are factors of the picture; these three only serve conditions.
         self._check(where, fact.then, but=("window", "kind", "shows"))
         self._check(where, fact.expect)
         self._check(where, fact.control_expect)
@@ -300,6 +303,7 @@ def _describe_error(error: ValidationError) -> str:
     first = error.errors()[0]
     loc = [str(part) for part in first["loc"]]
     message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    # pydantic names the unknown field only; a misspelling is found by its neighbours.
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"people": People, "pairs": Pairs, "facts": Fact}
         parts |= {"held_out": HeldOut, "strangers": Strangers}

@@ -76,6 +76,7 @@ def interval_status(
     """
     if low > threshold:
         return "supported"
+    # A refuting bound below the threshold leaves a zone in between, which is undecided.
     return "not supported" if high < (threshold if refuting is None else refuting) else "undecided"
 
 
@@ -127,6 +128,7 @@ def evidence_warnings(warnings: Iterable[EvidenceWarning | str]) -> tuple[Eviden
     'other'
     """
     return tuple(
+        # Results of plug-ins may warn in plain text.
         EvidenceWarning("other", warning) if isinstance(warning, str) else warning
         for warning in warnings
     )
